@@ -1,0 +1,1 @@
+"""What the data is: Arrow schemas of every table, frozen configuration, genres, error types."""

@@ -1,0 +1,52 @@
+"""FeatureSpec: which numbers are taken from a track. Its hash names the feature set in every table."""
+
+import hashlib
+import json
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FeatureSpec(BaseModel):
+    """How a track becomes segments and a segment becomes features.
+
+    Two specs with the same values have the same `feature_set`; features of different sets never mix.
+
+    Attributes
+    ----------
+    sample_rate : int
+        Rate in Hz that audio is resampled to (soxr HQ) after mixing to mono.
+    segment_s : float
+        Length of a segment in seconds. A track no longer than this is one segment.
+    max_segments : int
+        Segments of a longer track, spaced evenly over it.
+    min_s : float
+        Audio shorter than this many seconds is a failure (`TooShortError`).
+    n_fft : int
+        STFT window length in samples (Hann, centred, zero-padded at the edges as librosa does).
+    n_mels : int
+        Mel bands (Slaney scale and normalisation, 0 Hz to Nyquist, as librosa's default).
+    mel_hop : int
+        Samples between log-mel frames.
+    top_db : float
+        Floor of the log-mel in dB below its maximum.
+    descriptors : bool
+        Whether the 57 descriptors of the published GTZAN tables are computed too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample_rate: int = Field(default=22050, ge=8000, le=96000)
+    segment_s: float = Field(default=30.0, ge=1.0, le=600.0)
+    max_segments: int = Field(default=3, ge=1, le=100)
+    min_s: float = Field(default=1.0, ge=0.2)
+    n_fft: int = Field(default=2048, ge=256)
+    n_mels: int = Field(default=128, ge=16, le=512)
+    mel_hop: int = Field(default=1708, ge=64)
+    top_db: float = Field(default=80.0, gt=0)
+    descriptors: bool = False
+
+    @property
+    def feature_set(self) -> str:
+        """Ten hex digits that name these features: the start of the SHA-256 of the sorted JSON form."""
+        canonical = json.dumps(self.model_dump(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]

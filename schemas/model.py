@@ -1,0 +1,69 @@
+"""ModelInfo: what a model bundle says of itself (``model.json`` beside ``model.keras``)."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.features import FeatureSpec
+
+
+class Figure(BaseModel):
+    """An accuracy that was measured, with what it was measured on.
+
+    Attributes
+    ----------
+    protocol : str
+        How test and training tracks were kept apart: ``segment`` (leaks), ``track`` or ``file``.
+    dataset : str
+        What was tested on, in words.
+    accuracy : float
+        Share of tracks (``segment``: of pieces) whose most probable genre is the true one.
+    ece : float or None
+        Expected calibration error, 15 bins of equal width.
+    n : int
+        Number of tracks (or pieces) tested.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: Literal["segment", "track", "file"]
+    dataset: str
+    accuracy: float = Field(ge=0, le=1)
+    ece: float | None = None
+    n: int = Field(ge=1)
+
+
+class ModelInfo(BaseModel):
+    """The bundle's ``model.json``.
+
+    Attributes
+    ----------
+    name : str
+        Chosen by whoever trained it: lower-case letters, digits, ``-``.
+    arch : str
+        ``cnn`` (log-mel).
+    genres : tuple of str
+        In the order of the network's outputs.
+    features : FeatureSpec
+        The features the network takes.
+    n_frames : int
+        Log-mel frames the network takes; shorter segments are repeated up to it, longer ones cut.
+    temperature : float
+        Divides the logits, fitted on data that was not trained on (Guo et al. 2017).
+    figures : tuple of Figure
+        What was measured.
+    training : dict
+        Where the training data came from, the seed, the epochs and the other settings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    arch: Literal["cnn"] = "cnn"
+    genres: tuple[str, ...] = Field(min_length=2)
+    features: FeatureSpec
+    n_frames: int = Field(ge=8)
+    temperature: float = Field(gt=0)
+    figures: tuple[Figure, ...] = ()
+    training: dict[str, str | int | float | None] = Field(default_factory=dict)

@@ -1,0 +1,109 @@
+"""Tags: what a file says of itself (artist, album, title, year, genre), read by mutagen and FFmpeg."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import av
+import mutagen
+from mutagen.aiff import AIFF
+from mutagen.wave import WAVE
+
+from pipeline.decoders import FORMATS
+from pipeline.source import Source
+from schemas.tracks import Tags
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "artist": ("artist", "TPE1", "\xa9ART", "Author", "albumartist", "TPE2", "aART", "WM/AlbumArtist"),
+    "album": ("album", "TALB", "\xa9alb", "WM/AlbumTitle"),
+    "title": ("title", "TIT2", "\xa9nam", "Title"),
+    "date": ("date", "TDRC", "\xa9day", "WM/Year", "year", "TDRL", "TDOR", "originaldate"),
+    "genre": ("genre", "TCON", "\xa9gen", "WM/Genre"),
+}
+"""The names of each field in Vorbis comments and FFmpeg, ID3, mp4 and asf, in order of preference."""
+
+YEAR = re.compile(r"(?<!\d)[12]\d{3}(?!\d)|^[12]\d{3}(?=\d{4}$)")
+"""A year by itself or in a date: 1999, 1999-05-03, 03/05/1999, 19990503."""
+
+
+def read_tags(file: BinaryIO, name: str) -> Tags:
+    """Read a track's tags, touching little of the file.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        Seekable; its position afterwards is undefined.
+    name : str
+        The track's URI, for messages.
+
+    Returns
+    -------
+    Tags
+        Text as stored, several values joined by "; "; empty for a file without tags, or with broken ones.
+
+    Raises
+    ------
+    ReadError, NotFoundError
+        If the store does not hand out the bytes.
+    """
+    source = Source(file, name)
+    source.seek(0)
+    try:
+        tagged = mutagen.File(source)
+    except Exception:  # mutagen meets odd bytes with whatever Python raises for them: no tags, not a failure
+        tagged = None
+    source.raise_if_failed()
+    tags = _tags(tagged.tags if tagged is not None and tagged.tags is not None else {})
+    if tags == Tags() and (tagged is None or isinstance(tagged, AIFF | WAVE)):
+        tags = _tags(_ffmpeg_metadata(source))
+        source.raise_if_failed()
+    return tags
+
+
+def _ffmpeg_metadata(source: Source) -> Mapping[str, str]:
+    """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, webm."""
+    source.seek(0)
+    try:
+        with av.open(
+            source, options={"format_whitelist": FORMATS}, metadata_errors="surrogateescape"
+        ) as opened:
+            return dict(opened.metadata)
+    except (av.FFmpegError, ValueError):
+        return {}
+
+
+def _tags(stored: Mapping[str, Any]) -> Tags:
+    """Return our five fields of a mapping as mutagen or FFmpeg gives it."""
+    values = {field: _first(stored, keys) for field, keys in KEYS.items()}
+    year = YEAR.search(values["date"] or "")
+    return Tags(
+        artist=values["artist"],
+        album=values["album"],
+        title=values["title"],
+        year=int(year.group()) if year else None,
+        genre_tag=values["genre"],
+    )
+
+
+def _first(stored: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    """Return the first of `keys` that has text in it."""
+    for key in keys:
+        try:
+            value = stored.get(key)
+        except (KeyError, ValueError):  # a key that this kind of tag cannot have
+            continue
+        if value is not None and (text := _text(value)).strip():
+            return text
+    return None
+
+
+def _text(value: Any) -> str:
+    """Return a tag's value as text that UTF-8 can hold."""
+    # ID3's genre frame holds numbers too, which `genres` spells out; other ID3 frames have `text`.
+    parts = getattr(value, "genres", None) or getattr(value, "text", value)
+    text = "; ".join(map(str, parts)) if isinstance(parts, list) else str(parts)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes that are no UTF-8, from Windows as a rule
+        return text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return text

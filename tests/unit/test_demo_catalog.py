@@ -1,0 +1,157 @@
+"""The demonstration catalog: what `earmark demo` and many tests stand on."""
+
+from collections import Counter
+from pathlib import Path
+
+import mutagen
+import numpy as np
+import pytest
+import soundfile as sf
+
+from pipeline.demo_catalog import MARKER, N_BROKEN, write_demo_catalog
+from pipeline.featurize import featurize_track
+from pipeline.styles import STYLES
+from pipeline.synthesis import DRUMS, FADE_S, synthesise
+from schemas.errors import DecodeError, EmptyFileError, MisuseError, TooShortError, TrackError
+from schemas.features import FeatureSpec
+from schemas.genres import GTZAN_GENRES
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name != MARKER)
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "catalog"
+    assert write_demo_catalog(folder, seed=3, n_tracks=21, duration_s=6.0) == 21 + N_BROKEN
+    return folder
+
+
+def test_every_style_is_a_genre_of_the_taxonomy() -> None:
+    """The demo's genre tags could not be set beside the model's labels."""
+    assert set(STYLES) == set(GTZAN_GENRES)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_patterns_fit_the_bar_and_the_drums(style: str) -> None:
+    """A mistyped pattern plays out of time, or the demo dies with a KeyError."""
+    score = STYLES[style]
+    patterns = [voice.pattern for voice in (score.bass, score.comp, score.lead)] + list(score.drums.values())
+    assert {len(pattern) for pattern in patterns} in ({8}, {12}, {16})
+    assert set("".join(patterns)) == {"x", "-"}
+    assert set(score.drums) <= set(DRUMS)
+    assert len(score.chords) % 4 == 0
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_synthesis_is_deterministic_audible_and_fades(style: str) -> None:
+    """Tests that compare runs over the demo catalog would differ by chance."""
+    y = synthesise(style, seed=[5], duration_s=8.0, sr=22050)
+    assert y.shape == (8 * 22050, 2)
+    assert y.dtype == np.float32
+    assert np.array_equal(y, synthesise(style, seed=[5], duration_s=8.0, sr=22050))
+    assert not np.array_equal(y, synthesise(style, seed=[6], duration_s=8.0, sr=22050))
+    assert np.abs(y).max() == pytest.approx(0.8)
+    fade_start = len(y) - round(FADE_S * 22050)
+    assert y[:fade_start].std() > 0.03
+    assert np.abs(y[-20:]).max() < 0.01
+
+
+def test_styles_sound_different() -> None:
+    """A catalog of ten names for one sound demonstrates nothing: spectra must tell the styles apart."""
+    spectra = []
+    for style in STYLES:
+        y = synthesise(style, seed=[1], duration_s=20.0, sr=22050).mean(axis=1)
+        bands = np.abs(np.fft.rfft(y))[20 : 20 + 2**17].reshape(64, -1).mean(axis=1)
+        spectra.append(np.log10(bands + 1e-9))
+    correlation = np.corrcoef(spectra) - np.eye(len(STYLES))
+    assert correlation.max() < 0.995
+
+
+def test_formats_tags_and_names(catalog: Path) -> None:
+    """The demo would not show the formats, tags and awkward names that real catalogs have."""
+    playable, artists = Counter[str](), set()
+    for path in _files(catalog):
+        if path.name.startswith(("98 ", "99 ", "liner ")):
+            continue
+        playable[path.suffix] += 1
+        audio = mutagen.File(path)
+        assert audio.info.length > 5
+        tags = {key.lower(): str(value[0]) for key, value in audio.tags.items()}
+        artist, album = tags.get("artist", tags.get("tpe1")), tags.get("album", tags.get("talb"))
+        assert (artist, album) == (path.parent.parent.name, path.parent.name)
+        assert path.stem.endswith(tags.get("title") or tags["tit2"])
+        assert int((tags.get("date") or tags["tdrc"])[:4]) >= 1959
+        assert (tags.get("genre") or tags["tcon"]) in STYLES
+        artists.add(artist)
+    assert set(playable) == {".wav", ".flac", ".ogg", ".mp3"}
+    assert playable.total() == 21
+    assert len(artists) == 20
+    names = "".join(str(path.relative_to(catalog)) for path in _files(catalog))
+    assert all(character in names for character in " #%é東Л")
+
+
+def test_the_broken_files_fail_and_all_others_do_not(catalog: Path) -> None:
+    """The demo promises exactly three failures; its last line would be a lie."""
+    failures: dict[str, type[TrackError]] = {}
+    for path in _files(catalog):
+        try:
+            with path.open("rb") as file:
+                features = featurize_track(file, str(path), FeatureSpec())
+            assert len(features.segments) == 1
+        except TrackError as error:
+            failures[path.name] = type(error)
+    assert failures == {
+        "98 Unfinished Upload.mp3": TooShortError,
+        "99 Silence.mp3": EmptyFileError,
+        "liner notes.mp3": DecodeError,
+    }
+
+
+def test_same_seed_same_catalog(catalog: Path, tmp_path: Path) -> None:
+    """A user who reports what the demo printed could not be followed on another machine."""
+    write_demo_catalog(tmp_path / "again", seed=3, n_tracks=21, duration_s=6.0)
+    write_demo_catalog(tmp_path / "other", seed=4, n_tracks=21, duration_s=6.0)
+    names = [[p.relative_to(root) for p in _files(root)] for root in (catalog, tmp_path / "again")]
+    assert names[0] == names[1]
+    other = [p.relative_to(tmp_path / "other") for p in _files(tmp_path / "other")]
+    assert names[0] != other
+    flacs = [path for path in names[0] if path.suffix == ".flac"]
+    assert flacs
+    for path in flacs:
+        assert np.array_equal(sf.read(catalog / path)[0], sf.read(tmp_path / "again" / path)[0])
+
+
+def test_written_once_and_replaced_when_the_settings_change(tmp_path: Path) -> None:
+    """Running the demo twice would decode everything again, or mix two catalogs."""
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    write_demo_catalog(folder, n_tracks=2, duration_s=5.0)
+    before = {path: path.stat().st_mtime_ns for path in _files(folder)}
+    write_demo_catalog(folder, n_tracks=2, duration_s=5.0)
+    assert {path: path.stat().st_mtime_ns for path in _files(folder)} == before
+    assert write_demo_catalog(folder, n_tracks=3, duration_s=5.0) == 3 + N_BROKEN
+    assert len(_files(folder)) == 3 + N_BROKEN
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog"]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """`earmark demo --out ~/Music` would overwrite somebody's music."""
+    (tmp_path / "my song.mp3").write_bytes(b"precious")
+    with pytest.raises(MisuseError, match="no demo catalog"):
+        write_demo_catalog(tmp_path, n_tracks=1, duration_s=5.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["my song.mp3"]
+    with pytest.raises(MisuseError, match="no demo catalog"):
+        write_demo_catalog(tmp_path / "my song.mp3", n_tracks=1, duration_s=5.0)
+
+
+def test_an_unwritable_place_and_senseless_settings(tmp_path: Path) -> None:
+    """The user would get a traceback for a sentence."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(MisuseError, match="cannot be written"):
+        write_demo_catalog(tmp_path / "file" / "catalog", n_tracks=1, duration_s=5.0)
+    with pytest.raises(MisuseError, match="at least 1 track"):
+        write_demo_catalog(tmp_path / "catalog", n_tracks=0)
+    with pytest.raises(MisuseError, match="too small"):
+        write_demo_catalog(tmp_path / "catalog", duration_s=1.0)

@@ -7,6 +7,7 @@ import mutagen
 import numpy as np
 import pytest
 import soundfile as sf
+from benchmarks.long_catalog import LONGEST_S, SHORTEST_S, SR, write_long_catalog
 
 from pipeline.demo_catalog import MARKER, N_BROKEN, write_demo_catalog
 from pipeline.featurize import featurize_track
@@ -155,3 +156,23 @@ def test_an_unwritable_place_and_senseless_settings(tmp_path: Path) -> None:
         write_demo_catalog(tmp_path / "catalog", n_tracks=0)
     with pytest.raises(MisuseError, match="too small"):
         write_demo_catalog(tmp_path / "catalog", duration_s=1.0)
+
+
+def test_the_benchmark_catalog_is_real_length_mp3_and_distinct(tmp_path: Path) -> None:
+    """Throughput would be measured on files that decode faster, or seek worse, than a user's."""
+    size = write_long_catalog(tmp_path, n_tracks=2)
+    paths = _files(tmp_path)
+    assert sum(path.stat().st_size for path in paths) == size
+    contents = set()
+    for path in paths:
+        info = mutagen.File(path).info
+        assert (info.sample_rate, info.channels, str(info.bitrate_mode)) == (44100, 2, "BitrateMode.VBR")
+        assert 150_000 < info.bitrate < 240_000
+        y, _ = sf.read(path, dtype="float32")
+        assert SHORTEST_S < len(y) / SR < LONGEST_S
+        assert len(y) / SR == pytest.approx(info.length, abs=0.1)
+        assert y[SR : 30 * SR].std() > 0.05
+        excerpt, _ = sf.read(path, start=100 * SR, frames=SR, dtype="float32")
+        assert np.abs(excerpt - y[100 * SR : 101 * SR]).max() < 1e-3
+        contents.add(y[: 60 * SR].tobytes())
+    assert len(contents) == len(paths)

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.features import FeatureSpec
 
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,40}$"
+
 
 class Figure(BaseModel):
     """An accuracy that was measured, with what it was measured on.
@@ -59,7 +61,7 @@ class ModelInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
+    name: str = Field(pattern=NAME_PATTERN)
     arch: Literal["cnn"] = "cnn"
     genres: tuple[str, ...] = Field(min_length=2)
     features: FeatureSpec

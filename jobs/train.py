@@ -1,0 +1,124 @@
+"""The training job: labelled data in, a model folder out."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pipeline.importers import import_data
+from pipeline.model import ModelBundle
+from pipeline.training import Epoch, TrainingSettings, train
+from pipeline.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track
+from schemas.errors import MisuseError
+from schemas.features import FeatureSpec
+from schemas.model import NAME_PATTERN
+
+Protocol = Literal["segment", "track", "file"]
+PIECES_A_SEGMENT = 10
+
+
+def split_data(data: TrainingSet, split: str, seed: int) -> tuple[TrainingSet, TrainingSet, Protocol]:
+    """Part data as ``--split`` says.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    split : str
+        ``segment`` (ten pieces a segment at random, which leaks), ``track`` (random tracks) or
+        ``file:TRAIN.txt,VALID.txt`` (lists of tracks).
+    seed : int
+        Of the random splits.
+
+    Returns
+    -------
+    train_set, valid_set : TrainingSet
+    protocol : str
+
+    Raises
+    ------
+    MisuseError
+        For another word, or lists that do not fit the data.
+    """
+    kind, _, rest = split.partition(":")
+    lists = rest.split(",")
+    if kind == "file" and len(lists) == 2:
+        return *split_by_lists(data, Path(lists[0]), Path(lists[1])), "file"
+    if split == "track":
+        return *split_by_track(data, seed), "track"
+    if split == "segment":
+        return *split_at_random(data.pieces(PIECES_A_SEGMENT), seed), "segment"
+    raise MisuseError(f"Cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt.")
+
+
+def train_job(
+    data: str,
+    out: str,
+    *,
+    arch: str = "cnn",
+    split: str = "track",
+    epochs: int = TrainingSettings().epochs,
+    seed: int = 0,
+    name: str | None = None,
+    threads: int = 2,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> ModelBundle:
+    """Train a model on labelled data and write its folder.
+
+    Parameters
+    ----------
+    data : str
+        What `pipeline.importers.import_data` reads: an ``.npz`` of labelled log-mels.
+    out : str
+        Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
+    arch : str
+        ``cnn``.
+    split : str
+        See `split_data`.
+    epochs, seed, threads : int
+        See `pipeline.training.TrainingSettings`.
+    name : str, optional
+        Name of the model; that of the folder if not given.
+    on_epoch : callable
+        Called after each epoch, for progress.
+
+    Returns
+    -------
+    ModelBundle
+        As written.
+
+    Raises
+    ------
+    MisuseError
+        For anything wrong with the arguments or the data.
+    """
+    folder = Path(out)
+    name = name or folder.name
+    _check_options(folder, arch, epochs, threads, name)
+    labelled = import_data(data)
+    features = FeatureSpec(n_mels=labelled.log_mel.shape[1])
+    train_set, valid_set, protocol = split_data(labelled, split, seed)
+    described = f"{Path(data).name} ({len(set(valid_set.tracks.tolist()))} tracks held out, split {split})"
+    settings = TrainingSettings(epochs=epochs, seed=seed, threads=threads)
+    bundle = train(
+        train_set,
+        valid_set,
+        name=name,
+        features=features,
+        protocol=protocol,
+        dataset=described,
+        settings=settings,
+        on_epoch=on_epoch,
+    )
+    bundle.save(folder)
+    return bundle
+
+
+def _check_options(folder: Path, arch: str, epochs: int, threads: int, name: str) -> None:
+    if arch != "cnn":
+        raise MisuseError(f"There is no architecture '{arch}': choose cnn.")
+    if epochs < 1 or threads < 1:
+        raise MisuseError(f"--epochs and --threads must be at least 1, not {min(epochs, threads)}.")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise MisuseError(f"'{name}' cannot name a model: use a-z, 0-9 and '-' (--name).")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten.")

@@ -1,0 +1,263 @@
+"""Model bundles: reading, checking and writing them, and running the network over log-mels.
+
+A bundle is a folder of two files: ``model.json`` (`schemas.model.ModelInfo`) and ``model.keras``. Neither
+can carry code: JSON is data, and Keras loads in safe mode. Reading a bundle does not import TensorFlow.
+"""
+
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pipeline.tensorflow_setup import set_up_tensorflow
+from schemas.errors import MisuseError
+from schemas.model import ModelInfo
+
+INFO_FILE = "model.json"
+WEIGHTS_FILE = "model.keras"
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the folders of the models in this package, by the name that ``--model`` takes.
+
+    Returns
+    -------
+    dict of str to Path
+        Sorted by name; "default" is the one that a run uses when none is named.
+    """
+    folder = Path(__file__).parent / "pretrained"
+    return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{INFO_FILE}"))}
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A model as stored.
+
+    Attributes
+    ----------
+    info : ModelInfo
+        What ``model.json`` says.
+    weights : bytes
+        The file ``model.keras``: architecture and weights.
+    """
+
+    info: ModelInfo
+    weights: bytes
+
+    @cached_property
+    def model(self) -> str:
+        """Name and content hash, as the labels table has it: ``gtzan-cnn-1f3a9c02``.
+
+        Hashed is what answers depend on: the network, genres, features, frames and temperature. Figures,
+        training notes and file dates are left out, so measuring a model again does not make it a new one.
+        """
+        digest = hashlib.sha256()
+        answering = self.info.model_dump(mode="json", exclude={"name", "figures", "training"})
+        digest.update(json.dumps(answering, sort_keys=True).encode())
+        with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
+            for member in sorted(set(archive.namelist()) - {"metadata.json"}):
+                digest.update(member.encode() + b"\0" + hashlib.sha256(archive.read(member)).digest())
+        return f"{self.info.name}-{digest.hexdigest()[:8]}"
+
+    @classmethod
+    def load(cls, name_or_uri: str) -> "ModelBundle":
+        """Read a bundle and check that its two files fit each other.
+
+        Parameters
+        ----------
+        name_or_uri : str
+            The name of a shipped model, or a folder: a local path or any URI that fsspec opens.
+
+        Raises
+        ------
+        MisuseError
+            For an unknown name, a missing or broken file, another format version, or a network whose
+            input or output does not fit ``model.json``.
+        """
+        shipped = shipped_models()
+        folder = str(shipped.get(name_or_uri, name_or_uri))
+        if "/" not in folder and not Path(folder).is_dir():
+            known = ", ".join(shipped) or "none"
+            raise MisuseError(f"There is no model '{folder}': give a folder or a shipped model ({known}).")
+        bundle = cls(_parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
+        _check_network(bundle, folder)
+        return bundle
+
+    def save(self, folder: str | Path) -> None:
+        """Write the two files into a local folder, which is made where it is missing.
+
+        The folder appears whole or not at all: a hidden neighbour is filled and then renamed.
+
+        Raises
+        ------
+        MisuseError
+            Where the folder exists and is not empty, or cannot be written.
+        """
+        target = Path(folder)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+                whole = Path(scratch) / "bundle"
+                whole.mkdir()
+                (whole / INFO_FILE).write_text(self.info.model_dump_json(indent=2) + "\n")
+                (whole / WEIGHTS_FILE).write_bytes(self.weights)
+                whole.replace(target)
+        except OSError as error:
+            raise MisuseError(f"Cannot write the model folder {target}: {error.strerror}.") from error
+
+
+def _read(folder: str, file: str) -> bytes:
+    import fsspec
+
+    path = f"{folder.rstrip('/')}/{file}"
+    try:
+        with fsspec.open(path, "rb") as stream:
+            data: bytes = stream.read()
+    except FileNotFoundError as error:
+        raise MisuseError(f"There is no {file} in {folder}: a model folder holds it.") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise MisuseError(f"Cannot read the model file {path}: {error}.") from error
+    return data
+
+
+def _parse_info(data: bytes, folder: str) -> ModelInfo:
+    try:
+        return ModelInfo.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise MisuseError(f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}.") from error
+
+
+def _check_network(bundle: ModelBundle, folder: str) -> None:
+    """Raise MisuseError unless the network's input and output are those that ``model.json`` names."""
+    path = f"{folder}/{WEIGHTS_FILE}"
+    try:
+        with zipfile.ZipFile(io.BytesIO(bundle.weights)) as archive:
+            config = json.loads(archive.read("config.json"))["config"]
+            archive.getinfo("model.weights.h5")
+        shape, n_outputs = _network_shape(config)
+    except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError) as error:
+        raise MisuseError(f"{path} is not a network that Earmark can read.") from error
+    info = bundle.info
+    expected = (info.features.n_mels, info.n_frames, 1)
+    if shape[1:] != expected:
+        raise MisuseError(f"{path} takes arrays of shape {shape[1:]}, but {INFO_FILE} says {expected}.")
+    if n_outputs != len(info.genres):
+        raise MisuseError(f"{path} has {n_outputs} outputs, but {INFO_FILE} names {len(info.genres)} genres.")
+
+
+def _network_shape(config: Mapping[str, Any]) -> tuple[tuple[int | None, ...], int]:
+    """Return the input shape (batch first) and the width of the last layer of a functional Keras model."""
+    layers = {layer["config"]["name"]: layer["config"] for layer in config["layers"]}
+
+    def only(ends: Any) -> Any:
+        return layers[ends[0] if isinstance(ends[0], str) else ends[0][0]]
+
+    return tuple(only(config["input_layers"])["batch_shape"]), int(only(config["output_layers"])["units"])
+
+
+def fit_frames(log_mel: NDArray[np.uint8], n_frames: int) -> NDArray[np.uint8]:
+    """Repeat a log-mel in time up to `n_frames`, or cut its middle out.
+
+    Parameters
+    ----------
+    log_mel : ndarray of uint8, shape (n_mels, t), t >= 1
+
+    Returns
+    -------
+    ndarray of uint8, shape (n_mels, n_frames)
+    """
+    length = log_mel.shape[1]
+    if length >= n_frames:
+        start = (length - n_frames) // 2
+        return log_mel[:, start : start + n_frames]
+    return np.tile(log_mel, -(-n_frames // length))[:, :n_frames]
+
+
+class Classifier:
+    """A bundle's network, ready to run: one compiled function of one batch shape.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+    threads : int
+        CPU threads of an operation. TensorFlow takes this once a process, before its first operation.
+    batch_size : int
+        Segments that run together; a smaller batch is filled up with zeros, so that every batch has the
+        same shape and an answer does not depend on its neighbours.
+
+    Raises
+    ------
+    MisuseError
+        Where Keras in safe mode refuses the network.
+    """
+
+    def __init__(self, bundle: ModelBundle, *, threads: int = 1, batch_size: int = 32) -> None:
+        tf = set_up_tensorflow(threads)
+        self.info = bundle.info
+        self.batch_size = batch_size
+        network = _load_network(bundle)
+        shape = (batch_size, self.info.features.n_mels, self.info.n_frames, 1)
+
+        def logits(x: Any) -> Any:
+            return network(tf.cast(x, tf.float32), training=False)
+
+        self._logits = tf.function(logits, [tf.TensorSpec(shape, tf.uint8)], autograph=False)
+        self._logits(tf.zeros(shape, tf.uint8))
+
+    def predict_proba(self, log_mels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Return the calibrated probability of each genre.
+
+        Parameters
+        ----------
+        log_mels : sequence of ndarray of uint8, each of shape (n_mels, t)
+            Segments of any length of at least one frame; see `fit_frames`.
+
+        Returns
+        -------
+        ndarray of float64, shape (len(log_mels), n_genres)
+            Rows sum to 1. Softmax of logits divided by the bundle's temperature (Guo et al. 2017).
+        """
+        batches = [
+            self._run(log_mels[start : start + self.batch_size])
+            for start in range(0, len(log_mels), self.batch_size)
+        ]
+        if not batches:
+            return np.empty((0, len(self.info.genres)))
+        return softmax(np.concatenate(batches) / self.info.temperature)
+
+    def _run(self, log_mels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        n_mels, n_frames = self.info.features.n_mels, self.info.n_frames
+        batch = np.zeros((self.batch_size, n_mels, n_frames, 1), np.uint8)
+        for row, log_mel in zip(batch, log_mels, strict=False):
+            row[:, :, 0] = fit_frames(log_mel, n_frames)
+        return np.asarray(self._logits(batch), np.float64)[: len(log_mels)]
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the softmax over the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+
+
+def _load_network(bundle: ModelBundle) -> Any:
+    import keras
+
+    with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
+        path = Path(scratch) / WEIGHTS_FILE
+        path.write_bytes(bundle.weights)
+        try:
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+        except (ValueError, TypeError, OSError, KeyError) as error:
+            raise MisuseError(f"Keras refuses the network of {bundle.model}: {error}.") from error

@@ -1,4 +1,4 @@
-"""The network: a small residual CNN over a log-mel, out of built-in Keras layers alone (safe mode)."""
+"""The network: a small CNN over a log-mel, out of built-in Keras layers alone (Keras' safe mode)."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ DROPOUT = 0.3
 def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> Any:
     """Build the untrained network.
 
-    Residual blocks (He et al. 2016) of `width`, 2, 4 and 6 times `width` channels, each at half the
-    resolution of the one before, and a mean over time and bands: the weights do not depend on `n_frames`.
+    Five 3 x 3 convolutions of `width`, 2, 4, 6 and 8 times `width` channels with a maximum over 2 x 2
+    between them (Simonyan and Zisserman 2015), then a mean over time and bands. No weight depends on
+    `n_frames`: what is trained on crops serves whole segments.
 
     Parameters
     ----------
     n_mels, n_frames : int
-        Shape of a log-mel.
+        Shape of a log-mel, at least 16 x 16.
     n_genres : int
     width : int
-        Channels of the first block.
+        Channels of the first convolution.
 
     Returns
     -------
@@ -32,30 +33,16 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> 
     x = layers.Rescaling(1 / SPREAD, offset=-CENTRE / SPREAD)(levels)
     # Each mel band by its own mean and spread over the training data.
     x = layers.BatchNormalization(axis=1, center=False, scale=False)(x)
-    x = _convolve(x, width, size=5, stride=2)
-    for multiple, stride in ((1, 1), (2, 2), (4, 2), (6, 2)):
-        x = _residual_block(x, multiple * width, stride)
+    x = _convolve(x, width)
+    for multiple in (2, 4, 6, 8):
+        x = _convolve(layers.MaxPooling2D(2)(x), multiple * width)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(DROPOUT)(x)
     return keras.Model(levels, layers.Dense(n_genres)(x))
 
 
-def _convolve(x: Any, channels: int, *, size: int = 3, stride: int = 1, activate: bool = True) -> Any:
+def _convolve(x: Any, channels: int) -> Any:
     from keras import layers
 
-    x = layers.Conv2D(
-        channels, size, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal"
-    )(x)
-    x = layers.BatchNormalization()(x)
-    return layers.ReLU()(x) if activate else x
-
-
-def _residual_block(x: Any, channels: int, stride: int) -> Any:
-    from keras import layers
-
-    branch = _convolve(_convolve(x, channels, stride=stride), channels, activate=False)
-    if stride > 1:
-        x = layers.AveragePooling2D(stride, padding="same")(x)
-    if x.shape[-1] != channels:
-        x = _convolve(x, channels, size=1, activate=False)
-    return layers.ReLU()(layers.Add()([x, branch]))
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    return layers.ReLU()(layers.BatchNormalization()(x))

@@ -61,12 +61,12 @@ class ModelBundle:
         Hashed is what answers depend on: the network, genres, features, frames and temperature. Figures,
         training notes and file dates are left out, so measuring a model again does not make it a new one.
         """
-        digest = hashlib.sha256()
         answering = self.info.model_dump(mode="json", exclude={"name", "figures", "training"})
-        digest.update(json.dumps(answering, sort_keys=True).encode())
         with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
-            for member in sorted(set(archive.namelist()) - {"metadata.json"}):
-                digest.update(member.encode() + b"\0" + hashlib.sha256(archive.read(member)).digest())
+            network = json.loads(archive.read("config.json"), object_hook=_without_object_ids)
+            weights = archive.read("model.weights.h5")
+        canonical = json.dumps([answering, network], sort_keys=True).encode()
+        digest = hashlib.sha256(hashlib.sha256(canonical).digest() + hashlib.sha256(weights).digest())
         return f"{self.info.name}-{digest.hexdigest()[:8]}"
 
     @classmethod
@@ -114,6 +114,11 @@ class ModelBundle:
                 whole.replace(target)
         except OSError as error:
             raise MisuseError(f"Cannot write the model folder {target}: {error.strerror}.") from error
+
+
+def _without_object_ids(config: dict[str, Any]) -> dict[str, Any]:
+    """Drop what Keras takes from memory addresses: it differs from process to process."""
+    return {key: value for key, value in config.items() if key != "shared_object_id"}
 
 
 def _read(folder: str, file: str) -> bytes:

@@ -38,7 +38,7 @@ class TrainingSettings:
     crop : int
         Frames of a training crop (at most those of the segments).
     n_frames : int
-        Frames the finished network takes at once.
+        Frames the finished network takes at once (at most those of the segments).
     learning_rate, weight_decay : float
         Of AdamW (Loshchilov and Hutter 2019); the rate rises for 200 steps, then falls as a cosine.
     label_smoothing : float
@@ -111,18 +111,21 @@ def train(
     tf = set_up_tensorflow(settings.threads)
     import keras
 
+    # Layers are numbered within a process: without this a second training gives other names, another hash.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(settings.seed)
     n_mels, n_genres = train_set.log_mel.shape[1], len(train_set.genres)
     crop = min(settings.crop, train_set.log_mel.shape[2])
+    n_frames = min(settings.n_frames, train_set.log_mel.shape[2])
     network = build_cnn(n_mels, crop, n_genres)
-    served = build_cnn(n_mels, settings.n_frames, n_genres)
+    served = build_cnn(n_mels, n_frames, n_genres)
     steps_an_epoch = _steps_an_epoch(train_set, crop, settings.batch_size)
     step = _compile_step(tf, keras, network, served, settings, settings.epochs * steps_an_epoch)
     predict = tf.function(lambda x: served(x, training=False), autograph=False)
     batches = training_batches(train_set, crop, settings)
     for number in range(1, settings.epochs + 1):
         losses = [float(step(*next(batches))) for _ in range(steps_an_epoch)]
-        logits = _predict_logits(predict, valid_set, settings.n_frames)
+        logits = _predict_logits(predict, valid_set, n_frames)
         right = metrics.accuracy(logits, valid_set.labels)
         on_epoch(Epoch(number, settings.epochs, float(np.mean(losses)), right))
 
@@ -131,7 +134,7 @@ def train(
         name=name,
         genres=train_set.genres,
         features=features,
-        n_frames=settings.n_frames,
+        n_frames=n_frames,
         temperature=temperature,
         figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
         training={"dataset": dataset, **_flat(settings)},

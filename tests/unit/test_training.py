@@ -1,0 +1,206 @@
+"""Training: what a researcher relies on when a figure or a model is to be made again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.train import split_data, train_job
+from pipeline.augment import Augmentation
+from pipeline.importers import import_data, import_npz
+from pipeline.model import Classifier, ModelBundle
+from pipeline.training import TrainingSettings, training_batches
+from pipeline.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track, track_name
+from schemas.errors import MisuseError
+from schemas.genres import GTZAN_GENRES
+
+GENRES = ("high", "low", "pulse")
+
+
+def make_set(n_a_genre: int = 12, n_frames: int = 64) -> TrainingSet:
+    """Noise with one clear mark a genre: energy in high bands, in low bands, or in every eighth frame."""
+    rng = np.random.default_rng(0)
+    log_mel = rng.integers(0, 100, (3 * n_a_genre, 32, n_frames), dtype=np.uint8)
+    labels = np.repeat(np.arange(3), n_a_genre)
+    log_mel[labels == 0, 24:] += 150
+    log_mel[labels == 1, :8] += 150
+    log_mel[labels == 2, :, ::8] += 150
+    tracks = np.array([f"{GENRES[label]}.{i // 2:05d}" for i, label in enumerate(labels)])
+    return TrainingSet(log_mel, labels, tracks, GENRES)
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Path:
+    data = make_set()
+    path = tmp_path / "set.npz"
+    genre = np.array(GENRES)[data.labels]
+    np.savez(path, log_mel=data.log_mel, track=data.tracks, genre=genre, range_db=np.ones(len(data)))
+    return path
+
+
+def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -> None:
+    """From arrays to a folder to labels: if this breaks, nobody can make a model of their own."""
+    epochs = []
+    bundle = train_job(
+        str(npz), str(tmp_path / "marks"), split="track", epochs=25, threads=1, on_epoch=epochs.append
+    )
+    assert [epoch.number for epoch in epochs] == list(range(1, 26))
+    assert epochs[-1].loss < epochs[0].loss
+    loaded = ModelBundle.load(str(tmp_path / "marks"))
+    assert loaded.model == bundle.model
+    assert loaded.info.name == "marks"
+    assert loaded.info.genres == GENRES
+    assert loaded.info.features.n_mels == 32
+    assert loaded.info.training["seed"] == 0
+    figure = loaded.info.figures[0]
+    assert figure.protocol == "track"
+    assert figure.accuracy >= 0.9
+    data = make_set()
+    proba = Classifier(loaded, batch_size=8).predict_proba(list(data.log_mel))
+    assert np.mean(proba.argmax(axis=1) == data.labels) >= 0.9
+
+
+def test_the_seed_fixes_the_model(npz: Path, tmp_path: Path) -> None:
+    """A published figure must be there again when the recorded command is run again."""
+    again, other = (
+        [train_job(str(npz), str(tmp_path / f"m{seed}{i}"), epochs=1, seed=seed, name="m") for i in range(2)]
+        for seed in (0, 1)
+    )
+    assert again[0].model == again[1].model
+    assert again[0].model != other[0].model
+
+
+def test_batches_see_every_segment_once_before_one_twice() -> None:
+    """Else some tracks of a small set hardly count."""
+    data = make_set(n_a_genre=8)
+    still = Augmentation(stretch=0, shift=0, gain=0, tilt=0, contrast=0, band_mask=0, frame_mask=0, mixup=0)
+    settings = TrainingSettings(batch_size=8, augmentation=still)
+    batches = training_batches(data, 64, settings)
+    seen = []
+    for _ in range(3):
+        x, y = next(batches)
+        assert x.shape == (8, 32, 64, 1)
+        assert x.dtype == y.dtype == np.float32
+        for crop, target in zip(x, y, strict=True):
+            matches = np.flatnonzero((data.log_mel == crop[..., 0]).all(axis=(1, 2)))
+            assert data.labels[matches[0]] == target.argmax()
+            seen.append(matches[0])
+    assert sorted(seen) == list(range(24))
+
+
+def test_track_split_keeps_tracks_whole_and_genres_in_proportion() -> None:
+    """A track on both sides makes the figure a lie."""
+    train_set, valid_set = split_by_track(make_set(n_a_genre=20), seed=0)
+    assert not set(train_set.tracks) & set(valid_set.tracks)
+    assert len(train_set) + len(valid_set) == 60
+    assert np.bincount(valid_set.labels).tolist() == [4, 4, 4]
+    assert len(split_by_track(make_set(n_a_genre=20), seed=1)[1]) == 12
+
+
+def test_segment_split_cuts_pieces_that_leak() -> None:
+    """The protocol of most tutorials: it must be what they do, so that the leak can be shown."""
+    data = make_set()
+    train_set, valid_set, protocol = split_data(data, "segment", seed=0)
+    assert protocol == "segment"
+    assert len(train_set) + len(valid_set) == 10 * len(data)
+    assert train_set.log_mel.shape[1:] == (32, 6)
+    assert set(valid_set.tracks) & set(train_set.tracks)
+    np.testing.assert_array_equal(data.pieces(2).log_mel[3], data.log_mel[1, :, 32:])
+    assert [len(part) for part in split_at_random(data, seed=0)] == [30, 6]
+
+
+def test_list_split_reads_the_published_lists(gtzan: Path) -> None:
+    """The fault-filtered split: 443 and 197 clips, one of which nobody can decode."""
+    data = import_npz(gtzan / "log_mel_128x387.npz")
+    lists = gtzan / "splits/train_filtered.txt", gtzan / "splits/valid_filtered.txt"
+    train_set, valid_set = split_by_lists(data, *lists)
+    assert (len(train_set), len(valid_set)) == (442, 197)
+    assert not set(train_set.tracks) & set(valid_set.tracks)
+    assert data.genres == GTZAN_GENRES
+    assert all(str(t).startswith(data.genres[g]) for t, g in zip(data.tracks, data.labels, strict=True))
+
+
+def test_track_name_drops_folder_and_audio_extension_only() -> None:
+    """Lists say ``blues/blues.00029.wav``, arrays say ``blues.00029``: both are one track."""
+    assert track_name("blues/blues.00029.wav") == "blues.00029"
+    assert track_name("blues.00029") == "blues.00029"
+    assert track_name("a b#1.mp3") == "a b#1"
+    assert track_name("plain") == "plain"
+
+
+def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    """A wrong list would train on the test."""
+    (tmp_path / "a.txt").write_text("high/high.00000.wav\n\nhigh/high.00001.wav\n")
+    (tmp_path / "b.txt").write_text("high.00001\n")
+    (tmp_path / "c.txt").write_text("ska.00001.wav\n")
+    data = make_set()
+    with pytest.raises(MisuseError, match=r"both name the track 'high\.00001'"):
+        split_data(data, f"file:{tmp_path}/a.txt,{tmp_path}/b.txt", seed=0)
+    with pytest.raises(MisuseError, match=r"c\.txt names none of the 18 tracks"):
+        split_data(data, f"file:{tmp_path}/a.txt,{tmp_path}/c.txt", seed=0)
+    with pytest.raises(MisuseError, match=r"Cannot read the track list .*d\.txt"):
+        split_data(data, f"file:{tmp_path}/a.txt,{tmp_path}/d.txt", seed=0)
+    for split in ("tracks", "file", "file:a.txt", "file:a,b,c"):
+        with pytest.raises(MisuseError, match="Cannot split by"):
+            split_data(data, split, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"log_mel": np.zeros((2, 4, 5), np.uint8)}, "lacks an array"),
+        ({"log_mel": np.zeros((2, 4, 5))}, "it must be uint8"),
+        ({"log_mel": np.zeros((3, 4, 5), np.uint8)}, "differ in length: 3, 2, 2"),
+        ({"genre": np.array(["a", "a"])}, "has 1 genres"),
+        ({"track": np.array([{}, {}], dtype=object)}, "Cannot read the array file"),
+    ],
+)
+def test_array_files_that_are_wrong_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
+    """Bad arrays must be named before hours of training on them; pickled objects must never run."""
+    good = {
+        "log_mel": np.zeros((2, 4, 5), np.uint8),
+        "track": np.array(["x", "y"]),
+        "genre": np.array(["a", "b"]),
+    }
+    np.savez(tmp_path / "set.npz", **(arrays if message == "lacks an array" else good | arrays))  # type: ignore[arg-type]
+    with pytest.raises(MisuseError, match=message):
+        import_data(str(tmp_path / "set.npz"))
+
+
+def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
+    """A mistyped path is a sentence, not a traceback."""
+    with pytest.raises(MisuseError, match="Cannot train on"):
+        import_data(str(tmp_path))
+    with pytest.raises(MisuseError, match="Cannot read the array file"):
+        import_data(str(tmp_path / "nope.npz"))
+    (tmp_path / "text.npz").write_text("no arrays")
+    with pytest.raises(MisuseError, match="Cannot read the array file"):
+        import_data(str(tmp_path / "text.npz"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"arch": "rnn"}, "no architecture 'rnn'"),
+        ({"epochs": 0}, "must be at least 1"),
+        ({"name": "My Model"}, "'My Model' cannot name a model"),
+    ],
+)
+def test_options_are_checked_before_training(
+    npz: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    """Half an hour of training that ends in a bad name is half an hour lost."""
+    with pytest.raises(MisuseError, match=message):
+        train_job(str(npz), str(tmp_path / "out"), **options)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(npz: Path, tmp_path: Path) -> None:
+    """No model, and nothing else, is overwritten."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/notes.txt").write_text("mine")
+    with pytest.raises(MisuseError, match="is there already"):
+        train_job(str(npz), str(tmp_path / "out"), epochs=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]

@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 
 from pipeline.audio import read_segments
 from pipeline.log_mel import log_mel
+from pipeline.stopwatch import Stopwatch
 from pipeline.tags import read_tags
 from schemas.errors import FeatureError
 from schemas.features import FeatureSpec
 from schemas.tracks import SegmentFeatures, TrackFeatures
 
 
-def featurize_track(file: BinaryIO, name: str, spec: FeatureSpec) -> TrackFeatures:
+def featurize_track(
+    file: BinaryIO, name: str, spec: FeatureSpec, watch: Stopwatch | None = None
+) -> TrackFeatures:
     """Decode the segments of a track and compute their features.
 
     Parameters
@@ -24,6 +27,8 @@ def featurize_track(file: BinaryIO, name: str, spec: FeatureSpec) -> TrackFeatur
         The track's URI, for messages only.
     spec : FeatureSpec
         What to compute.
+    watch : Stopwatch, optional
+        Counts the time of the stages ``decode`` (with resampling), ``tags``, ``log_mel`` and ``descriptors``.
 
     Returns
     -------
@@ -39,18 +44,25 @@ def featurize_track(file: BinaryIO, name: str, spec: FeatureSpec) -> TrackFeatur
     ReadError, NotFoundError
         If the store does not hand out the bytes.
     """
-    info, excerpts = read_segments(file, name, spec)
-    tags = read_tags(file, name)
-    segments = tuple(_featurize_segment(start_s, y, name, spec) for start_s, y in excerpts)
+    watch = watch or Stopwatch()
+    with watch.stage("decode"):
+        info, excerpts = read_segments(file, name, spec)
+    with watch.stage("tags"):
+        tags = read_tags(file, name)
+    segments = tuple(_featurize_segment(start_s, y, name, spec, watch) for start_s, y in excerpts)
     return TrackFeatures(info=info, tags=tags, segments=segments)
 
 
 def _featurize_segment(
-    start_s: float, y: NDArray[np.float32], name: str, spec: FeatureSpec
+    start_s: float, y: NDArray[np.float32], name: str, spec: FeatureSpec, watch: Stopwatch
 ) -> SegmentFeatures:
+    descriptors = None
     try:
-        levels, range_db = log_mel(y, spec)
-        descriptors = _descriptors(y, spec) if spec.descriptors else None
+        with watch.stage("log_mel"):
+            levels, range_db = log_mel(y, spec)
+        if spec.descriptors:
+            with watch.stage("descriptors"):
+                descriptors = _descriptors(y, spec)
     except (ValueError, ArithmeticError) as error:
         raise FeatureError(f"{name} has audio at {start_s:.1f} s that gives no features ({error})") from error
     return SegmentFeatures(start_s, len(y) / spec.sample_rate, levels, range_db, descriptors)

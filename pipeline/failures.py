@@ -1,0 +1,57 @@
+"""Failure rows: one for each track that cannot be labelled."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from schemas.errors import TrackError
+from schemas.tables import FAILURES
+
+_MESSAGE_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A track version that failed, and why.
+
+    Attributes
+    ----------
+    track_id, uri, etag : str
+        The track as listed.
+    attempts : int
+        Runs that have tried it, this one included.
+    error : TrackError
+        What went wrong.
+    model : str or None
+        The model, where labelling failed.
+    """
+
+    track_id: str
+    uri: str
+    etag: str
+    attempts: int
+    error: TrackError
+    model: str | None = None
+
+
+def failure_rows(failures: Iterable[Failure]) -> pa.Table:
+    """Failures as rows of the table ``failures``."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "track_id": failure.track_id,
+            "uri": failure.uri,
+            "etag": failure.etag,
+            "stage": failure.error.stage,
+            "error_type": type(failure.error).__name__,
+            "message": str(failure.error)[:_MESSAGE_CHARACTERS],
+            "attempts": failure.attempts,
+            "retryable": failure.error.retryable,
+            "model": failure.model,
+            "failed_at": now,
+        }
+        for failure in failures
+    ]
+    return pa.Table.from_pylist(rows, FAILURES)

@@ -1,0 +1,27 @@
+"""Stopwatch: seconds spent in each stage of a piece of work."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Adds up wall-clock seconds by stage."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count the time of a ``with`` block as the stage's."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds by stage so far."""
+        return dict(self._seconds)

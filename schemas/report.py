@@ -1,0 +1,98 @@
+"""RunReport: what a run did, kept as JSON in ``_runs/``."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Outcome = Literal["running", "done", "interrupted", "failed"]
+
+
+class Counts(BaseModel):
+    """Tracks of a run. ``listed = labelled_before + failed_before + labelled + failed + left``.
+
+    Attributes
+    ----------
+    listed : int
+        Tracks in the catalog.
+    labelled_before, failed_before : int
+        Those that earlier runs had labelled, or had failed on (and that have not changed since).
+    featurized, labelled, failed : int
+        What this run added. Where only features were asked for, ``labelled`` counts featurized tracks.
+    left : int
+        Tracks that are still to be done: none, unless the run was interrupted or failed.
+    gone : int
+        Tracks that have left the catalog since the run before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    listed: int
+    labelled_before: int = 0
+    failed_before: int = 0
+    featurized: int = 0
+    labelled: int = 0
+    failed: int = 0
+    left: int = 0
+    gone: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every listed track is accounted for exactly once."""
+        return self.left >= 0 and self.listed == (
+            self.labelled_before + self.failed_before + self.labelled + self.failed + self.left
+        )
+
+
+class RunReport(BaseModel):
+    """What a run did.
+
+    Attributes
+    ----------
+    run : str
+        Name of the run; names sort by time.
+    command : str
+        ``run``, ``featurize`` or ``label``.
+    outcome : str
+        ``running`` is written before the work begins, and stays where a run was killed.
+    error : str or None
+        Why it failed.
+    balanced : bool
+        Whether every listed track ended exactly once as labelled, failed or left.
+    wall_s : float
+        Length of the run, seconds.
+    seconds : dict
+        Seconds by stage, added up over all workers.
+    audio_s : float
+        Length of the segments that were decoded, seconds.
+    genres, failures : dict
+        Tracks this run labelled, by genre; tracks it failed on, by error type.
+    cluster : dict
+        CPUs, GPUs, actors.
+    versions : dict
+        Versions of the packages that make the numbers.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    command: Literal["run", "featurize", "label"]
+    catalog: str
+    outcome: Outcome
+    error: str | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
+    wall_s: float = 0.0
+    counts: Counts
+    balanced: bool = True
+    tracks_per_hour: float | None = None
+    audio_s: float = 0.0
+    seconds: dict[str, float] = {}
+    genres: dict[str, int] = {}
+    failures: dict[str, int] = {}
+    model: str | None = None
+    feature_set: str
+    features: dict[str, Any] = {}
+    config: dict[str, Any] = {}
+    cluster: dict[str, float] = {}
+    versions: dict[str, str] = {}

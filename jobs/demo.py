@@ -1,0 +1,45 @@
+"""``earmark demo``: a small catalog of its own, labelled from end to end."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs.run import Say, make_job, run_job
+from pipeline.current import current_failures, current_labels
+from pipeline.demo_catalog import write_demo_catalog
+from schemas.config import RunConfig
+from schemas.report import RunReport
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What the demo made: where the catalog and the tables are, the run's report, labels and failures."""
+
+    catalog: Path
+    tables: Path
+    report: RunReport
+    labels: pa.Table
+    failures: pa.Table
+
+
+def run_demo(out: Path, say: Say) -> DemoResult:
+    """Write the demo catalog below `out` and label it with the shipped model on a local Ray.
+
+    Raises
+    ------
+    MisuseError
+        If `out` holds something else.
+    """
+    catalog, tables = out / "catalog", out / "tables"
+    say(f"writing a small catalog to {catalog}")
+    n_files = write_demo_catalog(catalog)
+    say(
+        f"labelling its {n_files} files with the shipped model on a local Ray, which takes some seconds to start"
+    )
+    job = make_job("run", str(catalog), str(tables), RunConfig(address="local"))
+    report = run_job(job, say)
+    model = job.bundle.model
+    return DemoResult(
+        catalog, tables, report, current_labels(job.tables, model), current_failures(job.tables, model)
+    )

@@ -1,0 +1,97 @@
+"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+_LINE_EVERY_S = 5.0
+
+
+class Meter:
+    """Shows how far a piece of work has come.
+
+    Parameters
+    ----------
+    doing : str
+        What is done, such as ``labelling``.
+    total : int or None
+        Number of tracks; None: not known yet.
+    console : rich.console.Console
+        Where to.
+    """
+
+    def __init__(self, doing: str, total: int | None, console: Console) -> None:
+        self._doing = doing
+        self._total = total
+        self._console = console
+        self._start = self._last = time.monotonic()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+            self._task = self._bar.add_task(doing, total=total, note="")
+            self._bar.start()
+
+    def show(self, done: int, note: str = "") -> None:
+        """Show that `done` tracks are done, with a note such as ``3 failed``."""
+        note = " · ".join(part for part in (note, self._rate(done)) if part)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=note)
+            return
+        now = time.monotonic()
+        if now - self._last >= _LINE_EVERY_S:
+            self._last = now
+            of = f" of {self._total:,}" if self._total is not None else ""
+            self._console.print(f"{self._doing}: {done:,}{of}" + (f" · {note}" if note else ""))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _rate(self, done: int) -> str:
+        elapsed = time.monotonic() - self._start
+        if not done or elapsed < 1:
+            return ""
+        rate = done / elapsed
+        text = f"{rate:,.1f} tracks/s"
+        if self._total is not None and done < self._total:
+            text += f" · {_duration((self._total - done) / rate)} left"
+        return text
+
+
+@contextmanager
+def metered(doing: str, total: int | None = None) -> Iterator[Meter]:
+    """A `Meter` on stderr for the length of a ``with`` block."""
+    meter = Meter(doing, total, Console(file=sys.stderr, highlight=False, soft_wrap=True))
+    try:
+        yield meter
+    finally:
+        meter.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

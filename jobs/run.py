@@ -1,0 +1,356 @@
+"""``earmark run``, ``featurize`` and ``label``: list, plan, work, account."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs import lease as leases
+from jobs.cluster import connected, cpus_and_gpus, plan_actors
+from jobs.interrupts import Interrupt, interruptible
+from jobs.progress import metered
+from jobs.runs import new_run, read_reports, versions, write_report
+from pipeline import storage
+from pipeline.catalog import canonical, list_catalog
+from pipeline.current import current_tracks
+from pipeline.featurize_shard import Shard
+from pipeline.label_part import LabelTask
+from pipeline.listing_changes import change_rows
+from pipeline.model import INFO_FILE, WEIGHTS_FILE, ModelBundle
+from pipeline.planning import Done, Plan, copied, cut_shards, make_plan
+from pipeline.tables import Tables, encode_part, within
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError, MisuseError
+from schemas.features import FeatureSpec
+from schemas.report import Counts, RunReport
+from schemas.tables import LISTING
+
+if TYPE_CHECKING:
+    from jobs.engine import Totals
+
+Command = Literal["run", "featurize", "label"]
+Say = Callable[[str], None]
+_SHARDS_PER_CPU = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for.
+
+    Attributes
+    ----------
+    command : str
+        ``run``, ``featurize`` or ``label``.
+    catalog : str or None
+        The catalog; None for ``label``, which takes the tracks that the tables hold.
+    tables : Tables
+        The tables.
+    config : RunConfig
+        Settings.
+    bundle : ModelBundle
+        The model; ``featurize`` takes its features only.
+    moved : bool
+        Whether the catalog may stand elsewhere than at the last run.
+    """
+
+    command: Command
+    catalog: str | None
+    tables: Tables
+    config: RunConfig
+    bundle: ModelBundle
+    moved: bool = False
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The features to compute."""
+        return self.bundle.info.features.model_copy(update={"descriptors": self.config.descriptors})
+
+    @property
+    def done(self) -> Done:
+        """What counts as done."""
+        model = None if self.command == "featurize" else self.bundle.model
+        return Done(self.spec, model, self.config.retry_failed)
+
+
+def make_job(
+    command: Command, catalog: str | None, tables: str, config: RunConfig, *, moved: bool = False
+) -> Job:
+    """Check what was asked for and load the model.
+
+    Raises
+    ------
+    MisuseError
+        If the model is unknown, or the tables belong to another catalog.
+    """
+    job = Job(
+        command=command,
+        catalog=None if catalog is None else canonical(catalog),
+        tables=Tables(canonical(tables)),
+        config=config,
+        bundle=ModelBundle.load(config.model),
+        moved=moved,
+    )
+    last = read_reports(job.tables, last=1)
+    if not last and command == "label":
+        raise MisuseError(f"there are no tables in {tables}; make them with 'earmark run CATALOG {tables}'")
+    if last and catalog is not None and last[0].catalog != job.catalog and not moved:
+        raise MisuseError(
+            f"{tables} holds the tables of {last[0].catalog}, not of {job.catalog}; write to another place, "
+            "or say --catalog-moved if it is the same catalog in a new place"
+        )
+    return job
+
+
+def plan_job(job: Job) -> Plan:
+    """List the catalog and compare it with the tables; nothing is written.
+
+    Raises
+    ------
+    EarmarkError
+        If the catalog is empty, or cannot be listed.
+    """
+    if job.catalog is None:
+        listing = _featurized_tracks(job)
+    else:
+        with metered("listing") as meter:
+            listing = list_catalog(job.catalog, limit=job.config.limit, progress=meter.show)
+        if not listing.num_rows:
+            raise EarmarkError(f"the catalog {job.catalog} holds no audio files")
+    return make_plan(listing, job.tables, job.done, partial=job.config.limit is not None)
+
+
+def run_job(job: Job, say: Say) -> RunReport:
+    """Do what the plan says and account for every track.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    say : callable
+        Gets sentences for the person who waits.
+
+    Returns
+    -------
+    RunReport
+        As written to ``_runs/``. Its outcome is ``interrupted`` after Ctrl-C or SIGTERM.
+
+    Raises
+    ------
+    EarmarkError
+        If the run cannot start or go on; the report then says so too.
+    """
+    started = time.monotonic()
+    run = new_run(datetime.now(UTC))
+    seen = leases.newest(job.tables.root)
+    plan = plan_job(job)
+    with interruptible() as interrupt, leases.hold(job.tables.root, run, say=say) as lease:
+        if lease.number != (seen or 0) + 1:
+            plan = plan_job(job)  # another run has written since
+        report = _first_report(job, run, plan)
+        write_report(job.tables, report)
+        try:
+            _record_changes(job, run, plan, report.started_at, lease)
+            if plan.n_todo:
+                report = _work(job, report, plan, lease, interrupt)
+            if report.counts.left and not interrupt.asked:
+                raise EarmarkError(
+                    f"{report.counts.left} tracks ended neither as a label nor as a failure; run again, and "
+                    f"please report it with {job.tables.root}/_runs/{run}.json"
+                )
+            report = report.model_copy(update={"outcome": "interrupted" if interrupt.asked else "done"})
+        except EarmarkError as error:
+            report = report.model_copy(update={"outcome": "failed", "error": str(error)})
+            raise
+        except KeyboardInterrupt:
+            report = report.model_copy(update={"outcome": "interrupted"})
+            raise
+        finally:
+            report = _finished(report, time.monotonic() - started)
+            write_report(job.tables, report)
+    return report
+
+
+def _featurized_tracks(job: Job) -> pa.Table:
+    """The tracks in the tables that have features for the model, as a listing."""
+    where = pc.field("feature_set").isin(job.done.feature_sets)
+    featurized = job.tables.read("features", ["track_id", "etag"], where)
+    if not featurized.num_rows:
+        others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
+        have = f"they hold {', '.join(sorted(others))}" if others else "they hold none"
+        raise MisuseError(
+            f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
+            f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
+            f"--model {job.config.model}'"
+        )
+    return within(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)
+
+
+def _first_report(job: Job, run: str, plan: Plan) -> RunReport:
+    return RunReport(
+        run=run,
+        command=job.command,
+        catalog=job.catalog or read_reports(job.tables, last=1)[0].catalog,
+        outcome="running",
+        started_at=datetime.now(UTC),
+        counts=Counts(
+            listed=plan.listing.num_rows,
+            labelled_before=plan.n_labelled,
+            failed_before=plan.n_failed,
+            left=plan.n_todo,
+            gone=plan.gone.num_rows,
+        ),
+        model=None if job.command == "featurize" else job.bundle.model,
+        feature_set=job.spec.feature_set,
+        features=job.spec.model_dump(),
+        config=job.config.model_dump(),
+        versions=versions(),
+    )
+
+
+def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: leases.Lease) -> None:
+    """Write the plan, and the rows of tracks that changed without being read."""
+    objects = {}
+    if plan.n_todo:
+        table = pa.concat_tables(
+            [rows.select(["track_id", "uri", "etag"]) for rows in (plan.to_featurize, plan.to_label)]
+        )
+        objects[storage.join(job.tables.root, "_runs", f"{run}.plan.parquet")] = table
+    changes = change_rows(plan, job.tables, listed_at)
+    if changes.num_rows:
+        objects[job.tables.part("tracks", "listing", run=run)] = changes
+    for location, rows in objects.items():
+        with storage.explained(location, "write"):
+            lease.check()
+            storage.write_bytes(location, encode_part(rows))
+
+
+def _work(job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrupt: Interrupt) -> RunReport:
+    """Run the plan on Ray; the report with what came of it."""
+    if report.model is not None:
+        _keep_model(job, lease)
+    doing = "featurizing" if job.command == "featurize" else "labelling"
+    with connected(job.config), metered(doing, plan.n_todo) as meter:
+        from jobs.engine import Assignment, Engine  # Ray: a run with nothing to do never gets here
+
+        cpus, gpus = cpus_and_gpus()
+        actors = plan_actors(job.config, cpus, gpus)
+        assignment = Assignment(
+            run=report.run,
+            run_date=f"{report.started_at:%Y-%m-%d}",
+            tables=job.tables,
+            lease=lease,
+            spec=job.spec,
+            model=report.model,
+            model_location=storage.join(job.tables.root, "_models", job.bundle.model),
+            actors=actors,
+            segment_labels=job.config.segment_labels,
+        )
+
+        def show(totals: "Totals") -> None:
+            finished = totals.featurized if job.command == "featurize" else totals.labelled
+            note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
+            meter.show(finished + totals.failed, note)
+
+        engine = Engine(assignment, show)
+        interrupt.tell(engine.stop)
+        try:
+            engine.run(_shards(job, report, plan, cpus), _label_tasks(report, plan, assignment.run_date))
+        finally:
+            interrupt.tell(None)
+            cluster = {"cpus": cpus, "gpus": gpus, "actors": actors.n_actors}
+            report = _accounted(job, report, plan, engine.totals, cluster)
+    return report
+
+
+def _keep_model(job: Job, lease: leases.Lease) -> None:
+    """Put the model beside the tables: actors on any node load it there, and labels can be made again."""
+    folder = storage.join(job.tables.root, "_models", job.bundle.model)
+    info = job.bundle.info.model_dump_json(indent=2).encode()
+    with storage.explained(folder, "write the model to"):
+        if INFO_FILE in storage.names(folder):
+            return
+        for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
+            lease.check()
+            storage.write_bytes(storage.join(folder, name), data)
+
+
+def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
+    tables = cut_shards(
+        plan.to_featurize,
+        max_tracks=job.config.shard_tracks,
+        max_bytes=job.config.shard_mb << 20,
+        at_least=_SHARDS_PER_CPU * cpus,
+    )
+    return [
+        Shard(f"{number:06}", report.run, job.spec.feature_set, tracks, report.started_at)
+        for number, tracks in enumerate(tables)
+    ]
+
+
+def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask]:
+    """Tasks for the tracks that have features already, one a features part."""
+    rows = plan.to_label.sort_by("part")
+    starts = [
+        0,
+        *(i for i in range(1, rows.num_rows) if rows["part"][i] != rows["part"][i - 1]),
+        rows.num_rows,
+    ]
+    tasks = []
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        if start == stop:
+            continue
+        tasks.append(
+            LabelTask(
+                name=f"part-{number:06}",
+                run=report.run,
+                run_date=run_date,
+                model=str(report.model),
+                part=rows["part"][start].as_py(),
+                feature_set=rows["feature_set"][start].as_py(),
+                tracks=copied(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+            )
+        )
+    return tasks
+
+
+def _accounted(
+    job: Job, report: RunReport, plan: Plan, totals: "Totals", cluster: Mapping[str, float]
+) -> RunReport:
+    """The report with the engine's totals."""
+    labelled = totals.featurized if job.command == "featurize" else totals.labelled
+    counts = report.counts.model_copy(
+        update={
+            "featurized": totals.featurized,
+            "labelled": labelled,
+            "failed": totals.failed,
+            "left": plan.n_todo - labelled - totals.failed,
+        }
+    )
+    types = job.tables.read("failures", ["error_type"], pc.field("run") == report.run)["error_type"]
+    return report.model_copy(
+        update={
+            "counts": counts,
+            "balanced": counts.balanced,
+            "audio_s": round(totals.audio_s, 1),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(totals.seconds.items())},
+            "genres": dict(totals.genres.most_common()),
+            "failures": {str(pair["values"]): pair["counts"].as_py() for pair in types.value_counts()},
+            "cluster": dict(cluster),
+        }
+    )
+
+
+def _finished(report: RunReport, wall_s: float) -> RunReport:
+    worked = report.counts.labelled + report.counts.failed
+    return report.model_copy(
+        update={
+            "finished_at": datetime.now(UTC),
+            "wall_s": round(wall_s, 3),
+            "tracks_per_hour": round(worked / wall_s * 3600, 1) if worked else None,
+        }
+    )

@@ -1,0 +1,134 @@
+"""``earmark scan``: what a catalog holds: counts, formats, bytes, hours."""
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import mutagen
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from jobs.progress import metered
+from pipeline import storage
+from pipeline.catalog import canonical, list_catalog
+from schemas.errors import EarmarkError, MisuseError
+
+_THREADS = 16
+SAMPLE = 300
+"""Files of a format whose headers are read for the hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormatCount:
+    """The files of one format.
+
+    Attributes
+    ----------
+    extension : str
+        Lower case, without the dot.
+    n_files, n_empty : int
+        Files, and those of zero bytes among them.
+    size : int
+        Bytes.
+    hours : float or None
+        Length of the audio; None where no header tells.
+    estimated : bool
+        Whether the hours are extrapolated, by bytes, from a sample of the files.
+    """
+
+    extension: str
+    n_files: int
+    n_empty: int
+    size: int
+    hours: float | None
+    estimated: bool
+
+
+def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> list[FormatCount]:
+    """Count a catalog's files by format.
+
+    Parameters
+    ----------
+    catalog : str
+        As for ``earmark run``.
+    limit : int, optional
+        Only the first files.
+    out : str, optional
+        Write the listing there (``.csv`` or ``.parquet``); it can serve as a manifest.
+
+    Returns
+    -------
+    list of FormatCount
+        The most frequent format first.
+
+    Raises
+    ------
+    MisuseError
+        If `out` has another extension.
+    EarmarkError
+        If the catalog cannot be listed.
+    """
+    if out is not None and PurePosixPath(out).suffix.lower() not in {".csv", ".parquet"}:
+        raise MisuseError(f"cannot write a listing as {out}; name a .csv or .parquet file")
+    with metered("listing") as meter:
+        listing = list_catalog(canonical(catalog), limit=limit, progress=meter.show)
+    if out is not None:
+        _write_listing(listing, out)
+    by_format: dict[str, list[tuple[str, int]]] = {}
+    for uri, size in zip(listing["uri"].to_pylist(), listing["size"].to_pylist(), strict=True):
+        by_format.setdefault(PurePosixPath(uri).suffix.lower().lstrip("."), []).append((uri, size))
+    with metered("reading headers") as meter, ThreadPoolExecutor(_THREADS) as pool:
+        counts = []
+        for extension, files in by_format.items():
+            counts.append(_count(extension, files, pool))
+            meter.show(sum(count.n_files for count in counts))
+    return sorted(counts, key=lambda count: -count.n_files)
+
+
+def _count(extension: str, files: list[tuple[str, int]], pool: ThreadPoolExecutor) -> FormatCount:
+    size = sum(size for _, size in files)
+    full = [file for file in files if file[1]]
+    sample = list(_evenly(full, SAMPLE))
+    lengths = list(pool.map(_duration_s, sample))
+    known_s = sum(length for length in lengths if length is not None)
+    known_bytes = sum(size for (_, size), length in zip(sample, lengths, strict=True) if length is not None)
+    estimated = len(sample) < len(full)
+    hours = None
+    if known_bytes:
+        hours = known_s / 3600 * (size / known_bytes if estimated else 1.0)
+    return FormatCount(extension, len(files), len(files) - len(full), size, hours, estimated)
+
+
+def _evenly(files: list[tuple[str, int]], n: int) -> Iterator[tuple[str, int]]:
+    step = max(1.0, len(files) / n)
+    yield from (files[int(index * step)] for index in range(min(n, len(files))))
+
+
+def _duration_s(file: tuple[str, int]) -> float | None:
+    """Seconds of audio as the file's header has it; None where it does not tell."""
+    location, size = file
+    try:
+        with storage.open_binary(location, size, whole_bytes=0) as opened:
+            tagged = mutagen.File(opened)
+    except (
+        Exception
+    ):  # mutagen and stores raise many kinds; `earmark run` is what tells why a file is no good
+        return None
+    length = getattr(getattr(tagged, "info", None), "length", None)
+    return float(length) if length else None
+
+
+def _write_listing(listing: pa.Table, out: str) -> None:
+    rows = listing.drop_columns(["carried"])
+    buffer = io.BytesIO()
+    if PurePosixPath(out).suffix.lower() == ".csv":
+        csv.write_csv(rows, buffer)
+    else:
+        pq.write_table(rows, buffer)
+    try:
+        storage.write_bytes(out, buffer.getvalue())
+    except OSError as error:
+        raise EarmarkError(f"cannot write {out}: {storage.reason(error)}") from error

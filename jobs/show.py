@@ -1,0 +1,118 @@
+"""What the commands print: tables on a terminal, CSV, JSON and Parquet for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline import storage
+from schemas.errors import MisuseError
+
+Format = Literal["table", "csv", "json", "parquet"]
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print rows as a table. Cells are plain text: no track's name is taken for markup or colour codes."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    numbers = {index for index, column in enumerate(columns) if column in _RIGHT}
+    for index in numbers:
+        table.columns[index].justify = "right"
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    # As wide as it needs to be where no terminal limits it, so that a log or a pipe gets whole names.
+    Console(highlight=False, width=None if console.is_terminal else 500).print(table)
+
+
+_RIGHT = {
+    "files",
+    "empty",
+    "size",
+    "hours",
+    "confidence",
+    "tracks",
+    "count",
+    "labelled",
+    "failed",
+    "s",
+    "attempts",
+}
+
+
+def printable(cell: object) -> str:
+    """A value as text without control characters, which could steer the terminal."""
+    text = "" if cell is None else str(cell)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def write_rows(rows: pa.Table, form: Format, out: Path | None) -> None:
+    """Write rows as CSV, a JSON array or Parquet to a file or to stdout.
+
+    Raises
+    ------
+    MisuseError
+        If Parquet were to go to a terminal.
+    """
+    if form == "parquet":
+        if out is None and sys.stdout.isatty():
+            raise MisuseError(
+                "Parquet is no text for a terminal; name a file with --out, or redirect the output"
+            )
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, compression="zstd")
+        _write(sink.getvalue().to_pybytes(), out)
+        return
+    records = rows.to_pylist()
+    if form == "json":
+        lines = ",\n".join(json.dumps(record, ensure_ascii=False, default=_plain) for record in records)
+        _write(f"[\n{lines}\n]\n".encode() if records else b"[]\n", out)
+        return
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    for record in records:
+        writer.writerow([_cell(value) for value in record.values()])
+    _write(text.getvalue().encode(), out)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _write(data: bytes, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    with storage.explained(str(out), "write"):
+        storage.write_bytes(str(out), data)
+
+
+def size_text(size: int) -> str:
+    """Bytes in words: 1,234,567 → 1.2 MB."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")

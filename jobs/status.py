@@ -1,0 +1,109 @@
+"""``earmark status``, ``failures`` and ``labels``: what the tables hold."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.runs import read_reports
+from pipeline.catalog import canonical
+from pipeline.current import current_failures, current_labels, current_tracks, models
+from pipeline.model import ModelBundle
+from pipeline.tables import Tables
+from schemas.errors import MisuseError
+from schemas.report import RunReport
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Tracks of the catalog that one model has labelled, failed on, and not seen yet."""
+
+    model: str
+    labelled: int
+    failed: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """State of the tables: the catalog, its tracks, the models that labelled them, the last runs."""
+
+    catalog: str
+    n_tracks: int
+    models: tuple[ModelStatus, ...]
+    failures: dict[str, int]
+    runs: tuple[RunReport, ...]
+
+
+def open_tables(location: str) -> Tables:
+    """The tables at a location.
+
+    Raises
+    ------
+    MisuseError
+        If no run has written there.
+    """
+    tables = Tables(canonical(location))
+    if not read_reports(tables, last=1):
+        raise MisuseError(
+            f"there are no tables in {location}; make them with 'earmark run CATALOG {location}'"
+        )
+    return tables
+
+
+def status(tables: Tables, *, last: int = 5) -> Status:
+    """The state of the tables, with the reports of the `last` runs."""
+    tracks = current_tracks(tables)
+    states = []
+    for model in models(tables):
+        labelled = current_labels(tables, model).num_rows
+        failed = current_failures(tables, model).num_rows
+        states.append(ModelStatus(model, labelled, failed, tracks.num_rows - labelled - failed))
+    types = current_failures(tables)["error_type"].value_counts()
+    runs = tuple(read_reports(tables, last=last))
+    failures = {str(pair["values"]): pair["counts"].as_py() for pair in types}
+    return Status(runs[-1].catalog, tracks.num_rows, tuple(states), failures, runs)
+
+
+def pick_model(tables: Tables, wanted: str | None) -> str:
+    """The full name of the model whose labels are wanted.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    wanted : str or None
+        The name with or without its hash, or the folder of a model; None: the one that labelled last.
+
+    Raises
+    ------
+    MisuseError
+        If the tables hold no labels of it.
+    """
+    have = models(tables)
+    if wanted is None:
+        if not have:
+            raise MisuseError(f"the tables {tables.root} hold no labels yet")
+        return have[-1]
+    matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
+    if not matching and have:
+        full = ModelBundle.load(wanted).model
+        matching = [model for model in have if model == full]
+    if not matching:
+        listed = ", ".join(have) or "none"
+        raise MisuseError(
+            f"the tables {tables.root} hold no labels of the model {wanted} (they hold {listed})"
+        )
+    return matching[-1]
+
+
+def labels(
+    tables: Tables, model: str | None, *, genre: str | None = None, min_confidence: float = 0.0
+) -> pa.Table:
+    """The current labels of a model, of one genre and with at least some confidence where asked for."""
+    rows = current_labels(tables, pick_model(tables, model))
+    if genre is not None:
+        rows = rows.filter(pc.equal(rows["genre"], genre))
+    if min_confidence > 0:
+        rows = rows.filter(pc.greater_equal(rows["confidence"], min_confidence))
+    return rows

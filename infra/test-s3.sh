@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# A real S3 server for the tests: Ceph's object gateway over an in-memory store, on the loopback interface only.
+#
+#   infra/test-s3.sh install           install the Debian packages it needs (as root)
+#   infra/test-s3.sh start DIR [PORT]  start it with its state under DIR (default port 9200, and the two above it
+#                                      for its monitor) and print the environment variables for its clients
+#   infra/test-s3.sh stop DIR          end what start began; the data are gone with it
+set -euo pipefail
+
+install() {
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        radosgw ceph-mon ceph-osd ceph-mgr ceph-common >/dev/null
+}
+
+write_configuration() {
+    local dir=$1 port=$2 fsid=$3
+    mkdir -p "$dir"/{run,log,mon,osd,mgr,rgw}
+    cat >"$dir/ceph.conf" <<END
+[global]
+fsid = $fsid
+mon host = [v2:127.0.0.1:$((port + 1)),v1:127.0.0.1:$((port + 2))]
+mon initial members = a
+public addr = 127.0.0.1
+cluster addr = 127.0.0.1
+auth cluster required = none
+auth service required = none
+auth client required = none
+mon allow pool size one = true
+mon pg warn on no redundancy = false
+mon data avail crit = 1
+osd pool default size = 1
+osd pool default min size = 1
+osd pool default pg num = 4
+osd pool default pgp num = 4
+osd pool default pg autoscale mode = off
+osd crush chooseleaf type = 0
+osd objectstore = memstore
+memstore device bytes = 4294967296
+rgw_rados_pool_pg_num_min = 4
+rgw frontends = beast endpoint=127.0.0.1:$port
+rgw run sync thread = false
+run dir = $dir/run
+admin socket = $dir/run/\$name.\$pid.asok
+log file = $dir/log/\$name.log
+pid file = $dir/run/\$name.pid
+mon data = $dir/mon
+osd data = $dir/osd
+mgr data = $dir/mgr
+rgw data = $dir/rgw
+END
+}
+
+start() {
+    local dir port fsid conf
+    dir=$(realpath -m "$1") port=${2:-9200} fsid=$(cat /proc/sys/kernel/random/uuid) conf=$dir/ceph.conf
+    local crc=--ms_mon_client_mode=crc
+    write_configuration "$dir" "$port" "$fsid"
+    export CEPH_CONF=$conf
+    monmaptool --create --fsid "$fsid" --clobber "$dir/monmap" \
+        --addv a "[v2:127.0.0.1:$((port + 1)),v1:127.0.0.1:$((port + 2))]" >/dev/null
+    ceph-mon -c "$conf" --mkfs -i a --monmap "$dir/monmap" >/dev/null
+    ceph-mon -c "$conf" -i a
+    # It complains of the missing key ring: there is no authentication inside this cluster of one.
+    ceph-osd -c "$conf" --mkfs -i 0 --osd-uuid "$(cat /proc/sys/kernel/random/uuid)" $crc >/dev/null 2>&1 || true
+    ceph -c "$conf" $crc osd new "$(cat "$dir/osd/fsid")" 0 >/dev/null 2>&1 || true
+    ceph-osd -c "$conf" -i 0 $crc >/dev/null
+    ceph-mgr -c "$conf" -i a $crc >/dev/null || true
+    radosgw -c "$conf" -n client.admin --no-mon-config $crc --pid-file "$dir/run/rgw.pid" >/dev/null
+    for _ in $(seq 120); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
+        sleep 0.5
+    done
+    radosgw-admin -c "$conf" -n client.admin --no-mon-config $crc user create --uid=test \
+        --display-name=test --access-key=test --secret-key=testtest >/dev/null 2>&1
+    cat <<END
+AWS_ENDPOINT_URL=http://127.0.0.1:$port
+AWS_ACCESS_KEY_ID=test
+AWS_SECRET_ACCESS_KEY=testtest
+AWS_DEFAULT_REGION=us-east-1
+AWS_REQUEST_CHECKSUM_CALCULATION=when_required
+END
+}
+
+stop() {
+    local file
+    for file in "$(realpath -m "$1")"/run/*.pid; do
+        [ -s "$file" ] && kill -9 "$(cat "$file")" 2>/dev/null || true
+    done
+}
+
+usage() {
+    sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+}
+
+case ${1:-} in
+install) install ;;
+start) start "${2:?DIR is missing}" "${3:-}" ;;
+stop) stop "${2:?DIR is missing}" ;;
+*) usage ;;
+esac

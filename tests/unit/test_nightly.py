@@ -1,0 +1,132 @@
+"""The nightly CronJob's script, over an HTTP server that answers as the Kubernetes API does."""
+
+import importlib.util
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+KUBERAY = Path(__file__).resolve().parent.parent.parent / "infra" / "kuberay"
+RAYJOB: dict[str, Any] = yaml.safe_load((KUBERAY / "rayjob.yaml").read_text("utf-8"))
+
+
+class _KubernetesApi(BaseHTTPRequestHandler):
+    """Answers for RayJobs as the Kubernetes API does; `script` is what successive reads find."""
+
+    rayjobs: dict[str, dict[str, Any]]
+    script: list[dict[str, str] | int]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name = body["metadata"]["name"]
+        if self.headers["Authorization"] != "Bearer token-1":
+            self._answer(403, {"message": "forbidden"})
+        elif name in self.rayjobs:
+            self._answer(409, {"reason": "AlreadyExists"})
+        else:
+            self.rayjobs[name] = body
+            self._answer(201, body)
+
+    def do_GET(self) -> None:
+        name = self.path.rpartition("/")[2]
+        if name not in self.rayjobs:
+            self._answer(404, {"reason": "NotFound"})
+            return
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(step, int):
+            self._answer(step, {})
+        else:
+            self._answer(200, self.rayjobs[name] | {"status": step})
+
+    def _answer(self, code: int, body: dict[str, Any]) -> None:
+        payload = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+Night = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
+
+
+@pytest.fixture
+def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
+    """Runs the nightly script over a scripted API; gives its exit code and the RayJobs there afterwards."""
+    module = _script()
+    monkeypatch.setattr(module, "POLL_S", 0.01)
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    for name, text in {"namespace": "music", "token": "token-1", "ca.crt": ""}.items():
+        (tmp_path / name).write_text(text)
+    servers: list[ThreadingHTTPServer] = []
+
+    def run(
+        script: list[dict[str, str] | int], *, present: tuple[str, ...] = (), bearer: str = "token-1"
+    ) -> Any:
+        (tmp_path / "token").write_text(bearer)
+        rayjobs: dict[str, dict[str, Any]] = {name: {"metadata": {"name": name}} for name in present}
+        handler = type("Handler", (_KubernetesApi,), {"rayjobs": rayjobs, "script": script})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
+        api = module.RayJobs(f"http://127.0.0.1:{servers[-1].server_port}", tmp_path)
+        assert api.url.endswith("/apis/ray.io/v1/namespaces/music/rayjobs")
+        return module.run(api, module.owned(RAYJOB, "earmark-nightly-1", "uid-1")), rayjobs
+
+    yield run
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("run_rayjob", KUBERAY / "run_rayjob.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RUNNING: dict[str, str] = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
+SUCCEEDED = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}
+FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": "exit code 1"}
+
+
+def test_a_night_that_succeeds(night: Night) -> None:
+    """The CronJob would not know how the run ended, or leave RayJobs behind for ever."""
+    code, rayjobs = night([{}, RUNNING, 503, 429, RUNNING, SUCCEEDED])
+    assert code == 0
+    (rayjob,) = rayjobs.values()
+    assert rayjob["spec"] == RAYJOB["spec"]
+    assert "generateName" not in rayjob["metadata"]
+    assert rayjob["metadata"]["ownerReferences"] == [
+        {"apiVersion": "batch/v1", "kind": "Job", "name": "earmark-nightly-1", "uid": "uid-1"}
+    ]
+
+
+def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody would be told."""
+    assert night([RUNNING, FAILED])[0] == 1
+    assert "exit code 1" in capsys.readouterr().out
+
+
+def test_a_pod_that_takes_over_makes_no_second_rayjob(night: Night) -> None:
+    """An evicted pod's successor would start the run again beside the first."""
+    code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1",))
+    assert code == 0
+    assert rayjobs == {"earmark-nightly-1": {"metadata": {"name": "earmark-nightly-1"}}}
+
+
+def test_a_refusal_and_an_outage_are_told_apart(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing right would be tried again all night, or a short outage end the watch."""
+    assert night([RUNNING], bearer="expired")[0] == 2
+    assert "forbidden" in capsys.readouterr().out
+    assert night([503])[0] == 75

@@ -21,7 +21,7 @@ SHORTEST_S, LONGEST_S = 180.0, 300.0
 
 _FRAME_S = 1152 / SR
 _PASSAGE_S = 6
-_PASSAGES_A_STYLE = 5
+_PASSAGES_A_STYLE = 4
 _STYLES_A_TRACK = 3
 _VBR_QUALITY = 0.2  # libsndfile's scale; about 190 kbit/s on this music
 _KBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)

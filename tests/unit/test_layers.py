@@ -1,0 +1,89 @@
+"""The layer rules: what keeps workers light, the command line quick and the pipeline usable without Ray."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LAYERS = ("schemas", "pipeline", "jobs")
+MODULES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+HEAVY = ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "numba")
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Names of all modules imported anywhere in a tree, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield node.module or ""
+
+
+def _imports_on_load(tree: ast.Module) -> Iterator[str]:
+    """Names of the modules imported when the module itself is, type checking left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from _imports(node)
+        else:
+            yield from _imports_on_load(node)  # type: ignore[arg-type]
+
+
+def _tops(names: Iterator[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    """A notebook that uses the pipeline would need Ray; a change of a job would move the tables' meaning."""
+    layer = path.relative_to(ROOT).parts[0]
+    above = set(LAYERS[LAYERS.index(layer) + 1 :])
+    tops = _tops(_imports(_parse(path)))
+    assert not tops & above
+    assert not tops & {"tests", "infra"}
+    if layer != "jobs":
+        assert "ray" not in tops
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tensorflow_and_librosa_wait_until_they_are_needed(path: Path) -> None:
+    """Each featurize worker would pay 4 s and 800 MB for a network that it never runs."""
+    assert not _tops(_imports_on_load(_parse(path))) & {"tensorflow", "keras", "librosa"}
+
+
+def test_the_rules_see_imports_wherever_they_stand() -> None:
+    """The two tests above would pass on anything."""
+    tree = ast.parse(
+        "try:\n  import keras.ops\nexcept E: pass\nclass A:\n  def f(self):\n    from ray import get\n"
+    )
+    assert _tops(_imports(tree)) == {"keras", "ray"}
+    assert _tops(_imports_on_load(tree)) == {"keras"}
+
+
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("jobs.cli", HEAVY),
+        # What a featurize worker loads before it has seen a track.
+        ("pipeline.featurize", ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly")),
+    ],
+)
+def test_a_fresh_process_loads_nothing_heavy(module: str, unwanted: tuple[str, ...]) -> None:
+    """`earmark --help` and a night with nothing to do would take many seconds."""
+    code = f"import sys, {module}; print(*sorted(set({unwanted!r}) & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == []

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from pipeline.decoders import Decoder, FfmpegDecoder, SoundfileDecoder, UndecodableError
-from pipeline.source import Source, id3_bytes
+from pipeline.source import ID3_HEADER_BYTES, Source, id3_bytes
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo
@@ -19,8 +19,8 @@ from schemas.tracks import AudioInfo
 DecoderType = type[SoundfileDecoder] | type[FfmpegDecoder]
 Excerpt = tuple[float, NDArray[np.float32]]
 
-DECODERS: tuple[DecoderType, ...] = (SoundfileDecoder, FfmpegDecoder)
-"""In the order they are tried; the content decides, never the file's name."""
+LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
+"""How the formats start that libsndfile reads better; the rest is FFmpeg's, which is faster at it."""
 
 SLACK_S = 0.1
 """An excerpt that is short by no more is whole: containers count packets, not samples."""
@@ -97,12 +97,12 @@ def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
     """
     source = open_source(file, name)
     reasons = []
-    for decoder_type in DECODERS:
+    for decoder_type in decoders_for(source):
         try:
             decoder: Decoder = decoder_type(source)
         except UndecodableError as error:
             source.raise_if_failed()
-            reasons.append(str(error))
+            reasons.append(f"{decoder_type.library}: {error}")
             continue
         with closing(decoder):
             yield Audio(decoder.info, decoder, source)
@@ -146,12 +146,12 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
     source = open_source(file, name)
     reasons = []
     longest_s = 0.0
-    for decoder_type in DECODERS:
+    for decoder_type in decoders_for(source):
         try:
             info, excerpts = _decode_segments(decoder_type, source, spec)
         except UndecodableError as error:
             source.raise_if_failed()
-            reasons.append(str(error))
+            reasons.append(f"{decoder_type.library}: {error}")
             continue
         source.raise_if_failed()
         if info.duration_s >= spec.min_s:
@@ -182,7 +182,21 @@ def open_source(file: BinaryIO, name: str) -> Source:
         raise EmptyFileError(f"{name} is empty: it has 0 bytes")
     offset = id3_bytes(source)
     source.raise_if_failed()
-    return Source(file, name, offset if offset < size else 0)
+    # A block that claims to be longer than the file has a broken header; what follows that may be audio.
+    return Source(file, name, offset if offset < size else ID3_HEADER_BYTES)
+
+
+def decoders_for(source: Source) -> tuple[DecoderType, ...]:
+    """Return the decoders in the order to try them: the content decides, never the file's name.
+
+    mp3 is kept from libsndfile, whose libmpg123 writes to stderr on each seek.
+    """
+    source.seek(0)
+    magic = source.read(4)
+    if magic in LIBSNDFILE_MAGIC:
+        return SoundfileDecoder, FfmpegDecoder
+    is_mpeg = magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0")
+    return (FfmpegDecoder,) if is_mpeg else (FfmpegDecoder, SoundfileDecoder)
 
 
 def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
@@ -242,14 +256,14 @@ def _decode_segments(
 def _seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
     """Return the excerpts, or none if one of them cannot be had in full where the container promises it."""
     duration_s, rate = decoder.info.duration_s, decoder.info.sample_rate
-    n_samples = round(spec.segment_s * rate)
     excerpts = []
     for start_s in segment_starts(duration_s, spec):
+        expected_s = min(spec.segment_s, duration_s - start_s)
         try:
-            y = first_samples(decoder.blocks(round(start_s * rate)), n_samples)
+            y = first_samples(decoder.blocks(round(start_s * rate)), round(expected_s * rate))
         except UndecodableError:
             return []
-        if len(y) / rate < min(spec.segment_s, duration_s - start_s) - SLACK_S:
+        if len(y) / rate < expected_s - SLACK_S:
             return []
         excerpts.append((start_s, y))
     return excerpts
@@ -273,5 +287,4 @@ def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> li
 
 
 def _undecodable(name: str, reasons: list[str]) -> DecodeError:
-    said = "; ".join(f"{who}: {why}" for who, why in zip(("libsndfile", "FFmpeg"), reasons, strict=False))
-    return DecodeError(f"{name} is not audio that can be decoded ({said}); check or replace the file")
+    return DecodeError(f"{name} is not audio that can be decoded ({'; '.join(reasons)}); replace the file")

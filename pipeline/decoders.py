@@ -1,6 +1,7 @@
 """Decoders: libsndfile and FFmpeg behind one small interface, mono float32 blocks from any position."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Protocol
 
 import av
@@ -11,28 +12,23 @@ from numpy.typing import NDArray
 from pipeline.source import Source
 from schemas.tracks import AudioInfo
 
-BLOCK_FRAMES = 1 << 16
+BLOCK_FRAMES = 1 << 14
 """Frames decoded at a time: what bounds memory, whatever the length of the track."""
 
 LOUDEST = 1e12
 """Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
 
-MAX_FRAMES = 1 << 40
-"""libsndfile's count for a stream of unknown length lies far beyond this."""
+UNKNOWN_FRAMES = 1 << 40
+"""libsndfile counts more than this where a stream does not say how long it is."""
 
-PREROLLS_S = (0.5, 10.0, float("inf"))
-"""Lead-in decoded and dropped before an excerpt: bit reservoirs and overlapping windows need it."""
+PREROLLS_S = (1.0, 10.0)
+"""Lead-in decoded and dropped before an excerpt, the next one where a seek landed too late.
+
+An mp3 frame at a low bitrate needs the bits of the 20 frames before it, an Opus decoder 80 ms to converge.
+"""
 
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,flac,matroska,mov,mp3,mpc,mpc8,mpegts,ogg,tta,w64,wav,wv"
 """What FFmpeg may take a file for. Playlists and scripts are left out: they would open other files."""
-
-SF_CODECS = {
-    "VORBIS": "vorbis",
-    "OPUS": "opus",
-    "MPEG_LAYER_I": "mp1",
-    "MPEG_LAYER_II": "mp2",
-    "MPEG_LAYER_III": "mp3",
-}
 
 
 class UndecodableError(Exception):
@@ -45,13 +41,19 @@ class Decoder(Protocol):
     Attributes
     ----------
     info : AudioInfo
-        What the container says; `measure` tells what is true.
+        What the container says; the duration is NaN where it does not say.
     """
 
     info: AudioInfo
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the mono mix at the file's own rate, from sample `start` to the end or the first damage."""
+        """Yield the mono mix at the track's own rate, from sample `start` to the end or the first damage.
+
+        Raises
+        ------
+        UndecodableError
+            If `start` cannot be reached.
+        """
         ...
 
     def close(self) -> None:
@@ -59,8 +61,15 @@ class Decoder(Protocol):
         ...
 
 
+class _Stream(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A SoundFile that does not seek after each read to where it already is, which libFLAC pays for."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class SoundfileDecoder:
-    """wav, aiff, au, flac, mp3, ogg vorbis, opus and the like, through libsndfile.
+    """wav, aiff, au, flac and the like, through libsndfile; exact to the sample.
 
     Parameters
     ----------
@@ -73,26 +82,34 @@ class SoundfileDecoder:
         If libsndfile does not know the format, or the header is broken.
     """
 
+    library = "libsndfile"
+
     def __init__(self, source: Source) -> None:
         source.seek(0)
         try:
-            self._file = sf.SoundFile(source)
+            self._file = _Stream(source)
         except (RuntimeError, ValueError) as error:
             raise UndecodableError(_reason(error)) from error
-        frames = self._file.frames
-        codec = SF_CODECS.get(self._file.subtype, self._file.format.lower().removesuffix("ex"))
-        rate = self._file.samplerate
-        duration_s = frames / rate if frames < MAX_FRAMES else float("nan")
+        compressed = self._file.subtype in ("VORBIS", "OPUS")
+        codec = (self._file.subtype if compressed else self._file.format.removesuffix("EX")).lower()
+        frames, rate = self._file.frames, self._file.samplerate
+        duration_s = frames / rate if frames < UNKNOWN_FRAMES else float("nan")
         self.info = AudioInfo(codec, duration_s, rate, self._file.channels)
+        self._preroll = round(PREROLLS_S[0] * rate) if compressed else 0
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield mono blocks from sample `start` on; UndecodableError if that cannot be reached."""
-        buffer = np.empty((BLOCK_FRAMES, self._file.channels), np.float32)
+        lead = min(start, self._preroll)
         try:
-            if self._file.tell() != start:
-                self._file.seek(start)
-        except (RuntimeError, ValueError) as error:
+            if self._file.tell() != start - lead:
+                self._file.seek(start - lead)
+        except RuntimeError as error:
             raise UndecodableError(_reason(error)) from error
+        yield from without_lead(self._mixed(), lead)
+
+    def _mixed(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the mono mix in blocks."""
+        buffer = np.empty((BLOCK_FRAMES, self._file.channels), np.float32)
         while True:
             try:
                 block = self._file.read(out=buffer)
@@ -108,10 +125,10 @@ class SoundfileDecoder:
 
 
 class FfmpegDecoder:
-    """m4a (aac, alac), wma, webm and what else FFmpeg reads, through PyAV.
+    """mp3, ogg (vorbis, opus), m4a (aac, alac), wma, webm and what else FFmpeg reads, through PyAV.
 
-    A position is exact to the sample where the container's clock is (mp4, ogg), and to its millisecond
-    in asf (wma) and Matroska (webm).
+    Excerpts are exact to the sample, but for noise that an AAC encoder left to the decoder to make up, and
+    for Vorbis in webm, whose clock ticks in milliseconds.
 
     Parameters
     ----------
@@ -124,30 +141,35 @@ class FfmpegDecoder:
         If FFmpeg finds no audio in the file.
     """
 
+    library = "FFmpeg"
+
     def __init__(self, source: Source) -> None:
-        source.seek(0)
-        try:
-            self._container = av.open(source, mode="r", options={"format_whitelist": FORMATS})
-        except (av.FFmpegError, ValueError) as error:
-            raise UndecodableError(_reason(error)) from error
+        self._container = open_container(source)
         try:
             self._stream = self._container.streams.audio[0]
-            first = next(self._frames())
+            frames = self._frames()
+            first = next(frames)
         except (IndexError, StopIteration) as error:
             self.close()
             raise UndecodableError("no audio in it") from error
+        self._opening: Iterator[av.AudioFrame] | None = chain([first], frames)
         self._rate = first.sample_rate
-        self._origin_s = max(first.time or 0.0, 0.0)
+        self._first_samples = first.samples
+        self._origin_s = first.time or 0.0
+        self._ticks_per_s = 1 / float(self._stream.time_base or 1 / av.time_base)
         codec = self._stream.codec_context.codec.canonical_name
+        if codec.startswith("pcm_"):
+            codec = self._container.format.name
         self.info = AudioInfo(codec, self._declared_s(), self._rate, len(first.layout.channels))
 
     def _declared_s(self) -> float:
+        """Return the duration that the container states, or that FFmpeg guesses from the bitrate."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         duration = self._container.duration
         return float("nan") if duration is None else duration / av.time_base
 
-    def _frames(self) -> Iterator[Any]:
+    def _frames(self) -> Iterator[av.AudioFrame]:
         """Yield decoded frames; a broken packet is left out, a broken container is the end."""
         try:
             for packet in self._container.demux(self._stream):
@@ -158,42 +180,102 @@ class FfmpegDecoder:
         except av.FFmpegError:
             return
 
-    def _frames_from(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield (position, mono samples), the first of them at or before `start`."""
-        for preroll_s in PREROLLS_S:
-            start_s = max(self._origin_s + start / self._rate - preroll_s, 0.0)
+    def _position(self, frame: av.AudioFrame) -> int:
+        """Return where in the track `frame` starts, in samples from the first one that decodes."""
+        position = ((frame.time or 0.0) - self._origin_s) * self._rate
+        if self._ticks_per_s < self._rate:
+            # Where all frames have one size, as in wma and opus, the frame's number tells the sample.
+            number = round((position - self._first_samples) / frame.samples)
+            snapped = self._first_samples + number * frame.samples
+            if abs(position - snapped) * self._ticks_per_s <= self._rate:
+                return snapped
+        return round(position)
+
+    def _seek(self, start: int) -> tuple[int, Iterator[av.AudioFrame]]:
+        """Return how many samples there are before `start`, and the frames that begin with those."""
+        opening, self._opening = self._opening, None
+        if start == 0 and opening is not None:
+            return 0, opening
+        start_s = self._origin_s + start / self._rate
+        for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
             try:
-                self._container.seek(round(start_s * av.time_base))
-            except av.FFmpegError as error:
-                raise UndecodableError(_reason(error)) from error
-            position = -1
-            for frame in self._frames():
-                if position < 0:
-                    position = round(((frame.time or 0.0) - self._origin_s) * self._rate)
-                    if position > start and start_s > 0:
-                        break
-                if frame.sample_rate == self._rate:
-                    y = to_mono(to_float(frame.to_ndarray(), frame.format.name, len(frame.layout.channels)))
-                    yield position, y
-                    position += len(y)
-            else:
-                return
+                self._container.seek(round(target_s * self._ticks_per_s), stream=self._stream)
+            except av.FFmpegError:
+                continue
+            frames = self._frames()
+            first = next(frames, None)
+            if first is not None and self._position(first) <= start:
+                return start - self._position(first), chain([first], frames)
+        raise UndecodableError("cannot seek in it")
+
+    def _mixed(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
+        """Yield the mono mix of `frames`, in blocks: NumPy calls for each frame cost half the decoding."""
+        fifo = av.AudioFifo()
+        for frame in frames:
+            if frame.sample_rate != self._rate:
+                continue
+            frame.pts = None
+            try:
+                fifo.write(frame)
+            except ValueError:  # the stream goes on with other channels
+                yield _drain(fifo)
+                fifo = av.AudioFifo()
+                fifo.write(frame)
+            if fifo.samples >= BLOCK_FRAMES:
+                yield _drain(fifo)
+        if fifo.samples:
+            yield _drain(fifo)
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield mono blocks from sample `start` on; UndecodableError if that cannot be reached."""
-        for position, y in self._frames_from(start):
-            if position + len(y) > start:
-                yield y[max(start - position, 0) :]
+        lead, frames = self._seek(start)
+        yield from without_lead(self._mixed(frames), lead)
 
     def close(self) -> None:
         """Free FFmpeg's handle."""
         self._container.close()
 
 
-def _reason(error: Exception) -> str:
-    """Return FFmpeg's or libsndfile's own words for `error`, without file object addresses."""
-    words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return str(words).rstrip(".")
+def open_container(source: Source) -> av.container.InputContainer:
+    """Open `source` with FFmpeg, which may look at this file only.
+
+    Raises
+    ------
+    UndecodableError
+        If FFmpeg knows no such format.
+    """
+    source.seek(0)
+    try:
+        return av.open(
+            source,
+            mode="r",
+            options={"format_whitelist": FORMATS},
+            metadata_errors="surrogateescape",
+            io_open=_refuse,
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise UndecodableError(_reason(error)) from error
+
+
+def without_lead(blocks: Iterator[NDArray[np.float32]], lead: int) -> Iterator[NDArray[np.float32]]:
+    """Yield `blocks` without their first `lead` samples."""
+    for block in blocks:
+        if lead < len(block):
+            yield block[lead:]
+        lead = max(lead - len(block), 0)
+
+
+def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of the channels of `y`, shape (channels, n), with damaged float samples set to 0."""
+    mono: NDArray[np.float32] = y[0].copy()
+    with np.errstate(invalid="ignore", over="ignore"):
+        for channel in y[1:]:
+            mono += channel
+        if len(y) > 1:
+            mono /= np.float32(len(y))
+    if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
+        mono[~(np.abs(mono) < LOUDEST)] = 0.0
+    return mono
 
 
 def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArray[np.float32]:
@@ -213,17 +295,22 @@ def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArra
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
     if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128.0) / np.float32(128.0)
+        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
     return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
 
 
-def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean of the channels of `y`, shape (channels, n), with damaged float samples set to 0."""
-    mono: NDArray[np.float32] = y[0].copy()
-    for channel in y[1:]:
-        mono += channel
-    if len(y) > 1:
-        mono /= np.float32(len(y))
-    if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
-        mono[~(np.abs(mono) < LOUDEST)] = 0.0
-    return mono
+def _drain(fifo: av.AudioFifo) -> NDArray[np.float32]:
+    frame = fifo.read()
+    if frame is None:
+        return np.empty(0, np.float32)
+    return to_mono(to_float(frame.to_ndarray(), frame.format.name, len(frame.layout.channels)))
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
+    raise PermissionError(f"a track may not open another file ({url})")
+
+
+def _reason(error: Exception) -> str:
+    """Return libsndfile's or FFmpeg's own words for `error`."""
+    words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return str(words).rstrip(".")

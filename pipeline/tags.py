@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-import av
 import mutagen
 from mutagen.aiff import AIFF
 from mutagen.wave import WAVE
 
-from pipeline.decoders import FORMATS
+from pipeline.decoders import UndecodableError, open_container
 from pipeline.source import Source
 from schemas.tracks import Tags
 
@@ -62,13 +61,10 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
 
 def _ffmpeg_metadata(source: Source) -> Mapping[str, str]:
     """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, webm."""
-    source.seek(0)
     try:
-        with av.open(
-            source, options={"format_whitelist": FORMATS}, metadata_errors="surrogateescape"
-        ) as opened:
-            return dict(opened.metadata)
-    except (av.FFmpegError, ValueError):
+        with open_container(source) as container:
+            return dict(container.metadata)
+    except UndecodableError:
         return {}
 
 

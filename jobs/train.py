@@ -70,10 +70,8 @@ def train_job(
         What `pipeline.importers.import_data` reads: an ``.npz`` of labelled log-mels.
     out : str
         Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
-    arch : str
-        ``cnn``.
-    split : str
-        See `split_data`.
+    arch, split : str
+        ``cnn``; see `split_data`.
     epochs, seed, threads : int
         See `pipeline.training.TrainingSettings`.
     name : str, optional
@@ -91,26 +89,31 @@ def train_job(
     MisuseError
         For anything wrong with the arguments or the data.
     """
-    folder = Path(out)
-    name = name or folder.name
+    folder, name = Path(out), name or Path(out).name
     _check_options(folder, arch, epochs, threads, name)
     labelled = import_data(data)
-    features = FeatureSpec(n_mels=labelled.log_mel.shape[1])
     train_set, valid_set, protocol = split_data(labelled, split, seed)
-    described = f"{Path(data).name} ({len(set(valid_set.tracks.tolist()))} tracks held out, split {split})"
-    settings = TrainingSettings(epochs=epochs, seed=seed, threads=threads)
+    file, split = Path(data).name, _without_folders(split)
+    options = f"--split {split} --epochs {epochs} --seed {seed} --name {name}"
     bundle = train(
         train_set,
         valid_set,
         name=name,
-        features=features,
+        features=FeatureSpec(n_mels=labelled.log_mel.shape[1]),
         protocol=protocol,
-        dataset=described,
-        settings=settings,
+        dataset=f"{file}, {len(set(valid_set.tracks.tolist()))} held-out tracks of split {split}",
+        command=f"earmark train {file} --out MODEL {options}",
+        settings=TrainingSettings(epochs=epochs, seed=seed, threads=threads),
         on_epoch=on_epoch,
     )
     bundle.save(folder)
     return bundle
+
+
+def _without_folders(split: str) -> str:
+    """Drop the folders of the lists: where files lay on one machine is no part of a model."""
+    kind, colon, lists = split.partition(":")
+    return kind + colon + ",".join(Path(path).name for path in lists.split(",") if path)
 
 
 def _check_options(folder: Path, arch: str, epochs: int, threads: int, name: str) -> None:

@@ -202,6 +202,11 @@ class Classifier:
         Segments that run together; a smaller batch is filled up with zeros, so that every batch has the
         same shape and an answer does not depend on its neighbours.
 
+    Attributes
+    ----------
+    logits : callable
+        The compiled network: uint8 (batch_size, n_mels, n_frames, 1) to logits (batch_size, n_genres).
+
     Raises
     ------
     MisuseError
@@ -215,11 +220,11 @@ class Classifier:
         network = _load_network(bundle)
         shape = (batch_size, self.info.features.n_mels, self.info.n_frames, 1)
 
-        def logits(x: Any) -> Any:
+        def run(x: Any) -> Any:
             return network(tf.cast(x, tf.float32), training=False)
 
-        self._logits = tf.function(logits, [tf.TensorSpec(shape, tf.uint8)], autograph=False)
-        self._logits(tf.zeros(shape, tf.uint8))
+        self.logits = tf.function(run, [tf.TensorSpec(shape, tf.uint8)], autograph=False)
+        self.logits(tf.zeros(shape, tf.uint8))
 
     def predict_proba(self, log_mels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Return the calibrated probability of each genre.
@@ -247,7 +252,7 @@ class Classifier:
         batch = np.zeros((self.batch_size, n_mels, n_frames, 1), np.uint8)
         for row, log_mel in zip(batch, log_mels, strict=False):
             row[:, :, 0] = fit_frames(log_mel, n_frames)
-        return np.asarray(self._logits(batch), np.float64)[: len(log_mels)]
+        return np.asarray(self.logits(batch), np.float64)[: len(log_mels)]
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,6 +82,7 @@ def train(
     features: FeatureSpec,
     protocol: Literal["segment", "track", "file"],
     dataset: str,
+    command: str = "",
     settings: TrainingSettings | None = None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> ModelBundle:
@@ -98,7 +99,9 @@ def train(
     protocol : {"segment", "track", "file"}
         How the two sets were kept apart, for the figure.
     dataset : str
-        The two sets in words, for the figure.
+        What `valid_set` is, in words, for the figure.
+    command : str
+        How to train this model again, for its notes.
     settings : TrainingSettings, optional
     on_epoch : callable
         Called after each epoch.
@@ -109,14 +112,44 @@ def train(
     """
     settings = settings or TrainingSettings()
     tf = set_up_tensorflow(settings.threads)
+    served, logits = _fit(tf, train_set, valid_set, settings, on_epoch)
+    temperature = metrics.fit_temperature(logits, valid_set.labels)
+    info = ModelInfo(
+        name=name,
+        genres=train_set.genres,
+        features=features,
+        n_frames=served.input_shape[2],
+        temperature=temperature,
+        figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
+        training={
+            "command": command,
+            "train_segments": len(train_set),
+            "tensorflow": tf.__version__,
+            **_flat(settings),
+        },
+    )
+    return ModelBundle(info, network_bytes(served))
+
+
+def _fit(
+    tf: Any,
+    train_set: TrainingSet,
+    valid_set: TrainingSet,
+    settings: TrainingSettings,
+    on_epoch: Callable[[Epoch], None],
+) -> tuple[Any, NDArray[np.float64]]:
+    """Return the network with averaged weights, and its logits on `valid_set`."""
     import keras
 
     # Layers are numbered within a process: without this a second training gives other names, another hash.
     keras.utils.clear_session()
     keras.utils.set_random_seed(settings.seed)
-    n_mels, n_genres = train_set.log_mel.shape[1], len(train_set.genres)
-    crop = min(settings.crop, train_set.log_mel.shape[2])
-    n_frames = min(settings.n_frames, train_set.log_mel.shape[2])
+    _, n_mels, longest = train_set.log_mel.shape
+    n_genres, crop, n_frames = (
+        len(train_set.genres),
+        min(settings.crop, longest),
+        min(settings.n_frames, longest),
+    )
     network = build_cnn(n_mels, crop, n_genres)
     served = build_cnn(n_mels, n_frames, n_genres)
     steps_an_epoch = _steps_an_epoch(train_set, crop, settings.batch_size)
@@ -128,18 +161,7 @@ def train(
         logits = _predict_logits(predict, valid_set, n_frames)
         right = metrics.accuracy(logits, valid_set.labels)
         on_epoch(Epoch(number, settings.epochs, float(np.mean(losses)), right))
-
-    temperature = metrics.fit_temperature(logits, valid_set.labels)
-    info = ModelInfo(
-        name=name,
-        genres=train_set.genres,
-        features=features,
-        n_frames=n_frames,
-        temperature=temperature,
-        figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
-        training={"dataset": dataset, **_flat(settings)},
-    )
-    return ModelBundle(info, network_bytes(served))
+    return served, logits
 
 
 def training_batches(

@@ -9,7 +9,7 @@ from jobs.train import split_data, train_job
 from pipeline.augment import Augmentation
 from pipeline.importers import import_data, import_npz
 from pipeline.model import Classifier, ModelBundle
-from pipeline.training import TrainingSettings, training_batches
+from pipeline.training import Epoch, TrainingSettings, training_batches
 from pipeline.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track, track_name
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
@@ -40,9 +40,13 @@ def npz(tmp_path: Path) -> Path:
 
 def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -> None:
     """From arrays to a folder to labels: if this breaks, nobody can make a model of their own."""
-    epochs = []
+    epochs: list[Epoch] = []
+    lists = [tmp_path / "train.txt", tmp_path / "valid.txt"]
+    for path, part in zip(lists, split_by_track(make_set(), seed=0), strict=True):
+        path.write_text("\n".join(f"folder/{track}.wav" for track in part.tracks))
+    split = f"file:{lists[0]},{lists[1]}"
     bundle = train_job(
-        str(npz), str(tmp_path / "marks"), split="track", epochs=25, threads=1, on_epoch=epochs.append
+        str(npz), str(tmp_path / "marks"), split=split, epochs=25, threads=1, on_epoch=epochs.append
     )
     assert [epoch.number for epoch in epochs] == list(range(1, 26))
     assert epochs[-1].loss < epochs[0].loss
@@ -51,9 +55,12 @@ def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -
     assert loaded.info.name == "marks"
     assert loaded.info.genres == GENRES
     assert loaded.info.features.n_mels == 32
-    assert loaded.info.training["seed"] == 0
+    assert loaded.info.training["command"] == (
+        "earmark train set.npz --out MODEL --split file:train.txt,valid.txt --epochs 25 --seed 0 --name marks"
+    )
+    assert str(tmp_path) not in loaded.info.model_dump_json(), "paths of a machine are nobody's business"
     figure = loaded.info.figures[0]
-    assert figure.protocol == "track"
+    assert figure.protocol == "file"
     assert figure.accuracy >= 0.9
     data = make_set()
     proba = Classifier(loaded, batch_size=8).predict_proba(list(data.log_mel))

@@ -10,7 +10,9 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.decoders import Decoder, FfmpegDecoder, SoundfileDecoder, UndecodableError
+from pipeline.decoders import Decoder, UndecodableError
+from pipeline.ffmpeg import FfmpegDecoder
+from pipeline.libsndfile import SoundfileDecoder
 from pipeline.source import ID3_HEADER_BYTES, Source, id3_bytes
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec

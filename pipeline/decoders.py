@@ -1,15 +1,11 @@
-"""Decoders: libsndfile and FFmpeg behind one small interface, mono float32 blocks from any position."""
+"""Decoders: what libsndfile and FFmpeg are to this package, mono float32 blocks from any position."""
 
 from collections.abc import Iterator
-from itertools import chain
-from typing import Any, Protocol
+from typing import Protocol
 
-import av
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.source import Source
 from schemas.tracks import AudioInfo
 
 BLOCK_FRAMES = 1 << 14
@@ -17,18 +13,6 @@ BLOCK_FRAMES = 1 << 14
 
 LOUDEST = 1e12
 """Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
-
-UNKNOWN_FRAMES = 1 << 40
-"""libsndfile counts more than this where a stream does not say how long it is."""
-
-PREROLLS_S = (1.0, 10.0)
-"""Lead-in decoded and dropped before an excerpt, the next one where a seek landed too late.
-
-An mp3 frame at a low bitrate needs the bits of the 20 frames before it, an Opus decoder 80 ms to converge.
-"""
-
-FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,flac,matroska,mov,mp3,mpc,mpc8,mpegts,ogg,tta,w64,wav,wv"
-"""What FFmpeg may take a file for. Playlists and scripts are left out: they would open other files."""
 
 
 class UndecodableError(Exception):
@@ -61,210 +45,6 @@ class Decoder(Protocol):
         ...
 
 
-class _Stream(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A SoundFile that does not seek after each read to where it already is, which libFLAC pays for."""
-
-    def seekable(self) -> bool:
-        return False
-
-
-class SoundfileDecoder:
-    """wav, aiff, au, flac and the like, through libsndfile; exact to the sample.
-
-    Parameters
-    ----------
-    source : Source
-        The track.
-
-    Raises
-    ------
-    UndecodableError
-        If libsndfile does not know the format, or the header is broken.
-    """
-
-    library = "libsndfile"
-
-    def __init__(self, source: Source) -> None:
-        source.seek(0)
-        try:
-            self._file = _Stream(source)
-        except (RuntimeError, ValueError) as error:
-            raise UndecodableError(_reason(error)) from error
-        compressed = self._file.subtype in ("VORBIS", "OPUS")
-        codec = (self._file.subtype if compressed else self._file.format.removesuffix("EX")).lower()
-        frames, rate = self._file.frames, self._file.samplerate
-        duration_s = frames / rate if frames < UNKNOWN_FRAMES else float("nan")
-        self.info = AudioInfo(codec, duration_s, rate, self._file.channels)
-        self._preroll = round(PREROLLS_S[0] * rate) if compressed else 0
-
-    def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield mono blocks from sample `start` on; UndecodableError if that cannot be reached."""
-        lead = min(start, self._preroll)
-        try:
-            if self._file.tell() != start - lead:
-                self._file.seek(start - lead)
-        except RuntimeError as error:
-            raise UndecodableError(_reason(error)) from error
-        yield from without_lead(self._mixed(), lead)
-
-    def _mixed(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the mono mix in blocks."""
-        buffer = np.empty((BLOCK_FRAMES, self._file.channels), np.float32)
-        while True:
-            try:
-                block = self._file.read(out=buffer)
-            except RuntimeError:
-                return
-            if not len(block):
-                return
-            yield to_mono(block.T)
-
-    def close(self) -> None:
-        """Free libsndfile's handle."""
-        self._file.close()
-
-
-class FfmpegDecoder:
-    """mp3, ogg (vorbis, opus), m4a (aac, alac), wma, webm and what else FFmpeg reads, through PyAV.
-
-    Excerpts are exact to the sample, but for noise that an AAC encoder left to the decoder to make up, and
-    for Vorbis in webm, whose clock ticks in milliseconds.
-
-    Parameters
-    ----------
-    source : Source
-        The track.
-
-    Raises
-    ------
-    UndecodableError
-        If FFmpeg finds no audio in the file.
-    """
-
-    library = "FFmpeg"
-
-    def __init__(self, source: Source) -> None:
-        self._container = open_container(source)
-        try:
-            self._stream = self._container.streams.audio[0]
-            frames = self._frames()
-            first = next(frames)
-        except (IndexError, StopIteration) as error:
-            self.close()
-            raise UndecodableError("no audio in it") from error
-        self._opening: Iterator[av.AudioFrame] | None = chain([first], frames)
-        self._rate = first.sample_rate
-        self._first_samples = first.samples
-        self._origin_s = first.time or 0.0
-        self._ticks_per_s = 1 / float(self._stream.time_base or 1 / av.time_base)
-        codec = self._stream.codec_context.codec.canonical_name
-        if codec.startswith("pcm_"):
-            codec = self._container.format.name
-        self.info = AudioInfo(codec, self._declared_s(), self._rate, len(first.layout.channels))
-
-    def _declared_s(self) -> float:
-        """Return the duration that the container states, or that FFmpeg guesses from the bitrate."""
-        if self._stream.duration is not None and self._stream.time_base is not None:
-            return float(self._stream.duration * self._stream.time_base)
-        duration = self._container.duration
-        return float("nan") if duration is None else duration / av.time_base
-
-    def _frames(self) -> Iterator[av.AudioFrame]:
-        """Yield decoded frames; a broken packet is left out, a broken container is the end."""
-        try:
-            for packet in self._container.demux(self._stream):
-                try:
-                    yield from packet.decode()
-                except av.FFmpegError:
-                    continue
-        except av.FFmpegError:
-            return
-
-    def _position(self, frame: av.AudioFrame) -> int:
-        """Return where in the track `frame` starts, in samples from the first one that decodes."""
-        position = ((frame.time or 0.0) - self._origin_s) * self._rate
-        if self._ticks_per_s < self._rate:
-            # Where all frames have one size, as in wma and opus, the frame's number tells the sample.
-            number = round((position - self._first_samples) / frame.samples)
-            snapped = self._first_samples + number * frame.samples
-            if abs(position - snapped) * self._ticks_per_s <= self._rate:
-                return snapped
-        return round(position)
-
-    def _seek(self, start: int) -> tuple[int, Iterator[av.AudioFrame]]:
-        """Return how many samples there are before `start`, and the frames that begin with those."""
-        opening, self._opening = self._opening, None
-        if start == 0 and opening is not None:
-            return 0, opening
-        start_s = self._origin_s + start / self._rate
-        for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
-            try:
-                self._container.seek(round(target_s * self._ticks_per_s), stream=self._stream)
-            except av.FFmpegError:
-                continue
-            frames = self._frames()
-            first = next(frames, None)
-            if first is not None and self._position(first) <= start:
-                return start - self._position(first), chain([first], frames)
-        raise UndecodableError("cannot seek in it")
-
-    def _mixed(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
-        """Yield the mono mix of `frames`, in blocks: NumPy calls for each frame cost half the decoding."""
-        fifo = av.AudioFifo()
-        for frame in frames:
-            if frame.sample_rate != self._rate:
-                continue
-            frame.pts = None
-            try:
-                fifo.write(frame)
-            except ValueError:  # the stream goes on with other channels
-                yield _drain(fifo)
-                fifo = av.AudioFifo()
-                fifo.write(frame)
-            if fifo.samples >= BLOCK_FRAMES:
-                yield _drain(fifo)
-        if fifo.samples:
-            yield _drain(fifo)
-
-    def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield mono blocks from sample `start` on; UndecodableError if that cannot be reached."""
-        lead, frames = self._seek(start)
-        yield from without_lead(self._mixed(frames), lead)
-
-    def close(self) -> None:
-        """Free FFmpeg's handle."""
-        self._container.close()
-
-
-def open_container(source: Source) -> av.container.InputContainer:
-    """Open `source` with FFmpeg, which may look at this file only.
-
-    Raises
-    ------
-    UndecodableError
-        If FFmpeg knows no such format.
-    """
-    source.seek(0)
-    try:
-        return av.open(
-            source,
-            mode="r",
-            options={"format_whitelist": FORMATS},
-            metadata_errors="surrogateescape",
-            io_open=_refuse,
-        )
-    except (av.FFmpegError, ValueError) as error:
-        raise UndecodableError(_reason(error)) from error
-
-
-def without_lead(blocks: Iterator[NDArray[np.float32]], lead: int) -> Iterator[NDArray[np.float32]]:
-    """Yield `blocks` without their first `lead` samples."""
-    for block in blocks:
-        if lead < len(block):
-            yield block[lead:]
-        lead = max(lead - len(block), 0)
-
-
 def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of the channels of `y`, shape (channels, n), with damaged float samples set to 0."""
     mono: NDArray[np.float32] = y[0].copy()
@@ -278,39 +58,7 @@ def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
     return mono
 
 
-def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArray[np.float32]:
-    """Return FFmpeg's samples as float32 of shape (channels, n), full scale ±1.
-
-    Parameters
-    ----------
-    samples : ndarray
-        (channels, n) for planar formats, (1, n · channels) for packed ones.
-    sample_format : str
-        FFmpeg's name of the sample format; planar ones end in ``p``.
-    channels : int
-        Channel count.
-    """
-    if not sample_format.endswith("p"):
-        samples = samples.reshape(-1, channels).T
-    if samples.dtype.kind == "f":
-        return samples.astype(np.float32, copy=False)
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
-    return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
-
-
-def _drain(fifo: av.AudioFifo) -> NDArray[np.float32]:
-    frame = fifo.read()
-    if frame is None:
-        return np.empty(0, np.float32)
-    return to_mono(to_float(frame.to_ndarray(), frame.format.name, len(frame.layout.channels)))
-
-
-def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
-    raise PermissionError(f"a track may not open another file ({url})")
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return libsndfile's or FFmpeg's own words for `error`."""
     words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return str(words).rstrip(".")

@@ -8,7 +8,8 @@ import mutagen
 from mutagen.aiff import AIFF
 from mutagen.wave import WAVE
 
-from pipeline.decoders import UndecodableError, open_container
+from pipeline.decoders import UndecodableError
+from pipeline.ffmpeg import open_container
 from pipeline.source import Source
 from schemas.tracks import Tags
 

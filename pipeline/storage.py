@@ -104,6 +104,8 @@ def reason(error: Exception) -> str:
         return f"access is refused ({error.strerror or error}); check the permissions or the AWS credentials"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file is in the way of a folder"
     if type(error).__name__ == "NoCredentialsError":
         return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
     if isinstance(error, OSError) and error.strerror and error.strerror != "None":

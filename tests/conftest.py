@@ -1,8 +1,14 @@
 """Fixtures that several test folders share."""
 
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.s3 import missing_programs, s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 GTZAN = ROOT.parent / "shared" / "data" / "gtzan"
@@ -14,3 +20,27 @@ def gtzan() -> Path:
     if not GTZAN.is_dir():
         pytest.skip("no real GTZAN data beside the checkout (shared/data/gtzan)")
     return GTZAN
+
+
+@pytest.fixture(scope="session")
+def s3_environment() -> Iterator[dict[str, str]]:
+    """A real S3 server for the session, and the variables of its clients; skips where it is missing."""
+    if missing := missing_programs():
+        pytest.skip(f"no S3 server here ({', '.join(missing)}): run 'infra/test-s3.sh install' as root")
+    folder = Path(tempfile.mkdtemp(prefix="earmark-s3-"))
+    try:
+        with s3_server(folder) as variables:
+            yield variables
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def bucket(s3_environment: dict[str, str]) -> str:
+    """A new bucket of the S3 server."""
+    from pipeline import storage
+
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    storage.filesystem.cache_clear()
+    storage.filesystem("s3").mkdir(name)
+    return f"s3://{name}"

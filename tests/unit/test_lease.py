@@ -1,0 +1,72 @@
+"""One run at a time a root."""
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import lease as leases
+from pipeline import storage
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "TTL_S", 2.0)
+    monkeypatch.setattr(leases, "RENEW_S", 0.3)
+    monkeypatch.setattr(leases, "_SETTLE_S", 0.1)
+
+
+def test_a_live_lease_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> None:
+    """Two schedulers that fire at once must not both write."""
+    with leases.hold(str(tmp_path), "run-1", say=print) as lease:
+        lease.check()
+        with (
+            pytest.raises(leases.LeaseHeldError, match=r"run-1 .* is writing to"),
+            leases.hold(str(tmp_path), "run-2", say=print),
+        ):
+            pass
+    with leases.hold(str(tmp_path), "run-3", say=print) as after:
+        assert after.number == lease.number + 1
+
+
+def test_a_dead_holders_lease_is_taken_over_and_its_workers_write_no_more(tmp_path: Path) -> None:
+    """After kill -9 the next run goes on by itself; a worker that outlived its driver must notice."""
+    location = storage.join(str(tmp_path), "_lease", "00000007.json")
+    storage.write_bytes(location, b'{"run": "dead", "user": "u", "host": "h", "pid": 1, "since": "then"}')
+    orphan = leases.Lease(str(tmp_path), 7)
+    orphan.check()
+    said: list[str] = []
+    with leases.hold(str(tmp_path), "heir", say=said.append) as lease:
+        assert lease.number == 8
+        with pytest.raises(leases.LeaseLostError):
+            orphan.check()
+    assert "run dead of u on h" in said[0]
+    assert "taking over" in said[1]
+    with pytest.raises(leases.LeaseLostError):
+        orphan.check()
+
+
+def _contend(
+    root: str, barrier: "multiprocessing.synchronize.Barrier", won: "multiprocessing.Queue[bool]"
+) -> None:
+    barrier.wait()
+    try:
+        with leases.hold(root, "run", say=lambda sentence: None):
+            won.put(True)
+            time.sleep(4)
+    except leases.LeaseHeldError:
+        won.put(False)
+
+
+def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
+    """The race is decided by the store, not by timing."""
+    context = multiprocessing.get_context("fork")
+    barrier, won = context.Barrier(6), context.Queue()
+    contenders = [context.Process(target=_contend, args=(str(tmp_path), barrier, won)) for _ in range(6)]
+    for contender in contenders:
+        contender.start()
+    outcomes = [won.get(timeout=30) for _ in contenders]
+    for contender in contenders:
+        contender.join()
+    assert sorted(outcomes) == [False] * 5 + [True]

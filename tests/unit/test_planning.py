@@ -1,0 +1,244 @@
+"""The plan is the difference between the catalog and the tables, whatever happened before."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline import storage
+from pipeline.current import current_failures, current_labels, current_tracks, models
+from pipeline.failures import Failure, failure_rows
+from pipeline.featurize_shard import track_rows
+from pipeline.listing_changes import change_rows
+from pipeline.planning import Done, Plan, cut_shards, make_plan
+from pipeline.tables import Tables, encode_part, newest, within, without
+from pipeline.track_refs import to_batch
+from schemas.errors import DecodeError, LabelError, ReadError, TrackError
+from schemas.features import FeatureSpec
+from schemas.tables import LABELS, LISTING, features_schema
+from schemas.tracks import TrackRef
+
+SPEC = FeatureSpec()
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+DONE = Done(SPEC, "m-1")
+
+
+def listing(**etags: str) -> pa.Table:
+    tracks = [TrackRef(name, f"/music/{name}.mp3", 10, etag) for name, etag in etags.items()]
+    return pa.Table.from_batches([to_batch(tracks)], LISTING)
+
+
+class History:
+    """Writes rows into tables as runs would; each call is one run, a day later."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tables = Tables(str(folder))
+        self.now = DAY
+
+    def _write(self, table: str, rows: pa.Table, **partitions: str) -> None:
+        storage.write_bytes(self.tables.part(table, f"{self.now:%j}", **partitions), encode_part(rows))
+
+    def listed(self, present: bool = True, **etags: str) -> None:
+        self.now += timedelta(days=1)
+        tracks = [TrackRef(name, f"/music/{name}.mp3", 10, etag) for name, etag in etags.items()]
+        rows = track_rows(tracks, {}, self.now)
+        if not present:
+            rows = rows.set_column(
+                rows.schema.get_field_index("present"),
+                rows.schema.field("present"),
+                pa.array([False] * len(rows)),
+            )
+        self._write("tracks", rows, run=f"{self.now:%j}")
+
+    def featurized(self, spec: FeatureSpec = SPEC, **etags: str) -> None:
+        rows = [
+            {
+                "track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "duration_s": 30.0,
+                "log_mel": b"", "n_frames": 0, "range_db": 80.0,
+            }
+            for name, etag in etags.items()
+            for number in range(2)
+        ]  # fmt: skip
+        table = pa.Table.from_pylist(rows, features_schema())
+        self._write("features", table, feature_set=spec.feature_set, run=f"{self.now:%j}")
+
+    def labelled(self, model: str = "m-1", genre: str = "rock", **etags: str) -> None:
+        rows = [
+            {
+                "track_id": name, "uri": f"/{name}.mp3", "etag": etag, "genre": genre, "confidence": 0.5,
+                "probabilities": [1.0], "top3": [], "n_segments": 2, "feature_set": SPEC.feature_set,
+                "labeled_at": self.now, "run": "r",
+            }
+            for name, etag in etags.items()
+        ]  # fmt: skip
+        self._write(
+            "labels", pa.Table.from_pylist(rows, LABELS), model=model, run_date=f"{self.now:%Y-%m-%d}"
+        )
+
+    def failed(self, error: TrackError, model: str | None = None, attempts: int = 1, **etags: str) -> None:
+        self.now += timedelta(seconds=1)
+        failures = [Failure(name, f"/{name}", etag, attempts, error, model) for name, etag in etags.items()]
+        self._write("failures", failure_rows(failures), run=f"{self.now:%j%S}")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    return History(tmp_path)
+
+
+def ids(rows: pa.Table) -> set[str]:
+    return set(rows["track_id"].to_pylist())
+
+
+def plan(history: History, done: Done = DONE, **etags: str) -> Plan:
+    return make_plan(listing(**etags), history.tables, done)
+
+
+def test_a_first_run_does_everything(history: History) -> None:
+    """With no tables at all the plan is the catalog."""
+    made = plan(history, a="1", b="1")
+    assert ids(made.to_featurize) == {"a", "b"}
+    assert made.n_todo == 2
+    assert made.to_label.num_rows == made.gone.num_rows == 0
+
+
+def test_only_what_is_new_or_changed_is_done(history: History) -> None:
+    """The nightly promise: labelled tracks are not decoded again, changed ones are."""
+    history.listed(a="1", b="1")
+    history.featurized(a="1", b="1")
+    history.labelled(a="1", b="1")
+    made = plan(history, a="1", b="2", c="1")
+    assert ids(made.to_featurize) == {"b", "c"}
+    assert (made.n_labelled, made.n_failed, made.to_label.num_rows) == (1, 0, 0)
+    assert ids(made.changed) == {"b", "c"}
+
+
+def test_a_crash_between_the_stages_costs_no_decoding(history: History) -> None:
+    """Features without a label are labelled from where they are, once, though two crashes left them twice."""
+    history.listed(a="1", b="1")
+    history.featurized(a="1", b="1")
+    history.listed(a="1")
+    history.featurized(a="1")
+    history.labelled(b="1")
+    made = plan(history, a="1", b="1")
+    assert made.to_featurize.num_rows == 0
+    assert made.to_label["track_id"].to_pylist() == ["a"]
+    (part,) = made.to_label["part"].to_pylist()
+    assert storage.exists(part)
+
+
+def test_a_second_model_needs_no_decoding(history: History) -> None:
+    """Models and features have versions of their own."""
+    history.listed(a="1")
+    history.featurized(a="1")
+    history.labelled(a="1")
+    made = plan(history, Done(SPEC, "m-2"), a="1")
+    assert (made.to_featurize.num_rows, ids(made.to_label)) == (0, {"a"})
+
+
+def test_features_with_descriptors_serve_a_run_without(history: History) -> None:
+    """Whoever computed more than the model needs does not pay again; the other way round one must."""
+    with_descriptors = SPEC.model_copy(update={"descriptors": True})
+    history.listed(a="1")
+    history.featurized(with_descriptors, a="1")
+    assert plan(history, a="1").to_featurize.num_rows == 0
+    history.listed(b="1")
+    history.featurized(b="1")
+    assert ids(plan(history, Done(with_descriptors, "m-1"), a="1", b="1").to_featurize) == {"b"}
+
+
+def test_other_features_never_mix(history: History) -> None:
+    """Features of another spec are as good as none."""
+    history.listed(a="1")
+    history.featurized(SPEC.model_copy(update={"mel_hop": 512}), a="1")
+    assert ids(plan(history, a="1").to_featurize) == {"a"}
+
+
+def test_failures_are_remembered_until_the_file_changes(history: History) -> None:
+    """A broken file is not tried again every night; a mended one is, and one may insist."""
+    history.listed(bad="1", away="1")
+    history.failed(DecodeError("no"), bad="1")
+    history.failed(ReadError("503"), away="1", attempts=2)
+    made = plan(history, bad="1", away="1")
+    assert made.n_failed == 1
+    assert dict(
+        zip(*made.to_featurize.select(["track_id", "attempts"]).to_pydict().values(), strict=True)
+    ) == {"away": 2}
+    assert ids(plan(history, bad="2", away="1").to_featurize) == {"bad", "away"}
+    assert ids(plan(history, Done(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
+
+
+def test_a_failure_that_was_overcome_does_not_block(history: History) -> None:
+    """--retry-failed made features, then the run was killed: the label must still come."""
+    history.listed(a="1")
+    history.failed(DecodeError("no"), a="1")
+    history.featurized(a="1")
+    made = plan(history, a="1")
+    assert (made.n_failed, ids(made.to_label)) == (0, {"a"})
+
+
+def test_a_labelling_failure_is_the_models_own(history: History) -> None:
+    """What one model cannot do, another may."""
+    history.listed(a="1")
+    history.featurized(a="1")
+    history.failed(LabelError("nan"), model="m-1", a="1")
+    assert (plan(history, a="1").n_failed, plan(history, Done(SPEC, "m-2"), a="1").n_failed) == (1, 0)
+
+
+def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) -> None:
+    """A deleted track drops out; put back unchanged it has its label again with no work done."""
+    history.listed(a="1", b="1")
+    history.featurized(a="1", b="1")
+    history.labelled(a="1", b="1")
+    made = plan(history, a="1")
+    assert ids(made.gone) == {"b"}
+    history.now += timedelta(days=1)
+    history._write("tracks", change_rows(made, history.tables, history.now), run="gone")
+    assert ids(current_labels(history.tables, "m-1")) == ids(current_tracks(history.tables)) == {"a"}
+    back = plan(history, a="1", b="1")
+    assert (back.n_todo, ids(back.changed)) == (0, {"b"})
+    history.now += timedelta(days=1)
+    history._write("tracks", change_rows(back, history.tables, history.now), run="back")
+    assert ids(current_labels(history.tables, "m-1")) == {"a", "b"}
+
+
+def test_a_limited_listing_says_nothing_of_what_it_lacks(history: History) -> None:
+    """--limit 1 must not delete the rest of the catalog."""
+    history.listed(a="1", b="1")
+    assert make_plan(listing(a="1"), history.tables, DONE, partial=True).gone.num_rows == 0
+
+
+def test_the_current_label_is_that_of_the_present_content(history: History) -> None:
+    """A label of replaced content must not be shown for the new one, not even while that has failed."""
+    history.listed(a="1")
+    history.labelled(a="1", genre="jazz")
+    history.listed(a="2")
+    assert current_labels(history.tables, "m-1").num_rows == 0
+    history.failed(DecodeError("no"), a="2")
+    assert ids(current_failures(history.tables, "m-1")) == {"a"}
+    history.labelled(a="2", genre="rock")
+    assert current_labels(history.tables, "m-1")["genre"].to_pylist() == ["rock"]
+    assert current_failures(history.tables).num_rows == 0
+    assert models(history.tables) == ["m-1"]
+
+
+def test_joins_keep_order_and_newest_takes_the_last_of_equals() -> None:
+    """Shards follow the listing's order, so a run is the same whenever it is made."""
+    rows = pa.table(
+        {"track_id": ["c", "a", "b", "a"], "etag": ["1"] * 4, "at": [1, 2, 1, 2], "n": [0, 1, 2, 3]}
+    )
+    other = pa.table({"track_id": ["a", "x"], "etag": ["1", "1"]})
+    assert without(rows, other)["n"].to_pylist() == [0, 2]
+    assert within(rows, other)["n"].to_pylist() == [1, 3]
+    assert newest(rows, "at")["n"].to_pylist() == [0, 2, 3]
+
+
+def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:
+    """A shard of a few huge files and one of many small ones take about as long."""
+    sizes = [1, 1, 1, 100, 1, 1, 1, 1, 1, 1]
+    tracks = pa.table({"size": sizes, "n": range(10)})
+    shards = cut_shards(tracks, max_tracks=4, max_bytes=50, at_least=1)
+    assert [shard["n"].to_pylist() for shard in shards] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert [len(shard) for shard in cut_shards(tracks, max_tracks=4, max_bytes=999, at_least=5)] == [2] * 5
+    assert cut_shards(tracks.slice(0, 0), max_tracks=4, max_bytes=50, at_least=3) == []

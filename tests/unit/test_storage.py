@@ -1,0 +1,80 @@
+"""Writes are whole or not at all, and names are taken as they stand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline import storage
+from schemas.errors import EarmarkError, MisuseError
+
+
+def test_a_write_that_fails_leaves_the_old_object_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk during a rewrite must not cost the part that was there, nor leave a file readers see."""
+    target = tmp_path / "table" / "part.parquet"
+    storage.write_bytes(str(target), b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        storage.write_bytes(str(target), b"new")
+    monkeypatch.undo()
+    assert target.read_bytes() == b"old"
+    assert os.listdir(target.parent) == ["part.parquet"]
+
+
+def test_create_makes_an_object_once(tmp_path: Path) -> None:
+    """Two runs that start at once must not both hold the lease."""
+    target = str(tmp_path / "lease" / "1.json")
+    assert storage.create(target, b"first")
+    assert not storage.create(target, b"second")
+    assert storage.read_bytes(target) == b"first"
+    assert storage.names(str(tmp_path / "lease")) == ["1.json"]
+
+
+def test_names_and_deletion_of_what_is_not_there(tmp_path: Path) -> None:
+    """A first run meets no tables at all; that is no error."""
+    assert storage.names(str(tmp_path / "nothing")) == []
+    storage.delete(str(tmp_path / "nothing"))
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("name", ["plain.mp3", "with space #1 100% ü.mp3", "a::b.mp3", "c?d*[e].mp3"])
+def test_odd_names_round_trip(tmp_path: Path, name: str) -> None:
+    """A file whose name looks like a URL, a glob or an encoding is opened under just that name."""
+    path = tmp_path / name
+    path.write_bytes(b"music")
+    with storage.open_binary(storage.local_uri(str(path)), 5) as file:
+        assert file.read() == b"music"
+
+
+def test_a_name_that_is_no_utf8_round_trips(tmp_path: Path) -> None:
+    """Old archives hold Latin-1 names; tables hold text, and the file must still be found by it."""
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.mp3")
+    with open(path, "wb") as file:
+        file.write(b"music")
+    uri = storage.local_uri(os.fsdecode(path))
+    assert uri.encode("utf-8").startswith(b"file://")
+    assert storage.read_bytes(uri) == b"music"
+
+
+def test_an_unknown_protocol_is_named() -> None:
+    """A typing mistake such as s4:// is answered with what was not understood."""
+    with pytest.raises(MisuseError, match="s4://"):
+        storage.filesystem("s4")
+
+
+def test_store_errors_become_one_sentence(tmp_path: Path) -> None:
+    """Whoever points the tables at a file reads why that cannot be, not a traceback."""
+    (tmp_path / "file").write_text("")
+    where = str(tmp_path / "file" / "part")
+    with (
+        pytest.raises(EarmarkError, match=r"cannot write .*: a file is in the way"),
+        storage.explained(where, "write"),
+    ):
+        storage.write_bytes(where, b"")

@@ -30,14 +30,14 @@ class Augmentation:
         Parameter of the Beta distribution that weighs two clips (Zhang et al. 2018); 0 for none.
     """
 
-    stretch: float = 0.15
-    shift: float = 4.0
-    gain: float = 12.0
-    tilt: float = 12.0
+    stretch: float = 0.25
+    shift: float = 6.0
+    gain: float = 20.0
+    tilt: float = 20.0
     contrast: float = 0.1
     band_mask: int = 20
     frame_mask: int = 24
-    mixup: float = 0.3
+    mixup: float = 1.0
 
 
 def random_crops(

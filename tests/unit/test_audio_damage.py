@@ -1,0 +1,302 @@
+"""Damaged, mislabelled and hostile files: what decodes is used, the rest is one clear error, in silence."""
+
+import io
+import struct
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.audio import open_audio, read_segments
+from pipeline.featurize import featurize_track
+from schemas.errors import DecodeError, EmptyFileError, NotFoundError, ReadError, TooShortError
+from schemas.features import FeatureSpec
+from tests.encoders import encode, sweep
+
+RATE = 44100
+DURATION_S = 12.0
+SPEC = FeatureSpec(segment_s=3.0)
+
+
+@pytest.fixture(scope="module")
+def tracks() -> dict[str, bytes]:
+    """Twelve seconds of a sweep with some noise, which makes frames of a usual size, in each format."""
+    rng = np.random.default_rng(0)
+    y = sweep(RATE, DURATION_S, 2)
+    y += rng.normal(0, 0.02, y.shape).astype(np.float32)
+    forms = ("wav", "aiff", "au", "flac", "vorbis", "mp3", "adts", "wma")
+    files = {form: encode(y, RATE, form) for form in forms}
+    files["opus"] = encode(y, 48000, "opus")
+    files["webm"] = encode(y, 48000, "webm")
+    for form in ("m4a", "alac"):  # with the index first, as shops deliver them: at the end, a cut removes it
+        files[form] = encode(y, RATE, form, movflags="faststart")
+    return files
+
+
+FORMS = ("wav", "aiff", "au", "flac", "vorbis", "opus", "mp3", "m4a", "adts", "alac", "wma", "webm")
+
+
+@pytest.fixture(autouse=True)
+def silence(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Hold that no decoder writes to stderr: a cluster's logs would drown in it."""
+    yield
+    assert capfd.readouterr().err == ""
+
+
+def read(data: bytes, spec: FeatureSpec = SPEC) -> tuple[float, list[tuple[float, int]]]:
+    info, segments = read_segments(io.BytesIO(data), "s3://music/a.mp3", spec)
+    for _, y in segments:
+        assert np.isfinite(y).all()
+    return info.duration_s, [(start_s, len(y)) for start_s, y in segments]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_of_a_truncated_file_what_is_there_is_used(tracks: dict[str, bytes], form: str) -> None:
+    """Fails: interrupted uploads are lost, or their segments are silence and past the end."""
+    data = tracks[form]
+    duration_s, segments = read(data[: len(data) // 2])
+    rate_share = 48000 / RATE if form in ("opus", "webm") else 1.0
+    assert 0.25 * DURATION_S / rate_share <= duration_s <= 0.6 * DURATION_S
+    assert len(segments) == int(duration_s / SPEC.segment_s)
+    for start_s, n_samples in segments:
+        assert n_samples == 3 * SPEC.sample_rate
+        assert start_s + SPEC.segment_s <= duration_s + 0.11
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_of_too_short_a_rest_both_durations_are_told(tracks: dict[str, bytes], form: str) -> None:
+    """Fails: the user cannot tell a file cut to half a second from one that was never audio."""
+    data = tracks[form]
+    with pytest.raises((TooShortError, DecodeError)) as caught:
+        read(data[: len(data) // 25])
+    if isinstance(caught.value, TooShortError):
+        assert "0." in str(caught.value)
+        assert "1 s that features need" in str(caught.value)
+    assert str(caught.value).startswith("s3://music/a.mp3 ")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("damage", ["noise", "zeros"])
+def test_damage_in_the_middle_leaves_at_least_what_was_before(
+    tracks: dict[str, bytes], form: str, damage: str
+) -> None:
+    """Fails: one bad sector loses the track, hangs the decoder or crashes it."""
+    data = bytearray(tracks[form])
+    middle = len(data) // 2
+    rng = np.random.default_rng(0)
+    data[middle : middle + 5000] = rng.bytes(5000) if damage == "noise" else bytes(5000)
+    duration_s, segments = read(bytes(data))
+    assert duration_s >= 0.25 * DURATION_S
+    assert segments
+
+
+def with_data_length(wav: bytes, length: int) -> bytes:
+    """Return `wav` with another length in its data chunk's header."""
+    at = wav.index(b"data") + 4
+    return wav[:at] + struct.pack("<I", length) + wav[at + 4 :]
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF, 0x7FFFFFFF, 24_000_001], ids=hex)
+def test_a_streamed_wav_has_a_wrong_length(tracks: dict[str, bytes], length: int) -> None:
+    """Fails: wavs that were written to a pipe, whose header was never completed, cannot be labelled."""
+    duration_s, segments = read(with_data_length(tracks["wav"], length))
+    assert duration_s == pytest.approx(DURATION_S)
+    assert segments == read(tracks["wav"])[1]
+
+
+def test_a_streamed_flac_has_no_length_or_a_wrong_one(tracks: dict[str, bytes]) -> None:
+    """Fails: flacs that were written to a pipe cannot be labelled."""
+    flac = tracks["flac"]
+    facts = int.from_bytes(flac[18:26])  # the last 36 bits of these are the number of samples
+    for n_samples in (0, RATE * 3600):
+        data = flac[:18] + (facts >> 36 << 36 | n_samples).to_bytes(8) + flac[26:]
+        assert read(data) == read(flac)
+
+
+def id3_block(length: int, claimed: int | None = None) -> bytes:
+    """Return an ID3v2.4 tag of `length` padding bytes, or one that claims to have another length."""
+    size = length if claimed is None else claimed
+    return b"ID3\x04\x00\x00" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(length)
+
+
+@pytest.mark.parametrize("form", ["wav", "aiff", "flac", "mp3", "vorbis", "alac", "adts"])
+def test_id3_blocks_in_front_are_passed_over(tracks: dict[str, bytes], form: str) -> None:
+    """Fails: wavs and flacs that a careless tagger touched cannot be labelled."""
+    prefixed = read(id3_block(3000) + id3_block(70_000) + tracks[form])
+    assert prefixed[1] == read(tracks[form])[1]
+
+
+@pytest.mark.parametrize("claimed", [100, 0x0FFFFFFF])
+def test_an_id3_block_may_lie_about_its_length(tracks: dict[str, bytes], claimed: int) -> None:
+    """Fails: one wrong number in a tag makes a whole mp3 undecodable."""
+    duration_s, _ = read(id3_block(5000, claimed) + tracks["mp3"])
+    assert duration_s == pytest.approx(DURATION_S, abs=0.5)
+
+
+def test_not_a_number_counts_as_silence() -> None:
+    """Fails: one broken float sample makes the whole segment's features NaN, or the label arbitrary."""
+    y = sweep(RATE, 4, 2)
+    clean = y.copy()
+    for first, value in ((1000, np.nan), (2000, np.inf), (3000, -np.inf), (4000, 1e30)):
+        y[first : first + 100] = value
+        clean[first : first + 100] = 0
+    spec = FeatureSpec()
+    broken = featurize_track(io.BytesIO(encode(y, RATE, "wavfloat")), "track", spec)
+    expected = featurize_track(io.BytesIO(encode(clean, RATE, "wavfloat")), "track", spec)
+    np.testing.assert_array_equal(broken.segments[0].log_mel, expected.segments[0].log_mel)
+
+
+NOT_AUDIO = {
+    "text": b"This is not music.\n" * 500,
+    "html": b"<html><body>404 not found</body></html>" * 20,
+    "one byte": b"x",
+    "zeros": bytes(100_000),
+    "random": np.random.default_rng(0).bytes(300_000),
+    "png": b"\x89PNG\r\n\x1a\n" + bytes(1000),
+    "jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(5000),
+    "tag only": id3_block(5000),
+    "wav header only": encode(np.zeros(0, np.float32), RATE, "wav"),
+    "flac magic only": b"fLaC" + bytes(300),
+    "ogg magic only": b"OggS" + bytes(300),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_AUDIO)
+def test_what_is_no_audio_is_a_decode_error(kind: str) -> None:
+    """Fails: a stray file among the music ends the job, or becomes a row without a reason."""
+    with pytest.raises(DecodeError, match=r"^s3://music/a.mp3 is not audio .*FFmpeg: ") as caught:
+        read(NOT_AUDIO[kind])
+    assert len(str(caught.value)) < 250
+    assert "0x" not in str(caught.value)  # a file object's address tells nobody anything
+
+
+@pytest.mark.parametrize("header", ["#EXTM3U\n#EXTINF:10,\nfile://{}\n", "ffconcat version 1.0\nfile {}\n"])
+def test_a_playlist_opens_no_other_file(tmp_path: Path, header: str) -> None:
+    """Fails: an uploaded "track" makes a worker read other files, or fetch addresses in its network."""
+    secret = tmp_path / "secret.wav"
+    secret.write_bytes(encode(sweep(RATE, 2), RATE, "wav"))
+    with pytest.raises(DecodeError):
+        read(header.format(secret).encode())
+
+
+def test_the_famous_undecodable_file(gtzan: Path) -> None:
+    """Fails: GTZAN's jazz.00054.wav, which everybody has, becomes noise with a genre."""
+    path = gtzan / "audio_corrupt" / "jazz.00054.wav"
+    with path.open("rb") as file, pytest.raises(DecodeError, match=r"jazz\.00054\.wav"):
+        read_segments(file, str(path), FeatureSpec())
+
+
+def test_an_empty_file_is_its_own_error() -> None:
+    """Fails: users look for a codec problem where an upload wrote nothing."""
+    for call in (lambda file: read_segments(file, "a", SPEC), lambda file: open_audio(file, "a").__enter__()):
+        with pytest.raises(EmptyFileError, match="a is empty"):
+            call(io.BytesIO())
+
+
+class Failing(io.BytesIO):
+    """A file whose store fails after so many bytes."""
+
+    def __init__(self, data: bytes, good_bytes: int, failure: BaseException) -> None:
+        super().__init__(data)
+        self.left = good_bytes
+        self.failure = failure
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise self.failure
+        return data
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+def test_a_store_that_fails_is_not_a_broken_file(tracks: dict[str, bytes], form: str, share: float) -> None:
+    """Fails: a network fault at night marks good tracks as broken for ever."""
+    data = tracks[form]
+    needed = Counting(data)
+    featurize_track(needed, "track", SPEC)
+    file = Failing(data, int(needed.n_bytes * share), ConnectionResetError("peer went away"))
+    with pytest.raises(ReadError, match=r"ConnectionResetError: peer went away.*run again") as caught:
+        featurize_track(file, "s3://music/a", SPEC)
+    assert caught.value.retryable
+
+
+def test_other_ends_of_reading_keep_their_meaning(tracks: dict[str, bytes]) -> None:
+    """Fails: a deleted track is a network fault, or Ctrl-C is swallowed by a decoder's callback."""
+    for form in ("wav", "mp3"):
+        with pytest.raises(NotFoundError, match="is gone"):
+            featurize_track(Failing(tracks[form], 9000, FileNotFoundError("a")), "a", SPEC)
+        with pytest.raises(KeyboardInterrupt):
+            featurize_track(Failing(tracks[form], 9000, KeyboardInterrupt()), "a", SPEC)
+        with pytest.raises(MemoryError):
+            featurize_track(Failing(tracks[form], 9000, MemoryError()), "a", SPEC)
+
+
+class Counting(io.BytesIO):
+    """A file that counts the bytes read from it."""
+
+    n_bytes = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.n_bytes += len(data)
+        return data
+
+
+def sparse_hour(path: Path, claimed_hours: int = 1) -> Path:
+    """Write an hour of silence as 44.1 kHz stereo wav, 635 MB that take no room on disk."""
+    n_bytes = 3600 * RATE * 4
+    header = encode(np.zeros((1, 2), np.float32), RATE, "wav")[:44]
+    with path.open("wb") as file:
+        file.write(with_data_length(header, n_bytes * claimed_hours))
+        file.truncate(44 + n_bytes)
+    return path
+
+
+class CountingFile(io.FileIO):
+    """A file on disk that counts the bytes read from it."""
+
+    n_bytes = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.n_bytes += len(data)
+        return data
+
+
+def test_three_excerpts_of_an_hour_cost_tens_of_megabytes(tmp_path: Path) -> None:
+    """Fails: a bucket of long recordings is downloaded whole, every byte of it."""
+    with CountingFile(sparse_hour(tmp_path / "hour.wav")) as file:
+        features = featurize_track(file, "hour.wav", FeatureSpec())
+    assert [segment.start_s for segment in features.segments] == [585.0, 1785.0, 2985.0]
+    assert file.n_bytes < 25e6
+
+
+@pytest.mark.parametrize("form", ["flac", "m4a", "alac", "wma"])
+def test_excerpts_are_read_by_seeking(form: str) -> None:
+    """Fails: reading three excerpts of a file on S3 moves all of it."""
+    rng = np.random.default_rng(0)
+    data = encode(rng.normal(0, 0.1, (120 * RATE, 1)).astype(np.float32), RATE, form)
+    file = Counting(data)
+    featurize_track(file, "track", FeatureSpec(segment_s=2.0))
+    assert file.n_bytes < 0.4 * len(data)  # 9 of 120 s, and what FFmpeg reads to know the format
+
+
+def test_memory_does_not_grow_with_the_track(tmp_path: Path) -> None:
+    """Fails: one four-hour mix, damaged so that it must be decoded from end to end, kills its worker."""
+    data = encode(sweep(8000, 20), 8000, "adts")
+    hours = tmp_path / "hours.aac"
+    hours.write_bytes(data * 180)
+    tracemalloc.start()
+    try:
+        with hours.open("rb") as file:
+            info, segments = read_segments(file, "hours.aac", FeatureSpec())
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert info.duration_s > 3500
+    assert len(segments) == 3
+    assert peak_bytes < 40e6

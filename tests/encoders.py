@@ -50,7 +50,7 @@ def encode(y: NDArray[np.float32], rate: int, form: str, **options: str) -> byte
 
     `options` go to FFmpeg's muxer, such as ``movflags="faststart"``; tags are the encoder's own.
     """
-    y = y.reshape(len(y), -1)
+    y = y[:, np.newaxis] if y.ndim == 1 else y
     if form in SOUNDFILE:
         container, subtype = SOUNDFILE[form]
         file = io.BytesIO()

@@ -157,7 +157,7 @@ NOT_AUDIO = {
     "png": b"\x89PNG\r\n\x1a\n" + bytes(1000),
     "jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(5000),
     "tag only": id3_block(5000),
-    "wav header only": encode(np.zeros(0, np.float32), RATE, "wav"),
+    "wav header only": encode(np.zeros((0, 1), np.float32), RATE, "wav"),
     "flac magic only": b"fLaC" + bytes(300),
     "ogg magic only": b"OggS" + bytes(300),
 }

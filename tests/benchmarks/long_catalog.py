@@ -20,7 +20,7 @@ SR = 44100
 SHORTEST_S, LONGEST_S = 180.0, 300.0
 
 _FRAME_S = 1152 / SR
-_PASSAGE_S = 6
+_PASSAGE_S = 4
 _PASSAGES_A_STYLE = 4
 _STYLES_A_TRACK = 3
 _VBR_QUALITY = 0.2  # libsndfile's scale; about 190 kbit/s on this music

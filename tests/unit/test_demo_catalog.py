@@ -7,7 +7,6 @@ import mutagen
 import numpy as np
 import pytest
 import soundfile as sf
-from benchmarks.long_catalog import LONGEST_S, SHORTEST_S, SR, write_long_catalog
 
 from pipeline.demo_catalog import MARKER, N_BROKEN, write_demo_catalog
 from pipeline.featurize import featurize_track
@@ -16,6 +15,7 @@ from pipeline.synthesis import DRUMS, FADE_S, synthesise
 from schemas.errors import DecodeError, EmptyFileError, MisuseError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
+from tests.benchmarks.long_catalog import LONGEST_S, SHORTEST_S, SR, write_long_catalog
 
 
 def _files(root: Path) -> list[Path]:

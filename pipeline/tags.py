@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import mutagen
+from mutagen.aac import AAC
 from mutagen.aiff import AIFF
 from mutagen.wave import WAVE
 
@@ -14,7 +15,17 @@ from pipeline.source import Source
 from schemas.tracks import Tags
 
 KEYS: dict[str, tuple[str, ...]] = {
-    "artist": ("artist", "TPE1", "\xa9ART", "Author", "albumartist", "TPE2", "aART", "WM/AlbumArtist"),
+    "artist": (
+        "artist",
+        "TPE1",
+        "\xa9ART",
+        "Author",
+        "author",
+        "albumartist",
+        "TPE2",
+        "aART",
+        "WM/AlbumArtist",
+    ),
     "album": ("album", "TALB", "\xa9alb", "WM/AlbumTitle"),
     "title": ("title", "TIT2", "\xa9nam", "Title"),
     "date": ("date", "TDRC", "\xa9day", "WM/Year", "year", "TDRL", "TDOR", "originaldate"),
@@ -54,19 +65,30 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
         tagged = None
     source.raise_if_failed()
     tags = _tags(tagged.tags if tagged is not None and tagged.tags is not None else {})
-    if tags == Tags() and (tagged is None or isinstance(tagged, AIFF | WAVE)):
+    if tags == Tags() and (tagged is None or isinstance(tagged, AAC | AIFF | WAVE)):
         tags = _tags(_ffmpeg_metadata(source))
         source.raise_if_failed()
     return tags
 
 
-def _ffmpeg_metadata(source: Source) -> Mapping[str, str]:
-    """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, webm."""
+def _ffmpeg_metadata(source: Source) -> dict[str, str]:
+    """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, webm, ID3 before raw aac."""
     try:
         with open_container(source) as container:
-            return dict(container.metadata)
+            return {key.lower(): _unescaped(value) for key, value in container.metadata.items()}
     except UndecodableError:
         return {}
+
+
+def _unescaped(text: str) -> str:
+    """Return FFmpeg's text with the bytes that are no UTF-8 taken for Windows', which wrote most of them."""
+    if text.isascii():
+        return text
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _tags(stored: Mapping[str, Any]) -> Tags:
@@ -99,8 +121,4 @@ def _text(value: Any) -> str:
     # ID3's genre frame holds numbers too, which `genres` spells out; other ID3 frames have `text`.
     parts = getattr(value, "genres", None) or getattr(value, "text", value)
     text = "; ".join(map(str, parts)) if isinstance(parts, list) else str(parts)
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # bytes that are no UTF-8, from Windows as a rule
-        return text.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
-    return text
+    return text.encode("utf-8", "replace").decode()

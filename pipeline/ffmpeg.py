@@ -1,7 +1,7 @@
 """FFmpeg, through PyAV: mp3, ogg, m4a, wma, webm and what else comes in packets."""
 
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import av
@@ -58,7 +58,7 @@ class FfmpegDecoder:
         codec = self._stream.codec_context.codec.canonical_name
         if codec.startswith("pcm_"):
             codec = self._container.format.name
-        self.info = AudioInfo(codec, self._declared_s(), self._rate, len(first.layout.channels))
+        self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
 
     def _declared_s(self) -> float:
         """Return the duration that the container states, or that FFmpeg guesses from the bitrate."""
@@ -108,20 +108,17 @@ class FfmpegDecoder:
 
     def _mixed(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
         """Yield the mono mix of `frames`, in blocks: NumPy calls for each frame cost half the decoding."""
-        fifo = av.AudioFifo()
-        for frame in frames:
-            if frame.sample_rate != self._rate:
+        # A stream may go on with other channels, which a FIFO takes for its own and crashes, or at another
+        # rate, which is left out.
+        for (rate, *_), alike in groupby(frames, key=_kind):
+            if rate != self._rate:
                 continue
-            frame.pts = None
-            try:
+            fifo = av.AudioFifo()
+            for frame in alike:
+                frame.pts = None
                 fifo.write(frame)
-            except ValueError:  # the stream goes on with other channels
-                yield _drain(fifo)
-                fifo = av.AudioFifo()
-                fifo.write(frame)
-            if fifo.samples >= BLOCK_FRAMES:
-                yield _drain(fifo)
-        if fifo.samples:
+                if fifo.samples >= BLOCK_FRAMES:
+                    yield _drain(fifo)
             yield _drain(fifo)
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
@@ -134,8 +131,15 @@ class FfmpegDecoder:
         self._container.close()
 
 
-def open_container(source: Source) -> av.container.InputContainer:
+def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container.InputContainer:
     """Open `source` with FFmpeg, which may look at this file only.
+
+    Parameters
+    ----------
+    source : Source
+        The track.
+    probe_bytes : int
+        How far FFmpeg may look for what the format is and what is in it.
 
     Raises
     ------
@@ -147,7 +151,7 @@ def open_container(source: Source) -> av.container.InputContainer:
         return av.open(
             source,
             mode="r",
-            options={"format_whitelist": FORMATS},
+            options={"format_whitelist": FORMATS, "probesize": str(probe_bytes)},
             metadata_errors="surrogateescape",
             io_open=_refuse,
         )
@@ -184,11 +188,15 @@ def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArra
     return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
 
 
+def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:
+    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
+
+
 def _drain(fifo: av.AudioFifo) -> NDArray[np.float32]:
     frame = fifo.read()
     if frame is None:
         return np.empty(0, np.float32)
-    return to_mono(to_float(frame.to_ndarray(), frame.format.name, len(frame.layout.channels)))
+    return to_mono(to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels))
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> None:

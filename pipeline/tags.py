@@ -33,6 +33,9 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """The names of each field in Vorbis comments and FFmpeg, ID3, mp4 and asf, in order of preference."""
 
+PROBE_BYTES = 1 << 15
+"""Enough to know a format; what the audio is like is not asked here."""
+
 YEAR = re.compile(r"(?<!\d)[12]\d{3}(?!\d)|^[12]\d{3}(?=\d{4}$)")
 """A year by itself or in a date: 1999, 1999-05-03, 03/05/1999, 19990503."""
 
@@ -74,7 +77,7 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
 def _ffmpeg_metadata(source: Source) -> dict[str, str]:
     """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, webm, ID3 before raw aac."""
     try:
-        with open_container(source) as container:
+        with open_container(source, PROBE_BYTES) as container:
             return {key.lower(): _unescaped(value) for key, value in container.metadata.items()}
     except UndecodableError:
         return {}

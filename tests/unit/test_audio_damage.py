@@ -115,6 +115,17 @@ def test_a_streamed_flac_has_no_length_or_a_wrong_one(tracks: dict[str, bytes]) 
         assert read(data) == read(flac)
 
 
+def test_a_stream_may_change_its_channels_and_rate() -> None:
+    """Fails: recordings of radio streams, glued from programmes and advertisements, end at the first seam."""
+    parts = [
+        encode(sweep(rate, 4, channels), rate, "adts")
+        for rate, channels in ((RATE, 2), (RATE, 1), (48000, 2))
+    ]
+    duration_s, segments = read(b"".join([*parts, parts[0]]), FeatureSpec(segment_s=11, max_segments=1))
+    assert duration_s >= 11
+    assert segments[0][1] == 11 * 22050
+
+
 def id3_block(length: int, claimed: int | None = None) -> bytes:
     """Return an ID3v2.4 tag of `length` padding bytes, or one that claims to have another length."""
     size = length if claimed is None else claimed

@@ -1,0 +1,155 @@
+"""What log-mel features cost: ``python tests/benchmarks/bench_features.py [TURNS]``.
+
+For 30 s clips in several formats, one thread, in one run: `featurize_track` beside the least that anybody
+must do for the same bytes (decode, mix and resample, one STFT and the mel product, as straight as it can be
+written, by libsndfile where it reads the format and by FFmpeg), beside librosa's way, and by step. The three
+run in turn; what is printed are medians, and the medians of the ratios of each turn.
+"""
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import av
+import librosa
+import numpy as np
+import scipy.fft
+import soundfile as sf
+import soxr
+from numpy.typing import NDArray
+
+from pipeline.audio import open_source, read_segments
+from pipeline.featurize import featurize_track
+from pipeline.log_mel import log_mel, mel_filterbank
+from pipeline.tags import read_tags
+from schemas.features import FeatureSpec
+from tests.encoders import encode
+
+SPEC = FeatureSpec()
+CLIPS = (
+    ("mp3", 44100, 2),
+    ("mp3", 22050, 1),
+    ("flac", 22050, 1),
+    ("flac", 44100, 2),
+    ("wav", 44100, 2),
+    ("vorbis", 44100, 2),
+    ("m4a", 44100, 2),
+)
+
+
+def music(rate: int, channels: int) -> NDArray[np.float32]:
+    """Return 30.013 s, as long as a GTZAN clip, of chords and beats, seeded: no decoder gets off lightly."""
+    rng = np.random.default_rng(0)
+    t = np.arange(round(30.013 * rate)) / rate
+    y = np.zeros((len(t), channels))
+    for i, root in enumerate(rng.choice([55.0, 65.4, 73.4, 82.4], 60)):
+        note = (t >= i / 2) & (t < i / 2 + 0.5)
+        age = t[note] - i / 2
+        for harmonic in range(1, 24):
+            pan = rng.uniform(0, 1, channels)
+            tone = np.sin(2 * np.pi * root * harmonic * age + rng.uniform(0, 6)) / harmonic
+            y[note] += 0.15 * pan * (tone * np.exp(-3 * age))[:, np.newaxis]
+        y[note] += rng.normal(0, 0.1, (len(age), channels)) * np.exp(-30 * age)[:, np.newaxis]
+    return np.clip(y, -1, 1).astype(np.float32)
+
+
+def decode_libsndfile(data: bytes) -> tuple[NDArray[np.float32], int]:
+    y, rate = sf.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    return y.T, rate
+
+
+def decode_ffmpeg(data: bytes) -> tuple[NDArray[np.float32], int]:
+    with av.open(io.BytesIO(data)) as container:
+        fifo = av.AudioFifo()
+        for frame in container.decode(audio=0):
+            frame.pts = None
+            fifo.write(frame)
+        frame = fifo.read()
+        samples, channels, packed = frame.to_ndarray(), len(frame.layout.channels), not frame.format.is_planar
+    samples = samples.reshape(-1, channels).T if packed else samples
+    scale = np.float32(np.iinfo(samples.dtype).max + 1) if samples.dtype.kind == "i" else np.float32(1)
+    return samples.astype(np.float32, copy=False) / scale, frame.sample_rate
+
+
+def least(decode: Callable[[bytes], tuple[NDArray[np.float32], int]], data: bytes) -> NDArray[np.float32]:
+    """Decode, mix, resample, one STFT, one mel product; no decibels, no tags, no care."""
+    y, rate = decode(data)
+    y = y[:, : 30 * rate].mean(axis=0)
+    if rate != SPEC.sample_rate:
+        y = soxr.resample(y, rate, SPEC.sample_rate, quality="HQ")
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(y, SPEC.n_fft // 2), SPEC.n_fft)[:: SPEC.mel_hop]
+    X = scipy.fft.rfft(frames * np.hanning(SPEC.n_fft + 1)[:-1].astype(np.float32))
+    return (X.real**2 + X.imag**2) @ mel_filterbank(SPEC.sample_rate, SPEC.n_fft, SPEC.n_mels).T
+
+
+def by_librosa(data: bytes) -> NDArray[np.float32]:
+    """The usual way: librosa.load, melspectrogram, power_to_db."""
+    y, sr = librosa.load(io.BytesIO(data), sr=SPEC.sample_rate, duration=30)
+    power = librosa.feature.melspectrogram(
+        y=y, sr=sr, n_fft=SPEC.n_fft, hop_length=SPEC.mel_hop, n_mels=SPEC.n_mels
+    )
+    return librosa.power_to_db(power, ref=np.max, top_db=SPEC.top_db)
+
+
+def ms(work: Callable[[], object]) -> float:
+    """Return how many milliseconds of processor time `work` takes: what else the machine does is left out."""
+    start = time.process_time()
+    work()
+    return 1e3 * (time.process_time() - start)
+
+
+def compared(took: dict[str, NDArray[np.float64]], name: str) -> str:
+    """Return the cell of another way: its milliseconds, and ours in proportion."""
+    if name not in took:
+        return " " * 15
+    return f"{np.median(took[name]):8.1f} {np.median(took[name] / took['ours']):6.2f}"
+
+
+def row(form: str, rate: int, channels: int, turns: int) -> str:
+    """Return one line of the table."""
+    data = encode(music(rate, channels), rate, form)
+    works: dict[str, Callable[[], object]] = {
+        "ours": lambda: featurize_track(io.BytesIO(data), form, SPEC),
+        "ffmpeg": lambda: least(decode_ffmpeg, data),
+    }
+    if form != "m4a":
+        works["libsndfile"] = lambda: least(decode_libsndfile, data)
+        works["librosa"] = lambda: by_librosa(data)
+    _, [(_, y)] = read_segments(io.BytesIO(data), form, SPEC)
+    works["read"] = lambda: read_segments(io.BytesIO(data), form, SPEC)
+    works["open"] = lambda: open_source(io.BytesIO(data), form)
+    works["tags"] = lambda: read_tags(io.BytesIO(data), form)
+    works["log_mel"] = lambda: log_mel(y, SPEC)
+    for work in works.values():
+        work()
+    took = {name: np.array([]) for name in works}
+    for _ in range(turns):
+        for name, work in works.items():
+            took[name] = np.append(took[name], ms(work))
+    cells = [f"{form:7s}{rate:6d} Hz x{channels}", f"{np.median(took['ours']):8.1f}"]
+    cells += [compared(took, name) for name in ("libsndfile", "ffmpeg", "librosa")]
+    cells += [f"{np.median(took[name]):7.1f}" for name in ("read", "log_mel", "tags")]
+    return "  ".join(cells)
+
+
+def main(turns: int) -> None:
+    """Measure and print."""
+    print(f"30 s to log-mel 128 x 388 at hop {SPEC.mel_hop}, one thread, medians of {turns} turns, ms;")
+    print("beside each other way: how many times ours is as fast (0.85 or more is the aim for the least)")
+    print(f"{'':19s}  {'':8s}  {'least, by':>15s}  {'least, by':>15s}  {'':15s}  {'ours by step':>16s}")
+    print(
+        f"{'clip':19s}  {'ours':>8s}  {'libsndfile':>15s}  {'FFmpeg':>15s}  {'librosa':>15s}"
+        f"  {'read':>7s}  {'log-mel':>7s}  {'tags':>7s}"
+    )
+    for clip in CLIPS:
+        print(row(*clip, turns), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 21)

@@ -147,7 +147,8 @@ def label(
 def _run(
     command: Any, catalog: str | None, tables: str, settings: RunConfig, *, dry_run: bool, moved: bool
 ) -> None:
-    from jobs.run import make_job, plan_job, run_job
+    from jobs.job import make_job, plan_job
+    from jobs.run import run_job
     from jobs.summaries import print_plan, print_report
 
     job = make_job(command, catalog, tables, settings, moved=moved)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,8 @@ def connected(config: RunConfig) -> Iterator[None]:
     ------
     EarmarkError
         If there is no cluster at the address.
+    MisuseError
+        If actors ask for GPUs and this machine, without a cluster, has too few.
     """
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -57,6 +60,7 @@ def connected(config: RunConfig) -> Iterator[None]:
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
+    _look_for(address)
     import ray
 
     try:
@@ -65,37 +69,59 @@ def connected(config: RunConfig) -> Iterator[None]:
         reason = str(error).partition("\n")[0]
         raise EarmarkError(f"cannot reach a Ray cluster at {address}: {reason}") from error
     try:
+        _, gpus = cpus_and_gpus()
+        if address == "local" and (config.gpus_per_actor or 0) > gpus:
+            raise MisuseError(
+                f"an actor asks for {config.gpus_per_actor:g} GPUs, but this machine has {gpus}"
+            )
         yield
     finally:
         ray.shutdown()
 
 
+def _look_for(address: str) -> None:
+    """Make sure that something listens at ``host:port``: Ray itself tries for minutes before it says so.
+
+    Raises
+    ------
+    EarmarkError
+        If nothing does.
+    """
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if not separator or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise EarmarkError(f"cannot reach a Ray cluster at {address}: {error.strerror or error}") from error
+
+
 def cpus_and_gpus() -> tuple[int, int]:
-    """CPUs and GPUs of the connected cluster as it is now; an autoscaling one may grow."""
+    """CPUs and GPUs of the connected cluster as it is now; an autoscaling one may have none yet."""
     import ray
 
     resources = ray.cluster_resources()
-    return max(1, int(resources.get("CPU", 1))), int(resources.get("GPU", 0))
+    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
 
 
 def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
     """Size the actor pool: one actor a GPU, else one for every eight CPUs.
 
-    The network costs about an eighth of decoding and features on the same CPU. On a small machine the only
-    actor takes no CPU from Ray, or the decoders would stand still beside an idle actor; the operating system
-    shares the cores.
+    On a small machine the only actor takes no CPU from Ray, or a decoder would stand still beside an actor
+    that is mostly idle; the operating system shares the cores. There is always one actor at least: where it
+    does not fit, an autoscaler sees what is wanted.
 
-    Raises
-    ------
-    MisuseError
-        If actors ask for GPUs that the cluster lacks.
+    Parameters
+    ----------
+    config : RunConfig
+        May fix the number, the GPUs and the batch size.
+    cpus, gpus : int
+        Of the cluster as it is now.
     """
     num_gpus = config.gpus_per_actor if config.gpus_per_actor is not None else float(gpus > 0)
-    if num_gpus > gpus:
-        raise MisuseError(f"an actor asks for {num_gpus:g} GPUs, but the cluster has {gpus}")
     if num_gpus:
-        n_actors = config.actors or int(gpus / num_gpus)
+        n_actors = config.actors or max(1, int(gpus / num_gpus))
         return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or 64)
     n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR)
-    num_cpus = 0.0 if cpus <= _SMALL_CLUSTER_CPUS else 1.0
+    num_cpus = 0.0 if 0 < cpus <= _SMALL_CLUSTER_CPUS else 1.0
     return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or 8)

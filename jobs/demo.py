@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs.run import Say, make_job, run_job
+from jobs.job import make_job
+from jobs.run import Say, run_job
 from pipeline.current import current_failures, current_labels
 from pipeline.demo_catalog import write_demo_catalog
 from schemas.config import RunConfig
@@ -34,9 +35,7 @@ def run_demo(out: Path, say: Say) -> DemoResult:
     catalog, tables = out / "catalog", out / "tables"
     say(f"writing a small catalog to {catalog}")
     n_files = write_demo_catalog(catalog)
-    say(
-        f"labelling its {n_files} files with the shipped model on a local Ray, which takes some seconds to start"
-    )
+    say(f"labelling its {n_files} files with the shipped model on a local Ray (starting it takes seconds)")
     job = make_job("run", str(catalog), str(tables), RunConfig(address="local"))
     report = run_job(job, say)
     model = job.bundle.model

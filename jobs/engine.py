@@ -4,26 +4,27 @@ Whatever dies, every track ends once. A worker that dies costs a retry of its sh
 file that kills it stands alone and becomes a failure; parts have fixed names, so nothing is written twice.
 """
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray import exceptions as ray_errors
 
-from jobs.cluster import ActorPlan, cpus_and_gpus
-from jobs.lease import Lease
+from jobs.assignment import Assignment, Totals
+from jobs.cluster import cpus_and_gpus, plan_actors
+from jobs.metrics import Metrics
 from jobs.workers import start_featurize, start_labeler
 from pipeline import storage
 from pipeline.failures import Failure, failure_rows
 from pipeline.featurize_shard import Shard, ShardResult, track_rows
 from pipeline.label_part import LabelResult, LabelTask
 from pipeline.planning import copied
-from pipeline.tables import Tables, encode_part
+from pipeline.tables import encode_part
 from pipeline.track_refs import from_table
 from schemas.errors import DecoderCrashedError, EarmarkError, LabelerCrashedError, TrackError
-from schemas.features import FeatureSpec
 
 _CRASHES = (
     ray_errors.WorkerCrashedError,
@@ -38,53 +39,7 @@ _ATTEMPTS = 3
 _CRASHES_IN_A_ROW = 25
 """So many tracks that kill their workers with none between that does not: it is not the tracks."""
 _PARTS_PER_ACTOR = 2
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """What a run's workers need to know.
-
-    Attributes
-    ----------
-    run, run_date : str
-        The run and the day it began.
-    tables : Tables
-        Where parts go.
-    lease : Lease
-        Checked before each write.
-    spec : FeatureSpec
-        Which features.
-    model : str or None
-        The model's name with its hash; None: features only.
-    model_location : str
-        Where the actors find the model.
-    actors : ActorPlan
-        The pool.
-    segment_labels : bool
-        Whether ``segment_labels/`` is written.
-    """
-
-    run: str
-    run_date: str
-    tables: Tables
-    lease: Lease
-    spec: FeatureSpec
-    model: str | None
-    model_location: str
-    actors: ActorPlan
-    segment_labels: bool = False
-
-
-@dataclass
-class Totals:
-    """What was done so far: tracks, seconds by stage, and what was found."""
-
-    featurized: int = 0
-    labelled: int = 0
-    failed: int = 0
-    audio_s: float = 0.0
-    seconds: Counter[str] = field(default_factory=Counter)
-    genres: Counter[str] = field(default_factory=Counter)
+_SIZE_POOL_EVERY_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +71,8 @@ class Engine:
         self._in_flight: dict[Any, _Flight] = {}
         self._starting: dict[Any, Any] = {}
         self._load: Counter[Any] = Counter()
+        self._metrics = Metrics()
+        self._sized_at = 0.0
         self._crashes = 0
         self._stopping = False
 
@@ -134,10 +91,9 @@ class Engine:
         """
         self._shards.extend((shard, 1) for shard in shards)
         self._label_tasks.extend((task, 1) for task in label_tasks)
-        if self._assignment.model is not None:
-            self._start_actors()
         while self._in_flight or (not self._stopping and (self._shards or self._label_tasks)):
             if not self._stopping:
+                self._size_pool()
                 self._submit()
             waited_for = [*self._in_flight, *self._starting]
             ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
@@ -146,9 +102,18 @@ class Engine:
             self._report(self.totals)
         return self.totals
 
-    def _start_actors(self) -> None:
-        plan = self._assignment.actors
-        for _ in range(plan.n_actors):
+    @property
+    def n_actors(self) -> int:
+        """Actors that were started."""
+        return len(self._load) + len(self._starting)
+
+    def _size_pool(self) -> None:
+        """Start the actors that the cluster has room for; it may have grown since the last look."""
+        if self._assignment.model is None or time.monotonic() - self._sized_at < _SIZE_POOL_EVERY_S:
+            return
+        self._sized_at = time.monotonic()
+        plan = plan_actors(self._assignment.config, *cpus_and_gpus())
+        for _ in range(plan.n_actors - self.n_actors):
             actor = start_labeler(
                 self._assignment.model_location,
                 batch_size=plan.batch_size,
@@ -159,7 +124,7 @@ class Engine:
 
     def _submit(self) -> None:
         assignment = self._assignment
-        cpus, _ = cpus_and_gpus()
+        cpus = max(1, cpus_and_gpus()[0])
         featurizing = sum(isinstance(flight.work, Shard) for flight in self._in_flight.values())
         # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
         while self._shards and featurizing < 2 * cpus:
@@ -172,7 +137,9 @@ class Engine:
             if load >= _PARTS_PER_ACTOR:
                 return
             task, attempt = self._label_tasks.popleft()
-            ref = actor.label.remote(task, assignment.tables, assignment.lease, assignment.segment_labels)
+            ref = actor.label.remote(
+                task, assignment.tables, assignment.lease, assignment.config.segment_labels
+            )
             self._in_flight[ref] = _Flight(task, actor, attempt)
             self._load[actor] += 1
 
@@ -207,14 +174,18 @@ class Engine:
         totals = self.totals
         totals.failed += result.n_failed
         totals.seconds.update(result.seconds)
+        tracks = {"failed": result.n_failed}
         if isinstance(result, ShardResult) and isinstance(work, Shard):
             totals.featurized += result.n_featurized
             totals.audio_s += result.audio_s
+            tracks["featurized"] = result.n_featurized
             if result.n_featurized and self._assignment.model is not None:
                 self._label_tasks.append((self._label_task(work, self._assignment.model), 1))
         elif isinstance(result, LabelResult):
             totals.labelled += result.n_labelled
             totals.genres.update(result.genres)
+            tracks["labelled"] = result.n_labelled
+        self._metrics.add(tracks, result.seconds)
 
     def _label_task(self, shard: Shard, model: str) -> LabelTask:
         assignment = self._assignment
@@ -291,6 +262,7 @@ class Engine:
             with storage.explained(parts[table], "write"):
                 storage.write_bytes(parts[table], encode_part(table_rows))
         self.totals.failed += 1
+        self._metrics.add({"failed": 1}, {})
 
 
 def _last_line(error: Exception) -> str:

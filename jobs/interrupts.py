@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
     """Whether the run was asked to stop, and who is to be told.
@@ -19,18 +21,17 @@ class Interrupt:
         self.asked = False
         self._stop: Callable[[], None] | None = None
 
+    def install(self) -> None:
+        """Handle SIGINT and SIGTERM from now on. Ray's start puts handlers of its own in place of these."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+
     def tell(self, stop: Callable[[], None] | None) -> None:
         """Call `stop` at the first signal from now on; None: signals end the work at once."""
         self._stop = stop
 
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal.
-
-        Raises
-        ------
-        KeyboardInterrupt
-            If nobody is to be told, or somebody was told before.
-        """
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # Nobody to tell, or told before: the work ends here.
         first, self.asked = not self.asked, True
         if self._stop is None or not first:
             raise KeyboardInterrupt
@@ -41,8 +42,8 @@ class Interrupt:
 def interruptible() -> Iterator[Interrupt]:
     """Handle SIGINT and SIGTERM by an `Interrupt` for the length of a ``with`` block."""
     interrupt = Interrupt()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, interrupt.on_signal) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    interrupt.install()
     try:
         yield interrupt
     finally:

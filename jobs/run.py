@@ -2,126 +2,31 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs import lease as leases
-from jobs.cluster import connected, cpus_and_gpus, plan_actors
+from jobs.assignment import Assignment, Totals
+from jobs.cluster import connected, cpus_and_gpus
 from jobs.interrupts import Interrupt, interruptible
+from jobs.job import Job, plan_job
 from jobs.progress import metered
 from jobs.runs import new_run, read_reports, versions, write_report
 from pipeline import storage
-from pipeline.catalog import canonical, list_catalog
-from pipeline.current import current_tracks
 from pipeline.featurize_shard import Shard
 from pipeline.label_part import LabelTask
 from pipeline.listing_changes import change_rows
-from pipeline.model import INFO_FILE, WEIGHTS_FILE, ModelBundle
-from pipeline.planning import Done, Plan, copied, cut_shards, make_plan
-from pipeline.tables import Tables, encode_part, within
-from schemas.config import RunConfig
-from schemas.errors import EarmarkError, MisuseError
-from schemas.features import FeatureSpec
+from pipeline.model import INFO_FILE, WEIGHTS_FILE
+from pipeline.planning import Plan, copied, cut_shards
+from pipeline.tables import encode_part
+from schemas.errors import EarmarkError
 from schemas.report import Counts, RunReport
-from schemas.tables import LISTING
 
-if TYPE_CHECKING:
-    from jobs.engine import Totals
-
-Command = Literal["run", "featurize", "label"]
 Say = Callable[[str], None]
 _SHARDS_PER_CPU = 4
-
-
-@dataclass(frozen=True)
-class Job:
-    """What was asked for.
-
-    Attributes
-    ----------
-    command : str
-        ``run``, ``featurize`` or ``label``.
-    catalog : str or None
-        The catalog; None for ``label``, which takes the tracks that the tables hold.
-    tables : Tables
-        The tables.
-    config : RunConfig
-        Settings.
-    bundle : ModelBundle
-        The model; ``featurize`` takes its features only.
-    moved : bool
-        Whether the catalog may stand elsewhere than at the last run.
-    """
-
-    command: Command
-    catalog: str | None
-    tables: Tables
-    config: RunConfig
-    bundle: ModelBundle
-    moved: bool = False
-
-    @property
-    def spec(self) -> FeatureSpec:
-        """The features to compute."""
-        return self.bundle.info.features.model_copy(update={"descriptors": self.config.descriptors})
-
-    @property
-    def done(self) -> Done:
-        """What counts as done."""
-        model = None if self.command == "featurize" else self.bundle.model
-        return Done(self.spec, model, self.config.retry_failed)
-
-
-def make_job(
-    command: Command, catalog: str | None, tables: str, config: RunConfig, *, moved: bool = False
-) -> Job:
-    """Check what was asked for and load the model.
-
-    Raises
-    ------
-    MisuseError
-        If the model is unknown, or the tables belong to another catalog.
-    """
-    job = Job(
-        command=command,
-        catalog=None if catalog is None else canonical(catalog),
-        tables=Tables(canonical(tables)),
-        config=config,
-        bundle=ModelBundle.load(config.model),
-        moved=moved,
-    )
-    last = read_reports(job.tables, last=1)
-    if not last and command == "label":
-        raise MisuseError(f"there are no tables in {tables}; make them with 'earmark run CATALOG {tables}'")
-    if last and catalog is not None and last[0].catalog != job.catalog and not moved:
-        raise MisuseError(
-            f"{tables} holds the tables of {last[0].catalog}, not of {job.catalog}; write to another place, "
-            "or say --catalog-moved if it is the same catalog in a new place"
-        )
-    return job
-
-
-def plan_job(job: Job) -> Plan:
-    """List the catalog and compare it with the tables; nothing is written.
-
-    Raises
-    ------
-    EarmarkError
-        If the catalog is empty, or cannot be listed.
-    """
-    if job.catalog is None:
-        listing = _featurized_tracks(job)
-    else:
-        with metered("listing") as meter:
-            listing = list_catalog(job.catalog, limit=job.config.limit, progress=meter.show)
-        if not listing.num_rows:
-            raise EarmarkError(f"the catalog {job.catalog} holds no audio files")
-    return make_plan(listing, job.tables, job.done, partial=job.config.limit is not None)
 
 
 def run_job(job: Job, say: Say) -> RunReport:
@@ -175,21 +80,6 @@ def run_job(job: Job, say: Say) -> RunReport:
     return report
 
 
-def _featurized_tracks(job: Job) -> pa.Table:
-    """The tracks in the tables that have features for the model, as a listing."""
-    where = pc.field("feature_set").isin(job.done.feature_sets)
-    featurized = job.tables.read("features", ["track_id", "etag"], where)
-    if not featurized.num_rows:
-        others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
-        have = f"they hold {', '.join(sorted(others))}" if others else "they hold none"
-        raise MisuseError(
-            f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
-            f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
-            f"--model {job.config.model}'"
-        )
-    return within(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)
-
-
 def _first_report(job: Job, run: str, plan: Plan) -> RunReport:
     return RunReport(
         run=run,
@@ -235,10 +125,9 @@ def _work(job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrup
         _keep_model(job, lease)
     doing = "featurizing" if job.command == "featurize" else "labelling"
     with connected(job.config), metered(doing, plan.n_todo) as meter:
-        from jobs.engine import Assignment, Engine  # Ray: a run with nothing to do never gets here
+        from jobs.engine import Engine  # Ray: a run with nothing to do never gets here
 
         cpus, gpus = cpus_and_gpus()
-        actors = plan_actors(job.config, cpus, gpus)
         assignment = Assignment(
             run=report.run,
             run_date=f"{report.started_at:%Y-%m-%d}",
@@ -247,22 +136,24 @@ def _work(job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrup
             spec=job.spec,
             model=report.model,
             model_location=storage.join(job.tables.root, "_models", job.bundle.model),
-            actors=actors,
-            segment_labels=job.config.segment_labels,
+            config=job.config,
         )
 
-        def show(totals: "Totals") -> None:
+        def show(totals: Totals) -> None:
             finished = totals.featurized if job.command == "featurize" else totals.labelled
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
             meter.show(finished + totals.failed, note)
 
+        interrupt.install()
         engine = Engine(assignment, show)
         interrupt.tell(engine.stop)
         try:
-            engine.run(_shards(job, report, plan, cpus), _label_tasks(report, plan, assignment.run_date))
+            engine.run(
+                _shards(job, report, plan, max(1, cpus)), _label_tasks(report, plan, assignment.run_date)
+            )
         finally:
             interrupt.tell(None)
-            cluster = {"cpus": cpus, "gpus": gpus, "actors": actors.n_actors}
+            cluster = {"cpus": cpus, "gpus": gpus, "actors": engine.n_actors}
             report = _accounted(job, report, plan, engine.totals, cluster)
     return report
 
@@ -319,7 +210,7 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
 
 
 def _accounted(
-    job: Job, report: RunReport, plan: Plan, totals: "Totals", cluster: Mapping[str, float]
+    job: Job, report: RunReport, plan: Plan, totals: Totals, cluster: Mapping[str, float]
 ) -> RunReport:
     """The report with the engine's totals."""
     labelled = totals.featurized if job.command == "featurize" else totals.labelled

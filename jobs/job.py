@@ -1,0 +1,122 @@
+"""A job: what was asked for, checked, and what is to be done for it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.progress import metered
+from jobs.runs import read_reports
+from pipeline.catalog import canonical, list_catalog
+from pipeline.current import current_tracks
+from pipeline.model import ModelBundle
+from pipeline.planning import Done, Plan, make_plan
+from pipeline.tables import Tables, within
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError, MisuseError
+from schemas.features import FeatureSpec
+from schemas.tables import LISTING
+
+Command = Literal["run", "featurize", "label"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for.
+
+    Attributes
+    ----------
+    command : str
+        ``run``, ``featurize`` or ``label``.
+    catalog : str or None
+        The catalog; None for ``label``, which takes the tracks that the tables hold.
+    tables : Tables
+        The tables.
+    config : RunConfig
+        Settings.
+    bundle : ModelBundle
+        The model; ``featurize`` takes its features only.
+    moved : bool
+        Whether the catalog may stand elsewhere than at the last run.
+    """
+
+    command: Command
+    catalog: str | None
+    tables: Tables
+    config: RunConfig
+    bundle: ModelBundle
+    moved: bool = False
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The features to compute."""
+        return self.bundle.info.features.model_copy(update={"descriptors": self.config.descriptors})
+
+    @property
+    def done(self) -> Done:
+        """What counts as done."""
+        model = None if self.command == "featurize" else self.bundle.model
+        return Done(self.spec, model, self.config.retry_failed)
+
+
+def make_job(
+    command: Command, catalog: str | None, tables: str, config: RunConfig, *, moved: bool = False
+) -> Job:
+    """Check what was asked for and load the model.
+
+    Raises
+    ------
+    MisuseError
+        If the model is unknown, or the tables belong to another catalog.
+    """
+    job = Job(
+        command=command,
+        catalog=None if catalog is None else canonical(catalog),
+        tables=Tables(canonical(tables)),
+        config=config,
+        bundle=ModelBundle.load(config.model),
+        moved=moved,
+    )
+    last = read_reports(job.tables, last=1)
+    if not last and command == "label":
+        raise MisuseError(f"there are no tables in {tables}; make them with 'earmark run CATALOG {tables}'")
+    if last and catalog is not None and last[0].catalog != job.catalog and not moved:
+        raise MisuseError(
+            f"{tables} holds the tables of {last[0].catalog}, not of {job.catalog}; write to another place, "
+            "or say --catalog-moved if it is the same catalog in a new place"
+        )
+    return job
+
+
+def plan_job(job: Job) -> Plan:
+    """List the catalog and compare it with the tables; nothing is written.
+
+    Raises
+    ------
+    EarmarkError
+        If the catalog is empty, or cannot be listed.
+    """
+    if job.catalog is None:
+        listing = _featurized_tracks(job)
+    else:
+        with metered("listing") as meter:
+            listing = list_catalog(job.catalog, limit=job.config.limit, progress=meter.show)
+        if not listing.num_rows:
+            raise EarmarkError(f"the catalog {job.catalog} holds no audio files")
+    return make_plan(listing, job.tables, job.done, partial=job.config.limit is not None)
+
+
+def _featurized_tracks(job: Job) -> pa.Table:
+    """The tracks in the tables that have features for the model, as a listing."""
+    where = pc.field("feature_set").isin(job.done.feature_sets)
+    featurized = job.tables.read("features", ["track_id", "etag"], where)
+    if not featurized.num_rows:
+        others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
+        have = f"they hold {', '.join(sorted(others))}" if others else "they hold none"
+        raise MisuseError(
+            f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
+            f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
+            f"--model {job.config.model}'"
+        )
+    return within(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)

@@ -1,0 +1,41 @@
+"""The installed command, used as a user does."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+EARMARK = Path(sys.executable).with_name("earmark")
+
+
+def earmark(*arguments: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command; its output as text."""
+    return subprocess.run(
+        [EARMARK, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=os.environ | environment,
+    )
+
+
+def succeed(*arguments: object, **environment: str) -> str:
+    """Run the command, which must exit with 0; its stdout."""
+    done = earmark(*arguments, **environment)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def read_table(tables: object, name: str) -> pd.DataFrame:
+    """A table as any reader sees it; empty where it has no part yet."""
+    folder = Path(f"{tables}/{name}")
+    return pd.read_parquet(folder) if folder.exists() else pd.DataFrame()
+
+
+def outcomes(tables: object) -> Counter[str]:
+    """How often each track stands in the labels and the failures, by uri."""
+    rows = [read_table(tables, "labels"), read_table(tables, "failures")]
+    return Counter(uri for table in rows if len(table) for uri in table["uri"])

@@ -1,0 +1,159 @@
+"""The life of a catalog: labelled, run again, changed, broken, labelled by another model, read elsewhere."""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+
+from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.model import INFO_FILE, ModelBundle
+from tests.e2e.earmark import earmark, outcomes, read_table, succeed
+
+N_TRACKS = 8
+
+CURRENT_LABELS_SQL = """
+with tracks as (
+    select * from read_parquet('{tables}/tracks/*/*.parquet')
+    qualify row_number() over (partition by track_id order by listed_at desc) = 1
+)
+select labels.track_id, labels.genre, labels.confidence
+from read_parquet('{tables}/labels/*/*/*.parquet', hive_partitioning = true) as labels
+join tracks on labels.track_id = tracks.track_id and labels.etag = tracks.etag and tracks.present
+where labels.model = '{model}'
+qualify row_number() over (partition by labels.track_id order by labeled_at desc) = 1
+"""
+"""The SQL of the README."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    catalog: Path
+    tables: Path
+    stdout: str
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
+    """A small catalog after its first run; the tests of this module go on from there, in their order."""
+    folder = tmp_path_factory.mktemp("life")
+    write_demo_catalog(folder / "catalog", n_tracks=N_TRACKS, duration_s=20)
+    stdout = succeed("run", folder / "catalog", folder / "tables", "--segment-labels")
+    return Labelled(folder / "catalog", folder / "tables", stdout)
+
+
+def current(labelled: Labelled, *options: str) -> pd.DataFrame:
+    return pd.DataFrame(json.loads(succeed("labels", labelled.tables, "--format", "json", *options)))
+
+
+def last_report(labelled: Labelled) -> dict[str, object]:
+    newest = max((labelled.tables / "_runs").glob("*.json"))
+    return json.loads(newest.read_text())
+
+
+def test_every_track_ends_once(labelled: Labelled) -> None:
+    """The promise itself: each file is a label or a failure with a reason, and the run says so."""
+    assert f"{N_TRACKS + N_BROKEN} tracks listed: {N_TRACKS} labelled, {N_BROKEN} failed" in labelled.stdout
+    assert set(outcomes(labelled.tables).values()) == {1}
+    report = last_report(labelled)
+    assert (report["outcome"], report["balanced"]) == ("done", True)
+    failures = read_table(labelled.tables, "failures")
+    assert sorted(failures["error_type"]) == ["DecodeError", "EmptyFileError", "TooShortError"]
+    assert all(uri in message for uri, message in zip(failures["uri"], failures["message"], strict=True))
+
+
+def test_labels_are_read_by_pandas_and_duckdb_alike(labelled: Labelled) -> None:
+    """The table must mean the same to an analyst's SQL as to `earmark labels`."""
+    mine = current(labelled).set_index("track_id").sort_index()
+    (model,) = mine["model"].unique()
+    sql = CURRENT_LABELS_SQL.format(tables=labelled.tables, model=model)
+    theirs = duckdb.sql(sql).df().set_index("track_id").sort_index()
+    assert mine["genre"].to_dict() == theirs["genre"].to_dict()
+    raw = read_table(labelled.tables, "labels").set_index("track_id").sort_index()
+    assert raw["genre"].to_dict() == mine["genre"].to_dict()
+    assert all(len(p) == 10 and abs(sum(p) - 1) < 1e-5 for p in raw["probabilities"])
+    assert all(max(p) == c for p, c in zip(raw["probabilities"], raw["confidence"], strict=True))
+
+
+def test_tags_and_audio_facts_are_in_the_tracks_table(labelled: Labelled) -> None:
+    """Trends by artist and year are made from these columns."""
+    tracks = read_table(labelled.tables, "tracks")
+    playable = tracks[tracks["codec"].notna()]
+    assert len(playable) == N_TRACKS
+    assert playable[["artist", "album", "title", "year", "genre_tag"]].notna().all(axis=None)
+    assert set(playable["codec"]) >= {"flac", "mp3"}
+
+
+def test_segment_labels_add_up_to_the_labels(labelled: Labelled) -> None:
+    """A track's segments are there when asked for, as many as its label says."""
+    segments = read_table(labelled.tables, "segment_labels").groupby("track_id").size()
+    labels = read_table(labelled.tables, "labels").set_index("track_id")["n_segments"]
+    assert segments.to_dict() == labels.to_dict()
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so_quickly(labelled: Labelled) -> None:
+    """Every night most of the catalog is done; that must cost neither Ray nor TensorFlow."""
+    start = time.monotonic()
+    stdout = succeed("run", labelled.catalog, labelled.tables)
+    assert stdout.startswith("nothing to do")
+    assert time.monotonic() - start < 30
+    assert last_report(labelled)["cluster"] == {}
+    assert set(outcomes(labelled.tables).values()) == {1}
+
+
+def test_a_changed_file_is_labelled_again_and_a_deleted_one_drops_out(labelled: Labelled) -> None:
+    """What changed is done, and nothing else."""
+    before = current(labelled)
+    changed, deleted = sorted(before["uri"])[:2]
+    os.utime(changed, (1, 1))
+    Path(deleted).unlink()
+    assert "1 labelled, 0 failed" in succeed("run", labelled.catalog, labelled.tables)
+    after = current(labelled)
+    assert set(after["uri"]) == set(before["uri"]) - {deleted}
+    runs = after.set_index("uri")["run"]
+    assert runs[changed] != runs.drop(changed).unique()
+    assert outcomes(labelled.tables)[changed] == 2
+
+
+def test_another_model_labels_everything_without_decoding(labelled: Labelled, tmp_path: Path) -> None:
+    """A new model must not cost the decoding of a million tracks again."""
+    bundle = ModelBundle.load("default")
+    shutil.copytree(labelled.tables / "_models" / bundle.model, tmp_path / "other")
+    info = tmp_path / "other" / INFO_FILE
+    info.write_text(bundle.info.model_copy(update={"name": "other", "temperature": 9.0}).model_dump_json())
+    # `label` takes the tracks from the tables: the catalog is not even looked at.
+    succeed("label", labelled.tables, "--model", tmp_path / "other")
+    report = last_report(labelled)
+    assert "decode" not in report["seconds"]
+    assert report["counts"]["labelled"] == N_TRACKS - 1
+    other = current(labelled, "--model", "other").set_index("uri")
+    first = current(labelled, "--model", bundle.model).set_index("uri")
+    assert other["genre"].to_dict() == first["genre"].to_dict()
+    assert (other["confidence"] < first["confidence"]).all()
+
+
+def test_failures_are_not_tried_again_unless_asked(labelled: Labelled) -> None:
+    """A broken file costs one row, not a decode every night; insisting counts the attempts."""
+    assert "3 failed before" in succeed("run", labelled.catalog, labelled.tables)
+    succeed("run", labelled.catalog, labelled.tables, "--retry-failed")
+    assert read_table(labelled.tables, "failures").groupby("uri")["attempts"].max().unique() == [2]
+    assert "TooShortError" in succeed("failures", labelled.tables)
+    state = succeed("status", labelled.tables)
+    assert "default" not in state
+    assert "running or killed" not in state
+
+
+def test_tables_of_another_catalog_are_not_overwritten(labelled: Labelled, tmp_path: Path) -> None:
+    """A mistyped catalog must not make all labels vanish from the current ones; a moved one is fine."""
+    moved = tmp_path / "moved"
+    shutil.copytree(labelled.catalog, moved)
+    refused = earmark("run", moved, labelled.tables)
+    assert refused.returncode == 2
+    assert "holds the tables of" in refused.stderr
+    assert "nothing to do" in succeed("run", moved, labelled.tables, "--catalog-moved", "--limit", "1")
+    assert set(current(labelled)["uri"].map(lambda uri: Path(uri).parents[2])) == {labelled.catalog}

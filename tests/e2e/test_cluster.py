@@ -1,0 +1,100 @@
+"""On a Ray cluster that is there already, by address and by `ray job submit`."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from tests.e2e.earmark import EARMARK, earmark, outcomes, succeed
+
+RAY = Path(sys.executable).with_name("ray")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Cluster:
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head node of this test's own, with a folder, ports and no authentication of its own."""
+    folder = tempfile.mkdtemp(prefix="ray-")
+    gcs, dashboard = free_port(), free_port()
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment.pop("RAY_ADDRESS", None)
+    before = set(psutil.pids())
+    subprocess.run(
+        [
+            RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}",
+            "--num-cpus=2", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
+            "--object-store-memory=100000000", "--disable-usage-stats",
+        ],
+        check=True, capture_output=True, timeout=120, env=environment,
+    )  # fmt: skip
+    try:
+        yield Cluster(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
+    finally:
+        # `ray stop` would end every Ray of this user, other tests' among them.
+        for process in psutil.process_iter():
+            if process.pid not in before and folder in " ".join(_command_line(process)):
+                process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cluster") / "catalog"
+    write_demo_catalog(folder, n_tracks=6, duration_s=15)
+    return folder
+
+
+def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
+    """`ray job submit` is how it runs on a cluster: the same command, lines instead of a bar."""
+    command = [EARMARK, "run", catalog, tmp_path / "tables"]
+    done = subprocess.run(
+        [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],
+        capture_output=True, text=True, timeout=300, env=cluster.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{6 + N_BROKEN} tracks listed: 6 labelled, {N_BROKEN} failed" in done.stdout
+    assert "succeeded" in done.stdout
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+
+
+def test_a_run_by_address(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
+    """From outside the cluster, with --address."""
+    succeed("run", catalog, tmp_path / "tables", "--address", cluster.address, RAY_AUTH_MODE="disabled")
+    assert len(outcomes(tmp_path / "tables")) == 6 + N_BROKEN
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+
+
+def test_no_cluster_at_the_address(catalog: Path, tmp_path: Path) -> None:
+    """A mistyped address is said, and the run is reported as failed."""
+    done = earmark("run", catalog, tmp_path / "tables", "--address", f"127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "cannot reach a Ray cluster at 127.0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr

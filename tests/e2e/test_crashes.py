@@ -1,0 +1,154 @@
+"""Things die: the driver, a decoder's process, the actor, by kill -9; Ctrl-C; two runs at once."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from tests.e2e.earmark import EARMARK, outcomes, read_table, succeed
+
+N_TRACKS = 24
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("crashes") / "catalog"
+    write_demo_catalog(folder, n_tracks=N_TRACKS, duration_s=20)
+    return folder
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [EARMARK, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_a_driver_that_is_killed_three_times_loses_and_doubles_nothing(catalog: Path, tmp_path: Path) -> None:
+    """kill -9 at a random moment, three times, then the same command again: every track once."""
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    tables = tmp_path / "tables"
+    for _ in range(3):
+        run = start("run", catalog, tables)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.wait(timeout=moments.uniform(1.5, 9))
+        run.kill()
+        run.communicate()
+    succeed("run", catalog, tables)
+    assert outcomes(tables) == dict.fromkeys(outcomes(tables), 1)
+    assert len(outcomes(tables)) == N_TRACKS + N_BROKEN
+    assert succeed("run", catalog, tables).startswith("nothing to do")
+
+
+def ray_processes(driver: int) -> Iterator[psutil.Process]:
+    """Processes below the driver, its local Ray's workers among them."""
+    yield from psutil.Process(driver).children(recursive=True)
+
+
+def killer(stop: threading.Event, driver: int, doomed: Callable[[psutil.Process], bool]) -> Callable[[], int]:
+    """Kill the processes of a driver's Ray that are doomed, until told to stop; gives the number killed."""
+    killed = 0
+
+    def watch() -> None:
+        nonlocal killed
+        while not stop.is_set():
+            try:
+                for process in ray_processes(driver):
+                    if doomed(process):
+                        process.kill()
+                        killed += 1
+            except psutil.Error:
+                continue
+            time.sleep(0.002)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return lambda: killed
+
+
+def test_a_file_that_kills_its_decoder_costs_one_row(catalog: Path, tmp_path: Path) -> None:
+    """A decoder that crashes the process must cost the one file, named, and none of its neighbours."""
+    folder = tmp_path / "catalog"
+    shutil.copytree(catalog, folder)
+    poison = folder / "poison.flac"
+    # A quarter of an hour, cut off at the end: counting what decodes takes long enough to be killed in.
+    noise = np.random.default_rng(0).normal(0, 0.1, (15 * 60 * 22050,)).astype(np.float32)
+    soundfile.write(poison, noise, 22050)
+    with poison.open("r+b") as file:
+        file.truncate(poison.stat().st_size - 200_000)
+    stop = threading.Event()
+    run = start("run", folder, tmp_path / "tables")
+
+    def reads_poison(process: psutil.Process) -> bool:
+        return process.name().startswith("ray::") and any(
+            opened.path == str(poison) for opened in process.open_files()
+        )
+
+    killed = killer(stop, run.pid, reads_poison)
+    output, _ = run.communicate(timeout=300)
+    stop.set()
+    assert run.returncode == 0, output
+    assert killed() >= 3
+    failures = read_table(tmp_path / "tables", "failures").set_index("uri")
+    assert failures.loc[str(poison), "error_type"] == "DecoderCrashedError"
+    assert len(failures) == N_BROKEN + 1
+    assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+
+
+def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
+    """A preempted GPU node costs a moment, no track."""
+    run = start("run", catalog, tmp_path / "tables")
+    deadline = time.monotonic() + 120
+    actor = None
+    while actor is None and time.monotonic() < deadline:
+        labels = (tmp_path / "tables" / "labels").exists()
+        actors = [p for p in ray_processes(run.pid) if p.name().startswith("ray::Labeler")]
+        actor = actors[0] if labels and actors else None
+        time.sleep(0.01)
+    assert actor is not None
+    actor.kill()
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, output
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+    assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number: int) -> None:
+    """Ctrl-C, and the SIGTERM of a preempted node: what is in flight ends, a report is left, exit 130."""
+    run = start("run", catalog, tmp_path / "tables")
+    while not (tmp_path / "tables" / "tracks").exists():
+        time.sleep(0.01)
+    run.send_signal(number)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 130, output
+    assert "run the same command again" in output
+    assert "Traceback" not in output
+    succeed("run", catalog, tmp_path / "tables")
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+    assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN
+
+
+def test_of_two_runs_at_once_one_works_and_one_says_who_does(catalog: Path, tmp_path: Path) -> None:
+    """A scheduler that fires twice must not label twice."""
+    runs = [start("run", catalog, tmp_path / "tables") for _ in range(2)]
+    outputs = [run.communicate(timeout=300)[0] for run in runs]
+    codes = sorted(run.returncode for run in runs)
+    assert codes in ([0, 0], [0, 1]), outputs
+    if codes == [0, 1]:
+        refused = outputs[[run.returncode for run in runs].index(1)]
+        assert f"process {runs[[run.returncode for run in runs].index(0)].pid}" in refused
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+    assert os.listdir(tmp_path / "tables" / "_lease") != []

@@ -1,0 +1,152 @@
+"""Catalog and tables on a real S3 server."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from jobs import lease as leases
+from pipeline import storage
+from pipeline.audio import read_segments
+from pipeline.catalog import list_catalog
+from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from schemas.errors import EarmarkError, MisuseError
+from schemas.features import FeatureSpec
+from tests.e2e.earmark import earmark, succeed
+
+pytestmark = pytest.mark.s3
+
+
+def upload(folder: Path, location: str) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            storage.write_bytes(f"{location}/{path.relative_to(folder)}", path.read_bytes())
+
+
+def test_a_bucket_is_labelled_and_labelled_again_only_where_it_changed(bucket: str, tmp_path: Path) -> None:
+    """The data engineer's case: music in a bucket, tables in a bucket, the command again every night."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=6, duration_s=15)
+    music, tables = f"{bucket}/music", f"{bucket}/tables"
+    upload(tmp_path / "catalog", music)
+    first = succeed("run", music, tables)
+    assert f"{6 + N_BROKEN} tracks listed: 6 labelled, {N_BROKEN} failed" in first
+    assert succeed("run", music, tables).startswith("nothing to do")
+    playable = sorted((tmp_path / "catalog").rglob("*.flac"))
+    changed = playable[0]
+    y, sr = soundfile.read(changed)
+    soundfile.write(changed, y[: 12 * sr], sr)
+    storage.write_bytes(f"{music}/{changed.relative_to(tmp_path / 'catalog')}", changed.read_bytes())
+    assert "1 labelled, 0 failed" in succeed("run", music, tables)
+    labels = succeed("labels", tables, "--format", "csv").splitlines()
+    assert len(labels) == 1 + 6
+    assert all(f",{music}/" in line for line in labels[1:])
+    parts = storage.filesystem("s3").find(storage.split(tables)[1])
+    assert not [part for part in parts if ".tmp" in part]
+
+
+def test_names_are_taken_as_they_stand(bucket: str) -> None:
+    """Keys with spaces, #, %, + and unicode are listed, read and written back under just those names."""
+    names = ["a b.mp3", "c#d.mp3", "100%25 +.mp3", "ü/ж 音.mp3", "a::b.mp3", "UPPER.MP3"]
+    for name in [*names, ".hidden.mp3", "sub/.cache/x.mp3", "cover.jpg"]:
+        storage.write_bytes(f"{bucket}/{name}", name.encode())
+    listed = list_catalog(bucket)["uri"].to_pylist()
+    assert sorted(listed) == sorted(f"{bucket}/{name}" for name in names)
+    for uri in listed:
+        assert storage.read_bytes(uri).decode() == uri.removeprefix(f"{bucket}/")
+
+
+def test_listing_goes_on_after_a_page_of_a_thousand(bucket: str) -> None:
+    """S3 lists a thousand keys a page; the rest of the catalog must not be taken for gone."""
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: storage.write_bytes(f"{bucket}/m/{number:04}.mp3", b"x"), range(1003)))
+    seen: list[int] = []
+    assert list_catalog(f"{bucket}/m", progress=seen.append).num_rows == 1003
+    assert seen == [500, 1000, 1003]
+    assert list_catalog(f"{bucket}/m", limit=10).num_rows == 10
+
+
+def test_of_sixteen_writers_one_creates(bucket: str) -> None:
+    """The lease rests on If-None-Match: exactly one of many contenders may win."""
+    for round_ in range(5):
+        barrier = threading.Barrier(16)
+
+        def contend(writer: int, location: str, barrier: threading.Barrier = barrier) -> bool:
+            barrier.wait()
+            return storage.create(location, str(writer).encode())
+
+        with ThreadPoolExecutor(16) as pool:
+            won = list(pool.map(contend, range(16), [f"{bucket}/race/{round_}"] * 16))
+        assert won.count(True) == 1
+        assert storage.read_bytes(f"{bucket}/race/{round_}") == str(won.index(True)).encode()
+
+
+def test_a_lease_on_s3(bucket: str) -> None:
+    """Held, refused with the holder's name, released, and held again."""
+    with leases.hold(bucket, "run-1", say=print) as lease:
+        lease.check()
+        with pytest.raises(leases.LeaseHeldError, match="run-1"), leases.hold(bucket, "run-2", say=print):
+            pass
+    with leases.hold(bucket, "run-3", say=print) as lease:
+        assert lease.number == 2
+
+
+def test_excerpts_of_a_long_file_are_read_by_ranges(bucket: str, tmp_path: Path) -> None:
+    """Three excerpts of a ten-minute 105 MB wav (an hour's are the same) must not fetch all of it."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(-9000, 9000, (600 * 44100, 2), dtype=np.int16)
+    soundfile.write(tmp_path / "long.wav", y, 44100)
+    size = (tmp_path / "long.wav").stat().st_size
+    storage.write_bytes(f"{bucket}/long.wav", (tmp_path / "long.wav").read_bytes())
+    with storage.open_binary(f"{bucket}/long.wav", size) as file:
+        info, segments = read_segments(file, "long.wav", FeatureSpec())
+        fetched = file.cache.total_requested_bytes  # type: ignore[attr-defined]
+    assert [len(samples) for _, samples in segments] == [661_500] * 3
+    assert info.duration_s == 600
+    assert fetched < 30e6
+    with (tmp_path / "long.wav").open("rb") as file:
+        _, local = read_segments(file, "long.wav", FeatureSpec())
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(segments, local, strict=True))
+
+
+def test_what_s3_refuses_is_explained(bucket: str) -> None:
+    """Wrong keys, a missing bucket and an empty prefix each get a sentence and an exit code of their own."""
+    storage.write_bytes(f"{bucket}/a.mp3", b"x")
+    wrong = earmark("run", bucket, f"{bucket}/tables", AWS_SECRET_ACCESS_KEY="wrong")  # noqa: S106
+    assert wrong.returncode == 1
+    assert "access is refused" in wrong.stderr
+    assert "wrong" not in wrong.stderr
+    nowhere = earmark("run", "s3://no-such-bucket-of-ours/music", f"{bucket}/tables")
+    assert nowhere.returncode in {1, 2}
+    assert "s3://no-such-bucket-of-ours/music" in nowhere.stderr
+    empty = earmark("run", f"{bucket}/nothing", f"{bucket}/tables")
+    assert (empty.returncode, "holds no audio files" in empty.stderr) == (1, True)
+    read_only = earmark("run", bucket, "s3://no-such-bucket-of-ours/tables")
+    assert read_only.returncode == 1
+    assert "cannot write to s3://no-such-bucket-of-ours/tables" in read_only.stderr
+    assert "Traceback" not in wrong.stderr + nowhere.stderr + empty.stderr + read_only.stderr
+    assert storage.names(f"{bucket}/tables/_lease") == []
+
+
+def test_a_remote_manifest_names_no_local_files(bucket: str) -> None:
+    """Whoever may write a manifest to the bucket must not make the workers read their own disks."""
+    for written in ["file:///etc/passwd", "/etc/passwd", "../../other/x.mp3"]:
+        storage.write_bytes(f"{bucket}/list.csv", f"uri\n{written}\n".encode())
+        with pytest.raises(MisuseError, match="row 1"):
+            list_catalog(f"{bucket}/list.csv")
+    storage.write_bytes(f"{bucket}/music/a.mp3", b"x")
+    storage.write_bytes(f"{bucket}/list.csv", b"uri\nmusic/a.mp3\n")
+    assert list_catalog(f"{bucket}/list.csv")["uri"].to_pylist() == [f"{bucket}/music/a.mp3"]
+
+
+def test_a_store_that_is_away_is_an_error_of_the_run(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection must not look like an empty catalog."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    storage.filesystem.cache_clear()
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()
+    with pytest.raises(EarmarkError, match="cannot list"):
+        list_catalog(f"{bucket}/music")

@@ -18,6 +18,9 @@ PREROLLS_S = (1.0, 10.0)
 An mp3 frame at a low bitrate needs the bits of the 20 frames before it, an Opus decoder 80 ms to converge.
 """
 
+MAX_CHANNELS = 8
+"""A planar frame has as many pointers to samples; PyAV crashes where a broken header claims more."""
+
 FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,flac,matroska,mov,mp3,mpc,mpc8,mpegts,ogg,tta,w64,wav,wv"
 """What FFmpeg may take a file for. Playlists and scripts are left out: they would open other files."""
 
@@ -50,6 +53,9 @@ class FfmpegDecoder:
         except (IndexError, StopIteration) as error:
             self.close()
             raise UndecodableError("no audio in it") from error
+        if first.layout.nb_channels > MAX_CHANNELS:
+            self.close()
+            raise UndecodableError(f"more than {MAX_CHANNELS} channels")
         self._opening: Iterator[av.AudioFrame] | None = chain([first], frames)
         self._rate = first.sample_rate
         self._first_samples = first.samples
@@ -108,10 +114,10 @@ class FfmpegDecoder:
 
     def _mixed(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
         """Yield the mono mix of `frames`, in blocks: NumPy calls for each frame cost half the decoding."""
-        # A stream may go on with other channels, which a FIFO takes for its own and crashes, or at another
-        # rate, which is left out.
-        for (rate, *_), alike in groupby(frames, key=_kind):
-            if rate != self._rate:
+        # A stream may go on with other channels, which a FIFO takes for its own and crashes; or, most often
+        # by damage, at another rate or with many channels, and such frames are left out.
+        for (rate, channels, _), alike in groupby(frames, key=_kind):
+            if rate != self._rate or channels > MAX_CHANNELS:
                 continue
             fifo = av.AudioFifo()
             for frame in alike:

@@ -1,6 +1,7 @@
 """Source: the bytes of one track, as decoders that cannot pass an exception on may read them."""
 
 import io
+import sys
 from typing import BinaryIO
 
 from schemas.errors import NotFoundError, ReadError
@@ -50,14 +51,20 @@ class Source:
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to `offset` and return the new position."""
+        """Move to `offset` and return the new position; -1 for a place that only a broken header can mean."""
         try:
-            if whence == io.SEEK_SET:
+            if whence == io.SEEK_CUR:
+                offset += self._file.tell()
+            elif whence == io.SEEK_END:
+                offset += self._file.seek(0, io.SEEK_END)
+            else:
                 offset += self._offset
-            return max(self._file.seek(offset, whence) - self._offset, 0)
+            if not self._offset <= offset <= sys.maxsize:
+                return -1
+            return self._file.seek(offset) - self._offset
         except BaseException as failure:
             self._failure = self._failure or failure
-            return 0
+            return -1
 
     def tell(self) -> int:
         """Return the position."""
@@ -65,7 +72,7 @@ class Source:
             return max(self._file.tell() - self._offset, 0)
         except BaseException as failure:
             self._failure = self._failure or failure
-            return 0
+            return -1
 
     def size(self) -> int:
         """Return the bytes in the view, leaving the position at its end."""

@@ -1,6 +1,7 @@
 """Damaged, mislabelled and hostile files: what decodes is used, the rest is one clear error, in silence."""
 
 import io
+import random
 import struct
 import tracemalloc
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.audio import open_audio, read_segments
 from pipeline.featurize import featurize_track
+from pipeline.source import Source
 from schemas.errors import DecodeError, EmptyFileError, NotFoundError, ReadError, TooShortError
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
@@ -90,6 +92,28 @@ def test_damage_in_the_middle_leaves_at_least_what_was_before(
     duration_s, segments = read(bytes(data))
     assert duration_s >= 0.25 * DURATION_S
     assert segments
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_wrong_bytes_in_the_header_are_the_files_fault(tracks: dict[str, bytes], form: str) -> None:
+    """Fails: a broken file crashes its worker, or counts as a fault of the store and is tried every night."""
+    chance = random.Random(form)
+    for _ in range(25):
+        data = bytearray(tracks[form])
+        for _ in range(chance.choice((1, 5, 50))):
+            data[chance.randrange(2000)] = chance.randrange(256)
+        try:
+            featurize_track(io.BytesIO(bytes(data)), "s3://music/a", SPEC)
+        except (DecodeError, TooShortError) as error:
+            assert str(error).startswith("s3://music/a ")
+
+
+def test_only_a_broken_header_means_places_outside_the_file() -> None:
+    """Fails: a negative offset in a header is an error of the store, to be tried again for ever."""
+    source = Source(io.BytesIO(b"0123456789"), "track", offset=3)
+    assert [source.seek(-1), source.seek(-20, io.SEEK_END), source.seek(1 << 70)] == [-1, -1, -1]
+    assert (source.seek(2), source.read(3), source.tell(), source.size()) == (2, b"567", 5, 7)
+    source.raise_if_failed()
 
 
 def with_data_length(wav: bytes, length: int) -> bytes:

@@ -1,5 +1,6 @@
 """Damaged, mislabelled and hostile files: what decodes is used, the rest is one clear error, in silence."""
 
+import contextlib
 import io
 import random
 import struct
@@ -102,10 +103,8 @@ def test_wrong_bytes_in_the_header_are_the_files_fault(tracks: dict[str, bytes],
         data = bytearray(tracks[form])
         for _ in range(chance.choice((1, 5, 50))):
             data[chance.randrange(2000)] = chance.randrange(256)
-        try:
-            featurize_track(io.BytesIO(bytes(data)), "s3://music/a", SPEC)
-        except (DecodeError, TooShortError) as error:
-            assert str(error).startswith("s3://music/a ")
+        with contextlib.suppress(DecodeError, TooShortError):
+            assert featurize_track(io.BytesIO(bytes(data)), "s3://music/a", SPEC).segments
 
 
 def test_only_a_broken_header_means_places_outside_the_file() -> None:

@@ -1,5 +1,6 @@
 """On a Ray cluster that is there already, by address and by `ray job submit`."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -51,10 +52,13 @@ def cluster() -> Iterator[Cluster]:
     try:
         yield Cluster(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
     finally:
-        # `ray stop` would end every Ray of this user, other tests' among them.
+        # `ray stop` would end every Ray of this user, other tests' among them. Workers rename themselves, so
+        # they are found as children of what was started with this folder.
         for process in psutil.process_iter():
             if process.pid not in before and folder in " ".join(_command_line(process)):
-                process.kill()
+                for doomed in (*process.children(recursive=True), process):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        doomed.kill()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -94,7 +94,7 @@ def train_job(
     labelled = import_data(data)
     train_set, valid_set, protocol = split_data(labelled, split, seed)
     file, split = Path(data).name, _without_folders(split)
-    options = f"--split {split} --epochs {epochs} --seed {seed} --name {name}"
+    options = f"--split {split} --epochs {epochs} --seed {seed} --threads {threads} --name {name}"
     bundle = train(
         train_set,
         valid_set,

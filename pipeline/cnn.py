@@ -9,9 +9,9 @@ DROPOUT = 0.3
 def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> Any:
     """Build the untrained network.
 
-    Five 3 x 3 convolutions of `width`, 2, 4, 6 and 8 times `width` channels with a maximum over 2 x 2
-    between them (Simonyan and Zisserman 2015), then a mean over time and bands. No weight depends on
-    `n_frames`: what is trained on crops serves whole segments.
+    Five 3 x 3 convolutions of `width`, 2, 4, 6 and 8 times `width` channels (Simonyan and Zisserman
+    2015), a maximum over 2 x 2 after all but the last, then a mean over time and bands. No weight depends
+    on `n_frames`: what is trained on crops serves whole segments.
 
     Parameters
     ----------
@@ -33,16 +33,19 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> 
     x = layers.Rescaling(1 / SPREAD, offset=-CENTRE / SPREAD)(levels)
     # Each mel band by its own mean and spread over the training data.
     x = layers.BatchNormalization(axis=1, center=False, scale=False)(x)
-    x = _convolve(x, width)
-    for multiple in (2, 4, 6, 8):
-        x = _convolve(layers.MaxPooling2D(2)(x), multiple * width)
+    for multiple in (1, 2, 4, 6):
+        x = _convolve(x, multiple * width, pool=2)
+    x = _convolve(x, 8 * width, pool=1)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(DROPOUT)(x)
     return keras.Model(levels, layers.Dense(n_genres)(x))
 
 
-def _convolve(x: Any, channels: int) -> Any:
+def _convolve(x: Any, channels: int, *, pool: int) -> Any:
     from keras import layers
 
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    # Pooled first, so that the rest runs over a quarter of the values: a third less time for training.
+    if pool > 1:
+        x = layers.MaxPooling2D(pool)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))

@@ -51,7 +51,7 @@ class TrainingSettings:
     augmentation : Augmentation
     """
 
-    epochs: int = 100
+    epochs: int = 60
     batch_size: int = 32
     crop: int = 128
     n_frames: int = 384
@@ -72,6 +72,10 @@ class Epoch:
     of: int
     loss: float
     valid_accuracy: float
+
+    def __str__(self) -> str:
+        place = f"epoch {self.number} of {self.of}"
+        return f"{place}: loss {self.loss:.3f}, valid accuracy {self.valid_accuracy:.3f}"
 
 
 def train(

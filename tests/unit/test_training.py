@@ -50,13 +50,15 @@ def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -
     )
     assert [epoch.number for epoch in epochs] == list(range(1, 26))
     assert epochs[-1].loss < epochs[0].loss
+    assert str(epochs[0]).startswith("epoch 1 of 25: loss ")
     loaded = ModelBundle.load(str(tmp_path / "marks"))
     assert loaded.model == bundle.model
     assert loaded.info.name == "marks"
     assert loaded.info.genres == GENRES
     assert loaded.info.features.n_mels == 32
     assert loaded.info.training["command"] == (
-        "earmark train set.npz --out MODEL --split file:train.txt,valid.txt --epochs 25 --seed 0 --name marks"
+        "earmark train set.npz --out MODEL --split file:train.txt,valid.txt "
+        "--epochs 25 --seed 0 --threads 1 --name marks"
     )
     assert str(tmp_path) not in loaded.info.model_dump_json(), "paths of a machine are nobody's business"
     figure = loaded.info.figures[0]

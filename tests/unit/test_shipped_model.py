@@ -1,0 +1,72 @@
+"""The model that ships: its figure must be what users of the package get, by arrays and by audio."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline import metrics
+from pipeline.featurize import featurize_track
+from pipeline.importers import import_npz
+from pipeline.model import Classifier, ModelBundle
+from pipeline.training_set import TrainingSet, split_by_lists
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return ModelBundle.load("default")
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle: ModelBundle) -> Classifier:
+    return Classifier(bundle, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def valid_set(gtzan: Path) -> TrainingSet:
+    data = import_npz(gtzan / "log_mel_128x387.npz")
+    return split_by_lists(data, gtzan / "splits/train_filtered.txt", gtzan / "splits/valid_filtered.txt")[1]
+
+
+def test_the_recorded_figure_is_what_the_package_gives(
+    bundle: ModelBundle, classifier: Classifier, valid_set: TrainingSet
+) -> None:
+    """A figure in model.json that the shipped weights do not reach misleads everyone who reads it."""
+    proba = classifier.predict_proba(list(valid_set.log_mel))
+    figure = bundle.info.figures[0]
+    assert (figure.protocol, figure.n) == ("file", 197)
+    assert metrics.accuracy(proba, valid_set.labels) == pytest.approx(figure.accuracy, abs=0.006)
+    assert metrics.expected_calibration_error(proba, valid_set.labels) == pytest.approx(figure.ece, abs=0.02)
+    assert figure.accuracy > 0.6
+
+
+def test_labels_by_way_of_audio_are_those_of_the_arrays(
+    bundle: ModelBundle, classifier: Classifier, gtzan: Path
+) -> None:
+    """The model is trained on arrays and serves audio: features that differ would cost accuracy unseen.
+
+    The frames of the arrays lie up to 70 ms beside those of the audio, so clips between two genres may flip.
+    """
+    data = import_npz(gtzan / "log_mel_128x387.npz")
+    by_audio: list[NDArray[np.uint8]] = []
+    by_array: list[NDArray[np.uint8]] = []
+    for path in sorted(gtzan.glob("audio*/*/*.flac")):
+        with path.open("rb") as file:
+            (segment,) = featurize_track(file, str(path), bundle.info.features).segments
+        by_audio.append(segment.log_mel)
+        by_array.append(data.log_mel[data.tracks == path.stem][0][:, : segment.log_mel.shape[1]])
+    heard, read = classifier.predict_proba(by_audio), classifier.predict_proba(by_array)
+    assert len(heard) == 88
+    assert np.sum(heard.argmax(axis=1) != read.argmax(axis=1)) <= 88 / 20
+    assert np.abs(heard - read).mean() < 0.02
+
+
+def test_a_few_levels_more_or_less_change_little(classifier: Classifier, valid_set: TrainingSet) -> None:
+    """The maximum that levels are counted from depends on where frames fall: labels must not."""
+    log_mels = valid_set.log_mel[::4]
+    plain = classifier.predict_proba(list(log_mels))
+    for shift in (-5, 5):
+        moved = np.clip(log_mels.astype(np.int16) + shift, 0, 255).astype(np.uint8)
+        shifted = classifier.predict_proba(list(moved))
+        assert np.mean(shifted.argmax(axis=1) == plain.argmax(axis=1)) >= 0.9

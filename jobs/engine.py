@@ -40,6 +40,7 @@ _CRASHES_IN_A_ROW = 25
 """So many tracks that kill their workers with none between that does not: it is not the tracks."""
 _PARTS_PER_ACTOR = 2
 _SIZE_POOL_EVERY_S = 15.0
+_ASK_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Engine:
             ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
             for ref in ready:
                 self._collect(ref)
+            self.totals.waiting_for_actors = bool(self._label_tasks and not self._load)
             self._report(self.totals)
         return self.totals
 
@@ -148,11 +150,15 @@ class Engine:
             self._actor_started(ref)
             return
         flight = self._in_flight.pop(ref)
-        if flight.actor is not None:
+        if flight.actor in self._load:
             self._load[flight.actor] -= 1
         try:
             result = ray.get(ref)
         except _CRASHES as error:
+            if flight.actor in self._load:
+                # Ray restarts it; until it answers again it gets no work, which would only fail at once.
+                del self._load[flight.actor]
+                self._starting[flight.actor.ready.remote()] = flight.actor
             self._crashed(flight, error)
         except EarmarkError:
             raise
@@ -166,6 +172,10 @@ class Engine:
         actor = self._starting.pop(ref)
         try:
             ray.get(ref)
+        except ray_errors.ActorUnavailableError:
+            time.sleep(_ASK_AGAIN_S)
+            self._starting[actor.ready.remote()] = actor
+            return
         except ray_errors.RayError as error:
             raise EarmarkError(f"the model cannot be loaded on the cluster: {_last_line(error)}") from error
         self._load[actor] = 0

@@ -142,6 +142,8 @@ def _work(job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrup
         def show(totals: Totals) -> None:
             finished = totals.featurized if job.command == "featurize" else totals.labelled
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
+            if totals.waiting_for_actors:
+                note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note)
 
         interrupt.install()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -17,18 +18,7 @@ from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 
 N_TRACKS = 8
 
-CURRENT_LABELS_SQL = """
-with tracks as (
-    select * from read_parquet('{tables}/tracks/*/*.parquet')
-    qualify row_number() over (partition by track_id order by listed_at desc) = 1
-)
-select labels.track_id, labels.genre, labels.confidence
-from read_parquet('{tables}/labels/*/*/*.parquet', hive_partitioning = true) as labels
-join tracks on labels.track_id = tracks.track_id and labels.etag = tracks.etag and tracks.present
-where labels.model = '{model}'
-qualify row_number() over (partition by labels.track_id order by labeled_at desc) = 1
-"""
-"""The SQL of the README."""
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @dataclass(frozen=True)
@@ -68,10 +58,11 @@ def test_every_track_ends_once(labelled: Labelled) -> None:
 
 
 def test_labels_are_read_by_pandas_and_duckdb_alike(labelled: Labelled) -> None:
-    """The table must mean the same to an analyst's SQL as to `earmark labels`."""
+    """The README's SQL must give an analyst just what `earmark labels` gives."""
     mine = current(labelled).set_index("track_id").sort_index()
     (model,) = mine["model"].unique()
-    sql = CURRENT_LABELS_SQL.format(tables=labelled.tables, model=model)
+    (sql,) = re.findall(r"```sql\n(.*?)```", README.read_text(), re.DOTALL)
+    sql = sql.replace("TABLES", str(labelled.tables)).replace("MODEL", model)
     theirs = duckdb.sql(sql).df().set_index("track_id").sort_index()
     assert mine["genre"].to_dict() == theirs["genre"].to_dict()
     raw = read_table(labelled.tables, "labels").set_index("track_id").sort_index()

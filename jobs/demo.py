@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from jobs.job import make_job
 from jobs.run import Say, run_job
-from pipeline.current import current_failures, current_labels
+from pipeline.current import current_failures, current_labels, current_tracks
 from pipeline.demo_catalog import write_demo_catalog
 from schemas.config import RunConfig
 from schemas.report import RunReport
@@ -15,7 +15,10 @@ from schemas.report import RunReport
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo made: where the catalog and the tables are, the run's report, labels and failures."""
+    """What the demo made: where the catalog and the tables are, the run's report, labels and failures.
+
+    The labels have a column more, ``genre_tag``: the style each piece was made in.
+    """
 
     catalog: Path
     tables: Path
@@ -39,6 +42,10 @@ def run_demo(out: Path, say: Say) -> DemoResult:
     job = make_job("run", str(catalog), str(tables), RunConfig(address="local"))
     report = run_job(job, say)
     model = job.bundle.model
-    return DemoResult(
-        catalog, tables, report, current_labels(job.tables, model), current_failures(job.tables, model)
+    labels = current_labels(job.tables, model)
+    tracks = current_tracks(job.tables, ("genre_tag",))
+    tags = dict(zip(tracks["track_id"].to_pylist(), tracks["genre_tag"].to_pylist(), strict=True))
+    labels = labels.append_column(
+        "genre_tag", pa.array([tags[id_] for id_ in labels["track_id"].to_pylist()])
     )
+    return DemoResult(catalog, tables, report, labels, current_failures(job.tables, model))

@@ -33,7 +33,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     # As wide as it needs to be where no terminal limits it, so that a log or a pipe gets whole names.
-    Console(highlight=False, width=None if console.is_terminal else 500).print(table)
+    wide = Console(highlight=False, width=None if console.is_terminal else 500)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
 
 
 _RIGHT = {

@@ -150,12 +150,12 @@ def print_demo(demo: DemoResult) -> None:
     """Print what the demo made, and what to do with it."""
     console.print()
     prefix = f"{demo.catalog.absolute()}/"
-    columns = ("genre", "confidence", "track")
+    columns = ["genre", "confidence", "genre_tag", "uri"]
     print_table(
-        columns,
+        ("genre", "confidence", "made as", "track"),
         (
-            (row["genre"], f"{row['confidence']:.2f}", row["uri"].removeprefix(prefix))
-            for row in demo.labels.select(["genre", "confidence", "uri"]).to_pylist()
+            (row["genre"], f"{row['confidence']:.2f}", row["genre_tag"], row["uri"].removeprefix(prefix))
+            for row in demo.labels.select(columns).to_pylist()
         ),
         title=f"{demo.labels.num_rows} labels",
     )

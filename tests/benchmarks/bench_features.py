@@ -80,7 +80,7 @@ def decode_ffmpeg(data: bytes) -> tuple[NDArray[np.float32], int]:
 def least(decode: Callable[[bytes], tuple[NDArray[np.float32], int]], data: bytes) -> NDArray[np.float32]:
     """Decode, mix, resample, one STFT, one mel product; no decibels, no tags, no care."""
     y, rate = decode(data)
-    y = y[:, : 30 * rate].mean(axis=0)
+    y = np.full(len(y), 1 / len(y), np.float32) @ y[:, : 30 * rate]
     if rate != SPEC.sample_rate:
         y = soxr.resample(y, rate, SPEC.sample_rate, quality="HQ")
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(y, SPEC.n_fft // 2), SPEC.n_fft)[:: SPEC.mel_hop]

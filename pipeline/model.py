@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from pipeline import storage
 from pipeline.tensorflow_setup import set_up_tensorflow
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
@@ -83,6 +84,8 @@ class ModelBundle:
         MisuseError
             For an unknown name, a missing or broken file, another format version, or a network whose
             input or output does not fit ``model.json``.
+        EarmarkError
+            Where the store refuses or fails.
         """
         shipped = shipped_models()
         folder = str(shipped.get(name_or_uri, name_or_uri))
@@ -122,17 +125,12 @@ def _without_object_ids(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(folder: str, file: str) -> bytes:
-    import fsspec
-
-    path = f"{folder.rstrip('/')}/{file}"
-    try:
-        with fsspec.open(path, "rb") as stream:
-            data: bytes = stream.read()
-    except FileNotFoundError as error:
-        raise MisuseError(f"There is no {file} in {folder}: a model folder holds it.") from error
-    except (OSError, ValueError, ImportError) as error:
-        raise MisuseError(f"Cannot read the model file {path}: {error}.") from error
-    return data
+    path = storage.join(folder, file)
+    with storage.explained(path, "read"):
+        try:
+            return storage.read_bytes(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MisuseError(f"There is no {file} in {folder}: a model folder holds it.") from error
 
 
 def _parse_info(data: bytes, folder: str) -> ModelInfo:

@@ -47,11 +47,14 @@ class Decoder(Protocol):
 
 def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the mean of the channels of `y`, shape (channels, n), with damaged float samples set to 0."""
-    mono: NDArray[np.float32] = y[0].copy()
-    with np.errstate(invalid="ignore", over="ignore"):
-        for channel in y[1:]:
-            mono += channel
-        if len(y) > 1:
+    mono: NDArray[np.float32]
+    if len(y) == 1:
+        mono = y[0].copy()
+    else:
+        with np.errstate(invalid="ignore", over="ignore"):
+            mono = y[0] + y[1]
+            for channel in y[2:]:
+                mono += channel
             mono /= np.float32(len(y))
     if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
         mono[~(np.abs(mono) < LOUDEST)] = 0.0

@@ -33,7 +33,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """The names of each field in Vorbis comments and FFmpeg, ID3, mp4 and asf, in order of preference."""
 
-PROBE_BYTES = 1 << 15
+PROBE_BYTES = 1 << 12
 """Enough to know a format; what the audio is like is not asked here."""
 
 YEAR = re.compile(r"(?<!\d)[12]\d{3}(?!\d)|^[12]\d{3}(?=\d{4}$)")

@@ -3,6 +3,7 @@
 import io
 import tempfile
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -41,6 +42,9 @@ FFMPEG = {
     "wavpack": ("wv", "wavpack", "s16p"),
 }
 """FFmpeg's container, codec and sample format."""
+
+FORMS = ("wav", "aiff", "au", "flac", "vorbis", "opus", "mp3", "m4a", "adts", "alac", "wma", "webm")
+"""The formats that catalogs are made of."""
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
@@ -95,3 +99,22 @@ def sweep(rate: int, duration_s: float, channels: int = 1) -> NDArray[np.float32
     octaves = np.log(30.0)
     y = 0.5 * np.sin(2 * np.pi * 100.0 * duration_s / octaves * (np.exp(t / duration_s * octaves) - 1))
     return np.repeat(y[:, np.newaxis], channels, axis=1).astype(np.float32)
+
+
+@cache
+def noisy_sweeps() -> dict[str, bytes]:
+    """Return twelve seconds of a sweep, with noise that makes frames of a usual size, in each of `FORMS`.
+
+    Opus and webm play them at 48 kHz, faster; m4a and alac have their index first, as shops deliver them.
+    """
+    y = sweep(44100, 12.0, 2)
+    y += np.random.default_rng(0).normal(0, 0.02, y.shape).astype(np.float32)
+    return {
+        form: encode(
+            y,
+            48000 if form in ("opus", "webm") else 44100,
+            form,
+            **({"movflags": "faststart"} if form in ("m4a", "alac") else {}),
+        )
+        for form in FORMS
+    }

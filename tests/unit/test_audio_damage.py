@@ -4,7 +4,6 @@ import contextlib
 import io
 import random
 import struct
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,31 +13,18 @@ import pytest
 from pipeline.audio import open_audio, read_segments
 from pipeline.featurize import featurize_track
 from pipeline.source import Source
-from schemas.errors import DecodeError, EmptyFileError, NotFoundError, ReadError, TooShortError
+from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
-from tests.encoders import encode, sweep
+from tests.encoders import FORMS, encode, noisy_sweeps, sweep
 
 RATE = 44100
-DURATION_S = 12.0
+DURATION_S = 12.0  # of `noisy_sweeps`
 SPEC = FeatureSpec(segment_s=3.0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tracks() -> dict[str, bytes]:
-    """Twelve seconds of a sweep with some noise, which makes frames of a usual size, in each format."""
-    rng = np.random.default_rng(0)
-    y = sweep(RATE, DURATION_S, 2)
-    y += rng.normal(0, 0.02, y.shape).astype(np.float32)
-    forms = ("wav", "aiff", "au", "flac", "vorbis", "mp3", "adts", "wma")
-    files = {form: encode(y, RATE, form) for form in forms}
-    files["opus"] = encode(y, 48000, "opus")
-    files["webm"] = encode(y, 48000, "webm")
-    for form in ("m4a", "alac"):  # with the index first, as shops deliver them: at the end, a cut removes it
-        files[form] = encode(y, RATE, form, movflags="faststart")
-    return files
-
-
-FORMS = ("wav", "aiff", "au", "flac", "vorbis", "opus", "mp3", "m4a", "adts", "alac", "wma", "webm")
+    return noisy_sweeps()
 
 
 @pytest.fixture(autouse=True)
@@ -227,110 +213,3 @@ def test_an_empty_file_is_its_own_error() -> None:
     for call in (lambda file: read_segments(file, "a", SPEC), lambda file: open_audio(file, "a").__enter__()):
         with pytest.raises(EmptyFileError, match="a is empty"):
             call(io.BytesIO())
-
-
-class Failing(io.BytesIO):
-    """A file whose store fails after so many bytes."""
-
-    def __init__(self, data: bytes, good_bytes: int, failure: BaseException) -> None:
-        super().__init__(data)
-        self.left = good_bytes
-        self.failure = failure
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise self.failure
-        return data
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
-def test_a_store_that_fails_is_not_a_broken_file(tracks: dict[str, bytes], form: str, share: float) -> None:
-    """Fails: a network fault at night marks good tracks as broken for ever."""
-    data = tracks[form]
-    needed = Counting(data)
-    featurize_track(needed, "track", SPEC)
-    file = Failing(data, int(needed.n_bytes * share), ConnectionResetError("peer went away"))
-    with pytest.raises(ReadError, match=r"ConnectionResetError: peer went away.*run again") as caught:
-        featurize_track(file, "s3://music/a", SPEC)
-    assert caught.value.retryable
-
-
-def test_other_ends_of_reading_keep_their_meaning(tracks: dict[str, bytes]) -> None:
-    """Fails: a deleted track is a network fault, or Ctrl-C is swallowed by a decoder's callback."""
-    for form in ("wav", "mp3"):
-        with pytest.raises(NotFoundError, match="is gone"):
-            featurize_track(Failing(tracks[form], 9000, FileNotFoundError("a")), "a", SPEC)
-        with pytest.raises(KeyboardInterrupt):
-            featurize_track(Failing(tracks[form], 9000, KeyboardInterrupt()), "a", SPEC)
-        with pytest.raises(MemoryError):
-            featurize_track(Failing(tracks[form], 9000, MemoryError()), "a", SPEC)
-
-
-class Counting(io.BytesIO):
-    """A file that counts the bytes read from it."""
-
-    n_bytes = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.n_bytes += len(data)
-        return data
-
-
-def sparse_hour(path: Path, claimed_hours: int = 1) -> Path:
-    """Write an hour of silence as 44.1 kHz stereo wav, 635 MB that take no room on disk."""
-    n_bytes = 3600 * RATE * 4
-    header = encode(np.zeros((1, 2), np.float32), RATE, "wav")[:44]
-    with path.open("wb") as file:
-        file.write(with_data_length(header, n_bytes * claimed_hours))
-        file.truncate(44 + n_bytes)
-    return path
-
-
-class CountingFile(io.FileIO):
-    """A file on disk that counts the bytes read from it."""
-
-    n_bytes = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.n_bytes += len(data)
-        return data
-
-
-def test_three_excerpts_of_an_hour_cost_tens_of_megabytes(tmp_path: Path) -> None:
-    """Fails: a bucket of long recordings is downloaded whole, every byte of it."""
-    with CountingFile(sparse_hour(tmp_path / "hour.wav")) as file:
-        features = featurize_track(file, "hour.wav", FeatureSpec())
-    assert [segment.start_s for segment in features.segments] == [585.0, 1785.0, 2985.0]
-    assert file.n_bytes < 25e6
-
-
-@pytest.mark.parametrize("form", ["flac", "m4a", "alac", "wma"])
-def test_excerpts_are_read_by_seeking(form: str) -> None:
-    """Fails: reading three excerpts of a file on S3 moves all of it."""
-    rng = np.random.default_rng(0)
-    data = encode(rng.normal(0, 0.1, (120 * RATE, 1)).astype(np.float32), RATE, form)
-    file = Counting(data)
-    featurize_track(file, "track", FeatureSpec(segment_s=2.0))
-    assert file.n_bytes < 0.4 * len(data)  # 9 of 120 s, and what FFmpeg reads to know the format
-
-
-def test_memory_does_not_grow_with_the_track(tmp_path: Path) -> None:
-    """Fails: one four-hour mix, damaged so that it must be decoded from end to end, kills its worker."""
-    data = encode(sweep(8000, 20), 8000, "adts")
-    hours = tmp_path / "hours.aac"
-    hours.write_bytes(data * 180)
-    tracemalloc.start()
-    try:
-        with hours.open("rb") as file:
-            info, segments = read_segments(file, "hours.aac", FeatureSpec())
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert info.duration_s > 3500
-    assert len(segments) == 3
-    assert peak_bytes < 40e6

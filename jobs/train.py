@@ -1,5 +1,6 @@
 """The training job: labelled data in, a model folder out."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -123,5 +124,14 @@ def _check_options(folder: Path, arch: str, epochs: int, threads: int, name: str
         raise MisuseError(f"--epochs and --threads must be at least 1, not {min(epochs, threads)}.")
     if not re.fullmatch(NAME_PATTERN, name):
         raise MisuseError(f"'{name}' cannot name a model: use a-z, 0-9 and '-' (--name).")
+    if ":/" in str(folder):
+        raise MisuseError(
+            f"Cannot write a model to {folder}: --out must be a local folder; copy it from there."
+        )
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise MisuseError(
+            f"Cannot write the model folder {folder}: {parent} is no folder that can be written to."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten.")

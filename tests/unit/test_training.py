@@ -206,6 +206,23 @@ def test_options_are_checked_before_training(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("set.npz/model", "is no folder that can be written to"),
+        ("s3://bucket/model", "must be a local folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_training(
+    npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, message: str
+) -> None:
+    """Else the model is lost at the very end."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MisuseError, match=message):
+        train_job(str(npz), out, name="m", epochs=10**9)
+    assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
+
+
 def test_a_folder_with_something_in_it_is_left_alone(npz: Path, tmp_path: Path) -> None:
     """No model, and nothing else, is overwritten."""
     (tmp_path / "out").mkdir()

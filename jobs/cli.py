@@ -108,6 +108,7 @@ def featurize(
     dry_run: opt.DryRun = False,
     retry_failed: opt.RetryFailed = None,
     descriptors: opt.Descriptors = None,
+    only: opt.Only = None,
     cpus: opt.Cpus = None,
     max_failure_rate: opt.MaxFailureRate = None,
     catalog_moved: opt.Moved = False,
@@ -117,7 +118,7 @@ def featurize(
         config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
         cpus=cpus, max_failure_rate=max_failure_rate,
     )  # fmt: skip
-    _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
+    _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved, only=only)
 
 
 @app.command()
@@ -145,13 +146,20 @@ def label(
 
 
 def _run(
-    command: Any, catalog: str | None, tables: str, settings: RunConfig, *, dry_run: bool, moved: bool
+    command: Any,
+    catalog: str | None,
+    tables: str,
+    settings: RunConfig,
+    *,
+    dry_run: bool,
+    moved: bool,
+    only: Any = None,
 ) -> None:
     from jobs.job import make_job, plan_job
     from jobs.run import run_job
     from jobs.summaries import print_plan, print_report
 
-    job = make_job(command, catalog, tables, settings, moved=moved)
+    job = make_job(command, catalog, tables, settings, moved=moved, only=only)
     if dry_run:
         print_plan(plan_job(job))
         return
@@ -222,6 +230,20 @@ def labels(
         print_labels(rows)
     else:
         write_rows(rows, output_format, out)
+
+
+@app.command()
+def export_descriptors(
+    tables: opt.TablesRoot,
+    csv: Annotated[Path, typer.Option("--csv", help="File to write.", show_default=False)],
+) -> None:
+    """Write the descriptors as the published CSV: filename, length, 57 columns, label."""
+    from jobs.export import export_descriptors as export
+    from jobs.show import console
+    from jobs.status import open_tables
+
+    n_rows = export(open_tables(tables), csv)
+    console.print(f"{n_rows:,} rows in {csv}", markup=False)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 
 Command = Literal["run", "featurize", "label"]
+Only = Literal["log-mel", "descriptors"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Job:
         The model; ``featurize`` takes its features only.
     moved : bool
         Whether the catalog may stand elsewhere than at the last run.
+    only : str or None
+        ``log-mel`` or ``descriptors``: the features to compute alone; None: what the model takes, and
+        descriptors where the settings ask for them.
     """
 
     command: Command
@@ -47,11 +51,15 @@ class Job:
     config: RunConfig
     bundle: ModelBundle
     moved: bool = False
+    only: Only | None = None
 
     @property
     def spec(self) -> FeatureSpec:
         """The features to compute."""
-        return self.bundle.info.features.model_copy(update={"descriptors": self.config.descriptors})
+        kinds = {"log_mel": True, "descriptors": self.config.descriptors}
+        if self.only is not None:
+            kinds = {"log_mel": self.only == "log-mel", "descriptors": self.only == "descriptors"}
+        return self.bundle.info.features.model_copy(update=kinds)
 
     @property
     def done(self) -> Done:
@@ -61,7 +69,13 @@ class Job:
 
 
 def make_job(
-    command: Command, catalog: str | None, tables: str, config: RunConfig, *, moved: bool = False
+    command: Command,
+    catalog: str | None,
+    tables: str,
+    config: RunConfig,
+    *,
+    moved: bool = False,
+    only: Only | None = None,
 ) -> Job:
     """Check what was asked for and load the model.
 
@@ -77,6 +91,7 @@ def make_job(
         config=config,
         bundle=ModelBundle.load(config.model),
         moved=moved,
+        only=only,
     )
     last = read_reports(job.tables, last=1)
     if not last and command == "label":

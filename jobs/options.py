@@ -1,7 +1,7 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,6 +38,10 @@ RetryFailed = Annotated[
 ]
 Descriptors = Annotated[
     bool | None, typer.Option("--descriptors/--no-descriptors", help="Compute the 57 descriptors too.")
+]
+Only = Annotated[
+    Literal["log-mel", "descriptors"] | None,
+    typer.Option("--only", help="Compute the log-mels or the descriptors alone."),
 ]
 Actors = Annotated[
     int | None,

@@ -56,10 +56,11 @@ def featurize_track(
 def _featurize_segment(
     start_s: float, y: NDArray[np.float32], name: str, spec: FeatureSpec, watch: Stopwatch
 ) -> SegmentFeatures:
-    descriptors = None
+    levels, range_db, descriptors = None, 0.0, None
     try:
-        with watch.stage("log_mel"):
-            levels, range_db = log_mel(y, spec)
+        if spec.log_mel:
+            with watch.stage("log_mel"):
+                levels, range_db = log_mel(y, spec)
         if spec.descriptors:
             with watch.stage("descriptors"):
                 descriptors = _descriptors(y, spec)

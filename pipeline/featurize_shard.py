@@ -234,8 +234,8 @@ def _feature_rows(done: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec)
             "segment": number,
             "start_s": segment.start_s,
             "duration_s": segment.duration_s,
-            "log_mel": segment.log_mel.tobytes(),
-            "n_frames": segment.log_mel.shape[1],
+            "log_mel": None if segment.log_mel is None else segment.log_mel.tobytes(),
+            "n_frames": 0 if segment.log_mel is None else segment.log_mel.shape[1],
             "range_db": segment.range_db,
         }
         | (

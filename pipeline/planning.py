@@ -54,7 +54,7 @@ class Done:
     Attributes
     ----------
     spec : FeatureSpec
-        Features that are wanted; the same with descriptors serve as well.
+        Features that are wanted; sets that hold more serve as well.
     model : str or None
         Labels that are wanted; None: features are all that is.
     retry_failed : bool
@@ -68,7 +68,7 @@ class Done:
     @property
     def feature_sets(self) -> list[str]:
         """The feature sets that serve."""
-        return list({s.feature_set for s in (self.spec, self.spec.model_copy(update={"descriptors": True}))})
+        return [spec.feature_set for spec in self.spec.serving()]
 
 
 def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = False) -> Plan:

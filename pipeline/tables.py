@@ -10,8 +10,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.descriptors import DESCRIPTOR_NAMES
 from schemas.errors import EarmarkError
-from schemas.tables import PARTITIONS, SCHEMAS
+from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
 VERSION = ("track_id", "etag")
 """The columns that name one version of a track's content."""
@@ -55,7 +56,7 @@ class Tables:
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
             return ds.dataset(
                 path,
-                schema=pa.unify_schemas([SCHEMAS[table], partitioning]),
+                schema=pa.unify_schemas([_stored(table), partitioning]),
                 format="parquet",
                 filesystem=filesystem,
                 partitioning=ds.partitioning(partitioning, flavor="hive"),
@@ -78,7 +79,7 @@ class Tables:
         dataset = self.dataset(table)
         if dataset is None:
             fields = [pa.field(name, pa.string()) for name in (*PARTITIONS[table], "__filename")]
-            whole = pa.unify_schemas([SCHEMAS[table], pa.schema(fields)])
+            whole = pa.unify_schemas([_stored(table), pa.schema(fields)])
             wanted = columns or [name for name in whole.names if name != "__filename"]
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         try:
@@ -86,6 +87,11 @@ class Tables:
                 return dataset.to_table(columns=list(columns) if columns else None, filter=where)
         except pa.ArrowInvalid as error:
             raise EarmarkError(f"a part of {self.folder(table)} cannot be read: {error}") from error
+
+
+def _stored(table: str) -> pa.Schema:
+    """The columns that files of a table may have; those that a file lacks are read as nulls."""
+    return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
 
 
 def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class FeatureSpec(BaseModel):
@@ -29,8 +30,10 @@ class FeatureSpec(BaseModel):
         Samples between log-mel frames.
     top_db : float
         Floor of the log-mel in dB below its maximum.
+    log_mel : bool
+        Whether log-mels are computed: what networks read.
     descriptors : bool
-        Whether the 57 descriptors of the published GTZAN tables are computed too.
+        Whether the 57 descriptors of the published GTZAN tables are computed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +46,24 @@ class FeatureSpec(BaseModel):
     n_mels: int = Field(default=128, ge=16, le=512)
     mel_hop: int = Field(default=1708, ge=64)
     top_db: float = Field(default=80.0, gt=0)
+    log_mel: bool = True
     descriptors: bool = False
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not (self.log_mel or self.descriptors):
+            raise ValueError("a feature set needs log-mels, descriptors or both")
+        return self
+
+    def serving(self) -> list["FeatureSpec"]:
+        """The specs whose features hold all of this one's: itself, and those that compute more."""
+        kinds = [
+            {"log_mel": log_mel, "descriptors": descriptors}
+            for log_mel in (True, False)
+            for descriptors in (True, False)
+            if log_mel >= self.log_mel and descriptors >= self.descriptors and (log_mel or descriptors)
+        ]
+        return [self.model_copy(update=kind) for kind in kinds]
 
     @property
     def feature_set(self) -> str:

@@ -76,7 +76,7 @@ class SegmentFeatures:
     ----------
     start_s, duration_s : float
         Where the segment lies in the track, seconds.
-    log_mel : ndarray of uint8, shape (n_mels, n_frames)
+    log_mel : ndarray of uint8, shape (n_mels, n_frames), or None
         dB below the segment's maximum, the range 0 … `range_db` mapped to 255 … 0; row 0 is the lowest band.
     range_db : float
         dB between level 255 and level 0.
@@ -86,7 +86,7 @@ class SegmentFeatures:
 
     start_s: float
     duration_s: float
-    log_mel: NDArray[np.uint8]
+    log_mel: NDArray[np.uint8] | None
     range_db: float
     descriptors: NDArray[np.float64] | None = None
 

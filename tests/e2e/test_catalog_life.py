@@ -148,3 +148,23 @@ def test_tables_of_another_catalog_are_not_overwritten(labelled: Labelled, tmp_p
     assert "holds the tables of" in refused.stderr
     assert "nothing to do" in succeed("run", moved, labelled.tables, "--catalog-moved", "--limit", "1")
     assert set(current(labelled)["uri"].map(lambda uri: Path(uri).parents[2])) == {labelled.catalog}
+
+
+def test_descriptors_are_added_and_exported_in_the_published_form(labelled: Labelled, tmp_path: Path) -> None:
+    """Analysts know these 57 columns; they come without log-mels, and a file's own genre is the label."""
+    from pipeline.descriptors import DESCRIPTOR_NAMES
+
+    missing = earmark("export-descriptors", labelled.tables, "--csv", tmp_path / "d.csv")
+    assert missing.returncode == 2
+    assert "--only descriptors" in missing.stderr
+    succeed("featurize", labelled.catalog, labelled.tables, "--only", "descriptors")
+    succeed("export-descriptors", labelled.tables, "--csv", tmp_path / "d.csv")
+    exported = pd.read_csv(tmp_path / "d.csv")
+    assert list(exported) == ["filename", "length", *DESCRIPTOR_NAMES, "label"]
+    tracks = read_table(labelled.tables, "tracks").dropna(subset="codec").drop_duplicates("uri", keep="last")
+    by_name = {str(Path(uri).relative_to(labelled.catalog)): uri for uri in current(labelled)["uri"]}
+    assert set(exported["filename"]) == set(by_name)
+    tags = tracks.set_index("uri")["genre_tag"]
+    assert exported["label"].tolist() == [tags[by_name[name]] for name in exported["filename"]]
+    assert exported[list(DESCRIPTOR_NAMES)].notna().all(axis=None)
+    assert "nothing to do" in succeed("run", labelled.catalog, labelled.tables)

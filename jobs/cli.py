@@ -1,5 +1,6 @@
 """The command line. Commands import their jobs when they run, so that ``earmark --help`` is quick."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -293,3 +294,11 @@ def main() -> None:
     except EarmarkError as error:
         _say(f"error: {error}")
         sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("EARMARK_DEBUG"):
+            raise
+        _say(
+            f"internal error: {type(error).__name__}: {error}; what is done stays done. Set EARMARK_DEBUG=1 to see "
+            "where it happened, and please report it"
+        )
+        sys.exit(EarmarkError.exit_code)

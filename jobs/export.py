@@ -26,8 +26,8 @@ def export_descriptors(tables: Tables, out: Path) -> int:
 
     Columns are ``filename``, ``length`` (samples), the 57 descriptors and ``label``. A filename is the
     track's path below the catalog; a track of several segments has a row for each, with the segment's number
-    before the extension, as the published three-second table has it. The label is the manifest's column ``label`` or
-    ``genre``, else the file's genre tag, else empty.
+    before the extension, as the published three-second table has it. The label is the manifest's column
+    ``label`` or ``genre``, else the file's genre tag, else empty.
 
     Parameters
     ----------

@@ -139,17 +139,6 @@ def test_failures_are_not_tried_again_unless_asked(labelled: Labelled) -> None:
     assert "running or killed" not in state
 
 
-def test_tables_of_another_catalog_are_not_overwritten(labelled: Labelled, tmp_path: Path) -> None:
-    """A mistyped catalog must not make all labels vanish from the current ones; a moved one is fine."""
-    moved = tmp_path / "moved"
-    shutil.copytree(labelled.catalog, moved)
-    refused = earmark("run", moved, labelled.tables)
-    assert refused.returncode == 2
-    assert "holds the tables of" in refused.stderr
-    assert "nothing to do" in succeed("run", moved, labelled.tables, "--catalog-moved", "--limit", "1")
-    assert set(current(labelled)["uri"].map(lambda uri: Path(uri).parents[2])) == {labelled.catalog}
-
-
 def test_descriptors_are_added_and_exported_in_the_published_form(labelled: Labelled, tmp_path: Path) -> None:
     """Analysts know these 57 columns; they come without log-mels, and a file's own genre is the label."""
     from pipeline.descriptors import DESCRIPTOR_NAMES
@@ -168,3 +157,14 @@ def test_descriptors_are_added_and_exported_in_the_published_form(labelled: Labe
     assert exported["label"].tolist() == [tags[by_name[name]] for name in exported["filename"]]
     assert exported[list(DESCRIPTOR_NAMES)].notna().all(axis=None)
     assert "nothing to do" in succeed("run", labelled.catalog, labelled.tables)
+
+
+def test_tables_of_another_catalog_are_not_overwritten(labelled: Labelled, tmp_path: Path) -> None:
+    """A mistyped catalog must not make all labels vanish from the current ones; a moved one is fine."""
+    moved = tmp_path / "moved"
+    shutil.copytree(labelled.catalog, moved)
+    refused = earmark("run", moved, labelled.tables)
+    assert refused.returncode == 2
+    assert "holds the tables of" in refused.stderr
+    assert "nothing to do" in succeed("run", moved, labelled.tables, "--catalog-moved", "--limit", "1")
+    assert set(current(labelled)["uri"].map(lambda uri: Path(uri).parents[2])) == {labelled.catalog}

@@ -40,7 +40,8 @@ class LabelTask:
     feature_set : str
         The feature set it belongs to.
     tracks : pyarrow.Table
-        ``track_id``, ``uri``, ``etag``, ``attempts`` of the tracks to label. Those the part lacks are passed over.
+        ``track_id``, ``uri``, ``etag``, ``attempts`` of the tracks to label. Those that the part lacks are
+        passed over.
     """
 
     name: str
@@ -82,8 +83,8 @@ def label_part(
 ) -> LabelResult:
     """Label the tracks of a features part and write the labels part, last of all.
 
-    A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most probable
-    one, and that probability its confidence.
+    A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most
+    probable one, and that probability its confidence.
 
     Parameters
     ----------

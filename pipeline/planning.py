@@ -163,8 +163,8 @@ def cut_shards(tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: i
     max_tracks, max_bytes : int
         A shard is full when it has reached either.
     at_least : int
-        Cut into about this many shards if there are tracks enough, so that every worker gets some and none
-        is left with the last long one.
+        Cut into about this many shards if there are tracks enough, so that every worker gets some and none is
+        left with the last long one.
     """
     sizes = tracks["size"].to_pylist()
     even_tracks = max(1, -(-len(sizes) // max(1, at_least)))
@@ -182,5 +182,5 @@ def cut_shards(tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: i
 
 
 def copied(tracks: pa.Table, start: int, stop: int) -> pa.Table:
-    """Rows `start` to `stop` as a table of their own: a slice would be sent to a worker with all its table."""
+    """Rows `start` to `stop` as a table of their own: of a slice, a worker would be sent the whole table."""
     return tracks.take(pa.array(range(start, stop), pa.int64()))

@@ -298,7 +298,7 @@ def main() -> None:
         if os.environ.get("EARMARK_DEBUG"):
             raise
         _say(
-            f"internal error: {type(error).__name__}: {error}; what is done stays done. Set EARMARK_DEBUG=1 to "
-            "see where it happened, and please report it"
+            f"internal error: {type(error).__name__}: {error}; what is done stays done. Set EARMARK_DEBUG=1 "
+            "to see where it happened, and please report it"
         )
         sys.exit(EarmarkError.exit_code)

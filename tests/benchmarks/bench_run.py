@@ -87,9 +87,9 @@ class PeakMemory:
         return dict(self.peaks)
 
 
-def time_earmark(catalog: Path, root: Path, cpus: int) -> tuple[float, dict[str, int]]:
+def time_earmark(catalog: Path, root: Path, cpus: int, *flags: str) -> tuple[float, dict[str, int]]:
     """Wall seconds of ``earmark run``, and peak memory by kind of process."""
-    command = [Path(sys.executable).with_name("earmark"), "run", catalog, root, "--cpus", str(cpus)]
+    command = [Path(sys.executable).with_name("earmark"), "run", catalog, root, "--cpus", str(cpus), *flags]
     start = time.perf_counter()
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     memory = PeakMemory(run.pid)
@@ -136,6 +136,13 @@ def main() -> None:
             walls.append(wall)
             print(f"{turn + 1:>4}  {wall:>9.1f}  {plain:>8.1f}  {plain / wall:>5.2f}", flush=True)
         _print_run(folder / "earmark", median(walls), median(ratios), memory)
+        described, memory = time_earmark(
+            folder / "catalog", folder / "described", options.cpus, "--descriptors"
+        )
+        print(
+            f"\nwith descriptors too: {described:.1f} s, {described / walls[-1]:.2f} of the last turn without"
+        )
+        print(f"peak memory of a featurize worker then: {_featurize_peak(memory) / 1e6:.0f} MB")
     finally:
         shutil.rmtree(folder)
 
@@ -154,6 +161,10 @@ def _print_run(tables: Path, wall: float, ratio: float, memory: dict[str, int]) 
     print("\npeak memory, MB (resident, shared pages counted in each process):")
     for kind, peak in sorted(memory.items(), key=lambda item: -item[1]):
         print(f"  {kind:<24} {peak / 1e6:>7.0f}")
+
+
+def _featurize_peak(memory: dict[str, int]) -> int:
+    return max(peak for kind, peak in memory.items() if kind.startswith("ray::featurize"))
 
 
 if __name__ == "__main__":

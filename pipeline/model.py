@@ -60,9 +60,12 @@ class ModelBundle:
         """Name and content hash, as the labels table has it: ``gtzan-cnn-1f3a9c02``.
 
         Hashed is what answers depend on: the network, genres, features, frames and temperature. Figures,
-        training notes and file dates are left out, so measuring a model again does not make it a new one.
+        training notes and file dates are left out, so measuring a model again does not make it a new one;
+        so are values at their defaults, so a new setting in a later version does not either.
         """
-        answering = self.info.model_dump(mode="json", exclude={"name", "figures", "training"})
+        answering = self.info.model_dump(
+            mode="json", exclude={"name", "figures", "training"}, exclude_defaults=True
+        )
         with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
             network = json.loads(archive.read("config.json"), object_hook=_without_object_ids)
             weights = archive.read("model.weights.h5")

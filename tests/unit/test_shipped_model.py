@@ -46,7 +46,8 @@ def test_labels_by_way_of_audio_are_those_of_the_arrays(
 ) -> None:
     """The model is trained on arrays and serves audio: features that differ would cost accuracy unseen.
 
-    The frames of the arrays lie up to 70 ms beside those of the audio, so clips between two genres may flip.
+    The frames of the arrays lie up to half a window beside those of the audio, so a clip that is between two
+    genres may flip: at most one of the 20 whole clips.
     """
     data = import_npz(gtzan / "log_mel_128x387.npz")
     by_audio: list[NDArray[np.uint8]] = []
@@ -57,8 +58,10 @@ def test_labels_by_way_of_audio_are_those_of_the_arrays(
         by_audio.append(segment.log_mel)
         by_array.append(data.log_mel[data.tracks == path.stem][0][:, : segment.log_mel.shape[1]])
     heard, read = classifier.predict_proba(by_audio), classifier.predict_proba(by_array)
-    assert len(heard) == 88
-    assert np.sum(heard.argmax(axis=1) != read.argmax(axis=1)) <= 88 / 20
+    differs = heard.argmax(axis=1) != read.argmax(axis=1)
+    whole = np.array([log_mel.shape[1] == 387 for log_mel in by_array])
+    assert (len(whole), whole.sum()) == (88, 20)
+    assert differs[whole].sum() <= 1
     assert np.abs(heard - read).mean() < 0.02
 
 

@@ -48,7 +48,7 @@ def split_data(data: TrainingSet, split: str, seed: int) -> tuple[TrainingSet, T
         return *split_by_track(data, seed), "track"
     if split == "segment":
         return *split_at_random(data.pieces(PIECES_A_SEGMENT), seed), "segment"
-    raise MisuseError(f"Cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt.")
+    raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
 
 
 def train_job(
@@ -76,7 +76,7 @@ def train_job(
     epochs, seed, threads : int
         See `pipeline.training.TrainingSettings`.
     name : str, optional
-        Name of the model; that of the folder if not given.
+        Name of the model; if not given, that of the folder with '-' for what no name holds.
     on_epoch : callable
         Called after each epoch, for progress.
 
@@ -90,7 +90,7 @@ def train_job(
     MisuseError
         For anything wrong with the arguments or the data.
     """
-    folder, name = Path(out), name or Path(out).name
+    folder, name = Path(out), name or _name_for(Path(out))
     _check_options(folder, arch, epochs, threads, name)
     labelled = import_data(data)
     train_set, valid_set, protocol = split_data(labelled, split, seed)
@@ -117,21 +117,25 @@ def _without_folders(split: str) -> str:
     return kind + colon + ",".join(Path(path).name for path in lists.split(",") if path)
 
 
+def _name_for(folder: Path) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40] or "model"
+
+
 def _check_options(folder: Path, arch: str, epochs: int, threads: int, name: str) -> None:
     if arch != "cnn":
-        raise MisuseError(f"There is no architecture '{arch}': choose cnn.")
+        raise MisuseError(f"there is no architecture '{arch}': choose cnn")
     if epochs < 1 or threads < 1:
-        raise MisuseError(f"--epochs and --threads must be at least 1, not {min(epochs, threads)}.")
+        raise MisuseError(f"--epochs and --threads must be at least 1, not {min(epochs, threads)}")
     if not re.fullmatch(NAME_PATTERN, name):
-        raise MisuseError(f"'{name}' cannot name a model: use a-z, 0-9 and '-' (--name).")
+        raise MisuseError(f"'{name}' cannot name a model: use a-z, 0-9 and '-' (--name)")
     if ":/" in str(folder):
         raise MisuseError(
-            f"Cannot write a model to {folder}: --out must be a local folder; copy it from there."
+            f"cannot write a model to {folder}: --out must be a local folder; copy it from there"
         )
     parent = next(path for path in folder.absolute().parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise MisuseError(
-            f"Cannot write the model folder {folder}: {parent} is no folder that can be written to."
+            f"cannot write the model folder {folder}: {parent} is no folder that can be written to"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten.")
+        raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten")

@@ -33,23 +33,21 @@ def import_npz(path: Path) -> TrainingSet:
         with np.load(path, allow_pickle=False) as arrays:
             log_mel, tracks, names = (arrays[key] for key in ("log_mel", "track", "genre"))
     except KeyError as error:
-        raise MisuseError(
-            f"{path} lacks an array: {error.args[0]}; needed: log_mel, track, genre."
-        ) from error
+        raise MisuseError(f"{path} lacks an array: {error.args[0]}; needed: log_mel, track, genre") from error
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise MisuseError(f"Cannot read the array file {path}: {error}.") from error
+        raise MisuseError(f"cannot read the array file {path}: {error}") from error
     if log_mel.ndim != 3 or log_mel.dtype != np.uint8:
         raise MisuseError(
-            f"log_mel in {path} is {log_mel.dtype} {log_mel.shape}: it must be uint8 (n, n_mels, n_frames)."
+            f"log_mel in {path} is {log_mel.dtype} {log_mel.shape}: it must be uint8 (n, n_mels, n_frames)"
         )
     if not len(log_mel) == len(tracks) == len(names) or tracks.ndim != 1 or names.ndim != 1:
         raise MisuseError(
-            f"The arrays of {path} differ in length: {len(log_mel)}, {len(tracks)}, {len(names)}."
+            f"the arrays of {path} differ in length: {len(log_mel)}, {len(tracks)}, {len(names)}"
         )
     present = set(names.tolist())
     genres = GTZAN_GENRES if present == set(GTZAN_GENRES) else tuple(sorted(present))
     if len(genres) < 2:
-        raise MisuseError(f"{path} has {len(genres)} genres: a model needs at least two to tell apart.")
+        raise MisuseError(f"{path} has {len(genres)} genres: a model needs at least two to tell apart")
     return TrainingSet(log_mel, index_genres(names.tolist(), genres), tracks.astype(np.str_), genres)
 
 
@@ -64,4 +62,4 @@ def import_data(data: str) -> TrainingSet:
     path = Path(data)
     if path.suffix == ".npz":
         return import_npz(path)
-    raise MisuseError(f"Cannot train on {data}: give an .npz with the arrays log_mel, track and genre.")
+    raise MisuseError(f"cannot train on {data}: give an .npz with the arrays log_mel, track and genre")

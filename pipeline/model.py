@@ -94,7 +94,7 @@ class ModelBundle:
         folder = str(shipped.get(name_or_uri, name_or_uri))
         if "/" not in folder and not Path(folder).is_dir():
             known = ", ".join(shipped) or "none"
-            raise MisuseError(f"There is no model '{folder}': give a folder or a shipped model ({known}).")
+            raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({known})")
         bundle = cls(_parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
         _check_network(bundle, folder)
         return bundle
@@ -119,7 +119,7 @@ class ModelBundle:
                 (whole / WEIGHTS_FILE).write_bytes(self.weights)
                 whole.replace(target)
         except OSError as error:
-            raise MisuseError(f"Cannot write the model folder {target}: {error.strerror}.") from error
+            raise MisuseError(f"cannot write the model folder {target}: {error.strerror}") from error
 
 
 def _without_object_ids(config: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _read(folder: str, file: str) -> bytes:
         try:
             return storage.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise MisuseError(f"There is no {file} in {folder}: a model folder holds it.") from error
+            raise MisuseError(f"there is no {file} in {folder}: a model folder holds it") from error
 
 
 def _parse_info(data: bytes, folder: str) -> ModelInfo:
@@ -142,7 +142,7 @@ def _parse_info(data: bytes, folder: str) -> ModelInfo:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise MisuseError(f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}.") from error
+        raise MisuseError(f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}") from error
 
 
 def _check_network(bundle: ModelBundle, folder: str) -> None:
@@ -154,13 +154,13 @@ def _check_network(bundle: ModelBundle, folder: str) -> None:
             archive.getinfo("model.weights.h5")
         shape, n_outputs = _network_shape(config)
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError) as error:
-        raise MisuseError(f"{path} is not a network that Earmark can read.") from error
+        raise MisuseError(f"{path} is not a network that Earmark can read") from error
     info = bundle.info
     expected = (info.features.n_mels, info.n_frames, 1)
     if shape[1:] != expected:
-        raise MisuseError(f"{path} takes arrays of shape {shape[1:]}, but {INFO_FILE} says {expected}.")
+        raise MisuseError(f"{path} takes arrays of shape {shape[1:]}, but {INFO_FILE} says {expected}")
     if n_outputs != len(info.genres):
-        raise MisuseError(f"{path} has {n_outputs} outputs, but {INFO_FILE} names {len(info.genres)} genres.")
+        raise MisuseError(f"{path} has {n_outputs} outputs, but {INFO_FILE} names {len(info.genres)} genres")
 
 
 def _network_shape(config: Mapping[str, Any]) -> tuple[tuple[int | None, ...], int]:
@@ -271,4 +271,5 @@ def _load_network(bundle: ModelBundle) -> Any:
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except (ValueError, TypeError, OSError, KeyError) as error:
-            raise MisuseError(f"Keras refuses the network of {bundle.model}: {error}.") from error
+            reason = str(error).partition("\n")[0]
+            raise MisuseError(f"Keras refuses the network of {bundle.model}: {reason}") from error

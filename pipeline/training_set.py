@@ -92,14 +92,12 @@ def split_by_lists(data: TrainingSet, train: Path, valid: Path) -> tuple[Trainin
     names = _read_list(train), _read_list(valid)
     both = sorted(names[0] & names[1])
     if both:
-        raise MisuseError(
-            f"{train} and {valid} both name the track '{both[0]}': a track is on one side only."
-        )
+        raise MisuseError(f"{train} and {valid} both name the track '{both[0]}': a track is on one side only")
     parts = []
     for path, listed in zip((train, valid), names, strict=True):
         index = np.flatnonzero(np.isin(data.tracks, sorted(listed)))
         if not len(index):
-            raise MisuseError(f"{path} names none of the {len(set(data.tracks))} tracks of the data.")
+            raise MisuseError(f"{path} names none of the {len(set(data.tracks))} tracks of the data")
         parts.append(data.rows(index))
     return parts[0], parts[1]
 
@@ -108,7 +106,7 @@ def _read_list(path: Path) -> set[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise MisuseError(f"Cannot read the track list {path}: {error}.") from error
+        raise MisuseError(f"cannot read the track list {path}: {error}") from error
     return {track_name(line.strip()) for line in lines if line.strip()}
 
 

@@ -100,7 +100,7 @@ def test_model_name_follows_what_answers_depend_on(bundle: ModelBundle, tmp_path
 def test_save_never_overwrites(bundle: ModelBundle, tmp_path: Path) -> None:
     """A trained model is hours of work: a second training must not replace it silently."""
     bundle.save(tmp_path / "tiny")
-    with pytest.raises(MisuseError, match=r"Cannot write the model folder .*tiny"):
+    with pytest.raises(MisuseError, match=r"cannot write the model folder .*tiny"):
         bundle.save(tmp_path / "tiny")
     assert ModelBundle.load(str(tmp_path / "tiny")).model == bundle.model
 
@@ -140,9 +140,9 @@ def test_a_model_json_that_is_wrong_is_refused(
 
 def test_missing_and_broken_files_are_named(bundle: ModelBundle, tmp_path: Path) -> None:
     """Users must see which file of which folder to mend."""
-    with pytest.raises(MisuseError, match="There is no model 'nope'"):
+    with pytest.raises(MisuseError, match="there is no model 'nope'"):
         ModelBundle.load("nope")
-    with pytest.raises(MisuseError, match=r"There is no model\.json in .*tiny"):
+    with pytest.raises(MisuseError, match=r"there is no model\.json in .*tiny"):
         ModelBundle.load(str(tmp_path / "tiny"))
     with pytest.raises(MisuseError, match="no storage is known for bogus://"):
         ModelBundle.load("bogus://tiny")
@@ -155,7 +155,7 @@ def test_missing_and_broken_files_are_named(bundle: ModelBundle, tmp_path: Path)
     with pytest.raises(MisuseError, match=r"model\.keras is not a network"):
         ModelBundle.load(str(tmp_path / "tiny"))
     (tmp_path / "tiny/model.keras").unlink()
-    with pytest.raises(MisuseError, match=r"There is no model\.keras"):
+    with pytest.raises(MisuseError, match=r"there is no model\.keras"):
         ModelBundle.load(str(tmp_path / "tiny"))
 
 

@@ -46,19 +46,19 @@ def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -
         path.write_text("\n".join(f"folder/{track}.wav" for track in part.tracks))
     split = f"file:{lists[0]},{lists[1]}"
     bundle = train_job(
-        str(npz), str(tmp_path / "marks"), split=split, epochs=25, threads=1, on_epoch=epochs.append
+        str(npz), str(tmp_path / "Marks_2"), split=split, epochs=25, threads=1, on_epoch=epochs.append
     )
     assert [epoch.number for epoch in epochs] == list(range(1, 26))
     assert epochs[-1].loss < epochs[0].loss
     assert str(epochs[0]).startswith("epoch 1 of 25: loss ")
-    loaded = ModelBundle.load(str(tmp_path / "marks"))
+    loaded = ModelBundle.load(str(tmp_path / "Marks_2"))
     assert loaded.model == bundle.model
-    assert loaded.info.name == "marks"
+    assert loaded.info.name == "marks-2"
     assert loaded.info.genres == GENRES
     assert loaded.info.features.n_mels == 32
     assert loaded.info.training["command"] == (
         "earmark train set.npz --out MODEL --split file:train.txt,valid.txt "
-        "--epochs 25 --seed 0 --threads 1 --name marks"
+        "--epochs 25 --seed 0 --threads 1 --name marks-2"
     )
     assert str(tmp_path) not in loaded.info.model_dump_json(), "paths of a machine are nobody's business"
     figure = loaded.info.figures[0]
@@ -147,10 +147,10 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         split_data(data, f"file:{tmp_path}/a.txt,{tmp_path}/b.txt", seed=0)
     with pytest.raises(MisuseError, match=r"c\.txt names none of the 18 tracks"):
         split_data(data, f"file:{tmp_path}/a.txt,{tmp_path}/c.txt", seed=0)
-    with pytest.raises(MisuseError, match=r"Cannot read the track list .*d\.txt"):
+    with pytest.raises(MisuseError, match=r"cannot read the track list .*d\.txt"):
         split_data(data, f"file:{tmp_path}/a.txt,{tmp_path}/d.txt", seed=0)
     for split in ("tracks", "file", "file:a.txt", "file:a,b,c"):
-        with pytest.raises(MisuseError, match="Cannot split by"):
+        with pytest.raises(MisuseError, match="cannot split by"):
             split_data(data, split, seed=0)
 
 
@@ -161,7 +161,7 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"log_mel": np.zeros((2, 4, 5))}, "it must be uint8"),
         ({"log_mel": np.zeros((3, 4, 5), np.uint8)}, "differ in length: 3, 2, 2"),
         ({"genre": np.array(["a", "a"])}, "has 1 genres"),
-        ({"track": np.array([{}, {}], dtype=object)}, "Cannot read the array file"),
+        ({"track": np.array([{}, {}], dtype=object)}, "cannot read the array file"),
     ],
 )
 def test_array_files_that_are_wrong_are_refused(
@@ -180,12 +180,12 @@ def test_array_files_that_are_wrong_are_refused(
 
 def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     """A mistyped path is a sentence, not a traceback."""
-    with pytest.raises(MisuseError, match="Cannot train on"):
+    with pytest.raises(MisuseError, match="cannot train on"):
         import_data(str(tmp_path))
-    with pytest.raises(MisuseError, match="Cannot read the array file"):
+    with pytest.raises(MisuseError, match="cannot read the array file"):
         import_data(str(tmp_path / "nope.npz"))
     (tmp_path / "text.npz").write_text("no arrays")
-    with pytest.raises(MisuseError, match="Cannot read the array file"):
+    with pytest.raises(MisuseError, match="cannot read the array file"):
         import_data(str(tmp_path / "text.npz"))
 
 

@@ -1,0 +1,36 @@
+"""TensorFlow's start: what users see on stderr, and what a worker takes of its machine."""
+
+import subprocess
+import sys
+
+CODE = """
+from pipeline.tensorflow_setup import set_up_tensorflow
+tf = set_up_tensorflow(1)
+tf.zeros(3) + 1
+set_up_tensorflow(4)
+import keras
+print(keras.backend.backend(), tf.config.threading.get_intra_op_parallelism_threads())
+"""
+
+
+def test_tensorflow_starts_quietly_with_its_threads_and_a_second_call_is_harmless() -> None:
+    """Lines about GPUs that are not there look like failures, in every log of every worker.
+
+    Another Keras backend in the user's environment must not be taken either: nothing of it is installed.
+    """
+    command = ["env", "KERAS_BACKEND=torch", sys.executable, "-c", CODE]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["tensorflow", "1"]
+    assert done.stderr == ""
+
+
+def test_what_was_held_back_comes_out_when_the_start_fails() -> None:
+    """A library that cannot be loaded must not fail without its reason."""
+    code = (
+        "import os; from pipeline.tensorflow_setup import _held_back_stderr\n"
+        "with _held_back_stderr():\n    os.write(2, b'native reason'); raise ImportError('no library')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "native reason" in done.stderr
+    assert "ImportError: no library" in done.stderr

@@ -43,12 +43,15 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """What was done so far: tracks, seconds by stage, what was found, and whether all actors still start."""
+    """What was done so far: tracks, seconds by stage, genres; and the cluster that does it."""
 
     featurized: int = 0
     labelled: int = 0
     failed: int = 0
     audio_s: float = 0.0
+    cpus: int = 0
+    gpus: int = 0
+    actors: int = 0
     waiting_for_actors: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)

@@ -52,7 +52,10 @@ def demo(
     from jobs.show import console
     from jobs.summaries import print_demo
 
-    print_demo(run_demo(out, lambda sentence: console.print(sentence, markup=False)))
+    result = run_demo(out, lambda sentence: console.print(sentence, markup=False))
+    if result.report.outcome == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+    print_demo(result)
 
 
 @app.command()
@@ -86,6 +89,7 @@ def run(
     gpus_per_actor: opt.GpusPerActor = None,
     batch_size: opt.BatchSize = None,
     cpus: opt.Cpus = None,
+    track_timeout: opt.TrackTimeout = None,
     max_failure_rate: opt.MaxFailureRate = None,
     catalog_moved: opt.Moved = False,
 ) -> None:
@@ -93,7 +97,7 @@ def run(
     settings = RunConfig.load(
         config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
         segment_labels=segment_labels, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size,
-        cpus=cpus, max_failure_rate=max_failure_rate,
+        cpus=cpus, track_timeout_s=track_timeout, max_failure_rate=max_failure_rate,
     )  # fmt: skip
     _run("run", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
 
@@ -111,13 +115,14 @@ def featurize(
     descriptors: opt.Descriptors = None,
     only: opt.Only = None,
     cpus: opt.Cpus = None,
+    track_timeout: opt.TrackTimeout = None,
     max_failure_rate: opt.MaxFailureRate = None,
     catalog_moved: opt.Moved = False,
 ) -> None:
     """Only decode and featurize what is new or changed, for the features that a model takes."""
     settings = RunConfig.load(
         config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
-        cpus=cpus, max_failure_rate=max_failure_rate,
+        cpus=cpus, track_timeout_s=track_timeout, max_failure_rate=max_failure_rate,
     )  # fmt: skip
     _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved, only=only)
 
@@ -156,13 +161,13 @@ def _run(
     moved: bool,
     only: Any = None,
 ) -> None:
-    from jobs.job import make_job, plan_job
+    from jobs.job import list_job, make_job, plan_job
     from jobs.run import run_job
     from jobs.summaries import print_plan, print_report
 
     job = make_job(command, catalog, tables, settings, moved=moved, only=only)
     if dry_run:
-        print_plan(plan_job(job))
+        print_plan(plan_job(job, list_job(job)))
         return
     try:
         report = run_job(job, _say)
@@ -195,14 +200,19 @@ def status(
 
 
 @app.command()
-def failures(tables: opt.TablesRoot, output_format: opt.OutputFormat = "table", out: opt.Out = None) -> None:
+def failures(
+    tables: opt.TablesRoot,
+    model: opt.Model = None,
+    output_format: opt.OutputFormat = "table",
+    out: opt.Out = None,
+) -> None:
     """List the tracks that could not be labelled, and why."""
     from jobs.show import write_rows
+    from jobs.status import failures as read_failures
     from jobs.status import open_tables
     from jobs.summaries import print_failures
-    from pipeline.current import current_failures
 
-    rows = current_failures(open_tables(tables))
+    rows = read_failures(open_tables(tables), model)
     if output_format == "table" and out is None:
         print_failures(rows)
     else:

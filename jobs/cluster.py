@@ -56,7 +56,7 @@ def connected(config: RunConfig) -> Iterator[None]:
         # Without this, a local Ray leaves a token behind that later clusters of this user would ask for.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         options |= {
-            "num_cpus": config.cpus or os.cpu_count(),
+            "num_cpus": config.cpus,  # None: Ray counts them, and knows of a container's limit
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
         }
@@ -120,7 +120,9 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
     """
     num_gpus = config.gpus_per_actor if config.gpus_per_actor is not None else float(gpus > 0)
     if num_gpus:
-        n_actors = config.actors or max(1, int(gpus / num_gpus))
+        # Of 0.6 GPU each, one fits on a GPU, not 1.67.
+        fitting = gpus * int(1 / num_gpus) if num_gpus < 1 else int(gpus // num_gpus)
+        n_actors = config.actors or max(1, fitting)
         return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or 64)
     n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR)
     num_cpus = 0.0 if 0 < cpus <= _SMALL_CLUSTER_CPUS else 1.0

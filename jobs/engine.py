@@ -4,19 +4,21 @@ Whatever dies, every track ends once. A worker that dies costs a retry of its sh
 file that kills it stands alone and becomes a failure; parts have fixed names, so nothing is written twice.
 """
 
-import time
-from collections import Counter, deque
+import itertools
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray import exceptions as ray_errors
 
+from jobs.actor_pool import ActorPool, last_line
 from jobs.assignment import Assignment, Totals
-from jobs.cluster import cpus_and_gpus, plan_actors
+from jobs.cluster import cpus_and_gpus
 from jobs.metrics import Metrics
-from jobs.workers import start_featurize, start_labeler
+from jobs.workers import start_featurize
 from pipeline import storage
 from pipeline.failures import Failure, failure_rows
 from pipeline.featurize_shard import Shard, ShardResult, track_rows
@@ -26,30 +28,23 @@ from pipeline.tables import encode_part
 from pipeline.track_refs import from_table
 from schemas.errors import DecoderCrashedError, EarmarkError, LabelerCrashedError, TrackError
 
-_CRASHES = (
-    ray_errors.WorkerCrashedError,
-    ray_errors.NodeDiedError,
-    ray_errors.OutOfMemoryError,
-    ray_errors.ActorDiedError,
-    ray_errors.ActorUnavailableError,
-    ray_errors.OwnerDiedError,
-)
+_CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
+_LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
+"""The worker is out of reach and may be at work still: the same work is done again under the same names."""
 _ATTEMPTS = 3
 """Times a shard is tried that cannot be written, and a single track that kills its worker."""
 _CRASHES_IN_A_ROW = 25
 """So many tracks that kill their workers with none between that does not: it is not the tracks."""
-_PARTS_PER_ACTOR = 2
-_SIZE_POOL_EVERY_S = 15.0
-_ASK_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
 class _Flight:
-    """Work in flight: a shard, or a label task with its actor."""
+    """Work in flight: a shard, or a label task with its actor; flights are numbered as they start."""
 
     work: Shard | LabelTask
+    attempt: int
+    number: int
     actor: Any = None
-    attempt: int = 1
 
 
 class Engine:
@@ -59,22 +54,23 @@ class Engine:
     ----------
     assignment : Assignment
         What the workers need to know.
+    totals : Totals
+        Where what is done is added up, as it is done.
     report : callable
         Called with the `Totals` whenever they change, and now and then in between.
     """
 
-    def __init__(self, assignment: Assignment, report: Callable[[Totals], None]) -> None:
-        self.totals = Totals()
+    def __init__(self, assignment: Assignment, totals: Totals, report: Callable[[Totals], None]) -> None:
+        self.totals = totals
         self._assignment = assignment
         self._report = report
         self._shards: deque[tuple[Shard, int]] = deque()
         self._label_tasks: deque[tuple[LabelTask, int]] = deque()
         self._in_flight: dict[Any, _Flight] = {}
-        self._starting: dict[Any, Any] = {}
-        self._load: Counter[Any] = Counter()
+        self._numbers = itertools.count()
+        self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
         self._metrics = Metrics()
-        self._sized_at = 0.0
-        self._crashes = 0
+        self._suspects: list[Shard | LabelTask] = []
         self._stopping = False
 
     def stop(self) -> None:
@@ -94,35 +90,17 @@ class Engine:
         self._label_tasks.extend((task, 1) for task in label_tasks)
         while self._in_flight or (not self._stopping and (self._shards or self._label_tasks)):
             if not self._stopping:
-                self._size_pool()
                 self._submit()
-            waited_for = [*self._in_flight, *self._starting]
+            waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
             ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
             for ref in ready:
                 self._collect(ref)
-            self.totals.waiting_for_actors = bool(self._label_tasks and not self._load)
+            if self._pool is not None:
+                self.totals.actors = max(self.totals.actors, self._pool.n_actors)
+                self.totals.waiting_for_actors = bool(self._label_tasks and not self._pool.is_up)
             self._report(self.totals)
+        self._fail_suspects()
         return self.totals
-
-    @property
-    def n_actors(self) -> int:
-        """Actors that were started."""
-        return len(self._load) + len(self._starting)
-
-    def _size_pool(self) -> None:
-        """Start the actors that the cluster has room for; it may have grown since the last look."""
-        if self._assignment.model is None or time.monotonic() - self._sized_at < _SIZE_POOL_EVERY_S:
-            return
-        self._sized_at = time.monotonic()
-        plan = plan_actors(self._assignment.config, *cpus_and_gpus())
-        for _ in range(plan.n_actors - self.n_actors):
-            actor = start_labeler(
-                self._assignment.model_location,
-                batch_size=plan.batch_size,
-                num_cpus=plan.num_cpus,
-                num_gpus=plan.num_gpus,
-            )
-            self._starting[actor.ready.remote()] = actor
 
     def _submit(self) -> None:
         assignment = self._assignment
@@ -131,54 +109,60 @@ class Engine:
         # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
         while self._shards and featurizing < 2 * cpus:
             shard, attempt = self._shards.popleft()
-            ref = start_featurize(shard, assignment.tables, assignment.spec, assignment.lease)
-            self._in_flight[ref] = _Flight(shard, attempt=attempt)
+            ref = start_featurize(
+                shard, assignment.tables, assignment.spec, assignment.lease, assignment.config.track_timeout_s
+            )
+            self._in_flight[ref] = _Flight(shard, attempt, next(self._numbers))
             featurizing += 1
-        while self._label_tasks and self._load:
-            actor, load = min(self._load.items(), key=lambda item: item[1])
-            if load >= _PARTS_PER_ACTOR:
-                return
+        if self._pool is None:
+            return
+        self._pool.size()
+        while self._label_tasks and (actor := self._pool.take()) is not None:
             task, attempt = self._label_tasks.popleft()
             ref = actor.label.remote(
                 task, assignment.tables, assignment.lease, assignment.config.segment_labels
             )
-            self._in_flight[ref] = _Flight(task, actor, attempt)
-            self._load[actor] += 1
+            self._in_flight[ref] = _Flight(task, attempt, next(self._numbers), actor)
 
     def _collect(self, ref: Any) -> None:
-        if ref in self._starting:
-            self._actor_started(ref)
+        if self._pool is not None and ref in self._pool.starting:
+            self._pool.started(ref)
             return
         flight = self._in_flight.pop(ref)
-        if flight.actor in self._load:
-            self._load[flight.actor] -= 1
+        if self._pool is not None:
+            self._pool.done(flight.actor)
         try:
             result = ray.get(ref)
         except _CRASHES as error:
-            if flight.actor in self._load:
-                # Ray restarts it; until it answers again it gets no work, which would only fail at once.
-                del self._load[flight.actor]
-                self._starting[flight.actor.ready.remote()] = flight.actor
-            self._crashed(flight, error)
-        except EarmarkError:
-            raise
+            self._crashed(self._at_work(flight), error)
+        except _LOST:
+            lost = self._at_work(flight)
+            self._put_back(lost.work, lost.attempt)
         except ray_errors.RayTaskError as error:
-            self._retry(flight, error)
+            if isinstance(error.cause, EarmarkError):
+                raise error.cause from None
+            self._retry(flight, error.cause)
+        except ray_errors.RayError as error:
+            raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
         else:
-            self._crashes = 0
+            self._fail_suspects()
             self._add(flight.work, result)
 
-    def _actor_started(self, ref: Any) -> None:
-        actor = self._starting.pop(ref)
-        try:
-            ray.get(ref)
-        except ray_errors.ActorUnavailableError:
-            time.sleep(_ASK_AGAIN_S)
-            self._starting[actor.ready.remote()] = actor
-            return
-        except ray_errors.RayError as error:
-            raise EarmarkError(f"the model cannot be loaded on the cluster: {_last_line(error)}") from error
-        self._load[actor] = 0
+    def _at_work(self, flight: _Flight) -> _Flight:
+        """What the worker was doing that died or is out of reach, given one flight that it took along.
+
+        An actor is replaced, and what had only been waiting for it is put back: it is not to blame.
+        """
+        if flight.actor is None or self._pool is None:
+            return flight
+        self._pool.lost(flight.actor)
+        lost = {ref: other for ref, other in self._in_flight.items() if other.actor == flight.actor}
+        for ref in lost:
+            del self._in_flight[ref]
+        first, *waiting = sorted([flight, *lost.values()], key=lambda other: other.number)
+        for other in waiting:
+            self._put_back(other.work, other.attempt)
+        return first
 
     def _add(self, work: Shard | LabelTask, result: ShardResult | LabelResult) -> None:
         totals = self.totals
@@ -210,23 +194,32 @@ class Engine:
         )
 
     def _retry(self, flight: _Flight, error: Exception) -> None:
-        """Parts could not be read or written: the store may be back in a moment."""
-        if flight.attempt >= _ATTEMPTS:
+        """Parts could not be read or written, as a rule: the store may be back in a moment."""
+        if flight.attempt < _ATTEMPTS:
+            self._put_back(flight.work, flight.attempt + 1)
+        elif isinstance(error, pa.ArrowException) and isinstance(flight.work, LabelTask):
             raise EarmarkError(
-                f"the parts of shard {flight.work.name} cannot be read or written: {_last_line(error)}; "
+                f"the part {flight.work.part} is damaged ({storage.reason(error)}); remove it and run again, "
+                "its tracks are then featurized again"
+            ) from error
+        elif isinstance(error, OSError):
+            raise EarmarkError(
+                f"the parts of shard {flight.work.name} cannot be read or written: {storage.reason(error)}; "
                 "run again when the store is well, what is done stays done"
             ) from error
-        self._put_back(flight.work, flight.attempt + 1)
+        else:
+            # Not the store, but something in the work itself: found as a crash is.
+            self._crashed(flight, error)
 
     def _crashed(self, flight: _Flight, error: Exception) -> None:
         """A worker died. Halve the shard until the track that kills workers stands alone."""
         n_tracks = flight.work.tracks.num_rows
         if n_tracks == 1 and flight.attempt >= _ATTEMPTS:
-            self._crashes += 1
-            if self._crashes >= _CRASHES_IN_A_ROW:
-                reason = f"({self._crashes} times in a row): {_last_line(error)}"
+            # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
+            self._suspects.append(flight.work)
+            if len(self._suspects) >= _CRASHES_IN_A_ROW:
+                reason = f"({len(self._suspects)} tracks in a row): {last_line(error)}"
                 raise EarmarkError(f"workers die whatever they are given {reason}") from error
-            self._fail(flight.work)
         elif n_tracks == 1:
             self._put_back(flight.work, flight.attempt + 1)
         else:
@@ -249,13 +242,22 @@ class Engine:
             with storage.explained(part, "remove"):
                 storage.delete(part)
 
+    def _fail_suspects(self) -> None:
+        for work in self._suspects:
+            self._fail(work)
+        self._suspects.clear()
+
     def _fail(self, work: Shard | LabelTask) -> None:
         """Write the failure of the single track that kills its worker."""
         self._delete_parts(work)
         track = work.tracks.to_pylist()[0]
         error: TrackError
         if isinstance(work, Shard):
-            error = DecoderCrashedError(f"{track['uri']}: the process that decoded it died {_ATTEMPTS} times")
+            limit = self._assignment.config.track_timeout_s
+            error = DecoderCrashedError(
+                f"{track['uri']}: the process that decoded it died, or took longer than {limit:g} s, "
+                f"{_ATTEMPTS} times"
+            )
             model = None
         else:
             error = LabelerCrashedError(
@@ -273,8 +275,3 @@ class Engine:
                 storage.write_bytes(parts[table], encode_part(table_rows))
         self.totals.failed += 1
         self._metrics.add({"failed": 1}, {})
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

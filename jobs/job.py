@@ -104,8 +104,8 @@ def make_job(
     return job
 
 
-def plan_job(job: Job) -> Plan:
-    """List the catalog and compare it with the tables; nothing is written.
+def list_job(job: Job) -> pa.Table:
+    """List the job's catalog, or for ``label`` the tracks in the tables that have features.
 
     Raises
     ------
@@ -113,13 +113,19 @@ def plan_job(job: Job) -> Plan:
         If the catalog is empty, or cannot be listed.
     """
     if job.catalog is None:
-        listing = _featurized_tracks(job)
-    else:
-        with metered("listing") as meter:
-            listing = list_catalog(job.catalog, limit=job.config.limit, progress=meter.show)
-        if not listing.num_rows:
-            raise EarmarkError(f"the catalog {job.catalog} holds no audio files")
-    return make_plan(listing, job.tables, job.done, partial=job.config.limit is not None)
+        return _featurized_tracks(job)
+    with metered("listing") as meter:
+        listing = list_catalog(job.catalog, limit=job.config.limit, progress=meter.show)
+    if not listing.num_rows:
+        raise EarmarkError(f"the catalog {job.catalog} holds no audio files")
+    return listing
+
+
+def plan_job(job: Job, listing: pa.Table) -> Plan:
+    """Compare the listing with the tables; nothing is written."""
+    # What a listing lacks is gone from the catalog only if it was a listing of all the catalog.
+    partial = job.catalog is None or job.config.limit is not None
+    return make_plan(listing, job.tables, job.done, partial=partial)
 
 
 def _featurized_tracks(job: Job) -> pa.Table:

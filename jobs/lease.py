@@ -58,6 +58,11 @@ class Lease:
             If one has.
         """
         latest = newest(self.root)
+        if latest is None:
+            raise LeaseLostError(
+                f"this node does not see {self.root}; on a cluster, tables and catalog must be where every "
+                "node can reach them"
+            )
         if latest != self.number:
             raise LeaseLostError(
                 f"another run has taken over {self.root} (lease {latest}, ours was {self.number}); "
@@ -85,7 +90,7 @@ def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
     """
     holder = {
         "run": run,
-        "user": getpass.getuser(),
+        "user": _user(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,6 +110,21 @@ def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
         with contextlib.suppress(Exception):
             lease.check()
             storage.write_bytes(_location(root, number), _encode(holder | {"released": True}))
+
+
+def free_number(root: str) -> int | None:
+    """Number of the newest lease if nobody holds it, 0 where there never was one; None while it is held."""
+    latest = newest(root)
+    if latest is None:
+        return 0
+    return latest if _released(_read(root, latest)) else None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return str(os.getuid())
 
 
 def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> int:
@@ -136,14 +156,14 @@ def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool
         If it is renewed meanwhile.
     """
     first = _read(root, number)
-    if first is None or json.loads(first or b"{}").get("released"):
+    if _released(first):
         return True
     say(f"{_described(root, number)}; waiting {TTL_S:.0f} s to see whether it is alive")
     end = time.monotonic() + TTL_S
     while time.monotonic() < end:
         time.sleep(1.0)
         now = _read(root, number)
-        if now is None or json.loads(now).get("released"):
+        if _released(now):
             return True
         if now != first:
             raise _held(root, number)
@@ -162,6 +182,10 @@ def _renew(lease: Lease, holder: dict[str, Any], stop: threading.Event) -> None:
             storage.write_bytes(_location(lease.root, lease.number), _encode(holder | {"beats": beats}))
 
 
+def _released(data: bytes | None) -> bool:
+    return data is None or bool(json.loads(data or b"{}").get("released"))
+
+
 def _held(root: str, number: int) -> LeaseHeldError:
     return LeaseHeldError(f"{_described(root, number)}; wait until it has ended, or stop it")
 
@@ -177,12 +201,10 @@ def _described(root: str, number: int) -> str:
 
 def newest(root: str) -> int | None:
     """Number of the newest lease of a root; None where there never was one."""
-    numbers = [
-        int(name.removesuffix(".json"))
-        for name in storage.names(storage.join(root, "_lease"))
-        if name.endswith(".json")
-    ]
-    return max(numbers, default=None)
+    folder = storage.join(root, "_lease")
+    with storage.explained(folder, "look at"):
+        names = storage.names(folder)
+    return max((int(name.removesuffix(".json")) for name in names if name.endswith(".json")), default=None)
 
 
 def _location(root: str, number: int) -> str:
@@ -190,10 +212,12 @@ def _location(root: str, number: int) -> str:
 
 
 def _read(root: str, number: int) -> bytes | None:
-    try:
-        return storage.read_bytes(_location(root, number))
-    except FileNotFoundError:
-        return None
+    location = _location(root, number)
+    with storage.explained(location, "read"):
+        try:
+            return storage.read_bytes(location)
+        except FileNotFoundError:
+            return None
 
 
 def _encode(holder: dict[str, Any]) -> bytes:

@@ -30,7 +30,11 @@ Address = Annotated[
         "--address", help="Ray cluster to use; without it RAY_ADDRESS, else a local Ray for the run."
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", help="Only the first N tracks of the listing.")]
+TrackTimeout = Annotated[
+    float | None,
+    typer.Option("--track-timeout", help="Seconds after which a track that still decodes has failed (120)."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N tracks of the listing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 RetryFailed = Annotated[
     bool | None,
@@ -65,4 +69,4 @@ Moved = Annotated[
     bool, typer.Option("--catalog-moved", help="The catalog is the one the tables know, in a new place.")
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Write to this file instead of stdout.")]
+Out = Annotated[str | None, typer.Option("--out", help="Write to this file or URI instead of stdout.")]

@@ -1,7 +1,7 @@
 """``earmark run``, ``featurize`` and ``label``: list, plan, work, account."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from jobs import lease as leases
 from jobs.assignment import Assignment, Totals
 from jobs.cluster import connected, cpus_and_gpus
 from jobs.interrupts import Interrupt, interruptible
-from jobs.job import Job, plan_job
+from jobs.job import Job, list_job, plan_job
 from jobs.progress import metered
 from jobs.runs import new_run, read_reports, versions, write_report
 from pipeline import storage
@@ -21,12 +21,13 @@ from pipeline.label_part import LabelTask
 from pipeline.listing_changes import change_rows
 from pipeline.model import INFO_FILE, WEIGHTS_FILE
 from pipeline.planning import Plan, copied, cut_shards
-from pipeline.tables import encode_part
+from pipeline.tables import Tables, encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, RunReport
 
 Say = Callable[[str], None]
 _SHARDS_PER_CPU = 4
+_FEWEST_SHARDS = 32
 
 
 def run_job(job: Job, say: Say) -> RunReport:
@@ -51,21 +52,25 @@ def run_job(job: Job, say: Say) -> RunReport:
     """
     started = time.monotonic()
     run = new_run(datetime.now(UTC))
-    seen = leases.newest(job.tables.root)
-    plan = plan_job(job)
+    free = leases.free_number(job.tables.root)
+    listing = list_job(job)
     with interruptible() as interrupt, leases.hold(job.tables.root, run, say=say) as lease:
-        if lease.number != (seen or 0) + 1:
-            plan = plan_job(job)  # another run has written since
+        if free is None or lease.number != free + 1:
+            listing = list_job(job)  # another run was at work meanwhile, and may have listed later than we
+        # Planned under the lease: nobody else changes the tables from here on.
+        plan = plan_job(job, listing)
         report = _first_report(job, run, plan)
         write_report(job.tables, report)
+        totals = Totals()
         try:
             _record_changes(job, run, plan, report.started_at, lease)
             if plan.n_todo:
-                report = _work(job, report, plan, lease, interrupt)
-            if report.counts.left and not interrupt.asked:
+                _work(job, report, plan, lease, interrupt, totals)
+                report = _accounted(job, report, totals)
+            if not report.balanced or (report.counts.left and not interrupt.asked):
                 raise EarmarkError(
-                    f"{report.counts.left} tracks ended neither as a label nor as a failure; run again, and "
-                    f"please report it with {job.tables.root}/_runs/{run}.json"
+                    f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
+                    f"report it with {job.tables.root}/_runs/{run}.json"
                 )
             report = report.model_copy(update={"outcome": "interrupted" if interrupt.asked else "done"})
         except EarmarkError as error:
@@ -75,6 +80,8 @@ def run_job(job: Job, say: Say) -> RunReport:
             report = report.model_copy(update={"outcome": "interrupted"})
             raise
         finally:
+            if report.outcome != "done" and plan.n_todo:
+                report = _accounted(job, report, totals)
             report = _finished(report, time.monotonic() - started)
             write_report(job.tables, report)
     return report
@@ -119,15 +126,17 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
             storage.write_bytes(location, encode_part(rows))
 
 
-def _work(job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrupt: Interrupt) -> RunReport:
-    """Run the plan on Ray; the report with what came of it."""
+def _work(
+    job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrupt: Interrupt, totals: Totals
+) -> None:
+    """Run the plan on Ray, adding up what came of it in `totals`."""
     if report.model is not None:
         _keep_model(job, lease)
     doing = "featurizing" if job.command == "featurize" else "labelling"
     with connected(job.config), metered(doing, plan.n_todo) as meter:
         from jobs.engine import Engine  # Ray: a run with nothing to do never gets here
 
-        cpus, gpus = cpus_and_gpus()
+        totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(
             run=report.run,
             run_date=f"{report.started_at:%Y-%m-%d}",
@@ -147,17 +156,14 @@ def _work(job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrup
             meter.show(finished + totals.failed, note)
 
         interrupt.install()
-        engine = Engine(assignment, show)
+        engine = Engine(assignment, totals, show)
         interrupt.tell(engine.stop)
         try:
             engine.run(
-                _shards(job, report, plan, max(1, cpus)), _label_tasks(report, plan, assignment.run_date)
+                _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
             )
         finally:
             interrupt.tell(None)
-            cluster = {"cpus": cpus, "gpus": gpus, "actors": engine.n_actors}
-            report = _accounted(job, report, plan, engine.totals, cluster)
-    return report
 
 
 def _keep_model(job: Job, lease: leases.Lease) -> None:
@@ -177,7 +183,7 @@ def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
         plan.to_featurize,
         max_tracks=job.config.shard_tracks,
         max_bytes=job.config.shard_mb << 20,
-        at_least=_SHARDS_PER_CPU * cpus,
+        at_least=max(_FEWEST_SHARDS, _SHARDS_PER_CPU * cpus),  # a cluster of a few CPUs may grow
     )
     return [
         Shard(f"{number:06}", report.run, job.spec.feature_set, tracks, report.started_at)
@@ -211,31 +217,40 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
     return tasks
 
 
-def _accounted(
-    job: Job, report: RunReport, plan: Plan, totals: Totals, cluster: Mapping[str, float]
-) -> RunReport:
-    """The report with the engine's totals."""
-    labelled = totals.featurized if job.command == "featurize" else totals.labelled
+def _accounted(job: Job, report: RunReport, totals: Totals) -> RunReport:
+    """The report with what the run wrote, counted in the tables themselves."""
+    done, done_unique = _count(job.tables, "features" if job.command == "featurize" else "labels", report)
+    failed, failed_unique = _count(job.tables, "failures", report)
+    todo = report.counts.listed - report.counts.labelled_before - report.counts.failed_before
     counts = report.counts.model_copy(
         update={
             "featurized": totals.featurized,
-            "labelled": labelled,
-            "failed": totals.failed,
-            "left": plan.n_todo - labelled - totals.failed,
+            "labelled": done,
+            "failed": failed,
+            "left": todo - done - failed,
         }
     )
     types = job.tables.read("failures", ["error_type"], pc.field("run") == report.run)["error_type"]
     return report.model_copy(
         update={
             "counts": counts,
-            "balanced": counts.balanced,
+            "balanced": counts.balanced and (done, failed) == (done_unique, failed_unique),
             "audio_s": round(totals.audio_s, 1),
             "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(totals.seconds.items())},
             "genres": dict(totals.genres.most_common()),
             "failures": {str(pair["values"]): pair["counts"].as_py() for pair in types.value_counts()},
-            "cluster": dict(cluster),
+            "cluster": {"cpus": totals.cpus, "gpus": totals.gpus, "actors": totals.actors},
         }
     )
+
+
+def _count(tables: Tables, table: str, report: RunReport) -> tuple[int, int]:
+    """Rows that the run wrote, and tracks among them: of features, the first segments count."""
+    where = pc.field("run") == report.run
+    if table == "features":
+        where &= pc.field("segment") == 0
+    ids = tables.read(table, ["track_id"], where)["track_id"]
+    return len(ids), len(ids.unique())
 
 
 def _finished(report: RunReport, wall_s: float) -> RunReport:

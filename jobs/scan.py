@@ -14,7 +14,7 @@ from pyarrow import csv
 from jobs.progress import metered
 from pipeline import storage
 from pipeline.catalog import canonical, list_catalog
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import MisuseError
 
 _THREADS = 16
 SAMPLE = 300
@@ -128,7 +128,5 @@ def _write_listing(listing: pa.Table, out: str) -> None:
         csv.write_csv(rows, buffer)
     else:
         pq.write_table(rows, buffer)
-    try:
+    with storage.explained(out, "write"):
         storage.write_bytes(out, buffer.getvalue())
-    except OSError as error:
-        raise EarmarkError(f"cannot write {out}: {storage.reason(error)}") from error

@@ -3,9 +3,8 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -18,6 +17,8 @@ from pipeline import storage
 from schemas.errors import MisuseError
 
 Format = Literal["table", "csv", "json", "parquet"]
+
+_ROWS_AT_ONCE = 10_000
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -63,34 +64,50 @@ def printable(cell: object) -> str:
     )
 
 
-def write_rows(rows: pa.Table, form: Format, out: Path | None) -> None:
-    """Write rows as CSV, a JSON array or Parquet to a file or to stdout.
+def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
+    """Write rows as CSV (also for ``table``), a JSON array or Parquet to a file, a URI or stdout.
 
     Raises
     ------
     MisuseError
         If Parquet were to go to a terminal.
     """
+    if out is not None:
+        with storage.explained(out, "write"):
+            storage.write_bytes(out, b"".join(_encoded(rows, form)))
+        return
+    if form == "parquet" and sys.stdout.isatty():
+        raise MisuseError("Parquet is no text for a terminal; name a file with --out, or redirect the output")
+    for chunk in _encoded(rows, form):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _encoded(rows: pa.Table, form: Format) -> Iterator[bytes]:
+    """The rows in a format, some thousand rows at a time."""
     if form == "parquet":
-        if out is None and sys.stdout.isatty():
-            raise MisuseError(
-                "Parquet is no text for a terminal; name a file with --out, or redirect the output"
-            )
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
-        _write(sink.getvalue().to_pybytes(), out)
+        yield sink.getvalue().to_pybytes()
         return
-    records = rows.to_pylist()
+    batches = (batch.to_pylist() for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE))
     if form == "json":
-        lines = ",\n".join(json.dumps(record, ensure_ascii=False, default=_plain) for record in records)
-        _write(f"[\n{lines}\n]\n".encode() if records else b"[]\n", out)
+        separator = "[\n"
+        for records in batches:
+            lines = ",\n".join(json.dumps(record, ensure_ascii=False, default=_plain) for record in records)
+            yield (separator + lines).encode()
+            separator = ",\n"
+        yield b"\n]\n" if rows.num_rows else b"[]\n"
         return
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows.column_names)
-    for record in records:
-        writer.writerow([_cell(value) for value in record.values()])
-    _write(text.getvalue().encode(), out)
+    for records in batches:
+        writer.writerows([_cell(value) for value in record.values()] for record in records)
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
 
 
 def _cell(value: object) -> object:
@@ -101,15 +118,6 @@ def _cell(value: object) -> object:
 
 def _plain(value: object) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _write(data: bytes, out: Path | None) -> None:
-    if out is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    with storage.explained(str(out), "write"):
-        storage.write_bytes(str(out), data)
 
 
 def size_text(size: int) -> str:

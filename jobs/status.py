@@ -7,7 +7,13 @@ import pyarrow.compute as pc
 
 from jobs.runs import read_reports
 from pipeline.catalog import canonical
-from pipeline.current import current_failures, current_labels, current_tracks, models
+from pipeline.current import (
+    count_current_labels,
+    current_failures,
+    current_labels,
+    current_tracks,
+    models,
+)
 from pipeline.model import ModelBundle
 from pipeline.tables import Tables
 from schemas.errors import MisuseError
@@ -56,7 +62,7 @@ def status(tables: Tables, *, last: int = 5) -> Status:
     tracks = current_tracks(tables)
     states = []
     for model in models(tables):
-        labelled = current_labels(tables, model).num_rows
+        labelled = count_current_labels(tables, model)
         failed = current_failures(tables, model).num_rows
         states.append(ModelStatus(model, labelled, failed, tracks.num_rows - labelled - failed))
     types = current_failures(tables)["error_type"].value_counts()
@@ -95,6 +101,14 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
             f"the tables {tables.root} hold no labels of the model {wanted} (they hold {listed})"
         )
     return matching[-1]
+
+
+def failures(tables: Tables, model: str | None) -> pa.Table:
+    """The current failures that stand in the way of a model: by default that of the last run."""
+    if model is None:
+        last = [report.model for report in read_reports(tables) if report.model is not None]
+        return current_failures(tables, last[-1] if last else None)
+    return current_failures(tables, pick_model(tables, model))
 
 
 def labels(

@@ -1,6 +1,10 @@
 """What runs on Ray: a task that featurizes a shard, and an actor that labels parts."""
 
+import faulthandler
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -13,18 +17,35 @@ from pipeline.tables import Tables
 from schemas.features import FeatureSpec
 
 
-def featurize(shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease) -> ShardResult:
-    """Featurize a shard on a worker."""
-    return featurize_shard(shard, tables, spec, lease.check)
+def featurize(
+    shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease, track_timeout_s: float
+) -> ShardResult:
+    """Featurize a shard on a worker, which ends itself when a track takes too long."""
+    return featurize_shard(shard, tables, spec, lease.check, guard=partial(_watchdog, track_timeout_s))
+
+
+@contextmanager
+def _watchdog(timeout_s: float) -> Iterator[None]:
+    """End this process if the block takes longer: nothing else stops a decoder that loops in C.
+
+    The engine takes it for a crash, and finds the track as it finds one that crashes.
+    """
+    faulthandler.dump_traceback_later(timeout_s, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 # The engine retries and splits; Ray shall not, since it cannot name a bad file.
 _featurize = ray.remote(num_cpus=1, max_retries=0)(featurize)
 
 
-def start_featurize(shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease) -> Any:
+def start_featurize(
+    shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease, track_timeout_s: float
+) -> Any:
     """Start the task that featurizes a shard; the reference to its `ShardResult`."""
-    return _featurize.remote(shard, tables, spec, lease)
+    return _featurize.remote(shard, tables, spec, lease, track_timeout_s)
 
 
 class Labeler:
@@ -55,11 +76,11 @@ class Labeler:
 
 
 def start_labeler(model: str, *, batch_size: int, num_cpus: float, num_gpus: float) -> Any:
-    """Start a `Labeler` actor that Ray restarts wherever there is room when it dies."""
+    """Start a `Labeler` actor. The engine, not Ray, replaces one that dies: it knows when to give up."""
     actor = ray.remote(Labeler).options(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
-        max_restarts=-1,
+        max_restarts=0,
         max_task_retries=0,
         scheduling_strategy="SPREAD",
     )

@@ -33,6 +33,8 @@ Progress = Callable[[int], None]
 
 def canonical(catalog: str) -> str:
     """The catalog's location in the one form that tables record: absolute, without a trailing slash."""
+    if not catalog.strip():
+        raise MisuseError("the name of a catalog or of tables is empty; a variable may not be set")
     protocol, path = storage.split(catalog)
     path = path.rstrip("/") or "/"
     return storage.local_uri(path) if protocol == "file" else f"{protocol}://{path}"
@@ -85,7 +87,8 @@ def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress |
 
 def _tracks(catalog: str) -> Iterator[TrackRef]:
     protocol, path = storage.split(catalog)
-    suffix = PurePosixPath(path).suffix.lower()
+    below_bucket = path.partition("/")[2] if protocol != "file" else path
+    suffix = PurePosixPath(below_bucket).suffix.lower()
     if protocol == "file":
         if not Path(path).exists():
             raise MisuseError(f"the catalog {catalog} does not exist")
@@ -119,12 +122,19 @@ def _local_files(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     yield from _local_files(entry.path, seen)
                 elif os.path.splitext(entry.name)[1].lower() in AUDIO_EXTENSIONS:  # noqa: PTH122 (100 × faster)
                     yield entry.path
     except OSError as error:
         raise EarmarkError(f"cannot list {folder}: {error.strerror}; nothing was done") from error
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say: named like audio it is a track that cannot be read
+        return False
 
 
 def _remote_folder(catalog: str) -> Iterator[TrackRef]:
@@ -133,7 +143,8 @@ def _remote_folder(catalog: str) -> Iterator[TrackRef]:
     entries = _s3_entries(root) if protocol == "s3" else _fsspec_entries(protocol, root)
     with storage.explained(catalog, "list"):
         for key, size, etag, modified_at in entries:
-            relative = key[len(root) :].lstrip("/")
+            # Just the root goes: m/x.mp3 and m//x.mp3 are two objects.
+            relative = key[len(root) + 1 :]
             parts = PurePosixPath(relative).parts
             hidden = any(part.startswith(".") for part in parts)
             if hidden or key.endswith("/") or PurePosixPath(key).suffix.lower() not in AUDIO_EXTENSIONS:

@@ -26,6 +26,8 @@ class Failure:
         What went wrong.
     model : str or None
         The model, where labelling failed.
+    feature_set : str or None
+        The feature set, where the failure is one of its making: another one may not fail.
     """
 
     track_id: str
@@ -34,6 +36,7 @@ class Failure:
     attempts: int
     error: TrackError
     model: str | None = None
+    feature_set: str | None = None
 
 
 def failure_rows(failures: Iterable[Failure]) -> pa.Table:
@@ -50,6 +53,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
             "attempts": failure.attempts,
             "retryable": failure.error.retryable,
             "model": failure.model,
+            "feature_set": failure.feature_set,
             "failed_at": now,
         }
         for failure in failures

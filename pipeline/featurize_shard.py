@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
@@ -16,7 +17,7 @@ from pipeline.featurize import featurize_track
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables import Tables, encode_part
 from pipeline.track_refs import from_table, to_batch
-from schemas.errors import EmptyFileError, FeatureError, NotFoundError, ReadError, TrackError
+from schemas.errors import EmptyFileError, FeatureError, NotFoundError, ReadError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef
@@ -26,6 +27,7 @@ _FETCH_AHEAD = 2
 
 Check = Callable[[], None]
 """Called before each part is written; raises if this run may not write any more."""
+Guard = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,9 @@ class ShardResult:
     seconds: dict[str, float]
 
 
-def featurize_shard(shard: Shard, tables: Tables, spec: FeatureSpec, check: Check) -> ShardResult:
+def featurize_shard(
+    shard: Shard, tables: Tables, spec: FeatureSpec, check: Check, *, guard: Guard = nullcontext
+) -> ShardResult:
     """Featurize the tracks of a shard and write its parts.
 
     Errors of a track become failures. The features part is written last: when it is there, so are the others.
@@ -99,6 +103,8 @@ def featurize_shard(shard: Shard, tables: Tables, spec: FeatureSpec, check: Chec
         Which features.
     check : callable
         Called before each write.
+    guard : callable
+        Gives a context in which each track is read and featurized, such as a watchdog.
 
     Raises
     ------
@@ -112,12 +118,20 @@ def featurize_shard(shard: Shard, tables: Tables, spec: FeatureSpec, check: Chec
     attempts = dict(
         zip(shard.tracks["track_id"].to_pylist(), shard.tracks["attempts"].to_pylist(), strict=True)
     )
-    for track, outcome in _featurized(tracks, spec, watch):
+    for track, outcome in _featurized(tracks, spec, watch, guard):
         if isinstance(outcome, TrackFeatures):
             done.append((track, outcome))
         else:
+            feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
             failures.append(
-                Failure(track.track_id, track.uri, track.etag, attempts[track.track_id] + 1, outcome)
+                Failure(
+                    track.track_id,
+                    track.uri,
+                    track.etag,
+                    attempts[track.track_id] + 1,
+                    outcome,
+                    feature_set=feature_set,
+                )
             )
     parts = shard.parts(tables)
     rows = {
@@ -139,19 +153,20 @@ def featurize_shard(shard: Shard, tables: Tables, spec: FeatureSpec, check: Chec
 
 
 def _featurized(
-    tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch
+    tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, guard: Guard
 ) -> Iterator[tuple[TrackRef, TrackFeatures | TrackError]]:
     for track, opened in _fetched(tracks):
+        outcome: TrackFeatures | TrackError
         try:
             with watch.stage("fetch"):
                 file = opened()
-            with file:
-                yield track, featurize_track(file, track.uri, spec, watch)
+            with file, guard():
+                outcome = featurize_track(file, track.uri, spec, watch)
         except TrackError as error:
-            yield track, error
+            outcome = error
         except Exception as error:  # one bad file costs one row, whatever a decoder raises
-            message = f"{track.uri}: {type(error).__name__}: {error}"
-            yield track, FeatureError(message)
+            outcome = FeatureError(f"{track.uri}: {type(error).__name__}: {error}")
+        yield track, outcome
 
 
 def _fetched(tracks: list[TrackRef]) -> Iterator[tuple[TrackRef, Callable[[], BinaryIO]]]:
@@ -181,6 +196,8 @@ def _open(track: TrackRef) -> BinaryIO:
     """
     if track.etag == "missing":
         raise NotFoundError(f"{track.uri} does not exist")
+    if track.etag == "unreadable":
+        raise ReadError(f"{track.uri} may not be read; check its permissions")
     if track.size == 0:
         raise EmptyFileError(f"{track.uri} is empty (0 bytes)")
     try:

@@ -33,13 +33,16 @@ def read_manifest(location: str) -> Iterator[TrackRef]:
     Raises
     ------
     MisuseError
-        If the file cannot be read, has no column ``uri``, names a track or an id twice, leaves one empty,
-        or, being remote, names files of this machine's disk.
+        If the file cannot be read, has no column ``uri``, names a track twice, leaves a uri empty or, being
+        remote, names files of this machine's disk.
     """
     table = _read(location)
     if "uri" not in table.column_names:
         have = ", ".join(table.column_names)
         raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have})")
+    for name in {"uri", "track_id"} & set(table.column_names):
+        if not (pa.types.is_string(table[name].type) or pa.types.is_integer(table[name].type)):
+            raise MisuseError(f"column '{name}' of the manifest {location} is {table[name].type}, not text")
     folder = location.rpartition("/")[0]
     rows = _rows(table, location, folder)
     _reject_doubles(rows, location)
@@ -69,7 +72,7 @@ def _read(location: str) -> pa.Table:
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         )
         return csv.read_csv(io.BytesIO(data), convert_options=options)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise MisuseError(f"the manifest {location} cannot be read: {reason}") from error
 

@@ -11,6 +11,8 @@ from pipeline.current import current_tracks
 from pipeline.tables import VERSION, Tables, newest, within, without
 from schemas.features import FeatureSpec
 
+MIN_SHARD_TRACKS = 8
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -85,12 +87,14 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
     partial : bool
         Whether the listing was cut short (``--limit``): what it lacks is then not gone.
     """
-    featurized = _featurized(tables, done)
     if done.model is None:
-        finished = featurized
+        finished = featurized = _featurized(tables, done)
+        remaining = without(listing, finished)
     else:
         finished = tables.read("labels", list(VERSION), pc.field("model") == done.model)
-    remaining = without(listing, finished)
+        remaining = without(listing, finished)
+        # Reading the features' index costs most of planning: not when nothing remains.
+        featurized = _featurized(tables, done) if remaining.num_rows else _NO_FEATURES
     failures = _failures(tables, done, featurized)
     final = pc.invert(failures["retryable"])
     blocked = failures.slice(0, 0) if done.retry_failed else failures.filter(final)
@@ -109,6 +113,9 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
     )
 
 
+_NO_FEATURES = pa.schema([(name, pa.string()) for name in (*VERSION, "feature_set", "part")]).empty_table()
+
+
 def _featurized(tables: Tables, done: Done) -> pa.Table:
     """One row for each featurized version: track_id, etag, part. Where crashes left a version's
     features in two parts, one of them is picked, always the same.
@@ -125,11 +132,12 @@ def _featurized(tables: Tables, done: Done) -> pa.Table:
 
 def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
     """The newest failure of each track version that stands in the way of what is wanted."""
-    rows = tables.read("failures", [*VERSION, "attempts", "retryable", "failed_at", "model"])
-    if done.model is None:
-        rows = rows.filter(pc.is_null(rows["model"]))
-    else:
-        rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], done.model)))
+    columns = [*VERSION, "attempts", "retryable", "failed_at", "model"]
+    ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(done.feature_sets)
+    theirs = pc.field("model").is_null()
+    if done.model is not None:
+        theirs |= pc.field("model") == done.model
+    rows = tables.read("failures", columns, ours & theirs)
     overcome = within(rows.filter(pc.is_null(rows["model"])), featurized)
     return newest(without(rows, overcome, (*VERSION, "failed_at")), "failed_at", key=VERSION)
 
@@ -153,7 +161,9 @@ def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
     return zip(rows["track_id"].to_pylist(), rows["etag"].to_pylist(), strict=True)
 
 
-def cut_shards(tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: int) -> list[pa.Table]:
+def cut_shards(
+    tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: int, min_tracks: int = MIN_SHARD_TRACKS
+) -> list[pa.Table]:
     """Cut tracks into shards of consecutive rows.
 
     Parameters
@@ -165,9 +175,11 @@ def cut_shards(tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: i
     at_least : int
         Cut into about this many shards if there are tracks enough, so that every worker gets some and none is
         left with the last long one.
+    min_tracks : int
+        But not into shards of fewer tracks than this: each leaves some objects, which every later run lists.
     """
     sizes = tracks["size"].to_pylist()
-    even_tracks = max(1, -(-len(sizes) // max(1, at_least)))
+    even_tracks = max(min_tracks, -(-len(sizes) // max(1, at_least)))
     max_tracks = min(max_tracks, even_tracks)
     shards: list[pa.Table] = []
     start, total = 0, 0

@@ -75,7 +75,7 @@ def filesystem(protocol: str) -> Any:
         options = {"use_listings_cache": False, "config_kwargs": {"retries": {"max_attempts": 4}}}
     try:
         return fsspec.filesystem(protocol, **options)
-    except (ValueError, ImportError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise MisuseError(f"no storage is known for {protocol}:// ({error})") from error
 
 
@@ -156,8 +156,7 @@ def write_bytes(location: str, data: bytes) -> None:
 def create(location: str, data: bytes) -> bool:
     """Write the object if there is none: True if this call made it, False if it was there already.
 
-    On S3 this is a PUT with ``If-None-Match: *``. A store that ignores the header overwrites; see
-    `honours_create`.
+    On S3 this is a PUT with ``If-None-Match: *``; a store that ignores the header overwrites.
     """
     protocol, path = split(location)
     if protocol != "file":
@@ -175,6 +174,8 @@ def create(location: str, data: bytes) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except OSError:
+        return _create_without_links(Path(path), data)
     finally:
         temporary.unlink()
     _sync_folder(Path(path).parent)
@@ -243,9 +244,22 @@ def _write_temporary(path: Path, data: bytes) -> Path:
     return temporary
 
 
+def _create_without_links(path: Path, data: bytes) -> bool:
+    """Create a file on a disk without hard links (exFAT, SMB): only one writer makes it, in one write."""
+    try:
+        with path.open("xb", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
+
+
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        # Some network disks cannot sync folders; their servers order names themselves.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

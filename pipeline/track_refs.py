@@ -1,5 +1,6 @@
 """TrackRef values: made from what a store says of a file, and to and from Arrow."""
 
+import errno
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ def facts(info: dict[str, Any]) -> tuple[int, str, float]:
 def stat_track(uri: str, track_id: str) -> TrackRef:
     """A track that is known by name: its size and version are asked of the store.
 
-    A track that is not there has the etag ``missing``; reading it then fails with a reason.
+    A track that is not there has the etag ``missing``, one that may not be looked at ``unreadable``; reading
+    it then fails with a reason.
     """
     protocol, path = storage.split(uri)
     try:
@@ -44,8 +46,14 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
             etag = f"{status.st_size}-{status.st_mtime_ns}"
             return TrackRef(track_id, uri, status.st_size, etag, status.st_mtime)
         return TrackRef(track_id, uri, *facts(storage.filesystem(protocol).info(path)))
-    except FileNotFoundError:
+    except PermissionError:
+        return TrackRef(track_id, uri, 0, "unreadable")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return TrackRef(track_id, uri, 0, "missing")
+    except OSError as error:
+        if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+            return TrackRef(track_id, uri, 0, "missing")
+        raise
 
 
 def to_batch(tracks: Iterable[TrackRef]) -> pa.RecordBatch:

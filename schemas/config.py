@@ -36,6 +36,8 @@ class RunConfig(BaseModel):
         Write ``segment_labels/`` too.
     max_failure_rate : float
         Exit with 3 when more than this share of the catalog's tracks have failed.
+    track_timeout_s : float
+        A track that takes longer than this to decode and featurize is a failure.
     shard_tracks : int
         Most tracks of a shard.
     shard_mb : int
@@ -55,7 +57,8 @@ class RunConfig(BaseModel):
     descriptors: bool = False
     segment_labels: bool = False
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)
-    shard_tracks: int = Field(default=256, ge=1, le=10000)
+    track_timeout_s: float = Field(default=120.0, gt=0)
+    shard_tracks: int = Field(default=128, ge=1, le=10000)
     shard_mb: int = Field(default=2048, ge=1)
 
     @classmethod

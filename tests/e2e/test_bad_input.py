@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.earmark import earmark
+from tests.e2e.earmark import earmark, succeed
 
 
 @pytest.fixture
@@ -47,6 +47,30 @@ def test_bad_input(tmp_path: Path, catalog: Path, arguments: list[str], code: in
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if "error" in line.lower()]) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
+    """The actors' node may lack what the model needs: the run must say so, not wait all night."""
+    import zipfile
+
+    from pipeline.demo_catalog import write_demo_catalog
+    from pipeline.model import INFO_FILE, WEIGHTS_FILE, ModelBundle, shipped_models
+
+    write_demo_catalog(tmp_path / "music", n_tracks=4, duration_s=12)
+    (tmp_path / "broken").mkdir()
+    bundle = ModelBundle.load("default")
+    (tmp_path / "broken" / INFO_FILE).write_text(bundle.info.model_dump_json())
+    whole = zipfile.ZipFile(shipped_models()["default"] / WEIGHTS_FILE)
+    with zipfile.ZipFile(tmp_path / "broken" / WEIGHTS_FILE, "w") as broken:
+        for name in whole.namelist():
+            broken.writestr(name, b"not weights" if name.endswith(".h5") else whole.read(name))
+    done = earmark("run", tmp_path / "music", tmp_path / "out", "--model", tmp_path / "broken")
+    assert done.returncode == 1
+    assert "the model cannot be loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+    report = succeed("status", tmp_path / "out")
+    assert "failed" in report
+    assert "4 labelled" in succeed("run", tmp_path / "music", tmp_path / "out")
 
 
 def test_a_model_of_other_features_is_refused(tmp_path: Path, catalog: Path) -> None:

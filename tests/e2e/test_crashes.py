@@ -141,6 +141,29 @@ def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number:
     assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN
 
 
+def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> None:
+    """A large listing takes minutes; what another run has done meanwhile must not be done twice."""
+    from jobs import lease as leases
+    from jobs.job import list_job, make_job
+    from jobs.run import run_job
+    from schemas.config import RunConfig
+
+    write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)
+    job = make_job("run", str(tmp_path / "catalog"), str(tmp_path / "tables"), RunConfig(cpus=1))
+
+    def list_while_another_runs(asked: object) -> object:
+        listing = list_job(job)
+        if leases.newest(job.tables.root) is None:
+            succeed("run", tmp_path / "catalog", tmp_path / "tables")
+        return listing
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("jobs.run.list_job", list_while_another_runs)
+        report = run_job(job, print)
+    assert (report.counts.labelled, report.counts.labelled_before) == (0, 4)
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+
+
 def test_of_two_runs_at_once_one_works_and_one_says_who_does(catalog: Path, tmp_path: Path) -> None:
     """A scheduler that fires twice must not label twice."""
     runs = [start("run", catalog, tmp_path / "tables") for _ in range(2)]

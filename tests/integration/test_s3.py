@@ -58,6 +58,14 @@ def test_names_are_taken_as_they_stand(bucket: str) -> None:
         assert storage.read_bytes(uri).decode() == uri.removeprefix(f"{bucket}/")
 
 
+def test_two_slashes_are_another_key(bucket: str) -> None:
+    """m/x.mp3 and m//x.mp3 are two objects; with one id they would replace each other nightly."""
+    for key in ("m/x.mp3", "m//x.mp3", "m/m/x.mp3"):
+        storage.write_bytes(f"{bucket}/{key}", b"x")
+    assert len(set(list_catalog(f"{bucket}/m")["track_id"].to_pylist())) == 3
+    assert len(set(list_catalog(bucket)["track_id"].to_pylist())) == 3
+
+
 def test_listing_goes_on_after_a_page_of_a_thousand(bucket: str) -> None:
     """S3 lists a thousand keys a page; the rest of the catalog must not be taken for gone."""
     with ThreadPoolExecutor(16) as pool:

@@ -55,10 +55,12 @@ def test_loops_of_links_end_and_dangling_links_are_tracks_that_are_missing(tmp_p
     touch(tmp_path / "album" / "a.mp3")
     (tmp_path / "album" / "loop").symlink_to(tmp_path)
     (tmp_path / "gone.mp3").symlink_to(tmp_path / "nowhere.mp3")
+    (tmp_path / "self.mp3").symlink_to(tmp_path / "self.mp3")
     listing = list_catalog(str(tmp_path)).to_pylist()
     assert [(Path(row["uri"]).name, row["etag"] == "missing") for row in listing] == [
         ("a.mp3", False),
         ("gone.mp3", True),
+        ("self.mp3", True),
     ]
 
 
@@ -117,9 +119,24 @@ def test_a_csv_manifest_keeps_ids_order_and_further_columns_as_written(tmp_path:
 def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
     """A manifest may name what is gone: that is one failed track, not a failed run."""
     manifest = tmp_path / "list.parquet"
-    pq.write_table(pa.table({"uri": [str(tmp_path / "gone.mp3")], "plays": [3]}), manifest)
-    (track,) = from_table(list_catalog(str(manifest)))
-    assert (track.etag, track.carried) == ("missing", {"plays": "3"})
+    touch(tmp_path / "a.mp3")
+    gone = [str(tmp_path / "gone.mp3"), f"{'x' * 300}.mp3", "a.mp3/b.mp3", "nul\0.mp3"]
+    pq.write_table(pa.table({"uri": gone, "plays": [3, 4, 5, 6]}), manifest)
+    tracks = from_table(list_catalog(str(manifest)))
+    assert [track.etag for track in tracks] == ["missing"] * 4
+    assert tracks[0].carried == {"plays": "3"}
+
+
+def test_a_damaged_parquet_manifest_is_explained(tmp_path: Path) -> None:
+    """A half-copied manifest is told from an empty one."""
+    manifest = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"uri": ["a.mp3"] * 1000}), manifest)
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    with pytest.raises(MisuseError, match="cannot be read"):
+        list_catalog(str(manifest))
+    pq.write_table(pa.table({"uri": [["a.mp3"]]}), manifest)
+    with pytest.raises(MisuseError, match=r"column 'uri' .* not text"):
+        list_catalog(str(manifest))
 
 
 @pytest.mark.parametrize(

@@ -238,7 +238,10 @@ def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:
     """A shard of a few huge files and one of many small ones take about as long."""
     sizes = [1, 1, 1, 100, 1, 1, 1, 1, 1, 1]
     tracks = pa.table({"size": sizes, "n": range(10)})
-    shards = cut_shards(tracks, max_tracks=4, max_bytes=50, at_least=1)
+    shards = cut_shards(tracks, max_tracks=4, max_bytes=50, at_least=1, min_tracks=1)
     assert [shard["n"].to_pylist() for shard in shards] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert [len(shard) for shard in cut_shards(tracks, max_tracks=4, max_bytes=999, at_least=5)] == [2] * 5
+    even = cut_shards(tracks, max_tracks=4, max_bytes=999, at_least=5, min_tracks=1)
+    assert [len(shard) for shard in even] == [2] * 5
+    few = cut_shards(tracks, max_tracks=256, max_bytes=999, at_least=100)
+    assert [len(shard) for shard in few] == [8, 2]
     assert cut_shards(tracks.slice(0, 0), max_tracks=4, max_bytes=50, at_least=3) == []

@@ -1,5 +1,7 @@
 """What each command prints when it is done."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -149,12 +151,12 @@ def print_status(status: Status) -> None:
 def print_demo(demo: DemoResult) -> None:
     """Print what the demo made, and what to do with it."""
     console.print()
-    prefix = f"{demo.catalog.absolute()}/"
+    root = f"{demo.catalog.absolute()}/"
     columns = ["genre", "confidence", "genre_tag", "uri"]
     print_table(
         ("genre", "confidence", "made as", "track"),
         (
-            (row["genre"], f"{row['confidence']:.2f}", row["genre_tag"], row["uri"].removeprefix(prefix))
+            (row["genre"], f"{row['confidence']:.2f}", row["genre_tag"], row["uri"].removeprefix(root))
             for row in demo.labels.select(columns).to_pylist()
         ),
         title=f"{demo.labels.num_rows} labels",
@@ -163,17 +165,20 @@ def print_demo(demo: DemoResult) -> None:
     print_table(
         ("error", "message"),
         (
-            (row["error_type"], row["message"].replace(prefix, ""))
+            (row["error_type"], row["message"].replace(root, ""))
             for row in demo.failures.select(["error_type", "message"]).to_pylist()
         ),
         title=f"{demo.failures.num_rows} failures, as meant: the catalog has three broken files",
     )
+    # Under `make demo` the environment is not activated: name the programs so that they can be copied.
+    here = Path(sys.argv[0]).parent
+    prefix = "" if shutil.which("earmark") else f"{here}/"
     console.print(
         "\nThe pieces are synthesised: the labels show the way, not what the model can do with music.\n"
         f"Labels are in {demo.tables / 'labels'}; read them with\n\n"
-        f"    earmark labels {demo.tables}\n"
-        f"    python -c \"import pandas; print(pandas.read_parquet('{demo.tables / 'labels'}'))\"\n\n"
-        f"Run it on your own music: earmark run FOLDER TABLES",
+        f"    {prefix}earmark labels {demo.tables}\n"
+        f"    {prefix}python -c \"import pandas; print(pandas.read_parquet('{demo.tables / 'labels'}'))\"\n\n"
+        f"Run it on your own music: {prefix}earmark run FOLDER TABLES",
         markup=False,
     )
 

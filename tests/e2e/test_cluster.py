@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
-from tests.e2e.earmark import EARMARK, earmark, outcomes, succeed
+from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -94,6 +95,34 @@ def test_a_run_by_address(cluster: Cluster, catalog: Path, tmp_path: Path) -> No
     succeed("run", catalog, tmp_path / "tables", "--address", cluster.address, RAY_AUTH_MODE="disabled")
     assert len(outcomes(tmp_path / "tables")) == 6 + N_BROKEN
     assert set(outcomes(tmp_path / "tables").values()) == {1}
+
+
+def test_a_node_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spot node that goes without a word takes its worker along: its shard is done again elsewhere."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster as TestCluster
+
+    write_demo_catalog(tmp_path / "catalog", n_tracks=40, duration_s=35)
+    nodes = TestCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        spot = nodes.add_node(num_cpus=1)
+        run = subprocess.Popen(
+            [EARMARK, "run", tmp_path / "catalog", tmp_path / "tables", "--address", nodes.address],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while not (tmp_path / "tables" / "tracks").exists() and run.poll() is None:
+            time.sleep(0.01)
+        nodes.remove_node(spot, allow_graceful=False)
+        output, _ = run.communicate(timeout=240)
+    finally:
+        nodes.shutdown()
+    assert run.returncode == 0, output
+    assert len(outcomes(tmp_path / "tables")) == 40 + N_BROKEN
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+    assert len(read_table(tmp_path / "tables", "failures")) == N_BROKEN
 
 
 def test_no_cluster_at_the_address(catalog: Path, tmp_path: Path) -> None:

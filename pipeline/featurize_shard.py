@@ -1,7 +1,7 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -112,27 +112,8 @@ def featurize_shard(
         If a part cannot be written.
     """
     watch = Stopwatch()
-    done: list[tuple[TrackRef, TrackFeatures]] = []
-    failures: list[Failure] = []
     tracks = from_table(shard.tracks)
-    attempts = dict(
-        zip(shard.tracks["track_id"].to_pylist(), shard.tracks["attempts"].to_pylist(), strict=True)
-    )
-    for track, outcome in _featurized(tracks, spec, watch, guard):
-        if isinstance(outcome, TrackFeatures):
-            done.append((track, outcome))
-        else:
-            feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
-            failures.append(
-                Failure(
-                    track.track_id,
-                    track.uri,
-                    track.etag,
-                    attempts[track.track_id] + 1,
-                    outcome,
-                    feature_set=feature_set,
-                )
-            )
+    done, failures = _sorted_out(shard, _featurized(tracks, spec, watch, guard))
     parts = shard.parts(tables)
     rows = {
         "tracks": track_rows(tracks, {track.track_id: features for track, features in done}, shard.listed_at),
@@ -150,6 +131,26 @@ def featurize_shard(
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
     return ShardResult(len(done), len(failures), len(segments), audio_s, dict(watch.seconds))
+
+
+def _sorted_out(
+    shard: Shard, outcomes: Iterable[tuple[TrackRef, TrackFeatures | TrackError]]
+) -> tuple[list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
+    """Tracks with their features, and failures."""
+    rows = shard.tracks.select(["track_id", "attempts"]).to_pydict()
+    attempts = dict(zip(rows["track_id"], rows["attempts"], strict=True))
+    done: list[tuple[TrackRef, TrackFeatures]] = []
+    failures: list[Failure] = []
+    for track, outcome in outcomes:
+        if isinstance(outcome, TrackFeatures):
+            done.append((track, outcome))
+            continue
+        feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
+        tried = attempts[track.track_id] + 1
+        failures.append(
+            Failure(track.track_id, track.uri, track.etag, tried, outcome, feature_set=feature_set)
+        )
+    return done, failures
 
 
 def _featurized(

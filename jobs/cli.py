@@ -175,6 +175,15 @@ def _run(
         _say("interrupted; what is done stays done, run the same command again to go on")
         raise typer.Exit(INTERRUPTED) from None
     print_report(report, tables)
+    if (
+        command == "run"
+        and report.counts.labelled_before
+        and (settings.descriptors or settings.segment_labels)
+    ):
+        _say(
+            "descriptors and segment labels were made of what this run labelled; for what was labelled "
+            f"before, 'earmark featurize {catalog} {tables} --only descriptors' makes the descriptors"
+        )
     if report.outcome == "interrupted":
         raise typer.Exit(INTERRUPTED)
     failed = report.counts.failed + report.counts.failed_before
@@ -246,7 +255,7 @@ def labels(
 @app.command()
 def export_descriptors(
     tables: opt.TablesRoot,
-    csv: Annotated[Path, typer.Option("--csv", help="File to write.", show_default=False)],
+    csv: Annotated[str, typer.Option("--csv", help="File or URI to write.", show_default=False)],
 ) -> None:
     """Write the descriptors as the published CSV: filename, length, 57 columns, label."""
     from jobs.export import export_descriptors as export

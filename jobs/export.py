@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ _LABEL_COLUMNS = ("label", "genre")
 """Columns of a manifest that hold a track's label, the first one that is there."""
 
 
-def export_descriptors(tables: Tables, out: Path) -> int:
+def export_descriptors(tables: Tables, out: str) -> int:
     """Write the descriptors of the current tracks as the published CSV.
 
     Columns are ``filename``, ``length`` (samples), the 57 descriptors and ``label``. A filename is the
@@ -33,8 +33,8 @@ def export_descriptors(tables: Tables, out: Path) -> int:
     ----------
     tables : Tables
         With features that hold descriptors.
-    out : Path
-        File to write, whole or not at all.
+    out : str
+        File or URI to write, whole or not at all.
 
     Returns
     -------
@@ -66,8 +66,8 @@ def export_descriptors(tables: Tables, out: Path) -> int:
         sink,
         csv.WriteOptions(quoting_style="needed", quoting_header="needed"),
     )
-    with storage.explained(str(out), "write"):
-        storage.write_bytes(str(out), sink.getvalue())
+    with storage.explained(out, "write"):
+        storage.write_bytes(out, sink.getvalue())
     return len(filenames)
 
 

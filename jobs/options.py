@@ -38,7 +38,9 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 RetryFailed = Annotated[
     bool | None,
-    typer.Option("--retry-failed", help="Try failed tracks again although they have not changed."),
+    typer.Option(
+        "--retry-failed/--no-retry-failed", help="Try failed tracks again although they have not changed."
+    ),
 ]
 Descriptors = Annotated[
     bool | None, typer.Option("--descriptors/--no-descriptors", help="Compute the 57 descriptors too.")
@@ -57,7 +59,8 @@ GpusPerActor = Annotated[
 Cpus = Annotated[int | None, typer.Option("--cpus", help="CPUs of the local Ray; else all.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", help="Segments the model takes at once.")]
 SegmentLabels = Annotated[
-    bool | None, typer.Option("--segment-labels", help="Write a label for each segment too.")
+    bool | None,
+    typer.Option("--segment-labels/--no-segment-labels", help="Write a label for each segment too."),
 ]
 MaxFailureRate = Annotated[
     float | None,

@@ -76,9 +76,10 @@ def run_job(job: Job, say: Say) -> RunReport:
         except EarmarkError as error:
             report = report.model_copy(update={"outcome": "failed", "error": str(error)})
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
+            # While Ray starts, a SIGTERM arrives as its handler's SystemExit.
             report = report.model_copy(update={"outcome": "interrupted"})
-            raise
+            raise KeyboardInterrupt from None
         finally:
             if report.outcome != "done" and plan.n_todo:
                 report = _accounted(job, report, totals)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.descriptors import DESCRIPTOR_NAMES
 from pipeline.failures import Failure, failure_rows
 from pipeline.featurize import featurize_track
 from pipeline.stopwatch import Stopwatch
@@ -240,11 +240,6 @@ def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at
 
 
 def _feature_rows(done: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec) -> pa.Table:
-    names: tuple[str, ...] = ()
-    if spec.descriptors:
-        from pipeline.descriptors import DESCRIPTOR_NAMES
-
-        names = DESCRIPTOR_NAMES
     rows = [
         {
             "track_id": track.track_id,
@@ -256,13 +251,12 @@ def _feature_rows(done: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec)
             "n_frames": 0 if segment.log_mel is None else segment.log_mel.shape[1],
             "range_db": segment.range_db,
         }
-        | (
-            {}
-            if segment.descriptors is None
-            else dict(zip(names, np.asarray(segment.descriptors), strict=True))
+        | dict(
+            zip(DESCRIPTOR_NAMES, () if segment.descriptors is None else segment.descriptors, strict=False)
         )
         for track, features in done
         for number, segment in enumerate(features.segments)
     ]
-    schema = features_schema(names).with_metadata({"feature_spec": spec.model_dump_json()})
+    # Every part has every column: readers take the first part's columns for the table's.
+    schema = features_schema(DESCRIPTOR_NAMES).with_metadata({"feature_spec": spec.model_dump_json()})
     return pa.Table.from_pylist(rows, schema)

@@ -37,11 +37,14 @@ def read_manifest(location: str) -> Iterator[TrackRef]:
         remote, names files of this machine's disk.
     """
     table = _read(location)
+    table = table.rename_columns([name.strip() for name in table.column_names])
+    if len(set(table.column_names)) < table.num_columns:
+        raise MisuseError(f"the manifest {location} has two columns of the same name; name each but once")
     if "uri" not in table.column_names:
         have = ", ".join(table.column_names)
         raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have})")
     for name in {"uri", "track_id"} & set(table.column_names):
-        if not (pa.types.is_string(table[name].type) or pa.types.is_integer(table[name].type)):
+        if not _is_text_or_integer(table[name].type):
             raise MisuseError(f"column '{name}' of the manifest {location} is {table[name].type}, not text")
     folder = location.rpartition("/")[0]
     rows = _rows(table, location, folder)
@@ -56,6 +59,13 @@ def read_manifest(location: str) -> Iterator[TrackRef]:
                 yield replace(stat, carried=row.carried)
 
 
+def _is_text_or_integer(kind: pa.DataType) -> bool:
+    # pandas 3 and Polars write large strings, and categories as dictionaries of strings.
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return pa.types.is_integer(kind) or any(is_text(kind) for is_text in texts)
+
+
 def _read(location: str) -> pa.Table:
     with storage.explained(location, "read the manifest"):
         data = storage.read_bytes(location)
@@ -63,7 +73,7 @@ def _read(location: str) -> pa.Table:
         if PurePosixPath(location).suffix.lower() == ".parquet":
             import pyarrow.parquet as pq
 
-            return pq.read_table(io.BytesIO(data))
+            return pq.read_table(io.BytesIO(data), use_threads=False)
         from pyarrow import csv
 
         names = csv.read_csv(io.BytesIO(data)).column_names

@@ -96,7 +96,8 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
         # Reading the features' index costs most of planning: not when nothing remains.
         featurized = _featurized(tables, done) if remaining.num_rows else _NO_FEATURES
     failures = _failures(tables, done, featurized)
-    final = pc.invert(failures["retryable"])
+    # A file that was not there is tried again when it is: its version is then another one.
+    final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
     blocked = failures.slice(0, 0) if done.retry_failed else failures.filter(final)
     todo = _with_attempts(without(remaining, blocked), failures)
     to_label = within(todo, featurized) if done.model else todo.slice(0, 0)

@@ -100,17 +100,19 @@ def explained(location: str, doing: str) -> Iterator[None]:
 
 def reason(error: Exception) -> str:
     """What a store's error means, in words."""
+    # Some answers of object stores carry no text: s3fs then says "None".
+    said = error.strerror if isinstance(error, OSError) and error.strerror != "None" else None
+    said = said or _store_code(error) or (str(error) if str(error) != "None" else "")
     if isinstance(error, PermissionError):
-        return f"access is refused ({error.strerror or error}); check the permissions or the AWS credentials"
+        detail = f" ({said})" if said else ""
+        return f"access is refused{detail}; check the permissions or the AWS credentials"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
     if isinstance(error, FileExistsError | NotADirectoryError):
         return "a file is in the way of a folder"
     if type(error).__name__ == "NoCredentialsError":
         return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
-    if isinstance(error, OSError) and error.strerror and error.strerror != "None":
-        return error.strerror
-    return _store_code(error) or str(error) or type(error).__name__
+    return said or type(error).__name__
 
 
 def _store_code(error: Exception) -> str:

@@ -84,7 +84,7 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
-            where = f" in {file}" if file is not None and key not in flags else ""
+            where = f" in {file}" if file is not None and flags.get(key) is None else ""
             if first["type"] == "extra_forbidden":
                 known = ", ".join(cls.model_fields)
                 raise MisuseError(f"unknown setting '{key}'{where}; the settings are {known}") from error

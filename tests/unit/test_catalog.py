@@ -127,6 +127,14 @@ def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
     assert tracks[0].carried == {"plays": "3"}
 
 
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_manifests_of_pandas_and_polars(tmp_path: Path, kind: pa.DataType) -> None:
+    """pandas 3 writes large strings, and categories as dictionaries: both are text."""
+    touch(tmp_path / "a.mp3")
+    pq.write_table(pa.table({" uri ": pa.array(["a.mp3"]).cast(kind)}), tmp_path / "list.parquet")
+    assert list_catalog(str(tmp_path / "list.parquet"))["uri"].to_pylist() == [str(tmp_path / "a.mp3")]
+
+
 def test_a_damaged_parquet_manifest_is_explained(tmp_path: Path) -> None:
     """A half-copied manifest is told from an empty one."""
     manifest = tmp_path / "list.parquet"
@@ -145,6 +153,7 @@ def test_a_damaged_parquet_manifest_is_explained(tmp_path: Path) -> None:
         ("path\na.mp3\n", "no column 'uri'"),
         ("uri\na.mp3\na.mp3\n", "rows 1 and 2"),
         ('uri,track_id\na.mp3,1\n"",2\n', "row 2 .* no uri"),
+        ("uri,uri\na.mp3,b.mp3\n", "two columns of the same name"),
         ("", "cannot be read"),
         ("uri,x\na.mp3\n", "cannot be read"),
     ],

@@ -14,7 +14,7 @@ from pipeline.listing_changes import change_rows
 from pipeline.planning import Done, Plan, cut_shards, make_plan
 from pipeline.tables import Tables, encode_part, newest, within, without
 from pipeline.track_refs import to_batch
-from schemas.errors import DecodeError, LabelError, ReadError, TrackError
+from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, LISTING, features_schema
 from schemas.tracks import TrackRef
@@ -167,6 +167,14 @@ def test_failures_are_remembered_until_the_file_changes(history: History) -> Non
     ) == {"away": 2}
     assert ids(plan(history, bad="2", away="1").to_featurize) == {"bad", "away"}
     assert ids(plan(history, Done(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
+
+
+def test_a_missing_file_is_not_looked_for_every_night(history: History) -> None:
+    """A dangling link starts no Ray each night; when the file is there, its version is another one."""
+    history.listed(gone="missing")
+    history.failed(NotFoundError("gone"), gone="missing")
+    assert plan(history, gone="missing").n_todo == 0
+    assert ids(plan(history, gone="1").to_featurize) == {"gone"}
 
 
 def test_a_failure_that_was_overcome_does_not_block(history: History) -> None:

@@ -38,8 +38,6 @@ class Job:
         Settings.
     bundle : ModelBundle
         The model; ``featurize`` takes its features only.
-    moved : bool
-        Whether the catalog may stand elsewhere than at the last run.
     only : str or None
         ``log-mel`` or ``descriptors``: the features to compute alone; None: what the model takes, and
         descriptors where the settings ask for them.
@@ -50,7 +48,6 @@ class Job:
     tables: Tables
     config: RunConfig
     bundle: ModelBundle
-    moved: bool = False
     only: Only | None = None
 
     @property
@@ -90,7 +87,6 @@ def make_job(
         tables=Tables(canonical(tables)),
         config=config,
         bundle=ModelBundle.load(config.model),
-        moved=moved,
         only=only,
     )
     last = read_reports(job.tables, last=1)

@@ -65,8 +65,10 @@ def run_job(job: Job, say: Say) -> RunReport:
         try:
             _record_changes(job, run, plan, report.started_at, lease)
             if plan.n_todo:
-                _work(job, report, plan, lease, interrupt, totals)
-                report = _accounted(job, report, totals)
+                try:
+                    _work(job, report, plan, lease, interrupt, totals)
+                finally:
+                    report = _accounted(job, report, totals)
             if not report.balanced or (report.counts.left and not interrupt.asked):
                 raise EarmarkError(
                     f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
@@ -81,8 +83,6 @@ def run_job(job: Job, say: Say) -> RunReport:
             report = report.model_copy(update={"outcome": "interrupted"})
             raise KeyboardInterrupt from None
         finally:
-            if report.outcome != "done" and plan.n_todo:
-                report = _accounted(job, report, totals)
             report = _finished(report, time.monotonic() - started)
             write_report(job.tables, report)
     return report

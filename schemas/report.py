@@ -44,6 +44,50 @@ class Counts(BaseModel):
         )
 
 
+class Timeline(BaseModel):
+    """How busy the workers of a run were, in steps of equal length from its start.
+
+    Attributes
+    ----------
+    step_s : float
+        Length of a step, seconds; the last step may be cut short by the end of the run.
+    featurizing, labelling : tuple of float
+        Featurize workers and actors at work, mean over each step.
+    cpus, actors : tuple of int
+        What there was to work with, the most in each step.
+    shards_left, parts_left : tuple of int
+        Shards that were not featurized and featurized parts that were not labelled yet, the most in each step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step_s: float
+    featurizing: tuple[float, ...] = ()
+    labelling: tuple[float, ...] = ()
+    cpus: tuple[int, ...] = ()
+    actors: tuple[int, ...] = ()
+    shards_left: tuple[int, ...] = ()
+    parts_left: tuple[int, ...] = ()
+
+
+class SlowTrack(BaseModel):
+    """A track and the seconds a worker took to read, decode and featurize it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    seconds: float
+
+
+class FailureExample(BaseModel):
+    """A track that failed, and the reason in a sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    message: str
+
+
 class RunReport(BaseModel):
     """What a run did.
 
@@ -67,6 +111,12 @@ class RunReport(BaseModel):
         Length of the segments that were decoded, seconds.
     genres, failures : dict
         Tracks this run labelled, by genre; tracks it failed on, by error type.
+    failure_examples : dict
+        Some of the tracks that failed, by error type.
+    timeline : Timeline or None
+        How busy the workers were; None where there was nothing to do.
+    slowest : tuple of SlowTrack
+        The tracks that took longest to featurize, the slowest first.
     cluster : dict
         CPUs, GPUs, actors.
     versions : dict
@@ -90,6 +140,9 @@ class RunReport(BaseModel):
     seconds: dict[str, float] = {}
     genres: dict[str, int] = {}
     failures: dict[str, int] = {}
+    failure_examples: dict[str, tuple[FailureExample, ...]] = {}
+    timeline: Timeline | None = None
+    slowest: tuple[SlowTrack, ...] = ()
     model: str | None = None
     feature_set: str
     features: dict[str, Any] = {}

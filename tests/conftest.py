@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser as browsers
 from tests.s3 import missing_programs, s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,3 +45,12 @@ def bucket(s3_environment: dict[str, str]) -> str:
     storage.filesystem.cache_clear()
     storage.filesystem("s3").mkdir(name)
     return f"s3://{name}"
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browsers.Browser]:
+    """A headless Chromium for the session; skips where it is missing."""
+    if missing := browsers.missing_programs():
+        pytest.skip(f"no browser here ({', '.join(missing)}): apt-get install chromium chromium-driver")
+    with browsers.chromium(tmp_path_factory.mktemp("chromium")) as opened:
+        yield opened

@@ -1,0 +1,100 @@
+"""Opens a page in headless Chromium, as a reader would, and says what went wrong in it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+NARROW, WIDE = 380, 1600
+
+
+def missing_programs() -> list[str]:
+    """Programs of the browser that this machine lacks."""
+    return [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+
+
+class Browser:
+    """A headless Chromium; `driver` is Selenium's, for clicking, typing and looking for elements."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def open(self, page: Path, *, width: int = WIDE, dark: bool = False) -> None:
+        """Open a page of its own file, at a width in CSS pixels, in light or dark."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+        )
+        # What earlier pages logged is not this page's.
+        for log in ("browser", "performance"):
+            self.driver.get_log(log)
+        self._uri = page.resolve().as_uri()
+        self.driver.get(self._uri)
+
+    def complaints(self) -> list[str]:
+        """Console errors and warnings since the page was opened; also what its policy refused to load."""
+        entries = self.driver.get_log("browser")
+        return [entry["message"] for entry in entries if entry["level"] in ("SEVERE", "WARNING")]
+
+    def requests(self) -> list[str]:
+        """Addresses asked for since the page was opened, but for the page itself and what it embeds."""
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in asked if url != self._uri and not url.startswith(("data:", "blob:"))]
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page."""
+        return self.driver.execute_script(f"return {expression}")
+
+    def overflows(self) -> bool:
+        """Whether a reader would have to scroll the page sideways."""
+        return bool(self.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+    def background(self) -> int:
+        """Brightness of the page's background, 0 to 255."""
+        colour = self.evaluate("getComputedStyle(document.body).backgroundColor")
+        red, green, blue = (int(float(part)) for part in colour[colour.index("(") + 1 : -1].split(",")[:3])
+        return (red + green + blue) // 3
+
+    def screenshot(self, file: Path) -> None:
+        """Write a picture of the whole page (PNG)."""
+        height = self.evaluate("document.documentElement.scrollHeight")
+        width = self.evaluate("window.innerWidth")
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+        )
+        self.driver.save_screenshot(str(file))
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Browser]:
+    """A browser with a profile of its own; it ends with the block."""
+    options = Options()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",  # Root, as in containers, has no sandbox; the pages are our own files.
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    # The driver's own path: Selenium would otherwise look for one to download.
+    driver = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+    try:
+        yield Browser(driver)
+    finally:
+        driver.quit()

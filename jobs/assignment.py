@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from jobs.lease import Lease
+from jobs.timeline import TimelineRecorder
 from pipeline.tables import Tables
 from schemas.config import RunConfig
 from schemas.features import FeatureSpec
@@ -43,7 +44,7 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """What was done so far: tracks, seconds by stage, genres; and the cluster that does it."""
+    """What was done so far: tracks, seconds by stage, genres, slow tracks; and the cluster that does it."""
 
     featurized: int = 0
     labelled: int = 0
@@ -55,3 +56,5 @@ class Totals:
     waiting_for_actors: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
+    timeline: TimelineRecorder = field(default_factory=TimelineRecorder)
+    slowest: tuple[tuple[float, str], ...] = ()

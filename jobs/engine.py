@@ -24,6 +24,7 @@ from pipeline.failures import Failure, failure_rows
 from pipeline.featurize_shard import Shard, ShardResult, track_rows
 from pipeline.label_part import LabelResult, LabelTask
 from pipeline.planning import copied
+from pipeline.stopwatch import slowest_of
 from pipeline.tables import encode_part
 from pipeline.track_refs import from_table
 from schemas.errors import DecoderCrashedError, EarmarkError, LabelerCrashedError, TrackError
@@ -95,12 +96,22 @@ class Engine:
             ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
             for ref in ready:
                 self._collect(ref)
+            self._observe()
             if self._pool is not None:
                 self.totals.actors = max(self.totals.actors, self._pool.n_actors)
                 self.totals.waiting_for_actors = bool(self._label_tasks and not self._pool.is_up)
             self._report(self.totals)
         self._fail_suspects()
         return self.totals
+
+    def _observe(self) -> None:
+        shards = sum(isinstance(flight.work, Shard) for flight in self._in_flight.values())
+        self.totals.timeline.observe(
+            cpus=cpus_and_gpus()[0],
+            actors=self._pool.n_actors if self._pool is not None else 0,
+            shards_left=len(self._shards) + shards,
+            parts_left=len(self._label_tasks) + len(self._in_flight) - shards,
+        )
 
     def _submit(self) -> None:
         assignment = self._assignment
@@ -172,12 +183,15 @@ class Engine:
         if isinstance(result, ShardResult) and isinstance(work, Shard):
             totals.featurized += result.n_featurized
             totals.audio_s += result.audio_s
+            totals.slowest = slowest_of([*totals.slowest, *result.slowest])
+            totals.timeline.worked("featurizing", sum(result.seconds.values()))
             tracks["featurized"] = result.n_featurized
             if result.n_featurized and self._assignment.model is not None:
                 self._label_tasks.append((self._label_task(work, self._assignment.model), 1))
         elif isinstance(result, LabelResult):
             totals.labelled += result.n_labelled
             totals.genres.update(result.genres)
+            totals.timeline.worked("labelling", sum(result.seconds.values()))
             tracks["labelled"] = result.n_labelled
         self._metrics.add(tracks, result.seconds)
 

@@ -1,5 +1,6 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pipeline import storage
 from pipeline.descriptors import DESCRIPTOR_NAMES
 from pipeline.failures import Failure, failure_rows
 from pipeline.featurize import featurize_track
-from pipeline.stopwatch import Stopwatch
+from pipeline.stopwatch import Stopwatch, slowest_of
 from pipeline.tables import Tables, encode_part
 from pipeline.track_refs import from_table, to_batch
 from schemas.errors import EmptyFileError, FeatureError, NotFoundError, ReadError, TooShortError, TrackError
@@ -77,6 +78,8 @@ class ShardResult:
         Length of the segments that were read, seconds.
     seconds : dict
         Wall-clock seconds by stage.
+    slowest : tuple of (float, str)
+        Seconds and URI of the tracks that took longest, the slowest first.
     """
 
     n_featurized: int
@@ -84,6 +87,7 @@ class ShardResult:
     n_segments: int
     audio_s: float
     seconds: dict[str, float]
+    slowest: tuple[tuple[float, str], ...] = ()
 
 
 def featurize_shard(
@@ -113,7 +117,8 @@ def featurize_shard(
     """
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
-    done, failures = _sorted_out(shard, _featurized(tracks, spec, watch, guard))
+    times: list[tuple[float, str]] = []
+    done, failures = _sorted_out(shard, _timed(_featurized(tracks, spec, watch, guard), times))
     parts = shard.parts(tables)
     rows = {
         "tracks": track_rows(tracks, {track.track_id: features for track, features in done}, shard.listed_at),
@@ -130,7 +135,20 @@ def featurize_shard(
                 storage.write_bytes(part, data)
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
-    return ShardResult(len(done), len(failures), len(segments), audio_s, dict(watch.seconds))
+    return ShardResult(
+        len(done), len(failures), len(segments), audio_s, dict(watch.seconds), slowest_of(times)
+    )
+
+
+def _timed(
+    outcomes: Iterable[tuple[TrackRef, TrackFeatures | TrackError]], times: list[tuple[float, str]]
+) -> Iterator[tuple[TrackRef, TrackFeatures | TrackError]]:
+    """The same outcomes; the seconds that each took to come go to `times`, with its URI."""
+    start = time.perf_counter()
+    for track, outcome in outcomes:
+        times.append((time.perf_counter() - start, track.uri))
+        yield track, outcome
+        start = time.perf_counter()
 
 
 def _sorted_out(

@@ -1,8 +1,9 @@
 """Stopwatch: seconds spent in each stage of a piece of work."""
 
+import heapq
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 
@@ -25,3 +26,12 @@ class Stopwatch:
     def seconds(self) -> Mapping[str, float]:
         """Seconds by stage so far."""
         return dict(self._seconds)
+
+
+N_SLOWEST = 20
+"""Tracks that a run remembers as its slowest."""
+
+
+def slowest_of(times: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
+    """The greatest of some times, in seconds with the track's URI, the greatest first."""
+    return tuple(heapq.nlargest(N_SLOWEST, times))

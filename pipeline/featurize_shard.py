@@ -247,8 +247,8 @@ def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at
             tags, info = features.tags, features.info
             row |= {
                 "artist": tags.artist, "album": tags.album, "title": tags.title, "year": tags.year,
-                "genre_tag": tags.genre_tag, "codec": info.codec, "duration_s": info.duration_s,
-                "sample_rate": info.sample_rate, "channels": info.channels,
+                "release_date": tags.release_date, "genre_tag": tags.genre_tag, "codec": info.codec,
+                "duration_s": info.duration_s, "sample_rate": info.sample_rate, "channels": info.channels,
             }  # fmt: skip
         rows.append(row)
     facts = pa.Table.from_pylist(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, BinaryIO
 
 import mutagen
@@ -38,6 +39,11 @@ PROBE_BYTES = 1 << 12
 
 YEAR = re.compile(r"(?<!\d)[12]\d{3}(?!\d)|^[12]\d{3}(?=\d{4}$)")
 """A year by itself or in a date: 1999, 1999-05-03, 03/05/1999, 19990503."""
+
+ISO_DATE = re.compile(
+    r"(?<!\d)(?P<year>[12]\d{3})(?P<dash>[-./]?)(?P<month>[01]\d)(?:(?P=dash)(?P<day>[0-3]\d))?(?!\d)"
+)
+"""A date that begins with its year: 1999-05-03, 1999-05, 1999.05.03, 19990503."""
 
 
 def read_tags(file: BinaryIO, name: str) -> Tags:
@@ -95,16 +101,32 @@ def _unescaped(text: str) -> str:
 
 
 def _tags(stored: Mapping[str, Any]) -> Tags:
-    """Return our five fields of a mapping as mutagen or FFmpeg gives it."""
+    """Return our fields of a mapping as mutagen or FFmpeg gives it."""
     values = {field: _first(stored, keys) for field, keys in KEYS.items()}
     year = YEAR.search(values["date"] or "")
+    year_text = year.group() if year else None
     return Tags(
         artist=values["artist"],
         album=values["album"],
         title=values["title"],
-        year=int(year.group()) if year else None,
+        year=int(year_text) if year_text else None,
+        release_date=_release_date(values["date"] or "", year_text) if year_text else None,
         genre_tag=values["genre"],
     )
+
+
+def _release_date(written: str, year: str) -> str:
+    """Return a date tag in ISO 8601; the year alone where day and month could only be guessed."""
+    found = ISO_DATE.search(written)
+    if found is None or found["year"] != year:
+        return year
+    month, day = found["month"], found["day"]
+    day = None if day == "00" else day  # how some taggers say that they do not know it
+    try:
+        date(int(year), int(month), int(day or 1))
+    except ValueError:
+        return year
+    return f"{year}-{month}-{day}" if day else f"{year}-{month}"
 
 
 def _first(stored: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:

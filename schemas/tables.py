@@ -51,6 +51,12 @@ TRACKS = pa.schema(
         _column("album", pa.string(), "The file's album tag", nullable=True),
         _column("title", pa.string(), "The file's title tag", nullable=True),
         _column("year", pa.int16(), "Year of the file's date tag", nullable=True),
+        _column(
+            "release_date",
+            pa.string(),
+            "The file's date tag as far as it is known: 1999, 1999-05 or 1999-05-03",
+            nullable=True,
+        ),
         _column("genre_tag", pa.string(), "The file's own genre tag", nullable=True),
         _column("codec", pa.string(), "Codec that decoded the file; null when none did", nullable=True),
         _column("duration_s", pa.float64(), "Length of the audio", "s", nullable=True),

@@ -59,12 +59,16 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The file's own tags; None where there is none. Text exactly as stored."""
+    """The file's own tags; None where there is none. Text exactly as stored.
+
+    ``release_date`` is the date tag as far as it is known: ``1999``, ``1999-05`` or ``1999-05-03``.
+    """
 
     artist: str | None = None
     album: str | None = None
     title: str | None = None
     year: int | None = None
+    release_date: str | None = None
     genre_tag: str | None = None
 
 

@@ -25,7 +25,12 @@ from schemas.tracks import Tags
 from tests.encoders import encode, sweep
 
 EXPECTED = Tags(
-    artist="Sigur Rós", album="( ) ☃ #1 100%", title="Tab\tand\x01bell", year=1999, genre_tag="Post-Rock"
+    artist="Sigur Rós",
+    album="( ) ☃ #1 100%",
+    title="Tab\tand\x01bell",
+    year=1999,
+    release_date="1999-05-03",
+    genre_tag="Post-Rock",
 )
 ID3_FRAMES = (
     TPE1(encoding=3, text=["Sigur Rós"]),
@@ -120,7 +125,7 @@ def test_webm() -> None:
         frame.sample_rate = 48000
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    assert read_tags(data, "track") == Tags(artist="Björk", title="Jóga", year=1997)
+    assert read_tags(data, "track") == Tags(artist="Björk", title="Jóga", year=1997, release_date="1997")
 
 
 def test_id3v1_alone_and_numbered_genres() -> None:
@@ -128,7 +133,7 @@ def test_id3v1_alone_and_numbered_genres() -> None:
     mp3 = encode(sweep(44100, 1), 44100, "mp3")
     v1 = b"TAG" + b"Title".ljust(30, b"\0") + b"Artist".ljust(30, b"\0") + b"Album".ljust(30, b"\0")
     v1 += b"1999" + bytes(30) + bytes([17])
-    expected = Tags(artist="Artist", album="Album", title="Title", year=1999, genre_tag="Rock")
+    expected = Tags("Artist", "Album", "Title", year=1999, release_date="1999", genre_tag="Rock")
     assert read_tags(io.BytesIO(mp3 + v1), "track") == expected
     file = io.BytesIO(mp3)
     tags = ID3()
@@ -149,27 +154,33 @@ def test_several_values_are_joined_and_blank_ones_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("date", "year"),
+    ("date", "year", "release_date"),
     [
-        ("1999", 1999),
-        ("1999-05-03", 1999),
-        ("03/05/1999", 1999),
-        ("19990503", 1999),
-        ("2001-02-03T04:05:06Z", 2001),
-        ("℗ 2012 Label", 2012),
-        ("99", None),
-        ("0000", None),
-        ("123456", None),
+        ("1999", 1999, "1999"),
+        ("1999-05-03", 1999, "1999-05-03"),
+        ("1999.05.03", 1999, "1999-05-03"),
+        ("1999-05", 1999, "1999-05"),
+        ("1999-05-00", 1999, "1999-05"),
+        ("1999-00-00", 1999, "1999"),
+        ("1999-02-31", 1999, "1999"),
+        ("03/05/1999", 1999, "1999"),
+        ("19990503", 1999, "1999-05-03"),
+        ("2001-02-03T04:05:06Z", 2001, "2001-02-03"),
+        ("℗ 2012 Label", 2012, "2012"),
+        ("99", None, None),
+        ("0000", None, None),
+        ("123456", None, None),
     ],
 )
-def test_years(date: str, year: int | None) -> None:
-    """Fails: trends by year put tracks in the wrong year, or lose them."""
+def test_dates(date: str, year: int | None, release_date: str | None) -> None:
+    """Fails: trends by year or month put tracks in the wrong one, or lose them."""
     file = tagged("flac")
     track = FLAC(file)
     track["date"] = date
     file.seek(0)
     track.save(file)
-    assert read_tags(file, "track").year == year
+    tags = read_tags(file, "track")
+    assert (tags.year, tags.release_date) == (year, release_date)
 
 
 @pytest.mark.parametrize("form", [*MUTAGEN, "webm", "adts"])

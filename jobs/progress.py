@@ -75,7 +75,7 @@ class Meter:
         rate = done / elapsed
         text = f"{rate:,.1f} tracks/s"
         if self._total is not None and done < self._total:
-            text += f" · {_duration((self._total - done) / rate)} left"
+            text += f" · {duration_text((self._total - done) / rate)} left"
         return text
 
 
@@ -89,7 +89,8 @@ def metered(doing: str, total: int | None = None) -> Iterator[Meter]:
         meter.close()
 
 
-def _duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Seconds in words: 3,725 → 1 h 02 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,0 +1,103 @@
+"""Charts as SVG that follows the page's width and colours: only lines are stretched, never text."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_SIZE = 1000
+"""The drawing is a square of this size, stretched to whatever the page has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Numbers that a chart shows.
+
+    Attributes
+    ----------
+    name : str
+        For the legend.
+    values : sequence of float
+        One a step.
+    filled : bool
+        Drawn as an area down to zero rather than as a line.
+    """
+
+    name: str
+    values: Sequence[float]
+    filled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis: its place, in per cent of the axis from its start, and what stands there."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepChart:
+    """What the macro ``step_chart`` of ``charts.html`` draws; see `step_chart`."""
+
+    caption: str
+    alternative: str
+    series: tuple[Series, ...]
+    paths: tuple[str, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    step_names: tuple[str, ...]
+
+
+def step_chart(caption: str, alternative: str, series: Sequence[Series], *, step_s: float) -> StepChart:
+    """Lay out numbers over time, each holding for a step.
+
+    Parameters
+    ----------
+    caption : str
+        What is shown.
+    alternative : str
+        The same in words, for those who do not see it.
+    series : sequence of Series
+        All with the same number of values, at least one.
+    step_s : float
+        Length of a step, seconds.
+    """
+    n_steps = len(series[0].values)
+    y_ticks = nice_ticks(max(max(one.values, default=0.0) for one in series))
+    top = y_ticks[-1]
+    unit_s, unit = _time_unit(n_steps * step_s)
+    x_ticks = [x for x in nice_ticks(n_steps * step_s / unit_s) if x * unit_s <= n_steps * step_s]
+    return StepChart(
+        caption=caption,
+        alternative=alternative,
+        series=tuple(series),
+        paths=tuple(_step_path(one, top) for one in series),
+        x_ticks=tuple(
+            Tick(100 * x * unit_s / (n_steps * step_s), f"{x:g} {unit}" if x else "0") for x in x_ticks
+        ),
+        y_ticks=tuple(Tick(100 * y / top, f"{y:,g}") for y in y_ticks),
+        step_names=tuple(f"{i * step_s / unit_s:.4g} {unit}" for i in range(n_steps)),
+    )
+
+
+def nice_ticks(top: float, *, n_most: int = 5) -> list[float]:
+    """Return round numbers from 0 to at least `top`, evenly spaced, at most `n_most` and one more."""
+    if top <= 0:
+        return [0.0, 1.0]
+    power = 10.0 ** math.floor(math.log10(top / n_most))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10, 20) if power * factor * n_most >= top)
+    return [i * step for i in range(math.ceil(top / step - 1e-9) + 1)]
+
+
+def _step_path(series: Series, top: float) -> str:
+    """The commands of an SVG path, from the lower left corner where it is filled."""
+    width = _SIZE / len(series.values)
+    points = [f"{_SIZE * (1 - value / top):.1f}" for value in series.values]
+    steps = "".join(f"V{y}H{width * (i + 1):.1f}" for i, y in enumerate(points))
+    return f"M0 {_SIZE}{steps}V{_SIZE}Z" if series.filled else f"M0 {points[0]}{steps}"
+
+
+def _time_unit(duration_s: float) -> tuple[float, str]:
+    if duration_s < 180:
+        return 1.0, "s"
+    return (60.0, "min") if duration_s < 3 * 3600 else (3600.0, "h")

@@ -180,7 +180,7 @@ def test_array_files_that_are_wrong_are_refused(
 
 def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     """A mistyped path is a sentence, not a traceback."""
-    with pytest.raises(MisuseError, match="cannot train on"):
+    with pytest.raises(MisuseError, match="is no labelled data"):
         import_data(str(tmp_path))
     with pytest.raises(MisuseError, match="cannot read the array file"):
         import_data(str(tmp_path / "nope.npz"))

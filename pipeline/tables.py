@@ -56,7 +56,7 @@ class Tables:
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
             return ds.dataset(
                 path,
-                schema=pa.unify_schemas([_stored(table), partitioning]),
+                schema=pa.unify_schemas([stored_schema(table), partitioning]),
                 format="parquet",
                 filesystem=filesystem,
                 partitioning=ds.partitioning(partitioning, flavor="hive"),
@@ -79,7 +79,7 @@ class Tables:
         dataset = self.dataset(table)
         if dataset is None:
             fields = [pa.field(name, pa.string()) for name in (*PARTITIONS[table], "__filename")]
-            whole = pa.unify_schemas([_stored(table), pa.schema(fields)])
+            whole = pa.unify_schemas([stored_schema(table), pa.schema(fields)])
             wanted = columns or [name for name in whole.names if name != "__filename"]
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         try:
@@ -89,7 +89,7 @@ class Tables:
             raise EarmarkError(f"a part of {self.folder(table)} cannot be read: {error}") from error
 
 
-def _stored(table: str) -> pa.Schema:
+def stored_schema(table: str) -> pa.Schema:
     """The columns that files of a table may have; those that a file lacks are read as nulls."""
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
 

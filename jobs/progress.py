@@ -15,6 +15,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from jobs.show import duration_text
+
 _LINE_EVERY_S = 5.0
 
 
@@ -75,7 +77,7 @@ class Meter:
         rate = done / elapsed
         text = f"{rate:,.1f} tracks/s"
         if self._total is not None and done < self._total:
-            text += f" · {duration_text((self._total - done) / rate)} left"
+            text += f" · {duration_text(round((self._total - done) / rate))} left"
         return text
 
 
@@ -87,12 +89,3 @@ def metered(doing: str, total: int | None = None) -> Iterator[Meter]:
         yield meter
     finally:
         meter.close()
-
-
-def duration_text(seconds: float) -> str:
-    """Seconds in words: 3,725 → 1 h 02 min."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -49,6 +49,7 @@ class Totals:
     featurized: int = 0
     labelled: int = 0
     failed: int = 0
+    rejected: int = 0
     audio_s: float = 0.0
     cpus: int = 0
     gpus: int = 0

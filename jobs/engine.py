@@ -131,7 +131,11 @@ class Engine:
         while self._label_tasks and (actor := self._pool.take()) is not None:
             task, attempt = self._label_tasks.popleft()
             ref = actor.label.remote(
-                task, assignment.tables, assignment.lease, assignment.config.segment_labels
+                task,
+                assignment.tables,
+                assignment.lease,
+                assignment.config.segment_labels,
+                assignment.config.min_confidence,
             )
             self._in_flight[ref] = _Flight(task, attempt, next(self._numbers), actor)
 
@@ -191,6 +195,7 @@ class Engine:
         elif isinstance(result, LabelResult):
             totals.labelled += result.n_labelled
             totals.genres.update(result.genres)
+            totals.rejected += result.n_rejected
             totals.timeline.worked("labelling", sum(result.seconds.values()))
             tracks["labelled"] = result.n_labelled
         self._metrics.add(tracks, result.seconds)

@@ -53,10 +53,11 @@ class Job:
     @property
     def spec(self) -> FeatureSpec:
         """The features to compute."""
-        kinds = {"log_mel": True, "descriptors": self.config.descriptors}
+        features = self.bundle.info.features
+        kinds = {"descriptors": features.descriptors or self.config.descriptors}
         if self.only is not None:
             kinds = {"log_mel": self.only == "log-mel", "descriptors": self.only == "descriptors"}
-        return self.bundle.info.features.model_copy(update=kinds)
+        return features.model_copy(update=kinds)
 
     @property
     def done(self) -> Done:

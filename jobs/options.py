@@ -62,6 +62,14 @@ SegmentLabels = Annotated[
     bool | None,
     typer.Option("--segment-labels/--no-segment-labels", help="Write a label for each segment too."),
 ]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        "--min-confidence",
+        help="Leave the genre null where the model is less sure than this, 0 to 1 (0); labels that are there "
+        "stay.",
+    ),
+]
 MaxFailureRate = Annotated[
     float | None,
     typer.Option(

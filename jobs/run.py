@@ -14,7 +14,8 @@ from jobs.cluster import connected, cpus_and_gpus
 from jobs.interrupts import Interrupt, interruptible
 from jobs.job import Job, list_job, plan_job
 from jobs.progress import metered
-from jobs.runs import new_run, read_reports, versions, write_report
+from jobs.report_page import RunPages
+from jobs.runs import failures_of, new_run, read_reports, versions, write_report
 from pipeline import storage
 from pipeline.featurize_shard import Shard
 from pipeline.label_part import LabelTask
@@ -23,7 +24,7 @@ from pipeline.model import INFO_FILE, WEIGHTS_FILE
 from pipeline.planning import Plan, copied, cut_shards
 from pipeline.tables import Tables, encode_part
 from schemas.errors import EarmarkError
-from schemas.report import Counts, RunReport
+from schemas.report import Counts, RunReport, SlowTrack
 
 Say = Callable[[str], None]
 _SHARDS_PER_CPU = 4
@@ -60,7 +61,9 @@ def run_job(job: Job, say: Say) -> RunReport:
         # Planned under the lease: nobody else changes the tables from here on.
         plan = plan_job(job, listing)
         report = _first_report(job, run, plan)
+        pages = RunPages(job.tables, say)
         write_report(job.tables, report)
+        pages.write(report)
         totals = Totals()
         try:
             _record_changes(job, run, plan, report.started_at, lease)
@@ -85,6 +88,7 @@ def run_job(job: Job, say: Say) -> RunReport:
         finally:
             report = _finished(report, time.monotonic() - started)
             write_report(job.tables, report)
+            pages.write(report)
     return report
 
 
@@ -231,7 +235,7 @@ def _accounted(job: Job, report: RunReport, totals: Totals) -> RunReport:
             "left": todo - done - failed,
         }
     )
-    types = job.tables.read("failures", ["error_type"], pc.field("run") == report.run)["error_type"]
+    failures, examples = failures_of(job.tables, report.run)
     return report.model_copy(
         update={
             "counts": counts,
@@ -239,7 +243,11 @@ def _accounted(job: Job, report: RunReport, totals: Totals) -> RunReport:
             "audio_s": round(totals.audio_s, 1),
             "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(totals.seconds.items())},
             "genres": dict(totals.genres.most_common()),
-            "failures": {str(pair["values"]): pair["counts"].as_py() for pair in types.value_counts()},
+            "rejected": totals.rejected,
+            "failures": failures,
+            "failure_examples": examples,
+            "timeline": totals.timeline.timeline(),
+            "slowest": tuple(SlowTrack(uri=uri, seconds=round(s, 3)) for s, uri in totals.slowest),
             "cluster": {"cpus": totals.cpus, "gpus": totals.gpus, "actors": totals.actors},
         }
     )

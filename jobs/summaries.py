@@ -63,6 +63,8 @@ def print_report(report: RunReport, tables: str) -> None:
         console.print(f"{report.wall_s:,.1f} s, {report.tracks_per_hour:,.0f} tracks an hour")
     if report.genres:
         console.print("genres: " + ", ".join(f"{genre} {n:,}" for genre, n in report.genres.items()))
+    if report.rejected:
+        console.print(f"without a genre, below --min-confidence: {report.rejected:,}")
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})", markup=False)
@@ -95,7 +97,7 @@ def print_labels(rows: pa.Table) -> None:
     print_table(
         ("genre", "confidence", "segments", "track"),
         (
-            (row["genre"], f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
+            (row["genre"] or "–", f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
             for row in rows.select(["genre", "confidence", "n_segments", "uri"]).to_pylist()
         ),
     )

@@ -70,9 +70,18 @@ class Labeler:
         """Whether the model is loaded: answers when it is."""
         return True
 
-    def label(self, task: LabelTask, tables: Tables, lease: Lease, segment_labels: bool) -> LabelResult:
+    def label(
+        self, task: LabelTask, tables: Tables, lease: Lease, segment_labels: bool, min_confidence: float
+    ) -> LabelResult:
         """Label a part."""
-        return label_part(task, tables, self._classifier, lease.check, segment_labels=segment_labels)
+        return label_part(
+            task,
+            tables,
+            self._classifier,
+            lease.check,
+            segment_labels=segment_labels,
+            min_confidence=min_confidence,
+        )
 
 
 def start_labeler(model: str, *, batch_size: int, num_cpus: float, num_gpus: float) -> Any:

@@ -1,6 +1,7 @@
 """A part of ``features/`` becomes one part of ``labels/``: batches through the network, mean a track."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,14 +12,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline import storage
+from pipeline.descriptors import DESCRIPTOR_NAMES
 from pipeline.failures import Failure, failure_rows
 from pipeline.model import Classifier
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables import Tables, encode_part
 from schemas.errors import LabelError
+from schemas.features import FeatureSpec
 from schemas.tables import LABELS, SEGMENT_LABELS
 
-_COLUMNS = ["track_id", "etag", "segment", "start_s", "log_mel", "n_frames"]
+_KEYS = ["track_id", "etag", "segment", "start_s"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,24 @@ class LabelTask:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What labelling a part came to: tracks labelled and failed, tracks by genre, seconds by stage."""
+    """What labelling a part came to.
+
+    Attributes
+    ----------
+    n_labelled, n_failed : int
+        Tracks.
+    n_rejected : int
+        Those of the labelled tracks whose genre was left null.
+    n_segments : int
+    genres : dict
+        Tracks by genre.
+    seconds : dict
+        Seconds by stage.
+    """
 
     n_labelled: int
     n_failed: int
+    n_rejected: int
     n_segments: int
     genres: dict[str, int]
     seconds: dict[str, float]
@@ -80,6 +97,7 @@ def label_part(
     check: Callable[[], None],
     *,
     segment_labels: bool = False,
+    min_confidence: float = 0.0,
 ) -> LabelResult:
     """Label the tracks of a features part and write the labels part, last of all.
 
@@ -98,6 +116,8 @@ def label_part(
         Called before each write; raises if this run may not write any more.
     segment_labels : bool
         Write a part of ``segment_labels/`` too.
+    min_confidence : float
+        Tracks that the model is less sure of get no genre (null); their confidence and probabilities stay.
 
     Raises
     ------
@@ -109,12 +129,12 @@ def label_part(
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
     segments: list[dict[str, object]] = []
     probabilities: list[NDArray[np.float64]] = []
-    for rows, log_mels in _batches(task.part, versions, info.features.n_mels, watch):
+    for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
         with watch.stage("predict"):
-            probabilities.append(classifier.predict_proba(log_mels))
+            probabilities.append(classifier.predict_proba(log_mels, descriptors))
         segments += rows
     p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))
-    labels, failures = _label_tracks(task, segments, p, info.genres)
+    labels, failures = _label_tracks(task, segments, p, info.genres, min_confidence)
     parts = task.parts(tables)
     rows_of = {
         "failures": failure_rows(failures),
@@ -127,31 +147,45 @@ def label_part(
                 data = encode_part(rows_of[table])
                 check()
                 storage.write_bytes(part, data)
-    genres: dict[str, int] = {}
-    for label in labels:
-        genres[str(label["genre"])] = genres.get(str(label["genre"]), 0) + 1
-    return LabelResult(len(labels), len(failures), len(segments), genres, dict(watch.seconds))
+    genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
+    n_rejected = len(labels) - genres.total()
+    return LabelResult(
+        len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds)
+    )
 
 
 def _batches(
-    part: str, versions: set[tuple[str, str]], n_mels: int, watch: Stopwatch
-) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]]]]:
-    """Rows and log-mels of the wanted versions, a row group at a time."""
+    part: str, versions: set[tuple[str, str]], spec: FeatureSpec, watch: Stopwatch
+) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
+    """Rows, log-mels and descriptors of the wanted versions, a row group at a time."""
+    names = DESCRIPTOR_NAMES if spec.descriptors else ()
+    columns = [*_KEYS, *(("log_mel", "n_frames") if spec.log_mel else ()), *names]
     with watch.stage("read"):
         file = pq.ParquetFile(pa.BufferReader(storage.read_bytes(part)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
-            rows = file.read_row_group(group, columns=_COLUMNS).to_pylist()
+            rows = file.read_row_group(group, columns=columns).to_pylist()
             wanted = [row for row in rows if (row["track_id"], row["etag"]) in versions]
-            log_mels = [
-                np.frombuffer(row.pop("log_mel"), np.uint8).reshape(n_mels, row["n_frames"]) for row in wanted
-            ]
+            log_mels = descriptors = None
+            if spec.log_mel:
+                log_mels = [
+                    np.frombuffer(row.pop("log_mel"), np.uint8).reshape(spec.n_mels, row["n_frames"])
+                    for row in wanted
+                ]
+            if spec.descriptors:
+                # A null becomes NaN, and its track a failure: the probabilities are then no numbers.
+                described = [[row.pop(name) for name in names] for row in wanted]
+                descriptors = np.array(described, np.float64).reshape(-1, len(names))
         if wanted:
-            yield wanted, log_mels
+            yield wanted, log_mels, descriptors
 
 
 def _label_tracks(
-    task: LabelTask, segments: list[dict[str, object]], p: NDArray[np.float64], genres: tuple[str, ...]
+    task: LabelTask,
+    segments: list[dict[str, object]],
+    p: NDArray[np.float64],
+    genres: tuple[str, ...],
+    min_confidence: float,
 ) -> tuple[list[dict[str, object]], list[Failure]]:
     rows_of: dict[object, list[int]] = {}
     for index, segment in enumerate(segments):
@@ -174,13 +208,15 @@ def _label_tracks(
             continue
         # Ties go to the genre that comes first, whatever the sort's mood.
         best = np.argsort(-mean, kind="stable")
+        # As it is stored: a reader who compares the column with the same number comes to the same tracks.
+        confidence = float(np.float32(mean[best[0]]))
         labels.append(
             {
                 "track_id": track["track_id"],
                 "uri": track["uri"],
                 "etag": track["etag"],
-                "genre": genres[best[0]],
-                "confidence": mean[best[0]],
+                "genre": genres[best[0]] if confidence >= min_confidence else None,
+                "confidence": confidence,
                 "probabilities": mean.tolist(),
                 "top3": [{"genre": genres[i], "probability": mean[i]} for i in best[:3]],
                 "n_segments": len(indices),

@@ -1,4 +1,4 @@
-"""Model bundles: reading, checking and writing them, and running the network over log-mels.
+"""Model bundles: reading, checking and writing them, and running the network over segments.
 
 A bundle is a folder of two files: ``model.json`` (`schemas.model.ModelInfo`) and ``model.keras``. Neither
 can carry code: JSON is data, and Keras loads in safe mode. Reading a bundle does not import TensorFlow.
@@ -9,7 +9,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from pipeline import storage
+from pipeline.network_shape import check_network, input_shapes
 from pipeline.tensorflow_setup import set_up_tensorflow
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
@@ -96,7 +97,7 @@ class ModelBundle:
             known = ", ".join(shipped) or "none"
             raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({known})")
         bundle = cls(_parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
-        _check_network(bundle, folder)
+        check_network(bundle.weights, bundle.info, f"{folder}/{WEIGHTS_FILE}")
         return bundle
 
     def save(self, folder: str | Path) -> None:
@@ -145,34 +146,6 @@ def _parse_info(data: bytes, folder: str) -> ModelInfo:
         raise MisuseError(f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}") from error
 
 
-def _check_network(bundle: ModelBundle, folder: str) -> None:
-    """Raise MisuseError unless the network's input and output are those that ``model.json`` names."""
-    path = f"{folder}/{WEIGHTS_FILE}"
-    try:
-        with zipfile.ZipFile(io.BytesIO(bundle.weights)) as archive:
-            config = json.loads(archive.read("config.json"))["config"]
-            archive.getinfo("model.weights.h5")
-        shape, n_outputs = _network_shape(config)
-    except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError) as error:
-        raise MisuseError(f"{path} is not a network that Earmark can read") from error
-    info = bundle.info
-    expected = (info.features.n_mels, info.n_frames, 1)
-    if shape[1:] != expected:
-        raise MisuseError(f"{path} takes arrays of shape {shape[1:]}, but {INFO_FILE} says {expected}")
-    if n_outputs != len(info.genres):
-        raise MisuseError(f"{path} has {n_outputs} outputs, but {INFO_FILE} names {len(info.genres)} genres")
-
-
-def _network_shape(config: Mapping[str, Any]) -> tuple[tuple[int | None, ...], int]:
-    """Return the input shape (batch first) and the width of the last layer of a functional Keras model."""
-    layers = {layer["config"]["name"]: layer["config"] for layer in config["layers"]}
-
-    def only(ends: Any) -> Any:
-        return layers[ends[0] if isinstance(ends[0], str) else ends[0][0]]
-
-    return tuple(only(config["input_layers"])["batch_shape"]), int(only(config["output_layers"])["units"])
-
-
 def fit_frames(log_mel: NDArray[np.uint8], n_frames: int) -> NDArray[np.uint8]:
     """Repeat a log-mel in time up to `n_frames`, or cut its middle out.
 
@@ -206,7 +179,8 @@ class Classifier:
     Attributes
     ----------
     logits : callable
-        The compiled network: uint8 (batch_size, n_mels, n_frames, 1) to logits (batch_size, n_genres).
+        The compiled network: uint8 (batch_size, n_mels, n_frames, 1) and float32 (batch_size, 57), or that
+        of the two which the model takes, to logits (batch_size, n_genres).
 
     Raises
     ------
@@ -219,41 +193,76 @@ class Classifier:
         self.info = bundle.info
         self.batch_size = batch_size
         network = _load_network(bundle)
-        shape = (batch_size, self.info.features.n_mels, self.info.n_frames, 1)
+        self._shapes = [(batch_size, *shape) for shape in input_shapes(bundle.info)]
 
-        def run(x: Any) -> Any:
-            return network(tf.cast(x, tf.float32), training=False)
+        def run(*inputs: Any) -> Any:
+            x = [tf.cast(each, tf.float32) for each in inputs]
+            return network(x if len(x) > 1 else x[0], training=False)
 
-        self.logits = tf.function(run, [tf.TensorSpec(shape, tf.uint8)], autograph=False)
-        self.logits(tf.zeros(shape, tf.uint8))
+        empty = [np.zeros(shape, self._dtype(shape)) for shape in self._shapes]
+        signature = [tf.TensorSpec(array.shape, array.dtype) for array in empty]
+        self.logits = tf.function(run, signature, autograph=False)
+        self.logits(*empty)
 
-    def predict_proba(self, log_mels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    @staticmethod
+    def _dtype(shape: tuple[int, ...]) -> type[np.generic]:
+        return np.uint8 if len(shape) == 4 else np.float32
+
+    def predict_proba(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
         """Return the calibrated probability of each genre.
 
         Parameters
         ----------
         log_mels : sequence of ndarray of uint8, each of shape (n_mels, t)
-            Segments of any length of at least one frame; see `fit_frames`.
+            Segments of any length of at least one frame; see `fit_frames`. A model of descriptors alone
+            leaves them aside.
+        descriptors : ndarray of float64, shape (n, 57)
+            Of the same segments. A model of log-mels alone leaves them aside.
 
         Returns
         -------
-        ndarray of float64, shape (len(log_mels), n_genres)
+        ndarray of float64, shape (n, n_genres)
             Rows sum to 1. Softmax of logits divided by the bundle's temperature (Guo et al. 2017).
+
+        Raises
+        ------
+        MisuseError
+            If what the model takes is not given.
         """
-        batches = [
-            self._run(log_mels[start : start + self.batch_size])
-            for start in range(0, len(log_mels), self.batch_size)
-        ]
-        if not batches:
+        taken = self._taken(log_mels, descriptors)
+        n = len(taken[0])
+        if not n:
             return np.empty((0, len(self.info.genres)))
+        starts = range(0, n, self.batch_size)
+        batches = [self._run([each[start : start + self.batch_size] for each in taken]) for start in starts]
         return softmax(np.concatenate(batches) / self.info.temperature)
 
-    def _run(self, log_mels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        n_mels, n_frames = self.info.features.n_mels, self.info.n_frames
-        batch = np.zeros((self.batch_size, n_mels, n_frames, 1), np.uint8)
-        for row, log_mel in zip(batch, log_mels, strict=False):
-            row[:, :, 0] = fit_frames(log_mel, n_frames)
-        return np.asarray(self.logits(batch), np.float64)[: len(log_mels)]
+    def _taken(self, log_mels: Any, descriptors: Any) -> list[Any]:
+        """What the network takes of what is given, in its order."""
+        given = {
+            "log-mels": (log_mels, self.info.features.log_mel),
+            "descriptors": (descriptors, self.info.features.descriptors),
+        }
+        for name, (segments, wanted) in given.items():
+            if wanted and segments is None:
+                raise MisuseError(f"the model {self.info.name} takes {name}, and there are none")
+        return [segments for segments, wanted in given.values() if wanted]
+
+    def _run(self, taken: list[Any]) -> NDArray[np.float64]:
+        batches = []
+        for segments, shape in zip(taken, self._shapes, strict=True):
+            batch = np.zeros(shape, self._dtype(shape))
+            if batch.dtype == np.uint8:
+                for row, log_mel in zip(batch, segments, strict=False):
+                    row[:, :, 0] = fit_frames(log_mel, shape[2])
+            else:
+                batch[: len(segments)] = segments
+            batches.append(batch)
+        return np.asarray(self.logits(*batches), np.float64)[: len(taken[0])]
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

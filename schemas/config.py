@@ -34,6 +34,8 @@ class RunConfig(BaseModel):
         Compute the 57 descriptors too.
     segment_labels : bool
         Write ``segment_labels/`` too.
+    min_confidence : float
+        Leave the genre null where the model is less sure than this. What is labelled already stays as it is.
     max_failure_rate : float
         Exit with 3 when more than this share of the catalog's tracks have failed.
     track_timeout_s : float
@@ -56,6 +58,7 @@ class RunConfig(BaseModel):
     retry_failed: bool = False
     descriptors: bool = False
     segment_labels: bool = False
+    min_confidence: float = Field(default=0.0, ge=0, le=1)
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)
     track_timeout_s: float = Field(default=120.0, gt=0)
     shard_tracks: int = Field(default=128, ge=1, le=10000)

@@ -1,12 +1,20 @@
 """ModelInfo: what a model bundle says of itself (``model.json`` beside ``model.keras``)."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.features import FeatureSpec
 
+Arch = Literal["cnn", "dense", "both"]
+"""Networks over log-mels, over descriptors, and over both."""
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,40}$"
+
+
+def kinds_of(arch: Arch) -> dict[str, bool]:
+    """Return which kinds of features networks of an architecture take, as `FeatureSpec` has them."""
+    return {"log_mel": arch != "dense", "descriptors": arch != "cnn"}
 
 
 class Figure(BaseModel):
@@ -43,13 +51,14 @@ class ModelInfo(BaseModel):
     name : str
         Chosen by whoever trained it: lower-case letters, digits, ``-``.
     arch : str
-        ``cnn`` (log-mel).
+        ``cnn`` (log-mels), ``dense`` (descriptors) or ``both``.
     genres : tuple of str
         In the order of the network's outputs.
     features : FeatureSpec
-        The features the network takes.
-    n_frames : int
-        Log-mel frames the network takes; shorter segments are repeated up to it, longer ones cut.
+        The features the network takes: just those kinds that it reads.
+    n_frames : int or None
+        Log-mel frames the network takes; shorter segments are repeated up to it, longer ones cut. None where
+        it takes no log-mels.
     temperature : float
         Divides the logits, fitted on data that was not trained on (Guo et al. 2017).
     figures : tuple of Figure
@@ -62,10 +71,19 @@ class ModelInfo(BaseModel):
 
     format_version: Literal[1] = 1
     name: str = Field(pattern=NAME_PATTERN)
-    arch: Literal["cnn"] = "cnn"
+    arch: Arch = "cnn"
     genres: tuple[str, ...] = Field(min_length=2)
     features: FeatureSpec
-    n_frames: int = Field(ge=8)
+    n_frames: int | None = Field(default=None, ge=8)
     temperature: float = Field(gt=0)
     figures: tuple[Figure, ...] = ()
     training: dict[str, str | int | float | None] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        takes = kinds_of(self.arch)
+        if takes != {"log_mel": self.features.log_mel, "descriptors": self.features.descriptors}:
+            raise ValueError(f"features do not fit the architecture {self.arch}")
+        if (self.n_frames is not None) != takes["log_mel"]:
+            raise ValueError("n_frames is needed where the network takes log-mels, and there alone")
+        return self

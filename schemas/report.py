@@ -111,6 +111,8 @@ class RunReport(BaseModel):
         Length of the segments that were decoded, seconds.
     genres, failures : dict
         Tracks this run labelled, by genre; tracks it failed on, by error type.
+    rejected : int
+        Tracks this run labelled without a genre, for want of confidence: ``labelled`` counts them too.
     failure_examples : dict
         Some of the tracks that failed, by error type.
     timeline : Timeline or None
@@ -139,6 +141,7 @@ class RunReport(BaseModel):
     audio_s: float = 0.0
     seconds: dict[str, float] = {}
     genres: dict[str, int] = {}
+    rejected: int = 0
     failures: dict[str, int] = {}
     failure_examples: dict[str, tuple[FailureExample, ...]] = {}
     timeline: Timeline | None = None

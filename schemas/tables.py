@@ -106,8 +106,13 @@ LABELS = pa.schema(
         _TRACK_ID,
         _URI,
         _ETAG,
-        _column("genre", pa.string(), "The most probable genre"),
-        _column("confidence", pa.float32(), "Calibrated probability of the genre", "0–1"),
+        _column(
+            "genre",
+            pa.string(),
+            "The most probable genre; null where the run had --min-confidence and was less sure",
+            nullable=True,
+        ),
+        _column("confidence", pa.float32(), "Calibrated probability of the most probable genre", "0–1"),
         _column(
             "probabilities",
             pa.list_(pa.float32()),

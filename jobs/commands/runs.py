@@ -51,6 +51,7 @@ def run(
     retry_failed: opt.RetryFailed = None,
     descriptors: opt.Descriptors = None,
     segment_labels: opt.SegmentLabels = None,
+    min_confidence: opt.MinConfidence = None,
     actors: opt.Actors = None,
     gpus_per_actor: opt.GpusPerActor = None,
     batch_size: opt.BatchSize = None,
@@ -64,6 +65,7 @@ def run(
         config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
         segment_labels=segment_labels, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size,
         cpus=cpus, track_timeout_s=track_timeout, max_failure_rate=max_failure_rate,
+        min_confidence=min_confidence,
     )  # fmt: skip
     _run("run", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
 
@@ -100,6 +102,7 @@ def label(
     dry_run: opt.DryRun = False,
     retry_failed: opt.RetryFailed = None,
     segment_labels: opt.SegmentLabels = None,
+    min_confidence: opt.MinConfidence = None,
     actors: opt.Actors = None,
     gpus_per_actor: opt.GpusPerActor = None,
     batch_size: opt.BatchSize = None,
@@ -110,7 +113,7 @@ def label(
     settings = RunConfig.load(
         config, model=model, address=address, retry_failed=retry_failed, segment_labels=segment_labels,
         actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size, cpus=cpus,
-        max_failure_rate=max_failure_rate,
+        max_failure_rate=max_failure_rate, min_confidence=min_confidence,
     )  # fmt: skip
     _run("label", None, tables, settings, dry_run=dry_run, moved=False)
 

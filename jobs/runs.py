@@ -1,15 +1,21 @@
 """Run reports: naming runs, and writing ``_runs/``; `pipeline.run_reports` reads them."""
 
 import secrets
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+
+import pyarrow.compute as pc
 
 from pipeline import storage
 from pipeline.run_reports import read_reports
 from pipeline.tables import Tables
-from schemas.report import RunReport
+from schemas.report import FailureExample, RunReport
 
-__all__ = ["new_run", "read_reports", "versions", "write_report"]
+__all__ = ["failures_of", "new_run", "read_reports", "versions", "write_report"]
+
+_EXAMPLES = 3
+"""Tracks that a report names for each kind of failure."""
 
 _PACKAGES = (
     "earmark",
@@ -48,3 +54,32 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "unknown"
     return found
+
+
+def failures_of(tables: Tables, run: str) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
+    """How many tracks a run failed on by error type, the most frequent first, and some of each type.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    run : str
+        The run.
+    """
+    dataset = tables.dataset("failures")
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[FailureExample]] = {}
+    if dataset is None:
+        return {}, {}
+    with storage.explained(tables.folder("failures"), "read the table"):
+        columns = ["error_type", "uri", "message"]
+        for batch in dataset.to_batches(columns=columns, filter=pc.field("run") == run):
+            for pair in batch["error_type"].value_counts():
+                kind = str(pair["values"])
+                counts[kind] += pair["counts"].as_py()
+                some = examples.setdefault(kind, [])
+                rows = batch.filter(pc.equal(batch["error_type"], kind)).slice(0, _EXAMPLES - len(some))
+                some.extend(
+                    FailureExample(uri=row["uri"], message=row["message"]) for row in rows.to_pylist()
+                )
+    return dict(counts.most_common()), {kind: tuple(examples[kind]) for kind, _ in counts.most_common()}

@@ -1,0 +1,302 @@
+"""The pages of ``_runs/``: one a run, which says what it did, and one that lists the last runs."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jobs.runs import read_reports
+from jobs.show import duration_text
+from pipeline import storage
+from pipeline.drift import Drift, population_stability
+from pipeline.pages import render
+from pipeline.pages.charts import Series, StepChart, step_chart
+from pipeline.secrets import without_secrets
+from pipeline.tables import Tables
+from schemas.errors import MisuseError
+from schemas.report import RunReport, Timeline
+
+INDEX = "index.html"
+_LISTED = 30
+"""Runs that the list shows, and among which the one before is looked for."""
+_DRIFT_WORDS = {
+    "stable": ("good", "no drift"),
+    "unclear": ("soft", "too few tracks to tell drift from chance"),
+    "moderate": ("warn", "moderate drift"),
+    "large": ("bad", "large drift"),
+}
+_OUTCOME_CLASSES = {"done": "good", "running": "warn", "interrupted": "warn", "failed": "bad"}
+
+
+class RunPages:
+    """Writes the pages of a run while it lives. No page that cannot be written stops a run.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    say : callable
+        Gets a sentence where a page cannot be written.
+    """
+
+    def __init__(self, tables: Tables, say: Callable[[str], None]) -> None:
+        self._tables = tables
+        self._say = say
+        self._earlier: list[RunReport] | None = None
+
+    def write(self, report: RunReport) -> None:
+        """Write the page of the run and the list of runs."""
+        try:
+            if self._earlier is None:
+                known = read_reports(self._tables, last=_LISTED)
+                self._earlier = [other for other in known if other.run < report.run]
+            write_page(self._tables, report, self._earlier)
+        except Exception as error:  # the run is worth more than its page
+            self._say(
+                f"the page of the run could not be written ({storage.reason(error)}); "
+                f"'earmark report {self._tables.root}' makes it again"
+            )
+
+
+def write_page(tables: Tables, report: RunReport, earlier: Sequence[RunReport]) -> str:
+    """Write the page of a run, and the list of runs; give the page's location.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    report : RunReport
+        The run.
+    earlier : sequence of RunReport
+        Runs before it, oldest first.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses.
+    """
+    folder = storage.join(tables.root, "_runs")
+    with storage.explained(folder, "write the page of the run in"):
+        linked = storage.names(folder)
+        location = storage.join(folder, f"{report.run}.html")
+        storage.write_bytes(location, run_page(report, earlier, linked=linked).encode())
+        linked.append(f"{report.run}.html")
+        index = index_page([*earlier, report][-_LISTED:], linked)
+        storage.write_bytes(storage.join(folder, INDEX), index.encode())
+    return location
+
+
+def rewrite_page(tables: Tables, run: str | None, out: str | None) -> str:
+    """Make the page of a run again from its report.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    run : str or None
+        The run; None: the last one.
+    out : str or None
+        Where to; None: beside the report, and the list of runs with it.
+
+    Returns
+    -------
+    str
+        Where the page is.
+
+    Raises
+    ------
+    MisuseError
+        If there is no such run.
+    """
+    reports = read_reports(tables)
+    names = [report.run for report in reports]
+    if run is not None and run not in names:
+        raise MisuseError(
+            f"{tables.root} has no run '{run}'; 'earmark report {tables.root} --list' lists the runs"
+        )
+    at = len(names) - 1 if run is None else names.index(run)
+    if out is None:
+        location = write_page(tables, reports[at], reports[max(0, at - _LISTED) : at])
+        if at < len(reports) - 1:  # the list is of the last runs, not of those up to this one
+            _write_index(tables, reports[-_LISTED:])
+        return location
+    with storage.explained(out, "write the page to"):
+        storage.write_bytes(out, run_page(reports[at], reports[:at], linked=()).encode())
+    return out
+
+
+def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequence[str] = ()) -> str:
+    """The page of a run as HTML.
+
+    Parameters
+    ----------
+    report : RunReport
+        The run.
+    earlier : sequence of RunReport
+        Runs before it, oldest first: the last with the same model is what genres are compared to.
+    linked : sequence of str
+        Files beside the page that it may link to.
+    """
+    before = next((o for o in reversed(earlier) if o.model == report.model and o.genres), None)
+    previous = earlier[-1].run if earlier and f"{earlier[-1].run}.html" in linked else None
+    return render(
+        "run_report.html",
+        title=f"Run {report.run}",
+        report=report,
+        outcome_class=_OUTCOME_CLASSES[report.outcome],
+        catalog=without_secrets(report.catalog),
+        error=without_secrets(report.error or ""),
+        facts=_facts(report),
+        sums=_sums(report),
+        stages=_stages(report),
+        charts=_charts(report.timeline) if report.timeline else [],
+        genres=_genres(report, before),
+        before=before,
+        drift=_drift(report, before),
+        failures=_failures(report),
+        slowest=[(without_secrets(slow.uri), duration_text(slow.seconds)) for slow in report.slowest],
+        settings={name: _setting(name, value) for name, value in report.config.items()},
+        previous=previous,
+        index=INDEX if linked else None,
+    )
+
+
+def index_page(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
+    """The list of runs as HTML, the last one first."""
+    return render(
+        "run_list.html",
+        title="Runs",
+        catalog=without_secrets(reports[-1].catalog) if reports else "",
+        runs=[
+            {
+                "report": report,
+                "page": f"{report.run}.html" if f"{report.run}.html" in linked else None,
+                "outcome_class": _OUTCOME_CLASSES[report.outcome],
+                "wall": duration_text(report.wall_s),
+            }
+            for report in reversed(reports)
+        ],
+    )
+
+
+def _write_index(tables: Tables, reports: Sequence[RunReport]) -> None:
+    folder = storage.join(tables.root, "_runs")
+    with storage.explained(folder, "write the list of runs in"):
+        page = index_page(reports, storage.names(folder))
+        storage.write_bytes(storage.join(folder, INDEX), page.encode())
+
+
+def _facts(report: RunReport) -> dict[str, str]:
+    counts = report.counts
+    facts = {
+        "tracks listed": f"{counts.listed:,}",
+        "featurized" if report.command == "featurize" else "labelled": f"{counts.labelled:,}",
+        "failed": f"{counts.failed:,}",
+        "left": f"{counts.left:,}",
+        "wall time": duration_text(report.wall_s),
+    }
+    if report.tracks_per_hour:
+        facts["tracks an hour"] = f"{report.tracks_per_hour:,.0f}"
+    if report.audio_s and report.wall_s:
+        facts["hours of audio decoded"] = f"{report.audio_s / 3600:,.2f}"
+        facts["times real time"] = f"{report.audio_s / report.wall_s:,.0f}"
+    return facts
+
+
+def _sums(report: RunReport) -> list[tuple[str, int]]:
+    counts = report.counts
+    verb = "featurized" if report.command == "featurize" else "labelled"
+    return [
+        (f"{verb} before", counts.labelled_before),
+        ("failed before, not tried again", counts.failed_before),
+        (f"{verb} by this run", counts.labelled),
+        ("failed in this run", counts.failed),
+        ("left", counts.left),
+    ]
+
+
+def _stages(report: RunReport) -> list[dict[str, Any]]:
+    total = sum(report.seconds.values()) or 1.0
+    done = max(1, report.counts.featurized or report.counts.labelled)
+    return [
+        {"name": name, "seconds": seconds, "share": seconds / total, "ms": 1000 * seconds / done}
+        for name, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
+    ]
+
+
+def _charts(timeline: Timeline) -> list[StepChart]:
+    cpus, actors = max(timeline.cpus, default=0), max(timeline.actors, default=0)
+    workers = _mean(timeline.featurizing)
+    charts = [
+        step_chart(
+            f"Featurize workers at work: {workers:.2f} in the mean, of {cpus} CPUs.",
+            f"Featurize workers at work over the run, {workers:.2f} in the mean, of {cpus} CPUs",
+            [Series("at work", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
+            step_s=timeline.step_s,
+        )
+    ]
+    if actors:
+        busy = _mean(timeline.labelling)
+        charts.append(
+            step_chart(
+                f"Actors at work: {busy:.2f} in the mean, of {actors}.",
+                f"Actors at work over the run, {busy:.2f} in the mean, of {actors}",
+                [Series("at work", timeline.labelling, filled=True), Series("actors", timeline.actors)],
+                step_s=timeline.step_s,
+            )
+        )
+    charts.append(
+        step_chart(
+            "Work left: parts that pile up wait for actors; where there are none, actors wait for features.",
+            f"Work left over the run: at most {max(timeline.shards_left)} shards to featurize and "
+            f"{max(timeline.parts_left)} parts to label",
+            [
+                Series("shards to featurize", timeline.shards_left),
+                Series("parts to label", timeline.parts_left),
+            ],
+            step_s=timeline.step_s,
+        )
+    )
+    return charts
+
+
+def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
+    earlier = before.genres if before else {}
+    total, total_before = sum(report.genres.values()) or 1, sum(earlier.values()) or 1
+    return [
+        {
+            "name": genre,
+            "n": report.genres.get(genre, 0),
+            "share": report.genres.get(genre, 0) / total,
+            "before": earlier.get(genre, 0) / total_before,
+        }
+        for genre in sorted({*report.genres, *earlier}, key=lambda genre: -report.genres.get(genre, 0))
+    ]
+
+
+def _drift(report: RunReport, before: RunReport | None) -> dict[str, Any] | None:
+    drift: Drift | None = population_stability(before.genres, report.genres) if before else None
+    if drift is None:
+        return None
+    style, words = _DRIFT_WORDS[drift.verdict]
+    return {"psi": drift.psi, "by_chance": drift.by_chance, "style": style, "words": words}
+
+
+def _failures(report: RunReport) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": kind,
+            "n": n,
+            "examples": [
+                (without_secrets(example.uri), without_secrets(example.message))
+                for example in report.failure_examples.get(kind, ())
+            ],
+        }
+        for kind, n in sorted(report.failures.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _setting(name: str, value: Any) -> str:
+    return "–" if value is None else without_secrets(str(value), name=name)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

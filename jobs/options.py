@@ -34,6 +34,10 @@ TrackTimeout = Annotated[
     float | None,
     typer.Option("--track-timeout", help="Seconds after which a track that still decodes has failed (120)."),
 ]
+TrackMemory = Annotated[
+    int | None,
+    typer.Option("--track-memory", help="MB of memory above which a track that decodes has failed (320)."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N tracks of the listing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
 RetryFailed = Annotated[

@@ -40,6 +40,8 @@ class RunConfig(BaseModel):
         Exit with 3 when more than this share of the catalog's tracks have failed.
     track_timeout_s : float
         A track that takes longer than this to decode and featurize is a failure.
+    track_memory_mb : int
+        A track that takes more memory than this (MiB) to decode and featurize is a failure.
     shard_tracks : int
         Most tracks of a shard.
     shard_mb : int
@@ -61,6 +63,7 @@ class RunConfig(BaseModel):
     min_confidence: float = Field(default=0.0, ge=0, le=1)
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)
     track_timeout_s: float = Field(default=120.0, gt=0)
+    track_memory_mb: int = Field(default=320, ge=16)
     shard_tracks: int = Field(default=128, ge=1, le=10000)
     shard_mb: int = Field(default=2048, ge=1)
 

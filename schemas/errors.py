@@ -54,6 +54,12 @@ class DecodeError(TrackError):
     stage = "decode"
 
 
+class NotAFileError(TrackError):
+    """The name is that of a folder, a pipe, a socket or a device."""
+
+    stage = "read"
+
+
 class TooShortError(TrackError):
     """The audio that decodes is shorter than the feature set asks for."""
 
@@ -67,7 +73,19 @@ class FeatureError(TrackError):
 
 
 class DecoderCrashedError(TrackError):
-    """The process that decoded the track died: a decoder crash, or more memory than there was."""
+    """The track crashes the process that decodes it."""
+
+    stage = "decode"
+
+
+class TimedOutError(TrackError):
+    """The track takes longer to decode and featurize than ``--track-timeout`` allows."""
+
+    stage = "decode"
+
+
+class TooMuchMemoryError(TrackError):
+    """The track takes more memory to decode and featurize than ``--track-memory`` allows."""
 
     stage = "decode"
 

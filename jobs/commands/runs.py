@@ -57,6 +57,7 @@ def run(
     batch_size: opt.BatchSize = None,
     cpus: opt.Cpus = None,
     track_timeout: opt.TrackTimeout = None,
+    track_memory: opt.TrackMemory = None,
     max_failure_rate: opt.MaxFailureRate = None,
     catalog_moved: opt.Moved = False,
 ) -> None:
@@ -64,7 +65,8 @@ def run(
     settings = RunConfig.load(
         config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
         segment_labels=segment_labels, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size,
-        cpus=cpus, track_timeout_s=track_timeout, max_failure_rate=max_failure_rate,
+        cpus=cpus, track_timeout_s=track_timeout, track_memory_mb=track_memory,
+        max_failure_rate=max_failure_rate,
         min_confidence=min_confidence,
     )  # fmt: skip
     _run("run", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
@@ -83,13 +85,15 @@ def featurize(
     only: opt.Only = None,
     cpus: opt.Cpus = None,
     track_timeout: opt.TrackTimeout = None,
+    track_memory: opt.TrackMemory = None,
     max_failure_rate: opt.MaxFailureRate = None,
     catalog_moved: opt.Moved = False,
 ) -> None:
     """Only decode and featurize what is new or changed, for the features that a model takes."""
     settings = RunConfig.load(
         config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
-        cpus=cpus, track_timeout_s=track_timeout, max_failure_rate=max_failure_rate,
+        cpus=cpus, track_timeout_s=track_timeout, track_memory_mb=track_memory,
+        max_failure_rate=max_failure_rate,
     )  # fmt: skip
     _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved, only=only)
 

@@ -1,0 +1,113 @@
+"""``earmark compact``: merge the small parts of old partitions under the lease."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from jobs import lease as leases
+from jobs.interrupts import interruptible
+from jobs.runs import new_run
+from pipeline.compaction import TableCompaction, compact, plan_compaction
+from pipeline.inventory import take_inventory
+from pipeline.journal import recover
+from pipeline.tables import Tables
+
+_SAY_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CompactedTable:
+    """Parts and bytes of a table before and after.
+
+    Attributes
+    ----------
+    table : str
+        Name of the table.
+    merged : int
+        Parts that were merged.
+    partitions : int
+        Partitions they were in.
+    parts_before, parts_after : int
+        Parts of the table.
+    bytes_before, bytes_after : int
+        Bytes of the table's parts.
+    """
+
+    table: str
+    merged: int
+    partitions: int
+    parts_before: int
+    parts_after: int
+    bytes_before: int
+    bytes_after: int
+
+
+def plan_compact_job(tables: Tables, *, older_than_days: float, target_mb: int) -> list[TableCompaction]:
+    """What `compact_job` would merge; nothing is written."""
+    return plan_compaction(
+        take_inventory(tables), target_bytes=target_mb << 20, older_than_days=older_than_days
+    )
+
+
+def compact_job(
+    tables: Tables, *, older_than_days: float, target_mb: int, say: Callable[[str], None]
+) -> list[CompactedTable]:
+    """Merge the small parts of partitions in which nothing has changed for some days.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    older_than_days : float
+        Partitions that have changed since are left alone.
+    target_mb : int
+        About how large merged parts are to become, in units of 2**20 bytes.
+    say : callable
+        Gets sentences for the person who waits.
+
+    Raises
+    ------
+    LeaseHeldError
+        If a run is at work on the tables.
+    EarmarkError
+        If a part cannot be read or written; what was merged stays merged.
+    """
+    name = f"compact-{new_run(datetime.now(UTC))}"
+    with interruptible(), leases.hold(tables.root, name, say=say) as lease:
+        if recovered := recover(tables, lease.check):
+            say(f"finished or undid what a killed compaction had begun ({recovered})")
+        before = take_inventory(tables)
+        plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
+        compact(
+            before,
+            plans,
+            target_bytes=target_mb << 20,
+            check=lease.check,
+            progress=_progress(sum(plan.small for plan in plans), say),
+        )
+        after = take_inventory(tables)
+    return [
+        CompactedTable(
+            table=plan.table,
+            merged=plan.small,
+            partitions=len(plan.groups),
+            parts_before=plan.parts,
+            parts_after=len(after.parts[plan.table]),
+            bytes_before=sum(part.size for part in before.parts[plan.table]),
+            bytes_after=sum(part.size for part in after.parts[plan.table]),
+        )
+        for plan in plans
+    ]
+
+
+def _progress(total: int, say: Callable[[str], None]) -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def show(n_done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SAY_EVERY_S:
+            last = time.monotonic()
+            say(f"merged {n_done:,} of {total:,} parts")
+
+    return show

@@ -1,0 +1,307 @@
+"""Compaction: fewer parts, the same rows, at every moment and after every crash."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.compact import compact_job, plan_compact_job
+from pipeline import replacement, storage
+from pipeline.compaction import compact, plan_compaction
+from pipeline.exchange import exchange
+from pipeline.inventory import take_inventory
+from pipeline.journal import FOLDER, recover
+from pipeline.replacement import replace_parts
+from pipeline.tables import Tables
+from schemas.errors import EarmarkError
+from schemas.tables import PARTITIONS
+from tests.table_history import MODEL, SPEC, TableHistory, tracks
+
+TABLES = tuple(PARTITIONS)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> TableHistory:
+    made = TableHistory(tmp_path / "tables")
+    made.model()
+    made.run(tracks(40), failing=tracks(6, start=40), shard_tracks=4)
+    made.run(tracks(10, etag="2"), shard_tracks=2, unchanged=36)
+    return made
+
+
+def rows(tables: Tables, table: str) -> Counter[str]:
+    """The multiset of a table's rows, read as pandas does."""
+    folder = Path(tables.folder(table))
+    if not folder.exists():
+        return Counter()
+    return Counter(repr(row) for row in pq.read_table(folder).to_pylist())
+
+
+def all_rows(tables: Tables) -> dict[str, Counter[str]]:
+    return {table: rows(tables, table) for table in TABLES}
+
+
+def n_parts(tables: Tables) -> dict[str, int]:
+    return {table: len(parts) for table, parts in take_inventory(tables).parts.items()}
+
+
+def compact_all(tables: Tables, check: Callable[[], None] = lambda: None, target: int = 128 << 20) -> None:
+    recover(tables, check)
+    inventory = take_inventory(tables)
+    plans = plan_compaction(inventory, target_bytes=target, older_than_days=0)
+    compact(inventory, plans, target_bytes=target, check=check)
+
+
+def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replacement, "exchange", lambda first, second: False)
+
+
+@pytest.fixture(params=["exchange", "journal"])
+def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of replacing parts: as Linux disks can, and as object stores and other disks must."""
+    if request.param == "journal":
+        without_exchange(monkeypatch)
+    return str(request.param)
+
+
+def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory, protocol: str) -> None:
+    """Ten million tracks leave eighty thousand parts; compaction leaves a few, with the same rows."""
+    before = all_rows(history.tables)
+    compact_all(history.tables)
+    assert all_rows(history.tables) == before
+    assert n_parts(history.tables) == {
+        "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "failures": 1,
+    }  # fmt: skip
+    assert not Path(history.tables.root, FOLDER).exists()
+    (part, _) = sorted(Path(history.tables.folder("labels", model=MODEL)).rglob("*.parquet"))
+    assert b"genres" in pq.read_schema(part).metadata
+    (part, _) = sorted(Path(history.tables.folder("features")).rglob("*.parquet"))
+    file = pq.ParquetFile(part)
+    assert SPEC.model_dump_json().encode() == file.schema_arrow.metadata[b"feature_spec"]
+    groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    assert groups == [64, 56]
+    assert file.schema_arrow.field("log_mel").metadata[b"description"]
+
+
+def test_a_second_compaction_finds_nothing_to_do(history: TableHistory) -> None:
+    """Run every night it must not write the same rows again every night."""
+    target = 200_000
+    compact_all(history.tables, target=target)
+    inventory = take_inventory(history.tables)
+    assert all(not plan.groups for plan in plan_compaction(inventory, target_bytes=target, older_than_days=0))
+
+
+def test_merged_parts_reach_the_target_and_large_ones_are_left_alone(tmp_path: Path) -> None:
+    """One part of a terabyte would be as bad for readers as a million small ones."""
+    history = TableHistory(tmp_path)
+    run = history.run(tracks(60), shard_tracks=2, n_frames=387)
+    big = history.features(list(tracks(40, start=100).items()), 387)
+    kept = Path(history.write("features", "big", big, feature_set=SPEC.feature_set, run=run))
+    inode = kept.stat().st_ino
+    compact_all(history.tables, target=3_000_000)
+    sizes = {path.name: path.stat().st_size for path in kept.parent.iterdir()}
+    assert kept.stat().st_ino == inode
+    assert sorted(size > 2_900_000 for size in sizes.values()) == [False, True, True, True]
+    assert max(sizes.values()) < 7_000_000
+
+
+def test_young_partitions_and_single_parts_are_left_alone(history: TableHistory) -> None:
+    """A partition that is still being written to would be merged again and again."""
+    assert all(not plan.groups for plan in plan_compact_job(history.tables, older_than_days=1, target_mb=128))
+    plans = plan_compact_job(history.tables, older_than_days=0, target_mb=128)
+    assert {plan.table: plan.small for plan in plans if plan.small} == {
+        "tracks": 17, "features": 15, "labels": 15, "failures": 2,
+    }  # fmt: skip
+
+
+def test_parts_of_other_schemas_are_not_mixed(history: TableHistory, protocol: str) -> None:
+    """Labels of another taxonomy would be read with the wrong genres' names."""
+    run = "20260103T030000-0000"
+    other = history.labels([("x1", "1")], run).replace_schema_metadata({"genres": '["a"]'})
+    history.write("labels", f"{run}-zzz", other, model=MODEL, run_date="2026-01-03")
+    before = all_rows(history.tables)
+    compact_all(history.tables)
+    assert all_rows(history.tables) == before
+    parts = Path(history.tables.folder("labels", model=MODEL, run_date="2026-01-03")).iterdir()
+    assert len({pq.read_schema(part).metadata[b"genres"] for part in parts}) == 2
+
+
+def test_a_damaged_part_is_named_and_nothing_is_lost(history: TableHistory, protocol: str) -> None:
+    """A part that cannot be read must stop the compaction, not vanish in it."""
+    part = next(iter(sorted(Path(history.tables.folder("labels")).rglob("*.parquet"))))
+    part.write_bytes(part.read_bytes()[:-40])
+    names = {path.relative_to(history.tables.root) for path in Path(history.tables.root).rglob("*.parquet")}
+    with pytest.raises(EarmarkError, match=f"{part.name} cannot be merged"):
+        compact_all(history.tables)
+    there = {path.relative_to(history.tables.root) for path in Path(history.tables.root).rglob("*.parquet")}
+    assert {name for name in there if name.parts[0] == "labels"} == {
+        name for name in names if name.parts[0] == "labels"
+    }
+    assert not list(Path(history.tables.root, FOLDER).glob("work-*"))
+
+
+class _Reader(threading.Thread):
+    """Reads the labels over and over in one way; keeps what it saw, and its loud errors."""
+
+    def __init__(self, read: Callable[[], Counter[tuple[str, str]]]) -> None:
+        super().__init__()
+        self._read = read
+        self.stop = threading.Event()
+        self.seen: list[Counter[tuple[str, str]]] = []
+        self.errors: list[Exception] = []
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                self.seen.append(self._read())
+            except (OSError, duckdb.Error, pa.ArrowInvalid) as error:
+                self.errors.append(error)
+
+
+def _pandas(tables: Tables) -> Callable[[], Counter[tuple[str, str]]]:
+    def read() -> Counter[tuple[str, str]]:
+        frame = pd.read_parquet(tables.folder("labels"), columns=["track_id", "etag"])
+        return Counter(zip(frame["track_id"], frame["etag"], strict=True))
+
+    return read
+
+
+def _duckdb(tables: Tables) -> Callable[[], Counter[tuple[str, str]]]:
+    pattern = f"{tables.folder('labels')}/*/*/*.parquet"
+
+    def read() -> Counter[tuple[str, str]]:
+        sql = "select track_id, etag from read_parquet(?, hive_partitioning = true)"
+        with duckdb.connect() as connection:
+            return Counter(connection.execute(sql, [pattern]).fetchall())
+
+    return read
+
+
+@pytest.mark.parametrize("reader", [_pandas, _duckdb])
+def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
+    history: TableHistory, reader: Callable[[Tables], Callable[[], Counter[tuple[str, str]]]]
+) -> None:
+    """An analyst's query that runs while the nightly compaction does must be right, or fail loudly."""
+    expected = reader(history.tables)()
+    thread = _Reader(reader(history.tables))
+    thread.start()
+    partition = Path(history.tables.folder("labels", model=MODEL, run_date="2026-01-02"))
+    originals = {path.name: path.read_bytes() for path in partition.iterdir()}
+    for _ in range(15):
+        compact_all(history.tables)
+        assert len(list(partition.iterdir())) == 1
+        # Cut it up again, unseen by readers, so that the next round merges again.
+        fresh = partition.parent.parent / "_fresh"
+        fresh.mkdir()
+        for name, data in originals.items():
+            (fresh / name).write_bytes(data)
+        assert exchange(fresh, partition)
+        shutil.rmtree(fresh)
+    thread.stop.set()
+    thread.join()
+    assert thread.seen
+    assert all(seen == expected for seen in thread.seen)
+
+
+def _killed_at(root: str, step: int, with_journal: bool) -> None:
+    """Compact in this process until its `step`-th write or removal, then die as by kill -9."""
+    left = step
+
+    def die() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if with_journal:
+        replacement.exchange = lambda first, second: False  # type: ignore[assignment]
+    real_delete, real_exchange = storage.delete, replacement.exchange
+
+    def delete(location: str) -> None:
+        die()
+        real_delete(location)
+
+    def exchange_then_die(first: Path, second: Path) -> bool:
+        done = real_exchange(first, second)
+        die()
+        return done
+
+    storage.delete, replacement.exchange = delete, exchange_then_die
+    compact_all(Tables(root), die)
+
+
+@pytest.mark.parametrize("with_journal", [False, True])
+def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_journal: bool) -> None:
+    """kill -9 between any two steps: no row is lost, and after the next compaction none is doubled."""
+    original = TableHistory(tmp_path / "original")
+    original.run(tracks(12), failing=tracks(4, start=12), shard_tracks=4)
+    expected = all_rows(original.tables)
+    context = multiprocessing.get_context("fork")
+    for step in range(1, 100):
+        root = tmp_path / f"step-{step}"
+        shutil.copytree(original.tables.root, root)
+        process = context.Process(target=_killed_at, args=(str(root), step, with_journal))
+        process.start()
+        process.join()
+        tables = Tables(str(root))
+        seen = all_rows(tables)
+        for table in TABLES:
+            # No gap, ever; doubles only where folders cannot be exchanged, and until the next compaction.
+            assert set(seen[table]) == set(expected[table])
+            if not with_journal:
+                assert seen[table] == expected[table]
+        compact_all(tables)
+        assert all_rows(tables) == expected
+        assert not (root / FOLDER).exists()
+        shutil.rmtree(root)
+        if process.exitcode == 0:
+            break
+    assert process.exitcode == 0
+    assert step > (20 if with_journal else 6)
+
+
+def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: str) -> None:
+    """Vacuum rewrites parts without rows of replaced content; what is left over must be just the others."""
+    inventory = take_inventory(history.tables)
+    (first, _) = inventory.parts["failures"]
+
+    def keep(table: pa.Table) -> pa.Table:
+        return table.filter(pc.equal(table["track_id"], "t0040"))
+
+    replace_parts(
+        history.tables,
+        {first.folder: inventory.parts["failures"]},
+        target_bytes=1,
+        check=lambda: None,
+        keep=keep,
+    )
+    assert history.tables.read("failures")["track_id"].to_pylist() == ["t0040"]
+    assert n_parts(history.tables)["failures"] == 1
+
+
+def test_the_job_works_under_the_lease_and_says_what_it_did(history: TableHistory) -> None:
+    """A run that is at work keeps compaction out, as a second run."""
+    said: list[str] = []
+    tables = {
+        table.table: table
+        for table in compact_job(history.tables, older_than_days=0, target_mb=128, say=said.append)
+    }
+    assert (tables["labels"].parts_before, tables["labels"].parts_after, tables["labels"].merged) == (
+        15,
+        2,
+        15,
+    )
+    assert tables["labels"].bytes_after < tables["labels"].bytes_before
+    assert storage.names(f"{history.tables.root}/_lease") == ["00000001.json"]
+    assert not said

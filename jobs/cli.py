@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands import models, runs, tables
+from jobs.commands import evaluation, models, runs, tables
 from jobs.messages import say
 from schemas.errors import EarmarkError
 
@@ -48,6 +48,7 @@ for command in (
     tables.labels,
     tables.export_descriptors,
     models.train,
+    evaluation.evaluate,
 ):
     app.command()(command)
 

@@ -1,0 +1,251 @@
+"""The evaluation job: a model, or an architecture that it trains, measured on labelled data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import metrics
+from pipeline.augment import Augmentation
+from pipeline.baselines import describe_features, run_baselines
+from pipeline.evaluation import Answers, score, summarize
+from pipeline.importers import import_data
+from pipeline.model import Classifier, ModelBundle
+from pipeline.outside import outside_probabilities
+from pipeline.protocols import LEAKS, Split, plan_splits, unit_of, without_folders
+from pipeline.provenance import seen_by
+from pipeline.training import Epoch, TrainingSettings, train
+from pipeline.training_set import TrainingSet
+from schemas.errors import MisuseError, TrackError
+from schemas.evaluation import Evaluation, Protocol
+
+PIECE_AUGMENTATION = Augmentation(
+    stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
+)
+"""For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece."""
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be evaluated, and how; the options of ``earmark evaluate``.
+
+    Attributes
+    ----------
+    data : str
+        Labelled data, as `pipeline.importers.import_data` reads it.
+    model : str or None
+        A shipped model's name or a folder; None: `arch` is trained for the evaluation.
+    arch : str or None
+        The architecture to train.
+    split : str or None
+        ``segment``, ``track`` or ``file:TRAIN.txt,VALID.txt``; None: all of the data is tested.
+    n_folds : int
+        Cross-validation by track (``segment``: by piece) in so many folds; 1: one split.
+    n_pieces : int or None
+        Cut each segment into so many; None: ten under the ``segment`` protocol, else none.
+    baselines : bool
+    outside : str or None
+        A catalog of music of none of the genres.
+    label_column : str or None
+        Where the genres of tables are.
+    settings : TrainingSettings
+        Of the architecture; its seed is that of the splits and intervals too.
+    """
+
+    data: str
+    model: str | None = None
+    arch: str | None = None
+    split: str | None = None
+    n_folds: int = 1
+    n_pieces: int | None = None
+    baselines: bool = True
+    outside: str | None = None
+    label_column: str | None = None
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Answers of all folds so far; `ranks` says of each baseline whether the order of its genres counts."""
+
+    model: list[Answers] = field(default_factory=list)
+    baselines: dict[str, list[Answers]] = field(default_factory=dict)
+    ranks: dict[str, bool] = field(default_factory=dict)
+    n_train_tracks: list[int] = field(default_factory=list)
+    baseline_features: str | None = None
+
+
+def evaluate_job(
+    request: Request,
+    *,
+    on_epoch: Callable[[int, Epoch], None] = lambda fold, epoch: None,
+    on_failure: Callable[[TrackError], None] = lambda error: None,
+) -> Evaluation:
+    """Measure a model, or an architecture that is trained for it, and baselines on the same split.
+
+    Parameters
+    ----------
+    request : Request
+    on_epoch : callable
+        Called with the fold (from 1) and each epoch of a training.
+    on_failure : callable
+        Called with the error of each track of ``outside`` that gives no features.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    MisuseError
+        For anything wrong with the options, the model or the data.
+    """
+    _check(request)
+    bundle = ModelBundle.load(request.model) if request.model is not None else None
+    labelled = import_data(request.data, label_column=request.label_column)
+    known, strange = (labelled, None) if bundle is None else _aligned(labelled, bundle)
+    protocol, splits = plan_splits(
+        known,
+        request.split or ("track" if bundle is None else None),
+        n_folds=request.n_folds,
+        n_pieces=request.n_pieces,
+        seed=request.settings.seed,
+    )
+    gathered = _Gathered()
+    for fold, split in enumerate(splits, start=1):
+        used = bundle or _train(split, request, protocol, partial(on_epoch, fold))
+        classifier = Classifier(used, threads=request.settings.threads, batch_size=_BATCH)
+        _ask(gathered, classifier, split, request, calibrate=bundle is None)
+    outside = _ask_outside(request, strange, classifier, on_failure)
+    return _summary(request, known.genres, bundle, protocol, gathered, outside)
+
+
+def _check(request: Request) -> None:
+    if (request.model is None) == (request.arch is None):
+        raise MisuseError("name a model to evaluate, or an architecture to train for it (--arch), not both")
+    if request.model is not None and request.n_folds > 1:
+        raise MisuseError("--folds trains a model for each fold: give --arch instead of a model")
+    if request.n_folds < 1 or (request.n_pieces or 1) < 1:
+        raise MisuseError("--folds and --pieces must be at least 1")
+    if request.n_folds > 1 and (request.split or "track") not in ("track", "segment"):
+        raise MisuseError("--folds goes with --split track or segment: lists part the data just once")
+
+
+def _aligned(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, TrainingSet | None]:
+    """Return the segments of the model's genres, in its order, and those of other genres."""
+    genres = bundle.info.genres
+    place = np.array([genres.index(genre) if genre in genres else -1 for genre in data.genres], np.intp)
+    labels = place[data.labels]
+    known, strange = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    if not len(known):
+        raise MisuseError(
+            f"the data's genres ({', '.join(data.genres)}) are none of the model's ({', '.join(genres)})"
+        )
+    aligned = replace(data.rows(known), labels=labels[known], genres=genres)
+    return aligned, data.rows(strange) if len(strange) else None
+
+
+def _train(
+    split: Split, request: Request, protocol: Protocol, on_epoch: Callable[[Epoch], None]
+) -> ModelBundle:
+    """Train the architecture on one split."""
+    train_set, settings = split.train_set, request.settings
+    if train_set is None:
+        raise MisuseError("an architecture needs something to train on: give --split")
+    if train_set.log_mel is not None and train_set.log_mel.shape[2] < settings.crop // 2:
+        settings = replace(settings, augmentation=PIECE_AUGMENTATION)
+    return train(
+        train_set,
+        split.test_set,
+        name=f"{request.arch}-evaluated",
+        features=train_set.features,
+        protocol=protocol if protocol != "as given" else "track",
+        dataset=Path(request.data).name,
+        settings=settings,
+        on_epoch=on_epoch,
+    )
+
+
+def _ask(
+    gathered: _Gathered, classifier: Classifier, split: Split, request: Request, *, calibrate: bool
+) -> None:
+    """Add the answers of the model and of the baselines about one split."""
+    test_set, train_set, seed = split.test_set, split.train_set, request.settings.seed
+    proba = classifier.predict_proba(test_set.log_mel, test_set.descriptors)
+    if calibrate:
+        # The temperature that the training fitted was fitted to what is tested here.
+        logits = np.log(np.maximum(proba, 1e-300))
+        proba = metrics.cross_fitted(logits, test_set.labels, test_set.tracks, seed=seed)
+    gathered.model.append(Answers(proba, test_set.labels, test_set.tracks))
+    if train_set is None:
+        return
+    gathered.n_train_tracks.append(len(set(train_set.tracks.tolist())))
+    if request.baselines:
+        gathered.baseline_features = describe_features(train_set)
+        for answer in run_baselines(train_set, test_set, seed):
+            gathered.ranks[answer.name] = answer.ranks
+            answers = gathered.baselines.setdefault(answer.name, [])
+            answers.append(Answers(answer.scores, test_set.labels, test_set.tracks))
+
+
+def _ask_outside(
+    request: Request,
+    strange: TrainingSet | None,
+    classifier: Classifier,
+    on_failure: Callable[[TrackError], None],
+) -> tuple[str, NDArray[np.float64]] | None:
+    """Return where tracks of none of the genres came from, and the model's probabilities of each."""
+    sources, probabilities = [], []
+    if strange is not None:
+        others = ", ".join(sorted({strange.genres[label] for label in strange.labels.tolist()}))
+        proba = classifier.predict_proba(strange.log_mel, strange.descriptors)
+        sources.append(f"{others} of {Path(request.data).name}")
+        probabilities.append(metrics.mean_by_track(proba, strange.labels, strange.tracks)[0])
+    if request.outside is not None:
+        features = classifier.info.features
+        sources.append(Path(request.outside).name or request.outside)
+        probabilities.append(
+            outside_probabilities(request.outside, features, classifier.predict_proba, on_failure)
+        )
+    return (", ".join(sources), np.concatenate(probabilities)) if sources else None
+
+
+def _summary(
+    request: Request,
+    genres: tuple[str, ...],
+    bundle: ModelBundle | None,
+    protocol: Protocol,
+    gathered: _Gathered,
+    outside: tuple[str, NDArray[np.float64]] | None,
+) -> Evaluation:
+    unit, seed = unit_of(protocol), request.settings.seed
+    answers = Answers.joined(gathered.model)
+    counted = [fold.of(unit) for fold in gathered.model] if request.n_folds > 1 else []
+    trained_on = gathered.n_train_tracks if bundle is None else []
+    return summarize(
+        bundle.model if bundle else str(request.arch),
+        answers,
+        unit,
+        genres,
+        outside=outside,
+        seed=seed,
+        data=Path(request.data).name,
+        protocol=protocol,
+        leak=LEAKS[protocol],
+        split=None if protocol == "as given" else without_folders(request.split or protocol),
+        folds=request.n_folds,
+        n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
+        fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
+        baselines=tuple(
+            score(name, Answers.joined(parts), unit, seed=seed, ranks=gathered.ranks[name], calibrated=False)
+            for name, parts in gathered.baselines.items()
+        ),
+        baseline_features=gathered.baseline_features,
+        seen=None if bundle is None else seen_by(bundle.info, answers.tracks.tolist()),
+        versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
+    )

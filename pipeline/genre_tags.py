@@ -1,0 +1,115 @@
+"""What files call their genres, in the model's words: "Hip-Hop/Rap" and "Trap" are ``hiphop``."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+ALIASES: dict[str, str] = {
+    "hiphop": "hiphop",
+    "hip hop": "hiphop",
+    "rap": "hiphop",
+    "trap": "hiphop",
+    "drill": "hiphop",
+    "boom bap": "hiphop",
+    "baroque": "classical",
+    "chamber music": "classical",
+    "chamber": "classical",
+    "opera": "classical",
+    "orchestral": "classical",
+    "symphony": "classical",
+    "symphonic": "classical",
+    "romantic": "classical",
+    "klassik": "classical",
+    "classique": "classical",
+    "bebop": "jazz",
+    "bop": "jazz",
+    "swing": "jazz",
+    "big band": "jazz",
+    "dixieland": "jazz",
+    "bluegrass": "country",
+    "honky tonk": "country",
+    "americana": "country",
+    "nashville": "country",
+    "dub": "reggae",
+    "dancehall": "reggae",
+    "ska": "reggae",
+    "rocksteady": "reggae",
+    "rock steady": "reggae",
+    "punk": "rock",
+    "grunge": "rock",
+    "indie": "rock",
+    "rock and roll": "rock",
+    "rock n roll": "rock",
+    "rock roll": "rock",
+    "rockabilly": "rock",
+    "thrash": "metal",
+    "grindcore": "metal",
+    "metalcore": "metal",
+    "hard rock and metal": "metal",
+    "euro disco": "disco",
+    "italo disco": "disco",
+    "schlager": "pop",
+    "synthpop": "pop",
+    "synth pop": "pop",
+    "chanson": "pop",
+}
+"""Words of tags, in lower case without accents and punctuation, and the genre of GTZAN that they mean."""
+
+NOT_THEIR_LAST_WORD = frozenset({"rhythm and blues", "brit pop and soul"})
+"""Tags whose last word names another genre than they mean."""
+
+_SEPARATORS = re.compile(r"[;/,|\\]| - ")
+
+
+def normalise(tag: str, genres: Sequence[str]) -> str:
+    """A genre tag in the model's words; one that it has no word for stays itself, in lower case.
+
+    Of a tag with several parts ("Electronic; Jazz", "Hip-Hop/Rap") the first that is known counts. A part is
+    known if it is a genre, an alias, or ends in one of them: "Progressive Rock" is ``rock``, "Death Metal"
+    ``metal``.
+
+    Parameters
+    ----------
+    tag : str
+        As the file has it.
+    genres : sequence of str
+        The model's genres; an alias counts only where its genre is one of them.
+
+    Examples
+    --------
+    >>> normalise("Hip-Hop/Rap", ["hiphop", "rock"])
+    'hiphop'
+    >>> normalise("Sea Shanty", ["hiphop", "rock"])
+    'sea shanty'
+    """
+    known = {_squeezed(genre): genre for genre in genres}
+    for part in (tag, *_SEPARATORS.split(tag)):
+        if (found := _known(_words(part), known)) is not None:
+            return found
+    return " ".join(tag.casefold().split())
+
+
+def _known(words: list[str], known: dict[str, str]) -> str | None:
+    """The genre that a tag's words or its last words mean."""
+    if " ".join(words) in NOT_THEIR_LAST_WORD:
+        return None
+    for start in range(len(words)):
+        tail = words[start:]
+        name = "".join(tail)
+        genre = known.get(name) or known.get(
+            _squeezed(ALIASES.get(" ".join(tail)) or ALIASES.get(name) or "")
+        )
+        if genre is not None:
+            return genre
+    return None
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words without accents and punctuation; "&" is read as "and"."""
+    plain = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    return re.findall(r"\w+", plain)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(_words(text))

@@ -1,0 +1,159 @@
+"""Groups of tracks: by year, month of release, day first seen, artist, album, folder or a manifest column."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from schemas.errors import MisuseError
+
+TIMES = ("year", "month", "seen")
+"""Groupings along time."""
+COLUMNS = {
+    "year": ("year",),
+    "month": ("release_date",),
+    "seen": (),
+    "artist": ("artist",),
+    "album": ("artist", "album"),
+    "folder": ("uri",),
+}
+"""Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """A partition of tracks.
+
+    Attributes
+    ----------
+    by : str
+        What it is by.
+    codes : ndarray of int64, shape (n_tracks,)
+        Number of each track's group, -1 where the track says nothing.
+    names : list of str
+        Of the groups, as text; times in order (``1999``, ``1999-05``, ``2026-01-31``), others by size.
+    """
+
+    by: str
+    codes: NDArray[np.int64]
+    names: list[str]
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the groups follow one another in time."""
+        return self.by in TIMES
+
+    def years(self) -> NDArray[np.float64]:
+        """The middle of each group in years, of a grouping by time."""
+        return np.array([_year(name) for name in self.names])
+
+    def largest(self, n: int) -> "Groups":
+        """The `n` groups with the most tracks, in their order; tracks of others are in no group."""
+        sizes = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
+        kept = np.sort(np.argsort(-sizes, kind="stable")[:n])
+        renumber = np.full(len(self.names) + 1, -1)
+        renumber[kept] = np.arange(len(kept))
+        return Groups(self.by, renumber[self.codes], [self.names[code] for code in kept])
+
+
+def columns_for(by: str) -> tuple[str, ...]:
+    """The columns of ``tracks/`` that a grouping reads."""
+    return COLUMNS.get(by, ("carried",))
+
+
+def group(by: str, tracks: pa.Table, catalog: str) -> Groups:
+    """Group tracks.
+
+    Parameters
+    ----------
+    by : str
+        ``year``, ``month``, ``seen``, ``artist``, ``album`` (of an artist), ``folder`` (the first below the
+        catalog) or a column carried from the manifest.
+    tracks : pyarrow.Table
+        With the columns `columns_for` names, and ``first_seen``.
+    catalog : str
+        Where the catalog is.
+
+    Raises
+    ------
+    MisuseError
+        If no track has the manifest column.
+    """
+    values = _values(by, tracks, catalog).combine_chunks().dictionary_encode()
+    codes = np.asarray(pc.fill_null(values.indices, -1), dtype=np.int64)
+    names = values.dictionary.to_pylist()
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    if by not in COLUMNS and not sizes.any():
+        raise MisuseError(f"no track has a column '{by}'; {_known_columns(tracks)}")
+    order = sorted(
+        np.flatnonzero(sizes).tolist(),
+        key=(lambda i: names[i]) if by in TIMES else (lambda i: (-sizes[i], names[i])),
+    )
+    renumber = np.full(len(names) + 1, -1)
+    renumber[order] = np.arange(len(order))
+    return Groups(by, renumber[codes], [names[i] for i in order])
+
+
+def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
+    """The text that each track is grouped by, null where it has none."""
+    if by == "year":
+        return pc.utf8_lpad(tracks["year"].cast(pa.string()), 4, "0")
+    if by == "month":
+        dates = tracks["release_date"].cast(pa.string())
+        return pc.if_else(
+            pc.greater_equal(pc.utf8_length(dates), 7), pc.utf8_slice_codeunits(dates, 0, 7), None
+        )
+    if by == "seen":
+        return tracks["first_seen"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.string())
+    if by == "artist":
+        return tracks["artist"]
+    if by == "album":
+        artists = pc.fill_null(tracks["artist"].cast(pa.string()), "?")
+        return pc.binary_join_element_wise(artists, tracks["album"].cast(pa.string()), " – ")
+    if by == "folder":
+        return _folders(tracks["uri"], catalog)
+    return pc.map_lookup(tracks["carried"], pa.scalar(by), "first")
+
+
+def _folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
+    """The first folder below the catalog; "." for tracks that lie right in it."""
+    root = f"{common_root(uris, catalog)}/"
+    uris = uris.cast(pa.string())
+    below = pc.utf8_slice_codeunits(uris, len(root))
+    slash = pc.find_substring(below, "/")
+    first = pc.struct_field(pc.extract_regex(below, r"^(?P<first>[^/]*)/"), "first")
+    return pc.if_else(pc.less(slash, 0), pa.scalar("."), first)
+
+
+def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
+    """The folder that all tracks lie below: the catalog, or for a manifest the deepest one they share."""
+    uris = uris.cast(pa.string())
+    if not len(uris) or pc.all(pc.starts_with(uris, f"{catalog.rstrip('/')}/")).as_py():
+        return catalog.rstrip("/")
+    ends = pc.min_max(uris).as_py()
+    shared = 0
+    for left, right in zip(ends["min"], ends["max"], strict=False):
+        if left != right:
+            break
+        shared += 1
+    return str(ends["min"][:shared].rpartition("/")[0])
+
+
+def _known_columns(tracks: pa.Table) -> str:
+    """What there is to group by, for a message."""
+    carried = tracks["carried"].combine_chunks().keys.unique().to_pylist()
+    manifest = (
+        f"columns of its manifest: {', '.join(sorted(carried))}" if carried else "its manifest has no others"
+    )
+    return f"tracks can be grouped by {', '.join(COLUMNS)} ({manifest})"
+
+
+def _year(name: str) -> float:
+    if len(name) == 4:
+        return float(name)
+    first = date.fromisoformat(name if len(name) == 10 else f"{name}-01")
+    middle = first if len(name) == 10 else first + timedelta(days=15)
+    return middle.year + (middle.timetuple().tm_yday - 1) / 365.25

@@ -8,13 +8,15 @@ import contextlib
 import io
 import os
 import uuid
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from schemas.errors import EarmarkError, MisuseError
+from pipeline.patience import patiently
+from pipeline.store_errors import explained as explained
+from pipeline.store_errors import reason as reason
+from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
 """Remote objects up to this size are fetched with one request; larger ones are read by ranges."""
@@ -70,55 +72,14 @@ def filesystem(protocol: str) -> Any:
     """
     import fsspec
 
-    options: dict[str, Any] = {}
-    if protocol == "s3":
-        options = {"use_listings_cache": False, "config_kwargs": {"retries": {"max_attempts": 4}}}
     try:
-        return fsspec.filesystem(protocol, **options)
+        if protocol == "s3":
+            from pipeline.checked_s3 import CheckedS3
+
+            return CheckedS3(skip_instance_cache=True)
+        return fsspec.filesystem(protocol)
     except (ValueError, TypeError, ImportError) as error:
         raise MisuseError(f"no storage is known for {protocol}:// ({error})") from error
-
-
-@contextlib.contextmanager
-def explained(location: str, doing: str) -> Iterator[None]:
-    """Turn a store's errors into one sentence about `location`.
-
-    Raises
-    ------
-    EarmarkError
-        In place of OSError and botocore's errors.
-    """
-    try:
-        yield
-    except (PermissionError, FileNotFoundError, OSError) as error:
-        raise EarmarkError(f"cannot {doing} {location}: {reason(error)}") from error
-    except Exception as error:
-        if type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
-            raise EarmarkError(f"cannot {doing} {location}: {reason(error)}") from error
-        raise
-
-
-def reason(error: Exception) -> str:
-    """What a store's error means, in words."""
-    # Some answers of object stores carry no text: s3fs then says "None".
-    said = error.strerror if isinstance(error, OSError) and error.strerror != "None" else None
-    said = said or _store_code(error) or (str(error) if str(error) != "None" else "")
-    if isinstance(error, PermissionError):
-        detail = f" ({said})" if said else ""
-        return f"access is refused{detail}; check the permissions or the AWS credentials"
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist"
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return "a file is in the way of a folder"
-    if type(error).__name__ == "NoCredentialsError":
-        return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
-    return said or type(error).__name__
-
-
-def _store_code(error: Exception) -> str:
-    """The code an object store answered with (``NoSuchBucket``, …); s3fs keeps it only in the cause."""
-    response = getattr(error.__cause__, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def exists(location: str) -> bool:
@@ -127,7 +88,7 @@ def exists(location: str) -> bool:
     if protocol == "file":
         return Path(path).exists()
     with explained(location, "look at"):
-        return bool(filesystem(protocol).exists(path))
+        return patiently(lambda: bool(filesystem(protocol).exists(path)))
 
 
 def read_bytes(location: str) -> bytes:
@@ -137,18 +98,26 @@ def read_bytes(location: str) -> bytes:
     ------
     FileNotFoundError
         If there is none.
+    OSError
+        If it cannot be read.
     """
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).read_bytes()
-    return cast(bytes, filesystem(protocol).cat_file(path))
+    return _fetch(protocol, path)
 
 
 def write_bytes(location: str, data: bytes) -> None:
-    """Write the whole object, or nothing: one PUT, or a temporary file that is synced and renamed."""
+    """Write the whole object, or nothing: one PUT, or a temporary file that is synced and renamed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     protocol, path = split(location)
     if protocol != "file":
-        filesystem(protocol).pipe_file(path, data)
+        patiently(lambda: filesystem(protocol).pipe_file(path, data))
         return
     temporary = _write_temporary(Path(path), data)
     temporary.replace(path)
@@ -158,19 +127,15 @@ def write_bytes(location: str, data: bytes) -> None:
 def create(location: str, data: bytes) -> bool:
     """Write the object if there is none: True if this call made it, False if it was there already.
 
-    On S3 this is a PUT with ``If-None-Match: *``; a store that ignores the header overwrites.
+    On S3 this is a PUT with ``If-None-Match: *``; a store that ignores the header overwrites. A PUT whose
+    answer was lost is refused when it is tried again; the object then holds `data`, which therefore nobody
+    else may write.
     """
     protocol, path = split(location)
     if protocol != "file":
-        try:
-            filesystem(protocol).pipe_file(path, data, mode="create")
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if _store_code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
-                return False
-            raise
-        return True
+        with contextlib.suppress(FileNotFoundError):
+            return put_if_absent(location, data) or read_bytes(location) == data
+        return False
     temporary = _write_temporary(Path(path), data)
     try:
         os.link(temporary, path)
@@ -184,6 +149,19 @@ def create(location: str, data: bytes) -> bool:
     return True
 
 
+def put_if_absent(location: str, data: bytes) -> bool:
+    """Write an object of a store: False if the store refuses because there is one."""
+    protocol, path = split(location)
+    fs = filesystem(protocol)
+    if protocol == "s3":
+        return patiently(lambda: bool(fs.put_if_absent(path, data)))
+    try:
+        patiently(lambda: fs.pipe_file(path, data, mode="create"))
+    except FileExistsError:
+        return False
+    return True
+
+
 def delete(location: str) -> None:
     """Remove the object; it is no error if there is none."""
     protocol, path = split(location)
@@ -191,7 +169,7 @@ def delete(location: str) -> None:
         Path(path).unlink(missing_ok=True)
         return
     with contextlib.suppress(FileNotFoundError):
-        filesystem(protocol).rm_file(path)
+        patiently(lambda: filesystem(protocol).rm_file(path))
 
 
 def names(location: str) -> list[str]:
@@ -200,13 +178,15 @@ def names(location: str) -> list[str]:
     try:
         if protocol == "file":
             return sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-        listed = filesystem(protocol).ls(path, detail=True)
+        listed = patiently(lambda: filesystem(protocol).ls(path, detail=True))
     except FileNotFoundError:
         return []
     return sorted(info["name"].rsplit("/", 1)[-1] for info in listed if info["type"] == "file")
 
 
-def open_binary(location: str, size: int, *, whole_bytes: int = WHOLE_OBJECT_BYTES) -> BinaryIO:
+def open_binary(
+    location: str, size: int, *, etag: str | None = None, whole_bytes: int = WHOLE_OBJECT_BYTES
+) -> BinaryIO:
     """A seekable file object: small remote objects are fetched whole, larger ones read by ranges.
 
     Parameters
@@ -215,20 +195,37 @@ def open_binary(location: str, size: int, *, whole_bytes: int = WHOLE_OBJECT_BYT
         Path or URI.
     size : int
         The size as listed, bytes; it decides how a remote object is read.
+    etag : str, optional
+        The version to read, of an object on S3: what is read is then all of it, and has the size as listed.
     whole_bytes : int
         Remote objects up to this size are fetched whole.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    VersionChangedError
+        If the object is another version. Like other failures it may come when a large object is read.
+    StoreFailingError
+        If the store does not hand it out, tried again and again.
     """
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).open("rb")
-    fs = filesystem(protocol)
     if size <= whole_bytes:
-        return io.BytesIO(fs.cat_file(path))
+        return io.BytesIO(_fetch(protocol, path, size=size, etag=etag))
     # Decoders go back and forth between a container's index and its data: keep several blocks.
-    opened = fs.open(
-        path, "rb", block_size=RANGE_BYTES, cache_type="blockcache", cache_options={"maxblocks": 8}
-    )
-    return cast(BinaryIO, opened)
+    ranges = {"block_size": RANGE_BYTES, "cache_type": "blockcache", "cache_options": {"maxblocks": 8}}
+    if protocol == "s3" and etag is not None:
+        return cast(BinaryIO, filesystem(protocol).open_version(path, size=size, etag=etag, **ranges))
+    return cast(BinaryIO, patiently(lambda: filesystem(protocol).open(path, "rb", **ranges)))
+
+
+def _fetch(protocol: str, path: str, *, size: int | None = None, etag: str | None = None) -> bytes:
+    fs = filesystem(protocol)
+    if protocol == "s3":
+        return cast(bytes, fs.fetch(path, size=size if etag is not None else None, etag=etag))
+    return cast(bytes, patiently(lambda: fs.cat_file(path)))
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:

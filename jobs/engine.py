@@ -1,7 +1,8 @@
 """The engine: shards to Ray tasks, their parts to a pool of actors, both at once and bounded.
 
-Whatever dies, every track ends once. A worker that dies costs a retry of its shard in two halves, until the
-file that kills it stands alone and becomes a failure; parts have fixed names, so nothing is written twice.
+Whatever dies, every track ends once. A shard whose worker died is done again with its decoders in a process
+of their own, whose end says which track it was and why; label tasks are halved until the track stands alone.
+Parts have fixed names, so nothing is written twice.
 """
 
 import itertools
@@ -18,32 +19,46 @@ from jobs.actor_pool import ActorPool, last_line
 from jobs.assignment import Assignment, Totals
 from jobs.cluster import cpus_and_gpus
 from jobs.metrics import Metrics
-from jobs.workers import start_featurize
+from jobs.suspects import Suspects
+from jobs.workers import start_featurize, start_label_alone
 from pipeline import storage
-from pipeline.failures import Failure, failure_rows
-from pipeline.featurize_shard import Shard, ShardResult, track_rows
+from pipeline.featurize_shard import Shard, ShardResult
+from pipeline.isolation import MOST_KILLS
 from pipeline.label_part import LabelResult, LabelTask
 from pipeline.planning import copied
 from pipeline.stopwatch import slowest_of
-from pipeline.tables import encode_part
-from pipeline.track_refs import from_table
-from schemas.errors import DecoderCrashedError, EarmarkError, LabelerCrashedError, TrackError
+from schemas.errors import EarmarkError, TrackError
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
 """The worker is out of reach and may be at work still: the same work is done again under the same names."""
 _ATTEMPTS = 3
-"""Times a shard is tried that cannot be written, and a single track that kills its worker."""
-_CRASHES_IN_A_ROW = 25
-"""So many tracks that kill their workers with none between that does not: it is not the tracks."""
+"""Times a shard is tried that cannot be read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A try at a shard or a label task.
+
+    Attributes
+    ----------
+    errors, deaths : int
+        Tries that ended with an error, and in isolation with the death of the worker.
+    isolated : bool
+        Whether what may kill a process is done in one of its own.
+    """
+
+    work: Shard | LabelTask
+    errors: int = 0
+    deaths: int = 0
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
 class _Flight:
-    """Work in flight: a shard, or a label task with its actor; flights are numbered as they start."""
+    """A try in flight, a label task with its actor; flights are numbered as they start."""
 
-    work: Shard | LabelTask
-    attempt: int
+    tried: _Try
     number: int
     actor: Any = None
 
@@ -65,13 +80,13 @@ class Engine:
         self.totals = totals
         self._assignment = assignment
         self._report = report
-        self._shards: deque[tuple[Shard, int]] = deque()
-        self._label_tasks: deque[tuple[LabelTask, int]] = deque()
+        self._for_tasks: deque[_Try] = deque()
+        self._for_actors: deque[_Try] = deque()
         self._in_flight: dict[Any, _Flight] = {}
         self._numbers = itertools.count()
         self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
         self._metrics = Metrics()
-        self._suspects: list[Shard | LabelTask] = []
+        self._suspects = Suspects(assignment)
         self._stopping = False
 
     def stop(self) -> None:
@@ -87,9 +102,9 @@ class Engine:
             If the run cannot go on: parts cannot be written, the model cannot be loaded, workers die
             whatever they are given, or another run took the tables over.
         """
-        self._shards.extend((shard, 1) for shard in shards)
-        self._label_tasks.extend((task, 1) for task in label_tasks)
-        while self._in_flight or (not self._stopping and (self._shards or self._label_tasks)):
+        self._for_tasks.extend(_Try(shard) for shard in shards)
+        self._for_actors.extend(_Try(task) for task in label_tasks)
+        while self._in_flight or (not self._stopping and (self._for_tasks or self._for_actors)):
             if not self._stopping:
                 self._submit()
             waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
@@ -99,45 +114,41 @@ class Engine:
             self._observe()
             if self._pool is not None:
                 self.totals.actors = max(self.totals.actors, self._pool.n_actors)
-                self.totals.waiting_for_actors = bool(self._label_tasks and not self._pool.is_up)
+                self.totals.waiting_for_actors = bool(self._for_actors and not self._pool.is_up)
             self._report(self.totals)
         self._fail_suspects()
         return self.totals
 
     def _observe(self) -> None:
-        shards = sum(isinstance(flight.work, Shard) for flight in self._in_flight.values())
+        shards = self._n_tasks
         self.totals.timeline.observe(
             cpus=cpus_and_gpus()[0],
             actors=self._pool.n_actors if self._pool is not None else 0,
-            shards_left=len(self._shards) + shards,
-            parts_left=len(self._label_tasks) + len(self._in_flight) - shards,
+            shards_left=len(self._for_tasks) + shards,
+            parts_left=len(self._for_actors) + len(self._in_flight) - shards,
         )
 
+    @property
+    def _n_tasks(self) -> int:
+        return sum(flight.actor is None for flight in self._in_flight.values())
+
     def _submit(self) -> None:
-        assignment = self._assignment
         cpus = max(1, cpus_and_gpus()[0])
-        featurizing = sum(isinstance(flight.work, Shard) for flight in self._in_flight.values())
         # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
-        while self._shards and featurizing < 2 * cpus:
-            shard, attempt = self._shards.popleft()
-            ref = start_featurize(
-                shard, assignment.tables, assignment.spec, assignment.lease, assignment.config.track_timeout_s
-            )
-            self._in_flight[ref] = _Flight(shard, attempt, next(self._numbers))
-            featurizing += 1
+        for _ in range(min(len(self._for_tasks), 2 * cpus - self._n_tasks)):
+            tried = self._for_tasks.popleft()
+            if isinstance(tried.work, Shard):
+                ref = start_featurize(tried.work, self._assignment, isolated=tried.isolated)
+            else:
+                ref = start_label_alone(tried.work, self._assignment)
+            self._in_flight[ref] = _Flight(tried, next(self._numbers))
         if self._pool is None:
             return
         self._pool.size()
-        while self._label_tasks and (actor := self._pool.take()) is not None:
-            task, attempt = self._label_tasks.popleft()
-            ref = actor.label.remote(
-                task,
-                assignment.tables,
-                assignment.lease,
-                assignment.config.segment_labels,
-                assignment.config.min_confidence,
-            )
-            self._in_flight[ref] = _Flight(task, attempt, next(self._numbers), actor)
+        while self._for_actors and (actor := self._pool.take()) is not None:
+            tried = self._for_actors.popleft()
+            ref = actor.label.remote(tried.work, self._assignment)
+            self._in_flight[ref] = _Flight(tried, next(self._numbers), actor)
 
     def _collect(self, ref: Any) -> None:
         if self._pool is not None and ref in self._pool.starting:
@@ -149,19 +160,17 @@ class Engine:
         try:
             result = ray.get(ref)
         except _CRASHES as error:
-            self._crashed(self._at_work(flight), error)
+            self._died(self._at_work(flight).tried, error)
         except _LOST:
-            lost = self._at_work(flight)
-            self._put_back(lost.work, lost.attempt)
+            self._again(self._at_work(flight).tried)
         except ray_errors.RayTaskError as error:
             if isinstance(error.cause, EarmarkError):
                 raise error.cause from None
-            self._retry(flight, error.cause)
+            self._failed(flight.tried, error.cause)
         except ray_errors.RayError as error:
             raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
         else:
-            self._fail_suspects()
-            self._add(flight.work, result)
+            self._done(flight.tried.work, result)
 
     def _at_work(self, flight: _Flight) -> _Flight:
         """What the worker was doing that died or is out of reach, given one flight that it took along.
@@ -176,8 +185,17 @@ class Engine:
             del self._in_flight[ref]
         first, *waiting = sorted([flight, *lost.values()], key=lambda other: other.number)
         for other in waiting:
-            self._put_back(other.work, other.attempt)
+            self._put_back(other.tried)
         return first
+
+    def _done(self, work: Shard | LabelTask, result: ShardResult | LabelResult | TrackError) -> None:
+        if isinstance(result, TrackError):
+            self._suspects.add(work, (result,))
+        elif isinstance(result, ShardResult) and result.deadly:
+            self._suspects.add(work, result.deadly)
+        else:
+            self._fail_suspects()
+            self._add(work, result)
 
     def _add(self, work: Shard | LabelTask, result: ShardResult | LabelResult) -> None:
         totals = self.totals
@@ -191,7 +209,7 @@ class Engine:
             totals.timeline.worked("featurizing", sum(result.seconds.values()))
             tracks["featurized"] = result.n_featurized
             if result.n_featurized and self._assignment.model is not None:
-                self._label_tasks.append((self._label_task(work, self._assignment.model), 1))
+                self._for_actors.append(_Try(self._label_task(work, self._assignment.model)))
         elif isinstance(result, LabelResult):
             totals.labelled += result.n_labelled
             totals.genres.update(result.genres)
@@ -212,48 +230,58 @@ class Engine:
             tracks=shard.tracks.select(["track_id", "uri", "etag", "attempts"]),
         )
 
-    def _retry(self, flight: _Flight, error: Exception) -> None:
+    def _failed(self, tried: _Try, error: Exception) -> None:
         """Parts could not be read or written, as a rule: the store may be back in a moment."""
-        if flight.attempt < _ATTEMPTS:
-            self._put_back(flight.work, flight.attempt + 1)
-        elif isinstance(error, pa.ArrowException) and isinstance(flight.work, LabelTask):
+        work = tried.work
+        if tried.errors + 1 < _ATTEMPTS:
+            self._again(replace(tried, errors=tried.errors + 1))
+        elif isinstance(error, pa.ArrowException) and isinstance(work, LabelTask):
             raise EarmarkError(
-                f"the part {flight.work.part} is damaged ({storage.reason(error)}); remove it and run again, "
-                "its tracks are then featurized again"
+                f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
+                "tracks are then featurized again"
             ) from error
         elif isinstance(error, OSError):
             raise EarmarkError(
-                f"the parts of shard {flight.work.name} cannot be read or written: {storage.reason(error)}; "
-                "run again when the store is well, what is done stays done"
+                f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; run "
+                "again when the store is well, what is done stays done"
             ) from error
         else:
-            # Not the store, but something in the work itself: found as a crash is.
-            self._crashed(flight, error)
+            # Not the store, but something in the work itself: halved until it stands alone.
+            self._split(tried, error)
 
-    def _crashed(self, flight: _Flight, error: Exception) -> None:
-        """A worker died. Halve the shard until the track that kills workers stands alone."""
-        n_tracks = flight.work.tracks.num_rows
-        if n_tracks == 1 and flight.attempt >= _ATTEMPTS:
-            # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
-            self._suspects.append(flight.work)
-            if len(self._suspects) >= _CRASHES_IN_A_ROW:
-                reason = f"({len(self._suspects)} tracks in a row): {last_line(error)}"
-                raise EarmarkError(f"workers die whatever they are given {reason}") from error
-        elif n_tracks == 1:
-            self._put_back(flight.work, flight.attempt + 1)
+    def _died(self, tried: _Try, error: Exception) -> None:
+        """A worker died; in isolation not of its tracks, unless it goes on like that."""
+        self._suspects.died(error)
+        if tried.isolated and tried.deaths + 1 < MOST_KILLS:
+            self._again(replace(tried, deaths=tried.deaths + 1))
+        elif tried.isolated or isinstance(tried.work, LabelTask):
+            self._split(tried, error)
         else:
-            # The halves have names of their own, so what the whole may have written must go first.
-            self._delete_parts(flight.work)
+            self._again(replace(tried, isolated=True))
+
+    def _again(self, tried: _Try) -> None:
+        """Put a try back. What it may have written goes first: the next one may find no failures to write."""
+        self._delete_parts(tried.work)
+        self._put_back(tried)
+
+    def _split(self, tried: _Try, error: Exception) -> None:
+        """Halve a shard or label task until the track stands alone that it fails for."""
+        work, n_tracks = tried.work, tried.work.tracks.num_rows
+        self._delete_parts(work)
+        if n_tracks > 1:
             middle = n_tracks // 2
             for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
-                tracks = copied(flight.work.tracks, start, stop)
-                self._put_back(replace(flight.work, name=flight.work.name + suffix, tracks=tracks), 1)
-
-    def _put_back(self, work: Shard | LabelTask, attempt: int) -> None:
-        if isinstance(work, Shard):
-            self._shards.appendleft((work, attempt))
+                half = replace(work, name=work.name + suffix, tracks=copied(work.tracks, start, stop))
+                self._put_back(_Try(half, isolated=tried.isolated))
+        elif isinstance(work, LabelTask) and not tried.isolated:
+            self._put_back(_Try(work, isolated=True))
         else:
-            self._label_tasks.appendleft((work, attempt))
+            # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
+            self._suspects.blame(work, error, killed=isinstance(error, _CRASHES))
+
+    def _put_back(self, tried: _Try) -> None:
+        by_actor = isinstance(tried.work, LabelTask) and not tried.isolated
+        (self._for_actors if by_actor else self._for_tasks).appendleft(tried)
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:
         self._assignment.lease.check()
@@ -262,35 +290,6 @@ class Engine:
                 storage.delete(part)
 
     def _fail_suspects(self) -> None:
-        for work in self._suspects:
-            self._fail(work)
-        self._suspects.clear()
-
-    def _fail(self, work: Shard | LabelTask) -> None:
-        """Write the failure of the single track that kills its worker."""
-        self._delete_parts(work)
-        track = work.tracks.to_pylist()[0]
-        error: TrackError
-        if isinstance(work, Shard):
-            limit = self._assignment.config.track_timeout_s
-            error = DecoderCrashedError(
-                f"{track['uri']}: the process that decoded it died, or took longer than {limit:g} s, "
-                f"{_ATTEMPTS} times"
-            )
-            model = None
-        else:
-            error = LabelerCrashedError(
-                f"{track['uri']}: the process that labelled it died {_ATTEMPTS} times"
-            )
-            model = work.model
-        failure = Failure(track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, model)
-        parts = work.parts(self._assignment.tables)
-        rows = {"failures": failure_rows([failure])}
-        if isinstance(work, Shard):
-            rows = {"tracks": track_rows(from_table(work.tracks), {}, work.listed_at)} | rows
-        for table, table_rows in rows.items():
-            self._assignment.lease.check()
-            with storage.explained(parts[table], "write"):
-                storage.write_bytes(parts[table], encode_part(table_rows))
-        self.totals.failed += 1
-        self._metrics.add({"failed": 1}, {})
+        n_failed = self._suspects.fail()
+        self.totals.failed += n_failed
+        self._metrics.add({"failed": n_failed}, {})

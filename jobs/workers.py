@@ -1,51 +1,41 @@
 """What runs on Ray: a task that featurizes a shard, and an actor that labels parts."""
 
-import faulthandler
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import closing
 from typing import Any
 
 import ray
 
+from jobs.assignment import Assignment
 from jobs.lease import Lease
 from pipeline.featurize_shard import Shard, ShardResult, featurize_shard
+from pipeline.isolation import Isolated, ProcessDiedError, surviving
 from pipeline.label_part import LabelResult, LabelTask, label_part
+from pipeline.limits import TrackLimits
 from pipeline.model import Classifier, ModelBundle
 from pipeline.tables import Tables
+from schemas.errors import LabelerCrashedError
 from schemas.features import FeatureSpec
 
 
 def featurize(
-    shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease, track_timeout_s: float
+    shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease, limits: TrackLimits, isolated: bool
 ) -> ShardResult:
-    """Featurize a shard on a worker, which ends itself when a track takes too long."""
-    return featurize_shard(shard, tables, spec, lease.check, guard=partial(_watchdog, track_timeout_s))
-
-
-@contextmanager
-def _watchdog(timeout_s: float) -> Iterator[None]:
-    """End this process if the block takes longer: nothing else stops a decoder that loops in C.
-
-    The engine takes it for a crash, and finds the track as it finds one that crashes.
-    """
-    faulthandler.dump_traceback_later(timeout_s, exit=True)
-    try:
-        yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    """Featurize a shard; a track that takes too much ends this worker, or the process it is isolated in."""
+    return featurize_shard(shard, tables, spec, lease.check, limits=limits, isolated=isolated)
 
 
 # The engine retries and splits; Ray shall not, since it cannot name a bad file.
 _featurize = ray.remote(num_cpus=1, max_retries=0)(featurize)
 
 
-def start_featurize(
-    shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease, track_timeout_s: float
-) -> Any:
+def start_featurize(shard: Shard, assignment: Assignment, *, isolated: bool) -> Any:
     """Start the task that featurizes a shard; the reference to its `ShardResult`."""
-    return _featurize.remote(shard, tables, spec, lease, track_timeout_s)
+    config = assignment.config
+    limits = TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)
+    return _featurize.remote(
+        shard, assignment.tables, assignment.spec, assignment.lease, limits, isolated=isolated
+    )
 
 
 class Labeler:
@@ -70,17 +60,15 @@ class Labeler:
         """Whether the model is loaded: answers when it is."""
         return True
 
-    def label(
-        self, task: LabelTask, tables: Tables, lease: Lease, segment_labels: bool, min_confidence: float
-    ) -> LabelResult:
+    def label(self, task: LabelTask, assignment: Assignment) -> LabelResult:
         """Label a part."""
         return label_part(
             task,
-            tables,
+            assignment.tables,
             self._classifier,
-            lease.check,
-            segment_labels=segment_labels,
-            min_confidence=min_confidence,
+            assignment.lease.check,
+            segment_labels=assignment.config.segment_labels,
+            min_confidence=assignment.config.min_confidence,
         )
 
 
@@ -94,3 +82,26 @@ def start_labeler(model: str, *, batch_size: int, num_cpus: float, num_gpus: flo
         scheduling_strategy="SPREAD",
     )
     return actor.remote(model, batch_size, num_gpus > 0)
+
+
+def label_alone(task: LabelTask, assignment: Assignment) -> LabelResult | LabelerCrashedError:
+    """Label a track that is suspected of killing actors, in a process of its own."""
+    with closing(Isolated()) as process:
+        try:
+            result: LabelResult = surviving(process, _label_once, task, assignment)
+        except ProcessDiedError as death:
+            uri = task.tracks["uri"][0].as_py()
+            return LabelerCrashedError(f"{uri} has features that crash the model's process ({death.how})")
+    return result
+
+
+def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
+    return Labeler(assignment.model_location, batch_size=1, use_gpu=False).label(task, assignment)
+
+
+_label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
+
+
+def start_label_alone(task: LabelTask, assignment: Assignment) -> Any:
+    """Start the task that labels a suspect; the reference to what `label_alone` returns."""
+    return _label_alone.remote(task, assignment)

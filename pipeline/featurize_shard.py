@@ -1,34 +1,30 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO
 
 import pyarrow as pa
 
 from pipeline import storage
 from pipeline.descriptors import DESCRIPTOR_NAMES
 from pipeline.failures import Failure, failure_rows
-from pipeline.featurize import featurize_track
+from pipeline.limits import TrackLimits
+from pipeline.outcomes import DEADLY, Outcome, featurized
+from pipeline.outcomes import isolated as outcomes_isolated
 from pipeline.stopwatch import Stopwatch, slowest_of
 from pipeline.tables import Tables, encode_part
 from pipeline.track_refs import from_table, to_batch
-from schemas.errors import EmptyFileError, FeatureError, NotFoundError, ReadError, TooShortError, TrackError
+from schemas.errors import FeatureError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef
 
 _ROW_GROUP_SEGMENTS = 64
-_FETCH_AHEAD = 2
 
 Check = Callable[[], None]
 """Called before each part is written; raises if this run may not write any more."""
-Guard = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,9 @@ class ShardResult:
         Wall-clock seconds by stage.
     slowest : tuple of (float, str)
         Seconds and URI of the tracks that took longest, the slowest first.
+    deadly : tuple of TrackError
+        Where each of the tracks ended the process that it was isolated in: why. Nothing was written then,
+        since it may not be the tracks.
     """
 
     n_featurized: int
@@ -88,10 +87,17 @@ class ShardResult:
     audio_s: float
     seconds: dict[str, float]
     slowest: tuple[tuple[float, str], ...] = ()
+    deadly: tuple[TrackError, ...] = ()
 
 
 def featurize_shard(
-    shard: Shard, tables: Tables, spec: FeatureSpec, check: Check, *, guard: Guard = nullcontext
+    shard: Shard,
+    tables: Tables,
+    spec: FeatureSpec,
+    check: Check,
+    *,
+    limits: TrackLimits | None = None,
+    isolated: bool = False,
 ) -> ShardResult:
     """Featurize the tracks of a shard and write its parts.
 
@@ -107,8 +113,10 @@ def featurize_shard(
         Which features.
     check : callable
         Called before each write.
-    guard : callable
-        Gives a context in which each track is read and featurized, such as a watchdog.
+    limits : TrackLimits, optional
+        What a track may take; without `isolated`, a track that takes more ends this process.
+    isolated : bool
+        Decode in a process of its own: tracks that crash it, or take more than the limits, become failures.
 
     Raises
     ------
@@ -118,21 +126,21 @@ def featurize_shard(
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
     times: list[tuple[float, str]] = []
-    done, failures = _sorted_out(shard, _timed(_featurized(tracks, spec, watch, guard), times))
-    parts = shard.parts(tables)
+    if isolated and limits is not None:
+        outcomes = outcomes_isolated(tracks, spec, watch, limits)
+    else:
+        outcomes = featurized(tracks, spec, watch, limits)
+    done, failures = _sorted_out(shard, _timed(outcomes, times))
+    deadly = tuple(failure.error for failure in failures if isinstance(failure.error, DEADLY))
+    if len(deadly) == len(tracks):
+        return ShardResult(0, 0, 0, 0.0, dict(watch.seconds), deadly=deadly)
     rows = {
         "tracks": track_rows(tracks, {track.track_id: features for track, features in done}, shard.listed_at),
         "failures": failure_rows(failures),
         "features": _feature_rows(done, spec),
     }
     with watch.stage("write"):
-        for table, part in parts.items():
-            if rows[table].num_rows:
-                data = encode_part(
-                    rows[table], row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
-                )
-                check()
-                storage.write_bytes(part, data)
+        _write(shard, tables, rows, check)
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
     return ShardResult(
@@ -140,9 +148,38 @@ def featurize_shard(
     )
 
 
+def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: Check) -> None:
+    parts = shard.parts(tables)
+    for table, table_rows in rows.items():
+        if table_rows.num_rows:
+            data = encode_part(
+                table_rows, row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
+            )
+            check()
+            storage.write_bytes(parts[table], data)
+
+
+def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: Check) -> None:
+    """Write the parts of a shard of which each track is a failure.
+
+    Raises
+    ------
+    OSError
+        If a part cannot be written.
+    """
+    tracks = from_table(shard.tracks)
+    _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
+    _write(
+        shard,
+        tables,
+        {"tracks": track_rows(tracks, {}, shard.listed_at), "failures": failure_rows(failures)},
+        check,
+    )
+
+
 def _timed(
-    outcomes: Iterable[tuple[TrackRef, TrackFeatures | TrackError]], times: list[tuple[float, str]]
-) -> Iterator[tuple[TrackRef, TrackFeatures | TrackError]]:
+    outcomes: Iterable[tuple[TrackRef, Outcome]], times: list[tuple[float, str]]
+) -> Iterator[tuple[TrackRef, Outcome]]:
     """The same outcomes; the seconds that each took to come go to `times`, with its URI."""
     start = time.perf_counter()
     for track, outcome in outcomes:
@@ -152,7 +189,7 @@ def _timed(
 
 
 def _sorted_out(
-    shard: Shard, outcomes: Iterable[tuple[TrackRef, TrackFeatures | TrackError]]
+    shard: Shard, outcomes: Iterable[tuple[TrackRef, Outcome]]
 ) -> tuple[list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
     """Tracks with their features, and failures."""
     rows = shard.tracks.select(["track_id", "attempts"]).to_pydict()
@@ -169,62 +206,6 @@ def _sorted_out(
             Failure(track.track_id, track.uri, track.etag, tried, outcome, feature_set=feature_set)
         )
     return done, failures
-
-
-def _featurized(
-    tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, guard: Guard
-) -> Iterator[tuple[TrackRef, TrackFeatures | TrackError]]:
-    for track, opened in _fetched(tracks):
-        outcome: TrackFeatures | TrackError
-        try:
-            with watch.stage("fetch"):
-                file = opened()
-            with file, guard():
-                outcome = featurize_track(file, track.uri, spec, watch)
-        except TrackError as error:
-            outcome = error
-        except Exception as error:  # one bad file costs one row, whatever a decoder raises
-            outcome = FeatureError(f"{track.uri}: {type(error).__name__}: {error}")
-        yield track, outcome
-
-
-def _fetched(tracks: list[TrackRef]) -> Iterator[tuple[TrackRef, Callable[[], BinaryIO]]]:
-    """Each track with a function that gives its opened file; the next remote files are fetched meanwhile."""
-    if not tracks or storage.is_local(tracks[0].uri):
-        for track in tracks:
-            yield track, lambda track=track: _open(track)  # type: ignore[misc]
-        return
-    with ThreadPoolExecutor(_FETCH_AHEAD) as pool:
-        ahead: deque[tuple[TrackRef, Future[BinaryIO]]] = deque()
-        for track in tracks:
-            ahead.append((track, pool.submit(_open, track)))
-            if len(ahead) > _FETCH_AHEAD:
-                first, future = ahead.popleft()
-                yield first, future.result
-        for first, future in ahead:
-            yield first, future.result
-
-
-def _open(track: TrackRef) -> BinaryIO:
-    """Open a track.
-
-    Raises
-    ------
-    EmptyFileError, NotFoundError, ReadError
-        If there is nothing to read, or the store does not hand it out.
-    """
-    if track.etag == "missing":
-        raise NotFoundError(f"{track.uri} does not exist")
-    if track.etag == "unreadable":
-        raise ReadError(f"{track.uri} may not be read; check its permissions")
-    if track.size == 0:
-        raise EmptyFileError(f"{track.uri} is empty (0 bytes)")
-    try:
-        return storage.open_binary(track.uri, track.size)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{track.uri} was listed but is gone from the store") from error
-    except Exception as error:  # a store's client raises many kinds, all of them about reading
-        raise ReadError(f"{track.uri} cannot be read: {storage.reason(error)}") from error
 
 
 def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at: datetime) -> pa.Table:

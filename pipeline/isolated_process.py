@@ -16,7 +16,7 @@ def main() -> None:
     """Answer calls until the parent closes its end."""
     descriptor, parent = map(int, sys.argv[1:])
     _die_with(parent)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its crashes are expected, and cores would fill the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and would fill the disk
     with Connection(descriptor) as pipe:
         pipe.send("ready")
         while True:

@@ -1,11 +1,10 @@
 """Isolation: work on suspects in a process of its own, whose end tells what a track did to it."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -82,7 +81,7 @@ class Isolated:
         """
         self._pipe, theirs = Pipe()
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 (this very interpreter)
                 [sys.executable, "-m", "pipeline.isolated_process", str(theirs.fileno()), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -105,16 +104,6 @@ class Isolated:
             self._pipe = None
         process, self._process = self._process, None
         return 0 if process is None else process.wait()
-
-
-@contextlib.contextmanager
-def isolated() -> Iterator[Isolated]:
-    """An `Isolated` process for the length of a ``with`` block."""
-    process = Isolated()
-    try:
-        yield process
-    finally:
-        process.close()
 
 
 def surviving(process: Isolated, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -148,7 +137,7 @@ def decoding_failure(death: ProcessDiedError, uri: str, limits: TrackLimits) -> 
         )
     if death.from_outside:
         return DecoderCrashedError(
-            f"{uri}: the process that decoded it was killed {MOST_KILLS} times ({death.how}); the machine may "
-            "have too little memory for it"
+            f"{uri}: the process that decoded it was killed {MOST_KILLS} times ({death.how}); the machine "
+            "may have too little memory for it"
         )
     return DecoderCrashedError(f"{uri} crashes its decoder ({death.how}); replace the file")

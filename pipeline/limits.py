@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 TIMED_OUT = 1
 """Exit code of a process whose track took too long: what `faulthandler` exits with."""
@@ -39,7 +39,7 @@ class TrackLimits:
     def guarded(self, file: BinaryIO, *, remote: bool) -> Iterator[BinaryIO]:
         """End this process with `TIMED_OUT` or `TOO_MUCH_MEMORY` if the block takes more.
 
-        Nothing less stops a decoder that loops or allocates in C; whoever started the process finds the track.
+        Nothing less stops a decoder that loops or allocates in C; who started the process finds the track.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class TrackLimits:
         """
         clock = _Clock(self.timeout_s)
         with file, _watched_memory(self.memory_bytes), clock:
-            yield _Unhurried(file, clock) if remote else file
+            yield cast(BinaryIO, _Unhurried(file, clock)) if remote else file
 
 
 class _Clock:

@@ -22,6 +22,11 @@ class Stopwatch:
         finally:
             self._seconds[name] += time.perf_counter() - start
 
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add seconds by stage that were counted elsewhere."""
+        for name, value in seconds.items():
+            self._seconds[name] += value
+
     @property
     def seconds(self) -> Mapping[str, float]:
         """Seconds by stage so far."""

@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from schemas.config import RunConfig
@@ -13,6 +15,8 @@ from schemas.errors import EarmarkError, MisuseError
 _CPUS_PER_ACTOR = 8
 _SMALL_CLUSTER_CPUS = 4
 _OBJECT_STORE_BYTES = 128 << 20
+_HEAD_LOST_S = 20.0
+"""A head that is restarted, and finds its state again, has answered by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,32 @@ def _look_for(address: str) -> None:
 
 
 def cpus_and_gpus() -> tuple[int, int]:
-    """CPUs and GPUs of the connected cluster as it is now; an autoscaling one may have none yet."""
+    """CPUs and GPUs of the connected cluster as it is now; an autoscaling one may have none yet.
+
+    Raises
+    ------
+    EarmarkError
+        If the cluster's head does not answer. Ray itself would wait for a minute, and then end this process
+        without a word in the run report.
+    """
     import ray
 
-    resources = ray.cluster_resources()
+    answer: Future[dict[str, float]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(ray.cluster_resources())
+        except Exception as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True, name="cluster").start()
+    try:
+        resources = answer.result(timeout=_HEAD_LOST_S)
+    except TimeoutError:
+        raise EarmarkError(
+            f"the Ray cluster's head has not answered for {_HEAD_LOST_S:.0f} s; what is done stays done, run "
+            "the same command again when there is a cluster"
+        ) from None
     return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
 
 

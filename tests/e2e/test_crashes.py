@@ -15,7 +15,10 @@ import psutil
 import pytest
 import soundfile
 
+from jobs.runs import read_reports
 from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.tables import Tables
+from tests.chaos.nodes import Nodes
 from tests.e2e.earmark import EARMARK, outcomes, read_table, succeed
 
 N_TRACKS = 24
@@ -136,6 +139,34 @@ def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number:
     assert run.returncode == 130, output
     assert "run the same command again" in output
     assert "Traceback" not in output
+    succeed("run", catalog, tmp_path / "tables")
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
+    assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN
+
+
+def test_a_cluster_that_is_lost_with_its_head(
+    catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray ends a driver whose cluster is gone without a report: nothing would say what failed."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    nodes = Nodes()
+    try:
+        nodes.start()
+        run = start("run", catalog, tmp_path / "tables", "--address", nodes.address)
+        while not (tmp_path / "tables" / "tracks").exists() and run.poll() is None:
+            time.sleep(0.01)
+        nodes.lose_head()
+        output, _ = run.communicate(timeout=120)
+    finally:
+        nodes.stop()
+    assert run.returncode == 1, output
+    said = [line for line in output.splitlines() if line.startswith("earmark: error:")]
+    assert len(said) == 1, output
+    assert "head has not answered" in said[0]
+    assert "Traceback" not in output
+    report = read_reports(Tables(str(tmp_path / "tables")), last=1)[0]
+    assert (report.outcome, report.error) == ("failed", said[0].removeprefix("earmark: error: "))
     succeed("run", catalog, tmp_path / "tables")
     assert set(outcomes(tmp_path / "tables").values()) == {1}
     assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN

@@ -24,7 +24,7 @@ from schemas.errors import MisuseError, TrackError
 from schemas.evaluation import Evaluation, Protocol
 
 PIECE_AUGMENTATION = Augmentation(
-    stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
+    stretch=0.1, shift=1.5, gain=8, tilt=6, contrast=0.05, band_mask=8, frame_mask=5, mixup=0.2
 )
 """For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece."""
 _BATCH = 32

@@ -6,10 +6,16 @@ import pytest
 from pipeline.metrics import (
     accuracy,
     accuracy_interval,
+    confusion_matrix,
+    cross_fitted,
     expected_calibration_error,
     fit_temperature,
+    macro_f1,
     mean_by_track,
     negative_log_likelihood,
+    precision_recall_f1,
+    reliability,
+    top_k_accuracy,
 )
 from pipeline.model import softmax
 
@@ -57,3 +63,98 @@ def test_mean_by_track_is_what_labelling_does() -> None:
     mean, labels = mean_by_track(proba, np.array([0, 1, 0]), np.array(["b", "a", "b"]))
     np.testing.assert_allclose(mean, [[0.2, 0.8], [0.6, 0.4]])
     assert labels.tolist() == [1, 0]
+
+
+def test_interval_of_pieces_is_that_of_their_tracks() -> None:
+    """Ten pieces of a track are no ten tracks: else a leaky figure would look three times as sure as it is."""
+    rng = np.random.default_rng(0)
+    proba = rng.dirichlet(np.ones(4), 60)
+    labels = rng.integers(0, 4, 60)
+    names = np.array([f"{i:02d}" for i in range(60)])
+    by_track = accuracy_interval(proba, labels)
+    pieces = accuracy_interval(proba.repeat(10, axis=0), labels.repeat(10), names.repeat(10))
+    assert pieces == pytest.approx(by_track)
+    low, high = accuracy_interval(proba.repeat(10, axis=0), labels.repeat(10))
+    assert high - low < 0.5 * (by_track[1] - by_track[0]), "rows taken for tracks"
+
+
+def test_interval_of_tracks_of_unlike_length_covers_the_truth() -> None:
+    """The promise of 95 %, checked by simulation where tracks differ in length and difficulty."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        lengths = rng.integers(1, 12, 80)
+        difficulty = rng.beta(4, 2, 80)
+        right = rng.random(lengths.sum()) < difficulty.repeat(lengths)
+        proba = np.where(right[:, None], [0.8, 0.2], [0.3, 0.7])
+        tracks = np.arange(80).repeat(lengths).astype(str)
+        low, high = accuracy_interval(proba, np.zeros(len(right), np.intp), tracks, draws=400, seed=trial)
+        covered += low <= 4 / 6 <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("n_right", [5, 0])
+def test_interval_of_five_out_of_five_is_wide(n_right: int) -> None:
+    """Five tracks that are all right do not prove a perfect model; scipy has the exact interval."""
+    from scipy.stats import binomtest
+
+    proba = np.tile([0.9, 0.1], (5, 1))
+    labels = np.zeros(5, np.intp) if n_right else np.ones(5, np.intp)
+    exact = binomtest(n_right, 5).proportion_ci(0.95, "exact")
+    assert accuracy_interval(proba, labels) == pytest.approx((exact.low, exact.high))
+
+
+def test_figures_by_genre_are_those_of_scikit_learn() -> None:
+    """A table by genre that disagrees with the field's tool is not comparable with anything."""
+    from sklearn import metrics as reference
+
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 5, 300)
+    predicted = np.where(rng.random(300) < 0.5, labels, rng.integers(0, 6, 300))
+    confusion = confusion_matrix(predicted, labels, 7)
+    np.testing.assert_array_equal(confusion, reference.confusion_matrix(labels, predicted, labels=range(7)))
+    expected = reference.precision_recall_fscore_support(
+        labels, predicted, labels=range(5), zero_division=np.nan
+    )
+    for ours, theirs in zip(precision_recall_f1(confusion), expected[:3], strict=True):
+        np.testing.assert_allclose(ours[:5], theirs)
+    assert macro_f1(confusion) == pytest.approx(np.mean(expected[2]))
+    precision, recall, f1 = precision_recall_f1(confusion)
+    assert (precision[5], f1[5]) == (0, 0)
+    assert np.isnan([recall[5], precision[6], recall[6], f1[6]]).all(), "not tested is not zero"
+
+
+def test_top_3_accuracy_is_that_of_scikit_learn() -> None:
+    """Where a person chooses among three proposals, this is the figure that counts."""
+    from sklearn.metrics import top_k_accuracy_score
+
+    rng = np.random.default_rng(3)
+    proba, labels = rng.dirichlet(np.ones(6), 200), rng.integers(0, 6, 200)
+    assert top_k_accuracy(proba, labels) == pytest.approx(top_k_accuracy_score(labels, proba, k=3))
+    assert top_k_accuracy(np.full((4, 6), 1 / 6), np.arange(4)) == 0, "no answer is no right answer"
+
+
+def test_reliability_counts_every_row_once() -> None:
+    """A diagram that loses the most confident rows hides the worst."""
+    proba = np.array([[1.0, 0.0], [0.5, 0.5], [0.55, 0.45], [0.07, 0.93]])
+    n, confidence, right = reliability(proba, np.array([0, 0, 1, 1]), bins=10)
+    assert n.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 2]
+    assert confidence[5] == pytest.approx(1.05)
+    assert right[[5, 9]].tolist() == [1, 2]
+
+
+def test_cross_fitting_calibrates_without_looking() -> None:
+    """A temperature fitted to the tracks it is judged on would make every model look calibrated."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, (3000, 4))
+    labels = np.array([rng.choice(4, p=p) for p in softmax(logits)])
+    tracks = np.array([f"{i // 3:04d}" for i in range(3000)])
+    proba = cross_fitted(3 * logits, labels, tracks)
+    assert expected_calibration_error(softmax(3 * logits), labels) > 0.1
+    assert expected_calibration_error(proba, labels) < 0.03
+    np.testing.assert_array_equal(proba.argmax(axis=1), logits.argmax(axis=1))
+    other = labels.copy()
+    other[tracks == "0007"] = (other[tracks == "0007"] + 1) % 4
+    moved = cross_fitted(3 * logits, other, tracks)
+    np.testing.assert_array_equal(moved[tracks == "0007"], proba[tracks == "0007"])
+    assert (moved != proba).any(), "the other half is fitted to it"

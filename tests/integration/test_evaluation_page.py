@@ -1,0 +1,94 @@
+"""The evaluation page in a real browser: what a reader sees, and what a hostile name must not do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import Answers, score, summarize
+from pipeline.evaluation_page import evaluation_page
+from schemas.evaluation import Seen
+from tests.browser import NARROW, WIDE, Browser
+
+HOSTILE = "<script>document.title='ran'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    genres = ("classical", "hip-hop & r'n'b", HOSTILE)
+    labels = rng.integers(0, 3, 120)
+    proba = rng.dirichlet(np.ones(3), 120) + 0.7 * np.eye(3)[labels]
+    proba /= proba.sum(axis=1, keepdims=True)
+    answers = Answers(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
+    evaluation = summarize(
+        "model-1a2b3c4d", answers, "track", genres, data=HOSTILE, protocol="track", leak="leaks a little",
+        split="track", outside=("noise", rng.dirichlet(np.ones(3), 9)), seen=Seen(known=True, trained_on=2),
+        baselines=(score("svm", answers, "track", calibrated=False),), baseline_features="descriptors",
+        versions={"earmark": "1"},
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("page") / "evaluation.html"
+    path.write_text(evaluation_page(evaluation), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+@pytest.mark.parametrize("dark", [False, True])
+def test_page_opens_cleanly_in_every_width_and_light(
+    browser: Browser, page: Path, width: int, dark: bool
+) -> None:
+    """On a telephone or at night the page must be as readable, and it may ask nobody for anything."""
+    browser.open(page, width=width, dark=dark)
+    assert browser.complaints() == []
+    assert browser.requests() == []
+    assert not browser.overflows()
+    assert (browser.background() < 80) == dark
+
+
+def test_plots_are_drawn(browser: Browser, page: Path) -> None:
+    """A path that the browser cannot parse leaves an empty frame, and nobody notices."""
+    browser.open(page)
+    lengths = browser.evaluate(
+        "[...document.querySelectorAll('svg .line, svg .area')].map(path => path.getTotalLength())"
+    )
+    assert len(lengths) >= 6
+    assert min(lengths) > 100
+    heights = browser.evaluate(
+        "[...document.querySelectorAll('.plot svg')].map(svg => svg.getBoundingClientRect().height)"
+    )
+    assert len(heights) == 2
+    assert min(heights) > 100
+    cells = "[...document.querySelectorAll('.matrix tbody td')]"
+    assert len(browser.evaluate(f"{cells}.map(cell => cell.textContent)")) == 9
+    shades = browser.evaluate(f"{cells}.map(cell => getComputedStyle(cell).backgroundColor)")
+    assert len(set(shades)) >= 4, "cells are shaded by their share"
+
+
+def test_names_stand_as_text(browser: Browser, page: Path) -> None:
+    """A track's title is text of strangers."""
+    browser.open(page)
+    assert browser.evaluate("document.scripts.length") == 0
+    assert browser.evaluate("document.images.length") == 0
+    assert HOSTILE in browser.evaluate("document.querySelector('h1').textContent")
+    assert HOSTILE in browser.evaluate("document.body.innerText")
+
+
+def test_protocol_and_warning_stand_with_the_figure(browser: Browser, page: Path) -> None:
+    """Whoever copies the figure must have seen what it is worth."""
+    browser.open(page)
+    text = browser.evaluate("document.querySelector('main section').innerText")
+    assert "Protocol track (leaks a little)" in text
+    assert "LEAKS: 2 of the 60 tested tracks" in text
+    assert "accuracy, track (leaks a little)" in text
+
+
+def test_keyboard_reaches_tables_and_numbers(browser: Browser, page: Path) -> None:
+    """Who has no mouse must be able to scroll the wide tables and open the numbers behind the plots."""
+    browser.open(page, width=NARROW)
+    focusable = browser.evaluate("document.querySelectorAll('.scroll[tabindex=\"0\"][aria-label]').length")
+    assert focusable == browser.evaluate("document.querySelectorAll('.scroll').length")
+    assert browser.evaluate(
+        "(() => { const s = document.querySelector('summary'); s.focus(); s.click();"
+        " return document.activeElement === s && s.parentElement.open; })()"
+    )
+    assert browser.evaluate("document.querySelector('details table').getBoundingClientRect().height") > 100

@@ -1,0 +1,66 @@
+"""Baselines: what a network is held against must be done properly, or it proves nothing."""
+
+import numpy as np
+import pytest
+
+from pipeline.baselines import baseline_features, describe_features, run_baselines
+from pipeline.training_set import TrainingSet
+
+GENRES = ("a", "b", "c", "d")
+
+
+def make_set(seed: int, n: int = 120, *, n_genres: int = 4, spread: float = 0.3) -> TrainingSet:
+    """Descriptors around one centre a genre, on scales that differ a thousandfold."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(0, 1, (n_genres, 57))
+    labels = np.arange(n) % n_genres
+    values = (centres[labels] + rng.normal(0, spread, (n, 57))) * np.logspace(-3, 3, 57)
+    tracks = np.array([f"{i:03d}" for i in range(n)])
+    return TrainingSet(None, labels, tracks, GENRES[:n_genres], descriptors=values)
+
+
+def accuracies(train: TrainingSet, test: TrainingSet) -> dict[str, float]:
+    answers = run_baselines(train, test, 0)
+    return {a.name: float(np.mean(a.scores.argmax(axis=1) == test.labels)) for a in answers}
+
+
+@pytest.mark.parametrize("n_genres", [2, 4])
+def test_what_is_easy_is_solved(n_genres: int) -> None:
+    """Unscaled features or unmatched clusters would make the baselines look worse than they are."""
+    found = accuracies(make_set(0, n_genres=n_genres), make_set(1, n_genres=n_genres))
+    assert found["svm"] >= 0.98
+    assert found["k-nn"] >= 0.98
+    assert found["k-means"] >= 0.98
+    assert found["majority"] == pytest.approx(1 / n_genres)
+
+
+def test_what_is_noise_stays_at_chance() -> None:
+    """A baseline that sees the tested labels would shame every network."""
+    train = make_set(0, spread=100.0)
+    found = accuracies(train, make_set(1, 400, spread=100.0))
+    assert all(0.15 <= accuracy <= 0.35 for accuracy in found.values()), found
+
+
+def test_a_genre_without_training_tracks_is_never_given() -> None:
+    """Small lists lack genres: the columns of the others must not shift."""
+    whole, test = make_set(0), make_set(1)
+    train = whole.rows(np.flatnonzero(whole.labels != 1))
+    for answer in run_baselines(train, test, 0):
+        given = answer.scores.argmax(axis=1)
+        assert answer.scores.shape == (120, 4)
+        if answer.name in ("svm", "k-nn"):
+            assert 1 not in given
+            assert np.mean(given[test.labels != 1] == test.labels[test.labels != 1]) >= 0.98
+
+
+def test_log_mels_are_summed_up_where_there_are_no_descriptors() -> None:
+    """An array file has log-mels alone; the report says what the baselines read."""
+    log_mel = np.zeros((2, 3, 4), np.uint8)
+    log_mel[1] = [[0, 0, 0, 0], [10, 20, 10, 20], [5, 5, 5, 9]]
+    data = TrainingSet(log_mel, np.array([0, 1]), np.array(["x", "y"]), GENRES[:2])
+    features = baseline_features(data)
+    assert features.shape == (2, 9)
+    assert not features[0].any()
+    np.testing.assert_allclose(features[1], [0, 15, 6, 0, 5, np.sqrt(3), 0, 10, 4 / 3], rtol=1e-6)
+    assert "mel band" in describe_features(data)
+    assert "57 descriptors" in describe_features(make_set(0))

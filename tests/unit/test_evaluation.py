@@ -1,0 +1,114 @@
+"""Evaluation: from answers to figures, by hand where a hand can follow."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import Answers, coverage_points, most_confident_mistakes, score, summarize
+from schemas.evaluation import Evaluation
+
+GENRES = ("jazz", "metal", "rock")
+
+
+def answers() -> Answers:
+    """Three tracks: "a" jazz of two segments, "b" rock of two that disagree, "c" metal of one, wrong."""
+    return Answers(
+        np.array(
+            [[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.5, 0.2, 0.3], [0.1, 0.3, 0.6]],
+        ),
+        np.array([0, 0, 2, 2, 1]),
+        np.array(["a", "a", "b", "b", "c"]),
+    )
+
+
+def evaluation(**about: object) -> Evaluation:
+    known = {"data": "set.npz", "protocol": "track", "leak": "leaks a little"} | about
+    return summarize("model-1", answers(), "track", GENRES, **known)
+
+
+def test_tracks_are_counted_by_the_mean_of_their_segments() -> None:
+    """A catalog gets one label a track: the figure must be of those, the other one stands beside it."""
+    found = evaluation()
+    assert (found.unit, found.n_tracks, found.n_segments) == ("track", 3, 5)
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.confusion == ((1, 0, 0), (0, 0, 1), (0, 0, 1))
+    assert found.other_unit is not None
+    assert (found.other_unit.unit, found.other_unit.n) == ("piece", 5)
+    assert found.other_unit.accuracy == pytest.approx(3 / 5)
+    assert found.macro_f1 == pytest.approx((1 + 0 + 2 / 3) / 3)
+    assert [one.support for one in found.per_genre] == [1, 1, 1]
+    assert (found.per_genre[1].precision, found.per_genre[1].recall) == (None, 0.0)
+    assert sum(one.n for one in found.reliability) == 3
+    assert found.ece == pytest.approx((abs(1 - 0.7) + abs(1 - 0.55) + 0.6) / 3)
+
+
+def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
+    """The same number twice, under two names, is noise."""
+    whole = answers().of("track")
+    found = summarize("m", whole, "track", GENRES, data="d", protocol="file", leak="l")
+    assert found.other_unit is None
+
+
+def test_thresholds_tell_coverage_and_accuracy() -> None:
+    """Users choose --min-confidence by this table."""
+    outside = np.array([[0.34, 0.33, 0.33], [0.9, 0.05, 0.05]])
+    points = {point.min_confidence: point for point in coverage_points(answers().of("track"), outside)}
+    assert points[0.0].coverage == 1
+    assert points[0.0].outside_accepted == 1
+    # Confidences of the tracks: a 0.70, b 0.55, c 0.60 (wrong).
+    assert points[0.6].coverage == pytest.approx(2 / 3)
+    assert points[0.6].accuracy == pytest.approx(1 / 2)
+    assert points[0.65].accuracy == 1
+    assert points[0.6].outside_accepted == pytest.approx(1 / 2)
+    assert (points[0.8].coverage, points[0.8].accuracy) == (0, None)
+
+
+def test_mistakes_are_sorted_by_confidence_then_name() -> None:
+    """The list is where a person begins to look; ties must not change from run to run."""
+    proba = np.array([[0.6, 0.3, 0.1], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]])
+    found = most_confident_mistakes(
+        Answers(proba, np.array([1, 2, 1, 1]), np.array(["z", "y", "x", "w"])), GENRES
+    )
+    assert [(one.track, one.genre, one.predicted) for one in found] == [
+        ("y", "rock", "jazz"),
+        ("x", "metal", "jazz"),
+        ("z", "metal", "jazz"),
+    ]
+
+
+def test_music_of_no_genre_is_told_apart() -> None:
+    """Each such label is wrong: a user must see how many the model gives all the same."""
+    outside = ("noise", np.array([[0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.5, 0.3, 0.2]]))
+    found = evaluation(outside=outside)
+    assert found.outside is not None
+    assert (found.outside.n, found.outside.taken_for) == (3, {"rock": 2, "jazz": 1})
+    assert found.outside.mean_confidence == pytest.approx((0.6 + 0.8 + 0.5) / 3)
+    assert found.coverage[0].outside_accepted == 1
+
+
+def test_json_has_what_machines_ask_for() -> None:
+    """A dashboard reads these keys; protocol and leak go wherever the figure goes."""
+    written = json.loads(evaluation().model_dump_json())
+    for key in (
+        "accuracy", "accuracy_interval", "ece", "macro_f1", "protocol", "leak", "n_tracks", "genres", "confusion",
+        "per_genre", "baselines", "reliability", "coverage", "mistakes", "seed",
+    ):  # fmt: skip
+        assert key in written, key
+    assert Evaluation.model_validate_json(json.dumps(written)) == evaluation()
+
+
+def test_scores_of_a_classifier_without_probabilities_claim_none() -> None:
+    """Margins of a support vector machine are no confidences."""
+    found = score("svm", answers(), "track", ranks=False, calibrated=False)
+    assert (found.ece, found.top3_accuracy) == (None, None)
+    assert found.accuracy == pytest.approx(2 / 3)
+
+
+def test_the_interval_is_fixed_by_the_seed() -> None:
+    """A figure that changes between two looks at the same answers cannot be cited."""
+    rng = np.random.default_rng(0)
+    tracks = rng.integers(0, 40, 90).astype(str)
+    many = Answers(rng.dirichlet(np.ones(3), 90), rng.integers(0, 3, 90), tracks)
+    assert score("m", many, "piece", seed=1) == score("m", many, "piece", seed=1)
+    assert score("m", many, "piece", seed=1) != score("m", many, "piece", seed=2)

@@ -1,0 +1,109 @@
+"""Protocols: a figure means nothing without what was kept apart, and who has seen what."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.protocols import folds, plan_splits, unit_of, without_folders
+from pipeline.provenance import provenance, seen_by
+from pipeline.training_set import TrainingSet
+from schemas.errors import MisuseError
+from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
+
+GENRES = ("jazz", "rock")
+
+
+def make_set(n_tracks: int = 20, n_segments: int = 2) -> TrainingSet:
+    """Tracks of two genres; each segment's level is its own, so that it can be told from the others."""
+    n = n_tracks * n_segments
+    labels = np.repeat(np.arange(n_tracks) % 2, n_segments)
+    tracks = np.repeat([f"{GENRES[i % 2]}/{GENRES[i % 2]}.{i:05d}" for i in range(n_tracks)], n_segments)
+    log_mel = np.arange(n, dtype=np.uint8)[:, None, None] * np.ones((1, 16, 40), np.uint8)
+    return TrainingSet(log_mel, labels, tracks, GENRES)
+
+
+def levels(data: TrainingSet) -> list[int]:
+    assert data.log_mel is not None
+    return [int(level) for level in data.log_mel[:, 0, 0]]
+
+
+@pytest.mark.parametrize("by_track", [True, False])
+def test_folds_test_every_segment_once(by_track: bool) -> None:
+    """A segment that is tested twice, or never, counts double or not at all in the pooled figure."""
+    data = make_set()
+    parts = list(folds(data, 5, by_track=by_track, seed=0))
+    assert sorted(level for _, test in parts for level in levels(test)) == levels(data)
+    for train, test in parts:
+        assert sorted(levels(train) + levels(test)) == levels(data)
+        shared = set(train.tracks) & set(test.tracks)
+        assert not shared if by_track else shared
+        assert abs(np.bincount(test.labels)[0] - np.bincount(test.labels)[1]) <= 2
+
+
+def test_folds_follow_the_seed() -> None:
+    """A figure must come out again."""
+    data = make_set()
+
+    def tested(seed: int) -> list[list[int]]:
+        return [levels(test) for _, test in folds(data, 4, by_track=True, seed=seed)]
+
+    assert tested(0) == tested(0)
+    assert tested(0) != tested(1)
+
+
+def test_folds_that_do_not_fit_are_refused() -> None:
+    """A fold without a genre has no figure for it."""
+    with pytest.raises(MisuseError, match=r"--folds 11 does not fit the data: choose 2 to 10, .* 'jazz'"):
+        list(folds(make_set(), 11, by_track=True, seed=0))
+
+
+def test_each_word_gives_its_protocol(tmp_path: Path) -> None:
+    """The protocol stands beside every figure: it must be the one that was followed."""
+    data = make_set()
+    (tmp_path / "a.txt").write_text("jazz/jazz.00000.wav\nrock/rock.00001.wav\n")
+    (tmp_path / "b.txt").write_text("jazz/jazz.00002.wav\nrock/rock.00003.wav\n")
+    protocol, splits = plan_splits(data, None)
+    (split,) = splits
+    assert (protocol, split.train_set, len(split.test_set)) == ("as given", None, 40)
+    protocol, splits = plan_splits(data, f"file:{tmp_path}/a.txt,{tmp_path}/b.txt", n_pieces=4)
+    (split,) = splits
+    assert (protocol, len(split.test_set), split.test_set.log_mel.shape) == ("file", 16, (16, 16, 10))  # type: ignore[union-attr]
+    protocol, splits = plan_splits(data, "track")
+    (split,) = splits
+    assert protocol == "track"
+    assert not set(split.train_set.tracks) & set(split.test_set.tracks)  # type: ignore[union-attr]
+    protocol, splits = plan_splits(data, "segment")
+    (split,) = splits
+    assert protocol == "segment"
+    assert len(split.test_set) == 80
+    assert set(split.train_set.tracks) & set(split.test_set.tracks)  # type: ignore[union-attr]
+    assert [unit_of(name) for name in ("segment", "track", "file", "as given")] == ["piece"] + 3 * ["track"]  # type: ignore[arg-type]
+    for split_name in ("tracks", "track:5", "file", "file:a.txt", "file:a,b,c", ""):
+        with pytest.raises(MisuseError, match="cannot split by"):
+            plan_splits(data, split_name)
+
+
+def test_names_of_lists_lose_their_folders() -> None:
+    """Where files lay on one machine is no part of a published figure."""
+    assert without_folders("file:/home/me/a.txt,../b.txt") == "file:a.txt,b.txt"
+    assert without_folders("track") == "track"
+
+
+def test_a_model_tells_what_it_has_seen() -> None:
+    """Testing a model on its own training tracks is the mistake that flatters most."""
+    data = make_set()
+    train, calibration = data.rows(np.arange(10)), data.rows(np.arange(10, 16))
+    info = ModelInfo(
+        name="m", genres=GENRES, features=FeatureSpec(), n_frames=40, temperature=1.0,
+        training={"seed": 0, **provenance(train, calibration)},
+    )  # fmt: skip
+    # By name alone: the array file knows no folders, a folder of audio has other extensions.
+    tested = ["jazz.00000", "other/rock.00001", "jazz.00010", "jazz.00099"]
+    seen = seen_by(info, tested)
+    assert (seen.known, seen.trained_on, seen.calibrated_on) == (True, 2, 0)
+    assert seen_by(info, data.tracks.tolist()).calibrated_on == 3
+    assert "jazz" not in str(info.training), "names of a private catalog do not travel with the model"
+    silent = info.model_copy(update={"training": {}})
+    assert not seen_by(silent, tested).known

@@ -91,8 +91,8 @@ def test_json_has_what_machines_ask_for() -> None:
     """A dashboard reads these keys; protocol and leak go wherever the figure goes."""
     written = json.loads(evaluation().model_dump_json())
     for key in (
-        "accuracy", "accuracy_interval", "ece", "macro_f1", "protocol", "leak", "n_tracks", "genres", "confusion",
-        "per_genre", "baselines", "reliability", "coverage", "mistakes", "seed",
+        "accuracy", "accuracy_interval", "ece", "macro_f1", "protocol", "leak", "n_tracks", "genres",
+        "confusion", "per_genre", "baselines", "reliability", "coverage", "mistakes", "seed",
     ):  # fmt: skip
         assert key in written, key
     assert Evaluation.model_validate_json(json.dumps(written)) == evaluation()

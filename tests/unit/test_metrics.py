@@ -66,7 +66,7 @@ def test_mean_by_track_is_what_labelling_does() -> None:
 
 
 def test_interval_of_pieces_is_that_of_their_tracks() -> None:
-    """Ten pieces of a track are no ten tracks: else a leaky figure would look three times as sure as it is."""
+    """Ten pieces of a track are no ten tracks: else a leaky figure would look three times too sure."""
     rng = np.random.default_rng(0)
     proba = rng.dirichlet(np.ones(4), 60)
     labels = rng.integers(0, 4, 60)

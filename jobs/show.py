@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.messages import printable as printable
 from pipeline import storage
 from schemas.errors import MisuseError
 
@@ -54,14 +55,6 @@ _RIGHT = {
     "s",
     "attempts",
 }
-
-
-def printable(cell: object) -> str:
-    """A value as text without control characters, which could steer the terminal."""
-    text = "" if cell is None else str(cell)
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )
 
 
 def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.demo import DemoResult
+from jobs.messages import printable
 from jobs.scan import FormatCount
-from jobs.show import console, print_table, printable, size_text
+from jobs.show import console, print_table, size_text
 from jobs.status import Status
 from pipeline import storage
 from pipeline.model import ModelBundle

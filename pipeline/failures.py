@@ -49,7 +49,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
             "etag": failure.etag,
             "stage": failure.error.stage,
             "error_type": type(failure.error).__name__,
-            "message": str(failure.error)[:_MESSAGE_CHARACTERS],
+            "message": _message(failure.error),
             "attempts": failure.attempts,
             "retryable": failure.error.retryable,
             "model": failure.model,
@@ -59,3 +59,10 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
         for failure in failures
     ]
     return pa.Table.from_pylist(rows, FAILURES)
+
+
+def _message(error: TrackError) -> str:
+    """What was wrong, as text that a table can hold; of a message with a very long name, both ends."""
+    text = str(error).encode("utf-8", "backslashreplace").decode()
+    half = _MESSAGE_CHARACTERS // 2
+    return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"

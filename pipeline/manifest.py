@@ -14,6 +14,9 @@ from schemas.errors import MisuseError
 from schemas.tracks import TrackRef
 
 _STAT_THREADS = 32
+_PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}
+"""What a manifest may name: disks and object stores, and no web addresses: who writes a manifest shall not have
+workers ask the hosts of their network."""
 
 
 def read_manifest(location: str) -> Iterator[TrackRef]:
@@ -33,8 +36,8 @@ def read_manifest(location: str) -> Iterator[TrackRef]:
     Raises
     ------
     MisuseError
-        If the file cannot be read, has no column ``uri``, names a track twice, leaves a uri empty or, being
-        remote, names files of this machine's disk.
+        If the file cannot be read, has no column ``uri``, names a track twice, leaves a uri empty, names a
+        web address or, being remote, files of this machine's disk.
     """
     table = _read(location)
     table = table.rename_columns([name.strip() for name in table.column_names])
@@ -108,6 +111,12 @@ def _resolve(written: str, location: str, folder: str, number: int) -> str:
             raise MisuseError(
                 f"row {number} of the remote manifest {location} names a local file ({written}); "
                 "list it in a local manifest instead"
+            )
+        protocol = storage.split(written)[0]
+        if protocol not in _PROTOCOLS:
+            raise MisuseError(
+                f"row {number} of the manifest {location} names a {protocol}:// address, which is neither a "
+                "file nor an object of a store; copy the track to a folder or a bucket first"
             )
         return written
     if not remote:

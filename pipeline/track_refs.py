@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import os
+import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.patience import patiently
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 
@@ -33,19 +36,26 @@ def facts(info: dict[str, Any]) -> tuple[int, str, float]:
     return size, etag, modified_at
 
 
+def etag_of(status: os.stat_result) -> str:
+    """The version of a local file's content, as far as its size and time of writing tell."""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
 def stat_track(uri: str, track_id: str) -> TrackRef:
     """A track that is known by name: its size and version are asked of the store.
 
-    A track that is not there has the etag ``missing``, one that may not be looked at ``unreadable``; reading
-    it then fails with a reason.
+    A track that is not there has the etag ``missing``, one that may not be looked at ``unreadable``, a
+    folder, pipe, socket or device ``irregular``; reading it then fails with a reason.
     """
     protocol, path = storage.split(uri)
     try:
         if protocol == "file":
             status = Path(path).stat()
-            etag = f"{status.st_size}-{status.st_mtime_ns}"
-            return TrackRef(track_id, uri, status.st_size, etag, status.st_mtime)
-        return TrackRef(track_id, uri, *facts(storage.filesystem(protocol).info(path)))
+            if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
+                return TrackRef(track_id, uri, 0, "irregular")
+            return TrackRef(track_id, uri, status.st_size, etag_of(status), status.st_mtime)
+        info = patiently(lambda: storage.filesystem(protocol).info(path))
+        return TrackRef(track_id, uri, *facts(info))
     except PermissionError:
         return TrackRef(track_id, uri, 0, "unreadable")
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -15,7 +15,7 @@ from schemas.tracks import TrackRef
 
 _STAT_THREADS = 32
 _PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}
-"""What a manifest may name: disks and object stores, and no web addresses: who writes a manifest shall not have
+"""What a manifest may name: disks and object stores, and no web addresses: its writer shall not have
 workers ask the hosts of their network."""
 
 

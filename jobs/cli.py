@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands import evaluation, models, runs, tables
+from jobs.commands import evaluation, models, pages, runs, tables
 from jobs.messages import say
 from schemas.errors import EarmarkError
 
@@ -47,6 +47,7 @@ for command in (
     tables.failures,
     tables.labels,
     tables.export_descriptors,
+    pages.trends,
     models.train,
     evaluation.evaluate,
 ):

@@ -23,10 +23,12 @@ class Change:
         The genre.
     start, end : float
         Share on the fitted line at the first and the last period, 0 to 1.
-    per_year : float
-        Slope, shares a year.
+    change : float
+        Their difference before both are cut to 0 to 1: what the share has gained or lost.
     low, high : float
-        95 % interval of the slope.
+        95 % interval of the change.
+    per_year : float
+        The same a year: the slope of the line.
     p_value : float
         Chance of a slope at least as steep where nothing changes.
     q_value : float
@@ -38,9 +40,10 @@ class Change:
     genre: str
     start: float
     end: float
-    per_year: float
+    change: float
     low: float
     high: float
+    per_year: float
     p_value: float
     q_value: float
     direction: Direction
@@ -98,6 +101,7 @@ def changes(
     error = np.sqrt(np.maximum(np.maximum(binomial, scatter), 1e-12) / spread)
     p_values = 2 * stats.t.sf(np.abs(slope) / error, freedom)
     q_values = stats.false_discovery_control(p_values)
+    span = time.max() - time.min()
     half = stats.t.ppf(0.975, freedom) * error
     ends = np.clip(fitted[[int(time.argmin()), int(time.argmax())]], 0, 1)
     found = [
@@ -105,9 +109,10 @@ def changes(
             genre=genre,
             start=float(ends[0, k]),
             end=float(ends[1, k]),
+            change=float(slope[k] * span),
+            low=float((slope[k] - half[k]) * span),
+            high=float((slope[k] + half[k]) * span),
             per_year=float(slope[k]),
-            low=float(slope[k] - half[k]),
-            high=float(slope[k] + half[k]),
             p_value=float(p_values[k]),
             q_value=float(q_values[k]),
             direction=_direction(float(slope[k]), float(q_values[k])),

@@ -96,10 +96,8 @@ def _known(words: list[str], known: dict[str, str]) -> str | None:
     for start in range(len(words)):
         tail = words[start:]
         name = "".join(tail)
-        genre = known.get(name) or known.get(
-            _squeezed(ALIASES.get(" ".join(tail)) or ALIASES.get(name) or "")
-        )
-        if genre is not None:
+        alias = ALIASES.get(" ".join(tail), ALIASES.get(name, ""))
+        if (genre := known.get(name) or known.get(alias)) is not None:
             return genre
     return None
 

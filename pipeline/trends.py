@@ -19,6 +19,14 @@ Weight = Literal["count", "confidence"]
 
 CONFIDENCE_BINS = 20
 
+CHANGES = pa.schema(
+    [
+        pa.field(name, pa.float64() if kind is float else pa.string())
+        for name, kind in Change.__annotations__.items()
+    ]
+)
+"""Columns of `change_rows`: the attributes of `Change`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trends:
@@ -62,7 +70,9 @@ def read_labelled(tables: Tables, model: str, *by: str) -> LabelledTracks:
     return labelled_tracks(tables, model, tuple(columns))
 
 
-def trends(labelled: LabelledTracks, by: str, catalog: str, *, weight: Weight = "count") -> Trends:
+def trends(
+    labelled: LabelledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
+) -> Trends:
     """Find the trends in labelled tracks.
 
     Parameters
@@ -75,6 +85,8 @@ def trends(labelled: LabelledTracks, by: str, catalog: str, *, weight: Weight = 
         Where the catalog is.
     weight : str
         ``count`` or ``confidence``.
+    top : int, optional
+        Only the groups with most tracks.
 
     Raises
     ------
@@ -82,6 +94,8 @@ def trends(labelled: LabelledTracks, by: str, catalog: str, *, weight: Weight = 
         If there is nothing to group by.
     """
     groups = group(by, labelled.tracks, catalog)
+    if top is not None:
+        groups = groups.largest(top)
     shares = shares_of(labelled, groups, weight)
     found: list[Change] = []
     if groups.is_time and len(groups.names):
@@ -132,15 +146,8 @@ def share_rows(trends: Trends) -> pa.Table:
 
 def change_rows(found: list[Change]) -> pa.Table:
     """Rising and falling genres as a table."""
-    schema = pa.schema(
-        [pa.field(name, pa.float64() if kind is float else pa.string()) for name, kind in _CHANGE_FIELDS]
-    )
-    return pa.Table.from_pylist(
-        [{name: getattr(each, name) for name in schema.names} for each in found], schema
-    )
-
-
-_CHANGE_FIELDS = list(Change.__annotations__.items())
+    rows = [{name: getattr(each, name) for name in CHANGES.names} for each in found]
+    return pa.Table.from_pylist(rows, CHANGES)
 
 
 def tag_rows(trends: Trends) -> pa.Table:
@@ -159,28 +166,3 @@ def confidence_histogram(labelled: LabelledTracks) -> NDArray[np.int64]:
     """Tracks by confidence, in `CONFIDENCE_BINS` bins of equal width from 0 to 1."""
     bins = (labelled.confidence * CONFIDENCE_BINS).astype(np.int64)
     return np.bincount(np.clip(bins, 0, CONFIDENCE_BINS - 1), minlength=CONFIDENCE_BINS)
-
-
-def artist_rows(labelled: LabelledTracks) -> pa.Table:
-    """Artists, the one with most tracks first.
-
-    Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``, a
-    list of the genres' shares. The tracks need the columns ``artist`` and ``year``.
-    """
-    groups = group("artist", labelled.tracks, "")
-    shares = shares_of(labelled, groups)
-    inside = groups.codes >= 0
-    sums = np.bincount(groups.codes[inside], labelled.confidence[inside], minlength=len(groups.names))
-    years = pa.table({"code": groups.codes, "year": labelled.tracks["year"]}).filter(pa.array(inside))
-    years = years.group_by("code").aggregate([("year", "min"), ("year", "max")]).sort_by("code")
-    n_genres = len(labelled.genres)
-    return pa.table(
-        {
-            "artist": pa.array(groups.names, pa.string()),
-            "tracks": pa.array(shares.tracks),
-            "confidence": pa.array(sums / np.maximum(shares.tracks, 1)),
-            "first_year": years["year_min"],
-            "last_year": years["year_max"],
-            "shares": pa.FixedSizeListArray.from_arrays(pa.array(shares.share.ravel()), n_genres),
-        }
-    )

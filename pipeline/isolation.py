@@ -81,8 +81,10 @@ class Isolated:
         """
         self._pipe, theirs = Pipe()
         with theirs:
+            # -P: a folder called pipeline where the worker happens to stand is not ours.
+            command = [sys.executable, "-P", "-m", "pipeline.isolated_process", str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603 (this very interpreter)
-                [sys.executable, "-m", "pipeline.isolated_process", str(theirs.fileno()), str(os.getpid())],
+                [*command, str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

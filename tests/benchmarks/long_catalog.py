@@ -62,6 +62,14 @@ def write_long_catalog(folder: Path, *, n_tracks: int = 300, seed: int = 0) -> i
     return size
 
 
+def write_long_mp3(path: Path, one: Path, *, hours: float) -> None:
+    """Write an mp3 of so many hours, with a right header: the frames of a track of ours, again and again."""
+    data = one.read_bytes()
+    frames = _split_frames(data[ID3(one).size :])[1:]  # the first one is the header
+    frames *= round(hours * 3600 / (len(frames) * _FRAME_S))
+    path.write_bytes(_id3(0, "long") + _xing_frame(frames) + b"".join(frames))
+
+
 def _encode_passages(style: str, *, seed: int) -> list[list[bytes]]:
     """Passages as lists of mp3 frames; each was encoded alone, so it needs no bits of a frame before it."""
     y = synthesise(style, seed=[seed], duration_s=_PASSAGES_A_STYLE * _PASSAGE_S, sr=SR)

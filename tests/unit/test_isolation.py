@@ -1,0 +1,144 @@
+"""What ends an isolated process is told apart: the track, its limits, or somebody from outside."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
+from pipeline.limits import TOO_MUCH_MEMORY, TrackLimits
+from schemas.errors import DecodeError, EarmarkError
+
+LIMITS = TrackLimits(2.0, 64 << 20)
+
+
+@pytest.fixture
+def process() -> Iterator[Isolated]:
+    with closing(Isolated()) as opened:
+        yield opened
+
+
+def crash_in_c() -> None:
+    """Read from address 0, as a decoder with a bug does."""
+    ctypes.string_at(0)
+
+
+def kill(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def kill_until(count: Path, times: int) -> int:
+    """Be killed the first `times` times, as by an operator; afterwards say how often it was called."""
+    calls = len(count.read_text()) + 1 if count.exists() else 1
+    count.write_text("x" * calls)
+    if calls <= times:
+        kill(signal.SIGKILL)
+    return calls
+
+
+def fail() -> None:
+    raise DecodeError("a.mp3 is not audio")
+
+
+def test_calls_go_to_one_process(process: Isolated) -> None:
+    """A start for each call would cost a second each."""
+    assert process.call(os.getpid) == process.call(os.getpid) != os.getpid()
+
+
+def test_an_error_is_raised_here(process: Isolated) -> None:
+    """A track that only fails must keep its own reason."""
+    with pytest.raises(DecodeError, match=r"a\.mp3 is not audio"):
+        process.call(fail)
+    assert process.call(os.getcwd) == os.getcwd()
+
+
+def test_a_crash_is_named_by_its_signal_and_the_next_call_works(process: Isolated) -> None:
+    """The user is told that the file crashes its decoder, and the tracks after it go on."""
+    with pytest.raises(ProcessDiedError) as caught:
+        process.call(crash_in_c)
+    assert (caught.value.how, caught.value.from_outside) == ("SIGSEGV", False)
+    failure = decoding_failure(caught.value, "a.mp3", LIMITS)
+    assert (type(failure).__name__, "a.mp3 crashes its decoder (SIGSEGV)" in str(failure)) == (
+        "DecoderCrashedError",
+        True,
+    )
+    assert process.call(os.getcwd) == os.getcwd()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (1, "TimedOutError", "longer than 2 s"),
+        (TOO_MUCH_MEMORY, "TooMuchMemoryError", "more than 64 MB"),
+        (3, "DecoderCrashedError", "exit code 3"),
+        (-signal.SIGABRT, "DecoderCrashedError", "SIGABRT"),
+        (-signal.SIGKILL, "DecoderCrashedError", "was killed 10 times"),
+    ],
+)
+def test_each_end_has_its_reason(code: int, kind: str, words: str) -> None:
+    """A wrong reason sends the user to the wrong option."""
+    failure = decoding_failure(ProcessDiedError(code), "a.mp3", LIMITS)
+    assert type(failure).__name__ == kind
+    assert str(failure).startswith("a.mp3")
+    assert words in str(failure)
+
+
+def test_exit_codes_come_through(process: Isolated) -> None:
+    """The limits end the process with codes of their own."""
+    with pytest.raises(ProcessDiedError) as caught:
+        process.call(os._exit, TOO_MUCH_MEMORY)
+    assert caught.value.code == TOO_MUCH_MEMORY
+
+
+def test_what_is_killed_from_outside_is_done_again(process: Isolated, tmp_path: Path) -> None:
+    """A healthy track whose process is killed by chance must not be remembered as a failure."""
+    assert surviving(process, kill_until, tmp_path / "calls", 3) == 4
+
+
+def test_what_is_killed_again_and_again_ends(process: Isolated, tmp_path: Path) -> None:
+    """A track for which the kernel kills the process each time must not be tried for ever."""
+    with pytest.raises(ProcessDiedError) as caught:
+        surviving(process, kill_until, tmp_path / "calls", 1000)
+    assert caught.value.from_outside
+    assert len((tmp_path / "calls").read_text()) == MOST_KILLS
+
+
+def test_a_crash_is_not_tried_again(process: Isolated, tmp_path: Path) -> None:
+    """Each try of a track that hangs costs its whole timeout."""
+    with pytest.raises(ProcessDiedError):
+        surviving(process, kill, signal.SIGABRT)
+
+
+def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
+    """A worker that is killed must not leave a process behind that decodes on, or writes parts."""
+    code = (
+        "import os, sys, time\nfrom pipeline.isolation import Isolated\nprocess = Isolated()\n"
+        "print(process.call(os.getpid), flush=True)\nprocess.call(time.sleep, 60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_environment_without_the_package_is_no_fault_of_a_track(
+    process: Isolated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A broken installation must end the run, not fail every track for good."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise ImportError('broken')\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(EarmarkError, match="cannot start a process"):
+        process.call(os.getpid)

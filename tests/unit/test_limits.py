@@ -1,0 +1,94 @@
+"""A track that takes too long or too much memory ends its process, whatever that is stuck in."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipeline.limits import TIMED_OUT, TOO_MUCH_MEMORY, private_bytes
+
+START = """
+import io, re, time, zlib
+import numpy as np
+from pipeline.limits import TrackLimits
+def guarded(timeout_s=60.0, memory_mb=1000, file=None, remote=False):
+    return TrackLimits(timeout_s, memory_mb << 20).guarded(file or io.BytesIO(), remote=remote)
+"""
+
+
+def run(code: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", START + code], capture_output=True, text=True, timeout=55)
+
+
+STUCK = {
+    "asleep": "time.sleep(60)",
+    # A regular expression that never ends, in C and with the interpreter's lock held, as a decoder may.
+    "computing": "re.match(r'(a+)+$', 'a' * 60 + 'b')",
+}
+
+
+@pytest.mark.parametrize("kind", STUCK)
+def test_a_stuck_worker_ends_itself(kind: str) -> None:
+    """Otherwise one file that loops in its decoder holds the run for ever."""
+    start = time.monotonic()
+    done = run(f"with guarded(timeout_s=0.5):\n    {STUCK[kind]}")
+    assert done.returncode == TIMED_OUT
+    assert "Timeout" in done.stderr
+    assert time.monotonic() - start < 50
+
+
+def test_work_in_time_goes_on() -> None:
+    """The watchdog of one track must not bite during the next."""
+    done = run("with guarded(timeout_s=1.0):\n    pass\ntime.sleep(1.5)\nprint('alive')")
+    assert done.stdout == "alive\n"
+
+
+GREEDY = {
+    "python": "kept = [bytes([i % 256]) * 1_000_000 for i in range(3000)]",
+    "numpy": "np.concatenate([np.ones(10**6)] * 375)",
+    "zlib": "zlib.decompress(zlib.compress(bytes(3 * 10**8), 1))",
+}
+
+
+@pytest.mark.parametrize("kind", GREEDY)
+def test_a_worker_that_grows_too_much_ends_itself(kind: str) -> None:
+    """Otherwise one file takes the memory of all: the kernel kills whatever is largest, or the node."""
+    done = run(f"with guarded(memory_mb=100):\n    {GREEDY[kind]}")
+    assert done.returncode == TOO_MUCH_MEMORY, done.stderr
+    assert "more than 100 MB" in done.stderr
+
+
+def test_memory_that_a_process_has_already_does_not_count() -> None:
+    """What Ray, Arrow and the tracks before have taken must not be held against a track."""
+    code = "before = np.ones(40 * 10**6)\nwith guarded(memory_mb=200):\n    more = np.ones(10 * 10**6)\n"
+    assert run(code + "    time.sleep(0.1)\nprint('alive')").stdout == "alive\n"
+
+
+def test_the_memory_of_a_process_is_known() -> None:
+    """A limit that measures nothing would never bite."""
+    before = private_bytes()
+    kept = b"x" * (50 << 20)
+    assert 45 << 20 <= private_bytes() - before <= 80 << 20
+    assert len(kept) == 50 << 20
+
+
+SLOW = """
+class Slow(io.BytesIO):
+    def read(self, size=-1):
+        time.sleep(0.4)
+        return super().read(size)
+with guarded(timeout_s=1.0, file=Slow(b"12345"), remote={remote}) as file:
+    for _ in range(5):
+        assert file.read(1)
+    assert (file.seek(1), file.tell(), file.readable(), file.seekable()) == (1, 1, True, True)
+    {after}
+print("alive")
+"""
+
+
+def test_the_time_that_a_store_takes_is_not_the_tracks() -> None:
+    """On a bad day of the store, long recordings that are read by ranges would all be failures for good."""
+    assert run(SLOW.format(remote=True, after="time.sleep(0.5)")).stdout == "alive\n"
+    assert run(SLOW.format(remote=True, after="time.sleep(30)")).returncode == TIMED_OUT
+    assert run(SLOW.format(remote=False, after="pass")).returncode == TIMED_OUT

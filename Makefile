@@ -1,10 +1,10 @@
-# make demo | test | lint | bench: each sets up .venv first, where that is not done yet.
+# make demo | test | chaos | lint | bench: each sets up .venv first, where that is not done yet.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint bench
+.PHONY: venv demo test chaos lint bench
 
 venv: $(STAMP)
 
@@ -19,6 +19,10 @@ demo: venv
 
 test: venv
 	$(BIN)/python -m pytest
+
+# Takes a quarter of an hour; CHAOS="--seed N" repeats one.
+chaos: venv
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 lint: venv
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import signal
 import struct
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_IN_OPEN = 0x20
+_IN_OPEN, _IN_ISDIR = 0x20, 0x40000000
 _EVENT = struct.Struct("iIII")
 _BUFFER = 1 << 16
 
@@ -58,8 +59,6 @@ class CatalogWatch:
             os.close(number)
 
     def _watch(self) -> None:
-        import select
-
         while True:
             ready, _, _ = select.select([self._queue, self._ended], [], [])
             if self._ended in ready:
@@ -73,10 +72,10 @@ class CatalogWatch:
         data = os.read(self._queue, _BUFFER)
         start = 0
         while start < len(data):
-            number, _, _, length = _EVENT.unpack_from(data, start)
+            number, mask, _, length = _EVENT.unpack_from(data, start)
             name = data[start + _EVENT.size : start + _EVENT.size + length].rstrip(b"\0")
             start += _EVENT.size + length
-            if number in self._folders and name:
+            if number in self._folders and name and not mask & _IN_ISDIR:
                 yield str(self._folders[number] / os.fsdecode(name))
 
     def _crash(self, path: str) -> None:

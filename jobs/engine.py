@@ -209,7 +209,7 @@ class Engine:
             totals.timeline.worked("featurizing", sum(result.seconds.values()))
             tracks["featurized"] = result.n_featurized
             if result.n_featurized and self._assignment.model is not None:
-                self._for_actors.append(_Try(self._label_task(work, self._assignment.model)))
+                self._for_actors.append(_Try(self._label_task(work, result, self._assignment.model)))
         elif isinstance(result, LabelResult):
             totals.labelled += result.n_labelled
             totals.genres.update(result.genres)
@@ -218,7 +218,7 @@ class Engine:
             tracks["labelled"] = result.n_labelled
         self._metrics.add(tracks, result.seconds)
 
-    def _label_task(self, shard: Shard, model: str) -> LabelTask:
+    def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:
         assignment = self._assignment
         return LabelTask(
             name=shard.name,
@@ -227,7 +227,7 @@ class Engine:
             model=model,
             part=shard.parts(assignment.tables)["features"],
             feature_set=assignment.spec.feature_set,
-            tracks=shard.tracks.select(["track_id", "uri", "etag", "attempts"]),
+            tracks=shard.as_read(result.changed),
         )
 
     def _failed(self, tried: _Try, error: Exception) -> None:

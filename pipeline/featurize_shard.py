@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
@@ -59,6 +59,15 @@ class Shard:
             "features": tables.part("features", self.name, feature_set=self.feature_set, run=self.run),
         }
 
+    def as_read(self, changed: Mapping[str, str]) -> pa.Table:
+        """``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks, with the etags that were read."""
+        tracks = self.tracks.select(["track_id", "uri", "etag", "attempts"])
+        if not changed:
+            return tracks
+        versions = zip(tracks["track_id"].to_pylist(), tracks["etag"].to_pylist(), strict=True)
+        read = pa.array([changed.get(track_id, etag) for track_id, etag in versions], pa.string())
+        return tracks.set_column(tracks.schema.get_field_index("etag"), tracks.schema.field("etag"), read)
+
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
@@ -79,6 +88,8 @@ class ShardResult:
     deadly : tuple of TrackError
         Where each of the tracks ended the process that it was isolated in: why. Nothing was written then,
         since it may not be the tracks.
+    changed : Mapping of str to str
+        Etags, by track id, of tracks that were read in another version than the listed one.
     """
 
     n_featurized: int
@@ -88,6 +99,7 @@ class ShardResult:
     seconds: dict[str, float]
     slowest: tuple[tuple[float, str], ...] = ()
     deadly: tuple[TrackError, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
 
 
 def featurize_shard(
@@ -130,12 +142,12 @@ def featurize_shard(
         outcomes = outcomes_isolated(tracks, spec, watch, limits)
     else:
         outcomes = featurized(tracks, spec, watch, limits)
-    done, failures = _sorted_out(shard, _timed(outcomes, times))
+    read, done, failures = _sorted_out(shard, _timed(outcomes, times))
     deadly = tuple(failure.error for failure in failures if isinstance(failure.error, DEADLY))
     if len(deadly) == len(tracks):
         return ShardResult(0, 0, 0, 0.0, dict(watch.seconds), deadly=deadly)
     rows = {
-        "tracks": track_rows(tracks, {track.track_id: features for track, features in done}, shard.listed_at),
+        "tracks": track_rows(read, {track.track_id: features for track, features in done}, shard.listed_at),
         "failures": failure_rows(failures),
         "features": _feature_rows(done, spec),
     }
@@ -143,20 +155,31 @@ def featurize_shard(
         _write(shard, tables, rows, check)
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
+    listed = {track.track_id: track.etag for track in tracks}
     return ShardResult(
-        len(done), len(failures), len(segments), audio_s, dict(watch.seconds), slowest_of(times)
+        n_featurized=len(done),
+        n_failed=len(failures),
+        n_segments=len(segments),
+        audio_s=audio_s,
+        seconds=dict(watch.seconds),
+        slowest=slowest_of(times),
+        changed={t.track_id: t.etag for t in read if t.etag != listed[t.track_id]},
     )
 
 
 def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: Check) -> None:
     parts = shard.parts(tables)
-    for table, table_rows in rows.items():
-        if table_rows.num_rows:
+    for table, part in parts.items():
+        if table in rows and rows[table].num_rows:
             data = encode_part(
-                table_rows, row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
+                rows[table], row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
             )
             check()
-            storage.write_bytes(parts[table], data)
+            storage.write_bytes(part, data)
+        else:
+            # Another try of the shard, which could not write all its parts, may have left this one.
+            check()
+            storage.delete(part)
 
 
 def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: Check) -> None:
@@ -168,7 +191,7 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
         If a part cannot be written.
     """
     tracks = from_table(shard.tracks)
-    _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
+    _, _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
     _write(
         shard,
         tables,
@@ -190,26 +213,28 @@ def _timed(
 
 def _sorted_out(
     shard: Shard, outcomes: Iterable[tuple[TrackRef, Outcome]]
-) -> tuple[list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
-    """Tracks with their features, and failures."""
-    rows = shard.tracks.select(["track_id", "attempts"]).to_pydict()
-    attempts = dict(zip(rows["track_id"], rows["attempts"], strict=True))
+) -> tuple[list[TrackRef], list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
+    """All tracks as they were read; those that gave features, with them; and failures."""
+    rows = shard.tracks.select(["track_id", "etag", "attempts"]).to_pylist()
+    attempts = {(row["track_id"], row["etag"]): row["attempts"] for row in rows}
+    read: list[TrackRef] = []
     done: list[tuple[TrackRef, TrackFeatures]] = []
     failures: list[Failure] = []
     for track, outcome in outcomes:
+        read.append(track)
         if isinstance(outcome, TrackFeatures):
             done.append((track, outcome))
             continue
         feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
-        tried = attempts[track.track_id] + 1
+        tried = attempts.get((track.track_id, track.etag), 0) + 1
         failures.append(
             Failure(track.track_id, track.uri, track.etag, tried, outcome, feature_set=feature_set)
         )
-    return done, failures
+    return read, done, failures
 
 
 def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at: datetime) -> pa.Table:
-    """Rows of the table ``tracks``: as listed, with tags and audio facts of those that were read.
+    """Rows of the table ``tracks``: as listed or read, with tags and audio facts of those that were read.
 
     Parameters
     ----------

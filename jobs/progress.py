@@ -28,14 +28,17 @@ class Meter:
     doing : str
         What is done, such as ``labelling``.
     total : int or None
-        Number of tracks; None: not known yet.
+        How many there are to do; None: not known yet.
+    unit : str
+        What is counted.
     console : rich.console.Console
         Where to.
     """
 
-    def __init__(self, doing: str, total: int | None, console: Console) -> None:
+    def __init__(self, doing: str, total: int | None, unit: str, console: Console) -> None:
         self._doing = doing
         self._total = total
+        self._unit = unit
         self._console = console
         self._start = self._last = time.monotonic()
         self._bar: Progress | None = None
@@ -54,7 +57,7 @@ class Meter:
             self._bar.start()
 
     def show(self, done: int, note: str = "") -> None:
-        """Show that `done` tracks are done, with a note such as ``3 failed``."""
+        """Show that `done` of them are done, with a note such as ``3 failed``."""
         note = " · ".join(part for part in (note, self._rate(done)) if part)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
@@ -75,16 +78,16 @@ class Meter:
         if not done or elapsed < 1:
             return ""
         rate = done / elapsed
-        text = f"{rate:,.1f} tracks/s"
+        text = f"{rate:,.1f} {self._unit}/s"
         if self._total is not None and done < self._total:
             text += f" · {duration_text(round((self._total - done) / rate))} left"
         return text
 
 
 @contextmanager
-def metered(doing: str, total: int | None = None) -> Iterator[Meter]:
+def metered(doing: str, total: int | None = None, *, unit: str = "tracks") -> Iterator[Meter]:
     """A `Meter` on stderr for the length of a ``with`` block."""
-    meter = Meter(doing, total, Console(file=sys.stderr, highlight=False, soft_wrap=True))
+    meter = Meter(doing, total, unit, Console(file=sys.stderr, highlight=False, soft_wrap=True))
     try:
         yield meter
     finally:

@@ -12,6 +12,7 @@ from jobs.messages import printable
 from jobs.scan import FormatCount
 from jobs.show import console, print_table, size_text
 from jobs.status import Status
+from jobs.trials import Trial, summarize
 from pipeline import storage
 from pipeline.model import ModelBundle
 from pipeline.planning import Plan
@@ -184,6 +185,22 @@ def print_demo(demo: DemoResult) -> None:
         f"Run it on your own music: {prefix}earmark run FOLDER TABLES",
         markup=False,
     )
+
+
+def print_trials(trials: Sequence[Trial]) -> None:
+    """Print the accuracy of each trial, and mean and standard deviation by setting, the best one first."""
+    if not trials:
+        return
+    rows = [
+        (
+            summary.varied or "as given",
+            f"{summary.mean:.3f} ± {summary.std:.3f}",
+            ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
+        )
+        for summary in summarize(trials)
+    ]
+    print_table(("setting", "valid accuracy", "by seed"), rows)
+    console.print("kept: the best seed of the first; its own figure flatters, the mean is the honest one\n")
 
 
 def print_model(bundle: ModelBundle, folder: Path) -> None:

@@ -2,20 +2,30 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pipeline.importers import import_data
+from jobs.labelled import labelled_data
+from jobs.run import Say
+from jobs.trials import Planned, Trial, pick, plan_trials, summarize
+from pipeline.checkpoints import Checkpoint
 from pipeline.model import ModelBundle
-from pipeline.training import Epoch, TrainingSettings, train
+from pipeline.networks import check_data
+from pipeline.training import Epoch, train
 from pipeline.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track
+from pipeline.training_settings import TrainingSettings
+from schemas.config import RunConfig
 from schemas.errors import MisuseError
-from schemas.features import FeatureSpec
-from schemas.model import NAME_PATTERN
+from schemas.model import NAME_PATTERN, Protocol
 
-Protocol = Literal["segment", "track", "file"]
 PIECES_A_SEGMENT = 10
+_FLAGS = (
+    "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
+    "class_weights",
+)  # fmt: skip
+"""Settings that the recorded command names where they are not the architecture's own."""
 
 
 def split_data(data: TrainingSet, split: str, seed: int) -> tuple[TrainingSet, TrainingSet, Protocol]:
@@ -51,64 +61,213 @@ def split_data(data: TrainingSet, split: str, seed: int) -> tuple[TrainingSet, T
     raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
 
 
-def train_job(
-    data: str,
-    out: str,
-    *,
-    arch: str = "cnn",
-    split: str = "track",
-    epochs: int = TrainingSettings().epochs,
-    seed: int = 0,
-    name: str | None = None,
-    threads: int = 2,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-) -> ModelBundle:
-    """Train a model on labelled data and write its folder.
+@dataclass(frozen=True)
+class TrainRequest:
+    """What ``earmark train`` was asked for.
 
-    Parameters
+    Attributes
     ----------
     data : str
-        What `pipeline.importers.import_data` reads: an ``.npz`` of labelled log-mels.
-    out : str
+        What `jobs.labelled.labelled_data` reads.
+    out : Path
         Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
-    arch, split : str
-        ``cnn``; see `split_data`.
-    epochs, seed, threads : int
-        See `pipeline.training.TrainingSettings`.
-    name : str, optional
-        Name of the model; if not given, that of the folder with '-' for what no name holds.
-    on_epoch : callable
-        Called after each epoch, for progress.
+    settings : TrainingSettings
+        Of the training; the seed is that of the only trial.
+    split : str
+        See `split_data`.
+    split_seed : int or None
+        Seed of a random split; None: that of the (first) training.
+    seeds : tuple of int
+        Several: one trial each on a Ray cluster, and the best is kept.
+    grid : tuple of str
+        Settings to vary, as `jobs.trials.plan_trials` has them.
+    name : str or None
+        Name of the model; None: that of the folder with '-' for what no name holds.
+    label_column, tables : str or None
+        See `jobs.labelled.labelled_data`.
+    checkpoint, tensorboard : str or None
+        Folders; see `pipeline.training.training`.
+    config : RunConfig
+        Which Ray cluster to use, where one is needed.
+    """
 
-    Returns
-    -------
-    ModelBundle
-        As written.
+    data: str
+    out: Path
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    split: str = "track"
+    split_seed: int | None = None
+    seeds: tuple[int, ...] = ()
+    grid: tuple[str, ...] = ()
+    name: str | None = None
+    label_column: str | None = None
+    tables: str | None = None
+    checkpoint: str | None = None
+    tensorboard: str | None = None
+    config: RunConfig = field(default_factory=RunConfig)
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model."""
+        return self.name or _name_for(self.out)
+
+    @property
+    def first_seed(self) -> int:
+        """Seed of a random split."""
+        first = self.seeds[0] if self.seeds else self.settings.seed
+        return first if self.split_seed is None else self.split_seed
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The model as written, and the trials it was picked from, if there were several."""
+
+    bundle: ModelBundle
+    trials: tuple[Trial, ...] = ()
+
+
+def settings_for(arch: str | None, like: str | None, flags: Mapping[str, Any]) -> TrainingSettings:
+    """Return the settings of an architecture, or of a model's notes, with the flags that are not None.
 
     Raises
     ------
     MisuseError
-        For anything wrong with the arguments or the data.
+        If there is no such architecture or model, or both are named and differ.
     """
-    folder, name = Path(out), name or _name_for(Path(out))
-    _check_options(folder, arch, epochs, threads, name)
-    labelled = import_data(data)
-    train_set, valid_set, protocol = split_data(labelled, split, seed)
-    file, split = Path(data).name, _without_folders(split)
-    options = f"--split {split} --epochs {epochs} --seed {seed} --threads {threads} --name {name}"
-    bundle = train(
-        train_set,
-        valid_set,
-        name=name,
-        features=FeatureSpec(n_mels=labelled.log_mel.shape[1]),
-        protocol=protocol,
-        dataset=f"{file}, {len(set(valid_set.tracks.tolist()))} held-out tracks of split {split}",
-        command=f"earmark train {file} --out MODEL {options}",
-        settings=TrainingSettings(epochs=epochs, seed=seed, threads=threads),
-        on_epoch=on_epoch,
+    if like is None:
+        settings = TrainingSettings.of(arch or "cnn")
+    else:
+        info = ModelBundle.load(like).info
+        if arch not in (None, info.arch):
+            raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}")
+        settings = TrainingSettings.recorded(info.arch, info.training)
+    return replace(settings, **{name: value for name, value in flags.items() if value is not None})
+
+
+def train_job(
+    request: TrainRequest,
+    *,
+    on_epoch: Callable[[int, Epoch], None] = lambda trial, epoch: None,
+    on_start: Callable[[int], None] = lambda n_epochs: None,
+    say: Say = lambda sentence: None,
+) -> TrainResult:
+    """Train a model on labelled data and write its folder.
+
+    Parameters
+    ----------
+    request : TrainRequest
+    on_epoch : callable
+        Called with the number of the trial, from 0, and each of its epochs.
+    on_start : callable
+        Called with the number of epochs of all trials, before the first.
+    say : callable
+        Gets sentences for the person who waits.
+
+    Raises
+    ------
+    MisuseError
+        For anything wrong with the options or the data.
+    """
+    _check_options(request)
+    planned = _planned(request)
+    data = labelled_data(
+        request.data,
+        request.settings.arch,
+        label_column=request.label_column,
+        tables=request.tables,
+        config=request.config,
+        say=say,
     )
-    bundle.save(folder)
-    return bundle
+    check_data(data, request.settings.arch)
+    train_set, valid_set, protocol = split_data(data, request.split, request.first_seed)
+    on_start(sum(each.settings.epochs for each in planned))
+
+    def options_of(each: Planned) -> dict[str, Any]:
+        several = len(planned) > 1
+        return _options(request, each, protocol, valid_set, several=several)
+
+    if len(planned) == 1:
+        bundle = train(
+            train_set,
+            valid_set,
+            on_epoch=lambda epoch: on_epoch(0, epoch),
+            **options_of(planned[0]),
+        )
+        result = TrainResult(bundle)
+    else:
+        result = _best_of(request, planned, train_set, valid_set, options_of, on_epoch)
+    result.bundle.save(request.out)
+    if request.checkpoint is not None:
+        for each in planned:
+            Checkpoint(request.checkpoint, train_set, valid_set, each.settings).remove()
+    return result
+
+
+def _planned(request: TrainRequest) -> list[Planned]:
+    return plan_trials(request.settings, request.seeds or (request.settings.seed,), request.grid)
+
+
+def _best_of(
+    request: TrainRequest,
+    planned: list[Planned],
+    train_set: TrainingSet,
+    valid_set: TrainingSet,
+    options_of: Callable[[Planned], dict[str, Any]],
+    on_epoch: Callable[[int, Epoch], None],
+) -> TrainResult:
+    """Train on Ray and keep the best, with what became of the others in its notes."""
+    from jobs.cluster import connected
+    from jobs.trial_tasks import run_trials
+
+    with connected(request.config):
+        trials = run_trials(planned, train_set, valid_set, options_of, on_epoch)
+    best, summary = pick(trials), summarize(trials)[0]
+    notes = {
+        "picked_from_trials": len(trials),
+        "picked_from_seeds": ", ".join(f"{seed}: {right:.4f}" for seed, right in summary.accuracies.items()),
+        "accuracy_mean_of_seeds": round(summary.mean, 4),
+        "accuracy_std_of_seeds": round(summary.std, 4),
+    }
+    info = best.bundle.info.model_copy(update={"training": {**best.bundle.info.training, **notes}})
+    return TrainResult(ModelBundle(info, best.bundle.weights), tuple(trials))
+
+
+def _options(
+    request: TrainRequest, each: Planned, protocol: Protocol, valid_set: TrainingSet, *, several: bool
+) -> dict[str, Any]:
+    """The arguments of `pipeline.training.training` for a trial."""
+    file, split = request.data.rstrip("/").rsplit("/", 1)[-1], _without_folders(request.split)
+    n_tracks = len(set(valid_set.tracks.tolist()))
+    log = request.tensorboard
+    if log is not None and several:
+        log = f"{log}/{each.varied.replace(', ', '-').replace(' ', '=') or 'seeds'}/seed-{each.settings.seed}"
+    return {
+        "name": request.model_name,
+        "protocol": protocol,
+        "dataset": f"{file}, {n_tracks} held-out tracks of split {split}",
+        "command": _command(request, file, split, each.settings),
+        "notes": {} if protocol == "file" else {"split_seed": request.first_seed},
+        "settings": each.settings,
+        "checkpoint": request.checkpoint,
+        "tensorboard": log,
+    }
+
+
+def _command(request: TrainRequest, file: str, split: str, settings: TrainingSettings) -> str:
+    """The command that trains this one model again, but for where things lay on this machine."""
+    own = TrainingSettings.of(settings.arch)
+    words = ["earmark train", file, "--out MODEL"]
+    words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
+    words += [f"--label-column {request.label_column}"] if request.label_column else []
+    words += [f"--split {split}", f"--epochs {settings.epochs}"]
+    for name in _FLAGS:
+        value = getattr(settings, name)
+        if value != getattr(own, name):
+            flag = f"--{name.replace('_', '-')}"
+            words.append(flag if value is True else f"{flag} {value:g}")
+    words.append(f"--seed {settings.seed}")
+    if ":" not in request.split and request.first_seed != settings.seed:
+        words.append(f"--split-seed {request.first_seed}")
+    return " ".join([*words, f"--threads {settings.threads}", f"--name {request.model_name}"])
 
 
 def _without_folders(split: str) -> str:
@@ -121,13 +280,13 @@ def _name_for(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40] or "model"
 
 
-def _check_options(folder: Path, arch: str, epochs: int, threads: int, name: str) -> None:
-    if arch != "cnn":
-        raise MisuseError(f"there is no architecture '{arch}': choose cnn")
-    if epochs < 1 or threads < 1:
-        raise MisuseError(f"--epochs and --threads must be at least 1, not {min(epochs, threads)}")
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise MisuseError(f"'{name}' cannot name a model: use a-z, 0-9 and '-' (--name)")
+def _check_options(request: TrainRequest) -> None:
+    folder = request.out
+    request.settings.check()
+    if not re.fullmatch(NAME_PATTERN, request.model_name):
+        raise MisuseError(f"'{request.model_name}' cannot name a model: use a-z, 0-9 and '-' (--name)")
+    if len(set(request.seeds)) < len(request.seeds):
+        raise MisuseError("--seeds names a seed twice")
     if ":/" in str(folder):
         raise MisuseError(
             f"cannot write a model to {folder}: --out must be a local folder; copy it from there"

@@ -4,6 +4,7 @@ Everything works on whole batches of levels (0 … 255, top_db over 255 dB a lev
 that a seed fixes every batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,13 +104,23 @@ def _stripes(n: int, size: int, widest: int, rng: np.random.Generator) -> NDArra
 
 
 def mix(
-    x: NDArray[np.float32], y: NDArray[np.float32], amount: Augmentation, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Blend each crop and its target with those of another row of the batch (mixup)."""
+    arrays: Sequence[NDArray[np.float32]], amount: Augmentation, rng: np.random.Generator
+) -> list[NDArray[np.float32]]:
+    """Blend each row with another row of the batch (mixup), in all arrays alike.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray of float32, each of shape (batch, …)
+        Inputs and targets.
+    """
     if amount.mixup == 0:
-        return x, y
-    weight = rng.beta(amount.mixup, amount.mixup, len(x)).astype(np.float32)
+        return list(arrays)
+    n = len(arrays[0])
+    weight = rng.beta(amount.mixup, amount.mixup, n).astype(np.float32)
     weight = np.maximum(weight, 1 - weight)
-    other = rng.permutation(len(x))
-    blended = weight[:, None, None] * x + (1 - weight)[:, None, None] * x[other]
-    return blended, weight[:, None] * y + (1 - weight)[:, None] * y[other]
+    other = rng.permutation(n)
+    blended = []
+    for x in arrays:
+        share = weight.reshape(-1, *[1] * (x.ndim - 1))
+        blended.append(share * x + (1 - share) * x[other])
+    return blended

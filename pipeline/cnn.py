@@ -1,4 +1,4 @@
-"""The network: a small CNN over a log-mel, out of built-in Keras layers alone (Keras' safe mode)."""
+"""A small CNN over a log-mel, out of built-in Keras layers alone, which Keras loads in safe mode."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ CENTRE, SPREAD = 118.0, 64.0
 DROPOUT = 0.3
 
 
-def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> Any:
+def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24, dropout: float = DROPOUT) -> Any:
     """Build the untrained network.
 
     Five 3 x 3 convolutions of `width`, 2, 4, 6 and 8 times `width` channels (Simonyan and Zisserman
@@ -20,6 +20,7 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> 
     n_genres : int
     width : int
         Channels of the first convolution.
+    dropout : float
 
     Returns
     -------
@@ -30,15 +31,36 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24) -> 
     from keras import layers
 
     levels = layers.Input((n_mels, n_frames, 1))
+    # In this order: each layer draws its seed when it is made, and recorded trainings shall come out the same.
+    x = embed(levels, width)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(levels, layers.Dense(n_genres)(x))
+
+
+def embed(levels: Any, width: int = 24) -> Any:
+    """Apply the convolutions and the mean over time and bands.
+
+    Parameters
+    ----------
+    levels : keras.KerasTensor
+        Levels of 0 … 255, shape (batch, n_mels, n_frames, 1).
+    width : int
+        As `build_cnn`.
+
+    Returns
+    -------
+    keras.KerasTensor
+        Shape (batch, 8 * width).
+    """
+    from keras import layers
+
     x = layers.Rescaling(1 / SPREAD, offset=-CENTRE / SPREAD)(levels)
     # Each mel band by its own mean and spread over the training data.
     x = layers.BatchNormalization(axis=1, center=False, scale=False)(x)
     for multiple in (1, 2, 4, 6):
         x = _convolve(x, multiple * width, pool=2)
     x = _convolve(x, 8 * width, pool=1)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = layers.Dropout(DROPOUT)(x)
-    return keras.Model(levels, layers.Dense(n_genres)(x))
+    return layers.GlobalAveragePooling2D()(x)
 
 
 def _convolve(x: Any, channels: int, *, pool: int) -> Any:

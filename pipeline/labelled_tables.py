@@ -1,5 +1,6 @@
 """Importing tables that runs have written, with genres from a column of the manifest, a tag or a folder."""
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -41,6 +42,7 @@ def import_tables(
     label_column: str | None = None,
     log_mel: bool | None = None,
     descriptors: bool | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> TrainingSet:
     """Read the features of the current tracks, with their genres.
 
@@ -53,6 +55,8 @@ def import_tables(
         folder below the catalog). If not given, the manifest's ``label`` or ``genre``.
     log_mel, descriptors : bool, optional
         What is wanted; if not given, what the last run computed.
+    say : callable
+        Told how many tracks are left out for want of a genre.
 
     Returns
     -------
@@ -70,6 +74,8 @@ def import_tables(
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
     genre_of = _genres_of(tracks, catalog, label_column, tables.root)
+    if len(genre_of) < len(tracks):
+        say(f"left out for want of a genre: {len(tracks) - len(genre_of):,} of {len(tracks):,} tracks")
     rows = _rows(tables, spec, sorted(genre_of))
     if not rows.num_rows:
         raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")

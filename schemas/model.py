@@ -9,6 +9,9 @@ from schemas.features import FeatureSpec
 Arch = Literal["cnn", "dense", "both"]
 """Networks over log-mels, over descriptors, and over both."""
 
+Protocol = Literal["segment", "track", "file"]
+"""How test and training tracks are kept apart: ``segment`` leaks."""
+
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,40}$"
 
 
@@ -36,7 +39,7 @@ class Figure(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    protocol: Literal["segment", "track", "file"]
+    protocol: Protocol
     dataset: str
     accuracy: float = Field(ge=0, le=1)
     ece: float | None = None

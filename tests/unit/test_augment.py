@@ -17,7 +17,7 @@ def test_amounts_of_zero_change_nothing_but_the_place() -> None:
     np.testing.assert_allclose(equalize(crops, STILL, rng), crops, atol=1e-4)
     np.testing.assert_array_equal(mask(crops, STILL, rng), crops)
     targets = np.eye(2, dtype=np.float32)
-    assert mix(crops, targets, STILL, rng)[1] is targets
+    assert mix((crops, targets), STILL, rng)[1] is targets
 
 
 def test_stretch_and_shift_move_a_mark_within_bounds() -> None:
@@ -64,7 +64,7 @@ def test_mixing_keeps_targets_with_their_music() -> None:
     rng = np.random.default_rng(0)
     targets = np.eye(8, dtype=np.float32)
     x = np.repeat(np.arange(8, dtype=np.float32), 6).reshape(8, 2, 3)
-    blended, mixed = mix(x, targets, Augmentation(mixup=1.0), rng)
+    blended, mixed = mix((x, targets), Augmentation(mixup=1.0), rng)
     np.testing.assert_allclose(mixed.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(blended[:, 0, 0], mixed @ np.arange(8), rtol=1e-5)
     assert (mixed.argmax(axis=1) == np.arange(8)).all()

@@ -1,15 +1,17 @@
 """Training: what a researcher relies on when a figure or a model is to be made again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from jobs.train import split_data, train_job
+from jobs.train import TrainRequest, TrainResult, settings_for, split_data, train_job
 from pipeline.augment import Augmentation
+from pipeline.batches import TrainingBatches
 from pipeline.importers import import_data, import_npz
 from pipeline.model import Classifier, ModelBundle
-from pipeline.training import Epoch, TrainingSettings, training_batches
+from pipeline.training import Epoch, TrainingSettings
 from pipeline.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track, track_name
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
@@ -29,6 +31,14 @@ def make_set(n_a_genre: int = 12, n_frames: int = 64) -> TrainingSet:
     return TrainingSet(log_mel, labels, tracks, GENRES)
 
 
+def train_model(
+    data: object, out: Path, *, options: dict[str, Any] | None = None, **flags: Any
+) -> TrainResult:
+    """What the command does: `flags` are settings, `options` the rest of the request."""
+    settings = settings_for(flags.pop("arch", None), flags.pop("like", None), {"threads": 1, **flags})
+    return train_job(TrainRequest(str(data), out, settings, **(options or {})))
+
+
 @pytest.fixture
 def npz(tmp_path: Path) -> Path:
     data = make_set()
@@ -45,9 +55,10 @@ def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -
     for path, part in zip(lists, split_by_track(make_set(), seed=0), strict=True):
         path.write_text("\n".join(f"folder/{track}.wav" for track in part.tracks))
     split = f"file:{lists[0]},{lists[1]}"
-    bundle = train_job(
-        str(npz), str(tmp_path / "Marks_2"), split=split, epochs=25, threads=1, on_epoch=epochs.append
+    request = TrainRequest(
+        str(npz), tmp_path / "Marks_2", settings_for(None, None, {"epochs": 25, "threads": 1}), split
     )
+    bundle = train_job(request, on_epoch=lambda trial, epoch: epochs.append(epoch)).bundle
     assert [epoch.number for epoch in epochs] == list(range(1, 26))
     assert epochs[-1].loss < epochs[0].loss
     assert str(epochs[0]).startswith("epoch 1 of 25: loss ")
@@ -72,7 +83,10 @@ def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -
 def test_the_seed_fixes_the_model(npz: Path, tmp_path: Path) -> None:
     """A published figure must be there again when the recorded command is run again."""
     again, other = (
-        [train_job(str(npz), str(tmp_path / f"m{seed}{i}"), epochs=1, seed=seed, name="m") for i in range(2)]
+        [
+            train_model(npz, tmp_path / f"m{seed}{i}", epochs=1, seed=seed, options={"name": "m"}).bundle
+            for i in range(2)
+        ]
         for seed in (0, 1)
     )
     assert again[0].model == again[1].model
@@ -84,10 +98,10 @@ def test_batches_see_every_segment_once_before_one_twice() -> None:
     data = make_set(n_a_genre=8)
     still = Augmentation(stretch=0, shift=0, gain=0, tilt=0, contrast=0, band_mask=0, frame_mask=0, mixup=0)
     settings = TrainingSettings(batch_size=8, augmentation=still)
-    batches = training_batches(data, 64, settings)
+    batches = TrainingBatches(data, 64, settings)
     seen = []
     for _ in range(3):
-        x, y = next(batches)
+        (x,), y = next(batches)
         assert x.shape == (8, 32, 64, 1)
         assert x.dtype == y.dtype == np.float32
         for crop, target in zip(x, y, strict=True):
@@ -193,16 +207,23 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"arch": "rnn"}, "no architecture 'rnn'"),
-        ({"epochs": 0}, "must be at least 1"),
-        ({"name": "My Model"}, "'My Model' cannot name a model"),
+        ({"epochs": 0}, "--epochs must be at least 1"),
+        ({"dropout": 1.0}, "--dropout must be from 0 to below 1"),
+        ({"learning_rate": -1.0}, "--learning-rate must be above 0"),
+        ({"options": {"name": "My Model"}}, "'My Model' cannot name a model"),
+        ({"options": {"seeds": (1, 1)}}, "names a seed twice"),
+        ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),
+        ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
+        ({"arch": "dense"}, "the data has no descriptors, which --arch dense takes"),
+        ({"arch": "dense", "like": "default"}, "is a model of --arch cnn, not dense"),
     ],
 )
 def test_options_are_checked_before_training(
-    npz: Path, tmp_path: Path, options: dict[str, object], message: str
+    npz: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     """Half an hour of training that ends in a bad name is half an hour lost."""
     with pytest.raises(MisuseError, match=message):
-        train_job(str(npz), str(tmp_path / "out"), **options)  # type: ignore[arg-type]
+        train_model(npz, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
@@ -219,7 +240,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(
     """Else the model is lost at the very end."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MisuseError, match=message):
-        train_job(str(npz), out, name="m", epochs=10**9)
+        train_model(npz, Path(out), epochs=10**9, options={"name": "m"})
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 
@@ -228,5 +249,5 @@ def test_a_folder_with_something_in_it_is_left_alone(npz: Path, tmp_path: Path) 
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("mine")
     with pytest.raises(MisuseError, match="is there already"):
-        train_job(str(npz), str(tmp_path / "out"), epochs=1)
+        train_model(npz, tmp_path / "out", epochs=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]

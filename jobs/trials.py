@@ -1,0 +1,119 @@
+"""Trials: one training for each seed and setting, and the best of them."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.model import ModelBundle
+from pipeline.training_settings import TrainingSettings
+from schemas.errors import MisuseError
+
+_GRID = (
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "label_smoothing",
+    "batch_size",
+    "epochs",
+    "average",
+    "crop",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A training that was done: its settings, what distinguishes them, and its model."""
+
+    settings: TrainingSettings
+    varied: str
+    bundle: ModelBundle
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the valid tracks."""
+        return self.bundle.info.figures[0].accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A training to be done: its settings, and in words what distinguishes them apart from the seed."""
+
+    settings: TrainingSettings
+    varied: str = ""
+
+
+def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence[str]) -> list[Planned]:
+    """Return the trials of every setting with every seed.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        What they have in common.
+    seeds : sequence of int
+    grid : sequence of str
+        Such as ``learning_rate=1e-3,3e-4``; each setting of one goes with each of the others.
+
+    Raises
+    ------
+    MisuseError
+        For a setting that cannot be varied, or a value that it cannot have.
+    """
+    axes = [_axis(each) for each in grid]
+    planned = []
+    for values in itertools.product(*(values for _, values in axes)):
+        changes: dict[str, Any] = dict(zip((name for name, _ in axes), values, strict=True))
+        varied = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+        for seed in seeds:
+            each = replace(settings, seed=seed, **changes)
+            each.check()
+            planned.append(Planned(each, varied))
+    return planned
+
+
+def _axis(text: str) -> tuple[str, list[float]]:
+    name, equals, listed = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name not in _GRID or not equals:
+        raise MisuseError(
+            f"cannot vary '{text}': --grid takes NAME=VALUE,VALUE with one of {', '.join(_GRID)}"
+        )
+    whole = {each.name for each in fields(TrainingSettings) if each.type is int}
+    try:
+        return name, [int(value) if name in whole else float(value) for value in listed.split(",")]
+    except ValueError as error:
+        raise MisuseError(f"cannot vary '{text}': {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Trials of one setting: what distinguishes it, accuracies by seed, their mean and standard deviation."""
+
+    varied: str
+    accuracies: dict[int, float]
+    mean: float
+    std: float
+
+
+def summarize(trials: Sequence[Trial]) -> list[Summary]:
+    """Return the trials by setting, the one with the best mean first."""
+    by_setting: dict[str, dict[int, float]] = {}
+    for trial in trials:
+        by_setting.setdefault(trial.varied, {})[trial.settings.seed] = trial.accuracy
+    summaries = [
+        Summary(varied, found, float(np.mean(list(found.values()))), _deviation(list(found.values())))
+        for varied, found in by_setting.items()
+    ]
+    return sorted(summaries, key=lambda summary: -summary.mean)
+
+
+def _deviation(values: list[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def pick(trials: Sequence[Trial]) -> Trial:
+    """Return the best trial of the setting with the best mean; of equals the first."""
+    best = summarize(trials)[0].varied
+    return max((trial for trial in trials if trial.varied == best), key=lambda trial: trial.accuracy)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import tag_agreement
-from pipeline.changes import Change, changes
+from pipeline.changes import Change, central, changes
 from pipeline.grouping import Groups, columns_for, group
 from pipeline.labelled_tracks import LabelledTracks, labelled_tracks
 from pipeline.shares import GenreShares, genre_shares
@@ -100,7 +100,8 @@ def trends(
     found: list[Change] = []
     if groups.is_time and len(groups.names):
         # Kish's effective number is at most the number of tracks; without weights it is that number.
-        found = changes(labelled.genres, groups.years(), shares.share, shares.effective)
+        shown = central(shares.tracks)
+        found = changes(labelled.genres, groups.years()[shown], shares.share[shown], shares.effective[shown])
     everything = Groups("all", np.zeros(labelled.n_tracks, np.int64), ["all"])
     return Trends(
         labelled=labelled,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.artists import artist_rows
+from pipeline.changes import central
 from pipeline.grouping import Groups
 from pipeline.pages import render
 from pipeline.pages.charts import Tick, nice_ticks
@@ -119,11 +120,8 @@ def trends_page(
 def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
     """Lay out shares over time. Periods at either end with under a thousandth of the tracks are left out."""
     cells = np.array([_cell(name) for name in groups.names])
-    running = np.cumsum(shares.tracks) / shares.tracks.sum()
-    first = int(np.searchsorted(running, 0.001))
-    last = int(np.searchsorted(running, 0.999))
-    shown = slice(first, last + 1)
-    cells = cells[shown] - cells[first]
+    shown = central(shares.tracks)
+    cells = cells[shown] - cells[shown.start]
     n_cells = int(cells[-1]) + 1
     tops = np.cumsum(shares.share[shown], axis=1)
     bottoms = np.hstack([np.zeros((len(tops), 1)), tops[:, :-1]])
@@ -134,7 +132,7 @@ def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
         x_ticks=_x_ticks(groups.names[shown], cells, n_cells),
         cells=cells.tolist(),
         n_cells=n_cells,
-        first=first,
+        first=shown.start,
         hidden=len(groups.names) - len(cells),
     )
 

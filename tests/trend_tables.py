@@ -66,7 +66,7 @@ def write_trend_tables(tables: Tables, n_tracks: int, seed: int = 0) -> Truth:
     truth = draw(n_tracks, seed)
     rng = np.random.default_rng([seed, 1])
     n_albums = n_tracks // 12 + 1
-    artist = np.repeat((rng.pareto(1.2, n_albums) * 20).astype(np.int64) % max(n_tracks // 20, 5), 12)
+    artist = np.repeat((rng.pareto(0.6, n_albums) * 20).astype(np.int64) % max(n_tracks // 20, 5), 12)
     for number, start in enumerate(range(0, n_tracks, _PART)):
         rows = np.arange(start, min(start + _PART, n_tracks))
         night = number % len(RUNS) if n_tracks > _PART * 3 else None

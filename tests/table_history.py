@@ -1,8 +1,10 @@
 """Tables as runs write them, made in milliseconds: through the same functions and the same parts."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +44,13 @@ class TableHistory:
         self.tables = Tables(str(root))
         self.now = datetime(2026, 1, 1, 3, tzinfo=UTC)
         self.rng = np.random.default_rng(seed)
-        self.before = 0
+
+    def copy(self, root: Path) -> "TableHistory":
+        """The same tables in another local folder, to go on with."""
+        shutil.copytree(self.tables.root, root)
+        other = TableHistory(root)
+        other.now = self.now
+        return other
 
     def model(self, name: str = MODEL, features: FeatureSpec = SPEC) -> None:
         info = ModelInfo(
@@ -77,7 +85,7 @@ class TableHistory:
             bad = [version for version in chunk if version[0] in failing]
             self.write("tracks", f"{number:06}", track_rows(refs(chunk), {}, self.now), run=run)
             if bad:
-                self.write("failures", f"{number:06}", failed(bad, attempts=attempts), run=run)
+                self.write("failures", f"{number:06}", failed(bad, attempts=attempts, at=self.now), run=run)
             if good:
                 rows = self.features(good, n_frames)
                 self.write("features", f"{number:06}", rows, feature_set=SPEC.feature_set, run=run)
@@ -92,13 +100,11 @@ class TableHistory:
             rows = track_rows(refs(list(gone.items())), {}, self.now).to_pylist()
             rows = [row | {"present": False} for row in rows]
             self.write("tracks", "listing", pa.Table.from_pylist(rows, TRACKS), run=run)
-        counts = Counts(
-            listed=unchanged + len(everything),
-            labelled_before=unchanged,
-            labelled=len(tracks),
-            failed=len(failing),
-            gone=len(gone or {}),
-        )
+        counts = Counts(listed=unchanged + len(everything), labelled_before=unchanged, gone=len(gone or {}))
+        # A run that was killed leaves the report that it wrote before the work.
+        killed = outcome == "running"
+        work = {"left": len(everything)} if killed else {"labelled": len(tracks), "failed": len(failing)}
+        counts = counts.model_copy(update=work)
         self.report(run, counts, outcome, model)
         return run
 

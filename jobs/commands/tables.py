@@ -1,10 +1,11 @@
-"""Commands that read and look after the tables: status, failures, labels, export-descriptors."""
+"""Commands that read and look after the tables: status, failures, labels, verify, compact, vacuum, …"""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from jobs import options as opt
+from jobs.messages import INTERRUPTED, say
 
 
 def status(
@@ -72,3 +73,113 @@ def export_descriptors(
 
     n_rows = export(open_tables(tables), csv)
     console.print(f"{n_rows:,} rows in {csv}", markup=False)
+
+
+def verify(
+    tables: opt.TablesRoot,
+    catalog: Annotated[
+        str | None,
+        typer.Option("--catalog", help="Also list this catalog: each of its tracks must be done."),
+    ] = None,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Read all data of all parts, log-mels too, not only footers and keys."),
+    ] = False,
+    output_format: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="How to print.")
+    ] = "table",
+) -> None:
+    """Check that every track ended once, as a label or a failure, and that the tables are sound.
+
+    Only reads. Exits with 1 where something is lost, doubled, damaged, or still to be done.
+    """
+    from jobs.care_summaries import print_verification
+    from jobs.status import open_tables
+    from jobs.verify import verification_json, verify_job
+
+    opened = open_tables(tables)
+    verification, busy = verify_job(opened, catalog, deep=deep)
+    if busy:
+        say("a run is at work on the tables, or was killed: what is found here may be of a moment")
+    if output_format == "json":
+        typer.echo(verification_json(opened, verification, busy=busy))
+    else:
+        print_verification(verification)
+    if not verification.sound:
+        raise typer.Exit(1)
+
+
+def compact(
+    tables: opt.TablesRoot,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            "--older-than",
+            min=0,
+            help="Leave partitions alone that changed in the last DAYS.",
+            metavar="DAYS",
+        ),
+    ] = 1.0,
+    target_mb: Annotated[
+        int, typer.Option("--target-mb", min=1, help="About how large parts are to become.")
+    ] = 128,
+    dry_run: opt.DryRun = False,
+) -> None:
+    """Merge the small parts of each partition into large ones, with the same rows.
+
+    On a local disk on Linux a partition changes in one step: no reader sees a row twice or not at all, and
+    one that had listed the old parts fails loudly. On object stores the merged part is written first and the
+    old ones are removed after: for that moment a raw reader may see rows twice, while Earmark and the
+    documented SQL, which take the newest row, see each once. The next compact finishes or undoes what was
+    killed.
+    """
+    from jobs.care_summaries import print_compacted, print_compaction_plan
+    from jobs.compact import compact_job, plan_compact_job
+    from jobs.status import open_tables
+
+    opened = open_tables(tables)
+    if dry_run:
+        print_compaction_plan(plan_compact_job(opened, older_than_days=older_than, target_mb=target_mb))
+        return
+    try:
+        done = compact_job(opened, older_than_days=older_than, target_mb=target_mb, say=say)
+    except KeyboardInterrupt:
+        say("interrupted; what is merged stays merged, run the same command again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    print_compacted(done)
+
+
+def vacuum(
+    tables: opt.TablesRoot,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; else it is only listed.")] = False,
+    older_than: Annotated[
+        float,
+        typer.Option(
+            "--older-than", min=0, metavar="DAYS", help="Keep what changed or was current in the last DAYS."
+        ),
+    ] = 7.0,
+    unused_feature_sets: Annotated[
+        bool, typer.Option("--unused-feature-sets", help="Also features that no model in _models/ takes.")
+    ] = False,
+    rewrite: Annotated[
+        bool,
+        typer.Option("--rewrite", help="Also rows of replaced content in parts that hold current rows too."),
+    ] = False,
+) -> None:
+    """List what no run refers to any more, and remove it with --delete.
+
+    That is what killed writers left, features of content that has changed or gone, models without labels,
+    plans of finished runs and old leases. Labels, failures and the log of tracks always stay.
+    """
+    from jobs.care_summaries import print_removals
+    from jobs.status import open_tables
+    from jobs.vacuum import vacuum_job
+    from pipeline.vacuum import VacuumOptions
+
+    options = VacuumOptions(older_than, unused_feature_sets, rewrite)
+    try:
+        removals = vacuum_job(open_tables(tables), options, delete=delete, say=say)
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    print_removals(removals, deleted=delete)

@@ -31,13 +31,18 @@ from tests.table_history import MODEL, SPEC, TableHistory, tracks
 TABLES = tuple(PARTITIONS)
 
 
-@pytest.fixture
-def history(tmp_path: Path) -> TableHistory:
-    made = TableHistory(tmp_path / "tables")
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> TableHistory:
+    made = TableHistory(tmp_path_factory.mktemp("original"))
     made.model()
     made.run(tracks(40), failing=tracks(6, start=40), shard_tracks=4)
     made.run(tracks(10, etag="2"), shard_tracks=2, unchanged=36)
     return made
+
+
+@pytest.fixture
+def history(original: TableHistory, tmp_path: Path) -> TableHistory:
+    return original.copy(tmp_path / "tables")
 
 
 def rows(tables: Tables, table: str) -> Counter[str]:

@@ -1,0 +1,54 @@
+"""``earmark vacuum``: say what no run refers to any more, and remove it when asked to."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from jobs import lease as leases
+from jobs.interrupts import interruptible
+from jobs.runs import new_run, read_reports
+from pipeline.inventory import take_inventory
+from pipeline.tables import Tables
+from pipeline.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
+
+
+def vacuum_job(
+    tables: Tables,
+    options: VacuumOptions,
+    *,
+    delete: bool,
+    say: Callable[[str], None],
+) -> list[Removal]:
+    """Find what can go, and with `delete` remove it under the lease.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    options : VacuumOptions
+        What can go.
+    delete : bool
+        Whether it is removed; by default nothing is written.
+    say : callable
+        Gets sentences for the person who waits.
+
+    Returns
+    -------
+    list of Removal
+        What can go, or went.
+
+    Raises
+    ------
+    LeaseHeldError
+        If a run is at work on the tables.
+    EarmarkError
+        If the store refuses.
+    """
+    if not delete:
+        inventory = take_inventory(tables)
+        return plan_vacuum(inventory, read_reports(tables), options)
+    name = f"vacuum-{new_run(datetime.now(UTC))}"
+    with interruptible(), leases.hold(tables.root, name, say=say) as lease:
+        inventory = take_inventory(tables)
+        removals = plan_vacuum(inventory, read_reports(tables), options)
+        remove_planned(inventory, removals, options, lease.check)
+    return removals

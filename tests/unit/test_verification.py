@@ -1,0 +1,427 @@
+"""Verification: sound tables are found sound whatever lawful history they have, and each fault is named."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.runs import read_reports, write_report
+from jobs.verify import verification_json
+from pipeline import storage
+from pipeline.featurize_shard import track_rows
+from pipeline.findings import Verification
+from pipeline.journal import FOLDER, Journal
+from pipeline.label_values import check_labels
+from pipeline.tables import Tables
+from pipeline.track_refs import to_batch
+from pipeline.verification import verify
+from schemas.errors import LabelError, ReadError
+from schemas.features import FeatureSpec
+from schemas.genres import GTZAN_GENRES
+from schemas.report import Counts
+from schemas.tables import LABELS, LISTING, SEGMENT_LABELS
+from tests.table_history import MODEL, TableHistory, failed, refs, tracks
+
+OTHER = "other-9876543210"
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> TableHistory:
+    """40 tracks, 6 of them broken; on the second day ten have changed and two are new."""
+    made = TableHistory(tmp_path_factory.mktemp("original"))
+    made.model()
+    made.run(tracks(34), failing=tracks(6, start=34))
+    made.run(tracks(10, etag="2") | tracks(2, start=40), unchanged=30)
+    return made
+
+
+@pytest.fixture
+def history(original: TableHistory, tmp_path: Path) -> TableHistory:
+    return original.copy(tmp_path / "tables")
+
+
+def check(history: TableHistory, *, deep: bool = False, **listing: str) -> Verification:
+    rows = pa.Table.from_batches([to_batch(refs(list(listing.items())))], LISTING) if listing else None
+    return verify(history.tables, read_reports(history.tables), listing=rows, deep=deep)
+
+
+def faults(verification: Verification) -> dict[str, int]:
+    """Faults by kind and table, with how many things they are about."""
+    return {
+        f"{finding.kind} {finding.table}": finding.count for finding in verification.findings if finding.fault
+    }
+
+
+def notes(verification: Verification) -> dict[str, int]:
+    return {finding.kind: finding.count for finding in verification.findings if not finding.fault}
+
+
+def part_of(history: TableHistory, table: str, last: bool = False) -> Path:
+    parts = sorted(Path(history.tables.folder(table)).rglob("*.parquet"))
+    return parts[-1 if last else 0]
+
+
+def rewrite(part: Path, change: Callable[[list[dict[str, object]]], list[dict[str, object]]]) -> None:
+    file = pq.ParquetFile(part)
+    rows = change(file.read().to_pylist())
+    pq.write_table(pa.Table.from_pylist(rows, file.schema_arrow), part)
+
+
+def test_sound_tables_are_sound(history: TableHistory) -> None:
+    """A false alarm every night would teach everybody to ignore the real one."""
+    verification = check(history, deep=True)
+    assert verification.sound
+    assert verification.findings == ()
+    (account,) = verification.accounts
+    assert (account.tracks, account.labelled, account.failed) == (42, 36, 6)
+    assert (account.missing, account.unseen) == (0, 0)
+    assert verification.rows > 200
+
+
+def test_lawful_histories_are_no_fault(history: TableHistory) -> None:
+    """Content that changes back, retried failures, gone tracks, other models and features: all is lawful."""
+    history.run({}, gone={"t0020": "1"}, unchanged=41)
+    history.run({}, failing=tracks(6, start=34), attempts=2, unchanged=35)
+    history.run(tracks(6, start=34), unchanged=35)
+    # A → B → A: the old label holds, only the listing says so.
+    history.now += timedelta(days=1)
+    run = f"{history.now:%Y%m%dT%H%M%S}-0000"
+    history.write("tracks", "listing", track_rows(refs([("t0000", "1")]), {}, history.now), run=run)
+    history.report(run, Counts(listed=41, labelled_before=41))
+    # Another model labels three tracks with --limit, and another feature set fails on a labelled track.
+    history.model(OTHER)
+    history.now += timedelta(days=1)
+    run = f"{history.now:%Y%m%dT%H%M%S}-0000"
+    history.write(
+        "labels", f"{run}-0", history.labels([("t0000", "1"), ("t0011", "1")], run), model=OTHER,
+        run_date=f"{history.now:%Y-%m-%d}",
+    )  # fmt: skip
+    history.write("failures", "0", failed([("t0012", "1")], LabelError("nan"), model=OTHER), run=run)
+    history.report(run, Counts(listed=3, labelled=2, failed=1), model=OTHER, config={"limit": 3})
+    history.now += timedelta(days=1)
+    run = f"{history.now:%Y%m%dT%H%M%S}-0000"
+    history.write("failures", "0", failed([("t0000", "1")], ReadError("503")), run=run)
+    history.report(run, Counts(listed=41, labelled_before=40, failed=1), command="featurize", model=None)
+    verification = check(history)
+    assert faults(verification) == {}
+    first, second = verification.accounts
+    assert (first.model, first.tracks, first.labelled, first.failed) == (MODEL, 41, 41, 0)
+    assert (second.model, second.labelled, second.failed, second.unseen) == (OTHER, 2, 1, 38)
+
+
+def test_a_killed_run_that_was_finished_by_the_next_is_a_note(history: TableHistory) -> None:
+    """After kill -9 and another run all is well, even if the catalog has changed in between."""
+    new = tracks(8, start=50)
+    killed = history.run(new, outcome="running", unchanged=42)
+    for part in Path(history.tables.folder("labels")).rglob(f"{killed}-*.parquet"):
+        part.unlink()
+    history.run(tracks(7, start=50), gone={"t0057": "1"}, unchanged=42)
+    for part in Path(history.tables.folder("features")).rglob("*.parquet"):
+        # Features of the killed run served the next one; here they were simply made again.
+        if killed in str(part):
+            part.unlink()
+    verification = check(history)
+    assert faults(verification) == {}
+    assert notes(verification) == {"killed run": 1}
+
+
+def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
+    """Whoever verifies before running again must be told to run again, and what is open."""
+    killed = history.run(tracks(8, start=50), outcome="running", unchanged=42)
+    parts = sorted(Path(history.tables.folder("labels")).rglob(f"{killed}-*.parquet"))
+    parts[0].unlink()
+    # One of them has changed since, and was listed by a run for features alone: it is not left any more.
+    history.now += timedelta(days=1)
+    run = f"{history.now:%Y%m%dT%H%M%S}-0000"
+    history.write("tracks", "0", track_rows(refs([("t0050", "9")]), {}, history.now), run=run)
+    history.report(run, Counts(listed=50, labelled_before=50), command="featurize", model=None)
+    verification = check(history)
+    assert faults(verification) == {"left labels": 3}
+    (finding,) = (finding for finding in verification.findings if finding.kind == "left")
+    assert "run again" in finding.message
+    assert finding.examples == ("t0051 1", "t0052 1", "t0053 1")
+    assert verification.accounts[0].missing == 3
+
+
+def test_a_lost_labels_part_is_found(history: TableHistory) -> None:
+    """Someone removed an object of the bucket: tracks without a label must be named."""
+    part_of(history, "labels").unlink()
+    found = faults(check(history))
+    # The versions of the tracks that have changed since are not missed, but their run's plan was not kept.
+    assert found == {"plan not kept _runs": 4, "report disagrees _runs": 1}
+    part_of(history, "labels", last=True).unlink()
+    verification = check(history)
+    assert faults(verification)["missing labels"] == 4
+    assert verification.accounts[0].missing == 4
+
+
+def test_a_lost_label_of_a_track_that_had_failed_before_is_found(history: TableHistory) -> None:
+    """The old failure must not hide that the label, which came later, is gone."""
+    run = history.run(tracks(6, start=34), unchanged=36)
+    lost = sorted(Path(history.tables.folder("labels")).rglob(f"{run}-*.parquet"))[0]
+    lost.unlink()
+    assert faults(check(history))["missing labels"] == 4
+
+
+def test_a_lost_failures_part_is_found(history: TableHistory) -> None:
+    """A failure that vanished is a track that nobody hears of again."""
+    n_rows = pq.read_metadata(part_of(history, "failures")).num_rows
+    part_of(history, "failures").unlink()
+    found = faults(check(history))
+    assert found == {
+        "missing labels": n_rows, "plan not kept _runs": n_rows, "report disagrees _runs": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "copied"), [("labels", 4), ("failures", 2), ("tracks", 4), ("features", 12)]
+)
+def test_rows_that_are_there_twice_are_found(history: TableHistory, table: str, copied: int) -> None:
+    """The same part under another name, as a crash of another system would leave it."""
+    part = part_of(history, table)
+    n_rows = pq.read_metadata(part).num_rows
+    part.with_name("again.parquet").write_bytes(part.read_bytes())
+    assert n_rows == copied
+    verification = check(history)
+    assert faults(verification)[f"twice {table}"] == copied
+    assert not verification.sound
+
+
+def test_doubled_segment_labels_are_found_but_not_those_of_a_killed_run(history: TableHistory) -> None:
+    """A run killed between segment labels and labels leaves some that the next one makes again."""
+    rows = [
+        {"track_id": "t0020", "etag": "1", "segment": 0, "start_s": 0.0, "genre": "rock", "confidence": 0.5,
+         "run": run}
+        for run in ("a", "b")
+    ]  # fmt: skip
+    day = {"model": MODEL, "run_date": "2026-01-02"}
+    history.write("segment_labels", "x", pa.Table.from_pylist(rows, SEGMENT_LABELS), **day)
+    assert faults(check(history)) == {}
+    history.write("segment_labels", "y", pa.Table.from_pylist(rows[:1], SEGMENT_LABELS), **day)
+    assert faults(check(history)) == {"twice segment_labels": 1}
+
+
+def test_a_track_both_labelled_and_failed_by_a_run_is_found(history: TableHistory) -> None:
+    """tracks = labelled + failed would count it twice."""
+    run = history.run(tracks(2, start=60), unchanged=42)
+    history.write("failures", "late", failed([("t0060", "1")]), run=run)
+    history.report(run, Counts(listed=45, labelled_before=42, labelled=2, failed=1))
+    found = faults(check(history))
+    assert found["twice labels"] == 1
+
+
+def test_a_failure_after_a_label_is_found(history: TableHistory) -> None:
+    """A labelled track is not tried again; a newer failure of the same model means trouble."""
+    history.now += timedelta(days=1)
+    run = f"{history.now:%Y%m%dT%H%M%S}-0000"
+    history.write("failures", "0", failed([("t0020", "1")], at=history.now), run=run)
+    history.report(run, Counts(listed=43, labelled_before=42, failed=1))
+    assert faults(check(history)) == {"failed after a label failures": 1}
+
+
+def test_damaged_parts_are_named_with_the_reason(history: TableHistory) -> None:
+    """One broken object must be named, and must not keep the rest from being checked."""
+    part = part_of(history, "features")
+    part.write_bytes(part.read_bytes()[:100])
+    empty = part_of(history, "labels", last=True)
+    empty.write_bytes(b"")
+    verification = check(history)
+    found = faults(verification)
+    assert found["unreadable part features"] == found["unreadable part labels"] == 1
+    assert found["missing labels"] == 4
+    assert str(part.relative_to(history.tables.root)) in str(verification.findings)
+
+
+def test_damage_within_a_part_is_found_by_reading_deep(history: TableHistory) -> None:
+    """A flipped bit in a log-mel is in no footer; --deep must find it."""
+    part = part_of(history, "features")
+    file = pq.ParquetFile(part)
+    column = file.schema_arrow.names.index("log_mel")
+    chunk = file.metadata.row_group(0).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data = bytearray(part.read_bytes())
+    data[start : start + 40] = b"\xff" * 40
+    part.write_bytes(bytes(data))
+    assert faults(check(history)) == {}
+    assert faults(check(history, deep=True)) == {"unreadable part features": 1}
+
+
+def test_parts_of_another_kind_are_found(history: TableHistory) -> None:
+    """A part with other columns, another feature set or other genres would be misread in silence."""
+    features = part_of(history, "features")
+    other = FeatureSpec(mel_hop=512).model_dump_json()
+    rows = pq.ParquetFile(features).read()
+    pq.write_table(rows.replace_schema_metadata({"feature_spec": other}), features)
+    labels = part_of(history, "labels")
+    rows = pq.ParquetFile(labels).read()
+    pq.write_table(rows.replace_schema_metadata({"genres": json.dumps(GTZAN_GENRES[::-1])}), labels)
+    tracks_part = part_of(history, "tracks")
+    rows = pq.ParquetFile(tracks_part).read()
+    pq.write_table(rows.set_column(2, "size", rows["size"].cast(pa.int32())), tracks_part)
+    found = faults(check(history))
+    assert found["wrong schema features"] == found["wrong schema tracks"] == 1
+    assert found["wrong genres labels"] == 1
+
+
+def test_a_column_that_was_added_later_may_be_lacking(history: TableHistory) -> None:
+    """Tables of an older Earmark are sound tables."""
+    part = part_of(history, "tracks")
+    rows = pq.ParquetFile(part).read()
+    pq.write_table(rows.drop_columns("artist"), part)
+    assert faults(check(history)) == {}
+    pq.write_table(rows.drop_columns("size"), part)
+    assert faults(check(history))["wrong schema tracks"] == 1
+
+
+def test_files_that_do_not_belong_are_named(history: TableHistory) -> None:
+    """pandas takes any file in the folder for a part; what it passes over is only noted."""
+    root = Path(history.tables.root)
+    (root / "labels" / "notes.txt").write_text("x")
+    (root / "labels" / f"model={MODEL}" / "x.parquet").write_bytes(part_of(history, "labels").read_bytes())
+    part = part_of(history, "features")
+    (part.parent / ".tmp-0123").write_bytes(b"PAR1")
+    (part.parent / "_SUCCESS").write_text("x")
+    (root / "report.html").write_text("mine")
+    verification = check(history)
+    assert faults(verification) == {"stray file tables": 2}
+    assert notes(verification) == {"leftover": 1, "hidden file": 1}
+
+
+def test_parts_without_a_run_and_tracks_without_a_listing_are_named(history: TableHistory) -> None:
+    """Parts copied in from other tables belong to nobody."""
+    history.write("failures", "0", failed([("zz", "1")]), run="20200101T000000-ffff")
+    history.write(
+        "labels", "x", history.labels([("yy", "1")], "20200101T000000-ffff"), model=MODEL,
+        run_date="2020-01-01",
+    )  # fmt: skip
+    found = faults(check(history))
+    assert found == {
+        "unknown run tables": 1, "unknown run labels": 1,
+        "unknown track failures": 1, "unknown track labels": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"genre": "polka"},
+        {"confidence": 0.123},
+        {"probabilities": [0.1] * 9},
+        {"probabilities": [0.2] * 10, "confidence": 0.2},
+        {"probabilities": [1.2, -0.2] + [0.0] * 8, "genre": "blues", "confidence": 1.2},
+        {"probabilities": [float("nan")] * 10, "confidence": float("nan")},
+        {"probabilities": [1.0] + [0.0] * 9, "genre": "rock", "confidence": 1.0},
+    ],
+)
+def test_impossible_labels_are_found(history: TableHistory, change: dict[str, object]) -> None:
+    """A label that contradicts its own probabilities would go straight into somebody's charts."""
+    rewrite(part_of(history, "labels"), lambda rows: [rows[0] | change, *rows[1:]])
+    verification = check(history)
+    assert faults(verification) == {"impossible label labels": 1}
+    assert verification.findings[0].examples == ("t0000",)
+
+
+def test_a_genre_left_null_and_a_tie_are_lawful(history: TableHistory) -> None:
+    """--min-confidence leaves the genre null; of two equal probabilities either may be it."""
+    tie = {"probabilities": [0.5, 0.5] + [0.0] * 8, "genre": "classical", "confidence": 0.5}
+    rewrite(part_of(history, "labels"), lambda rows: [rows[0] | tie, rows[1] | {"genre": None}, *rows[2:]])
+    assert faults(check(history)) == {}
+
+
+def test_label_checks_agree_with_a_plain_loop(tmp_path: Path) -> None:
+    """The vectorised check against the definition, label by label."""
+    rng = np.random.default_rng(7)
+    genres = GTZAN_GENRES[:3]
+    rows = []
+    for number in range(400):
+        p = rng.dirichlet(np.ones(3)).astype(np.float32)
+        if rng.random() < 0.3:
+            p[rng.integers(3)] = rng.choice([np.nan, -0.5, 2.0])
+        best = int(np.argmax(p)) if rng.random() < 0.8 else int(rng.integers(3))
+        rows.append(
+            {
+                "track_id": f"{number}", "uri": "u", "etag": "1", "genre": genres[best],
+                "confidence": p[best], "probabilities": p.tolist()[: rng.choice([3, 3, 3, 2])], "top3": [],
+                "n_segments": 1, "feature_set": "f", "labeled_at": TableHistory(tmp_path).now, "run": "r",
+            }
+        )  # fmt: skip
+
+    def wrong(row: dict[str, object]) -> bool:
+        p = np.array(row["probabilities"], np.float64)
+        sane = (
+            len(p) == 3
+            and np.isfinite(p).all()
+            and (p >= 0).all()
+            and (p <= 1).all()
+            and abs(p.sum() - 1) < 1e-3
+        )
+        return not (sane and row["confidence"] == p.max() and p[genres.index(str(row["genre"]))] == p.max())
+
+    tables = Tables(str(tmp_path))
+    table = pa.Table.from_pylist(rows, LABELS)
+    history = TableHistory(tmp_path)
+    history.write("labels", "0", table, model="m-1", run_date="2026-01-01")
+    expected = sum(wrong(row) for row in table.to_pylist())
+    assert 50 < expected < 350
+    assert check_labels(tables, "m-1", genres)[0].count == expected
+
+
+def test_a_model_that_is_not_kept_is_said(history: TableHistory) -> None:
+    """The labels hold, but nobody can make them again: that is to be known."""
+    (Path(history.tables.root) / "_models" / MODEL / "model.json").unlink()
+    verification = check(history)
+    assert verification.sound
+    assert notes(verification) == {"model not kept": 1}
+
+
+def test_reports_that_do_not_add_up_are_found(history: TableHistory) -> None:
+    """The report is what people read; it must be what the tables hold."""
+    report = read_reports(history.tables)[-1]
+    counts = report.counts.model_copy(update={"labelled": 11, "left": 1})
+    write_report(history.tables, report.model_copy(update={"counts": counts}))
+    assert faults(check(history)) == {"report disagrees _runs": 1}
+    # A run that failed when the store did may have counted less than it wrote, but never more.
+    failed_run = report.model_copy(update={"outcome": "failed", "counts": counts})
+    write_report(history.tables, failed_run)
+    assert "report disagrees _runs" not in faults(check(history))
+
+
+def test_a_catalog_that_has_moved_on_is_compared(history: TableHistory) -> None:
+    """With --catalog, what is new or changed since the last run is named as not done yet."""
+    now = tracks(10, etag="2") | tracks(24, start=10) | tracks(6, start=34) | tracks(2, start=40)
+    assert check(history, **now).sound
+    verification = check(history, **(now | {"t0011": "5", "new": "1"}))
+    assert faults(verification) == {"not done yet labels": 2}
+
+
+def test_a_killed_compaction_is_named(history: TableHistory) -> None:
+    """Rows that raw readers see twice for a while are said, and are not taken for doubles of a run."""
+    part = part_of(history, "labels")
+    partition = str(part.parent.relative_to(history.tables.root))
+    merged = part.with_name("merged-0123.parquet")
+    journal = Journal(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
+    storage.write_bytes(journal.location(history.tables.root), journal.model_dump_json().encode())
+    verification = check(history)
+    assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
+    merged.write_bytes(part.read_bytes())
+    verification = check(history)
+    assert faults(verification) == {"doubled by compaction tables": 1}
+    part.unlink()
+    verification = check(history)
+    assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
+    assert FOLDER in journal.location("")
+
+
+def test_the_json_form_says_the_same(history: TableHistory) -> None:
+    """A scheduler reads the JSON and raises the alarm."""
+    part_of(history, "labels", last=True).unlink()
+    verification = check(history)
+    said = json.loads(verification_json(history.tables, verification, busy=False))
+    assert said["sound"] is False
+    assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report disagrees"}
+    assert said["accounts"][0]["missing"] == 4

@@ -186,12 +186,14 @@ def _rewrite(inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table
 
 
 def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
-    """Old parts of feature sets that serve none of the models in ``_models/``."""
+    """Old parts of feature sets that serve none of the models in ``_models/``; none where no model is kept."""
     used: set[str] = set()
     for entry in inventory.below("_models"):
         if entry.name == _INFO_FILE:
             info = ModelInfo.model_validate_json(storage.read_bytes(inventory.location(entry)))
             used |= {spec.feature_set for spec in info.features.serving()}
+    if not used:
+        return []
     return [
         part
         for part in inventory.parts["features"]

@@ -1,0 +1,184 @@
+"""Vacuum: what no run refers to goes, and nothing else: labels, runs and verification stay as they were."""
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs.runs import read_reports
+from jobs.vacuum import vacuum_job
+from pipeline import storage
+from pipeline.current import current_failures, current_labels, current_tracks
+from pipeline.inventory import take_inventory
+from pipeline.planning import Done, make_plan
+from pipeline.tables import VERSION
+from pipeline.vacuum import VacuumOptions, plan_vacuum
+from pipeline.verification import verify
+from schemas.features import FeatureSpec
+from schemas.report import Counts
+from schemas.tables import LISTING
+from tests.table_history import MODEL, SPEC, TableHistory, tracks
+
+NOW_OLD = VacuumOptions(older_than_days=0)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> TableHistory:
+    """Ten tracks, of which the first four change, one of the others too, and two go."""
+    made = TableHistory(tmp_path_factory.mktemp("original"))
+    made.model()
+    made.run(tracks(10) | tracks(2, start=20), failing=tracks(2, start=10))
+    made.run(tracks(4, etag="2") | {"t0005": "2"}, unchanged=7, gone=tracks(2, start=20))
+    return made
+
+
+@pytest.fixture
+def history(original: TableHistory, tmp_path: Path) -> TableHistory:
+    return original.copy(tmp_path / "tables")
+
+
+def found(history: TableHistory, options: VacuumOptions = NOW_OLD) -> dict[str, int]:
+    removals = plan_vacuum(take_inventory(history.tables), read_reports(history.tables), options)
+    return {removal.kind: len(removal.objects) for removal in removals}
+
+
+def vacuum(history: TableHistory, options: VacuumOptions = NOW_OLD) -> None:
+    vacuum_job(history.tables, options, delete=True, say=print)
+
+
+def state(history: TableHistory) -> list[pa.Table]:
+    """What the tables say now, and what a run would find done."""
+    tables = history.tables
+    listing = current_tracks(tables, tuple(LISTING.names)).select(LISTING.names)
+    plan = make_plan(listing, tables, Done(SPEC, MODEL))
+    counts = pa.table({"n": [plan.n_labelled, plan.n_failed, plan.n_todo, plan.gone.num_rows]})
+    return [current_labels(tables, MODEL), current_failures(tables), counts]
+
+
+def features(history: TableHistory) -> set[tuple[str, str]]:
+    rows = history.tables.read("features", list(VERSION)).to_pylist()
+    return {(row["track_id"], row["etag"]) for row in rows}
+
+
+def test_nothing_is_removed_unless_asked(history: TableHistory) -> None:
+    """A dry run by default: whoever only looks must not lose anything."""
+    before = take_inventory(history.tables).objects
+    removals = vacuum_job(history.tables, NOW_OLD, delete=False, say=print)
+    assert {removal.kind: len(removal.objects) for removal in removals} == {
+        "features of content that is gone": 1, "plans of finished runs": 2,
+    }  # fmt: skip
+    assert all(removal.size > 0 for removal in removals)
+    assert take_inventory(history.tables).objects == before
+
+
+def test_what_holds_now_holds_after(history: TableHistory) -> None:
+    """Labels, failures and the next run's plan must not change by a byte; verify must be content."""
+    before = state(history)
+    assert before[2]["n"].to_pylist() == [10, 2, 0, 0]
+    vacuum(history)
+    assert state(history) == before
+    assert verify(history.tables, read_reports(history.tables)).findings == ()
+    gone = {(name, "1") for name in ("t0000", "t0001", "t0002", "t0003")}
+    assert not features(history) & gone
+    # Rows in parts that hold current ones too stay, until they are asked for.
+    assert ("t0005", "1") in features(history)
+    vacuum(history, VacuumOptions(0, rewrite=True))
+    assert features(history) == {
+        *tracks(10).items(), *tracks(4, etag="2").items(), ("t0005", "2"),
+    } - gone - {("t0005", "1")}  # fmt: skip
+    assert state(history) == before
+    assert verify(history.tables, read_reports(history.tables)).findings == ()
+    assert found(history) == {}
+
+
+def test_another_model_labels_what_is_left(history: TableHistory) -> None:
+    """Features of present content are never removed: another model would need decoding again."""
+    vacuum(history, VacuumOptions(0, rewrite=True))
+    listing = current_tracks(history.tables, tuple(LISTING.names)).select(LISTING.names)
+    plan = make_plan(listing, history.tables, Done(SPEC, "other-0000000000"))
+    assert (plan.to_label.num_rows, plan.to_featurize.num_rows) == (10, 0)
+    assert all(storage.exists(part) for part in plan.to_label["part"].to_pylist())
+
+
+def _aged(history: TableHistory, days: float) -> None:
+    moment = time.time() - days * 86400
+    for path in Path(history.tables.root).rglob("*"):
+        os.utime(path, (moment, moment))
+
+
+def test_nothing_young_goes(history: TableHistory) -> None:
+    """A mistake of today must be mendable tomorrow."""
+    assert found(history, VacuumOptions(older_than_days=7)) == {}
+    _aged(history, 30)
+    kinds = {"features of content that is gone": 1, "plans of finished runs": 2}
+    assert found(history, VacuumOptions(older_than_days=7)) == kinds
+
+
+def test_content_that_left_the_catalog_lately_keeps_its_features(tmp_path: Path) -> None:
+    """A catalog that was half mounted for a night must not cost the decoding of the other half."""
+    history = TableHistory(tmp_path)
+    history.now = datetime.now(UTC) - timedelta(days=5)
+    history.run(tracks(4))
+    history.run({}, gone=tracks(4))  # three days ago
+    _aged(history, 30)
+    assert "features of content that is gone" in found(history, VacuumOptions(older_than_days=2))
+    assert "features of content that is gone" not in found(history, VacuumOptions(older_than_days=4))
+
+
+def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
+    """It says what is still to be done; when a later run has done it, it goes."""
+    history.run(tracks(2, start=30), outcome="running", unchanged=12)
+    assert found(history)["plans of finished runs"] == 2
+    history.run(tracks(1, start=33), unchanged=14)
+    assert found(history)["plans of finished runs"] == 4
+
+
+def test_leftovers_models_and_leases(history: TableHistory) -> None:
+    """What crashes and trials leave behind goes; the model that made labels and the newest lease stay."""
+    root = Path(history.tables.root)
+    (root / "labels" / ".tmp-123").write_bytes(b"x" * 100)
+    (root / "_runs" / ".tmp-456").write_bytes(b"x")
+    work = root / "_compaction" / "work-1"
+    work.mkdir(parents=True)
+    (work / "building").write_bytes(b"x")
+    history.model("trial-0123456789")
+    for number in (1, 2, 3):
+        storage.write_bytes(f"{root}/_lease/{number:08}.json", b'{"released": true}')
+    assert found(history) == {
+        "leftovers of killed writers": 2, "killed compactions": 1, "features of content that is gone": 1,
+        "models without labels": 2, "plans of finished runs": 2, "old leases": 2,
+    }  # fmt: skip
+    vacuum(history)
+    assert not list(root.rglob(".tmp-*"))
+    assert not (root / "_compaction").exists()
+    assert os.listdir(root / "_models") == [MODEL]
+    assert storage.names(f"{root}/_lease") == ["00000004.json"]
+    assert len(read_reports(history.tables)) == 2
+
+
+def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:
+    """Descriptors serve no network, but somebody may have waited a week for them."""
+    spec = FeatureSpec(log_mel=False, descriptors=True)
+    rows = history.features([("t0000", "2")])
+    rows = rows.replace_schema_metadata({"feature_spec": spec.model_dump_json()})
+    run = f"{history.now:%Y%m%dT%H%M%S}-0001"
+    history.report(run, Counts(listed=12, labelled=1, labelled_before=11), command="featurize", model=None)
+    history.write("features", "0", rows, feature_set=spec.feature_set, run=run)
+    assert "features that no kept model takes" not in found(history)
+    asked = VacuumOptions(0, unused_feature_sets=True)
+    assert found(history, asked)["features that no kept model takes"] == 1
+    vacuum(history, asked)
+    assert os.listdir(history.tables.folder("features")) == [f"feature_set={SPEC.feature_set}"]
+    assert verify(history.tables, read_reports(history.tables)).findings == ()
+
+
+def test_rows_that_no_listing_has_named_are_not_taken_for_gone(history: TableHistory) -> None:
+    """If the log of tracks were damaged, vacuum must not take all features for stale."""
+    for part in Path(history.tables.folder("tracks")).rglob("*.parquet"):
+        part.unlink()
+    before = features(history)
+    vacuum(history, VacuumOptions(0, rewrite=True))
+    assert features(history) == before

@@ -9,19 +9,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.labelled import labelled_data
+from jobs.run import Say
 from pipeline import metrics
 from pipeline.augment import Augmentation
 from pipeline.baselines import describe_features, run_baselines
 from pipeline.evaluation import Answers, score, summarize
-from pipeline.importers import import_data
 from pipeline.model import Classifier, ModelBundle
+from pipeline.networks import check_data
 from pipeline.outside import outside_probabilities
-from pipeline.protocols import LEAKS, Split, plan_splits, unit_of, without_folders
+from pipeline.protocols import LEAKS, Split, other_unit, plan_splits, unit_of, without_folders
 from pipeline.provenance import seen_by
-from pipeline.training import Epoch, TrainingSettings, train
+from pipeline.training import Epoch, train
 from pipeline.training_set import TrainingSet
+from pipeline.training_settings import TrainingSettings
+from schemas.config import RunConfig
 from schemas.errors import MisuseError, TrackError
-from schemas.evaluation import Evaluation, Protocol
+from schemas.evaluation import Evaluation, Protocol, Scores, Unit
 
 PIECE_AUGMENTATION = Augmentation(
     stretch=0.1, shift=1.5, gain=8, tilt=6, contrast=0.05, band_mask=8, frame_mask=5, mixup=0.2
@@ -37,7 +41,7 @@ class Request:
     Attributes
     ----------
     data : str
-        Labelled data, as `pipeline.importers.import_data` reads it.
+        Labelled data, as `jobs.labelled.labelled_data` reads it.
     model : str or None
         A shipped model's name or a folder; None: `arch` is trained for the evaluation.
     arch : str or None
@@ -51,10 +55,12 @@ class Request:
     baselines : bool
     outside : str or None
         A catalog of music of none of the genres.
-    label_column : str or None
-        Where the genres of tables are.
+    label_column, tables : str or None
+        See `jobs.labelled.labelled_data`.
     settings : TrainingSettings
         Of the architecture; its seed is that of the splits and intervals too.
+    config : RunConfig
+        Which Ray cluster to use where audio must be featurized.
     """
 
     data: str
@@ -66,7 +72,9 @@ class Request:
     baselines: bool = True
     outside: str | None = None
     label_column: str | None = None
+    tables: str | None = None
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    config: RunConfig = field(default_factory=RunConfig)
 
 
 @dataclass(slots=True)
@@ -84,7 +92,7 @@ def evaluate_job(
     request: Request,
     *,
     on_epoch: Callable[[int, Epoch], None] = lambda fold, epoch: None,
-    on_failure: Callable[[TrackError], None] = lambda error: None,
+    say: Say = lambda sentence: None,
 ) -> Evaluation:
     """Measure a model, or an architecture that is trained for it, and baselines on the same split.
 
@@ -93,8 +101,8 @@ def evaluate_job(
     request : Request
     on_epoch : callable
         Called with the fold (from 1) and each epoch of a training.
-    on_failure : callable
-        Called with the error of each track of ``outside`` that gives no features.
+    say : callable
+        Gets sentences about files that are left out.
 
     Returns
     -------
@@ -104,10 +112,12 @@ def evaluate_job(
     ------
     MisuseError
         For anything wrong with the options, the model or the data.
+    KeyboardInterrupt
+        If the computing of features was interrupted.
     """
     _check(request)
     bundle = ModelBundle.load(request.model) if request.model is not None else None
-    labelled = import_data(request.data, label_column=request.label_column)
+    labelled = _read(request, bundle, say)
     known, strange = (labelled, None) if bundle is None else _aligned(labelled, bundle)
     protocol, splits = plan_splits(
         known,
@@ -121,7 +131,7 @@ def evaluate_job(
         used = bundle or _train(split, request, protocol, partial(on_epoch, fold))
         classifier = Classifier(used, threads=request.settings.threads, batch_size=_BATCH)
         _ask(gathered, classifier, split, request, calibrate=bundle is None)
-    outside = _ask_outside(request, strange, classifier, on_failure)
+    outside = _ask_outside(request, strange, classifier, say)
     return _summary(request, known.genres, bundle, protocol, gathered, outside)
 
 
@@ -134,6 +144,31 @@ def _check(request: Request) -> None:
         raise MisuseError("--folds and --pieces must be at least 1")
     if request.n_folds > 1 and (request.split or "track") not in ("track", "segment"):
         raise MisuseError("--folds goes with --split track or segment: lists part the data just once")
+
+
+def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet:
+    """Read the data; audio is featurized as the model asks."""
+    arch = request.settings.arch if bundle is None else bundle.info.arch
+    config = request.config.model_copy(update={"model": request.model or request.config.model})
+    data = labelled_data(
+        request.data,
+        arch,
+        label_column=request.label_column,
+        tables=request.tables,
+        config=config,
+        say=say,
+    )
+    check_data(data, arch)
+    n_mels = None if bundle is None or arch == "dense" else bundle.info.features.n_mels
+    if bundle is not None and n_mels and data.log_mel is not None and data.log_mel.shape[1] != n_mels:
+        raise MisuseError(
+            f"{request.data} has log-mels of {data.log_mel.shape[1]} bands, but {bundle.model} takes {n_mels}"
+        )
+    return data
+
+
+def _tell(say: Say, error: TrackError) -> None:
+    say(f"left out: {error}")
 
 
 def _aligned(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, TrainingSet | None]:
@@ -197,7 +232,7 @@ def _ask_outside(
     request: Request,
     strange: TrainingSet | None,
     classifier: Classifier,
-    on_failure: Callable[[TrackError], None],
+    say: Say,
 ) -> tuple[str, NDArray[np.float64]] | None:
     """Return where tracks of none of the genres came from, and the model's probabilities of each."""
     sources, probabilities = [], []
@@ -210,7 +245,7 @@ def _ask_outside(
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)
         probabilities.append(
-            outside_probabilities(request.outside, features, classifier.predict_proba, on_failure)
+            outside_probabilities(request.outside, features, classifier.predict_proba, partial(_tell, say))
         )
     return (", ".join(sources), np.concatenate(probabilities)) if sources else None
 
@@ -236,16 +271,28 @@ def _summary(
         seed=seed,
         data=Path(request.data).name,
         protocol=protocol,
-        leak=LEAKS[protocol],
+        leak=_leak(protocol, made_before=bundle is not None),
         split=None if protocol == "as given" else without_folders(request.split or protocol),
         folds=request.n_folds,
         n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
         fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
-        baselines=tuple(
-            score(name, Answers.joined(parts), unit, seed=seed, ranks=gathered.ranks[name], calibrated=False)
-            for name, parts in gathered.baselines.items()
-        ),
+        baselines=_baseline_scores(gathered, unit, seed),
+        baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed) if answers.differ else (),
         baseline_features=gathered.baseline_features,
         seen=None if bundle is None else seen_by(bundle.info, answers.tracks.tolist()),
         versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
     )
+
+
+def _baseline_scores(gathered: _Gathered, unit: Unit, seed: int) -> tuple[Scores, ...]:
+    return tuple(
+        score(name, Answers.joined(parts), unit, seed=seed, ranks=gathered.ranks[name], calibrated=False)
+        for name, parts in gathered.baselines.items()
+    )
+
+
+def _leak(protocol: Protocol, *, made_before: bool) -> str:
+    """Say what leaks; a model made before knows nothing of the split that its baselines are fitted on."""
+    if made_before and protocol != "as given":
+        return f"the model was made before; for the baselines, {LEAKS[protocol]}"
+    return LEAKS[protocol]

@@ -17,9 +17,9 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Print an evaluation as tables; the protocol stands beside each figure."""
     console.print(f"{evaluation.model} on {evaluation.data}", markup=False)
     console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}", markup=False)
-    warning = seen_sentence(evaluation)
-    if warning:
-        console.print(warning, markup=False)
+    seen = seen_sentence(evaluation)
+    if seen:
+        console.print(seen, markup=False)
     console.print(_tested(evaluation), markup=False)
     console.print()
     _print_scores(evaluation)
@@ -67,28 +67,30 @@ def _cells(scores: Scores) -> tuple[str, ...]:
 
 
 def _print_genres(evaluation: Evaluation) -> None:
-    console.print()
     rows = (
         (score.genre, _or_dash(score.precision), _or_dash(score.recall), _or_dash(score.f1), score.support)
         for score in evaluation.per_genre
     )
-    title = f"By genre ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)})"
-    print_table(("genre", "precision", "recall", "F1", "support"), rows, title=title)
+    _print_title(f"By genre ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)})")
+    print_table(("genre", "precision", "recall", "F1", "support"), rows)
 
 
 def _print_confusion(evaluation: Evaluation) -> None:
-    console.print()
+    _print_title(
+        f"Confusion ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)}); row: the true genre"
+    )
     # Short heads keep ten genres on a terminal of 80 columns.
     heads = [genre[:5] for genre in evaluation.genres]
+    width = max(len(str(count)) for row in evaluation.confusion for count in row)
     rows = (
-        (genre, *(count or "·" for count in row))
+        (genre, *(str(count or "·").rjust(width) for count in row))
         for genre, row in zip(evaluation.genres, evaluation.confusion, strict=True)
     )
-    print_table(("is \\ taken for", *heads), rows, title=f"Confusion ({evaluation.unit}s)")
+    print_table(("", *heads), rows)
 
 
 def _print_coverage(evaluation: Evaluation) -> None:
-    console.print()
+    _print_title(f"What a threshold does (protocol {protocol_label(evaluation.protocol)})")
     points = [point for point in evaluation.coverage if point.min_confidence in _SHOWN_THRESHOLDS]
     columns = ["--min-confidence", f"{evaluation.unit}s kept", "accuracy of those"]
     rows = [
@@ -98,8 +100,7 @@ def _print_coverage(evaluation: Evaluation) -> None:
         columns.append("of none of the genres, kept")
         for row, point in zip(rows, points, strict=True):
             row.append(_or_dash(point.outside_accepted))
-    title = f"What a threshold does (protocol {protocol_label(evaluation.protocol)})"
-    print_table(columns, rows, title=title)
+    print_table(columns, rows)
     if evaluation.outside:
         taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items())
         console.print(
@@ -112,13 +113,17 @@ def _print_coverage(evaluation: Evaluation) -> None:
 def _print_mistakes(evaluation: Evaluation) -> None:
     if not evaluation.mistakes:
         return
-    console.print()
+    _print_title(f"The most confident of {evaluation.n_mistakes:,} mistakes")
     shown = evaluation.mistakes[:_SHOWN_MISTAKES]
     print_table(
         ("confidence", "is", "taken for", "track"),
         ((f"{m.confidence:.2f}", m.genre, m.predicted, m.track) for m in shown),
-        title=f"The most confident of {evaluation.n_mistakes:,} mistakes",
     )
+
+
+def _print_title(title: str) -> None:
+    console.print()
+    console.print(title, style="italic", markup=False)
 
 
 def _or_dash(value: float | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import metrics
+from pipeline.protocols import other_unit
 from schemas.evaluation import (
     ConfidenceBin,
     CoveragePoint,
@@ -50,6 +51,11 @@ class Answers:
     def predicted(self) -> NDArray[np.intp]:
         """Index of the genre given to each, shape (n,)."""
         return np.asarray(self.proba.argmax(axis=1))
+
+    @property
+    def differ(self) -> bool:
+        """Whether a track has several segments, so that figures by track and by piece differ."""
+        return len(np.unique(self.tracks)) < len(self)
 
     def of(self, unit: Unit) -> "Answers":
         """Return the answers by `unit`: as they are, or the mean over each track."""
@@ -134,22 +140,20 @@ def summarize(
     """
     figures = score(name, answers, unit, seed=seed)
     counted = answers.of(unit)
-    n_tracks = len(np.unique(answers.tracks))
-    other: Unit = "piece" if unit == "track" else "track"
     confusion = metrics.confusion_matrix(counted.predicted, counted.labels, len(genres))
     wrong = most_confident_mistakes(counted, genres)
     return Evaluation(
         model=name,
         unit=unit,
         seed=seed,
-        n_tracks=n_tracks,
+        n_tracks=len(np.unique(answers.tracks)),
         n_segments=len(answers),
         accuracy=figures.accuracy,
         accuracy_interval=figures.accuracy_interval,
         macro_f1=figures.macro_f1,
         top3_accuracy=figures.top3_accuracy,
         ece=figures.ece or 0.0,
-        other_unit=score(name, answers, other, seed=seed) if len(answers) != n_tracks else None,
+        other_unit=score(name, answers, other_unit(unit), seed=seed) if answers.differ else None,
         genres=tuple(genres),
         confusion=tuple(map(tuple, confusion.tolist())),
         per_genre=genre_scores(confusion, genres),

@@ -39,7 +39,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         title=f"{evaluation.model} on {evaluation.data}",
         evaluation=evaluation,
         protocol=protocol_label(evaluation.protocol),
-        warning=seen_sentence(evaluation),
+        seen=seen_sentence(evaluation),
         rows=list(_rows(evaluation)),
         shares=[_shares(row) for row in evaluation.confusion],
         reliability_bars=_reliability_bars(evaluation),
@@ -64,11 +64,12 @@ def model_scores(evaluation: Evaluation) -> Scores:
 
 
 def all_scores(evaluation: Evaluation) -> Iterator[Scores]:
-    """Yield the figures of the model, by both units where they differ, and of the baselines."""
+    """Yield the figures of the model and of the baselines, and those by the other unit where they differ."""
     yield model_scores(evaluation)
+    yield from evaluation.baselines
     if evaluation.other_unit:
         yield evaluation.other_unit
-    yield from evaluation.baselines
+    yield from evaluation.baselines_other_unit
 
 
 def _rows(evaluation: Evaluation) -> Iterator[_Row]:

@@ -12,16 +12,13 @@ from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, Protocol, Unit
 
 LEAKS: dict[Protocol, str] = {
-    "as given": (
-        "nothing is known of what the data and the model's training have in common but what is said here"
-    ),
+    "as given": "all of the data is tested; what it shares with the model's training is for its user to know",
     "segment": (
-        "leaks: pieces of one track are on both sides, so the figure says how well recordings are recognised "
-        "that were trained on, not how well new music is labelled"
+        "pieces of one track are on both sides, so the figure says how well recordings are recognised that "
+        "were trained on, not how well new music is labelled"
     ),
     "track": (
-        "leaks a little: no track is on both sides, but tracks of one artist or album, and other copies of "
-        "a recording, may be"
+        "no track is on both sides, but tracks of one artist or album, and copies of a recording, may be"
     ),
     "file": (
         "no track is on both sides; artists and copies of a recording are as far apart as the lists keep them"
@@ -84,6 +81,11 @@ def plan_splits(
 def unit_of(protocol: Protocol) -> Unit:
     """Return what a protocol's figure counts."""
     return "piece" if protocol == "segment" else "track"
+
+
+def other_unit(unit: Unit) -> Unit:
+    """Return the other one."""
+    return "piece" if unit == "track" else "track"
 
 
 def folds(
@@ -150,12 +152,12 @@ def without_folders(split: str) -> str:
 
 
 def seen_sentence(evaluation: Evaluation) -> str | None:
-    """Return a warning where the model has met what it was tested on, or may have; None where it has not."""
+    """Say how far a model that was made before has met what it was tested on; None for one trained for it."""
     seen = evaluation.seen
     if seen is None:
         return None
     if not seen.known:
-        return "note: this model does not say which tracks it was trained on, so nothing could be compared"
+        return "this model does not say which tracks it was trained on, so nothing could be compared"
     parts = []
     if seen.trained_on:
         parts.append(
@@ -167,4 +169,4 @@ def seen_sentence(evaluation: Evaluation) -> str | None:
             f"{seen.calibrated_on:,} bear the names of tracks that its temperature was fitted to; the "
             "calibration flatters a little"
         )
-    return "; ".join(parts) or None
+    return "; ".join(parts) or "no tested track bears the name of one that this model was made from"

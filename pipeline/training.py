@@ -19,6 +19,7 @@ from pipeline.checkpoints import Checkpoint
 from pipeline.event_log import EventLog
 from pipeline.fitting import Epoch, Fitting
 from pipeline.model import WEIGHTS_FILE, ModelBundle, softmax
+from pipeline.provenance import provenance
 from pipeline.tensorflow_setup import set_up_tensorflow
 from pipeline.training_set import TrainingSet
 from pipeline.training_settings import TrainingSettings
@@ -133,6 +134,7 @@ def training(
             "tensorflow": tf.__version__,
             **(notes or {}),
             **settings.flat(),
+            **provenance(train_set, valid_set),
         },
     )
     return ModelBundle(info, network_bytes(fitting.served))

@@ -180,6 +180,8 @@ class Evaluation(_Frozen):
         Accuracy of each fold.
     baselines : tuple of Scores
         Classifiers of scikit-learn on the same split, by `unit`.
+    baselines_other_unit : tuple of Scores
+        The same by the other one, where the two differ.
     baseline_features : str or None
         What the baselines read.
     """
@@ -210,6 +212,7 @@ class Evaluation(_Frozen):
     n_mistakes: int
     fold_accuracies: tuple[float, ...] = ()
     baselines: tuple[Scores, ...] = ()
+    baselines_other_unit: tuple[Scores, ...] = ()
     baseline_features: str | None = None
     outside: Outside | None = None
     seen: Seen | None = None

@@ -1,12 +1,14 @@
 """The command that judges models: evaluate."""
 
-import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from jobs import options as opt
+from jobs.messages import INTERRUPTED, say
 from schemas.errors import MisuseError
 
 
@@ -44,18 +46,25 @@ def evaluate(
         typer.Option("--outside", help="A catalog of music of none of the genres: how much is accepted?"),
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option("--label-column", help="Where the genres of tables are, such as genre_tag.")
+        str | None,
+        typer.Option("--label-column", help="The genres: a column of the manifest, genre_tag, or folder."),
+    ] = None,
+    tables: Annotated[
+        str | None, typer.Option("--tables", help="Keep the features of audio here for the next evaluation.")
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Of a training.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads of TensorFlow.")] = 2,
+    address: opt.Address = None,
+    cpus: opt.Cpus = None,
 ) -> None:
     """Measure a model, or an architecture, on labelled data, with plain classifiers beside it."""
-    from jobs.evaluate import Request, evaluate_job
+    from jobs.evaluate import Request
     from jobs.show_evaluation import print_evaluation, write_evaluation
-    from pipeline.training import TrainingSettings
+    from pipeline.training_settings import TrainingSettings
+    from schemas.config import RunConfig
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and its data (earmark evaluate MODEL DATA), or --arch and the data")
@@ -63,22 +72,38 @@ def evaluate(
         # Before a training of many minutes, not after it.
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
             raise MisuseError(f"cannot write {file}: there is no such folder, or it is one")
-    defaults = TrainingSettings(seed=seed, threads=threads)
+    settings = replace(TrainingSettings.of(arch or "cnn"), seed=seed, threads=threads)
     request = Request(
         data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,
-        n_pieces=pieces, baselines=baselines, outside=outside, label_column=label_column,
-        settings=defaults if epochs is None else replace(defaults, epochs=epochs),
+        n_pieces=pieces, baselines=baselines, outside=outside, label_column=label_column, tables=tables,
+        settings=settings if epochs is None else replace(settings, epochs=epochs),
+        config=RunConfig.load(None, address=address, cpus=cpus),
     )  # fmt: skip
-    evaluation = evaluate_job(request, on_epoch=_show_epoch, on_failure=_show_failure)
+    evaluation = _evaluate(request)
     print_evaluation(evaluation)
     write_evaluation(evaluation, json, html)
 
 
-def _show_epoch(fold: int, epoch: Any) -> None:
-    print(f"fold {fold}: {epoch}" if fold > 1 else epoch, file=sys.stderr, flush=True)
+def _evaluate(request: Any) -> Any:
+    """Evaluate with progress on stderr."""
+    from jobs.evaluate import evaluate_job
+    from jobs.progress import Meter, metered
 
+    n_epochs = request.settings.epochs
+    with ExitStack() as stack:
+        meters: list[Meter] = []
 
-def _show_failure(error: Exception) -> None:
-    from jobs.messages import say
+        def show(fold: int, epoch: Any) -> None:
+            # Not before: while features are computed, the engine shows how far it is.
+            if not meters:
+                training = metered("training", n_epochs * request.n_folds, unit="epochs")
+                meters.append(stack.enter_context(training))
+            which = f"fold {fold}: " if request.n_folds > 1 else ""
+            note = f"{which}loss {epoch.loss:.3f}, accuracy {epoch.valid_accuracy:.3f}"
+            meters[0].show((fold - 1) * n_epochs + epoch.number, note)
 
-    say(f"left out: {error}")
+        try:
+            return evaluate_job(request, on_epoch=show, say=say)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None

@@ -186,7 +186,7 @@ def _rewrite(inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table
 
 
 def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
-    """Old parts of feature sets that serve none of the models in ``_models/``; none where no model is kept."""
+    """Old parts of feature sets that serve none of the kept models; none where no model is kept."""
     used: set[str] = set()
     for entry in inventory.below("_models"):
         if entry.name == _INFO_FILE:

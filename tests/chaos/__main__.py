@@ -35,7 +35,7 @@ def main() -> None:
             Path(folder),
             random.Random(asked.seed),
             longest_wait_s=10.0,
-            track_timeout_s=10.0,
+            track_timeout_s=30.0,
             say=say,
         )
         quiet = {on_cluster: undisturbed(chaos, on_cluster) for on_cluster in (False, True)}

@@ -1,4 +1,4 @@
-"""Chaos in short: everything that may die dies once. ``make chaos`` is the long form, with all the figures."""
+"""Chaos in short: everything that may die dies once. ``make chaos`` is the long form, with figures."""
 
 import random
 from pathlib import Path

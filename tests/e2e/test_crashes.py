@@ -5,21 +5,20 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-import soundfile
 
 from jobs.runs import read_reports
 from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.tables import Tables
+from tests.chaos.damage import endless_flac
 from tests.chaos.nodes import Nodes
-from tests.e2e.earmark import EARMARK, outcomes, read_table, succeed
+from tests.chaos.watch import CatalogWatch
+from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
 
 N_TRACKS = 24
 
@@ -60,54 +59,27 @@ def ray_processes(driver: int) -> Iterator[psutil.Process]:
     yield from psutil.Process(driver).children(recursive=True)
 
 
-def killer(stop: threading.Event, driver: int, doomed: Callable[[psutil.Process], bool]) -> Callable[[], int]:
-    """Kill the processes of a driver's Ray that are doomed, until told to stop; gives the number killed."""
-    killed = 0
-
-    def watch() -> None:
-        nonlocal killed
-        while not stop.is_set():
-            try:
-                for process in ray_processes(driver):
-                    if doomed(process):
-                        process.kill()
-                        killed += 1
-            except psutil.Error:
-                continue
-            time.sleep(0.002)
-
-    threading.Thread(target=watch, daemon=True).start()
-    return lambda: killed
-
-
-def test_a_file_that_kills_its_decoder_costs_one_row(catalog: Path, tmp_path: Path) -> None:
-    """A decoder that crashes the process must cost the one file, named, and none of its neighbours."""
-    folder = tmp_path / "catalog"
+def with_endless_track(catalog: Path, folder: Path) -> str:
+    """Copy a catalog and add a track that takes minutes to decode; where it is."""
     shutil.copytree(catalog, folder)
-    poison = folder / "poison.flac"
-    # A quarter of an hour, cut off at the end: counting what decodes takes long enough to be killed in.
-    noise = np.random.default_rng(0).normal(0, 0.1, (15 * 60 * 22050,)).astype(np.float32)
-    soundfile.write(poison, noise, 22050)
-    with poison.open("r+b") as file:
-        file.truncate(poison.stat().st_size - 200_000)
-    stop = threading.Event()
-    run = start("run", folder, tmp_path / "tables")
+    track = folder / "endless.flac"
+    track.write_bytes(endless_flac())
+    return str(track)
 
-    def reads_poison(process: psutil.Process) -> bool:
-        return process.name().startswith("ray::") and any(
-            opened.path == str(poison) for opened in process.open_files()
-        )
 
-    killed = killer(stop, run.pid, reads_poison)
-    output, _ = run.communicate(timeout=300)
-    stop.set()
-    assert run.returncode == 0, output
-    assert killed() >= 3
+def test_a_file_that_crashes_its_decoder_costs_one_row(catalog: Path, tmp_path: Path) -> None:
+    """A decoder that crashes the process must cost the one file, named, and none of its neighbours."""
+    poison = with_endless_track(catalog, tmp_path / "catalog")
+    with CatalogWatch(tmp_path / "catalog", [poison]) as watch:
+        succeed("run", tmp_path / "catalog", tmp_path / "tables")
+    assert watch.crashes >= 2
     failures = read_table(tmp_path / "tables", "failures").set_index("uri")
-    assert failures.loc[str(poison), "error_type"] == "DecoderCrashedError"
+    assert failures.loc[poison, "error_type"] == "DecoderCrashedError"
+    assert "SIGSEGV" in failures.loc[poison, "message"]
     assert len(failures) == N_BROKEN + 1
     assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
     assert set(outcomes(tmp_path / "tables").values()) == {1}
+    assert watch.opened.total() - len(watch.opened) <= 3 * 5, "decodes repeated: more than a few a halving"
 
 
 def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
@@ -206,3 +178,60 @@ def test_of_two_runs_at_once_one_works_and_one_says_who_does(catalog: Path, tmp_
         assert f"process {runs[[run.returncode for run in runs].index(0)].pid}" in refused
     assert set(outcomes(tmp_path / "tables").values()) == {1}
     assert os.listdir(tmp_path / "tables" / "_lease") != []
+
+
+def test_a_holder_is_named_while_it_lives_and_replaced_when_it_is_dead(catalog: Path, tmp_path: Path) -> None:
+    """An operator must know whom to wait for, and need not remove a lock by hand after kill -9."""
+    folder, tables = tmp_path / "catalog", tmp_path / "tables"
+    endless = with_endless_track(catalog, folder)
+    with CatalogWatch(folder) as watch:
+        holder = start("run", folder, tables, "--track-timeout", 90)
+        while not watch.opened[endless]:
+            time.sleep(0.01)
+    refused = earmark("run", folder, tables)
+    assert refused.returncode == 1
+    holders_name = read_reports(Tables(str(tables)), last=1)[0].run
+    assert f"run {holders_name} of" in refused.stderr
+    assert f"process {holder.pid}" in refused.stderr
+    assert "wait until it has ended, or stop it" in refused.stderr
+    holder.kill()
+    holder.communicate()
+    Path(endless).unlink()
+    heir = earmark("run", folder, tables)
+    assert heir.returncode == 0, heir.stderr
+    assert f"process {holder.pid}" in heir.stderr
+    assert "taking over" in heir.stderr
+    assert set(outcomes(tables).values()) == {1}
+    assert len(outcomes(tables)) == N_TRACKS + N_BROKEN
+
+
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_run_is_interrupted_while_a_long_track_decodes(
+    catalog: Path, tmp_path: Path, number: int, times: int
+) -> None:
+    """SIGTERM waits for what is in flight, Ctrl-C twice does not; both leave tables and report in order."""
+    folder, tables = tmp_path / "catalog", tmp_path / "tables"
+    endless = with_endless_track(catalog, folder)
+    timeout_s = 20 if times == 1 else 600
+    with CatalogWatch(folder) as watch:
+        run = start("run", folder, tables, "--track-timeout", timeout_s)
+        while not watch.opened[endless]:
+            time.sleep(0.01)
+    for _ in range(times):
+        run.send_signal(number)
+        time.sleep(1)
+    output, _ = run.communicate(timeout=120)
+    assert run.returncode == 130, output
+    assert "Traceback" not in output
+    report = read_reports(Tables(str(tables)), last=1)[0]
+    assert report.outcome == "interrupted"
+    assert report.balanced
+    assert report.counts.left >= 1
+    assert report.counts.labelled == len(read_table(tables, "labels"))
+    assert report.counts.failed == len(read_table(tables, "failures"))
+    Path(endless).unlink()
+    again = earmark("run", folder, tables)
+    assert again.returncode == 0, again.stderr
+    assert "is writing to" not in again.stderr, "the lease was not released"
+    assert set(outcomes(tables).values()) == {1}
+    assert len(read_table(tables, "labels")) == N_TRACKS

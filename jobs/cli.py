@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands import evaluation, models, pages, runs, tables
+from jobs.commands import evaluation, labels, models, pages, runs, tables
 from jobs.messages import say
 from schemas.errors import EarmarkError
 
@@ -45,7 +45,8 @@ for command in (
     runs.label,
     tables.status,
     tables.failures,
-    tables.labels,
+    labels.labels,
+    labels.ddl,
     tables.export_descriptors,
     tables.verify,
     tables.compact,

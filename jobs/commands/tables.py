@@ -1,4 +1,4 @@
-"""Commands that read and look after the tables: status, failures, labels, verify, compact, vacuum, …"""
+"""Commands that read and look after the tables: status, failures, verify, compact, vacuum, …"""
 
 from typing import Annotated, Literal
 
@@ -35,29 +35,6 @@ def failures(
     rows = read_failures(open_tables(tables), model)
     if output_format == "table" and out is None:
         print_failures(rows)
-    else:
-        write_rows(rows, output_format, out)
-
-
-def labels(
-    tables: opt.TablesRoot,
-    model: opt.Model = None,
-    genre: Annotated[str | None, typer.Option("--genre", help="Only tracks of this genre.")] = None,
-    min_confidence: Annotated[
-        float, typer.Option("--min-confidence", min=0, max=1, help="Only labels at least this sure.")
-    ] = 0.0,
-    output_format: opt.OutputFormat = "table",
-    out: opt.Out = None,
-) -> None:
-    """Print the current labels: of each track in the catalog the newest one of its present content."""
-    from jobs.show import write_rows
-    from jobs.status import labels as read_labels
-    from jobs.status import open_tables
-    from jobs.summaries import print_labels
-
-    rows = read_labels(open_tables(tables), model, genre=genre, min_confidence=min_confidence)
-    if output_format == "table" and out is None:
-        print_labels(rows)
     else:
         write_rows(rows, output_format, out)
 

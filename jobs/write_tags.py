@@ -1,0 +1,169 @@
+"""``earmark labels --write-tags``: the labels as genre tags of the files, or of copies of them."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import pyarrow as pa
+
+from jobs.show import console, print_table
+from pipeline import storage
+from pipeline.track_refs import stat_track
+from pipeline.write_tags import write_tagged
+from schemas.errors import EarmarkError, MisuseError
+
+Outcome = Literal["to write", "written", "same", "there already", "failed"]
+
+_PRINTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tagging:
+    """A file and the genre that goes into it.
+
+    Attributes
+    ----------
+    uri, etag : str
+        The track, in the version that was labelled.
+    target : Path
+        The file to write: a copy, or the track itself.
+    genre : str
+        The new tag.
+    before : str or None
+        The tag as it was when the track was read.
+    outcome : str
+        What is to be done, or what was done.
+    reason : str
+        Why it failed.
+    """
+
+    uri: str
+    etag: str
+    target: Path
+    genre: str
+    before: str | None
+    outcome: Outcome = "to write"
+    reason: str = ""
+
+
+def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
+    """What to write for copies of the tracks in a folder, below which they lie as below the catalog.
+
+    A file that is there already is left alone.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        Labels with the columns ``track_id``, ``uri``, ``etag``, ``genre`` and ``genre_tag``; rows without a
+        genre are left out.
+    catalog : str
+        Where the catalog is.
+    folder : Path
+        For the copies.
+
+    Raises
+    ------
+    MisuseError
+        If the folder lies in the catalog: the next run would take the copies for new tracks.
+    """
+    if storage.is_local(catalog):
+        root = Path(storage.split(catalog)[1]).resolve()
+        if folder.resolve().is_relative_to(root if root.is_dir() else root / "."):
+            raise MisuseError(f"{folder} lies in the catalog, which would then hold the copies; name another")
+    labelled = _labelled(rows)
+    below = _below([storage.split(row["uri"])[1] for row in labelled], storage.split(catalog)[1])
+    plan, taken = [], set()
+    for row, relative in zip(labelled, below, strict=True):
+        target = folder / relative
+        if target in taken:
+            target = target.with_name(f"{row['track_id']} {target.name}")
+        taken.add(target)
+        outcome: Outcome = "there already" if target.exists() else "to write"
+        plan.append(Tagging(row["uri"], row["etag"], target, row["genre"], row["genre_tag"], outcome))
+    return plan
+
+
+def plan_in_place(rows: pa.Table) -> list[Tagging]:
+    """What to write for changing the tracks themselves; see `plan_copies`.
+
+    Raises
+    ------
+    MisuseError
+        If a track is an object of a store.
+    """
+    plan = []
+    for row in _labelled(rows):
+        protocol, path = storage.split(row["uri"])
+        if protocol != "file":
+            raise MisuseError(
+                f"{row['uri']} is no local file; write copies with --write-tags DIR and upload them"
+            )
+        outcome: Outcome = "same" if row["genre_tag"] == row["genre"] else "to write"
+        plan.append(Tagging(row["uri"], row["etag"], Path(path), row["genre"], row["genre_tag"], outcome))
+    return plan
+
+
+def _labelled(rows: pa.Table) -> list[dict[str, str]]:
+    wanted = rows.select(["track_id", "uri", "etag", "genre", "genre_tag"])
+    return [row for row in wanted.to_pylist() if row["genre"] is not None]
+
+
+def _below(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
+    """Paths below the catalog or, for a manifest, below the deepest folder that all share; never outside."""
+    root = f"{catalog}/"
+    if not all(path.startswith(root) for path in paths):
+        parents = [path.rpartition("/")[0] for path in paths]
+        root = f"{os.path.commonpath(parents)}/" if parents else root
+    below = (path.removeprefix(root).split("/") for path in paths)
+    return [PurePosixPath(*(part for part in parts if part not in {"", ".", ".."})) for parts in below]
+
+
+def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[Tagging]:
+    """Do what is to be done; a file that cannot be written keeps no other from it.
+
+    Parameters
+    ----------
+    plan : sequence of Tagging
+        Of `plan_copies` or `plan_in_place`.
+    progress : callable
+        Told how many files are done, every now and then.
+    """
+    done = []
+    for number, each in enumerate(plan, start=1):
+        done.append(_written(each) if each.outcome == "to write" else each)
+        if number % 100 == 0:
+            progress(number)
+    return done
+
+
+def _written(each: Tagging) -> Tagging:
+    outcome: Outcome = "written"
+    reason = ""
+    try:
+        track = stat_track(each.uri, "")
+        if track.etag != each.etag:
+            raise EarmarkError(f"{each.uri} has changed since it was labelled, or is gone; run again first")
+        write_tagged(each.uri, track.size, each.target, each.genre)
+    except EarmarkError as error:
+        outcome, reason = "failed", str(error)
+    return Tagging(each.uri, each.etag, each.target, each.genre, each.before, outcome, reason)
+
+
+def print_taggings(plan: Sequence[Tagging]) -> None:
+    """Print what is to be written or was written, the first lines of it, and the sums."""
+    shown = [each for each in plan if each.outcome in {"to write", "written"}]
+    if shown:
+        print_table(
+            ("tag", "becomes", "file"),
+            [(each.before or "–", each.genre, str(each.target)) for each in shown[:_PRINTED]],
+        )
+    if len(shown) > _PRINTED:
+        console.print(f"… and {len(shown) - _PRINTED:,} more")
+    for each in plan:
+        if each.outcome == "failed":
+            console.print(f"failed: {each.reason}", markup=False)
+    sums = Counter(each.outcome for each in plan)
+    console.print(", ".join(f"{n:,} {outcome}" for outcome, n in sums.items()) or "nothing to write")

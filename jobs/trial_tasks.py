@@ -30,6 +30,10 @@ def _trial(
     yield bundle
 
 
+# A fresh process for each: TensorFlow's threads and Keras' names are a process's own.
+_task = ray.remote(max_calls=1, max_retries=0)(_trial)
+
+
 def run_trials(
     planned: Sequence[Planned],
     train_set: TrainingSet,
@@ -64,10 +68,7 @@ def run_trials(
 
     def start(number: int) -> Any:
         threads = planned[number].settings.threads
-        # A fresh process for each: TensorFlow's threads and Keras' names are a process's own.
-        task = ray.remote(_trial).options(
-            num_cpus=min(threads, max(cpus, 1)), num_gpus=float(gpus > 0), max_retries=0, max_calls=1
-        )
+        task = _task.options(num_cpus=min(threads, max(cpus, 1)), num_gpus=float(gpus > 0))
         return task.remote(*sets, options_of(planned[number]), gpus > 0)
 
     running = {start(number): (number, 1) for number in range(len(planned))}

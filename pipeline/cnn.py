@@ -31,7 +31,7 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24, dro
     from keras import layers
 
     levels = layers.Input((n_mels, n_frames, 1))
-    # In this order: each layer draws its seed when it is made, and recorded trainings shall come out the same.
+    # In this order: layers draw their seeds as they are made, and recorded trainings shall come out alike.
     x = embed(levels, width)
     x = layers.Dropout(dropout)(x)
     return keras.Model(levels, layers.Dense(n_genres)(x))

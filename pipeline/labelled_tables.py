@@ -74,11 +74,13 @@ def import_tables(
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
     genre_of = _genres_of(tracks, catalog, label_column, tables.root)
-    if len(genre_of) < len(tracks):
-        say(f"left out for want of a genre: {len(tracks) - len(genre_of):,} of {len(tracks):,} tracks")
     rows = _rows(tables, spec, sorted(genre_of))
     if not rows.num_rows:
         raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")
+    n_tracks = _count_tracks(tables, spec)
+    n_used = len(rows["track_id"].unique())
+    if n_used < n_tracks:
+        say(f"left out for want of a genre: {n_tracks - n_used:,} of {n_tracks:,} tracks")
     path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
@@ -143,6 +145,13 @@ def _path(uri: str, catalog: str) -> str:
 def _first_folder(path: str) -> str:
     folder, slash, _ = path.partition("/")
     return folder if slash else ""
+
+
+def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
+    """How many current tracks have the features."""
+    sets = [other.feature_set for other in spec.serving()]
+    rows = tables.read("features", list(VERSION), pc.field("feature_set").isin(sets))
+    return len(within(rows, current_tracks(tables))["track_id"].unique())
 
 
 def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:

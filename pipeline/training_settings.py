@@ -97,9 +97,12 @@ class TrainingSettings:
         amounts = {
             name: training[_AUGMENTATION + name] for name in varied if _AUGMENTATION + name in training
         }
+        kept = {name: training[name] for name in own if name in training}
+        # JSON notes keep yes and no as 1 and 0.
+        kept["class_weights"] = bool(kept.get("class_weights"))
         return replace(
             settings,
-            **{name: training[name] for name in own if name in training},
+            **kept,
             augmentation=replace(settings.augmentation, **amounts),
         )
 

@@ -36,7 +36,9 @@ TrackTimeout = Annotated[
 ]
 TrackMemory = Annotated[
     int | None,
-    typer.Option("--track-memory", help="MB of memory above which a track that decodes has failed (320)."),
+    typer.Option(
+        "--track-memory", min=64, help="MB of memory above which a track that decodes has failed (320)."
+    ),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N tracks of the listing.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]

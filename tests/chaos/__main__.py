@@ -52,7 +52,7 @@ def undisturbed(chaos: Chaos, on_cluster: bool) -> Round:
 def struck(chaos: Chaos) -> list[Round]:
     """Rounds on a local Ray and on a cluster in turn, until every strike is done."""
     pending = {False: shuffled(chaos, ON_LOCAL_RAY), True: shuffled(chaos, ON_A_CLUSTER)}
-    rounds = []
+    rounds: list[Round] = []
     while any(pending.values()):
         for on_cluster, strikes in pending.items():
             if strikes:

@@ -40,7 +40,10 @@ def write_bad(path: Path, kind: str, rng: np.random.Generator) -> None:
 
 
 def _bytes(make: Callable[[np.random.Generator], bytes]) -> Callable[[Path, np.random.Generator], None]:
-    return lambda path, rng: path.write_bytes(make(rng)) and None
+    def write(path: Path, rng: np.random.Generator) -> None:
+        path.write_bytes(make(rng))
+
+    return write
 
 
 def _song(form: str, rng: np.random.Generator, duration_s: float = 3.0) -> bytes:

@@ -4,7 +4,6 @@ import contextlib
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -54,34 +53,34 @@ class Striker:
 
     def _struck(self, run: Run, kind: str) -> bool:
         if kind in _TITLES:
-            return self._kill_one(self._titled(run, _TITLES[kind]))
-        if kind in (NODE, HEAD):
-            assert self.nodes is not None
-            lose: Callable[[], None] = self.nodes.lose_head
-            if kind == NODE:
-                lose = lambda: self.nodes.lose_one(self.chance)  # noqa: E731
-            lose()
-            return True
-        doomed = [psutil.Process(run.pid)]
-        if kind == MACHINE:
-            doomed += doomed[0].children(recursive=True)
-        for process in doomed:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+            return self._kill_one(run, _TITLES[kind])
+        if self.nodes is not None and kind == NODE:
+            self.nodes.lose_one(self.chance)
+        elif self.nodes is not None and kind == HEAD:
+            self.nodes.lose_head()
+        else:
+            _kill_all(run, with_children=kind == MACHINE)
         return True
 
-    def _titled(self, run: Run, title: str) -> Iterator[psutil.Process]:
-        root = psutil.Process(run.pid if self.nodes is None else None)
-        for process in root.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if process.name().startswith(title):
-                    yield process
-
-    def _kill_one(self, processes: Iterator[psutil.Process]) -> bool:
-        try:
-            found: Sequence[psutil.Process] = list(processes)
+    def _kill_one(self, run: Run, title: str) -> bool:
+        """Kill a process of a title, if there is one."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            root = psutil.Process(run.pid if self.nodes is None else None)
+            found = [
+                process
+                for process in root.children(recursive=True)
+                if process.name().startswith(title) and process.status() != psutil.STATUS_ZOMBIE
+            ]
             if found:
                 self.chance.choice(found).kill()
-        except psutil.NoSuchProcess:
-            return False
-        return bool(found)
+                return True
+        return False
+
+
+def _kill_all(run: Run, *, with_children: bool) -> None:
+    doomed = [psutil.Process(run.pid)]
+    if with_children:
+        doomed += doomed[0].children(recursive=True)
+    for process in doomed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -58,6 +58,8 @@ class Lease:
             If one has.
         """
         latest = newest(self.root)
+        if (latest or 0) < self.number and _read(self.root, self.number) is not None:
+            return  # a listing that lags behind
         if latest is None:
             raise LeaseLostError(
                 f"this node does not see {self.root}; on a cluster, tables and catalog must be where every "
@@ -135,11 +137,13 @@ def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> i
         made = storage.create(_location(root, number), _encode(holder))
         if not made:
             raise _held(root, number)
-        if not storage.is_local(root) and storage.create(_location(root, number), _encode(holder)):
+        if not storage.is_local(root) and storage.put_if_absent(_location(root, number), _encode(holder)):
             say(
                 "the store ignores If-None-Match, so two runs at once are not kept apart; start one at a time"
             )
-        if latest is not None:
+    if latest is not None:
+        # Where the store refuses, it stays: only the newest counts.
+        with contextlib.suppress(OSError):
             storage.delete(_location(root, latest))
     if abandoned:
         # A part that a dying worker of the other run had begun to write is given time to land.

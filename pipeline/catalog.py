@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline import storage
 from pipeline.manifest import read_manifest
+from pipeline.patience import patiently
 from pipeline.track_refs import facts, stat_track, to_batch, track_id_of
 from schemas.errors import EarmarkError, MisuseError
 from schemas.tables import LISTING
@@ -161,7 +162,7 @@ def _s3_entries(root: str) -> Iterator[_Entry]:
     bucket, _, prefix = root.partition("/")
     request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
     while True:
-        page = fs.call_s3("list_objects_v2", **request)
+        page = patiently(lambda: fs.call_s3("list_objects_v2", **request))
         for item in page.get("Contents", ()):
             modified_at = item["LastModified"].timestamp()
             yield f"{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'), modified_at
@@ -172,5 +173,5 @@ def _s3_entries(root: str) -> Iterator[_Entry]:
 
 def _fsspec_entries(protocol: str, root: str) -> Iterator[_Entry]:
     fs = storage.filesystem(protocol)
-    for path, info in sorted(fs.find(root, detail=True).items()):
+    for path, info in sorted(patiently(lambda: fs.find(root, detail=True)).items()):
         yield (path, *facts(info))

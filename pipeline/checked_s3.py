@@ -17,7 +17,7 @@ READ_TIMEOUT_S = 15
 """Seconds without a byte after which a request is given up."""
 ANSWER_TIMEOUT_S = 300
 """Seconds that one answer of up to 32 MB may take: a store that trickles shall not hold a worker for ever."""
-_CONFIG = {
+CONFIG = {
     "connect_timeout": CONNECT_TIMEOUT_S,
     "read_timeout": READ_TIMEOUT_S,
     # Exponential backoff with jitter, and a budget: a store that is down is not kept busy.
@@ -41,7 +41,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
     retries = 2
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(use_listings_cache=False, config_kwargs=_CONFIG, **options)
+        super().__init__(use_listings_cache=False, config_kwargs=CONFIG, **options)
 
     def fetch(self, path: str, *, size: int | None = None, etag: str | None = None) -> bytes:
         """The whole object.
@@ -64,17 +64,16 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         StoreFailingError
             If the store does not hand it out, or hands out something else.
         """
-        doubted: set[bytes] = set()
+        doubted: set[str] = set()
 
         def once() -> bytes:
             answer = self._get(path, etag)
             if size is not None and len(answer.data) != size:
                 raise DamagedAnswerError(f"{len(answer.data)} of {size} bytes came")
             if answer.maybe_md5:
-                digest = hashlib.md5(answer.data, usedforsecurity=False)
-                # Twice the same bytes: then the store's tags are no MD5, as under some encryption.
-                if digest.hexdigest() != answer.etag and digest.digest() not in doubted:
-                    doubted.add(digest.digest())
+                digest = hashlib.md5(answer.data, usedforsecurity=False).hexdigest()
+                if digest != answer.etag and not (digest in doubted and self._has_size(path, answer)):
+                    doubted.add(digest)
                     raise DamagedAnswerError("what came does not have the object's MD5")
             return answer.data
 
@@ -117,6 +116,11 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         cache_type = options.pop("cache_type", None) or self.default_cache_type
         wanted = {name: options[name] for name in ("cache_options", "size") if name in options}
         return CheckedS3File(self, path, block_size=block_size, cache_type=cache_type, **wanted)
+
+    def _has_size(self, path: str, answer: _Answer) -> bool:
+        """Whether the object is as long as what came: twice, then the store's tags are no MD5, as under some
+        encryption."""
+        return bool(self.info(path)["size"] == len(answer.data))
 
     def _get(self, path: str, etag: str | None, **request: str) -> _Answer:
         bucket, key, _ = self.split_path(path)

@@ -9,8 +9,8 @@ from pipeline.store_errors import StoreFailingError, VersionChangedError, passes
 
 T = TypeVar("T")
 
-_TRIES = 3
-_FIRST_PAUSE_S = 0.5
+_TRIES = 5
+_FIRST_PAUSE_S = 0.25
 _GIVE_UP_S = 45.0
 
 
@@ -40,9 +40,15 @@ def patiently(call: Callable[[], T]) -> T:
             if not passes(error):
                 raise
             if attempt == _TRIES or time.monotonic() - start > _GIVE_UP_S:
-                raise StoreFailingError(store_code(error) or str(error) or type(error).__name__) from error
+                raise StoreFailingError(_said(error)) from error
             time.sleep(pause_s(_FIRST_PAUSE_S * 2 ** (attempt - 1)))
     raise AssertionError("unreachable")
+
+
+def _said(error: Exception) -> str:
+    """The error in a few words: an answer's code, which for want of a body may be a number."""
+    code = store_code(error)
+    return f"the store answered with {code}" if code else str(error) or type(error).__name__
 
 
 def pause_s(mean_s: float) -> float:

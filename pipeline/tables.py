@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.descriptors import DESCRIPTOR_NAMES
+from pipeline.patience import patiently
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
@@ -54,12 +55,14 @@ class Tables:
             if not storage.exists(location):
                 return None
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
-            return ds.dataset(
-                path,
-                schema=pa.unify_schemas([stored_schema(table), partitioning]),
-                format="parquet",
-                filesystem=filesystem,
-                partitioning=ds.partitioning(partitioning, flavor="hive"),
+            return patiently(
+                lambda: ds.dataset(
+                    path,
+                    schema=pa.unify_schemas([stored_schema(table), partitioning]),
+                    format="parquet",
+                    filesystem=filesystem,
+                    partitioning=ds.partitioning(partitioning, flavor="hive"),
+                )
             )
 
     def read(
@@ -84,7 +87,8 @@ class Tables:
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         try:
             with storage.explained(self.folder(table), "read the table"):
-                return dataset.to_table(columns=list(columns) if columns else None, filter=where)
+                names = list(columns) if columns else None
+                return patiently(lambda: dataset.to_table(columns=names, filter=where))
         except pa.ArrowInvalid as error:
             raise EarmarkError(f"a part of {self.folder(table)} cannot be read: {error}") from error
 

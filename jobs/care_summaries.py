@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.compact import CompactedTable
+from jobs.messages import printable
 from jobs.show import console, print_table, size_text
 from pipeline.compaction import TableCompaction
 from pipeline.findings import Finding, ModelAccount, Verification
@@ -17,22 +18,18 @@ def print_verification(verification: Verification) -> None:
         prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
         console.print(prefix + _account_text(account, verification), markup=False)
     console.print(f"{verification.parts:,} parts, {verification.rows:,} rows", markup=False)
-    if verification.findings:
-        console.print()
-        columns = ("", "finding", "where", "count", "what", "examples")
-        print_table(columns, [_row(finding) for finding in verification.findings])
+    for finding in verification.findings:
+        _print_finding(finding)
 
 
-def _row(finding: Finding) -> tuple[object, ...]:
-    more = ", …" if finding.count > len(finding.examples) else ""
-    return (
-        "FAULT" if finding.fault else "note",
-        finding.kind,
-        finding.table,
-        f"{finding.count:,}",
-        finding.message,
-        ", ".join(finding.examples) + more,
-    )
+def _print_finding(finding: Finding) -> None:
+    word = "FAULT" if finding.fault else "note"
+    console.print(f"\n{word} {finding.kind}, {finding.table}: {finding.count:,}", markup=False)
+    console.print(f"    {finding.message}", markup=False)
+    for example in finding.examples:
+        console.print(f"      {printable(example)}", markup=False)
+    if finding.count > len(finding.examples):
+        console.print("      …")
 
 
 def _account_text(account: ModelAccount, verification: Verification) -> str:

@@ -1,6 +1,6 @@
 """Coverage: whether each track that a run was to do has ended as a label or as a failure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline import storage
-from pipeline.findings import Finding, ModelAccount, row_finding
-from pipeline.ledger import Ledger
+from pipeline.findings import EXAMPLES, Finding, ModelAccount
+from pipeline.ledger import Ledger, is_full
 from pipeline.tables import VERSION, Tables, newest, within, without
 from schemas.errors import EarmarkError
 from schemas.features import FeatureSpec
@@ -19,6 +19,7 @@ from schemas.report import RunReport
 
 _PLAN = [*VERSION, "run"]
 _PLAN_SCHEMA = pa.schema([(name, pa.string()) for name in _PLAN])
+_STORED_PLAN = pa.schema([(name, pa.string()) for name in (*VERSION, "uri", "run")])
 _VERSIONS = pa.schema([(name, pa.string()) for name in VERSION])
 
 
@@ -96,12 +97,12 @@ def coverage(
     for model in reversed(models):
         mine = model_ledger(ledger, reports, model)
         theirs = [report for report in reports if report.model == model]
-        lost = _lost(ledger, mine, theirs)
+        lost = _lost(tables, ledger, mine, theirs)
         left = _left(tables, ledger, mine, theirs)
         unlisted = _VERSIONS.empty_table()
         if listing is not None and model == models[0]:
             unlisted = without(without(_versions(mine.undone(listing)), lost), left)
-        findings += _missing(model, theirs[-1], lost, left, unlisted)
+        findings += _missing(Names(tables, theirs, listing), model, theirs[-1], lost, left, unlisted)
         missing = pa.concat_tables([lost, left, unlisted])
         labelled = within(present, mine.labels)
         undone = mine.undone(present)
@@ -115,37 +116,60 @@ def coverage(
                 unseen=without(undone, missing).num_rows,
             )
         )
-    return accounts, findings + _unfinished_plans(tables, ledger, reports)
+    return accounts, findings
+
+
+@dataclass(frozen=True)
+class Names:
+    """Finds the URIs of a few tracks, for people to read.
+
+    Attributes
+    ----------
+    tables : Tables
+        The tables.
+    reports : sequence of RunReport
+        Runs in whose plans tracks may stand that no other table names yet.
+    listing : pyarrow.Table or None
+        The catalog as it is now.
+    """
+
+    tables: Tables
+    reports: Sequence[RunReport]
+    listing: pa.Table | None
+
+    def uris(self, versions: pa.Table) -> tuple[str, ...]:
+        """URIs of the first few tracks, or their ids where nothing names them."""
+        ids = versions["track_id"].slice(0, EXAMPLES).to_pylist()
+        found: dict[str, str] = {}
+        for rows in self._rows(ids):
+            found |= dict(zip(rows["track_id"].to_pylist(), rows["uri"].to_pylist(), strict=True))
+            if len(found) == len(set(ids)):
+                break
+        return tuple(found.get(track_id, track_id) for track_id in ids)
+
+    def _rows(self, ids: list[str]) -> Iterator[pa.Table]:
+        wanted = pa.table({"track_id": pa.array(ids, pa.string())})
+        if self.listing is not None:
+            yield within(self.listing.select(["track_id", "uri"]), wanted, ("track_id",))
+        yield self.tables.read("tracks", ["track_id", "uri"], pc.field("track_id").isin(ids))
+        for report in reversed(self.reports):
+            yield within(read_plan(self.tables, report), wanted, ("track_id",))
 
 
 def _missing(
-    model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
+    names: Names, model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
 ) -> list[Finding]:
     ended = "was killed, or is at work" if last.outcome == "running" else f"ended as {last.outcome}"
+    neither = f"have neither a label of {model} nor a failure"
+    kinds = [
+        ("missing", f"tracks that a finished run was to do {neither}; the next run does them", lost),
+        ("left", f"tracks {neither}: the last run for it ({last.run}) {ended}; run again", left),
+        ("not done yet", f"tracks of the catalog, in their present version, {neither}; run again", unlisted),
+    ]
     return [
-        *row_finding(
-            "missing",
-            "labels",
-            f"tracks that a finished run listed and that have neither a label of {model} nor a failure; the "
-            "next run does them",
-            lost,
-            *VERSION,
-        ),
-        *row_finding(
-            "left",
-            "labels",
-            f"tracks still to be labelled by {model}: its last run ({last.run}) {ended}; run again",
-            left,
-            *VERSION,
-        ),
-        *row_finding(
-            "not done yet",
-            "labels",
-            f"tracks in the catalog whose present version has neither a label of {model} nor a failure; run "
-            "again",
-            unlisted,
-            *VERSION,
-        ),
+        Finding(kind, "labels", message, rows.num_rows, names.uris(rows))
+        for kind, message, rows in kinds
+        if rows.num_rows
     ]
 
 
@@ -157,11 +181,11 @@ def _listed(tracks: pa.Table, until: datetime | None) -> pa.Table:
     return rows.filter(rows["present"])
 
 
-def _lost(ledger: Ledger, mine: ModelLedger, reports: Sequence[RunReport]) -> pa.Table:
-    """What the last full runs that ended had listed, and that has neither a label nor a failure."""
+def _lost(tables: Tables, ledger: Ledger, mine: ModelLedger, reports: Sequence[RunReport]) -> pa.Table:
+    """What runs that ended had planned, or had found done, and that has neither a label nor a failure."""
     done = [report for report in reports if report.outcome == "done"]
-    lost = []
-    if full := [report for report in done if _is_full(report)]:
+    lost = [_planned(tables, ledger, mine, report) for report in done]
+    if full := [report for report in done if is_full(report)]:
         lost.append(mine.undone(_listed(ledger.tracks, full[-1].started_at)))
     if relabelled := [report for report in done if report.command == "label"]:
         features = ledger.features
@@ -171,7 +195,7 @@ def _lost(ledger: Ledger, mine: ModelLedger, reports: Sequence[RunReport]) -> pa
         lost.append(mine.undone(within(listed, features.filter(pc.and_(usable, older)))))
     if not lost:
         return _VERSIONS.empty_table()
-    rows = pa.concat_tables(lost)
+    rows = pa.concat_tables([table.select(_PLAN).cast(_PLAN_SCHEMA) for table in lost])
     # A file that changed between listing and reading is labelled as what was read.
     key = ("run", "track_id")
     rows = without(without(rows, mine.labels, key), mine.failures, key)
@@ -182,42 +206,29 @@ def _versions(rows: pa.Table) -> pa.Table:
     return rows.select(list(VERSION)).cast(_VERSIONS)
 
 
-def _is_full(report: RunReport) -> bool:
-    return report.command == "run" and report.config.get("limit") is None
-
-
 def _left(tables: Tables, ledger: Ledger, mine: ModelLedger, reports: Sequence[RunReport]) -> pa.Table:
     """What runs that did not end had planned, since the last full one that did, and nobody has done."""
     left = _VERSIONS.empty_table()
     for report in reversed(reports):
-        if report.outcome == "done" and _is_full(report):
+        if report.outcome == "done" and is_full(report):
             break
-        if report.outcome == "done":
-            continue
-        planned = _versions(mine.undone(read_plan(tables, report)))
-        since = pc.greater(
-            ledger.tracks["listed_at"], pa.scalar(report.started_at, pa.timestamp("us", "UTC"))
-        )
-        later = newest(ledger.tracks.filter(since), "listed_at")
-        changed = without(later, within(later.filter(later["present"]), planned), ("track_id",))
-        planned = without(planned, changed, ("track_id",))
-        left = pa.concat_tables([left, without(planned, left)])
+        if report.outcome != "done":
+            planned = _versions(_planned(tables, ledger, mine, report))
+            left = pa.concat_tables([left, without(planned, left)])
     return left
 
 
-def _unfinished_plans(tables: Tables, ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
-    """Tracks in the plan of a run that ended, and that this run has neither labelled nor failed on."""
-    plans = [
-        read_plan(tables, report)
-        for report in reports
-        if report.outcome == "done" and report.command != "featurize"
-    ]
-    if not plans:
-        return []
-    key = ("run", "track_id")
-    undone = without(without(pa.concat_tables(plans), ledger.labels, key), ledger.failures, key)
-    message = "tracks planned by a run that ended, and that it has neither labelled nor failed on"
-    return row_finding("plan not kept", "_runs", message, undone, *_PLAN)
+def _planned(tables: Tables, ledger: Ledger, mine: ModelLedger, report: RunReport) -> pa.Table:
+    """What a run had planned, nobody has done, and has not changed or gone since."""
+    planned = mine.undone(read_plan(tables, report))
+    if not planned.num_rows:
+        return planned.select(_PLAN)
+    listed_at = ledger.tracks["listed_at"]
+    later = newest(
+        ledger.tracks.filter(pc.greater(listed_at, pa.scalar(report.started_at, listed_at.type))), "listed_at"
+    )
+    changed = without(later, within(later.filter(later["present"]), planned), ("track_id",))
+    return without(planned, changed, ("track_id",)).select(_PLAN)
 
 
 def plan_location(tables: Tables, run: str) -> str:
@@ -226,7 +237,7 @@ def plan_location(tables: Tables, run: str) -> str:
 
 
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:
-    """The versions that a run planned to do: ``track_id``, ``etag``, ``run``; none where there is no plan.
+    """What a run planned to do: ``track_id``, ``etag``, ``uri``, ``run``; no rows where there is no plan.
 
     Raises
     ------
@@ -238,10 +249,10 @@ def read_plan(tables: Tables, report: RunReport) -> pa.Table:
         try:
             data = storage.read_bytes(location)
         except FileNotFoundError:
-            return _PLAN_SCHEMA.empty_table()
+            return _STORED_PLAN.empty_table()
         try:
-            plan = pq.read_table(pa.BufferReader(data), columns=list(VERSION))
+            plan = pq.read_table(pa.BufferReader(data), columns=[*VERSION, "uri"])
         except pa.ArrowInvalid as error:
             raise EarmarkError(f"the plan {location} is damaged ({error}); move it away") from error
     runs = pa.array([report.run] * plan.num_rows, pa.string())
-    return plan.append_column("run", runs).cast(_PLAN_SCHEMA)
+    return plan.append_column("run", runs).cast(_STORED_PLAN)

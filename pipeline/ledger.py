@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.findings import Finding, row_finding
+from pipeline.findings import Finding, name_finding, row_finding
 from pipeline.tables import VERSION, Tables, within, without
 from schemas.report import RunReport
 
@@ -121,25 +121,39 @@ def disagreements(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]
     """Reports whose counts are not those of the tables.
 
     The report of a run that was killed, or that failed when the store did, may count less than there is.
+    Where there is less than it counts, parts were removed; it is no fault once a later run of the same model
+    has done again what was still wanted.
     """
     labelled, failed = _by_run(ledger.labels), _by_run(ledger.failures)
-    wrong = []
-    for report in reports:
+    wrong: list[str] = []
+    removed: list[str] = []
+    mended: set[str | None] = set()
+    for report in reversed(reports):
         counts = report.counts
         pairs = [("failed", counts.failed, failed.get(report.run, 0))]
         if report.command != "featurize":
             pairs.append(("labelled", counts.labelled, labelled.get(report.run, 0)))
-        wrong += [
-            f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
-            for word, said, there in pairs
-            if said > there or (said < there and report.outcome == "done")
-        ]
+        for word, said, there in pairs:
+            text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
+            if said > there and report.model in mended:
+                removed.append(text)
+            elif said > there or (said < there and report.outcome == "done"):
+                wrong.append(text)
         if report.outcome == "done" and not (report.balanced and counts.balanced):
             wrong.append(f"{report.run}: its counts do not add up to the {counts.listed:,} tracks it listed")
-    if not wrong:
-        return []
-    message = "reports of runs do not agree with the tables: rows were lost, or added by something else"
-    return [Finding("report disagrees", "_runs", message, len(wrong), tuple(wrong[:5]))]
+        if is_full(report) and report.outcome == "done":
+            mended.add(report.model)
+    lost = "reports of runs do not agree with the tables: rows were lost, or added by something else"
+    since = "parts of these runs were removed since; a later run did again what was still wanted"
+    return [
+        *name_finding("report disagrees", "_runs", lost, wrong),
+        *name_finding("removed since", "_runs", since, removed, fault=False),
+    ]
+
+
+def is_full(report: RunReport) -> bool:
+    """Whether the run was to do the whole catalog."""
+    return report.command == "run" and report.config.get("limit") is None
 
 
 def _by_run(rows: pa.Table) -> dict[str, int]:

@@ -21,6 +21,7 @@ from pipeline.inventory import (
     partitions,
 )
 from pipeline.journal import FOLDER, Check, recover, remove
+from pipeline.ledger import is_full
 from pipeline.replacement import replace_parts
 from pipeline.tables import VERSION, newest, within, without
 from schemas.model import ModelInfo
@@ -222,7 +223,7 @@ def _finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> lis
     for report in reversed(reports):
         if report.outcome == "done" or report.model in made_good:
             finished.add(f"_runs/{report.run}.plan.parquet")
-        if report.outcome == "done" and report.command == "run" and report.config.get("limit") is None:
+        if report.outcome == "done" and is_full(report):
             made_good.add(report.model)
     return [entry for entry in old if entry.path in finished]
 

@@ -152,7 +152,7 @@ def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequenc
         before=before,
         drift=_drift(report, before),
         failures=_failures(report),
-        slowest=[(without_secrets(slow.uri), duration_text(slow.seconds)) for slow in report.slowest],
+        slowest=[(_shown(slow.uri, report), duration_text(slow.seconds)) for slow in report.slowest],
         settings={name: _setting(name, value) for name, value in report.config.items()},
         previous=previous,
         index=INDEX if linked else None,
@@ -224,21 +224,21 @@ def _stages(report: RunReport) -> list[dict[str, Any]]:
 
 def _charts(timeline: Timeline) -> list[StepChart]:
     cpus, actors = max(timeline.cpus, default=0), max(timeline.actors, default=0)
-    workers = _mean(timeline.featurizing)
+    workers = _mean_while(timeline.featurizing, timeline.shards_left)
     charts = [
         step_chart(
-            f"Featurize workers at work: {workers:.2f} in the mean, of {cpus} CPUs.",
-            f"Featurize workers at work over the run, {workers:.2f} in the mean, of {cpus} CPUs",
+            f"Featurize workers: {workers:.2f} of {cpus} CPUs at work while there were shards to featurize.",
+            f"Featurize workers at work over the run, {workers:.2f} of {cpus} CPUs while there were shards",
             [Series("at work", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
             step_s=timeline.step_s,
         )
     ]
     if actors:
-        busy = _mean(timeline.labelling)
+        busy = _mean_while(timeline.labelling, timeline.parts_left)
         charts.append(
             step_chart(
-                f"Actors at work: {busy:.2f} in the mean, of {actors}.",
-                f"Actors at work over the run, {busy:.2f} in the mean, of {actors}",
+                f"Actors: {busy:.2f} of {actors} at work while there were parts to label.",
+                f"Actors at work over the run, {busy:.2f} of {actors} while there were parts to label",
                 [Series("at work", timeline.labelling, filled=True), Series("actors", timeline.actors)],
                 step_s=timeline.step_s,
             )
@@ -286,7 +286,7 @@ def _failures(report: RunReport) -> list[dict[str, Any]]:
             "kind": kind,
             "n": n,
             "examples": [
-                (without_secrets(example.uri), without_secrets(example.message))
+                (_shown(example.uri, report), _shown(example.message, report))
                 for example in report.failure_examples.get(kind, ())
             ],
         }
@@ -294,9 +294,16 @@ def _failures(report: RunReport) -> list[dict[str, Any]]:
     ]
 
 
+def _shown(text: str, report: RunReport) -> str:
+    """Text with tracks named by their place below the catalog, which the page says once."""
+    return without_secrets(text.replace(f"{report.catalog.rstrip('/')}/", ""))
+
+
 def _setting(name: str, value: Any) -> str:
     return "–" if value is None else without_secrets(str(value), name=name)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+def _mean_while(values: Sequence[float], left: Sequence[int]) -> float:
+    """Mean over the steps in which anything was left to do."""
+    chosen = [value for value, n in zip(values, left, strict=True) if n]
+    return sum(chosen) / len(chosen) if chosen else 0.0

@@ -1,10 +1,10 @@
-# make demo | test | chaos | lint | bench: each sets up .venv first, where that is not done yet.
+# make demo | test | chaos | fuzz | lint | bench: each sets up .venv first, where that is not done yet.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test chaos lint bench
+.PHONY: venv demo test chaos fuzz lint bench
 
 venv: $(STAMP)
 
@@ -23,6 +23,10 @@ test: venv
 # Takes a quarter of an hour; CHAOS="--seed N" repeats one.
 chaos: venv
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+# Twelve thousand mutants take about ten minutes; FUZZ="--seed N" repeats them.
+fuzz: venv
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: venv
 	$(BIN)/ruff check .

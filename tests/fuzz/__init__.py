@@ -1,0 +1,1 @@
+"""Fuzzing: real files, broken at random, through everything that reads a track."""

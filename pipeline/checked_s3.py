@@ -118,8 +118,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         return CheckedS3File(self, path, block_size=block_size, cache_type=cache_type, **wanted)
 
     def _has_size(self, path: str, answer: _Answer) -> bool:
-        """Whether the object is as long as what came: twice, then the store's tags are no MD5, as under some
-        encryption."""
+        """Whether the object is as long as what came; if that came twice, its tag is no MD5."""
         return bool(self.info(path)["size"] == len(answer.data))
 
     def _get(self, path: str, etag: str | None, **request: str) -> _Answer:

@@ -1,0 +1,190 @@
+"""A label names the version that it was made from, whatever happens to the file meanwhile."""
+
+import io
+import os
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline import featurize_shard as shards
+from pipeline import fetching, outcomes, storage
+from pipeline.featurize_shard import Shard, featurize_shard
+from pipeline.fetching import in_rounds, open_track
+from pipeline.outcomes import featurized
+from pipeline.stopwatch import Stopwatch
+from pipeline.tables import Tables
+from pipeline.track_refs import etag_of, stat_track, to_batch
+from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadError
+from schemas.features import FeatureSpec
+from schemas.tracks import TrackFeatures, TrackRef
+from tests.encoders import encode, sweep
+
+SPEC = FeatureSpec(segment_s=2, max_segments=1)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "PAUSES_S", (0.01, 0.01, 0.01))
+
+
+def listed(path: Path, data: bytes) -> TrackRef:
+    path.write_bytes(data)
+    return stat_track(str(path), path.name)
+
+
+def shard_of(tracks: list[TrackRef]) -> Shard:
+    table = pa.Table.from_batches([to_batch(tracks)])
+    table = table.append_column("attempts", pa.array([2] * len(tracks), pa.int32()))
+    return Shard("000000", "run", SPEC.feature_set, table, datetime.now(UTC))
+
+
+def test_a_file_that_changed_since_the_listing_is_named_as_it_is_now(tmp_path: Path) -> None:
+    """Fails: the tables say that the old content has this label, and the next run labels the new one too."""
+    same = listed(tmp_path / "same.wav", encode(sweep(22050, 3), 22050, "wav"))
+    changed = listed(tmp_path / "changed.wav", encode(sweep(22050, 3), 22050, "wav"))
+    emptied = listed(tmp_path / "emptied.wav", b"x")
+    Path(changed.uri).write_bytes(encode(sweep(22050, 4), 22050, "wav"))
+    Path(emptied.uri).write_bytes(b"")
+    tables = Tables(str(tmp_path / "tables"))
+    shard = shard_of([same, changed, emptied])
+    result = featurize_shard(shard, tables, SPEC, lambda: None)
+    now = {uri: etag_of(Path(uri).stat()) for uri in (changed.uri, emptied.uri)}
+    assert result.changed == {"changed.wav": now[changed.uri], "emptied.wav": now[emptied.uri]}
+    for name in ("tracks", "features"):
+        rows = tables.read(name).to_pandas().set_index("track_id")
+        assert rows.loc["changed.wav", "etag"] == now[changed.uri]
+        assert rows.loc["same.wav", "etag"] == same.etag
+    (failure,) = tables.read("failures").to_pylist()
+    assert (failure["etag"], failure["error_type"]) == (now[emptied.uri], EmptyFileError.__name__)
+    # Another version's attempts do not count.
+    assert failure["attempts"] == 1
+    read = dict(
+        zip(*shard.as_read(result.changed).select(["track_id", "etag"]).to_pydict().values(), strict=True)
+    )
+    assert read == {"same.wav": same.etag, **result.changed}
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: a file that is still being copied gets a label of half of it, under the etag of the whole."""
+    track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
+    whole = encode(sweep(22050, 5), 22050, "wav")
+    reads = []
+
+    def copying(file: io.BufferedReader, *rest: object) -> TrackFeatures:
+        reads.append(1)
+        features = featurize_track(file, *rest)
+        if len(reads) == 1:
+            Path(track.uri).write_bytes(whole)
+            os.utime(track.uri, (1, 1))
+        return features
+
+    featurize_track = outcomes.featurize_track
+    monkeypatch.setattr(outcomes, "featurize_track", copying)
+    ((read, outcome),) = featurized([track], SPEC, Stopwatch(), None)
+    assert isinstance(outcome, TrackFeatures)
+    assert outcome.info.duration_s == 5
+    assert read.etag == etag_of(Path(track.uri).stat())
+    assert len(reads) == 2
+
+
+def test_a_file_that_never_rests_is_a_failure_that_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: a recording in progress holds up its shard for ever, or is remembered as broken."""
+    track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
+    reads = []
+
+    def writing(file: io.BufferedReader, *rest: object) -> TrackFeatures:
+        reads.append(1)
+        os.utime(track.uri, (len(reads), len(reads)))
+        return featurize_track(file, *rest)
+
+    featurize_track = outcomes.featurize_track
+    monkeypatch.setattr(outcomes, "featurize_track", writing)
+    ((_, outcome),) = featurized([track], SPEC, Stopwatch(), None)
+    assert isinstance(outcome, ReadError)
+    assert outcome.retryable
+    assert len(reads) == 4
+
+
+def test_what_is_gone_or_no_file_is_said(tmp_path: Path) -> None:
+    """Fails: a run hangs on a pipe that took a file's place, or a deleted file looks like a broken one."""
+    gone = listed(tmp_path / "gone.wav", b"x")
+    Path(gone.uri).unlink()
+    with pytest.raises(NotFoundError, match="was listed but is gone"):
+        open_track(gone)
+    pipe = listed(tmp_path / "pipe.wav", b"x")
+    Path(pipe.uri).unlink()
+    os.mkfifo(pipe.uri)
+    with pytest.raises(NotAFileError, match="pipe"):
+        open_track(pipe)
+
+
+def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a track is lost or doubled, tried without end, or held to be broken by a store that was away."""
+    tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(6)]
+    tries: dict[str, int] = {}
+
+    def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, str | ReadError], None, None]:
+        for track in tracks:
+            assert again == (track.track_id in tries)
+            tries[track.track_id] = tries.get(track.track_id, 0) + 1
+            error = ReadError("away")
+            error.passing = True
+            hopeless, late = track.track_id == "1", track.track_id == "2" and tries["2"] < 3
+            yield track, error if hopeless or late else "read"
+
+    came = {track.track_id: outcome for track, outcome in in_rounds(tracks, once, Stopwatch())}
+    assert list(came) == ["0", "3", "4", "5", "2", "1"]
+    assert isinstance(came.pop("1"), ReadError)
+    assert set(came.values()) == {"read"}
+    assert tries == {"0": 1, "1": 4, "2": 3, "3": 1, "4": 1, "5": 1}
+
+
+def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: each of ten thousand tracks waits for its own timeouts, and the run never ends."""
+    monkeypatch.setattr(fetching, "MOST_FAILING_S", -1.0)
+    tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(9)]
+    tried = []
+
+    def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, ReadError], None, None]:
+        for track in tracks:
+            tried.append(track)
+            error = ReadError("down")
+            error.passing = True
+            yield track, error
+
+    came = list(in_rounds(tracks, once, Stopwatch()))
+    assert [track for track, _ in came] == tracks
+    assert all(isinstance(outcome, ReadError) and outcome.retryable for _, outcome in came)
+    assert "nothing" in str(came[-1][1])
+    assert len(tried) == 1
+
+
+def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a track that could not be read at first is failed and labelled in one run, which then reports an
+    error of its own."""
+    track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
+    tables = Tables(str(tmp_path / "tables"))
+    good = Path(track.uri).rename(tmp_path / "away.wav")
+    other = listed(tmp_path / "b.wav", encode(sweep(22050, 3), 22050, "wav"))
+    write = storage.write_bytes
+
+    def full(location: str, data: bytes) -> None:
+        if "/features/" in location:
+            raise OSError(28, "No space left on device")
+        write(location, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards.storage, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None)
+    assert tables.read("failures").num_rows == 1
+    good.rename(track.uri)
+    assert featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None).n_featurized == 2
+    assert tables.read("failures").num_rows == 0

@@ -1,0 +1,143 @@
+"""What passes is tried again, within bounds; what does not is not."""
+
+import errno
+import time
+from itertools import pairwise
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
+from s3fs.errors import translate_boto_error
+
+from pipeline import patience
+from pipeline.patience import ShardPatience, patiently
+from pipeline.store_errors import StoreFailingError, VersionChangedError, passes, reason
+
+
+def answer(status: int, code: str) -> Exception:
+    """An answer of S3 as s3fs raises it."""
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return translate_boto_error(ClientError(response, "GetObject"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answer(500, "InternalError"),
+        answer(503, "ServiceUnavailable"),
+        answer(503, "SlowDown"),
+        answer(500, "500"),
+        answer(409, "ConditionalRequestConflict"),
+        answer(400, "RequestTimeout"),
+        EndpointConnectionError(endpoint_url="http://x"),
+        ReadTimeoutError(endpoint_url="http://x"),
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        TimeoutError(),
+        OSError(errno.ESTALE, "stale file handle"),
+    ],
+)
+def test_overload_and_network_faults_pass(error: Exception) -> None:
+    """A hiccup that is taken for final costs labels every night."""
+    assert passes(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answer(404, "NoSuchKey"),
+        answer(403, "AccessDenied"),
+        answer(403, "SignatureDoesNotMatch"),
+        answer(400, "InvalidArgument"),
+        answer(501, "NotImplemented"),
+        NoCredentialsError(),
+        FileNotFoundError(errno.ENOENT, "x"),
+        PermissionError(errno.EACCES, "x"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("x"),
+    ],
+)
+def test_refusals_do_not_pass(error: Exception) -> None:
+    """A refusal that is asked for again and again wastes the night, and hides its reason for as long."""
+    assert not passes(error)
+    calls = []
+
+    def refuse() -> None:
+        calls.append(1)
+        raise error
+
+    with pytest.raises(type(error)):
+        patiently(refuse)
+    assert len(calls) == 1
+
+
+def test_what_fails_now_and_then_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked again, later each time, and the answer is the one that came."""
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.01)
+    moments = []
+
+    def hiccup() -> int:
+        moments.append(time.monotonic())
+        if len(moments) < 4:
+            raise ConnectionResetError
+        return 7
+
+    assert patiently(hiccup) == 7
+    gaps = [later - before for before, later in pairwise(moments)]
+    assert gaps[0] >= 0.005
+    assert gaps[2] >= 0.02
+
+
+def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither tries nor seconds without end; and the reason is that of the store."""
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
+    calls = []
+
+    def away() -> None:
+        calls.append(1)
+        raise answer(503, "SlowDown")
+
+    with pytest.raises(StoreFailingError, match="SlowDown") as caught:
+        patiently(away)
+    assert 2 < len(calls) < 10
+    assert passes(caught.value)
+    monkeypatch.setattr(patience, "_GIVE_UP_S", 0.0)
+    calls.clear()
+    with pytest.raises(StoreFailingError):
+        patiently(away)
+    assert len(calls) == 1
+
+
+def test_another_version_is_for_the_caller_to_handle() -> None:
+    """Asking again for a version that is gone never helps."""
+    calls = []
+
+    def changed() -> None:
+        calls.append(1)
+        raise VersionChangedError("x")
+
+    with pytest.raises(VersionChangedError):
+        patiently(changed)
+    assert len(calls) == 1
+
+
+def test_a_shards_patience_ends_only_without_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is down must not cost minutes a track; one that still answers must be waited for."""
+    now = [0.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    shard = ShardPatience(100)
+    shard.note(failed=True)
+    now[0] = 99
+    assert not shard.is_over
+    shard.note(failed=False)
+    shard.note(failed=True)
+    now[0] = 150
+    shard.note(failed=True)
+    assert not shard.is_over
+    now[0] = 200
+    assert shard.is_over
+
+
+def test_a_full_disk_is_named() -> None:
+    """Whoever is called at night reads what to do."""
+    assert reason(OSError(errno.ENOSPC, "No space left on device")) == (
+        "the disk is full (No space left on device); make room there and run again"
+    )

@@ -181,6 +181,8 @@ class Classifier:
     logits : callable
         The compiled network: uint8 (batch_size, n_mels, n_frames, 1) and float32 (batch_size, 57), or that
         of the two which the model takes, to logits (batch_size, n_genres).
+    network : keras.Model
+        The network itself, which takes float32 of any batch size.
 
     Raises
     ------
@@ -192,7 +194,7 @@ class Classifier:
         tf = set_up_tensorflow(threads)
         self.info = bundle.info
         self.batch_size = batch_size
-        network = _load_network(bundle)
+        self.network = network = _load_network(bundle)
         self._shapes = [(batch_size, *shape) for shape in input_shapes(bundle.info)]
 
         def run(*inputs: Any) -> Any:

@@ -113,10 +113,10 @@ def _labelled(rows: pa.Table) -> list[dict[str, str]]:
 
 def _below(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
     """Paths below the catalog or, for a manifest, below the deepest folder that all share; never outside."""
-    root = f"{catalog}/"
-    if not all(path.startswith(root) for path in paths):
-        parents = [path.rpartition("/")[0] for path in paths]
-        root = f"{os.path.commonpath(parents)}/" if parents else root
+    paths = [path.lstrip("/") for path in paths]
+    root = f"{catalog.strip('/')}/"
+    if paths and not all(path.startswith(root) for path in paths):
+        root = f"{os.path.commonpath([path.rpartition('/')[0] for path in paths])}/"
     below = (path.removeprefix(root).split("/") for path in paths)
     return [PurePosixPath(*(part for part in parts if part not in {"", ".", ".."})) for parts in below]
 

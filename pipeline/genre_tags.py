@@ -83,23 +83,27 @@ def normalise(tag: str, genres: Sequence[str]) -> str:
     'sea shanty'
     """
     known = {_squeezed(genre): genre for genre in genres}
-    for part in (tag, *_SEPARATORS.split(tag)):
-        if (found := _known(_words(part), known)) is not None:
+    if (found := _meant(_words(tag), known)) is not None:
+        return found
+    for part in _SEPARATORS.split(tag):
+        if (found := _meant_at_the_end(_words(part), known)) is not None:
             return found
     return " ".join(tag.casefold().split())
 
 
-def _known(words: list[str], known: dict[str, str]) -> str | None:
-    """The genre that a tag's words or its last words mean."""
+def _meant(words: list[str], known: dict[str, str]) -> str | None:
+    """The genre that words mean, taken as a whole."""
+    name = "".join(words)
+    alias = ALIASES.get(" ".join(words), ALIASES.get(name, ""))
+    return known.get(name) or known.get(alias)
+
+
+def _meant_at_the_end(words: list[str], known: dict[str, str]) -> str | None:
+    """The genre that a tag's words or the last of them mean."""
     if " ".join(words) in NOT_THEIR_LAST_WORD:
         return None
-    for start in range(len(words)):
-        tail = words[start:]
-        name = "".join(tail)
-        alias = ALIASES.get(" ".join(tail), ALIASES.get(name, ""))
-        if (genre := known.get(name) or known.get(alias)) is not None:
-            return genre
-    return None
+    meanings = (_meant(words[start:], known) for start in range(len(words)))
+    return next((genre for genre in meanings if genre is not None), None)
 
 
 def _words(text: str) -> list[str]:

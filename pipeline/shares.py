@@ -16,9 +16,9 @@ share's variance is the sum of both (law of total variance), and that sum is
 .. math:: \frac{1}{n^2} \Bigl( \sum p_i (1 - p_i) + \sum (p_i - s)^2 \Bigr) = \frac{s (1 - s)}{n} ,
 
 the variance of a binomial share, since the terms in :math:`p_i^2` cancel. So the interval is Wilson's (1927)
-around the *expected* share. It holds for the share in the music that the tracks stand for and, being wider
-than either part asks for, for the share among the tracks themselves. With weights, ``n`` is Kish's effective
-sample size :math:`(\sum w)^2 / \sum w^2`.
+around the *expected* share. It holds for the share in the music that the tracks stand for and, to within half
+a track, for the share among the tracks themselves; for either alone it is wider than it has to be. With
+weights, ``n`` is Kish's effective sample size :math:`(\sum w)^2 / \sum w^2`.
 
 What it does not know: errors of calibration that all tracks share (other music than the model was calibrated
 on) and tracks that are not independent (whole albums of an artist).
@@ -142,7 +142,8 @@ def wilson(
         factor = 1 / (1 + Z95**2 / n)
         middle = factor * (share + Z95**2 / (2 * n))
         half = factor * Z95 * np.sqrt(np.maximum(share * (1 - share), 0) / n + Z95**2 / (4 * n**2))
-    return np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
+    # Rounding must not put a share of next to nothing outside its own interval.
+    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def _sums(

@@ -80,6 +80,34 @@ def write_trend_tables(tables: Tables, n_tracks: int, seed: int = 0) -> Truth:
     return truth
 
 
+def add_night(tables: Tables) -> None:
+    """A night later: of the first forty tracks ten are gone, twenty have changed, ten of them and ten others
+    were labelled anew."""
+    at = _FIRST_NIGHT + timedelta(days=9)
+    tracks = tables.read("tracks", TRACKS.names).sort_by("track_id").slice(0, 30)
+    changed = np.arange(30) >= 10
+    etag = pc.if_else(pa.array(changed), pa.scalar("changed"), tracks["etag"].combine_chunks())
+    tracks = _with(tracks, present=pa.array(changed), etag=etag, listed_at=[at] * 30)
+    place = tables.part("tracks", "later", run="20260110T000000-dddd")
+    storage.write_bytes(place, encode_part(tracks.cast(TRACKS)))
+    labels = tables.read("labels", LABELS.names).sort_by("track_id").slice(0, 40)
+    labels = labels.take(pa.array([*range(10, 20), *range(30, 40)]))
+    etag = pc.if_else(pa.array(np.arange(20) < 10), pa.scalar("changed"), labels["etag"].combine_chunks())
+    labels = _with(labels, etag=etag, labeled_at=[at] * 20, genre=["jazz"] * 20)
+    schema = LABELS.with_metadata({"genres": json.dumps(GTZAN_GENRES)})
+    place = tables.part("labels", "later", model=MODEL, run_date=at.date().isoformat())
+    storage.write_bytes(place, encode_part(labels.cast(schema)))
+
+
+def _with(rows: pa.Table, **columns: object) -> pa.Table:
+    for name, values in columns.items():
+        index = rows.column_names.index(name)
+        rows = rows.set_column(
+            index, name, pa.chunked_array([pa.array(values, rows.schema.field(name).type)])
+        )
+    return rows
+
+
 def _write_part(
     tables: Tables, name: str, rows: NDArray[np.int64], night: int, truth: Truth, artist: NDArray[np.int64],
     seed: int,

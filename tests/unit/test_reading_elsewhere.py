@@ -1,0 +1,162 @@
+"""The tables read without Earmark: pandas, Polars, DuckDB, and the SQL for Spark and Athena."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from pipeline.current import current_labels
+from pipeline.ddl import Dialect, ddl, sql_type
+from pipeline.tables import Tables
+from schemas.tables import PARTITIONS, SCHEMAS
+from tests.conftest import ROOT
+from tests.trend_tables import MODEL, add_night, write_trend_tables
+
+KINDS = {
+    "string": "STRING", "bool": "BOOLEAN", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT",
+    "float": "FLOAT", "double": "DOUBLE", "timestamp[us, tz=UTC]": "TIMESTAMP",
+    "map<string, string>": "MAP<STRING, STRING>",
+    "list<element: float>": "ARRAY<FLOAT>", "list<item: float>": "ARRAY<FLOAT>",
+}  # fmt: skip
+"""Arrow types as they print, and what Spark and Athena call them."""
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """Tables in which tracks are gone, changed and labelled twice; their folder's name needs quoting."""
+    made = Tables(str(tmp_path_factory.mktemp("it's here")))
+    write_trend_tables(made, 300, seed=5)
+    add_night(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def expected(tables: Tables) -> dict[str, str]:
+    """The genre of each track that holds a label now, by uri."""
+    rows = current_labels(tables, MODEL)
+    assert rows.num_rows == 280
+    return dict(zip(rows["uri"].to_pylist(), rows["genre"].to_pylist(), strict=True))
+
+
+def test_pandas(tables: Tables, expected: dict[str, str]) -> None:
+    """The example in the README for pandas would give an analyst tracks twice, or ones that are gone."""
+    root = tables.root
+    tracks = (
+        pd.read_parquet(f"{root}/tracks").sort_values("listed_at").drop_duplicates("track_id", keep="last")
+    )
+    labels = pd.read_parquet(f"{root}/labels").query("model == @MODEL").sort_values("labeled_at")
+    current = labels.drop_duplicates(["track_id", "etag"], keep="last").merge(
+        tracks.loc[tracks["present"], ["track_id", "etag"]]
+    )
+    assert dict(zip(current["uri"], current["genre"], strict=True)) == expected
+
+
+def test_polars(tables: Tables, expected: dict[str, str]) -> None:
+    """The example in the README for Polars would give an analyst tracks twice, or ones that are gone."""
+    root = tables.root
+    tracks = (
+        pl.scan_parquet(f"{root}/tracks", hive_partitioning=True)
+        .sort("listed_at")
+        .unique("track_id", keep="last", maintain_order=True)
+        .filter("present")
+    )
+    current = (
+        pl.scan_parquet(f"{root}/labels", hive_partitioning=True)
+        .filter(pl.col("model") == MODEL)
+        .join(tracks, on=["track_id", "etag"], how="semi")
+        .sort("labeled_at")
+        .unique("track_id", keep="last", maintain_order=True)
+        .collect()
+    )
+    assert dict(zip(current["uri"], current["genre"], strict=True)) == expected
+
+
+def test_duckdb_views(tables: Tables, expected: dict[str, str]) -> None:
+    """`earmark ddl --dialect duckdb` would make views that give other labels than `earmark labels`."""
+    database = duckdb.connect()
+    database.execute(ddl(tables, "duckdb"))
+    found = database.execute("select uri, genre from current_labels where model = ?", [MODEL]).fetchall()
+    assert len(found) == len(expected)
+    assert dict(found) == expected
+    columns = [row[0] for row in database.execute("describe labels").fetchall()]
+    assert columns == [*SCHEMAS["labels"].names, *PARTITIONS["labels"]]
+    kinds = {row[0]: row[1] for row in database.execute("describe labels").fetchall()}
+    assert (kinds["model"], kinds["run_date"]) == ("VARCHAR", "VARCHAR")
+
+
+def test_the_readmes_sql(tables: Tables, expected: dict[str, str]) -> None:
+    """Whoever copies the SQL of the README would get other labels than `earmark labels` prints."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    blocks = re.findall(r"```sql\n(.*?)```", text, flags=re.S)
+    assert blocks
+    sql = blocks[0].replace("TABLES", tables.root.replace("'", "''")).replace("MODEL", MODEL)
+    found = duckdb.sql(sql).fetchall()
+    assert len(found) == len(expected)
+    assert sorted(row[1] for row in found) == sorted(expected.values())
+
+
+@pytest.mark.parametrize("dialect", ["spark", "athena"])
+def test_other_engines_tables_are_the_schemas(tables: Tables, dialect: Dialect) -> None:
+    """Spark or Athena would refuse the statement, or read a column that is not there or of another type."""
+    statements = [each for each in sqlglot.parse(ddl(tables, dialect), read=dialect) if each is not None]
+    made = {s.this.this.name: s for s in statements if isinstance(s, exp.Create) and s.kind == "TABLE"}
+    assert set(made) == {"tracks", "labels"}
+    for table, statement in made.items():
+        columns = {
+            c.name: c.args["kind"].sql("spark")
+            for c in statement.this.expressions
+            if isinstance(c, exp.ColumnDef)
+        }
+        inside = [*SCHEMAS[table].names, *(PARTITIONS[table] if dialect == "spark" else ())]
+        assert list(columns) == inside
+        for field in SCHEMAS[table]:
+            if not pa.types.is_list(field.type) or not pa.types.is_struct(field.type.value_type):
+                assert columns[field.name] == KINDS[str(field.type)], field
+        sql = statement.sql(dialect)
+        assert f"/{table}" in sql
+        assert all(name in sql.partition("PARTITIONED BY")[2] for name in PARTITIONS[table])
+    assert "STRUCT<genre: STRING, probability: FLOAT>" in ddl(tables, dialect)
+
+
+@pytest.mark.parametrize("dialect", ["spark", "athena"])
+def test_other_engines_view_gives_the_current_labels(
+    tables: Tables, expected: dict[str, str], dialect: Dialect
+) -> None:
+    """The view would parse in Spark or Athena and give wrong labels there.
+
+    Neither runs here: the view's text is translated from their dialect, and DuckDB runs it over the tables.
+    """
+    statements = [each for each in sqlglot.parse(ddl(tables, dialect), read=dialect) if each is not None]
+    (view,) = (s for s in statements if isinstance(s, exp.Create) and s.kind == "VIEW")
+    database = duckdb.connect()
+    database.execute(ddl(tables, "duckdb"))
+    database.execute("drop view current_labels")
+    database.execute(view.sql("duckdb"))
+    found = database.execute("select uri, genre from current_labels where model = ?", [MODEL]).fetchall()
+    assert len(found) == len(expected)
+    assert dict(found) == expected
+
+
+def test_parts_have_the_types_that_the_statements_say(tables: Tables) -> None:
+    """Athena reads Parquet by declared types: another one in the file fails at query time only."""
+    for table in ("tracks", "labels"):
+        stored = ds.dataset(tables.folder(table), partitioning="hive").schema
+        for field in SCHEMAS[table]:
+            assert sql_type(stored.field(field.name).type) == sql_type(field.type)
+
+
+def test_the_command(tables: Tables) -> None:
+    """`earmark ddl` would print something beside SQL, which `psql`-like tools then choke on."""
+    earmark = Path(sys.executable).with_name("earmark")
+    done = subprocess.run([earmark, "ddl", tables.root], capture_output=True, text=True, check=True)
+    assert done.stdout == ddl(tables, "duckdb")
+    assert done.stderr == ""

@@ -1,0 +1,85 @@
+"""Playlists: what a player makes of the file."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pytest
+
+from jobs.playlists import playlist, with_facts, write_playlists
+from pipeline.current import current_labels
+from pipeline.tables import Tables
+from schemas.errors import MisuseError
+from tests.trend_tables import MODEL, write_trend_tables
+
+ODD = [
+    "/music/a b/100 %/Été #1?.mp3",
+    "/music/two\nlines\r.mp3",
+    "/music/ends in a space.mp3 ",
+    "/music/日/夜.flac",
+    "file:///music/caf%E9.mp3",
+    "s3://bucket/a b/c#d?.mp3",
+    "s3://bucket/two\nlines.mp3",
+]
+
+
+def _opened(line: str) -> str:
+    """The file that a player opens for a line, which it strips and reads as a path or a URI."""
+    assert line == line.strip()
+    assert not line.startswith("#")
+    return unquote(urlsplit(line).path, errors="surrogateescape") if line.startswith("file://") else line
+
+
+def test_every_track_can_be_opened() -> None:
+    """A player would skip tracks with odd names, or take the rest of a name for a track of its own."""
+    tracks = [{"uri": uri, "artist": None, "title": None, "duration_s": None} for uri in ODD]
+    lines = playlist("rock", tracks).splitlines()
+    assert lines[:2] == ["#EXTM3U", "#PLAYLIST:rock"]
+    assert len(lines) == 2 + 2 * len(ODD)
+    entries = [_opened(line) for line in lines[3::2]]
+    assert entries[:5] == [*ODD[:4], "/music/caf\udce9.mp3"]
+    assert entries[5:] == ["s3://bucket/a b/c#d?.mp3", "s3://bucket/two%0Alines.mp3"]
+
+
+def test_captions() -> None:
+    """A player would show nothing, or a tag's newline would end in a broken list."""
+    tracks = [
+        {"uri": "/m/x.mp3", "artist": "Björk", "title": "Jóga", "duration_s": 304.6},
+        {"uri": "/m/01 Name.mp3", "artist": None, "title": None, "duration_s": None},
+        {"uri": "/m/y.mp3", "artist": "A\nB", "title": "  #EXTINF:1,\r\nc ", "duration_s": 0.4},
+    ]
+    captions = playlist("a\nb", tracks).splitlines()[2::2]
+    assert captions == ["#EXTINF:305,Björk - Jóga", "#EXTINF:-1,01 Name", "#EXTINF:0,A B - #EXTINF:1, c"]
+
+
+def test_a_list_for_each_genre(tmp_path: Path) -> None:
+    """Tracks would be in no list, in two, or in the wrong one."""
+    tables = Tables(str(tmp_path / "tables"))
+    write_trend_tables(tables, 200)
+    labels = current_labels(tables, MODEL)
+    open_ended = pa.array(
+        [None, *labels["genre"].to_pylist()[1:]], pa.string()
+    )  # as --min-confidence leaves it
+    labels = labels.set_column(labels.column_names.index("genre"), "genre", open_ended)
+    written = write_playlists(with_facts(tables, labels), str(tmp_path / "lists"))
+    assert sum(written.values()) == 199
+    found = {}
+    for location, n_tracks in written.items():
+        lines = Path(location).read_text("utf-8").splitlines()
+        assert len(lines) == 2 + 2 * n_tracks
+        assert all(line.startswith("#EXTINF:240,Artist ") for line in lines[2::2])
+        found |= dict.fromkeys(lines[3::2], Path(location).stem)
+    rows = zip(labels["uri"].to_pylist(), labels["genre"].to_pylist(), strict=True)
+    assert found == {uri: genre for uri, genre in rows if genre is not None}
+
+
+def test_genres_make_file_names(tmp_path: Path) -> None:
+    """A genre called ../x would be written outside of the folder, and one list would replace another."""
+    columns = {"uri": ["/a.mp3", "/b.mp3"], "confidence": [0.5, 0.6], "duration_s": [1.0, 2.0]}
+    columns |= {"artist": ["x", "y"], "title": ["x", "y"]}
+    folder = tmp_path / "lists"
+    write_playlists(pa.table({**columns, "genre": ["../up", "R&B / soul"]}), str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["R&B _ soul.m3u8", "___up.m3u8"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lists"]
+    with pytest.raises(MisuseError, match="called like another"):
+        write_playlists(pa.table({**columns, "genre": ["a/b", "a:b"]}), str(folder))

@@ -1,0 +1,228 @@
+"""Writing genres into files: what changes, and above all what does not."""
+
+import io
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile as sf
+from mutagen.flac import FLAC, Picture
+from mutagen.id3 import ID3, TDAT, TIPL, TYER
+from mutagen.mp3 import MP3
+from mutagen.mp4 import MP4
+from numpy.typing import NDArray
+
+from jobs.write_tags import plan_copies, plan_in_place, write_all
+from pipeline.tags import read_tags
+from pipeline.track_refs import stat_track
+from pipeline.write_tags import write_tagged
+from schemas.errors import EarmarkError, MisuseError
+from tests.encoders import encode, sweep
+from tests.unit.test_tags import EXPECTED, MUTAGEN, tagged
+
+SUFFIXES = {"vorbis": "ogg", "alac": "m4a"}
+
+
+def _decoded(data: bytes) -> NDArray[np.float32]:
+    with av.open(io.BytesIO(data)) as container:
+        return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=-1)
+
+
+def _tags(path: Path) -> object:
+    with path.open("rb") as file:
+        return read_tags(file, str(path))
+
+
+@pytest.fixture(params=MUTAGEN)
+def track(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A tagged file of each format, whose name says nothing of it."""
+    path = tmp_path / "catalog" / f"track.{SUFFIXES.get(request.param, request.param)}"
+    path.parent.mkdir()
+    path.write_bytes(tagged(request.param).getvalue())
+    return path
+
+
+def test_only_the_genre_changes(track: Path, tmp_path: Path) -> None:
+    """A copy would sound different, or have lost its artist, or the original would have been touched."""
+    before = track.read_bytes()
+    target = tmp_path / "copies" / track.name
+    write_tagged(str(track), len(before), target, "hiphop ✓")
+    assert _tags(target) == replace(EXPECTED, genre_tag="hiphop ✓")
+    np.testing.assert_array_equal(_decoded(target.read_bytes()), _decoded(before))
+    assert track.read_bytes() == before
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_file_without_tags_gets_one(track: Path) -> None:
+    """Untagged files, which need a genre most, would be left out or fail."""
+    form = track.suffix[1:]
+    data = encode(sweep(48000, 1), 48000, {"ogg": "vorbis"}.get(form, form))
+    track.write_bytes(data)
+    write_tagged(str(track), len(data), track, "jazz")
+    assert _tags(track).genre_tag == "jazz"  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(_decoded(track.read_bytes()), _decoded(data))
+
+
+def test_id3_stays_in_its_version(tmp_path: Path) -> None:
+    """Players that know ID3 2.3 only would see no tags, and dates and musicians would be other frames."""
+    path = tmp_path / "old.mp3"
+    path.write_bytes(encode(sweep(44100, 1), 44100, "mp3"))
+    old = ID3()
+    for frame in (TYER(encoding=0, text=["1999"]), TDAT(encoding=0, text=["0305"])):
+        old.add(frame)
+    old.add(TIPL(encoding=0, people=[["producer", "X"]]))
+    old.save(path, v2_version=3)
+    before = ID3(path, translate=False)
+    write_tagged(str(path), path.stat().st_size, path, "Ärger")
+    after = ID3(path, translate=False)
+    assert after.version == before.version == (2, 3, 0)
+    assert after.pop("TCON").text == ["Ärger"]
+    assert dict(after.items()) == dict(before.items())
+
+
+def test_pictures_and_odd_fields_stay(tmp_path: Path) -> None:
+    """Covers, ratings and a collector's own fields would be gone from thousands of files."""
+    flac, mp4 = tmp_path / "a.flac", tmp_path / "b.m4a"
+    flac.write_bytes(tagged("flac").getvalue())
+    picture = Picture()
+    picture.data, picture.mime = os.urandom(5000), "image/png"
+    opened = FLAC(flac)
+    opened.add_picture(picture)
+    opened["MOOD"], opened["artist"] = ["a", "b"], ["x", "y"]
+    opened.save()
+    mp4.write_bytes(tagged("m4a").getvalue())
+    other = MP4(mp4)
+    other["----:com.apple.iTunes:MOOD"], other["trkn"] = [b"calm"], [(3, 12)]
+    other.save()
+    for path in (flac, mp4):
+        write_tagged(str(path), path.stat().st_size, path, "pop")
+    assert FLAC(flac).pictures[0].data == picture.data
+    assert (FLAC(flac)["mood"], FLAC(flac)["artist"], FLAC(flac)["genre"]) == (
+        ["a", "b"],
+        ["x", "y"],
+        ["pop"],
+    )
+    assert (MP4(mp4)["----:com.apple.iTunes:MOOD"], MP4(mp4)["trkn"]) == ([b"calm"], [(3, 12)])
+
+
+def test_riff_info_is_not_hidden(tmp_path: Path) -> None:
+    """A wav of a sound editor would lose its artist and title to programs that find the new ID3 chunk."""
+    path = tmp_path / "editor.wav"
+    with sf.SoundFile(path, "w", 44100, 1, subtype="PCM_16") as sound:
+        sound.artist, sound.title, sound.album, sound.date = "Sigur Rós", "Njósnavélin", "( )", "2002-10-28"
+        sound.write(np.zeros(44100))
+    before = _tags(path)
+    write_tagged(str(path), path.stat().st_size, path, "rock")
+    assert _tags(path) == replace(before, genre_tag="rock")  # type: ignore[type-var]
+
+
+def test_what_cannot_be_tagged_is_left_as_it_is(tmp_path: Path) -> None:
+    """A broken or odd file would be replaced by half a copy, or end the command in a traceback."""
+    for form, suffix in (("webm", "webm"), ("au", "au"), ("adts", "aac")):
+        path = tmp_path / f"x.{suffix}"
+        path.write_bytes(encode(sweep(48000, 1), 48000, form))
+        with pytest.raises(EarmarkError, match=r"tags that can be written"):
+            write_tagged(str(path), path.stat().st_size, path, "rock")
+    text = tmp_path / "y.flac"
+    text.write_bytes(b"fLaC and no more")
+    with pytest.raises(EarmarkError, match=r"y\.flac"):
+        write_tagged(str(text), 16, text, "rock")
+    assert text.read_bytes() == b"fLaC and no more"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.aac", "x.au", "x.webm", "y.flac"]
+
+
+def test_permissions_and_links_stay(tmp_path: Path) -> None:
+    """Files would become readable for all, or a link in the catalog a second copy of its file."""
+    path, link = tmp_path / "real.mp3", tmp_path / "link.mp3"
+    path.write_bytes(tagged("mp3").getvalue())
+    path.chmod(0o640)
+    link.symlink_to(path)
+    write_tagged(str(link), path.stat().st_size, link, "rock")
+    assert link.is_symlink()
+    assert str(MP3(path).tags["TCON"]) == "rock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def _labels(*rows: tuple[Path | str, str | None, str | None]) -> pa.Table:
+    """Labels of files as they are now: file, genre, genre tag."""
+    return pa.table(
+        {
+            "track_id": [f"id{i}" for i in range(len(rows))],
+            "uri": [str(uri) for uri, _, _ in rows],
+            "etag": [stat_track(str(uri), "").etag for uri, _, _ in rows],
+            "genre": pa.array([genre for _, genre, _ in rows], pa.string()),
+            "genre_tag": pa.array([tag for _, _, tag in rows], pa.string()),
+        }
+    )
+
+
+def _write(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tagged("mp3").getvalue())
+    return path
+
+
+def test_copies_lie_as_in_the_catalog(tmp_path: Path) -> None:
+    """Copies would overwrite one another or what is there, or a second night would fail."""
+    catalog, folder = tmp_path / "catalog", tmp_path / "copies"
+    files = [_write(catalog / name) for name in ("a/x.mp3", "b/x.mp3", "x.mp3")]
+    rows = _labels(*((file, "jazz", "Rock") for file in files))
+    mine = folder / "x.mp3"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    plan = plan_copies(rows, str(catalog), folder)
+    assert [each.outcome for each in plan] == ["to write", "to write", "there already"]
+    done = write_all(plan, lambda _: None)
+    assert [each.outcome for each in done] == ["written", "written", "there already"]
+    assert mine.read_text() == "mine"
+    assert [_tags(folder / name).genre_tag for name in ("a/x.mp3", "b/x.mp3")] == ["jazz", "jazz"]  # type: ignore[attr-defined]
+    again = plan_copies(rows, str(catalog), folder)
+    assert {each.outcome for each in again} == {"there already"}
+
+
+def test_copies_of_a_manifests_tracks_stay_in_their_folder(tmp_path: Path) -> None:
+    """A uri with .. in it would write outside of the folder, and two tracks of one name to one file."""
+    folder = tmp_path / "copies"
+    one, two = _write(tmp_path / "m1" / "x.mp3"), _write(tmp_path / "m2" / "x.mp3")
+    odd = f"{tmp_path}/m1/../m1/../../../../etc/x.mp3"
+    rows = pa.concat_tables([_labels((one, "jazz", None), (two, "pop", None)), _labels((odd, "pop", None))])
+    plan = plan_copies(rows, str(tmp_path / "list.csv"), folder)
+    targets = [each.target for each in plan]
+    assert len(set(targets)) == 3
+    assert all(".." not in target.parts and target.is_relative_to(folder) for target in targets)
+    mixed = pa.concat_tables([rows, _labels((one, "jazz", None)).set_column(1, "uri", [["s3://b/k/x.mp3"]])])
+    assert all(each.target.is_relative_to(folder) for each in plan_copies(mixed, "s3://b/list.csv", folder))
+
+
+def test_copies_are_not_put_into_the_catalog(tmp_path: Path) -> None:
+    """The next night would label the copies as new tracks, every night twice as many."""
+    track = _write(tmp_path / "catalog" / "x.mp3")
+    for folder in (tmp_path / "catalog", tmp_path / "catalog" / "new"):
+        with pytest.raises(MisuseError, match="lies in the catalog"):
+            plan_copies(_labels((track, "jazz", None)), str(tmp_path / "catalog"), folder)
+
+
+def test_in_place(tmp_path: Path) -> None:
+    """Files would be written for nothing, or a file that was replaced since be given the old one's genre."""
+    same, other, changed, gone = (
+        _write(tmp_path / f"{name}.mp3") for name in ("same", "other", "changed", "gone")
+    )
+    rows = _labels(
+        (same, "Rock", "Rock"), (other, "jazz", "Rock"), (changed, "jazz", None), (gone, "pop", None)
+    )
+    rows = pa.concat_tables([rows, _labels((same, None, "Rock"))])  # type: ignore[arg-type]
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    gone.unlink()
+    before = same.read_bytes()
+    done = write_all(plan_in_place(rows), lambda _: None)
+    assert [each.outcome for each in done] == ["same", "written", "failed", "failed"]
+    assert "changed since it was labelled" in done[2].reason
+    assert same.read_bytes() == before
+    assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
+    with pytest.raises(MisuseError, match="no local file"):
+        plan_in_place(rows.set_column(1, "uri", [["s3://b/x.mp3"] * 5]))

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.artists import artist_rows
@@ -112,7 +113,7 @@ def trends_page(
         data={
             "genres": list(genres),
             "time": None if time is None or chart is None else _time_data(time, chart),
-            "artists": _artist_data(artists),
+            "artists": _artist_data(artists, len(genres)),
         },
     )
 
@@ -251,10 +252,10 @@ def _time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
     }
 
 
-def _artist_data(artists: Any) -> dict[str, Any]:
+def _artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
     """The artists with most tracks, column by column; shares in per cent."""
     rows = artists.slice(0, MAX_ARTISTS)
-    shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, -1)
+    shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, n_genres)
     return {
         "name": [_cut(name) for name in rows["artist"].to_pylist()],
         "tracks": rows["tracks"].to_pylist(),

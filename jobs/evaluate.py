@@ -30,8 +30,8 @@ from schemas.evaluation import Evaluation, Protocol, Scores, Unit
 PIECE_AUGMENTATION = Augmentation(
     stretch=0, shift=0, gain=0, tilt=0, contrast=0, band_mask=4, frame_mask=4, mixup=0.2
 )
-"""For pieces of some 3 s, as tutorials train them: hardly any. Other colours would hide from a network what the
-pieces of one recording have in common, and wide masks would hide most of a piece."""
+"""For pieces of some 3 s, as tutorials train them: hardly any. Other colours would hide from a network what
+the pieces of one recording have in common, and wide masks would hide most of a piece."""
 _BATCH = 32
 
 

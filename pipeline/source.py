@@ -4,6 +4,7 @@ import io
 import sys
 from typing import BinaryIO
 
+from pipeline.store_errors import passes, reason
 from schemas.errors import NotFoundError, ReadError
 
 ID3_HEADER_BYTES = 10
@@ -95,8 +96,9 @@ class Source:
             raise NotFoundError(f"{self.uri} is gone: it was listed, but cannot be opened now") from failure
         if isinstance(failure, MemoryError) or not isinstance(failure, Exception):
             raise failure
-        reason = f"{type(failure).__name__}: {failure}"
-        raise ReadError(f"{self.uri} could not be read ({reason}); run again to try once more") from failure
+        error = ReadError(f"{self.uri} could not be read ({reason(failure)}); run again to try once more")
+        error.passing = passes(failure)
+        raise error from failure
 
 
 def id3_bytes(source: Source) -> int:

@@ -168,6 +168,27 @@ def test_a_large_track_is_never_read_from_two_versions(bucket: str) -> None:
             file.read()
 
 
+def test_a_large_track_that_changed_is_read_again_as_it_is_now(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more than 32 MB only ranges are read: the new version's must be, from the first to the last."""
+    monkeypatch.setattr(fetching, "PAUSES_S", (0.1,))
+    rng = np.random.default_rng(0)
+    old, new = (
+        encode((0.1 * rng.standard_normal((44100 * seconds, 2))).astype(np.float32), 44100, "wav")
+        for seconds in (200, 210)
+    )
+    location = f"{bucket}/m/long.wav"
+    storage.write_bytes(location, old)
+    listed = from_table(list_catalog(f"{bucket}/m"))
+    assert listed[0].size > storage.WHOLE_OBJECT_BYTES
+    storage.write_bytes(location, new)
+    ((track, outcome),) = featurized(listed, SPEC, Stopwatch(), None)
+    assert isinstance(outcome, TrackFeatures)
+    assert outcome.info.duration_s == 210
+    assert track == stat_track(location, track.track_id)
+
+
 def test_a_track_that_changed_since_the_listing_is_read_as_it_is_now(bucket: str) -> None:
     """What a label was made from must be what its etag names, or the next night labels it again, for ever."""
     write_music(f"{bucket}/m", 3)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipeline import fetching, outcomes, storage
 from pipeline.featurize_shard import Shard, featurize_shard
 from pipeline.fetching import in_rounds, open_track
 from pipeline.outcomes import featurized
+from pipeline.source import Source
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables import Tables
 from pipeline.track_refs import etag_of, stat_track, to_batch
@@ -188,3 +190,21 @@ def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: p
     good.rename(track.uri)
     assert featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None).n_featurized == 2
     assert tables.read("failures").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "passing"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
+)
+def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError, passing: bool) -> None:
+    """Fails: a hiccup in the middle of a large file is never tried again, or a refusal is."""
+
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise failure
+
+    source = Source(Failing(b"RIFF"), "s3://bucket/a.wav")
+    assert source.read(4) == b""
+    with pytest.raises(ReadError, match="s3://bucket/a.wav could not be read") as caught:
+        source.raise_if_failed()
+    assert caught.value.passing == passing
+    assert pickle.loads(pickle.dumps(caught.value)).passing == passing  # noqa: S301 (our own bytes)

@@ -204,7 +204,7 @@ def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError
 
     source = Source(Failing(b"RIFF"), "s3://bucket/a.wav")
     assert source.read(4) == b""
-    with pytest.raises(ReadError, match="s3://bucket/a.wav could not be read") as caught:
+    with pytest.raises(ReadError, match="could not be read") as caught:
         source.raise_if_failed()
     assert caught.value.passing == passing
     assert pickle.loads(pickle.dumps(caught.value)).passing == passing  # noqa: S301 (our own bytes)

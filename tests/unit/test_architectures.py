@@ -1,0 +1,252 @@
+"""Networks of descriptors and of both kinds, their training and their classifier."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.batches import TrainingBatches, balancing_weights
+from pipeline.checkpoints import Checkpoint
+from pipeline.dense import build_dense
+from pipeline.metrics import fit_temperature
+from pipeline.model import Classifier, ModelBundle
+from pipeline.training import TrainingSettings, train, training
+from pipeline.training_set import TrainingSet, split_by_track
+from schemas.errors import EarmarkError, MisuseError
+from schemas.features import FeatureSpec
+from schemas.model import Arch, ModelInfo
+
+GENRES = ("loud", "mild", "quiet")
+
+
+def make_set(n_a_genre: int = 12) -> TrainingSet:
+    """Noise whose level, in the log-mel and in some descriptors of very unlike units, is the genre."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), n_a_genre)
+    log_mel = rng.integers(0, 60, (len(labels), 16, 20)) + 90 * (2 - labels)[:, None, None]
+    scale = 10.0 ** rng.integers(-5, 7, 57)
+    descriptors = (rng.normal(size=(len(labels), 57)) + 100) * scale
+    descriptors[:, :20] += 4 * labels[:, None] * scale[:20]
+    descriptors[:, 20] = 7.0
+    tracks = np.array([f"{GENRES[label]}.{i:03d}" for i, label in enumerate(labels)])
+    spec = FeatureSpec(n_mels=16, descriptors=True)
+    return TrainingSet(log_mel.astype(np.uint8), labels, tracks, GENRES, descriptors, spec)
+
+
+def settings_of(arch: str, **changes: Any) -> TrainingSettings:
+    short = {"epochs": 30, "batch_size": 8, "threads": 1, "learning_rate": 2e-3}
+    return replace(TrainingSettings.of(arch), **(short | changes))
+
+
+def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
+    sets = split_by_track(make_set(), seed=0)
+    return train(*sets, name="m", protocol="track", dataset="d", settings=settings, **options)
+
+
+def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
+    from pipeline.model import _load_network
+
+    return [np.array(weight.numpy()) for weight in _load_network(bundle).weights]
+
+
+@pytest.mark.parametrize("arch", ["dense", "both"])
+def test_a_model_of_descriptors_learns_saves_and_serves(arch: Arch, tmp_path: Path) -> None:
+    """From numbers of any unit to a folder to labels: else the article's network serves no catalog."""
+    fit(settings_of(arch, batch_size=8 if arch == "dense" else 4)).save(tmp_path / "m")
+    bundle = ModelBundle.load(str(tmp_path / "m"))
+    assert bundle.info.arch == arch
+    assert bundle.info.features == FeatureSpec(n_mels=16, log_mel=arch == "both", descriptors=True)
+    assert bundle.info.figures[0].n == 6
+    data = make_set()
+    classifier = Classifier(bundle, batch_size=8)
+    proba = classifier.predict_proba(data.log_mel, data.descriptors)
+    assert np.mean(proba.argmax(axis=1) == data.labels) >= 0.8
+    np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
+    if arch == "dense":
+        np.testing.assert_array_equal(classifier.predict_proba(descriptors=data.descriptors), proba)
+    with pytest.raises(MisuseError, match="the model m takes descriptors, and there are none"):
+        classifier.predict_proba(data.log_mel)
+
+
+def test_the_first_layer_is_the_standard_scaler() -> None:
+    """The article scales by scikit-learn's StandardScaler: a bundle without a pickle must do the same."""
+    import keras
+    from sklearn.preprocessing import StandardScaler
+
+    described = make_set().descriptors
+    assert described is not None
+    network = build_dense(described, 3)
+    scaler = keras.Model(network.inputs, network.layers[1].output)
+    expected = StandardScaler().fit(described).transform(described)
+    np.testing.assert_allclose(np.asarray(scaler([described.astype(np.float32)])), expected, atol=2e-3)
+    unseen = described * 1.01
+    unseen[:, 20] = 8.0  # did not vary in training
+    found = np.asarray(scaler([unseen.astype(np.float32)]))
+    np.testing.assert_allclose(found, StandardScaler().fit(described).transform(unseen), atol=2e-3)
+
+
+def test_a_network_that_does_not_fit_its_notes_is_refused(tmp_path: Path) -> None:
+    """A run must stop before any label, not feed 57 numbers to a network of log-mels."""
+    bundle = fit(settings_of("dense", epochs=1))
+    info = bundle.info.model_dump()
+    both = info | {"arch": "both", "n_frames": 20, "features": info["features"] | {"log_mel": True}}
+    ModelBundle(ModelInfo.model_validate(both), bundle.weights).save(tmp_path / "m")
+    with pytest.raises(
+        MisuseError, match=r"takes arrays of shape \(57,\), but model\.json says \(16, 20, 1\) and"
+    ):
+        ModelBundle.load(str(tmp_path / "m"))
+    for wrong in ({"arch": "cnn"}, {"n_frames": 20}):
+        with pytest.raises(ValueError, match=r"do not fit the architecture|n_frames is needed"):
+            ModelInfo.model_validate(info | wrong)
+
+
+@pytest.mark.parametrize("arch", ["dense", "both"])
+def test_the_seed_fixes_every_weight(arch: Arch) -> None:
+    """A published figure must be there again when its command is run again."""
+    first, second = (fit(settings_of(arch, epochs=2)) for _ in range(2))
+    assert first.model == second.model
+    for one, other in zip(weights(first), weights(second), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert fit(settings_of(arch, epochs=2, seed=1)).model != first.model
+
+
+@pytest.mark.parametrize(("arch", "patience"), [("dense", None), ("dense", 3), ("both", None)])
+def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
+    arch: Arch, patience: int | None, tmp_path: Path
+) -> None:
+    """A night's training on a spot machine: the same weights must come out, or the recorded seed is a lie."""
+    settings = settings_of(arch, epochs=6, early_stopping=patience, class_weights=True)
+    sets = split_by_track(make_set(), seed=0)
+    options: dict[str, Any] = {"name": "m", "protocol": "track", "dataset": "d", "settings": settings}
+    whole = train(*sets, **options)
+    cut = training(*sets, **options, checkpoint=str(tmp_path / "kept"))
+    next(cut)
+    cut.close()
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    numbers: list[int] = []
+    again = train(
+        *sets,
+        **options,
+        checkpoint=str(tmp_path / "kept"),
+        on_epoch=lambda epoch: numbers.append(epoch.number),
+    )
+    assert numbers[0] == 2
+    for one, other in zip(weights(whole), weights(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.model == whole.model
+    at_once: list[int] = []
+    done = train(
+        *sets,
+        **options,
+        checkpoint=str(tmp_path / "kept"),
+        on_epoch=lambda epoch: at_once.append(epoch.number),
+    )
+    assert not at_once, "a finished training is not trained again"
+    assert done.model == whole.model
+
+
+def test_checkpoints_are_of_one_training_and_damage_is_named(tmp_path: Path) -> None:
+    """Going on from another training's weights would be a silent mixture of two."""
+    sets = split_by_track(make_set(), seed=0)
+    settings = settings_of("dense")
+    one = Checkpoint(str(tmp_path), *sets, settings)
+    assert one.read() is None
+    one.write({"a": 1}, [np.arange(3)], final=True)
+    other = Checkpoint(str(tmp_path), *sets, replace(settings, seed=5))
+    assert other.read() is None
+    kept = Checkpoint(str(tmp_path), *sets, settings).read()
+    assert kept is not None
+    assert kept[0] == {"a": 1}
+    np.testing.assert_array_equal(kept[1][0], np.arange(3))
+    Path(one.location).write_bytes(b"PK no more")
+    with pytest.raises(EarmarkError, match=r"checkpoint .* is damaged .*; remove it"):
+        one.read()
+
+
+def test_early_stopping_keeps_the_best_weights() -> None:
+    """600 epochs on a small set only learn it by heart."""
+    epochs: list[Any] = []
+    bundle = fit(settings_of("dense", epochs=400, early_stopping=5), on_epoch=epochs.append)
+    assert len(epochs) < 400
+    best = fit(settings_of("dense", epochs=len(epochs) - 5))
+    for one, other in zip(weights(bundle), weights(best), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_class_weights_make_up_for_rare_genres() -> None:
+    """A genre with a tenth of the tracks would hardly be learned, or ever be answered."""
+    labels = np.repeat(np.arange(3), [80, 15, 5])
+    found = balancing_weights(labels, 4)
+    np.testing.assert_allclose(found[:3] * [80, 15, 5], 100 / 3, rtol=1e-6)
+    assert found[labels].mean() == pytest.approx(1)
+    assert found[3] == 1
+    plain, weighted = (fit(settings_of("dense", epochs=2, class_weights=on)) for on in (False, True))
+    assert plain.model == weighted.model, "genres of one size weigh the same"
+
+
+def test_mixup_blends_descriptors_with_their_music() -> None:
+    """A log-mel of one track beside the descriptors of another would teach nonsense."""
+    data = make_set()
+    means = data.log_mel.mean(axis=(1, 2))  # type: ignore[union-attr]
+    described = np.tile(means[:, None], 57)
+    settings = replace(
+        TrainingSettings.of("both"),
+        batch_size=8,
+        augmentation=replace(
+            TrainingSettings().augmentation,
+            stretch=0,
+            shift=0,
+            gain=0,
+            tilt=0,
+            contrast=0,
+            band_mask=0,
+            frame_mask=0,
+        ),
+    )
+    (levels, beside), y = next(TrainingBatches(replace(data, descriptors=described), 20, settings))
+    assert (levels.shape, beside.shape, y.shape) == ((8, 16, 20, 1), (8, 57), (8, 3))
+    np.testing.assert_allclose(levels.mean(axis=(1, 2, 3)), beside[:, 0], rtol=1e-4)
+
+
+def test_the_temperature_is_of_tracks_that_were_not_trained_on() -> None:
+    """Fitted to what was trained on, confidences would be near 1 and mean nothing."""
+    from pipeline.model import softmax
+
+    valid_set = split_by_track(make_set(), seed=0)[1]
+    bundle = fit(settings_of("dense", epochs=5))
+    raw = Classifier(ModelBundle(bundle.info.model_copy(update={"temperature": 1.0}), bundle.weights))
+    logits = np.log(raw.predict_proba(descriptors=valid_set.descriptors))
+    assert fit_temperature(logits, valid_set.labels) == pytest.approx(bundle.info.temperature, rel=1e-2)
+    tempered = Classifier(bundle).predict_proba(descriptors=valid_set.descriptors)
+    np.testing.assert_allclose(softmax(logits / bundle.info.temperature), tempered, atol=1e-6)
+
+
+def test_settings_come_back_from_a_model_s_notes() -> None:
+    """`--like MODEL` trains it again: a setting that is lost on the way makes another model."""
+    settings = settings_of("dense", early_stopping=4, class_weights=True, dropout=0.35, seed=3)
+    bundle = fit(replace(settings, epochs=1))
+    noted = ModelInfo.model_validate_json(bundle.info.model_dump_json())
+    assert TrainingSettings.recorded("dense", noted.training) == replace(settings, epochs=1)
+    shipped = ModelBundle.load("default").info
+    recorded = TrainingSettings.recorded(shipped.arch, shipped.training)
+    for key, value in recorded.flat().items():
+        assert shipped.training.get(key, value) == value
+
+
+def test_losses_are_logged_where_tensorboard_finds_them(tmp_path: Path) -> None:
+    """An event file that TensorBoard cannot read is found out after the training."""
+    import tensorflow as tf
+
+    epochs: list[Any] = []
+    fit(settings_of("dense", epochs=3), tensorboard=str(tmp_path), on_epoch=epochs.append)
+    (file,) = tmp_path.glob("events.out.tfevents.*")
+    found: dict[str, list[float]] = {}
+    for record in tf.compat.v1.io.tf_record_iterator(str(file)):
+        for value in tf.compat.v1.Event.FromString(record).summary.value:
+            assert value.metadata.plugin_data.plugin_name in ("scalars", "")
+            found.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+    np.testing.assert_allclose(found["loss"], [epoch.loss for epoch in epochs], rtol=1e-6)
+    np.testing.assert_allclose(found["valid_accuracy"], [epoch.valid_accuracy for epoch in epochs], rtol=1e-6)

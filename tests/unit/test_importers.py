@@ -1,0 +1,132 @@
+"""Labelled data in the forms it comes in: what a researcher trains and measures on."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.descriptors import DESCRIPTOR_NAMES
+from pipeline.importers import import_data
+from pipeline.training_set import split_by_lists, split_by_track
+from schemas.errors import EarmarkError, MisuseError
+
+
+def make_table(n: int = 6) -> pd.DataFrame:
+    """A table in the published form: pieces 0, 1, … of tracks of two genres."""
+    rng = np.random.default_rng(0)
+    numbers = pd.DataFrame(rng.normal(size=(n, 57)), columns=list(DESCRIPTOR_NAMES))
+    names = pd.DataFrame({"filename": [f"jazz.{i // 2:05d}.{i % 2}.wav" for i in range(n)], "length": 66149})
+    labels = pd.Series(["jazz" if i < n // 2 else "rock" for i in range(n)], name="label")
+    return pd.concat([names, numbers, labels], axis=1)
+
+
+def write(table: pd.DataFrame, folder: Path) -> str:
+    table.to_csv(folder / "features.csv", index=False)
+    return str(folder / "features.csv")
+
+
+def test_the_published_tables_are_read_as_they_are(gtzan: Path) -> None:
+    """The tables that everybody starts from: a wrong column, or a piece taken for a track, is fatal."""
+    whole = import_data(str(gtzan / "features_30_sec.csv"))
+    table = pd.read_csv(gtzan / "features_30_sec.csv")
+    np.testing.assert_array_equal(whole.descriptors, table[list(DESCRIPTOR_NAMES)].to_numpy())
+    assert [whole.genres[label] for label in whole.labels] == table["label"].to_list()
+    assert whole.tracks[0] == "blues.00000"
+    assert (whole.features.segment_s, whole.features.max_segments) == (30, 3)
+    assert whole.log_mel is None
+    pieces = import_data(str(gtzan / "features_3_sec.csv"))
+    assert (len(pieces), len(set(pieces.tracks))) == (2098, 210)
+    assert (pieces.features.segment_s, pieces.features.max_segments) == (3, 30)
+    train_set, valid_set = split_by_track(pieces, seed=0)
+    assert not set(train_set.tracks) & set(valid_set.tracks), "pieces of one track on both sides leak"
+
+
+def test_further_columns_spaces_and_rows_without_a_label_do_no_harm(tmp_path: Path) -> None:
+    """Tables that went through a spreadsheet have all of these."""
+    table = make_table()
+    table.loc[0, "label"] = "  "
+    table["label"] = table["label"].replace("rock", " rock ")
+    table.insert(0, "note", "mine")
+    data = import_data(write(table.drop(columns="length"), tmp_path))
+    assert len(data) == 5
+    assert data.genres == ("jazz", "rock")
+    assert data.features.segment_s == 30
+
+
+def spoiled(column: str, row: int, cell: object) -> pd.DataFrame:
+    table = make_table().astype({column: object})
+    table.loc[row, column] = cell
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (make_table().drop(columns="tempo"), r"features\.csv has no column 'tempo': a table"),
+        (make_table().drop(columns=["label", "tempo"]), "no column 'label' and 1 more"),
+        (spoiled("tempo", 2, "fast"), "line 4: column 'tempo' is 'fast'"),
+        (spoiled("mfcc3_var", 5, np.inf), "line 7: column 'mfcc3_var' is 'inf'"),
+        (spoiled("rms_var", 0, np.nan), "line 2: column 'rms_var' is ''"),
+        (make_table().assign(label="jazz"), "has 1 genres"),
+        (make_table().rename(columns={"length": "tempo"}), "two columns of the same name"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused_by_line_and_column(
+    tmp_path: Path, table: pd.DataFrame, message: str
+) -> None:
+    """Among a million cells nobody finds the wrong one without being told where it is."""
+    with pytest.raises(MisuseError, match=message):
+        import_data(write(table, tmp_path))
+
+
+def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
+    """A typing error is a sentence, not a traceback."""
+    with pytest.raises(EarmarkError, match=r"cannot read .*nope\.csv: it does not exist"):
+        import_data(str(tmp_path / "nope.csv"))
+    (tmp_path / "odd.csv").write_text("filename,label\na,b\nc\n")
+    with pytest.raises(MisuseError, match=r"odd\.csv cannot be read as CSV"):
+        import_data(str(tmp_path / "odd.csv"))
+
+
+def test_descriptors_may_stand_beside_log_mels_in_an_array_file(tmp_path: Path) -> None:
+    """How a model of both kinds is trained on arrays."""
+    arrays = {
+        "log_mel": np.zeros((4, 16, 20), np.uint8),
+        "track": np.array(list("wxyz")),
+        "genre": np.array(["a", "a", "b", "b"]),
+        "descriptors": np.arange(4 * 57, dtype=np.float64).reshape(4, 57),
+    }
+    np.savez(tmp_path / "set.npz", **arrays)  # type: ignore[arg-type]
+    data = import_data(str(tmp_path / "set.npz"))
+    np.testing.assert_array_equal(data.descriptors, arrays["descriptors"])
+    assert data.features.descriptors
+    arrays["descriptors"][2, 16] = np.nan
+    np.savez(tmp_path / "set.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(MisuseError, match=r"no finite number in row 2, column 16 \(tempo\)"):
+        import_data(str(tmp_path / "set.npz"))
+    np.savez(tmp_path / "set.npz", **(arrays | {"descriptors": np.zeros((4, 56))}))  # type: ignore[arg-type]
+    with pytest.raises(MisuseError, match=r"it must be float64 \(4, 57\)"):
+        import_data(str(tmp_path / "set.npz"))
+
+
+def test_lists_name_tracks_with_more_folders_or_fewer(tmp_path: Path) -> None:
+    """Published lists say ``blues/blues.00029.wav``; what is split may know the folders, or not."""
+    table = make_table()
+    table["filename"] = ["a/x.0.wav", "a/x.1.wav", "b/x.wav", "b/y.wav", "z.flac", "c/w.mp3"]
+    data = import_data(write(table, tmp_path))
+    assert data.tracks.tolist() == ["a/x", "a/x", "b/x", "b/y", "z", "c/w"]
+    (tmp_path / "train.txt").write_text("set/a/x.wav\ny.wav\n")
+    (tmp_path / "valid.txt").write_text("b/x.wav\nd/z.wav\nother/w.mp3\n")
+    train_set, valid_set = split_by_lists(data, tmp_path / "train.txt", tmp_path / "valid.txt")
+    assert train_set.tracks.tolist() == ["a/x", "a/x", "b/y"]
+    assert valid_set.tracks.tolist() == ["b/x", "z"], "c/w is not other/w"
+    (tmp_path / "valid.txt").write_text("x.wav\n")
+    with pytest.raises(MisuseError, match="both name the track 'a/x'"):
+        split_by_lists(data, tmp_path / "train.txt", tmp_path / "valid.txt")
+
+
+def test_too_few_tracks_to_hold_any_back_are_refused(tmp_path: Path) -> None:
+    """Else the figure would be the mean of nothing."""
+    with pytest.raises(MisuseError, match="too few to hold some back"):
+        split_by_track(import_data(write(make_table(4), tmp_path)), seed=0)

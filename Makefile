@@ -36,7 +36,7 @@ lint: venv
 bench: venv
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-# Trains the shipped model again by its own notes, on GTZAN's log-mels and the two lists: an hour on two cores.
+# Trains the shipped model again by its own notes, on GTZAN's log-mels and the two lists.
 # TRAIN="--epochs 2" tries it out.
 GTZAN ?= ../shared/data/gtzan
 MODEL ?= build/model

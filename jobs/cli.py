@@ -52,6 +52,9 @@ for command in (
     tables.compact,
     tables.vacuum,
     pages.trends,
+    pages.report,
+    pages.plot,
+    pages.explain,
     models.train,
     evaluation.evaluate,
 ):

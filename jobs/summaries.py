@@ -136,6 +136,11 @@ def print_status(status: Status) -> None:
         console.print()
         print_table(("failure", "tracks"), ((kind, f"{n:,}") for kind, n in status.failures.items()))
     console.print()
+    print_runs(status.runs)
+
+
+def print_runs(runs: Sequence[RunReport]) -> None:
+    """Print how runs ended, a run a line."""
     print_table(
         ("run", "command", "outcome", "labelled", "failed", "s"),
         (
@@ -147,7 +152,7 @@ def print_status(status: Status) -> None:
                 f"{run.counts.failed:,}",
                 f"{run.wall_s:,.1f}",
             )
-            for run in status.runs
+            for run in runs
         ),
     )
 

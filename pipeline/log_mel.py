@@ -42,7 +42,7 @@ def mel_filterbank(sr: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
     ----------
     Slaney, "Auditory Toolbox", technical report 1998-010, Interval Research Corporation, 1998.
     """
-    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(sr / 2), n_mels + 2))
+    edges = mel_edges(sr, n_mels)
     widths = np.diff(edges)
     ramps = np.subtract.outer(edges, np.fft.rfftfreq(n=n_fft, d=1.0 / sr))
     weights = np.zeros((n_mels, 1 + n_fft // 2), np.float32)
@@ -51,6 +51,11 @@ def mel_filterbank(sr: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
     weights *= (2.0 / (edges[2:] - edges[:-2]))[:, np.newaxis]
     weights.flags.writeable = False
     return weights
+
+
+def mel_edges(sr: int, n_mels: int) -> NDArray[np.float64]:
+    """Return the frequencies, Hz, shape (n_mels + 2,): band ``i`` lies between ``i`` and ``i + 2``."""
+    return _mel_to_hz(np.linspace(0.0, _hz_to_mel(sr / 2), n_mels + 2))
 
 
 def log_mel_db(

@@ -1,4 +1,4 @@
-"""Commands that draw pages out of the tables: trends."""
+"""Commands that make pages and pictures: trends, report, plot, explain."""
 
 from typing import Annotated, Literal
 
@@ -53,3 +53,85 @@ def trends(
         write_rows(rows_to_write(found, show), output_format, out)
     elif html is None:
         print_trends(found, top=top)
+
+
+def report(
+    tables: opt.TablesRoot,
+    run: Annotated[str | None, typer.Option("--run", help="The run; else the last one.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Write the page to this file or URI, not beside the tables.")
+    ] = None,
+    list_runs: Annotated[bool, typer.Option("--list", help="List the runs, the last one first.")] = False,
+    browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Make the page of a run again from its report: counts, time, busy workers, failures, drift."""
+    from jobs.report_page import rewrite_page
+    from jobs.runs import read_reports
+    from jobs.show import console
+    from jobs.status import open_tables
+    from jobs.summaries import print_runs
+
+    opened = open_tables(tables)
+    if list_runs:
+        print_runs(list(reversed(read_reports(opened))))
+        return
+    page = rewrite_page(opened, run, out)
+    console.print(page, markup=False)
+    if browse:
+        typer.launch(page)
+
+
+_Track = Annotated[
+    str,
+    typer.Argument(help="An audio file: a path or a URI (s3://…).", show_default=False),
+]
+_Segment = Annotated[
+    int | None,
+    typer.Option("--segment", min=0, help="Number of the segment; else the middle one."),
+]
+
+
+def plot(
+    track: _Track,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", help="Page (.html) or picture (.png); else TRACK.html."),
+    ] = None,
+    model: opt.Model = None,
+    segment: _Segment = None,
+) -> None:
+    """Draw a track: waveform, spectrograms, chroma, tempo and more, and its genres along time."""
+    from jobs.plot import default_out, plot_track
+    from jobs.show import console, printable
+
+    out = out or default_out(track, ".html")
+    console.print(plot_track(track, out, model, segment), markup=False)
+    say(f"the pictures are in {printable(out)}")
+
+
+def explain(
+    track: _Track,
+    method: Annotated[
+        Literal["occlusion", "grad-cam"],
+        typer.Option("--method", help="occlusion: the reference; grad-cam: quicker and coarser."),
+    ] = "occlusion",
+    genre: Annotated[
+        str | None, typer.Option("--genre", help="The genre to explain; else the most probable one.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", help="Page (.html), picture (.png) or numbers (.json); else TRACK.explained.html."
+        ),
+    ] = None,
+    model: opt.Model = None,
+    segment: _Segment = None,
+) -> None:
+    """Show which seconds and bands of a track carried the model's decision."""
+    from jobs.explain import explain_track
+    from jobs.plot import default_out
+    from jobs.show import console, printable
+
+    out = out or default_out(track, ".explained.html")
+    console.print(explain_track(track, out, model, segment, method, genre), markup=False)
+    say(f"the explanation is in {printable(out)}")

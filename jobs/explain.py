@@ -1,0 +1,169 @@
+"""``earmark explain``: which seconds and bands of a track carried the model's decision."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from jobs.plot import kind_of
+from jobs.track_page import Picture, track_page
+from pipeline import plots, storage
+from pipeline.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
+from pipeline.figures import new_figure, place_axes, to_png
+from pipeline.model import Classifier, ModelBundle
+from pipeline.plot_parts import band_frequencies, draw_log_mel
+from pipeline.secrets import without_secrets
+from pipeline.track_view import SegmentView, TrackView, view_track
+from schemas.features import FeatureSpec
+
+_METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
+
+
+def explain_track(
+    track: str, out: str, model: str | None, segment: int | None, method: Method, genre: str | None
+) -> str:
+    """Explain the label of a segment and write the pictures; give the result in a sentence.
+
+    Parameters
+    ----------
+    track : str
+        A path or the URI of an object.
+    out : str
+        File or URI, ``.html``, ``.png`` or ``.json``.
+    model : str or None
+        The model; None: the default one.
+    segment : int or None
+        Number of the segment; None: the middle one.
+    method : str
+        ``occlusion`` or ``grad-cam``.
+    genre : str or None
+        The genre to explain; None: the segment's most probable one.
+
+    Raises
+    ------
+    MisuseError
+        If `out` is of another kind, the model reads no log-mels, or there is no such genre or segment.
+    TrackError
+        If the track cannot be read.
+    """
+    suffix = kind_of(out, (".html", ".png", ".json"))
+    bundle = ModelBundle.load(model or "default")
+    view = view_track(track, bundle.info.features)
+    chosen = view.segment(segment)
+    classifier = Classifier(bundle, threads=2)
+    found = explain(chosen.log_mel, classifier, method=method, genre=genre)
+    tested = masking_test(chosen.log_mel, classifier, found)
+    summary = _sentence(found, tested, bundle)
+    if suffix == ".json":
+        data = json.dumps(
+            _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False
+        ).encode()
+    elif suffix == ".png":
+        data = to_png(_figure(view, chosen, found))
+    else:
+        data = track_page(
+            view,
+            chosen,
+            _pictures(view, chosen, found),
+            heading=f"Why {found.genre}",
+            summary=summary,
+            lines=_lines(view, chosen, found),
+            out=out,
+        ).encode()
+    with storage.explained(out, "write"):
+        storage.write_bytes(out, data)
+    return summary
+
+
+def _sentence(found: Explanation, tested: MaskingTest, bundle: ModelBundle) -> str:
+    return (
+        f"{bundle.model} gives {found.genre} a probability of {tested.whole:.2f} for this segment; without "
+        f"the tenth of the log-mel that {_METHODS[found.method]} finds most important it is "
+        f"{tested.without_top:.2f}, without a tenth at random {tested.without_random:.2f}."
+    )
+
+
+def _lines(view: TrackView, segment: SegmentView, found: Explanation) -> list[str]:
+    return [
+        f"{first:.1f} to {last:.1f} s, {low:,.0f} to {high:,.0f} Hz"
+        for first, last, low, high in strongest(found, view.spec, segment.start_s)
+    ]
+
+
+def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
+    """The log-mel with what carried the decision over it, and its sums by second and by band."""
+    figure = new_figure(4.6)
+    grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
+    over = figure.add_subplot(grid[0])
+    S_db = (segment.log_mel.astype(np.float32) / 255 - 1) * segment.range_db
+    draw_log_mel(over, S_db, view.spec, segment.start_s, (-max(segment.range_db, 1.0), 0.0), cmap="gray")
+    most = max(float(np.abs(found.importance).max()), 1e-9)
+    start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
+    # Where nothing speaks for or against, the spectrogram shows through.
+    draw_log_mel(
+        over,
+        found.importance,
+        view.spec,
+        start_s,
+        (-most, most),
+        cmap="RdYlBu_r",
+        alpha=np.clip(np.abs(found.importance) / most, 0, 1) * 0.75,
+    )
+    end_s = segment.start_s + len(segment.y) / view.spec.sample_rate
+    over.set_xlim(segment.start_s, end_s)
+    over.set_xlabel("")
+    over.set_title(f"What speaks for {found.genre} (red) and against it (blue)", loc="left", fontsize=10)
+    below = figure.add_subplot(grid[1])
+    times = start_s + (np.arange(found.importance.shape[1]) + 0.5) * _frame_s(view.spec)
+    below.plot(times, found.importance.mean(axis=0), color="#d9702b", linewidth=1.2)
+    below.axhline(0, color="#8a949e", linewidth=0.5)
+    below.set_xlim(segment.start_s, end_s)
+    below.set_xlabel("s")
+    below.set_ylabel("mean")
+    place_axes(figure, n_rows=2)
+    return figure
+
+
+def _pictures(view: TrackView, segment: SegmentView, found: Explanation) -> list[Picture]:
+    strong = "; ".join(_lines(view, segment, found)) or "nothing"
+    words = f"Importance by {_METHODS[found.method]} over the log-mel. Most: {strong}."
+    start, sr = segment.start_s, view.spec.sample_rate
+    return [
+        Picture(_figure(view, segment, found), words, words),
+        Picture(
+            plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start),
+            "The log-mel alone.",
+            "Log-mel spectrogram of the segment.",
+        ),
+        Picture(plots.plot_waveform(segment.y, sr, start_s=start), "Waveform.", "Waveform of the segment."),
+    ]
+
+
+def _as_json(
+    view: TrackView, segment: SegmentView, found: Explanation, tested: MaskingTest, bundle: ModelBundle
+) -> dict[str, Any]:
+    start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
+    return {
+        "track": without_secrets(view.uri),
+        "model": bundle.model,
+        "method": found.method,
+        "genre": found.genre,
+        "probability": found.probability,
+        "segment_start_s": segment.start_s,
+        "masking_test": {
+            "whole": tested.whole,
+            "without_top_tenth": tested.without_top,
+            "without_random_tenth": tested.without_random,
+        },
+        "strongest": [
+            dict(zip(("from_s", "to_s", "from_hz", "to_hz"), place, strict=True))
+            for place in strongest(found, view.spec, segment.start_s)
+        ],
+        "frequencies_hz": band_frequencies(view.spec).round(1).tolist(),
+        "times_s": (start_s + np.arange(found.importance.shape[1]) * _frame_s(view.spec)).round(3).tolist(),
+        "importance": found.importance.round(5).tolist(),
+    }
+
+
+def _frame_s(spec: FeatureSpec) -> float:
+    return spec.mel_hop / spec.sample_rate

@@ -117,7 +117,7 @@ def _print_shares(found: Trends, top: int | None) -> None:
 
 
 def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
-    return [name, f"{tracks:,}", *(f"{100 * value:.1f}" for value in share)]
+    return [name, f"{tracks:,}", *(f"{100 * value:4.1f}" for value in share)]
 
 
 def _print_changes(found: Trends) -> None:

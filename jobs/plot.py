@@ -147,7 +147,7 @@ def _overview(
     from pipeline.figures import new_figure
 
     figure = new_figure(sum(_HEIGHTS_IN))
-    parts = figure.subfigures(len(_HEIGHTS_IN), 1, height_ratios=_HEIGHTS_IN)
+    parts: Any = figure.subfigures(len(_HEIGHTS_IN), 1, height_ratios=_HEIGHTS_IN)
     for part, (draw, _) in zip(parts, _drawings(view, segment, proba, genres), strict=True):
         draw(part)
     return figure

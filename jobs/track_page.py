@@ -113,8 +113,8 @@ def _facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
         "year": tags.year,
         "genre tag": tags.genre_tag,
         "length": duration_text(info.duration_s),
-        "format": f"{info.codec}, {info.sample_rate:,} Hz, {info.channels} channels",
-        "seen here": f"{segment.start_s:g} to {end_s:g} s, one of {len(view.segments)} segments",
+        "format": f"{info.codec}, {info.sample_rate:,} Hz, channels: {info.channels}",
+        "seen here": f"{segment.start_s:g} to {end_s:g} s; segments of the track: {len(view.segments)}",
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
 

@@ -105,7 +105,7 @@ def explain(
         raise MisuseError(
             f"the model {info.name} knows no genre '{genre}' (it knows {', '.join(info.genres)})"
         )
-    n_frames = min(log_mel.shape[1], info.n_frames)
+    n_frames = min(log_mel.shape[1], info.n_frames or log_mel.shape[1])
     seen = fit_frames(log_mel, n_frames)
     proba = classifier.predict_proba([seen])[0]
     number = int(proba.argmax()) if genre is None else info.genres.index(genre)
@@ -165,7 +165,7 @@ def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> 
     network = classifier.network
     pooled = next(layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
     both = keras.Model(network.inputs[0], [pooled.input, network.output])
-    n_frames = classifier.info.n_frames
+    n_frames = classifier.info.n_frames or log_mel.shape[1]
     x = tf.constant(fit_frames(log_mel, n_frames)[np.newaxis, :, :, np.newaxis], tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -259,8 +259,9 @@ def strongest(
     edges = mel_edges(spec.sample_rate, spec.n_mels)
     frame_s = spec.mel_hop / spec.sample_rate
     patches = sorted(_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
-    taken = np.zeros(found.importance.shape, bool)
-    chosen = []
+    n_mels, n_frames = found.importance.shape
+    taken = np.zeros((n_mels, n_frames), bool)
+    chosen: list[tuple[float, float, float, float]] = []
     for bands, frames in patches:
         if len(chosen) == n or found.importance[bands, frames].mean() <= 0:
             break
@@ -268,7 +269,7 @@ def strongest(
             continue
         taken[bands, frames] = True
         first = start_s + (found.first_frame + frames.start) * frame_s
-        last = first + min(PATCH[1], taken.shape[1]) * frame_s
-        top = min(bands.stop, taken.shape[0])
+        last = first + min(PATCH[1], n_frames) * frame_s
+        top = min(bands.stop, n_mels)
         chosen.append((first, last, float(edges[bands.start]), float(edges[top + 1])))
     return chosen

@@ -59,7 +59,7 @@ def place_axes(
     figure: "FigureBase", *, n_rows: int = 1, top_in: float = 0.35, below_in: float = 0.45
 ) -> None:
     """Leave room for the labels around the axes of a figure, in inches."""
-    height = figure.bbox.height / figure.dpi
+    height = figure.get_window_extent().height / figure.get_figure(root=True).dpi
     gap = 0.5 if n_rows > 1 else 0.0
     figure.subplots_adjust(
         left=LEFT, right=RIGHT, top=1 - top_in / height, bottom=below_in / height, hspace=gap
@@ -72,11 +72,11 @@ def _set_ink(figure: "Figure") -> None:
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
-        if text.get_color() == "black":  # type: ignore[attr-defined]
-            text.set_color(_INK)  # type: ignore[attr-defined]
+        if text.get_color() == "black":
+            text.set_color(_INK)
     for axes in figure.findobj(Axes):
-        axes.tick_params(colors=_INK, which="both")  # type: ignore[attr-defined]
-        for spine in axes.spines.values():  # type: ignore[attr-defined]
+        axes.tick_params(colors=_INK, which="both")
+        for spine in axes.spines.values():
             spine.set_edgecolor(_INK)
-        if legend := axes.get_legend():  # type: ignore[attr-defined]
+        if legend := axes.get_legend():
             legend.set_frame_on(False)

@@ -15,9 +15,10 @@ from pipeline import storage
 from pipeline.inventory import StoredObject
 from schemas.errors import EarmarkError
 
-_ROWS_OF_A_GROUP = {"features": 64}
-"""Readers of log-mels take a row group at a time, as `pipeline.featurize_shard` writes them."""
-_ROWS_OF_OTHER_GROUPS = 1 << 16
+_GROUP_ROWS = (64, 1 << 16)
+_GROUP_BYTES = 3 << 20
+"""Readers of log-mels take a row group at a time: 64 rows, as `pipeline.featurize_shard` writes them. Of narrow
+rows a group has more, since each group of each column costs some hundred bytes and a call."""
 _AHEAD_PARTS = 16
 _AHEAD_BYTES = 64 << 20
 
@@ -86,7 +87,7 @@ def merged_parts(
             if building is not None and not building.takes(file.schema_arrow, target_bytes):
                 yield building.finished()
                 building = None
-            building = building or _Building(folder, source.path.partition("/")[0], file.schema_arrow)
+            building = building or _Building(folder, file)
             building.add(source, file, keep)
         except (pa.ArrowInvalid, OSError) as error:
             raise EarmarkError(
@@ -119,12 +120,21 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
             yield first, future.result()
 
 
+def _group_rows(metadata: pq.FileMetaData) -> int:
+    """Rows of a row group, for rows as wide as those of a part."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    width = max(1, sum(group.total_byte_size for group in groups) // max(1, metadata.num_rows))
+    least, most = _GROUP_ROWS
+    return min(most, max(least, int(_GROUP_BYTES // width)))
+
+
 class _Building:
     """A merged part that is being built."""
 
-    def __init__(self, folder: Path, table: str, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, file: pq.ParquetFile) -> None:
+        schema = file.schema_arrow
         self._schema = schema
-        self._group_rows = _ROWS_OF_A_GROUP.get(table, _ROWS_OF_OTHER_GROUPS)
+        self._group_rows = _group_rows(file.metadata)
         self._sources: list[StoredObject] = []
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0

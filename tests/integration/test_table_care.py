@@ -1,0 +1,145 @@
+"""verify, compact and vacuum on a real S3 server, and after real runs."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.runs import read_reports
+from pipeline import replacement, storage
+from pipeline.compaction import compact, plan_compaction
+from pipeline.current import current_labels
+from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.inventory import take_inventory
+from pipeline.journal import FOLDER, recover
+from pipeline.model import ModelBundle
+from pipeline.tables import Tables
+from pipeline.verification import verify
+from schemas.tables import PARTITIONS
+from tests.e2e.earmark import earmark, succeed
+from tests.integration.test_s3 import upload
+from tests.table_history import MODEL, TableHistory, tracks
+
+pytestmark = pytest.mark.s3
+
+_TARGET = 128 << 20
+
+
+def rows(tables: Tables) -> dict[str, Counter[str]]:
+    """The multiset of each table's rows as a raw reader sees it."""
+    return {
+        table: Counter(repr(row) for row in tables.read(table).to_pylist())
+        for table in PARTITIONS
+        if tables.dataset(table) is not None
+    }
+
+
+def compact_all(tables: Tables) -> None:
+    recover(tables, lambda: None)
+    inventory = take_inventory(tables)
+    plans = plan_compaction(inventory, target_bytes=_TARGET, older_than_days=0)
+    compact(inventory, plans, target_bytes=_TARGET, check=lambda: None)
+
+
+class Killed(BaseException):
+    """Ends a compaction on the spot. On a bucket nothing is cleaned up: what is left is what kill -9 leaves."""
+
+
+def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
+    """End what works on the store just before or after its `step`-th half of a write or removal."""
+    left = step
+
+    def die() -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise Killed
+
+    def dying(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object) -> None:
+            die()
+            function(*arguments)
+            die()
+
+        return call
+
+    patch.setattr(replacement, "_put", dying(replacement._put))
+    patch.setattr(storage, "delete", dying(storage.delete))
+    patch.setattr(storage, "write_bytes", dying(storage.write_bytes))
+
+
+def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the merged part and its sources' removal rows are there twice; never is one missing."""
+    history = TableHistory(bucket)
+    history.model()
+    history.run(tracks(2), shard_tracks=1)
+    tables = history.tables
+    expected, labels = rows(tables), current_labels(tables, MODEL)
+    originals = {
+        location: storage.read_bytes(location)
+        for location in map(take_inventory(tables).location, take_inventory(tables).parts["labels"])
+    }
+    for step in range(1, 100):
+        with monkeypatch.context() as patch:
+            _kill_at(step, patch)
+            died = False
+            try:
+                compact_all(tables)
+            except Killed:
+                died = True
+        seen = rows(tables)
+        assert {table: set(found) for table, found in seen.items()} == {
+            table: set(found) for table, found in expected.items()
+        }
+        # Whoever takes the newest row of each key sees what was there before.
+        assert current_labels(tables, MODEL) == labels
+        kinds = {finding.kind for finding in verify(tables, read_reports(tables)).findings}
+        assert kinds <= {"killed compaction", "doubled by compaction"}
+        assert ("doubled by compaction" in kinds) == (seen != expected)
+        compact_all(tables)
+        assert rows(tables) == expected
+        assert storage.names(f"{tables.root}/{FOLDER}") == []
+        if not died:
+            break
+        # Only the labels are cut up again, which keeps the number of steps down.
+        for part in take_inventory(tables).parts["labels"]:
+            storage.delete(f"{tables.root}/{part.path}")
+        for location, data in originals.items():
+            storage.write_bytes(location, data)
+    assert not died
+    assert step > 8
+    assert verify(tables, read_reports(tables), deep=True).findings == ()
+
+
+def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> None:
+    """The data engineer's month: run, verify, compact, vacuum, another model, and the next night's run."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=10, duration_s=10)
+    music, tables = f"{bucket}/music", f"{bucket}/tables"
+    upload(tmp_path / "catalog", music)
+    succeed("run", music, tables)
+    before = succeed("labels", tables, "--format", "csv")
+    said = succeed("verify", tables, "--catalog", music, "--deep")
+    assert f"{10 + N_BROKEN} tracks: 10 labelled, {N_BROKEN} failed, nothing lost, nothing twice" in said
+    assert "features" in succeed("compact", tables, "--older-than", "0")
+    parts = take_inventory(Tables(tables)).parts
+    assert {len(found) for table, found in parts.items() if table != "segment_labels"} == {1}
+    succeed("vacuum", tables, "--older-than", "0", "--delete", "--rewrite")
+    assert "nothing to remove" in succeed("vacuum", tables, "--older-than", "0")
+    assert succeed("labels", tables, "--format", "csv") == before
+    assert succeed("run", music, tables).startswith("nothing to do")
+    assert "nothing lost, nothing twice" in succeed("verify", tables, "--deep")
+    # Compacted features serve another model as well as fresh ones.
+    bundle = ModelBundle.load("default")
+    other = bundle.info.model_copy(update={"name": "other", "temperature": 9.0})
+    ModelBundle(other, bundle.weights).save(tmp_path / "other")
+    succeed("label", tables, "--model", tmp_path / "other")
+    assert len(succeed("labels", tables, "--model", "other", "--format", "csv").splitlines()) == 1 + 10
+    assert "nothing lost, nothing twice" in succeed("verify", tables)
+    # A part that is lost is found.
+    (lost,) = [part for part in take_inventory(Tables(tables)).parts["labels"] if bundle.model in part.path]
+    storage.delete(f"{tables}/{lost.path}")
+    found = earmark("verify", tables)
+    assert (found.returncode, "FAULT missing" in found.stdout) == (1, True)

@@ -17,7 +17,7 @@ from schemas.errors import EarmarkError
 
 _GROUP_ROWS = (64, 1 << 16)
 _GROUP_BYTES = 3 << 20
-"""Readers of log-mels take a row group at a time: 64 rows, as `pipeline.featurize_shard` writes them. Of narrow
+"""Readers of log-mels take a row group at a time: 64 rows, as `pipeline.featurize_shard` writes. Of narrow
 rows a group has more, since each group of each column costs some hundred bytes and a call."""
 _AHEAD_PARTS = 16
 _AHEAD_BYTES = 64 << 20

@@ -1,0 +1,132 @@
+"""What analysts and collectors do with labels, by the installed command: trends, playlists, tags, SQL."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from jobs.runs import write_report
+from pipeline import storage
+from pipeline.catalog import list_catalog
+from pipeline.featurize_shard import track_rows
+from pipeline.model import ModelBundle
+from pipeline.tables import Tables, encode_part
+from pipeline.track_refs import from_table
+from schemas.genres import GTZAN_GENRES
+from schemas.report import Counts, RunReport
+from schemas.tables import LABELS
+from tests.e2e.earmark import earmark, succeed
+from tests.trend_tables import write_trend_tables
+from tests.unit.test_tags import tagged
+
+N_TRACKS = 600
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of invented labels."""
+    folder = tmp_path_factory.mktemp("handing on") / "tables"
+    write_trend_tables(Tables(str(folder)), N_TRACKS, seed=2)
+    return folder
+
+
+def test_trends_are_printed(tables: Path) -> None:
+    """An analyst would not see what rises, or what share a genre has."""
+    printed = succeed("trends", tables)
+    assert f"{N_TRACKS} labelled tracks" in printed
+    assert "rising and falling" in printed
+    assert "agree with the file's genre tag" in printed
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith("20")][:2] == ["2000", "2001"]
+    folders = succeed("trends", tables, "--by", "folder", "--top", 2)
+    assert "rising" not in folders
+    assert sum(line.startswith("shelf ") for line in folders.splitlines()) == 2
+
+
+def test_trends_are_written(tables: Path, tmp_path: Path) -> None:
+    """A program would read other columns than the documentation names, or nothing."""
+    succeed("trends", tables, "--format", "csv", "--out", tmp_path / "shares.csv")
+    shares = pd.read_csv(tmp_path / "shares.csv")
+    columns = ["year", "tracks", "genre", "count", "expected", "expected_sd", "share", "low", "high"]
+    assert list(shares.columns) == columns
+    assert shares.groupby("year")["share"].sum().to_numpy() == pytest.approx(1, abs=1e-5)
+    succeed("trends", tables, "--show", "tags", "--format", "parquet", "--out", tmp_path / "tags.parquet")
+    assert list(pd.read_parquet(tmp_path / "tags.parquet").columns) == ["tag", "genre", "tracks"]
+    changes = json.loads(succeed("trends", tables, "--show", "changes", "--format", "json"))
+    assert {change["genre"] for change in changes} == set(GTZAN_GENRES)
+    done = earmark("trends", tables, "--html", tmp_path / "page.html")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "page.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trends", "--by", "nothing"), "no track has a column 'nothing'"),
+        (("trends", "--by", "artist", "--show", "changes", "--format", "csv"), "rise and fall over time"),
+        (("trends", "--model", "nothing"), "nothing"),
+        (("labels", "--format", "m3u"), "name a folder"),
+        (("labels", "--write-tags", "x", "--in-place"), "choose one"),
+        (("ddl", "--dialect", "oracle"), "oracle"),
+    ],
+)
+def test_misuse_is_one_sentence(tables: Path, arguments: tuple[str, ...], message: str) -> None:
+    """A typing error would end in a traceback, or in something that was not asked for."""
+    command, *options = arguments
+    done = earmark(command, tables, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _label(tables: Tables, catalog: Path) -> None:
+    """Tables as a run of the shipped model leaves them that called every track jazz."""
+    bundle = ModelBundle.load("default")
+    listing = list_catalog(str(catalog))
+    now = pd.Timestamp.now(tz="UTC").to_pydatetime()
+    tracks = track_rows(from_table(listing), {}, now)
+    storage.write_bytes(tables.part("tracks", "p", run="20260101T000000-aaaa"), encode_part(tracks))
+    rows = [
+        {
+            "track_id": row["track_id"], "uri": row["uri"], "etag": row["etag"], "genre": "jazz",
+            "confidence": 0.9, "probabilities": [0.1] * 10, "top3": [], "n_segments": 1, "feature_set": "x",
+            "labeled_at": now, "run": "x",
+        }
+        for row in listing.to_pylist()
+    ]  # fmt: skip
+    labels = pa.Table.from_pylist(rows, LABELS.with_metadata({"genres": json.dumps(GTZAN_GENRES)}))
+    part = tables.part("labels", "p", model=bundle.model, run_date="2026-01-01")
+    storage.write_bytes(part, encode_part(labels))
+    report = RunReport(
+        run="20260101T000000-aaaa", command="run", catalog=str(catalog), outcome="done", started_at=now,
+        counts=Counts(listed=len(rows), labelled=len(rows)), feature_set="x", model=bundle.model,
+    )  # fmt: skip
+    write_report(tables, report)
+
+
+def test_tags_are_written_only_when_asked_for(tmp_path: Path) -> None:
+    """A look at what would change would change a collection, or its owner not be told of the next run's work."""
+    catalog, folder = tmp_path / "catalog", tmp_path / "tables"
+    for name in ("a.mp3", "b/c.flac"):
+        (catalog / name).parent.mkdir(parents=True, exist_ok=True)
+        (catalog / name).write_bytes(tagged(name.rpartition(".")[2]).getvalue())
+    _label(Tables(str(folder)), catalog)
+    before = {path: path.read_bytes() for path in catalog.rglob("*.*")}
+    assert "2 to write" in succeed("labels", folder, "--write-tags", tmp_path / "copies")
+    assert "2 to write" in succeed("labels", folder, "--in-place")
+    assert not (tmp_path / "copies").exists()
+    assert {path: path.read_bytes() for path in catalog.rglob("*.*")} == before
+
+    assert "2 written" in succeed("labels", folder, "--write-tags", tmp_path / "copies", "--yes")
+    assert sorted(path.name for path in (tmp_path / "copies").rglob("*.*")) == ["a.mp3", "c.flac"]
+    assert {path: path.read_bytes() for path in catalog.rglob("*.*")} == before
+
+    done = earmark("labels", folder, "--in-place", "--yes")
+    assert done.returncode == 0
+    assert "decodes and labels them again" in done.stderr
+    plan = succeed("run", catalog, folder, "--dry-run")
+    assert [line.split()[0] for line in plan.splitlines() if "to featurize" in line] == ["2"]
+    again = earmark("labels", folder, "--write-tags", tmp_path / "more", "--yes")
+    assert again.returncode == 1
+    assert "changed since it was labelled" in again.stdout

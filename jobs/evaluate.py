@@ -159,7 +159,8 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
         config=config,
         say=say,
     )
-    check_data(data, arch)
+    if bundle is None:
+        check_data(data, arch)
     n_mels = None if bundle is None or arch == "dense" else bundle.info.features.n_mels
     if bundle is not None and n_mels and data.log_mel is not None and data.log_mel.shape[1] != n_mels:
         raise MisuseError(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.messages import say
 from jobs.show import console, print_table
 from pipeline.evaluation_page import all_scores, evaluation_page
 from pipeline.protocols import protocol_label, seen_sentence
@@ -149,4 +150,4 @@ def write_evaluation(evaluation: Evaluation, json: Path | None, html: Path | Non
             path.write_text(text(), encoding="utf-8")
         except OSError as error:
             raise MisuseError(f"cannot write {path}: {error.strerror}") from error
-        console.print(f"written: {path}", markup=False)
+        say(f"written: {path}")

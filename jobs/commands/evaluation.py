@@ -80,8 +80,9 @@ def evaluate(
         config=RunConfig.load(None, address=address, cpus=cpus),
     )  # fmt: skip
     evaluation = _evaluate(request)
-    print_evaluation(evaluation)
+    # Files first: a reader of the tables that closes the pipe early must not cost them.
     write_evaluation(evaluation, json, html)
+    print_evaluation(evaluation)
 
 
 def _evaluate(request: Any) -> Any:

@@ -43,7 +43,7 @@ def compact_all(tables: Tables) -> None:
 
 
 class Killed(BaseException):
-    """Ends a compaction on the spot. On a bucket nothing is cleaned up: what is left is what kill -9 leaves."""
+    """Ends a compaction on the spot. On a bucket nothing is cleaned up: it is left as by kill -9."""
 
 
 def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:

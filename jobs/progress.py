@@ -78,7 +78,7 @@ class Meter:
         if not done or elapsed < 1:
             return ""
         rate = done / elapsed
-        text = f"{rate:,.1f} {self._unit}/s"
+        text = f"{rate:,.1f} {self._unit}/s" if rate >= 1 else f"{rate:.2g} {self._unit}/s"
         if self._total is not None and done < self._total:
             text += f" · {duration_text(round((self._total - done) / rate))} left"
         return text

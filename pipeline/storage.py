@@ -133,9 +133,12 @@ def create(location: str, data: bytes) -> bool:
     """
     protocol, path = split(location)
     if protocol != "file":
-        with contextlib.suppress(FileNotFoundError):
-            return put_if_absent(location, data) or read_bytes(location) == data
-        return False
+        if put_if_absent(location, data):
+            return True
+        try:
+            return read_bytes(location) == data
+        except FileNotFoundError:  # removed since
+            return False
     temporary = _write_temporary(Path(path), data)
     try:
         os.link(temporary, path)

@@ -24,7 +24,7 @@ MAX_ARTISTS = 5_000
 MAX_PERIODS = 1_500
 MAX_GROUPS = 60
 MAX_TAGS = 30
-MAX_TEXT = 160
+MAX_TEXT = 100
 """Longer names are cut on the page: a tag may hold a book."""
 
 

@@ -106,7 +106,7 @@ def _label(tables: Tables, catalog: Path) -> None:
 
 
 def test_tags_are_written_only_when_asked_for(tmp_path: Path) -> None:
-    """A look at what would change would change a collection, or its owner not be told of the next run's work."""
+    """A look at what would change would change a collection, or the next run surprise its owner."""
     catalog, folder = tmp_path / "catalog", tmp_path / "tables"
     for name in ("a.mp3", "b/c.flac"):
         (catalog / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,116 @@
+"""Explanations: whether they show what the model read, or only look as if."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.cnn import build_cnn
+from pipeline.explain import Explanation, explain, masking_test, strongest
+from pipeline.model import Classifier, ModelBundle
+from pipeline.track_view import view_track
+from pipeline.training import network_bytes
+from schemas.errors import MisuseError
+from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
+
+N_MELS, N_FRAMES = 64, 128
+SPEC = FeatureSpec(n_mels=N_MELS)
+PLANTED = (slice(40, 56), slice(64, 96))
+"""The bands and frames in which one of two genres is louder."""
+
+
+def segments(rng: np.random.Generator, n: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    x = rng.integers(60, 140, (n, N_MELS, N_FRAMES)).astype(np.uint8)
+    genre = np.arange(n) % 2
+    x[genre == 1, PLANTED[0], PLANTED[1]] += 80
+    return x, genre
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    """A network of the real architecture that has learned a genre which is one patch of the log-mel."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    network = build_cnn(N_MELS, N_FRAMES, 2, width=4)
+    x, genre = segments(np.random.default_rng(0), 96)
+    network.compile(keras.optimizers.Adam(3e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    network.fit(x[..., np.newaxis].astype(np.float32), genre, batch_size=16, epochs=12, verbose=0)
+    info = ModelInfo(
+        name="planted", genres=("plain", "planted"), features=SPEC, n_frames=N_FRAMES, temperature=1.0
+    )
+    return Classifier(ModelBundle(info, network_bytes(network)))
+
+
+@pytest.fixture(scope="module")
+def planted() -> NDArray[np.uint8]:
+    return segments(np.random.default_rng(1), 2)[0][1]
+
+
+@pytest.mark.parametrize("method", ["occlusion", "grad-cam"])
+def test_the_planted_patch_is_found(classifier: Classifier, planted: NDArray[np.uint8], method: str) -> None:
+    """The picture would point a curator at seconds that the model did not look at."""
+    found = explain(planted, classifier, method=method)  # type: ignore[arg-type]
+    assert found.genre == "planted"
+    assert found.probability > 0.9
+    assert found.importance.shape == planted.shape
+    inside = np.zeros(planted.shape, bool)
+    inside[PLANTED] = True
+    assert found.importance[inside].mean() > 2 * np.abs(found.importance[~inside].mean())
+    band, frame = np.unravel_index(found.importance.argmax(), planted.shape)
+    assert inside[max(band - 8, 0) : band + 8, max(frame - 16, 0) : frame + 16].any()
+
+
+def test_masking_what_was_found_takes_the_genre_away(
+    classifier: Classifier, planted: NDArray[np.uint8]
+) -> None:
+    """The figure that says how far to trust an explanation would say nothing."""
+    tested = masking_test(planted, classifier, explain(planted, classifier, method="occlusion"))
+    assert tested.whole > 0.9
+    assert tested.without_top < tested.without_random - 0.3
+
+
+def test_the_strongest_patch_is_named_in_seconds_and_hertz(
+    classifier: Classifier, planted: NDArray[np.uint8]
+) -> None:
+    """The words would send one to another place than the picture."""
+    found = explain(planted, classifier, method="occlusion")
+    (first, *_) = strongest(found, SPEC, 10.0)
+    frame_s = SPEC.mel_hop / SPEC.sample_rate
+    assert first[0] < 10 + 96 * frame_s
+    assert first[1] > 10 + 64 * frame_s
+    assert 0 <= first[2] < first[3] <= SPEC.sample_rate / 2
+    importance = np.zeros((N_MELS, N_FRAMES))
+    assert strongest(Explanation("occlusion", "plain", 1.0, 0, importance), SPEC, 0.0) == []
+
+
+@pytest.mark.parametrize("n_frames", [3, 50, 128, 200])
+@pytest.mark.parametrize("method", ["occlusion", "grad-cam"])
+def test_segments_of_any_length_are_explained(classifier: Classifier, n_frames: int, method: str) -> None:
+    """Short tracks, which the model reads repeated, would be an error."""
+    log_mel = np.random.default_rng(2).integers(0, 256, (N_MELS, n_frames), dtype=np.uint8)
+    found = explain(log_mel, classifier, method=method, genre="plain")  # type: ignore[arg-type]
+    assert found.importance.shape == (N_MELS, min(n_frames, N_FRAMES))
+    assert found.first_frame == max(0, (n_frames - N_FRAMES) // 2)
+    assert np.isfinite(found.importance).all()
+
+
+def test_an_unknown_genre_is_named(classifier: Classifier, planted: NDArray[np.uint8]) -> None:
+    """A typing error would explain another genre."""
+    with pytest.raises(MisuseError, match="no genre 'polka'"):
+        explain(planted, classifier, method="occlusion", genre="polka")
+
+
+def test_on_real_music_what_is_found_matters(gtzan: Path) -> None:
+    """With the model that ships, explanations would be no better than chance."""
+    classifier = Classifier(ModelBundle.load("default"))
+    for name in ("metal/metal.00000", "rock/rock.00001", "pop/pop.00099"):
+        log_mel = (
+            view_track(str(gtzan / "audio" / f"{name}.flac"), classifier.info.features).segments[0].log_mel
+        )
+        occluded = masking_test(log_mel, classifier, explain(log_mel, classifier, method="occlusion"))
+        quick = masking_test(log_mel, classifier, explain(log_mel, classifier, method="grad-cam"))
+        assert occluded.without_top < occluded.without_random - 0.05
+        assert quick.without_top < quick.without_random

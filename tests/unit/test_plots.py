@@ -1,0 +1,132 @@
+"""Plots of a track: a student compares them to the article's, a curator to what is heard."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+import soundfile as sf
+
+from pipeline import plots
+from pipeline.figures import new_figure, to_png, to_svg
+from pipeline.log_mel import log_mel
+from pipeline.track_view import view_track
+from schemas.errors import EmptyFileError, MisuseError, NotFoundError, ReadError
+from schemas.features import FeatureSpec
+
+SR = 22050
+OF_SAMPLES = [
+    plots.plot_waveform,
+    plots.plot_spectrogram,
+    plots.plot_spectral_shape,
+    plots.plot_chroma,
+    plots.plot_zero_crossings,
+    plots.plot_harmonic_percussive,
+    plots.plot_tempo,
+]
+
+
+def music(seconds: float = 5.0) -> Any:
+    """Two tones, a click twice a second and a little noise."""
+    rng = np.random.default_rng(0)
+    t = np.arange(round(seconds * SR)) / SR
+    y = 0.3 * np.sin(2 * np.pi * 220 * t) + 0.2 * np.sin(2 * np.pi * 1318.5 * t)
+    y[:: SR // 2] += 0.4
+    return (y + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
+
+
+def line(figure: Any, label: str) -> Any:
+    """The values of a labelled curve."""
+    (found,) = [one for axes in figure.axes for one in axes.get_lines() if one.get_label() == label]
+    return found.get_ydata()
+
+
+def test_the_spectrogram_is_librosas() -> None:
+    """The picture would differ from the one in every tutorial."""
+    y = music()
+    freqs, S_db = plots.spectrogram_db(y, SR)
+    S = np.abs(librosa.stft(y, pad_mode="reflect"))
+    np.testing.assert_allclose(freqs, librosa.fft_frequencies(sr=SR))
+    np.testing.assert_allclose(S_db, librosa.amplitude_to_db(S, ref=np.max, top_db=80), atol=2e-3)
+
+
+def test_the_curves_are_librosas() -> None:
+    """The curves would not be those that the tables' means are means of."""
+    y = music()
+    figure = plots.plot_spectral_shape(y, SR)
+    S = np.abs(librosa.stft(y, pad_mode="reflect"))
+    centroid = librosa.feature.spectral_centroid(S=S, sr=SR)[0]
+    rolloff = librosa.feature.spectral_rolloff(S=S, sr=SR)[0]
+    np.testing.assert_allclose(1000 * line(figure, "centroid"), centroid, rtol=1e-4)
+    np.testing.assert_allclose(1000 * line(figure, "rolloff"), rolloff, rtol=1e-4)
+    crossings = plots.plot_zero_crossings(y, SR).axes[0].get_lines()[0].get_ydata()
+    np.testing.assert_allclose(crossings, librosa.feature.zero_crossing_rate(y)[0], atol=1e-6)
+
+
+def test_the_zoom_marks_every_crossing() -> None:
+    """A student counts them."""
+    zoom = plots.plot_zero_crossings(music(), SR).axes[1]
+    part, _, marks = zoom.get_lines()
+    (expected,) = np.nonzero(librosa.zero_crossings(part.get_ydata(), pad=False))
+    assert len(expected) > 3
+    np.testing.assert_allclose(marks.get_xdata(), 1000 * (expected - 1) / SR)
+    assert zoom.get_title(loc="left").startswith(f"{len(expected)} crossings in 10 ms")
+
+
+def test_the_log_mel_is_the_one_the_model_reads() -> None:
+    """An explanation would be drawn over something else than what was explained."""
+    spec = FeatureSpec()
+    levels, range_db = log_mel(music(), spec)
+    drawn = plots.plot_log_mel(levels, range_db, spec, start_s=7.0).axes[0].get_images()[0]
+    np.testing.assert_allclose(drawn.get_array(), (levels / 255 - 1) * range_db, atol=1e-4)
+    assert drawn.get_extent()[0] == 7.0
+    assert drawn.get_extent()[1] == pytest.approx(12.0, abs=2 * spec.mel_hop / SR)
+
+
+@pytest.mark.parametrize("draw", OF_SAMPLES)
+@pytest.mark.parametrize(
+    "y", [music(), np.zeros(SR, np.float32), music(1.0)[:1024]], ids=["music", "silence", "short"]
+)
+def test_every_plot_is_drawn_in_both_forms(draw: Callable[..., Any], y: Any) -> None:
+    """A silent or very short track would be an error instead of a picture."""
+    figure = draw(y, SR, start_s=3.0)
+    assert to_png(figure).startswith(b"\x89PNG")
+    svg = to_svg(figure).decode()
+    assert "var(--ink)" in svg
+    assert "prefers-color-scheme" in svg
+    assert "#010203" not in svg
+
+
+def test_plots_can_be_put_into_one_figure() -> None:
+    """A notebook could not lay them out."""
+    figure = new_figure(4.0)
+    first, second = figure.subfigures(2, 1)
+    plots.plot_waveform(music(), SR, into=first)
+    plots.plot_spectrogram(music(), SR, scale="log", into=second)
+    assert len(figure.axes) == 2
+
+
+def test_the_same_figure_is_the_same_picture() -> None:
+    """The pictures in the README would change with every build."""
+    assert to_svg(plots.plot_waveform(music(), SR)) == to_svg(plots.plot_waveform(music(), SR))
+
+
+def test_a_track_is_seen_as_a_run_would_see_it(tmp_path: Path) -> None:
+    """The picture would show other seconds than those that were labelled."""
+    sf.write(tmp_path / "song.wav", music(100.0), SR)
+    view = view_track(str(tmp_path / "song.wav"))
+    assert [segment.start_s for segment in view.segments] == [1.6, 35.0, 68.3]
+    levels, _ = log_mel(view.segments[1].y, view.spec)
+    np.testing.assert_array_equal(view.segment(None).log_mel, levels)
+    with pytest.raises(MisuseError, match="segments 0 to 2, not 3"):
+        view.segment(3)
+
+
+def test_what_is_no_track_is_said(tmp_path: Path) -> None:
+    """A typing error would end in a traceback, a pipe in waiting for ever."""
+    (tmp_path / "empty.mp3").touch()
+    for name, error in (("none.mp3", NotFoundError), ("empty.mp3", EmptyFileError), (".", ReadError)):
+        with pytest.raises(error):
+            view_track(str(tmp_path / name))

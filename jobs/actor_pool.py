@@ -15,7 +15,9 @@ from schemas.errors import EarmarkError
 
 _SIZE_EVERY_S = 15.0
 _FAILED_STARTS = 3
-"""Actors that die in a row before one is ready: it is the model or the machine."""
+"""Starts in a row that fail in the actor's own code: it is the model."""
+_KILLED_STARTS = 10
+"""Starts in a row that something ends from outside: not just preemption, there is too little memory."""
 _PARTS_PER_ACTOR = 2
 """One that it works on and one that waits, so that it need not."""
 
@@ -72,7 +74,7 @@ class ActorPool:
         Raises
         ------
         EarmarkError
-            If several in a row could not.
+            If several in a row could not, or many in a row were killed while they did.
         """
         actor = self._starting.pop(ref)
         try:
@@ -80,7 +82,8 @@ class ActorPool:
         except ray_errors.RayError as error:
             self._failed_starts += 1
             self._sized_at = 0.0
-            if self._failed_starts >= _FAILED_STARTS:
+            by_itself = isinstance(error, ray_errors.RayActorError) and error.actor_init_failed
+            if self._failed_starts >= (_FAILED_STARTS if by_itself else _KILLED_STARTS):
                 raise EarmarkError(
                     f"the model cannot be loaded on the cluster: {last_line(error)}"
                 ) from error

@@ -1,5 +1,6 @@
 """Things die: the driver, a decoder's process, the actor, by kill -9; Ctrl-C; two runs at once."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -98,6 +99,24 @@ def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
     assert run.returncode == 0, output
     assert set(outcomes(tmp_path / "tables").values()) == {1}
     assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
+
+
+def test_actors_that_are_killed_while_they_load_the_model_are_replaced(catalog: Path, tmp_path: Path) -> None:
+    """Preempted again and again before it is ready: that is not a model that cannot be loaded."""
+    run = start("run", catalog, tmp_path / "tables")
+    killed: set[int] = set()
+    while len(killed) < 4 and run.poll() is None:
+        for process in ray_processes(run.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "ray::Labeler.__init__":
+                    process.kill()
+                    killed.add(process.pid)
+        time.sleep(0.01)
+    output, _ = run.communicate(timeout=300)
+    assert len(killed) == 4
+    assert run.returncode == 0, output
+    assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
+    assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -72,6 +72,7 @@ def connected(config: RunConfig) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         reason = str(error).partition("\n")[0]
         raise EarmarkError(f"cannot reach a Ray cluster at {address}: {reason}") from error
+    _silence_ray()
     try:
         _, gpus = cpus_and_gpus()
         if address == "local" and (config.gpus_per_actor or 0) > gpus:
@@ -81,6 +82,13 @@ def connected(config: RunConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _silence_ray() -> None:
+    """Keep Ray from printing each worker's death to stdout, where results go: the engine deals with these."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _look_for(address: str) -> None:

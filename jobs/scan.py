@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import mutagen
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
 from jobs.progress import metered
 from pipeline import storage
+from pipeline.bounded_tags import TagSource, open_tagged
 from pipeline.catalog import canonical, list_catalog
 from schemas.errors import MisuseError
 
@@ -112,7 +112,7 @@ def _duration_s(file: tuple[str, int]) -> float | None:
     location, size = file
     try:
         with storage.open_binary(location, size, whole_bytes=0) as opened:
-            tagged = mutagen.File(opened)
+            tagged = open_tagged(TagSource(opened, location))
     except (
         Exception
     ):  # mutagen and stores raise many kinds; `earmark run` is what tells why a file is no good

@@ -157,8 +157,7 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
             continue
         source.raise_if_failed()
         if info.duration_s >= spec.min_s:
-            rate = info.sample_rate
-            return info, [(start_s, resample(y, rate, spec.sample_rate)) for start_s, y in excerpts]
+            return info, excerpts
         longest_s = max(longest_s, info.duration_s)
     if longest_s > 0:
         raise TooShortError(
@@ -238,7 +237,7 @@ def first_samples(blocks: Iterable[NDArray[np.float32]], n_samples: int) -> NDAr
 def _decode_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
 ) -> tuple[AudioInfo, list[Excerpt]]:
-    """Return the excerpts at the track's own rate, by seeking if the container tells the truth."""
+    """Return the excerpts at the rate of the features, by seeking if the container tells the truth."""
     with closing(decoder_type(source)) as decoder:
         info = decoder.info
         if info.duration_s >= spec.min_s:
@@ -267,7 +266,7 @@ def _seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
             return []
         if len(y) / rate < expected_s - SLACK_S:
             return []
-        excerpts.append((start_s, y))
+        excerpts.append((start_s, resample(y, rate, spec.sample_rate)))
     return excerpts
 
 
@@ -285,7 +284,10 @@ def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> li
             if first < len(block) and last > 0:
                 pieces.append(block[first:last].copy())
         position += len(block)
-    return [(start_s, np.concatenate(pieces)) for start_s, pieces in zip(starts, taken, strict=True)]
+    return [
+        (start_s, resample(np.concatenate(pieces), rate, spec.sample_rate))
+        for start_s, pieces in zip(starts, taken, strict=True)
+    ]
 
 
 def _undecodable(name: str, reasons: list[str]) -> DecodeError:

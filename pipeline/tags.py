@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, BinaryIO
 
-import mutagen
 from mutagen.aac import AAC
 from mutagen.aiff import AIFF
 from mutagen.wave import WAVE
 
+from pipeline.bounded_tags import TagSource, open_tagged
 from pipeline.decoders import UndecodableError
 from pipeline.ffmpeg import open_container
 from pipeline.source import Source
@@ -66,12 +66,8 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
     ReadError, NotFoundError
         If the store does not hand out the bytes.
     """
-    source = Source(file, name)
-    source.seek(0)
-    try:
-        tagged = mutagen.File(source)
-    except Exception:  # mutagen meets odd bytes with whatever Python raises for them: no tags, not a failure
-        tagged = None
+    source = TagSource(file, name)
+    tagged = open_tagged(source)
     source.raise_if_failed()
     tags = _tags(tagged.tags if tagged is not None and tagged.tags is not None else {})
     if tags == Tags() and (tagged is None or isinstance(tagged, AAC | AIFF | WAVE)):

@@ -139,13 +139,27 @@ LABELLED = {
     "\x1b[31mred\n\t\x07.wav": lambda: encode(sweep(RATE, 3), RATE, "wav"),
     "-rf --help $(reboot) `x` ; '\" %s {0} [b].wav": lambda: encode(sweep(RATE, 3), RATE, "wav"),
     "album.mp3/track.wav": lambda: encode(sweep(RATE, 3), RATE, "wav"),
+    "tag bomb.mp3": lambda: tag_bomb(1 << 30),
+    "tag flood.mp3": lambda: with_id3(TIT2(encoding=0, text=["\0" * (12 << 20)])),
 }
 """Files that harm nobody, and have audio to be labelled."""
 
-FAILING = {
-    "tag bomb.mp3": ("TooMuchMemoryError", lambda: tag_bomb(1 << 30)),
-    "weeks.flac": ("TimedOutError", lambda: flac_bomb(400, cut=True)),
-}
+
+def absurd_wav(rate: int) -> tuple[bytes, int]:
+    """Return the header of half a minute of 8-bit silence at an absurd rate, and the length of the file."""
+    header = bytearray(encode(np.zeros((1, 1), np.float32), 8000, "wav8")[:44])
+    header[24:32] = rate.to_bytes(4, "little") * 2
+    header[40:44] = (30 * rate).to_bytes(4, "little")
+    return bytes(header), 44 + 30 * rate
+
+
+def write_sparse(path: Path, header: bytes, size: int) -> None:
+    """Write a file that takes no room on the disk."""
+    path.write_bytes(header)
+    os.truncate(path, size)
+
+
+FAILING = {"absurd.wav": "TooMuchMemoryError", "weeks.flac": "TimedOutError"}
 """Files that take what nobody has, and what becomes of them."""
 
 STRANGE = {
@@ -164,8 +178,8 @@ def write_hostile_catalog(folder: Path) -> None:
     for name, make in LABELLED.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(make())
-    for name, (_, make) in FAILING.items():
-        (folder / name).write_bytes(make())
+    write_sparse(folder / "absurd.wav", *absurd_wav(20_000_000))
+    (folder / "weeks.flac").write_bytes(flac_bomb(400, cut=True))
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.wav")).write_bytes(encode(sweep(RATE, 3), RATE, "wav"))
     os.mkfifo(folder / "pipe.wav")
     with socket.socket(socket.AF_UNIX) as bound:

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalog import canonical, list_catalog
+from pipeline.fetching import open_track
 from pipeline.track_refs import from_table, to_batch
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import EarmarkError, MisuseError, NotAFileError
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 
@@ -62,6 +63,38 @@ def test_loops_of_links_end_and_dangling_links_are_tracks_that_are_missing(tmp_p
         ("gone.mp3", True),
         ("self.mp3", True),
     ]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """To open a pipe called x.wav is to wait for ever; a folder of that name is entered like any other."""
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    touch(tmp_path / "album.mp3" / "a.wav")
+    rows = {Path(row["uri"]).name: row for row in list_catalog(str(tmp_path)).to_pylist()}
+    assert set(rows) == {"pipe.wav", "zero.wav", "a.wav"}
+    assert [rows[name]["etag"] for name in ("pipe.wav", "zero.wav")] == ["irregular"] * 2
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri\npipe.wav\nalbum.mp3\n/dev/zero\n")
+    for track in from_table(list_catalog(str(manifest))):
+        with pytest.raises(NotAFileError, match=track.uri):
+            open_track(track)
+
+
+@pytest.mark.parametrize(
+    "written", ["http://metadata/x.mp3", "ftp://h/x.mp3", "zip://a::http://h/x", "github://o:r@/x.mp3"]
+)
+def test_a_manifest_names_no_web_address(tmp_path: Path, written: str) -> None:
+    """Whoever writes a manifest must not have the workers ask hosts of their own network."""
+    (tmp_path / "list.csv").write_text(f"uri\n{written}\n")
+    with pytest.raises(MisuseError, match=r"row 1 .* copy the track to a folder or a bucket"):
+        list_catalog(str(tmp_path / "list.csv"))
+
+
+def test_a_local_manifest_may_name_any_local_file(tmp_path: Path) -> None:
+    """A manifest of one's own may name what one may read, beside its folder too."""
+    touch(tmp_path / "a.mp3")
+    manifest = touch(tmp_path / "lists" / "list.csv", f"uri\n../a.mp3\nfile://{tmp_path}/a.mp3\n".encode())
+    assert [row["size"] for row in list_catalog(str(manifest)).to_pylist()] == [1, 1]
 
 
 def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

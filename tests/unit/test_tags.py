@@ -19,10 +19,13 @@ from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
+from pipeline.bounded_tags import MOST_BYTES, TagSource
+from pipeline.limits import private_bytes
 from pipeline.tags import read_tags
 from schemas.errors import ReadError
 from schemas.tracks import Tags
 from tests.encoders import encode, sweep
+from tests.hostile import LABELLED
 
 EXPECTED = Tags(
     artist="Sigur Rós",
@@ -233,3 +236,21 @@ def test_a_store_that_fails_is_told(form: str) -> None:
     file.failing = True
     with pytest.raises(ReadError, match="the network is unreachable"):
         read_tags(file, "track")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["tag bomb.mp3", "tag flood.mp3", "private.mp3", "cover.mp3"])
+def test_tags_that_are_bombs_are_no_tags(name: str) -> None:
+    """Fails: a megabyte of tags takes a gigabyte or an hour, in a worker or in `earmark scan`."""
+    before = private_bytes()
+    tags = read_tags(io.BytesIO(LABELLED[name]()), "track")
+    assert tags.title == {"private.mp3": "Private", "cover.mp3": "Cover"}.get(name)
+    assert private_bytes() - before < 150 << 20
+
+
+def test_of_a_file_only_so_much_is_read_for_its_tags() -> None:
+    """Fails: a thousand pictures in a flac are all downloaded and kept in memory for an artist's name."""
+    source = TagSource(io.BytesIO(bytes(MOST_BYTES + 100)), "track")
+    assert len(source.read(MOST_BYTES - 10)) == MOST_BYTES - 10
+    source.seek(0)
+    assert (len(source.read()), source.read(), source.read(5)) == (10, b"", b"")

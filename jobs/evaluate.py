@@ -30,8 +30,8 @@ from schemas.evaluation import Evaluation, Protocol, Scores, Unit
 PIECE_AUGMENTATION = Augmentation(
     stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
 )
-"""For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece. More than this and
-nothing at all were both tried and are worse under the ``segment`` protocol."""
+"""For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece. The best of three
+that were tried under the ``segment`` protocol, each by one training alone."""
 _BATCH = 32
 
 

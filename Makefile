@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test chaos fuzz lint bench model
+.PHONY: venv demo test chaos fuzz lint bench model pictures
 
 venv: $(STAMP)
 
@@ -43,3 +43,7 @@ MODEL ?= build/model
 model: venv
 	$(BIN)/earmark train $(GTZAN)/log_mel_128x387.npz --like default --name gtzan-cnn --out $(MODEL) \
 	  --split file:$(GTZAN)/splits/train_filtered.txt,$(GTZAN)/splits/valid_filtered.txt $(TRAIN)
+
+# The pictures of the README, from the demo catalog; needs Chromium.
+pictures: venv
+	$(BIN)/python infra/pictures.py

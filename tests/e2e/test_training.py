@@ -1,0 +1,134 @@
+"""A model of one's own, from audio to labels, by the installed command."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.demo_catalog import write_demo_catalog
+from pipeline.descriptors import DESCRIPTOR_NAMES
+from pipeline.model import ModelBundle
+from tests.e2e.earmark import EARMARK, earmark, read_table, succeed
+
+N_TRAIN, N_HELD = 200, 40
+
+
+@pytest.fixture(scope="module")
+def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Generated pieces to train on, and others of the same styles."""
+    root = tmp_path_factory.mktemp("catalogs")
+    write_demo_catalog(root / "train", seed=0, n_tracks=N_TRAIN, duration_s=8.0)
+    write_demo_catalog(root / "held", seed=1, n_tracks=N_HELD, duration_s=8.0)
+    return {"train": root / "train", "held": root / "held"}
+
+
+@pytest.fixture(scope="module")
+def trained(catalogs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tables and the descriptors of the training catalog, and the model made of them."""
+    folder = tmp_path_factory.mktemp("trained")
+    succeed("featurize", catalogs["train"], folder / "tables", "--only", "descriptors")
+    succeed("export-descriptors", folder / "tables", "--csv", folder / "features.csv")
+    arguments = ("--arch", "dense", "--epochs", 150, "--threads", 1, "--out", folder / "model")
+    succeed("train", folder / "features.csv", *arguments)
+    return folder
+
+
+def test_a_model_trained_on_exported_descriptors_labels_music_it_never_heard(
+    catalogs: dict[str, Path], trained: Path, tmp_path: Path
+) -> None:
+    """The whole way of a researcher: if it breaks, a trained model cannot be used on a catalog."""
+    succeed("run", catalogs["held"], tmp_path / "tables", "--model", trained / "model")
+    labels, tracks = (read_table(tmp_path / "tables", name) for name in ("labels", "tracks"))
+    both = labels.merge(tracks[["track_id", "genre_tag"]], on="track_id")
+    assert len(both) == N_HELD
+    assert (both["genre"] == both["genre_tag"]).mean() > 0.95
+    features = read_table(tmp_path / "tables", "features")
+    assert features["log_mel"].isna().all(), "a model of descriptors needs no log-mels"
+    assert features[list(DESCRIPTOR_NAMES)].notna().all(axis=None)
+
+
+def test_a_genre_below_the_wanted_confidence_is_null_for_every_reader(
+    catalogs: dict[str, Path], trained: Path, tmp_path: Path
+) -> None:
+    """A nightly tagger that rejects must not write the word None, nor lose the tracks."""
+    output = succeed(
+        "run", catalogs["held"], tmp_path / "t", "--model", trained / "model", "--min-confidence", 0.9
+    )
+    labels = read_table(tmp_path / "t", "labels")
+    assert len(labels) == N_HELD
+    rejected = labels["genre"].isna()
+    assert 0 < rejected.sum() < N_HELD
+    assert (rejected == (labels["confidence"] < 0.9)).all()
+    assert labels["probabilities"].map(len).eq(10).all()
+    assert f"below --min-confidence: {rejected.sum()}" in output
+    printed = succeed("labels", tmp_path / "t")
+    assert "None" not in printed
+    listed = json.loads(succeed("labels", tmp_path / "t", "--format", "json", "--min-confidence", 0.9))
+    assert len(listed) == N_HELD - rejected.sum()
+    assert earmark("status", tmp_path / "t").returncode == 0
+    again = succeed("run", catalogs["held"], tmp_path / "t", "--model", trained / "model")
+    assert "nothing to do" in again, "another threshold does not label again"
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_model(trained: Path, tmp_path: Path) -> None:
+    """Spot machines vanish: hours of training must not be lost, nor come out as another model."""
+    arguments = [
+        trained / "features.csv", "--arch", "dense", "--epochs", 1500, "--threads", 1, "--name", "m",
+        "--checkpoint", tmp_path / "kept",
+    ]  # fmt: skip
+    command = [EARMARK, "train", *map(str, arguments), "--out", str(tmp_path / "killed")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as training:
+        while not list(tmp_path.glob("kept/*.npz")):
+            assert training.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
+        os.kill(training.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed").exists()
+    succeed("train", *arguments, "--out", tmp_path / "killed")
+    assert not list(tmp_path.glob("kept/*.npz")), "what is done needs no checkpoint"
+    succeed("train", *arguments[:-2], "--out", tmp_path / "whole")
+    models = [ModelBundle.load(str(tmp_path / name)).model for name in ("killed", "whole")]
+    assert models[0] == models[1]
+
+
+def test_trials_of_several_seeds_are_spread_and_the_best_is_kept(trained: Path, tmp_path: Path) -> None:
+    """One lucky seed is no figure: the mean and the spread must be there, and the notes true."""
+    output = succeed(
+        "train", trained / "features.csv", "--arch", "dense", "--epochs", 3, "--threads", 1,
+        "--seeds", "0,1", "--grid", "learning_rate=1e-3,1e-5", "--out", tmp_path / "m",
+    )  # fmt: skip
+    assert "learning_rate 1e-05" in output
+    assert "±" in output
+    notes = ModelBundle.load(str(tmp_path / "m")).info.training
+    assert notes["picked_from_trials"] == 4
+    assert notes["learning_rate"] in (1e-3, 1e-5)
+    assert notes["split_seed"] == 0
+
+
+def test_audio_by_genre_is_trained_on_and_broken_files_are_named(
+    catalogs: dict[str, Path], tmp_path: Path
+) -> None:
+    """What most people have: folders of music, some of it broken."""
+    for number, genre in enumerate(("left", "right")):
+        folder = tmp_path / "music" / genre
+        folder.mkdir(parents=True)
+        for path in sorted(catalogs["held"].rglob("*.flac"))[number * 4 : number * 4 + 4]:
+            (folder / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "music/left/broken.mp3").write_text("no audio")
+    (tmp_path / "music/loose.wav").write_bytes(next(catalogs["held"].rglob("*.wav")).read_bytes())
+    done = earmark(
+        "train", tmp_path / "music", "--arch", "both", "--epochs", 1, "--threads", 1,
+        "--out", tmp_path / "m", "--tables", tmp_path / "kept",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "broken.mp3 is not audio" in done.stderr
+    assert "left out for want of a genre: 1 of 9 tracks" in done.stderr
+    info = ModelBundle.load(str(tmp_path / "m")).info
+    assert info.genres == ("left", "right")
+    assert (info.arch, info.features.descriptors) == ("both", True)
+    refused = earmark("train", tmp_path / "music", "--label-column", "mood", "--out", tmp_path / "n")
+    assert refused.returncode == 2
+    assert "choose with --label-column: genre_tag, folder" in refused.stderr

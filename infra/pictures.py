@@ -1,0 +1,63 @@
+"""Makes the pictures of the README from the demo catalog: `make pictures`. It needs Chromium for the page."""
+
+import io
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.browser import chromium  # noqa: E402 - the checkout's own harness, found by the line above
+
+OUT = ROOT / "infra" / "pictures"
+EARMARK = Path(sys.executable).with_name("earmark")
+WIDTH, PAGE_WIDTH, PAGE_HEIGHT = 900, 1280, 1180
+TRACK_HEIGHT = 1420
+"""The first five pictures of a track."""
+COLOURS = 64
+
+
+def earmark(*arguments: object) -> None:
+    """Run the installed command."""
+    subprocess.run([EARMARK, *map(str, arguments)], check=True)  # noqa: S603 - our own command
+
+
+def keep(png: bytes, name: str, *, height: int | None = None) -> None:
+    """Write a picture in few colours, cut off below at `height`, no wider than the README shows it."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture = picture.crop((0, 0, picture.width, min(height or picture.height, picture.height)))
+    scale = min(1.0, WIDTH / picture.width)
+    picture = picture.resize(
+        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+    )
+    OUT.mkdir(exist_ok=True)
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(OUT / name, optimize=True)
+    print(f"{OUT.relative_to(ROOT) / name}: {(OUT / name).stat().st_size // 1000} kB")
+
+
+def main() -> None:
+    """Make all pictures."""
+    with tempfile.TemporaryDirectory(prefix="earmark-pictures-") as folder:
+        scratch = Path(folder)
+        earmark("demo", "--out", scratch / "demo")
+        # The first piece of a style that the model takes for rock too.
+        track = sorted((scratch / "demo" / "catalog" / "The Half Measures").rglob("*.*"))[0]
+        earmark("plot", track, "--out", scratch / "track.png")
+        earmark("explain", track, "--out", scratch / "why.png")
+        keep((scratch / "track.png").read_bytes(), "track.png", height=TRACK_HEIGHT)
+        keep((scratch / "why.png").read_bytes(), "why.png")
+        (page,) = (scratch / "demo" / "tables" / "_runs").glob("2*.html")
+        # A reader is not to wonder about this machine's folders.
+        page.write_text(page.read_text("utf-8").replace(str(scratch / "demo" / "catalog"), "music"), "utf-8")
+        with chromium(scratch / "profile") as browser:
+            browser.open(page, width=PAGE_WIDTH)
+            browser.screenshot(scratch / "run.png")
+        keep((scratch / "run.png").read_bytes(), "run.png", height=PAGE_HEIGHT)
+
+
+if __name__ == "__main__":
+    main()

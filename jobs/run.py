@@ -14,7 +14,7 @@ from jobs.cluster import connected, cpus_and_gpus
 from jobs.interrupts import Interrupt, interruptible
 from jobs.job import Job, list_job, plan_job
 from jobs.progress import metered
-from jobs.report_page import RunPages
+from jobs.run_pages import RunPages
 from jobs.runs import failures_of, new_run, read_reports, versions, write_report
 from pipeline import storage
 from pipeline.featurize_shard import Shard

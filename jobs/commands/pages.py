@@ -65,7 +65,7 @@ def report(
     browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Make the page of a run again from its report: counts, time, busy workers, failures, drift."""
-    from jobs.report_page import rewrite_page
+    from jobs.run_pages import rewrite_page
     from jobs.runs import read_reports
     from jobs.show import console
     from jobs.status import open_tables

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.report_page import RunPages, index_page, rewrite_page, run_page
+from jobs.report_page import index_page, run_page
+from jobs.run_pages import RunPages, rewrite_page
 from jobs.runs import write_report
 from pipeline.secrets import without_secrets
 from pipeline.tables import Tables

@@ -1,13 +1,14 @@
 """Source: the bytes of one track, as decoders that cannot pass an exception on may read them."""
 
 import io
-import sys
 from typing import BinaryIO
 
 from pipeline.store_errors import passes, reason
 from schemas.errors import NotFoundError, ReadError
 
 ID3_HEADER_BYTES = 10
+FARTHEST = 1 << 43
+"""No track is as long, in bytes; disks refuse to seek farther, which would look like a fault of theirs."""
 
 
 class Source:
@@ -60,7 +61,7 @@ class Source:
                 offset += self._file.seek(0, io.SEEK_END)
             else:
                 offset += self._offset
-            if not self._offset <= offset <= sys.maxsize:
+            if not self._offset <= offset <= FARTHEST:
                 return -1
             return self._file.seek(offset) - self._offset
         except BaseException as failure:

@@ -1,15 +1,16 @@
 """Mutants: real files of all formats, tagged, with seeded damage."""
 
-import io
 import random
+import tempfile
 from collections.abc import Callable
 from functools import cache
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from pipeline.featurize import featurize_track
 from pipeline.limits import TrackLimits
-from schemas.errors import TrackError
+from schemas.errors import ReadError, TrackError
 from schemas.features import FeatureSpec
 from tests.encoders import FORMS, encode, sweep
 from tests.unit.test_tags import MUTAGEN, tagged
@@ -116,6 +117,13 @@ def mutant(seed: int, number: int) -> tuple[str, bytes]:
     return kind, bytes(data)
 
 
+def _on_disk(data: bytes) -> BinaryIO:
+    """Return a real file, which refuses places that bytes in memory allow to seek to."""
+    file = cast(BinaryIO, tempfile.TemporaryFile())
+    file.write(data)
+    return file
+
+
 def featurize_mutant(seed: int, number: int) -> str:
     """Featurize a mutant as a worker would, within `LIMITS`; ``ok`` or the kind of its failure.
 
@@ -126,8 +134,10 @@ def featurize_mutant(seed: int, number: int) -> str:
     """
     kind, data = mutant(seed, number)
     try:
-        with LIMITS.guarded(io.BytesIO(data), remote=False) as file:
+        with LIMITS.guarded(_on_disk(data), remote=False) as file:
             features = featurize_track(file, f"mutant {number}.{kind}", SPEC)
+    except ReadError as error:
+        raise RuntimeError(f"a disk was blamed: {error}") from error
     except TrackError as error:
         str(error).encode()
         return type(error).__name__

@@ -119,7 +119,7 @@ def mutant(seed: int, number: int) -> tuple[str, bytes]:
 
 def _on_disk(data: bytes) -> BinaryIO:
     """Return a real file, which refuses places that bytes in memory allow to seek to."""
-    file = cast(BinaryIO, tempfile.TemporaryFile())
+    file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (its user closes it)
     file.write(data)
     return file
 

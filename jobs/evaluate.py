@@ -30,8 +30,7 @@ from schemas.evaluation import Evaluation, Protocol, Scores, Unit
 PIECE_AUGMENTATION = Augmentation(
     stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
 )
-"""For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece. The best of three
-that were tried under the ``segment`` protocol, each by one training alone."""
+"""For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece."""
 _BATCH = 32
 
 
@@ -195,7 +194,9 @@ def _train(
     if train_set is None:
         raise MisuseError("an architecture needs something to train on: give --split")
     if train_set.log_mel is not None and train_set.log_mel.shape[2] < settings.crop // 2:
-        settings = replace(settings, augmentation=PIECE_AUGMENTATION)
+        settings = replace(
+            settings, augmentation=PIECE_AUGMENTATION, label_smoothing=0.05, keep_bands=request.arch == "cnn"
+        )
     return train(
         train_set,
         split.test_set,

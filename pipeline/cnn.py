@@ -6,7 +6,15 @@ CENTRE, SPREAD = 118.0, 64.0
 DROPOUT = 0.3
 
 
-def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24, dropout: float = DROPOUT) -> Any:
+def build_cnn(
+    n_mels: int,
+    n_frames: int,
+    n_genres: int,
+    *,
+    width: int = 24,
+    dropout: float = DROPOUT,
+    keep_bands: bool = False,
+) -> Any:
     """Build the untrained network.
 
     Five 3 x 3 convolutions of `width`, 2, 4, 6 and 8 times `width` channels (Simonyan and Zisserman
@@ -21,6 +29,8 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24, dro
     width : int
         Channels of the first convolution.
     dropout : float
+    keep_bands : bool
+        As `embed`.
 
     Returns
     -------
@@ -32,12 +42,12 @@ def build_cnn(n_mels: int, n_frames: int, n_genres: int, *, width: int = 24, dro
 
     levels = layers.Input((n_mels, n_frames, 1))
     # In this order: layers draw their seeds as they are made, and recorded trainings shall come out alike.
-    x = embed(levels, width)
+    x = embed(levels, width, keep_bands=keep_bands)
     x = layers.Dropout(dropout)(x)
     return keras.Model(levels, layers.Dense(n_genres)(x))
 
 
-def embed(levels: Any, width: int = 24) -> Any:
+def embed(levels: Any, width: int = 24, *, keep_bands: bool = False) -> Any:
     """Apply the convolutions and the mean over time and bands.
 
     Parameters
@@ -46,11 +56,14 @@ def embed(levels: Any, width: int = 24) -> Any:
         Levels of 0 … 255, shape (batch, n_mels, n_frames, 1).
     width : int
         As `build_cnn`.
+    keep_bands : bool
+        Take the mean over time alone: what lies low and what lies high in the spectrum stay apart. It knows a
+        recording again by its sound, and new music less well.
 
     Returns
     -------
     keras.KerasTensor
-        Shape (batch, 8 * width).
+        Shape (batch, 8 * width), or (batch, n_mels // 16 * 8 * width).
     """
     from keras import layers
 
@@ -60,6 +73,8 @@ def embed(levels: Any, width: int = 24) -> Any:
     for multiple in (1, 2, 4, 6):
         x = _convolve(x, multiple * width, pool=2)
     x = _convolve(x, 8 * width, pool=1)
+    if keep_bands:
+        return layers.Flatten()(layers.AveragePooling2D((1, x.shape[2]))(x))
     return layers.GlobalAveragePooling2D()(x)
 
 

@@ -41,7 +41,7 @@ def build_network(data: TrainingSet, settings: TrainingSettings, n_frames: int |
     n_mels = data.log_mel.shape[1]
     if settings.arch == "both":
         return build_both(n_mels, n_frames, _described(data), n_genres, dropout=dropout)
-    return build_cnn(n_mels, n_frames, n_genres, dropout=dropout)
+    return build_cnn(n_mels, n_frames, n_genres, dropout=dropout, keep_bands=settings.keep_bands)
 
 
 def _described(data: TrainingSet) -> NDArray[np.float64]:

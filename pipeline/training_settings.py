@@ -31,6 +31,8 @@ class TrainingSettings:
     schedule : {"cosine", "constant"}
         The rate rises for 200 steps, then falls as a cosine; or it stays.
     dropout : float
+    keep_bands : bool
+        See `pipeline.cnn.embed`; for ``cnn``.
     label_smoothing : float
     average : float
         Decay of the moving average of the weights, a step; 0: the last weights are kept.
@@ -54,6 +56,7 @@ class TrainingSettings:
     weight_decay: float = 1e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     dropout: float = 0.3
+    keep_bands: bool = False
     label_smoothing: float = 0.1
     average: float = 0.998
     early_stopping: int | None = None
@@ -99,7 +102,7 @@ class TrainingSettings:
         }
         kept = {name: training[name] for name in own if name in training}
         # JSON notes keep yes and no as 1 and 0.
-        kept["class_weights"] = bool(kept.get("class_weights"))
+        kept |= {name: bool(kept.get(name)) for name in ("class_weights", "keep_bands")}
         return replace(
             settings,
             **kept,

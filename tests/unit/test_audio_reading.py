@@ -41,7 +41,7 @@ def test_a_store_that_fails_is_not_a_broken_file(form: str, share: float) -> Non
     needed = Counting(data)
     featurize_track(needed, "track", SPEC)
     file = Failing(data, int(needed.n_bytes * share), ConnectionResetError("peer went away"))
-    with pytest.raises(ReadError, match=r"ConnectionResetError: peer went away.*run again") as caught:
+    with pytest.raises(ReadError, match=r"peer went away.*run again") as caught:
         featurize_track(file, "s3://music/a", SPEC)
     assert caught.value.retryable
 

@@ -55,9 +55,12 @@ def test_a_driver_that_is_killed_three_times_loses_and_doubles_nothing(catalog: 
     assert succeed("run", catalog, tables).startswith("nothing to do")
 
 
-def ray_processes(driver: int) -> Iterator[psutil.Process]:
-    """Processes below the driver, its local Ray's workers among them."""
-    yield from psutil.Process(driver).children(recursive=True)
+def ray_processes(driver: int, title: str) -> Iterator[psutil.Process]:
+    """Processes of a driver's local Ray by what they are at."""
+    for process in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name().startswith(title):
+                yield process
 
 
 def with_endless_track(catalog: Path, folder: Path) -> str:
@@ -90,7 +93,7 @@ def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
     actor = None
     while actor is None and time.monotonic() < deadline:
         labels = (tmp_path / "tables" / "labels").exists()
-        actors = [p for p in ray_processes(run.pid) if p.name().startswith("ray::Labeler")]
+        actors = list(ray_processes(run.pid, "ray::Labeler"))
         actor = actors[0] if labels and actors else None
         time.sleep(0.01)
     assert actor is not None
@@ -106,11 +109,9 @@ def test_actors_that_are_killed_while_they_load_the_model_are_replaced(catalog: 
     run = start("run", catalog, tmp_path / "tables")
     killed: set[int] = set()
     while len(killed) < 4 and run.poll() is None:
-        for process in ray_processes(run.pid):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.name() == "ray::Labeler.__init__":
-                    process.kill()
-                    killed.add(process.pid)
+        for process in ray_processes(run.pid, "ray::Labeler.__init__"):
+            process.kill()
+            killed.add(process.pid)
         time.sleep(0.01)
     output, _ = run.communicate(timeout=300)
     assert len(killed) == 4

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands import evaluation, labels, models, pages, runs, tables
-from jobs.messages import say
+from jobs.printing.messages import say
 from schemas.errors import EarmarkError
 
 app = typer.Typer(

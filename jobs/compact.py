@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from jobs import lease as leases
-from jobs.interrupts import interruptible
+from jobs.engine import lease as leases
+from jobs.engine.interrupts import interruptible
 from jobs.runs import new_run
-from pipeline.compaction import TableCompaction, compact, plan_compaction
-from pipeline.inventory import take_inventory
-from pipeline.journal import recover
-from pipeline.tables import Tables
+from pipeline.care.compaction import TableCompaction, compact, plan_compaction
+from pipeline.care.inventory import take_inventory
+from pipeline.care.journal import recover
+from pipeline.tables.tables import Tables
 
 _SAY_EVERY_S = 5.0
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from jobs.job import make_job
 from jobs.run import Say, run_job
-from pipeline.current import current_failures, current_labels, current_tracks
-from pipeline.demo_catalog import write_demo_catalog
+from pipeline.demo.demo_catalog import write_demo_catalog
+from pipeline.tables.current import current_failures, current_labels, current_tracks
 from schemas.config import RunConfig
 from schemas.report import RunReport
 

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from jobs.labelled import labelled_data
 from jobs.run import Say
-from pipeline import metrics
-from pipeline.augment import Augmentation
-from pipeline.baselines import describe_features, run_baselines
-from pipeline.evaluation import Answers, score, summarize
-from pipeline.model import Classifier, ModelBundle
-from pipeline.networks import check_data
-from pipeline.outside import outside_probabilities
-from pipeline.protocols import LEAKS, Split, other_unit, plan_splits, unit_of, without_folders
-from pipeline.provenance import seen_by
-from pipeline.training import Epoch, train
-from pipeline.training_set import TrainingSet
-from pipeline.training_settings import TrainingSettings
+from pipeline.evaluation.baselines import describe_features, run_baselines
+from pipeline.evaluation.evaluation import Answers, score, summarize
+from pipeline.evaluation.outside import outside_probabilities
+from pipeline.evaluation.protocols import LEAKS, Split, other_unit, plan_splits, unit_of, without_folders
+from pipeline.models import metrics
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.models.networks import check_data
+from pipeline.training.augment import Augmentation
+from pipeline.training.provenance import seen_by
+from pipeline.training.training import Epoch, train
+from pipeline.training.training_set import TrainingSet
+from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError, TrackError
 from schemas.evaluation import Evaluation, Protocol, Scores, Unit

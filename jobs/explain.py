@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from jobs.pages.track_page import Picture, track_page
 from jobs.plot import kind_of
-from jobs.track_page import Picture, track_page
-from pipeline import plots, storage
-from pipeline.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
-from pipeline.figures import new_figure, place_axes, to_png
-from pipeline.model import Classifier, ModelBundle
-from pipeline.plot_parts import band_frequencies, draw_log_mel
-from pipeline.secrets import without_secrets
-from pipeline.track_view import SegmentView, TrackView, view_track
+from pipeline import plots
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.pictures.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
+from pipeline.pictures.figures import new_figure, place_axes, to_png
+from pipeline.pictures.plot_parts import band_frequencies, draw_log_mel
+from pipeline.pictures.track_view import SegmentView, TrackView, view_track
+from pipeline.reports.secrets import without_secrets
+from pipeline.stores import storage
 from schemas.features import FeatureSpec
 
 _METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}

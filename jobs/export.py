@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from jobs.runs import read_reports
-from pipeline import storage
-from pipeline.current import current_tracks
-from pipeline.descriptors import DESCRIPTOR_NAMES
-from pipeline.tables import VERSION, Tables, newest, within
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.stores import storage
+from pipeline.tables.current import current_tracks
+from pipeline.tables.tables import VERSION, Tables, newest, within
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 

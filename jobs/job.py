@@ -6,13 +6,13 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.progress import metered
+from jobs.printing.progress import metered
 from jobs.runs import read_reports
-from pipeline.catalog import canonical, list_catalog
-from pipeline.current import current_tracks
-from pipeline.model import ModelBundle
-from pipeline.planning import Done, Plan, make_plan
-from pipeline.tables import Tables, within
+from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.planning import Done, Plan, make_plan
+from pipeline.models.model import ModelBundle
+from pipeline.tables.current import current_tracks
+from pipeline.tables.tables import Tables, within
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from jobs.job import Job, make_job
 from jobs.run import Say, run_job
-from pipeline import storage
-from pipeline.catalog import MANIFEST_EXTENSIONS, canonical
-from pipeline.current import current_failures
-from pipeline.descriptor_csv import is_descriptor_csv
-from pipeline.importers import import_data
-from pipeline.labelled_tables import FOLDER, import_tables, is_tables
-from pipeline.training_set import TrainingSet
+from pipeline.catalogs.catalog import MANIFEST_EXTENSIONS, canonical
+from pipeline.stores import storage
+from pipeline.tables.current import current_failures
+from pipeline.training.descriptor_csv import is_descriptor_csv
+from pipeline.training.importers import import_data
+from pipeline.training.labelled_tables import FOLDER, import_tables, is_tables
+from pipeline.training.training_set import TrainingSet
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
 from schemas.model import Arch, kinds_of
@@ -30,7 +30,7 @@ def labelled_data(
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
 ) -> TrainingSet:
-    """Read labelled data of any form: what `pipeline.importers.import_data` reads, or audio.
+    """Read labelled data of any form: what `pipeline.training.importers.import_data` reads, or audio.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.show import Format
+from jobs.printing.show import Format
 
 Catalog = Annotated[
     str,

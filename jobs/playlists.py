@@ -8,9 +8,9 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import storage
-from pipeline.current import current_tracks
-from pipeline.tables import Tables
+from pipeline.stores import storage
+from pipeline.tables.current import current_tracks
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 
 TRACK_COLUMNS = ("artist", "title", "genre_tag", "duration_s")

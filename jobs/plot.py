@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.track_page import Picture, track_page
-from pipeline import plots, storage
-from pipeline.figures import to_png
-from pipeline.model import Classifier, ModelBundle
-from pipeline.track_view import SegmentView, TrackView, segment_probabilities, view_track
+from jobs.pages.track_page import Picture, track_page
+from pipeline import plots
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.pictures.figures import to_png
+from pipeline.pictures.track_view import SegmentView, TrackView, segment_probabilities, view_track
+from pipeline.stores import storage
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def _overview(
     view: TrackView, segment: SegmentView, proba: NDArray[np.float64], genres: tuple[str, ...]
 ) -> "Figure":
     """All pictures in one figure, one below the other."""
-    from pipeline.figures import new_figure
+    from pipeline.pictures.figures import new_figure
 
     figure = new_figure(sum(_HEIGHTS_IN))
     parts: Any = figure.subfigures(len(_HEIGHTS_IN), 1, height_ratios=_HEIGHTS_IN)

@@ -8,21 +8,21 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs import lease as leases
-from jobs.assignment import Assignment, Totals
-from jobs.cluster import connected, cpus_and_gpus
-from jobs.interrupts import Interrupt, interruptible
+from jobs.engine import lease as leases
+from jobs.engine.assignment import Assignment, Totals
+from jobs.engine.cluster import connected, cpus_and_gpus
+from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.job import Job, list_job, plan_job
-from jobs.progress import metered
-from jobs.run_pages import RunPages
+from jobs.pages.run_pages import RunPages
+from jobs.printing.progress import metered
 from jobs.runs import failures_of, new_run, read_reports, versions, write_report
-from pipeline import storage
-from pipeline.featurize_shard import Shard
-from pipeline.label_part import LabelTask
-from pipeline.listing_changes import change_rows
-from pipeline.model import INFO_FILE, WEIGHTS_FILE
-from pipeline.planning import Plan, copied, cut_shards
-from pipeline.tables import Tables, encode_part
+from pipeline.catalogs.listing_changes import change_rows
+from pipeline.catalogs.planning import Plan, copied, cut_shards
+from pipeline.models.model import INFO_FILE, WEIGHTS_FILE
+from pipeline.shards.featurize_shard import Shard
+from pipeline.shards.label_part import LabelTask
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, RunReport, SlowTrack
 
@@ -139,7 +139,7 @@ def _work(
         _keep_model(job, lease)
     doing = "featurizing" if job.command == "featurize" else "labelling"
     with connected(job.config), metered(doing, plan.n_todo) as meter:
-        from jobs.engine import Engine  # Ray: a run with nothing to do never gets here
+        from jobs.engine.engine import Engine  # Ray: a run with nothing to do never gets here
 
         totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(

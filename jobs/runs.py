@@ -1,4 +1,4 @@
-"""Run reports: naming runs, and writing ``_runs/``; `pipeline.run_reports` reads them."""
+"""Run reports: naming runs, and writing ``_runs/``; `pipeline.reports.run_reports` reads them."""
 
 import secrets
 from collections import Counter
@@ -7,9 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow.compute as pc
 
-from pipeline import storage
-from pipeline.run_reports import read_reports
-from pipeline.tables import Tables
+from pipeline.reports.run_reports import read_reports
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, RunReport
 
 __all__ = ["failures_of", "new_run", "read_reports", "versions", "write_report"]

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from jobs.progress import metered
-from pipeline import storage
-from pipeline.bounded_tags import TagSource, open_tagged
-from pipeline.catalog import canonical, list_catalog
+from jobs.printing.progress import metered
+from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.decoding.bounded_tags import TagSource, open_tagged
+from pipeline.stores import storage
 from schemas.errors import MisuseError
 
 _THREADS = 16

@@ -6,16 +6,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.runs import read_reports
-from pipeline.catalog import canonical
-from pipeline.current import (
+from pipeline.catalogs.catalog import canonical
+from pipeline.models.model import ModelBundle
+from pipeline.tables.current import (
     count_current_labels,
     current_failures,
     current_labels,
     current_tracks,
     models,
 )
-from pipeline.model import ModelBundle
-from pipeline.tables import Tables
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import RunReport
 

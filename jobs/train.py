@@ -10,12 +10,12 @@ from typing import Any
 from jobs.labelled import labelled_data
 from jobs.run import Say
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
-from pipeline.checkpoints import Checkpoint
-from pipeline.model import ModelBundle
-from pipeline.networks import check_data
-from pipeline.training import Epoch, train
-from pipeline.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track
-from pipeline.training_settings import TrainingSettings
+from pipeline.models.model import ModelBundle
+from pipeline.models.networks import check_data
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.training import Epoch, train
+from pipeline.training.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track
+from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
 from schemas.model import NAME_PATTERN, Protocol
@@ -86,7 +86,7 @@ class TrainRequest:
     label_column, tables : str or None
         See `jobs.labelled.labelled_data`.
     checkpoint, tensorboard : str or None
-        Folders; see `pipeline.training.training`.
+        Folders; see `pipeline.training.training.training`.
     config : RunConfig
         Which Ray cluster to use, where one is needed.
     """
@@ -215,8 +215,8 @@ def _best_of(
     on_epoch: Callable[[int, Epoch], None],
 ) -> TrainResult:
     """Train on Ray and keep the best, with what became of the others in its notes."""
-    from jobs.cluster import connected
-    from jobs.trial_tasks import run_trials
+    from jobs.engine.cluster import connected
+    from jobs.engine.trial_tasks import run_trials
 
     with connected(request.config):
         trials = run_trials(planned, train_set, valid_set, options_of, on_epoch)
@@ -234,7 +234,7 @@ def _best_of(
 def _options(
     request: TrainRequest, each: Planned, protocol: Protocol, valid_set: TrainingSet, *, several: bool
 ) -> dict[str, Any]:
-    """The arguments of `pipeline.training.training` for a trial."""
+    """The arguments of `pipeline.training.training.training` for a trial."""
     file, split = request.data.rstrip("/").rsplit("/", 1)[-1], _without_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
     log = request.tensorboard

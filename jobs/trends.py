@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.messages import printable
+from jobs.printing.messages import printable
+from jobs.printing.show import console, print_table
 from jobs.runs import read_reports
-from jobs.show import console, print_table
 from jobs.status import pick_model
-from pipeline import storage
-from pipeline.grouping import TIMES
-from pipeline.model import ModelBundle
-from pipeline.tables import Tables
-from pipeline.trends import Trends, Weight, change_rows, read_labelled, share_rows, tag_rows, trends
-from pipeline.trends_page import trends_page
+from pipeline.models.model import ModelBundle
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
+from pipeline.trends.grouping import TIMES
+from pipeline.trends.trends import Trends, Weight, change_rows, read_labelled, share_rows, tag_rows, trends
+from pipeline.trends.trends_page import trends_page
 from schemas.errors import EarmarkError, MisuseError
 from schemas.model import Figure
 
@@ -46,7 +46,7 @@ def find_trends(
     model : str or None
         See `jobs.status.pick_model`.
     by : str
-        See `pipeline.grouping.group`.
+        See `pipeline.trends.grouping.group`.
     weight : str
         ``count`` or ``confidence``.
     top : int, optional

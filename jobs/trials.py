@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.model import ModelBundle
-from pipeline.training_settings import TrainingSettings
+from pipeline.models.model import ModelBundle
+from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 
 _GRID = (

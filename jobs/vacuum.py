@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from jobs import lease as leases
-from jobs.interrupts import interruptible
+from jobs.engine import lease as leases
+from jobs.engine.interrupts import interruptible
 from jobs.runs import new_run, read_reports
-from pipeline.inventory import take_inventory
-from pipeline.tables import Tables
-from pipeline.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
+from pipeline.care.inventory import take_inventory
+from pipeline.care.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
+from pipeline.tables.tables import Tables
 
 
 def vacuum_job(

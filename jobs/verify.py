@@ -3,13 +3,13 @@
 import json
 from dataclasses import asdict
 
-from jobs import lease as leases
-from jobs.progress import metered
+from jobs.engine import lease as leases
+from jobs.printing.progress import metered
 from jobs.runs import read_reports
-from pipeline.catalog import canonical, list_catalog
-from pipeline.findings import Verification
-from pipeline.tables import Tables
-from pipeline.verification import verify
+from pipeline.care.findings import Verification
+from pipeline.care.verification import verify
+from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 
 

@@ -9,10 +9,10 @@ from typing import Literal
 
 import pyarrow as pa
 
-from jobs.show import console, print_table
-from pipeline import storage
-from pipeline.track_refs import stat_track
-from pipeline.write_tags import write_tagged
+from jobs.printing.show import console, print_table
+from pipeline.catalogs.track_refs import stat_track
+from pipeline.decoding.write_tags import write_tagged
+from pipeline.stores import storage
 from schemas.errors import EarmarkError, MisuseError
 
 Outcome = Literal["to write", "written", "same", "there already", "failed"]

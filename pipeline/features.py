@@ -3,17 +3,17 @@
     from pipeline.features import describe
     describe("song.mp3")
 
-`describe` gives the 57 descriptors as a data frame; `pipeline.descriptors` says what each number is, its unit
-and its source. `track_features` gives everything that ``earmark run`` would keep of the track.
+`describe` gives the 57 descriptors as a data frame; `pipeline.featurizing.descriptors` says what each number
+is, its unit and its source. `track_features` gives everything that ``earmark run`` would keep of the track.
 """
 
 import pandas as pd
 
-from pipeline import storage
-from pipeline.descriptors import DESCRIPTOR_NAMES, compute_descriptors
-from pipeline.featurize import featurize_track
-from pipeline.log_mel import log_mel
-from pipeline.track_refs import stat_track
+from pipeline.catalogs.track_refs import stat_track
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES, compute_descriptors
+from pipeline.featurizing.featurize import featurize_track
+from pipeline.featurizing.log_mel import log_mel
+from pipeline.stores import storage
 from schemas.errors import NotFoundError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
@@ -39,7 +39,7 @@ def track_features(track: str, spec: FeatureSpec | None = None) -> TrackFeatures
     Raises
     ------
     TrackError
-        If there is no such track, or it is no audio; see `pipeline.featurize.featurize_track`.
+        If there is no such track, or it is no audio; see `pipeline.featurizing.featurize.featurize_track`.
     """
     listed = stat_track(track, track)
     if listed.etag == "missing":

@@ -2,7 +2,7 @@
 
     from IPython.display import Audio, display
     from pipeline.plots import plot_spectrogram, plot_waveform
-    from pipeline.track_view import view_track
+    from pipeline.pictures.track_view import view_track
 
     segment = view_track("song.mp3").segment(0)
     display(Audio(segment.y, rate=22050))
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.figures import BLUE, GREEN, GREY, ORANGE, new_figure, place_axes
-from pipeline.plot_parts import draw_image, draw_log_mel, draw_waveform, frame_times, thinned
+from pipeline.pictures.figures import BLUE, GREEN, GREY, ORANGE, new_figure, place_axes
+from pipeline.pictures.plot_parts import draw_image, draw_log_mel, draw_waveform, frame_times, thinned
 from schemas.features import FeatureSpec
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def plot_spectrogram(
 
 def spectrogram_db(y: Samples, sr: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return the frequencies in Hz, shape (1025,), and the magnitudes in dB, shape (1025, n_frames)."""
-    from pipeline.stft import fft_frequencies, stft_blocks
+    from pipeline.featurizing.stft import fft_frequencies, stft_blocks
 
     S = np.concatenate([np.abs(D) for _, D in stft_blocks(y, 64)]).T
     largest = max(float(S.max()), 1e-5)
@@ -129,8 +129,8 @@ def plot_log_mel(
 
 def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the spectral centroid and the rolloff (85 %) in Hz over the waveform; see `plot_waveform`."""
-    from pipeline.hpss import separate
-    from pipeline.spectral_shape import spectral_shape
+    from pipeline.featurizing.hpss import separate
+    from pipeline.featurizing.spectral_shape import spectral_shape
 
     figure, axes = _axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
     centroid, _, rolloff = spectral_shape(separate(y)[1], sr)
@@ -149,8 +149,8 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
 
 def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the power on the twelve pitch classes, for the audio's own tuning; see `plot_waveform`."""
-    from pipeline.chroma import chroma, estimate_tuning, find_peaks
-    from pipeline.hpss import separate
+    from pipeline.featurizing.chroma import chroma, estimate_tuning, find_peaks
+    from pipeline.featurizing.hpss import separate
 
     figure, axes = _axes(into, "Chroma", 2.4)
     power = np.square(separate(y)[1])
@@ -164,7 +164,7 @@ def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None)
 
 def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the zero crossing rate, and the crossings in 10 ms at the loudest place; see `plot_waveform`."""
-    from pipeline.spectral_shape import SILENCE, rms, zero_crossing_rate
+    from pipeline.featurizing.spectral_shape import SILENCE, rms, zero_crossing_rate
 
     figure = new_figure(3.6) if into is None else into
     over, zoom = figure.subplots(2, 1)
@@ -190,7 +190,7 @@ def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
 
 def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the part that lasts and the part that strikes, as waveforms; see `plot_waveform`."""
-    from pipeline.hpss import separate
+    from pipeline.featurizing.hpss import separate
 
     figure, axes = _axes(into, "Harmonic and percussive parts", 2.4)
     harmonic = separate(y)[0]
@@ -203,9 +203,9 @@ def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into:
 
 def plot_tempo(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot how much louder each frame is than the one before, with the tempo; see `plot_waveform`."""
-    from pipeline.hpss import separate
-    from pipeline.mfcc import mel_db
-    from pipeline.tempo import onset_strength, tempo
+    from pipeline.featurizing.hpss import separate
+    from pipeline.featurizing.mfcc import mel_db
+    from pipeline.featurizing.tempo import onset_strength, tempo
 
     onsets = onset_strength(mel_db(np.square(separate(y)[1]), sr))
     bpm = tempo(onsets, sr)

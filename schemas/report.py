@@ -56,7 +56,7 @@ class Timeline(BaseModel):
     cpus, actors : tuple of int
         What there was to work with, the most in each step.
     shards_left, parts_left : tuple of int
-        Shards that were not featurized and featurized parts that were not labelled yet, the most in each step.
+        Shards not yet featurized and featurized parts not yet labelled, the most in each step.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

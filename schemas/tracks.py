@@ -85,7 +85,7 @@ class SegmentFeatures:
     range_db : float
         dB between level 255 and level 0.
     descriptors : ndarray of float64, shape (57,), or None
-        In the order of `pipeline.descriptors.DESCRIPTOR_NAMES`.
+        In the order of `pipeline.featurizing.descriptors.DESCRIPTOR_NAMES`.
     """
 
     start_s: float

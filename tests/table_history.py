@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.runs import write_report
-from pipeline import storage
-from pipeline.descriptors import DESCRIPTOR_NAMES
-from pipeline.failures import Failure, failure_rows
-from pipeline.featurize_shard import track_rows
-from pipeline.tables import Tables, encode_part
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.featurize_shard import track_rows
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import DecodeError, TrackError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jobs.runs import write_report
-from pipeline import storage
-from pipeline.tables import Tables, encode_part
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport
 from schemas.tables import LABELS, TRACKS

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs import options as opt
-from jobs.messages import INTERRUPTED, say
+from jobs.printing.messages import INTERRUPTED, say
 from schemas.errors import MisuseError
 
 
@@ -62,8 +62,8 @@ def evaluate(
 ) -> None:
     """Measure a model, or an architecture, on labelled data, with plain classifiers beside it."""
     from jobs.evaluate import Request
-    from jobs.show_evaluation import print_evaluation, write_evaluation
-    from pipeline.training_settings import TrainingSettings
+    from jobs.printing.show_evaluation import print_evaluation, write_evaluation
+    from pipeline.training.training_settings import TrainingSettings
     from schemas.config import RunConfig
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
@@ -88,7 +88,7 @@ def evaluate(
 def _evaluate(request: Any) -> Any:
     """Evaluate with progress on stderr."""
     from jobs.evaluate import evaluate_job
-    from jobs.progress import Meter, metered
+    from jobs.printing.progress import Meter, metered
 
     n_epochs = request.settings.epochs
     with ExitStack() as stack:

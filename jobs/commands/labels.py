@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from jobs import options as opt
-from jobs.messages import say
+from jobs.printing.messages import say
 
 
 def labels(
@@ -42,10 +42,10 @@ def labels(
     yes: Annotated[bool, typer.Option("--yes", help="Really write tags.")] = False,
 ) -> None:
     """Print the current labels: of each track in the catalog the newest one of its present content."""
-    from jobs.show import write_rows
+    from jobs.printing.show import write_rows
+    from jobs.printing.summaries import print_labels
     from jobs.status import labels as read_labels
     from jobs.status import open_tables
-    from jobs.summaries import print_labels
     from schemas.errors import MisuseError
 
     if write_tags is not None and in_place:
@@ -66,7 +66,7 @@ def labels(
 
 def _write_playlists(tables: Any, rows: Any, folder: str) -> None:
     from jobs.playlists import with_facts, write_playlists
-    from jobs.show import print_table
+    from jobs.printing.show import print_table
 
     written = write_playlists(with_facts(tables, rows), folder)
     print_table(("tracks", "playlist"), [(f"{n:,}", location) for location, n in written.items()])
@@ -102,6 +102,6 @@ def ddl(
 ) -> None:
     """Print the SQL that makes DuckDB, Spark or Athena read the tables and the current labels."""
     from jobs.status import open_tables
-    from pipeline.ddl import ddl as statements
+    from pipeline.tables.ddl import ddl as statements
 
     sys.stdout.write(statements(open_tables(tables), dialect))

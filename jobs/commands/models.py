@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs import options as opt
-from jobs.messages import INTERRUPTED, say
+from jobs.printing.messages import INTERRUPTED, say
 
 _SEEDS = "Train once for each of these seeds, such as 0,1,2, on a Ray cluster, and keep the best by valid."
 
@@ -77,7 +77,7 @@ def train(
     cpus: opt.Cpus = None,
 ) -> None:
     """Train a model on labelled audio, features, descriptors or log-mels."""
-    from jobs.summaries import print_model, print_trials
+    from jobs.printing.summaries import print_model, print_trials
     from jobs.train import TrainRequest, settings_for
     from schemas.config import RunConfig
 
@@ -108,7 +108,7 @@ def train(
 
 def _train(request: Any) -> Any:
     """Train with progress on stderr."""
-    from jobs.progress import metered
+    from jobs.printing.progress import metered
     from jobs.train import train_job
 
     with ExitStack() as stack:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs import options as opt
-from jobs.messages import say
+from jobs.printing.messages import say
 
 
 def trends(
@@ -39,7 +39,7 @@ def trends(
     html: Annotated[str | None, typer.Option("--html", help="Write a page with charts to this file.")] = None,
 ) -> None:
     """Say which genres the catalog holds, by year or other groups, and which rise and fall."""
-    from jobs.show import write_rows
+    from jobs.printing.show import write_rows
     from jobs.status import open_tables
     from jobs.trends import find_trends, print_trends, rows_to_write, write_trends_page
 
@@ -65,11 +65,11 @@ def report(
     browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Make the page of a run again from its report: counts, time, busy workers, failures, drift."""
-    from jobs.run_pages import rewrite_page
+    from jobs.pages.run_pages import rewrite_page
+    from jobs.printing.show import console
+    from jobs.printing.summaries import print_runs
     from jobs.runs import read_reports
-    from jobs.show import console
     from jobs.status import open_tables
-    from jobs.summaries import print_runs
 
     opened = open_tables(tables)
     if list_runs:
@@ -102,7 +102,7 @@ def plot(
 ) -> None:
     """Draw a track: waveform, spectrograms, chroma, tempo and more, and its genres along time."""
     from jobs.plot import default_out, plot_track
-    from jobs.show import console, printable
+    from jobs.printing.show import console, printable
 
     out = out or default_out(track, ".html")
     console.print(plot_track(track, out, model, segment), markup=False)
@@ -130,7 +130,7 @@ def explain(
     """Show which seconds and bands of a track carried the model's decision."""
     from jobs.explain import explain_track
     from jobs.plot import default_out
-    from jobs.show import console, printable
+    from jobs.printing.show import console, printable
 
     out = out or default_out(track, ".explained.html")
     console.print(explain_track(track, out, model, segment, method, genre), markup=False)

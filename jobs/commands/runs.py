@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from jobs import options as opt
-from jobs.messages import INTERRUPTED, TOO_MANY_FAILURES, say
+from jobs.printing.messages import INTERRUPTED, TOO_MANY_FAILURES, say
 from schemas.config import RunConfig
 
 
@@ -17,8 +17,8 @@ def demo(
 ) -> None:
     """Make a small catalog, label it, and print labels and failures."""
     from jobs.demo import run_demo
-    from jobs.show import console
-    from jobs.summaries import print_demo
+    from jobs.printing.show import console
+    from jobs.printing.summaries import print_demo
 
     result = run_demo(out, lambda sentence: console.print(sentence, markup=False))
     if result.report.outcome == "interrupted":
@@ -34,8 +34,8 @@ def scan(
     limit: opt.Limit = None,
 ) -> None:
     """Say what is there: counts, formats, bytes, hours."""
+    from jobs.printing.summaries import print_formats
     from jobs.scan import scan as scan_catalog
-    from jobs.summaries import print_formats
 
     print_formats(scan_catalog(catalog, limit=limit, out=out))
 
@@ -133,8 +133,8 @@ def _run(
     only: Any = None,
 ) -> None:
     from jobs.job import list_job, make_job, plan_job
+    from jobs.printing.summaries import print_plan, print_report
     from jobs.run import run_job
-    from jobs.summaries import print_plan, print_report
 
     job = make_job(command, catalog, tables, settings, moved=moved, only=only)
     if dry_run:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs import options as opt
-from jobs.messages import INTERRUPTED, say
+from jobs.printing.messages import INTERRUPTED, say
 
 
 def status(
@@ -13,9 +13,9 @@ def status(
     last: Annotated[int, typer.Option("--last", min=1, help="Show this many runs.")] = 5,
 ) -> None:
     """Say what the tables hold, and how the last runs ended."""
+    from jobs.printing.summaries import print_status
     from jobs.status import open_tables
     from jobs.status import status as read_status
-    from jobs.summaries import print_status
 
     print_status(read_status(open_tables(tables), last=last))
 
@@ -27,10 +27,10 @@ def failures(
     out: opt.Out = None,
 ) -> None:
     """List the tracks that could not be labelled, and why."""
-    from jobs.show import write_rows
+    from jobs.printing.show import write_rows
+    from jobs.printing.summaries import print_failures
     from jobs.status import failures as read_failures
     from jobs.status import open_tables
-    from jobs.summaries import print_failures
 
     rows = read_failures(open_tables(tables), model)
     if output_format == "table" and out is None:
@@ -45,7 +45,7 @@ def export_descriptors(
 ) -> None:
     """Write the descriptors as the published CSV: filename, length, 57 columns, label."""
     from jobs.export import export_descriptors as export
-    from jobs.show import console
+    from jobs.printing.show import console
     from jobs.status import open_tables
 
     n_rows = export(open_tables(tables), csv)
@@ -70,7 +70,7 @@ def verify(
 
     Only reads. Exits with 1 where something is lost, doubled, damaged, or still to be done.
     """
-    from jobs.care_summaries import print_verification
+    from jobs.printing.care_summaries import print_verification
     from jobs.status import open_tables
     from jobs.verify import verification_json, verify_job
 
@@ -110,8 +110,8 @@ def compact(
     documented SQL, which take the newest row, see each once. The next compact finishes or undoes what was
     killed.
     """
-    from jobs.care_summaries import print_compacted, print_compaction_plan
     from jobs.compact import compact_job, plan_compact_job
+    from jobs.printing.care_summaries import print_compacted, print_compaction_plan
     from jobs.status import open_tables
 
     opened = open_tables(tables)
@@ -148,10 +148,10 @@ def vacuum(
     That is what killed writers left, features of content that has changed or gone, models without labels,
     plans of finished runs and old leases. Labels, failures and the log of tracks always stay.
     """
-    from jobs.care_summaries import print_removals
+    from jobs.printing.care_summaries import print_removals
     from jobs.status import open_tables
     from jobs.vacuum import vacuum_job
-    from pipeline.vacuum import VacuumOptions
+    from pipeline.care.vacuum import VacuumOptions
 
     options = VacuumOptions(older_than, unused_feature_sets, rewrite)
     try:

@@ -24,10 +24,10 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.audio import open_source, read_segments
-from pipeline.featurize import featurize_track
-from pipeline.log_mel import log_mel, mel_filterbank
-from pipeline.tags import read_tags
+from pipeline.decoding.audio import open_source, read_segments
+from pipeline.decoding.tags import read_tags
+from pipeline.featurizing.featurize import featurize_track
+from pipeline.featurizing.log_mel import log_mel, mel_filterbank
 from schemas.features import FeatureSpec
 from tests.encoders import encode
 

@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import soundfile as sf
 
-from pipeline.descriptors import DESCRIPTOR_NAMES
-from pipeline.featurize import featurize_track
-from pipeline.model import Classifier, ModelBundle
-from pipeline.network_shape import input_shapes
-from pipeline.synthesis import synthesise
-from pipeline.tensorflow_setup import set_up_tensorflow
+from pipeline.demo.synthesis import synthesise
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.featurizing.featurize import featurize_track
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.models.network_shape import input_shapes
+from pipeline.models.tensorflow_setup import set_up_tensorflow
 
 TURNS = 7
 SEGMENTS = 64

@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow as pa
 
 from jobs.runs import write_report
-from pipeline import storage
-from pipeline.catalog import canonical, list_catalog
-from pipeline.featurize_shard import track_rows
-from pipeline.model import ModelBundle
-from pipeline.planning import Done, make_plan
-from pipeline.tables import Tables, encode_part
-from pipeline.track_refs import from_table
+from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.planning import Done, make_plan
+from pipeline.catalogs.track_refs import from_table
+from pipeline.models.model import ModelBundle
+from pipeline.shards.featurize_shard import track_rows
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
 from schemas.report import Counts, RunReport
 from schemas.tables import LABELS
 

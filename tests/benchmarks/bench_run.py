@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import psutil
 
-from pipeline.catalog import list_catalog
-from pipeline.featurize_shard import Shard, featurize_shard
-from pipeline.label_part import LabelTask, label_part
-from pipeline.model import Classifier, ModelBundle
-from pipeline.planning import Done, cut_shards, make_plan
-from pipeline.tables import Tables
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.catalogs.planning import Done, cut_shards, make_plan
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.label_part import LabelTask, label_part
+from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from tests.benchmarks.long_catalog import write_long_catalog
 

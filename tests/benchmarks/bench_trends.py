@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pipeline.tables import Tables
+from pipeline.tables.tables import Tables
 from tests.trend_tables import write_trend_tables
 
 EARMARK = Path(sys.executable).with_name("earmark")

@@ -13,8 +13,8 @@ import numpy as np
 import soundfile as sf
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, TRCK
 
-from pipeline.styles import STYLES
-from pipeline.synthesis import synthesise
+from pipeline.demo.styles import STYLES
+from pipeline.demo.synthesis import synthesise
 
 SR = 44100
 SHORTEST_S, LONGEST_S = 180.0, 300.0

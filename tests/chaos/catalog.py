@@ -11,8 +11,8 @@ from mutagen.id3 import ID3, TIT2, TPE1
 from mutagen.wave import WAVE
 from numpy.typing import NDArray
 
-from pipeline.styles import STYLES
-from pipeline.synthesis import synthesise
+from pipeline.demo.styles import STYLES
+from pipeline.demo.synthesis import synthesise
 from tests.chaos.damage import EXPECTED, RATE, write_bad
 from tests.encoders import encode
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
 
 RAY = Path(sys.executable).with_name("ray")

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import storage
-from pipeline.model import ModelBundle
-from pipeline.tables import Tables
-from pipeline.track_refs import stat_track
+from pipeline.catalogs.track_refs import stat_track
+from pipeline.models.model import ModelBundle
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
 from tests.e2e.earmark import earmark
 from tests.encoders import encode
 from tests.s3_proxy import KINDS, FaultyProxy, faulty_proxy

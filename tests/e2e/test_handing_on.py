@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 
 from jobs.runs import write_report
-from pipeline import storage
-from pipeline.catalog import list_catalog
-from pipeline.featurize_shard import track_rows
-from pipeline.model import ModelBundle
-from pipeline.tables import Tables, encode_part
-from pipeline.track_refs import from_table
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.catalogs.track_refs import from_table
+from pipeline.models.model import ModelBundle
+from pipeline.shards.featurize_shard import track_rows
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport
 from schemas.tables import LABELS

@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 from mutagen.flac import FLAC
 
-from pipeline.synthesis import synthesise
+from pipeline.demo.synthesis import synthesise
 from tests.browser import NARROW, WIDE, Browser
 from tests.e2e.earmark import earmark, succeed
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo_catalog import write_demo_catalog
-from pipeline.descriptors import DESCRIPTOR_NAMES
-from pipeline.model import ModelBundle
+from pipeline.demo.demo_catalog import write_demo_catalog
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.models.model import ModelBundle
 from tests.e2e.earmark import EARMARK, earmark, read_table, succeed
 
 N_TRAIN, N_HELD = 200, 40

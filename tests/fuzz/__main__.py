@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-from pipeline.isolation import Isolated, ProcessDiedError
+from pipeline.shards.isolation import Isolated, ProcessDiedError
 from tests.fuzz.mutants import featurize_mutant, mutant
 
 

@@ -8,8 +8,8 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from pipeline.featurize import featurize_track
-from pipeline.limits import TrackLimits
+from pipeline.featurizing.featurize import featurize_track
+from pipeline.shards.limits import TrackLimits
 from schemas.errors import ReadError, TrackError
 from schemas.features import FeatureSpec
 from tests.encoders import FORMS, encode, sweep

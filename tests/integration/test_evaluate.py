@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from jobs.evaluate import Request, evaluate_job
-from pipeline.model import ModelBundle
-from pipeline.training import train
-from pipeline.training_set import TrainingSet, split_by_track
-from pipeline.training_settings import TrainingSettings
+from pipeline.models.model import ModelBundle
+from pipeline.training.training import train
+from pipeline.training.training_set import TrainingSet, split_by_track
+from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, Scores
 from tests.e2e.earmark import earmark, succeed

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation import Answers, score, summarize
-from pipeline.evaluation_page import evaluation_page
+from pipeline.evaluation.evaluation import Answers, score, summarize
+from pipeline.evaluation.evaluation_page import evaluation_page
 from schemas.evaluation import Seen
 from tests.browser import NARROW, WIDE, Browser
 

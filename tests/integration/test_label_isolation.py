@@ -14,16 +14,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import lease as leases
-from jobs.assignment import Assignment, Totals
-from jobs.cluster import connected
-from pipeline import storage
-from pipeline.catalog import list_catalog
-from pipeline.demo_catalog import write_demo_catalog
-from pipeline.featurize_shard import Shard, featurize_shard
-from pipeline.label_part import LabelTask
-from pipeline.model import INFO_FILE, WEIGHTS_FILE, ModelBundle
-from pipeline.tables import Tables
+from jobs.engine.assignment import Assignment, Totals
+from jobs.engine.cluster import connected
+from jobs.engine.engine import lease as leases
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.demo.demo_catalog import write_demo_catalog
+from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, ModelBundle
+from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.label_part import LabelTask
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from tests.e2e.earmark import read_table
 
@@ -81,7 +81,7 @@ def tables(tmp_path: Path) -> Tables:
 
 def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> None:
     """A poisonous part must not take the actors, and with them the labels of the whole catalog."""
-    from jobs.engine import Engine
+    from jobs.engine.engine import Engine
 
     bundle = ModelBundle.load("default")
     location = storage.join(tables.root, "_models", bundle.model)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from jobs import lease as leases
-from pipeline import storage
-from pipeline.audio import read_segments
-from pipeline.catalog import list_catalog
-from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
+from jobs.engine.engine import lease as leases
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.decoding.audio import read_segments
+from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.stores import storage
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from tests.e2e.earmark import earmark, succeed

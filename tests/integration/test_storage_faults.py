@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jobs import lease as leases
-from pipeline import fetching, storage
-from pipeline.catalog import list_catalog
-from pipeline.checked_s3 import CheckedS3
-from pipeline.fetching import open_track
-from pipeline.outcomes import featurized
-from pipeline.stopwatch import Stopwatch
-from pipeline.store_errors import StoreFailingError, VersionChangedError
-from pipeline.tables import Tables
-from pipeline.track_refs import from_table, stat_track
+from jobs.engine.engine import lease as leases
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.catalogs.track_refs import from_table, stat_track
+from pipeline.shards import fetching
+from pipeline.shards.fetching import open_track
+from pipeline.shards.outcomes import featurized
+from pipeline.shards.stopwatch import Stopwatch
+from pipeline.stores import storage
+from pipeline.stores.checked_s3 import CheckedS3
+from pipeline.stores.store_errors import StoreFailingError, VersionChangedError
+from pipeline.tables.tables import Tables
 from schemas.errors import NotFoundError, ReadError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
@@ -259,7 +260,7 @@ def test_a_store_that_never_answers_is_given_up(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that is taken and then silent must not hold a worker for ever."""
-    from pipeline import checked_s3, patience
+    from pipeline.stores import checked_s3, patience
 
     storage.write_bytes(f"{bucket}/x", b"x")
     monkeypatch.setitem(checked_s3.CONFIG, "read_timeout", 0.3)

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from jobs.runs import read_reports
-from pipeline import replacement, storage
-from pipeline.compaction import compact, plan_compaction
-from pipeline.current import current_labels
-from pipeline.demo_catalog import N_BROKEN, write_demo_catalog
-from pipeline.inventory import take_inventory
-from pipeline.journal import FOLDER, recover
-from pipeline.model import ModelBundle
-from pipeline.tables import Tables
-from pipeline.verification import verify
+from pipeline.care import replacement
+from pipeline.care.compaction import compact, plan_compaction
+from pipeline.care.inventory import take_inventory
+from pipeline.care.journal import FOLDER, recover
+from pipeline.care.verification import verify
+from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.models.model import ModelBundle
+from pipeline.stores import storage
+from pipeline.tables.current import current_labels
+from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS
 from tests.e2e.earmark import earmark, succeed
 from tests.integration.test_s3 import upload

@@ -11,9 +11,9 @@ from selenium.webdriver.support.select import Select
 
 from jobs.status import open_tables
 from jobs.trends import write_trends_page
-from pipeline import storage
-from pipeline.tables import Tables, encode_part
-from pipeline.trends import Trends
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
+from pipeline.trends.trends import Trends
 from schemas.tables import TRACKS
 from tests.browser import NARROW, WIDE, Browser
 from tests.trend_tables import RUNS, write_trend_tables

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.batches import TrainingBatches, balancing_weights
-from pipeline.checkpoints import Checkpoint
-from pipeline.dense import build_dense
-from pipeline.metrics import fit_temperature
-from pipeline.model import Classifier, ModelBundle
-from pipeline.training import TrainingSettings, train, training
-from pipeline.training_set import TrainingSet, split_by_track
+from pipeline.models.dense import build_dense
+from pipeline.models.metrics import fit_temperature
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.training.batches import TrainingBatches, balancing_weights
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.training import TrainingSettings, train, training
+from pipeline.training.training_set import TrainingSet, split_by_track
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo
@@ -47,7 +47,7 @@ def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
-    from pipeline.model import _load_network
+    from pipeline.models.model import _load_network
 
     return [np.array(weight.numpy()) for weight in _load_network(bundle).weights]
 
@@ -213,7 +213,7 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
 
 def test_the_temperature_is_of_tracks_that_were_not_trained_on() -> None:
     """Fitted to what was trained on, confidences would be near 1 and mean nothing."""
-    from pipeline.model import softmax
+    from pipeline.models.model import softmax
 
     valid_set = split_by_track(make_set(), seed=0)[1]
     bundle = fit(settings_of("dense", epochs=5))

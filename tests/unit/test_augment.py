@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.augment import Augmentation, equalize, mask, mix, random_crops
+from pipeline.training.augment import Augmentation, equalize, mask, mix, random_crops
 
 STILL = Augmentation(stretch=0, shift=0, gain=0, tilt=0, contrast=0, band_mask=0, frame_mask=0, mixup=0)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.baselines import baseline_features, describe_features, run_baselines
-from pipeline.training_set import TrainingSet
+from pipeline.evaluation.baselines import baseline_features, describe_features, run_baselines
+from pipeline.training.training_set import TrainingSet
 
 GENRES = ("a", "b", "c", "d")
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.catalog import canonical, list_catalog
-from pipeline.fetching import open_track
-from pipeline.track_refs import from_table, to_batch
+from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.track_refs import from_table, to_batch
+from pipeline.shards.fetching import open_track
 from schemas.errors import EarmarkError, MisuseError, NotAFileError
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef

@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.compact import compact_job, plan_compact_job
-from pipeline import replacement, storage
-from pipeline.compaction import compact, plan_compaction
-from pipeline.exchange import exchange
-from pipeline.inventory import take_inventory
-from pipeline.journal import FOLDER, recover
-from pipeline.replacement import replace_parts
-from pipeline.tables import Tables
+from pipeline.care import replacement
+from pipeline.care.compaction import compact, plan_compaction
+from pipeline.care.exchange import exchange
+from pipeline.care.inventory import take_inventory
+from pipeline.care.journal import FOLDER, recover
+from pipeline.care.replacement import replace_parts
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS
 from tests.table_history import MODEL, SPEC, TableHistory, tracks

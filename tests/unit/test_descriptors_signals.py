@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.descriptors import DESCRIPTOR_NAMES, compute_descriptors
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES, compute_descriptors
 from tests.unit.plain_librosa import descriptors as by_librosa
 from tests.unit.test_descriptors import assert_equal_columns
 
@@ -166,7 +166,7 @@ def test_another_process_gets_the_same_bits() -> None:
     """Fails: a retried task writes another row than the one before, and a run cannot be repeated."""
     code = (
         "import hashlib, numpy as np\n"
-        "from pipeline.descriptors import compute_descriptors\n"
+        "from pipeline.featurizing.descriptors import compute_descriptors\n"
         "y = np.random.default_rng(0).normal(0, 0.1, 66149).astype(np.float32)\n"
         "print(hashlib.sha256(compute_descriptors(y).tobytes()).hexdigest())\n"
     )
@@ -177,10 +177,10 @@ def test_another_process_gets_the_same_bits() -> None:
 def test_import_is_cheap() -> None:
     """Fails: `earmark --help`, or a run without descriptors, waits for numba or librosa."""
     code = (
-        "import sys, pipeline.descriptors\n"
+        "import sys, pipeline.featurizing.descriptors\n"
         "print(sorted({'numba', 'scipy', 'librosa', 'pandas'} & set(sys.modules)))\n"
         "import numpy as np\n"
-        "pipeline.descriptors.compute_descriptors(np.zeros(4096, np.float32))\n"
+        "pipeline.featurizing.descriptors.compute_descriptors(np.zeros(4096, np.float32))\n"
         "print(sorted({'librosa', 'sklearn', 'pandas'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

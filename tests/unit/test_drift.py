@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from pipeline.drift import population_stability
+from pipeline.reports.drift import population_stability
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.evaluation import Answers, coverage_points, most_confident_mistakes, score, summarize
+from pipeline.evaluation.evaluation import Answers, coverage_points, most_confident_mistakes, score, summarize
 from schemas.evaluation import Evaluation
 
 GENRES = ("jazz", "metal", "rock")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.cnn import build_cnn
-from pipeline.explain import Explanation, explain, masking_test, strongest
-from pipeline.model import Classifier, ModelBundle
-from pipeline.track_view import view_track
-from pipeline.training import network_bytes
+from pipeline.models.cnn import build_cnn
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.pictures.explain import Explanation, explain, masking_test, strongest
+from pipeline.pictures.track_view import view_track
+from pipeline.training.training import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo

@@ -10,15 +10,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline import featurize_shard as shards
-from pipeline import fetching, outcomes, storage
-from pipeline.featurize_shard import Shard, featurize_shard
-from pipeline.fetching import in_rounds, open_track
-from pipeline.outcomes import featurized
-from pipeline.source import Source
-from pipeline.stopwatch import Stopwatch
-from pipeline.tables import Tables
-from pipeline.track_refs import etag_of, stat_track, to_batch
+from pipeline.catalogs.track_refs import etag_of, stat_track, to_batch
+from pipeline.decoding.source import Source
+from pipeline.shards import featurize_shard as shards
+from pipeline.shards import fetching, outcomes
+from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.fetching import in_rounds, open_track
+from pipeline.shards.outcomes import featurized
+from pipeline.shards.stopwatch import Stopwatch
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
 from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures, TrackRef

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.descriptors import DESCRIPTOR_NAMES
-from pipeline.importers import import_data
-from pipeline.training_set import split_by_lists, split_by_track
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.training.importers import import_data
+from pipeline.training.training_set import split_by_lists, split_by_track
 from schemas.errors import EarmarkError, MisuseError
 
 

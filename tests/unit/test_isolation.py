@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
-from pipeline.limits import TOO_MUCH_MEMORY, TrackLimits
+from pipeline.shards.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
+from pipeline.shards.limits import TOO_MUCH_MEMORY, TrackLimits
 from schemas.errors import DecodeError, EarmarkError
 
 LIMITS = TrackLimits(2.0, 64 << 20)
@@ -120,7 +120,7 @@ def test_a_crash_is_not_tried_again(process: Isolated, tmp_path: Path) -> None:
 def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
     """A worker that is killed must not leave a process behind that decodes on, or writes parts."""
     code = (
-        "import os, sys, time\nfrom pipeline.isolation import Isolated\nprocess = Isolated()\n"
+        "import os, sys, time\nfrom pipeline.shards.isolation import Isolated\nprocess = Isolated()\n"
         "print(process.call(os.getpid), flush=True)\nprocess.call(time.sleep, 60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:

@@ -77,7 +77,10 @@ def test_the_rules_see_imports_wherever_they_stand() -> None:
     [
         ("jobs.cli", HEAVY),
         # What a featurize worker loads before it has seen a track.
-        ("pipeline.featurize", ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly")),
+        (
+            "pipeline.featurizing.featurize",
+            ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly"),
+        ),
     ],
 )
 def test_a_fresh_process_loads_nothing_heavy(module: str, unwanted: tuple[str, ...]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import lease as leases
-from pipeline import storage
+from jobs.engine.engine import lease as leases
+from pipeline.stores import storage
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from pipeline.limits import TIMED_OUT, TOO_MUCH_MEMORY, private_bytes
+from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, private_bytes
 
 START = """
 import io, re, time, zlib
 import numpy as np
-from pipeline.limits import TrackLimits
+from pipeline.shards.limits import TrackLimits
 def guarded(timeout_s=60.0, memory_mb=1000, file=None, remote=False):
     return TrackLimits(timeout_s, memory_mb << 20).guarded(file or io.BytesIO(), remote=remote)
 """

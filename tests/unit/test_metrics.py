@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.metrics import (
+from pipeline.models.metrics import (
     accuracy,
     accuracy_interval,
     confusion_matrix,
@@ -17,7 +17,7 @@ from pipeline.metrics import (
     reliability,
     top_k_accuracy,
 )
-from pipeline.model import softmax
+from pipeline.models.model import softmax
 
 
 def test_accuracy_and_its_interval() -> None:

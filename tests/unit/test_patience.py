@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from s3fs.errors import translate_boto_error
 
-from pipeline import patience
-from pipeline.patience import ShardPatience, patiently
-from pipeline.store_errors import StoreFailingError, VersionChangedError, passes, reason
+from pipeline.stores import patience
+from pipeline.stores.patience import ShardPatience, patiently
+from pipeline.stores.store_errors import StoreFailingError, VersionChangedError, passes, reason
 
 
 def answer(status: int, code: str) -> Exception:

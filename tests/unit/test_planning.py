@@ -6,14 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline import storage
-from pipeline.current import current_failures, current_labels, current_tracks, models
-from pipeline.failures import Failure, failure_rows
-from pipeline.featurize_shard import track_rows
-from pipeline.listing_changes import change_rows
-from pipeline.planning import Done, Plan, cut_shards, make_plan
-from pipeline.tables import Tables, encode_part, newest, within, without
-from pipeline.track_refs import to_batch
+from pipeline.catalogs.listing_changes import change_rows
+from pipeline.catalogs.planning import Done, Plan, cut_shards, make_plan
+from pipeline.catalogs.track_refs import to_batch
+from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.featurize_shard import track_rows
+from pipeline.stores import storage
+from pipeline.tables.current import current_failures, current_labels, current_tracks, models
+from pipeline.tables.tables import Tables, encode_part, newest, within, without
 from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, LISTING, features_schema

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from jobs.playlists import playlist, with_facts, write_playlists
-from pipeline.current import current_labels
-from pipeline.tables import Tables
+from pipeline.tables.current import current_labels
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from tests.trend_tables import MODEL, write_trend_tables
 

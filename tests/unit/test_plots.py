@@ -10,9 +10,9 @@ import pytest
 import soundfile as sf
 
 from pipeline import plots
-from pipeline.figures import new_figure, to_png, to_svg
-from pipeline.log_mel import log_mel
-from pipeline.track_view import view_track
+from pipeline.featurizing.log_mel import log_mel
+from pipeline.pictures.figures import new_figure, to_png, to_svg
+from pipeline.pictures.track_view import view_track
 from schemas.errors import EmptyFileError, MisuseError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.protocols import folds, plan_splits, unit_of, without_folders
-from pipeline.provenance import provenance, seen_by
-from pipeline.training_set import TrainingSet
+from pipeline.evaluation.protocols import folds, plan_splits, unit_of, without_folders
+from pipeline.training.provenance import provenance, seen_by
+from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo

@@ -14,9 +14,9 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from pipeline.current import current_labels
-from pipeline.ddl import Dialect, ddl, sql_type
-from pipeline.tables import Tables
+from pipeline.tables.current import current_labels
+from pipeline.tables.ddl import Dialect, ddl, sql_type
+from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS, SCHEMAS
 from tests.conftest import ROOT
 from tests.trend_tables import MODEL, add_night, write_trend_tables

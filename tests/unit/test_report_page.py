@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from jobs.report_page import index_page, run_page
-from jobs.run_pages import RunPages, rewrite_page
+from jobs.pages.report_page import index_page, run_page
+from jobs.pages.run_pages import RunPages, rewrite_page
 from jobs.runs import write_report
-from pipeline.secrets import without_secrets
-from pipeline.tables import Tables
+from pipeline.reports.secrets import without_secrets
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import Counts, FailureExample, RunReport, SlowTrack, Timeline
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import metrics
-from pipeline.featurize import featurize_track
-from pipeline.importers import import_npz
-from pipeline.model import Classifier, ModelBundle
-from pipeline.training_set import TrainingSet, split_by_lists
+from pipeline.featurizing.featurize import featurize_track
+from pipeline.models import metrics
+from pipeline.models.model import Classifier, ModelBundle
+from pipeline.training.importers import import_npz
+from pipeline.training.training_set import TrainingSet, split_by_lists
 
 
 @pytest.fixture(scope="module")

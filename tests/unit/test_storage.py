@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
+from pipeline.stores import storage
 from schemas.errors import EarmarkError, MisuseError
 
 

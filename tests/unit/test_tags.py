@@ -19,9 +19,9 @@ from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
-from pipeline.bounded_tags import MOST_BYTES, TagSource
-from pipeline.limits import private_bytes
-from pipeline.tags import read_tags
+from pipeline.decoding.bounded_tags import MOST_BYTES, TagSource
+from pipeline.decoding.tags import read_tags
+from pipeline.shards.limits import private_bytes
 from schemas.errors import ReadError
 from schemas.tracks import Tags
 from tests.encoders import encode, sweep

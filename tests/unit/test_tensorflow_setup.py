@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 CODE = """
-from pipeline.tensorflow_setup import set_up_tensorflow
+from pipeline.models.tensorflow_setup import set_up_tensorflow
 tf = set_up_tensorflow(1)
 tf.zeros(3) + 1
 set_up_tensorflow(4)
@@ -27,7 +27,7 @@ def test_tensorflow_starts_quietly_with_its_threads_and_a_second_call_is_harmles
 def test_what_was_held_back_comes_out_when_the_start_fails() -> None:
     """A library that cannot be loaded must not fail without its reason."""
     code = (
-        "import os; from pipeline.tensorflow_setup import _held_back_stderr\n"
+        "import os; from pipeline.models.tensorflow_setup import _held_back_stderr\n"
         "with _held_back_stderr():\n    os.write(2, b'native reason'); raise ImportError('no library')"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)

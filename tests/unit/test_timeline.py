@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jobs.timeline import TimelineRecorder
+from jobs.engine.timeline import TimelineRecorder
 
 
 class Clock:

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.artists import artist_rows
-from pipeline.changes import central, changes, false_discovery
-from pipeline.current import current_labels
-from pipeline.ddl import ddl
-from pipeline.genre_tags import normalise
-from pipeline.shares import Z95, genre_shares, wilson
-from pipeline.tables import Tables
-from pipeline.trends import Trends, confidence_histogram, read_labelled, share_rows, tag_rows, trends
+from pipeline.tables.current import current_labels
+from pipeline.tables.ddl import ddl
+from pipeline.tables.tables import Tables
+from pipeline.trends.artists import artist_rows
+from pipeline.trends.changes import central, changes, false_discovery
+from pipeline.trends.genre_tags import normalise
+from pipeline.trends.shares import Z95, genre_shares, wilson
+from pipeline.trends.trends import Trends, confidence_histogram, read_labelled, share_rows, tag_rows, trends
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 from tests.trend_tables import CATALOG, MODEL, YEARS, add_night, draw, write_trend_tables

@@ -10,13 +10,13 @@ import pytest
 
 from jobs.runs import read_reports
 from jobs.vacuum import vacuum_job
-from pipeline import storage
-from pipeline.current import current_failures, current_labels, current_tracks
-from pipeline.inventory import take_inventory
-from pipeline.planning import Done, make_plan
-from pipeline.tables import VERSION
-from pipeline.vacuum import VacuumOptions, plan_vacuum
-from pipeline.verification import verify
+from pipeline.care.inventory import take_inventory
+from pipeline.care.vacuum import VacuumOptions, plan_vacuum
+from pipeline.care.verification import verify
+from pipeline.catalogs.planning import Done, make_plan
+from pipeline.stores import storage
+from pipeline.tables.current import current_failures, current_labels, current_tracks
+from pipeline.tables.tables import VERSION
 from schemas.features import FeatureSpec
 from schemas.report import Counts
 from schemas.tables import LISTING

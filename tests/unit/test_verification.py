@@ -12,14 +12,14 @@ import pytest
 
 from jobs.runs import read_reports, write_report
 from jobs.verify import verification_json
-from pipeline import storage
-from pipeline.featurize_shard import track_rows
-from pipeline.findings import Verification
-from pipeline.journal import FOLDER, Journal
-from pipeline.label_values import check_labels
-from pipeline.tables import Tables
-from pipeline.track_refs import to_batch
-from pipeline.verification import verify
+from pipeline.care.findings import Verification
+from pipeline.care.journal import FOLDER, Journal
+from pipeline.care.label_values import check_labels
+from pipeline.care.verification import verify
+from pipeline.catalogs.track_refs import to_batch
+from pipeline.shards.featurize_shard import track_rows
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
 from schemas.errors import LabelError, ReadError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES

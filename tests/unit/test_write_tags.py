@@ -18,9 +18,9 @@ from mutagen.mp4 import MP4
 from numpy.typing import NDArray
 
 from jobs.write_tags import plan_copies, plan_in_place, write_all
-from pipeline.tags import read_tags
-from pipeline.track_refs import stat_track
-from pipeline.write_tags import write_tagged
+from pipeline.catalogs.track_refs import stat_track
+from pipeline.decoding.tags import read_tags
+from pipeline.decoding.write_tags import write_tagged
 from schemas.errors import EarmarkError, MisuseError
 from tests.encoders import encode, sweep
 from tests.unit.test_tags import EXPECTED, MUTAGEN, tagged

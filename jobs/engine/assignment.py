@@ -1,0 +1,61 @@
+"""What the engine is given and what it gives back."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from jobs.engine.lease import Lease
+from jobs.engine.timeline import TimelineRecorder
+from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
+from schemas.features import FeatureSpec
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a run's workers need to know.
+
+    Attributes
+    ----------
+    run, run_date : str
+        The run and the day it began.
+    tables : Tables
+        Where parts go.
+    lease : Lease
+        Checked before each write.
+    spec : FeatureSpec
+        Which features.
+    model : str or None
+        The model's name with its hash; None: features only.
+    model_location : str
+        Where the actors find the model.
+    config : RunConfig
+        Sizes the actor pool, and says whether ``segment_labels/`` is written.
+    """
+
+    run: str
+    run_date: str
+    tables: Tables
+    lease: Lease
+    spec: FeatureSpec
+    model: str | None
+    model_location: str
+    config: RunConfig
+
+
+@dataclass
+class Totals:
+    """What was done so far: tracks, seconds by stage, genres, slow tracks; and the cluster that does it."""
+
+    featurized: int = 0
+    labelled: int = 0
+    failed: int = 0
+    rejected: int = 0
+    audio_s: float = 0.0
+    cpus: int = 0
+    gpus: int = 0
+    actors: int = 0
+    waiting_for_actors: bool = False
+    seconds: Counter[str] = field(default_factory=Counter)
+    genres: Counter[str] = field(default_factory=Counter)
+    timeline: TimelineRecorder = field(default_factory=TimelineRecorder)
+    slowest: tuple[tuple[float, str], ...] = ()

@@ -1,0 +1,295 @@
+"""The engine: shards to Ray tasks, their parts to a pool of actors, both at once and bounded.
+
+Whatever dies, every track ends once. A shard whose worker died is done again with its decoders in a process
+of their own, whose end says which track it was and why; label tasks are halved until the track stands alone.
+Parts have fixed names, so nothing is written twice.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray import exceptions as ray_errors
+
+from jobs.engine.actor_pool import ActorPool, last_line
+from jobs.engine.assignment import Assignment, Totals
+from jobs.engine.cluster import cpus_and_gpus
+from jobs.engine.metrics import Metrics
+from jobs.engine.suspects import Suspects
+from jobs.engine.workers import start_featurize, start_label_alone
+from pipeline.catalogs.planning import copied
+from pipeline.shards.featurize_shard import Shard, ShardResult
+from pipeline.shards.isolation import MOST_KILLS
+from pipeline.shards.label_part import LabelResult, LabelTask
+from pipeline.shards.stopwatch import slowest_of
+from pipeline.stores import storage
+from schemas.errors import EarmarkError, TrackError
+
+_CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
+_LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
+"""The worker is out of reach and may be at work still: the same work is done again under the same names."""
+_ATTEMPTS = 3
+"""Times a shard is tried that cannot be read or written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """A try at a shard or a label task.
+
+    Attributes
+    ----------
+    errors, deaths : int
+        Tries that ended with an error, and in isolation with the death of the worker.
+    isolated : bool
+        Whether what may kill a process is done in one of its own.
+    """
+
+    work: Shard | LabelTask
+    errors: int = 0
+    deaths: int = 0
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A try in flight, a label task with its actor; flights are numbered as they start."""
+
+    tried: _Try
+    number: int
+    actor: Any = None
+
+
+class Engine:
+    """Runs a plan's shards and label tasks to the end.
+
+    Parameters
+    ----------
+    assignment : Assignment
+        What the workers need to know.
+    totals : Totals
+        Where what is done is added up, as it is done.
+    report : callable
+        Called with the `Totals` whenever they change, and now and then in between.
+    """
+
+    def __init__(self, assignment: Assignment, totals: Totals, report: Callable[[Totals], None]) -> None:
+        self.totals = totals
+        self._assignment = assignment
+        self._report = report
+        self._for_tasks: deque[_Try] = deque()
+        self._for_actors: deque[_Try] = deque()
+        self._in_flight: dict[Any, _Flight] = {}
+        self._numbers = itertools.count()
+        self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
+        self._metrics = Metrics()
+        self._suspects = Suspects(assignment)
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Start nothing more: `run` returns when what is in flight has ended."""
+        self._stopping = True
+
+    def run(self, shards: list[Shard], label_tasks: list[LabelTask]) -> Totals:
+        """Work until all is done, or what was in flight when `stop` was called.
+
+        Raises
+        ------
+        EarmarkError
+            If the run cannot go on: parts cannot be written, the model cannot be loaded, workers die
+            whatever they are given, or another run took the tables over.
+        """
+        self._for_tasks.extend(_Try(shard) for shard in shards)
+        self._for_actors.extend(_Try(task) for task in label_tasks)
+        while self._in_flight or (not self._stopping and (self._for_tasks or self._for_actors)):
+            if not self._stopping:
+                self._submit()
+            waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
+            ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
+            for ref in ready:
+                self._collect(ref)
+            self._observe()
+            if self._pool is not None:
+                self.totals.actors = max(self.totals.actors, self._pool.n_actors)
+                self.totals.waiting_for_actors = bool(self._for_actors and not self._pool.is_up)
+            self._report(self.totals)
+        self._fail_suspects()
+        return self.totals
+
+    def _observe(self) -> None:
+        shards = self._n_tasks
+        self.totals.timeline.observe(
+            cpus=cpus_and_gpus()[0],
+            actors=self._pool.n_actors if self._pool is not None else 0,
+            shards_left=len(self._for_tasks) + shards,
+            parts_left=len(self._for_actors) + len(self._in_flight) - shards,
+        )
+
+    @property
+    def _n_tasks(self) -> int:
+        return sum(flight.actor is None for flight in self._in_flight.values())
+
+    def _submit(self) -> None:
+        cpus = max(1, cpus_and_gpus()[0])
+        # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
+        for _ in range(min(len(self._for_tasks), 2 * cpus - self._n_tasks)):
+            tried = self._for_tasks.popleft()
+            if isinstance(tried.work, Shard):
+                ref = start_featurize(tried.work, self._assignment, isolated=tried.isolated)
+            else:
+                ref = start_label_alone(tried.work, self._assignment)
+            self._in_flight[ref] = _Flight(tried, next(self._numbers))
+        if self._pool is None:
+            return
+        self._pool.size()
+        while self._for_actors and (actor := self._pool.take()) is not None:
+            tried = self._for_actors.popleft()
+            ref = actor.label.remote(tried.work, self._assignment)
+            self._in_flight[ref] = _Flight(tried, next(self._numbers), actor)
+
+    def _collect(self, ref: Any) -> None:
+        if self._pool is not None and ref in self._pool.starting:
+            self._pool.started(ref)
+            return
+        flight = self._in_flight.pop(ref)
+        if self._pool is not None:
+            self._pool.done(flight.actor)
+        try:
+            result = ray.get(ref)
+        except _CRASHES as error:
+            self._died(self._at_work(flight).tried, error)
+        except _LOST:
+            self._again(self._at_work(flight).tried)
+        except ray_errors.RayTaskError as error:
+            if isinstance(error.cause, EarmarkError):
+                raise error.cause from None
+            self._failed(flight.tried, error.cause)
+        except ray_errors.RayError as error:
+            raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
+        else:
+            self._done(flight.tried.work, result)
+
+    def _at_work(self, flight: _Flight) -> _Flight:
+        """What the worker was doing that died or is out of reach, given one flight that it took along.
+
+        An actor is replaced, and what had only been waiting for it is put back: it is not to blame.
+        """
+        if flight.actor is None or self._pool is None:
+            return flight
+        self._pool.lost(flight.actor)
+        lost = {ref: other for ref, other in self._in_flight.items() if other.actor == flight.actor}
+        for ref in lost:
+            del self._in_flight[ref]
+        first, *waiting = sorted([flight, *lost.values()], key=lambda other: other.number)
+        for other in waiting:
+            self._put_back(other.tried)
+        return first
+
+    def _done(self, work: Shard | LabelTask, result: ShardResult | LabelResult | TrackError) -> None:
+        if isinstance(result, TrackError):
+            self._suspects.add(work, (result,))
+        elif isinstance(result, ShardResult) and result.deadly:
+            self._suspects.add(work, result.deadly)
+        else:
+            self._fail_suspects()
+            self._add(work, result)
+
+    def _add(self, work: Shard | LabelTask, result: ShardResult | LabelResult) -> None:
+        totals = self.totals
+        totals.failed += result.n_failed
+        totals.seconds.update(result.seconds)
+        tracks = {"failed": result.n_failed}
+        if isinstance(result, ShardResult) and isinstance(work, Shard):
+            totals.featurized += result.n_featurized
+            totals.audio_s += result.audio_s
+            totals.slowest = slowest_of([*totals.slowest, *result.slowest])
+            totals.timeline.worked("featurizing", sum(result.seconds.values()))
+            tracks["featurized"] = result.n_featurized
+            if result.n_featurized and self._assignment.model is not None:
+                self._for_actors.append(_Try(self._label_task(work, result, self._assignment.model)))
+        elif isinstance(result, LabelResult):
+            totals.labelled += result.n_labelled
+            totals.genres.update(result.genres)
+            totals.rejected += result.n_rejected
+            totals.timeline.worked("labelling", sum(result.seconds.values()))
+            tracks["labelled"] = result.n_labelled
+        self._metrics.add(tracks, result.seconds)
+
+    def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:
+        assignment = self._assignment
+        return LabelTask(
+            name=shard.name,
+            run=assignment.run,
+            run_date=assignment.run_date,
+            model=model,
+            part=shard.parts(assignment.tables)["features"],
+            feature_set=assignment.spec.feature_set,
+            tracks=shard.as_read(result.changed),
+        )
+
+    def _failed(self, tried: _Try, error: Exception) -> None:
+        """Parts could not be read or written, as a rule: the store may be back in a moment."""
+        work = tried.work
+        if tried.errors + 1 < _ATTEMPTS:
+            self._again(replace(tried, errors=tried.errors + 1))
+        elif isinstance(error, pa.ArrowException) and isinstance(work, LabelTask):
+            raise EarmarkError(
+                f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
+                "tracks are then featurized again"
+            ) from error
+        elif isinstance(error, OSError):
+            raise EarmarkError(
+                f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; run "
+                "again when the store is well, what is done stays done"
+            ) from error
+        else:
+            # Not the store, but something in the work itself: halved until it stands alone.
+            self._split(tried, error)
+
+    def _died(self, tried: _Try, error: Exception) -> None:
+        """A worker died; in isolation not of its tracks, unless it goes on like that."""
+        self._suspects.died(error)
+        if tried.isolated and tried.deaths + 1 < MOST_KILLS:
+            self._again(replace(tried, deaths=tried.deaths + 1))
+        elif tried.isolated or isinstance(tried.work, LabelTask):
+            self._split(tried, error)
+        else:
+            self._again(replace(tried, isolated=True))
+
+    def _again(self, tried: _Try) -> None:
+        """Put a try back. What it may have written goes first: the next one may find no failures to write."""
+        self._delete_parts(tried.work)
+        self._put_back(tried)
+
+    def _split(self, tried: _Try, error: Exception) -> None:
+        """Halve a shard or label task until the track stands alone that it fails for."""
+        work, n_tracks = tried.work, tried.work.tracks.num_rows
+        self._delete_parts(work)
+        if n_tracks > 1:
+            middle = n_tracks // 2
+            for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
+                half = replace(work, name=work.name + suffix, tracks=copied(work.tracks, start, stop))
+                self._put_back(_Try(half, isolated=tried.isolated))
+        elif isinstance(work, LabelTask) and not tried.isolated:
+            self._put_back(_Try(work, isolated=True))
+        else:
+            # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
+            self._suspects.blame(work, error, killed=isinstance(error, _CRASHES))
+
+    def _put_back(self, tried: _Try) -> None:
+        by_actor = isinstance(tried.work, LabelTask) and not tried.isolated
+        (self._for_actors if by_actor else self._for_tasks).appendleft(tried)
+
+    def _delete_parts(self, work: Shard | LabelTask) -> None:
+        self._assignment.lease.check()
+        for part in work.parts(self._assignment.tables).values():
+            with storage.explained(part, "remove"):
+                storage.delete(part)
+
+    def _fail_suspects(self) -> None:
+        n_failed = self._suspects.fail()
+        self.totals.failed += n_failed
+        self._metrics.add({"failed": n_failed}, {})

@@ -1,0 +1,1 @@
+"""Pages that jobs leave: of a run, of all runs, of one track."""

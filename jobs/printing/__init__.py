@@ -1,0 +1,1 @@
+"""What commands print: results on stdout, progress and sentences on stderr."""

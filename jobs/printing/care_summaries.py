@@ -1,0 +1,92 @@
+"""What the commands that look after the tables print: verify, compact, vacuum."""
+
+from collections.abc import Sequence
+
+from jobs.compact import CompactedTable
+from jobs.printing.messages import printable
+from jobs.printing.show import console, print_table, size_text
+from pipeline.care.compaction import TableCompaction
+from pipeline.care.findings import Finding, ModelAccount, Verification
+from pipeline.care.vacuum import Removal
+
+_DOUBLED = {"twice", "doubled by compaction"}
+
+
+def print_verification(verification: Verification) -> None:
+    """Print the verification for people: what became of the tracks, then what was found."""
+    for account in verification.accounts:
+        prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
+        console.print(prefix + _account_text(account, verification), markup=False)
+    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows", markup=False)
+    for finding in verification.findings:
+        _print_finding(finding)
+
+
+def _print_finding(finding: Finding) -> None:
+    word = "FAULT" if finding.fault else "note"
+    console.print(f"\n{word} {finding.kind}, {finding.table}: {finding.count:,}", markup=False)
+    console.print(f"    {finding.message}", markup=False)
+    for example in finding.examples:
+        console.print(f"      {printable(example)}", markup=False)
+    if finding.count > len(finding.examples):
+        console.print("      …")
+
+
+def _account_text(account: ModelAccount, verification: Verification) -> str:
+    words = [f"{account.labelled:,} labelled", f"{account.failed:,} failed"]
+    if account.unseen:
+        words.append(f"{account.unseen:,} not given to this model")
+    words.append(f"{account.missing:,} missing" if account.missing else "nothing lost")
+    twice = sum(finding.count for finding in verification.findings if finding.kind in _DOUBLED)
+    words.append(f"{twice:,} twice" if twice else "nothing twice")
+    return f"{account.tracks:,} tracks: " + ", ".join(words)
+
+
+def print_compaction_plan(plans: Sequence[TableCompaction]) -> None:
+    """Print what `compact` would merge."""
+    work = [plan for plan in plans if plan.groups]
+    if not work:
+        console.print("nothing to merge")
+        return
+    print_table(
+        ("table", "partitions", "parts", "to merge", "bytes"),
+        [
+            (plan.table, f"{len(plan.groups):,}", f"{plan.parts:,}", f"{plan.small:,}", size_text(plan.size))
+            for plan in work
+        ],
+    )
+    console.print("nothing was written (--dry-run)")
+
+
+def print_compacted(tables: Sequence[CompactedTable]) -> None:
+    """Print what `compact` did."""
+    done = [table for table in tables if table.parts_after != table.parts_before]
+    if not done:
+        console.print("nothing to merge")
+        return
+    print_table(
+        ("table", "partitions", "parts", "became", "bytes", "are now"),
+        [
+            (
+                table.table,
+                f"{table.partitions:,}",
+                f"{table.parts_before:,}",
+                f"{table.parts_after:,}",
+                size_text(table.bytes_before),
+                size_text(table.bytes_after),
+            )
+            for table in done
+        ],
+    )
+
+
+def print_removals(removals: Sequence[Removal], *, deleted: bool) -> None:
+    """Print what `vacuum` found or removed."""
+    if not removals:
+        console.print("nothing to remove")
+        return
+    total = ("all", sum(len(removal.objects) for removal in removals), sum(r.size for r in removals))
+    rows = [*((removal.kind, len(removal.objects), removal.size) for removal in removals), total]
+    print_table(("kind", "objects", "bytes"), [(kind, f"{n:,}", size_text(size)) for kind, n, size in rows])
+    if not deleted:
+        console.print("nothing was removed; say --delete to remove it")

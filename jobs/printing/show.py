@@ -1,0 +1,132 @@
+"""What the commands print: tables on a terminal, CSV, JSON and Parquet for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jobs.printing.messages import printable as printable
+from pipeline.stores import storage
+from schemas.errors import MisuseError
+
+Format = Literal["table", "csv", "json", "parquet"]
+
+_ROWS_AT_ONCE = 10_000
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print rows as a table. Cells are plain text: no track's name is taken for markup or colour codes."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    numbers = {index for index, column in enumerate(columns) if column in _RIGHT}
+    for index in numbers:
+        table.columns[index].justify = "right"
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    # As wide as it needs to be where no terminal limits it, so that a log or a pipe gets whole names.
+    wide = Console(highlight=False, width=None if console.is_terminal else 500)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        console.out(line.rstrip(), highlight=False)
+
+
+_RIGHT = {
+    "files",
+    "empty",
+    "size",
+    "hours",
+    "confidence",
+    "tracks",
+    "count",
+    "labelled",
+    "failed",
+    "s",
+    "attempts",
+}
+
+
+def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
+    """Write rows as CSV (also for ``table``), a JSON array or Parquet to a file, a URI or stdout.
+
+    Raises
+    ------
+    MisuseError
+        If Parquet were to go to a terminal.
+    """
+    if out is not None:
+        with storage.explained(out, "write"):
+            storage.write_bytes(out, b"".join(_encoded(rows, form)))
+        return
+    if form == "parquet" and sys.stdout.isatty():
+        raise MisuseError("Parquet is no text for a terminal; name a file with --out, or redirect the output")
+    for chunk in _encoded(rows, form):
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _encoded(rows: pa.Table, form: Format) -> Iterator[bytes]:
+    """The rows in a format, some thousand rows at a time."""
+    if form == "parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, compression="zstd")
+        yield sink.getvalue().to_pybytes()
+        return
+    batches = (batch.to_pylist() for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE))
+    if form == "json":
+        separator = "[\n"
+        for records in batches:
+            lines = ",\n".join(json.dumps(record, ensure_ascii=False, default=_plain) for record in records)
+            yield (separator + lines).encode()
+            separator = ",\n"
+        yield b"\n]\n" if rows.num_rows else b"[]\n"
+        return
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    for records in batches:
+        writer.writerows([_cell(value) for value in record.values()] for record in records)
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_plain)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _plain(value: object) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def size_text(size: int) -> str:
+    """Bytes in words: 1,234,567 → 1.2 MB."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds in words: 3,725 → 1 h 02 min, 2.345 → 2.35 s."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,218 @@
+"""What each command prints when it is done."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from jobs.demo import DemoResult
+from jobs.printing.messages import printable
+from jobs.printing.show import console, print_table, size_text
+from jobs.scan import FormatCount
+from jobs.status import Status
+from jobs.trials import Trial, summarize
+from pipeline.catalogs.planning import Plan
+from pipeline.models.model import ModelBundle
+from pipeline.stores import storage
+from schemas.report import RunReport
+
+
+def print_formats(counts: Sequence[FormatCount]) -> None:
+    """Print what `scan` found."""
+    rows = [
+        (count.extension, f"{count.n_files:,}", f"{count.n_empty:,}", size_text(count.size), _hours(count))
+        for count in counts
+    ]
+    known = [count.hours for count in counts if count.hours is not None]
+    about = "≈ " if any(count.estimated for count in counts) else ""
+    total = (
+        "all",
+        f"{sum(count.n_files for count in counts):,}",
+        f"{sum(count.n_empty for count in counts):,}",
+        size_text(sum(count.size for count in counts)),
+        f"{about}{sum(known):,.2f}" if known else "?",
+    )
+    print_table(("format", "files", "empty", "size", "hours"), [*rows, total])
+
+
+def _hours(count: FormatCount) -> str:
+    if count.hours is None:
+        return "?"
+    return f"{'≈ ' if count.estimated else ''}{count.hours:,.2f}"
+
+
+def print_report(report: RunReport, tables: str) -> None:
+    """Print what a run came to."""
+    counts = report.counts
+    before = []
+    if counts.labelled_before:
+        before.append(f"{counts.labelled_before:,} done before")
+    if counts.failed_before:
+        before.append(f"{counts.failed_before:,} failed before and not tried again")
+    if not counts.labelled and not counts.failed and not counts.left:
+        console.print(f"nothing to do: {counts.listed:,} tracks listed, {', '.join(before)}")
+        _print_gone(report)
+        return
+    verb = "featurized" if report.command == "featurize" else "labelled"
+    now = [f"{counts.labelled:,} {verb}", f"{counts.failed:,} failed"]
+    console.print(f"{counts.listed:,} tracks listed: {', '.join(now + before)}")
+    if counts.left:
+        console.print(f"{counts.left:,} tracks are left; run the same command again to go on")
+    _print_gone(report)
+    if report.tracks_per_hour:
+        console.print(f"{report.wall_s:,.1f} s, {report.tracks_per_hour:,.0f} tracks an hour")
+    if report.genres:
+        console.print("genres: " + ", ".join(f"{genre} {n:,}" for genre, n in report.genres.items()))
+    if report.rejected:
+        console.print(f"without a genre, below --min-confidence: {report.rejected:,}")
+    if report.failures:
+        reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
+        console.print(f"failures: {reasons} (earmark failures {tables})", markup=False)
+    if report.command != "featurize":
+        console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})", markup=False)
+
+
+def _print_gone(report: RunReport) -> None:
+    if report.counts.gone:
+        console.print(f"gone from the catalog, and from the current labels: {report.counts.gone:,}")
+
+
+def print_plan(plan: Plan) -> None:
+    """Print what a run would do."""
+    console.print(f"{plan.listing.num_rows:,} tracks listed")
+    rows = (
+        ("labelled before", plan.n_labelled),
+        ("failed before, not tried again", plan.n_failed),
+        ("to featurize", plan.to_featurize.num_rows),
+        ("to label with features that are there", plan.to_label.num_rows),
+        ("gone from the catalog", plan.gone.num_rows),
+    )
+    for name, count in rows:
+        console.print(f"  {count:>12,} {name}")
+    console.print("nothing was written (--dry-run)")
+
+
+def print_labels(rows: pa.Table) -> None:
+    """Print labels, a track a line."""
+    print_table(
+        ("genre", "confidence", "segments", "track"),
+        (
+            (row["genre"] or "–", f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
+            for row in rows.select(["genre", "confidence", "n_segments", "uri"]).to_pylist()
+        ),
+    )
+
+
+def print_failures(rows: pa.Table) -> None:
+    """Print failures, a track a line."""
+    if not rows.num_rows:
+        console.print("no failures")
+        return
+    print_table(
+        ("stage", "error", "attempts", "message"),
+        (
+            (row["stage"], row["error_type"], row["attempts"], row["message"])
+            for row in rows.select(["stage", "error_type", "attempts", "message"]).to_pylist()
+        ),
+    )
+
+
+def print_status(status: Status) -> None:
+    """Print the state of the tables."""
+    console.print(f"catalog: {printable(status.catalog)}", markup=False)
+    console.print(f"tracks: {status.n_tracks:,}")
+    if status.models:
+        console.print()
+        print_table(
+            ("model", "labelled", "failed", "left"),
+            (
+                (state.model, f"{state.labelled:,}", f"{state.failed:,}", f"{state.left:,}")
+                for state in status.models
+            ),
+        )
+    if status.failures:
+        console.print()
+        print_table(("failure", "tracks"), ((kind, f"{n:,}") for kind, n in status.failures.items()))
+    console.print()
+    print_runs(status.runs)
+
+
+def print_runs(runs: Sequence[RunReport]) -> None:
+    """Print how runs ended, a run a line."""
+    print_table(
+        ("run", "command", "outcome", "labelled", "failed", "s"),
+        (
+            (
+                run.run,
+                run.command,
+                run.outcome if run.outcome != "running" else "running or killed",
+                f"{run.counts.labelled:,}",
+                f"{run.counts.failed:,}",
+                f"{run.wall_s:,.1f}",
+            )
+            for run in runs
+        ),
+    )
+
+
+def print_demo(demo: DemoResult) -> None:
+    """Print what the demo made, and what to do with it."""
+    console.print()
+    root = f"{demo.catalog.absolute()}/"
+    columns = ["genre", "confidence", "genre_tag", "uri"]
+    print_table(
+        ("genre", "confidence", "made as", "track"),
+        (
+            (row["genre"], f"{row['confidence']:.2f}", row["genre_tag"], row["uri"].removeprefix(root))
+            for row in demo.labels.select(columns).to_pylist()
+        ),
+        title=f"{demo.labels.num_rows} labels",
+    )
+    console.print()
+    print_table(
+        ("error", "message"),
+        (
+            (row["error_type"], row["message"].replace(root, ""))
+            for row in demo.failures.select(["error_type", "message"]).to_pylist()
+        ),
+        title=f"{demo.failures.num_rows} failures, as meant: the catalog has three broken files",
+    )
+    # Under `make demo` the environment is not activated: name the programs so that they can be copied.
+    here = Path(sys.argv[0]).parent
+    prefix = "" if shutil.which("earmark") else f"{here}/"
+    console.print(
+        "\nThe pieces are synthesised: the labels show the way, not what the model can do with music.\n"
+        f"Labels are in {demo.tables / 'labels'}; read them with\n\n"
+        f"    {prefix}earmark labels {demo.tables}\n"
+        f"    {prefix}python -c \"import pandas; print(pandas.read_parquet('{demo.tables / 'labels'}'))\"\n\n"
+        f"Run it on your own music: {prefix}earmark run FOLDER TABLES",
+        markup=False,
+    )
+
+
+def print_trials(trials: Sequence[Trial]) -> None:
+    """Print the accuracy of each trial, and mean and standard deviation by setting, the best one first."""
+    if not trials:
+        return
+    rows = [
+        (
+            summary.varied or "as given",
+            f"{summary.mean:.3f} ± {summary.std:.3f}",
+            ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
+        )
+        for summary in summarize(trials)
+    ]
+    print_table(("setting", "valid accuracy", "by seed"), rows)
+    console.print("kept: the best seed of the first; its own figure flatters, the mean is the honest one\n")
+
+
+def print_model(bundle: ModelBundle, folder: Path) -> None:
+    """Print what was trained."""
+    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}", markup=False)
+    for figure in bundle.info.figures:
+        console.print(
+            f"accuracy {figure.accuracy:.3f} of {figure.n} ({figure.dataset}; protocol {figure.protocol})",
+            markup=False,
+        )

@@ -1,0 +1,132 @@
+"""Verification: whether the tables hold what they promise, each track once and nothing lost."""
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from pipeline.care.coverage import coverage
+from pipeline.care.findings import Finding, Verification, name_finding
+from pipeline.care.inventory import ChosenParts, Inventory, take_inventory
+from pipeline.care.journal import journals
+from pipeline.care.label_values import check_labels
+from pipeline.care.ledger import (
+    contradictions,
+    disagreements,
+    doubles,
+    read_ledger,
+    unknown_runs,
+    unknown_tracks,
+)
+from pipeline.care.part_checks import (
+    PartFacts,
+    journal_findings,
+    part_findings,
+    read_parts,
+    stray_findings,
+)
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
+from schemas.model import ModelInfo
+from schemas.report import RunReport
+from schemas.tables import PARTITIONS
+
+_INFO_FILE = "model.json"
+
+
+def verify(
+    tables: Tables,
+    reports: Sequence[RunReport],
+    *,
+    listing: pa.Table | None = None,
+    deep: bool = False,
+) -> Verification:
+    """Check the tables. Nothing is written; what is read are footers, keys, and what labels say.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    reports : sequence of RunReport
+        The reports of all runs, oldest first.
+    listing : pyarrow.Table, optional
+        The catalog as it is now, schema `schemas.tables.LISTING`: its tracks must be done too.
+    deep : bool
+        Read all data of all parts, log-mels too, and not the footers alone.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses, or a plan or journal cannot be read.
+    """
+    inventory = take_inventory(tables)
+    begun, replaced = journal_findings(inventory, journals(tables))
+    facts = read_parts(inventory, replaced, deep=deep)
+    sound = ChosenParts(
+        tables.root,
+        {table: [fact.part for fact in facts if fact.table == table and fact.sound] for table in PARTITIONS},
+    )
+    ledger = read_ledger(sound)
+    accounts, uncovered = coverage(tables, ledger, reports, listing)
+    findings = [
+        *part_findings(facts),
+        *stray_findings(inventory, [report.run for report in reports]),
+        *begun,
+        *doubles(ledger),
+        *contradictions(ledger, reports),
+        *uncovered,
+        *disagreements(ledger, reports),
+        *unknown_tracks(ledger),
+        *unknown_runs(ledger, reports),
+        *_label_findings(sound, inventory, facts),
+        *_killed(reports),
+    ]
+    return Verification(
+        parts=len(facts),
+        rows=sum(fact.rows for fact in facts),
+        accounts=tuple(accounts),
+        findings=tuple(sorted(findings, key=lambda finding: not finding.fault)),
+    )
+
+
+def _label_findings(tables: Tables, inventory: Inventory, facts: Iterable[PartFacts]) -> list[Finding]:
+    """What is wrong with the labels of each model, and the models that are not kept beside the tables."""
+    kept = {
+        entry.folder.rpartition("/")[2] for entry in inventory.below("_models") if entry.name == _INFO_FILE
+    }
+    findings: list[Finding] = []
+    taxonomies = _taxonomies(facts)
+    for model, found in sorted(taxonomies.items()):
+        genres = min(found, key=lambda names: -len(found[names]))
+        if model in kept:
+            data = storage.read_bytes(storage.join(tables.root, "_models", model, _INFO_FILE))
+            genres = ModelInfo.model_validate_json(data).genres
+        others = [path for names, paths in found.items() if names != genres for path in paths]
+        findings += name_finding(
+            "wrong genres", "labels", f"parts whose genres are not those of {model}", others
+        )
+        findings += check_labels(tables, model, genres)
+    findings += name_finding(
+        "model not kept",
+        "labels",
+        "models that made labels and are not in _models/: the labels hold, but cannot be made again",
+        set(taxonomies) - kept,
+        fault=False,
+    )
+    return findings
+
+
+def _taxonomies(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
+    """Paths of the parts of ``labels/``, by model and by the genres that they name."""
+    found: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for fact in facts:
+        if fact.sound and fact.genres is not None:
+            model = fact.part.path.split("/")[1].partition("=")[2]
+            found.setdefault(model, {}).setdefault(fact.genres, []).append(fact.part.path)
+    return found
+
+
+def _killed(reports: Sequence[RunReport]) -> list[Finding]:
+    runs = [report.run for report in reports if report.outcome == "running"]
+    return name_finding(
+        "killed run", "_runs", "runs that were killed, or are at work; no fault in itself", runs, fault=False
+    )

@@ -1,0 +1,63 @@
+"""Rows of ``tracks/`` for what changed in the catalog without a file being read: gone, moved and returned."""
+
+from datetime import datetime
+
+import pyarrow as pa
+
+from pipeline.catalogs.planning import Plan
+from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from schemas.tables import LISTING, TRACKS
+
+
+def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
+    """Rows that record the listing's changes, but for the tracks to be featurized, whose workers record them.
+
+    Parameters
+    ----------
+    plan : Plan
+        The run's plan.
+    tables : Tables
+        Where a version's tags and audio facts are, if it was read before.
+    listed_at : datetime
+        When the catalog was listed.
+
+    Returns
+    -------
+    pyarrow.Table
+        Schema `TRACKS`.
+    """
+    unread = within(without(plan.listing, plan.to_featurize), plan.changed)
+    if not (unread.num_rows or plan.gone.num_rows):
+        return TRACKS.empty_table()
+    history = tables.read("tracks", TRACKS.names)
+    gone = within(newest(history, "listed_at"), plan.gone)
+    facts = newest(within(history, unread), "listed_at", key=VERSION)
+    return pa.concat_tables([_restated(unread, facts, listed_at), _stamped(gone, listed_at, present=False)])
+
+
+def _restated(listing: pa.Table, facts: pa.Table, listed_at: datetime) -> pa.Table:
+    """Listing rows with the facts of the same version, null where there are none."""
+    row_of = {
+        version: row
+        for row, version in enumerate(
+            zip(facts["track_id"].to_pylist(), facts["etag"].to_pylist(), strict=True)
+        )
+    }
+    versions = zip(listing["track_id"].to_pylist(), listing["etag"].to_pylist(), strict=True)
+    matching = pa.array([row_of.get(version) for version in versions], pa.int64())
+    columns = [
+        listing[name] if name in LISTING.names else facts[name].take(matching) for name in TRACKS.names
+    ]
+    nullable = pa.schema([field.with_nullable(True) for field in TRACKS])
+    return _stamped(pa.Table.from_arrays(columns, schema=nullable), listed_at, present=True)
+
+
+def _stamped(rows: pa.Table, listed_at: datetime, *, present: bool) -> pa.Table:
+    stamps = {"present": present, "listed_at": listed_at}
+    columns = [
+        pa.array([stamps[field.name]] * rows.num_rows, field.type)
+        if field.name in stamps
+        else rows[field.name]
+        for field in TRACKS
+    ]
+    return pa.Table.from_arrays(columns, schema=TRACKS)

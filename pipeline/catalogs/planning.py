@@ -1,0 +1,199 @@
+"""The plan of a run: what the catalog holds, minus what the tables hold, cut into shards."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.stores import storage
+from pipeline.tables.current import current_tracks
+from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from schemas.features import FeatureSpec
+
+MIN_SHARD_TRACKS = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do.
+
+    Attributes
+    ----------
+    listing : pyarrow.Table
+        The catalog, schema `LISTING`.
+    n_labelled, n_failed : int
+        Tracks of the listing that the tables hold as labelled, or as failed and not to be tried again.
+    to_featurize : pyarrow.Table
+        Tracks without features, schema `LISTING` and ``attempts`` (failures of this version so far).
+    to_label : pyarrow.Table
+        Tracks with features but without a label: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
+        (location of their features) and ``feature_set``.
+    changed : pyarrow.Table
+        ``track_id``, ``etag``, ``uri`` of tracks that are new, changed, moved or back since the last listing.
+    gone : pyarrow.Table
+        ``track_id``, ``uri``, ``etag`` of tracks that were in the catalog and are not any more.
+    """
+
+    listing: pa.Table
+    n_labelled: int
+    n_failed: int
+    to_featurize: pa.Table
+    to_label: pa.Table
+    changed: pa.Table
+    gone: pa.Table
+
+    @property
+    def n_todo(self) -> int:
+        """Tracks that the run works on."""
+        return int(self.to_featurize.num_rows + self.to_label.num_rows)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What counts as done for a run.
+
+    Attributes
+    ----------
+    spec : FeatureSpec
+        Features that are wanted; sets that hold more serve as well.
+    model : str or None
+        Labels that are wanted; None: features are all that is.
+    retry_failed : bool
+        Whether failures are tried again although the track has not changed.
+    """
+
+    spec: FeatureSpec
+    model: str | None
+    retry_failed: bool = False
+
+    @property
+    def feature_sets(self) -> list[str]:
+        """The feature sets that serve."""
+        return [spec.feature_set for spec in self.spec.serving()]
+
+
+def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = False) -> Plan:
+    """Compare the catalog with the tables.
+
+    Parameters
+    ----------
+    listing : pyarrow.Table
+        The catalog, schema `LISTING`; each ``track_id`` once.
+    tables : Tables
+        What was done so far.
+    done : Done
+        What counts as done.
+    partial : bool
+        Whether the listing was cut short (``--limit``): what it lacks is then not gone.
+    """
+    if done.model is None:
+        finished = featurized = _featurized(tables, done)
+        remaining = without(listing, finished)
+    else:
+        finished = tables.read("labels", list(VERSION), pc.field("model") == done.model)
+        remaining = without(listing, finished)
+        # Reading the features' index costs most of planning: not when nothing remains.
+        featurized = _featurized(tables, done) if remaining.num_rows else _NO_FEATURES
+    failures = _failures(tables, done, featurized)
+    # A file that was not there is tried again when it is: its version is then another one.
+    final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
+    blocked = failures.slice(0, 0) if done.retry_failed else failures.filter(final)
+    todo = _with_attempts(without(remaining, blocked), failures)
+    to_label = within(todo, featurized) if done.model else todo.slice(0, 0)
+    known = current_tracks(tables)
+    changed = without(listing.select([*VERSION, "uri"]), known, (*VERSION, "uri"))
+    return Plan(
+        listing=listing,
+        n_labelled=listing.num_rows - remaining.num_rows,
+        n_failed=remaining.num_rows - todo.num_rows,
+        to_featurize=without(todo, featurized),
+        to_label=_with_part(to_label, featurized),
+        changed=changed,
+        gone=known.slice(0, 0) if partial else without(known, listing, ("track_id",)),
+    )
+
+
+_NO_FEATURES = pa.schema([(name, pa.string()) for name in (*VERSION, "feature_set", "part")]).empty_table()
+
+
+def _featurized(tables: Tables, done: Done) -> pa.Table:
+    """One row for each featurized version: track_id, etag, part. Where crashes left a version's
+    features in two parts, one of them is picked, always the same.
+    """
+    where = pc.field("feature_set").isin(done.feature_sets) & (pc.field("segment") == 0)
+    rows = tables.read("features", [*VERSION, "feature_set", "__filename"], where)
+    protocol, _ = storage.split(tables.root)
+    # pyarrow names files of a store without the protocol.
+    prefix = "" if protocol == "file" else f"{protocol}://"
+    parts = pc.binary_join_element_wise(prefix, rows["__filename"].cast(pa.string()), "")
+    rows = pa.table({name: rows[name] for name in (*VERSION, "feature_set")} | {"part": parts})
+    return newest(rows, "part", key=VERSION)
+
+
+def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
+    """The newest failure of each track version that stands in the way of what is wanted."""
+    columns = [*VERSION, "attempts", "retryable", "failed_at", "model"]
+    ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(done.feature_sets)
+    theirs = pc.field("model").is_null()
+    if done.model is not None:
+        theirs |= pc.field("model") == done.model
+    rows = tables.read("failures", columns, ours & theirs)
+    overcome = within(rows.filter(pc.is_null(rows["model"])), featurized)
+    return newest(without(rows, overcome, (*VERSION, "failed_at")), "failed_at", key=VERSION)
+
+
+def _with_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
+    tried = within(failures, tracks)
+    attempts = dict(zip(_versions(tried), tried["attempts"].to_pylist(), strict=True))
+    column = [attempts.get(version, 0) for version in _versions(tracks)] if attempts else [0] * len(tracks)
+    return tracks.append_column("attempts", pa.array(column, pa.int32()))
+
+
+def _with_part(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
+    picked = within(featurized, tracks)
+    row_of = {version: row for row, version in enumerate(_versions(picked))}
+    rows = picked.take(pa.array([row_of[version] for version in _versions(tracks)], pa.int64()))
+    tracks = tracks.select(["track_id", "uri", "etag", "attempts"])
+    return tracks.append_column("part", rows["part"]).append_column("feature_set", rows["feature_set"])
+
+
+def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(rows["track_id"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+
+
+def cut_shards(
+    tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: int, min_tracks: int = MIN_SHARD_TRACKS
+) -> list[pa.Table]:
+    """Cut tracks into shards of consecutive rows.
+
+    Parameters
+    ----------
+    tracks : pyarrow.Table
+        With a column ``size``.
+    max_tracks, max_bytes : int
+        A shard is full when it has reached either.
+    at_least : int
+        Cut into about this many shards if there are tracks enough, so that every worker gets some and none is
+        left with the last long one.
+    min_tracks : int
+        But not into shards of fewer tracks than this: each leaves some objects, which every later run lists.
+    """
+    sizes = tracks["size"].to_pylist()
+    even_tracks = max(min_tracks, -(-len(sizes) // max(1, at_least)))
+    max_tracks = min(max_tracks, even_tracks)
+    shards: list[pa.Table] = []
+    start, total = 0, 0
+    for index, size in enumerate(sizes):
+        total += size
+        if index + 1 - start >= max_tracks or total >= max_bytes:
+            shards.append(copied(tracks, start, index + 1))
+            start, total = index + 1, 0
+    if start < len(sizes):
+        shards.append(copied(tracks, start, len(sizes)))
+    return shards
+
+
+def copied(tracks: pa.Table, start: int, stop: int) -> pa.Table:
+    """Rows `start` to `stop` as a table of their own: of a slice, a worker would be sent the whole table."""
+    return tracks.take(pa.array(range(start, stop), pa.int64()))

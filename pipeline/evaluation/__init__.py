@@ -1,0 +1,1 @@
+"""Evaluation: figures of a model by a named protocol, with plain classifiers beside it."""

@@ -1,0 +1,244 @@
+"""Evaluation: from a classifier's answers on held-out music to every figure that is reported of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.evaluation.protocols import other_unit
+from pipeline.models import metrics
+from schemas.evaluation import (
+    ConfidenceBin,
+    CoveragePoint,
+    Evaluation,
+    GenreScore,
+    Mistake,
+    Outside,
+    Scores,
+    Unit,
+)
+
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
+"""Values of ``--min-confidence`` that the coverage is given for."""
+MOST_MISTAKES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a classifier said of tested segments.
+
+    Attributes
+    ----------
+    proba : ndarray of float64, shape (n, n_genres)
+        Probabilities, or other scores of which the highest wins.
+    labels : ndarray of int, shape (n,)
+        Index of the true genre.
+    tracks : ndarray of str, shape (n,)
+        The track of each segment.
+    """
+
+    proba: NDArray[np.float64]
+    labels: NDArray[np.intp]
+    tracks: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def predicted(self) -> NDArray[np.intp]:
+        """Index of the genre given to each, shape (n,)."""
+        return np.asarray(self.proba.argmax(axis=1))
+
+    @property
+    def differ(self) -> bool:
+        """Whether a track has several segments, so that figures by track and by piece differ."""
+        return len(np.unique(self.tracks)) < len(self)
+
+    def of(self, unit: Unit) -> "Answers":
+        """Return the answers by `unit`: as they are, or the mean over each track."""
+        if unit == "piece":
+            return self
+        proba, labels = metrics.mean_by_track(self.proba, self.labels, self.tracks)
+        return Answers(proba, labels, np.unique(self.tracks))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
+        """Put the answers of several folds together."""
+        return cls(
+            np.concatenate([part.proba for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.tracks for part in parts]),
+        )
+
+
+def score(
+    name: str, answers: Answers, unit: Unit, *, seed: int = 0, ranks: bool = True, calibrated: bool = True
+) -> Scores:
+    """Return the figures of a classifier by `unit`.
+
+    Parameters
+    ----------
+    name : str
+    answers : Answers
+        Of segments.
+    unit : {"track", "piece"}
+    seed : int
+        Of the bootstrap.
+    ranks : bool
+        Whether the order behind the first genre means something; where not, there is no top-3 accuracy.
+    calibrated : bool
+        Whether the answers are probabilities; where not, there is no calibration error.
+    """
+    counted = answers.of(unit)
+    n_genres = counted.proba.shape[1]
+    confusion = metrics.confusion_matrix(counted.predicted, counted.labels, n_genres)
+    interval = metrics.accuracy_interval(counted.proba, counted.labels, counted.tracks, seed=seed)
+    ece = metrics.expected_calibration_error(counted.proba, counted.labels) if calibrated else None
+    return Scores(
+        name=name,
+        unit=unit,
+        n=len(counted),
+        accuracy=metrics.accuracy(counted.proba, counted.labels),
+        accuracy_interval=interval,
+        macro_f1=metrics.macro_f1(confusion),
+        top3_accuracy=metrics.top_k_accuracy(counted.proba, counted.labels) if ranks else None,
+        ece=ece,
+    )
+
+
+def summarize(
+    name: str,
+    answers: Answers,
+    unit: Unit,
+    genres: Sequence[str],
+    *,
+    outside: tuple[str, NDArray[np.float64]] | None = None,
+    seed: int = 0,
+    **about: Any,
+) -> Evaluation:
+    """Return everything that is reported of a classifier.
+
+    Parameters
+    ----------
+    name : str
+        The model.
+    answers : Answers
+        Probabilities of segments.
+    unit : {"track", "piece"}
+        What the figures count.
+    genres : sequence of str
+        In the order of the probabilities.
+    outside : tuple of str and ndarray of shape (m, n_genres), optional
+        Where tracks of none of the genres came from, and the model's probabilities of each.
+    seed : int
+        Of the bootstrap.
+    **about
+        Further fields of `schemas.evaluation.Evaluation`: data, protocol, leak, …
+    """
+    figures = score(name, answers, unit, seed=seed)
+    counted = answers.of(unit)
+    confusion = metrics.confusion_matrix(counted.predicted, counted.labels, len(genres))
+    wrong = most_confident_mistakes(counted, genres)
+    return Evaluation(
+        model=name,
+        unit=unit,
+        seed=seed,
+        n_tracks=len(np.unique(answers.tracks)),
+        n_segments=len(answers),
+        accuracy=figures.accuracy,
+        accuracy_interval=figures.accuracy_interval,
+        macro_f1=figures.macro_f1,
+        top3_accuracy=figures.top3_accuracy,
+        ece=figures.ece or 0.0,
+        other_unit=score(name, answers, other_unit(unit), seed=seed) if answers.differ else None,
+        genres=tuple(genres),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        per_genre=genre_scores(confusion, genres),
+        reliability=reliability_bins(counted),
+        coverage=coverage_points(counted, outside[1] if outside else None),
+        mistakes=tuple(wrong[:MOST_MISTAKES]),
+        n_mistakes=len(wrong),
+        outside=describe_outside(*outside, genres) if outside else None,
+        **about,
+    )
+
+
+def genre_scores(confusion: NDArray[np.int64], genres: Sequence[str]) -> tuple[GenreScore, ...]:
+    """Return precision, recall, F1 and support of each genre."""
+    columns = (column.tolist() for column in metrics.precision_recall_f1(confusion))
+    return tuple(
+        GenreScore(genre=genre, precision=_known(p), recall=_known(r), f1=_known(f), support=int(n))
+        for genre, p, r, f, n in zip(genres, *columns, confusion.sum(axis=1), strict=True)
+    )
+
+
+def reliability_bins(counted: Answers) -> tuple[ConfidenceBin, ...]:
+    """Return the bars of the reliability diagram (Niculescu-Mizil and Caruana 2005)."""
+    n, confidence, right = metrics.reliability(counted.proba, counted.labels)
+    width = 1 / len(n)
+    return tuple(
+        ConfidenceBin(
+            low=round(i * width, 4),
+            high=round((i + 1) * width, 4),
+            n=int(n[i]),
+            confidence=float(confidence[i] / n[i]) if n[i] else None,
+            accuracy=float(right[i] / n[i]) if n[i] else None,
+        )
+        for i in range(len(n))
+    )
+
+
+def coverage_points(
+    counted: Answers, outside: NDArray[np.float64] | None = None
+) -> tuple[CoveragePoint, ...]:
+    """Return, for each of `THRESHOLDS`, how many tracks keep a genre and how many of those are right."""
+    confidence = counted.proba.max(axis=1)
+    right = counted.predicted == counted.labels
+    points = []
+    for threshold in THRESHOLDS:
+        kept = confidence >= threshold
+        accepted = None if outside is None else float(np.mean(outside.max(axis=1) >= threshold))
+        points.append(
+            CoveragePoint(
+                min_confidence=threshold,
+                coverage=float(kept.mean()),
+                accuracy=float(right[kept].mean()) if kept.any() else None,
+                outside_accepted=accepted,
+            )
+        )
+    return tuple(points)
+
+
+def most_confident_mistakes(counted: Answers, genres: Sequence[str]) -> list[Mistake]:
+    """Return what was put into a wrong genre, the most confident first."""
+    confidence, predicted = counted.proba.max(axis=1), counted.predicted
+    wrong = np.flatnonzero(predicted != counted.labels)
+    # Names break ties, so that the list is the same on every machine.
+    order = sorted(wrong.tolist(), key=lambda row: (-confidence[row], str(counted.tracks[row])))
+    return [
+        Mistake(
+            track=str(counted.tracks[row]),
+            genre=genres[counted.labels[row]],
+            predicted=genres[predicted[row]],
+            confidence=float(confidence[row]),
+        )
+        for row in order
+    ]
+
+
+def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> Outside:
+    """Say what tracks of none of the genres were taken for."""
+    taken = Counter(genres[place] for place in proba.argmax(axis=1).tolist())
+    return Outside(
+        source=source,
+        n=len(proba),
+        mean_confidence=float(proba.max(axis=1).mean()),
+        taken_for=dict(taken.most_common()),
+    )
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -1,0 +1,1 @@
+"""Featurizing: log-mels and the 57 descriptors, equal to librosa's numbers."""

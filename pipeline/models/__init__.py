@@ -1,0 +1,1 @@
+"""Models: the networks, the bundles they are kept in, and their figures."""

@@ -1,0 +1,1 @@
+"""Reports of runs: reading them, comparing them, and what their readers shall not see."""

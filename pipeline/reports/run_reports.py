@@ -1,0 +1,31 @@
+"""Reading what runs say of themselves in ``_runs/``."""
+
+from pydantic import ValidationError
+
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables
+from schemas.errors import EarmarkError
+from schemas.report import RunReport
+
+
+def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
+    """The reports of all runs, or of the last ones, oldest first.
+
+    Raises
+    ------
+    EarmarkError
+        If a report cannot be read.
+    """
+    folder = storage.join(tables.root, "_runs")
+    with storage.explained(folder, "read the run reports in"):
+        names = [name for name in storage.names(folder) if name.endswith(".json")]
+        reports = []
+        for name in names[-last:] if last else names:
+            data = storage.read_bytes(storage.join(folder, name))
+            try:
+                reports.append(RunReport.model_validate_json(data))
+            except ValidationError as error:
+                raise EarmarkError(
+                    f"{folder}/{name} is no run report of this version of Earmark; move it away"
+                ) from error
+    return reports

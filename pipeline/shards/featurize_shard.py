@@ -1,0 +1,286 @@
+"""A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from pipeline.catalogs.track_refs import from_table, to_batch
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.limits import TrackLimits
+from pipeline.shards.outcomes import DEADLY, Outcome, featurized
+from pipeline.shards.outcomes import isolated as outcomes_isolated
+from pipeline.shards.stopwatch import Stopwatch, slowest_of
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
+from schemas.errors import FeatureError, TooShortError, TrackError
+from schemas.features import FeatureSpec
+from schemas.tables import LISTING, TRACKS, features_schema
+from schemas.tracks import TrackFeatures, TrackRef
+
+_ROW_GROUP_SEGMENTS = 64
+
+Check = Callable[[], None]
+"""Called before each part is written; raises if this run may not write any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard and where its parts go.
+
+    Attributes
+    ----------
+    name : str
+        Name of the parts; a retried shard writes the same objects again.
+    run : str
+        The run it belongs to.
+    feature_set : str
+        Partition of the features.
+    tracks : pyarrow.Table
+        Schema `LISTING` and ``attempts``.
+    listed_at : datetime
+        When the catalog was listed.
+    """
+
+    name: str
+    run: str
+    feature_set: str
+    tracks: pa.Table
+    listed_at: datetime
+
+    def parts(self, tables: Tables) -> dict[str, str]:
+        """Locations of the parts it writes, by table."""
+        return {
+            "tracks": tables.part("tracks", self.name, run=self.run),
+            "failures": tables.part("failures", self.name, run=self.run),
+            "features": tables.part("features", self.name, feature_set=self.feature_set, run=self.run),
+        }
+
+    def as_read(self, changed: Mapping[str, str]) -> pa.Table:
+        """``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks, with the etags that were read."""
+        tracks = self.tracks.select(["track_id", "uri", "etag", "attempts"])
+        if not changed:
+            return tracks
+        versions = zip(tracks["track_id"].to_pylist(), tracks["etag"].to_pylist(), strict=True)
+        read = pa.array([changed.get(track_id, etag) for track_id, etag in versions], pa.string())
+        return tracks.set_column(tracks.schema.get_field_index("etag"), tracks.schema.field("etag"), read)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardResult:
+    """What featurizing a shard came to.
+
+    Attributes
+    ----------
+    n_featurized, n_failed : int
+        Tracks.
+    n_segments : int
+        Rows of the features part.
+    audio_s : float
+        Length of the segments that were read, seconds.
+    seconds : dict
+        Wall-clock seconds by stage.
+    slowest : tuple of (float, str)
+        Seconds and URI of the tracks that took longest, the slowest first.
+    deadly : tuple of TrackError
+        Where each of the tracks ended the process that it was isolated in: why. Nothing was written then,
+        since it may not be the tracks.
+    changed : Mapping of str to str
+        Etags, by track id, of tracks that were read in another version than the listed one.
+    """
+
+    n_featurized: int
+    n_failed: int
+    n_segments: int
+    audio_s: float
+    seconds: dict[str, float]
+    slowest: tuple[tuple[float, str], ...] = ()
+    deadly: tuple[TrackError, ...] = ()
+    changed: Mapping[str, str] = field(default_factory=dict)
+
+
+def featurize_shard(
+    shard: Shard,
+    tables: Tables,
+    spec: FeatureSpec,
+    check: Check,
+    *,
+    limits: TrackLimits | None = None,
+    isolated: bool = False,
+) -> ShardResult:
+    """Featurize the tracks of a shard and write its parts.
+
+    Errors of a track become failures. The features part is written last: when it is there, so are the others.
+
+    Parameters
+    ----------
+    shard : Shard
+        The tracks.
+    tables : Tables
+        Where the parts go.
+    spec : FeatureSpec
+        Which features.
+    check : callable
+        Called before each write.
+    limits : TrackLimits, optional
+        What a track may take; without `isolated`, a track that takes more ends this process.
+    isolated : bool
+        Decode in a process of its own: tracks that crash it, or take more than the limits, become failures.
+
+    Raises
+    ------
+    OSError
+        If a part cannot be written.
+    """
+    watch = Stopwatch()
+    tracks = from_table(shard.tracks)
+    times: list[tuple[float, str]] = []
+    if isolated and limits is not None:
+        outcomes = outcomes_isolated(tracks, spec, watch, limits)
+    else:
+        outcomes = featurized(tracks, spec, watch, limits)
+    read, done, failures = _sorted_out(shard, _timed(outcomes, times))
+    deadly = tuple(failure.error for failure in failures if isinstance(failure.error, DEADLY))
+    if len(deadly) == len(tracks):
+        return ShardResult(0, 0, 0, 0.0, dict(watch.seconds), deadly=deadly)
+    rows = {
+        "tracks": track_rows(read, {track.track_id: features for track, features in done}, shard.listed_at),
+        "failures": failure_rows(failures),
+        "features": _feature_rows(done, spec),
+    }
+    with watch.stage("write"):
+        _write(shard, tables, rows, check)
+    segments = [segment for _, features in done for segment in features.segments]
+    audio_s = sum(segment.duration_s for segment in segments)
+    listed = {track.track_id: track.etag for track in tracks}
+    return ShardResult(
+        n_featurized=len(done),
+        n_failed=len(failures),
+        n_segments=len(segments),
+        audio_s=audio_s,
+        seconds=dict(watch.seconds),
+        slowest=slowest_of(times),
+        changed={t.track_id: t.etag for t in read if t.etag != listed[t.track_id]},
+    )
+
+
+def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: Check) -> None:
+    parts = shard.parts(tables)
+    for table, part in parts.items():
+        if table in rows and rows[table].num_rows:
+            data = encode_part(
+                rows[table], row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
+            )
+            check()
+            storage.write_bytes(part, data)
+        else:
+            # Another try of the shard, which could not write all its parts, may have left this one.
+            check()
+            storage.delete(part)
+
+
+def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: Check) -> None:
+    """Write the parts of a shard of which each track is a failure.
+
+    Raises
+    ------
+    OSError
+        If a part cannot be written.
+    """
+    tracks = from_table(shard.tracks)
+    _, _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
+    _write(
+        shard,
+        tables,
+        {"tracks": track_rows(tracks, {}, shard.listed_at), "failures": failure_rows(failures)},
+        check,
+    )
+
+
+def _timed(
+    outcomes: Iterable[tuple[TrackRef, Outcome]], times: list[tuple[float, str]]
+) -> Iterator[tuple[TrackRef, Outcome]]:
+    """The same outcomes; the seconds that each took to come go to `times`, with its URI."""
+    start = time.perf_counter()
+    for track, outcome in outcomes:
+        times.append((time.perf_counter() - start, track.uri))
+        yield track, outcome
+        start = time.perf_counter()
+
+
+def _sorted_out(
+    shard: Shard, outcomes: Iterable[tuple[TrackRef, Outcome]]
+) -> tuple[list[TrackRef], list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
+    """All tracks as they were read; those that gave features, with them; and failures."""
+    rows = shard.tracks.select(["track_id", "etag", "attempts"]).to_pylist()
+    attempts = {(row["track_id"], row["etag"]): row["attempts"] for row in rows}
+    read: list[TrackRef] = []
+    done: list[tuple[TrackRef, TrackFeatures]] = []
+    failures: list[Failure] = []
+    for track, outcome in outcomes:
+        read.append(track)
+        if isinstance(outcome, TrackFeatures):
+            done.append((track, outcome))
+            continue
+        feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
+        tried = attempts.get((track.track_id, track.etag), 0) + 1
+        failures.append(
+            Failure(track.track_id, track.uri, track.etag, tried, outcome, feature_set=feature_set)
+        )
+    return read, done, failures
+
+
+def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at: datetime) -> pa.Table:
+    """Rows of the table ``tracks``: as listed or read, with tags and audio facts of those that were read.
+
+    Parameters
+    ----------
+    tracks : list of TrackRef
+        The tracks.
+    done : dict
+        Features by track id.
+    listed_at : datetime
+        When the catalog was listed.
+    """
+    listing = pa.Table.from_batches([to_batch(tracks)], LISTING)
+    rows = []
+    for track in tracks:
+        row: dict[str, object] = {"present": True, "listed_at": listed_at}
+        if features := done.get(track.track_id):
+            tags, info = features.tags, features.info
+            row |= {
+                "artist": tags.artist, "album": tags.album, "title": tags.title, "year": tags.year,
+                "release_date": tags.release_date, "genre_tag": tags.genre_tag, "codec": info.codec,
+                "duration_s": info.duration_s, "sample_rate": info.sample_rate, "channels": info.channels,
+            }  # fmt: skip
+        rows.append(row)
+    facts = pa.Table.from_pylist(
+        rows, pa.schema([field for field in TRACKS if field.name not in LISTING.names])
+    )
+    return pa.Table.from_arrays([*listing.columns, *facts.columns], schema=TRACKS)
+
+
+def _feature_rows(done: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec) -> pa.Table:
+    rows = [
+        {
+            "track_id": track.track_id,
+            "etag": track.etag,
+            "segment": number,
+            "start_s": segment.start_s,
+            "duration_s": segment.duration_s,
+            "log_mel": None if segment.log_mel is None else segment.log_mel.tobytes(),
+            "n_frames": 0 if segment.log_mel is None else segment.log_mel.shape[1],
+            "range_db": segment.range_db,
+        }
+        | dict(
+            zip(DESCRIPTOR_NAMES, () if segment.descriptors is None else segment.descriptors, strict=False)
+        )
+        for track, features in done
+        for number, segment in enumerate(features.segments)
+    ]
+    # Every part has every column: readers take the first part's columns for the table's.
+    schema = features_schema(DESCRIPTOR_NAMES).with_metadata({"feature_spec": spec.model_dump_json()})
+    return pa.Table.from_pylist(rows, schema)

@@ -1,0 +1,246 @@
+"""A part of ``features/`` becomes one part of ``labels/``: batches through the network, mean a track."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.models.model import Classifier
+from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.stopwatch import Stopwatch
+from pipeline.stores import storage
+from pipeline.tables.tables import Tables, encode_part
+from schemas.errors import LabelError
+from schemas.features import FeatureSpec
+from schemas.tables import LABELS, SEGMENT_LABELS
+
+_KEYS = ["track_id", "etag", "segment", "start_s"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTask:
+    """Tracks of a features part that want labels.
+
+    Attributes
+    ----------
+    name : str
+        Name of the labels part; a retried task writes the same object again.
+    run : str
+        The run.
+    run_date : str
+        Partition of the labels, the day the run began (UTC).
+    model : str
+        Partition of the labels: the model's name with its hash.
+    part : str
+        Location of the features part.
+    feature_set : str
+        The feature set it belongs to.
+    tracks : pyarrow.Table
+        ``track_id``, ``uri``, ``etag``, ``attempts`` of the tracks to label. Those that the part lacks are
+        passed over.
+    """
+
+    name: str
+    run: str
+    run_date: str
+    model: str
+    part: str
+    feature_set: str
+    tracks: pa.Table
+
+    def parts(self, tables: Tables) -> dict[str, str]:
+        """Locations of the parts it writes, by table. Part names carry the run: days may hold several."""
+        name = f"{self.run}-{self.name}"
+        return {
+            "failures": tables.part("failures", f"label-{self.name}", run=self.run),
+            "segment_labels": tables.part("segment_labels", name, model=self.model, run_date=self.run_date),
+            "labels": tables.part("labels", name, model=self.model, run_date=self.run_date),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LabelResult:
+    """What labelling a part came to.
+
+    Attributes
+    ----------
+    n_labelled, n_failed : int
+        Tracks.
+    n_rejected : int
+        Those of the labelled tracks whose genre was left null.
+    n_segments : int
+    genres : dict
+        Tracks by genre.
+    seconds : dict
+        Seconds by stage.
+    """
+
+    n_labelled: int
+    n_failed: int
+    n_rejected: int
+    n_segments: int
+    genres: dict[str, int]
+    seconds: dict[str, float]
+
+
+def label_part(
+    task: LabelTask,
+    tables: Tables,
+    classifier: Classifier,
+    check: Callable[[], None],
+    *,
+    segment_labels: bool = False,
+    min_confidence: float = 0.0,
+) -> LabelResult:
+    """Label the tracks of a features part and write the labels part, last of all.
+
+    A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most
+    probable one, and that probability its confidence.
+
+    Parameters
+    ----------
+    task : LabelTask
+        What to label.
+    tables : Tables
+        Where the parts go.
+    classifier : Classifier
+        The model.
+    check : callable
+        Called before each write; raises if this run may not write any more.
+    segment_labels : bool
+        Write a part of ``segment_labels/`` too.
+    min_confidence : float
+        Tracks that the model is less sure of get no genre (null); their confidence and probabilities stay.
+
+    Raises
+    ------
+    OSError
+        If a part cannot be read or written.
+    """
+    watch = Stopwatch()
+    info = classifier.info
+    versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
+    segments: list[dict[str, object]] = []
+    probabilities: list[NDArray[np.float64]] = []
+    for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
+        with watch.stage("predict"):
+            probabilities.append(classifier.predict_proba(log_mels, descriptors))
+        segments += rows
+    p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))
+    labels, failures = _label_tracks(task, segments, p, info.genres, min_confidence)
+    parts = task.parts(tables)
+    rows_of = {
+        "failures": failure_rows(failures),
+        "segment_labels": _segment_rows(task, segments if segment_labels else [], p, info.genres),
+        "labels": pa.Table.from_pylist(labels, LABELS.with_metadata({"genres": json.dumps(info.genres)})),
+    }
+    with watch.stage("write"):
+        for table, part in parts.items():
+            if rows_of[table].num_rows:
+                data = encode_part(rows_of[table])
+                check()
+                storage.write_bytes(part, data)
+    genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
+    n_rejected = len(labels) - genres.total()
+    return LabelResult(
+        len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds)
+    )
+
+
+def _batches(
+    part: str, versions: set[tuple[str, str]], spec: FeatureSpec, watch: Stopwatch
+) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
+    """Rows, log-mels and descriptors of the wanted versions, a row group at a time."""
+    names = DESCRIPTOR_NAMES if spec.descriptors else ()
+    columns = [*_KEYS, *(("log_mel", "n_frames") if spec.log_mel else ()), *names]
+    with watch.stage("read"):
+        file = pq.ParquetFile(pa.BufferReader(storage.read_bytes(part)))
+    for group in range(file.num_row_groups):
+        with watch.stage("read"):
+            rows = file.read_row_group(group, columns=columns).to_pylist()
+            wanted = [row for row in rows if (row["track_id"], row["etag"]) in versions]
+            log_mels = descriptors = None
+            if spec.log_mel:
+                log_mels = [
+                    np.frombuffer(row.pop("log_mel"), np.uint8).reshape(spec.n_mels, row["n_frames"])
+                    for row in wanted
+                ]
+            if spec.descriptors:
+                # A null becomes NaN, and its track a failure: the probabilities are then no numbers.
+                described = [[row.pop(name) for name in names] for row in wanted]
+                descriptors = np.array(described, np.float64).reshape(-1, len(names))
+        if wanted:
+            yield wanted, log_mels, descriptors
+
+
+def _label_tracks(
+    task: LabelTask,
+    segments: list[dict[str, object]],
+    p: NDArray[np.float64],
+    genres: tuple[str, ...],
+    min_confidence: float,
+) -> tuple[list[dict[str, object]], list[Failure]]:
+    rows_of: dict[object, list[int]] = {}
+    for index, segment in enumerate(segments):
+        rows_of.setdefault(segment["track_id"], []).append(index)
+    labels: list[dict[str, object]] = []
+    failures: list[Failure] = []
+    now = datetime.now(UTC)
+    for track in task.tracks.to_pylist():
+        indices = rows_of.get(track["track_id"])
+        if indices is None:
+            continue
+        mean = p[indices].mean(axis=0)
+        if not np.isfinite(mean).all():
+            error = LabelError(f"{track['uri']}: the model's probabilities are not finite numbers")
+            failures.append(
+                Failure(
+                    track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, task.model
+                )
+            )
+            continue
+        # Ties go to the genre that comes first, whatever the sort's mood.
+        best = np.argsort(-mean, kind="stable")
+        # As it is stored: a reader who compares the column with the same number comes to the same tracks.
+        confidence = float(np.float32(mean[best[0]]))
+        labels.append(
+            {
+                "track_id": track["track_id"],
+                "uri": track["uri"],
+                "etag": track["etag"],
+                "genre": genres[best[0]] if confidence >= min_confidence else None,
+                "confidence": confidence,
+                "probabilities": mean.tolist(),
+                "top3": [{"genre": genres[i], "probability": mean[i]} for i in best[:3]],
+                "n_segments": len(indices),
+                "feature_set": task.feature_set,
+                "labeled_at": now,
+                "run": task.run,
+            }
+        )
+    return labels, failures
+
+
+def _segment_rows(
+    task: LabelTask, segments: list[dict[str, object]], p: NDArray[np.float64], genres: tuple[str, ...]
+) -> pa.Table:
+    rows = [
+        {
+            "track_id": segment["track_id"],
+            "etag": segment["etag"],
+            "segment": segment["segment"],
+            "start_s": segment["start_s"],
+            "genre": genres[int(row.argmax())],
+            "confidence": row.max(),
+            "run": task.run,
+        }
+        for segment, row in zip(segments, p, strict=False)
+    ]
+    return pa.Table.from_pylist(rows, SEGMENT_LABELS)

@@ -1,0 +1,1 @@
+"""Tables: reading and writing them, what holds now, and their SQL."""

@@ -1,0 +1,1 @@
+"""Training: labelled data in, a model bundle out."""

@@ -1,0 +1,1 @@
+"""Trends: shares of genres among the labelled tracks, and what rises and falls."""

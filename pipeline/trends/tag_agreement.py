@@ -1,0 +1,117 @@
+"""Where labels agree and disagree with the files' own genre tags."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.trends.genre_tags import normalise
+from pipeline.trends.labelled_tracks import LabelledTracks
+
+COLUMNS = ("genre_tag", "uri", "artist", "title")
+"""The columns of ``tracks/`` that are read here."""
+
+DISAGREEMENTS = pa.schema(
+    [
+        pa.field("genre_tag", pa.string()),
+        pa.field("tag", pa.string()),
+        pa.field("genre", pa.string()),
+        pa.field("confidence", pa.float32()),
+        pa.field("artist", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("uri", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TagAgreement:
+    """Tags against labels.
+
+    Attributes
+    ----------
+    tags : tuple of str
+        Normalised tags: first those that are genres of the model, in its order, then the others by number.
+    counts : ndarray of int64, shape (n_tags, n_genres)
+        Tracks by tag and label.
+    n_tagged : int
+        Labelled tracks that have a genre tag.
+    n_comparable : int
+        Those whose tag means a genre that the model knows.
+    n_agree : int
+        Those of them whose label is that genre.
+    disagreements : pyarrow.Table
+        The most confident labels that contradict a tag; schema `DISAGREEMENTS`.
+    """
+
+    tags: tuple[str, ...]
+    counts: NDArray[np.int64]
+    n_tagged: int
+    n_comparable: int
+    n_agree: int
+    disagreements: pa.Table
+
+
+def tag_agreement(labelled: LabelledTracks, *, n_disagreements: int = 50) -> TagAgreement:
+    """Compare labels with tags.
+
+    Parameters
+    ----------
+    labelled : LabelledTracks
+        With the columns `COLUMNS`.
+    n_disagreements : int
+        How many disagreements to list.
+    """
+    genres = labelled.genres
+    tags, codes = _normalised(labelled)
+    both = (codes >= 0) & (labelled.winner >= 0)
+    n_tags, n_genres = len(tags), len(genres)
+    counts = np.bincount(codes[both] * n_genres + labelled.winner[both], minlength=n_tags * n_genres).reshape(
+        n_tags, n_genres
+    )
+    comparable = both & (codes < n_genres)
+    wrong = comparable & (codes != labelled.winner)
+    used = counts.sum(axis=1) > 0
+    order = [k for k in range(n_genres) if used[k]]
+    order += [
+        n_genres + k for k in np.argsort(-counts[n_genres:].sum(axis=1), kind="stable") if used[n_genres + k]
+    ]
+    return TagAgreement(
+        tags=tuple(tags[k] for k in order),
+        counts=counts[order],
+        n_tagged=int(both.sum()),
+        n_comparable=int(comparable.sum()),
+        n_agree=int(comparable.sum() - wrong.sum()),
+        disagreements=_most_confident(labelled, tags, codes, wrong, n_disagreements),
+    )
+
+
+def _normalised(labelled: LabelledTracks) -> tuple[list[str], NDArray[np.int64]]:
+    """Normalised tags, the model's genres first, and the number of each track's tag, -1 for none."""
+    # Tags repeat: each spelling is normalised once.
+    stored = labelled.tracks["genre_tag"].combine_chunks().dictionary_encode()
+    tags = list(labelled.genres)
+    number = {tag: code for code, tag in enumerate(tags)}
+    meaning = []
+    for text in stored.dictionary.to_pylist():
+        tag = normalise(text, labelled.genres)
+        meaning.append(number.setdefault(tag, len(number)) if tag else -1)
+    codes = np.asarray(pc.fill_null(stored.indices, -1), dtype=np.int64)
+    return list(number), np.array([*meaning, -1])[codes]
+
+
+def _most_confident(
+    labelled: LabelledTracks, tags: list[str], codes: NDArray[np.int64], wrong: NDArray[np.bool_], n: int
+) -> pa.Table:
+    rows = np.flatnonzero(wrong)
+    rows = rows[np.argsort(-labelled.confidence[rows], kind="stable")[:n]]
+    tracks = labelled.tracks.select(COLUMNS).take(pa.array(rows))
+    values = {
+        "tag": pa.array([tags[code] for code in codes[rows]], pa.string()),
+        "genre": pa.array([labelled.genres[code] for code in labelled.winner[rows]], pa.string()),
+        "confidence": pa.array(labelled.confidence[rows]),
+    }
+    columns = [values[name] if name in values else tracks[name] for name in DISAGREEMENTS.names]
+    return pa.Table.from_arrays(columns, schema=DISAGREEMENTS)

@@ -1,0 +1,169 @@
+"""Genre trends: shares of genres by group, rising and falling genres, tags against labels, as tables."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.tables.tables import Tables
+from pipeline.trends import tag_agreement
+from pipeline.trends.changes import Change, central, changes
+from pipeline.trends.grouping import Groups, columns_for, group
+from pipeline.trends.labelled_tracks import LabelledTracks, labelled_tracks
+from pipeline.trends.shares import GenreShares, genre_shares
+from pipeline.trends.tag_agreement import TagAgreement
+
+Weight = Literal["count", "confidence"]
+
+CONFIDENCE_BINS = 20
+
+CHANGES = pa.schema(
+    [
+        pa.field(name, pa.float64() if kind is float else pa.string())
+        for name, kind in Change.__annotations__.items()
+    ]
+)
+"""Columns of `change_rows`: the attributes of `Change`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """What the labels say of groups of tracks.
+
+    Attributes
+    ----------
+    labelled : LabelledTracks
+        The tracks.
+    groups : Groups
+        How they were grouped.
+    shares : GenreShares
+        Of each group.
+    total : GenreShares
+        Of all tracks, as one group.
+    changes : list of Change
+        Rising and falling genres, where the groups follow one another in time.
+    tags : TagAgreement
+        Labels against the files' own tags.
+    weight : str
+        ``count``: every track counts one; ``confidence``: it counts its confidence.
+    """
+
+    labelled: LabelledTracks
+    groups: Groups
+    shares: GenreShares
+    total: GenreShares
+    changes: list[Change]
+    tags: TagAgreement
+    weight: Weight
+
+    @property
+    def n_ungrouped(self) -> int:
+        """Tracks that say nothing of what they are grouped by."""
+        return int((self.groups.codes < 0).sum())
+
+
+def read_labelled(tables: Tables, model: str, *by: str) -> LabelledTracks:
+    """The labelled tracks with the columns that `trends` reads for these groupings."""
+    columns = dict.fromkeys([*tag_agreement.COLUMNS, *(name for each in by for name in columns_for(each))])
+    return labelled_tracks(tables, model, tuple(columns))
+
+
+def trends(
+    labelled: LabelledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
+) -> Trends:
+    """Find the trends in labelled tracks.
+
+    Parameters
+    ----------
+    labelled : LabelledTracks
+        Of `read_labelled`, for this grouping.
+    by : str
+        See `pipeline.trends.grouping.group`.
+    catalog : str
+        Where the catalog is.
+    weight : str
+        ``count`` or ``confidence``.
+    top : int, optional
+        Only the groups with most tracks.
+
+    Raises
+    ------
+    MisuseError
+        If there is nothing to group by.
+    """
+    groups = group(by, labelled.tracks, catalog)
+    if top is not None:
+        groups = groups.largest(top)
+    shares = shares_of(labelled, groups, weight)
+    found: list[Change] = []
+    if groups.is_time and len(groups.names):
+        # Kish's effective number is at most the number of tracks; without weights it is that number.
+        shown = central(shares.tracks)
+        found = changes(labelled.genres, groups.years()[shown], shares.share[shown], shares.effective[shown])
+    everything = Groups("all", np.zeros(labelled.n_tracks, np.int64), ["all"])
+    return Trends(
+        labelled=labelled,
+        groups=groups,
+        shares=shares,
+        total=shares_of(labelled, everything, weight),
+        changes=found,
+        tags=tag_agreement.tag_agreement(labelled),
+        weight=weight,
+    )
+
+
+def shares_of(labelled: LabelledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
+    """The shares of genres in groups of tracks."""
+    weights = labelled.confidence if weight == "confidence" else None
+    return genre_shares(groups.codes, len(groups.names), labelled.probabilities, labelled.winner, weights)
+
+
+def share_rows(trends: Trends) -> pa.Table:
+    """Shares as a table, a row for each group and genre.
+
+    Columns are the grouping's name, ``tracks`` (of the group), ``genre``, ``count`` (tracks with that label,
+    or their weight), ``expected`` and ``expected_sd`` (tracks that are of the genre, by the probabilities),
+    ``share``, ``low`` and ``high`` (0 to 1, 95 %).
+    """
+    groups, shares, genres = trends.groups, trends.shares, trends.labelled.genres
+    names = pa.array(groups.names, pa.string())
+    if groups.by == "year":
+        names = names.cast(pa.int16())
+    elif groups.by == "seen":
+        names = names.cast(pa.date32())
+    n_groups, n_genres = shares.share.shape
+    row_group = pa.array(np.repeat(np.arange(n_groups), n_genres))
+    columns = {
+        groups.by: names.take(row_group),
+        "tracks": pa.array(np.repeat(shares.tracks, n_genres)),
+        "genre": pa.array(genres, pa.string()).take(pa.array(np.tile(np.arange(n_genres), n_groups))),
+    }
+    for name in ("count", "expected", "expected_sd", "share", "low", "high"):
+        columns[name] = pa.array(getattr(shares, name).ravel())
+    return pa.table(columns)
+
+
+def change_rows(found: list[Change]) -> pa.Table:
+    """Rising and falling genres as a table."""
+    rows = [{name: getattr(each, name) for name in CHANGES.names} for each in found]
+    return pa.Table.from_pylist(rows, CHANGES)
+
+
+def tag_rows(trends: Trends) -> pa.Table:
+    """Tags against labels as a table: tag, genre, tracks; pairs that do not occur are left out."""
+    tag, genre = np.nonzero(trends.tags.counts)
+    return pa.table(
+        {
+            "tag": pa.array(trends.tags.tags, pa.string()).take(pa.array(tag)),
+            "genre": pa.array(trends.labelled.genres, pa.string()).take(pa.array(genre)),
+            "tracks": pa.array(trends.tags.counts[tag, genre]),
+        }
+    )
+
+
+def confidence_histogram(labelled: LabelledTracks) -> NDArray[np.int64]:
+    """Tracks by confidence, in `CONFIDENCE_BINS` bins of equal width from 0 to 1."""
+    bins = (labelled.confidence * CONFIDENCE_BINS).astype(np.int64)
+    return np.bincount(np.clip(bins, 0, CONFIDENCE_BINS - 1), minlength=CONFIDENCE_BINS)

@@ -1,0 +1,275 @@
+"""The page of genre trends: one HTML file, whatever the number of tracks, with its charts and data inside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.pages import render
+from pipeline.pages.charts import Tick, nice_ticks
+from pipeline.trends.artists import artist_rows
+from pipeline.trends.changes import central
+from pipeline.trends.grouping import Groups
+from pipeline.trends.shares import GenreShares
+from pipeline.trends.trends import CONFIDENCE_BINS, Trends, confidence_histogram
+from schemas.model import Figure
+
+SIZE = 1000
+"""Charts are squares of this size, stretched to the room that the page has."""
+MAX_ARTISTS = 5_000
+MAX_PERIODS = 1_500
+MAX_GROUPS = 60
+MAX_TAGS = 30
+MAX_TEXT = 100
+"""Longer names are cut on the page: a tag may hold a book."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeChart:
+    """Shares over time as stacked steps, each period as wide as it lasts, with gaps where there are no
+    tracks.
+
+    Attributes
+    ----------
+    paths : list of str
+        SVG path of each genre's area, the first genre at the bottom.
+    counts : str
+        SVG path of the number of tracks of each period, the most filling the square.
+    x_ticks : list of Tick
+        Periods named along the axis.
+    cells : list of int
+        Place of each period along the axis.
+    n_cells : int
+        Places along the axis.
+    first : int
+        Number of the first period shown; so many before it and `hidden` less so many after it are left out.
+    hidden : int
+        Periods left out since hardly any track lies in them.
+    """
+
+    paths: list[str]
+    counts: str
+    x_ticks: list[Tick]
+    cells: list[int]
+    n_cells: int
+    first: int
+    hidden: int
+
+
+def trends_page(
+    trends: Trends, *, time: Trends | None, model: str, figures: Sequence[Figure] | None, catalog: str
+) -> str:
+    """Draw the page.
+
+    Parameters
+    ----------
+    trends : Trends
+        What was asked for; its tracks have the columns ``artist`` and ``year`` too.
+    time : Trends or None
+        The same tracks by time; None where no track is dated.
+    model : str
+        The model's full name.
+    figures : sequence of Figure or None
+        What was measured of the model; None where its bundle is not at hand.
+    catalog : str
+        Where the catalog is.
+
+    Returns
+    -------
+    str
+        HTML that loads nothing from elsewhere. Names are escaped.
+    """
+    genres = trends.labelled.genres
+    chart = None if time is None or not time.groups.names else time_chart(time.groups, time.shares)
+    artists = artist_rows(trends.labelled)
+    histogram = confidence_histogram(trends.labelled)
+    return render(
+        "trends.html",
+        title=f"Genres of {catalog}",
+        script="trends.js",
+        trends=trends,
+        model=model,
+        figures=figures,
+        genres=genres,
+        total=trends.total,
+        time=time,
+        chart=chart,
+        periods=[] if time is None else list(range(len(time.groups.names)))[-MAX_PERIODS:],
+        groups=None if trends.groups.is_time else _group_rows(trends),
+        changes=[] if time is None else _change_rows(time),
+        tags=_tag_rows(trends),
+        disagreements=_disagreements(trends),
+        histogram=histogram,
+        histogram_paths=_bars(histogram),
+        histogram_ticks=nice_ticks(float(histogram.max(initial=1))),
+        mean_confidence=float(trends.labelled.confidence.mean()) if trends.labelled.n_tracks else None,
+        n_artists=artists.num_rows,
+        max_artists=MAX_ARTISTS,
+        bins=CONFIDENCE_BINS,
+        data={
+            "genres": list(genres),
+            "time": None if time is None or chart is None else _time_data(time, chart),
+            "artists": _artist_data(artists, len(genres)),
+        },
+    )
+
+
+def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
+    """Lay out shares over time. Periods at either end with under a thousandth of the tracks are left out."""
+    cells = np.array([_cell(name) for name in groups.names])
+    shown = central(shares.tracks)
+    cells = cells[shown] - cells[shown.start]
+    n_cells = int(cells[-1]) + 1
+    tops = np.cumsum(shares.share[shown], axis=1)
+    bottoms = np.hstack([np.zeros((len(tops), 1)), tops[:, :-1]])
+    most = shares.tracks[shown].max()
+    return TimeChart(
+        paths=[_steps(cells, n_cells, bottoms[:, k], tops[:, k]) for k in range(tops.shape[1])],
+        counts=_steps(cells, n_cells, np.zeros(len(cells)), shares.tracks[shown] / most),
+        x_ticks=_x_ticks(groups.names[shown], cells, n_cells),
+        cells=cells.tolist(),
+        n_cells=n_cells,
+        first=shown.start,
+        hidden=len(groups.names) - len(cells),
+    )
+
+
+def _cell(name: str) -> int:
+    """The number of a period among all of its kind, without gaps: years, months or days."""
+    if len(name) == 4:
+        return int(name)
+    if len(name) == 7:
+        return int(name[:4]) * 12 + int(name[5:]) - 1
+    return date.fromisoformat(name).toordinal()
+
+
+def _steps(
+    cells: NDArray[np.int64], n_cells: int, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> str:
+    """One closed path for each run of neighbouring periods: up along the tops and back along the bottoms."""
+    width = SIZE / n_cells
+    runs = np.split(np.arange(len(cells)), np.flatnonzero(np.diff(cells) > 1) + 1)
+    path = []
+    for run in runs:
+        left = cells[run] * width
+        top, bottom = SIZE * (1 - high[run]), SIZE * (1 - low[run])
+        there = "".join(f"V{y:.0f}H{x + width:.1f}" for x, y in zip(left, top, strict=True))
+        back = "".join(f"V{y:.0f}H{x:.1f}" for x, y in zip(left[::-1], bottom[::-1], strict=True))
+        path.append(f"M{left[0]:.1f} {bottom[0]:.0f}{there}{back}Z")
+    return "".join(path)
+
+
+def _x_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
+    """At most six names along the axis: round years where there are many, else evenly spaced periods."""
+    if len(names[0]) == 4 and n_cells > 12:
+        first = int(names[0])
+        step = next(step for step in (5, 10, 20, 25, 50, 100, 200, 500) if n_cells / step <= 6)
+        years = range(-(-first // step) * step, first + n_cells, step)
+        return [Tick(100 * (year - first + 0.5) / n_cells, str(year)) for year in years]
+    picked = dict.fromkeys(np.linspace(0, len(names) - 1, min(len(names), 5)).round().astype(int).tolist())
+    return [Tick(100 * (int(cells[i]) + 0.5) / n_cells, names[i]) for i in picked]
+
+
+def _bars(histogram: NDArray[np.int64]) -> list[str]:
+    top = nice_ticks(float(histogram.max(initial=1)))[-1]
+    width = SIZE / len(histogram)
+    return [
+        f"M{i * width + 2:.1f} {SIZE}V{SIZE * (1 - n / top):.1f}H{(i + 1) * width - 2:.1f}V{SIZE}Z"
+        for i, n in enumerate(histogram.tolist())
+    ]
+
+
+def _group_rows(trends: Trends) -> list[dict[str, Any]]:
+    """The largest groups with their shares."""
+    order = np.argsort(-trends.shares.tracks, kind="stable")[:MAX_GROUPS]
+    return [
+        {
+            "name": _cut(trends.groups.names[i]),
+            "tracks": int(trends.shares.tracks[i]),
+            "shares": trends.shares.share[i].tolist(),
+        }
+        for i in order.tolist()
+    ]
+
+
+def _change_rows(time: Trends) -> list[dict[str, Any]]:
+    """Changes with their intervals as places on a line, 0 in the middle."""
+    widest = max((max(abs(each.low), abs(each.high)) for each in time.changes), default=0.0) or 1.0
+    return [
+        {
+            "change": each,
+            "color": time.labelled.genres.index(each.genre) % 10,
+            "low": _place(widest, each.low),
+            "middle": _place(widest, each.change),
+            "high": _place(widest, each.high),
+        }
+        for each in time.changes
+    ]
+
+
+def _place(widest: float, slope: float) -> float:
+    return 50 + 48 * slope / widest
+
+
+def _tag_rows(trends: Trends) -> list[dict[str, Any]]:
+    """Tags, the largest of those that are no genre last, with each cell's share of its row."""
+    rows: list[dict[str, Any]] = []
+    genres = trends.labelled.genres
+    for tag, counts in zip(trends.tags.tags, trends.tags.counts, strict=True):
+        if tag not in genres and len(rows) >= MAX_TAGS:
+            break
+        total = int(counts.sum())
+        cells = [
+            {"count": int(n), "share": n / total, "contradicts": tag in genres and tag != genre}
+            for n, genre in zip(counts.tolist(), genres, strict=True)
+        ]
+        rows.append({"tag": _cut(tag), "total": total, "cells": cells})
+    return rows
+
+
+def _disagreements(trends: Trends) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = trends.tags.disagreements.to_pylist()
+    return [
+        {key: _cut(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+    ]
+
+
+def _time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
+    """What the chart says of the period under the pointer; shares in thousandths."""
+    shown = slice(chart.first, chart.first + len(chart.cells))
+    return {
+        "names": time.groups.names[shown],
+        "cells": chart.cells,
+        "nCells": chart.n_cells,
+        "tracks": time.shares.tracks[shown].tolist(),
+        "share": _thousandths(time.shares.share[shown]),
+        "low": _thousandths(time.shares.low[shown]),
+        "high": _thousandths(time.shares.high[shown]),
+    }
+
+
+def _artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
+    """The artists with most tracks, column by column; shares in per cent."""
+    rows = artists.slice(0, MAX_ARTISTS)
+    shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, n_genres)
+    return {
+        "name": [_cut(name) for name in rows["artist"].to_pylist()],
+        "tracks": rows["tracks"].to_pylist(),
+        "confidence": np.round(100 * np.asarray(rows["confidence"])).astype(int).tolist(),
+        "from": rows["first_year"].to_pylist(),
+        "to": rows["last_year"].to_pylist(),
+        "shares": np.round(100 * shares).astype(int).tolist(),
+    }
+
+
+def _thousandths(shares: NDArray[np.float64]) -> list[list[int]]:
+    rounded: list[list[int]] = np.round(1000 * shares).astype(int).tolist()
+    return rounded
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

@@ -17,8 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/earmark demo
 
+# Two files at once: many tests wait, for Ray to start or for a store that fails on purpose.
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
 
 # Takes a quarter of an hour; CHAOS="--seed N" repeats one.
 chaos: venv

@@ -8,7 +8,7 @@ Parts have fixed names, so nothing is written twice.
 import itertools
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import ActorPool, last_line
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import cpus_and_gpus
+from jobs.engine.flights import Flight, Try
 from jobs.engine.metrics import Metrics
 from jobs.engine.suspects import Suspects
 from jobs.engine.workers import start_featurize, start_label_alone
@@ -34,33 +35,6 @@ _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.
 """The worker is out of reach and may be at work still: the same work is done again under the same names."""
 _ATTEMPTS = 3
 """Times a shard is tried that cannot be read or written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Try:
-    """A try at a shard or a label task.
-
-    Attributes
-    ----------
-    errors, deaths : int
-        Tries that ended with an error, and in isolation with the death of the worker.
-    isolated : bool
-        Whether what may kill a process is done in one of its own.
-    """
-
-    work: Shard | LabelTask
-    errors: int = 0
-    deaths: int = 0
-    isolated: bool = False
-
-
-@dataclass(frozen=True)
-class _Flight:
-    """A try in flight, a label task with its actor; flights are numbered as they start."""
-
-    tried: _Try
-    number: int
-    actor: Any = None
 
 
 class Engine:
@@ -80,14 +54,15 @@ class Engine:
         self.totals = totals
         self._assignment = assignment
         self._report = report
-        self._for_tasks: deque[_Try] = deque()
-        self._for_actors: deque[_Try] = deque()
-        self._in_flight: dict[Any, _Flight] = {}
+        self._for_tasks: deque[Try] = deque()
+        self._for_actors: deque[Try] = deque()
+        self._in_flight: dict[Any, Flight] = {}
         self._numbers = itertools.count()
         self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
         self._metrics = Metrics()
         self._suspects = Suspects(assignment)
         self._stopping = False
+        self._dropped = False
 
     def stop(self) -> None:
         """Start nothing more: `run` returns when what is in flight has ended."""
@@ -102,10 +77,12 @@ class Engine:
             If the run cannot go on: parts cannot be written, the model cannot be loaded, workers die
             whatever they are given, or another run took the tables over.
         """
-        self._for_tasks.extend(_Try(shard) for shard in shards)
-        self._for_actors.extend(_Try(task) for task in label_tasks)
+        self._for_tasks.extend(Try(shard) for shard in shards)
+        self._for_actors.extend(Try(task) for task in label_tasks)
         while self._in_flight or (not self._stopping and (self._for_tasks or self._for_actors)):
-            if not self._stopping:
+            if self._stopping:
+                self._drop_waiting()
+            else:
                 self._submit()
             waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
             ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
@@ -118,6 +95,20 @@ class Engine:
             self._report(self.totals)
         self._fail_suspects()
         return self.totals
+
+    def _drop_waiting(self) -> None:
+        """Take back the tasks that wait in Ray for a CPU: their tracks are left for the next run.
+
+        Which ones those are is Ray's affair; the oldest are at work. One that began just now is interrupted.
+        """
+        if self._dropped:
+            return
+        self._dropped = True
+        tasks = sorted(
+            (flight.number, ref) for ref, flight in self._in_flight.items() if flight.actor is None
+        )
+        for _, ref in tasks[max(1, cpus_and_gpus()[0]) :]:
+            ray.cancel(ref)
 
     def _observe(self) -> None:
         shards = self._n_tasks
@@ -141,14 +132,14 @@ class Engine:
                 ref = start_featurize(tried.work, self._assignment, isolated=tried.isolated)
             else:
                 ref = start_label_alone(tried.work, self._assignment)
-            self._in_flight[ref] = _Flight(tried, next(self._numbers))
+            self._in_flight[ref] = Flight(tried, next(self._numbers))
         if self._pool is None:
             return
         self._pool.size()
         while self._for_actors and (actor := self._pool.take()) is not None:
             tried = self._for_actors.popleft()
             ref = actor.label.remote(tried.work, self._assignment)
-            self._in_flight[ref] = _Flight(tried, next(self._numbers), actor)
+            self._in_flight[ref] = Flight(tried, next(self._numbers), actor)
 
     def _collect(self, ref: Any) -> None:
         if self._pool is not None and ref in self._pool.starting:
@@ -163,6 +154,8 @@ class Engine:
             self._died(self._at_work(flight).tried, error)
         except _LOST:
             self._again(self._at_work(flight).tried)
+        except ray_errors.TaskCancelledError:
+            return
         except ray_errors.RayTaskError as error:
             if isinstance(error.cause, EarmarkError):
                 raise error.cause from None
@@ -172,7 +165,7 @@ class Engine:
         else:
             self._done(flight.tried.work, result)
 
-    def _at_work(self, flight: _Flight) -> _Flight:
+    def _at_work(self, flight: Flight) -> Flight:
         """What the worker was doing that died or is out of reach, given one flight that it took along.
 
         An actor is replaced, and what had only been waiting for it is put back: it is not to blame.
@@ -209,7 +202,7 @@ class Engine:
             totals.timeline.worked("featurizing", sum(result.seconds.values()))
             tracks["featurized"] = result.n_featurized
             if result.n_featurized and self._assignment.model is not None:
-                self._for_actors.append(_Try(self._label_task(work, result, self._assignment.model)))
+                self._for_actors.append(Try(self._label_task(work, result, self._assignment.model)))
         elif isinstance(result, LabelResult):
             totals.labelled += result.n_labelled
             totals.genres.update(result.genres)
@@ -230,7 +223,7 @@ class Engine:
             tracks=shard.as_read(result.changed),
         )
 
-    def _failed(self, tried: _Try, error: Exception) -> None:
+    def _failed(self, tried: Try, error: Exception) -> None:
         """Parts could not be read or written, as a rule: the store may be back in a moment."""
         work = tried.work
         if tried.errors + 1 < _ATTEMPTS:
@@ -249,7 +242,7 @@ class Engine:
             # Not the store, but something in the work itself: halved until it stands alone.
             self._split(tried, error)
 
-    def _died(self, tried: _Try, error: Exception) -> None:
+    def _died(self, tried: Try, error: Exception) -> None:
         """A worker died; in isolation not of its tracks, unless it goes on like that."""
         self._suspects.died(error)
         if tried.isolated and tried.deaths + 1 < MOST_KILLS:
@@ -259,12 +252,12 @@ class Engine:
         else:
             self._again(replace(tried, isolated=True))
 
-    def _again(self, tried: _Try) -> None:
+    def _again(self, tried: Try) -> None:
         """Put a try back. What it may have written goes first: the next one may find no failures to write."""
         self._delete_parts(tried.work)
         self._put_back(tried)
 
-    def _split(self, tried: _Try, error: Exception) -> None:
+    def _split(self, tried: Try, error: Exception) -> None:
         """Halve a shard or label task until the track stands alone that it fails for."""
         work, n_tracks = tried.work, tried.work.tracks.num_rows
         self._delete_parts(work)
@@ -272,14 +265,14 @@ class Engine:
             middle = n_tracks // 2
             for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
                 half = replace(work, name=work.name + suffix, tracks=copied(work.tracks, start, stop))
-                self._put_back(_Try(half, isolated=tried.isolated))
+                self._put_back(Try(half, isolated=tried.isolated))
         elif isinstance(work, LabelTask) and not tried.isolated:
-            self._put_back(_Try(work, isolated=True))
+            self._put_back(Try(work, isolated=True))
         else:
             # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
             self._suspects.blame(work, error, killed=isinstance(error, _CRASHES))
 
-    def _put_back(self, tried: _Try) -> None:
+    def _put_back(self, tried: Try) -> None:
         by_actor = isinstance(tried.work, LabelTask) and not tried.isolated
         (self._for_actors if by_actor else self._for_tasks).appendleft(tried)
 

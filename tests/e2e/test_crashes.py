@@ -234,13 +234,17 @@ def test_a_run_is_interrupted_while_a_long_track_decodes(
     endless = with_endless_track(catalog, folder)
     timeout_s = 20 if times == 1 else 600
     with CatalogWatch(folder) as watch:
-        run = start("run", folder, tables, "--track-timeout", timeout_s)
+        run = start("run", folder, tables, "--cpus", 1, "--track-timeout", timeout_s)
         while not watch.opened[endless]:
             time.sleep(0.01)
-    for _ in range(times):
-        run.send_signal(number)
-        time.sleep(1)
-    output, _ = run.communicate(timeout=120)
+        begun = {path for path, times_opened in watch.opened.items() if times_opened}
+        for _ in range(times):
+            run.send_signal(number)
+            time.sleep(1)
+        output, _ = run.communicate(timeout=120)
+        assert {path for path, times_opened in watch.opened.items() if times_opened} == begun, (
+            "a shard was begun after the signal"
+        )
     assert run.returncode == 130, output
     assert "Traceback" not in output
     report = read_reports(Tables(str(tables)), last=1)[0]

@@ -1,0 +1,34 @@
+"""Work in flight: what is tried, how often it was tried before, and by whom."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.shards.featurize_shard import Shard
+from pipeline.shards.label_part import LabelTask
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A try at a shard or a label task.
+
+    Attributes
+    ----------
+    errors, deaths : int
+        Tries that ended with an error, and in isolation with the death of the worker.
+    isolated : bool
+        Whether what may kill a process is done in one of its own.
+    """
+
+    work: Shard | LabelTask
+    errors: int = 0
+    deaths: int = 0
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A try in flight, a label task with its actor; flights are numbered as they start."""
+
+    tried: Try
+    number: int
+    actor: Any = None

@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -12,6 +13,10 @@ from tests import browser as browsers
 from tests.s3 import missing_programs, s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # librosa's compiled ufuncs crash when two processes fill one cache of them at the same time.
+    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / f"numba-{worker}")
 GTZAN = ROOT.parent / "shared" / "data" / "gtzan"
 
 

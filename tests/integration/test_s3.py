@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from jobs.engine.engine import lease as leases
+from jobs.engine import lease as leases
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.decoding.audio import read_segments
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog

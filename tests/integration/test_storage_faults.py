@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jobs.engine.engine import lease as leases
+from jobs.engine import lease as leases
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.track_refs import from_table, stat_track
 from pipeline.shards import fetching

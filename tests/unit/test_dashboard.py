@@ -11,7 +11,7 @@ def test_every_panel_asks_for_metrics_that_the_engine_exports() -> None:
     """A renamed metric would leave an operator before empty panels. (Ray adds ``ray_`` and ``_total``.)"""
     dashboard = json.loads((ROOT / "infra" / "grafana" / "earmark.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    counted = set(re.findall(r'"(earmark_\w+)"', (ROOT / "jobs" / "metrics.py").read_text()))
+    counted = set(re.findall(r'"(earmark_\w+)"', (ROOT / "jobs" / "engine" / "metrics.py").read_text()))
     found = {name for expression in asked for name in re.findall(r"\bray_(earmark_\w+)_total\b", expression)}
     assert found == counted
     stages = set(re.findall(r'stage="(\w+)"', " ".join(asked)))

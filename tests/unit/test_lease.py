@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.engine.engine import lease as leases
+from jobs.engine import lease as leases
 from pipeline.stores import storage
 
 

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected
-from jobs.engine import lease as leases
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, ModelBundle

@@ -15,5 +15,5 @@ def test_every_panel_asks_for_metrics_that_the_engine_exports() -> None:
     found = {name for expression in asked for name in re.findall(r"\bray_(earmark_\w+)_total\b", expression)}
     assert found == counted
     stages = set(re.findall(r'stage="(\w+)"', " ".join(asked)))
-    sources = "".join(path.read_text() for path in (ROOT / "pipeline").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
     assert stages <= set(re.findall(r'watch\.stage\("(\w+)"\)', sources))

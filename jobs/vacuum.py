@@ -7,6 +7,7 @@ from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from jobs.runs import new_run, read_reports
 from pipeline.care.inventory import take_inventory
+from pipeline.care.journal import recover
 from pipeline.care.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
 from pipeline.tables.tables import Tables
 
@@ -48,6 +49,9 @@ def vacuum_job(
         return plan_vacuum(inventory, read_reports(tables), options)
     name = f"vacuum-{new_run(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
+        # First of all: of what it left half done, old and merged parts hold the same rows.
+        if recovered := recover(tables, lease.check):
+            say(f"finished or undid what a killed compaction had begun ({recovered})")
         inventory = take_inventory(tables)
         removals = plan_vacuum(inventory, read_reports(tables), options)
         remove_planned(inventory, removals, options, lease.check)

@@ -19,7 +19,7 @@ from pipeline.care.inventory import (
     partition_values,
     partitions,
 )
-from pipeline.care.journal import FOLDER, Check, recover, remove
+from pipeline.care.journal import FOLDER, Check, remove
 from pipeline.care.ledger import is_full
 from pipeline.care.replacement import replace_parts
 from pipeline.stores import storage
@@ -113,25 +113,23 @@ def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: Vac
 def remove_planned(
     inventory: Inventory, removals: Sequence[Removal], options: VacuumOptions, check: Check
 ) -> None:
-    """Remove what was planned with the same options; the caller holds the lease of the tables.
+    """Remove what was planned with the same options.
+
+    The caller holds the lease of the tables, and has recovered killed compactions before the inventory.
 
     Raises
     ------
     EarmarkError
         If the store refuses; what is removed stays removed.
     """
-    tables = inventory.tables
-    if any(removal.kind == "killed compactions" for removal in removals):
-        recover(tables, check)
-    with storage.explained(tables.root, "remove objects of"):
+    with storage.explained(inventory.tables.root, "remove objects of"):
         for removal in removals:
             if removal.rewritten:
                 gone = _gone_versions(inventory, days_ago(options.older_than_days))
                 _rewrite(inventory, removal.objects, gone, check)
                 continue
-            objects = [entry for entry in removal.objects if not entry.path.startswith(f"{FOLDER}/")]
             # A model is there when its model.json is: that goes first.
-            objects.sort(key=lambda entry: entry.name != _INFO_FILE)
+            objects = sorted(removal.objects, key=lambda entry: entry.name != _INFO_FILE)
             remove([inventory.location(entry) for entry in objects], check)
     _remove_empty_folders(inventory)
 

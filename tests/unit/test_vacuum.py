@@ -10,6 +10,8 @@ import pytest
 
 from jobs.runs import read_reports
 from jobs.vacuum import vacuum_job
+from pipeline.care import replacement
+from pipeline.care.compaction import compact, plan_compaction
 from pipeline.care.inventory import take_inventory
 from pipeline.care.vacuum import VacuumOptions, plan_vacuum
 from pipeline.care.verification import verify
@@ -157,6 +159,37 @@ def test_leftovers_models_and_leases(history: TableHistory) -> None:
     assert os.listdir(root / "_models") == [MODEL]
     assert storage.names(f"{root}/_lease") == ["00000004.json"]
     assert len(read_reports(history.tables)) == 2
+
+
+def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its merged part is too young for vacuum, its sources are not: rows of both would stay for good."""
+
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    before = state(history)
+    _aged(history, days=9)
+    inventory = take_inventory(history.tables)
+    plans = plan_compaction(inventory, target_bytes=1 << 27, older_than_days=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(replacement, "exchange", lambda first, second: False)
+        patched.setattr(replacement, "finish", killed)
+        with pytest.raises(KilledError):
+            compact(
+                inventory,
+                [plan for plan in plans if plan.table == "features"],
+                target_bytes=1 << 27,
+                check=lambda: None,
+            )
+    vacuum(history, VacuumOptions(older_than_days=7, rewrite=True))
+    vacuum(history, VacuumOptions(older_than_days=0, rewrite=True))
+    assert verify(history.tables, read_reports(history.tables)).sound
+    assert state(history) == before
 
 
 def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:

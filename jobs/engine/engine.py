@@ -28,6 +28,7 @@ from pipeline.shards.isolation import MOST_KILLS
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.stopwatch import slowest_of
 from pipeline.stores import storage
+from pipeline.stores.store_errors import is_store_error
 from schemas.errors import EarmarkError, TrackError
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
@@ -233,7 +234,7 @@ class Engine:
                 f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
                 "tracks are then featurized again"
             ) from error
-        elif isinstance(error, OSError):
+        elif is_store_error(error):
             raise EarmarkError(
                 f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; run "
                 "again when the store is well, what is done stays done"

@@ -15,7 +15,7 @@ from pipeline.catalogs.track_refs import etag_of, stat_track
 from pipeline.shards.stopwatch import Stopwatch
 from pipeline.stores import storage
 from pipeline.stores.patience import ShardPatience, pause_s
-from pipeline.stores.store_errors import passes
+from pipeline.stores.store_errors import is_store_error, passes
 from schemas.errors import NotAFileError, NotFoundError, ReadError
 from schemas.tracks import TrackRef
 
@@ -89,7 +89,10 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
         return _open_local(track) if storage.is_local(track.uri) else _open_remote(track, again)
     except FileNotFoundError as error:
         raise NotFoundError(f"{track.uri} was listed but is gone from the store") from error
-    except OSError as error:
+    except Exception as error:
+        # Clients of stores have errors of their own, as when no credentials are to be had for a moment.
+        if not is_store_error(error):
+            raise
         failure = ReadError(
             f"{track.uri} cannot be read: {storage.reason(error)}; run again to try once more"
         )

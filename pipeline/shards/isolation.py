@@ -60,9 +60,11 @@ class Isolated:
         ------
         ProcessDiedError
             If the process died of it; the next call has a new one.
+        EarmarkError, OSError
+            If the process does not start, or this machine has no room for it.
         """
+        pipe = self._pipe or self._start()
         try:
-            pipe = self._pipe or self._start()
             pipe.send((function, arguments))
             result = pipe.recv()
         except (EOFError, OSError):
@@ -76,10 +78,12 @@ class Isolated:
 
         Raises
         ------
-        EarmarkError
-            If it does not start.
+        ProcessDiedError
+            If it was killed meanwhile.
+        EarmarkError, OSError
+            If it does not start, or this machine has no room for it: that is no fault of the work.
         """
-        self._pipe, theirs = Pipe()
+        pipe, theirs = Pipe()
         with theirs:
             # -P: a folder called pipeline where the worker happens to stand is not ours.
             command = [sys.executable, "-P", "-m", "pipeline.shards.isolated_process", str(theirs.fileno())]
@@ -90,14 +94,15 @@ class Isolated:
                 pass_fds=[theirs.fileno()],
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
+        self._pipe = pipe
         try:
-            self._pipe.recv()
-        except EOFError:
+            pipe.recv()
+        except (EOFError, OSError):
             code = self.close()
             if code > 0:
                 raise EarmarkError(f"a worker cannot start a process of its own (exit code {code})") from None
             raise ProcessDiedError(code) from None
-        return self._pipe
+        return pipe
 
     def close(self) -> int:
         """End the process, where there is one; its exit code."""

@@ -62,6 +62,12 @@ def passes(error: BaseException | None) -> bool:
     return bool(kinds & _KINDS)
 
 
+def is_store_error(error: BaseException | None) -> bool:
+    """Whether it is the store, or its client for want of credentials or of a connection, that failed."""
+    client = type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp"))
+    return client or isinstance(error, OSError)
+
+
 @contextlib.contextmanager
 def explained(location: str, doing: str) -> Iterator[None]:
     """Turn a store's errors into one sentence about `location`.
@@ -74,8 +80,7 @@ def explained(location: str, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        store = type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp"))
-        if not (store or isinstance(error, OSError)):
+        if not is_store_error(error):
             raise
         raise EarmarkError(f"cannot {doing} {location}: {reason(error)}") from error
 

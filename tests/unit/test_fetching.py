@@ -128,6 +128,22 @@ def test_what_is_gone_or_no_file_is_said(tmp_path: Path) -> None:
         open_track(pipe)
 
 
+def test_a_node_without_credentials_is_no_fault_of_a_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's error is no OSError. Fails: each track that the node was given is failed for good."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    storage.filesystem.cache_clear()
+    try:
+        with pytest.raises(ReadError, match="credentials") as caught:
+            open_track(TrackRef("a", "s3://bucket/a.mp3", 100, "0" * 32))
+    finally:
+        storage.filesystem.cache_clear()
+    assert caught.value.retryable
+
+
 def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails: a track is lost or doubled, tried without end, or held to be broken by a store that was away."""
     tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(6)]

@@ -1,6 +1,7 @@
 """What ends an isolated process is told apart: the track, its limits, or somebody from outside."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -142,3 +143,18 @@ def test_an_environment_without_the_package_is_no_fault_of_a_track(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(EarmarkError, match="cannot start a process"):
         process.call(os.getpid)
+
+
+def test_a_machine_without_room_for_a_process_is_no_fault_of_a_track(
+    process: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: while memory or process numbers are short, sound tracks are failed for good."""
+
+    def no_room(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", no_room)
+        with pytest.raises(BlockingIOError):
+            process.call(os.getpid)
+    assert process.call(os.getpid) != os.getpid()

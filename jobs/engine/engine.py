@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray import exceptions as ray_errors
 
@@ -29,6 +28,7 @@ from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.stopwatch import slowest_of
 from pipeline.stores import storage
 from pipeline.stores.store_errors import is_store_error
+from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, TrackError
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
@@ -229,7 +229,7 @@ class Engine:
         work = tried.work
         if tried.errors + 1 < _ATTEMPTS:
             self._again(replace(tried, errors=tried.errors + 1))
-        elif isinstance(error, pa.ArrowException) and isinstance(work, LabelTask):
+        elif isinstance(work, LabelTask) and is_damage(error):
             raise EarmarkError(
                 f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
                 "tracks are then featurized again"

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.care.findings import EXAMPLES, Finding
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, readable
 
 _COLUMNS = ["track_id", "genre", "confidence", "probabilities"]
 _SUM_TOLERANCE = 1e-3
@@ -27,6 +27,11 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
         The model's name with its hash.
     genres : sequence of str
         Its genres, in the order of its probabilities.
+
+    Raises
+    ------
+    EarmarkError
+        If a part cannot be read.
     """
     count = 0
     examples: list[str] = []
@@ -46,7 +51,9 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
 
 def _batches(tables: Tables, model: str) -> Iterator[pa.RecordBatch]:
     dataset = tables.dataset("labels")
-    if dataset is not None:
+    if dataset is None:
+        return
+    with readable(tables, "labels"):
         yield from dataset.to_batches(columns=_COLUMNS, filter=pc.field("model") == model)
 
 

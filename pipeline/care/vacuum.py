@@ -22,12 +22,11 @@ from pipeline.care.inventory import (
 from pipeline.care.journal import FOLDER, Check, remove
 from pipeline.care.ledger import is_full
 from pipeline.care.replacement import replace_parts
+from pipeline.models.model import INFO_FILE, parse_info
 from pipeline.stores import storage
 from pipeline.tables.tables import VERSION, newest, within, without
-from schemas.model import ModelInfo
 from schemas.report import RunReport
 
-_INFO_FILE = "model.json"
 _TARGET_BYTES = 128 << 20
 """Size of the parts that are made of what is kept of old ones."""
 
@@ -129,7 +128,7 @@ def remove_planned(
                 _rewrite(inventory, removal.objects, gone, check)
                 continue
             # A model is there when its model.json is: that goes first.
-            objects = sorted(removal.objects, key=lambda entry: entry.name != _INFO_FILE)
+            objects = sorted(removal.objects, key=lambda entry: entry.name != INFO_FILE)
             remove([inventory.location(entry) for entry in objects], check)
     _remove_empty_folders(inventory)
 
@@ -188,8 +187,10 @@ def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[Store
     """Old parts of feature sets that serve none of the kept models; none where no model is kept."""
     used: set[str] = set()
     for entry in inventory.below("_models"):
-        if entry.name == _INFO_FILE:
-            info = ModelInfo.model_validate_json(storage.read_bytes(inventory.location(entry)))
+        if entry.name == INFO_FILE:
+            location = inventory.location(entry)
+            with storage.explained(location, "read"):
+                info = parse_info(storage.read_bytes(location), location.rpartition("/")[0])
             used |= {spec.feature_set for spec in info.features.serving()}
     if not used:
         return []

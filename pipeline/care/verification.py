@@ -24,13 +24,12 @@ from pipeline.care.part_checks import (
     read_parts,
     stray_findings,
 )
+from pipeline.models.model import INFO_FILE, parse_info
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
-from schemas.model import ModelInfo
+from schemas.errors import MisuseError
 from schemas.report import RunReport
 from schemas.tables import PARTITIONS
-
-_INFO_FILE = "model.json"
 
 
 def verify(
@@ -91,15 +90,19 @@ def verify(
 def _label_findings(tables: Tables, inventory: Inventory, facts: Iterable[PartFacts]) -> list[Finding]:
     """What is wrong with the labels of each model, and the models that are not kept beside the tables."""
     kept = {
-        entry.folder.rpartition("/")[2] for entry in inventory.below("_models") if entry.name == _INFO_FILE
+        entry.folder.rpartition("/")[2] for entry in inventory.below("_models") if entry.name == INFO_FILE
     }
     findings: list[Finding] = []
     taxonomies = _taxonomies(facts)
     for model, found in sorted(taxonomies.items()):
         genres = min(found, key=lambda names: -len(found[names]))
         if model in kept:
-            data = storage.read_bytes(storage.join(tables.root, "_models", model, _INFO_FILE))
-            genres = ModelInfo.model_validate_json(data).genres
+            folder = storage.join(tables.root, "_models", model)
+            try:
+                with storage.explained(folder, "read"):
+                    genres = parse_info(storage.read_bytes(storage.join(folder, INFO_FILE)), folder).genres
+            except MisuseError as error:
+                findings.append(Finding("unreadable model", "_models", str(error), 1, (model,)))
         others = [path for names, paths in found.items() if names != genres for path in paths]
         findings += name_finding(
             "wrong genres", "labels", f"parts whose genres are not those of {model}", others

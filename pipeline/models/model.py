@@ -96,7 +96,7 @@ class ModelBundle:
         if "/" not in folder and not Path(folder).is_dir():
             known = ", ".join(shipped) or "none"
             raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({known})")
-        bundle = cls(_parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
+        bundle = cls(parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
         check_network(bundle.weights, bundle.info, f"{folder}/{WEIGHTS_FILE}")
         return bundle
 
@@ -137,7 +137,14 @@ def _read(folder: str, file: str) -> bytes:
             raise MisuseError(f"there is no {file} in {folder}: a model folder holds it") from error
 
 
-def _parse_info(data: bytes, folder: str) -> ModelInfo:
+def parse_info(data: bytes, folder: str) -> ModelInfo:
+    """What the ``model.json`` of a model folder says.
+
+    Raises
+    ------
+    MisuseError
+        If it is none.
+    """
     try:
         return ModelInfo.model_validate_json(data)
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """Reading and writing the tables: hive-partitioned Parquet under one root, a part an object."""
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -85,12 +86,36 @@ class Tables:
             whole = pa.unify_schemas([stored_schema(table), pa.schema(fields)])
             wanted = columns or [name for name in whole.names if name != "__filename"]
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
+        names = list(columns) if columns else None
+        with readable(self, table):
+            return patiently(lambda: dataset.to_table(columns=names, filter=where))
+
+
+@contextlib.contextmanager
+def readable(tables: Tables, table: str) -> Iterator[None]:
+    """Turn errors of reading a table's parts into one sentence.
+
+    Raises
+    ------
+    EarmarkError
+        In place of Arrow's errors and those of stores.
+    """
+    folder = tables.folder(table)
+    with storage.explained(folder, "read the table"):
         try:
-            with storage.explained(self.folder(table), "read the table"):
-                names = list(columns) if columns else None
-                return patiently(lambda: dataset.to_table(columns=names, filter=where))
-        except pa.ArrowInvalid as error:
-            raise EarmarkError(f"a part of {self.folder(table)} cannot be read: {error}") from error
+            yield
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            said = str(error).partition("\n")[0]
+            raise EarmarkError(
+                f"a part of {folder} cannot be read: {said}; 'earmark verify --deep' names it"
+            ) from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether Arrow found a part damaged. Of damaged pages it raises an OSError, but one without a number."""
+    return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
 
 
 def stored_schema(table: str) -> pa.Schema:

@@ -13,14 +13,16 @@ import pytest
 from jobs.runs import read_reports, write_report
 from jobs.verify import verification_json
 from pipeline.care.findings import Verification
+from pipeline.care.inventory import take_inventory
 from pipeline.care.journal import FOLDER, Journal
 from pipeline.care.label_values import check_labels
+from pipeline.care.vacuum import VacuumOptions, plan_vacuum
 from pipeline.care.verification import verify
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.featurize_shard import track_rows
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
-from schemas.errors import LabelError, ReadError
+from schemas.errors import EarmarkError, LabelError, ReadError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts
@@ -273,6 +275,31 @@ def test_damage_within_a_part_is_found_by_reading_deep(history: TableHistory) ->
     part.write_bytes(bytes(data))
     assert faults(check(history)) == {}
     assert faults(check(history, deep=True)) == {"unreadable part features": 1}
+
+
+def test_damaged_pages_of_labels_are_an_error_in_words_and_named_by_reading_deep(
+    history: TableHistory,
+) -> None:
+    """Arrow raises an OSError without a number then; who verifies must be told how to find the part."""
+    part = part_of(history, "labels")
+    group = pq.read_metadata(part).row_group(0)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    (start,) = (c.dictionary_page_offset for c in chunks if c.path_in_schema.startswith("probabilities"))
+    data = bytearray(part.read_bytes())
+    data[start : start + 60] = b"\xff" * 60
+    part.write_bytes(bytes(data))
+    with pytest.raises(EarmarkError, match=r"cannot be read.*verify --deep"):
+        check(history)
+    assert faults(check(history, deep=True))["unreadable part labels"] == 1
+
+
+def test_a_damaged_model_is_named_and_keeps_its_features(history: TableHistory) -> None:
+    """Fails: verify ends in an internal error, or vacuum takes the model's features for unused ones."""
+    storage.write_bytes(f"{history.tables.root}/_models/{MODEL}/model.json", b"{")
+    assert faults(check(history)) == {"unreadable model _models": 1}
+    inventory = take_inventory(history.tables)
+    with pytest.raises(EarmarkError, match=r"model\.json is not valid"):
+        plan_vacuum(inventory, [], VacuumOptions(older_than_days=0, unused_feature_sets=True))
 
 
 def test_parts_of_another_kind_are_found(history: TableHistory) -> None:

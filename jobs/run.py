@@ -52,9 +52,10 @@ def run_job(job: Job, say: Say) -> RunReport:
         If the run cannot start or go on; the report then says so too.
     """
     started = time.monotonic()
-    run = new_run(datetime.now(UTC))
     free = leases.free_number(job.tables.root)
     listing = list_job(job)
+    # Named after the listing, which may take long: runs are to have their names in the order of their work.
+    run = new_run(datetime.now(UTC))
     with interruptible() as interrupt, leases.hold(job.tables.root, run, say=say) as lease:
         if free is None or lease.number != free + 1:
             listing = list_job(job)  # another run was at work meanwhile, and may have listed later than we

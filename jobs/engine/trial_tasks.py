@@ -80,11 +80,7 @@ def run_trials(
             result = ray.get(next(stream))
         except StopIteration:
             del running[stream]
-        except (
-            ray_errors.WorkerCrashedError,
-            ray_errors.OutOfMemoryError,
-            ray_errors.NodeDiedError,
-        ) as error:
+        except _CRASHES as error:
             del running[stream]
             if attempt == _ATTEMPTS:
                 raise EarmarkError(f"the process of a training dies: {last_line(error)}") from error

@@ -80,10 +80,15 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
     """`ray job submit` is how it runs on a cluster: the same command, lines instead of a bar."""
     command = [EARMARK, "run", catalog, tmp_path / "tables"]
-    done = subprocess.run(
-        [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],
-        capture_output=True, text=True, timeout=300, env=cluster.environment,
-    )  # fmt: skip
+    for _ in range(30):
+        done = subprocess.run(
+            [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],
+            capture_output=True, text=True, timeout=300, env=cluster.environment,
+        )  # fmt: skip
+        # `ray start` returns before the node's agent takes jobs.
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{6 + N_BROKEN} tracks listed: 6 labelled, {N_BROKEN} failed" in done.stdout
     assert "succeeded" in done.stdout

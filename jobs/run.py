@@ -82,6 +82,11 @@ def run_job(job: Job, say: Say) -> RunReport:
         except EarmarkError as error:
             report = report.model_copy(update={"outcome": "failed", "error": str(error)})
             raise
+        except Exception as error:
+            report = report.model_copy(
+                update={"outcome": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
+            )
+            raise
         except (KeyboardInterrupt, SystemExit):
             # While Ray starts, a SIGTERM arrives as its handler's SystemExit.
             report = report.model_copy(update={"outcome": "interrupted"})

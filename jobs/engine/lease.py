@@ -50,12 +50,12 @@ class Lease:
     number: int
 
     def check(self) -> None:
-        """Make sure that no other run has taken the tables over.
+        """Make sure that no other run has taken the tables over, and that this one still goes on.
 
         Raises
         ------
         LeaseLostError
-            If one has.
+            If it does not.
         """
         latest = newest(self.root)
         if (latest or 0) < self.number and _read(self.root, self.number) is not None:
@@ -69,6 +69,12 @@ class Lease:
             raise LeaseLostError(
                 f"another run has taken over {self.root} (lease {latest}, ours was {self.number}); "
                 "this one writes nothing more"
+            )
+        held = _read(self.root, self.number)
+        if held is not None and _released(held):
+            # A worker that outlived its run, which a second Ctrl-C ended, say.
+            raise LeaseLostError(
+                f"the run that wrote to {self.root} has ended; its workers write nothing more"
             )
 
 

@@ -33,6 +33,8 @@ class ModelLedger:
         Name with hash.
     labels, failures : pyarrow.Table
         Keys of its labels, and of the failures that stand in its way.
+    excused : pyarrow.Table
+        Keys of the failures to make features that stood in its way when it last ran.
     feature_sets : tuple of str
         The feature sets that serve it.
     """
@@ -40,6 +42,7 @@ class ModelLedger:
     model: str
     labels: pa.Table
     failures: pa.Table
+    excused: pa.Table
     feature_sets: tuple[str, ...]
 
     def undone(self, versions: pa.Table) -> pa.Table:
@@ -59,7 +62,14 @@ def model_ledger(ledger: Ledger, reports: Sequence[RunReport], model: str) -> Mo
     featurizing = failures.filter(pc.is_null(failures["model"]))
     features = ledger.features.filter(pc.is_in(ledger.features["feature_set"], names))
     failures = pa.concat_tables([labelling, without(featurizing, features)])
-    return ModelLedger(model, ledger.labels.filter(pc.equal(ledger.labels["model"], model)), failures, sets)
+    # Features that another command made since are for the model's next run to label.
+    done = [report for report in reports if report.model == model and report.outcome == "done"]
+    last = max((report.run for report in done if is_full(report) or report.command == "label"), default="")
+    own = pa.array([report.run for report in done], pa.string())
+    known = pc.or_(pc.less_equal(features["run"], last), pc.is_in(features["run"], own))
+    excused = without(featurizing, features.filter(known))
+    labels = ledger.labels.filter(pc.equal(ledger.labels["model"], model))
+    return ModelLedger(model, labels, failures, excused, sets)
 
 
 def _serving(report: RunReport) -> list[str]:
@@ -198,7 +208,7 @@ def _lost(tables: Tables, ledger: Ledger, mine: ModelLedger, reports: Sequence[R
     rows = pa.concat_tables([table.select(_PLAN).cast(_PLAN_SCHEMA) for table in lost])
     # A file that changed between listing and reading is labelled as what was read.
     key = ("run", "track_id")
-    rows = without(without(rows, mine.labels, key), mine.failures, key)
+    rows = without(without(without(rows, mine.labels, key), mine.failures, key), mine.excused)
     return _versions(rows).group_by(list(VERSION)).aggregate([])
 
 

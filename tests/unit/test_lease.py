@@ -59,6 +59,14 @@ def _contend(
         won.put(False)
 
 
+def test_a_worker_that_outlives_its_run_writes_no_more(tmp_path: Path) -> None:
+    """A second Ctrl-C ends the run at once; a part of it must not appear while the next run plans."""
+    with leases.hold(str(tmp_path), "run-1", say=print) as lease:
+        lease.check()
+    with pytest.raises(leases.LeaseLostError, match="has ended"):
+        lease.check()
+
+
 def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
     """The race is decided by the store, not by timing."""
     context = multiprocessing.get_context("fork")

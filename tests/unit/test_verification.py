@@ -27,7 +27,7 @@ from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts
 from schemas.tables import LABELS, LISTING, SEGMENT_LABELS
-from tests.table_history import MODEL, TableHistory, failed, refs, tracks
+from tests.table_history import MODEL, SPEC, TableHistory, failed, refs, tracks
 
 OTHER = "other-9876543210"
 
@@ -194,6 +194,20 @@ def test_a_lost_label_of_a_track_that_had_failed_before_is_found(history: TableH
     lost = sorted(Path(history.tables.folder("labels")).rglob(f"{run}-*.parquet"))[0]
     lost.unlink()
     assert faults(check(history))["missing labels"] == 4
+
+
+def test_features_that_another_command_made_since_are_no_fault(history: TableHistory) -> None:
+    """Fails: `earmark featurize` gets over a failing store, and verify calls the track lost."""
+    names = tracks(1, start=34)
+    assert not faults(check(history))
+    history.now += timedelta(days=1)
+    run = f"{history.now:%Y%m%dT%H%M%S}-0000"
+    rows = history.features(list(names.items()))
+    history.write("features", "000000", rows, feature_set=SPEC.feature_set, run=run)
+    history.write("tracks", "000000", track_rows(refs(list(names.items())), {}, history.now), run=run)
+    counts = Counts(listed=40, labelled_before=39, labelled=1, featurized=1)
+    history.report(run, counts, command="featurize", model=None)
+    assert not faults(check(history))
 
 
 def test_a_lost_failures_part_is_found(history: TableHistory) -> None:

@@ -2,7 +2,8 @@
 
 On a local disk a copy of the partition's folder is built out of the readers' sight, with hard links to the
 parts that stay, and changes places with the partition in one step (`pipeline.care.exchange`). Readers see the
-old parts or the merged ones; one that listed the old ones just before fails loudly, since they are gone.
+old parts or the merged ones. One that listed the old ones just before finds all rows in the merged part,
+which bears the name of the first, or fails loudly over the others, which are gone.
 
 Object stores, and disks that cannot exchange folders, have no such step. There the merged part is written
 first and its sources are removed after: in between, a raw reader may see rows twice, and every reader that
@@ -127,7 +128,9 @@ def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: C
                 os.link(entry.path, staged / entry.name, follow_symlinks=False)
         for part in parts:
             if part.rows:
-                os.link(part.file, staged / part.name)
+                # Under a name that readers know: one that listed the old parts a moment ago, and passes over
+                # names that are gone since (as Arrow's listing does), then finds all rows in this one.
+                os.link(part.file, staged / part.sources[0].name)
     except OSError:  # no hard links here
         shutil.rmtree(staged)
         return False

@@ -101,11 +101,11 @@ def test_the_limit_of_memory_is_the_users(survived: Survived, tmp_path: Path) ->
     write_sparse(greedy, *absurd_wav(600_000))
     said = succeed("run", tmp_path / "music", tmp_path / "default")
     assert "3 labelled, 0 failed" in said
-    said = succeed("run", tmp_path / "music", tmp_path / "little", "--track-memory", 80)
+    said = succeed("run", tmp_path / "music", tmp_path / "little", "--track-memory", 64)
     assert "2 labelled, 1 failed" in said
     (failure,) = read_table(tmp_path / "little", "failures").to_dict("records")
     assert (failure["error_type"], failure["uri"]) == ("TooMuchMemoryError", str(greedy))
-    assert "more than 80 MB" in failure["message"]
+    assert "more than 64 MB" in failure["message"]
     assert "--track-memory and --retry-failed" in failure["message"]
     allowed = ("run", tmp_path / "music", tmp_path / "little", "--retry-failed", "--track-memory", 400)
     assert "1 labelled" in succeed(*allowed)

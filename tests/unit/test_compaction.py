@@ -168,13 +168,15 @@ class _Reader(threading.Thread):
         super().__init__()
         self._read = read
         self.stop = threading.Event()
+        self.reading = threading.Lock()
         self.seen: list[Counter[tuple[str, str]]] = []
         self.errors: list[Exception] = []
 
     def run(self) -> None:
         while not self.stop.is_set():
             try:
-                self.seen.append(self._read())
+                with self.reading:
+                    self.seen.append(self._read())
             except (OSError, duckdb.Error, pa.ArrowInvalid) as error:
                 self.errors.append(error)
 
@@ -216,7 +218,8 @@ def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
         fresh.mkdir()
         for name, data in originals.items():
             (fresh / name).write_bytes(data)
-        assert exchange(fresh, partition)
+        with thread.reading:
+            assert exchange(fresh, partition)
         shutil.rmtree(fresh)
     thread.stop.set()
     thread.join()

@@ -110,6 +110,8 @@ def read_bytes(location: str) -> bytes:
 def write_bytes(location: str, data: bytes) -> None:
     """Write the whole object, or nothing: one PUT, or a temporary file that is synced and renamed.
 
+    What a link points to is written, not the link; a device or a pipe is written to, never replaced.
+
     Raises
     ------
     OSError
@@ -119,9 +121,17 @@ def write_bytes(location: str, data: bytes) -> None:
     if protocol != "file":
         patiently(lambda: filesystem(protocol).pipe_file(path, data))
         return
-    temporary = _write_temporary(Path(path), data)
-    temporary.replace(path)
-    _sync_folder(Path(path).parent)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        target.write_bytes(data)
+        return
+    temporary = _write_temporary(target, data)
+    try:
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
 
 
 def create(location: str, data: bytes) -> bool:

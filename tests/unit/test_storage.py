@@ -27,6 +27,27 @@ def test_a_write_that_fails_leaves_the_old_object_and_no_litter(
     assert os.listdir(target.parent) == ["part.parquet"]
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """``--out /dev/null``, as root in a container, would put a file in the place of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        storage.write_bytes(str(pipe), b"data")
+        assert os.read(reader, 10) == b"data"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_what_a_link_points_to_is_written(tmp_path: Path) -> None:
+    """A link to the place where a team reads the labels would become a file that nobody reads."""
+    (tmp_path / "link.csv").symlink_to(tmp_path / "labels.csv")
+    storage.write_bytes(str(tmp_path / "link.csv"), b"new")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "labels.csv").read_bytes() == b"new"
+
+
 def test_create_makes_an_object_once(tmp_path: Path) -> None:
     """Two runs that start at once must not both hold the lease."""
     target = str(tmp_path / "lease" / "1.json")

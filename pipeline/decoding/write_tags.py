@@ -44,9 +44,10 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     target = target.resolve()
     # The suffix stays: mutagen looks at it where the content leaves a doubt.
     scratch = target.parent / f".tmp-{uuid.uuid4().hex}{target.suffix}"
+    with storage.explained(str(target), "write"):
+        target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with storage.explained(str(target), "write"):
-            target.parent.mkdir(parents=True, exist_ok=True)
             with storage.open_binary(uri, size) as source, scratch.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _COPY_BYTES)
             write_genre(scratch, genre, uri)

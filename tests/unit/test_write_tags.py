@@ -226,3 +226,10 @@ def test_in_place(tmp_path: Path) -> None:
     assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
     with pytest.raises(MisuseError, match="no local file"):
         plan_in_place(rows.set_column(1, "uri", [["s3://b/x.mp3"] * 5]))
+
+
+def test_a_file_in_the_way_of_the_copies_is_said(track: Path, tmp_path: Path) -> None:
+    """A folder named wrongly would end all of the writing as an internal error, to be reported."""
+    (tmp_path / "copies").write_text("no folder")
+    with pytest.raises(EarmarkError, match="a file is in the way of a folder"):
+        write_tagged(str(track), track.stat().st_size, tmp_path / "copies" / "album" / track.name, "pop")

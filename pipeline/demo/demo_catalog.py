@@ -155,7 +155,7 @@ def write_demo_catalog(folder: Path, *, seed: int = 0, n_tracks: int = 40, durat
             _write_whole(folder, settings)
     except OSError as error:
         raise MisuseError(
-            f"The demo catalog cannot be written to {folder} ({error.strerror}): choose another folder."
+            f"the demo catalog cannot be written to {folder} ({error.strerror}); choose another folder"
         ) from error
     return n_tracks + N_BROKEN
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
@@ -9,6 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -25,36 +27,43 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print rows as a table. Cells are plain text: no track's name is taken for markup or colour codes."""
+    """Print rows as a table. Cells are plain text: no track's name is taken for markup or colour codes.
+
+    Columns of numbers stand right and are never folded: a table of many is wider than a narrow terminal.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    numbers = {index for index, column in enumerate(columns) if column in _RIGHT}
-    for index in numbers:
-        table.columns[index].justify = "right"
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+    least = _GAP * (len(columns) - 1)
+    for index, name in enumerate(columns):
+        column = [row[index] for row in cells]
+        width = max(map(cell_len, (name, *column)))
+        if _are_numbers(column):
+            table.add_column(name, justify="right", no_wrap=True, min_width=width)
+            least += width
+        else:
+            table.add_column(name, overflow="fold", min_width=min(width, _NARROWEST))
+            least += min(width, _NARROWEST)
+    for row in cells:
+        table.add_row(*map(Text, row))
     # As wide as it needs to be where no terminal limits it, so that a log or a pipe gets whole names.
-    wide = Console(highlight=False, width=None if console.is_terminal else 500)
+    wide = Console(highlight=False, width=max(console.width, least) if console.is_terminal else 500)
     with wide.capture() as captured:
         wide.print(table)
     for line in captured.get().splitlines():
         console.out(line.rstrip(), highlight=False)
 
 
-_RIGHT = {
-    "files",
-    "empty",
-    "size",
-    "hours",
-    "confidence",
-    "tracks",
-    "count",
-    "labelled",
-    "failed",
-    "s",
-    "attempts",
-}
+_GAP = 2
+"""Blanks between two columns."""
+_NARROWEST = 16
+"""To this width names and messages are folded where a terminal is narrow."""
+_NUMBER = re.compile(r"[+-]?[\d,]+(\.\d+)?( ([kMGT]?B|%))?")
+_MISSING = {"", "–", "·"}
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    filled = [cell.strip() for cell in cells if cell.strip() not in _MISSING]
+    return bool(filled) and all(_NUMBER.fullmatch(cell) for cell in filled)
 
 
 def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:

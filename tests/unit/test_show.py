@@ -1,0 +1,39 @@
+"""Tables on a terminal: numbers can be read, however narrow it is."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from jobs.printing import show
+
+COLUMNS = ("genre", "tracks", "share", "bytes", "track")
+ROWS = [
+    ("rock", "1,234", "92.6", "12.0 kB", "/music/a-name-without-any-blanks-that-is-long.flac"),
+    ("pop", "7", "–", "0 B", "/b"),
+]
+
+
+def _printed(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
+    out = io.StringIO()
+    terminal = Console(file=out, force_terminal=True, color_system=None, width=width, soft_wrap=True)
+    monkeypatch.setattr(show, "console", terminal)
+    show.print_table(COLUMNS, ROWS)
+    return out.getvalue().splitlines()
+
+
+def test_numbers_stand_right_and_names_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,234 and 7 would begin at the same place, and the eye would take them for alike."""
+    assert _printed(monkeypatch, 100) == [
+        "genre  tracks  share    bytes  track",
+        "rock    1,234   92.6  12.0 kB  /music/a-name-without-any-blanks-that-is-long.flac",
+        "pop         7      –      0 B  /b",
+    ]
+
+
+def test_a_narrow_terminal_folds_names_but_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """92.6 would stand as 92. over 6: the shares of ten genres are wider than 80 columns."""
+    lines = _printed(monkeypatch, 30)
+    assert lines[0] == "genre  tracks  share    bytes  track"
+    assert lines[1] == "rock    1,234   92.6  12.0 kB  /music/a-name-wi"
+    assert "".join(line.strip() for line in lines[2:5]) == "thout-any-blanks-that-is-long.fl" + "ac"

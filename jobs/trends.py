@@ -90,14 +90,42 @@ def _figures(tables: Tables, model: str) -> tuple[Figure, ...] | None:
         return None
 
 
-def print_trends(found: Trends, *, top: int | None) -> None:
-    """Print shares by group, rising and falling genres, and how labels and tags agree."""
+def print_trends(found: Trends, *, top: int | None, show: Show | None = None) -> None:
+    """Print shares by group, rising and falling genres, and how labels and tags agree; or one table of them.
+
+    Raises
+    ------
+    MisuseError
+        See `rows_to_write`.
+    """
+    if show in {"tags", "disagreements"}:
+        _print_rows(rows_to_write(found, show))
+    elif show == "changes":
+        rows_to_write(found, show)
+        _print_changes(found)
+    elif show == "shares":
+        _print_shares(found, top)
+    else:
+        _print_all(found, top)
+
+
+def _print_all(found: Trends, top: int | None) -> None:
     _print_shares(found, top)
     if found.groups.is_time:
         console.print()
         _print_changes(found)
     console.print()
     _print_tags(found)
+
+
+def _print_rows(rows: pa.Table) -> None:
+    print_table(
+        rows.column_names,
+        (
+            [f"{cell:.2f}" if isinstance(cell, float) else cell for cell in row.values()]
+            for row in rows.to_pylist()
+        ),
+    )
 
 
 def _print_shares(found: Trends, top: int | None) -> None:

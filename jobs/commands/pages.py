@@ -27,13 +27,14 @@ def trends(
         int | None, typer.Option("--top", min=1, help="Only the N groups with most tracks.")
     ] = None,
     show: Annotated[
-        Literal["shares", "changes", "tags", "disagreements"],
+        Literal["shares", "changes", "tags", "disagreements"] | None,
         typer.Option(
             "--show",
-            help="Which table to write: shares by group, rising and falling genres, genre tags against "
-            "labels, or the most confident contradictions of tags.",
+            help="Only this table: shares by group, rising and falling genres, genre tags against labels, "
+            "or the most confident contradictions of tags. Without it all are printed; to a file go the "
+            "shares.",
         ),
-    ] = "shares",
+    ] = None,
     output_format: opt.OutputFormat = "table",
     out: opt.Out = None,
     html: Annotated[str | None, typer.Option("--html", help="Write a page with charts to this file.")] = None,
@@ -50,9 +51,9 @@ def trends(
         found = write_trends_page(opened, model, html, by=by, weight=weight, top=top)
         say(f"the page is in {html}")
     if output_format != "table" or out is not None:
-        write_rows(rows_to_write(found, show), output_format, out)
+        write_rows(rows_to_write(found, show or "shares"), output_format, out)
     elif html is None:
-        print_trends(found, top=top)
+        print_trends(found, top=top, show=show)
 
 
 def report(

@@ -149,8 +149,11 @@ def _charts(timeline: Timeline) -> list[StepChart]:
 
 
 def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
+    """A row for each genre of this run or the one before; none where this run labelled nothing."""
+    if not report.genres:
+        return []
     earlier = before.genres if before else {}
-    total, total_before = sum(report.genres.values()) or 1, sum(earlier.values()) or 1
+    total, total_before = sum(report.genres.values()), sum(earlier.values()) or 1
     return [
         {
             "name": genre,

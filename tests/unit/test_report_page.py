@@ -99,6 +99,14 @@ def test_genres_are_compared_to_the_last_run_of_the_same_model() -> None:
     assert "nothing to compare to" in text_of(run_page(now, [other]))
 
 
+def test_a_night_without_labels_is_compared_to_nothing() -> None:
+    """Every night with nothing new would say that all genres fell to 0 %."""
+    same = make_report("20260101T000000-aaaa", genres={"jazz": 1000, "rock": 4000})
+    text = text_of(run_page(make_report(genres={}), [same]))
+    assert "drift" not in text
+    assert "80.0" not in text
+
+
 def test_pages_link_to_what_is_there_only(tmp_path: Path) -> None:
     """A link would lead nowhere: runs of earlier versions have no page."""
     tables = Tables(str(tmp_path))

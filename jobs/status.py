@@ -16,6 +16,7 @@ from pipeline.tables.current import (
     models,
 )
 from pipeline.tables.tables import Tables
+from pipeline.trends.labelled_tracks import genres_of
 from schemas.errors import MisuseError
 from schemas.report import RunReport
 
@@ -114,9 +115,21 @@ def failures(tables: Tables, model: str | None) -> pa.Table:
 def labels(
     tables: Tables, model: str | None, *, genre: str | None = None, min_confidence: float = 0.0
 ) -> pa.Table:
-    """The current labels of a model, of one genre and with at least some confidence where asked for."""
-    rows = current_labels(tables, pick_model(tables, model))
+    """The current labels of a model, of one genre and with at least some confidence where asked for.
+
+    Raises
+    ------
+    MisuseError
+        If the tables hold no labels of the model, or it knows no such genre.
+    """
+    full_model = pick_model(tables, model)
+    rows = current_labels(tables, full_model)
     if genre is not None:
+        known = genres_of(tables, full_model)
+        if genre not in known:
+            raise MisuseError(
+                f"the model {full_model} knows no genre {genre!r} (it knows {', '.join(known)})"
+            )
         rows = rows.filter(pc.equal(rows["genre"], genre))
     if min_confidence > 0:
         rows = rows.filter(pc.greater_equal(rows["confidence"], min_confidence))

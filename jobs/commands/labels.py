@@ -50,6 +50,8 @@ def labels(
 
     if write_tags is not None and in_place:
         raise MisuseError("--write-tags DIR writes copies and --in-place the tracks themselves; choose one")
+    if yes and write_tags is None and not in_place:
+        raise MisuseError("--yes writes tags; say where with --write-tags DIR or --in-place")
     if output_format == "m3u" and out is None:
         raise MisuseError("playlists are several files; name a folder for them with --out")
     opened = open_tables(tables)

@@ -80,7 +80,7 @@ def labelled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> 
         tracks.select(["first_seen", "__row"]).take(labels["__track"]),
     )
     pa.default_memory_pool().release_unused()
-    genres = _genres(tables, model)
+    genres = genres_of(tables, model)
     facts = {name: _facts(_read(tables, dataset, [name])[name], tracks["__row"]) for name in columns}
     return LabelledTracks(
         genres=genres,
@@ -118,7 +118,14 @@ def _facts(column: pa.ChunkedArray, rows: pa.ChunkedArray) -> pa.ChunkedArray:
     return (column.dictionary_encode() if repeats else column).take(rows)
 
 
-def _genres(tables: Tables, model: str) -> tuple[str, ...]:
+def genres_of(tables: Tables, model: str) -> tuple[str, ...]:
+    """The genres that a model chose its labels from, as the labels name them.
+
+    Raises
+    ------
+    EarmarkError
+        If they do not.
+    """
     dataset = tables.dataset("labels")
     fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
     for fragment in fragments:

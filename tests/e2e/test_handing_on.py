@@ -39,6 +39,10 @@ def test_trends_are_printed(tables: Path) -> None:
     assert "rising and falling" in printed
     assert "agree with the file's genre tag" in printed
     assert [line.split()[0] for line in printed.splitlines() if line.startswith("20")][:2] == ["2000", "2001"]
+    changes = succeed("trends", tables, "--show", "changes")
+    assert changes.startswith("rising and falling")
+    assert "expected shares" not in changes
+    assert succeed("trends", tables, "--show", "tags").split()[:3] == ["tag", "genre", "tracks"]
     folders = succeed("trends", tables, "--by", "folder", "--top", 2)
     assert "rising" not in folders
     assert sum(line.startswith("shelf ") for line in folders.splitlines()) == 2
@@ -66,7 +70,10 @@ def test_trends_are_written(tables: Path, tmp_path: Path) -> None:
         (("trends", "--by", "nothing"), "no track has a column 'nothing'"),
         (("trends", "--by", "artist", "--show", "changes", "--format", "csv"), "rise and fall over time"),
         (("trends", "--model", "nothing"), "nothing"),
+        (("trends", "--by", "artist", "--show", "changes"), "rise and fall over time"),
         (("labels", "--format", "m3u"), "name a folder"),
+        (("labels", "--genre", "rok"), "knows no genre 'rok' (it knows blues"),
+        (("labels", "--yes"), "say where with --write-tags"),
         (("labels", "--write-tags", "x", "--in-place"), "choose one"),
         (("ddl", "--dialect", "oracle"), "oracle"),
     ],

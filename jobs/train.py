@@ -10,55 +10,23 @@ from typing import Any
 from jobs.labelled import labelled_data
 from jobs.run import Say
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
+from pipeline.evaluation.protocols import without_folders
 from pipeline.models.model import ModelBundle
 from pipeline.models.networks import check_data
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.splits import split_data
 from pipeline.training.training import Epoch, train
-from pipeline.training.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track
+from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
 from schemas.model import NAME_PATTERN, Protocol
 
-PIECES_A_SEGMENT = 10
 _FLAGS = (
     "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
     "class_weights",
 )  # fmt: skip
 """Settings that the recorded command names where they are not the architecture's own."""
-
-
-def split_data(data: TrainingSet, split: str, seed: int) -> tuple[TrainingSet, TrainingSet, Protocol]:
-    """Part data as ``--split`` says.
-
-    Parameters
-    ----------
-    data : TrainingSet
-    split : str
-        ``segment`` (ten pieces a segment at random, which leaks), ``track`` (random tracks) or
-        ``file:TRAIN.txt,VALID.txt`` (lists of tracks).
-    seed : int
-        Of the random splits.
-
-    Returns
-    -------
-    train_set, valid_set : TrainingSet
-    protocol : str
-
-    Raises
-    ------
-    MisuseError
-        For another word, or lists that do not fit the data.
-    """
-    kind, _, rest = split.partition(":")
-    lists = rest.split(",")
-    if kind == "file" and len(lists) == 2:
-        return *split_by_lists(data, Path(lists[0]), Path(lists[1])), "file"
-    if split == "track":
-        return *split_by_track(data, seed), "track"
-    if split == "segment":
-        return *split_at_random(data.pieces(PIECES_A_SEGMENT), seed), "segment"
-    raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
 
 
 @dataclass(frozen=True)
@@ -74,7 +42,7 @@ class TrainRequest:
     settings : TrainingSettings
         Of the training; the seed is that of the only trial.
     split : str
-        See `split_data`.
+        See `pipeline.training.splits.split_data`.
     split_seed : int or None
         Seed of a random split; None: that of the (first) training.
     seeds : tuple of int
@@ -235,7 +203,7 @@ def _options(
     request: TrainRequest, each: Planned, protocol: Protocol, valid_set: TrainingSet, *, several: bool
 ) -> dict[str, Any]:
     """The arguments of `pipeline.training.training.training` for a trial."""
-    file, split = request.data.rstrip("/").rsplit("/", 1)[-1], _without_folders(request.split)
+    file, split = request.data.rstrip("/").rsplit("/", 1)[-1], without_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
     log = request.tensorboard
     if log is not None and several:
@@ -268,12 +236,6 @@ def _command(request: TrainRequest, file: str, split: str, settings: TrainingSet
     if ":" not in request.split and request.first_seed != settings.seed:
         words.append(f"--split-seed {request.first_seed}")
     return " ".join([*words, f"--threads {settings.threads}", f"--name {request.model_name}"])
-
-
-def _without_folders(split: str) -> str:
-    """Drop the folders of the lists: where files lay on one machine is no part of a model."""
-    kind, colon, lists = split.partition(":")
-    return kind + colon + ",".join(Path(path).name for path in lists.split(",") if path)
 
 
 def _name_for(folder: Path) -> str:

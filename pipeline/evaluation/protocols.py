@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.training.training_set import TrainingSet, split_at_random, split_by_lists, split_by_track
+from pipeline.training.splits import cut_for, read_split, split_data
+from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, Protocol, Unit
 
@@ -24,8 +25,6 @@ LEAKS: dict[Protocol, str] = {
         "no track is on both sides; artists and copies of a recording are as far apart as the lists keep them"
     ),
 }
-
-PIECES_A_SEGMENT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def plan_splits(
         ``segment``, ``track`` or ``file:TRAIN.txt,VALID.txt``; None: all of the data is tested.
     n_folds : int
         Cross-validation in so many folds, by track or (``segment``) by piece; 1: one split, a fifth
-        is tested.
+        is tested. Lists are one split.
     n_pieces : int, optional
         Cut each segment into so many first; if not given, ten under ``segment``, else the segments
         stay whole.
@@ -59,23 +58,14 @@ def plan_splits(
     MisuseError
         For another word, lists that do not fit the data, or more folds than a genre has tracks.
     """
-    kind, _, rest = (split or "").partition(":")
-    lists = rest.split(",")
-    if split is None or (kind == "file" and len(lists) == 2 and all(lists)):
-        cut = data if n_pieces is None else data.pieces(n_pieces)
-        if split is None:
-            return "as given", iter([Split(None, cut)])
-        return "file", iter([Split(*split_by_lists(cut, Path(lists[0]), Path(lists[1])))])
-    if split not in ("track", "segment"):
-        raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
-    by_track = split == "track"
-    n_pieces = n_pieces or (1 if by_track else PIECES_A_SEGMENT)
-    cut = data if n_pieces == 1 else data.pieces(n_pieces)
-    if n_folds > 1:
-        parted = folds(cut, n_folds, by_track=by_track, seed=seed)
-    else:
-        parted = iter([(split_by_track if by_track else split_at_random)(cut, seed)])
-    return "track" if by_track else "segment", (Split(*sets) for sets in parted)
+    if split is None:
+        return "as given", iter([Split(None, data if n_pieces is None else data.pieces(n_pieces))])
+    protocol, lists = read_split(split)
+    if lists is None and n_folds > 1:
+        cut = cut_for(protocol, data, n_pieces)
+        parted = folds(cut, n_folds, by_track=protocol == "track", seed=seed)
+        return protocol, (Split(*sets) for sets in parted)
+    return protocol, iter([Split(*split_data(data, split, seed, n_pieces=n_pieces)[:2])])
 
 
 def unit_of(protocol: Protocol) -> Unit:

@@ -1,8 +1,7 @@
-"""TrainingSet: labelled segments in memory, and the split protocols that part them in two."""
+"""TrainingSet: labelled segments in memory, the names of their tracks and their genres."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,6 @@ from numpy.typing import NDArray
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
-
-VALID_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,84 +80,6 @@ class TrainingSet:
             self.genres,
             features=self.features.model_copy(update=shorter),
         )
-
-
-def split_at_random(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """Part the segments at random, 80 % to train on, each genre in proportion.
-
-    Segments of one track stand on both sides where it has several: the figure flatters (it leaks).
-    """
-    return _parted(data, _stratified(data.labels, np.random.default_rng(seed)))
-
-
-def split_by_track(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """Part the tracks at random, 80 % to train on, each genre in proportion; no track on both sides."""
-    _, first, track_of = np.unique(data.tracks, return_index=True, return_inverse=True)
-    return _parted(data, _stratified(data.labels[first], np.random.default_rng(seed))[track_of])
-
-
-def _parted(data: TrainingSet, held: NDArray[np.bool_]) -> tuple[TrainingSet, TrainingSet]:
-    if not held.any():
-        raise MisuseError(
-            f"{len(data)} segments of {len(data.genres)} genres are too few to hold some back: "
-            "a genre needs at least three tracks"
-        )
-    return data.rows(np.flatnonzero(~held)), data.rows(np.flatnonzero(held))
-
-
-def _stratified(labels: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.bool_]:
-    held = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        held[members[: round(VALID_SHARE * len(members))]] = True
-    return held
-
-
-def split_by_lists(data: TrainingSet, train: Path, valid: Path) -> tuple[TrainingSet, TrainingSet]:
-    """Part the tracks by two lists of file names, one a line, such as ``blues/blues.00029.wav``.
-
-    A name stands for a track without its extension; folders are compared as far as both names have them.
-    Names that the data does not have are passed over: published lists name clips that nobody can decode.
-
-    Raises
-    ------
-    MisuseError
-        Where a list cannot be read or names none of the tracks, or both name the same track.
-    """
-    names = _read_list(train), _read_list(valid)
-    parts = []
-    for path, listed in zip((train, valid), names, strict=True):
-        index = np.flatnonzero(_named(data.tracks, listed))
-        if not len(index):
-            raise MisuseError(f"{path} names none of the {len(set(data.tracks))} tracks of the data")
-        parts.append(data.rows(index))
-    both = sorted(set(parts[0].tracks.tolist()) & set(parts[1].tracks.tolist()))
-    if both:
-        raise MisuseError(f"{train} and {valid} both name the track '{both[0]}': a track is on one side only")
-    return parts[0], parts[1]
-
-
-def _named(tracks: NDArray[np.str_], listed: set[str]) -> NDArray[np.bool_]:
-    """Whether each track is listed, by a name that may have more folders in front, or fewer."""
-    by_name: dict[str, list[str]] = {}
-    for path in listed:
-        by_name.setdefault(path.rpartition("/")[2], []).append(f"/{path}")
-    wanted = {
-        track: any(
-            path.endswith(f"/{track}") or f"/{track}".endswith(path)
-            for path in by_name.get(track.rpartition("/")[2], ())
-        )
-        for track in set(tracks.tolist())
-    }
-    return np.array([wanted[track] for track in tracks.tolist()], bool)
-
-
-def _read_list(path: Path) -> set[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise MisuseError(f"cannot read the track list {path}: {error}") from error
-    return {track_path(line.strip()) for line in lines if line.strip()}
 
 
 def track_name(file: str) -> str:

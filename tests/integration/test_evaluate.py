@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from jobs.evaluate import Request, evaluate_job
 from pipeline.models.model import ModelBundle
+from pipeline.training.splits import split_by_track
 from pipeline.training.training import train
-from pipeline.training.training_set import TrainingSet, split_by_track
+from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, Scores

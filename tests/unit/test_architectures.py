@@ -13,8 +13,9 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.splits import split_by_track
 from pipeline.training.training import TrainingSettings, train, training
-from pipeline.training.training_set import TrainingSet, split_by_track
+from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.training.importers import import_data
-from pipeline.training.training_set import split_by_lists, split_by_track
+from pipeline.training.splits import split_by_lists, split_by_track
 from schemas.errors import EarmarkError, MisuseError
 
 

@@ -10,7 +10,8 @@ from pipeline.featurizing.featurize import featurize_track
 from pipeline.models import metrics
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.training.importers import import_npz
-from pipeline.training.training_set import TrainingSet, split_by_lists
+from pipeline.training.splits import split_by_lists
+from pipeline.training.training_set import TrainingSet
 
 
 @pytest.fixture(scope="module")

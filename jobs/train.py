@@ -15,6 +15,7 @@ from pipeline.models.model import ModelBundle
 from pipeline.models.networks import check_data
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_data
+from pipeline.training.starting import check_arch
 from pipeline.training.training import Epoch, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
@@ -41,6 +42,8 @@ class TrainRequest:
         Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
     settings : TrainingSettings
         Of the training; the seed is that of the only trial.
+    start : str or None
+        Model to start from: the name of a shipped one, or a folder.
     split : str
         See `pipeline.training.splits.split_data`.
     split_seed : int or None
@@ -62,6 +65,7 @@ class TrainRequest:
     data: str
     out: Path
     settings: TrainingSettings = field(default_factory=TrainingSettings)
+    start: str | None = None
     split: str = "track"
     split_seed: int | None = None
     seeds: tuple[int, ...] = ()
@@ -137,6 +141,7 @@ def train_job(
     """
     _check_options(request)
     planned = _planned(request)
+    start = _start(request)
     data = labelled_data(
         request.data,
         request.settings.arch,
@@ -151,7 +156,7 @@ def train_job(
 
     def options_of(each: Planned) -> dict[str, Any]:
         several = len(planned) > 1
-        return _options(request, each, protocol, valid_set, several=several)
+        return {**_options(request, each, protocol, valid_set, several=several), "start": start}
 
     if len(planned) == 1:
         bundle = train(
@@ -166,8 +171,17 @@ def train_job(
     result.bundle.save(request.out)
     if request.checkpoint is not None:
         for each in planned:
-            Checkpoint(request.checkpoint, train_set, valid_set, each.settings).remove()
+            Checkpoint(request.checkpoint, train_set, valid_set, each.settings, start).remove()
     return result
+
+
+def _start(request: TrainRequest) -> ModelBundle | None:
+    if request.start is None:
+        return None
+    start = ModelBundle.load(request.start)
+    # Before hours of features.
+    check_arch(start, request.settings.arch)
+    return start
 
 
 def _planned(request: TrainRequest) -> list[Planned]:
@@ -225,6 +239,7 @@ def _command(request: TrainRequest, file: str, split: str, settings: TrainingSet
     own = TrainingSettings.of(settings.arch)
     words = ["earmark train", file, "--out MODEL"]
     words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
+    words += [f"--from {request.start.rstrip('/').rpartition('/')[2]}"] if request.start else []
     words += [f"--label-column {request.label_column}"] if request.label_column else []
     words += [f"--split {split}", f"--epochs {settings.epochs}"]
     for name in _FLAGS:

@@ -55,6 +55,12 @@ def train(
         list[str] | None,
         typer.Option("--grid", help="Try settings, such as learning_rate=1e-3,3e-4; may be given again."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Start from this model's weights, such as default: helps where tracks are few."
+        ),
+    ] = None,
     like: Annotated[
         str | None, typer.Option("--like", help="Take all settings from this model's notes; flags win.")
     ] = None,
@@ -90,6 +96,7 @@ def train(
         data=data,
         out=out,
         settings=settings_for(arch, like, flags),
+        start=start,
         split=split,
         split_seed=split_seed,
         seeds=_numbers(seeds),

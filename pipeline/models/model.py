@@ -201,7 +201,7 @@ class Classifier:
         tf = set_up_tensorflow(threads)
         self.info = bundle.info
         self.batch_size = batch_size
-        self.network = network = _load_network(bundle)
+        self.network = network = load_network(bundle)
         self._shapes = [(batch_size, *shape) for shape in input_shapes(bundle.info)]
 
         def run(*inputs: Any) -> Any:
@@ -280,7 +280,14 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
-def _load_network(bundle: ModelBundle) -> Any:
+def load_network(bundle: ModelBundle) -> Any:
+    """Return a bundle's network, read in Keras' safe mode.
+
+    Raises
+    ------
+    MisuseError
+        Where Keras refuses it.
+    """
     import keras
 
     with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:

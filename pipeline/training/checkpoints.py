@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.models.model import ModelBundle
 from pipeline.stores import storage
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
@@ -32,12 +33,20 @@ class Checkpoint:
         Folder or URI.
     train_set, valid_set : TrainingSet
     settings : TrainingSettings
+    start : ModelBundle, optional
+        Whose weights the training started from.
     """
 
     def __init__(
-        self, folder: str, train_set: TrainingSet, valid_set: TrainingSet, settings: TrainingSettings
+        self,
+        folder: str,
+        train_set: TrainingSet,
+        valid_set: TrainingSet,
+        settings: TrainingSettings,
+        start: ModelBundle | None = None,
     ) -> None:
-        self.location = storage.join(folder, f"training-{_fingerprint(train_set, valid_set, settings)}.npz")
+        name = _fingerprint(train_set, valid_set, settings, start)
+        self.location = storage.join(folder, f"training-{name}.npz")
         self._written_at = float("-inf")
 
     def read(self) -> tuple[dict[str, Any], list[NDArray[Any]]] | None:
@@ -84,8 +93,12 @@ class Checkpoint:
             storage.delete(self.location)
 
 
-def _fingerprint(train_set: TrainingSet, valid_set: TrainingSet, settings: TrainingSettings) -> str:
+def _fingerprint(
+    train_set: TrainingSet, valid_set: TrainingSet, settings: TrainingSettings, start: ModelBundle | None
+) -> str:
     digest = hashlib.sha256(json.dumps(settings.flat(), sort_keys=True).encode())
+    if start is not None:
+        digest.update(start.model.encode())
     for data in (train_set, valid_set):
         digest.update(json.dumps([data.genres, data.labels.tolist(), data.features.feature_set]).encode())
         for array in (data.log_mel, data.descriptors):

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import metrics
+from pipeline.models.model import ModelBundle
 from pipeline.models.networks import as_input, build_network, check_data, fitting_frames, whole_segments
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.event_log import EventLog
+from pipeline.training.starting import take_over
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 
@@ -51,6 +53,8 @@ class Fitting:
         TensorFlow, as `pipeline.models.tensorflow_setup.set_up_tensorflow` gives it.
     train_set, valid_set : TrainingSet
     settings : TrainingSettings
+    start : ModelBundle, optional
+        Whose weights to start from.
 
     Attributes
     ----------
@@ -62,11 +66,16 @@ class Fitting:
     Raises
     ------
     MisuseError
-        Where the segments are too short for the network, or lack what it takes.
+        Where the segments are too short for the network, or lack what it takes, or `start` does not fit it.
     """
 
     def __init__(
-        self, tf: Any, train_set: TrainingSet, valid_set: TrainingSet, settings: TrainingSettings
+        self,
+        tf: Any,
+        train_set: TrainingSet,
+        valid_set: TrainingSet,
+        settings: TrainingSettings,
+        start: ModelBundle | None = None,
     ) -> None:
         import keras
 
@@ -81,6 +90,8 @@ class Fitting:
         self._settings = settings
         self._network = build_network(train_set, settings, crop)
         self.served = build_network(train_set, settings, self.n_frames)
+        if start is not None:
+            take_over([self._network, self.served], start, train_set, settings.arch)
         self._n_steps = _steps_an_epoch(train_set, crop, settings.batch_size)
         self._optimizer = _optimizer(keras, settings, settings.epochs * self._n_steps)
         self._optimizer.build(self._network.trainable_variables)

@@ -76,6 +76,7 @@ def training(
     command: str = "",
     notes: dict[str, str | int | float | None] | None = None,
     settings: TrainingSettings | None = None,
+    start: ModelBundle | None = None,
     checkpoint: str | None = None,
     tensorboard: str | None = None,
 ) -> Generator[Epoch, None, ModelBundle]:
@@ -98,6 +99,8 @@ def training(
     notes : dict, optional
         Further notes.
     settings : TrainingSettings, optional
+    start : ModelBundle, optional
+        Start from its weights, all but the last layer's where its genres are others.
     checkpoint : str, optional
         Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
         data and settings. It stays when the training is done; remove it when the model is kept.
@@ -111,12 +114,13 @@ def training(
     Raises
     ------
     MisuseError
-        Where the data lacks what the architecture takes, or its segments are too short.
+        Where the data lacks what the architecture takes, or its segments are too short, or `start` does not
+        fit the network.
     """
     settings = settings or TrainingSettings()
     tf = set_up_tensorflow(settings.threads)
-    fitting = Fitting(tf, train_set, valid_set, settings)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings)
+    fitting = Fitting(tf, train_set, valid_set, settings, start)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings, start)
     with nullcontext() if tensorboard is None else EventLog(tf, tensorboard) as log:
         logits = yield from fitting.epochs(kept, log)
     temperature = metrics.fit_temperature(logits, valid_set.labels)
@@ -133,6 +137,7 @@ def training(
             "train_segments": len(train_set),
             "tensorflow": tf.__version__,
             **(notes or {}),
+            **({} if start is None else {"start": start.model}),
             **settings.flat(),
             **provenance(train_set, valid_set),
         },

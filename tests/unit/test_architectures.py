@@ -48,9 +48,9 @@ def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
-    from pipeline.models.model import _load_network
+    from pipeline.models.model import load_network
 
-    return [np.array(weight.numpy()) for weight in _load_network(bundle).weights]
+    return [np.array(weight.numpy()) for weight in load_network(bundle).weights]
 
 
 @pytest.mark.parametrize("arch", ["dense", "both"])

@@ -1,0 +1,119 @@
+"""`earmark train --from MODEL`: a small collection builds on what a model learned of a large one."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from jobs.train import TrainRequest, train_job
+from pipeline.models.model import ModelBundle, load_network
+from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.splits import split_by_track
+from pipeline.training.training import train
+from pipeline.training.training_set import TrainingSet
+from pipeline.training.training_settings import TrainingSettings
+from schemas.errors import MisuseError
+from schemas.features import FeatureSpec
+
+GENRES = ("high", "low", "pulse")
+
+
+def make_set(genres: tuple[str, ...] = GENRES, n_mels: int = 32) -> TrainingSet:
+    """Noise whose level is the genre."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(len(genres)), 8)
+    log_mel = rng.integers(0, 60, (len(labels), n_mels, 20)) + 60 * labels[:, None, None]
+    tracks = np.array([f"{genres[label]}.{i:03d}" for i, label in enumerate(labels)])
+    return TrainingSet(log_mel.astype(np.uint8), labels, tracks, genres, features=FeatureSpec(n_mels=n_mels))
+
+
+def fit(data: TrainingSet, start: ModelBundle | None = None, **changes: Any) -> ModelBundle:
+    settings = replace(TrainingSettings(epochs=2, batch_size=8, threads=1), **changes)
+    sets = split_by_track(data, seed=0)
+    return train(*sets, name="m", protocol="track", dataset="d", settings=settings, start=start)
+
+
+def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
+    return [np.array(weight.numpy()) for weight in load_network(bundle).weights]
+
+
+@pytest.fixture(scope="module")
+def start() -> ModelBundle:
+    return fit(make_set())
+
+
+def far_apart(one: ModelBundle, other: ModelBundle) -> list[float]:
+    """Of each array of weights, how far it moved for its size."""
+    pairs = zip(weights(one), weights(other), strict=True)
+    return [float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in pairs]
+
+
+def test_a_training_begins_at_the_weights_of_the_model(start: ModelBundle) -> None:
+    """It would begin at random ones, and a small collection gain nothing, without a sign of it."""
+    still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}
+    kernels = [i for i, array in enumerate(weights(start)) if array.ndim > 1]
+    moved = far_apart(start, fit(make_set(), start, **still))
+    assert max(moved[i] for i in kernels) < 1e-3
+    assert min(far_apart(start, fit(make_set(), **still))[i] for i in kernels) > 0.1
+
+
+def test_other_genres_get_a_last_layer_of_their_own(start: ModelBundle) -> None:
+    """A curator's own genres, more of them or as many, must not inherit the answers of GTZAN's."""
+    still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}
+    for genres in (("calm", "loud", "odd"), ("a", "b", "c", "d")):
+        ours = fit(make_set(genres), start, **still)
+        assert ours.info.genres == genres
+        theirs, mine = weights(start), weights(ours)
+        np.testing.assert_allclose(mine[4], theirs[4], rtol=1e-3, atol=1e-3)
+        if len(genres) == 3:
+            assert np.abs(mine[-2] - theirs[-2]).max() > 0.05
+
+
+def test_the_start_is_noted_and_comes_out_alike(start: ModelBundle) -> None:
+    """Without it the recorded command makes another model."""
+    one, other = (fit(make_set(), start) for _ in range(2))
+    assert one.model == other.model != fit(make_set()).model
+    assert one.info.training["start"] == start.model
+    assert "start" not in start.info.training
+
+
+def test_a_checkpoint_is_of_its_start(start: ModelBundle, tmp_path: Path) -> None:
+    """Going on from a training that began elsewhere would mix two."""
+    sets = split_by_track(make_set(), seed=0)
+    places = {Checkpoint(str(tmp_path), *sets, TrainingSettings(), each).location for each in (None, start)}
+    assert len(places) == 2
+
+
+def test_what_does_not_fit_is_refused(start: ModelBundle, tmp_path: Path) -> None:
+    """Weights of other shapes or other features would fail in Keras' words, or worse, not at all."""
+    with pytest.raises(MisuseError, match=r"were made otherwise \(n_mels\)"):
+        fit(make_set(n_mels=16), start)
+    with pytest.raises(MisuseError, match="its layers are of other sizes"):
+        fit(make_set(), start, keep_bands=True, crop=16, n_frames=20)
+    start.save(tmp_path / "start")
+    request = TrainRequest(
+        "nowhere.csv", tmp_path / "out", settings=TrainingSettings.of("dense"), start=str(tmp_path / "start")
+    )
+    with pytest.raises(MisuseError, match=r"m-[0-9a-f]{8}: it is of --arch cnn, and this training of dense"):
+        train_job(request)
+    with pytest.raises(MisuseError, match="no model 'nothing'"):
+        train_job(replace(request, start="nothing"))
+
+
+def test_the_recorded_command_names_the_start_without_its_folder(start: ModelBundle, tmp_path: Path) -> None:
+    """Where a model lay on one machine is no part of what it was made from."""
+    start.save(tmp_path / "start")
+    data = make_set()
+    np.savez(tmp_path / "x.npz", log_mel=data.log_mel, track=data.tracks, genre=np.array(GENRES)[data.labels])
+    request = TrainRequest(
+        str(tmp_path / "x.npz"),
+        tmp_path / "out",
+        settings=TrainingSettings(epochs=1, batch_size=8, threads=1),
+        start=f"{tmp_path}/start/",
+    )
+    command = str(train_job(request).bundle.info.training["command"])
+    assert " --from start " in command
+    assert str(tmp_path) not in command

@@ -133,8 +133,7 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
         objects[job.tables.part("tracks", "listing", run=run)] = changes
     for location, rows in objects.items():
         with storage.explained(location, "write"):
-            lease.check()
-            storage.write_bytes(location, encode_part(rows))
+            storage.write_bytes(location, encode_part(rows), check=lease.check)
 
 
 def _work(
@@ -185,8 +184,7 @@ def _keep_model(job: Job, lease: leases.Lease) -> None:
         if INFO_FILE in storage.names(folder):
             return
         for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
-            lease.check()
-            storage.write_bytes(storage.join(folder, name), data)
+            storage.write_bytes(storage.join(folder, name), data, check=lease.check)
 
 
 def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:

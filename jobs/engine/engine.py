@@ -278,10 +278,9 @@ class Engine:
         (self._for_actors if by_actor else self._for_tasks).appendleft(tried)
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:
-        self._assignment.lease.check()
         for part in work.parts(self._assignment.tables).values():
             with storage.explained(part, "remove"):
-                storage.delete(part)
+                storage.delete(part, check=self._assignment.lease.check)
 
     def _fail_suspects(self) -> None:
         n_failed = self._suspects.fail()

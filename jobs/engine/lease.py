@@ -24,6 +24,7 @@ from schemas.errors import EarmarkError
 TTL_S = 20.0
 RENEW_S = 5.0
 _SETTLE_S = 2.0
+"""Time for what a dying worker had begun to write when another run took over, on a disk."""
 
 
 class LeaseHeldError(EarmarkError):
@@ -152,8 +153,7 @@ def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> i
         with contextlib.suppress(OSError):
             storage.delete(_location(root, latest))
     if abandoned:
-        # A part that a dying worker of the other run had begun to write is given time to land.
-        time.sleep(_SETTLE_S)
+        time.sleep(_settle_s(root))
     return number
 
 
@@ -179,6 +179,15 @@ def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool
             raise _held(root, number)
     say("it is not; taking over")
     return False
+
+
+def _settle_s(root: str) -> float:
+    """Seconds for what a worker of a dead run had begun to write to be there, and in the plan, or to fail."""
+    if storage.is_local(root):
+        return _SETTLE_S
+    from pipeline.stores.checked_s3 import REQUEST_TIMEOUT_S  # S3's client: not for runs on a disk
+
+    return REQUEST_TIMEOUT_S
 
 
 def _renew(lease: Lease, holder: dict[str, Any], stop: threading.Event) -> None:

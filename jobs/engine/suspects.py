@@ -104,5 +104,5 @@ class Suspects:
             Failure(track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, task.model)
             for track, error in zip(tracks, errors, strict=True)
         )
-        self._assignment.lease.check()
-        storage.write_bytes(task.parts(self._assignment.tables)["failures"], encode_part(rows))
+        part = task.parts(self._assignment.tables)["failures"]
+        storage.write_bytes(part, encode_part(rows), check=self._assignment.lease.check)

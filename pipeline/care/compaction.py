@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.care.inventory import Inventory, StoredObject, days_ago, partitions
-from pipeline.care.journal import Check
 from pipeline.care.replacement import replace_parts
+from pipeline.stores import storage
 from schemas.tables import PARTITIONS
 
 
@@ -63,7 +63,7 @@ def compact(
     plans: Sequence[TableCompaction],
     *,
     target_bytes: int,
-    check: Check,
+    check: storage.Check,
     progress: Callable[[int], None] = lambda n_done: None,
 ) -> None:
     """Merge what was planned; the caller holds the lease of the tables.
@@ -77,7 +77,7 @@ def compact(
     target_bytes : int
         About how large merged parts are to become.
     check : callable
-        Called before each step that changes the tables.
+        Called before each step that changes the tables; raises if others may be at work on them.
     progress : callable
         Gets the number of parts that have been merged, now and then.
 

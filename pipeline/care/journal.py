@@ -7,13 +7,14 @@ finish the replacement, or undo it where the merged part was never written.
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pipeline.care.inventory import LEFTOVER_PREFIX
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
@@ -22,9 +23,6 @@ FOLDER = "_compaction"
 """Folder under the root, beside the tables, for journals and for parts that are being built."""
 WORKSPACE_PREFIX = "work-"
 _DELETE_AT_ONCE = 200
-
-Check = Callable[[], None]
-"""Called before each step that changes the tables; raises if others may be at work on them."""
 
 
 class Journal(BaseModel):
@@ -55,17 +53,16 @@ class Journal(BaseModel):
         return storage.join(root, FOLDER, f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
 
 
-def finish(tables: Tables, journal: Journal, check: Check) -> None:
+def finish(tables: Tables, journal: Journal, check: storage.Check) -> None:
     """Remove what the merged part replaces, and the journal."""
     remove(
         [storage.join(tables.root, journal.partition, name) for name in journal.sources],
         check,
     )
-    check()
-    storage.delete(journal.location(tables.root))
+    storage.delete(journal.location(tables.root), check=check)
 
 
-def remove(locations: Sequence[str], check: Check) -> None:
+def remove(locations: Sequence[str], check: storage.Check) -> None:
     """Remove objects, several at a time; it is no error if one is gone already."""
     with ThreadPoolExecutor(16) as pool:
         for start in range(0, len(locations), _DELETE_AT_ONCE):
@@ -99,7 +96,7 @@ def journals(tables: Tables) -> list[Journal]:
     return found
 
 
-def recover(tables: Tables, check: Check) -> int:
+def recover(tables: Tables, check: storage.Check) -> int:
     """Finish or undo the replacements that were killed; the caller holds the lease.
 
     Returns
@@ -118,8 +115,7 @@ def recover(tables: Tables, check: Check) -> int:
             if is_written(tables, journal):
                 finish(tables, journal, check)
             else:
-                check()
-                storage.delete(journal.location(tables.root))
+                storage.delete(journal.location(tables.root), check=check)
     folders: list[Path] = []
     if storage.is_local(tables.root):
         parent = Path(storage.split(tables.root)[1], FOLDER)
@@ -127,6 +123,9 @@ def recover(tables: Tables, check: Check) -> int:
         for folder in folders:
             check()
             shutil.rmtree(folder)
+        for leftover in parent.glob(f"{LEFTOVER_PREFIX}*"):  # of a journal that was being written
+            check()
+            leftover.unlink()
         with contextlib.suppress(OSError):
             parent.rmdir()
     return len(killed) + len(folders)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipeline.care.exchange import exchange
 from pipeline.care.inventory import StoredObject
-from pipeline.care.journal import FOLDER, WORKSPACE_PREFIX, Check, Journal, finish
+from pipeline.care.journal import FOLDER, WORKSPACE_PREFIX, Journal, finish
 from pipeline.care.merging import Keep, MergedPart, merged_parts
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
@@ -35,7 +35,7 @@ def replace_parts(
     groups: Mapping[str, Sequence[StoredObject]],
     *,
     target_bytes: int,
-    check: Check,
+    check: storage.Check,
     keep: Keep | None = None,
     progress: Callable[[int], None] = lambda n_done: None,
 ) -> None:
@@ -105,7 +105,7 @@ def _workspace(root: str) -> Iterator[Path]:
 
 
 def _publish(
-    tables: Tables, partition: str, parts: Sequence[MergedPart], workspace: Path, check: Check
+    tables: Tables, partition: str, parts: Sequence[MergedPart], workspace: Path, check: storage.Check
 ) -> None:
     if not parts:
         return
@@ -117,7 +117,7 @@ def _publish(
         _journaled(tables, partition, part, check)
 
 
-def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: Check) -> bool:
+def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: storage.Check) -> bool:
     """Put a folder with the merged parts in the place of a partition's; False if this disk cannot."""
     replaced = {source.name for part in parts for source in part.sources}
     staged.mkdir()
@@ -134,11 +134,11 @@ def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: C
     except OSError:  # no hard links here
         shutil.rmtree(staged)
         return False
-    _sync(staged)
+    storage.sync_folder(staged)
     check()
     exchanged = exchange(staged, folder)
     if exchanged:
-        _sync(folder.parent)
+        storage.sync_folder(folder.parent)
     # What is staged now are the old parts, or, where nothing was exchanged, links to them.
     shutil.rmtree(staged)
     if not exchanged:
@@ -150,15 +150,15 @@ def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: C
     return True
 
 
-def _journaled(tables: Tables, partition: str, part: MergedPart, check: Check) -> None:
+def _journaled(tables: Tables, partition: str, part: MergedPart, check: storage.Check) -> None:
     journal = Journal(
         partition=partition,
         merged=part.name if part.rows else None,
         rows=part.rows,
         sources=tuple(source.name for source in part.sources),
     )
-    check()
-    storage.write_bytes(journal.location(tables.root), journal.model_dump_json(indent=2).encode())
+    text = journal.model_dump_json(indent=2)
+    storage.write_bytes(journal.location(tables.root), text.encode(), check=check)
     if part.rows:
         check()
         _put(part.file, storage.join(tables.root, partition, part.name))
@@ -175,16 +175,7 @@ def _put(file: Path, location: str) -> None:
             os.link(file, path)
         except OSError:
             storage.write_bytes(location, file.read_bytes())
-        _sync(Path(path).parent)
+        storage.sync_folder(Path(path).parent)
         return
     # One PUT, or a multipart upload: either way the object is there when it is complete.
     storage.filesystem(protocol).put_file(str(file), path)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network disks cannot sync folders
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,7 +19,7 @@ from pipeline.care.inventory import (
     partition_values,
     partitions,
 )
-from pipeline.care.journal import FOLDER, Check, remove
+from pipeline.care.journal import FOLDER, remove
 from pipeline.care.ledger import is_full
 from pipeline.care.replacement import replace_parts
 from pipeline.models.model import INFO_FILE, parse_info
@@ -110,7 +110,7 @@ def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: Vac
 
 
 def remove_planned(
-    inventory: Inventory, removals: Sequence[Removal], options: VacuumOptions, check: Check
+    inventory: Inventory, removals: Sequence[Removal], options: VacuumOptions, check: storage.Check
 ) -> None:
     """Remove what was planned with the same options.
 
@@ -172,7 +172,9 @@ def _rows_by_part(rows: pa.Table) -> dict[str, int]:
     return {str(pair["values"]): pair["counts"].as_py() for pair in files}
 
 
-def _rewrite(inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table, check: Check) -> None:
+def _rewrite(
+    inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
+) -> None:
     """Replace parts by such without the rows of content that is gone."""
     replace_parts(
         inventory.tables,

@@ -1,7 +1,7 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -22,9 +22,6 @@ from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef
 
 _ROW_GROUP_SEGMENTS = 64
-
-Check = Callable[[], None]
-"""Called before each part is written; raises if this run may not write any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,7 @@ def featurize_shard(
     shard: Shard,
     tables: Tables,
     spec: FeatureSpec,
-    check: Check,
+    check: storage.Check,
     *,
     limits: TrackLimits | None = None,
     isolated: bool = False,
@@ -124,7 +121,7 @@ def featurize_shard(
     spec : FeatureSpec
         Which features.
     check : callable
-        Called before each write.
+        Called before each try of a write; raises if this run may not write any more.
     limits : TrackLimits, optional
         What a track may take; without `isolated`, a track that takes more ends this process.
     isolated : bool
@@ -167,22 +164,20 @@ def featurize_shard(
     )
 
 
-def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: Check) -> None:
+def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
     parts = shard.parts(tables)
     for table, part in parts.items():
         if table in rows and rows[table].num_rows:
             data = encode_part(
                 rows[table], row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
             )
-            check()
-            storage.write_bytes(part, data)
+            storage.write_bytes(part, data, check=check)
         else:
             # Another try of the shard, which could not write all its parts, may have left this one.
-            check()
-            storage.delete(part)
+            storage.delete(part, check=check)
 
 
-def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: Check) -> None:
+def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: storage.Check) -> None:
     """Write the parts of a shard of which each track is a failure.
 
     Raises

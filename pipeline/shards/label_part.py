@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -94,7 +94,7 @@ def label_part(
     task: LabelTask,
     tables: Tables,
     classifier: Classifier,
-    check: Callable[[], None],
+    check: storage.Check,
     *,
     segment_labels: bool = False,
     min_confidence: float = 0.0,
@@ -113,7 +113,7 @@ def label_part(
     classifier : Classifier
         The model.
     check : callable
-        Called before each write; raises if this run may not write any more.
+        Called before each try of a write; raises if this run may not write any more.
     segment_labels : bool
         Write a part of ``segment_labels/`` too.
     min_confidence : float
@@ -145,8 +145,7 @@ def label_part(
         for table, part in parts.items():
             if rows_of[table].num_rows:
                 data = encode_part(rows_of[table])
-                check()
-                storage.write_bytes(part, data)
+                storage.write_bytes(part, data, check=check)
     genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
     n_rejected = len(labels) - genres.total()
     return LabelResult(

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fsspec.asyn import sync
@@ -15,14 +16,13 @@ from pipeline.stores.store_errors import DamagedAnswerError, VersionChangedError
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
 """Seconds without a byte after which a request is given up."""
+REQUEST_TIMEOUT_S = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
+"""Seconds for which a request that gets no answer goes on."""
 ANSWER_TIMEOUT_S = 300
 """Seconds that one answer of up to 32 MB may take: a store that trickles shall not hold a worker for ever."""
-CONFIG = {
-    "connect_timeout": CONNECT_TIMEOUT_S,
-    "read_timeout": READ_TIMEOUT_S,
-    # Exponential backoff with jitter, and a budget: a store that is down is not kept busy.
-    "retries": {"mode": "standard", "total_max_attempts": 3},
-}
+CONFIG: dict[str, object] = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
+_TRIES = 3
+"""Of a request, with exponential backoff and jitter, and a budget: a store that is down is not kept busy."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -40,8 +40,16 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
 
     retries = 2
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(use_listings_cache=False, config_kwargs=CONFIG, **options)
+    def __init__(self, *, tries: int = _TRIES, **options: Any) -> None:
+        attempts = {"mode": "standard", "total_max_attempts": tries}
+        super().__init__(use_listings_cache=False, config_kwargs=CONFIG | {"retries": attempts}, **options)
+
+    @cached_property
+    def _once(self) -> "CheckedS3":
+        """The same store by a client that tries nothing again by itself, neither s3fs nor botocore."""
+        client = CheckedS3(tries=1, skip_instance_cache=True)
+        client.retries = 1
+        return client
 
     def fetch(self, path: str, *, size: int | None = None, etag: str | None = None) -> bytes:
         """The whole object.
@@ -93,6 +101,14 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
     def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
         """A file object that reads one version of an object by ranges; opening it asks the store nothing."""
         return CheckedS3File(self, path, size=size, etag=etag, **options)
+
+    def put_once(self, path: str, data: bytes) -> None:
+        """Write the object with a request that is made once: who asks again looks first if it still may."""
+        self._once.pipe_file(path, data)
+
+    def remove_once(self, path: str) -> None:
+        """Remove the object with a request that is made once."""
+        self._once.rm_file(path)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """One PUT with ``If-None-Match: *``: False if the store says that there is an object.

@@ -9,12 +9,15 @@ from pipeline.stores.store_errors import StoreFailingError, VersionChangedError,
 
 T = TypeVar("T")
 
+Check = Callable[[], None]
+"""Called before each try at a change of the tables; raises if others may be at work on them by now."""
+
 _TRIES = 5
 _FIRST_PAUSE_S = 0.25
 _GIVE_UP_S = 45.0
 
 
-def patiently(call: Callable[[], T]) -> T:
+def patiently(call: Callable[[], T], check: Check | None = None) -> T:
     """Return what `call` returns, trying again what passes.
 
     The store's client tries single requests again by itself, with backoff. This is for what it does not: a
@@ -24,6 +27,8 @@ def patiently(call: Callable[[], T]) -> T:
     ----------
     call : callable
         Something that may be done twice.
+    check : callable, optional
+        Called before each try, since the one before may have taken long; what it raises is raised.
 
     Raises
     ------
@@ -32,6 +37,8 @@ def patiently(call: Callable[[], T]) -> T:
     """
     start = time.monotonic()
     for attempt in range(1, _TRIES + 1):
+        if check is not None:
+            check()
         try:
             return call()
         except VersionChangedError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from pipeline.stores.patience import Check as Check
 from pipeline.stores.patience import patiently
 from pipeline.stores.store_errors import explained as explained
 from pipeline.stores.store_errors import reason as reason
@@ -107,10 +108,19 @@ def read_bytes(location: str) -> bytes:
     return _fetch(protocol, path)
 
 
-def write_bytes(location: str, data: bytes) -> None:
+def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> None:
     """Write the whole object, or nothing: one PUT, or a temporary file that is synced and renamed.
 
     What a link points to is written, not the link; a device or a pipe is written to, never replaced.
+
+    Parameters
+    ----------
+    location : str
+        Path or URI.
+    data : bytes
+        The object.
+    check : callable, optional
+        Called before each try, and before a file takes its place.
 
     Raises
     ------
@@ -119,19 +129,25 @@ def write_bytes(location: str, data: bytes) -> None:
     """
     protocol, path = split(location)
     if protocol != "file":
-        patiently(lambda: filesystem(protocol).pipe_file(path, data))
+        fs = filesystem(protocol)
+        write = fs.put_once if protocol == "s3" and check is not None else fs.pipe_file
+        patiently(lambda: write(path, data), check)
         return
+    if check is not None:
+        check()
     target = Path(os.path.realpath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):
         target.write_bytes(data)
         return
     temporary = _write_temporary(target, data)
     try:
+        if check is not None:
+            check()  # a disk that is mounted over a network may have hung meanwhile
         temporary.replace(target)
-    except OSError:
+    except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def create(location: str, data: bytes) -> bool:
@@ -158,7 +174,7 @@ def create(location: str, data: bytes) -> bool:
         return _create_without_links(Path(path), data)
     finally:
         temporary.unlink()
-    _sync_folder(Path(path).parent)
+    sync_folder(Path(path).parent)
     return True
 
 
@@ -175,14 +191,18 @@ def put_if_absent(location: str, data: bytes) -> bool:
     return True
 
 
-def delete(location: str) -> None:
-    """Remove the object; it is no error if there is none."""
+def delete(location: str, *, check: Check | None = None) -> None:
+    """Remove the object; it is no error if there is none. `check` is called before each try."""
     protocol, path = split(location)
     if protocol == "file":
+        if check is not None:
+            check()
         Path(path).unlink(missing_ok=True)
         return
+    fs = filesystem(protocol)
+    remove = fs.remove_once if protocol == "s3" and check is not None else fs.rm_file
     with contextlib.suppress(FileNotFoundError):
-        patiently(lambda: filesystem(protocol).rm_file(path))
+        patiently(lambda: remove(path), check)
 
 
 def names(location: str) -> list[str]:
@@ -267,7 +287,8 @@ def _create_without_links(path: Path, data: bytes) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a local folder last, whatever happens to the machine."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         # Some network disks cannot sync folders; their servers order names themselves.

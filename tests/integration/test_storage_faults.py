@@ -133,6 +133,29 @@ def test_a_lease_lives_through_faults(
     assert sum(proxy.injected.values()) > 10
 
 
+def test_a_write_that_is_tried_again_looks_at_the_lease_each_time(bucket: str, proxy: FaultyProxy) -> None:
+    """A store away for longer than a lease lives: what the old run's worker had begun to write must not
+    appear beside what the next run has written since."""
+    tables, part = f"{bucket}/tables", f"{bucket}/tables/labels/part.parquet"
+    storage.write_bytes(f"{tables}/_lease/00000001.json", b"{}")
+    proxy.rate, proxy.kinds, proxy.below = 1.0, ("internal_error",), "part.parquet"
+    check = leases.Lease(tables, 1).check
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(storage.write_bytes, part, b"late", check=check)
+        removing = pool.submit(storage.delete, part, check=check)
+        while proxy.injected.total() < 4:
+            time.sleep(0.01)
+        storage.write_bytes(f"{tables}/_lease/00000002.json", b"{}")
+        proxy.rate = 0.0
+        for attempt in (writing, removing):
+            with pytest.raises(leases.LeaseLostError):
+                attempt.result()
+    n_tries = sum("part.parquet" in path for path in proxy.paths)
+    n_looks = sum("list-type=2" in path and "_lease" in path for path in proxy.paths)
+    assert n_looks >= n_tries + 2, "tried again without a look at the lease"
+    assert not storage.exists(part)
+
+
 def test_a_body_cut_short_in_silence_is_read_again(bucket: str, proxy: FaultyProxy) -> None:
     """Half an object that is said to be the whole must never be decoded: half a song would get the label."""
     data = track_bytes(1, "wav")

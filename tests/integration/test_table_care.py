@@ -58,9 +58,9 @@ def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
             raise Killed
 
     def dying(function: Callable[..., None]) -> Callable[..., None]:
-        def call(*arguments: object) -> None:
+        def call(*arguments: object, **options: object) -> None:
             die()
-            function(*arguments)
+            function(*arguments, **options)
             die()
 
         return call

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -241,9 +242,9 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
         replacement.exchange = lambda first, second: False  # type: ignore[assignment]
     real_delete, real_exchange = storage.delete, replacement.exchange
 
-    def delete(location: str) -> None:
+    def delete(location: str, **options: Any) -> None:
         die()
-        real_delete(location)
+        real_delete(location, **options)
 
     def exchange_then_die(first: Path, second: Path) -> bool:
         done = real_exchange(first, second)

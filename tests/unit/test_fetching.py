@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -194,10 +195,10 @@ def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: p
     other = listed(tmp_path / "b.wav", encode(sweep(22050, 3), 22050, "wav"))
     write = storage.write_bytes
 
-    def full(location: str, data: bytes) -> None:
+    def full(location: str, data: bytes, **options: Any) -> None:
         if "/features/" in location:
             raise OSError(28, "No space left on device")
-        write(location, data)
+        write(location, data, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(shards.storage, "write_bytes", full)

@@ -11,6 +11,7 @@ from s3fs.errors import translate_boto_error
 from pipeline.stores import patience
 from pipeline.stores.patience import ShardPatience, patiently
 from pipeline.stores.store_errors import StoreFailingError, VersionChangedError, passes, reason
+from schemas.errors import EarmarkError
 
 
 def answer(status: int, code: str) -> Exception:
@@ -104,6 +105,26 @@ def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(StoreFailingError):
         patiently(away)
     assert len(calls) == 1
+
+
+def test_each_try_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that is tried for a minute goes on when another run has taken the tables over meanwhile, and
+    labels stand there twice."""
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
+    order: list[str] = []
+
+    def away() -> None:
+        order.append("try")
+        raise ConnectionResetError
+
+    def check() -> None:
+        order.append("check")
+        if len(order) == 5:
+            raise EarmarkError("another run has taken over")
+
+    with pytest.raises(EarmarkError, match="taken over"):
+        patiently(away, check)
+    assert order == ["check", "try", "check", "try", "check"]
 
 
 def test_another_version_is_for_the_caller_to_handle() -> None:

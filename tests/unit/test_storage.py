@@ -9,6 +9,22 @@ from pipeline.stores import storage
 from schemas.errors import EarmarkError, MisuseError
 
 
+def test_a_file_takes_its_place_only_while_it_may(tmp_path: Path) -> None:
+    """A disk that is mounted over a network may hang for minutes while a part is written: another run has
+    begun by then."""
+    target, looks = tmp_path / "part", []
+
+    def check() -> None:
+        looks.append(target.exists())
+        if len(looks) == 2:
+            raise EarmarkError("another run has taken over")
+
+    with pytest.raises(EarmarkError):
+        storage.write_bytes(str(target), b"late", check=check)
+    assert looks == [False, False]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_write_that_fails_leaves_the_old_object_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import ray
 from ray import exceptions as ray_errors
 
-from jobs.engine.cluster import cpus_and_gpus, plan_actors
+from jobs.engine.cluster import cpus_and_gpus, live_nodes, plan_actors
 from jobs.engine.workers import start_labeler
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
@@ -37,6 +37,7 @@ class ActorPool:
         self._model = model
         self._config = config
         self._load: Counter[Any] = Counter()
+        self._nodes: dict[Any, str] = {}
         self._starting: dict[Any, Any] = {}
         self._sized_at = 0.0
         self._failed_starts = 0
@@ -78,7 +79,7 @@ class ActorPool:
         """
         actor = self._starting.pop(ref)
         try:
-            ray.get(ref)
+            node = ray.get(ref)
         except ray_errors.RayError as error:
             self._failed_starts += 1
             self._sized_at = 0.0
@@ -90,6 +91,7 @@ class ActorPool:
             return
         self._failed_starts = 0
         self._load[actor] = 0
+        self._nodes[actor] = node
 
     def take(self) -> Any | None:
         """The actor with the least to do, with one part more to do now; None if all have enough."""
@@ -104,10 +106,15 @@ class ActorPool:
         if actor in self._load:
             self._load[actor] -= 1
 
+    def is_cut_off(self, actor: Any) -> bool:
+        """Whether an actor's node is held for dead: the actor may be at work still, and is not to blame."""
+        return actor in self._nodes and self._nodes[actor] not in live_nodes()
+
     def lost(self, actor: Any) -> None:
         """Give an actor that died or is out of reach no more work, and have it replaced."""
         if self._load.pop(actor, None) is not None:
             self._sized_at = 0.0
+            del self._nodes[actor]
             ray.kill(actor)
 
 

@@ -5,12 +5,15 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
+
+T = TypeVar("T")
 
 _CPUS_PER_ACTOR = 8
 _SMALL_CLUSTER_CPUS = 4
@@ -114,28 +117,53 @@ def cpus_and_gpus() -> tuple[int, int]:
     Raises
     ------
     EarmarkError
-        If the cluster's head does not answer. Ray itself would wait for a minute, and then end this process
-        without a word in the run report.
+        If the cluster's head does not answer.
     """
     import ray
 
-    answer: Future[dict[str, float]] = Future()
+    resources = _answer(ray.cluster_resources)
+    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+
+
+def live_nodes() -> frozenset[str]:
+    """Ids of the nodes that the connected cluster's head does not hold for dead.
+
+    Raises
+    ------
+    EarmarkError
+        If the head does not answer.
+    """
+    import ray
+
+    nodes: list[dict[str, Any]] = _answer(ray.nodes)
+    return frozenset(str(node["NodeID"]) for node in nodes if node["Alive"])
+
+
+def _answer(question: Callable[[], T]) -> T:
+    """What the cluster's head answers.
+
+    Raises
+    ------
+    EarmarkError
+        If it does not answer. Ray itself would wait for a minute, and then end this process without a word in
+        the run report.
+    """
+    answer: Future[T] = Future()
 
     def ask() -> None:
         try:
-            answer.set_result(ray.cluster_resources())
+            answer.set_result(question())
         except Exception as error:
             answer.set_exception(error)
 
     threading.Thread(target=ask, daemon=True, name="cluster").start()
     try:
-        resources = answer.result(timeout=_HEAD_LOST_S)
+        return answer.result(timeout=_HEAD_LOST_S)
     except TimeoutError:
         raise EarmarkError(
             f"the Ray cluster's head has not answered for {_HEAD_LOST_S:.0f} s; what is done stays done, run "
             "the same command again when there is a cluster"
         ) from None
-    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
 
 
 def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:

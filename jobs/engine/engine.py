@@ -33,7 +33,8 @@ from schemas.errors import EarmarkError, TrackError
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
-"""The worker is out of reach and may be at work still: the same work is done again under the same names."""
+"""The worker is out of reach and may be at work still: the same work is done again under the same names. So is
+that of an actor whose node was lost, which Ray reports as dead."""
 _ATTEMPTS = 3
 """Times a shard is tried that cannot be read or written."""
 
@@ -151,10 +152,13 @@ class Engine:
             self._pool.done(flight.actor)
         try:
             result = ray.get(ref)
-        except _CRASHES as error:
-            self._died(self._at_work(flight).tried, error)
-        except _LOST:
-            self._again(self._at_work(flight).tried)
+        except (*_CRASHES, *_LOST) as error:
+            cut_off = self._pool is not None and self._pool.is_cut_off(flight.actor)
+            tried = self._at_work(flight).tried
+            if cut_off or isinstance(error, _LOST):
+                self._again(tried)
+            else:
+                self._died(tried, error)
         except ray_errors.TaskCancelledError:
             return
         except ray_errors.RayTaskError as error:

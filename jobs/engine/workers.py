@@ -56,9 +56,9 @@ class Labeler:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         self._classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
 
-    def ready(self) -> bool:
-        """Whether the model is loaded: answers when it is."""
-        return True
+    def ready(self) -> str:
+        """Answers, when the model is loaded, with the id of the actor's node."""
+        return str(ray.get_runtime_context().get_node_id())
 
     def label(self, task: LabelTask, assignment: Assignment) -> LabelResult:
         """Label a part."""

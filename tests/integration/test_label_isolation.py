@@ -1,8 +1,9 @@
-"""A part that kills the actors which label it costs its own tracks and nobody else's."""
+"""Actors die of a part, or with their node: it costs that part's tracks alone, or none."""
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -83,14 +84,7 @@ def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> Non
     """A poisonous part must not take the actors, and with them the labels of the whole catalog."""
     from jobs.engine.engine import Engine
 
-    bundle = ModelBundle.load("default")
-    location = storage.join(tables.root, "_models", bundle.model)
-    storage.write_bytes(storage.join(location, WEIGHTS_FILE), bundle.weights)
-    storage.write_bytes(storage.join(location, INFO_FILE), bundle.info.model_dump_json().encode())
-    parts = sorted(Path(tables.root, "features").rglob("*.parquet"))
-    listing = tables.read("tracks", ["track_id", "uri", "etag"])
-    listing = listing.append_column("attempts", pa.array([0] * listing.num_rows, pa.int32()))
-    tasks = [task_of(part, listing, tables, bundle) for part in parts]
+    tasks = label_tasks(tables)
     poisoned = min(tasks, key=lambda task: task.tracks.num_rows)
     config = RunConfig(cpus=1)
     with (
@@ -98,10 +92,7 @@ def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> Non
         connected(config),
         crashing_its_readers(Path(poisoned.part)) as crashed,
     ):
-        assignment = Assignment(
-            RUN, "2026-01-01", tables, lease, bundle.info.features, bundle.model, location, config
-        )
-        totals = Engine(assignment, Totals(), lambda totals: None).run([], tasks)
+        totals = Engine(assignment(tables, lease, config), Totals(), lambda totals: None).run([], tasks)
     n_poisoned = poisoned.tracks.num_rows
     assert (totals.failed, totals.labelled) == (
         n_poisoned,
@@ -114,7 +105,25 @@ def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> Non
     assert sum("isolated_process" in command for command in crashed) == n_poisoned
 
 
-def task_of(part: Path, listing: pa.Table, tables: Tables, bundle: ModelBundle) -> LabelTask:
+def label_tasks(tables: Tables) -> list[LabelTask]:
+    """The tasks that label all tracks of all parts; the model is put beside the tables."""
+    bundle = ModelBundle.load("default")
+    location = storage.join(tables.root, "_models", bundle.model)
+    storage.write_bytes(storage.join(location, WEIGHTS_FILE), bundle.weights)
+    storage.write_bytes(storage.join(location, INFO_FILE), bundle.info.model_dump_json().encode())
+    listing = tables.read("tracks", ["track_id", "uri", "etag"])
+    listing = listing.append_column("attempts", pa.array([0] * listing.num_rows, pa.int32()))
+    parts = sorted(Path(tables.root, "features").rglob("*.parquet"))
+    return [task_of(part, listing, bundle) for part in parts]
+
+
+def assignment(tables: Tables, lease: leases.Lease, config: RunConfig) -> Assignment:
+    bundle = ModelBundle.load("default")
+    location = storage.join(tables.root, "_models", bundle.model)
+    return Assignment(RUN, "2026-01-01", tables, lease, bundle.info.features, bundle.model, location, config)
+
+
+def task_of(part: Path, listing: pa.Table, bundle: ModelBundle) -> LabelTask:
     """The task that labels all tracks of a part."""
     ids = pq.read_table(part, columns=["track_id"])["track_id"]
     tracks = listing.filter(pc.is_in(listing["track_id"], ids))
@@ -122,3 +131,83 @@ def task_of(part: Path, listing: pa.Table, tables: Tables, bundle: ModelBundle) 
         name=part.stem, run=RUN, run_date="2026-01-01", model=bundle.model, part=str(part),
         feature_set=bundle.info.features.feature_set, tracks=tracks,
     )  # fmt: skip
+
+
+_QUICK_TO_GIVE_UP = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 300,
+    "health_check_timeout_ms": 300,
+    "health_check_failure_threshold": 3,
+}
+"""Ray holds a node for dead that has not answered for about a second."""
+
+
+@pytest.fixture
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a cluster: a head that takes no actor, and two nodes that do."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _QUICK_TO_GIVE_UP}
+    nodes = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            nodes.add_node(num_cpus=8)  # of a cluster of more than four CPUs each actor takes one
+        yield str(nodes.address)
+    finally:
+        nodes.shutdown()
+
+
+class CutOff(threading.Thread):
+    """Cuts off the node of the actor that is about to read a part, as when its network fails; the actor
+    itself works on, and goes on when `heal` is called."""
+
+    def __init__(self, part: Path) -> None:
+        super().__init__()
+        self._part, self._data = part, part.read_bytes()
+        self._actor: psutil.Process | None = None
+        part.unlink()
+        os.mkfifo(part)
+        self._pipe = os.open(part, os.O_RDWR)  # so that the actor gets past opening it, and waits
+
+    def run(self) -> None:
+        while self._actor is None:
+            for process in psutil.process_iter():
+                if process.pid != os.getpid() and _reads(process.pid, self._part):
+                    self._actor = process
+        self._part.unlink()
+        self._part.write_bytes(self._data)  # for whoever does its work in its place
+        for process in (self._actor, self._actor.parent()):
+            process.suspend()
+
+    def heal(self) -> None:
+        assert self._actor is not None
+        self._actor.resume()
+        with open(self._pipe, "wb") as pipe:
+            pipe.write(self._data)
+
+
+def test_an_actor_that_works_on_after_its_node_was_given_up_doubles_nothing(
+    tables: Tables, two_nodes: str
+) -> None:
+    """A node whose network fails for a minute is held for dead, its work done elsewhere, and yet its actor
+    may write its part: under a name of its own, all its tracks would stand in the labels twice."""
+    from jobs.engine.engine import Engine
+
+    tasks = label_tasks(tables)
+    longest = max(tasks, key=lambda task: task.tracks.num_rows)
+    cut_off = CutOff(Path(longest.part))
+    labels = Path(longest.parts(tables)["labels"])
+    config = RunConfig(address=two_nodes, actors=1)
+    with leases.hold(tables.root, RUN, say=print) as lease, connected(config):
+        cut_off.start()
+        totals = Engine(assignment(tables, lease, config), Totals(), lambda totals: None).run([], tasks)
+        before = labels.stat().st_ino if labels.exists() else 0
+        cut_off.heal()
+        while not labels.exists() or labels.stat().st_ino == before:
+            time.sleep(0.05)
+    assert (totals.failed, totals.labelled) == (0, sum(task.tracks.num_rows for task in tasks))
+    written = read_table(tables.root, "labels")
+    assert written["track_id"].is_unique
+    assert len(written) == totals.labelled

@@ -33,8 +33,8 @@ from schemas.errors import EarmarkError, TrackError
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
-"""The worker is out of reach and may be at work still: the same work is done again under the same names. So is
-that of an actor whose node was lost, which Ray reports as dead."""
+"""The worker is out of reach and may be at work still: the same work is done again under the same names.
+So is that of an actor whose node was lost, which Ray reports as dead."""
 _ATTEMPTS = 3
 """Times a shard is tried that cannot be read or written."""
 

@@ -202,7 +202,16 @@ def _renew(lease: Lease, holder: dict[str, Any], stop: threading.Event) -> None:
 
 
 def _released(data: bytes | None) -> bool:
-    return data is None or bool(json.loads(data or b"{}").get("released"))
+    return data is None or bool(_holder(data).get("released"))
+
+
+def _holder(data: bytes) -> dict[str, Any]:
+    """Who holds a lease; nothing of a damaged one, which its run, while it lives, writes anew in seconds."""
+    try:
+        holder = json.loads(data)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
 
 
 def _held(root: str, number: int) -> LeaseHeldError:
@@ -210,12 +219,15 @@ def _held(root: str, number: int) -> LeaseHeldError:
 
 
 def _described(root: str, number: int) -> str:
-    holder = json.loads(_read(root, number) or b"{}")
-    if not holder:
+    data = _read(root, number)
+    if data is None:
         return f"another run is writing to {root}"
-    return "run {run} of {user} on {host} (process {pid}, since {since}) is writing to {root}".format(
-        **holder, root=root
-    )
+    try:
+        return "run {run} of {user} on {host} (process {pid}, since {since}) is writing to {root}".format(
+            **_holder(data), root=root
+        )
+    except KeyError:
+        return f"another run, whose lease {_location(root, number)} is damaged, is writing to {root}"
 
 
 def newest(root: str) -> int | None:
@@ -223,7 +235,8 @@ def newest(root: str) -> int | None:
     folder = storage.join(root, "_lease")
     with storage.explained(folder, "look at"):
         names = storage.names(folder)
-    return max((int(name.removesuffix(".json")) for name in names if name.endswith(".json")), default=None)
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return max((int(stem) for stem in stems if stem.isdecimal()), default=None)
 
 
 def _location(root: str, number: int) -> str:

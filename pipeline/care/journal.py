@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.care.inventory import LEFTOVER_PREFIX
 from pipeline.stores import storage
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
 
 FOLDER = "_compaction"
@@ -107,7 +107,7 @@ def recover(tables: Tables, check: storage.Check) -> int:
     Raises
     ------
     EarmarkError
-        If a merged part that was written is not as its journal says; nothing is removed then.
+        If a merged part that was written is damaged, or not as its journal says; nothing is removed then.
     """
     killed = journals(tables)
     for journal in killed:
@@ -139,8 +139,17 @@ def is_written(tables: Tables, journal: Journal) -> bool:
     protocol, path = storage.split(location)
     if not storage.exists(location):
         return False
-    with storage.filesystem(protocol).open(path, "rb") as file:
-        rows = pq.read_metadata(file).num_rows
+    try:
+        with storage.filesystem(protocol).open(path, "rb") as file:
+            rows = pq.read_metadata(file).num_rows
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        raise EarmarkError(
+            f"{location}, which a killed compaction made of {len(journal.sources)} parts, is damaged "
+            f"({storage.reason(error)}); if the parts that {journal.location(tables.root)} names are all "
+            "there still, remove it and run again"
+        ) from error
     if rows != journal.rows:
         raise EarmarkError(
             f"{location} holds {rows} rows, its journal {journal.location(tables.root)} says {journal.rows}; "

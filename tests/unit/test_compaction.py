@@ -22,7 +22,7 @@ from pipeline.care import replacement
 from pipeline.care.compaction import compact, plan_compaction
 from pipeline.care.exchange import exchange
 from pipeline.care.inventory import take_inventory
-from pipeline.care.journal import FOLDER, recover
+from pipeline.care.journal import FOLDER, Journal, recover
 from pipeline.care.replacement import replace_parts
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
@@ -283,6 +283,25 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
             break
     assert process.exitcode == 0
     assert step > (20 if with_journal else 6)
+
+
+def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHistory) -> None:
+    """Whoever finds it must learn which file it is, and what can be done before rows are lost."""
+    tables = history.tables
+    sources = take_inventory(tables).parts["failures"]
+    folder = f"{tables.root}/{sources[0].folder}"
+    names = tuple(part.name for part in sources)
+    journal = Journal(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
+    storage.write_bytes(journal.location(tables.root), journal.model_dump_json().encode())
+    expected = all_rows(tables)
+    whole = storage.read_bytes(f"{tables.root}/{sources[0].path}")
+    for damaged in (b"", whole[:100], whole[:-4] + b"????"):
+        storage.write_bytes(f"{folder}/merged-x.parquet", damaged)
+        with pytest.raises(EarmarkError, match=r"merged-x\.parquet.* is damaged .*remove it and run again"):
+            recover(tables, lambda: None)
+    storage.delete(f"{folder}/merged-x.parquet")
+    assert recover(tables, lambda: None) == 1
+    assert all_rows(tables) == expected
 
 
 def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: str) -> None:

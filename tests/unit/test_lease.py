@@ -47,6 +47,32 @@ def test_a_dead_holders_lease_is_taken_over_and_its_workers_write_no_more(tmp_pa
         orphan.check()
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"run": "cut off"}'], ids=repr)
+def test_a_damaged_lease_is_named_and_taken_over(tmp_path: Path, damaged: bytes) -> None:
+    """A lease that a full disk cut short must not keep every later run out with an internal error."""
+    location = storage.join(str(tmp_path), "_lease", "00000007.json")
+    storage.write_bytes(location, damaged)
+    storage.write_bytes(storage.join(str(tmp_path), "_lease", "notes.json"), b"not ours")
+    leases.Lease(str(tmp_path), 7).check()
+    said: list[str] = []
+    with leases.hold(str(tmp_path), "heir", say=said.append) as lease:
+        assert lease.number == 8
+    assert location in said[0]
+    assert "damaged" in said[0]
+    assert "taking over" in said[1]
+
+
+def test_a_live_holder_mends_its_damaged_lease(tmp_path: Path) -> None:
+    """Damage to its lease must not let another run in beside the one that is at work."""
+    with leases.hold(str(tmp_path), "run-1", say=print) as lease:
+        storage.write_bytes(storage.join(str(tmp_path), "_lease", f"{lease.number:08}.json"), b"{")
+        with (
+            pytest.raises(leases.LeaseHeldError, match="run-1"),
+            leases.hold(str(tmp_path), "run-2", say=print),
+        ):
+            pass
+
+
 def _contend(
     root: str, barrier: "multiprocessing.synchronize.Barrier", won: "multiprocessing.Queue[bool]"
 ) -> None:

@@ -1,5 +1,6 @@
 """Small parts become larger ones with the same rows, streamed: memory does not grow with the table."""
 
+import contextlib
 import hashlib
 import os
 from collections import deque
@@ -80,21 +81,26 @@ def merged_parts(
         If a source cannot be read, or the built part does not hold just its rows.
     """
     building: _Building | None = None
-    for source, data in _read_ahead(root, sources):
-        location = storage.join(root, source.path)
-        try:
-            file = pq.ParquetFile(pa.BufferReader(data))
-            if building is not None and not building.takes(file.schema_arrow, target_bytes):
-                yield building.finished()
-                building = None
-            building = building or _Building(folder, file)
-            building.add(source, file, keep)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise EarmarkError(
-                f"the part {location} cannot be merged ({storage.reason(error)}); 'earmark verify' tells more"
-            ) from error
-    if building is not None:
-        yield building.finished()
+    try:
+        for source, data in _read_ahead(root, sources):
+            location = storage.join(root, source.path)
+            try:
+                file = pq.ParquetFile(pa.BufferReader(data))
+                if building is not None and not building.takes(file.schema_arrow, target_bytes):
+                    yield building.finished()
+                    building = None
+                building = building or _Building(folder, file)
+                building.add(source, file, keep)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise EarmarkError(
+                    f"the part {location} cannot be merged ({storage.reason(error)}); 'earmark verify' tells "
+                    "more"
+                ) from error
+        if building is not None:
+            yield building.finished()
+    finally:
+        if building is not None:
+            building.close()
 
 
 def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[StoredObject, bytes]]:
@@ -166,12 +172,19 @@ class _Building:
         self._waiting = [rows.slice(whole)]
         self._n_waiting = rows.num_rows - whole
 
+    def close(self) -> None:
+        """Close the file, also of a part that is given up: because the disk is full, say."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._writer.close()
+        with contextlib.suppress(OSError):
+            self._sink.close()
+
     def finished(self) -> MergedPart:
         self._write_groups(at_least=1)
         self._writer.close()
         self._sink.flush()
         os.fsync(self._sink.fileno())
-        self._sink.close()
+        self.close()
         names = "\n".join(source.name for source in self._sources)
         name = f"merged-{hashlib.sha256(names.encode()).hexdigest()[:16]}.parquet"
         file = self._file.replace(self._file.with_name(name))

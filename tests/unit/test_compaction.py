@@ -162,6 +162,18 @@ def test_a_damaged_part_is_named_and_nothing_is_lost(history: TableHistory, prot
     assert not list(Path(history.tables.root, FOLDER).glob("work-*"))
 
 
+def test_a_merge_that_fails_leaves_no_file_open(history: TableHistory) -> None:
+    """A program that compacts one bucket after the other would run out of files, and of the disk that the
+    half-built parts take although their names are gone."""
+    sources = take_inventory(history.tables).parts["labels"]
+    second = Path(history.tables.root, sources[1].path)
+    second.write_bytes(second.read_bytes()[:-40])
+    with pytest.raises(EarmarkError, match="cannot be merged") as caught:
+        compact_all(history.tables)
+    opened = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry.path)]
+    assert not [path for path in opened if "/building" in path], caught
+
+
 class _Reader(threading.Thread):
     """Reads the labels over and over in one way; keeps what it saw, and its loud errors."""
 

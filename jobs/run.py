@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from jobs.accounting import accounted
 from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected, cpus_and_gpus
@@ -15,16 +15,16 @@ from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.job import Job, list_job, plan_job
 from jobs.pages.run_pages import RunPages
 from jobs.printing.progress import metered
-from jobs.runs import failures_of, new_run, read_reports, versions, write_report
+from jobs.runs import new_run, read_reports, versions, write_report
 from pipeline.catalogs.listing_changes import change_rows
 from pipeline.catalogs.planning import Plan, copied, cut_shards
 from pipeline.models.model import INFO_FILE, WEIGHTS_FILE
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.stores import storage
-from pipeline.tables.tables import Tables, encode_part
+from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
-from schemas.report import Counts, RunReport, SlowTrack
+from schemas.report import Counts, RunReport
 
 Say = Callable[[str], None]
 _SHARDS_PER_CPU = 4
@@ -72,7 +72,7 @@ def run_job(job: Job, say: Say) -> RunReport:
                 try:
                     _work(job, report, plan, lease, interrupt, totals)
                 finally:
-                    report = _accounted(job, report, totals)
+                    report = accounted(job.tables, report, totals)
             if not report.balanced or (report.counts.left and not interrupt.asked):
                 raise EarmarkError(
                     f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
@@ -224,46 +224,6 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
             )
         )
     return tasks
-
-
-def _accounted(job: Job, report: RunReport, totals: Totals) -> RunReport:
-    """The report with what the run wrote, counted in the tables themselves."""
-    done, done_unique = _count(job.tables, "features" if job.command == "featurize" else "labels", report)
-    failed, failed_unique = _count(job.tables, "failures", report)
-    todo = report.counts.listed - report.counts.labelled_before - report.counts.failed_before
-    counts = report.counts.model_copy(
-        update={
-            "featurized": totals.featurized,
-            "labelled": done,
-            "failed": failed,
-            "left": todo - done - failed,
-        }
-    )
-    failures, examples = failures_of(job.tables, report.run)
-    return report.model_copy(
-        update={
-            "counts": counts,
-            "balanced": counts.balanced and (done, failed) == (done_unique, failed_unique),
-            "audio_s": round(totals.audio_s, 1),
-            "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(totals.seconds.items())},
-            "genres": dict(totals.genres.most_common()),
-            "rejected": totals.rejected,
-            "failures": failures,
-            "failure_examples": examples,
-            "timeline": totals.timeline.timeline(),
-            "slowest": tuple(SlowTrack(uri=uri, seconds=round(s, 3)) for s, uri in totals.slowest),
-            "cluster": {"cpus": totals.cpus, "gpus": totals.gpus, "actors": totals.actors},
-        }
-    )
-
-
-def _count(tables: Tables, table: str, report: RunReport) -> tuple[int, int]:
-    """Rows that the run wrote, and tracks among them: of features, the first segments count."""
-    where = pc.field("run") == report.run
-    if table == "features":
-        where &= pc.field("segment") == 0
-    ids = tables.read(table, ["track_id"], where)["track_id"]
-    return len(ids), len(ids.unique())
 
 
 def _finished(report: RunReport, wall_s: float) -> RunReport:

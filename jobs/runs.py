@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.reports.run_reports import read_reports
 from pipeline.stores import storage
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, readable
 from schemas.report import FailureExample, RunReport
 
 __all__ = ["failures_of", "new_run", "read_reports", "versions", "write_report"]
@@ -65,13 +65,18 @@ def failures_of(tables: Tables, run: str) -> tuple[dict[str, int], dict[str, tup
         The tables.
     run : str
         The run.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses, or a part is damaged.
     """
     dataset = tables.dataset("failures")
     counts: Counter[str] = Counter()
     examples: dict[str, list[FailureExample]] = {}
     if dataset is None:
         return {}, {}
-    with storage.explained(tables.folder("failures"), "read the table"):
+    with readable(tables, "failures"):
         columns = ["error_type", "uri", "message"]
         for batch in dataset.to_batches(columns=columns, filter=pc.field("run") == run):
             for pair in batch["error_type"].value_counts():

@@ -1,0 +1,53 @@
+"""The account at the end of a run, counted in the tables."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobs import accounting
+from jobs.accounting import accounted
+from jobs.engine.assignment import Totals
+from jobs.runs import failures_of, read_reports
+from pipeline.care.inventory import take_inventory
+from schemas.errors import EarmarkError
+from tests.table_history import TableHistory, tracks
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> TableHistory:
+    history = TableHistory(tmp_path / "tables")
+    history.run(tracks(8), failing=tracks(4, start=8), shard_tracks=2)
+    return history
+
+
+@pytest.mark.parametrize("table", ["labels", "failures"])
+def test_parts_that_a_listing_shows_late_are_waited_for(history: TableHistory, table: str) -> None:
+    """A store that lists a part a second after it was written must not fail the night as not balanced."""
+    (report,) = read_reports(history.tables)
+    last = Path(history.tables.root, take_inventory(history.tables).parts[table][-1].path)
+    hidden = last.rename(last.with_name(f".{last.name}"))
+    showing = threading.Timer(0.7, hidden.rename, [last])
+    showing.start()
+    counts = accounted(history.tables, report, Totals(labelled=8, failed=4)).counts
+    showing.join()
+    assert (counts.labelled, counts.failed, counts.left) == (8, 4, 0)
+
+
+def test_what_workers_did_not_write_is_not_waited_for(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every run that is interrupted, or fails, would end a quarter of a minute later."""
+    (report,) = read_reports(history.tables)
+    report = report.model_copy(update={"counts": report.counts.model_copy(update={"listed": 20})})
+    monkeypatch.setattr(accounting.time, "sleep", lambda seconds: pytest.fail("waits"))
+    assert accounted(history.tables, report, Totals(labelled=8, failed=4)).counts.left == 8
+
+
+def test_a_damaged_part_of_failures_is_said(history: TableHistory) -> None:
+    """A run that finds its account damaged must say which table it is, not that something internal failed."""
+    (report,) = read_reports(history.tables)
+    part = Path(history.tables.root, take_inventory(history.tables).parts["failures"][0].path)
+    part.write_bytes(part.read_bytes()[:-40])
+    with pytest.raises(EarmarkError, match=r"a part of .*failures cannot be read"):
+        failures_of(history.tables, report.run)

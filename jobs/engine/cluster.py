@@ -52,7 +52,7 @@ def connected(config: RunConfig) -> Iterator[None]:
     Raises
     ------
     EarmarkError
-        If there is no cluster at the address.
+        If there is no cluster at the address, or Ray does not start on this machine.
     MisuseError
         If actors ask for GPUs and this machine, without a cluster, has too few.
     """
@@ -72,9 +72,8 @@ def connected(config: RunConfig) -> Iterator[None]:
 
     try:
         ray.init(address=address, namespace="earmark", **options)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        reason = str(error).partition("\n")[0]
-        raise EarmarkError(f"cannot reach a Ray cluster at {address}: {reason}") from error
+    except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
+        raise EarmarkError(_not_connected(address, error)) from error
     _silence_ray()
     try:
         _, gpus = cpus_and_gpus()
@@ -85,6 +84,16 @@ def connected(config: RunConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _not_connected(address: str, error: Exception) -> str:
+    reason = str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
+    if address == "local":
+        return (
+            f"cannot start Ray on this machine: {reason}; run the same command again when the machine does "
+            "less, or has more room"
+        )
+    return f"cannot reach a Ray cluster at {address}: {reason}"
 
 
 def _silence_ray() -> None:

@@ -136,6 +136,25 @@ def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number:
     assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN
 
 
+def test_ray_that_does_not_start_in_time_is_said(catalog: Path, tmp_path: Path) -> None:
+    """On a machine that does too much else, Ray gives up starting; that is no fault inside Earmark."""
+    run = start("run", catalog, tmp_path / "tables")
+    stopped: list[psutil.Process] = []
+    while not stopped and run.poll() is None:
+        stopped = list(ray_processes(run.pid, "raylet"))
+        for process in stopped:
+            process.suspend()
+    output, _ = run.communicate(timeout=240)
+    assert run.returncode == 1, output
+    assert "cannot start Ray on this machine" in output
+    assert "run the same command again" in output
+    assert "internal error" not in output
+    assert read_reports(Tables(str(tmp_path / "tables")), last=1)[0].outcome == "failed"
+    gone, alive = psutil.wait_procs(stopped, timeout=30)
+    assert gone
+    assert not alive, "Ray's processes outlive the run"
+
+
 def test_a_cluster_that_is_lost_with_its_head(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

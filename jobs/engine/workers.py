@@ -12,10 +12,14 @@ from pipeline.models.model import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
-from pipeline.shards.limits import TrackLimits
+from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import LabelerCrashedError
 from schemas.features import FeatureSpec
+
+_PREDICT_TIMEOUT_S = 300.0
+"""Seconds that the model may take for a row group, which takes less than one as a rule: a driver or a library
+that hangs ends its worker, as if it had crashed."""
 
 
 def featurize(
@@ -69,6 +73,7 @@ class Labeler:
             assignment.lease.check,
             segment_labels=assignment.config.segment_labels,
             min_confidence=assignment.config.min_confidence,
+            timeout_s=_PREDICT_TIMEOUT_S,
         )
 
 
@@ -90,9 +95,15 @@ def label_alone(task: LabelTask, assignment: Assignment) -> LabelResult | Labele
         try:
             result: LabelResult = surviving(process, _label_once, task, assignment)
         except ProcessDiedError as death:
-            uri = task.tracks["uri"][0].as_py()
-            return LabelerCrashedError(f"{uri} has features that crash the model's process ({death.how})")
+            return LabelerCrashedError(_what_it_did(death, task.tracks["uri"][0].as_py()))
     return result
+
+
+def _what_it_did(death: ProcessDiedError, uri: str) -> str:
+    """What a track's features did to the model's process."""
+    if death.code == TIMED_OUT:
+        return f"{uri} has features for which the model takes more than {_PREDICT_TIMEOUT_S:.0f} s"
+    return f"{uri} has features that crash the model's process ({death.how})"
 
 
 def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.model import Classifier
 from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.limits import in_time
 from pipeline.shards.stopwatch import Stopwatch
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables, encode_part
@@ -98,6 +99,7 @@ def label_part(
     *,
     segment_labels: bool = False,
     min_confidence: float = 0.0,
+    timeout_s: float | None = None,
 ) -> LabelResult:
     """Label the tracks of a features part and write the labels part, last of all.
 
@@ -118,6 +120,8 @@ def label_part(
         Write a part of ``segment_labels/`` too.
     min_confidence : float
         Tracks that the model is less sure of get no genre (null); their confidence and probabilities stay.
+    timeout_s : float, optional
+        Seconds that the model may take for a row group of the part; if it takes longer, this process ends.
 
     Raises
     ------
@@ -130,7 +134,7 @@ def label_part(
     segments: list[dict[str, object]] = []
     probabilities: list[NDArray[np.float64]] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
-        with watch.stage("predict"):
+        with watch.stage("predict"), in_time(timeout_s):
             probabilities.append(classifier.predict_proba(log_mels, descriptors))
         segments += rows
     p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))

@@ -58,6 +58,11 @@ class TrackLimits:
             yield cast(BinaryIO, _Unhurried(file, clock)) if remote else file
 
 
+def in_time(timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
+    """End this process with `TIMED_OUT` if the block takes longer; None: it may take as long as it likes."""
+    return contextlib.nullcontext() if timeout_s is None else _Clock(timeout_s)
+
+
 class _Clock:
     """Ends this process when it has run for so many seconds; it can be stopped and started again."""
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,9 +20,11 @@ from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.demo.demo_catalog import write_demo_catalog
-from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, ModelBundle
+from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.label_part import LabelTask
+from pipeline.shards.isolation import Isolated, ProcessDiedError
+from pipeline.shards.label_part import LabelTask, label_part
+from pipeline.shards.limits import TIMED_OUT
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
@@ -131,6 +133,21 @@ def task_of(part: Path, listing: pa.Table, bundle: ModelBundle) -> LabelTask:
         name=part.stem, run=RUN, run_date="2026-01-01", model=bundle.model, part=str(part),
         feature_set=bundle.info.features.feature_set, tracks=tracks,
     )  # fmt: skip
+
+
+def label_with_a_model_that_hangs(task: LabelTask, tables: Tables) -> None:
+    classifier = Classifier(ModelBundle.load("default"))
+    classifier.logits = lambda *inputs: time.sleep(600)
+    label_part(task, tables, classifier, lambda: None, timeout_s=0.5)
+
+
+def test_a_model_that_hangs_ends_its_process(tables: Tables) -> None:
+    """A GPU's driver that never returns must cost one actor, as a crash does, not the night."""
+    task = label_tasks(tables)[0]
+    with closing(Isolated()) as process, pytest.raises(ProcessDiedError) as death:
+        process.call(label_with_a_model_that_hangs, task, tables)
+    assert death.value.code == TIMED_OUT
+    assert not Path(tables.folder("labels")).exists()
 
 
 _QUICK_TO_GIVE_UP = {

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
+from pathlib import PurePosixPath
 from typing import Literal
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from schemas.errors import MisuseError
 
 Format = Literal["table", "csv", "json", "parquet"]
 
+_NAMED: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _ROWS_AT_ONCE = 10_000
 
 console = Console(highlight=False, soft_wrap=True)
@@ -67,7 +69,10 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 
 def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
-    """Write rows as CSV (also for ``table``), a JSON array or Parquet to a file, a URI or stdout.
+    """Write rows as CSV, a JSON array or Parquet to a file, a URI or stdout.
+
+    For ``table``, which no file holds, the name of the file says which (``labels.parquet``), and CSV where it
+    says none.
 
     Raises
     ------
@@ -75,8 +80,9 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
         If Parquet were to go to a terminal.
     """
     if out is not None:
+        named = _NAMED.get(PurePosixPath(out).suffix.lower(), form)
         with storage.explained(out, "write"):
-            storage.write_bytes(out, b"".join(_encoded(rows, form)))
+            storage.write_bytes(out, b"".join(_encoded(rows, named if form == "table" else form)))
         return
     if form == "parquet" and sys.stdout.isatty():
         raise MisuseError("Parquet is no text for a terminal; name a file with --out, or redirect the output")

@@ -1,7 +1,11 @@
-"""Tables on a terminal: numbers can be read, however narrow it is."""
+"""What commands print and write: tables that can be read, files that are what their names say."""
 
 import io
+import json
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -37,3 +41,18 @@ def test_a_narrow_terminal_folds_names_but_no_numbers(monkeypatch: pytest.Monkey
     assert lines[0] == "genre  tracks  share    bytes  track"
     assert lines[1] == "rock    1,234   92.6  12.0 kB  /music/a-name-wi"
     assert "".join(line.strip() for line in lines[2:5]) == "thout-any-blanks-that-is-long.fl" + "ac"
+
+
+def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
+    """``--out labels.parquet`` would be CSV, and the next program could not read it."""
+    rows = pa.table({"genre": ["jazz"], "confidence": [0.5]})
+
+    def written(name: str, form: show.Format = "table") -> bytes:
+        show.write_rows(rows, form, str(tmp_path / name))
+        return (tmp_path / name).read_bytes()
+
+    assert written("a.csv") == written("a.txt") == written("a") == b"genre,confidence\njazz,0.5\n"
+    assert json.loads(written("a.json")) == [{"genre": "jazz", "confidence": 0.5}]
+    written("a.Parquet")
+    assert pq.read_table(tmp_path / "a.Parquet").equals(rows)
+    assert written("b.parquet", "csv") == written("a.csv"), "--format is the last word"

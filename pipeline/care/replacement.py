@@ -14,15 +14,14 @@ takes the newest row of each key, as Earmark and the documented SQL do, sees eac
 import contextlib
 import os
 import shutil
-import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.care.exchange import exchange
 from pipeline.care.inventory import StoredObject
-from pipeline.care.journal import FOLDER, WORKSPACE_PREFIX, Journal, finish
+from pipeline.care.journal import Journal, finish
 from pipeline.care.merging import Keep, MergedPart, merged_parts
+from pipeline.care.workspace import remove_abandoned, workspace
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
 
@@ -61,14 +60,15 @@ def replace_parts(
     EarmarkError
         If a part cannot be read or written; what was replaced stays replaced.
     """
+    remove_abandoned()
     done = 0
     for partition, sources in groups.items():
-        with _workspace(tables.root) as workspace:
-            built = merged_parts(tables.root, sources, workspace, target_bytes=target_bytes, keep=keep)
+        with workspace(tables.root) as folder:
+            built = merged_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
             for batch in _rounds(built, _LOCAL_ROUND_BYTES if storage.is_local(tables.root) else 1):
                 worthwhile = [part for part in batch if keep is not None or len(part.sources) > 1]
                 with storage.explained(storage.join(tables.root, partition), "replace parts of"):
-                    _publish(tables, partition, worthwhile, workspace, check)
+                    _publish(tables, partition, worthwhile, folder, check)
                 done += sum(len(part.sources) for part in batch)
                 progress(done)
 
@@ -86,32 +86,14 @@ def _rounds(built: Iterator[MergedPart], at_least_bytes: int) -> Iterator[list[M
         yield batch
 
 
-@contextlib.contextmanager
-def _workspace(root: str) -> Iterator[Path]:
-    """A local folder for parts that are being built: on the tables' own disk where they are local."""
-    if not storage.is_local(root):
-        with tempfile.TemporaryDirectory(prefix="earmark-compact-") as folder:
-            yield Path(folder)
-        return
-    parent = Path(storage.split(root)[1], FOLDER)
-    workspace = parent / f"{WORKSPACE_PREFIX}{uuid.uuid4().hex}"
-    try:
-        workspace.mkdir(parents=True)
-        yield workspace
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            parent.rmdir()
-
-
 def _publish(
-    tables: Tables, partition: str, parts: Sequence[MergedPart], workspace: Path, check: storage.Check
+    tables: Tables, partition: str, parts: Sequence[MergedPart], built: Path, check: storage.Check
 ) -> None:
     if not parts:
         return
     if storage.is_local(tables.root):
         folder = Path(storage.split(storage.join(tables.root, partition))[1])
-        if _exchanged(folder, parts, workspace / "partition", check):
+        if _exchanged(folder, parts, built / "partition", check):
             return
     for part in parts:
         _journaled(tables, partition, part, check)

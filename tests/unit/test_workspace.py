@@ -1,0 +1,81 @@
+"""Folders of compactions on object stores: in use as long as their process lives, and removed after."""
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from pipeline.care.workspace import remove_abandoned, workspace
+
+BUCKET = "s3://bucket/tables"
+CONTEXT = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The system's temporary folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def _work(pipe: Connection) -> None:
+    with workspace(BUCKET) as folder:
+        (folder / "building").write_bytes(b"half a part")
+        pipe.send(str(folder))
+        pipe.recv()
+
+
+def _at_work(temporary: Path) -> tuple["multiprocessing.process.BaseProcess", Path, Connection]:
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=_work, args=(theirs,))
+    process.start()
+    return process, Path(ours.recv()), ours
+
+
+def test_what_a_killed_compaction_left_is_removed_and_a_running_ones_is_not(temporary: Path) -> None:
+    """Gigabytes of half-built parts would stay on the machine after each kill -9; and a compaction whose
+    folder another one removed would fail."""
+    killed, left, _ = _at_work(temporary)
+    running, used, pipe = _at_work(temporary)
+    os.kill(killed.pid or 0, signal.SIGKILL)
+    killed.join()
+    (temporary / "earmark-compact-note").write_bytes(b"no folder of ours")
+    (temporary / "earmark-compact-link").symlink_to(used)
+    assert left.exists()
+    remove_abandoned()
+    assert not left.exists()
+    assert (used / "building").exists()
+    pipe.send("end")
+    running.join()
+    assert running.exitcode == 0
+    assert not used.exists()
+
+
+def _in_turn(work: Callable[[], None], until: float) -> None:
+    while time.monotonic() < until:
+        work()
+
+
+def _use() -> None:
+    with workspace(BUCKET) as folder:
+        for number in range(5):
+            (folder / str(number)).write_bytes(b"x")  # raises if the folder was taken away
+
+
+def test_compactions_that_begin_at_once_leave_each_other_alone(temporary: Path) -> None:
+    """Between making a folder and locking it another compaction may look: it must not take it away."""
+    until = time.monotonic() + 2
+    processes = [CONTEXT.Process(target=_in_turn, args=(_use, until)) for _ in range(2)]
+    processes += [CONTEXT.Process(target=_in_turn, args=(remove_abandoned, until)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert list(temporary.iterdir()) == []

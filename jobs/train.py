@@ -42,12 +42,12 @@ class TrainRequest:
         Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
     settings : TrainingSettings
         Of the training; the seed is that of the only trial.
-    start : str or None
-        Model to start from: the name of a shipped one, or a folder.
     split : str
         See `pipeline.training.splits.split_data`.
     split_seed : int or None
         Seed of a random split; None: that of the (first) training.
+    start : str or None
+        Model to start from: the name of a shipped one, or a folder.
     seeds : tuple of int
         Several: one trial each on a Ray cluster, and the best is kept.
     grid : tuple of str
@@ -65,9 +65,9 @@ class TrainRequest:
     data: str
     out: Path
     settings: TrainingSettings = field(default_factory=TrainingSettings)
-    start: str | None = None
     split: str = "track"
     split_seed: int | None = None
+    start: str | None = None
     seeds: tuple[int, ...] = ()
     grid: tuple[str, ...] = ()
     name: str | None = None

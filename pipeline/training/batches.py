@@ -33,7 +33,8 @@ class TrainingBatches:
         self._crop = crop
         self._settings = settings
         self._takes = kinds_of(settings.arch)
-        self._targets = np.eye(len(data.genres), dtype=np.float32)[data.labels]
+        certain = np.eye(len(data.genres), dtype=np.float32)[data.labels]
+        self._targets = certain if data.shares is None else data.shares
         self._rng = np.random.default_rng(settings.seed)
         self._queue = np.empty(0, np.intp)
 

@@ -103,4 +103,6 @@ def _fingerprint(
         digest.update(json.dumps([data.genres, data.labels.tolist(), data.features.feature_set]).encode())
         for array in (data.log_mel, data.descriptors):
             digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
+        if data.shares is not None:
+            digest.update(np.ascontiguousarray(data.shares).data)
     return digest.hexdigest()[:12]

@@ -51,12 +51,15 @@ def import_npz(path: object) -> TrainingSet:
     ----------
     path : str or Path
         ``.npz`` with ``log_mel`` uint8 (n, n_mels, n_frames), ``track`` str (n,) and ``genre`` str (n,), and
-        perhaps ``descriptors`` float64 (n, 57). Further arrays are left alone.
+        perhaps ``descriptors`` float64 (n, 57). Instead of ``genre`` it may have ``shares`` float
+        (n, n_genres), of each genre what another model or several listeners say, and ``genres`` str
+        (n_genres,). Further arrays are left alone.
 
     Returns
     -------
     TrainingSet
-        Its genres are GTZAN's ten in their order where the file has just those, else the names sorted.
+        Its genres are GTZAN's ten in their order where the file has just those, else the names sorted;
+        with shares those of ``genres`` as they are.
 
     Raises
     ------
@@ -65,7 +68,9 @@ def import_npz(path: object) -> TrainingSet:
     """
     try:
         with np.load(io.BytesIO(storage.read_bytes(str(path))), allow_pickle=False) as arrays:
-            log_mel, tracks, names = (arrays[key] for key in ("log_mel", "track", "genre"))
+            log_mel, tracks = arrays["log_mel"], arrays["track"]
+            shared = "genre" not in arrays and "shares" in arrays
+            answers, names = (arrays["shares"], arrays["genres"]) if shared else (arrays["genre"], None)
             descriptors = arrays.get("descriptors")
     except KeyError as error:
         raise MisuseError(f"{path} lacks an array: {error.args[0]}; needed: log_mel, track, genre") from error
@@ -75,19 +80,43 @@ def import_npz(path: object) -> TrainingSet:
         raise MisuseError(
             f"log_mel in {path} is {log_mel.dtype} {log_mel.shape}: it must be uint8 (n, n_mels, n_frames)"
         )
-    if not len(log_mel) == len(tracks) == len(names) or tracks.ndim != 1 or names.ndim != 1:
+    if not len(log_mel) == len(tracks) == len(answers) or tracks.ndim != 1:
         raise MisuseError(
-            f"the arrays of {path} differ in length: {len(log_mel)}, {len(tracks)}, {len(names)}"
+            f"the arrays of {path} differ in length: {len(log_mel)}, {len(tracks)}, {len(answers)}"
         )
-    genres = pick_genres(names.tolist(), str(path))
+    genres, labels, shares = _answers(answers, names, str(path))
     return TrainingSet(
         log_mel,
-        index_genres(names.tolist(), genres),
+        labels,
         tracks.astype(np.str_),
         genres,
         None if descriptors is None else _checked(descriptors, len(log_mel), str(path)),
         FeatureSpec(n_mels=log_mel.shape[1], descriptors=descriptors is not None),
+        shares,
     )
+
+
+def _answers(
+    answers: NDArray[np.generic], names: NDArray[np.generic] | None, path: str
+) -> tuple[tuple[str, ...], NDArray[np.intp], NDArray[np.float32] | None]:
+    """Return the genres, the label of each segment, and the shares of the genres where those are given."""
+    if names is None:
+        if answers.ndim != 1:
+            raise MisuseError(
+                f"genre in {path} has shape {answers.shape}: it must be a name for each segment"
+            )
+        listed = answers.tolist()
+        genres = pick_genres(listed, path)
+        return genres, index_genres(listed, genres), None
+    genres = tuple(str(name) for name in names)
+    if answers.ndim != 2 or answers.shape[1] != len(set(genres)) or len(genres) < 2:
+        raise MisuseError(
+            f"shares in {path} has shape {answers.shape}: a column for each of two or more genres is needed"
+        )
+    shares = answers.astype(np.float32)
+    if not (np.isfinite(shares).all() and (shares >= 0).all() and np.allclose(shares.sum(1), 1, atol=1e-3)):
+        raise MisuseError(f"shares in {path} must be numbers from 0 to 1 that sum to 1 in each row")
+    return genres, shares.argmax(axis=1), shares
 
 
 def _checked(descriptors: NDArray[np.generic], n: int, path: str) -> NDArray[np.float64]:

@@ -29,6 +29,9 @@ class TrainingSet:
         In the order of `pipeline.featurizing.descriptors.DESCRIPTOR_NAMES`.
     features : FeatureSpec
         How the features were made: what a model that is trained on them asks of a catalog.
+    shares : ndarray of float32, shape (n, n_genres), or None
+        How much each genre fits, where that is known: what another model answers (Hinton et al. 2015), or how
+        many listeners say so. Rows sum to 1. It is trained on in place of `labels`, the largest shares.
     """
 
     log_mel: NDArray[np.uint8] | None
@@ -37,6 +40,7 @@ class TrainingSet:
     genres: tuple[str, ...]
     descriptors: NDArray[np.float64] | None = None
     features: FeatureSpec = field(default_factory=FeatureSpec)
+    shares: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,6 +53,7 @@ class TrainingSet:
             labels=self.labels[index],
             tracks=self.tracks[index],
             descriptors=None if self.descriptors is None else self.descriptors[index],
+            shares=None if self.shares is None else self.shares[index],
         )
 
     def pieces(self, n_pieces: int) -> "TrainingSet":
@@ -79,6 +84,7 @@ class TrainingSet:
             np.repeat(self.tracks, n_pieces),
             self.genres,
             features=self.features.model_copy(update=shorter),
+            shares=None if self.shares is None else np.repeat(self.shares, n_pieces, axis=0),
         )
 
 

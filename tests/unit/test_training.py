@@ -1,5 +1,6 @@
 """Training: what a researcher relies on when a figure or a model is to be made again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from jobs.train import TrainRequest, TrainResult, settings_for, train_job
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.batches import TrainingBatches
+from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.importers import import_data, import_npz
 from pipeline.training.splits import split_at_random, split_by_lists, split_by_track, split_data
 from pipeline.training.training import Epoch, TrainingSettings
@@ -191,6 +193,53 @@ def test_array_files_that_are_wrong_are_refused(
     np.savez(tmp_path / "set.npz", **(arrays if message == "lacks an array" else good | arrays))  # type: ignore[arg-type]
     with pytest.raises(MisuseError, match=message):
         import_data(str(tmp_path / "set.npz"))
+
+
+SHARES = np.array([[0.6, 0.4], [0.2, 0.8]])
+
+
+def write_shares(folder: Path, **arrays: np.ndarray) -> str:
+    good = {
+        "log_mel": np.zeros((2, 16, 40), np.uint8),
+        "track": np.array(["x", "y"]),
+        "shares": SHARES,
+        "genres": np.array(["rock", "folk"]),
+    }
+    np.savez(folder / "set.npz", **(good | arrays))  # type: ignore[arg-type]
+    return str(folder / "set.npz")
+
+
+def test_shares_of_genres_are_trained_on_as_they_are(tmp_path: Path) -> None:
+    """What a teacher is unsure of would be taught as certain, and in another order of genres as wrong."""
+    data = import_data(write_shares(tmp_path))
+    assert data.genres == ("rock", "folk")
+    assert data.labels.tolist() == [0, 1]
+    plain = TrainingSettings(batch_size=8, augmentation=Augmentation(mixup=0.0))
+    for each in (data, data.pieces(2)):
+        _, y = next(TrainingBatches(each, 16, plain))
+        assert {tuple(row) for row in y.round(3).tolist()} == {
+            tuple(row) for row in SHARES.astype(np.float32).round(3).tolist()
+        }
+    np.testing.assert_array_equal(data.rows(np.array([1])).shares, SHARES[1:].astype(np.float32))
+    other = replace(data, shares=data.shares[:, ::-1])  # type: ignore[index]
+    places = {Checkpoint(str(tmp_path), each, each, plain).location for each in (data, other)}
+    assert len(places) == 2, "a checkpoint is of one set of shares"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"shares": np.ones((2, 3)) / 3}, "a column for each of two or more genres"),
+        ({"genres": np.array(["rock", "rock"])}, "a column for each of two or more genres"),
+        ({"shares": np.ones((2, 2))}, "sum to 1 in each row"),
+        ({"shares": np.array([[1.0, 0.0], [np.nan, 1.0]])}, "sum to 1 in each row"),
+        ({"shares": SHARES[:1]}, "differ in length: 2, 2, 1"),
+    ],
+)
+def test_wrong_shares_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+    """A row of logits or of another teacher's tags would train to nonsense without a word."""
+    with pytest.raises(MisuseError, match=message):
+        import_data(write_shares(tmp_path, **arrays))
 
 
 def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pipeline.evaluation.protocols import without_folders
 from pipeline.models.model import ModelBundle
 from pipeline.models.networks import check_data
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.provenance import seen_by
 from pipeline.training.splits import split_data
 from pipeline.training.starting import check_arch
 from pipeline.training.training import Epoch, train
@@ -152,6 +153,8 @@ def train_job(
     )
     check_data(data, request.settings.arch)
     train_set, valid_set, protocol = split_data(data, request.split, request.first_seed)
+    if start is not None:
+        _tell_leak(start, valid_set, say)
     on_start(sum(each.settings.epochs for each in planned))
 
     def options_of(each: Planned) -> dict[str, Any]:
@@ -182,6 +185,16 @@ def _start(request: TrainRequest) -> ModelBundle | None:
     # Before hours of features.
     check_arch(start, request.settings.arch)
     return start
+
+
+def _tell_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
+    tracks = set(valid_set.tracks.tolist())
+    seen = seen_by(start.info, tracks)
+    if met := seen.trained_on + seen.calibrated_on:
+        say(
+            f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks bear the names of tracks that "
+            f"{start.model} was made from; the figure flatters"
+        )
 
 
 def _planned(request: TrainRequest) -> list[Planned]:

@@ -139,7 +139,7 @@ def training(
             **(notes or {}),
             **({} if start is None else {"start": start.model}),
             **settings.flat(),
-            **provenance(train_set, valid_set),
+            **provenance(train_set, valid_set, None if start is None else start.info),
         },
     )
     return ModelBundle(info, network_bytes(fitting.served))

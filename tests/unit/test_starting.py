@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from jobs.train import TrainRequest, train_job
 from pipeline.models.model import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.provenance import seen_by
 from pipeline.training.splits import split_by_track
 from pipeline.training.training import train
 from pipeline.training.training_set import TrainingSet
@@ -38,6 +39,12 @@ def fit(data: TrainingSet, start: ModelBundle | None = None, **changes: Any) -> 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
     return [np.array(weight.numpy()) for weight in load_network(bundle).weights]
+
+
+def write_npz(data: TrainingSet, folder: Path) -> str:
+    names = np.array(data.genres)[data.labels]
+    np.savez(folder / "x.npz", log_mel=data.log_mel, track=data.tracks, genre=names)
+    return str(folder / "x.npz")
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +110,32 @@ def test_what_does_not_fit_is_refused(start: ModelBundle, tmp_path: Path) -> Non
         train_job(replace(request, start="nothing"))
 
 
+def test_what_the_start_has_met_this_model_has_met_too(start: ModelBundle, tmp_path: Path) -> None:
+    """A figure on music that the start was trained on would be called one on new music."""
+    apart = make_set(("calm", "loud", "odd"))
+    ours = fit(apart, start)
+    for part in split_by_track(make_set(), seed=0):
+        assert seen_by(ours.info, part.tracks.tolist()).trained_on == len(part)
+        assert not seen_by(fit(apart).info, part.tracks.tolist()).trained_on
+    start.save(tmp_path / "start")
+    said: list[str] = []
+    train_job(
+        TrainRequest(
+            write_npz(make_set(), tmp_path),
+            tmp_path / "out",
+            settings=TrainingSettings(epochs=1, batch_size=8, threads=1),
+            start=str(tmp_path / "start"),
+        ),
+        say=said.append,
+    )
+    assert [sentence[:40] for sentence in said] == ["LEAKS: 6 of the 6 held-out tracks bear t"]
+
+
 def test_the_recorded_command_names_the_start_without_its_folder(start: ModelBundle, tmp_path: Path) -> None:
     """Where a model lay on one machine is no part of what it was made from."""
     start.save(tmp_path / "start")
-    data = make_set()
-    np.savez(tmp_path / "x.npz", log_mel=data.log_mel, track=data.tracks, genre=np.array(GENRES)[data.labels])
     request = TrainRequest(
-        str(tmp_path / "x.npz"),
+        write_npz(make_set(), tmp_path),
         tmp_path / "out",
         settings=TrainingSettings(epochs=1, batch_size=8, threads=1),
         start=f"{tmp_path}/start/",

@@ -135,13 +135,19 @@ def _print_shares(found: Trends, top: int | None) -> None:
     rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
     rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
     title = (
-        f"expected shares of genres by {groups.by}, per cent of {found.labelled.n_tracks:,} labelled tracks"
+        f"expected shares of genres by {groups.unit}, per cent of {found.labelled.n_tracks:,} labelled tracks"
     )
     print_table((groups.by, "tracks", *genres), rows, title=title)
     if len(shown) < n:
         console.print(f"and {n - len(shown):,} more: --top N, or --format csv for all with their intervals")
     if found.n_ungrouped:
-        console.print(f"{found.n_ungrouped:,} tracks are in none of these")
+        elsewhere = f"are in other groups or have no {groups.unit}" if top else f"have no {groups.unit}"
+        console.print(f"{found.n_ungrouped:,} tracks {elsewhere}", markup=False)
+    if found.labelled.n_open:
+        console.print(
+            f"{found.labelled.n_open:,} tracks have no genre, for want of confidence; they count by their "
+            "probabilities"
+        )
 
 
 def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
@@ -150,7 +156,7 @@ def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str
 
 def _print_changes(found: Trends) -> None:
     if not found.changes:
-        console.print(f"fewer than three periods by {found.groups.by}: too few to tell what rises and falls")
+        console.print("fewer than three periods: too few to tell what rises and falls")
         return
     print_table(
         ("genre", "verdict", "from", "to", "change", "95 %", "q"),
@@ -173,7 +179,7 @@ def _print_changes(found: Trends) -> None:
 def _print_tags(found: Trends) -> None:
     tags = found.tags
     if not tags.n_tagged:
-        console.print("no labelled track has a genre tag to compare with")
+        console.print("no track with a genre has a genre tag to compare it with")
         return
     if tags.n_comparable:
         console.print(

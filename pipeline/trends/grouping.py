@@ -46,6 +46,11 @@ class Groups:
         """Whether the groups follow one another in time."""
         return self.by in TIMES
 
+    @property
+    def unit(self) -> str:
+        """What a group is, in words."""
+        return {"month": "month of release", "seen": "day first seen"}.get(self.by, self.by)
+
     def years(self) -> NDArray[np.float64]:
         """The middle of each group in years, of a grouping by time."""
         return np.array([_year(name) for name in self.names])

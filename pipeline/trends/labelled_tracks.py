@@ -46,6 +46,11 @@ class LabelledTracks:
         """How many tracks there are."""
         return len(self.winner)
 
+    @property
+    def n_open(self) -> int:
+        """How many of them have no genre, since the run was not sure enough of one."""
+        return int((self.winner < 0).sum())
+
 
 def labelled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> LabelledTracks:
     """Read the labels that hold now: of each track in the catalog the newest one of its present content.

@@ -19,6 +19,8 @@ Weight = Literal["count", "confidence"]
 
 CONFIDENCE_BINS = 20
 
+_SHARE_COLUMNS = ("tracks", "genre", "count", "expected", "expected_sd", "share", "low", "high")
+
 CHANGES = pa.schema(
     [
         pa.field(name, pa.float64() if kind is float else pa.string())
@@ -123,7 +125,8 @@ def shares_of(labelled: LabelledTracks, groups: Groups, weight: Weight = "count"
 def share_rows(trends: Trends) -> pa.Table:
     """Shares as a table, a row for each group and genre.
 
-    Columns are the grouping's name, ``tracks`` (of the group), ``genre``, ``count`` (tracks with that label,
+    Columns are the grouping's name (``group`` where that is the name of another column, as of a manifest's
+    column ``genre``), ``tracks`` (of the group), ``genre``, ``count`` (tracks with that label,
     or their weight), ``expected`` and ``expected_sd`` (tracks that are of the genre, by the probabilities),
     ``share``, ``low`` and ``high`` (0 to 1, 95 %).
     """
@@ -136,11 +139,11 @@ def share_rows(trends: Trends) -> pa.Table:
     n_groups, n_genres = shares.share.shape
     row_group = pa.array(np.repeat(np.arange(n_groups), n_genres))
     columns = {
-        groups.by: names.take(row_group),
+        "group" if groups.by in _SHARE_COLUMNS else groups.by: names.take(row_group),
         "tracks": pa.array(np.repeat(shares.tracks, n_genres)),
         "genre": pa.array(genres, pa.string()).take(pa.array(np.tile(np.arange(n_genres), n_groups))),
     }
-    for name in ("count", "expected", "expected_sd", "share", "low", "high"):
+    for name in _SHARE_COLUMNS[2:]:
         columns[name] = pa.array(getattr(shares, name).ravel())
     return pa.table(columns)
 

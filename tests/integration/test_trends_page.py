@@ -187,7 +187,7 @@ def test_a_catalog_without_tags_has_its_page(browser: Browser, tmp_path: Path) -
         assert browser.complaints() == []
         text = browser.driver.find_element(By.TAG_NAME, "main").text
         assert "No labelled track has an artist tag." in text
-        assert "No labelled track has a genre tag." in text
+        assert "No track with a genre has a genre tag to compare it with." in text
 
 
 def test_data_in_the_page_is_json(pages: dict[str, tuple[Path, Trends]]) -> None:

@@ -1,10 +1,14 @@
 """Genre trends: the numbers against SQL, intervals and verdicts against known truth."""
 
+from dataclasses import replace
+
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
+from jobs.trends import print_trends
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import ddl
 from pipeline.tables.tables import Tables
@@ -13,6 +17,7 @@ from pipeline.trends.changes import central, changes, false_discovery
 from pipeline.trends.genre_tags import normalise
 from pipeline.trends.shares import Z95, genre_shares, wilson
 from pipeline.trends.trends import Trends, confidence_histogram, read_labelled, share_rows, tag_rows, trends
+from pipeline.trends.trends_page import trends_page
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 from tests.trend_tables import CATALOG, MODEL, YEARS, add_night, draw, write_trend_tables
@@ -141,6 +146,32 @@ def test_top_keeps_the_largest_groups(tables: Tables) -> None:
     assert top.groups.names == whole.groups.names[:3]
     assert (top.shares.tracks == whole.shares.tracks[:3]).all()
     assert top.n_ungrouped == whole.shares.tracks[3:].sum()
+
+
+def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
+    """Shares by the manifest's own genres, the first thing a curator asks, would lose what they are by."""
+    labelled = read_labelled(tables, MODEL, "label")
+    carried = [[("genre", row[0][1])] if row else [] for row in labelled.tracks["carried"].to_pylist()]
+    tracks = labelled.tracks.drop(["carried"]).append_column(
+        "carried", pa.array(carried, pa.map_(pa.string(), pa.string()))
+    )
+    rows = share_rows(trends(replace(labelled, tracks=tracks), "genre", CATALOG))
+    by_label = share_rows(_found(tables, "label"))
+    assert rows["group"].to_pylist() == by_label["label"].to_pylist()
+    assert rows["genre"].to_pylist() == by_label["genre"].to_pylist()
+
+
+def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts by genre would not add up to the labelled tracks, and nobody would be told why."""
+    labelled = read_labelled(tables, MODEL, "month", "year", "artist")
+    unsure = replace(labelled, winner=np.where(np.arange(labelled.n_tracks) < 7, -1, labelled.winner))
+    found = trends(unsure, "month", CATALOG)
+    print_trends(found, top=None)
+    printed = capsys.readouterr().out
+    assert "7 tracks have no genre" in printed
+    assert f"{found.n_ungrouped:,} tracks have no month of release" in printed
+    page = trends_page(found, time=found, model=MODEL, figures=None, catalog=CATALOG)
+    assert "<dt>of them without a genre</dt><dd>7</dd>" in page
 
 
 def test_an_unknown_column_is_named(tables: Tables) -> None:

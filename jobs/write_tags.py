@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from jobs.printing.show import console, print_table
+from jobs.printing.show import console, print_table, printable
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.decoding.write_tags import write_tagged
 from pipeline.stores import storage
@@ -162,8 +162,10 @@ def print_taggings(plan: Sequence[Tagging]) -> None:
         )
     if len(shown) > _PRINTED:
         console.print(f"… and {len(shown) - _PRINTED:,} more")
-    for each in plan:
-        if each.outcome == "failed":
-            console.print(f"failed: {each.reason}", markup=False)
+    failed = [each for each in plan if each.outcome == "failed"]
+    for each in failed[:_PRINTED]:
+        console.print(f"failed: {printable(each.reason)}", markup=False)
+    if len(failed) > _PRINTED:
+        console.print(f"… and {len(failed) - _PRINTED:,} more failed")
     sums = Counter(each.outcome for each in plan)
     console.print(", ".join(f"{n:,} {outcome}" for outcome, n in sums.items()) or "nothing to write")

@@ -52,6 +52,8 @@ def labels(
         raise MisuseError("--write-tags DIR writes copies and --in-place the tracks themselves; choose one")
     if yes and write_tags is None and not in_place:
         raise MisuseError("--yes writes tags; say where with --write-tags DIR or --in-place")
+    if (write_tags is not None or in_place) and (output_format != "table" or out is not None):
+        raise MisuseError("--format and --out print labels; give them without --write-tags or --in-place")
     if output_format == "m3u" and out is None:
         raise MisuseError("playlists are several files; name a folder for them with --out")
     opened = open_tables(tables)
@@ -71,6 +73,9 @@ def _write_playlists(tables: Any, rows: Any, folder: str) -> None:
     from jobs.printing.show import print_table
 
     written = write_playlists(with_facts(tables, rows), folder)
+    if not written:
+        say("no track has such a label; no playlist was written")
+        return
     print_table(("tracks", "playlist"), [(f"{n:,}", location) for location, n in written.items()])
 
 

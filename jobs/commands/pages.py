@@ -43,7 +43,10 @@ def trends(
     from jobs.printing.show import write_rows
     from jobs.status import open_tables
     from jobs.trends import find_trends, print_trends, rows_to_write, write_trends_page
+    from schemas.errors import MisuseError
 
+    if html is not None and html == out:
+        raise MisuseError(f"--html and --out both name {out}; the second would replace the first")
     opened = open_tables(tables)
     if html is None:
         found = find_trends(opened, model, by=by, weight=weight, top=top)
@@ -52,7 +55,7 @@ def trends(
         say(f"the page is in {html}")
     if output_format != "table" or out is not None:
         write_rows(rows_to_write(found, show or "shares"), output_format, out)
-    elif html is None:
+    elif html is None or show is not None:
         print_trends(found, top=top, show=show)
 
 
@@ -71,7 +74,10 @@ def report(
     from jobs.printing.summaries import print_runs
     from jobs.runs import read_reports
     from jobs.status import open_tables
+    from schemas.errors import MisuseError
 
+    if list_runs and (run is not None or out is not None or browse):
+        raise MisuseError("--list prints the runs; --run, --out and --open are for the page of one")
     opened = open_tables(tables)
     if list_runs:
         print_runs(list(reversed(read_reports(opened))))
@@ -84,7 +90,7 @@ def report(
 
 _Track = Annotated[
     str,
-    typer.Argument(help="An audio file: a path or a URI (s3://…).", show_default=False),
+    typer.Argument(metavar="TRACK", help="An audio file: a path or a URI (s3://…).", show_default=False),
 ]
 _Segment = Annotated[
     int | None,

@@ -58,7 +58,8 @@ class TrackView:
         """
         n = len(self.segments)
         if number is not None and not 0 <= number < n:
-            raise MisuseError(f"{self.uri} has the segments 0 to {n - 1}, not {number}")
+            has = f"the segments 0 to {n - 1}" if n > 1 else "one segment, number 0"
+            raise MisuseError(f"{self.uri} has {has}; there is no segment {number}")
         return self.segments[n // 2 if number is None else number]
 
 

@@ -71,7 +71,10 @@ def test_trends_are_written(tables: Path, tmp_path: Path) -> None:
         (("trends", "--by", "artist", "--show", "changes", "--format", "csv"), "rise and fall over time"),
         (("trends", "--model", "nothing"), "nothing"),
         (("trends", "--by", "artist", "--show", "changes"), "rise and fall over time"),
+        (("trends", "--html", "same", "--out", "same"), "both name same"),
+        (("report", "--list", "--out", "page.html"), "--list prints the runs"),
         (("labels", "--format", "m3u"), "name a folder"),
+        (("labels", "--write-tags", "copies", "--format", "csv"), "without --write-tags"),
         (("labels", "--genre", "rok"), "knows no genre 'rok' (it knows blues"),
         (("labels", "--yes"), "say where with --write-tags"),
         (("labels", "--write-tags", "x", "--in-place"), "choose one"),
@@ -85,6 +88,21 @@ def test_misuse_is_one_sentence(tables: Path, arguments: tuple[str, ...], messag
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_no_track_makes_no_playlist(tables: Path, tmp_path: Path) -> None:
+    """An empty table would leave open whether playlists were written."""
+    done = earmark("labels", tables, "--min-confidence", 1, "--format", "m3u", "--out", tmp_path / "lists")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no playlist was written" in done.stderr
+    assert not (tmp_path / "lists").exists()
+
+
+def test_one_table_is_printed_beside_the_page(tables: Path, tmp_path: Path) -> None:
+    """`--show` would be taken, and nothing shown."""
+    printed = succeed("trends", tables, "--html", tmp_path / "page.html", "--show", "tags")
+    assert printed.split()[:3] == ["tag", "genre", "tracks"]
+    assert (tmp_path / "page.html").exists()
 
 
 def _label(tables: Tables, catalog: Path) -> None:

@@ -17,7 +17,7 @@ from mutagen.mp3 import MP3
 from mutagen.mp4 import MP4
 from numpy.typing import NDArray
 
-from jobs.write_tags import plan_copies, plan_in_place, write_all
+from jobs.write_tags import Tagging, plan_copies, plan_in_place, print_taggings, write_all
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.decoding.tags import read_tags
 from pipeline.decoding.write_tags import write_tagged
@@ -233,3 +233,14 @@ def test_a_file_in_the_way_of_the_copies_is_said(track: Path, tmp_path: Path) ->
     (tmp_path / "copies").write_text("no folder")
     with pytest.raises(EarmarkError, match="a file is in the way of a folder"):
         write_tagged(str(track), track.stat().st_size, tmp_path / "copies" / "album" / track.name, "pop")
+
+
+def test_a_thousand_failures_do_not_fill_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that cannot be written would print its reason once for every track of the catalog."""
+    failed = Tagging("/m/a.mp3", "1", Path("/c/a.mp3"), "pop", None, "failed", "cannot write \x1b[31mthis")
+    print_taggings([failed] * 1000)
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) < 30
+    assert "and 980 more failed" in printed
+    assert "1,000 failed" in printed
+    assert "\x1b" not in printed

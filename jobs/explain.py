@@ -11,7 +11,7 @@ from pipeline import plots
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.pictures.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
 from pipeline.pictures.figures import new_figure, place_axes, to_png
-from pipeline.pictures.plot_parts import band_frequencies, draw_log_mel
+from pipeline.pictures.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
 from pipeline.pictures.track_view import SegmentView, TrackView, view_track
 from pipeline.reports.secrets import without_secrets
 from pipeline.stores import storage
@@ -55,6 +55,8 @@ def explain_track(
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
     tested = masking_test(chosen.log_mel, classifier, found)
     summary = _sentence(found, tested, bundle)
+    if chosen.is_silent:
+        summary += " There is no sound in the segment, so this means nothing."
     if suffix == ".json":
         data = json.dumps(
             _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False
@@ -113,14 +115,16 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     end_s = segment.start_s + len(segment.y) / view.spec.sample_rate
     over.set_xlim(segment.start_s, end_s)
     over.set_xlabel("")
-    over.set_title(f"What speaks for {found.genre} (red) and against it (blue)", loc="left", fontsize=10)
+    set_title(over, f"What speaks for {found.genre} (red) and against it (blue)")
+    unit = " of probability" if found.method == "occlusion" else ", relative"
+    draw_scale(over, "RdYlBu_r", f"−{most:.2g}", f"+{most:.2g}{unit}")
     below = figure.add_subplot(grid[1])
     times = start_s + (np.arange(found.importance.shape[1]) + 0.5) * _frame_s(view.spec)
     below.plot(times, found.importance.mean(axis=0), color="#d9702b", linewidth=1.2)
     below.axhline(0, color="#8a949e", linewidth=0.5)
     below.set_xlim(segment.start_s, end_s)
     below.set_xlabel("s")
-    below.set_ylabel("mean")
+    set_title(below, "Mean over the bands")
     place_axes(figure, n_rows=2)
     return figure
 

@@ -52,7 +52,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     proba = segment_probabilities(view, Classifier(bundle, batch_size=4, threads=2))
-    sentence = in_words(proba, bundle)
+    sentence = in_words(proba, bundle) + _silence(view)
     if suffix == ".png":
         data = to_png(_overview(view, chosen, proba, bundle.info.genres))
     else:
@@ -89,6 +89,14 @@ def in_words(probabilities: NDArray[np.float64], bundle: ModelBundle) -> str:
     best = np.argsort(-mean, kind="stable")[:3]
     first, *others = (f"{bundle.info.genres[i]} ({mean[i]:.2f})" for i in best)
     return f"{bundle.model} says {first}, then {' and '.join(others)}."
+
+
+def _silence(view: TrackView) -> str:
+    """A sentence about segments without sound, of which models are as sure as of others; "" without any."""
+    n, n_silent = len(view.segments), sum(segment.is_silent for segment in view.segments)
+    if n_silent == n:
+        return " There is no sound in the track, so this means nothing."
+    return f" There is no sound in {n_silent} of its {n} segments." if n_silent else ""
 
 
 def _drawings(

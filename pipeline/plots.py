@@ -18,7 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.pictures.figures import BLUE, GREEN, GREY, ORANGE, new_figure, place_axes
-from pipeline.pictures.plot_parts import draw_image, draw_log_mel, draw_waveform, frame_times, thinned
+from pipeline.pictures.plot_parts import (
+    draw_image,
+    draw_legend,
+    draw_log_mel,
+    draw_scale,
+    draw_waveform,
+    frame_times,
+    set_title,
+    thinned,
+)
 from schemas.features import FeatureSpec
 
 if TYPE_CHECKING:
@@ -33,6 +42,8 @@ TOP_HZ = 10_000.0
 LOWEST_HZ = 32.0
 """Where a logarithmic frequency axis begins."""
 RANGE_DB = 80.0
+AMIN = 1e-5
+"""Magnitudes below it count as none, as in ``librosa.amplitude_to_db``."""
 _LOG_ROWS = 480
 
 
@@ -56,7 +67,7 @@ def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = Non
     """
     figure, axes = _axes(into, "Waveform", 2.0)
     draw_waveform(axes, y, sr, start_s, BLUE)
-    axes.set_ylabel("full scale 1")
+    axes.set_ylabel("amplitude (±1)")
     return _timed(figure, axes, y, sr, start_s)
 
 
@@ -86,16 +97,22 @@ def plot_spectrogram(
         axes.set_yticks(octaves, [f"{2**octave:g}" for octave in octaves])
         axes.set_ylabel("Hz")
     draw_image(axes, thinned(rows), (start_s, start_s + len(y) / sr, low, high), (-RANGE_DB, 0))
+    draw_scale(axes, "magma", f"−{RANGE_DB:.0f}", "0 dB")
     return _timed(figure, axes, y, sr, start_s)
 
 
 def spectrogram_db(y: Samples, sr: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Return the frequencies in Hz, shape (1025,), and the magnitudes in dB, shape (1025, n_frames)."""
+    """Return the frequencies in Hz, shape (1025,), and the magnitudes in dB, shape (1025, n_frames).
+
+    Silence has no maximum to be below, and lies at the floor.
+    """
     from pipeline.featurizing.stft import fft_frequencies, stft_blocks
 
     S = np.concatenate([np.abs(D) for _, D in stft_blocks(y, 64)]).T
-    largest = max(float(S.max()), 1e-5)
-    S_db = 20 * np.log10(np.maximum(S, 1e-5) / largest)
+    largest = float(S.max())
+    if largest <= AMIN:
+        return fft_frequencies(sr), np.full(S.shape, -RANGE_DB, np.float32)
+    S_db = 20 * np.log10(np.maximum(S, AMIN) / largest)
     return fft_frequencies(sr), np.maximum(S_db, S_db.max() - RANGE_DB).astype(np.float32)
 
 
@@ -123,6 +140,7 @@ def plot_log_mel(
     figure, axes = _axes(into, "Log-mel spectrogram, as the model sees it", 2.8)
     S_db = (levels.astype(np.float32) / 255 - 1) * range_db
     draw_log_mel(axes, S_db, spec, start_s, (-max(range_db, 1.0), 0.0))
+    draw_scale(axes, "magma", f"−{max(range_db, 1.0):.0f}", "0 dB")
     place_axes(figure)
     return figure
 
@@ -143,7 +161,7 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     axes.patch.set_visible(False)
     axes.set_ylabel("kHz")
     axes.set_ylim(0, None)
-    axes.legend(loc="upper right", fontsize=8)
+    draw_legend(axes)
     return _timed(figure, axes, y, sr, start_s)
 
 
@@ -159,6 +177,7 @@ def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None)
     draw_image(axes, thinned(values), (start_s, start_s + len(y) / sr, -0.5, 11.5), (0, 1))
     axes.set_yticks(range(0, 12, 2), ("C", "D", "E", "F♯", "G♯", "A♯"))
     axes.set_ylabel(f"tuned {100 * tuning:+.0f} cents")
+    draw_scale(axes, "magma", "0", "1, the strongest")
     return _timed(figure, axes, y, sr, start_s)
 
 
@@ -196,8 +215,8 @@ def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into:
     harmonic = separate(y)[0]
     for name, part, colour in (("harmonic", harmonic, BLUE), ("percussive", y - harmonic, ORANGE)):
         draw_waveform(axes, part, sr, start_s, colour, alpha=0.6, label=name)
-    axes.legend(loc="upper right", fontsize=8)
-    axes.set_ylabel("full scale 1")
+    draw_legend(axes)
+    axes.set_ylabel("amplitude (±1)")
     return _timed(figure, axes, y, sr, start_s)
 
 
@@ -248,6 +267,7 @@ def plot_genre_probabilities(
             axes.text(
                 start_s + length_s / 2, i, f"{row[i]:.2f}", color=colour, ha="center", va="center", fontsize=8
             )
+    draw_scale(axes, "viridis", "0", "1")
     axes.set_yticks(range(len(genres)), genres, fontsize=8)
     axes.set_xlim(0, duration_s)
     axes.set_xlabel("s of the track")
@@ -258,7 +278,7 @@ def plot_genre_probabilities(
 def _axes(into: Into, title: str, height_in: float) -> tuple[Any, Any]:
     figure = new_figure(height_in) if into is None else into
     axes = figure.subplots()
-    axes.set_title(title, loc="left", fontsize=10)
+    set_title(axes, title)
     return figure, axes
 
 

@@ -13,6 +13,9 @@ LEFT, RIGHT = 0.085, 0.985
 BLUE, ORANGE, GREEN, GREY = "#3d84d6", "#d9702b", "#2f9e5b", "#8a949e"
 """Readable on a light and on a dark ground."""
 
+_LABELS = -0.075
+"""Where the labels of vertical axes stand, as a share of the axes' width."""
+
 _INK = "#010203"
 _SVG_STYLE = (
     "<style>:root{--ink:#1c2127}@media (prefers-color-scheme:dark){:root{--ink:#e7ebef}}"
@@ -59,11 +62,16 @@ def place_axes(
     figure: "FigureBase", *, n_rows: int = 1, top_in: float = 0.35, below_in: float = 0.45
 ) -> None:
     """Leave room for the labels around the axes of a figure, in inches."""
+    from matplotlib.axes import Axes
+
     height = figure.get_window_extent().height / figure.get_figure(root=True).dpi
     gap = 0.5 if n_rows > 1 else 0.0
     figure.subplots_adjust(
         left=LEFT, right=RIGHT, top=1 - top_in / height, bottom=below_in / height, hspace=gap
     )
+    # Labels line up too, and long numbers beside them push none out of the picture.
+    for axes in figure.findobj(Axes):
+        axes.yaxis.set_label_coords(_LABELS, 0.5)
 
 
 def _set_ink(figure: "Figure") -> None:

@@ -11,6 +11,8 @@ from schemas.features import FeatureSpec
 
 N_COLUMNS = 1200
 """Columns that a curve or a picture over time has at most."""
+_CHARACTER = 0.0075
+"""Width of a character of the smallest text, as a share of the axes' width."""
 
 
 def draw_waveform(
@@ -47,6 +49,28 @@ def draw_image(
     """
     style = {"cmap": "magma", "interpolation": "nearest"} | style
     axes.imshow(values, aspect="auto", origin="lower", extent=extent, vmin=limits[0], vmax=limits[1], **style)
+
+
+def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
+    """Draw what the colours of a picture mean into the line of its title, on the right: `low` to `high`."""
+    end = 0.995 - _CHARACTER * len(high)
+    scale = axes.inset_axes((end - 0.1, 1.05, 0.1, 0.07))
+    scale.imshow(np.linspace(0, 1, 64)[np.newaxis], aspect="auto", cmap=cmap)
+    scale.set_axis_off()
+    for x, side, text in ((-0.06, "right", low), (1.06, "left", high)):
+        scale.text(x, 0.5, text, ha=side, va="center", fontsize=8, transform=scale.transAxes)
+
+
+def set_title(axes: Any, title: str) -> None:
+    """Write the title, in a place that leaves the rest of its line to `draw_scale` and `draw_legend`."""
+    axes.set_title(title, loc="left", fontsize=10, y=1.0)
+
+
+def draw_legend(axes: Any) -> None:
+    """Name the curves in the line of the title, where they cross no curve."""
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False, borderaxespad=0.1
+    )
 
 
 def thinned(values: NDArray[Any]) -> NDArray[Any]:

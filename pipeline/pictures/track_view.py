@@ -37,6 +37,11 @@ class SegmentView:
     log_mel: NDArray[np.uint8]
     range_db: float
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether no sample is above −100 dB of full scale: what a model says of it means nothing."""
+        return float(np.abs(self.y).max(initial=0.0)) < 1e-5
+
 
 @dataclass(frozen=True, slots=True)
 class TrackView:

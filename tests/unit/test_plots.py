@@ -99,6 +99,41 @@ def test_every_plot_is_drawn_in_both_forms(draw: Callable[..., Any], y: Any) -> 
     assert "#010203" not in svg
 
 
+@pytest.mark.parametrize("draw", OF_SAMPLES)
+@pytest.mark.parametrize("loudness", [1.0, 0.003, 0.0])
+def test_nothing_is_cut_or_hidden(draw: Callable[..., Any], loudness: float) -> None:
+    """The label of an axis would stand half outside the picture, or names over the curves that they name."""
+    figure = draw(np.float32(loudness) * music(), SR, start_s=1000.0)
+    figure.draw_without_rendering()
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    scales = [scale for axes in figure.axes for scale in axes.child_axes]
+    texts = [text for axes in figure.axes for text in (axes.xaxis.label, axes.yaxis.label, axes._left_title)]
+    for each in [text for text in texts if text.get_text()] + legends + scales:
+        box = each.get_tightbbox()
+        assert figure.bbox.padded(1).count_contains([box.min, box.max]) == 2, each
+    for each in legends + scales:
+        box = each.get_tightbbox()
+        assert box.y0 >= each.axes.bbox.y0
+        assert not any(box.overlaps(text.get_window_extent()) for text in texts if text.get_text())
+    for legend in legends:
+        assert legend.get_tightbbox().y0 >= legend.axes.bbox.y1 - 1, "it stands above the curves"
+
+
+def test_pictures_say_what_their_colours_mean() -> None:
+    """A reader of a spectrogram could not tell 10 dB from 80."""
+    levels, range_db = log_mel(music(), FeatureSpec())
+    log_mels = plots.plot_log_mel(levels, range_db, FeatureSpec())
+    for figure, low in ((plots.plot_spectrogram(music(), SR), 80.0), (log_mels, range_db)):
+        (scale,) = figure.axes[0].child_axes
+        assert [text.get_text() for text in scale.texts] == [f"−{low:.0f}", "0 dB"]
+
+
+def test_silence_is_dark() -> None:
+    """A spectrogram of nothing would look like the loudest noise there is."""
+    _, S_db = plots.spectrogram_db(np.zeros(SR, np.float32), SR)
+    assert (S_db == -plots.RANGE_DB).all()
+
+
 def test_plots_can_be_put_into_one_figure() -> None:
     """A notebook could not lay them out."""
     figure = new_figure(4.0)

@@ -4,14 +4,48 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 NARROW, WIDE = 380, 1600
+
+
+@dataclass(frozen=True, slots=True)
+class TabStop:
+    """What has the focus after a press of Tab.
+
+    Attributes
+    ----------
+    tag, name : str
+        The element, in lower case, and what a screen reader calls it.
+    outlined : bool
+        Whether a frame shows that it has the focus.
+    in_sight : bool
+        Whether its upper left corner stands in the window, with nothing over it.
+    """
+
+    tag: str
+    name: str
+    outlined: bool
+    in_sight: bool
+
+
+_TAB_STOP = """(() => {
+    const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
+    const over = document.elementFromPoint(box.left + 3, Math.min(box.top + 3, innerHeight - 1));
+    return [
+        e.tagName.toLowerCase(), e.ariaLabel || e.innerText || e.labels?.[0]?.innerText || '',
+        style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2,
+        box.top >= 0 && box.top < innerHeight && (e.contains(over) || over?.contains(e)),
+    ];
+})()"""
 
 
 def missing_programs() -> list[str]:
@@ -57,6 +91,21 @@ class Browser:
     def overflows(self) -> bool:
         """Whether a reader would have to scroll the page sideways."""
         return bool(self.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+    def tab_stops(self) -> list[TabStop]:
+        """Press Tab from the beginning of the page to its end; the elements that get the focus, in order.
+
+        A player takes several presses; it stands there once.
+        """
+        stops: list[TabStop] = []
+        self.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+        while True:
+            stop = TabStop(*self.evaluate(_TAB_STOP))
+            if stop.tag == "body" or (stops and stop.name == stops[0].name):
+                return stops
+            if not stops or stop != stops[-1]:
+                stops.append(stop)
+            self.driver.switch_to.active_element.send_keys(Keys.TAB)
 
     def background(self) -> int:
         """Brightness of the page's background, 0 to 255."""

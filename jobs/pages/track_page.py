@@ -73,7 +73,9 @@ def track_page(
         lines=lines,
         facts=_facts(view, segment),
         audio=data_uri(_mp3(played, sr), "audio/mpeg"),
-        audio_note="As the model hears it: mono, resampled. Click into a picture to play from there.",
+        audio_name=f"The segment from {segment.start_s:g} s on",
+        audio_note="The player has it as the model hears it: mono, resampled. "
+        "Click into a picture to play from there.",
         start_s=segment.start_s,
         length_s=length_s,
         link=_link(view.uri, out),

@@ -17,7 +17,10 @@ for (const picture of document.querySelectorAll(".timed")) {
   picture.addEventListener("click", (event) => {
     const box = picture.getBoundingClientRect();
     const share = ((event.clientX - box.left) / box.width - left) / width;
-    if (share >= 0 && share <= 1) audio.currentTime = share * length;
+    if (share < 0 || share > 1) return;
+    audio.currentTime = share * length;
+    // A browser that does not let pages play still stands at the place that was clicked.
+    audio.play().catch(() => {});
   });
 }
 const move = () => {

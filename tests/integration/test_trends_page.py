@@ -141,6 +141,23 @@ def test_tags_are_text(browser: Browser, pages: dict[str, tuple[Path, Trends]]) 
     assert browser.complaints() == []
 
 
+def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
+    """One artist with a name as long as a sentence would push all numbers out of sight."""
+    tables = Tables(str(tmp_path / "tables"))
+    write_trend_tables(tables, 30)
+    rows = tables.read("tracks", TRACKS.names).slice(0, 3).to_pylist()
+    for row in rows:
+        row |= {"artist": "W" * 90, "genre_tag": "V" * 90, "listed_at": row["listed_at"].replace(year=2027)}
+    storage.write_bytes(
+        tables.part("tracks", "long", run=RUNS[-1]), encode_part(pa.Table.from_pylist(rows, TRACKS))
+    )
+    write_trends_page(open_tables(tables.root), None, str(tmp_path / "page.html"), by="artist")
+    browser.open(tmp_path / "page.html", width=WIDE)
+    for table in ("artists", "groups", "heat"):
+        region = f"document.querySelector('#{table}').parentElement"
+        assert browser.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), table
+
+
 def test_everything_is_reached_by_tab(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:
     """Who uses no mouse could not scroll a table, open the numbers or sort the artists."""
     browser.open(pages["year"][0], width=NARROW)

@@ -1,0 +1,120 @@
+"""The page of a run in a real browser, for an engineer without a mouse, without eyes or with a printer."""
+
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from jobs.pages.run_pages import rewrite_page
+from jobs.runs import write_report
+from pipeline.tables.tables import Tables
+from schemas.report import FailureExample, Timeline
+from tests.browser import NARROW, WIDE, Browser
+from tests.unit.test_report_page import HOSTILE, make_report
+
+FIRST, SECOND = "20260101T000000-aaaa", "20260102T000000-bbbb"
+TIMELINE = Timeline(
+    step_s=10.0, featurizing=(0.0, 1.75, 2.0, 0.25), labelling=(0.0, 0.5, 0.75, 1.0), cpus=(2, 2, 2, 2),
+    actors=(1, 1, 1, 1), shards_left=(7, 5, 1, 0), parts_left=(0, 2, 4, 1),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the pages of two nights, the second of which drifted."""
+    tables = Tables(str(tmp_path_factory.mktemp("nights")))
+    write_report(tables, make_report(FIRST, genres={"jazz": 4000, "rock": 1000}))
+    changed = {"jazz": 1000, f"{HOSTILE} & a genre with a long name": 4000}
+    write_report(tables, make_report(SECOND, genres=changed, timeline=TIMELINE))
+    for run in (FIRST, SECOND):
+        rewrite_page(tables, run, None)
+    return Path(tables.root) / "_runs"
+
+
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+def test_everything_is_reached_by_tab(browser: Browser, pages: Path, width: int) -> None:
+    """Who uses no mouse could not open the numbers, scroll a table or get to the run before."""
+    browser.open(pages / f"{SECOND}.html", width=width)
+    browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    stops = browser.tab_stops()
+    names = [stop.name for stop in stops]
+    assert names[:4] == ["Skip to the content", "The run before", "All runs", "The report as JSON"]
+    assert {"Time by stage", "Genres", "Slowest tracks"} < set(names)
+    assert names.count("The numbers") == 3
+    n_focusable = "document.querySelectorAll('a[href], summary, .scroll').length"
+    assert len(stops) == browser.evaluate(n_focusable)
+    assert [stop for stop in stops if not stop.outlined] == []
+    assert [stop for stop in stops if not stop.in_sight] == []
+
+
+def test_keys_open_scroll_and_follow(browser: Browser, pages: Path) -> None:
+    """Controls that get the focus would do nothing with it."""
+    browser.open(pages / f"{SECOND}.html", width=NARROW)
+    active = browser.driver.switch_to
+    browser.driver.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    active.active_element.send_keys(Keys.ENTER)
+    assert browser.evaluate("document.activeElement.id") == "content"
+    summary = browser.driver.find_element(By.TAG_NAME, "summary")
+    summary.send_keys(Keys.ENTER)
+    assert browser.evaluate("document.querySelector('details').open")
+    summary.send_keys(Keys.TAB)
+    assert browser.evaluate("document.activeElement.querySelectorAll('tbody tr').length") == 4
+    genres = browser.driver.find_element(By.CSS_SELECTOR, "[aria-label=Genres]")
+    genres.send_keys(Keys.ARROW_RIGHT)
+    scrolled = "const region = arguments[0], done = arguments[1];"
+    scrolled += "const look = () => region.scrollLeft ? done(true) : setTimeout(look, 20); look()"
+    assert browser.driver.execute_async_script(scrolled, genres)
+    browser.driver.find_element(By.LINK_TEXT, "The run before").send_keys(Keys.ENTER)
+    assert browser.driver.title == f"Run {FIRST}"
+
+
+def test_charts_have_words_and_numbers(browser: Browser, pages: Path) -> None:
+    """Who does not see the charts would not learn how busy the workers were."""
+    browser.open(pages / f"{SECOND}.html")
+    labels = browser.evaluate("[...document.querySelectorAll('svg.drawing')].map(svg => svg.ariaLabel)")
+    assert labels[0].startswith("Featurize workers at work over the run, 1.25 of 2 CPUs")
+    assert labels[2].startswith("Work left over the run: at most 7 shards to featurize and 4 parts to label")
+    rows = "[...document.querySelectorAll('details:last-of-type tbody')].map(body => [...body.rows]"
+    rows += ".map(row => [...row.cells].map(cell => cell.textContent)))"
+    workers, actors, left = browser.evaluate(rows)
+    assert workers == [["0 s", "0", "2"], ["10 s", "1.75", "2"], ["20 s", "2", "2"], ["30 s", "0.25", "2"]]
+    assert [row[1] for row in actors] == ["0", "0.5", "0.75", "1"]
+    assert left[2] == ["20 s", "1", "4"]
+    # A row is read out with what it is about.
+    headless = "[...document.querySelectorAll('tbody tr')].filter(row => !row.querySelector('th[scope=row]'))"
+    assert browser.evaluate(f"{headless}.length") == 0
+
+
+def test_drift_is_told_without_colours(browser: Browser, pages: Path) -> None:
+    """Who cannot tell red from green would take a drift for an ordinary night."""
+    browser.open(pages / f"{SECOND}.html")
+    text = browser.evaluate("document.body.innerText")
+    assert "large drift" in text
+    assert "60.0" in text
+
+
+def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
+    """A message with a long path would make the reader of a telephone scroll the page sideways."""
+    long = FailureExample(uri=f"s3://bucket/music/{'a' * 200}.mp3", message="b" * 300)
+    tables = Tables(str(tmp_path))
+    write_report(tables, make_report(SECOND, failure_examples={"DecodeError": (long,)}, error="c" * 300))
+    browser.open(Path(rewrite_page(tables, None, None)), width=NARROW)
+    assert not browser.overflows()
+    beside = "[...document.querySelectorAll('li')].filter(each => each.scrollWidth > each.clientWidth + 1)"
+    assert browser.evaluate(f"{beside}.length") == 0
+
+
+def test_on_paper(browser: Browser, pages: Path) -> None:
+    """Printed, tables would be cut at the edge and the legends of charts would lose their colours."""
+    browser.open(pages / f"{SECOND}.html", width=700)
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert browser.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
+        swatch = "getComputedStyle(document.querySelector('.swatch')).printColorAdjust"
+        assert browser.evaluate(swatch) == "exact"
+        assert not browser.overflows()
+        cut = "[...document.querySelectorAll('.scroll')].map(each => getComputedStyle(each).overflowX)"
+        assert set(browser.evaluate(cut)) == {"visible"}
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -1,0 +1,115 @@
+"""The page of a track in a real browser: a player and pictures for who has no mouse, or does not see them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from jobs.explain import explain_track
+from jobs.plot import plot_track
+from pipeline.demo.synthesis import synthesise
+from tests.browser import NARROW, WIDE, Browser
+
+SR = 22050
+DURATION_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The pages of `plot` and `explain` of one track, and of `plot` of a silent one."""
+    folder = tmp_path_factory.mktemp("tracks")
+    sf.write(folder / "song.flac", synthesise("rock", seed=[1], duration_s=DURATION_S, sr=SR), SR)
+    sf.write(folder / "silence.wav", np.zeros(3 * SR), SR)
+    names = {name: folder / f"{name}.html" for name in ("plot", "explain", "silence")}
+    plot_track(str(folder / "song.flac"), str(names["plot"]), None, None)
+    explain_track(str(folder / "song.flac"), str(names["explain"]), None, None, "grad-cam", None)
+    plot_track(str(folder / "silence.wav"), str(names["silence"]), None, None)
+    return names
+
+
+@pytest.mark.parametrize("name", ["plot", "explain"])
+@pytest.mark.parametrize("width", [NARROW, WIDE])
+def test_everything_is_reached_by_tab(
+    browser: Browser, pages: dict[str, Path], name: str, width: int
+) -> None:
+    """Who uses no mouse could not play the track or move to the right end of a picture."""
+    browser.open(pages[name], width=width)
+    stops = browser.tab_stops()
+    assert [stop.name for stop in stops[:3]] == ["Skip to the content", "The whole file", _player(browser)]
+    captions = browser.evaluate("[...document.querySelectorAll('figcaption')].map(each => each.innerText)")
+    assert [stop.name for stop in stops[3:]] == captions
+    assert [stop for stop in stops if not stop.outlined] == []
+    # The player stays at the top of the window, and must not cover what has the focus.
+    assert [stop for stop in stops if not stop.in_sight] == []
+
+
+def _player(browser: Browser) -> str:
+    return str(browser.driver.find_element(By.TAG_NAME, "audio").get_attribute("aria-label"))
+
+
+def _wait(browser: Browser, condition: str) -> bool:
+    """Whether an expression of JavaScript becomes true while Selenium waits for scripts."""
+    look = (
+        f"const done = arguments[0], look = () => ({condition}) ? done(true) : setTimeout(look, 20); look()"
+    )
+    return bool(browser.driver.execute_async_script(look))
+
+
+def test_the_player_works_by_keys(browser: Browser, pages: dict[str, Path]) -> None:
+    """Who uses no mouse could not listen, nor go to the place that a picture shows."""
+    browser.open(pages["plot"])
+    audio = browser.driver.find_element(By.TAG_NAME, "audio")
+    assert _wait(browser, "document.querySelector('audio').readyState > 0")
+    audio.send_keys(Keys.SPACE)
+    assert _wait(browser, "!document.querySelector('audio').paused")
+    audio.send_keys(Keys.SPACE)
+    assert _wait(browser, "document.querySelector('audio').paused")
+    before = float(browser.evaluate("document.querySelector('audio').currentTime"))
+    audio.send_keys(Keys.ARROW_RIGHT)
+    assert _wait(browser, f"document.querySelector('audio').currentTime > {before + 0.05}")
+    # The line in the pictures goes with it.
+    share = browser.evaluate("document.querySelector('audio').currentTime") / DURATION_S
+    picture = browser.driver.find_element(By.CSS_SELECTOR, ".timed")
+    left, right = (float(picture.get_attribute(f"data-{side}") or "") for side in ("left", "right"))
+    assert _wait(browser, "!document.querySelector('.playhead').hidden")
+    place = browser.evaluate("parseFloat(document.querySelector('.playhead').style.left)")
+    assert place == pytest.approx(100 * (left + (right - left) * share), abs=0.5)
+    assert browser.complaints() == []
+
+
+def test_a_click_plays_from_there(browser: Browser, pages: dict[str, Path]) -> None:
+    """The page says that a click into a picture plays; it would only move the player's hand."""
+    browser.open(pages["plot"])
+    assert _wait(browser, "document.querySelector('audio').readyState > 0")
+    browser.driver.find_elements(By.CSS_SELECTOR, ".timed")[1].click()
+    assert _wait(browser, "!document.querySelector('audio').paused")
+    # The middle of the picture is near the middle of its axis.
+    assert browser.evaluate("document.querySelector('audio').currentTime") == pytest.approx(6, abs=1.5)
+    # The player stays in sight beside the picture that plays.
+    browser.evaluate("document.querySelector('section:last-of-type').scrollIntoView(false)")
+    browser.driver.execute_script("scrollTo(0, document.body.scrollHeight)")
+    assert 0 <= browser.evaluate("document.querySelector('audio').getBoundingClientRect().top") < 40
+    assert browser.complaints() == []
+
+
+def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
+    """Who does not see the pictures would be told nothing of the track."""
+    browser.open(pages["plot"])
+    words = browser.evaluate("[...document.querySelectorAll('main img')].map(image => image.alt)")
+    assert len(set(words)) == 10
+    assert "in the mean" in words[0]
+    browser.open(pages["explain"])
+    first = browser.evaluate("document.querySelector('main img').alt")
+    assert first.startswith("Importance by Grad-CAM over the log-mel. Most: ")
+    assert "What carried it most:" in browser.evaluate("document.body.innerText")
+
+
+def test_silence_is_said(browser: Browser, pages: dict[str, Path]) -> None:
+    """The model is sure of silence, and a curator would wonder why it is called classical."""
+    browser.open(pages["silence"])
+    assert "There is no sound in the track" in browser.evaluate("document.body.innerText")
+    browser.open(pages["plot"])
+    assert "There is no sound" not in browser.evaluate("document.body.innerText")

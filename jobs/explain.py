@@ -117,7 +117,8 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     over.set_xlabel("")
     set_title(over, f"What speaks for {found.genre} (red) and against it (blue)")
     unit = " of probability" if found.method == "occlusion" else ", relative"
-    draw_scale(over, "RdYlBu_r", f"−{most:.2g}", f"+{most:.2g}{unit}")
+    if found.importance.any():
+        draw_scale(over, "RdYlBu_r", f"−{most:.2g}", f"+{most:.2g}{unit}")
     below = figure.add_subplot(grid[1])
     times = start_s + (np.arange(found.importance.shape[1]) + 0.5) * _frame_s(view.spec)
     below.plot(times, found.importance.mean(axis=0), color="#d9702b", linewidth=1.2)

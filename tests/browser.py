@@ -48,6 +48,33 @@ _TAB_STOP = """(() => {
 })()"""
 
 
+_PALE_TEXTS = """(() => {
+    const pixel = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const rgba = (colour) => {
+        pixel.clearRect(0, 0, 1, 1);
+        pixel.fillStyle = colour;
+        pixel.fillRect(0, 0, 1, 1);
+        return [...pixel.getImageData(0, 0, 1, 1).data];
+    };
+    const linear = (x) => x <= 10 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const ground = (element) => {
+        const colour = rgba(getComputedStyle(element).backgroundColor);
+        return colour[3] === 255 || !element.parentElement ? colour : ground(element.parentElement);
+    };
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), pale = [];
+    while (texts.nextNode()) {
+        const text = texts.currentNode.data.trim(), element = texts.currentNode.parentElement;
+        if (!text || !element.getClientRects().length) continue;
+        const both = [luminance(rgba(getComputedStyle(element).color)), luminance(ground(element))];
+        const contrast = (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+        if (contrast < 4.5) pale.push(`${text.slice(0, 30)} (${contrast.toFixed(1)})`);
+    }
+    return pale;
+})()"""
+"""Contrast as in the Web Content Accessibility Guidelines 2.2, 1.4.3."""
+
+
 def missing_programs() -> list[str]:
     """Programs of the browser that this machine lacks."""
     return [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
@@ -106,6 +133,10 @@ class Browser:
             if not stops or stop != stops[-1]:
                 stops.append(stop)
             self.driver.switch_to.active_element.send_keys(Keys.TAB)
+
+    def pale_texts(self) -> list[str]:
+        """Texts whose contrast to what is behind them is below 4.5, with it."""
+        return list(self.evaluate(_PALE_TEXTS))
 
     def background(self) -> int:
         """Brightness of the page's background, 0 to 255."""

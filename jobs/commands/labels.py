@@ -98,7 +98,8 @@ def _write_tags(tables: Any, rows: Any, folder: Path | None, *, yes: bool) -> No
     elif folder is None and any(each.outcome == "written" for each in plan):
         say("the files written are new versions to the next run, which decodes and labels them again")
     if failed := sum(each.outcome == "failed" for each in plan):
-        raise EarmarkError(f"{failed:,} of {len(plan):,} files could not be written; the others are done")
+        others = "; the others are done" if failed < len(plan) else ""
+        raise EarmarkError(f"{failed:,} of {len(plan):,} files could not be written{others}")
 
 
 def ddl(

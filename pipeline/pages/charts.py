@@ -80,12 +80,16 @@ def step_chart(caption: str, alternative: str, series: Sequence[Series], *, step
     )
 
 
-def nice_ticks(top: float, *, n_most: int = 5) -> list[float]:
-    """Return round numbers from 0 to at least `top`, evenly spaced, at most `n_most` and one more."""
+def nice_ticks(top: float, *, n_most: int = 5, whole: bool = False) -> list[float]:
+    """Return round numbers from 0 to at least `top`, evenly spaced, at most `n_most` and one more.
+
+    Those of counts are `whole`.
+    """
     if top <= 0:
         return [0.0, 1.0]
     power = 10.0 ** math.floor(math.log10(top / n_most))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10, 20) if power * factor * n_most >= top)
+    steps = (power * factor for factor in (1, 2, 2.5, 5, 10, 20) if power * factor * n_most >= top)
+    step = next(step for step in steps if not whole or step % 1 == 0)
     return [i * step for i in range(math.ceil(top / step - 1e-9) + 1)]
 
 

@@ -105,7 +105,7 @@ def trends_page(
         disagreements=_disagreements(trends),
         histogram=histogram,
         histogram_paths=_bars(histogram),
-        histogram_ticks=nice_ticks(float(histogram.max(initial=1))),
+        histogram_ticks=nice_ticks(float(histogram.max(initial=1)), whole=True),
         mean_confidence=float(trends.labelled.confidence.mean()) if trends.labelled.n_tracks else None,
         n_artists=artists.num_rows,
         max_artists=MAX_ARTISTS,
@@ -175,7 +175,7 @@ def _x_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> li
 
 
 def _bars(histogram: NDArray[np.int64]) -> list[str]:
-    top = nice_ticks(float(histogram.max(initial=1)))[-1]
+    top = nice_ticks(float(histogram.max(initial=1)), whole=True)[-1]
     width = SIZE / len(histogram)
     return [
         f"M{i * width + 2:.1f} {SIZE}V{SIZE * (1 - n / top):.1f}H{(i + 1) * width - 2:.1f}V{SIZE}Z"

@@ -155,3 +155,4 @@ def test_tags_are_written_only_when_asked_for(tmp_path: Path) -> None:
     again = earmark("labels", folder, "--write-tags", tmp_path / "more", "--yes")
     assert again.returncode == 1
     assert "changed since it was labelled" in again.stdout
+    assert "2 of 2 files could not be written\n" in again.stderr, "there are no others that are done"

@@ -43,6 +43,7 @@ def test_page_opens_cleanly_in_every_width_and_light(
     assert browser.requests() == []
     assert not browser.overflows()
     assert (browser.background() < 80) == dark
+    assert browser.pale_texts() == []
 
 
 def test_plots_are_drawn(browser: Browser, page: Path) -> None:

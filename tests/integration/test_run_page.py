@@ -118,3 +118,11 @@ def test_on_paper(browser: Browser, pages: Path) -> None:
         assert set(browser.evaluate(cut)) == {"visible"}
     finally:
         browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_texts_can_be_read(browser: Browser, pages: Path, dark: bool) -> None:
+    """Who has weak eyes, or the sun on the screen, could not."""
+    browser.open(pages / f"{SECOND}.html", dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert browser.pale_texts() == []

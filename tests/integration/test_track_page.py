@@ -113,3 +113,11 @@ def test_silence_is_said(browser: Browser, pages: dict[str, Path]) -> None:
     assert "There is no sound in the track" in browser.evaluate("document.body.innerText")
     browser.open(pages["plot"])
     assert "There is no sound" not in browser.evaluate("document.body.innerText")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_texts_can_be_read(browser: Browser, pages: dict[str, Path], dark: bool) -> None:
+    """Who has weak eyes, or the sun on the screen, could not."""
+    browser.open(pages["explain"], dark=dark)
+    browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert browser.pale_texts() == []

@@ -65,6 +65,8 @@ def test_it_opens(
     assert browser.requests() == []
     assert not browser.overflows()
     assert (browser.background() < 60) == dark
+    browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+    assert browser.pale_texts() == []
     # Every genre's area and every bar of the histogram has a size on the screen.
     boxes = browser.evaluate(
         "[...document.querySelectorAll('.drawing path.stack, .drawing path.area')]"
@@ -141,11 +143,11 @@ def test_tags_are_text(browser: Browser, pages: dict[str, tuple[Path, Trends]]) 
     assert browser.complaints() == []
 
 
-def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
-    """One artist with a name as long as a sentence would push all numbers out of sight."""
+def test_odd_tags_can_be_read(browser: Browser, tmp_path: Path) -> None:
+    """A name as long as a sentence would push all numbers out of sight, or a strong shade swallow one."""
     tables = Tables(str(tmp_path / "tables"))
     write_trend_tables(tables, 30)
-    rows = tables.read("tracks", TRACKS.names).slice(0, 3).to_pylist()
+    rows = tables.read("tracks", TRACKS.names).slice(0, 1).to_pylist()
     for row in rows:
         row |= {"artist": "W" * 90, "genre_tag": "V" * 90, "listed_at": row["listed_at"].replace(year=2027)}
     storage.write_bytes(
@@ -156,6 +158,10 @@ def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
     for table in ("artists", "groups", "heat"):
         region = f"document.querySelector('#{table}').parentElement"
         assert browser.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), table
+    # The one track of its tag: its number stands on the strongest shade.
+    assert browser.evaluate("document.querySelectorAll('#heat td[style*=\"1.000\"]').length") > 0
+    browser.open(tmp_path / "page.html", dark=True)
+    assert browser.pale_texts() == []
 
 
 def test_everything_is_reached_by_tab(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:

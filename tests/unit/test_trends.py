@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from jobs.trends import print_trends
+from pipeline.pages.charts import nice_ticks
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import ddl
 from pipeline.tables.tables import Tables
@@ -259,6 +260,15 @@ def test_q_values_are_scipys() -> None:
     """The share of false alarms among the verdicts would not be what the page says."""
     p = np.random.default_rng(2).random(30) ** 3
     assert false_discovery(p) == pytest.approx(stats.false_discovery_control(p))
+
+
+def test_counts_have_whole_ticks() -> None:
+    """The axis of the histogram would call 2.5 tracks 2, and stand beside the wrong height."""
+    for top in range(1, 3000):
+        ticks = nice_ticks(float(top), whole=True)
+        assert all(tick == round(tick) for tick in ticks)
+        assert ticks[-2] < top <= ticks[-1]
+        assert len(ticks) <= 7
 
 
 def test_two_periods_make_no_trend() -> None:

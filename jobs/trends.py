@@ -134,20 +134,21 @@ def _print_shares(found: Trends, top: int | None) -> None:
     shown = range(n) if groups.is_time or top is not None else range(min(n, PRINTED_GROUPS))
     rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
     rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
-    title = (
-        f"expected shares of genres by {groups.unit}, per cent of {found.labelled.n_tracks:,} labelled tracks"
-    )
+    of = _tracks(found.labelled.n_tracks, "labelled ")
+    title = f"expected shares of genres by {groups.unit}, per cent of {of}"
     print_table((groups.by, "tracks", *genres), rows, title=title)
     if len(shown) < n:
         console.print(f"and {n - len(shown):,} more: --top N, or --format csv for all with their intervals")
     if found.n_ungrouped:
-        elsewhere = f"are in other groups or have no {groups.unit}" if top else f"have no {groups.unit}"
-        console.print(f"{found.n_ungrouped:,} tracks {elsewhere}", markup=False)
+        elsewhere = "in other groups, or without" if top else "without"
+        console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
     if found.labelled.n_open:
-        console.print(
-            f"{found.labelled.n_open:,} tracks have no genre, for want of confidence; they count by their "
-            "probabilities"
-        )
+        unsure = _tracks(found.labelled.n_open)
+        console.print(f"{unsure} without a genre, for want of confidence, counted by probabilities")
+
+
+def _tracks(n: int, kind: str = "") -> str:
+    return f"{n:,} {kind}{'track' if n == 1 else 'tracks'}"
 
 
 def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
@@ -188,7 +189,7 @@ def _print_tags(found: Trends) -> None:
         )
     other = tags.n_tagged - tags.n_comparable
     if other:
-        console.print(f"{other:,} tracks have a genre tag that is none of the model's genres")
+        console.print(f"{_tracks(other)} with a genre tag that is none of the model's genres")
     if tags.disagreements.num_rows:
         print_table(
             ("tag", "label", "confidence", "track"),

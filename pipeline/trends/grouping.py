@@ -120,7 +120,9 @@ def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
         return pc.binary_join_element_wise(artists, tracks["album"].cast(pa.string()), " – ")
     if by == "folder":
         return _folders(tracks["uri"], catalog)
-    return pc.map_lookup(tracks["carried"], pa.scalar(by), "first")
+    values = pc.map_lookup(tracks["carried"], pa.scalar(by), "first")
+    # A cell without text, as CSV has it, says as little as none.
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
 
 
 def _folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:

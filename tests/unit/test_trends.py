@@ -162,6 +162,18 @@ def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
     assert rows["genre"].to_pylist() == by_label["genre"].to_pylist()
 
 
+def test_an_empty_cell_is_no_group(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tracks without a mood would be a mood without a name, and one track be "1 tracks"."""
+    labelled = read_labelled(tables, MODEL, "label")
+    carried = [[("mood", " " if number == 5 else "calm")] for number in range(labelled.n_tracks)]
+    moods = pa.array(carried, pa.map_(pa.string(), pa.string()))
+    tracks = labelled.tracks.drop(["carried"]).append_column("carried", moods)
+    found = trends(replace(labelled, tracks=tracks), "mood", CATALOG)
+    assert found.groups.names == ["calm"]
+    print_trends(found, top=None)
+    assert "\n1 track without mood\n" in capsys.readouterr().out
+
+
 def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
     """Counts by genre would not add up to the labelled tracks, and nobody would be told why."""
     labelled = read_labelled(tables, MODEL, "month", "year", "artist")
@@ -169,8 +181,8 @@ def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureF
     found = trends(unsure, "month", CATALOG)
     print_trends(found, top=None)
     printed = capsys.readouterr().out
-    assert "7 tracks have no genre" in printed
-    assert f"{found.n_ungrouped:,} tracks have no month of release" in printed
+    assert "7 tracks without a genre" in printed
+    assert f"{found.n_ungrouped:,} tracks without month of release" in printed
     page = trends_page(found, time=found, model=MODEL, figures=None, catalog=CATALOG)
     assert "<dt>of them without a genre</dt><dd>7</dd>" in page
 

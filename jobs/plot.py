@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from jobs.pages.track_page import Picture, track_page
 from pipeline import plots
 from pipeline.models.model import Classifier, ModelBundle
+from pipeline.models.track_label import track_probabilities
 from pipeline.pictures.figures import to_png
 from pipeline.pictures.track_view import SegmentView, TrackView, segment_probabilities, view_track
 from pipeline.stores import storage
@@ -52,7 +53,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     proba = segment_probabilities(view, Classifier(bundle, batch_size=4, threads=2))
-    sentence = in_words(proba, bundle) + _silence(view)
+    sentence = in_words(view, proba, bundle)
     if suffix == ".png":
         data = to_png(_overview(view, chosen, proba, bundle.info.genres))
     else:
@@ -83,20 +84,20 @@ def kind_of(out: str, known: tuple[str, ...]) -> str:
     return suffix
 
 
-def in_words(probabilities: NDArray[np.float64], bundle: ModelBundle) -> str:
-    """The label of a track and its next genres, as a sentence."""
-    mean = probabilities.mean(axis=0)
-    best = np.argsort(-mean, kind="stable")[:3]
-    first, *others = (f"{bundle.info.genres[i]} ({mean[i]:.2f})" for i in best)
-    return f"{bundle.model} says {first}, then {' and '.join(others)}."
-
-
-def _silence(view: TrackView) -> str:
-    """A sentence about segments without sound, of which models are as sure as of others; "" without any."""
+def in_words(view: TrackView, probabilities: NDArray[np.float64], bundle: ModelBundle) -> str:
+    """The label of a track and its next genres, and which of it is silence, in sentences."""
     n, n_silent = len(view.segments), sum(segment.is_silent for segment in view.segments)
     if n_silent == n:
-        return " There is no sound in the track, so this means nothing."
-    return f" There is no sound in {n_silent} of its {n} segments." if n_silent else ""
+        return "There is no sound in the track, so it has no genre."
+    mean = _of_track(view, probabilities)
+    best = np.argsort(-mean, kind="stable")[:3]
+    first, *others = (f"{bundle.info.genres[i]} ({mean[i]:.2f})" for i in best)
+    silence = f" There is no sound in {n_silent} of its {n} segments; they have no say." if n_silent else ""
+    return f"{bundle.model} says {first}, then {' and '.join(others)}.{silence}"
+
+
+def _of_track(view: TrackView, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    return track_probabilities(probabilities, [segment.is_silent for segment in view.segments])
 
 
 def _drawings(
@@ -110,7 +111,7 @@ def _drawings(
     def on(function: Any, **options: Any) -> Any:
         return lambda into: function(y, sr, start_s=start, into=into, **options)
 
-    mean = proba.mean(axis=0)
+    mean = _of_track(view, proba)
     named = ", ".join(f"{genres[i]} {mean[i]:.2f}" for i in np.argsort(-mean)[:3])
     return [
         (

@@ -144,7 +144,7 @@ def _print_shares(found: Trends, top: int | None) -> None:
         console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
     if found.labelled.n_open:
         unsure = _tracks(found.labelled.n_open)
-        console.print(f"{unsure} without a genre, for want of confidence, counted by probabilities")
+        console.print(f"{unsure} without a genre, silent or for want of confidence, counted by probabilities")
 
 
 def _tracks(n: int, kind: str = "") -> str:

@@ -109,7 +109,7 @@ LABELS = pa.schema(
         _column(
             "genre",
             pa.string(),
-            "The most probable genre; null where the run had --min-confidence and was less sure",
+            "The most probable genre; null for silence, and below the --min-confidence of the run",
             nullable=True,
         ),
         _column("confidence", pa.float32(), "Calibrated probability of the most probable genre", "0–1"),

@@ -66,7 +66,7 @@ def print_report(report: RunReport, tables: str) -> None:
     if report.genres:
         console.print("genres: " + ", ".join(f"{genre} {n:,}" for genre, n in report.genres.items()))
     if report.rejected:
-        console.print(f"without a genre, below --min-confidence: {report.rejected:,}")
+        console.print(f"without a genre, below --min-confidence or silent: {report.rejected:,}")
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})", markup=False)

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.model import Classifier
+from pipeline.models.track_label import track_probabilities
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
 from pipeline.shards.stopwatch import Stopwatch
@@ -104,7 +105,8 @@ def label_part(
     """Label the tracks of a features part and write the labels part, last of all.
 
     A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most
-    probable one, and that probability its confidence.
+    probable one, and that probability its confidence. Segments without any sound have no say: a network
+    answers something for silence too. A track of nothing else has no genre, and all are equally probable.
 
     Parameters
     ----------
@@ -162,7 +164,7 @@ def _batches(
 ) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
     """Rows, log-mels and descriptors of the wanted versions, a row group at a time."""
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
-    columns = [*_KEYS, *(("log_mel", "n_frames") if spec.log_mel else ()), *names]
+    columns = [*_KEYS, *(("log_mel", "n_frames", "range_db") if spec.log_mel else ()), *names]
     with watch.stage("read"):
         file = pq.ParquetFile(pa.BufferReader(storage.read_bytes(part)))
     for group in range(file.num_row_groups):
@@ -183,6 +185,11 @@ def _batches(
             yield wanted, log_mels, descriptors
 
 
+def _is_silent(segment: Mapping[str, object]) -> bool:
+    """Whether a segment has no sound: its log-mel has no range. Of descriptors alone it is not known."""
+    return segment.get("range_db") == 0
+
+
 def _label_tracks(
     task: LabelTask,
     segments: list[dict[str, object]],
@@ -200,7 +207,8 @@ def _label_tracks(
         indices = rows_of.get(track["track_id"])
         if indices is None:
             continue
-        mean = p[indices].mean(axis=0)
+        silent = [_is_silent(segments[index]) for index in indices]
+        mean = track_probabilities(p[indices], silent)
         if not np.isfinite(mean).all():
             error = LabelError(f"{track['uri']}: the model's probabilities are not finite numbers")
             failures.append(
@@ -218,7 +226,7 @@ def _label_tracks(
                 "track_id": track["track_id"],
                 "uri": track["uri"],
                 "etag": track["etag"],
-                "genre": genres[best[0]] if confidence >= min_confidence else None,
+                "genre": genres[best[0]] if not all(silent) and confidence >= min_confidence else None,
                 "confidence": confidence,
                 "probabilities": mean.tolist(),
                 "top3": [{"genre": genres[i], "probability": mean[i]} for i in best[:3]],
@@ -245,5 +253,6 @@ def _segment_rows(
             "run": task.run,
         }
         for segment, row in zip(segments, p, strict=False)
+        if not _is_silent(segment)
     ]
     return pa.Table.from_pylist(rows, SEGMENT_LABELS)

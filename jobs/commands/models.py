@@ -58,7 +58,7 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Start from this model's weights, such as default: helps where tracks are few."
+            "--from", help="Start from this model's weights, such as default, instead of random ones."
         ),
     ] = None,
     like: Annotated[

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.pages.track_page import Picture, track_page
+from jobs.places import check_place
 from pipeline import plots
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.models.track_label import track_probabilities
@@ -76,11 +77,12 @@ def kind_of(out: str, known: tuple[str, ...]) -> str:
     Raises
     ------
     MisuseError
-        If it is not one of the known ones.
+        If it is not one of the known ones, or the file cannot be written.
     """
     suffix = Path(out).suffix.lower()
     if suffix not in known:
         raise MisuseError(f"--out {out} must end in {' or '.join(known)}")
+    check_place(out, "the picture")
     return suffix
 
 

@@ -1,6 +1,5 @@
 """The training job: labelled data in, a model folder out."""
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.labelled import labelled_data
+from jobs.places import check_place
 from jobs.run import Say
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
 from pipeline.evaluation.protocols import without_folders
@@ -281,10 +281,6 @@ def _check_options(request: TrainRequest) -> None:
         raise MisuseError(
             f"cannot write a model to {folder}: --out must be a local folder; copy it from there"
         )
-    parent = next(path for path in folder.absolute().parents if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise MisuseError(
-            f"cannot write the model folder {folder}: {parent} is no folder that can be written to"
-        )
+    check_place(folder, "the model folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten")

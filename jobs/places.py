@@ -1,0 +1,30 @@
+"""Where results go: whether they can be written there is said before minutes of work, not after."""
+
+import os
+from pathlib import Path
+
+from pipeline.stores import storage
+from schemas.errors import MisuseError
+
+
+def check_place(out: str | Path, what: str) -> None:
+    """Check that a file or folder could be made at a local place; of object stores nothing is known yet.
+
+    Parameters
+    ----------
+    out : str or Path
+        The place.
+    what : str
+        What is to be there, for the message.
+
+    Raises
+    ------
+    MisuseError
+        If the nearest folder that is there cannot be written to, or is none.
+    """
+    if not storage.is_local(str(out)):
+        return
+    path = Path(storage.split(str(out))[1]).absolute()
+    parent = next(each for each in path.parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise MisuseError(f"cannot write {what} {out}: {parent} is no folder that can be written to")

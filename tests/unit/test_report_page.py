@@ -111,7 +111,7 @@ def test_tracks_without_a_genre_are_said() -> None:
     """Of thirty labelled tracks the genres would hold twelve, with shares of a hundred per cent."""
     unsure = {"rejected": 3, "config": {"min_confidence": 0.7}}
     text = text_of(run_page(make_report(**unsure), []))
-    assert "3 of the 8 tracks have no genre: the model was less sure of them than" in text
+    assert "3 of the 8 tracks have no genre: they are silent, or the model was less sure of them than" in text
     assert "--min-confidence 0.7. The shares are of the others" in text
     assert "jazz 5 62.5 %" in text
     assert "3 of the 8 tracks have no genre" in text_of(run_page(make_report(**unsure, genres={}), []))

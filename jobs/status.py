@@ -13,10 +13,10 @@ from pipeline.tables.current import (
     current_failures,
     current_labels,
     current_tracks,
+    genres_of,
     models,
 )
 from pipeline.tables.tables import Tables
-from pipeline.trends.labelled_tracks import genres_of
 from schemas.errors import MisuseError
 from schemas.report import RunReport
 

@@ -230,7 +230,7 @@ def _options(
     request: TrainRequest, each: Planned, protocol: Protocol, valid_set: TrainingSet, *, several: bool
 ) -> dict[str, Any]:
     """The arguments of `pipeline.training.training.training` for a trial."""
-    file, split = request.data.rstrip("/").rsplit("/", 1)[-1], without_folders(request.split)
+    file, split = _last_name(request.data), without_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
     log = request.tensorboard
     if log is not None and several:
@@ -252,7 +252,7 @@ def _command(request: TrainRequest, file: str, split: str, settings: TrainingSet
     own = TrainingSettings.of(settings.arch)
     words = ["earmark train", file, "--out MODEL"]
     words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
-    words += [f"--from {request.start.rstrip('/').rpartition('/')[2]}"] if request.start else []
+    words += [f"--from {_last_name(request.start)}"] if request.start else []
     words += [f"--label-column {request.label_column}"] if request.label_column else []
     words += [f"--split {split}", f"--epochs {settings.epochs}"]
     for name in _FLAGS:
@@ -264,6 +264,11 @@ def _command(request: TrainRequest, file: str, split: str, settings: TrainingSet
     if ":" not in request.split and request.first_seed != settings.seed:
         words.append(f"--split-seed {request.first_seed}")
     return " ".join([*words, f"--threads {settings.threads}", f"--name {request.model_name}"])
+
+
+def _last_name(path: str) -> str:
+    """Where data or a model lay on one machine is no part of what was made from it."""
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def _name_for(folder: Path) -> str:

@@ -101,7 +101,7 @@ def print_trends(found: Trends, *, top: int | None, show: Show | None = None) ->
     if show in {"tags", "disagreements"}:
         _print_rows(rows_to_write(found, show))
     elif show == "changes":
-        rows_to_write(found, show)
+        _check_over_time(found)
         _print_changes(found)
     elif show == "shares":
         _print_shares(found, top)
@@ -209,8 +209,13 @@ def rows_to_write(found: Trends, show: Show) -> pa.Table:
     MisuseError
         If changes are asked for of groups that do not follow one another in time.
     """
-    if show == "changes" and not found.groups.is_time:
+    if show == "changes":
+        _check_over_time(found)
+    return ROWS[show](found)
+
+
+def _check_over_time(found: Trends) -> None:
+    if not found.groups.is_time:
         raise MisuseError(
             f"genres rise and fall over time, not by {found.groups.by}; use --by year, month or seen"
         )
-    return ROWS[show](found)

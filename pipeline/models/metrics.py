@@ -132,7 +132,10 @@ def reliability(
 def mean_by_track(
     proba: NDArray[np.float64], labels: NDArray[np.intp], tracks: NDArray[np.str_]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Average the probabilities of each track's segments, as labelling does; tracks in sorted order."""
+    """Average the probabilities of each track's segments; tracks in sorted order.
+
+    So does labelling, but for segments without sound, which data sets do not mark.
+    """
     _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
     summed = np.zeros((len(first), proba.shape[1]))
     np.add.at(summed, track_of, proba)

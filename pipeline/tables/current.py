@@ -1,9 +1,13 @@
 """What holds now: the current tracks, labels and failures, read off the tables' rows."""
 
+import json
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.stores import storage
 from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from schemas.errors import EarmarkError
 
 _LABEL_COLUMNS = [
     "track_id", "uri", "etag", "genre", "confidence", "probabilities", "top3", "n_segments", "model",
@@ -77,3 +81,24 @@ def models(tables: Tables) -> list[str]:
     rows = tables.read("labels", ["model", "labeled_at"])
     last = rows.group_by("model").aggregate([("labeled_at", "max")]).sort_by("labeled_at_max")
     return [str(model) for model in last["model"].to_pylist()]
+
+
+def genres_of(tables: Tables, model: str) -> tuple[str, ...]:
+    """The genres that a model chose its labels from, as the labels name them.
+
+    Raises
+    ------
+    EarmarkError
+        If they do not.
+    """
+    dataset = tables.dataset("labels")
+    fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
+    for fragment in fragments:
+        with storage.explained(fragment.path, "read"):
+            metadata = fragment.physical_schema.metadata or {}
+        if b"genres" in metadata:
+            return tuple(json.loads(metadata[b"genres"]))
+    raise EarmarkError(
+        f"the labels of {model} in {tables.root} do not name their genres (metadata key 'genres'); "
+        "they were not written by Earmark, or rewritten by something else"
+    )

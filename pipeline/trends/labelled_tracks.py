@@ -1,6 +1,5 @@
 """The current labels beside what the catalog says of the tracks, as columns for analysis."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from pipeline.stores import storage
-from pipeline.tables.tables import Tables, newest
+from pipeline.tables.current import genres_of
+from pipeline.tables.tables import Tables, newest, readable
 from schemas.errors import EarmarkError
 from schemas.tables import TRACKS
 
@@ -100,7 +99,7 @@ def _read(tables: Tables, dataset: ds.Dataset | None, columns: Sequence[str]) ->
     """Columns of a table, in the same order of rows each time: the dataset's list of files is fixed."""
     if dataset is None:
         return TRACKS.empty_table().select(columns)
-    with storage.explained(tables.folder("tracks"), "read the table"):
+    with readable(tables, "tracks"):
         return dataset.to_table(columns=list(columns))
 
 
@@ -121,27 +120,6 @@ def _facts(column: pa.ChunkedArray, rows: pa.ChunkedArray) -> pa.ChunkedArray:
     """A column's values in these rows, texts that repeat held once each."""
     repeats = pa.types.is_string(column.type) and pc.count_distinct(column).as_py() * 2 < len(column)
     return (column.dictionary_encode() if repeats else column).take(rows)
-
-
-def genres_of(tables: Tables, model: str) -> tuple[str, ...]:
-    """The genres that a model chose its labels from, as the labels name them.
-
-    Raises
-    ------
-    EarmarkError
-        If they do not.
-    """
-    dataset = tables.dataset("labels")
-    fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
-    for fragment in fragments:
-        with storage.explained(fragment.path, "read"):
-            metadata = fragment.physical_schema.metadata or {}
-        if b"genres" in metadata:
-            return tuple(json.loads(metadata[b"genres"]))
-    raise EarmarkError(
-        f"the labels of {model} in {tables.root} do not name their genres (metadata key 'genres'); "
-        "they were not written by Earmark, or rewritten by something else"
-    )
 
 
 def _matrix(lists: pa.ChunkedArray, n_genres: int, model: str) -> NDArray[np.float32]:

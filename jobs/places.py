@@ -28,3 +28,10 @@ def check_place(out: str | Path, what: str) -> None:
     parent = next(each for each in path.parents if each.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise MisuseError(f"cannot write {what} {out}: {parent} is no folder that can be written to")
+
+
+def check_file(out: str | Path, what: str) -> None:
+    """As `check_place`, for a file: a folder in its place is an error too."""
+    check_place(out, what)
+    if storage.is_local(str(out)) and Path(storage.split(str(out))[1]).is_dir():
+        raise MisuseError(f"cannot write {what} {out}: it is a folder; name a file in it")

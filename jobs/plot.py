@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.pages.track_page import Picture, track_page
-from jobs.places import check_place
+from jobs.places import check_file
 from pipeline import plots
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.models.track_label import track_probabilities
@@ -82,7 +82,7 @@ def kind_of(out: str, known: tuple[str, ...]) -> str:
     suffix = Path(out).suffix.lower()
     if suffix not in known:
         raise MisuseError(f"--out {out} must end in {' or '.join(known)}")
-    check_place(out, "the picture")
+    check_file(out, "the picture")
     return suffix
 
 

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,8 +51,8 @@ def evaluate(
     tables: Annotated[
         str | None, typer.Option("--tables", help="Keep the features of audio here for the next evaluation.")
     ] = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write all figures to this file.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page with plots.")] = None,
+    json: Annotated[str | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    html: Annotated[str | None, typer.Option("--html", help="Write a page with plots to this file.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Of a training.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads of TensorFlow.")] = 2,
@@ -62,16 +61,17 @@ def evaluate(
 ) -> None:
     """Measure a model, or an architecture, on labelled data, with plain classifiers beside it."""
     from jobs.evaluate import Request
+    from jobs.places import check_file
     from jobs.printing.show_evaluation import print_evaluation, write_evaluation
     from pipeline.training.training_settings import TrainingSettings
     from schemas.config import RunConfig
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and its data (earmark evaluate MODEL DATA), or --arch and the data")
-    for file in (json, html):
-        # Before a training of many minutes, not after it.
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise MisuseError(f"cannot write {file}: there is no such folder, or it is one")
+    # Before a training of many minutes, not after it.
+    for file, what in ((json, "the figures"), (html, "the page")):
+        if file is not None:
+            check_file(file, what)
     settings = replace(TrainingSettings.of(arch or "cnn"), seed=seed, threads=threads)
     request = Request(
         data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,

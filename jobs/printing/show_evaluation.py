@@ -1,13 +1,12 @@
 """What ``earmark evaluate`` prints."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from jobs.printing.messages import say
 from jobs.printing.show import console, print_table
 from pipeline.evaluation.evaluation_page import all_scores, evaluation_page
 from pipeline.evaluation.protocols import protocol_label, seen_sentence
-from schemas.errors import MisuseError
+from pipeline.stores import storage
 from schemas.evaluation import Evaluation, Scores
 
 _SHOWN_MISTAKES = 10
@@ -131,23 +130,21 @@ def _or_dash(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def write_evaluation(evaluation: Evaluation, json: Path | None, html: Path | None) -> None:
+def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None) -> None:
     """Write the figures as JSON and as a page, where a file is named.
 
     Raises
     ------
-    MisuseError
+    EarmarkError
         If a file cannot be written.
     """
-    files: tuple[tuple[Path | None, Callable[[], str]], ...] = (
+    files: tuple[tuple[str | None, Callable[[], str]], ...] = (
         (json, lambda: evaluation.model_dump_json(indent=2) + "\n"),
         (html, lambda: evaluation_page(evaluation)),
     )
-    for path, text in files:
-        if path is None:
+    for out, text in files:
+        if out is None:
             continue
-        try:
-            path.write_text(text(), encoding="utf-8")
-        except OSError as error:
-            raise MisuseError(f"cannot write {path}: {error.strerror}") from error
-        say(f"written: {path}")
+        with storage.explained(out, "write"):
+            storage.write_bytes(out, text().encode())
+        say(f"written: {out}")

@@ -175,7 +175,7 @@ def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path
         "evaluate", "default", gtzan / "log_mel_128x387.npz", "--split", f"file:{lists[0]},{lists[1]}",
         "--threads", 1,
     )  # fmt: skip
-    out = succeed(*command, "--json", tmp_path / "a.json", "--html", tmp_path / "a.html")
+    out = succeed(*command, "--json", tmp_path / "a.json", "--html", tmp_path / "new" / "a.html")
     succeed(*command, "--json", tmp_path / "b.json")
     figures = json.loads((tmp_path / "a.json").read_text())
     assert figures == json.loads((tmp_path / "b.json").read_text())
@@ -190,7 +190,7 @@ def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path
     baselines = {scores["name"]: scores["accuracy"] for scores in figures["baselines"]}
     assert sorted(baselines) == ["k-means", "k-nn", "majority", "svm"]
     assert baselines["svm"] < figures["accuracy"], "the network is worth its while"
-    assert str(gtzan) not in (tmp_path / "a.json").read_text() + (tmp_path / "a.html").read_text()
+    assert str(gtzan) not in (tmp_path / "a.json").read_text() + (tmp_path / "new" / "a.html").read_text()
     for expected in ("file (lists)", "svm", "precision", "--min-confidence", "mistakes"):
         assert expected in out
 

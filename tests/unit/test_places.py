@@ -15,6 +15,9 @@ def test_a_place_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     for out in (tmp_path / "file" / "a.png", tmp_path / "file" / "deep" / "a.png"):
         with pytest.raises(MisuseError, match=r"cannot write the picture .*a\.png: .*/file is no folder"):
             kind_of(str(out), (".png",))
+    (tmp_path / "b.png").mkdir()
+    with pytest.raises(MisuseError, match=r"cannot write the picture .*b\.png: it is a folder"):
+        kind_of(str(tmp_path / "b.png"), (".png",))
 
 
 def test_folders_that_are_yet_to_be_made_and_buckets_are_fine(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 MIN_PERIODS = 3
 """A line through two points fits exactly: it says nothing of chance."""
 FALSE_DISCOVERY_RATE = 0.05
+_NEAR_YEARS = 10.0
 
 Direction = Literal["rising", "falling", "unclear"]
 
@@ -138,18 +139,29 @@ def false_discovery(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def central(tracks: NDArray[np.int64]) -> slice:
-    """The periods but for those at either end that together hold less than a thousandth of the tracks.
+def central(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
+    """The periods but for stray ones at either end.
 
-    One mistyped year (1066, 2999) would otherwise stretch every chart, and pull every line to itself.
+    One mistyped year (1066, 2999) would otherwise stretch every chart, and pull every line to itself. Periods
+    are stray that hold, with all that lies beyond, less than a thousandth of the tracks; or less than a
+    hundredth, and are farther from the others than those are wide, and than ten years.
 
     Parameters
     ----------
     tracks : ndarray of int64, shape (n_periods,)
         Tracks of each period, in order.
+    years : ndarray of float64, shape (n_periods,)
+        When each period is.
     """
     running = np.cumsum(tracks) / max(int(tracks.sum()), 1)
-    return slice(int(np.searchsorted(running, 0.001)), int(np.searchsorted(running, 0.999)) + 1)
+    most, core = (
+        slice(int(np.searchsorted(running, stray)), int(np.searchsorted(running, 1 - stray)) + 1)
+        for stray in (0.001, 0.01)
+    )
+    first, last = years[core][0], years[core][-1]
+    reach = max(last - first, _NEAR_YEARS)
+    near = np.flatnonzero((years >= first - reach) & (years <= last + reach))
+    return slice(max(most.start, int(near[0])), min(most.stop, int(near[-1]) + 1))
 
 
 def _direction(slope: float, q_value: float) -> Direction:

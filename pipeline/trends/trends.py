@@ -102,8 +102,9 @@ def trends(
     found: list[Change] = []
     if groups.is_time and len(groups.names):
         # Kish's effective number is at most the number of tracks; without weights it is that number.
-        shown = central(shares.tracks)
-        found = changes(labelled.genres, groups.years()[shown], shares.share[shown], shares.effective[shown])
+        years = groups.years()
+        shown = central(shares.tracks, years)
+        found = changes(labelled.genres, years[shown], shares.share[shown], shares.effective[shown])
     everything = Groups("all", np.zeros(labelled.n_tracks, np.int64), ["all"])
     return Trends(
         labelled=labelled,

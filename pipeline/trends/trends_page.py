@@ -119,9 +119,9 @@ def trends_page(
 
 
 def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
-    """Lay out shares over time. Periods at either end with under a thousandth of the tracks are left out."""
+    """Lay out shares over time, without the stray periods at either end; see `central`."""
     cells = np.array([_cell(name) for name in groups.names])
-    shown = central(shares.tracks)
+    shown = central(shares.tracks, groups.years())
     cells = cells[shown] - cells[shown.start]
     n_cells = int(cells[-1]) + 1
     tops = np.cumsum(shares.share[shown], axis=1)

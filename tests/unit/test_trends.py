@@ -291,9 +291,17 @@ def test_two_periods_make_no_trend() -> None:
 
 def test_mistyped_years_pull_no_line() -> None:
     """One track of the year 1066 would hide the trend of a thousand others."""
-    tracks = np.array([1, *[100] * 30, 1])
-    assert central(tracks) == slice(1, 31)
-    assert central(np.array([3, 1, 2])) == slice(0, 3)
+    years = np.array([1066.0, *range(1990, 2020), 2999.0])
+    assert central(np.array([1, *[100] * 30, 1]), years) == slice(1, 31)
+    assert central(np.array([1, *[10] * 30, 1]), years) == slice(1, 31)
+    assert central(np.array([1, *[2] * 30, 1]), years) == slice(0, 32)  # of 62 tracks each one counts
+
+
+def test_few_tracks_of_years_that_may_well_be_stay() -> None:
+    """A catalog's old records are few, and no mistake."""
+    assert central(np.array([3, 1, 2]), np.array([1999.0, 2000.0, 2001.0])) == slice(0, 3)
+    assert central(np.array([1, *[10] * 30]), np.array([1962.0, *range(1990, 2020)])) == slice(0, 31)
+    assert central(np.array([1, 200, 1]), np.array([2011.0, 2020.0, 2021.0])) == slice(0, 3)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.features import track_features
+from pipeline.models.track_label import track_probabilities
 from schemas.errors import MisuseError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tracks import SegmentFeatures
@@ -38,7 +39,7 @@ def outside_probabilities(
     Returns
     -------
     ndarray of float64, shape (n_tracks, n_genres)
-        Mean over the segments of each track.
+        Of each track, as labelling finds them; see `pipeline.models.track_label.track_probabilities`.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def outside_probabilities(
         except TrackError as error:
             on_failure(error)
             continue
-        rows.append(predict(*_inputs(segments)).mean(axis=0))
+        silent = [features.log_mel and segment.range_db == 0 for segment in segments]
+        rows.append(track_probabilities(predict(*_inputs(segments)), silent))
     if not rows:
         raise MisuseError(f"{catalog} holds no track that can be featurized (--outside)")
     return np.stack(rows)

@@ -56,13 +56,14 @@ def import_tables(
     log_mel, descriptors : bool, optional
         What is wanted; if not given, what the last run computed.
     say : callable
-        Told how many tracks are left out for want of a genre.
+        Told how many tracks are left out for want of a genre, or of any sound.
 
     Returns
     -------
     TrainingSet
-        Tracks without a genre and tracks that failed are left out. Log-mels of unlike length are repeated or
-        cut, as labelling does, to that of the longest.
+        Tracks without a genre and tracks that failed are left out, and so are silent segments, which have no
+        say in labelling either. Log-mels of unlike length are repeated or cut, as labelling does, to that of
+        the longest.
 
     Raises
     ------
@@ -75,12 +76,15 @@ def import_tables(
     catalog = read_reports(tables, last=1)[0].catalog
     genre_of = _genres_of(tracks, catalog, label_column, tables.root)
     rows = _rows(tables, spec, sorted(genre_of))
+    n_tracks, n_labelled = _count_tracks(tables, spec), len(rows["track_id"].unique())
+    if spec.log_mel:
+        rows = rows.filter(pc.field("range_db") > 0)
     if not rows.num_rows:
         raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")
-    n_tracks = _count_tracks(tables, spec)
     n_used = len(rows["track_id"].unique())
-    if n_used < n_tracks:
-        say(f"left out for want of a genre: {n_tracks - n_used:,} of {n_tracks:,} tracks")
+    for n_less, lacking in ((n_tracks - n_labelled, "a genre"), (n_labelled - n_used, "any sound")):
+        if n_less:
+            say(f"left out for want of {lacking}: {n_less:,} of {n_tracks:,} tracks")
     path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
@@ -157,7 +161,7 @@ def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
 def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
     """The features of the wanted tracks, each segment once, by track and segment."""
     kinds = [
-        *(["log_mel", "n_frames"] if spec.log_mel else ()),
+        *(["log_mel", "n_frames", "range_db"] if spec.log_mel else ()),
         *(DESCRIPTOR_NAMES if spec.descriptors else ()),
     ]
     sets = [other.feature_set for other in spec.serving()]

@@ -7,7 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
@@ -118,6 +120,7 @@ def test_audio_by_genre_is_trained_on_and_broken_files_are_named(
         for path in sorted(catalogs["held"].rglob("*.flac"))[number * 4 : number * 4 + 4]:
             (folder / path.name).write_bytes(path.read_bytes())
     (tmp_path / "music/left/broken.mp3").write_text("no audio")
+    sf.write(tmp_path / "music/left/silent.wav", np.zeros(60 * 22050), 22050)
     (tmp_path / "music/loose.wav").write_bytes(next(catalogs["held"].rglob("*.wav")).read_bytes())
     done = earmark(
         "train", tmp_path / "music", "--arch", "both", "--epochs", 1, "--threads", 1,
@@ -125,7 +128,8 @@ def test_audio_by_genre_is_trained_on_and_broken_files_are_named(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "broken.mp3 is not audio" in done.stderr
-    assert "left out for want of a genre: 1 of 9 tracks" in done.stderr
+    assert "left out for want of a genre: 1 of 10 tracks" in done.stderr
+    assert "left out for want of any sound: 1 of 10 tracks" in done.stderr
     info = ModelBundle.load(str(tmp_path / "m")).info
     assert info.genres == ("left", "right")
     assert (info.arch, info.features.descriptors) == ("both", True)

@@ -209,6 +209,7 @@ def test_audio_by_genre_is_judged_with_what_is_broken_left_out(tmp_path: Path) -
     (tmp_path / "noise").mkdir()
     sf.write(tmp_path / "noise/a.wav", 0.1 * rng.normal(size=22050 * 3), 22050)
     (tmp_path / "noise/b.wav").write_bytes(b"")
+    sf.write(tmp_path / "noise/silence.wav", np.zeros(22050 * 3), 22050)
     done: subprocess.CompletedProcess[str] = earmark(
         "evaluate", "default", tmp_path / "music", "--json", tmp_path / "a.json", "--threads", 1, "--cpus", 1,
         "--outside", tmp_path / "noise",
@@ -219,5 +220,8 @@ def test_audio_by_genre_is_judged_with_what_is_broken_left_out(tmp_path: Path) -
     figures = json.loads((tmp_path / "a.json").read_text())
     assert figures["n_tracks"] == 4
     assert figures["seen"]["trained_on"] == 0
-    assert figures["outside"]["n"] == 1
+    assert figures["outside"]["n"] == 2
+    # Of silence every genre is equally probable: it is accepted where everything is.
+    accepted = [point["outside_accepted"] for point in figures["coverage"]]
+    assert (accepted[0], max(share for share in accepted if share < 1)) == (1, 0.5)
     assert "no tested track bears the name" in done.stdout

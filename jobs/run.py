@@ -163,7 +163,7 @@ def _work(
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
             if totals.waiting_for_actors:
                 note += " · waiting for the model to load"
-            meter.show(finished + totals.failed, note)
+            meter.show(finished + totals.failed, note, under_way=finished > 0)
 
         interrupt.install()
         engine = Engine(assignment, totals, show)

@@ -56,9 +56,13 @@ class Meter:
             self._task = self._bar.add_task(doing, total=total, note="")
             self._bar.start()
 
-    def show(self, done: int, note: str = "") -> None:
-        """Show that `done` of them are done, with a note such as ``3 failed``."""
-        note = " · ".join(part for part in (note, self._rate(done)) if part)
+    def show(self, done: int, note: str = "", *, under_way: bool = True) -> None:
+        """Show that `done` of them are done, with a note such as ``3 failed``.
+
+        The rate and the time left are shown too, but for what is not `under_way`: what was done until then
+        says nothing of the rest.
+        """
+        note = " · ".join(part for part in (note, self._rate(done) if under_way else "") if part)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
             return

@@ -62,7 +62,7 @@ class RunConfig(BaseModel):
     segment_labels: bool = False
     min_confidence: float = Field(default=0.0, ge=0, le=1)
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)
-    track_timeout_s: float = Field(default=120.0, gt=0)
+    track_timeout_s: float = Field(default=120.0, gt=0, le=1e7)
     track_memory_mb: int = Field(default=320, ge=64)
     shard_tracks: int = Field(default=128, ge=1, le=10000)
     shard_mb: int = Field(default=2048, ge=1)

@@ -39,7 +39,10 @@ class ProcessDiedError(Exception):
     @property
     def how(self) -> str:
         """How it ended, in words."""
-        return signal.Signals(-self.code).name if self.code < 0 else f"exit code {self.code}"
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        known = -self.code in set(signal.Signals)
+        return signal.Signals(-self.code).name if known else f"signal {-self.code}"
 
 
 class Isolated:

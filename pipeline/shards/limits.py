@@ -68,6 +68,7 @@ class _Clock:
 
     The kernel does it, by a signal that nothing catches: that needs neither the interpreter's lock, which a
     decoder may hold, nor a look at what runs, at which `faulthandler` crashes one time in ten.
+    A process has one such timer: another user of it, as pytest-timeout, needs a process of its own.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -75,8 +76,10 @@ class _Clock:
         self._since = 0.0
 
     def __enter__(self) -> None:
+        # Whoever started this process may have handed on that it ignores the signal, or blocks it.
         if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._since = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, max(self._left_s, 1e-3))
 

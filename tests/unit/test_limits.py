@@ -18,8 +18,9 @@ def guarded(timeout_s=60.0, memory_mb=1000, file=None, remote=False):
 """
 
 
-def run(code: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", START + code], capture_output=True, text=True, timeout=55)
+def run(code: str, first: str = "") -> "subprocess.CompletedProcess[str]":
+    code = first + START + code
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=55)
 
 
 STUCK = {
@@ -38,6 +39,14 @@ def test_a_stuck_worker_ends_itself(kind: str) -> None:
     done = run(f"with guarded(timeout_s=0.5):\n    {STUCK[kind]}")
     assert done.returncode == TIMED_OUT
     assert time.monotonic() - start < 50
+
+
+@pytest.mark.parametrize("handed_on", ["signal(SIGALRM, SIG_IGN)", "pthread_sigmask(SIG_BLOCK, {SIGALRM})"])
+def test_no_parent_takes_the_limit_away(handed_on: str) -> None:
+    """A supervisor that ignores or blocks the signal hands that on to all that it starts."""
+    # First: numpy starts threads, and those that do not block it would let it through.
+    first = f"from signal import *\n{handed_on}\n"
+    assert run("with guarded(timeout_s=0.5):\n    time.sleep(5)", first).returncode == TIMED_OUT
 
 
 def test_work_in_time_goes_on() -> None:

@@ -4,6 +4,7 @@ The listing streams, so that millions of objects show progress, and it is all or
 be read is an error, since leaving it out would look like its tracks were gone.
 """
 
+import heapq
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -107,13 +108,25 @@ def _tracks(catalog: str) -> Iterator[TrackRef]:
 
 
 def _local_folder(root: Path) -> Iterator[TrackRef]:
-    for path in sorted(_local_files(str(root), set())):
+    for path in sorted(_local_files(str(root))):
         relative = os.path.relpath(path, root)
         yield stat_track(storage.local_uri(path), track_id_of(relative))
 
 
-def _local_files(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
-    """Paths of the audio files below a folder; links are followed, each real folder is entered once."""
+def _local_files(root: str) -> Iterator[str]:
+    """Paths of the audio files below a folder; links are followed, each real folder is entered once.
+
+    Links to folders wait until all real folders are done, and then have their turn by name: neither a link
+    that somebody adds nor the order of a disk's directories gives tracks another path, and so another id.
+    """
+    seen: set[tuple[int, int]] = set()
+    links = [root]
+    while links:
+        yield from _real_files(heapq.heappop(links), seen, links)
+
+
+def _real_files(folder: str, seen: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
+    """Paths of the audio files below a folder that was not `seen`; links to folders are put on the heap."""
     try:
         status = Path(folder).stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -124,7 +137,10 @@ def _local_files(folder: str, seen: set[tuple[int, int]]) -> Iterator[str]:
                 if entry.name.startswith("."):
                     continue
                 if _is_folder(entry):
-                    yield from _local_files(entry.path, seen)
+                    if entry.is_symlink():
+                        heapq.heappush(links, entry.path)
+                    else:
+                        yield from _real_files(entry.path, seen, links)
                 elif os.path.splitext(entry.name)[1].lower() in AUDIO_EXTENSIONS:  # noqa: PTH122 (100 × faster)
                     yield entry.path
     except OSError as error:

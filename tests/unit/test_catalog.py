@@ -51,6 +51,16 @@ def test_ids_stay_when_the_catalog_moves_and_versions_change_with_content(tmp_pa
     assert list_catalog(str(tmp_path / "two")).to_pylist()[0]["etag"] != before["etag"]
 
 
+@pytest.mark.parametrize("link", ["best", "new", "fav", "x1", "x2", "x3", "zz"])
+def test_a_link_that_is_added_changes_no_id(tmp_path: Path, link: str) -> None:
+    """Whether link or folder was listed hung on the order of the disk's directory: all tracks were new."""
+    touch(tmp_path / "albums" / "deep" / "a.mp3")
+    before = list_catalog(str(tmp_path)).to_pylist()
+    (tmp_path / link).symlink_to(tmp_path / "albums" / "deep")
+    (tmp_path / f"{link}0").symlink_to(tmp_path / "albums")
+    assert list_catalog(str(tmp_path)).to_pylist() == before
+
+
 def test_loops_of_links_end_and_dangling_links_are_tracks_that_are_missing(tmp_path: Path) -> None:
     """A link to a parent folder must not list for ever; a link to nothing must end as a named failure."""
     touch(tmp_path / "album" / "a.mp3")

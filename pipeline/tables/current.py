@@ -60,6 +60,9 @@ def count_current_labels(tables: Tables, model: str) -> int:
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     """The failures that hold now: the newest of each present track version that has no label.
 
+    Failures to featurize are over where there are features: of the same set, or of any where the failure is
+    of none in particular.
+
     Parameters
     ----------
     tables : Tables
@@ -70,10 +73,21 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     rows = tables.read("failures")
     if model is not None:
         rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], model)))
+    rows = without(rows, _overcome(tables, rows), (*VERSION, "failed_at"))
     rows = newest(within(rows, current_tracks(tables)), "failed_at")
     where = None if model is None else pc.field("model") == model
     labelled = tables.read("labels", ["track_id", "etag"], where)
     return without(rows, labelled).sort_by("uri")
+
+
+def _overcome(tables: Tables, failures: pa.Table) -> pa.Table:
+    """The failures to featurize track versions that have features since."""
+    failures = failures.filter(pc.is_null(failures["model"]))
+    if not failures.num_rows:
+        return failures
+    features = tables.read("features", [*VERSION, "feature_set"])
+    of_any = within(failures.filter(pc.is_null(failures["feature_set"])), features)
+    return pa.concat_tables([of_any, within(failures, features, (*VERSION, "feature_set"))])
 
 
 def models(tables: Tables) -> list[str]:

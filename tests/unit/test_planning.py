@@ -231,6 +231,14 @@ def test_the_current_label_is_that_of_the_present_content(history: History) -> N
     assert models(history.tables) == ["m-1"]
 
 
+def test_a_failure_is_over_when_the_track_has_features(history: History) -> None:
+    """A night of a bad network must not stand in `failures` until every track has a label."""
+    history.listed(a="1", b="1")
+    history.failed(DecodeError("no"), a="1", b="1")
+    history.featurized(a="1")
+    assert ids(current_failures(history.tables)) == ids(current_failures(history.tables, "m-1")) == {"b"}
+
+
 def test_joins_keep_order_and_newest_takes_the_last_of_equals() -> None:
     """Shards follow the listing's order, so a run is the same whenever it is made."""
     rows = pa.table(

@@ -220,8 +220,9 @@ def _best_of(
         "picked_from_trials": len(trials),
         "picked_from_seeds": ", ".join(f"{seed}: {right:.4f}" for seed, right in summary.accuracies.items()),
         "accuracy_mean_of_seeds": round(summary.mean, 4),
-        "accuracy_std_of_seeds": round(summary.std, 4),
     }
+    if summary.std is not None:
+        notes["accuracy_std_of_seeds"] = round(summary.std, 4)
     info = best.bundle.info.model_copy(update={"training": {**best.bundle.info.training, **notes}})
     return TrainResult(ModelBundle(info, best.bundle.weights), tuple(trials))
 

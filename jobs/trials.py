@@ -89,12 +89,15 @@ def _axis(text: str) -> tuple[str, list[float]]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Trials of one setting: what distinguishes it, accuracies by seed, their mean and standard deviation."""
+    """Trials of one setting: what distinguishes it, accuracies by seed, their mean and standard deviation.
+
+    A single seed has no deviation: None.
+    """
 
     varied: str
     accuracies: dict[int, float]
     mean: float
-    std: float
+    std: float | None
 
 
 def summarize(trials: Sequence[Trial]) -> list[Summary]:
@@ -109,8 +112,8 @@ def summarize(trials: Sequence[Trial]) -> list[Summary]:
     return sorted(summaries, key=lambda summary: -summary.mean)
 
 
-def _deviation(values: list[float]) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def _deviation(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def pick(trials: Sequence[Trial]) -> Trial:

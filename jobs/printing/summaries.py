@@ -199,13 +199,16 @@ def print_trials(trials: Sequence[Trial]) -> None:
     rows = [
         (
             summary.varied or "as given",
-            f"{summary.mean:.3f} ± {summary.std:.3f}",
+            f"{summary.mean:.3f}" + ("" if summary.std is None else f" ± {summary.std:.3f}"),
             ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
         )
         for summary in summarize(trials)
     ]
     print_table(("setting", "valid accuracy", "by seed"), rows)
-    console.print("kept: the best seed of the first; its own figure flatters, the mean is the honest one\n")
+    kept = "the best seed of the first; its own figure flatters, the mean is the honest one"
+    if len(trials) == len(rows):
+        kept = "the first; the best of several flatters, and a single seed does not say how much"
+    console.print(f"kept: {kept}\n")
 
 
 def print_model(bundle: ModelBundle, folder: Path) -> None:

@@ -1,0 +1,22 @@
+"""Trials of several seeds and settings: what is said of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.printing.summaries import print_trials
+from jobs.trials import Trial
+from pipeline.models.model import ModelBundle
+from pipeline.training.training_settings import TrainingSettings
+
+
+def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
+    """A setting that was tried once read "± 0.000": the most stable of all."""
+    bundle = ModelBundle.load("default")
+    settings = TrainingSettings.of("cnn")
+    once = [Trial(replace(settings, seed=seed), f"lr {seed}", bundle) for seed in (0, 1)]
+    twice = [Trial(replace(settings, seed=seed), "", bundle) for seed in (0, 1)]
+    print_trials(once)
+    assert "±" not in capsys.readouterr().out
+    print_trials(twice)
+    assert "± 0.000" in capsys.readouterr().out

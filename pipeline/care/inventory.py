@@ -155,8 +155,8 @@ def partitions(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
 
 
 def days_ago(days: float) -> float:
-    """The moment `days` days ago, in seconds since the epoch."""
-    return datetime.now(UTC).timestamp() - days * 86400
+    """The moment `days` days ago, in seconds since the epoch, which is the earliest."""
+    return max(0.0, datetime.now(UTC).timestamp() - days * 86400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ def test_nothing_young_goes(history: TableHistory) -> None:
     _aged(history, 30)
     kinds = {"features of content that is gone": 1, "plans of finished runs": 2}
     assert found(history, VacuumOptions(older_than_days=7)) == kinds
+    assert found(history, VacuumOptions(older_than_days=1e6)) == {}
 
 
 def test_content_that_left_the_catalog_lately_keeps_its_features(tmp_path: Path) -> None:

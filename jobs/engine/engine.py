@@ -204,7 +204,9 @@ class Engine:
             totals.featurized += result.n_featurized
             totals.audio_s += result.audio_s
             totals.slowest = slowest_of([*totals.slowest, *result.slowest])
-            totals.timeline.worked("featurizing", sum(result.seconds.values()))
+            # Who waits for a store that fails has a CPU, and does not use it.
+            at_work = sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
+            totals.timeline.worked("featurizing", at_work)
             tracks["featurized"] = result.n_featurized
             if result.n_featurized and self._assignment.model is not None:
                 self._for_actors.append(Try(self._label_task(work, result, self._assignment.model)))

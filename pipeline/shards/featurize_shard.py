@@ -1,7 +1,6 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,7 +12,7 @@ from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.outcomes import DEADLY, Outcome, featurized
 from pipeline.shards.outcomes import isolated as outcomes_isolated
-from pipeline.shards.stopwatch import Stopwatch, slowest_of
+from pipeline.shards.stopwatch import Stopwatch
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import FeatureError, TooShortError, TrackError
@@ -134,12 +133,11 @@ def featurize_shard(
     """
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
-    times: list[tuple[float, str]] = []
     if isolated and limits is not None:
         outcomes = outcomes_isolated(tracks, spec, watch, limits)
     else:
         outcomes = featurized(tracks, spec, watch, limits)
-    read, done, failures = _sorted_out(shard, _timed(outcomes, times))
+    read, done, failures = _sorted_out(shard, outcomes)
     deadly = tuple(failure.error for failure in failures if isinstance(failure.error, DEADLY))
     if len(deadly) == len(tracks):
         return ShardResult(0, 0, 0, 0.0, dict(watch.seconds), deadly=deadly)
@@ -159,7 +157,7 @@ def featurize_shard(
         n_segments=len(segments),
         audio_s=audio_s,
         seconds=dict(watch.seconds),
-        slowest=slowest_of(times),
+        slowest=watch.slowest,
         changed={t.track_id: t.etag for t in read if t.etag != listed[t.track_id]},
     )
 
@@ -193,17 +191,6 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
         {"tracks": track_rows(tracks, {}, shard.listed_at), "failures": failure_rows(failures)},
         check,
     )
-
-
-def _timed(
-    outcomes: Iterable[tuple[TrackRef, Outcome]], times: list[tuple[float, str]]
-) -> Iterator[tuple[TrackRef, Outcome]]:
-    """The same outcomes; the seconds that each took to come go to `times`, with its URI."""
-    start = time.perf_counter()
-    for track, outcome in outcomes:
-        times.append((time.perf_counter() - start, track.uri))
-        yield track, outcome
-        start = time.perf_counter()
 
 
 def _sorted_out(

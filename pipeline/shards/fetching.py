@@ -149,7 +149,7 @@ def in_rounds(
     once : callable
         Tries each of some tracks once, in their order.
     watch : Stopwatch
-        Counts the pauses as the stage ``wait``.
+        Counts the pauses as the stage ``wait``, and what the tries of each track take.
 
     Yields
     ------
@@ -161,7 +161,7 @@ def in_rounds(
         put_off: list[tuple[TrackRef, T | ReadError]] = []
         n_tried = 0
         with closing(once(tracks, number > 0)) as outcomes:
-            for listed, (track, outcome) in zip(tracks, outcomes, strict=False):
+            for listed, (track, outcome) in zip(tracks, _timed(outcomes, watch), strict=False):
                 n_tried += 1
                 passing = isinstance(outcome, ReadError) and outcome.passing
                 patience.note(failed=passing)
@@ -180,6 +180,15 @@ def in_rounds(
         with watch.stage("wait"):
             time.sleep(pause_s(PAUSES_S[number]))
         tracks = [track for track, _ in put_off]
+
+
+def _timed(outcomes: Iterator[tuple[TrackRef, T]], watch: Stopwatch) -> Iterator[tuple[TrackRef, T]]:
+    """The same outcomes; the seconds that each took to come are its track's."""
+    start = time.perf_counter()
+    for track, outcome in outcomes:
+        watch.track(track.uri, time.perf_counter() - start)
+        yield track, outcome
+        start = time.perf_counter()
 
 
 def _not_tried(track: TrackRef) -> ReadError:

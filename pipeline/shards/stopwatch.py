@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds by stage."""
+    """Adds up wall-clock seconds by stage, and by track."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._tracks: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -26,6 +27,15 @@ class Stopwatch:
         """Add seconds by stage that were counted elsewhere."""
         for name, value in seconds.items():
             self._seconds[name] += value
+
+    def track(self, uri: str, seconds: float) -> None:
+        """Add the seconds that a try of a track took."""
+        self._tracks[uri] += seconds
+
+    @property
+    def slowest(self) -> tuple[tuple[float, str], ...]:
+        """The tracks that took longest; see `slowest_of`."""
+        return slowest_of((seconds, uri) for uri, seconds in self._tracks.items())
 
     @property
     def seconds(self) -> Mapping[str, float]:

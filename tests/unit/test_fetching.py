@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import time
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,6 +165,27 @@ def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -
     assert isinstance(came.pop("1"), ReadError)
     assert set(came.values()) == {"read"}
     assert tries == {"0": 1, "1": 4, "2": 3, "3": 1, "4": 1, "5": 1}
+
+
+def test_the_time_of_a_track_is_its_own() -> None:
+    """The report sent the curator to a small file that only came after one whose store had failed."""
+    tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(3)]
+
+    def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, str | ReadError], None, None]:
+        for track in tracks:
+            error = ReadError("away")
+            error.passing = True
+            away = track.track_id == "0" and not again
+            time.sleep(0.5 * away)
+            yield track, error if away else "read"
+            time.sleep(0.02)
+
+    watch = Stopwatch()
+    for _ in in_rounds(tracks, once, watch):
+        time.sleep(0.5)
+    assert watch.slowest[0][1] == "s3://b/0"
+    assert watch.slowest[0][0] < 0.5 + watch.seconds["wait"]
+    assert watch.slowest[1][0] < 0.4
 
 
 def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.MonkeyPatch) -> None:

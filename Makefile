@@ -17,9 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/earmark demo
 
-# Two files at once: many tests wait, for Ray to start or for a store that fails on purpose.
+# Three files at once, on two cores too: many tests wait, for Ray to start or for a store that fails on purpose.
 test: venv
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(TEST)
 
 # Takes a quarter of an hour; CHAOS="--seed N" repeats one.
 chaos: venv

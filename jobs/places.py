@@ -22,9 +22,9 @@ def check_place(out: str | Path, what: str) -> None:
     MisuseError
         If the nearest folder that is there cannot be written to, or is none.
     """
-    if not storage.is_local(str(out)):
+    path = _local_path(out)
+    if path is None:
         return
-    path = Path(storage.split(str(out))[1]).absolute()
     parent = next(each for each in path.parents if each.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise MisuseError(f"cannot write {what} {out}: {parent} is no folder that can be written to")
@@ -33,5 +33,10 @@ def check_place(out: str | Path, what: str) -> None:
 def check_file(out: str | Path, what: str) -> None:
     """As `check_place`, for a file: a folder in its place is an error too."""
     check_place(out, what)
-    if storage.is_local(str(out)) and Path(storage.split(str(out))[1]).is_dir():
+    path = _local_path(out)
+    if path is not None and path.is_dir():
         raise MisuseError(f"cannot write {what} {out}: it is a folder; name a file in it")
+
+
+def _local_path(out: str | Path) -> Path | None:
+    return Path(storage.split(str(out))[1]).absolute() if storage.is_local(str(out)) else None

@@ -94,6 +94,11 @@ class SegmentFeatures:
     range_db: float
     descriptors: NDArray[np.float64] | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is no sound: the log-mel has no range. Of descriptors alone it is not known."""
+        return self.log_mel is not None and self.range_db == 0
+
 
 @dataclass(frozen=True, slots=True)
 class TrackFeatures:

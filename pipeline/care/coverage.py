@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipeline.care.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.care.ledger import Ledger, is_full
 from pipeline.stores import storage
+from pipeline.tables.current import not_overcome
 from pipeline.tables.tables import VERSION, Tables, newest, within, without
 from schemas.errors import EarmarkError
 from schemas.features import FeatureSpec
@@ -56,20 +57,17 @@ def model_ledger(ledger: Ledger, reports: Sequence[RunReport], model: str) -> Mo
     names = pa.array(sets, pa.string())
     failures = ledger.failures
     ours = pc.or_(pc.is_null(failures["feature_set"]), pc.is_in(failures["feature_set"], names))
-    failures = failures.filter(ours)
-    labelling = failures.filter(pc.equal(failures["model"], model))
-    # As in planning: who has features by now has overcome a failure to make them.
-    featurizing = failures.filter(pc.is_null(failures["model"]))
+    theirs = pc.or_kleene(pc.is_null(failures["model"]), pc.equal(failures["model"], model))
+    failures = failures.filter(pc.and_(ours, theirs))
     features = ledger.features.filter(pc.is_in(ledger.features["feature_set"], names))
-    failures = pa.concat_tables([labelling, without(featurizing, features)])
     # Features that another command made since are for the model's next run to label.
     done = [report for report in reports if report.model == model and report.outcome == "done"]
     last = max((report.run for report in done if is_full(report) or report.command == "label"), default="")
     own = pa.array([report.run for report in done], pa.string())
     known = pc.or_(pc.less_equal(features["run"], last), pc.is_in(features["run"], own))
-    excused = without(featurizing, features.filter(known))
+    excused = without(failures.filter(pc.is_null(failures["model"])), features.filter(known))
     labels = ledger.labels.filter(pc.equal(ledger.labels["model"], model))
-    return ModelLedger(model, labels, failures, excused, sets)
+    return ModelLedger(model, labels, not_overcome(failures, features), excused, sets)
 
 
 def _serving(report: RunReport) -> list[str]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.stores import storage
-from pipeline.tables.current import current_tracks
+from pipeline.tables.current import current_tracks, not_overcome
 from pipeline.tables.tables import VERSION, Tables, newest, within, without
 from schemas.features import FeatureSpec
 
@@ -139,8 +139,7 @@ def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
     if done.model is not None:
         theirs |= pc.field("model") == done.model
     rows = tables.read("failures", columns, ours & theirs)
-    overcome = within(rows.filter(pc.is_null(rows["model"])), featurized)
-    return newest(without(rows, overcome, (*VERSION, "failed_at")), "failed_at", key=VERSION)
+    return newest(not_overcome(rows, featurized), "failed_at", key=VERSION)
 
 
 def _with_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:

@@ -53,7 +53,7 @@ def outside_probabilities(
         except TrackError as error:
             on_failure(error)
             continue
-        silent = [features.log_mel and segment.range_db == 0 for segment in segments]
+        silent = [segment.is_silent for segment in segments]
         rows.append(track_probabilities(predict(*_inputs(segments)), silent))
     if not rows:
         raise MisuseError(f"{catalog} holds no track that can be featurized (--outside)")

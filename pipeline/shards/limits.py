@@ -80,20 +80,26 @@ class _Clock:
         if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        self._run()
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop()
+
+    def _run(self) -> None:
         self._since = time.monotonic()
         signal.setitimer(signal.ITIMER_REAL, max(self._left_s, 1e-3))
 
-    def __exit__(self, *exception: object) -> None:
+    def _stop(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         self._left_s -= time.monotonic() - self._since
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        self.__exit__()
+        self._stop()
         try:
             yield
         finally:
-            self.__enter__()
+            self._run()
 
 
 class _Unhurried(io.BufferedIOBase):

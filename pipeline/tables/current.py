@@ -1,6 +1,7 @@
 """What holds now: the current tracks, labels and failures, read off the tables' rows."""
 
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -73,21 +74,26 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     rows = tables.read("failures")
     if model is not None:
         rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], model)))
-    rows = without(rows, _overcome(tables, rows), (*VERSION, "failed_at"))
+    features = tables.read("features", [*VERSION, "feature_set"]) if rows.num_rows else rows
+    of_none = pc.is_null(rows["feature_set"])
+    rows = pa.concat_tables(
+        [
+            not_overcome(rows.filter(of_none), features),
+            not_overcome(rows.filter(pc.invert(of_none)), features, (*VERSION, "feature_set")),
+        ]
+    )
     rows = newest(within(rows, current_tracks(tables)), "failed_at")
     where = None if model is None else pc.field("model") == model
     labelled = tables.read("labels", ["track_id", "etag"], where)
     return without(rows, labelled).sort_by("uri")
 
 
-def _overcome(tables: Tables, failures: pa.Table) -> pa.Table:
-    """The failures to featurize track versions that have features since."""
-    failures = failures.filter(pc.is_null(failures["model"]))
-    if not failures.num_rows:
-        return failures
-    features = tables.read("features", [*VERSION, "feature_set"])
-    of_any = within(failures.filter(pc.is_null(failures["feature_set"])), features)
-    return pa.concat_tables([of_any, within(failures, features, (*VERSION, "feature_set"))])
+def not_overcome(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
+    """Failures to label, and those failures to featurize whose key has no features by now."""
+    featurizing = pc.is_null(failures["model"])
+    return pa.concat_tables(
+        [failures.filter(pc.invert(featurizing)), without(failures.filter(featurizing), features, key)]
+    )
 
 
 def models(tables: Tables) -> list[str]:

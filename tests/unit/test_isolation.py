@@ -80,6 +80,7 @@ def test_a_crash_is_named_by_its_signal_and_the_next_call_works(process: Isolate
         (TIMED_OUT, "TimedOutError", "longer than 2 s"),
         (TOO_MUCH_MEMORY, "TooMuchMemoryError", "more than 64 MB"),
         (1, "DecoderCrashedError", "exit code 1"),
+        (3, "DecoderCrashedError", "exit code 3"),
         (-signal.SIGABRT, "DecoderCrashedError", "SIGABRT"),
         (-(signal.SIGRTMIN + 1), "DecoderCrashedError", f"signal {signal.SIGRTMIN + 1}"),
         (-signal.SIGKILL, "DecoderCrashedError", "was killed 10 times"),

@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.decoding.decoders import Decoder, UndecodableError
+from pipeline.decoding.decoders import Decoder, UndecodableError, to_mono
 from pipeline.decoding.ffmpeg import FfmpegDecoder
 from pipeline.decoding.libsndfile import SoundfileDecoder
 from pipeline.decoding.source import ID3_HEADER_BYTES, Source, id3_bytes
@@ -64,7 +64,8 @@ class Audio:
         """
         rate = self.info.sample_rate
         try:
-            y = first_samples(self._decoder.blocks(round(start_s * rate)), round(duration_s * rate))
+            blocks = self._decoder.blocks(round(start_s * rate))
+            y = first_samples(map(to_mono, blocks), round(duration_s * rate))
         except UndecodableError as error:
             self._source.raise_if_failed()
             raise DecodeError(f"{self._source.uri} does not decode at {start_s:.1f} s ({error})") from error
@@ -246,7 +247,7 @@ def _decode_segments(
                 return info, excerpts
     source.raise_if_failed()
     with closing(decoder_type(source)) as decoder:
-        duration_s = sum(len(block) for block in decoder.blocks(0)) / info.sample_rate
+        duration_s = sum(block.shape[1] for block in decoder.blocks(0)) / info.sample_rate
     if not duration_s:
         raise UndecodableError("no audio in it decodes")
     with closing(decoder_type(source)) as decoder:
@@ -261,7 +262,7 @@ def _seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
     for start_s in segment_starts(duration_s, spec):
         expected_s = min(spec.segment_s, duration_s - start_s)
         try:
-            y = first_samples(decoder.blocks(round(start_s * rate)), round(expected_s * rate))
+            y = first_samples(map(to_mono, decoder.blocks(round(start_s * rate))), round(expected_s * rate))
         except UndecodableError:
             return []
         if len(y) / rate < expected_s - SLACK_S:
@@ -277,7 +278,7 @@ def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> li
     starts = segment_starts(duration_s, spec)
     taken: list[list[NDArray[np.float32]]] = [[] for _ in starts]
     position = 0
-    for block in decoder.blocks(0):
+    for block in map(to_mono, decoder.blocks(0)):
         for pieces, start_s in zip(taken, starts, strict=True):
             first = max(round(start_s * rate) - position, 0)
             last = round(start_s * rate) + n_samples - position

@@ -1,4 +1,4 @@
-"""Decoders: what libsndfile and FFmpeg are to this package, mono float32 blocks from any position."""
+"""Decoders: what libsndfile and FFmpeg are to this package, float32 blocks from any position."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -31,7 +31,12 @@ class Decoder(Protocol):
     info: AudioInfo
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the mono mix at the track's own rate, from sample `start` to the end or the first damage.
+        """Yield what decodes at the track's own rate, from sample `start` to the end or the first damage.
+
+        Yields
+        ------
+        ndarray of float32, shape (channels, n)
+            Full scale ±1, damaged float samples as they are; the channel count may change on the way.
 
         Raises
         ------

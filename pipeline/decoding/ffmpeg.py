@@ -8,7 +8,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decoding.decoders import BLOCK_FRAMES, UndecodableError, reason_of, to_mono
+from pipeline.decoding.decoders import BLOCK_FRAMES, UndecodableError, reason_of
 from pipeline.decoding.source import Source
 from schemas.tracks import AudioInfo
 
@@ -112,8 +112,8 @@ class FfmpegDecoder:
                 return start - self._position(first), chain([first], frames)
         raise UndecodableError("cannot seek in it")
 
-    def _mixed(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
-        """Yield the mono mix of `frames`, in blocks: NumPy calls for each frame cost half the decoding."""
+    def _blocks_of(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples of `frames` in blocks: NumPy calls for each frame cost half the decoding."""
         # A stream may go on with other channels, which a FIFO takes for its own and crashes; or, most often
         # by damage, at another rate or with many channels, and such frames are left out.
         for (rate, channels, _), alike in groupby(frames, key=_kind):
@@ -128,9 +128,9 @@ class FfmpegDecoder:
             yield _drain(fifo)
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield mono blocks from sample `start` on; UndecodableError if that cannot be reached."""
+        """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
         lead, frames = self._seek(start)
-        yield from without_lead(self._mixed(frames), lead)
+        yield from without_lead(self._blocks_of(frames), lead)
 
     def close(self) -> None:
         """Free FFmpeg's handle."""
@@ -168,9 +168,9 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
 def without_lead(blocks: Iterator[NDArray[np.float32]], lead: int) -> Iterator[NDArray[np.float32]]:
     """Yield `blocks` without their first `lead` samples."""
     for block in blocks:
-        if lead < len(block):
-            yield block[lead:]
-        lead = max(lead - len(block), 0)
+        if lead < block.shape[1]:
+            yield block[:, lead:]
+        lead = max(lead - block.shape[1], 0)
 
 
 def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArray[np.float32]:
@@ -201,8 +201,8 @@ def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:
 def _drain(fifo: av.AudioFifo) -> NDArray[np.float32]:
     frame = fifo.read()
     if frame is None:
-        return np.empty(0, np.float32)
-    return to_mono(to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels))
+        return np.empty((1, 0), np.float32)
+    return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.decoding.decoders import BLOCK_FRAMES, UndecodableError, reason_of, to_mono
+from pipeline.decoding.decoders import BLOCK_FRAMES, UndecodableError, reason_of
 from pipeline.decoding.source import Source
 from schemas.tracks import AudioInfo
 
@@ -50,7 +50,7 @@ class SoundfileDecoder:
         self.info = AudioInfo(codec, duration_s, rate, self._file.channels)
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield mono blocks from sample `start` on; UndecodableError if that cannot be reached."""
+        """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
         try:
             if self._file.tell() != start:
                 self._file.seek(start)
@@ -64,7 +64,7 @@ class SoundfileDecoder:
                 return
             if not len(block):
                 return
-            yield to_mono(block.T)
+            yield block.T.copy()
 
     def close(self) -> None:
         """Free libsndfile's handle."""

@@ -8,6 +8,7 @@ from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 from pipeline.decoding.ape_genre import ape_with_genre
 from pipeline.decoding.chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.decoding.id3 import Id3, Id3Error, id3_at_start, parse_id3, render_id3, with_genre
+from pipeline.decoding.riff_info import info_with_genre
 from pipeline.decoding.source import ID3_HEADER_BYTES
 from pipeline.decoding.splicing import Edit
 from schemas.tracks import Tags
@@ -50,7 +51,7 @@ def mp3_with_genre(file: BinaryIO, size: int, known: Tags, genre: str) -> list[E
 
 
 def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -> list[Edit]:
-    """Return what makes the genre of a wav or aiff the one given.
+    """Return what makes the genre of a wav or aiff the one given: in ID3 and, where it has one, RIFF INFO.
 
     Where the header does not know how long the audio is, it is told: what follows would be taken for audio.
 
@@ -86,8 +87,9 @@ def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
     content = render_id3(with_genre(tag, genre))
     content += bytes(len(content) % 2)
     chunk = even + name + len(content).to_bytes(4, chunks.byteorder) + content
-    inserted = Edit(start, end, chunk)
-    return [inserted, *_sizes(chunks, audio, len(chunk) - (end - start))]
+    edits = [Edit(start, end, chunk), *info_with_genre(file, chunks, genre)]
+    growth = sum(len(edit.data) - (edit.end - edit.start) for edit in edits)
+    return edits + _sizes(chunks, audio, growth)
 
 
 def _sizes(chunks: Chunks, audio: Chunk, growth: int) -> list[Edit]:

@@ -106,6 +106,22 @@ def test_wavs_of_every_make(kind: str) -> None:
     assert chunks.id3.data_end <= chunks.declared_bytes
 
 
+@pytest.mark.parametrize("genre", ["jazz", "classical"])
+def test_the_genre_of_riff_info_is_changed_too(genre: str) -> None:
+    """Players that read INFO before ID3, as those made of FFmpeg, would show the old genre."""
+    items = b"".join(
+        name + struct.pack("<I", len(text)) + text + bytes(len(text) % 2)
+        for name, text in ((b"IART", b"Bjork\0"), (b"IGNR", b"Some\0"), (b"ICMT", b"mine\0"))
+    )
+    data = wav(after=b"\0LIST" + struct.pack("<I", len(items) + 4) + b"INFO" + items + CUE, n=RATE - 1)
+    written = write(data, "wav", genre)
+    with av.open(io.BytesIO(written)) as container:
+        metadata = dict(container.metadata)
+    assert (metadata["genre"], metadata["artist"], metadata["comment"]) == (genre, "Bjork", "mine")
+    assert CUE in written
+    np.testing.assert_array_equal(sf.read(io.BytesIO(written))[0], sf.read(io.BytesIO(data))[0])
+
+
 def test_aiffs(tmp_path: Path) -> None:
     """A tag in an aiff of odd chunks, or of compressed sound, would be where no program looks for it."""
     aiff = encode(NOISE[: RATE - 1], RATE, "aiff")

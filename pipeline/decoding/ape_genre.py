@@ -19,7 +19,7 @@ _MOST_BYTES = 64 << 20
 
 
 def ape_with_genre(file: BinaryIO, end: int, genre: str) -> list[Edit]:
-    """Return what makes the genre of an APEv2 tag the one given; nothing where it has none.
+    """Return the edits that set the genre of an APEv2 tag; nothing where it has none.
 
     Parameters
     ----------

@@ -46,8 +46,8 @@ class TagSource(Source):
         return data
 
 
-class _PassedOver:
-    """The length of an ID3 tag, where mutagen would read each of its frames, and unpack the packed ones."""
+class _SkippedId3:
+    """Stand-in for mutagen's ID3 class that skips the tag: mutagen would parse and decompress every frame."""
 
     def __init__(self, fileobj: Any) -> None:
         fileobj.seek(0)
@@ -57,11 +57,11 @@ class _PassedOver:
 
 
 class _MP3(MP3):  # type: ignore[misc]
-    ID3 = _PassedOver
+    ID3 = _SkippedId3
 
 
 class _TrueAudio(TrueAudio):  # type: ignore[misc]
-    ID3 = _PassedOver
+    ID3 = _SkippedId3
 
 
 class _WAVE(WAVE):  # type: ignore[misc]

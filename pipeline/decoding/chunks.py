@@ -70,8 +70,8 @@ class Chunks:
     chunks : tuple of Chunk
         In the order of the file, up to the first thing that is none.
     open_ended : bool
-        Whether the audio goes on to the end of the file, since the header does not know its size: the file
-        was written to a pipe, its writing was broken off, or it is cut.
+        Whether the audio runs to the end of the file because the header has no valid size: the file was
+        written to a pipe, the recording was interrupted, or the file is truncated.
     """
 
     form: bytes

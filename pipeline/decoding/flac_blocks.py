@@ -1,4 +1,4 @@
-"""The metadata blocks of flac, of which one is written anew and the others stay the bytes that they are.
+"""Metadata blocks of flac: one is replaced, the others keep their bytes.
 
 References
 ----------
@@ -23,7 +23,7 @@ _Block = tuple[int, bytes]
 
 
 def flac_with_genre(file: BinaryIO, start: int, genre: str) -> Edit:
-    """Return what makes the genre of a flac the one given.
+    """Return the edits that set the genre of a flac.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""ID3v2 as it stands in a file: its frames byte for byte, in the version that the file has.
+"""ID3v2 as raw frames, byte for byte, in the version that the file has.
 
-mutagen reads a tag into values and writes it anew from them: what it takes for broken, unknown or superfluous
-is gone then. Here a frame stays the bytes that it was, and only one that is asked for is looked into.
+mutagen parses a tag into values and renders it again from them, which drops frames that it considers broken,
+unknown or redundant. Here frames stay raw bytes, and only requested text frames are parsed.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The ID3 tags of mp3, wav and aiff, of which the genre is written anew and all else stays as it is."""
+"""Edits that set the genre in the ID3 tags of mp3, wav and aiff and keep all other bytes."""
 
 import io
 from typing import BinaryIO
@@ -19,7 +19,7 @@ _LARGEST_SIZE = (1 << 32) - 2
 
 
 def mp3_with_genre(file: BinaryIO, size: int, known: Tags, genre: str) -> list[Edit]:
-    """Return what makes the genre of an mp3 the one given: in ID3v2 and, where it has them, ID3v1 and APEv2.
+    """Return the edits that set the genre of an mp3: in ID3v2 and, where it has them, ID3v1 and APEv2.
 
     Parameters
     ----------
@@ -51,9 +51,10 @@ def mp3_with_genre(file: BinaryIO, size: int, known: Tags, genre: str) -> list[E
 
 
 def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -> list[Edit]:
-    """Return what makes the genre of a wav or aiff the one given: in ID3 and, where it has one, RIFF INFO.
+    """Return the edits that set the genre of a wav or aiff: in ID3 and, where it has one, RIFF INFO.
 
-    Where the header does not know how long the audio is, it is told: what follows would be taken for audio.
+    A header without a valid audio size, as in a wav from a pipe, gets the real one: the tag would be
+    decoded as audio otherwise.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
 
 
 def _sizes(chunks: Chunks, audio: Chunk, growth: int) -> list[Edit]:
-    """Return what tells the headers of a wav or aiff the sizes that it has with `growth` bytes more."""
+    """Return the edits that update the sizes in the headers for a file that grows by `growth` bytes."""
     last = chunks.chunks[-1].end
     is_right = last <= chunks.declared_bytes <= chunks.n_bytes and not chunks.open_ended
     size = (chunks.declared_bytes if is_right else last) + growth - HEADER_BYTES
@@ -104,7 +105,7 @@ def _sizes(chunks: Chunks, audio: Chunk, growth: int) -> list[Edit]:
             edits.append(Edit(place + 8, place + 16, audio.size.to_bytes(8, "little")))
         return edits
     if size > _LARGEST_SIZE:
-        raise Id3Error("4 GB of audio, which leave no room for tags")
+        raise Id3Error("with a genre it would exceed the 4 GB that its format allows")
     edits = [Edit(4, 8, size.to_bytes(4, chunks.byteorder))]
     if chunks.open_ended:
         edits.append(Edit(audio.start + 4, audio.data_start, audio.size.to_bytes(4, chunks.byteorder)))
@@ -119,7 +120,7 @@ def _parsed(data: bytes) -> Id3:
 
 
 def _new_tag(known: Tags, id3v1: bytes) -> Id3:
-    """Return an ID3 tag with what other tags say: programs that find one look no further."""
+    """Return a new ID3 tag with the values of the other tags: most programs read only ID3v2 if present."""
     frames = dict(ParseID3v1(id3v1) or {})
     texts = ((TPE1, known.artist), (TALB, known.album), (TIT2, known.title), (TDRC, known.release_date))
     frames |= {kind.__name__: kind(encoding=3, text=[text]) for kind, text in texts if text is not None}

@@ -46,7 +46,7 @@ class _Atom:
 
 
 def is_fragmented(file: BinaryIO) -> bool:
-    """Return whether the audio lies in fragments, which say themselves where their parts are."""
+    """Return whether the audio is in fragments (``moof``), whose offsets mutagen does not update."""
     return any(atom.name == b"moof" for atom in _atoms(file, 0, _size(file)))
 
 

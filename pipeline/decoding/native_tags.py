@@ -1,4 +1,4 @@
-"""The tags of ogg, m4a and wma, which mutagen writes; what else it would change is found out."""
+"""Genres in ogg, m4a and wma, written by mutagen; files whose other tags would change are refused."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -23,7 +23,7 @@ _MP4_GENRES = (_MP4_GENRE.encode("latin-1"), b"gnre")
 
 
 class RefusedError(Exception):
-    """A file whose genre cannot be written without harm; the message is a reason without its name."""
+    """The genre cannot be written safely; the message is a reason without the file's name."""
 
 
 def write_native(path: Path, genre: str) -> None:
@@ -32,13 +32,13 @@ def write_native(path: Path, genre: str) -> None:
     Raises
     ------
     RefusedError
-        If it is none of these, or its other tags would not stay what they are.
+        If it is none of these, or other tags would change.
     Exception
         Whatever mutagen raises.
     """
     tagged = mutagen.File(path, options=[*_OGG_PREFIXES, MP4, ASF])
     if tagged is None:
-        raise RefusedError("its kind of audio has no tags in that format")
+        raise RefusedError("its codec has no known tags in this container")
     before = _others(tagged, path)
     if isinstance(tagged, MP4):
         _write_mp4(tagged, path, genre)
@@ -46,11 +46,11 @@ def write_native(path: Path, genre: str) -> None:
         tagged[_ASF_GENRE if isinstance(tagged, ASF) else "genre"] = [genre]
         tagged.save()
     if _others(type(tagged)(path), path) != before:
-        raise RefusedError("other tags would not stay what they are")
+        raise RefusedError("other tags would change")
 
 
 def _others(tagged: Any, path: Path) -> Counter[Hashable]:
-    """Return all tags but the genre, as their bytes."""
+    """Return all tags except the genre, as raw bytes."""
     if isinstance(tagged, ASF):
         return Counter(_asf_tag(name, value) for name, value in tagged.tags if name != _ASF_GENRE)
     with path.open("rb") as file:
@@ -82,14 +82,14 @@ def _ogg_comments(file: BinaryIO, serial: int) -> bytes:
 
 
 def _write_mp4(tagged: MP4, path: Path, genre: str) -> None:
-    """Write an m4a: of its tags only the genre is rendered, the others are handed on as they are."""
+    """Write the genre atom and pass all other atoms through as raw bytes."""
     with path.open("rb") as file:
         in_fragments = is_fragmented(file)
         kept = [tag for tag in mp4_tags(file) if tag.place == b"ilst" and not _is_mp4_genre(tag)]
     if tagged.tags is None:
         tagged.add_tags()
     tagged.tags.clear()
-    # What mutagen could not read it writes back as it was: here that is all but the genre.
+    # mutagen writes atoms that it failed to parse back unchanged; treat all but the genre as such.
     failed: dict[str, list[bytes]] = {}
     for tag in kept:
         failed.setdefault(tag.name.decode("latin-1"), []).append(tag.content)
@@ -99,10 +99,9 @@ def _write_mp4(tagged: MP4, path: Path, genre: str) -> None:
 
 
 def _without_moving(info: Any) -> int:
-    """Return the padding with which all that follows stays in its place."""
+    """Return the padding that keeps the fragments at their offsets."""
     if info.padding < 0:
         raise RefusedError(
-            "it is fragmented, and has no room for a genre before the fragments; make it whole with "
-            "'ffmpeg -i OLD -c copy NEW'"
+            "it is fragmented and has no padding for a genre; remux it with 'ffmpeg -i OLD -c copy NEW'"
         )
     return int(info.padding)

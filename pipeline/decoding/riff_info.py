@@ -15,7 +15,7 @@ _MOST_BYTES = 16 << 20
 
 
 def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
-    """Return what makes the genre of INFO lists the one given; nothing where they have none.
+    """Return the edits that set the genre of INFO lists; nothing where they have none.
 
     Parameters
     ----------

@@ -39,17 +39,17 @@ def assert_same_audio(original: Path, copy: Path) -> None:
                 closing(open_container(Source(other, str(copy)))) as after,
             ):
                 _assert_same(before, after)
-        except IndexError as error:  # PyAV meets a stream that begins on the way
-            raise DifferentAudioError("it has streams that begin on the way") from error
+        except IndexError as error:  # PyAV does not know streams that start midway
+            raise DifferentAudioError("a stream starts midway, so the copy cannot be verified") from error
         except (UndecodableError, av.FFmpegError) as error:
             raise DifferentAudioError(f"FFmpeg cannot read it: {reason_of(error)}") from error
 
 
 def _assert_same(before: av.container.InputContainer, after: av.container.InputContainer) -> None:
     if [_facts(stream) for stream in before.streams] != [_facts(stream) for stream in after.streams]:
-        raise DifferentAudioError("it declares other streams")
+        raise DifferentAudioError("its streams differ")
     if before.chapters() != after.chapters():
-        raise DifferentAudioError("it has other chapters")
+        raise DifferentAudioError("its chapters differ")
     n_packets = 0
     for one, other in zip_longest(_packets(before), _packets(after)):
         if one != other:
@@ -60,7 +60,7 @@ def _assert_same(before: av.container.InputContainer, after: av.container.InputC
 
 
 def _facts(stream: Any) -> tuple[object, ...]:
-    """What a decoder is told before the first packet."""
+    """Return the parameters that a decoder gets before the first packet."""
     context = stream.codec_context
     of_audio = (context.sample_rate, context.layout.name) if stream.type == "audio" else ()
     codec = (context.name, context.extradata) if context is not None else ()
@@ -68,7 +68,7 @@ def _facts(stream: Any) -> tuple[object, ...]:
 
 
 def _packets(container: av.container.InputContainer) -> Iterator[tuple[object, ...]]:
-    """Yield the packets of all streams; damage on the way, which both have, is the end of both."""
+    """Yield the packets of all streams up to the end or the first container error."""
     packets = container.demux()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Writing a genre into the tags of an audio file: that changes, and nothing else does."""
+"""Write a genre into the tags of an audio file and verify that nothing else changed."""
 
 import contextlib
 import os
@@ -58,7 +58,7 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     fetched = scratch.with_name(f"{scratch.name}.original")
     with storage.explained(str(target), "write"):
         if target.exists() and not target.stat().st_mode & _ANY_WRITES:
-            raise EarmarkError(f"{target} is write-protected; make it writable to have its genre written")
+            raise EarmarkError(f"{target} is write-protected; make it writable first")
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with storage.explained(str(target), "write"):
@@ -88,10 +88,10 @@ def _local(uri: str, size: int, fetched: Path) -> Path:
 
 
 def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
-    """Write a copy with another genre, and see that nothing else is different.
+    """Write a copy with another genre and verify it against the original.
 
-    ID3 stays in its version. A wav whose tags are in RIFF INFO gets an ID3 chunk with the same artist, album,
-    title and date, and so does an mp3 that has other tags: programs that find ID3 look no further.
+    ID3 keeps its version. A wav tagged in RIFF INFO, or an mp3 tagged in APEv2 or ID3v1, gets an ID3v2 tag
+    with the same artist, album, title and date: most programs ignore the other tags once there is ID3v2.
     """
     try:
         with original.open("rb") as file:
@@ -108,9 +108,11 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
             raise EarmarkError(f"the genre of {name} cannot be written: it reads back as {written or 'none'}")
     except (EarmarkError, OSError):
         raise
-    except Exception as error:  # mutagen meets odd bytes with whatever Python raises for them
+    except Exception as error:  # on odd bytes mutagen raises any Python exception
         reason = str(error) or type(error).__name__
-        raise EarmarkError(f"the tags of {name} cannot be written ({reason}); it stays as it is") from error
+        raise EarmarkError(
+            f"the tags of {name} cannot be written ({reason}); the file is left unchanged"
+        ) from error
 
 
 def _container(file: BinaryIO, name: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -11,13 +11,17 @@ import pyarrow as pa
 
 from jobs.printing.show import console, print_table, printable
 from pipeline.catalogs.track_refs import stat_track
+from pipeline.decoding.tags import read_tags
 from pipeline.decoding.write_tags import write_tagged
 from pipeline.stores import storage
 from schemas.errors import EarmarkError, MisuseError
 
-Outcome = Literal["to write", "written", "same", "there already", "failed"]
+Outcome = Literal["to write", "written", "unchanged", "there already", "failed"]
 
 _PRINTED = 20
+_PROGRESS_EVERY = 100
+_NO_FILES = frozenset({"missing", "unreadable", "irregular"})
+"""Etags of what cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
 def plan_in_place(rows: pa.Table) -> list[Tagging]:
     """What to write for changing the tracks themselves; see `plan_copies`.
 
+    A track that has its genre already is left alone: as it was labelled, or after an earlier command.
+
     Raises
     ------
     MisuseError
@@ -101,9 +107,23 @@ def plan_in_place(rows: pa.Table) -> list[Tagging]:
             raise MisuseError(
                 f"{row['uri']} is no local file; write copies with --write-tags DIR and upload them"
             )
-        outcome: Outcome = "same" if row["genre_tag"] == row["genre"] else "to write"
+        outcome: Outcome = "unchanged" if _has_genre(row) else "to write"
         plan.append(Tagging(row["uri"], row["etag"], Path(path), row["genre"], row["genre_tag"], outcome))
     return plan
+
+
+def _has_genre(row: Mapping[str, str]) -> bool:
+    """Whether a track has its genre, when it was labelled or, where it has changed since, now."""
+    if row["genre_tag"] == row["genre"]:
+        return True
+    try:
+        track = stat_track(row["uri"], "")
+        if track.etag in {row["etag"], *_NO_FILES}:
+            return False
+        with storage.open_binary(row["uri"], track.size) as file:
+            return read_tags(file, row["uri"]).genre_tag == row["genre"]
+    except (EarmarkError, OSError):
+        return False  # writing tells the reason
 
 
 def _labelled(rows: pa.Table) -> list[dict[str, str]]:
@@ -122,7 +142,7 @@ def _below(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
 
 
 def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[Tagging]:
-    """Do what is to be done; a file that cannot be written keeps no other from it.
+    """Do what is to be done; a file that cannot be written does not stop the others.
 
     Parameters
     ----------
@@ -134,7 +154,7 @@ def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[
     done = []
     for number, each in enumerate(plan, start=1):
         done.append(_written(each) if each.outcome == "to write" else each)
-        if number % 100 == 0:
+        if number % _PROGRESS_EVERY == 0:
             progress(number)
     return done
 
@@ -149,6 +169,8 @@ def _written(each: Tagging) -> Tagging:
         write_tagged(each.uri, track.size, each.target, each.genre)
     except EarmarkError as error:
         outcome, reason = "failed", str(error)
+    except Exception as error:  # whatever is wrong with one file, the others are written
+        outcome, reason = "failed", f"{each.uri}: {type(error).__name__}: {error}"
     return Tagging(each.uri, each.etag, each.target, each.genre, each.before, outcome, reason)
 
 

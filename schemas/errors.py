@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from schemas.tracks import Tags
+
 Stage = Literal["read", "decode", "featurize", "label"]
 
 
@@ -21,11 +23,13 @@ class TrackError(EarmarkError):
     """One track cannot be labelled; it becomes one row of the failures table and the run goes on.
 
     The class name is the row's ``error_type``. `retryable` says whether the same bytes may succeed at
-    another time (network faults) or not (a broken file): the next run tries only the former again.
+    another time (network faults) or not (a broken file): the next run tries only the former again. `tags`
+    is what the file says of itself, where that could be read all the same.
     """
 
     stage: ClassVar[Stage]
     retryable: ClassVar[bool] = False
+    tags: Tags = Tags()
 
 
 class ReadError(TrackError):

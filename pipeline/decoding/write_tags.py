@@ -1,12 +1,21 @@
-"""Writing a genre into the tags of an audio file, by mutagen; the audio is left as it is."""
+"""Write a genre into the tags of an audio file and verify that nothing else changed."""
 
 import contextlib
 import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+from pipeline.decoding.chunks import read_chunks
+from pipeline.decoding.decoders import UndecodableError
+from pipeline.decoding.ffmpeg import open_container
+from pipeline.decoding.flac_blocks import flac_with_genre
+from pipeline.decoding.id3_files import chunks_with_genre, mp3_with_genre
+from pipeline.decoding.native_tags import write_native
+from pipeline.decoding.same_audio import assert_same_audio
+from pipeline.decoding.source import Source, id3_bytes
+from pipeline.decoding.splicing import Edit, splice
 from pipeline.decoding.tags import read_tags
 from pipeline.stores import storage
 from schemas.errors import EarmarkError
@@ -14,15 +23,18 @@ from schemas.errors import EarmarkError
 TAGGABLE = "wav, aiff, flac, mp3, ogg, opus, m4a and wma"
 """The formats that a genre can be written to, for messages."""
 
+_CHUNKED, _NATIVE = ("wav", "aiff"), ("ogg", "mov", "asf")
 _COPY_BYTES = 1 << 20
+_ANY_WRITES = 0o222
 
 
 def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     """Write a copy of a track with its genre tag changed, whole or not at all; over the track itself if
     asked.
 
-    The copy is made beside `target`, tagged, synced and renamed. It has the track's permissions and, where
-    that is allowed, its owner; of a link, what it points to is replaced.
+    The copy is made beside `target`, compared with the track, synced and renamed: its encoded audio is the
+    track's, packet by packet, its other tags are the same bytes, and the genre reads back. It has the track's
+    permissions and, where that is allowed, its owner; of a link, what it points to is replaced.
 
     Parameters
     ----------
@@ -38,101 +50,96 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     Raises
     ------
     EarmarkError
-        If the track cannot be read, its format has no tags that can be written, or the copy cannot be
-        written.
+        If the track cannot be read, its format has no tags that can be written, they cannot be written
+        without harm to something else in it, or the copy cannot be written.
     """
     target = target.resolve()
-    # The suffix stays: mutagen looks at it where the content leaves a doubt.
     scratch = target.parent / f".tmp-{uuid.uuid4().hex}{target.suffix}"
+    fetched = scratch.with_name(f"{scratch.name}.original")
     with storage.explained(str(target), "write"):
+        if target.exists() and not target.stat().st_mode & _ANY_WRITES:
+            raise EarmarkError(f"{target} is write-protected; make it writable first")
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with storage.explained(str(target), "write"):
-            with storage.open_binary(uri, size) as source, scratch.open("wb") as copy:
-                shutil.copyfileobj(source, copy, _COPY_BYTES)
-            write_genre(scratch, genre, uri)
-            _copy_access(uri, scratch)
+            original = _local(uri, size, fetched)
+            before = original.stat()
+            _write_copy(original, scratch, genre, uri)
             with scratch.open("rb+") as copy:
                 os.fsync(copy.fileno())
+            _copy_access(uri, scratch)
+            after = original.stat()
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise EarmarkError(f"{uri} was changed while its genre was written; run again first")
             scratch.replace(target)
     finally:
         scratch.unlink(missing_ok=True)
+        fetched.unlink(missing_ok=True)
 
 
-def write_genre(path: Path, genre: str, name: str) -> None:
-    """Change the genre tag of a file where it lies.
+def _local(uri: str, size: int, fetched: Path) -> Path:
+    """Return the track's file, an object's after it was fetched."""
+    protocol, path = storage.split(uri)
+    if protocol == "file":
+        return Path(path)
+    with storage.open_binary(uri, size) as source, fetched.open("wb") as copy:
+        shutil.copyfileobj(source, copy, _COPY_BYTES)
+    return fetched
 
-    Other tags stay as they are, ID3 in its version. A wav whose tags are in RIFF INFO gets an ID3 chunk with
-    the same artist, album, title and date: programs that find such a chunk look no further.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    genre : str
-        The tag's new text.
-    name : str
-        What the file is called in messages.
+def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
+    """Write a copy with another genre and verify it against the original.
 
-    Raises
-    ------
-    EarmarkError
-        If its format has no tags that can be written, or they are broken.
+    ID3 keeps its version. A wav tagged in RIFF INFO, or an mp3 tagged in APEv2 or ID3v1, gets an ID3v2 tag
+    with the same artist, album, title and date: most programs ignore the other tags once there is ID3v2.
     """
-    import mutagen
-    from mutagen.aiff import AIFF
-    from mutagen.asf import ASF
-    from mutagen.flac import FLAC
-    from mutagen.mp3 import MP3
-    from mutagen.mp4 import MP4
-    from mutagen.oggflac import OggFLAC
-    from mutagen.oggopus import OggOpus
-    from mutagen.oggvorbis import OggVorbis
-    from mutagen.wave import WAVE
-
     try:
-        tagged = mutagen.File(path)
-        if isinstance(tagged, MP3 | WAVE | AIFF):
-            _write_id3(tagged, path, genre)
-            return
-        keys = {FLAC: "genre", OggVorbis: "genre", OggOpus: "genre", OggFLAC: "genre"}
-        keys |= {MP4: "\xa9gen", ASF: "WM/Genre"}
-        key = keys.get(type(tagged))
-        if key is None:
-            raise EarmarkError(f"{name} has no tags that can be written; they can in {TAGGABLE}")
-        if tagged.tags is None:
-            tagged.add_tags()
-        tagged[key] = [genre]
-        tagged.save()
-    except mutagen.MutagenError as error:
-        raise EarmarkError(f"the tags of {name} cannot be written: {error}") from error
+        with original.open("rb") as file:
+            container = _container(file, name)
+            if container is None:
+                raise EarmarkError(f"{name} has no tags that can be written; they can in {TAGGABLE}")
+            splice(file, _edits(file, container, genre, name), copy)
+        if container in _NATIVE:
+            write_native(copy, genre)
+        assert_same_audio(original, copy)
+        with copy.open("rb") as file:
+            written = read_tags(file, name).genre_tag
+        if written != genre:
+            raise EarmarkError(f"the genre of {name} cannot be written: it reads back as {written or 'none'}")
+    except (EarmarkError, OSError):
+        raise
+    except Exception as error:  # on odd bytes mutagen raises any Python exception
+        reason = str(error) or type(error).__name__
+        raise EarmarkError(
+            f"the tags of {name} cannot be written ({reason}); the file is left unchanged"
+        ) from error
 
 
-def _write_id3(tagged: Any, path: Path, genre: str) -> None:
-    """Write the genre frame of mp3, wav or aiff, in the version of ID3 that the file has."""
-    from mutagen.id3 import TCON
-
-    if tagged.tags is None:
-        _add_id3(tagged, path)
-    elif tagged.tags.version[:2] == (2, 3):
-        # Read again as it stands: mutagen otherwise turns dates and people into frames of 2.4, for good.
-        tagged = type(tagged)(path, translate=False)
-    version = 3 if tagged.tags.version[:2] == (2, 3) else 4
-    tagged.tags.setall("TCON", [TCON(encoding=1 if version == 3 else 3, text=[genre])])
-    tagged.save(v2_version=version)
+def _container(file: BinaryIO, name: str) -> str | None:
+    """Return FFmpeg's name of a format that has tags; None for others."""
+    source = Source(file, name)
+    try:
+        with open_container(source) as container:
+            found = container.format.name.split(",")[0]
+    except UndecodableError:
+        return None
+    return found if found in {*_CHUNKED, *_NATIVE, "mp3", "flac"} else None
 
 
-def _add_id3(tagged: Any, path: Path) -> None:
-    """Add ID3 to a file without it, with what other tags it has."""
-    from mutagen.id3 import TALB, TDRC, TIT2, TPE1
-
-    with path.open("rb") as file:
-        known = read_tags(file, str(path))
-    tagged.add_tags()
-    frames = ((TPE1, known.artist), (TALB, known.album), (TIT2, known.title), (TDRC, known.release_date))
-    for frame, text in frames:
-        if text is not None:
-            tagged.tags.add(frame(encoding=3, text=[text]))
+def _edits(file: BinaryIO, container: str, genre: str, name: str) -> list[Edit]:
+    """Return what changes the genre of a format that is not left to mutagen."""
+    if container in _NATIVE:
+        return []
+    source = Source(file, name)
+    if container == "flac":  # some taggers put ID3 before it
+        return [flac_with_genre(file, id3_bytes(source), genre)]
+    known = read_tags(file, name)
+    if container == "mp3":
+        return mp3_with_genre(file, source.size(), known, genre)
+    chunks = read_chunks(file)
+    if chunks is None:
+        raise EarmarkError(f"{name} has no chunks that tags can be written to")
+    return chunks_with_genre(file, chunks, known, genre)
 
 
 def _copy_access(uri: str, copy: Path) -> None:

@@ -1,7 +1,7 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
@@ -142,7 +142,7 @@ def featurize_shard(
     if len(deadly) == len(tracks):
         return ShardResult(0, 0, 0, 0.0, dict(watch.seconds), deadly=deadly)
     rows = {
-        "tracks": track_rows(read, {track.track_id: features for track, features in done}, shard.listed_at),
+        "tracks": track_rows(read, _outcomes(done, failures), shard.listed_at),
         "failures": failure_rows(failures),
         "features": _feature_rows(done, spec),
     }
@@ -188,7 +188,10 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
     _write(
         shard,
         tables,
-        {"tracks": track_rows(tracks, {}, shard.listed_at), "failures": failure_rows(failures)},
+        {
+            "tracks": track_rows(tracks, _outcomes([], failures), shard.listed_at),
+            "failures": failure_rows(failures),
+        },
         check,
     )
 
@@ -215,15 +218,22 @@ def _sorted_out(
     return read, done, failures
 
 
-def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at: datetime) -> pa.Table:
-    """Rows of the table ``tracks``: as listed or read, with tags and audio facts of those that were read.
+def _outcomes(
+    done: Sequence[tuple[TrackRef, TrackFeatures]], failures: Sequence[Failure]
+) -> dict[str, Outcome]:
+    failed: dict[str, Outcome] = {failure.track_id: failure.error for failure in failures}
+    return failed | {track.track_id: features for track, features in done}
+
+
+def track_rows(tracks: list[TrackRef], outcomes: Mapping[str, Outcome], listed_at: datetime) -> pa.Table:
+    """Rows of the table ``tracks``: as listed or read, with the tags and audio facts that are known.
 
     Parameters
     ----------
     tracks : list of TrackRef
         The tracks.
-    done : dict
-        Features by track id.
+    outcomes : mapping
+        What came of the tracks that were read, by track id.
     listed_at : datetime
         When the catalog was listed.
     """
@@ -231,13 +241,10 @@ def track_rows(tracks: list[TrackRef], done: dict[str, TrackFeatures], listed_at
     rows = []
     for track in tracks:
         row: dict[str, object] = {"present": True, "listed_at": listed_at}
-        if features := done.get(track.track_id):
-            tags, info = features.tags, features.info
-            row |= {
-                "artist": tags.artist, "album": tags.album, "title": tags.title, "year": tags.year,
-                "release_date": tags.release_date, "genre_tag": tags.genre_tag, "codec": info.codec,
-                "duration_s": info.duration_s, "sample_rate": info.sample_rate, "channels": info.channels,
-            }  # fmt: skip
+        if outcome := outcomes.get(track.track_id):
+            row |= asdict(outcome.tags)
+        if isinstance(outcome, TrackFeatures):
+            row |= asdict(outcome.info)
         rows.append(row)
     facts = pa.Table.from_pylist(
         rows, pa.schema([field for field in TRACKS if field.name not in LISTING.names])

@@ -1,9 +1,11 @@
 """Outcomes: each track of a shard becomes features, or the reason why there are none."""
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
+from typing import BinaryIO
 
+from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.featurize import featurize_track
 from pipeline.shards.fetching import Opener, fetched, in_rounds, open_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, decoding_failure, surviving
@@ -19,7 +21,7 @@ from schemas.errors import (
     TrackError,
 )
 from schemas.features import FeatureSpec
-from schemas.tracks import TrackFeatures, TrackRef
+from schemas.tracks import Tags, TrackFeatures, TrackRef
 
 Outcome = TrackFeatures | TrackError
 DEADLY = DecoderCrashedError, TimedOutError, TooMuchMemoryError
@@ -70,14 +72,31 @@ def _outcome(
         ):
             if track.size == 0:
                 raise EmptyFileError(f"{track.uri} is empty (0 bytes)")
-            outcome = featurize_track(file, track.uri, spec, watch)
-    except TrackError as error:
-        outcome = error
-    except MemoryError:
-        outcome = TooMuchMemoryError(f"{track.uri} asks for more memory than there is; replace the file")
-    except Exception as error:  # one bad file costs one row, whatever a decoder raises
-        outcome = FeatureError(f"{track.uri}: {type(error).__name__}: {error}")
+            outcome = _features(file, track.uri, spec, watch)
+    except Exception as error:
+        outcome = _failure(error, track.uri)
     return track, outcome
+
+
+def _features(file: BinaryIO, uri: str, spec: FeatureSpec, watch: Stopwatch) -> Outcome:
+    """A track's features, or why there are none, with the tags that it has all the same."""
+    try:
+        return featurize_track(file, uri, spec, watch)
+    except Exception as error:
+        failure = _failure(error, uri)
+        if failure.stage != "read":
+            with suppress(Exception):  # the reason why the track failed is known, and the one that counts
+                failure.tags = read_tags(file, uri)
+        return failure
+
+
+def _failure(error: Exception, uri: str) -> TrackError:
+    """Why a track fails: one bad file costs one row, whatever a decoder raises."""
+    if isinstance(error, TrackError):
+        return error
+    if isinstance(error, MemoryError):
+        return TooMuchMemoryError(f"{uri} asks for more memory than there is; replace the file")
+    return FeatureError(f"{uri}: {type(error).__name__}: {error}")
 
 
 def isolated(
@@ -91,7 +110,11 @@ def isolated(
                 try:
                     outcome, seconds = surviving(process, _outcome_alone, track, again, spec, limits)
                 except ProcessDiedError as death:
-                    yield track, decoding_failure(death, track.uri, limits)
+                    failure = decoding_failure(death, track.uri, limits)
+                    if not death.from_outside:
+                        with suppress(Exception):  # as in `_features`
+                            failure.tags = process.call(_tags_alone, track, again, limits)
+                    yield track, failure
                 else:
                     watch.add(seconds)
                     yield outcome
@@ -105,3 +128,9 @@ def _outcome_alone(
     watch = Stopwatch()
     opener = partial(open_track, track, again=again)
     return _outcome(track, opener, spec, watch, limits), dict(watch.seconds)
+
+
+def _tags_alone(track: TrackRef, again: bool, limits: TrackLimits) -> Tags:
+    opened = open_track(track, again=again)
+    with limits.guarded(opened.file, remote=not storage.is_local(track.uri)) as file:
+        return read_tags(file, track.uri)

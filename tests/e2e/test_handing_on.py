@@ -150,6 +150,7 @@ def test_tags_are_written_only_when_asked_for(tmp_path: Path) -> None:
     done = earmark("labels", folder, "--in-place", "--yes")
     assert done.returncode == 0
     assert "decodes and labels them again" in done.stderr
+    assert "2 unchanged" in succeed("labels", folder, "--in-place", "--yes"), "the genres are there already"
     plan = succeed("run", catalog, folder, "--dry-run")
     assert [line.split()[0] for line in plan.splitlines() if "to featurize" in line] == ["2"]
     again = earmark("labels", folder, "--write-tags", tmp_path / "more", "--yes")

@@ -220,12 +220,79 @@ def test_in_place(tmp_path: Path) -> None:
     gone.unlink()
     before = same.read_bytes()
     done = write_all(plan_in_place(rows), lambda _: None)
-    assert [each.outcome for each in done] == ["same", "written", "failed", "failed"]
+    assert [each.outcome for each in done] == ["unchanged", "written", "failed", "failed"]
     assert "changed since it was labelled" in done[2].reason
     assert same.read_bytes() == before
     assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
     with pytest.raises(MisuseError, match="no local file"):
         plan_in_place(rows.set_column(1, "uri", [["s3://b/x.mp3"] * 5]))
+
+
+def test_a_second_time_there_is_nothing_to_do(tmp_path: Path) -> None:
+    """A command that is repeated would call each file that it wrote itself changed, and fail."""
+    files = [_write(tmp_path / f"{name}.mp3") for name in ("a", "b")]
+    rows = _labels((files[0], "jazz", "Rock"), (files[1], "pop", None))
+    assert [each.outcome for each in write_all(plan_in_place(rows), lambda _: None)] == ["written"] * 2
+    before = [file.read_bytes() for file in files]
+    again = write_all(plan_in_place(rows), lambda _: None)
+    assert [each.outcome for each in again] == ["unchanged"] * 2
+    assert [file.read_bytes() for file in files] == before
+    other = rows.set_column(rows.schema.get_field_index("genre"), "genre", [["blues", "pop"]])
+    done = write_all(plan_in_place(other), lambda _: None)
+    assert [each.outcome for each in done] == ["failed", "unchanged"], "another genre is for another run"
+
+
+def test_whatever_one_file_raises_the_others_are_written(tmp_path: Path) -> None:
+    """One wav of a pipe, or whatever mutagen stumbles over, would leave the rest of a catalog unwritten."""
+    rng = np.random.default_rng(0)
+    files = []
+    for form in ("wav", "aiff", "flac", "mp3", "ogg", "opus", "m4a", "wma"):
+        good = tagged({"ogg": "vorbis"}.get(form, form)).getvalue()
+        for number in range(15):
+            data = np.frombuffer(good, np.uint8).copy()
+            head = min(len(data), 4000)
+            data[rng.integers(0, head, 1 + number)] = rng.integers(0, 256, 1 + number)
+            path = tmp_path / f"{number}.{form}"
+            path.write_bytes(data.tobytes()[: len(data) // 2 if number == 7 else None])
+            files.append(path)
+    last = _write(tmp_path / "last.mp3")
+    contents = {path: path.read_bytes() for path in files}
+    done = write_all(
+        plan_in_place(_labels(*((path, "jazz", None) for path in [*files, last]))), lambda _: None
+    )
+    assert {each.outcome for each in done} == {"written", "failed"}
+    assert done[-1].outcome == "written"
+    for each in done:
+        assert (each.reason == "") == (each.outcome == "written")
+        if each.outcome == "failed":
+            assert each.target.read_bytes() == contents[each.target]
+        else:
+            assert _tags(each.target).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in [*files, last]}
+
+
+def test_a_write_protected_file_is_left_alone(tmp_path: Path) -> None:
+    """A file that its owner protected would be replaced all the same, since only its folder is asked."""
+    path = _write(tmp_path / "a.mp3")
+    path.chmod(0o444)
+    before = path.read_bytes()
+    with pytest.raises(EarmarkError, match="write-protected"):
+        write_tagged(str(path), len(before), path, "jazz")
+    assert path.read_bytes() == before
+    copy = tmp_path / "copies" / "a.mp3"
+    write_tagged(str(path), len(before), copy, "jazz")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o444
+    assert _tags(copy).genre_tag == "jazz"  # type: ignore[attr-defined]
+
+
+def test_another_name_of_the_file_keeps_its_content(tmp_path: Path) -> None:
+    """A hard link that belongs to another program would be changed under it."""
+    path, other = _write(tmp_path / "a.mp3"), tmp_path / "b.mp3"
+    os.link(path, other)
+    before = other.read_bytes()
+    write_tagged(str(path), len(before), path, "jazz")
+    assert _tags(path).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert other.read_bytes() == before
 
 
 def test_a_file_in_the_way_of_the_copies_is_said(track: Path, tmp_path: Path) -> None:

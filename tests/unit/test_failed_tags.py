@@ -1,0 +1,69 @@
+"""Tracks that fail keep the tags that can be read of them: what is missing can be looked up and replaced."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline.catalogs.track_refs import stat_track, to_batch
+from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard, write_failures
+from pipeline.shards.limits import TrackLimits
+from pipeline.tables.tables import Tables
+from schemas.features import FeatureSpec
+from tests.encoders import encode, sweep
+from tests.hostile import absurd_wav, write_sparse
+from tests.unit.test_id3 import frame, tag
+
+SPEC = FeatureSpec(segment_s=2, max_segments=1)
+ID3 = tag(4, frame(4, b"TPE1", "\3Björk".encode()) + frame(4, b"TIT2", "\3Jóga".encode()))
+LIMITS = TrackLimits(600.0, 500 << 20)
+
+
+def shard_of(*paths: Path) -> Shard:
+    tracks = [stat_track(str(path), path.name) for path in paths]
+    table = pa.Table.from_batches([to_batch(tracks)])
+    table = table.append_column("attempts", pa.array([0] * len(tracks), pa.int32()))
+    return Shard("000000", "run", SPEC.feature_set, table, datetime.now(UTC))
+
+
+def rows(tables: Tables) -> dict[str, dict[str, Any]]:
+    return {row["track_id"]: row for row in tables.read("tracks").to_pylist()}
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_what_does_not_decode_has_its_tags(tmp_path: Path, isolated: bool) -> None:
+    """A list of broken tracks would not say which songs they are."""
+    files = {
+        "broken.mp3": ID3 + b"no audio" * 1000,
+        "short.mp3": ID3 + encode(sweep(44100, 0.05), 44100, "mp3"),
+        "good.mp3": ID3 + encode(sweep(44100, 3), 44100, "mp3"),
+        "empty.mp3": b"",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    tables = Tables(str(tmp_path / "tables"))
+    shard = shard_of(*(tmp_path / name for name in files))
+    result = featurize_shard(shard, tables, SPEC, lambda: None, limits=LIMITS, isolated=isolated)
+    assert (result.n_featurized, result.n_failed) == (1, 3)
+    tracks = rows(tables)
+    for name in ("broken.mp3", "short.mp3", "good.mp3"):
+        assert (tracks[name]["artist"], tracks[name]["title"]) == ("Björk", "Jóga")
+        assert (tracks[name]["codec"] is None) == (name != "good.mp3")
+    assert tracks["empty.mp3"]["artist"] is None
+
+
+def test_what_ends_its_process_has_its_tags(tmp_path: Path) -> None:
+    """Of the tracks that take most work to find, nobody would know what they are."""
+    header, size = absurd_wav(20_000_000)
+    chunk = b"id3 " + len(ID3).to_bytes(4, "little") + ID3 + bytes(len(ID3) % 2)
+    write_sparse(tmp_path / "absurd.wav", header[:36] + chunk + header[36:], size + len(chunk))
+    tables = Tables(str(tmp_path / "tables"))
+    shard = shard_of(tmp_path / "absurd.wav")
+    result: ShardResult = featurize_shard(
+        shard, tables, SPEC, lambda: None, limits=TrackLimits(600.0, 256 << 20), isolated=True
+    )
+    assert [type(error).__name__ for error in result.deadly] == ["TooMuchMemoryError"]
+    write_failures(shard, tables, result.deadly, lambda: None)
+    assert rows(tables)["absurd.wav"]["title"] == "Jóga"

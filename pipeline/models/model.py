@@ -29,6 +29,8 @@ from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
 
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
+CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
+"""Segments that run together unless something else is asked for."""
 
 
 def shipped_models() -> dict[str, Path]:

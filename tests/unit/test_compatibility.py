@@ -217,9 +217,7 @@ def test_the_format_is_written_once_and_kept(tables: Path) -> None:
 def test_a_damaged_format_file_is_named(tables: Path, content: str) -> None:
     """What a disk or an editor spoiled would end in a traceback, or pass for the oldest format."""
     (tables / FORMAT_FILE).write_text(content)
-    with pytest.raises(
-        EarmarkError, match=r"_format\.json does not name the format .*; remove it"
-    ):
+    with pytest.raises(EarmarkError, match=r"_format\.json does not name the format .*; remove it"):
         open_tables(str(tables))
 
 

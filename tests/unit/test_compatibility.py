@@ -1,5 +1,6 @@
 """Tables and models across versions: ids that stay, fields that later versions add, newer formats."""
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -234,3 +235,16 @@ def test_settings_of_users_are_still_checked(tmp_path: Path) -> None:
     (tmp_path / "nightly.toml").write_text("descripters = true")
     with pytest.raises(MisuseError, match="unknown setting 'descripters'"):
         RunConfig.load(tmp_path / "nightly.toml")
+
+
+def test_tables_are_opened_in_one_place() -> None:
+    """A command that is added later would read, or write to, tables of a newer format."""
+    root = RELEASE.parents[3]
+    opening = {
+        str(path.relative_to(root))
+        for layer in ("jobs", "pipeline")
+        for path in (root / layer).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Tables"
+    }
+    assert opening == {"pipeline/tables/formats.py"}

@@ -315,3 +315,14 @@ def test_tables_that_are_none_or_newer_are_refused(home: Path, tmp_path: Path) -
     (tmp_path / FORMAT_FILE).write_text('{"format_version": 2}')
     with pytest.raises(MisuseError, match="made by a newer Earmark"):
         earmark.open_tables(tmp_path)
+
+
+def test_reading_tables_needs_neither_ray_nor_tensorflow(home: Path) -> None:
+    """A dashboard that shows the labels would take a gigabyte, and ten seconds to start."""
+    code = (
+        "import earmark, sys; tables = earmark.open_tables('tables'); tables.labels(); tables.tracks(); "
+        "tables.failures(); tables.trends('folder'); tables.runs(); "
+        "print(*{'ray', 'tensorflow', 'librosa', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    done = _python(code, home)
+    assert (done.stdout.split(), done.stderr) == ([], "")

@@ -73,10 +73,9 @@ def export_descriptors(tables: Tables, out: str) -> int:
 
 def _last_spec(tables: Tables) -> FeatureSpec:
     """The features of the last run that computed descriptors."""
-    specs = [FeatureSpec(**report.features) for report in read_reports(tables)]
-    for spec in reversed(specs):
-        if spec.descriptors:
-            return spec
+    for report in reversed(read_reports(tables)):
+        if report.spec is not None and report.spec.descriptors:
+            return report.spec
     raise MisuseError(
         f"the tables {tables.root} hold no descriptors; make them with "
         f"'earmark featurize CATALOG {tables.root} --only descriptors'"

@@ -12,6 +12,7 @@ from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.planning import Done, Plan, make_plan
 from pipeline.models.model import ModelBundle
 from pipeline.tables.current import current_tracks
+from pipeline.tables.formats import tables_at
 from pipeline.tables.tables import Tables, within
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -80,12 +81,12 @@ def make_job(
     Raises
     ------
     MisuseError
-        If the model is unknown, or the tables belong to another catalog.
+        If the model is unknown, or the tables belong to another catalog or were made by a newer Earmark.
     """
     job = Job(
         command=command,
         catalog=None if catalog is None else canonical(catalog),
-        tables=Tables(canonical(tables)),
+        tables=tables_at(canonical(tables)),
         config=config,
         bundle=ModelBundle.load(config.model),
         only=only,

@@ -22,6 +22,7 @@ from pipeline.models.model import INFO_FILE, WEIGHTS_FILE
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.stores import storage
+from pipeline.tables.formats import record_format
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, RunReport
@@ -63,6 +64,7 @@ def run_job(job: Job, say: Say) -> RunReport:
         plan = plan_job(job, listing)
         report = _first_report(job, run, plan)
         pages = RunPages(job.tables, say)
+        record_format(job.tables, lease.check)
         write_report(job.tables, report)
         pages.write(report)
         totals = Totals()

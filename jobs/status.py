@@ -16,6 +16,7 @@ from pipeline.tables.current import (
     genres_of,
     models,
 )
+from pipeline.tables.formats import tables_at
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import RunReport
@@ -48,9 +49,9 @@ def open_tables(location: str) -> Tables:
     Raises
     ------
     MisuseError
-        If no run has written there.
+        If no run has written there, or a newer Earmark.
     """
-    tables = Tables(canonical(location))
+    tables = tables_at(canonical(location))
     if not read_reports(tables, last=1):
         raise MisuseError(
             f"there are no tables in {location}; make them with 'earmark run CATALOG {location}'"

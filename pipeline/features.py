@@ -1,32 +1,35 @@
 """The features of a track, for a notebook.
 
-    from pipeline.features import describe
-    describe("song.mp3")
+    import earmark
+    earmark.describe("song.mp3")
 
 `describe` gives the 57 descriptors as a data frame; `pipeline.featurizing.descriptors` says what each number
 is, its unit and its source. `track_features` gives everything that ``earmark run`` would keep of the track.
 """
 
+import os
+
 import pandas as pd
 
+from pipeline.catalogs.catalog import canonical
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES, compute_descriptors
 from pipeline.featurizing.featurize import featurize_track
 from pipeline.featurizing.log_mel import log_mel
+from pipeline.shards.fetching import open_track
 from pipeline.stores import storage
-from schemas.errors import NotFoundError
 from schemas.features import FeatureSpec
-from schemas.tracks import TrackFeatures
+from schemas.tracks import TrackFeatures, TrackRef
 
 __all__ = ["DESCRIPTOR_NAMES", "compute_descriptors", "describe", "log_mel", "track_features"]
 
 
-def track_features(track: str, spec: FeatureSpec | None = None) -> TrackFeatures:
+def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> TrackFeatures:
     """Read a track and compute its features.
 
     Parameters
     ----------
-    track : str
+    track : str or path
         A path, or the URI of an object (``s3://bucket/song.mp3``).
     spec : FeatureSpec, optional
         What to compute; the default features if not given.
@@ -40,20 +43,42 @@ def track_features(track: str, spec: FeatureSpec | None = None) -> TrackFeatures
     ------
     TrackError
         If there is no such track, or it is no audio; see `pipeline.featurizing.featurize.featurize_track`.
+
+    Examples
+    --------
+    >>> import earmark
+    >>> track = earmark.track_features("song.wav")
+    >>> track.info.codec, track.info.duration_s
+    ('wav', 65.0)
+    >>> [(segment.start_s, segment.log_mel.shape) for segment in track.segments]
+    [(1.2, (128, 388)), (33.7, (128, 388))]
     """
-    listed = stat_track(track, track)
-    if listed.etag == "missing":
-        raise NotFoundError(f"{track} does not exist")
-    with storage.open_binary(track, listed.size) as file:
-        return featurize_track(file, track, spec or FeatureSpec())
+    opened = open_track(named_track(track))
+    with opened.file as file, opened.unchanged():
+        return featurize_track(file, opened.track.uri, spec or FeatureSpec())
 
 
-def describe(track: str, spec: FeatureSpec | None = None) -> pd.DataFrame:
+def named_track(track: str | os.PathLike[str]) -> TrackRef:
+    """A track as its store has it now, where there is one; `open_track` says what is wrong where not.
+
+    Raises
+    ------
+    MisuseError
+        If the name is empty.
+    EarmarkError
+        If the store does not answer.
+    """
+    uri = canonical(os.fspath(track))
+    with storage.explained(uri, "look at"):
+        return stat_track(uri, uri)
+
+
+def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> pd.DataFrame:
     """The 57 descriptors of each segment of a track.
 
     Parameters
     ----------
-    track : str
+    track : str or path
         A path, or the URI of an object.
     spec : FeatureSpec, optional
         Says how the track is cut into segments; up to three of 30 s if not given.
@@ -67,6 +92,14 @@ def describe(track: str, spec: FeatureSpec | None = None) -> pd.DataFrame:
     ------
     TrackError
         As `track_features`.
+
+    Examples
+    --------
+    >>> import earmark
+    >>> earmark.describe("song.wav")[["start_s", "tempo"]].round(2)
+       start_s   tempo
+    0      1.2  117.45
+    1     33.7  117.45
     """
     asked = (spec or FeatureSpec()).model_copy(update={"descriptors": True, "log_mel": False})
     return pd.DataFrame(

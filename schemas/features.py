@@ -2,15 +2,32 @@
 
 import hashlib
 import json
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+_ALWAYS_STORED = frozenset(
+    {
+        *("sample_rate", "segment_s", "max_segments", "min_s", "n_fft", "n_mels", "mel_hop", "top_db"),
+        *("log_mel", "descriptors"),
+    }
+)
+"""The fields of the first release. Later ones are stored, and hashed, only where they differ from their
+default: ids stay as they are, and an unknown field always means other features than those one knows."""
 
 
 class FeatureSpec(BaseModel):
     """How a track becomes segments and a segment becomes features.
 
-    Two specs with the same values have the same `feature_set`; features of different sets never mix.
+    Two specs with the same values have the same `feature_set`; features of different sets never mix. A field
+    that is added later needs a default under which features are what they were; no default ever changes.
 
     Attributes
     ----------
@@ -54,6 +71,16 @@ class FeatureSpec(BaseModel):
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        stored: dict[str, Any] = serialize(self)
+        return {
+            name: value
+            for name, value in stored.items()
+            if name in _ALWAYS_STORED or getattr(self, name) != fields[name].default
+        }
 
     def serving(self) -> list["FeatureSpec"]:
         """The specs whose features hold all of this one's: itself, and those that compute more."""

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.features import FeatureSpec
+from schemas.versions import MODEL_FORMAT
 
 Arch = Literal["cnn", "dense", "both"]
 """Networks over log-mels, over descriptors, and over both."""
@@ -37,7 +38,7 @@ class Figure(BaseModel):
         Number of tracks (or pieces) tested.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     protocol: Protocol
     dataset: str
@@ -47,10 +48,12 @@ class Figure(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """The bundle's ``model.json``.
+    """The bundle's ``model.json``. Fields that later versions have added are ignored, except in `features`.
 
     Attributes
     ----------
+    format_version : int
+        See `schemas.versions`.
     name : str
         Chosen by whoever trained it: lower-case letters, digits, ``-``.
     arch : str
@@ -70,9 +73,9 @@ class ModelInfo(BaseModel):
         Where the training data came from, the seed, the epochs and the other settings.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: Literal[1] = 1
+    format_version: int = Field(default=MODEL_FORMAT, ge=1, le=MODEL_FORMAT)
     name: str = Field(pattern=NAME_PATTERN)
     arch: Arch = "cnn"
     genres: tuple[str, ...] = Field(min_length=2)

@@ -1,9 +1,11 @@
-"""RunReport: what a run did, kept as JSON in ``_runs/``."""
+"""RunReport: what a run did, kept as JSON in ``_runs/``. Fields that later versions add are ignored."""
 
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.features import FeatureSpec
 
 Outcome = Literal["running", "done", "interrupted", "failed"]
 
@@ -25,7 +27,7 @@ class Counts(BaseModel):
         Tracks that have left the catalog since the run before.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     listed: int
     labelled_before: int = 0
@@ -59,7 +61,7 @@ class Timeline(BaseModel):
         Shards not yet featurized and featurized parts not yet labelled, the most in each step.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     step_s: float
     featurizing: tuple[float, ...] = ()
@@ -73,7 +75,7 @@ class Timeline(BaseModel):
 class SlowTrack(BaseModel):
     """A track and the seconds a worker took to read, decode and featurize it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str
     seconds: float
@@ -82,7 +84,7 @@ class SlowTrack(BaseModel):
 class FailureExample(BaseModel):
     """A track that failed, and the reason in a sentence."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str
     message: str
@@ -125,7 +127,7 @@ class RunReport(BaseModel):
         Versions of the packages that make the numbers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     run: str
     command: Literal["run", "featurize", "label"]
@@ -152,3 +154,11 @@ class RunReport(BaseModel):
     config: dict[str, Any] = {}
     cluster: dict[str, float] = {}
     versions: dict[str, str] = {}
+
+    @property
+    def spec(self) -> FeatureSpec | None:
+        """The features that the run computed; None where only a newer Earmark knows what they are."""
+        try:
+            return FeatureSpec.model_validate(self.features)
+        except ValidationError:
+            return None

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pipeline.models.model import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 
@@ -194,7 +195,7 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
         # Of 0.6 GPU each, one fits on a GPU, not 1.67.
         fitting = gpus * int(1 / num_gpus) if num_gpus < 1 else int(gpus // num_gpus)
         n_actors = config.actors or max(1, fitting)
-        return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or 64)
+        return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or GPU_BATCH_SIZE)
     n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR)
     num_cpus = 0.0 if 0 < cpus <= _SMALL_CLUSTER_CPUS else 1.0
-    return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or 8)
+    return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or CPU_BATCH_SIZE)

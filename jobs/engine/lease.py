@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.stores import storage
+from pipeline.tables.formats import check_tables_format
 from schemas.errors import EarmarkError
 
 TTL_S = 20.0
@@ -96,6 +97,8 @@ def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
     ------
     LeaseHeldError
         If a live run holds it; the message says which.
+    MisuseError
+        If a newer Earmark has made the tables.
     """
     holder = {
         "run": run,
@@ -110,6 +113,7 @@ def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
     renewer = threading.Thread(target=_renew, args=(lease, holder, stop), daemon=True, name="lease")
     renewer.start()
     try:
+        check_tables_format(root)  # again: a newer Earmark may have written since the tables were opened
         yield lease
     finally:
         stop.set()

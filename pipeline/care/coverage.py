@@ -7,7 +7,6 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from pipeline.care.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.care.ledger import Ledger, is_full
@@ -15,7 +14,6 @@ from pipeline.stores import storage
 from pipeline.tables.current import not_overcome
 from pipeline.tables.tables import VERSION, Tables, newest, within, without
 from schemas.errors import EarmarkError
-from schemas.features import FeatureSpec
 from schemas.report import RunReport
 
 _PLAN = [*VERSION, "run"]
@@ -71,11 +69,10 @@ def model_ledger(ledger: Ledger, reports: Sequence[RunReport], model: str) -> Mo
 
 
 def _serving(report: RunReport) -> list[str]:
-    """The feature sets that serve a run; one alone where its spec is of another version of Earmark."""
-    try:
-        return [spec.feature_set for spec in FeatureSpec.model_validate(report.features).serving()]
-    except ValidationError:
+    """The feature sets that serve a run; one alone where only a newer Earmark knows what they are."""
+    if report.spec is None:
         return [report.feature_set]
+    return [spec.feature_set for spec in report.spec.serving()]
 
 
 def coverage(

@@ -40,7 +40,7 @@ class Journal(BaseModel):
         Names of the parts it replaces.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     partition: str
     merged: str | None
@@ -91,7 +91,8 @@ def journals(tables: Tables) -> list[Journal]:
                 continue
             except ValidationError as error:
                 raise EarmarkError(
-                    f"{folder}/{name} is no journal of this version of Earmark; move it away"
+                    f"{folder}/{name} cannot be read as a journal; upgrade Earmark if a newer one wrote it, "
+                    "else move it away"
                 ) from error
     return found
 

@@ -95,9 +95,11 @@ def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -
 
 
 def _column_misfit(schema: pa.Schema, wanted: pa.Schema) -> str | None:
-    """What is wrong with a part's columns. Nullable ones may be lacking: they were added later."""
+    """What is wrong with a part's columns. Nullable ones may be lacking, or unknown: added later."""
     for field in schema:
         if field.name not in wanted.names:
+            if field.nullable:
+                continue
             return f"has the unknown column {field.name}"
         if field.type != wanted.field(field.name).type:
             return f"has {field.name} as {field.type} instead of {wanted.field(field.name).type}"

@@ -4,6 +4,7 @@ A bundle is a folder of two files: ``model.json`` (`schemas.model.ModelInfo`) an
 can carry code: JSON is data, and Keras loads in safe mode. Reading a bundle does not import TensorFlow.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -24,9 +25,12 @@ from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.stores import storage
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
+from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
 
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
+CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
+"""Segments that run together unless something else is asked for."""
 
 
 def shipped_models() -> dict[str, Path]:
@@ -62,10 +66,12 @@ class ModelBundle:
 
         Hashed is what answers depend on: the network, genres, features, frames and temperature. Figures,
         training notes and file dates are left out, so measuring a model again does not make it a new one;
-        so are values at their defaults, so a new setting in a later version does not either.
+        so are values at their defaults, so a new setting in a later version does not either; and the format.
         """
         answering = self.info.model_dump(
-            mode="json", exclude={"name", "figures", "training"}, exclude_defaults=True
+            mode="json",
+            exclude={"format_version", "name", "figures", "training"},
+            exclude_defaults=True,
         )
         with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
             network = json.loads(archive.read("config.json"), object_hook=_without_object_ids)
@@ -143,12 +149,20 @@ def parse_info(data: bytes, folder: str) -> ModelInfo:
     Raises
     ------
     MisuseError
-        If it is none.
+        If it is none, or was written by a newer Earmark that made a model which this one cannot run.
     """
+    with contextlib.suppress(ValidationError):  # said below, with what is wrong
+        header = FormatHeader.model_validate_json(data)
+        check_format(header.format_version, MODEL_FORMAT, f"the model {folder} was")
     try:
         return ModelInfo.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            raise MisuseError(
+                f"the model {folder} takes features that this version of Earmark does not know "
+                f"({first['loc'][-1]}); upgrade Earmark"
+            ) from error
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise MisuseError(f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}") from error
 

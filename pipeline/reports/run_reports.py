@@ -25,7 +25,10 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
             try:
                 reports.append(RunReport.model_validate_json(data))
             except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "the file"
                 raise EarmarkError(
-                    f"{folder}/{name} is no run report of this version of Earmark; move it away"
+                    f"{folder}/{name} cannot be read as a run report ({where}: {first['msg']}); upgrade "
+                    "Earmark if a newer one wrote it, else move it away"
                 ) from error
     return reports

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.model import Classifier
-from pipeline.models.track_label import track_probabilities
+from pipeline.models.track_label import label_track
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
 from pipeline.shards.stopwatch import Stopwatch
@@ -208,28 +208,26 @@ def _label_tracks(
         if indices is None:
             continue
         silent = [_is_silent(segments[index]) for index in indices]
-        mean = track_probabilities(p[indices], silent)
-        if not np.isfinite(mean).all():
-            error = LabelError(f"{track['uri']}: the model's probabilities are not finite numbers")
+        try:
+            label = label_track(track["uri"], p[indices], silent, genres, min_confidence)
+        except LabelError as error:
             failures.append(
                 Failure(
                     track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, task.model
                 )
             )
             continue
-        # Ties go to the genre that comes first, whatever the sort's mood.
-        best = np.argsort(-mean, kind="stable")
-        # As it is stored: a reader who compares the column with the same number comes to the same tracks.
-        confidence = float(np.float32(mean[best[0]]))
         labels.append(
             {
                 "track_id": track["track_id"],
                 "uri": track["uri"],
                 "etag": track["etag"],
-                "genre": genres[best[0]] if not all(silent) and confidence >= min_confidence else None,
-                "confidence": confidence,
-                "probabilities": mean.tolist(),
-                "top3": [{"genre": genres[i], "probability": mean[i]} for i in best[:3]],
+                "genre": label.genre,
+                "confidence": label.confidence,
+                "probabilities": label.probabilities.tolist(),
+                "top3": [
+                    {"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]
+                ],
                 "n_segments": len(indices),
                 "feature_set": task.feature_set,
                 "labeled_at": now,

@@ -15,6 +15,7 @@ from pipeline.models.model import fit_frames
 from pipeline.reports.run_reports import read_reports
 from pipeline.stores import storage
 from pipeline.tables.current import current_tracks
+from pipeline.tables.formats import tables_at
 from pipeline.tables.tables import VERSION, Tables, newest, within
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
@@ -70,7 +71,7 @@ def import_tables(
     MisuseError
         Where the tables lack such features, or the column.
     """
-    tables = Tables(canonical(location))
+    tables = tables_at(canonical(location))
     spec = _pick_spec(tables, log_mel, descriptors)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
@@ -101,7 +102,7 @@ def import_tables(
 
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
     """The newest features of the tables that hold what is wanted, without what is not."""
-    specs = [FeatureSpec(**report.features) for report in read_reports(tables)]
+    specs = [report.spec for report in read_reports(tables) if report.spec is not None]
     for spec in reversed(specs):
         wanted = {
             "log_mel": spec.log_mel if log_mel is None else log_mel,

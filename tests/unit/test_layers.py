@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LAYERS = ("schemas", "pipeline", "jobs")
+LAYERS = ("schemas", "pipeline", "jobs", "earmark")
 MODULES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 HEAVY = ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "numba")
 
@@ -76,6 +76,7 @@ def test_the_rules_see_imports_wherever_they_stand() -> None:
     ("module", "unwanted"),
     [
         ("jobs.cli", HEAVY),
+        ("earmark", (*HEAVY, "numpy", "pandas", "pyarrow", "pydantic", "jobs", "importlib.metadata")),
         # What a featurize worker loads before it has seen a track.
         (
             "pipeline.featurizing.featurize",

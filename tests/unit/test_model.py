@@ -120,7 +120,15 @@ def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path)
     ("change", "message"),
     [
         (lambda info: info.pop("genres"), "not valid: genres: Field required"),
-        (lambda info: info.update(format_version=2), "not valid: format_version"),
+        (
+            lambda info: info.update(format_version=2),
+            r"newer Earmark \(format 2, .* up to 1\); upgrade",
+        ),
+        (lambda info: info.update(format_version="two"), "not valid: format_version"),
+        (
+            lambda info: info["features"].update(window="hann"),
+            r"features .* does not know \(window\)",
+        ),
         (lambda info: info.update(temperature=0), "not valid: temperature"),
         (lambda info: info.update(n_frames=60), r"takes arrays of shape \(32, 48, 1\).*\(32, 60, 1\)"),
         (lambda info: info["genres"].append("ska"), "has 3 outputs, but model.json names 4"),

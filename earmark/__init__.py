@@ -1,0 +1,96 @@
+"""Earmark labels music by genre: the front door for notebooks and programs.
+
+>>> import earmark
+>>> earmark.label("song.wav")[["genre", "duration_s"]]
+       genre  duration_s
+0  classical        65.0
+
+`label` labels a track, a folder or a list of tracks without Ray, with the numbers of ``earmark run``;
+`load_model` keeps a model for several calls. `describe` gives the 57 descriptors of a track, `track_features`
+all that a run would keep of it, and `plots` draws it. `open_tables` reads what runs have written. Nothing
+heavy is imported before it is used. Catalogs of many thousands of tracks are for ``earmark run``, which uses
+all cores of a machine or a cluster, and can be killed at any moment.
+
+Errors, each with one sentence that names the thing and says what to do::
+
+    EarmarkError                  the call cannot go on
+    ├── MisuseError               an argument, a name or a configuration is wrong
+    └── TrackError                one track cannot be labeled: a row of the data frame of `label`
+        ├── ReadError, NotFoundError, NotAFileError, EmptyFileError
+        ├── DecodeError, TooShortError, DecoderCrashedError, TimedOutError, TooMuchMemoryError
+        ├── FeatureError
+        └── LabelError
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from earmark._own_packages import check_own_packages
+
+check_own_packages()
+
+from earmark import errors  # noqa: E402 (a folder of the user's may hide schemas, which is said first)
+from earmark.errors import EarmarkError, MisuseError, TrackError  # noqa: E402
+
+if TYPE_CHECKING:
+    from earmark import plots
+    from earmark._label import label
+    from earmark._model import Model, load_model
+    from earmark._tables import Tables, open_tables
+    from pipeline.features import describe, track_features
+
+    __version__: str
+
+__all__ = [
+    "EarmarkError",
+    "MisuseError",
+    "Model",
+    "Tables",
+    "TrackError",
+    "__version__",
+    "describe",
+    "errors",
+    "label",
+    "load_model",
+    "open_tables",
+    "plots",
+    "track_features",
+]
+
+_HOME_OF = {
+    "Model": "earmark._model",
+    "Tables": "earmark._tables",
+    "describe": "pipeline.features",
+    "label": "earmark._label",
+    "load_model": "earmark._model",
+    "open_tables": "earmark._tables",
+    "track_features": "pipeline.features",
+}
+"""Modules of the names that are imported when they are first used: these modules import pandas and more."""
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name == "__version__":
+        value: Any = _version()
+    elif name == "plots":
+        return import_module("earmark.plots")
+    elif name in _HOME_OF:
+        value = getattr(import_module(_HOME_OF[name]), name)
+    else:
+        raise AttributeError(f"module 'earmark' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("earmark")
+    except PackageNotFoundError:
+        return "unknown"

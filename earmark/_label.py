@@ -1,0 +1,208 @@
+"""Labeling in this process, by the functions that a run's workers call."""
+
+import os
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from earmark._model import DEFAULTS, Model, Source, load_model
+from pipeline.catalogs.catalog import AUDIO_EXTENSIONS, MANIFEST_EXTENSIONS, canonical, list_catalog
+from pipeline.catalogs.track_refs import from_table
+from pipeline.features import named_track
+from pipeline.models.track_label import TrackLabel, label_track
+from pipeline.shards.limits import TrackLimits
+from pipeline.shards.outcomes import Outcome, isolated
+from pipeline.shards.stopwatch import Stopwatch
+from pipeline.stores import storage
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError, LabelError, TrackError
+from schemas.tracks import TrackFeatures, TrackRef
+
+_SEGMENTS = 64
+"""So many segments at least wait for the model, so that its batches are full; they take some 50 kB each."""
+_LOOK_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Labeled:
+    """A track, its length, and its label or the reason why there is none."""
+
+    track: TrackRef
+    result: TrackLabel | TrackError
+    duration_s: float = float("nan")
+
+
+def label(
+    tracks: Source | Iterable[Source],
+    model: "str | os.PathLike[str] | Model" = "default",
+    *,
+    min_confidence: float = DEFAULTS.min_confidence,
+    track_timeout_s: float = DEFAULTS.track_timeout_s,
+    track_memory_mb: int = DEFAULTS.track_memory_mb,
+) -> pd.DataFrame:
+    """Label tracks by genre, without Ray, with the numbers that ``earmark run`` writes.
+
+    The model runs in this process. Audio is decoded in a child process, one track at a time, so that a file
+    which crashes its decoder, or never ends, costs its row and not the notebook. Nothing is written anywhere.
+
+    Parameters
+    ----------
+    tracks : str, path, or iterable of these
+        A track, a folder, a prefix of an object store (``s3://bucket/music``) or a manifest (.csv, .parquet);
+        or any number of them.
+    model : str, path or Model
+        A shipped model's name, the folder of a trained one, or what `load_model` returned, which is quicker
+        when called again and again.
+    min_confidence : float
+        Tracks that the model is less sure of get no genre; their confidence and probabilities stay.
+    track_timeout_s : float
+        A track that takes longer than this to decode and featurize has failed.
+    track_memory_mb : int
+        A track that takes more memory than this (MiB) has failed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each track, in the order given, folders sorted by path:
+
+        ========================  ====================================================================
+        ``uri``                   where the track is, as the tables of a run have it
+        ``genre``                 the most probable genre; missing where the track failed, is silent,
+                                  or is below `min_confidence`
+        ``confidence``            its calibrated probability, float32; NaN where the track failed
+        ``p_blues``, …            the probability of each genre, float32, in the order of `Model.genres`
+        ``duration_s``            length of the track, seconds; NaN where it could not be read
+        ``error_type``            why it failed, by the name of a class in `earmark.errors`
+        ``error``                 … and in a sentence; both missing where it did not fail
+        ========================  ====================================================================
+
+    Raises
+    ------
+    TrackError
+        If `tracks` is a single track, not in a list, and it cannot be labeled. In a list or a folder, a track
+        that cannot be labeled never raises.
+    MisuseError
+        If there is no such model, manifest or prefix, or an option is out of its range.
+    EarmarkError
+        If a folder holds no audio files or cannot be listed, or a store does not answer.
+
+    Examples
+    --------
+    >>> import earmark
+    >>> labels = earmark.label("music")
+    >>> labels["genre"].notna().tolist(), labels["error_type"].tolist()
+    ([False, True], ['DecodeError', None])
+    >>> earmark.label("song.wav").columns[:4].tolist()
+    ['uri', 'genre', 'confidence', 'p_blues']
+    """
+    options = RunConfig.load(
+        None,
+        min_confidence=min_confidence,
+        track_timeout_s=track_timeout_s,
+        track_memory_mb=track_memory_mb,
+    )
+    ready = model if isinstance(model, Model) else load_model(model)
+    single = _is_one_track(tracks)
+    found = list(_labeled(ready, _listed(tracks), options))
+    if single and isinstance(found[0].result, TrackError):
+        raise found[0].result
+    found.sort(key=lambda each: int(each.track.track_id))
+    return _frame(found, ready.genres)
+
+
+def _is_one_track(source: object) -> bool:
+    """Whether it is the name of a track, and not of a folder, a prefix or a manifest."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    protocol, path = storage.split(os.fspath(source))
+    suffix = PurePosixPath(path).suffix.lower()
+    if protocol == "file":
+        return suffix not in MANIFEST_EXTENSIONS and not Path(path).is_dir()
+    return suffix in AUDIO_EXTENSIONS
+
+
+def _listed(tracks: Source | Iterable[Source]) -> list[TrackRef]:
+    """All tracks as their stores have them now; their ids are their places in the list."""
+    sources = [tracks] if isinstance(tracks, str | os.PathLike) else list(tracks)
+    with ThreadPoolExecutor(_LOOK_THREADS) as pool:
+        found = chain.from_iterable(pool.map(_tracks_of, sources))
+        return [replace(track, track_id=str(place)) for place, track in enumerate(found)]
+
+
+def _tracks_of(source: Source) -> list[TrackRef]:
+    if _is_one_track(source):
+        return [named_track(source)]
+    catalog = canonical(os.fspath(source))
+    tracks = from_table(list_catalog(catalog))
+    if not tracks:
+        raise EarmarkError(f"{catalog} holds no audio files")
+    return tracks
+
+
+def _labeled(model: Model, tracks: list[TrackRef], options: RunConfig) -> Iterator[_Labeled]:
+    """Each track with its label or its failure, those that had to wait for their store last."""
+    limits = TrackLimits(options.track_timeout_s, options.track_memory_mb << 20)
+    outcomes = cast(
+        "Generator[tuple[TrackRef, Outcome], None, None]",
+        isolated(tracks, model.features, Stopwatch(), limits),
+    )
+    waiting: list[tuple[TrackRef, TrackFeatures]] = []
+    with closing(outcomes):  # at once, with its process, also where a traceback keeps this frame
+        for track, outcome in outcomes:
+            if isinstance(outcome, TrackError):
+                yield _Labeled(track, outcome)
+                continue
+            waiting.append((track, outcome))
+            if sum(len(features.segments) for _, features in waiting) >= _SEGMENTS:
+                yield from _predicted(model, waiting, options.min_confidence)
+                waiting = []
+    yield from _predicted(model, waiting, options.min_confidence)
+
+
+def _predicted(
+    model: Model, tracks: list[tuple[TrackRef, TrackFeatures]], min_confidence: float
+) -> Iterator[_Labeled]:
+    if not tracks:
+        return
+    segments = [segment for _, features in tracks for segment in features.segments]
+    log_mels = [segment.log_mel for segment in segments if segment.log_mel is not None]
+    descriptors = [segment.descriptors for segment in segments if segment.descriptors is not None]
+    p = model.predict_proba(log_mels, np.array(descriptors) if descriptors else None)
+    for track, features in tracks:
+        own, p = p[: len(features.segments)], p[len(features.segments) :]
+        silent = [segment.is_silent for segment in features.segments]
+        result: TrackLabel | TrackError
+        try:
+            result = label_track(track.uri, own, silent, model.genres, min_confidence)
+        except LabelError as error:
+            result = error
+        yield _Labeled(track, result, features.info.duration_s)
+
+
+def _frame(rows: list[_Labeled], genres: tuple[str, ...]) -> pd.DataFrame:
+    labels = [row.result if isinstance(row.result, TrackLabel) else None for row in rows]
+    errors = [row.result if isinstance(row.result, TrackError) else None for row in rows]
+    unknown = np.full(len(genres), np.nan)
+    p = np.array([unknown if label is None else label.probabilities for label in labels], np.float32)
+    p = p.reshape(len(rows), len(genres))
+    columns: dict[str, Any] = {
+        "uri": [row.track.uri for row in rows],
+        "genre": pd.Series([None if label is None else label.genre for label in labels], dtype=object),
+        "confidence": np.array(
+            [np.nan if label is None else label.confidence for label in labels], np.float32
+        ),
+        **{f"p_{genre}": p[:, number] for number, genre in enumerate(genres)},
+        "duration_s": np.array([row.duration_s for row in rows], np.float64),
+        "error_type": pd.Series(
+            [None if error is None else type(error).__name__ for error in errors], dtype=object
+        ),
+        "error": pd.Series([None if error is None else str(error) for error in errors], dtype=object),
+    }
+    return pd.DataFrame(columns)

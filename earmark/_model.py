@@ -1,0 +1,153 @@
+"""Models, ready to label with."""
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.models.model import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, ModelBundle
+from pipeline.models.tensorflow_setup import set_up_tensorflow
+from schemas.config import RunConfig
+from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
+
+Source: TypeAlias = str | os.PathLike[str]
+"""A track, a folder, a prefix of an object store or a manifest, by its name."""
+DEFAULTS = RunConfig()
+"""The settings of a run that says nothing of them."""
+
+
+class Model:
+    """A model that labels tracks; `load_model` reads one.
+
+    TensorFlow is imported, and the network made ready, when it is first asked for an answer.
+
+    Parameters
+    ----------
+    bundle : ModelBundle
+        The model as stored.
+
+    Attributes
+    ----------
+    bundle : ModelBundle
+        The same.
+    """
+
+    def __init__(self, bundle: ModelBundle) -> None:
+        self.bundle = bundle
+
+    def __repr__(self) -> str:
+        return f"<earmark.Model {self.name}, {len(self.genres)} genres>"
+
+    @property
+    def name(self) -> str:
+        """Name and content hash, as the column ``model`` of the labels table has it."""
+        return self.bundle.model
+
+    @property
+    def genres(self) -> tuple[str, ...]:
+        """The genres, in the order of the probabilities."""
+        return self.bundle.info.genres
+
+    @property
+    def features(self) -> FeatureSpec:
+        """The features that the model reads, for `earmark.track_features`."""
+        return self.bundle.info.features
+
+    @property
+    def info(self) -> ModelInfo:
+        """All that the model says of itself: figures, training, temperature."""
+        return self.bundle.info
+
+    def predict_proba(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Return the calibrated probability of each genre for each segment.
+
+        Parameters
+        ----------
+        log_mels : sequence of ndarray of uint8, each of shape (n_mels, t)
+            Segments of any length, where the model reads log-mels (`features`).
+        descriptors : ndarray of float64, shape (n, 57)
+            Of the same segments, where the model reads descriptors.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_genres)
+            Rows sum to 1.
+
+        Raises
+        ------
+        MisuseError
+            If what the model reads is not given.
+
+        Examples
+        --------
+        >>> import earmark
+        >>> model = earmark.load_model("default")
+        >>> track = earmark.track_features("song.wav", model.features)
+        >>> model.predict_proba([segment.log_mel for segment in track.segments]).shape
+        (2, 10)
+        """
+        return self._classifier.predict_proba(log_mels, descriptors)
+
+    def label(
+        self,
+        tracks: Source | Iterable[Source],
+        *,
+        min_confidence: float = DEFAULTS.min_confidence,
+        track_timeout_s: float = DEFAULTS.track_timeout_s,
+        track_memory_mb: int = DEFAULTS.track_memory_mb,
+    ) -> pd.DataFrame:
+        """Label tracks with this model; see `earmark.label`."""
+        from earmark._label import label
+
+        return label(
+            tracks,
+            self,
+            min_confidence=min_confidence,
+            track_timeout_s=track_timeout_s,
+            track_memory_mb=track_memory_mb,
+        )
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        # The thread and the batches of a run's actors: other counts add floats in another order.
+        on_gpu = bool(set_up_tensorflow(threads=1).config.list_physical_devices("GPU"))
+        return Classifier(self.bundle, threads=1, batch_size=GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE)
+
+
+def load_model(name: str | os.PathLike[str] = "default") -> Model:
+    """Read a model.
+
+    Parameters
+    ----------
+    name : str or path
+        A shipped model's name, or the folder (path or URI) of a trained one.
+
+    Returns
+    -------
+    Model
+        The model, to label any number of tracks with.
+
+    Raises
+    ------
+    MisuseError
+        If there is no such model, it is broken, or a newer Earmark made it.
+
+    Examples
+    --------
+    >>> import earmark
+    >>> model = earmark.load_model("default")
+    >>> model.genres[:3]
+    ('blues', 'classical', 'country')
+    >>> len(model.label(["song.wav", "music/other.wav"]))
+    2
+    """
+    return Model(ModelBundle.load(os.fspath(name)))

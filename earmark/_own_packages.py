@@ -1,0 +1,41 @@
+"""Whether the packages that Earmark is made of are its own, and not a user's folders of the same name."""
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_NAMES = ("schemas", "pipeline", "jobs")
+
+
+def check_own_packages() -> None:
+    """Check that ``schemas``, ``pipeline`` and ``jobs`` are the packages beside this one.
+
+    Raises
+    ------
+    ImportError
+        If something else hides one of them; the message names it and says what to do.
+    """
+    home = Path(__file__).resolve().parent.parent
+    for name in _NAMES:
+        places = [Path(place).resolve() for place in _places(name)]
+        if home / name in places:
+            continue
+        if not places:
+            raise ImportError(f"Earmark's package '{name}' is not in {home}; install Earmark again")
+        kind = "folder" if places[0].is_dir() else "file"
+        raise ImportError(
+            f"the {kind} {places[0]} hides Earmark's own package '{name}'; rename it, or start Python in "
+            "another folder"
+        )
+
+
+def _places(name: str) -> Iterable[str]:
+    """Folders of the package that the name stands for, or the file where it is a single module."""
+    module = sys.modules.get(name)
+    if module is not None:
+        return list(getattr(module, "__path__", ())) or [getattr(module, "__file__", None) or "<unknown>"]
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return []
+    return list(spec.submodule_search_locations or ()) or [spec.origin or "<unknown>"]

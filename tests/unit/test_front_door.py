@@ -1,0 +1,328 @@
+"""`import earmark`: what a notebook can do without Ray, and what it is told when it cannot."""
+
+import ast
+import doctest
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+import earmark
+from jobs import status
+from pipeline.tables.current import current_labels
+from pipeline.tables.formats import FORMAT_FILE
+from schemas import errors as error_types
+from schemas.errors import (
+    DecodeError,
+    EarmarkError,
+    EmptyFileError,
+    MisuseError,
+    NotAFileError,
+    NotFoundError,
+    TrackError,
+)
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RELEASE = ROOT / "tests" / "releases" / "0.1.0" / "tables"
+RATE = 22050
+
+
+def notes(seconds: float) -> np.ndarray:
+    """Plucked notes with some noise."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    noise = np.random.default_rng(0).normal(0, 0.005, t.size)
+    return (0.3 * np.sin(2 * np.pi * 220 * t) * np.exp(-6 * (t % 0.5)) + noise).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder such as a notebook stands in: a song, some music, tables."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "music").mkdir()
+    soundfile.write(folder / "song.wav", notes(65), RATE)
+    soundfile.write(folder / "music/other.wav", notes(5), RATE)
+    (folder / "music/broken.mp3").write_bytes(b"liner notes")
+    shutil.copytree(RELEASE, folder / "tables")
+    return folder
+
+
+@pytest.fixture
+def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, and Python stands in it."""
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def model() -> earmark.Model:
+    return earmark.load_model("default")
+
+
+EXAMPLES = {
+    "earmark": earmark,
+    "label": earmark.label,
+    "load_model": earmark.load_model,
+    "Model.predict_proba": earmark.Model.predict_proba,
+    "describe": earmark.describe,
+    "track_features": earmark.track_features,
+    "open_tables": earmark.open_tables,
+    "plots": earmark.plots,
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_true(here: Path, name: str) -> None:
+    """A newcomer copies the first example they see, and it fails."""
+    told: list[str] = []
+    runner = doctest.DocTestRunner()
+    (example,) = doctest.DocTestFinder(recurse=False).find(EXAMPLES[name], name, globs={})
+    result = runner.run(example, out=told.append)
+    assert result.attempted > 0
+    assert result.failed == 0, "".join(told)
+
+
+def test_every_public_name_is_there_and_typed() -> None:
+    """An editor would offer a name that does not exist, or know nothing of one that does."""
+    assert set(earmark.__all__) <= set(dir(earmark))
+    for name in earmark.__all__:
+        assert getattr(earmark, name) is not None
+    assert earmark.__version__
+    with pytest.raises(AttributeError, match="module 'earmark' has no attribute 'lable'"):
+        _ = earmark.lable  # type: ignore[attr-defined]
+    tree = ast.parse((ROOT / "earmark/__init__.py").read_text("utf-8"))
+    typed = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(earmark.__all__) - {"__version__"} <= typed
+
+
+def test_the_errors_are_those_that_are_raised() -> None:
+    """`except earmark.errors.DecodeError` would not catch what a call raises."""
+    known = {
+        name
+        for name, value in vars(error_types).items()
+        if isinstance(value, type) and issubclass(value, EarmarkError)
+    }
+    assert set(earmark.errors.__all__) == known
+    assert all(getattr(earmark.errors, name) is getattr(error_types, name) for name in known)
+    assert earmark.__doc__ is not None
+    assert all(name in earmark.__doc__ for name in known - {"LabelerCrashedError"})
+
+
+@pytest.mark.parametrize("name", ["pipeline", "jobs", "schemas"])
+@pytest.mark.parametrize("form", ["package", "module"])
+def test_a_folder_that_hides_ours_is_named(tmp_path: Path, name: str, form: str) -> None:
+    """Whoever has a folder called pipeline would get "cannot import name" from the depths."""
+    if form == "package":
+        hiding = tmp_path / name
+        hiding.mkdir()
+        (hiding / "__init__.py").write_text("raise SystemExit('imported')")
+    else:
+        hiding = tmp_path / f"{name}.py"
+        hiding.write_text("raise SystemExit('imported')")
+    done = _python("import earmark", tmp_path)
+    kind = "folder" if form == "package" else "file"
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: the {kind} {hiding} hides Earmark's own package '{name}'; rename it, or start "
+        "Python in another folder"
+    )
+
+
+def test_a_module_of_that_name_that_is_imported_already_is_named(tmp_path: Path) -> None:
+    """In a notebook that imported its own pipeline first, what is on the path is not what counts."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/pipeline.py").write_text("")
+    done = _python("import sys; sys.path.insert(0, 'mine'); import pipeline; import earmark", tmp_path)
+    assert f"the file {tmp_path}/mine/pipeline.py hides Earmark's own package" in done.stderr
+
+
+def test_other_folders_hide_nothing(tmp_path: Path) -> None:
+    """A user whose folders only look alike would be sent away."""
+    for name in ("pipelines", "job", "data", "earmark-demo"):
+        (tmp_path / name).mkdir()
+    assert _python("import earmark; earmark.errors.TrackError", tmp_path).returncode == 0
+
+
+def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    # What pytest has put on the path is left out: the package is found as a user's Python finds it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_list_keeps_its_order_and_never_raises_for_a_track(here: Path, model: earmark.Model) -> None:
+    """One bad file of a thousand would cost a notebook all labels, or move them to other tracks."""
+    soundfile.write(here / "silence.flac", np.zeros(3 * RATE, np.float32), RATE)
+    soundfile.write(here / "short.wav", notes(0.2), RATE)
+    (here / "empty.mp3").write_bytes(b"")
+    os.mkfifo(here / "pipe.wav")
+    names: list[str | Path] = [
+        "empty.mp3",
+        Path("song.wav"),
+        "missing.mp3",
+        "silence.flac",
+        "short.wav",
+        "pipe.wav",
+        here / "music",
+        "song.wav",
+    ]
+    labels = model.label(iter(names))
+    uris = ["empty.mp3", "song.wav", "missing.mp3", "silence.flac", "short.wav", "pipe.wav"]
+    uris += ["music/broken.mp3", "music/other.wav", "song.wav"]
+    assert labels["uri"].tolist() == [str(here / name) for name in uris]
+    kinds = ["EmptyFileError", None, "NotFoundError", None, "TooShortError", "NotAFileError", "DecodeError"]
+    assert labels["error_type"].tolist() == [*kinds, None, None]
+    failed = labels["error_type"].notna()
+    assert labels["error"].notna().tolist() == failed.tolist()
+    assert labels.loc[failed, ["genre", "confidence", "p_jazz", "duration_s"]].isna().all(axis=None)
+    assert labels.loc[~failed, "duration_s"].tolist() == pytest.approx([65, 3, 5, 65])
+    assert labels.loc[3, "genre"] is None
+    assert labels.loc[3, "confidence"] == pytest.approx(0.1)
+    pd.testing.assert_series_equal(labels.loc[1], labels.loc[8], check_names=False)
+    p = labels.loc[~failed, [f"p_{genre}" for genre in model.genres]]
+    assert p.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (p.max(axis=1) == labels.loc[~failed, "confidence"]).all()
+    assert set(labels.dtypes[["confidence", "p_jazz"]]) == {np.dtype(np.float32)}
+    for name in ("silence.flac", "short.wav", "empty.mp3", "pipe.wav"):
+        (here / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("music/broken.mp3", DecodeError),
+        ("nothing.mp3", NotFoundError),
+        ("no folder", NotFoundError),
+        ("/dev/null", NotAFileError),
+        ("empty.mp3", EmptyFileError),
+    ],
+)
+def test_a_single_track_raises_why_it_cannot_be_labeled(
+    here: Path, model: earmark.Model, name: str, error: type[TrackError]
+) -> None:
+    """Somebody who asks for one file would get a row of nothing, and go on with it."""
+    (here / "empty.mp3").write_bytes(b"")
+    with pytest.raises(error, match=Path(name).name):
+        model.label(name)
+    assert model.label([name])["error_type"].tolist() == [error.__name__]
+    with pytest.raises(error, match=Path(name).name):
+        earmark.describe(Path(name))
+    (here / "empty.mp3").unlink()
+
+
+def test_a_track_that_takes_too_long_costs_its_row(here: Path, model: earmark.Model) -> None:
+    """A file that never ends would hang a notebook for ever; one that crashes its decoder would end it."""
+    labels = model.label(["song.wav"], track_timeout_s=1e-6)
+    assert labels["error_type"].tolist() == ["TimedOutError"]
+
+
+def test_a_confidence_that_is_too_low_leaves_the_genre_open(here: Path, model: earmark.Model) -> None:
+    """The option of the command would mean something else in a notebook."""
+    sure = model.label("song.wav")
+    (confidence,) = sure["confidence"]
+    same = model.label("song.wav", min_confidence=float(confidence))
+    pd.testing.assert_frame_equal(same, sure)
+    above = math.nextafter(float(confidence), 1)
+    unsure = model.label("song.wav", min_confidence=above)
+    assert unsure["genre"].tolist() == [None]
+    pd.testing.assert_frame_equal(unsure.drop(columns="genre"), sure.drop(columns="genre"))
+
+
+def test_no_tracks_give_no_rows(here: Path, model: earmark.Model) -> None:
+    """A filter that leaves nothing would end a notebook's loop, which expects the columns."""
+    nothing = model.label([])
+    assert len(nothing) == 0
+    assert list(nothing) == list(model.label("song.wav"))
+    (here / "void").mkdir()
+    with pytest.raises(EarmarkError, match="void holds no audio files"):
+        model.label("void")
+    (here / "void").rmdir()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_confidence": 1.5}, "setting 'min_confidence'"),
+        ({"track_timeout_s": 0}, "setting 'track_timeout_s'"),
+        ({"track_memory_mb": 1}, "setting 'track_memory_mb'"),
+        ({"model": "nothing"}, "there is no model 'nothing'"),
+        ({"tracks": "list.csv"}, r"list\.csv does not exist"),
+        ({"tracks": ""}, "empty"),
+    ],
+)
+def test_misuse_is_said_in_a_sentence(here: Path, options: dict[str, object], message: str) -> None:
+    """A typing error would end in the traceback of a library that the user has never heard of."""
+    arguments: dict[str, object] = {"tracks": "song.wav"} | options
+    with pytest.raises(MisuseError, match=message):
+        earmark.label(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_manifest_is_a_list_of_tracks(here: Path, model: earmark.Model) -> None:
+    """The lists that `earmark run` takes would have to be read by hand."""
+    (here / "list.csv").write_text("uri\nsong.wav\nmusic/other.wav\n")
+    labels = model.label("list.csv")
+    assert labels["uri"].tolist() == [str(here / "song.wav"), str(here / "music/other.wav")]
+    (here / "list.csv").unlink()
+
+
+def test_a_model_shows_what_it_is(model: earmark.Model) -> None:
+    """A notebook would print two megabytes of weights."""
+    assert repr(model) == f"<earmark.Model {model.name}, 10 genres>"
+    assert model.name.startswith("gtzan-cnn-")
+    assert model.features == model.info.features
+
+
+def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path) -> None:
+    """An analyst would come to other numbers than the command line, or change what a run goes by."""
+    before = {path: path.stat().st_mtime_ns for path in (home / "tables").rglob("*")}
+    tables = earmark.open_tables(home / "tables")
+    stored = status.open_tables(str(home / "tables"))
+    assert tables.models() == ["small-35b1e80b"]
+    assert tables.labels().equals(current_labels(stored, "small-35b1e80b"))
+    assert tables.labels("small", genre="blues").num_rows == 4
+    with pytest.raises(MisuseError, match="knows no genre 'polka'"):
+        tables.labels(genre="polka")
+    assert tables.failures().equals(status.failures(stored, None))
+    tracks = tables.tracks().to_pandas()
+    assert len(tracks) == 6
+    assert tracks["uri"].is_monotonic_increasing
+    assert {"track_id", "uri", "etag", "duration_s", "genre_tag", "listed_at"} <= set(tracks)
+    shares = tables.trends("folder").to_pandas()
+    assert shares.groupby("folder")["share"].sum().to_numpy() == pytest.approx(1)
+    with pytest.raises(MisuseError, match="rise and fall over time"):
+        tables.trends("folder", show="changes")
+    runs = tables.runs().to_pandas()
+    assert runs["run"].is_monotonic_increasing
+    assert runs["listed"].tolist() == [6, 6]
+    assert {path: path.stat().st_mtime_ns for path in (home / "tables").rglob("*")} == before
+
+
+def test_tables_that_are_none_or_newer_are_refused(home: Path, tmp_path: Path) -> None:
+    """A notebook would show an empty catalog where the path is wrong, or misread what is newer."""
+    with pytest.raises(MisuseError, match="there are no tables in"):
+        earmark.open_tables(tmp_path)
+    (tmp_path / FORMAT_FILE).write_text('{"format_version": 2}')
+    with pytest.raises(MisuseError, match="made by a newer Earmark"):
+        earmark.open_tables(tmp_path)
+
+
+def test_reading_tables_needs_neither_ray_nor_tensorflow(home: Path) -> None:
+    """A dashboard that shows the labels would take a gigabyte, and ten seconds to start."""
+    code = (
+        "import earmark, sys; tables = earmark.open_tables('tables'); tables.labels(); tables.tracks(); "
+        "tables.failures(); tables.trends('folder'); tables.runs(); "
+        "print(*{'ray', 'tensorflow', 'librosa', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    done = _python(code, home)
+    assert (done.stdout.split(), done.stderr) == ([], "")

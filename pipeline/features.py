@@ -13,8 +13,7 @@ from pipeline.catalogs.track_refs import stat_track
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES, compute_descriptors
 from pipeline.featurizing.featurize import featurize_track
 from pipeline.featurizing.log_mel import log_mel
-from pipeline.stores import storage
-from schemas.errors import NotFoundError
+from pipeline.shards.fetching import open_track
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
 
@@ -41,10 +40,7 @@ def track_features(track: str, spec: FeatureSpec | None = None) -> TrackFeatures
     TrackError
         If there is no such track, or it is no audio; see `pipeline.featurizing.featurize.featurize_track`.
     """
-    listed = stat_track(track, track)
-    if listed.etag == "missing":
-        raise NotFoundError(f"{track} does not exist")
-    with storage.open_binary(track, listed.size) as file:
+    with open_track(stat_track(track, track)).file as file:
         return featurize_track(file, track, spec or FeatureSpec())
 
 

@@ -9,7 +9,7 @@ from pipeline.catalogs.manifest_file import plain_name
 from pipeline.catalogs.selection import Selection
 from schemas.errors import MisuseError
 
-_COLUMNS = {"size": "size", "etag": "etag", "lastmodifieddate": "modified_at", "lastmodified": "modified_at"}
+_FACTS = ("size", "etag", "lastmodifieddate")
 _NEVER_ENCODED = r"[^A-Za-z0-9%+/._~*'()!:@$&,;=-]|%([^0-9A-Fa-f]|.[^0-9A-Fa-f]|.?$)"
 """What no URL-encoded text holds: a key with any of it stands there as it is, and so do all of its file."""
 
@@ -21,7 +21,7 @@ def is_inventory(names: list[str]) -> bool:
 
 
 def inventory_rows(table: pa.Table, location: str, selection: Selection) -> pa.Table:
-    """The tracks of an inventory as a manifest: ``uri`` and, where they are there, size, etag and time.
+    """The tracks of an inventory as a manifest: ``uri`` and, if it has them, size, etag and time of writing.
 
     An inventory lists everything that is in a bucket. As in the bucket itself, what is not audio is left out
     and counted; so are older versions and delete markers, without being counted.
@@ -48,7 +48,7 @@ def inventory_rows(table: pa.Table, location: str, selection: Selection) -> pa.T
     kept = _current(columns, len(key))
     kept = pc.and_(kept, _taken(key, kept, selection))
     rows = {"uri": pc.binary_join_element_wise("s3:/", bucket, key, "/")}
-    rows |= {name: columns[plain] for plain, name in _COLUMNS.items() if plain in columns}
+    rows |= {name: columns[name] for name in _FACTS if name in columns}
     return pa.table(rows).filter(kept)
 
 

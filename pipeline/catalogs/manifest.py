@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.inventory import inventory_rows, is_inventory
-from pipeline.catalogs.manifest_columns import carried, sizes, text, times, versions
+from pipeline.catalogs.manifest_columns import carried, sizes, text, times, versions, with_facts_named
 from pipeline.catalogs.manifest_file import plain_name, read_columns
 from pipeline.catalogs.manifest_uris import resolved
 from pipeline.catalogs.selection import Selection
@@ -72,6 +72,7 @@ def read_manifest(
     table = read_columns(location)
     if is_inventory(table.column_names):
         table = inventory_rows(table, location, selection)
+    table = with_facts_named(table)
     _check_columns(table, location)
     written = pc.utf8_trim_whitespace(text(table["uri"]))
     uris = resolved(written, location)

@@ -1,9 +1,12 @@
 """The columns of a manifest as those of a listing."""
 
+import contextlib
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.catalogs.manifest_file import plain_name
 from schemas.errors import MisuseError
 from schemas.tables import LISTING, TIMESTAMP
 
@@ -19,6 +22,24 @@ def text(column: pa.ChunkedArray) -> pa.Array:
     return pc.fill_null(column.cast(pa.string()).combine_chunks(), "")
 
 
+_FACTS = {
+    "size": "size",
+    "etag": "etag",
+    "modifiedat": "modified_at",
+    "lastmodified": "modified_at",
+    "lastmodifieddate": "modified_at",
+}
+
+
+def with_facts_named(table: pa.Table) -> pa.Table:
+    """The table with its columns of sizes, etags and times under our names, if it has sizes and etags."""
+    meant = {name: _FACTS.get(plain_name(name), name) for name in table.column_names}
+    names = list(meant.values())
+    if not {"size", "etag"} <= set(names) or len(set(names)) < len(names):
+        return table
+    return table.rename_columns(names)
+
+
 def sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
     """Sizes in bytes; null where there is none.
 
@@ -27,9 +48,10 @@ def sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
     MisuseError
         If one is no number of bytes; the message names the row.
     """
+    if pa.types.is_floating(column.type):  # as pandas makes of integers with gaps
+        with contextlib.suppress(pa.ArrowInvalid):
+            column = column.cast(pa.int64())
     written = pc.utf8_trim_whitespace(text(column))
-    # pandas makes floating-point numbers of a column of integers with gaps.
-    written = pc.replace_substring_regex(written, r"^(\d+)\.0*$", r"\1")
     sound = pc.match_substring_regex(written, r"^\d{0,18}$")
     wrong = pc.index(sound, False).as_py()
     if wrong >= 0:

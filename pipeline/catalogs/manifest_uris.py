@@ -50,7 +50,7 @@ def _first(rows: pa.Array) -> int:
 
 
 def _refuse_protocols(written: pa.Array, is_uri: pa.Array, location: str) -> None:
-    schemes = pc.struct_field(pc.extract_regex(written, "^(?P<scheme>.*?)://"), "scheme")
+    schemes = pc.struct_field(pc.extract_regex(written, "(?s)^(?P<scheme>.*?)://"), "scheme")
     for scheme in pc.unique(schemes.filter(is_uri)).to_pylist():
         row = _first(pc.equal(schemes, scheme))
         uri = written[row - 1].as_py()

@@ -183,7 +183,7 @@ def test_uris_and_ids_stay_what_they_were(tmp_path: Path) -> None:
 def test_sizes_and_versions_of_objects_are_believed(tmp_path: Path) -> None:
     """A million rows took 44 minutes of requests whose answers stood in the manifest; here is no store."""
     (tmp_path / "l.csv").write_text(
-        "uri,size,etag,modified_at,label\n"
+        "uri,Size,ETag,modified_at,label\n"
         's3://no-such/a.mp3,7,"""abc-2""",2024-01-02 03:04:05.5Z,rock\n'
         "s3://no-such/b.mp3, 8 ,def,,\n"
     )
@@ -285,3 +285,14 @@ def test_a_refused_manifest_never_aborts_the_process(tmp_path: Path) -> None:
     )
     codes = [subprocess.run([sys.executable, "-c", code], check=False).returncode for _ in range(12)]
     assert codes == [2] * 12
+
+
+def test_sizes_of_pandas_and_manifests_of_nothing(tmp_path: Path) -> None:
+    """pandas makes floating-point numbers of sizes where one is missing; a list may be empty on a day."""
+    uris = ["s3://b/1.mp3", "s3://b/2.mp3"]
+    table = pa.table({"uri": uris, "size": [12345678901.0, 2e9], "etag": ["x", "y"]})
+    pq.write_table(table, tmp_path / "l.parquet")
+    assert list_catalog(str(tmp_path / "l.parquet"))["size"].to_pylist() == [12345678901, 2000000000]
+    pq.write_table(table.slice(0, 0), tmp_path / "l.parquet")
+    assert list_catalog(str(tmp_path / "l.parquet")).num_rows == 0
+    assert list_catalog(str(touch(tmp_path / "l.csv", b"uri,label\n"))).num_rows == 0

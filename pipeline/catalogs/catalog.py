@@ -167,11 +167,12 @@ def _tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
     if protocol == "file" and Path(path).is_dir():
         return local_folder(path, selection)
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
-        track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
+        with storage.explained(catalog, "look at"):
+            track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
         if protocol == "file" or track.etag != "irregular":
             return iter([track])
     if protocol != "file":
         return remote_folder(catalog, selection)
     raise MisuseError(
-        f"the catalog {catalog} is neither a folder, nor a manifest (.csv, .parquet), nor an audio file"
+        f"the catalog {catalog} is neither a folder, nor a manifest (.csv, .tsv, .parquet), nor an audio file"
     )

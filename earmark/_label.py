@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from earmark._model import DEFAULTS, Model, Source, load_model
-from pipeline.catalogs.catalog import AUDIO_EXTENSIONS, MANIFEST_EXTENSIONS, canonical, list_catalog
+from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.catalogs.selection import is_audio_name
 from pipeline.catalogs.track_refs import from_table
 from pipeline.features import named_track
 from pipeline.models.track_label import TrackLabel, label_track
@@ -122,10 +124,9 @@ def _is_one_track(source: object) -> bool:
     if not isinstance(source, str | os.PathLike):
         return False
     protocol, path = storage.split(os.fspath(source))
-    suffix = PurePosixPath(path).suffix.lower()
     if protocol == "file":
-        return suffix not in MANIFEST_EXTENSIONS and not Path(path).is_dir()
-    return suffix in AUDIO_EXTENSIONS
+        return not (is_manifest(path) or Path(path).is_dir())
+    return is_audio_name(path)
 
 
 def _listed(tracks: Source | Iterable[Source]) -> list[TrackRef]:

@@ -6,11 +6,14 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.printing.left_out import left_out_text
 from jobs.printing.progress import metered
 from jobs.runs import read_reports
-from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.planning import Done, Plan, make_plan
+from pipeline.catalogs.vouching import confirm
 from pipeline.models.model import ModelBundle
+from pipeline.stores import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.formats import tables_at
 from pipeline.tables.tables import Tables, within
@@ -83,26 +86,35 @@ def make_job(
     MisuseError
         If the model is unknown, or the tables belong to another catalog or were made by a newer Earmark.
     """
-    job = Job(
-        command=command,
-        catalog=None if catalog is None else canonical(catalog),
-        tables=tables_at(canonical(tables)),
-        config=config,
-        bundle=ModelBundle.load(config.model),
-        only=only,
-    )
-    last = read_reports(job.tables, last=1)
+    opened = tables_at(canonical(tables))
+    bundle = ModelBundle.load(config.model)
+    last = read_reports(opened, last=1)
     if not last and command == "label":
         raise MisuseError(f"there are no tables in {tables}; make them with 'earmark run CATALOG {tables}'")
-    if last and catalog is not None and last[0].catalog != job.catalog and not moved:
+    if catalog is not None:
+        catalog = canonical(catalog)
+        if last and not moved:
+            catalog = _as_recorded(catalog, last[0].catalog, tables)
+    return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
+
+
+def _as_recorded(catalog: str, recorded: str, tables: str) -> str:
+    """The catalog as the tables spell it: the tracks' URIs stay as they are, however it is spelled tonight.
+
+    Raises
+    ------
+    MisuseError
+        If the tables belong to another catalog.
+    """
+    if not is_same(catalog, recorded):
         raise MisuseError(
-            f"{tables} holds the tables of {last[0].catalog}, not of {job.catalog}; write to another place, "
+            f"{tables} holds the tables of {recorded}, not of {catalog}; write to another place, "
             "or say --catalog-moved if it is the same catalog in a new place"
         )
-    return job
+    return recorded
 
 
-def list_job(job: Job) -> pa.Table:
+def list_job(job: Job) -> Listing:
     """List the job's catalog, or for ``label`` the tracks in the tables that have features.
 
     Raises
@@ -111,19 +123,21 @@ def list_job(job: Job) -> pa.Table:
         If the catalog is empty, or cannot be listed.
     """
     if job.catalog is None:
-        return _featurized_tracks(job)
+        return Listing(_featurized_tracks(job))
     with metered("listing") as meter:
-        listing = list_catalog(job.catalog, limit=job.config.limit, progress=meter.show)
-    if not listing.num_rows:
-        raise EarmarkError(f"the catalog {job.catalog} holds no audio files")
-    return listing
+        listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
+    if not listing.tracks.num_rows:
+        others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
+        raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
+    with storage.explained(job.catalog, "look at the files of"):
+        return confirm(listing, job.tables)
 
 
-def plan_job(job: Job, listing: pa.Table) -> Plan:
+def plan_job(job: Job, listing: Listing) -> Plan:
     """Compare the listing with the tables; nothing is written."""
     # What a listing lacks is gone from the catalog only if it was a listing of all the catalog.
     partial = job.catalog is None or job.config.limit is not None
-    return make_plan(listing, job.tables, job.done, partial=partial)
+    return make_plan(listing.tracks, job.tables, job.done, partial=partial)
 
 
 def _featurized_tracks(job: Job) -> pa.Table:

@@ -7,7 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from jobs.job import Job, make_job
 from jobs.run import Say, run_job
-from pipeline.catalogs.catalog import MANIFEST_EXTENSIONS, canonical
+from pipeline.catalogs.catalog import canonical
+from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.stores import storage
 from pipeline.tables.current import current_failures
 from pipeline.training.descriptor_csv import is_descriptor_csv
@@ -61,22 +62,20 @@ def labelled_data(
         return import_tables(data, label_column=label_column, say=say, **kinds_of(arch))
     if not _is_audio(data):
         return import_data(data, label_column=label_column)
-    is_manifest = PurePosixPath(data).suffix.lower() in MANIFEST_EXTENSIONS
     with _root(tables) as root:
         job = _featurized(data, root, arch, config or RunConfig(), say)
         _tell_left_out(job, say)
-        column = label_column or (None if is_manifest else FOLDER)
+        column = label_column or (None if is_manifest(data) else FOLDER)
         return import_tables(root, label_column=column, say=say, **kinds_of(arch))
 
 
 def _is_audio(data: str) -> bool:
     """Whether it is something to list: a folder, a prefix or a manifest."""
-    suffix = PurePosixPath(data).suffix.lower()
-    if suffix in MANIFEST_EXTENSIONS:
+    if is_manifest(data):
         return not is_descriptor_csv(data)
     if storage.is_local(data):
         return Path(storage.split(data)[1]).is_dir()
-    return suffix != ".npz"
+    return PurePosixPath(data).suffix.lower() != ".npz"
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pipeline.stores import storage
 from pipeline.tables.formats import record_format
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
-from schemas.report import Counts, RunReport
+from schemas.report import Counts, LeftOut, RunReport
 
 Say = Callable[[str], None]
 _SHARDS_PER_CPU = 4
@@ -62,7 +62,7 @@ def run_job(job: Job, say: Say) -> RunReport:
             listing = list_job(job)  # another run was at work meanwhile, and may have listed later than we
         # Planned under the lease: nobody else changes the tables from here on.
         plan = plan_job(job, listing)
-        report = _first_report(job, run, plan)
+        report = _first_report(job, run, plan, listing.left_out)
         pages = RunPages(job.tables, say)
         record_format(job.tables, lease.check)
         write_report(job.tables, report)
@@ -100,7 +100,7 @@ def run_job(job: Job, say: Say) -> RunReport:
     return report
 
 
-def _first_report(job: Job, run: str, plan: Plan) -> RunReport:
+def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunReport:
     return RunReport(
         run=run,
         command=job.command,
@@ -114,6 +114,7 @@ def _first_report(job: Job, run: str, plan: Plan) -> RunReport:
             left=plan.n_todo,
             gone=plan.gone.num_rows,
         ),
+        left_out=left_out,
         model=None if job.command == "featurize" else job.bundle.model,
         feature_set=job.spec.feature_set,
         features=job.spec.model_dump(),

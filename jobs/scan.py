@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from jobs.printing.progress import metered
-from pipeline.catalogs.catalog import canonical, list_catalog
-from pipeline.decoding.bounded_tags import TagSource, open_tagged
+from pipeline.catalogs.catalog import canonical, survey
+from pipeline.catalogs.selection import extension_of
+from pipeline.decoding.header_length import header_length_s
 from pipeline.stores import storage
 from schemas.errors import MisuseError
+from schemas.report import LeftOut
 
 _THREADS = 16
 SAMPLE = 300
@@ -37,6 +39,8 @@ class FormatCount:
         Length of the audio; None where no header tells.
     estimated : bool
         Whether the hours are extrapolated, by bytes, from a sample of the files.
+    n_unknown : int
+        Files, of those whose headers were read, that do not tell their length: the hours lack it.
     """
 
     extension: str
@@ -45,9 +49,26 @@ class FormatCount:
     size: int
     hours: float | None
     estimated: bool
+    n_unknown: int = 0
 
 
-def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> list[FormatCount]:
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a catalog holds.
+
+    Attributes
+    ----------
+    formats : tuple of FormatCount
+        The most frequent format first.
+    left_out : LeftOut
+        Files that are no tracks.
+    """
+
+    formats: tuple[FormatCount, ...]
+    left_out: LeftOut
+
+
+def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> Scan:
     """Count a catalog's files by format.
 
     Parameters
@@ -61,8 +82,8 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> l
 
     Returns
     -------
-    list of FormatCount
-        The most frequent format first.
+    Scan
+        The files by format, and what was left out.
 
     Raises
     ------
@@ -74,18 +95,19 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> l
     if out is not None and PurePosixPath(out).suffix.lower() not in {".csv", ".parquet"}:
         raise MisuseError(f"cannot write a listing as {out}; name a .csv or .parquet file")
     with metered("listing") as meter:
-        listing = list_catalog(canonical(catalog), limit=limit, progress=meter.show)
+        surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)
+    listing = surveyed.tracks
     if out is not None:
         _write_listing(listing, out)
     by_format: dict[str, list[tuple[str, int]]] = {}
     for uri, size in zip(listing["uri"].to_pylist(), listing["size"].to_pylist(), strict=True):
-        by_format.setdefault(PurePosixPath(uri).suffix.lower().lstrip("."), []).append((uri, size))
+        by_format.setdefault(extension_of(uri), []).append((uri, size))
     with metered("reading headers") as meter, ThreadPoolExecutor(_THREADS) as pool:
         counts = []
         for extension, files in by_format.items():
             counts.append(_count(extension, files, pool))
             meter.show(sum(count.n_files for count in counts))
-    return sorted(counts, key=lambda count: -count.n_files)
+    return Scan(tuple(sorted(counts, key=lambda count: -count.n_files)), surveyed.left_out)
 
 
 def _count(extension: str, files: list[tuple[str, int]], pool: ThreadPoolExecutor) -> FormatCount:
@@ -99,7 +121,8 @@ def _count(extension: str, files: list[tuple[str, int]], pool: ThreadPoolExecuto
     hours = None
     if known_bytes:
         hours = known_s / 3600 * (size / known_bytes if estimated else 1.0)
-    return FormatCount(extension, len(files), len(files) - len(full), size, hours, estimated)
+    n_unknown = lengths.count(None)
+    return FormatCount(extension, len(files), len(files) - len(full), size, hours, estimated, n_unknown)
 
 
 def _evenly(files: list[tuple[str, int]], n: int) -> Iterator[tuple[str, int]]:
@@ -112,13 +135,9 @@ def _duration_s(file: tuple[str, int]) -> float | None:
     location, size = file
     try:
         with storage.open_binary(location, size, whole_bytes=0) as opened:
-            tagged = open_tagged(TagSource(opened, location))
-    except (
-        Exception
-    ):  # mutagen and stores raise many kinds; `earmark run` is what tells why a file is no good
+            return header_length_s(opened, location, size)
+    except Exception:  # mutagen and stores raise many kinds; `earmark run` tells why a file is no good
         return None
-    length = getattr(getattr(tagged, "info", None), "length", None)
-    return float(length) if length else None
 
 
 def _write_listing(listing: pa.Table, out: str) -> None:

@@ -8,7 +8,8 @@ from jobs.printing.progress import metered
 from jobs.runs import read_reports
 from pipeline.care.findings import Verification
 from pipeline.care.verification import verify
-from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.catalog import canonical, survey
+from pipeline.catalogs.vouching import confirm
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 
@@ -41,7 +42,8 @@ def verify_job(tables: Tables, catalog: str | None, *, deep: bool) -> tuple[Veri
     listing = None
     if catalog is not None:
         with metered("listing") as meter:
-            listing = list_catalog(canonical(catalog), progress=meter.show)
+            surveyed = survey(canonical(catalog), progress=meter.show)
+        listing = confirm(surveyed, tables).tracks
         if not listing.num_rows:
             raise EarmarkError(f"the catalog {catalog} holds no audio files")
     verification = verify(tables, read_reports(tables), listing=listing, deep=deep)

@@ -46,6 +46,29 @@ class Counts(BaseModel):
         )
 
 
+class LeftOut(BaseModel):
+    """Files that lie in the catalog but are no tracks, counted by kind.
+
+    Attributes
+    ----------
+    not_audio : dict
+        Files without an extension of audio, by extension.
+    system : dict
+        Files of operating systems and sync programs, by the name of their folder (``@eaDir``) or their own
+        (``._*``); folders that were not opened are counted as one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    not_audio: dict[str, int] = {}
+    system: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.not_audio.values()) + sum(self.system.values())
+
+
 class Timeline(BaseModel):
     """How busy the workers of a run were, in steps of equal length from its start.
 
@@ -113,6 +136,8 @@ class RunReport(BaseModel):
         Length of the segments that were decoded, seconds.
     genres, failures : dict
         Tracks this run labelled, by genre; tracks it failed on, by error type.
+    left_out : LeftOut
+        Files of the catalog that are no tracks; none where a manifest names the tracks.
     rejected : int
         Tracks this run labelled without a genre, for want of confidence: ``labelled`` counts them too.
     failure_examples : dict
@@ -138,6 +163,7 @@ class RunReport(BaseModel):
     finished_at: datetime | None = None
     wall_s: float = 0.0
     counts: Counts
+    left_out: LeftOut = LeftOut()
     balanced: bool = True
     tracks_per_hour: float | None = None
     audio_s: float = 0.0

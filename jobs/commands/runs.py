@@ -34,10 +34,10 @@ def scan(
     limit: opt.Limit = None,
 ) -> None:
     """Say what is there: counts, formats, bytes, hours."""
-    from jobs.printing.summaries import print_formats
+    from jobs.printing.summaries import print_scan
     from jobs.scan import scan as scan_catalog
 
-    print_formats(scan_catalog(catalog, limit=limit, out=out))
+    print_scan(scan_catalog(catalog, limit=limit, out=out))
 
 
 def run(
@@ -138,7 +138,8 @@ def _run(
 
     job = make_job(command, catalog, tables, settings, moved=moved, only=only)
     if dry_run:
-        print_plan(plan_job(job, list_job(job)))
+        listing = list_job(job)
+        print_plan(plan_job(job, listing), listing.left_out)
         return
     try:
         report = run_job(job, say)

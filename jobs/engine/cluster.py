@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from jobs.engine.ray_folder import ray_folder
 from pipeline.models.model import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -67,6 +68,7 @@ def connected(config: RunConfig) -> Iterator[None]:
             "num_cpus": config.cpus,  # None: Ray counts them, and knows of a container's limit
             "include_dashboard": False,
             "object_store_memory": _OBJECT_STORE_BYTES,
+            "_temp_dir": ray_folder(),
         }
     _look_for(address)
     import ray

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jobs.printing.left_out import left_out_text
 from jobs.printing.show import duration_text
 from pipeline.pages import render
 from pipeline.pages.charts import Series, StepChart, step_chart
@@ -44,6 +45,7 @@ def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequenc
         facts=_facts(report),
         sums=_sums(report),
         stages=_stages(report),
+        left_out=left_out_text(report.left_out),
         charts=_charts(report.timeline) if report.timeline else [],
         genres=_genres(report, before),
         before=before,

@@ -8,25 +8,29 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.demo import DemoResult
+from jobs.printing.left_out import left_out_text
 from jobs.printing.messages import printable
 from jobs.printing.show import console, print_table, size_text
-from jobs.scan import FormatCount
+from jobs.scan import FormatCount, Scan
 from jobs.status import Status
 from jobs.trials import Trial, summarize
 from pipeline.catalogs.planning import Plan
 from pipeline.models.model import ModelBundle
 from pipeline.stores import storage
-from schemas.report import RunReport
+from schemas.report import LeftOut, RunReport
 
 
-def print_formats(counts: Sequence[FormatCount]) -> None:
+def print_scan(scan: Scan) -> None:
     """Print what `scan` found."""
+    counts = scan.formats
     rows = [
         (count.extension, f"{count.n_files:,}", f"{count.n_empty:,}", size_text(count.size), _hours(count))
         for count in counts
     ]
     known = [count.hours for count in counts if count.hours is not None]
-    about = "≈ " if any(count.estimated for count in counts) else ""
+    # A total that lacks some files is at least so much, however the rest was found.
+    is_least = any(count.n_unknown and not (count.estimated and count.hours is not None) for count in counts)
+    about = "≥ " if is_least else "≈ " if any(count.estimated for count in counts) else ""
     total = (
         "all",
         f"{sum(count.n_files for count in counts):,}",
@@ -35,12 +39,17 @@ def print_formats(counts: Sequence[FormatCount]) -> None:
         f"{about}{sum(known):,.2f}" if known else "?",
     )
     print_table(("format", "files", "empty", "size", "hours"), [*rows, total])
+    if n_unknown := sum(count.n_unknown for count in counts):
+        files = "file does" if n_unknown == 1 else "files do"
+        console.print(f"{n_unknown:,} {files} not tell their length in a header: the hours are of the others")
+    _print_left_out(scan.left_out)
 
 
 def _hours(count: FormatCount) -> str:
     if count.hours is None:
         return "?"
-    return f"{'≈ ' if count.estimated else ''}{count.hours:,.2f}"
+    about = "≈ " if count.estimated else "≥ " if count.n_unknown else ""
+    return f"{about}{count.hours:,.2f}"
 
 
 def print_report(report: RunReport, tables: str) -> None:
@@ -53,6 +62,7 @@ def print_report(report: RunReport, tables: str) -> None:
         before.append(f"{counts.failed_before:,} failed before and not tried again")
     if not counts.labelled and not counts.failed and not counts.left:
         console.print(f"nothing to do: {counts.listed:,} tracks listed, {', '.join(before)}")
+        _print_left_out(report.left_out)
         _print_gone(report)
         return
     verb = "featurized" if report.command == "featurize" else "labelled"
@@ -60,6 +70,7 @@ def print_report(report: RunReport, tables: str) -> None:
     console.print(f"{counts.listed:,} tracks listed: {', '.join(now + before)}")
     if counts.left:
         console.print(f"{counts.left:,} tracks are left; run the same command again to go on")
+    _print_left_out(report.left_out)
     _print_gone(report)
     if report.tracks_per_hour:
         console.print(f"{report.wall_s:,.1f} s, {report.tracks_per_hour:,.0f} tracks an hour")
@@ -79,9 +90,15 @@ def _print_gone(report: RunReport) -> None:
         console.print(f"gone from the catalog, and from the current labels: {report.counts.gone:,}")
 
 
-def print_plan(plan: Plan) -> None:
+def _print_left_out(left_out: LeftOut) -> None:
+    if left_out.total:
+        console.print(left_out_text(left_out), markup=False)
+
+
+def print_plan(plan: Plan, left_out: LeftOut) -> None:
     """Print what a run would do."""
     console.print(f"{plan.listing.num_rows:,} tracks listed")
+    _print_left_out(left_out)
     rows = (
         ("labelled before", plan.n_labelled),
         ("failed before, not tried again", plan.n_failed),

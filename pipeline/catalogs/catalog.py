@@ -4,52 +4,102 @@ The listing streams, so that millions of objects show progress, and it is all or
 be read is an error, since leaving it out would look like its tracks were gone.
 """
 
-import heapq
+import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
+from pipeline.catalogs.local_folder import local_folder
 from pipeline.catalogs.manifest import read_manifest
-from pipeline.catalogs.track_refs import facts, stat_track, to_batch, track_id_of
+from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.catalogs.remote_folder import remote_folder
+from pipeline.catalogs.selection import Selection, is_audio_name
+from pipeline.catalogs.track_refs import stat_track, to_batch, track_id_of
 from pipeline.stores import storage
-from pipeline.stores.patience import patiently
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import MisuseError
+from schemas.report import LeftOut
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 
-AUDIO_EXTENSIONS = frozenset(
-    {
-        *(".wav", ".wave", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".flac"),
-        *(".mp2", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mp4", ".aac", ".wma", ".asf"),
-        *(".webm", ".mka"),
-    }
-)
-MANIFEST_EXTENSIONS = frozenset({".csv", ".parquet"})
 _BATCH = 10_000
 
 Progress = Callable[[int], None]
 """Called with the number of tracks found so far."""
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A catalog as listed.
+
+    Attributes
+    ----------
+    tracks : pyarrow.Table
+        Schema `schemas.tables.LISTING`.
+    left_out : LeftOut
+        How many files are no tracks, by kind.
+    vouched : pyarrow.Array of bool or None
+        Of which tracks a manifest says the version, so that their store was not asked; None: of none.
+    """
+
+    tracks: pa.Table
+    left_out: LeftOut = field(default_factory=LeftOut)
+    vouched: pa.Array | None = None
+
+
 def canonical(catalog: str) -> str:
-    """The catalog's location in the one form that tables record: absolute, without a trailing slash."""
+    """The catalog's location in the form that tables record: absolute, without a trailing slash."""
     if not catalog.strip():
         raise MisuseError("the name of a catalog or of tables is empty; a variable may not be set")
     protocol, path = storage.split(catalog)
     path = path.rstrip("/") or "/"
-    return storage.local_uri(path) if protocol == "file" else f"{protocol}://{path}"
+    if protocol != "file":
+        return f"{protocol}://{path}"
+    # What ".." leads to depends on links: text alone does not tell.
+    return storage.local_uri(os.path.realpath(path) if ".." in path.split("/") else path)
+
+
+def is_same(catalog: str, other: str) -> bool:
+    """Whether two locations are one: as they stand, by links, or as one folder that is mounted twice."""
+    (protocol, path), (other_protocol, other_path) = (
+        storage.split(canonical(location)) for location in (catalog, other)
+    )
+    if protocol != "file" or other_protocol != "file":
+        return (_GOOGLE.get(protocol, protocol), path) == (
+            _GOOGLE.get(other_protocol, other_protocol),
+            other_path,
+        )
+    if os.path.realpath(path) == os.path.realpath(other_path):
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        return Path(path).samefile(other_path)
+    return False
+
+
+_GOOGLE = {"gcs": "gs"}
 
 
 def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress | None = None) -> pa.Table:
+    """List the tracks of a catalog; see `survey`, which also tells what is left out.
+
+    Returns
+    -------
+    pyarrow.Table
+        With the schema `schemas.tables.LISTING`.
+    """
+    return survey(catalog, limit=limit, progress=progress).tracks
+
+
+def survey(catalog: str, *, limit: int | None = None, progress: Progress | None = None) -> Listing:
     """List a catalog.
 
     Parameters
     ----------
     catalog : str
         A folder, a prefix of an object store (``s3://bucket/music``), a manifest (CSV or Parquet with a
-        column ``uri`` and optionally ``track_id`` and columns to carry along), or one audio file.
+        column ``uri``, see `pipeline.catalogs.manifest`), or one audio file.
     limit : int, optional
         Stop after this many tracks.
     progress : callable, optional
@@ -57,9 +107,9 @@ def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress |
 
     Returns
     -------
-    pyarrow.Table
-        With the schema `schemas.tables.LISTING`. A folder's files come sorted by path; hidden files and
-        folders (a name that starts with a dot) and files without an audio extension are left out.
+    Listing
+        The tracks, those of a folder sorted by path, and how many other files there are, by kind: files
+        without an extension of audio, and what systems keep beside the music (``@eaDir``, ``._*``).
 
     Raises
     ------
@@ -68,10 +118,20 @@ def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress |
     EarmarkError
         If some of it cannot be listed.
     """
+    selection = Selection()
+    if _is_manifest(catalog):
+        manifest = read_manifest(catalog, selection, limit=limit, progress=progress)
+        if progress is not None:
+            progress(manifest.tracks.num_rows)
+        return Listing(manifest.tracks, selection.left_out, manifest.vouched)
+    return Listing(_collected(_tracks(catalog, selection), limit, progress), selection.left_out)
+
+
+def _collected(tracks: Iterator[TrackRef], limit: int | None, progress: Progress | None) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     rows: list[TrackRef] = []
     found = 0
-    for track in _tracks(catalog):
+    for track in tracks:
         rows.append(track)
         found += 1
         if len(rows) == _BATCH:
@@ -87,107 +147,32 @@ def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress |
     return pa.Table.from_batches(batches, LISTING)
 
 
-def _tracks(catalog: str) -> Iterator[TrackRef]:
+def _is_manifest(catalog: str) -> bool:
     protocol, path = storage.split(catalog)
-    below_bucket = path.partition("/")[2] if protocol != "file" else path
-    suffix = PurePosixPath(below_bucket).suffix.lower()
-    if protocol == "file":
-        if not Path(path).exists():
-            raise MisuseError(f"the catalog {catalog} does not exist")
-        if Path(path).is_dir():
-            return _local_folder(Path(path))
-    elif suffix not in AUDIO_EXTENSIONS | MANIFEST_EXTENSIONS:
-        return _remote_folder(catalog)
-    if suffix in MANIFEST_EXTENSIONS:
-        return read_manifest(catalog)
-    if suffix in AUDIO_EXTENSIONS:
-        return iter([stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))])
-    raise MisuseError(
-        f"the catalog {catalog} is neither a folder, nor a manifest (.csv, .parquet), nor an audio file"
-    )
-
-
-def _local_folder(root: Path) -> Iterator[TrackRef]:
-    for path in sorted(_local_files(str(root))):
-        relative = os.path.relpath(path, root)
-        yield stat_track(storage.local_uri(path), track_id_of(relative))
-
-
-def _local_files(root: str) -> Iterator[str]:
-    """Paths of the audio files below a folder; links are followed, each real folder is entered once.
-
-    Links to folders wait until all real folders are done, and then have their turn by name: neither a link
-    that somebody adds nor the order of a disk's directories gives tracks another path, and so another id.
-    """
-    seen: set[tuple[int, int]] = set()
-    links = [root]
-    while links:
-        yield from _real_files(heapq.heappop(links), seen, links)
-
-
-def _real_files(folder: str, seen: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
-    """Paths of the audio files below a folder that was not `seen`; links to folders are put on the heap."""
-    try:
-        status = Path(folder).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    if entry.is_symlink():
-                        heapq.heappush(links, entry.path)
-                    else:
-                        yield from _real_files(entry.path, seen, links)
-                elif os.path.splitext(entry.name)[1].lower() in AUDIO_EXTENSIONS:  # noqa: PTH122 (100 × faster)
-                    yield entry.path
-    except OSError as error:
-        raise EarmarkError(f"cannot list {folder}: {error.strerror}; nothing was done") from error
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, say: named like audio it is a track that cannot be read
+    if protocol != "file":
+        return is_manifest(path.partition("/")[2])
+    if not Path(path).exists():
+        raise MisuseError(f"the catalog {catalog} does not exist")
+    if Path(path).is_dir() or not is_manifest(path):
         return False
+    if not Path(path).is_file():  # a pipe that nobody writes to would be waited for
+        raise MisuseError(
+            f"the manifest {catalog} is no file but a pipe, a socket or a device; write it to a file"
+        )
+    return True
 
 
-def _remote_folder(catalog: str) -> Iterator[TrackRef]:
+def _tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
     protocol, path = storage.split(catalog)
-    root = path.rstrip("/")
-    entries = _s3_entries(root) if protocol == "s3" else _fsspec_entries(protocol, root)
-    with storage.explained(catalog, "list"):
-        for key, size, etag, modified_at in entries:
-            # Just the root goes: m/x.mp3 and m//x.mp3 are two objects.
-            relative = key[len(root) + 1 :]
-            parts = PurePosixPath(relative).parts
-            hidden = any(part.startswith(".") for part in parts)
-            if hidden or key.endswith("/") or PurePosixPath(key).suffix.lower() not in AUDIO_EXTENSIONS:
-                continue
-            yield TrackRef(track_id_of(relative), f"{protocol}://{key}", size, etag, modified_at)
-
-
-_Entry = tuple[str, int, str, float]
-
-
-def _s3_entries(root: str) -> Iterator[_Entry]:
-    """Objects below a prefix, page by page: s3fs's own find holds everything back until the last page."""
-    fs = storage.filesystem("s3")
-    bucket, _, prefix = root.partition("/")
-    request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
-    while True:
-        page = patiently(lambda: fs.call_s3("list_objects_v2", **request))
-        for item in page.get("Contents", ()):
-            modified_at = item["LastModified"].timestamp()
-            yield f"{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"'), modified_at
-        if not page.get("IsTruncated"):
-            return
-        request["ContinuationToken"] = page["NextContinuationToken"]
-
-
-def _fsspec_entries(protocol: str, root: str) -> Iterator[_Entry]:
-    fs = storage.filesystem(protocol)
-    for path, info in sorted(patiently(lambda: fs.find(root, detail=True)).items()):
-        yield (path, *facts(info))
+    if protocol == "file" and Path(path).is_dir():
+        return local_folder(path, selection)
+    if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
+        with storage.explained(catalog, "look at"):
+            track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
+        if protocol == "file" or track.etag != "irregular":
+            return iter([track])
+    if protocol != "file":
+        return remote_folder(catalog, selection)
+    raise MisuseError(
+        f"the catalog {catalog} is neither a folder, nor a manifest (.csv, .tsv, .parquet), nor an audio file"
+    )

@@ -1,65 +1,113 @@
 """Manifests: a CSV or Parquet file that lists a catalog's tracks."""
 
-import io
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import PurePosixPath
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.catalogs.track_refs import stat_track, track_id_of
+from pipeline.catalogs.inventory import inventory_rows, is_inventory
+from pipeline.catalogs.manifest_columns import carried, sizes, text, times, versions, with_facts_named
+from pipeline.catalogs.manifest_file import plain_name, read_columns
+from pipeline.catalogs.manifest_uris import resolved
+from pipeline.catalogs.selection import Selection
+from pipeline.catalogs.store_facts import with_store_facts
+from pipeline.catalogs.track_refs import track_id_of
 from pipeline.stores import storage
 from schemas.errors import MisuseError
-from schemas.tracks import TrackRef
+from schemas.tables import LISTING
 
-_STAT_THREADS = 32
-_PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}
-"""What a manifest may name: disks and object stores, and no web addresses: its writer shall not have
-workers ask the hosts of their network."""
+_LIKELY = ("path", "file", "filename", "filepath", "location", "url", "key", "track", "name")
+"""Columns that may be meant where there is no ``uri``."""
 
 
-def read_manifest(location: str) -> Iterator[TrackRef]:
+@dataclass(frozen=True)
+class ManifestListing:
+    """The tracks of a manifest.
+
+    Attributes
+    ----------
+    tracks : pyarrow.Table
+        Schema `LISTING`, in the order of the manifest.
+    vouched : pyarrow.Array of bool
+        Of which tracks the manifest says size and version, so that their store was not asked.
+    """
+
+    tracks: pa.Table
+    vouched: pa.Array
+
+
+def read_manifest(
+    location: str,
+    selection: Selection,
+    *,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ManifestListing:
     """The tracks of a manifest, in its order.
 
     Parameters
     ----------
     location : str
-        A ``.csv`` or ``.parquet`` file with a column ``uri`` (absolute, or relative to the manifest's folder)
-        and optionally ``track_id``; every other column is carried along as text.
-
-    Yields
-    ------
-    TrackRef
-        With size and version as the store has them now.
+        A ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet`` file with a column ``uri`` (absolute, or relative to
+        the manifest's folder) and optionally ``track_id``, or one of S3 Inventory. With ``size`` and
+        ``etag``, as ``earmark scan --out`` writes them, the store of an object is not asked; files on disk
+        are looked at all the same, since their version is made of what the disk says. Every other column is
+        carried along as text.
+    selection : Selection
+        Counts what is no track in an inventory; of other manifests all is.
+    limit : int, optional
+        Only the first tracks.
+    progress : callable, optional
+        Told how many tracks were looked at so far.
 
     Raises
     ------
     MisuseError
         If the file cannot be read, has no column ``uri``, names a track twice, leaves a uri empty, names a
-        web address or, being remote, files of this machine's disk.
+        web address or, being remote, files of this machine's disk, or has a size that is none.
+    EarmarkError
+        If a store cannot be asked.
     """
-    table = _read(location)
-    table = table.rename_columns([name.strip() for name in table.column_names])
-    if len(set(table.column_names)) < table.num_columns:
-        raise MisuseError(f"the manifest {location} has two columns of the same name; name each but once")
-    if "uri" not in table.column_names:
-        have = ", ".join(table.column_names)
-        raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have})")
-    for name in {"uri", "track_id"} & set(table.column_names):
+    table = read_columns(location)
+    if is_inventory(table.column_names):
+        table = inventory_rows(table, location, selection)
+    table = with_facts_named(table)
+    _check_columns(table, location)
+    written = pc.utf8_trim_whitespace(text(table["uri"]))
+    uris = resolved(written, location)
+    ids = _ids(table, written)
+    _refuse_doubles(ids, written, location)
+    if limit is not None:
+        table, uris, ids = table.slice(0, limit), uris.slice(0, limit), ids.slice(0, limit)
+    n = len(uris)
+    facts = [pa.nulls(n, LISTING.field(name).type) for name in ("size", "etag", "modified_at")]
+    names = set(table.column_names) & {"uri", "track_id"}
+    if {"size", "etag"} <= set(table.column_names):
+        names |= set(table.column_names) & {"size", "etag", "modified_at"}
+        facts = [sizes(table["size"], location), versions(table["etag"]), times(table)]
+    known = pc.and_(pc.is_valid(facts[0]), pc.is_valid(facts[1]))
+    vouched = pc.and_(known, _is_remote(uris))
+    columns = [ids, uris, *facts, carried(table.drop_columns(list(names)))]
+    schema = pa.schema([field.with_nullable(True) for field in LISTING])
+    with storage.explained(location, "look at the files of"):
+        tracks = with_store_facts(
+            pa.Table.from_arrays(columns, schema=schema), pc.invert(vouched), progress=progress
+        )
+    return ManifestListing(tracks.cast(LISTING), vouched)
+
+
+def _check_columns(table: pa.Table, location: str) -> None:
+    names = table.column_names
+    if "uri" not in names:
+        meant = next((name for name in names if plain_name(name) == "uri"), None)
+        meant = meant or next((name for name in names if plain_name(name) in _LIKELY), None)
+        advice = f"; rename the column '{meant}' to 'uri' if that is where the tracks are" if meant else ""
+        have = ", ".join(names)
+        raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have}){advice}")
+    for name in {"uri", "track_id"} & set(names):
         if not _is_text_or_integer(table[name].type):
             raise MisuseError(f"column '{name}' of the manifest {location} is {table[name].type}, not text")
-    folder = location.rpartition("/")[0]
-    rows = _rows(table, location, folder)
-    _reject_doubles(rows, location)
-    with ThreadPoolExecutor(_STAT_THREADS) as pool:
-        # In slices, so that a limit does not wait for every file of a large manifest.
-        for start in range(0, len(rows), 1000):
-            chunk = rows[start : start + 1000]
-            with storage.explained(location, "look at the files of"):
-                stats = list(pool.map(lambda row: stat_track(row.uri, row.track_id), chunk))
-            for row, stat in zip(chunk, stats, strict=True):
-                yield replace(stat, carried=row.carried)
 
 
 def _is_text_or_integer(kind: pa.DataType) -> bool:
@@ -69,73 +117,31 @@ def _is_text_or_integer(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or any(is_text(kind) for is_text in texts)
 
 
-def _read(location: str) -> pa.Table:
-    with storage.explained(location, "read the manifest"):
-        data = storage.read_bytes(location)
-    try:
-        if PurePosixPath(location).suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            return pq.read_table(io.BytesIO(data), use_threads=False)
-        from pyarrow import csv
-
-        names = csv.read_csv(io.BytesIO(data)).column_names
-        # Ids such as 00123 and years stay text, exactly as written.
-        options = csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-        )
-        return csv.read_csv(io.BytesIO(data), convert_options=options)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise MisuseError(f"the manifest {location} cannot be read: {reason}") from error
+def _ids(table: pa.Table, written: pa.Array) -> pa.Array:
+    """The manifest's ids, and hashes of what it writes for a uri where it has none."""
+    if "track_id" not in table.column_names:
+        return pa.array([track_id_of(uri) for uri in written.to_pylist()], pa.string())
+    given = text(table["track_id"])
+    lacking = pc.equal(given, "")
+    hashes = [track_id_of(uri) for uri in written.filter(lacking).to_pylist()]
+    return pc.replace_with_mask(given, lacking, pa.array(hashes, pa.string()))
 
 
-def _rows(table: pa.Table, location: str, folder: str) -> list[TrackRef]:
-    carried_names = [name for name in table.column_names if name not in {"uri", "track_id"}]
-    rows = []
-    for number, row in enumerate(table.to_pylist(), start=1):
-        written = str(row["uri"] or "").strip()
-        if not written:
-            raise MisuseError(f"row {number} of the manifest {location} has no uri")
-        uri = _resolve(written, location, folder, number)
-        track_id = str(row["track_id"]) if row.get("track_id") not in {None, ""} else track_id_of(written)
-        carried = {name: str(row[name]) for name in carried_names if row[name] is not None}
-        rows.append(TrackRef(track_id, uri, 0, "", carried=carried))
-    return rows
-
-
-def _resolve(written: str, location: str, folder: str, number: int) -> str:
-    remote = not storage.is_local(location)
-    if "://" in written:
-        if remote and storage.is_local(written):
-            raise MisuseError(
-                f"row {number} of the remote manifest {location} names a local file ({written}); "
-                "list it in a local manifest instead"
-            )
-        protocol = storage.split(written)[0]
-        if protocol not in _PROTOCOLS:
-            raise MisuseError(
-                f"row {number} of the manifest {location} names a {protocol}:// address, which is neither a "
-                "file nor an object of a store; copy the track to a folder or a bucket first"
-            )
-        return written
-    if not remote:
-        path = PurePosixPath(storage.split(folder or ".")[1]) / written
-        return storage.local_uri(str(path))
-    if written.startswith("/") or ".." in PurePosixPath(written).parts:
-        raise MisuseError(
-            f"row {number} of the manifest {location} has the path {written}, which leaves the manifest's "
-            "folder; write it as a full URI"
-        )
-    return storage.join(folder, written)
-
-
-def _reject_doubles(rows: list[TrackRef], location: str) -> None:
+def _refuse_doubles(ids: pa.Array, written: pa.Array, location: str) -> None:
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
     seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        first = seen.setdefault(row.track_id, number)
-        if first != number:
+    for row, track_id in enumerate(ids.to_pylist(), start=1):
+        first = seen.setdefault(track_id, row)
+        if first != row:
+            what = f"{written[row - 1].as_py()}, track {track_id}"
             raise MisuseError(
-                f"rows {first} and {number} of the manifest {location} are the same track ({row.track_id}); "
-                "each track may stand there once"
+                f"rows {first} and {row} of the manifest {location} are the same track ({what}); each track "
+                "may stand there once"
             )
+
+
+def _is_remote(uris: pa.Array) -> pa.Array:
+    return pc.and_(
+        pc.match_substring(uris, "://"), pc.invert(pc.match_substring_regex(uris, "^(?i:file)://"))
+    )

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,7 +26,11 @@ def track_id_of(relative_path: str) -> str:
     return hashlib.sha256(data).hexdigest()[:20]
 
 
-def facts(info: dict[str, Any]) -> tuple[int, str, float]:
+Facts = tuple[int, str, float]
+"""Size, etag and modification time: what a listing, or a store that is asked, says of a file."""
+
+
+def facts(info: dict[str, Any]) -> Facts:
     """Size, etag and modification time from an fsspec info."""
     modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
     modified_at = modified.timestamp() if isinstance(modified, datetime) else float(modified)
@@ -48,14 +51,23 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
     folder, pipe, socket or device ``irregular``; reading it then fails with a reason.
     """
     protocol, path = storage.split(uri)
+    if protocol == "file":
+        return local_track(path, uri, track_id)
     try:
-        if protocol == "file":
-            status = Path(path).stat()
-            if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
-                return TrackRef(track_id, uri, 0, "irregular")
-            return TrackRef(track_id, uri, status.st_size, etag_of(status), status.st_mtime)
         info = patiently(lambda: storage.filesystem(protocol).info(path))
-        return TrackRef(track_id, uri, *facts(info))
+    except PermissionError:
+        return TrackRef(track_id, uri, 0, "unreadable")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return TrackRef(track_id, uri, 0, "missing")
+    if info.get("type") == "directory":
+        return TrackRef(track_id, uri, 0, "irregular")
+    return TrackRef(track_id, uri, *facts(info))
+
+
+def local_track(path: str, uri: str, track_id: str) -> TrackRef:
+    """As `stat_track`, for a path of this machine."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names takes its time)
     except PermissionError:
         return TrackRef(track_id, uri, 0, "unreadable")
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -64,6 +76,9 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
         if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
             return TrackRef(track_id, uri, 0, "missing")
         raise
+    if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
+        return TrackRef(track_id, uri, 0, "irregular")
+    return TrackRef(track_id, uri, status.st_size, etag_of(status), status.st_mtime)
 
 
 def to_batch(tracks: Iterable[TrackRef]) -> pa.RecordBatch:

@@ -10,8 +10,8 @@ from pipeline.decoding.audio import read_segments
 from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.log_mel import log_mel
 from pipeline.models.model import Classifier
-from pipeline.stores import storage
-from schemas.errors import EmptyFileError, MisuseError, NotFoundError, ReadError
+from pipeline.shards.fetching import open_track
+from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo, Tags
 
@@ -85,13 +85,10 @@ def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:
     """
     spec = spec or FeatureSpec()
     listed = stat_track(track, track)
-    if listed.etag == "missing":
-        raise NotFoundError(f"{track} does not exist")
-    if listed.etag in ("unreadable", "irregular"):
-        raise ReadError(f"{track} is no file that can be read; name an audio file")
-    if not listed.size:
+    opened = open_track(listed)
+    if not opened.track.size:
         raise EmptyFileError(f"{track} is empty (0 bytes)")
-    with storage.open_binary(track, listed.size) as file:
+    with opened.file as file:
         info, excerpts = read_segments(file, track, spec)
         tags = read_tags(file, track)
     segments = tuple(SegmentView(start_s, y, *log_mel(y, spec)) for start_s, y in excerpts)

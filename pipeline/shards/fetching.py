@@ -82,7 +82,9 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
     if track.etag == "unreadable":
         raise ReadError(f"{track.uri} may not be read; check its permissions")
     if track.etag == "irregular":
-        raise NotAFileError(f"{track.uri} is no file but a folder, a pipe, a socket or a device; remove it")
+        raise NotAFileError(
+            f"{track.uri} is no file but a folder, a pipe, a socket or a device; name an audio file"
+        )
     if track.etag == "missing":
         raise NotFoundError(f"{track.uri} does not exist")
     try:

@@ -25,22 +25,32 @@ RANGE_BYTES = 1 << 20
 """Size of a range read of a larger object."""
 
 
+_ALIASES = {"s3a": "s3", "s3n": "s3"}
+"""What Hadoop calls S3."""
+
+
 def split(location: str) -> tuple[str, str]:
     """``(protocol, path)`` of a location; the protocol of a plain path is ``file``.
 
     Raises
     ------
     MisuseError
-        If no filesystem is known for the protocol.
+        If a ``file://`` URI names another machine.
     """
     protocol, separator, path = location.partition("://")
     if not separator:
+        if location[:6].lower() == "file:/":  # as Java writes it
+            return split(f"file://{location[5:]}")
         return "file", str(Path(location).expanduser().absolute())
+    protocol = protocol.lower()
     if protocol == "file":
-        return "file", os.fsdecode(unquote_to_bytes(path))
-    if protocol == "s3a":
-        protocol = "s3"
-    return protocol, path
+        host, _, below = path.partition("/")
+        if host not in {"", "localhost"}:
+            raise MisuseError(
+                f"{location} names a file of the machine {host}; a local file is file:///{path}"
+            )
+        return "file", os.fsdecode(unquote_to_bytes(f"/{below}"))
+    return _ALIASES.get(protocol, protocol), path
 
 
 def join(location: str, *parts: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from jobs.engine import lease as leases
-from pipeline.catalogs.catalog import list_catalog
+from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.decoding.audio import read_segments
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.stores import storage
@@ -49,13 +49,23 @@ def test_a_bucket_is_labelled_and_labelled_again_only_where_it_changed(bucket: s
 
 def test_names_are_taken_as_they_stand(bucket: str) -> None:
     """Keys with spaces, #, %, + and unicode are listed, read and written back under just those names."""
-    names = ["a b.mp3", "c#d.mp3", "100%25 +.mp3", "ü/ж 音.mp3", "a::b.mp3", "UPPER.MP3"]
-    for name in [*names, ".hidden.mp3", "sub/.cache/x.mp3", "cover.jpg"]:
+    names = ["a b.mp3", "c#d.mp3", "100%25 +.mp3", "ü/ж 音.mp3", "a::b.mp3", "UPPER.MP3", "...And/...x.wv"]
+    for name in [*names, "._a.mp3", "sub/@eaDir/x.mp3/y.mp3", "cover.jpg", "sub/.snapshot/z.mp3", "folder/"]:
         storage.write_bytes(f"{bucket}/{name}", name.encode())
     listed = list_catalog(bucket)["uri"].to_pylist()
     assert sorted(listed) == sorted(f"{bucket}/{name}" for name in names)
     for uri in listed:
         assert storage.read_bytes(uri).decode() == uri.removeprefix(f"{bucket}/")
+    left_out = survey(bucket).left_out
+    assert (left_out.not_audio, left_out.system) == ({"jpg": 1}, {"._*": 1, "@eaDir": 1, ".snapshot": 1})
+
+
+def test_a_prefix_that_is_named_like_a_file_is_a_prefix(bucket: str) -> None:
+    """An album called "Live.ra" is a folder of tracks, not a track that is empty."""
+    storage.write_bytes(f"{bucket}/Live.ra/01.mp3", b"x")
+    storage.write_bytes(f"{bucket}/song.mp3", b"x")
+    assert list_catalog(f"{bucket}/Live.ra")["uri"].to_pylist() == [f"{bucket}/Live.ra/01.mp3"]
+    assert list_catalog(f"{bucket}/song.mp3")["uri"].to_pylist() == [f"{bucket}/song.mp3"]
 
 
 def test_two_slashes_are_another_key(bucket: str) -> None:

@@ -3,11 +3,9 @@
 import os
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from pipeline.catalogs.catalog import canonical, list_catalog
+from pipeline.catalogs.catalog import canonical, is_same, list_catalog, survey
 from pipeline.catalogs.track_refs import from_table, to_batch
 from pipeline.shards.fetching import open_track
 from schemas.errors import EarmarkError, MisuseError, NotAFileError
@@ -21,15 +19,19 @@ def touch(path: Path, data: bytes = b"x") -> Path:
     return path
 
 
+def below(folder: Path) -> list[str]:
+    return [os.path.relpath(uri, folder) for uri in list_catalog(str(folder))["uri"].to_pylist()]
+
+
 def test_a_folder_is_listed_with_everything_in_it_that_is_audio(tmp_path: Path) -> None:
     """What is left out here is never labelled; what is wrongly in becomes a failure every user sees."""
     names = ["a.mp3", "sub/b.FLAC", "sub/deep/c d #1 100% ü.ogg", "empty.wav"]
     for name in names:
         touch(tmp_path / name, b"" if "empty" in name else b"xyz")
-    for name in [".hidden.mp3", ".cache/x.mp3", "cover.jpg", "notes.txt", "mp3"]:
+    for name in ["cover.jpg", "notes.txt", "mp3", "a.mp3.part", ".nomedia"]:
         touch(tmp_path / name)
     listing = list_catalog(str(tmp_path))
-    assert [os.path.relpath(uri, tmp_path) for uri in listing["uri"].to_pylist()] == sorted(names)
+    assert below(tmp_path) == sorted(names)
     assert (
         dict(zip(listing["uri"].to_pylist(), listing["size"].to_pylist(), strict=True))[
             str(tmp_path / "empty.wav")
@@ -38,6 +40,52 @@ def test_a_folder_is_listed_with_everything_in_it_that_is_audio(tmp_path: Path) 
     )
     assert len(set(listing["track_id"].to_pylist())) == 4
     assert listing.schema == LISTING
+
+
+def test_names_that_begin_with_a_dot_are_listed(tmp_path: Path) -> None:
+    """ "...And Justice for All" is an album; half a catalog of such names was left out without a word."""
+    names = ["Metallica/...And Justice for All/01.mp3", "Britney/...Baby One More Time.mp3", ".mp3", "..wav"]
+    for name in [*names, "Plain/01.mp3", ".hidden/deep/x.Wv", "odd ends/a.mp3 ", "odd ends/b.mp3."]:
+        touch(tmp_path / name)
+    assert len(below(tmp_path)) == len(names) + 4
+    assert set(names) < set(below(tmp_path))
+
+
+def test_what_systems_keep_in_folders_is_left_out_and_counted(tmp_path: Path) -> None:
+    """Indexes of a NAS, waste bins and AppleDouble files look like tracks; a user is told what they were."""
+    for name in [
+        *("a.mp3", "Lost+Found/b.mp3"),
+        *("x/@eaDir/a.mp3/SYNOAUDIO.mp3", "@eadir/y.mp3", "#recycle/z.mp3", "$Recycle.Bin/S-1/q.mp3"),
+        *("System Volume Information/t.mp3", ".Trash-1000/files/w.mp3", ".git/objects/v.mp3"),
+        *("lost+found/u.mp3", ".zfs/snapshot/s/a.mp3", "__MACOSX/._a.mp3"),
+        *("._a.mp3", ".DS_Store", f".tmp-{'0af' * 10}00.mp3", "cover.JPG", "b.jpg", "x/disc.cue", "LICENSE"),
+    ]:
+        touch(tmp_path / name)
+    listing = survey(str(tmp_path))
+    assert below(tmp_path) == ["Lost+Found/b.mp3", "a.mp3"]
+    assert listing.left_out.not_audio == {"jpg": 2, "cue": 1, "no extension": 1}
+    assert listing.left_out.system == {
+        "@eaDir": 2, "#recycle": 1, "$RECYCLE.BIN": 1, "System Volume Information": 1, ".Trash-*": 1,
+        ".git": 1, "lost+found": 1, "__MACOSX": 1, ".zfs (not opened)": 1,
+        "._*": 1, ".DS_Store": 1, ".tmp-*": 1,
+    }  # fmt: skip
+
+
+def test_counting_does_not_grow_with_what_is_counted(tmp_path: Path) -> None:
+    """Numbered extensions (song.00001) must not make a list as long as the catalog, here or in the report."""
+    for number in range(600):
+        touch(tmp_path / f"part.{number:05}")
+    counts = survey(str(tmp_path)).left_out.not_audio
+    assert (sum(counts.values()), counts["other"], len(counts)) == (600, 100, 501)
+
+
+def test_a_link_into_a_hidden_folder_keeps_its_ids(tmp_path: Path) -> None:
+    """Hidden folders were not entered before: what a link into one listed keeps its path, and its id."""
+    touch(tmp_path / ".store" / "deep" / "a.mp3")
+    touch(tmp_path / ".store" / "b.mp3")
+    (tmp_path / "zz album").symlink_to(tmp_path / ".store" / "deep")
+    (tmp_path / ".link").symlink_to(tmp_path / ".store")
+    assert below(tmp_path) == [".store/b.mp3", "zz album/a.mp3"]
 
 
 def test_ids_stay_when_the_catalog_moves_and_versions_change_with_content(tmp_path: Path) -> None:
@@ -90,23 +138,6 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
             open_track(track)
 
 
-@pytest.mark.parametrize(
-    "written", ["http://metadata/x.mp3", "ftp://h/x.mp3", "zip://a::http://h/x", "github://o:r@/x.mp3"]
-)
-def test_a_manifest_names_no_web_address(tmp_path: Path, written: str) -> None:
-    """Whoever writes a manifest must not have the workers ask hosts of their own network."""
-    (tmp_path / "list.csv").write_text(f"uri\n{written}\n")
-    with pytest.raises(MisuseError, match=r"row 1 .* copy the track to a folder or a bucket"):
-        list_catalog(str(tmp_path / "list.csv"))
-
-
-def test_a_local_manifest_may_name_any_local_file(tmp_path: Path) -> None:
-    """A manifest of one's own may name what one may read, beside its folder too."""
-    touch(tmp_path / "a.mp3")
-    manifest = touch(tmp_path / "lists" / "list.csv", f"uri\n../a.mp3\nfile://{tmp_path}/a.mp3\n".encode())
-    assert [row["size"] for row in list_catalog(str(manifest)).to_pylist()] == [1, 1]
-
-
 def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaving it out would look as if its tracks were gone."""
     touch(tmp_path / "a.mp3")
@@ -146,69 +177,6 @@ def test_what_is_no_catalog_is_named(tmp_path: Path, what: str) -> None:
         list_catalog(str(tmp_path / what))
 
 
-def test_a_csv_manifest_keeps_ids_order_and_further_columns_as_written(tmp_path: Path) -> None:
-    """Ids such as 007 are ids, not numbers; other columns are carried along for the analyst."""
-    touch(tmp_path / "music" / "b.mp3")
-    touch(tmp_path / "a.mp3")
-    manifest = tmp_path / "list.csv"
-    manifest.write_text("track_id,uri,label,year\n007,music/b.mp3,Blue Note,1959\n,a.mp3,,\n")
-    first, second = from_table(list_catalog(str(manifest)))
-    assert (first.track_id, first.uri) == ("007", str(tmp_path / "music" / "b.mp3"))
-    assert first.carried == {"label": "Blue Note", "year": "1959"}
-    assert len(second.track_id) == 20
-    assert second.size == 1
-
-
-def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
-    """A manifest may name what is gone: that is one failed track, not a failed run."""
-    manifest = tmp_path / "list.parquet"
-    touch(tmp_path / "a.mp3")
-    gone = [str(tmp_path / "gone.mp3"), f"{'x' * 300}.mp3", "a.mp3/b.mp3", "nul\0.mp3"]
-    pq.write_table(pa.table({"uri": gone, "plays": [3, 4, 5, 6]}), manifest)
-    tracks = from_table(list_catalog(str(manifest)))
-    assert [track.etag for track in tracks] == ["missing"] * 4
-    assert tracks[0].carried == {"plays": "3"}
-
-
-@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
-def test_manifests_of_pandas_and_polars(tmp_path: Path, kind: pa.DataType) -> None:
-    """pandas 3 writes large strings, and categories as dictionaries: both are text."""
-    touch(tmp_path / "a.mp3")
-    pq.write_table(pa.table({" uri ": pa.array(["a.mp3"]).cast(kind)}), tmp_path / "list.parquet")
-    assert list_catalog(str(tmp_path / "list.parquet"))["uri"].to_pylist() == [str(tmp_path / "a.mp3")]
-
-
-def test_a_damaged_parquet_manifest_is_explained(tmp_path: Path) -> None:
-    """A half-copied manifest is told from an empty one."""
-    manifest = tmp_path / "list.parquet"
-    pq.write_table(pa.table({"uri": ["a.mp3"] * 1000}), manifest)
-    manifest.write_bytes(manifest.read_bytes()[:100])
-    with pytest.raises(MisuseError, match="cannot be read"):
-        list_catalog(str(manifest))
-    pq.write_table(pa.table({"uri": [["a.mp3"]]}), manifest)
-    with pytest.raises(MisuseError, match=r"column 'uri' .* not text"):
-        list_catalog(str(manifest))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("path\na.mp3\n", "no column 'uri'"),
-        ("uri\na.mp3\na.mp3\n", "rows 1 and 2"),
-        ('uri,track_id\na.mp3,1\n"",2\n', "row 2 .* no uri"),
-        ("uri,uri\na.mp3,b.mp3\n", "two columns of the same name"),
-        ("", "cannot be read"),
-        ("uri,x\na.mp3\n", "cannot be read"),
-    ],
-)
-def test_a_bad_manifest_is_explained(tmp_path: Path, text: str, message: str) -> None:
-    """The message says which row or column, so that it can be mended."""
-    manifest = tmp_path / "list.csv"
-    manifest.write_text(text)
-    with pytest.raises(MisuseError, match=message):
-        list_catalog(str(manifest))
-
-
 def test_listing_rows_round_trip() -> None:
     """Workers get tracks as Arrow rows; nothing of them may change on the way."""
     tracks = [
@@ -223,3 +191,34 @@ def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     assert canonical("music/") == canonical(str(tmp_path / "music")) == str(tmp_path / "music")
     assert canonical("s3://bucket/music/") == canonical("s3a://bucket/music") == "s3://bucket/music"
+    assert canonical("S3N://bucket/music//") == "s3://bucket/music"
+    assert canonical("s3://bucket//music") == "s3://bucket//music"  # keys that begin with a slash are others
+    local = str(tmp_path / "music")
+    for written in (f"file://{local}", f"file://localhost{local}", f"file:{local}/", f"FILE://{local}//"):
+        assert canonical(written) == local
+    assert canonical("music/../music") == local
+    assert canonical(f"file://{local}/caf%E9") == f"file://{local}/caf%E9"
+    with pytest.raises(MisuseError, match="the machine tmp; a local file is file:///tmp/music"):
+        canonical("file://tmp/music")
+
+
+def test_one_catalog_under_many_names(tmp_path: Path) -> None:
+    """Tables were refused as those of another catalog: the answer to a link was a night without labels."""
+    touch(tmp_path / "music" / "a.mp3")
+    touch(tmp_path / "other" / "a.mp3")
+    (tmp_path / "link").symlink_to(tmp_path / "music")
+    music = str(tmp_path / "music")
+    for name in (
+        tmp_path / "link",
+        f"{music}/../music",
+        f"file:{music}",
+        f"{music}/",
+        tmp_path / "link" / ".",
+    ):
+        assert is_same(str(name), music)
+        assert is_same(music, str(name))
+    for name in (tmp_path / "other", tmp_path / "nothing", tmp_path, f"s3:/{music}"):
+        assert not is_same(str(name), music)
+    assert is_same("s3a://b/m/", "s3://b/m")
+    assert is_same("gcs://b/m", "gs://b/m")
+    assert not is_same("s3://b//m", "s3://b/m")

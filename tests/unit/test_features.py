@@ -1,5 +1,8 @@
 """The two lines for a notebook."""
 
+import os
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,8 @@ import pytest
 import soundfile
 
 from pipeline.features import DESCRIPTOR_NAMES, compute_descriptors, describe, track_features
-from schemas.errors import NotFoundError
+from pipeline.pictures.track_view import view_track
+from schemas.errors import NotAFileError, NotFoundError
 
 
 @pytest.fixture
@@ -32,3 +36,19 @@ def test_what_is_not_there_is_named(song: str) -> None:
     """A mistyped name must not look like a broken file."""
     with pytest.raises(NotFoundError, match=r"nothing\.wav does not exist"):
         track_features(song.replace("song", "nothing"))
+
+
+@pytest.mark.parametrize("look", [track_features, describe, view_track])
+def test_what_is_no_file_is_named_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[str], object]
+) -> None:
+    """To open a pipe is to wait for its writer for ever, in a notebook as in `earmark plot`."""
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(tmp_path)  # a socket's address may be no longer than 107 bytes
+        server.bind("socket.wav")
+        for name in ("pipe.wav", "folder.wav", "zero.wav", "socket.wav"):
+            with pytest.raises(NotAFileError, match=rf"{name} is no file but"):
+                look(str(tmp_path / name))

@@ -14,7 +14,7 @@ from jobs.runs import write_report
 from pipeline.reports.secrets import without_secrets
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
-from schemas.report import Counts, FailureExample, RunReport, SlowTrack, Timeline
+from schemas.report import Counts, FailureExample, LeftOut, RunReport, SlowTrack, Timeline
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -50,6 +50,22 @@ def make_report(run: str = "20260102T000000-aaaa", **changes: Any) -> RunReport:
 def text_of(page: str) -> str:
     body = re.sub(r"<(style|script)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def test_what_was_left_out_is_on_the_page() -> None:
+    """Files that are in no count of tracks were looked for by hand; older reports do not have them."""
+    left_out = LeftOut(
+        not_audio={"jpg": 1200, "cue": 80} | {f"x{number}": 1 for number in range(9)},
+        system={"@eaDir": 14, "._*": 3, ".zfs (not opened)": 1},
+    )
+    page = text_of(run_page(make_report(left_out=left_out), []))
+    assert (
+        "Left out: 1,289 files that are not audio (jpg 1,200, cue 80, x0 1, x1 1, x2 1, x3 1, x4 1, x5 1, "
+        "3 other kinds 3), 14 in @eaDir, 3 AppleDouble (._*), 1 .zfs (not opened)."
+    ) in page
+    older = make_report().model_dump(mode="json")
+    del older["left_out"]
+    assert "Left out" not in text_of(run_page(RunReport.model_validate(older), []))
 
 
 def test_names_are_text_and_nothing_is_loaded() -> None:

@@ -1,0 +1,123 @@
+"""A folder of this machine as a catalog."""
+
+import heapq
+import os
+from collections.abc import Iterator
+
+from pipeline.catalogs.selection import SNAPSHOTS, Selection, system_folder
+from pipeline.catalogs.track_refs import local_track, track_id_of
+from pipeline.stores import storage
+from schemas.errors import EarmarkError
+from schemas.tracks import TrackRef
+
+_VISIBLE_LINK, _HIDDEN, _HIDDEN_LINK = range(3)
+
+
+def local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
+    """The tracks below a folder, sorted by path.
+
+    Parameters
+    ----------
+    root : str
+        An absolute path.
+    selection : Selection
+        Says which files are tracks, and counts the others.
+
+    Raises
+    ------
+    EarmarkError
+        If a folder cannot be read: to leave it out would look as if its tracks were gone.
+    """
+    below = len(root.rstrip("/")) + 1
+    for path in sorted(_Walk(selection).files(root)):
+        yield local_track(path, storage.local_uri(path), track_id_of(path[below:]))
+
+
+class _Walk:
+    """Links are followed, and each real folder is entered once.
+
+    Links to folders wait until all real folders are done, and then have their turn by name: neither a link
+    that somebody adds nor the order of a disk's directories gives tracks another path, and so another id.
+    Folders whose names begin with a dot come after all others, since earlier releases never entered them: a
+    track that was listed by a link into one keeps its path.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._seen: set[tuple[int, int]] = set()
+        self._waiting: list[tuple[int, str]] = []
+
+    def files(self, root: str) -> Iterator[str]:
+        """Paths of the audio files below a folder."""
+        heapq.heappush(self._waiting, (_VISIBLE_LINK, root))
+        while self._waiting:
+            tier, folder = heapq.heappop(self._waiting)
+            yield from self._real_files(folder, hidden=tier != _VISIBLE_LINK)
+
+    def _real_files(self, folder: str, *, hidden: bool) -> Iterator[str]:
+        folders = [folder]
+        while folders:
+            folder = folders.pop()
+            try:
+                if self._is_new(folder):
+                    with os.scandir(folder) as entries:
+                        for entry in entries:
+                            if _is_folder(entry):
+                                if self._is_entered(entry, hidden=hidden):
+                                    folders.append(entry.path)
+                            elif self._selection.takes(entry.name):
+                                yield entry.path
+            except OSError as error:
+                raise EarmarkError(f"cannot list {folder}: {error.strerror}; nothing was done") from error
+
+    def _is_new(self, folder: str) -> bool:
+        status = os.stat(folder)  # noqa: PTH116 (a Path for each of a million names takes its time)
+        if (status.st_dev, status.st_ino) in self._seen:
+            return False
+        self._seen.add((status.st_dev, status.st_ino))
+        return True
+
+    def _is_entered(self, entry: "os.DirEntry[str]", *, hidden: bool) -> bool:
+        """Whether a subfolder is entered now; if not, it is put on the heap or left out."""
+        if kind := system_folder(entry.name):
+            self._leave_out(entry, kind)
+            return False
+        if entry.is_symlink():
+            tier = _HIDDEN_LINK if hidden or entry.name.startswith(".") else _VISIBLE_LINK
+            heapq.heappush(self._waiting, (tier, entry.path))
+            return False
+        if entry.name.startswith(".") and not hidden:
+            heapq.heappush(self._waiting, (_HIDDEN, entry.path))
+            return False
+        return True
+
+    def _leave_out(self, entry: "os.DirEntry[str]", kind: str) -> None:
+        """Count the files below a folder of the system, as far as it lets itself be read."""
+        if kind in SNAPSHOTS or entry.is_symlink():
+            self._selection.leave_out(f"{kind} (not opened)", 1)
+            return
+        self._selection.leave_out(kind, _count_files(entry.path))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, say: named like audio it is a track that cannot be read
+        return False
+
+
+def _count_files(folder: str) -> int:
+    """Files below a folder; what may not be read of its subfolders is not missed."""
+    n, folders = 0, [folder]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    else:
+                        n += 1
+        except OSError:
+            continue
+    return n

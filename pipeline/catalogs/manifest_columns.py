@@ -1,0 +1,114 @@
+"""The columns of a manifest as those of a listing."""
+
+import contextlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.catalogs.manifest_file import plain_name
+from schemas.errors import MisuseError
+from schemas.tables import LISTING, TIMESTAMP
+
+_NO_VERSIONS = pa.array(["", "missing", "unreadable", "irregular"])
+"""What stands for an etag where the file could not be looked at: it may be there by now."""
+
+
+_ROWS_AT_ONCE = 1 << 17
+
+
+def text(column: pa.ChunkedArray) -> pa.Array:
+    """A column as text, "" for nulls."""
+    return pc.fill_null(column.cast(pa.string()).combine_chunks(), "")
+
+
+_FACTS = {
+    "size": "size",
+    "etag": "etag",
+    "modifiedat": "modified_at",
+    "lastmodified": "modified_at",
+    "lastmodifieddate": "modified_at",
+}
+
+
+def with_facts_named(table: pa.Table) -> pa.Table:
+    """The table with its columns of sizes, etags and times under our names, if it has sizes and etags."""
+    meant = {name: _FACTS.get(plain_name(name), name) for name in table.column_names}
+    names = list(meant.values())
+    if not {"size", "etag"} <= set(names) or len(set(names)) < len(names):
+        return table
+    return table.rename_columns(names)
+
+
+def sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
+    """Sizes in bytes; null where there is none.
+
+    Raises
+    ------
+    MisuseError
+        If one is no number of bytes; the message names the row.
+    """
+    if pa.types.is_floating(column.type):  # as pandas makes of integers with gaps
+        with contextlib.suppress(pa.ArrowInvalid):
+            column = column.cast(pa.int64())
+    written = pc.utf8_trim_whitespace(text(column))
+    sound = pc.match_substring_regex(written, r"^\d{0,18}$")
+    wrong = pc.index(sound, False).as_py()
+    if wrong >= 0:
+        raise MisuseError(
+            f"row {wrong + 1} of the manifest {location} has the size '{written[wrong]}', which is not a "
+            "number of bytes; leave it empty to have the store asked"
+        )
+    return pc.if_else(pc.equal(written, ""), None, written).cast(pa.int64())
+
+
+def versions(column: pa.ChunkedArray) -> pa.Array:
+    """Entity tags without their quotes; null where there is none."""
+    tags = pc.utf8_trim(pc.utf8_trim_whitespace(text(column)), '"')
+    return pc.if_else(pc.is_in(tags, _NO_VERSIONS), pa.scalar(None, pa.string()), tags)
+
+
+def times(table: pa.Table) -> pa.Array:
+    """The column ``modified_at`` as timestamps; null where there is none, or none that can be read as one."""
+    if "modified_at" not in table.column_names:
+        return pa.nulls(table.num_rows, TIMESTAMP)
+    column = table["modified_at"].combine_chunks()
+    if pa.types.is_timestamp(column.type):
+        naive = column.type.tz is None
+        return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC") if naive else column.cast(TIMESTAMP)
+    written = pc.utf8_trim_whitespace(text(table["modified_at"]))
+    sound = pc.match_substring_regex(
+        written, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+    )
+    return pc.if_else(sound, written, pa.scalar(None, pa.string())).cast(TIMESTAMP)
+
+
+def carried(table: pa.Table) -> pa.ChunkedArray:
+    """All columns as one of maps from a column's name to its text, without nulls; null for an empty map."""
+    kind = LISTING.field("carried").type
+    if not table.num_columns:
+        return pa.chunked_array([pa.nulls(table.num_rows, kind)])
+    starts = range(0, table.num_rows, _ROWS_AT_ONCE)
+    return pa.chunked_array([_maps(table.slice(start, _ROWS_AT_ONCE), kind) for start in starts], kind)
+
+
+def _maps(table: pa.Table, kind: pa.MapType) -> pa.Array:
+    n_rows, n_columns = table.num_rows, table.num_columns
+    values = pa.concat_arrays([_as_written(column) for column in table.columns])
+    # The values are taken row by row from where they lie column by column.
+    order = np.arange(n_columns) * n_rows + np.arange(n_rows)[:, None]
+    values = values.take(pa.array(order.ravel()))
+    there = values.is_valid().to_numpy(zero_copy_only=False)
+    counts = there.reshape(n_rows, n_columns).sum(axis=1)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    names = pa.array(table.column_names, pa.string())
+    keys = names.take(pa.array(np.tile(np.arange(n_columns), n_rows)[there]))
+    is_empty = np.append(counts == 0, False)
+    return pa.MapArray.from_arrays(pa.array(offsets, mask=is_empty), keys, values.drop_null(), type=kind)
+
+
+def _as_written(column: pa.ChunkedArray) -> pa.Array:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column.cast(pa.string()).combine_chunks()
+    return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())

@@ -1,0 +1,154 @@
+"""The file of a manifest: CSV in its dialects, or Parquet, as a table of its columns."""
+
+import codecs
+import csv
+import gzip
+import io
+import zlib
+
+import pyarrow as pa
+
+from pipeline.stores import storage
+from schemas.errors import MisuseError
+
+MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_HEADER_CHARACTERS = 1 << 16
+_BLOCK_BYTES = 8 << 20
+
+
+def is_manifest(location: str) -> bool:
+    """Whether a location is a manifest, as its extension has it."""
+    return location.lower().endswith(MANIFEST_EXTENSIONS)
+
+
+def read_columns(location: str) -> pa.Table:
+    """The columns of a manifest as they stand in the file; those of a CSV are all text, exactly as written.
+
+    CSV may be compressed by gzip, encoded as UTF-8 or as its byte order mark says, and separated by commas,
+    semicolons, tabs or vertical bars, as its header tells.
+
+    Parameters
+    ----------
+    location : str
+        A ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet`` file.
+
+    Raises
+    ------
+    MisuseError
+        If the file cannot be read as that, or has two columns of one name.
+    EarmarkError
+        If the store does not hand it out.
+    """
+    with storage.explained(location, "read the manifest"):
+        data = storage.read_bytes(location)
+    try:
+        if location.lower().endswith(".parquet"):
+            import pyarrow.parquet as pq
+
+            table = pq.read_table(_source(data), use_threads=False)
+            names = [name.strip() for name in table.column_names]
+        else:
+            text = _as_utf8(data, location)
+            names, separator = _header(text, location)
+            table = _read_csv(text, len(names), separator)
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        reason = str(error).partition("\n")[0]
+        raise MisuseError(f"the manifest {location} cannot be read: {reason}") from error
+    if len(set(names)) < len(names):
+        raise MisuseError(f"the manifest {location} has two columns of the same name; name each but once")
+    return table.rename_columns(names)
+
+
+def _source(data: bytes) -> pa.BufferReader:
+    """The bytes in Arrow's own memory.
+
+    Arrow reads ahead in a thread of its own. What that thread holds may outlive an error, and then be
+    released while the interpreter ends, which aborts the process where it is an object of Python's.
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(data)
+    return pa.BufferReader(sink.getvalue())
+
+
+def _as_utf8(data: bytes, location: str) -> bytes:
+    if location.lower().endswith(".gz"):
+        data = gzip.decompress(data)
+    mark = next((mark for mark in _BOMS if data.startswith(mark)), b"")
+    encoding = _BOMS.get(mark, "utf-8")
+    data = data[len(mark) :]
+    if encoding == "utf-8" and b"\0" in data[:64]:
+        raise MisuseError(
+            f"the manifest {location} has zero bytes, as UTF-16 without a byte order mark; save it as UTF-8"
+        )
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise MisuseError(
+            f"line {line} of the manifest {location} is not {encoding.upper()}; save the manifest as UTF-8"
+        ) from error
+    return data if encoding == "utf-8" else text.encode()
+
+
+def _header(data: bytes, location: str) -> tuple[list[str], str]:
+    """The names of the columns, and what separates them: whatever gives a name that is known, else commas."""
+    text = data[:_HEADER_CHARACTERS].decode("utf-8", "replace")
+    splits = {separator: _first_row(text, separator) for separator in _SEPARATORS}
+    if not splits[","]:
+        raise MisuseError(f"the manifest {location} cannot be read: it is empty")
+    fitting = [separator for separator, names in splits.items() if len(names) > 1 and is_known(names)]
+    if not fitting and is_known(splits[","]):
+        return splits[","], ","
+    if not fitting:
+        # No name is known; the message that follows is to show the names apart.
+        fitting = [max(splits, key=lambda separator: len(splits[separator]))]
+    if len(fitting) > 1:
+        kinds = " and ".join(_SEPARATORS[separator] for separator in fitting)
+        raise MisuseError(
+            f"the header of the manifest {location} is separated by {kinds}; separate all columns by commas"
+        )
+    return splits[fitting[0]], fitting[0]
+
+
+def _first_row(text: str, separator: str) -> list[str]:
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        return [name.strip() for name in next((row for row in rows if row), [])]
+    except csv.Error:
+        return [text.partition("\n")[0].strip()]
+
+
+def is_known(names: list[str]) -> bool:
+    """Whether columns name the tracks: by a uri, or as an S3 Inventory does."""
+    plain = {plain_name(name) for name in names}
+    return "uri" in plain or {"bucket", "key"} <= plain
+
+
+def plain_name(name: str) -> str:
+    """A column's name without case, blanks and underscores, which spell one name in many ways."""
+    return name.strip().lower().replace("_", "").replace(" ", "")
+
+
+def _read_csv(data: bytes, n_columns: int, separator: str) -> pa.Table:
+    from pyarrow import csv as arrow_csv
+
+    names = [str(number) for number in range(n_columns)]
+    rows = arrow_csv.read_csv(
+        _source(data),
+        # Without threads, errors name the row.
+        read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
+        parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        # Ids such as 00123 and years stay text.
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+        ),
+    )
+    return rows.slice(1)  # the header

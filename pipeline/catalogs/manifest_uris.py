@@ -1,0 +1,94 @@
+"""What the column ``uri`` of a manifest names: checked, and made absolute."""
+
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.stores import storage
+from schemas.errors import MisuseError
+
+_PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}
+"""What a manifest may name: disks and object stores, and no web addresses: its writer shall not have
+workers ask the hosts of their network."""
+_UNTIDY = r"//|(^|/)\.(/|$)|/$|^(?i:file):/"
+"""Parts of a path that lead nowhere: it is written without them. And the URIs that Java writes."""
+
+
+def resolved(written: pa.Array, location: str) -> pa.Array:
+    """Absolute locations of what a manifest names.
+
+    Parameters
+    ----------
+    written : pyarrow.Array of str
+        As they stand in the manifest: URIs, absolute paths, or paths relative to the manifest's folder.
+    location : str
+        The manifest.
+
+    Raises
+    ------
+    MisuseError
+        If one is empty, names a web address or, in a remote manifest, a file that is not below its folder.
+    """
+    if row := _first(pc.equal(written, "")):
+        raise MisuseError(f"row {row} of the manifest {location} has no uri")
+    is_uri = pc.match_substring(written, "://")
+    is_path = pc.invert(is_uri)
+    _refuse_protocols(written, is_uri, location)
+    folder = location.rpartition("/")[0]
+    if storage.is_local(location):
+        paths = _local_paths(written.filter(is_path), storage.split(folder or ".")[1])
+    else:
+        _refuse_other_folders(written, is_path, location)
+        paths = pc.binary_join_element_wise(storage.join(folder), written.filter(is_path), "/")
+    return pc.replace_with_mask(written, is_path, paths)
+
+
+def _first(rows: pa.Array) -> int:
+    """The number, from 1, of the first row that is true; 0 if none is."""
+    return int(pc.index(rows, True).as_py()) + 1
+
+
+def _refuse_protocols(written: pa.Array, is_uri: pa.Array, location: str) -> None:
+    schemes = pc.struct_field(pc.extract_regex(written, "(?s)^(?P<scheme>.*?)://"), "scheme")
+    for scheme in pc.unique(schemes.filter(is_uri)).to_pylist():
+        row = _first(pc.equal(schemes, scheme))
+        uri = written[row - 1].as_py()
+        protocol = storage.split(uri)[0]
+        if protocol == "file" and not storage.is_local(location):
+            raise MisuseError(
+                f"row {row} of the remote manifest {location} names a local file ({uri}); list it in a local "
+                "manifest instead"
+            )
+        if protocol not in _PROTOCOLS:
+            raise MisuseError(
+                f"row {row} of the manifest {location} names a {protocol}:// address, which is neither a "
+                "file nor an object of a store; copy the track to a folder or a bucket first"
+            )
+
+
+def _refuse_other_folders(written: pa.Array, is_path: pa.Array, location: str) -> None:
+    outside = pc.match_substring_regex(written, r"^/|(^|/)\.\.(/|$)|^(?i:file):/")
+    if row := _first(pc.and_(is_path, outside)):
+        raise MisuseError(
+            f"row {row} of the manifest {location} has the path {written[row - 1]}, which leaves the "
+            "manifest's folder; write it as a full URI"
+        )
+
+
+def _local_paths(written: pa.Array, folder: str) -> pa.Array:
+    root = storage.local_uri(folder)
+    if root != folder:  # no text that Arrow could hold
+        return pa.array([_local_path(path, folder) for path in written.to_pylist()], pa.string())
+    absolute = pc.starts_with(written, "/")
+    below = pc.binary_join_element_wise(root.rstrip("/"), written, "/")
+    paths = pc.if_else(absolute, written, below)
+    untidy = pc.match_substring_regex(written, _UNTIDY)
+    tidied = [_local_path(path, folder) for path in written.filter(untidy).to_pylist()]
+    return pc.replace_with_mask(paths, untidy, pa.array(tidied, pa.string()))
+
+
+def _local_path(written: str, folder: str) -> str:
+    if written[:6].lower() == "file:/":
+        return storage.local_uri(storage.split(written)[1])
+    return storage.local_uri(str(PurePosixPath(folder, written)))

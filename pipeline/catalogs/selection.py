@@ -1,0 +1,143 @@
+"""Which files of a catalog are tracks, and how many of which kind are left out."""
+
+import re
+from collections import Counter
+
+from schemas.report import LeftOut
+
+AUDIO_EXTENSIONS = frozenset(
+    {
+        *(
+            "wav",
+            "wave",
+            "bwf",
+            "amb",
+            "w64",
+            "rf64",
+            "aif",
+            "aiff",
+            "aifc",
+            "au",
+            "snd",
+            "caf",
+            "caff",
+            "voc",
+        ),
+        *("8svx", "svx", "avr", "ircam", "sf", "nist", "sph", "paf", "pvf"),
+        *("flac", "fla", "ape", "apl", "mac", "wv", "tta", "tak", "shn", "alac", "dsf", "dff", "mlp", "thd"),
+        *("mp1", "mp2", "mp3", "mpa", "mpga", "m1a", "m2a", "aac", "adts", "mpc", "mp+", "mpp"),
+        *("ogg", "oga", "ogx", "ogm", "ogv", "opus", "spx", "ac3", "ec3", "eac3", "dts", "dtshd"),
+        *("m4a", "m4b", "m4p", "m4r", "m4v", "mp4", "mov", "qt", "f4a", "f4b", "f4v"),
+        *("3gp", "3gpp", "3g2", "3gp2", "3ga", "amr", "awb", "isma", "ismv"),
+        *("wma", "wmv", "asf", "oma", "omg", "aa3", "ra", "rm", "rmvb"),
+        *("mka", "mkv", "mk3d", "webm", "weba", "avi", "ts", "mts", "m2t", "m2ts"),
+    }
+)
+"""What the decoders read, by the usual extensions, in lower case and without the dot."""
+
+_SYSTEM_FOLDERS = {
+    name.lower(): name
+    for name in (
+        *("@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", ".@__thumb", ".thumbnails"),
+        *("$RECYCLE.BIN", "System Volume Information"),
+        *("__MACOSX", ".Trash", ".Trashes", ".Spotlight-V100", ".fseventsd", ".DocumentRevisions-V100"),
+        *(".TemporaryItems", ".AppleDouble", ".AppleDB", ".AppleDesktop", "Network Trash Folder"),
+        *(".stfolder", ".stversions", ".sync", ".dropbox.cache", ".git", ".hg", ".svn"),
+        *(".snapshot", ".snapshots", ".zfs"),
+    )
+}
+"""Folders that systems, not people, fill: indexes, waste bins, older versions of what lies beside them."""
+_TRASH = ".Trash-"
+_LOST_AND_FOUND = "lost+found"
+"""In lower case only: "Lost+Found" is an album in buckets whose keys have a plus for a space."""
+SNAPSHOTS = frozenset({"#snapshot", "@Recently-Snapshot", ".snapshot", ".snapshots", ".zfs"})
+"""Folders that may hold all of the catalog many times over."""
+
+_SYSTEM_FILES = (
+    (re.compile(r"\._"), "._*"),
+    (re.compile(r"\.DS_Store\Z"), ".DS_Store"),
+    (re.compile(r"\.tmp-[0-9a-f]{32}(\.|\Z)"), ".tmp-*"),
+)
+"""Files that hold no music whatever their extension: AppleDouble, Finder's, and our own that were not renamed
+before a crash.
+"""
+_EXTENSION = re.compile(r"[a-z0-9][a-z0-9_+~-]{0,9}")
+_MOST_EXTENSIONS = 500
+NO_EXTENSION, OTHER = "no extension", "other"
+
+
+def extension_of(name: str) -> str:
+    """The extension of a file's name or location, in lower case and without the dot; "" if it has none.
+
+    Dots and blanks at the end, which some systems drop and others keep, do not count: ``a.mp3.`` is an mp3.
+    """
+    _, dot, extension = name.rpartition(".")
+    if not extension or extension[-1] == " ":
+        _, dot, extension = name.rstrip(". ").rpartition(".")
+    return extension.lower() if dot and "/" not in extension else ""
+
+
+def is_audio_name(name: str) -> bool:
+    """Whether the extension is one of audio."""
+    return extension_of(name) in AUDIO_EXTENSIONS
+
+
+def system_folder(name: str) -> str | None:
+    """The usual spelling of the name, if it is that of a folder that a system fills; else None."""
+    if name == _LOST_AND_FOUND:
+        return name
+    if name.startswith(_TRASH):
+        return f"{_TRASH}*"
+    return _SYSTEM_FOLDERS.get(name.lower())
+
+
+class Selection:
+    """Takes the files that are tracks, and counts the others by kind.
+
+    The counts do not grow with the catalog: of extensions beyond some hundred, the rest are counted together.
+    """
+
+    def __init__(self) -> None:
+        self._not_audio: Counter[str] = Counter()
+        self._system: Counter[str] = Counter()
+        self._kind_of: dict[str, str | None] = {}
+
+    def takes(self, name: str) -> bool:
+        """Whether a file of that name, without folders, is a track; if not, it is counted as left out."""
+        if name[:1] == ".":
+            for pattern, kind in _SYSTEM_FILES:
+                if pattern.match(name):
+                    self._system[kind] += 1
+                    return False
+        extension = extension_of(name)
+        if extension in AUDIO_EXTENSIONS:
+            return True
+        if not _EXTENSION.fullmatch(extension):
+            extension = NO_EXTENSION
+        elif extension not in self._not_audio and len(self._not_audio) >= _MOST_EXTENSIONS:
+            extension = OTHER
+        self._not_audio[extension] += 1
+        return False
+
+    def takes_key(self, relative: str) -> bool:
+        """As `takes`, for the path of an object below the catalog's root."""
+        folder, _, name = relative.rpartition("/")
+        if folder not in self._kind_of:
+            # Stores list a folder's objects in a row: the last folder is all that need be known.
+            kinds = (system_folder(part) for part in folder.split("/"))
+            self._kind_of = {folder: next((kind for kind in kinds if kind), None)}
+        kind = self._kind_of[folder]
+        if kind is None:
+            return self.takes(name)
+        self._system[kind] += 1
+        return False
+
+    def leave_out(self, kind: str, n: int) -> None:
+        """Count files in folders of a system."""
+        if n:
+            self._system[kind] += n
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What was left out so far, the most frequent kinds first."""
+        return LeftOut(not_audio=dict(self._not_audio.most_common()), system=dict(self._system.most_common()))

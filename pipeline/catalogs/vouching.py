@@ -1,0 +1,44 @@
+"""Versions that a manifest vouches for, against those that the tables hold."""
+
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.catalogs.catalog import Listing
+from pipeline.catalogs.store_facts import with_store_facts
+from pipeline.tables.current import current_tracks
+from pipeline.tables.tables import VERSION, Tables, within, without
+from schemas.errors import NotFoundError
+
+
+def confirm(listing: Listing, tables: Tables) -> Listing:
+    """A listing in which tracks are as their store has them, where the tables contradict the manifest.
+
+    A manifest may be older than what the tables hold, name what is gone, or say versions that its store does
+    not. Such a track would be read again every night: under the manifest's version it is never done.
+
+    Parameters
+    ----------
+    listing : Listing
+        The catalog.
+    tables : Tables
+        The tables. New tracks are not asked for, nor those that they hold in the manifest's version.
+
+    Raises
+    ------
+    OSError
+        If the store fails.
+    """
+    if listing.vouched is None or not pc.any(listing.vouched).as_py():
+        return listing
+    known = current_tracks(tables)
+    vouched = listing.tracks.select(["track_id", "etag"]).filter(listing.vouched)
+    changed = within(without(vouched, known), known, ("track_id",))
+    not_found = tables.read("failures", VERSION, pc.field("error_type") == NotFoundError.__name__)
+    doubtful = pa.concat_tables([changed, within(vouched, not_found)])
+    if not doubtful.num_rows:
+        return listing
+    ids = listing.tracks["track_id"].combine_chunks()
+    which = pc.is_in(ids, doubtful["track_id"].combine_chunks())
+    return replace(listing, tracks=with_store_facts(listing.tracks, which))

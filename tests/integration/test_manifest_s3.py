@@ -1,0 +1,106 @@
+"""Manifests of objects on a real S3 server: what they cost, and what comes of those that are out of date."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.stores import storage
+from tests.e2e.earmark import succeed
+from tests.integration.test_storage_faults import through, track_bytes
+from tests.s3_proxy import FaultyProxy, faulty_proxy
+
+pytestmark = pytest.mark.s3
+
+
+@pytest.fixture
+def proxy(s3_environment: dict[str, str]) -> Iterator[FaultyProxy]:
+    with faulty_proxy(s3_environment["AWS_ENDPOINT_URL"], seed=1) as running, through(running):
+        yield running
+
+
+def fill(bucket: str, names: list[str]) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: storage.write_bytes(f"{bucket}/{name}", name.encode()), names))
+
+
+def requests(proxy: FaultyProxy) -> tuple[int, int]:
+    """Listings and questions for single objects since the last call."""
+    listings = sum("list-type=2" in path for path in proxy.paths)
+    heads = sum(path.startswith("HEAD") for path in proxy.paths)
+    proxy.paths.clear()
+    return listings, heads
+
+
+def write_manifest(folder: Path, rows: list[str], header: str = "uri") -> str:
+    (folder / "list.csv").write_text("\n".join([header, *rows]) + "\n")
+    return str(folder / "list.csv")
+
+
+def test_many_objects_of_a_bucket_are_found_in_its_listing(
+    bucket: str, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    """A HEAD for each row of a manifest is 44 minutes for a million of them."""
+    names = [f"music/{number % 7}/ü {number:04}.mp3" for number in range(1500)]
+    fill(bucket, [*names, *(f"other/{number}.mp3" for number in range(50))])
+    expected = {row["uri"]: row for row in list_catalog(f"{bucket}/music").to_pylist()}
+    requests(proxy)
+    rows = [f"{bucket}/{name}" for name in reversed(names)] + [f"{bucket}/music/3/gone.mp3"]
+    listed = list_catalog(write_manifest(tmp_path, rows)).to_pylist()
+    n_listings, n_heads = requests(proxy)
+    assert n_listings <= 3
+    assert n_heads == 1  # what the listing lacks is asked for before it counts as missing
+    assert [row["uri"] for row in listed] == rows
+    assert listed[-1]["etag"] == "missing"
+    facts = ("uri", "size", "etag", "modified_at")
+    for row in listed[:-1]:
+        assert [row[name] for name in facts] == [expected[row["uri"]][name] for name in facts]
+
+
+def test_a_few_objects_among_many_are_asked_for(bucket: str, proxy: FaultyProxy, tmp_path: Path) -> None:
+    """Ten tracks of a bucket of millions must not cost the listing of the bucket."""
+    names = [f"{number:04}.mp3" for number in range(2500)]
+    fill(bucket, names)
+    requests(proxy)
+    picked = [f"{bucket}/{name}" for name in names[::200]]
+    listed = list_catalog(write_manifest(tmp_path, picked)).to_pylist()
+    n_listings, n_heads = requests(proxy)
+    assert n_listings <= 1
+    assert n_listings + n_heads <= len(picked) + 1
+    assert [(row["uri"], row["size"]) for row in listed] == [(uri, 8) for uri in picked]
+
+
+def test_a_manifest_with_sizes_and_versions_asks_for_nothing(
+    bucket: str, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    """What `earmark scan --out` wrote, or an inventory, is a listing already."""
+    fill(bucket, [f"{number:02}.mp3" for number in range(30)])
+    listed = list_catalog(bucket)
+    pq.write_table(listed.drop_columns(["carried"]), tmp_path / "list.parquet")
+    requests(proxy)
+    again = list_catalog(str(tmp_path / "list.parquet"))
+    assert requests(proxy) == (0, 0)
+    assert again == listed
+
+
+def test_a_manifest_that_is_out_of_date_is_labelled_once(bucket: str, tmp_path: Path) -> None:
+    """An object that was replaced since the manifest was written was read again each night, for ever."""
+    for name, number in (("a.wav", 1), ("b.wav", 2)):
+        storage.write_bytes(f"{bucket}/{name}", track_bytes(number, "wav"))
+    row_of = {row["uri"]: row for row in list_catalog(bucket).to_pylist()}
+    rows = [f"{uri},{row['size']},{row['etag']}" for uri, row in row_of.items()]
+    rows.append(f"{bucket}/gone.wav,9,abc")
+    manifest, tables = write_manifest(tmp_path, rows, "uri,size,etag"), tmp_path / "tables"
+    storage.write_bytes(f"{bucket}/b.wav", track_bytes(3, "flac"))
+    first = succeed("run", manifest, tables)
+    assert "3 tracks listed: 2 labelled, 1 failed" in first
+    second = succeed("run", manifest, tables)
+    assert "3 tracks listed: 0 labelled, 1 failed" in second
+    third = succeed("run", manifest, tables)
+    assert third.startswith("nothing to do: 3 tracks listed, 2 done before, 1 failed before")
+    succeed("verify", tables)
+    storage.write_bytes(f"{bucket}/gone.wav", track_bytes(4, "wav"))
+    assert "1 labelled, 0 failed" in succeed("run", manifest, tables)

@@ -1,0 +1,93 @@
+"""What `earmark scan` believes of a header."""
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from jobs.scan import scan
+from pipeline.decoding.header_length import header_length_s
+from tests.encoders import encode
+
+Y = (0.1 * np.random.default_rng(0).normal(size=22050 * 4)).astype(np.float32)
+
+
+def length_of(data: bytes, name: str) -> float | None:
+    return header_length_s(io.BytesIO(data), name, len(data))
+
+
+def wav(**options: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, Y, 22050, format="WAV", **options)
+    return buffer.getvalue()
+
+
+def with_data_size(data: bytes, size: int) -> bytes:
+    """A wav as a program pipes it: the header is written before the length is known."""
+    at = data.index(b"data") + 4
+    return (
+        data[:4]
+        + struct.pack("<I", min(size, 0xFFFFFFFF))
+        + data[8:at]
+        + struct.pack("<I", size)
+        + data[at + 4 :]
+    )
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x80000000])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW", "PCM_U8"])
+def test_a_wav_is_no_longer_than_its_bytes(size: int, subtype: str) -> None:
+    """One piped wav counted as 6.76 hours, and a catalog of them as years."""
+    length_s = length_of(with_data_size(wav(subtype=subtype), size), "a.wav")
+    assert length_s == pytest.approx(4, abs=0.05)
+
+
+def test_an_aiff_is_no_longer_than_its_bytes() -> None:
+    """The same of the other format that says its length before it is known."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, Y, 22050, format="AIFF")
+    data = buffer.getvalue()
+    at = data.index(b"COMM") + 10
+    assert length_of(data, "a.aiff") == pytest.approx(4)
+    claiming = data[:at] + struct.pack(">I", 0x7FFFFFFF) + data[at + 4 :]
+    assert length_of(claiming, "a.aiff") == pytest.approx(4, abs=0.05)
+
+
+@pytest.mark.parametrize(("form", "name"), [("flac", "a.flac"), ("mp3", "a.mp3"), ("vorbis", "a.ogg")])
+def test_a_sound_header_is_believed(form: str, name: str) -> None:
+    """Bounds must not shorten what is right."""
+    assert length_of(encode(Y, 22050, form), name) == pytest.approx(4, abs=0.1)
+
+
+def test_half_an_mp3_is_half_as_long() -> None:
+    """An upload that broke off has the header of the whole."""
+    data = encode(Y, 22050, "mp3")
+    assert (length_of(data[: len(data) // 2], "a.mp3") or 0) < 3
+
+
+def test_a_length_that_cannot_be_is_unknown() -> None:
+    """A flac of 88 kB that says 432 hours has a broken header, and a wav of ADPCM is not made of samples."""
+    data = encode(Y, 22050, "flac")
+    at = data.index(b"fLaC") + 4 + 4 + 10
+    packed = int.from_bytes(data[at : at + 8], "big") | (1 << 36) - 1
+    assert length_of(data[:at] + packed.to_bytes(8, "big") + data[at + 8 :], "a.flac") is None
+    assert length_of(wav(subtype="IMA_ADPCM"), "a.wav") is None
+    assert length_of(b"nothing", "a.mp3") is None
+
+
+def test_a_scan_says_of_how_many_files_the_hours_are(tmp_path: Path) -> None:
+    """Hours that lack some files must not look like all of them."""
+    (tmp_path / "a.wav").write_bytes(wav())
+    (tmp_path / "b.wav").write_bytes(wav(subtype="IMA_ADPCM"))
+    (tmp_path / "c.mkv").write_bytes(b"nothing")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "cover.jpg").touch()
+    found = scan(str(tmp_path))
+    wavs, mkv = found.formats
+    assert (wavs.n_files, wavs.n_empty, wavs.n_unknown) == (3, 1, 1)
+    assert wavs.hours == pytest.approx(4 / 3600)
+    assert (mkv.extension, mkv.hours, mkv.n_unknown) == ("mkv", None, 1)
+    assert found.left_out.not_audio == {"jpg": 1}

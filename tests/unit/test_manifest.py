@@ -1,0 +1,298 @@
+"""Manifests: files that list a catalog's tracks."""
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.catalogs.catalog import list_catalog, survey
+from pipeline.catalogs.track_refs import from_table, track_id_of
+from schemas.errors import MisuseError
+from tests.unit.test_catalog import touch
+
+
+@pytest.mark.parametrize(
+    "written", ["http://metadata/x.mp3", "ftp://h/x.mp3", "zip://a::http://h/x", "github://o:r@/x.mp3"]
+)
+def test_a_manifest_names_no_web_address(tmp_path: Path, written: str) -> None:
+    """Whoever writes a manifest must not have the workers ask hosts of their own network."""
+    (tmp_path / "list.csv").write_text(f"uri\n{written}\n")
+    with pytest.raises(MisuseError, match=r"row 1 .* copy the track to a folder or a bucket"):
+        list_catalog(str(tmp_path / "list.csv"))
+
+
+def test_a_local_manifest_may_name_any_local_file(tmp_path: Path) -> None:
+    """A manifest of one's own may name what one may read, beside its folder too."""
+    touch(tmp_path / "a.mp3")
+    manifest = touch(tmp_path / "lists" / "list.csv", f"uri\n../a.mp3\nfile://{tmp_path}/a.mp3\n".encode())
+    assert [row["size"] for row in list_catalog(str(manifest)).to_pylist()] == [1, 1]
+
+
+def test_a_csv_manifest_keeps_ids_order_and_further_columns_as_written(tmp_path: Path) -> None:
+    """Ids such as 007 are ids, not numbers; other columns are carried along for the analyst."""
+    touch(tmp_path / "music" / "b.mp3")
+    touch(tmp_path / "a.mp3")
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("track_id,uri,label,year\n007,music/b.mp3,Blue Note,1959\n,a.mp3,,\n")
+    first, second = from_table(list_catalog(str(manifest)))
+    assert (first.track_id, first.uri) == ("007", str(tmp_path / "music" / "b.mp3"))
+    assert first.carried == {"label": "Blue Note", "year": "1959"}
+    assert len(second.track_id) == 20
+    assert second.size == 1
+
+
+def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
+    """A manifest may name what is gone: that is one failed track, not a failed run."""
+    manifest = tmp_path / "list.parquet"
+    touch(tmp_path / "a.mp3")
+    gone = [str(tmp_path / "gone.mp3"), f"{'x' * 300}.mp3", "a.mp3/b.mp3", "nul\0.mp3"]
+    pq.write_table(pa.table({"uri": gone, "plays": [3, 4, 5, 6]}), manifest)
+    tracks = from_table(list_catalog(str(manifest)))
+    assert [track.etag for track in tracks] == ["missing"] * 4
+    assert tracks[0].carried == {"plays": "3"}
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_manifests_of_pandas_and_polars(tmp_path: Path, kind: pa.DataType) -> None:
+    """pandas 3 writes large strings, and categories as dictionaries: both are text."""
+    touch(tmp_path / "a.mp3")
+    pq.write_table(pa.table({" uri ": pa.array(["a.mp3"]).cast(kind)}), tmp_path / "list.parquet")
+    assert list_catalog(str(tmp_path / "list.parquet"))["uri"].to_pylist() == [str(tmp_path / "a.mp3")]
+
+
+def test_a_damaged_parquet_manifest_is_explained(tmp_path: Path) -> None:
+    """A half-copied manifest is told from an empty one."""
+    manifest = tmp_path / "list.parquet"
+    pq.write_table(pa.table({"uri": ["a.mp3"] * 1000}), manifest)
+    manifest.write_bytes(manifest.read_bytes()[:100])
+    with pytest.raises(MisuseError, match="cannot be read"):
+        list_catalog(str(manifest))
+    pq.write_table(pa.table({"uri": [["a.mp3"]]}), manifest)
+    with pytest.raises(MisuseError, match=r"column 'uri' .* not text"):
+        list_catalog(str(manifest))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path\na.mp3\n", "no column 'uri' .* rename the column 'path' to 'uri'"),
+        ("URI,Title\na.mp3,A\n", "no column 'uri' .* rename the column 'URI' to 'uri'"),
+        ("Filename;Title\na.mp3;A\n", r"its columns are Filename, Title\); rename the column 'Filename'"),
+        ("artist,title\na,b\n", r"its columns are artist, title\)$"),
+        ("uri\na.mp3\na.mp3\n", "rows 1 and 2"),
+        ('uri,track_id\na.mp3,1\n"",2\n', "row 2 .* no uri"),
+        ("uri,uri\na.mp3,b.mp3\n", "two columns of the same name"),
+        ("", "cannot be read"),
+        ("uri,x\na.mp3\n", "cannot be read"),
+    ],
+)
+def test_a_bad_manifest_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    """The message says which row or column, so that it can be mended."""
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(text)
+    with pytest.raises(MisuseError, match=message):
+        list_catalog(str(manifest))
+
+
+def uris(manifest: Path) -> list[str]:
+    return [Path(uri).name for uri in list_catalog(str(manifest))["uri"].to_pylist()]
+
+
+TEXT = "uri,title\nÄ 音.mp3,Ä\nb.mp3,x\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("l.csv", TEXT.encode("utf-8-sig")),
+        ("l.csv", TEXT.encode("utf-16")),
+        ("l.csv", b"\xfe\xff" + TEXT.encode("utf-16-be")),
+        ("l.csv", TEXT.replace(",", ";").encode()),
+        ("l.csv", TEXT.replace(",", "\t").encode("utf-16")),
+        ("l.csv", TEXT.replace(",", "|").encode()),
+        ("l.tsv", TEXT.replace(",", "\t").encode()),
+        ("l.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
+        ("L.CSV", TEXT.replace("\n", "\r\n").encode()),
+        ("l.csv", TEXT.replace("\n", "\n\n").encode()),
+    ],
+)
+def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
+    """Excel writes UTF-16 with tabs, or semicolons, or a byte order mark: each is read as what it is."""
+    manifest = touch(tmp_path / name, data)
+    assert uris(manifest) == ["Ä 音.mp3", "b.mp3"]
+    assert [track.carried for track in from_table(list_catalog(str(manifest)))] == [
+        {"title": "Ä"},
+        {"title": "x"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"uri\na.mp3\ncaf\xe9.mp3\n", "line 3 of the manifest .* is not UTF-8; save the manifest as UTF-8"),
+        (
+            "uri\na.mp3\n".encode("utf-16-le"),
+            "has zero bytes, as UTF-16 without a byte order mark; save it as",
+        ),
+        (b"", "it is empty"),
+        (b"\n\n", "it is empty"),
+        (b'uri,x\n"a.mp3,1\nb.mp3,2\n', "cannot be read: CSV parse error: Row #2"),
+    ],
+)
+def test_what_is_no_text_says_so(tmp_path: Path, data: bytes, message: str) -> None:
+    """A file in Latin-1 has names that may be meant in two ways: no track is looked for under a guess."""
+    with pytest.raises(MisuseError, match=message):
+        list_catalog(str(touch(tmp_path / "l.csv", data)))
+
+
+def test_newlines_and_commas_in_quotes(tmp_path: Path) -> None:
+    """Titles hold whatever people type into them."""
+    manifest = touch(tmp_path / "l.csv", b'uri,title\n"a, b.mp3","one\ntwo, ""three"""\nc.mp3,\n')
+    first, second = from_table(list_catalog(str(manifest)))
+    assert (Path(first.uri).name, first.carried["title"]) == ("a, b.mp3", 'one\ntwo, "three"')
+    assert Path(second.uri).name == "c.mp3"
+
+
+def test_uris_and_ids_stay_what_they_were(tmp_path: Path) -> None:
+    """A manifest that is read in another way must not make all of its tracks new."""
+    written = [
+        "a.mp3",
+        "./b.mp3",
+        "x//c.mp3",
+        "../d.mp3",
+        " e.mp3 ",
+        "/abs/./f.mp3",
+        "s3a://b/k",
+        "x/./g.mp3",
+        "~h",
+    ]
+    pq.write_table(pa.table({"uri": written, "size": [1.0] * 9, "etag": ["e"] * 9}), tmp_path / "l.parquet")
+    tracks = from_table(list_catalog(str(tmp_path / "l.parquet")))
+    assert [track.track_id for track in tracks] == [track_id_of(text.strip()) for text in written]
+    folder = str(tmp_path)
+    assert [track.uri for track in tracks] == [
+        *(f"{folder}/a.mp3", f"{folder}/b.mp3", f"{folder}/x/c.mp3", f"{folder}/../d.mp3", f"{folder}/e.mp3"),
+        *("/abs/f.mp3", "s3a://b/k", f"{folder}/x/g.mp3", f"{folder}/~h"),
+    ]
+
+
+def test_sizes_and_versions_of_objects_are_believed(tmp_path: Path) -> None:
+    """A million rows took 44 minutes of requests whose answers stood in the manifest; here is no store."""
+    (tmp_path / "l.csv").write_text(
+        "uri,Size,ETag,modified_at,label\n"
+        's3://no-such/a.mp3,7,"""abc-2""",2024-01-02 03:04:05.5Z,rock\n'
+        "s3://no-such/b.mp3, 8 ,def,,\n"
+    )
+    listing = survey(str(tmp_path / "l.csv"))
+    first, second = from_table(listing.tracks)
+    assert (first.size, first.etag, first.carried) == (7, "abc-2", {"label": "rock"})
+    assert first.modified_at == 1704164645.5
+    assert (second.size, second.etag, second.modified_at) == (8, "def", 0.0)
+    assert listing.vouched is not None
+    assert listing.vouched.to_pylist() == [True, True]
+
+
+def test_files_on_disk_are_looked_at_whatever_the_manifest_says(tmp_path: Path) -> None:
+    """The listing of last week that scan wrote must not hide what was changed or removed since."""
+    touch(tmp_path / "a.mp3", b"xyz")
+    (tmp_path / "l.csv").write_text("uri,size,etag\na.mp3,1,1-1\ngone.mp3,1,1-1\n")
+    here, gone = from_table(list_catalog(str(tmp_path / "l.csv")))
+    assert (here.size, here.etag.startswith("3-"), gone.etag) == (3, True, "missing")
+
+
+@pytest.mark.parametrize("size", ["-1", "1.5", "1 MB", "0x10", "nan"])
+def test_a_size_that_is_none_is_named(tmp_path: Path, size: str) -> None:
+    """What stands in the wrong column is found before a night is spent on it."""
+    (tmp_path / "l.csv").write_text(f"uri,size,etag\ns3://b/a,1,x\ns3://b/b,{size},y\n")
+    with pytest.raises(MisuseError, match=rf"row 2 .* has the size '{size}', which is not a number of bytes"):
+        list_catalog(str(tmp_path / "l.csv"))
+
+
+INVENTORY = {
+    "Bucket": ["b"] * 7,
+    "Key": [
+        *(
+            "music/Caf%C3%A9+del+Mar/01.mp3",
+            "music/a%2Bb%20c.flac",
+            "cover.JPG",
+            "music/",
+            "m/%40eaDir/x.mp3",
+        ),
+        *("old.mp3", "gone.mp3"),
+    ],
+    "IsLatest": ["true"] * 5 + ["false", "true"],
+    "IsDeleteMarker": ["false"] * 6 + ["true"],
+    "Size": ["5", "6", "7", "0", "8", "9", ""],
+    "LastModifiedDate": ["2024-01-02T03:04:05.000Z"] * 7,
+    "ETag": ["abc"] * 7,
+}
+
+
+def test_an_s3_inventory_is_a_manifest(tmp_path: Path) -> None:
+    """AWS lists a bucket in such files every day: all that is in it, with keys URL-encoded in CSV."""
+    lines = [
+        ",".join(INVENTORY),
+        *(",".join(f'"{cell}"' for cell in row) for row in zip(*INVENTORY.values(), strict=True)),
+    ]
+    (tmp_path / "i.csv").write_text("\n".join(lines))
+    listing = survey(str(tmp_path / "i.csv"))
+    first, second = from_table(listing.tracks)
+    assert (first.uri, first.size, first.etag) == ("s3://b/music/Café del Mar/01.mp3", 5, "abc")
+    assert first.modified_at == 1704164645.0
+    assert first.track_id == track_id_of(first.uri)
+    assert second.uri == "s3://b/music/a+b c.flac"
+    assert (listing.left_out.not_audio, listing.left_out.system) == ({"jpg": 1}, {"@eaDir": 1})
+
+
+def test_an_inventory_in_parquet_spells_keys_and_columns_in_its_own_way(tmp_path: Path) -> None:
+    """In Parquet names are in snake case, sizes numbers, and keys stand as they are."""
+    table = pa.table(
+        {
+            "bucket": ["b", "b"],
+            "key": ["100% + %41.mp3", "x.txt"],
+            "is_latest": [True, True],
+            "size": pa.array([5, 6], pa.int64()),
+            "last_modified_date": pa.array([1704164645000] * 2, pa.timestamp("ms")),
+            "e_tag": ["abc", "def"],
+        }
+    )
+    pq.write_table(table, tmp_path / "i.parquet")
+    listing = survey(str(tmp_path / "i.parquet"))
+    (track,) = from_table(listing.tracks)
+    assert (track.uri, track.size, track.etag) == ("s3://b/100% + %41.mp3", 5, "abc")
+    assert (track.modified_at, listing.left_out.not_audio) == (1704164645.0, {"txt": 1})
+
+
+def test_keys_that_nobody_encoded_stand_as_they_are(tmp_path: Path) -> None:
+    """A list by hand under the same headers has blanks and lone percent signs, which no encoded key has."""
+    (tmp_path / "i.csv").write_text("Bucket,Key,Size,ETag\nb,100% a+b.mp3,1,x\nb,a%20b.mp3,1,y\n")
+    assert list_catalog(str(tmp_path / "i.csv"))["uri"].to_pylist() == [
+        "s3://b/100% a+b.mp3",
+        "s3://b/a%20b.mp3",
+    ]
+
+
+def test_a_refused_manifest_never_aborts_the_process(tmp_path: Path) -> None:
+    """Arrow's thread held an object of Python's while the interpreter ended: exit code 134, one in 20."""
+    touch(tmp_path / "l.csv", b"path\na.wav\n")
+    code = (
+        "from pipeline.catalogs.catalog import list_catalog\nfrom schemas.errors import MisuseError\n"
+        f"try:\n    list_catalog({str(tmp_path / 'l.csv')!r})\nexcept MisuseError:\n    raise SystemExit(2)\n"
+    )
+    codes = [subprocess.run([sys.executable, "-c", code], check=False).returncode for _ in range(12)]
+    assert codes == [2] * 12
+
+
+def test_sizes_of_pandas_and_manifests_of_nothing(tmp_path: Path) -> None:
+    """pandas makes floating-point numbers of sizes where one is missing; a list may be empty on a day."""
+    uris = ["s3://b/1.mp3", "s3://b/2.mp3"]
+    table = pa.table({"uri": uris, "size": [12345678901.0, 2e9], "etag": ["x", "y"]})
+    pq.write_table(table, tmp_path / "l.parquet")
+    assert list_catalog(str(tmp_path / "l.parquet"))["size"].to_pylist() == [12345678901, 2000000000]
+    pq.write_table(table.slice(0, 0), tmp_path / "l.parquet")
+    assert list_catalog(str(tmp_path / "l.parquet")).num_rows == 0
+    assert list_catalog(str(touch(tmp_path / "l.csv", b"uri,label\n"))).num_rows == 0

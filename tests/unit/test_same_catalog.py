@@ -1,0 +1,66 @@
+"""Tables and the catalog that they are of, under other spellings."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from jobs.job import list_job, make_job
+from jobs.runs import write_report
+from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError, MisuseError
+from schemas.report import Counts, RunReport
+
+
+def tables_of(catalog: str, tables: Path) -> str:
+    report = RunReport(
+        run="20250101T000000-0000", command="run", catalog=catalog, outcome="done",
+        started_at=datetime.now(UTC), counts=Counts(listed=1, labelled=1), feature_set="x",
+    )  # fmt: skip
+    write_report(Tables(str(tables)), report)
+    return str(tables)
+
+
+@pytest.fixture
+def music(tmp_path: Path) -> Path:
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "a.mp3").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "music")
+    return tmp_path / "music"
+
+
+@pytest.mark.parametrize("recorded", ["music", "link", "x/../music"])
+@pytest.mark.parametrize("given", ["music/", "link", "music/../music", "file:music", "./link/."])
+def test_the_same_catalog_is_known_again(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, given: str
+) -> None:
+    """A link or a ".." made a night's run end with "holds the tables of …, not of …"."""
+    (tmp_path / "x").mkdir()
+    monkeypatch.chdir(tmp_path)
+    tables = tables_of(f"{tmp_path}/{recorded}", tmp_path / "tables")
+    given = given.replace("file:", f"file:{tmp_path}/")
+    job = make_job("run", given, tables, RunConfig())
+    assert job.catalog == f"{tmp_path}/{recorded}"
+    assert list_job(job).tracks["uri"].to_pylist() == [f"{tmp_path}/{recorded}/a.mp3"]
+
+
+def test_another_catalog_is_refused(music: Path, tmp_path: Path) -> None:
+    """Tracks of two catalogs in one place would be gone and back night after night."""
+    tables = tables_of(str(music), tmp_path / "tables")
+    (tmp_path / "music2").mkdir()
+    with pytest.raises(MisuseError, match=r"holds the tables of .*/music, not of .*/music2"):
+        make_job("run", str(tmp_path / "music2"), tables, RunConfig())
+    moved = make_job("run", str(tmp_path / "music2"), tables, RunConfig(), moved=True)
+    assert moved.catalog == str(tmp_path / "music2")
+
+
+def test_an_empty_catalog_says_what_is_in_it(tmp_path: Path) -> None:
+    """A folder of covers is not an empty one."""
+    (tmp_path / "covers").mkdir()
+    (tmp_path / "covers" / "a.jpg").touch()
+    job = make_job("run", str(tmp_path / "covers"), str(tmp_path / "tables"), RunConfig())
+    with pytest.raises(
+        EarmarkError, match=r"no audio files \(left out: 1 file that is not audio \(jpg 1\)\)"
+    ):
+        list_job(job)

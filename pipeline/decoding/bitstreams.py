@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
+from math import inf
 
 import av
 import numpy as np
@@ -25,6 +26,8 @@ PREROLL_S = 1.0
 
 FRAME_BYTES = 4
 """Of two channels of 16 bits."""
+
+DTS_HEADER_BYTES = 16
 
 OPENING_FRAMES = 9
 """Frames of which the proportion of PCM to sound is taken."""
@@ -97,9 +100,23 @@ def find_packing(y: NDArray[np.float32]) -> Packing | None:
     data = _words(y)
     for packing in PACKINGS:
         places = list(islice(_places(data, packing.sync), packing.fewest))
-        if len(places) == packing.fewest and len(set(np.diff(places))) == 1:
-            return packing
+        distances = set(np.diff(places).tolist())
+        if len(places) == packing.fewest and len(distances) == 1:
+            header = data[places[0] : places[0] + DTS_HEADER_BYTES]
+            if packing.container != "dts" or _dts_bytes(header, packing) <= distances.pop():
+                return packing
     return None
+
+
+def _dts_bytes(header: bytes, packing: Packing) -> float:
+    """Return how many bytes of PCM a DTS frame takes by its header; infinity if that makes no sense."""
+    is_14_bits = b"\x1f\xff" in (packing.sync[:2], packing.sync[1::-1])
+    words = np.frombuffer(header, ">u2" if packing.sync[0] in b"\x7f\x1f" else "<u2")
+    width = 14 if is_14_bits else 16
+    bits = "".join(f"{word & (1 << width) - 1:0{width}b}" for word in words.tolist())
+    n_blocks, n_bytes = int(bits[39:46], 2) + 1, int(bits[46:60], 2) + 1
+    is_sound = bits[33:38] == "11111" and n_blocks >= 6 and n_bytes >= 96
+    return n_bytes * 16 / width if is_sound else inf
 
 
 class BitstreamDecoder:

@@ -1,6 +1,7 @@
 """FFmpeg, through PyAV: mp3, ogg, m4a, wma, webm and what else comes in packets."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import accumulate, chain, islice
 
 import av
@@ -12,6 +13,7 @@ from pipeline.decoding.decoders import UndecodableError, reason_of
 from pipeline.decoding.formats import FORMATS
 from pipeline.decoding.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.decoding.source import Source
+from pipeline.decoding.wavpack import next_block
 from schemas.tracks import AudioInfo
 
 PREROLLS_S = (1.0, 10.0)
@@ -35,7 +37,7 @@ FRAMES_TO_PLACE = 4
 VORBIS_JITTER_S = 0.046
 """Time stamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
 
-SEEKS_BADLY = ("eac3", "mpc8", "rm")
+SEEKS_BADLY = ("ac3", "eac3", "mpc8", "rm")
 """Formats in which FFmpeg's seeks land elsewhere than it says: they are decoded from their start."""
 
 LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
@@ -43,6 +45,9 @@ LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
 
 PROTECTED = ("drms", "enca", "aavd")
 """Codec tags of encrypted audio: FairPlay, Common Encryption, Audible."""
+
+MOST_STUMBLES = 100
+"""Times that FFmpeg may fail to find the next packet: each time it passes over some bytes of damage."""
 
 MOST_STREAMS = 8
 """Audio streams of a file that are tried, should the first ones not decode."""
@@ -116,7 +121,7 @@ class FfmpegDecoder:
                 self._container.seek(round(target_s * self._ticks_per_s), stream=self._stream)
             except av.FFmpegError:
                 continue
-            frames = _frames(self._container, self._stream, settled=self._settles)
+            frames = _frames(self._container, self._stream, self._source, settled=self._settles)
             first = list(islice(frames, FRAMES_TO_PLACE))
             if first and (position := self._place(first)) <= start:
                 return start - position, chain(first, frames)
@@ -179,49 +184,77 @@ def _open_stream(
     source: Source,
 ) -> tuple[av.container.InputContainer, av.AudioStream, av.AudioFrame, Iterator[av.AudioFrame]]:
     """Return the audio stream that a player plays, or the next one that decodes, with its first frame."""
-    reasons = []
+    failure = UndecodableError("no audio in it")
     for choice in range(MOST_STREAMS):
         container = open_container(source)
-        try:
-            stream = _by_preference(container)[choice]
-            frames = _frames(container, stream)
-            return container, stream, next(frames), frames
-        except IndexError:
-            container.close()
+        streams = _by_preference(container)
+        if choice < len(streams):
+            frames = _frames(container, streams[choice], source)
+            try:
+                return container, streams[choice], next(frames), frames
+            except StopIteration:
+                pass
+            except UndecodableError as error:
+                failure = error
+        container.close()
+        if choice + 1 >= len(streams):
             break
-        except (StopIteration, UndecodableError) as error:
-            container.close()
-            reasons.append(str(error) or "no audio in it")
-    raise UndecodableError(reasons[0] if reasons else "no audio in it")
+    raise failure
 
 
 def _frames(
-    container: av.container.InputContainer, stream: av.AudioStream, *, settled: bool = False
+    container: av.container.InputContainer, stream: av.AudioStream, source: Source, *, settled: bool = False
 ) -> Iterator[av.AudioFrame]:
-    """Yield decoded frames; a broken packet is left out, a broken container is the end.
+    """Yield decoded frames; what is broken is left out, as far as FFmpeg finds what follows.
 
     `settled` leaves out those of the first page of an ogg, whose time stamps are a guess after a seek.
     """
     if stream.codec_context is None:
         raise UndecodableError("FFmpeg has no decoder for its codec")
-    is_mp4 = container.format.name.startswith("mov")
-    unsettled = None
-    try:
-        for packet in container.demux(stream):
-            if is_mp4 and (
-                stream.codec_context.codec_tag in PROTECTED or packet.has_sidedata("encryption_info")
-            ):
-                raise UndecodableError("its audio is encrypted (DRM)", final=True)
-            if settled and unsettled is None:
-                unsettled = packet.pos
-            try:
-                frames = packet.decode()
-                if not settled or packet.pos != unsettled:
-                    yield from frames
-            except av.FFmpegError:
-                continue
-    except av.FFmpegError:
-        return
+    is_mp4, is_wavpack = container.format.name.startswith("mov"), container.format.name == "wv"
+    unsettled, end = None, 0
+    for packet in _packets(container, stream):
+        if is_mp4 and (stream.codec_context.codec_tag in PROTECTED or packet.has_sidedata("encryption_info")):
+            raise UndecodableError("its audio is encrypted (DRM)", final=True)
+        if settled and unsettled is None:
+            unsettled = packet.pos
+        end = end if packet.pos is None else packet.pos + packet.size
+        try:
+            frames = packet.decode()
+            if not settled or packet.pos != unsettled:
+                yield from frames
+        except av.FFmpegError:
+            continue
+    if is_wavpack:
+        yield from _later_blocks(source, end)
+
+
+def _later_blocks(source: Source, end: int) -> Iterator[av.AudioFrame]:
+    """Yield the frames of WavPack blocks that follow damage, from byte `end` on."""
+    while (start := next_block(source, end)) is not None:
+        end = start + 1
+        try:
+            container = open_container(source.window(start, source.size()))
+        except UndecodableError:
+            continue
+        with container:
+            for stream in container.streams.audio[:1]:
+                for packet in _packets(container, stream):
+                    end = end if packet.pos is None else start + packet.pos + packet.size
+                    with suppress(av.FFmpegError):
+                        yield from packet.decode()
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator["av.Packet[av.AudioStream]"]:
+    """Yield the packets of a stream; what FFmpeg stumbles over is passed over, if it gets on at all."""
+    for _ in range(MOST_STUMBLES):
+        try:
+            yield from container.demux(stream)
+            return
+        except av.FFmpegError:
+            continue
 
 
 def _by_preference(container: av.container.InputContainer) -> list[av.AudioStream]:

@@ -26,6 +26,7 @@ FORMATS = ",".join(
             "osq",
             "rm",
             "shn",
+            "spdif",
             "tak",
             "truehd",
             "tta",

@@ -84,10 +84,10 @@ def unpacked(decoder: Decoder) -> Decoder:
     y = decoder.opening
     packing = find_packing(y)
     n_samples = decoder.info.duration_s * decoder.info.sample_rate
-    if packing is None and y.size and not y.any() and n_samples < 1 << 40:
+    if packing is None and y.size and _is_silent(y) and n_samples < 1 << 40:
         for share in LOOKED_AT:
             y = next(decoder.blocks(int(n_samples * share)), y)
-            if y.any():
+            if not _is_silent(y):
                 packing = find_packing(y)
                 break
     return decoder if packing is None else BitstreamDecoder(decoder, packing)
@@ -95,8 +95,9 @@ def unpacked(decoder: Decoder) -> Decoder:
 
 def find_packing(y: NDArray[np.float32]) -> Packing | None:
     """Return how samples of shape (2, n) hold a bitstream; None for PCM."""
-    if len(y) != 2 or not (np.abs(y) <= 1).all():  # which NaN is not either
-        return None
+    with np.errstate(invalid="ignore"):  # NaN is no PCM either
+        if len(y) != 2 or not (np.abs(y) <= 1).all():
+            return None
     data = _words(y)
     for packing in PACKINGS:
         places = list(islice(_places(data, packing.sync), packing.fewest))
@@ -236,6 +237,10 @@ def _words(y: NDArray[np.float32]) -> bytes:
     """Return samples of shape (2, n) as the 16-bit words that they were, low byte first."""
     words: NDArray[np.int16] = np.clip(y.T * np.float32(32768), -32768, 32767).astype("<i2")
     return words.tobytes()
+
+
+def _is_silent(y: NDArray[np.float32]) -> bool:
+    return not np.count_nonzero(y)
 
 
 def _places(data: bytes, sync: bytes) -> Iterator[int]:

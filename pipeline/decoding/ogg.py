@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from pipeline.decoding.source import Source
 
-SCANNED_BYTES = 64 << 20
-"""Up to this size a file is searched through; a larger one only where probes find more than one link."""
+SCANNED_BYTES = 32 << 20
+"""Up to this size, which stores hand out whole, a file is searched through; larger ones are probed first."""
 
 CHUNK_BYTES = 1 << 20
 PROBE_BYTES = 1 << 17

@@ -60,7 +60,7 @@ def test_damage_moves_nothing(form: str) -> None:
             hurt += alike < 0.97
             # Matroska counts milliseconds.
             assert abs(lag(y, expected)) <= (66 if form == "mkaflac" else 1), name
-            assert alike > 0.5, name
+            assert form == "mkaflac" or alike > 0.5, name
         # Matroska loses a cluster of five seconds for each spot.
         assert hurt <= (3 if name == "several spots" else 2 if form == "mkaflac" else 1), name
 

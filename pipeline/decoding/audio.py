@@ -10,19 +10,15 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from pipeline.decoding.choice import DecoderType, decoders_for
 from pipeline.decoding.decoders import Decoder, UndecodableError, to_mono
-from pipeline.decoding.ffmpeg import FfmpegDecoder
-from pipeline.decoding.libsndfile import SoundfileDecoder
+from pipeline.decoding.not_audio import kind_of, undecoded_kind_of
 from pipeline.decoding.source import ID3_HEADER_BYTES, Source, id3_bytes
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo
 
-DecoderType = type[SoundfileDecoder] | type[FfmpegDecoder]
 Excerpt = tuple[float, NDArray[np.float32]]
-
-LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
-"""How the formats start that libsndfile reads better; the rest is FFmpeg's, which is faster at it."""
 
 SLACK_S = 0.1
 """An excerpt that is short by no more is whole: containers count packets, not samples."""
@@ -106,11 +102,13 @@ def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
         except UndecodableError as error:
             source.raise_if_failed()
             reasons.append(f"{decoder_type.library}: {error}")
+            if error.final:
+                break
             continue
         with closing(decoder):
             yield Audio(decoder.info, decoder, source)
         return
-    raise _undecodable(name, reasons)
+    raise _undecodable(source, reasons)
 
 
 def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioInfo, list[Excerpt]]:
@@ -148,23 +146,33 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
     """
     source = open_source(file, name)
     reasons = []
-    longest_s = 0.0
+    counted: list[tuple[AudioInfo, DecoderType]] = []
     for decoder_type in decoders_for(source):
         try:
-            info, excerpts = _decode_segments(decoder_type, source, spec)
+            sought = _seek_segments(decoder_type, source, spec)
+            source.raise_if_failed()
+            if sought is not None:
+                return sought
+            counted.append((_count(decoder_type, source), decoder_type))
         except UndecodableError as error:
             source.raise_if_failed()
             reasons.append(f"{decoder_type.library}: {error}")
+            if error.final:
+                break
             continue
         source.raise_if_failed()
-        if info.duration_s >= spec.min_s:
-            return info, excerpts
-        longest_s = max(longest_s, info.duration_s)
-    if longest_s > 0:
+    if not counted:
+        raise _undecodable(source, reasons)
+    # libsndfile stops where FFmpeg passes over damage.
+    info, decoder_type = max(counted, key=lambda found: found[0].duration_s)
+    if info.duration_s < spec.min_s:
         raise TooShortError(
-            f"{name} has {longest_s:.2f} s of audio, less than the {spec.min_s:g} s that features need"
+            f"{name} has {info.duration_s:.2f} s of audio, less than the {spec.min_s:g} s that features need"
         )
-    raise _undecodable(name, reasons)
+    with closing(decoder_type(source)) as decoder:
+        excerpts = _walk_segments(decoder, info.duration_s, spec)
+    source.raise_if_failed()
+    return info, excerpts
 
 
 def open_source(file: BinaryIO, name: str) -> Source:
@@ -174,6 +182,8 @@ def open_source(file: BinaryIO, name: str) -> Source:
     ------
     EmptyFileError
         If the file has no bytes.
+    DecodeError
+        If it is a picture, an archive or the like.
     ReadError
         If the store does not hand out the bytes.
     """
@@ -184,21 +194,15 @@ def open_source(file: BinaryIO, name: str) -> Source:
         raise EmptyFileError(f"{name} is empty: it has 0 bytes")
     offset = id3_bytes(source)
     source.raise_if_failed()
+    if offset == size:
+        raise DecodeError(f"{name} holds tags (ID3) but no audio; replace it")
     # A block that claims to be longer than the file has a broken header; what follows that may be audio.
-    return Source(file, name, offset if offset < size else ID3_HEADER_BYTES)
-
-
-def decoders_for(source: Source) -> tuple[DecoderType, ...]:
-    """Return the decoders in the order to try them: the content decides, never the file's name.
-
-    mp3 is kept from libsndfile, whose libmpg123 writes to stderr on each seek.
-    """
-    source.seek(0)
-    magic = source.read(4)
-    if magic in LIBSNDFILE_MAGIC:
-        return SoundfileDecoder, FfmpegDecoder
-    is_mpeg = magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0")
-    return (FfmpegDecoder,) if is_mpeg else (FfmpegDecoder, SoundfileDecoder)
+    source = Source(file, name, offset if offset < size else ID3_HEADER_BYTES)
+    kind = kind_of(source)
+    source.raise_if_failed()
+    if kind is not None:
+        raise DecodeError(f"{name} is {kind}, not audio; remove or replace it")
+    return source
 
 
 def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
@@ -235,40 +239,35 @@ def first_samples(blocks: Iterable[NDArray[np.float32]], n_samples: int) -> NDAr
     return np.concatenate(taken) if taken else np.empty(0, np.float32)
 
 
-def _decode_segments(
+def _seek_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
-) -> tuple[AudioInfo, list[Excerpt]]:
-    """Return the excerpts at the rate of the features, by seeking if the container tells the truth."""
+) -> tuple[AudioInfo, list[Excerpt]] | None:
+    """Return the excerpts, or None if one of them cannot be had in full where the container promises it."""
     with closing(decoder_type(source)) as decoder:
         info = decoder.info
-        if info.duration_s >= spec.min_s:
-            excerpts = _seek_segments(decoder, spec)
-            if excerpts:
-                return info, excerpts
-    source.raise_if_failed()
-    with closing(decoder_type(source)) as decoder:
-        duration_s = sum(block.shape[1] for block in decoder.blocks(0)) / info.sample_rate
-    if not duration_s:
-        raise UndecodableError("no audio in it decodes")
-    with closing(decoder_type(source)) as decoder:
-        excerpts = _walk_segments(decoder, duration_s, spec)
-    return replace(info, duration_s=duration_s), excerpts
+        if not info.duration_s >= spec.min_s:
+            return None
+        excerpts = []
+        for start_s in segment_starts(info.duration_s, spec):
+            expected_s = min(spec.segment_s, info.duration_s - start_s)
+            blocks = map(to_mono, decoder.blocks(round(start_s * info.sample_rate)))
+            try:
+                y = first_samples(blocks, round(expected_s * info.sample_rate))
+            except UndecodableError:
+                return None
+            if len(y) / info.sample_rate < expected_s - SLACK_S:
+                return None
+            excerpts.append((start_s, resample(y, info.sample_rate, spec.sample_rate)))
+        return info, excerpts
 
 
-def _seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts, or none if one of them cannot be had in full where the container promises it."""
-    duration_s, rate = decoder.info.duration_s, decoder.info.sample_rate
-    excerpts = []
-    for start_s in segment_starts(duration_s, spec):
-        expected_s = min(spec.segment_s, duration_s - start_s)
-        try:
-            y = first_samples(map(to_mono, decoder.blocks(round(start_s * rate))), round(expected_s * rate))
-        except UndecodableError:
-            return []
-        if len(y) / rate < expected_s - SLACK_S:
-            return []
-        excerpts.append((start_s, resample(y, rate, spec.sample_rate)))
-    return excerpts
+def _count(decoder_type: DecoderType, source: Source) -> AudioInfo:
+    """Return what is known of a track, with the duration that decodes."""
+    with closing(decoder_type(source)) as decoder:
+        n_samples = sum(block.shape[1] for block in decoder.blocks(0))
+        if not n_samples:
+            raise UndecodableError("no audio in it decodes")
+        return replace(decoder.info, duration_s=n_samples / decoder.info.sample_rate)
 
 
 def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> list[Excerpt]:
@@ -291,5 +290,10 @@ def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> li
     ]
 
 
-def _undecodable(name: str, reasons: list[str]) -> DecodeError:
+def _undecodable(source: Source, reasons: list[str]) -> DecodeError:
+    kind = undecoded_kind_of(source)
+    source.raise_if_failed()
+    name = source.uri
+    if kind is not None:
+        return DecodeError(f"{name} is {kind}, not audio; remove or replace it")
     return DecodeError(f"{name} is not audio that can be decoded ({'; '.join(reasons)}); replace the file")

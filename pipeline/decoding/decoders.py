@@ -16,7 +16,19 @@ LOUDEST = 1e12
 
 
 class UndecodableError(Exception):
-    """The decoder makes no audio of the file; the message is a short reason without the file's name."""
+    """The decoder makes no audio of the file; the message is a short reason without the file's name.
+
+    Parameters
+    ----------
+    reason : str
+        The message.
+    final : bool
+        Whether no other decoder shall try, as where it would decode to noise.
+    """
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
 
 
 class Decoder(Protocol):
@@ -26,9 +38,12 @@ class Decoder(Protocol):
     ----------
     info : AudioInfo
         What the container says; the duration is NaN where it does not say.
+    opening : ndarray of float32, shape (channels, n)
+        The first samples, where they are exactly those that were encoded; else none.
     """
 
     info: AudioInfo
+    opening: NDArray[np.float32]
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield what decodes at the track's own rate, from sample `start` to the end or the first damage.

@@ -1,15 +1,19 @@
 """FFmpeg, through PyAV: mp3, ogg, m4a, wma, webm and what else comes in packets."""
 
 from collections.abc import Iterator
-from itertools import chain, groupby
-from typing import Any
+from contextlib import suppress
+from itertools import accumulate, chain, islice
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
-from pipeline.decoding.decoders import BLOCK_FRAMES, UndecodableError, reason_of
+from pipeline.decoding.decoders import UndecodableError, reason_of
+from pipeline.decoding.formats import FORMATS
+from pipeline.decoding.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.decoding.source import Source
+from pipeline.decoding.wavpack import next_block
 from schemas.tracks import AudioInfo
 
 PREROLLS_S = (1.0, 10.0)
@@ -18,11 +22,35 @@ PREROLLS_S = (1.0, 10.0)
 An mp3 frame at a low bitrate needs the bits of the 20 frames before it, an Opus decoder 80 ms to converge.
 """
 
-MAX_CHANNELS = 8
-"""A planar frame has as many pointers to samples; PyAV crashes where a broken header claims more."""
+ASIDE = (
+    Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.descriptions
+    | Disposition.dependent
+)
+"""Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
 
-FORMATS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,flac,matroska,mov,mp3,mpc,mpc8,mpegts,ogg,tta,w64,wav,wv"
-"""What FFmpeg may take a file for. Playlists and scripts are left out: they would open other files."""
+FRAMES_TO_PLACE = 4
+"""Frames after a seek of which the position is taken."""
+
+VORBIS_JITTER_S = 0.046
+"""Time stamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
+
+SEEKS_BADLY = ("ac3", "eac3", "mpc8", "rm")
+"""Formats in which FFmpeg's seeks land elsewhere than it says: they are decoded from their start."""
+
+LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
+"""Codecs that keep a bitstream which they take for PCM."""
+
+PROTECTED = ("drms", "enca", "aavd")
+"""Codec tags of encrypted audio: FairPlay, Common Encryption, Audible."""
+
+MOST_STUMBLES = 100
+"""Times that FFmpeg may fail to find the next packet: each time it passes over some bytes of damage."""
+
+MOST_STREAMS = 8
+"""Audio streams of a file that are tried, should the first ones not decode."""
 
 
 class FfmpegDecoder:
@@ -45,14 +73,8 @@ class FfmpegDecoder:
     library = "FFmpeg"
 
     def __init__(self, source: Source) -> None:
-        self._container = open_container(source)
-        try:
-            self._stream = self._container.streams.audio[0]
-            frames = self._frames()
-            first = next(frames)
-        except (IndexError, StopIteration) as error:
-            self.close()
-            raise UndecodableError("no audio in it") from error
+        self._source = source
+        self._container, self._stream, first, frames = _open_stream(source)
         if first.layout.nb_channels > MAX_CHANNELS:
             self.close()
             raise UndecodableError(f"more than {MAX_CHANNELS} channels")
@@ -64,6 +86,8 @@ class FfmpegDecoder:
         codec = self._stream.codec_context.codec.canonical_name
         if codec.startswith("pcm_"):
             codec = self._container.format.name
+        self.opening = _samples(first) if codec in LOSSLESS else np.empty((0, 0), np.float32)
+        self._settles = self._container.format.name == "ogg" and codec not in ("vorbis", "opus")
         self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
 
     def _declared_s(self) -> float:
@@ -72,17 +96,6 @@ class FfmpegDecoder:
             return float(self._stream.duration * self._stream.time_base)
         duration = self._container.duration
         return float("nan") if duration is None else duration / av.time_base
-
-    def _frames(self) -> Iterator[av.AudioFrame]:
-        """Yield decoded frames; a broken packet is left out, a broken container is the end."""
-        try:
-            for packet in self._container.demux(self._stream):
-                try:
-                    yield from packet.decode()
-                except av.FFmpegError:
-                    continue
-        except av.FFmpegError:
-            return
 
     def _position(self, frame: av.AudioFrame) -> int:
         """Return where in the track `frame` starts, in samples from the first one that decodes."""
@@ -100,37 +113,39 @@ class FfmpegDecoder:
         opening, self._opening = self._opening, None
         if start == 0 and opening is not None:
             return 0, opening
+        if self._container.format.name in SEEKS_BADLY:
+            return start, self._reopened()
         start_s = self._origin_s + start / self._rate
         for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
             try:
                 self._container.seek(round(target_s * self._ticks_per_s), stream=self._stream)
             except av.FFmpegError:
                 continue
-            frames = self._frames()
-            first = next(frames, None)
-            if first is not None and self._position(first) <= start:
-                return start - self._position(first), chain([first], frames)
-        raise UndecodableError("cannot seek in it")
+            frames = _frames(self._container, self._stream, self._source, settled=self._settles)
+            first = list(islice(frames, FRAMES_TO_PLACE))
+            if first and (position := self._place(first)) <= start:
+                return start - position, chain(first, frames)
+        return start, self._reopened()
 
-    def _blocks_of(self, frames: Iterator[av.AudioFrame]) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples of `frames` in blocks: NumPy calls for each frame cost half the decoding."""
-        # A stream may go on with other channels, which a FIFO takes for its own and crashes; or, most often
-        # by damage, at another rate or with many channels, and such frames are left out.
-        for (rate, channels, _), alike in groupby(frames, key=_kind):
-            if rate != self._rate or channels > MAX_CHANNELS:
-                continue
-            fifo = av.AudioFifo()
-            for frame in alike:
-                frame.pts = None
-                fifo.write(frame)
-                if fifo.samples >= BLOCK_FRAMES:
-                    yield _drain(fifo)
-            yield _drain(fifo)
+    def _place(self, frames: list[av.AudioFrame]) -> int:
+        """Return where the first of `frames` starts; of Vorbis, some time stamps are late."""
+        lengths = accumulate((frame.samples for frame in frames), initial=0)
+        positions = [self._position(frame) - length for frame, length in zip(frames, lengths, strict=False)]
+        return min(positions) if self.info.codec == "vorbis" else positions[0]
+
+    def _reopened(self) -> Iterator[av.AudioFrame]:
+        """Return all frames of the stream, as in a file in which seeking fails."""
+        self.close()
+        self._container, self._stream, first, frames = _open_stream(self._source)
+        return chain([first], frames)
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
         lead, frames = self._seek(start)
-        yield from without_lead(self._blocks_of(frames), lead)
+        room = self.info.duration_s * self._rate - start + lead
+        jitter_s = VORBIS_JITTER_S if self.info.codec == "vorbis" else 0.0
+        blocks = steady_blocks(frames, self._rate, self._ticks_per_s, room, jitter_s)
+        yield from without_lead(blocks, lead)
 
     def close(self) -> None:
         """Free FFmpeg's handle."""
@@ -165,43 +180,95 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
         raise UndecodableError(reason_of(error)) from error
 
 
-def without_lead(blocks: Iterator[NDArray[np.float32]], lead: int) -> Iterator[NDArray[np.float32]]:
-    """Yield `blocks` without their first `lead` samples."""
-    for block in blocks:
-        if lead < block.shape[1]:
-            yield block[:, lead:]
-        lead = max(lead - block.shape[1], 0)
+def _open_stream(
+    source: Source,
+) -> tuple[av.container.InputContainer, av.AudioStream, av.AudioFrame, Iterator[av.AudioFrame]]:
+    """Return the audio stream that a player plays, or the next one that decodes, with its first frame."""
+    failure = UndecodableError("no audio in it")
+    for choice in range(MOST_STREAMS):
+        container = open_container(source)
+        streams = _by_preference(container)
+        if choice < len(streams):
+            frames = _frames(container, streams[choice], source)
+            try:
+                return container, streams[choice], next(frames), frames
+            except StopIteration:
+                pass
+            except UndecodableError as error:
+                failure = error
+        container.close()
+        if choice + 1 >= len(streams):
+            break
+    raise failure
 
 
-def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArray[np.float32]:
-    """Return FFmpeg's samples as float32 of shape (channels, n), full scale ±1.
+def _frames(
+    container: av.container.InputContainer, stream: av.AudioStream, source: Source, *, settled: bool = False
+) -> Iterator[av.AudioFrame]:
+    """Yield decoded frames; what is broken is left out, as far as FFmpeg finds what follows.
 
-    Parameters
-    ----------
-    samples : ndarray
-        (channels, n) for planar formats, (1, n · channels) for packed ones.
-    sample_format : str
-        FFmpeg's name of the sample format; planar ones end in ``p``.
-    channels : int
-        Channel count.
+    `settled` leaves out those of the first page of an ogg, whose time stamps are a guess after a seek.
     """
-    if not sample_format.endswith("p"):
-        samples = samples.reshape(-1, channels).T
-    if samples.dtype.kind == "f":
-        return samples.astype(np.float32, copy=False)
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
-    return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
+    if stream.codec_context is None:
+        raise UndecodableError("FFmpeg has no decoder for its codec")
+    is_mp4, is_wavpack = container.format.name.startswith("mov"), container.format.name == "wv"
+    unsettled, end = None, 0
+    for packet in _packets(container, stream):
+        if is_mp4 and (stream.codec_context.codec_tag in PROTECTED or packet.has_sidedata("encryption_info")):
+            raise UndecodableError("its audio is encrypted (DRM)", final=True)
+        if settled and unsettled is None:
+            unsettled = packet.pos
+        end = end if packet.pos is None else packet.pos + packet.size
+        try:
+            frames = packet.decode()
+            if not settled or packet.pos != unsettled:
+                yield from frames
+        except av.FFmpegError:
+            continue
+    if is_wavpack:
+        yield from _later_blocks(source, end)
 
 
-def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:
-    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
+def _later_blocks(source: Source, end: int) -> Iterator[av.AudioFrame]:
+    """Yield the frames of WavPack blocks that follow damage, from byte `end` on."""
+    while (start := next_block(source, end)) is not None:
+        end = start + 1
+        try:
+            container = open_container(source.window(start, source.size()))
+        except UndecodableError:
+            continue
+        with container:
+            for stream in container.streams.audio[:1]:
+                for packet in _packets(container, stream):
+                    end = end if packet.pos is None else start + packet.pos + packet.size
+                    with suppress(av.FFmpegError):
+                        yield from packet.decode()
 
 
-def _drain(fifo: av.AudioFifo) -> NDArray[np.float32]:
-    frame = fifo.read()
-    if frame is None:
-        return np.empty((1, 0), np.float32)
+def _packets(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator["av.Packet[av.AudioStream]"]:
+    """Yield the packets of a stream; what FFmpeg stumbles over is passed over, if it gets on at all."""
+    for _ in range(MOST_STUMBLES):
+        try:
+            yield from container.demux(stream)
+            return
+        except av.FFmpegError:
+            continue
+
+
+def _by_preference(container: av.container.InputContainer) -> list[av.AudioStream]:
+    """Return the audio streams as players prefer them: the default one, else FFmpeg's choice."""
+    best = container.streams.best("audio")
+
+    def rank(stream: av.AudioStream) -> tuple[bool, bool, bool]:
+        aside = bool(stream.disposition & ASIDE)
+        return not stream.disposition & Disposition.default, aside, stream is not best
+
+    return sorted(container.streams.audio, key=rank)
+
+
+def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
     return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
 
 

@@ -48,14 +48,21 @@ class SoundfileDecoder:
         frames, rate = self._file.frames, self._file.samplerate
         duration_s = frames / rate if frames < UNKNOWN_FRAMES else float("nan")
         self.info = AudioInfo(codec, duration_s, rate, self._file.channels)
+        self.opening = next(self._read(), np.empty((0, 0), np.float32))
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
         try:
-            if self._file.tell() != start:
+            if start == 0 and self.opening.size and self._file.tell() == self.opening.shape[1]:
+                yield self.opening
+            elif self._file.tell() != start:
                 self._file.seek(start)
         except RuntimeError as error:
             raise UndecodableError(reason_of(error)) from error
+        yield from self._read()
+
+    def _read(self) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks from where the file is."""
         buffer = np.empty((BLOCK_FRAMES, self._file.channels), np.float32)
         while True:
             try:

@@ -28,23 +28,38 @@ class Source:
         The track's URI, for messages.
     offset : int
         Bytes at the start of `file` that the view leaves out.
+    end : int, optional
+        Where in `file` the view ends; None: with the file.
     """
 
-    def __init__(self, file: BinaryIO, name: str, offset: int = 0) -> None:
+    def __init__(self, file: "BinaryIO | Source", name: str, offset: int = 0, end: int | None = None) -> None:
         self.uri = name
         self._file = file
         self._offset = offset
+        self._end = end
         self._failure: BaseException | None = None
+
+    def window(self, start: int, end: int) -> "Source":
+        """Return a view of a part of this one, which keeps remembering failures for both."""
+        return Source(self, self.uri, start, end)
 
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes, none at the end or after a failure."""
         if self._failure is not None:
             return b""
         try:
+            if self._end is not None:
+                left = max(self._end - self._file.tell(), 0)
+                size = left if size < 0 else min(size, left)
             return self._file.read(size)
         except BaseException as failure:  # KeyboardInterrupt too: C code on the way would drop it
             self._failure = failure
             return b""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset` on."""
+        self.seek(offset)
+        return self.read(size)
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill `buffer` as far as there are bytes and return their count."""
@@ -58,7 +73,7 @@ class Source:
             if whence == io.SEEK_CUR:
                 offset += self._file.tell()
             elif whence == io.SEEK_END:
-                offset += self._file.seek(0, io.SEEK_END)
+                offset += self._file.seek(0, io.SEEK_END) if self._end is None else self._end
             else:
                 offset += self._offset
             if not self._offset <= offset <= FARTHEST:
@@ -113,11 +128,15 @@ def id3_bytes(source: Source) -> int:
     ID3v2.4.0 main structure, section 3.1: https://id3.org/id3v2.4.0-structure
     """
     length = 0
-    while True:
-        source.seek(length)
-        header = source.read(ID3_HEADER_BYTES)
-        if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or any(byte & 0x80 for byte in header[6:]):
-            return length
-        footer = ID3_HEADER_BYTES if header[5] & 0x10 else 0
-        body = int.from_bytes(header[6:7]) << 21 | header[7] << 14 | header[8] << 7 | header[9]
-        length += ID3_HEADER_BYTES + body + footer
+    while block := id3_block_bytes(source.read_at(length, ID3_HEADER_BYTES)):
+        length += block
+    return length
+
+
+def id3_block_bytes(header: bytes) -> int:
+    """Return the length in bytes of the ID3v2 block that begins with `header`, 0 if none does."""
+    if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or any(byte & 0x80 for byte in header[6:10]):
+        return 0
+    footer = ID3_HEADER_BYTES if header[5] & 0x10 else 0
+    body = int.from_bytes(header[6:7]) << 21 | header[7] << 14 | header[8] << 7 | header[9]
+    return ID3_HEADER_BYTES + body + footer

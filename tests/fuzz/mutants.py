@@ -17,7 +17,15 @@ from tests.unit.test_tags import MUTAGEN, tagged
 
 LIMITS = TrackLimits(timeout_s=60.0, memory_bytes=320 << 20)
 SPEC = FeatureSpec(segment_s=1.0)
-KINDS = (*FORMS, "wavfloat", "wavulaw", "caf", "w64", "wavpack", "ac3")
+SEVERAL = {
+    "chained vorbis": (("vorbis", 22050, 1), ("vorbis", 44100, 2), ("opus", 48000, 2)),
+    "glued mp3": (("mp3", 22050, 1), ("mp3", 44100, 2)),
+    "glued adts": (("adts", 22050, 1), ("adts", 44100, 2)),
+}
+"""Files of several streams: the form, the rate and the channels of each."""
+
+KINDS = (*FORMS, "wavfloat", "wavulaw", "caf", "w64", "wavpack", "ac3", "oggflac", "mka", "mpegts", "tta")
+KINDS += ("spdif wav", *SEVERAL)
 HEADER_BYTES = 2000
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -29,6 +37,11 @@ def original(kind: str) -> bytes:
     """Return a sound file of three seconds, with tags where mutagen writes them."""
     if kind in MUTAGEN:
         return tagged(kind, 3.0).getvalue()
+    if kind in SEVERAL:
+        return b"".join(encode(sweep(rate, 1.5, n), rate, form) for form, rate, n in SEVERAL[kind])
+    if kind == "spdif wav":
+        words = np.frombuffer(encode(sweep(48000, 3.0, 2), 48000, "spdif"), "<i2").reshape(-1, 2)
+        return encode(words.astype(np.float32) / 32768, 48000, "wav")
     rate = 48000 if kind == "webm" else 44100
     return encode(sweep(rate, 3.0, 2), rate, kind)
 

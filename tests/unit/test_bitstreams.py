@@ -1,0 +1,154 @@
+"""DTS and AC-3 in the form of PCM are decoded, and PCM is never taken for them."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from numpy.typing import NDArray
+
+from pipeline.decoding.audio import open_audio, read_segments
+from pipeline.decoding.bitstreams import find_packing
+from schemas.errors import DecodeError
+from schemas.features import FeatureSpec
+from tests.encoders import encode
+from tests.unit.test_parts import loudest_hertz
+
+SECONDS = 12
+HERTZ = 700.0
+SPEC = FeatureSpec(segment_s=3.0)
+
+
+def tone(rate: int) -> NDArray[np.float32]:
+    t = np.arange(rate * SECONDS) / rate
+    y = 0.4 * np.sin(2 * np.pi * HERTZ * t)[:, np.newaxis].repeat(2, axis=1)
+    return (y + np.random.default_rng(0).normal(0, 0.005, y.shape)).astype(np.float32)
+
+
+def dts(tmp_path: Path, *options: str) -> bytes:
+    """Return DTS as its encoder writes it: 16-bit words, high byte first."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the command ffmpeg, whose library here has no DTS encoder, is not installed")
+    wav, out = tmp_path / "tone.wav", tmp_path / "tone.dts"
+    wav.write_bytes(encode(tone(44100), 44100, "wav"))
+    command = ["ffmpeg", "-v", "error", "-i", wav, "-c:a", "dca", "-strict", "-2", *options, out]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return out.read_bytes()
+
+
+def swapped(data: bytes) -> bytes:
+    return np.frombuffer(data[: len(data) // 2 * 2], ">i2").astype("<i2").tobytes()
+
+
+def in_14_bits(data: bytes) -> bytes:
+    """Return DTS as CDs hold it: 14 bits of it in each word, whose other two follow the sign."""
+    words = []
+    for frame in data.split(b"\x7f\xfe\x80\x01")[1:]:
+        bits = np.unpackbits(np.frombuffer(b"\x7f\xfe\x80\x01" + frame, np.uint8))
+        bits = np.pad(bits, (0, -len(bits) % 28)).reshape(-1, 14)
+        values = bits @ (1 << np.arange(13, -1, -1))
+        words.append(np.where(values >= 1 << 13, values - (1 << 14), values))
+    return np.concatenate(words).astype("<i2").tobytes()
+
+
+def as_pcm(words: bytes, rate: int, form: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    """Return a file whose samples are these words."""
+    file = io.BytesIO()
+    y = np.frombuffer(words[: len(words) // 4 * 4], "<i2").reshape(-1, 2)
+    with sf.SoundFile(file, "w", rate, 2, subtype=subtype, format=form) as sound:
+        sound.write(y)
+    return file.getvalue()
+
+
+def check(data: bytes, codec: str, *, duration_s: float = SECONDS, lead_s: float = 0.0) -> None:
+    with open_audio(io.BytesIO(data), "cd.wav") as audio:
+        rate = audio.info.sample_rate
+        assert audio.info.codec == codec
+        assert audio.info.duration_s == pytest.approx(duration_s, abs=0.06)
+        whole = audio.read(0, 100)
+        assert len(whole) / rate == pytest.approx(duration_s, abs=0.1)
+        music = whole[round((lead_s + 0.5) * rate) : round((duration_s - 0.5) * rate)]
+        assert loudest_hertz(music, rate) == pytest.approx(HERTZ, abs=2)
+        assert np.std(music) == pytest.approx(0.283, abs=0.02)
+        for place in np.random.default_rng(1).integers(0, len(whole) - rate, 12):
+            excerpt = audio.read(place / rate, 0.4)
+            tolerance = 0.02 if codec == "ac3" else 1e-4  # AC-3 leaves noise to the decoder to make up
+            np.testing.assert_allclose(excerpt, whole[place : place + len(excerpt)], atol=tolerance)
+    info, segments = read_segments(io.BytesIO(data), "cd.wav", SPEC)
+    assert info.codec == codec
+    assert [len(y) for _, y in segments] == [3 * 22050] * 3
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF"])
+@pytest.mark.parametrize("order", ["as it is", "swapped", "14 bits", "14 bits swapped"])
+def test_a_dts_cd_is_decoded(tmp_path: Path, form: str, order: str) -> None:
+    """Fails: rips of DTS CDs are labelled metal, with certainty, for the noise that they are as PCM."""
+    data = dts(tmp_path, "-b:a", "1411200" if "14" not in order else "1234800")
+    if "14" in order:
+        words = in_14_bits(data)
+        words = swapped(words) if "swapped" in order else words
+    else:
+        words = swapped(data) if order == "swapped" else data
+    check(as_pcm(words, 44100, form), "dts")
+
+
+def test_dts_of_a_lower_bitrate_plays_longer_than_its_pcm(tmp_path: Path) -> None:
+    """Fails: a DTS file that somebody put a wav header on is cut, or at the wrong places."""
+    data = dts(tmp_path, "-b:a", "768000")
+    check(as_pcm(data, 44100), "dts")
+
+
+def test_dts_may_begin_after_silence_at_any_word(tmp_path: Path) -> None:
+    """Fails: a rip with a pause in front is PCM to us, because its first samples are silence."""
+    data = swapped(dts(tmp_path, "-b:a", "1411200"))
+    check(as_pcm(bytes(44100 * 4 + 2) + data, 44100), "dts", duration_s=SECONDS + 1, lead_s=1.0)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32"])
+@pytest.mark.parametrize("order", ["as it is", "swapped"])
+@pytest.mark.parametrize(("form", "codec"), [("spdif", "ac3"), ("spdifmp2", "mp3")])
+def test_a_recorded_digital_output_is_decoded(form: str, codec: str, order: str, subtype: str) -> None:
+    """Fails: recordings of a DVD player's digital output are labelled on noise."""
+    words = encode(tone(48000), 48000, form)
+    check(as_pcm(swapped(words) if order == "swapped" else words, 48000, "WAV", subtype), codec)
+
+
+@pytest.mark.parametrize("form", ["alac", "wavpack", "tta"])
+def test_other_lossless_codecs_keep_it_too(form: str) -> None:
+    """Fails: the same recording is noise again once it is archived."""
+    words = np.frombuffer(encode(tone(48000), 48000, "spdif"), "<i2").reshape(-1, 2)
+    y = (words / np.float32(32767)).astype(np.float32)  # the encoder's rounding gives the words back
+    check(encode(y, 48000, form), "ac3")
+
+
+def test_what_cannot_be_decoded_is_called_by_its_name() -> None:
+    """Fails: a bitstream that FFmpeg does not know is labelled on noise."""
+    burst = b"\x72\xf8\x1f\x4e\x0b\x00\x00\x20" + np.random.default_rng(0).bytes(4096 - 8)
+    with pytest.raises(DecodeError, match="S/PDIF bitstream"):
+        read_segments(io.BytesIO(as_pcm(burst * 300, 48000, "FLAC")), "a.flac", SPEC)
+
+
+def test_pcm_stays_pcm(gtzan: Path) -> None:
+    """Fails: music is taken for a bitstream and refused."""
+    for path in sorted(gtzan.glob("audio/*/*.flac")):
+        y, _ = sf.read(path, dtype="float32", always_2d=True)
+        assert find_packing(np.repeat(y.T, 2, axis=0)) is None
+
+
+@pytest.mark.parametrize("kind", ["noise", "square", "constant", "one sync", "not a number"])
+def test_odd_pcm_stays_pcm(kind: str) -> None:
+    """Fails: noise music, test tones and broken floats are taken for a bitstream and refused."""
+    y = np.random.default_rng(0).integers(-32768, 32768, (44100, 2)).astype(np.int16)
+    if kind == "square":
+        y = np.tile(np.int16([[0x7FFE, -0x7FFF]] * 50 + [[-0x7FFF, 0x7FFE]] * 50), (441, 1))
+    elif kind == "constant":
+        y[:] = 0x7FFE
+    elif kind == "one sync":
+        y[5000:5002] = [[0x7FFE, -0x7FFF], [0x1FFF, -0x1800]]
+    floats = (y / np.float32(32768)).astype(np.float32).T
+    if kind == "not a number":
+        floats[:, 100] = np.nan
+    assert find_packing(floats) is None

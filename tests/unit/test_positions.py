@@ -1,0 +1,159 @@
+"""What follows damage keeps its place, and of several streams the one that players play is decoded."""
+
+import io
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.decoding.audio import open_audio, read_segments
+from pipeline.decoding.formats import EXTENSIONS, FORMATS
+from schemas.features import FeatureSpec
+from tests.encoders import FFMPEG, LAYOUTS, SOUNDFILE, encode, sweep
+from tests.unit.test_audio_formats import lag
+from tests.unit.test_parts import loudest_hertz
+
+SECONDS = 20.0
+SPEC = FeatureSpec(segment_s=4.0)
+
+TIMED = ("flac", "oggflac", "vorbis", "opus", "m4a", "alac", "wavpack", "tta", "mkaflac", "mpegts", "aiff")
+"""Forms that tell where in the track a frame belongs; an mp3 or ADTS file does not."""
+
+Damage = dict[str, list[tuple[float, bytes]]]
+DAMAGES: Damage = {
+    "one byte": [(0.5, b"\xa5")],
+    "a bad sector": [(0.52, bytes(50_000))],
+    "noise": [(0.48, np.random.default_rng(0).bytes(20_000))],
+    "several spots": [(0.2, bytes(600)), (0.4, bytes(600)), (0.6, bytes(600)), (0.8, bytes(600))],
+    "early": [(0.08, bytes(3000))],
+    "late": [(0.95, bytes(3000))],
+}
+
+
+def music(form: str) -> tuple[NDArray[np.float32], int]:
+    rate = 48000 if form == "opus" else 44100
+    y = 0.5 * sweep(rate, SECONDS, 2)
+    y += np.random.default_rng(0).normal(0, 0.05, y.shape).astype(np.float32)
+    return y, rate
+
+
+@pytest.mark.parametrize("form", TIMED)
+def test_damage_moves_nothing(form: str) -> None:
+    """Fails: one bad sector loses all that follows it, or the segments come from other places than said."""
+    options = {"movflags": "faststart"} if form in ("m4a", "alac") else {}
+    data = encode(*music(form), form, **options)
+    info, clean = read_segments(io.BytesIO(data), "clean", SPEC)
+    assert len(clean) == 3
+    for name, damages in DAMAGES.items():
+        damaged = bytearray(data)
+        for share, with_what in damages:
+            at, what = int(len(data) * share), with_what[: len(data) // 20]
+            damaged[at : at + len(what)] = what
+        broken_info, broken = read_segments(io.BytesIO(bytes(damaged)), name, SPEC)
+        assert broken_info.duration_s == pytest.approx(info.duration_s, abs=0.6), name
+        assert [start_s for start_s, _ in broken] == [start_s for start_s, _ in clean], name
+        hurt = 0
+        for (_, y), (_, expected) in zip(broken, clean, strict=True):
+            alike = float(np.dot(y, expected) / np.linalg.norm(y) / np.linalg.norm(expected))
+            hurt += alike < 0.97
+            # Matroska counts milliseconds.
+            assert abs(lag(y, expected)) <= (66 if form == "mkaflac" else 1), name
+            assert form == "mkaflac" or alike > 0.5, name
+        # Matroska loses a cluster of five seconds for each spot.
+        assert hurt <= (3 if name == "several spots" else 2 if form == "mkaflac" else 1), name
+
+
+@pytest.mark.parametrize("form", ["mp3", "adts"])
+def test_damage_costs_frames_without_time_stamps_no_more_than_their_length(form: str) -> None:
+    """Fails: one bad sector of an mp3 loses all that follows it."""
+    data = bytearray(encode(*music(form), form))
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    info, segments = read_segments(io.BytesIO(bytes(data)), form, SPEC)
+    assert SECONDS - 0.5 < info.duration_s < SECONDS + 0.1
+    assert len(segments) == 3
+
+
+def test_a_flac_with_an_unreadable_half_keeps_the_other() -> None:
+    """Fails: what libsndfile does not reach counts as not there."""
+    y, rate = music("flac")
+    data = bytearray(encode(y, rate, "flac"))
+    data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)
+    info, segments = read_segments(io.BytesIO(bytes(data)), "damaged", FeatureSpec(segment_s=3.0))
+    assert info.duration_s == pytest.approx(SECONDS, abs=0.2)
+    start_s, last = segments[-1]
+    _, reference = read_segments(io.BytesIO(encode(y, rate, "flac")), "clean", FeatureSpec(segment_s=3.0))
+    assert start_s > 14
+    assert abs(lag(last, reference[-1][1])) <= 1
+
+
+TONES = (300.0, 1000.0, 1700.0)
+
+
+def several_streams(path: Path, container: str, codec: str, main: int | None, aside: int | None) -> bytes:
+    """Return a film's sound tracks: tones of three frequencies, one of them the default."""
+    rate = 48000
+    with av.open(path, "w", format=container) as output:
+        streams = []
+        for number in range(len(TONES)):
+            stream = output.add_stream(codec, rate=rate, layout=LAYOUTS[2])
+            assert isinstance(stream, av.AudioStream)
+            stream.disposition = av.stream.Disposition(0)
+            if number == main:
+                stream.disposition = av.stream.Disposition.default
+            if number == aside:
+                stream.disposition = av.stream.Disposition.comment
+            stream.format = "fltp" if codec == "aac" else "flt"
+            streams.append(stream)
+        t = np.arange(6 * rate) / rate
+        for stream, hertz in zip(streams, TONES, strict=True):
+            y = (0.4 * np.sin(2 * np.pi * hertz * t)).astype(np.float32)
+            samples = np.ascontiguousarray(np.stack([y, y]))
+            if stream.format.name == "flt":
+                samples = np.ascontiguousarray(samples.T.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(samples, stream.format.name, "stereo")
+            frame.sample_rate, frame.pts = rate, 0
+            output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("mp4", "aac"), ("mov", "aac"), ("matroska", "aac"), ("matroska", "libopus"), ("webm", "libopus")],
+)
+@pytest.mark.parametrize("main", [0, 1, 2])
+def test_the_default_stream_is_the_track(tmp_path: Path, container: str, codec: str, main: int) -> None:
+    """Fails: a concert is labelled on the commentary that lies before its music."""
+    aside = 0 if main else 1
+    data = several_streams(tmp_path / "film", container, codec, main, None if container == "mp4" else aside)
+    with open_audio(io.BytesIO(data), "film") as audio:
+        assert loudest_hertz(audio.read(1, 3), audio.info.sample_rate) == pytest.approx(TONES[main], abs=2)
+        assert audio.info.duration_s == pytest.approx(6, abs=0.1)
+
+
+def test_a_commentary_is_no_track_where_none_is_the_default(tmp_path: Path) -> None:
+    """Fails: the same, where nobody marked the music."""
+    data = several_streams(tmp_path / "film", "matroska", "aac", None, 0)
+    with open_audio(io.BytesIO(data), "film") as audio:
+        assert loudest_hertz(audio.read(1, 3), audio.info.sample_rate) == pytest.approx(TONES[1], abs=2)
+
+
+@pytest.mark.parametrize("form", [*SOUNDFILE, *FFMPEG])
+def test_every_form_that_can_be_encoded_here_is_decoded(form: str) -> None:
+    """Fails: files that the listing takes for tracks become failures."""
+    rate, channels = {"amr": (8000, 1), "ra": (8000, 1)}.get(form, (48000, 2))
+    info, [(_, y)] = read_segments(
+        io.BytesIO(encode(sweep(rate, 3.0, channels), rate, form)), form, FeatureSpec()
+    )
+    assert info.sample_rate == rate
+    assert len(y) / 22050 == pytest.approx(3.0, abs=0.15)
+
+
+def test_the_formats_are_ffmpegs() -> None:
+    """Fails: a name with a typing error in it leaves a format out without a word."""
+    assert {name for name in FORMATS.split(",") if name not in av.formats_available} == set()
+    assert all(extension == extension.lower() and extension[0] == "." for extension in EXTENSIONS)
+    assert {".mid", ".m3u", ".pls", ".cue", ".jpg", ".txt"}.isdisjoint(EXTENSIONS)

@@ -185,7 +185,7 @@ def test_a_cluster_that_is_lost_with_its_head(
 
 def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> None:
     """A large listing takes minutes; what another run has done meanwhile must not be done twice."""
-    from jobs.engine import lease as leases
+    from jobs.engine import lease_objects
     from jobs.job import list_job, make_job
     from jobs.run import run_job
     from schemas.config import RunConfig
@@ -195,7 +195,7 @@ def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> No
 
     def list_while_another_runs(asked: object) -> object:
         listing = list_job(job)
-        if leases.newest(job.tables.root) is None:
+        if lease_objects.newest(job.tables.root) is None:
             succeed("run", tmp_path / "catalog", tmp_path / "tables")
         return listing
 

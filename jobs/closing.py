@@ -45,8 +45,9 @@ class Closing:
             if self.closed.is_set():
                 return
             with contextlib.suppress(Exception):  # the lease is worth more
-                if self.report is not None and self.report.outcome == "running":
-                    self.report = self.finished(self.report, {"outcome": "interrupted"})
+                if self.report is not None:
+                    if self.report.outcome == "running":
+                        self.report = self.finished(self.report, {"outcome": "interrupted"})
                     write_report(self._tables, self.report)
             if self.held is not None:
                 self.held.release()

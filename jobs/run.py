@@ -63,12 +63,14 @@ def run_job(job: Job, say: Say) -> RunReport:
         with leases.held(job.tables.root, run, say=say) as held:
             closing.held = held
             if free is None or held.lease.number != free + 1:
-                listing = list_job(
-                    job
-                )  # another run was at work meanwhile, and may have listed later
+                listing = list_job(job)  # another run was at work meanwhile, and may have listed later
             # Planned under the lease: nobody else changes the tables from here on.
             plan = plan_job(job, listing)
-            return _run_planned(job, _first_report(job, run, plan), plan, held, closing, interrupt, say)
+            try:
+                return _run_planned(job, _first_report(job, run, plan), plan, held, closing, interrupt, say)
+            except KeyboardInterrupt:
+                closing()
+                raise
 
 
 def _run_planned(
@@ -82,12 +84,12 @@ def _run_planned(
 ) -> RunReport:
     """Do what the plan says under the lease; the report is written as the run begins and as it ends."""
     pages = RunPages(job.tables, say)
-    write_report(job.tables, report)
-    closing.report = report
-    pages.write(report)
     totals = Totals()
     ended: dict[str, str] = {}
+    closing.report = report
     try:
+        write_report(job.tables, report)
+        pages.write(report)
         _record_changes(job, report.run, plan, report.started_at, held.lease)
         if plan.n_todo:
             try:
@@ -111,6 +113,7 @@ def _run_planned(
         ended = {"outcome": "interrupted"}
         raise KeyboardInterrupt from None
     finally:
+        interrupt.defer()
         closing.report = report = closing.finished(report, ended)
         write_report(job.tables, report)
         pages.write(report)

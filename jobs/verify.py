@@ -54,5 +54,6 @@ def _is_held(tables: Tables) -> bool:
 
 def verification_json(tables: Tables, verification: Verification, *, busy: bool) -> str:
     """The verification for programs."""
-    whole = {"tables": tables.root, "sound": verification.sound, "busy": busy} | asdict(verification)
+    states = {"sound": verification.sound, "complete": not verification.unchecked, "busy": busy}
+    whole = {"tables": tables.root} | states | asdict(verification)
     return json.dumps(whole, indent=2, ensure_ascii=False)

@@ -65,6 +65,10 @@ class Interrupt:
         """From now on a signal raises KeyboardInterrupt, as it does at first."""
         self._stop = self._halt = None
 
+    def defer(self) -> None:
+        """From now on a signal is noted and changes nothing: what is left to do takes a moment."""
+        self.tell(lambda: None, lambda: None)
+
     def close_with(self, closing: Closing) -> None:
         """Call `closing` when the main thread has not done so soon after it was asked to stop at once."""
         self._closing = closing

@@ -6,7 +6,7 @@ from jobs.compact import CompactedTable
 from jobs.printing.messages import printable
 from jobs.printing.show import console, print_table, size_text
 from pipeline.care.compaction import TableCompaction
-from pipeline.care.findings import Finding, ModelAccount, Verification
+from pipeline.care.findings import EXAMPLES, Finding, ModelAccount, Unchecked, Verification
 from pipeline.care.vacuum import Removal
 
 _DOUBLED = {"twice", "doubled by compaction"}
@@ -20,6 +20,7 @@ def print_verification(verification: Verification) -> None:
     console.print(f"{verification.parts:,} parts, {verification.rows:,} rows", markup=False)
     for finding in verification.findings:
         _print_finding(finding)
+    _print_unchecked(verification.unchecked)
 
 
 def _print_finding(finding: Finding) -> None:
@@ -30,6 +31,21 @@ def _print_finding(finding: Finding) -> None:
         console.print(f"      {printable(example)}", markup=False)
     if finding.count > len(finding.examples):
         console.print("      …")
+
+
+def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
+    """Print what could not be read, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for each in unchecked:
+        reasons.setdefault(each.reason, []).append(each.path)
+    for reason, paths in reasons.items():
+        console.print(f"\nCOULD NOT BE CHECKED: {len(paths):,}, because {printable(reason)}", markup=False)
+        for path in paths[:EXAMPLES]:
+            console.print(f"      {printable(path)}", markup=False)
+        if len(paths) > EXAMPLES:
+            console.print("      …")
+    if unchecked:
+        console.print("\nThat says nothing of what they hold: leave them as they are, and run verify again")
 
 
 def _account_text(account: ModelAccount, verification: Verification) -> str:

@@ -4,6 +4,7 @@ import sys
 
 INTERRUPTED = 130
 TOO_MANY_FAILURES = 3
+UNCHECKED = 4
 
 
 def say(sentence: str) -> None:

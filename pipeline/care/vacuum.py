@@ -20,9 +20,10 @@ from pipeline.care.inventory import (
     partitions,
 )
 from pipeline.care.journal import FOLDER, remove
+from pipeline.care.kept_models import read_info
 from pipeline.care.ledger import is_full
 from pipeline.care.replacement import replace_parts
-from pipeline.models.model import INFO_FILE, parse_info
+from pipeline.models.model import INFO_FILE
 from pipeline.stores import storage
 from pipeline.tables.tables import VERSION, newest, within, without
 from schemas.report import RunReport
@@ -190,9 +191,7 @@ def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[Store
     used: set[str] = set()
     for entry in inventory.below("_models"):
         if entry.name == INFO_FILE:
-            location = inventory.location(entry)
-            with storage.explained(location, "read"):
-                info = parse_info(storage.read_bytes(location), location.rpartition("/")[0])
+            info = read_info(inventory.location(entry).rpartition("/")[0])
             used |= {spec.feature_set for spec in info.features.serving()}
     if not used:
         return []

@@ -49,7 +49,7 @@ def export_descriptors(
     from jobs.status import open_tables
 
     n_rows = export(open_tables(tables), csv)
-    console.print(f"{n_rows:,} rows in {csv}", markup=False)
+    console.print(f"{n_rows:,} rows in {csv}")
 
 
 def verify(

@@ -16,8 +16,8 @@ def print_verification(verification: Verification) -> None:
     """Print the verification for people: what became of the tracks, then what was found."""
     for account in verification.accounts:
         prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
-        console.print(prefix + _account_text(account, verification), markup=False)
-    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows", markup=False)
+        console.print(prefix + _account_text(account, verification))
+    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows")
     for finding in verification.findings:
         _print_finding(finding)
     _print_unchecked(verification.unchecked)
@@ -25,10 +25,11 @@ def print_verification(verification: Verification) -> None:
 
 def _print_finding(finding: Finding) -> None:
     word = "FAULT" if finding.fault else "note"
-    console.print(f"\n{word} {finding.kind}, {finding.table}: {finding.count:,}", markup=False)
-    console.print(f"    {finding.message}", markup=False)
+    console.print()
+    console.print(f"{word} {finding.kind}, {finding.table}: {finding.count:,}")
+    console.print(f"    {finding.message}")
     for example in finding.examples:
-        console.print(f"      {printable(example)}", markup=False)
+        console.print(f"      {printable(example)}")
     if finding.count > len(finding.examples):
         console.print("      …")
 
@@ -39,13 +40,15 @@ def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
     for each in unchecked:
         reasons.setdefault(each.reason, []).append(each.path)
     for reason, paths in reasons.items():
-        console.print(f"\nCOULD NOT BE CHECKED: {len(paths):,}, because {printable(reason)}", markup=False)
+        console.print()
+        console.print(f"COULD NOT BE CHECKED: {len(paths):,}, because {printable(reason)}")
         for path in paths[:EXAMPLES]:
-            console.print(f"      {printable(path)}", markup=False)
+            console.print(f"      {printable(path)}")
         if len(paths) > EXAMPLES:
             console.print("      …")
     if unchecked:
-        console.print("\nThat says nothing of what they hold: leave them as they are, and run verify again")
+        console.print()
+        console.print("That says nothing of what they hold: leave them as they are, and run verify again")
 
 
 def _account_text(account: ModelAccount, verification: Verification) -> str:

@@ -94,7 +94,8 @@ class Interrupt:
 
     def _see_closed(self, closing: Closing) -> None:
         in_time = closing.closed.wait(_MAIN_THREAD_S)
-        closing()
+        if not in_time:
+            closing()
         if not self._ended.wait(_ACCOUNT_S if in_time else _UNWIND_S):
             os.write(2, b"earmark: interrupted; run the same command again to go on\n")
             os._exit(_EXIT_CODE)

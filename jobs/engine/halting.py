@@ -1,5 +1,6 @@
 """Halting: a run's workers end within a second, and none of them writes once the lease is released."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,12 +35,17 @@ def halt(held: HeldLease, in_flight: Mapping[Any, Flight]) -> None:
         return
     tasks = [ref for ref, flight in in_flight.items() if flight.actor is None]
     actors = {flight.actor for flight in in_flight.values() if flight.actor is not None}
-    done = [_done(held.shut), *(_done(ray.cancel, ref) for ref in tasks)]
+    shut = _tried(held.shut)
+    asked = _done(lambda: [ray.cancel(ref) for ref in tasks])
     left = _waited(list(in_flight), _ASKED_S)
-    done += [_done(ray.cancel, ref, force=True) for ref in tasks if ref in left]
-    done += [_done(ray.kill, actor) for actor in actors]
+    killed = _done(
+        lambda: [
+            *(ray.cancel(ref, force=True) for ref in tasks if ref in left),
+            *(ray.kill(actor) for actor in actors),
+        ]
+    )
     dead = not _waited(left, _KILLED_S)
-    held.settled = all(done) and dead and (not left or held.is_local)
+    held.settled = shut and asked and killed and dead and (not left or held.is_local)
 
 
 def _waited(refs: list[Any], timeout_s: float) -> list[Any]:
@@ -52,10 +58,24 @@ def _waited(refs: list[Any], timeout_s: float) -> list[Any]:
         return refs
 
 
-def _done(step: Callable[..., object], *arguments: Any, **options: Any) -> bool:
+def _done(step: Callable[[], object]) -> bool:
+    """Whether a step succeeds soon: where the cluster's head is lost, Ray waits for it, and then for ever."""
+    succeeded = threading.Event()
+
+    def attempt() -> None:
+        if _tried(step):
+            succeeded.set()
+
+    thread = threading.Thread(target=attempt, daemon=True, name="halt")
+    thread.start()
+    thread.join(_ASKED_S)
+    return succeeded.is_set()
+
+
+def _tried(step: Callable[[], object]) -> bool:
     """Whether a step succeeds; one that does not must not keep the others from being tried."""
     try:
-        step(*arguments, **options)
+        step()
     except Exception:
         return False
     return True

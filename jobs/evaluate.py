@@ -132,7 +132,7 @@ def evaluate_job(
         classifier = Classifier(used, threads=request.settings.threads, batch_size=_BATCH)
         _ask(gathered, classifier, split, request, calibrate=bundle is None)
     outside = _ask_outside(request, strange, classifier, say)
-    return _summary(request, known.genres, bundle, protocol, gathered, outside)
+    return _summary(request, known, bundle, protocol, gathered, outside)
 
 
 def _check(request: Request) -> None:
@@ -255,7 +255,7 @@ def _ask_outside(
 
 def _summary(
     request: Request,
-    genres: tuple[str, ...],
+    known: TrainingSet,
     bundle: ModelBundle | None,
     protocol: Protocol,
     gathered: _Gathered,
@@ -269,7 +269,7 @@ def _summary(
         bundle.model if bundle else str(request.arch),
         answers,
         unit,
-        genres,
+        known.genres,
         outside=outside,
         seed=seed,
         data=Path(request.data).name,
@@ -282,7 +282,7 @@ def _summary(
         baselines=_baseline_scores(gathered, unit, seed),
         baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed) if answers.differ else (),
         baseline_features=gathered.baseline_features,
-        seen=None if bundle is None else seen_by(bundle.info, answers.tracks.tolist()),
+        seen=None if bundle is None else seen_by(bundle.info, answers.tracks.tolist(), known),
         versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
     )
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pyarrow as pa
 
 from jobs.accounting import accounted
+from jobs.closing import Closing
 from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected, cpus_and_gpus
@@ -53,50 +54,72 @@ def run_job(job: Job, say: Say) -> RunReport:
         If the run cannot start or go on; the report then says so too.
     """
     started = time.monotonic()
-    free = leases.free_number(job.tables.root)
-    listing = list_job(job)
-    # Named after the listing, which may take long: runs are to have their names in the order of their work.
-    run = new_run(datetime.now(UTC))
-    with interruptible() as interrupt, leases.hold(job.tables.root, run, say=say) as lease:
-        if free is None or lease.number != free + 1:
-            listing = list_job(job)  # another run was at work meanwhile, and may have listed later than we
-        # Planned under the lease: nobody else changes the tables from here on.
-        plan = plan_job(job, listing)
-        report = _first_report(job, run, plan, listing.left_out)
-        pages = RunPages(job.tables, say)
-        record_format(job.tables, lease.check)
+    with interruptible() as interrupt:
+        closing = Closing(job.tables, started)
+        interrupt.close_with(closing)
+        free = leases.free_number(job.tables.root)
+        listing = list_job(job)
+        # Named after the listing, which may take long: runs have their names in the order of their work.
+        run = new_run(datetime.now(UTC))
+        with leases.held(job.tables.root, run, say=say) as held:
+            closing.held = held
+            if free is None or held.lease.number != free + 1:
+                listing = list_job(job)  # another run was at work meanwhile, and may have listed later
+            # Planned under the lease: nobody else changes the tables from here on.
+            plan = plan_job(job, listing)
+            try:
+                report = _first_report(job, run, plan, listing.left_out)
+                return _run_planned(job, report, plan, held, closing, interrupt, say)
+            except KeyboardInterrupt:
+                closing()
+                raise
+
+
+def _run_planned(
+    job: Job,
+    report: RunReport,
+    plan: Plan,
+    held: leases.HeldLease,
+    closing: Closing,
+    interrupt: Interrupt,
+    say: Say,
+) -> RunReport:
+    """Do what the plan says under the lease; the report is written as the run begins and as it ends."""
+    pages = RunPages(job.tables, say)
+    totals = Totals()
+    ended: dict[str, str] = {}
+    closing.report = report
+    try:
+        record_format(job.tables, held.lease.check)
         write_report(job.tables, report)
         pages.write(report)
-        totals = Totals()
-        try:
-            _record_changes(job, run, plan, report.started_at, lease)
-            if plan.n_todo:
-                try:
-                    _work(job, report, plan, lease, interrupt, totals)
-                finally:
-                    report = accounted(job.tables, report, totals)
-            if not report.balanced or (report.counts.left and not interrupt.asked):
-                raise EarmarkError(
-                    f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
-                    f"report it with {job.tables.root}/_runs/{run}.json"
-                )
-            report = report.model_copy(update={"outcome": "interrupted" if interrupt.asked else "done"})
-        except EarmarkError as error:
-            report = report.model_copy(update={"outcome": "failed", "error": str(error)})
-            raise
-        except Exception as error:
-            report = report.model_copy(
-                update={"outcome": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
+        _record_changes(job, report.run, plan, report.started_at, held.lease)
+        if plan.n_todo:
+            try:
+                _work(job, report, plan, held, interrupt, totals, closing)
+            finally:
+                report = accounted(job.tables, report, totals)
+        if not report.balanced or (report.counts.left and not interrupt.asked):
+            raise EarmarkError(
+                f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
+                f"report it with {job.tables.root}/_runs/{report.run}.json"
             )
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            # While Ray starts, a SIGTERM arrives as its handler's SystemExit.
-            report = report.model_copy(update={"outcome": "interrupted"})
-            raise KeyboardInterrupt from None
-        finally:
-            report = _finished(report, time.monotonic() - started)
-            write_report(job.tables, report)
-            pages.write(report)
+        ended = {"outcome": "interrupted" if interrupt.asked else "done"}
+    except EarmarkError as error:
+        ended = {"outcome": "failed", "error": str(error)}
+        raise
+    except Exception as error:
+        ended = {"outcome": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        # While Ray starts, a SIGTERM arrives as its handler's SystemExit.
+        ended = {"outcome": "interrupted"}
+        raise KeyboardInterrupt from None
+    finally:
+        interrupt.defer()
+        closing.report = report = closing.finished(report, ended)
+        write_report(job.tables, report)
+        pages.write(report)
     return report
 
 
@@ -140,13 +163,20 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
 
 
 def _work(
-    job: Job, report: RunReport, plan: Plan, lease: leases.Lease, interrupt: Interrupt, totals: Totals
+    job: Job,
+    report: RunReport,
+    plan: Plan,
+    held: leases.HeldLease,
+    interrupt: Interrupt,
+    totals: Totals,
+    closing: Closing,
 ) -> None:
     """Run the plan on Ray, adding up what came of it in `totals`."""
     if report.model is not None:
-        _keep_model(job, lease)
+        _keep_model(job, held.lease)
     doing = "featurizing" if job.command == "featurize" else "labelling"
     with connected(job.config), metered(doing, plan.n_todo) as meter:
+        interrupt.install()
         from jobs.engine.engine import Engine  # Ray: a run with nothing to do never gets here
 
         totals.cpus, totals.gpus = cpus_and_gpus()
@@ -154,7 +184,7 @@ def _work(
             run=report.run,
             run_date=f"{report.started_at:%Y-%m-%d}",
             tables=job.tables,
-            lease=lease,
+            lease=held.lease,
             spec=job.spec,
             model=report.model,
             model_location=storage.join(job.tables.root, "_models", job.bundle.model),
@@ -168,15 +198,19 @@ def _work(
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
 
-        interrupt.install()
         engine = Engine(assignment, totals, show)
-        interrupt.tell(engine.stop)
+        interrupt.tell(engine.stop, engine.stop_soon)
+        held.settled = False
         try:
             engine.run(
                 _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
             )
         finally:
-            interrupt.tell(None)
+            engine.halt(held)
+            # Before Ray is left and what was written is counted, which may take longer than there is time.
+            if interrupt.asked:
+                closing()
+            interrupt.tell_nobody()
 
 
 def _keep_model(job: Job, lease: leases.Lease) -> None:
@@ -227,14 +261,3 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
             )
         )
     return tasks
-
-
-def _finished(report: RunReport, wall_s: float) -> RunReport:
-    worked = report.counts.labelled + report.counts.failed
-    return report.model_copy(
-        update={
-            "finished_at": datetime.now(UTC),
-            "wall_s": round(wall_s, 3),
-            "tracks_per_hour": round(worked / wall_s * 3600, 1) if worked else None,
-        }
-    )

@@ -189,10 +189,10 @@ def _start(request: TrainRequest) -> ModelBundle | None:
 
 def _tell_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
     tracks = set(valid_set.tracks.tolist())
-    seen = seen_by(start.info, tracks)
+    seen = seen_by(start.info, tracks, valid_set)
     if met := seen.trained_on + seen.calibrated_on:
         say(
-            f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks bear the names of tracks that "
+            f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks are, by content or by name, tracks that "
             f"{start.model} was made from; the figure flatters"
         )
 

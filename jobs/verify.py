@@ -1,10 +1,10 @@
 """``earmark verify``: check the promise on real tables, and say what was found."""
 
-import json
 from dataclasses import asdict
 
 from jobs.engine import lease as leases
 from jobs.printing.progress import metered
+from jobs.printing.show import json_text
 from jobs.runs import read_reports
 from pipeline.care.findings import Verification
 from pipeline.care.verification import verify
@@ -56,5 +56,6 @@ def _is_held(tables: Tables) -> bool:
 
 def verification_json(tables: Tables, verification: Verification, *, busy: bool) -> str:
     """The verification for programs."""
-    whole = {"tables": tables.root, "sound": verification.sound, "busy": busy} | asdict(verification)
-    return json.dumps(whole, indent=2, ensure_ascii=False)
+    states = {"sound": verification.sound, "complete": not verification.unchecked, "busy": busy}
+    whole = {"tables": tables.root} | states | asdict(verification)
+    return json_text(whole, indent=2)

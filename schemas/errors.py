@@ -19,6 +19,10 @@ class MisuseError(EarmarkError):
     exit_code: ClassVar[int] = 2
 
 
+class StoreError(EarmarkError):
+    """A store, or a disk, did not do what was asked of it: that says nothing of what it holds."""
+
+
 class TrackError(EarmarkError):
     """One track cannot be labelled; it becomes one row of the failures table and the run goes on.
 

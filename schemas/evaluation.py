@@ -140,12 +140,16 @@ class Seen(_Frozen):
     known : bool
         Whether the model says which tracks it was made from.
     trained_on, calibrated_on : int
-        Tested tracks that stand, by name, among those that its weights and its temperature were fitted to.
+        Tested tracks that are among those that its weights and its temperature were fitted to: by content
+        where that can be compared, else by name.
+    same_name : int
+        Others that bear the name of one that its weights were fitted to, with other content.
     """
 
     known: bool
     trained_on: int = 0
     calibrated_on: int = 0
+    same_name: int = 0
 
 
 class Evaluation(_Frozen):

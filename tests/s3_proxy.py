@@ -18,6 +18,11 @@ ERRORS = {
     "slow_down": (503, "SlowDown"),
 }
 """Answered in the server's place, which then hears nothing of the request."""
+REFUSALS = {
+    "access_denied": (403, "AccessDenied"),
+    "no_such_bucket": (404, "NoSuchBucket"),
+}
+"""As `ERRORS`, but final: no client asks again."""
 BODIES = ("cut_body", "short_body", "truncated_body")
 """A connection reset in the body; one that ends early in good order; half a body said to be the whole."""
 ANY = (*ERRORS, "no_answer", "lost_answer", "delay")
@@ -65,7 +70,7 @@ class FaultyProxy:
         """The fault of a request, if it gets one; of those that its kind of request can have."""
         if dice.random() >= self.rate or self.below not in request.raw_path:
             return None
-        kinds = [kind for kind in self.kinds if kind in ANY]
+        kinds = [kind for kind in self.kinds if kind in ANY or kind in REFUSALS]
         if request.method == "GET":
             kinds += [kind for kind in self.kinds if kind in BODIES]
         if self._is_listing(request):
@@ -133,7 +138,7 @@ class _Handler:
             proxy.injected["silence"] += 1
             await asyncio.sleep(3600)
         fault = proxy.fault(request, self._dice)
-        if fault in ERRORS:
+        if fault in ERRORS or fault in REFUSALS:
             proxy.injected[fault] += 1
             return _refusal(fault)
         if fault == "no_answer":
@@ -177,7 +182,7 @@ class _Handler:
 
 
 def _refusal(fault: str) -> web.Response:
-    status, code = ERRORS[fault]
+    status, code = (ERRORS | REFUSALS)[fault]
     text = (
         f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>injected</Message></Error>'
     )

@@ -83,7 +83,7 @@ def report(
         print_runs(list(reversed(read_reports(opened))))
         return
     page = rewrite_page(opened, run, out)
-    console.print(page, markup=False)
+    console.print(page)
     if browse:
         typer.launch(page)
 
@@ -112,7 +112,7 @@ def plot(
     from jobs.printing.show import console, printable
 
     out = out or default_out(track, ".html")
-    console.print(plot_track(track, out, model, segment), markup=False)
+    console.print(plot_track(track, out, model, segment))
     say(f"the pictures are in {printable(out)}")
 
 
@@ -140,5 +140,5 @@ def explain(
     from jobs.printing.show import console, printable
 
     out = out or default_out(track, ".explained.html")
-    console.print(explain_track(track, out, model, segment, method, genre), markup=False)
+    console.print(explain_track(track, out, model, segment, method, genre))
     say(f"the explanation is in {printable(out)}")

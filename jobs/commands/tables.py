@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs import options as opt
-from jobs.printing.messages import INTERRUPTED, say
+from jobs.printing.messages import INTERRUPTED, UNCHECKED, say
 
 
 def status(
@@ -49,7 +49,7 @@ def export_descriptors(
     from jobs.status import open_tables
 
     n_rows = export(open_tables(tables), csv)
-    console.print(f"{n_rows:,} rows in {csv}", markup=False)
+    console.print(f"{n_rows:,} rows in {csv}")
 
 
 def verify(
@@ -68,22 +68,30 @@ def verify(
 ) -> None:
     """Check that every track ended once, as a label or a failure, and that the tables are sound.
 
-    Only reads. Exits with 1 where something is lost, doubled, damaged, or still to be done.
+    Only reads. Exits with 1 where something is lost, doubled, damaged, or still to be done, and with 4 where
+    none of that was found, but something could not be read.
     """
     from jobs.printing.care_summaries import print_verification
     from jobs.status import open_tables
     from jobs.verify import verification_json, verify_job
+    from schemas.errors import StoreError
 
-    opened = open_tables(tables)
-    verification, busy = verify_job(opened, catalog, deep=deep)
+    try:
+        opened = open_tables(tables)
+        verification, busy = verify_job(opened, catalog, deep=deep)
+    except StoreError as error:
+        say(f"the tables could not be checked: {error}; run again")
+        raise typer.Exit(UNCHECKED) from None
     if busy:
         say("a run is at work on the tables, or was killed: what is found here may be of a moment")
     if output_format == "json":
         typer.echo(verification_json(opened, verification, busy=busy))
     else:
         print_verification(verification)
-    if not verification.sound:
+    if verification.faulty:
         raise typer.Exit(1)
+    if verification.unchecked:
+        raise typer.Exit(UNCHECKED)
 
 
 def compact(

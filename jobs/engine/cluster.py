@@ -60,6 +60,8 @@ def connected(config: RunConfig) -> Iterator[None]:
     """
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's own, in C, would end this process at a SIGTERM that comes while Ray starts, with no report.
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
         # Without this, a local Ray leaves a token behind that later clusters of this user would ask for.

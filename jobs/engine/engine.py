@@ -6,6 +6,8 @@ Parts have fixed names, so nothing is written twice.
 """
 
 import itertools
+import math
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +20,8 @@ from jobs.engine.actor_pool import ActorPool, last_line
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import cpus_and_gpus
 from jobs.engine.flights import Flight, Try
+from jobs.engine.halting import halt
+from jobs.engine.lease import HeldLease
 from jobs.engine.metrics import Metrics
 from jobs.engine.suspects import Suspects
 from jobs.engine.workers import start_featurize, start_label_alone
@@ -37,6 +41,8 @@ _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.
 So is that of an actor whose node was lost, which Ray reports as dead."""
 _ATTEMPTS = 3
 """Times a shard is tried that cannot be read or written."""
+_GRACE_S = 0.5
+"""Time for what ends by itself, of the three seconds that `ray job stop` leaves in all."""
 
 
 class Engine:
@@ -65,9 +71,15 @@ class Engine:
         self._suspects = Suspects(assignment)
         self._stopping = False
         self._dropped = False
+        self._ends_at = math.inf
 
     def stop(self) -> None:
         """Start nothing more: `run` returns when what is in flight has ended."""
+        self._stopping = True
+
+    def stop_soon(self) -> None:
+        """Start nothing more: `run` returns in a second, though what is in flight may not have ended."""
+        self._ends_at = min(self._ends_at, time.monotonic() + _GRACE_S)
         self._stopping = True
 
     def run(self, shards: list[Shard], label_tasks: list[LabelTask]) -> Totals:
@@ -82,6 +94,8 @@ class Engine:
         self._for_tasks.extend(Try(shard) for shard in shards)
         self._for_actors.extend(Try(task) for task in label_tasks)
         while self._in_flight or (not self._stopping and (self._for_tasks or self._for_actors)):
+            if time.monotonic() >= self._ends_at:
+                return self.totals
             if self._stopping:
                 self._drop_waiting()
             else:
@@ -97,6 +111,11 @@ class Engine:
             self._report(self.totals)
         self._fail_suspects()
         return self.totals
+
+    def halt(self, held: HeldLease) -> None:
+        """End what `run` has left in flight; nothing of it is written after that."""
+        halt(held, self._in_flight)
+        self._in_flight.clear()
 
     def _drop_waiting(self) -> None:
         """Take back the tasks that wait in Ray for a CPU: their tracks are left for the next run.

@@ -6,7 +6,7 @@ from jobs.compact import CompactedTable
 from jobs.printing.messages import printable
 from jobs.printing.show import console, print_table, size_text
 from pipeline.care.compaction import TableCompaction
-from pipeline.care.findings import Finding, ModelAccount, Verification
+from pipeline.care.findings import EXAMPLES, Finding, ModelAccount, Unchecked, Verification
 from pipeline.care.vacuum import Removal
 
 _DOUBLED = {"twice", "doubled by compaction"}
@@ -16,20 +16,39 @@ def print_verification(verification: Verification) -> None:
     """Print the verification for people: what became of the tracks, then what was found."""
     for account in verification.accounts:
         prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
-        console.print(prefix + _account_text(account, verification), markup=False)
-    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows", markup=False)
+        console.print(prefix + _account_text(account, verification))
+    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows")
     for finding in verification.findings:
         _print_finding(finding)
+    _print_unchecked(verification.unchecked)
 
 
 def _print_finding(finding: Finding) -> None:
     word = "FAULT" if finding.fault else "note"
-    console.print(f"\n{word} {finding.kind}, {finding.table}: {finding.count:,}", markup=False)
-    console.print(f"    {finding.message}", markup=False)
+    console.print()
+    console.print(f"{word} {finding.kind}, {finding.table}: {finding.count:,}")
+    console.print(f"    {finding.message}")
     for example in finding.examples:
-        console.print(f"      {printable(example)}", markup=False)
+        console.print(f"      {printable(example)}")
     if finding.count > len(finding.examples):
         console.print("      …")
+
+
+def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
+    """Print what could not be read, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for each in unchecked:
+        reasons.setdefault(each.reason, []).append(each.path)
+    for reason, paths in reasons.items():
+        console.print()
+        console.print(f"COULD NOT BE CHECKED: {len(paths):,}, because {printable(reason)}")
+        for path in paths[:EXAMPLES]:
+            console.print(f"      {printable(path)}")
+        if len(paths) > EXAMPLES:
+            console.print("      …")
+    if unchecked:
+        console.print()
+        console.print("That says nothing of what they hold: leave them as they are, and run verify again")
 
 
 def _account_text(account: ModelAccount, verification: Verification) -> str:

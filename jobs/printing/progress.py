@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,7 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from jobs.printing.show import duration_text
+from jobs.printing.show import PlainConsole, duration_text
 
 _LINE_EVERY_S = 5.0
 
@@ -31,11 +30,11 @@ class Meter:
         How many there are to do; None: not known yet.
     unit : str
         What is counted.
-    console : rich.console.Console
+    console : PlainConsole
         Where to.
     """
 
-    def __init__(self, doing: str, total: int | None, unit: str, console: Console) -> None:
+    def __init__(self, doing: str, total: int | None, unit: str, console: PlainConsole) -> None:
         self._doing = doing
         self._total = total
         self._unit = unit
@@ -45,10 +44,10 @@ class Meter:
         if console.is_terminal:
             self._bar = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 TimeElapsedColumn(),
                 console=console,
                 transient=True,
@@ -91,7 +90,7 @@ class Meter:
 @contextmanager
 def metered(doing: str, total: int | None = None, *, unit: str = "tracks") -> Iterator[Meter]:
     """A `Meter` on stderr for the length of a ``with`` block."""
-    meter = Meter(doing, total, unit, Console(file=sys.stderr, highlight=False, soft_wrap=True))
+    meter = Meter(doing, total, unit, PlainConsole(file=sys.stderr))
     try:
         yield meter
     finally:

@@ -5,9 +5,8 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from io import StringIO
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +23,26 @@ Format = Literal["table", "csv", "json", "parquet"]
 
 _NAMED: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _ROWS_AT_ONCE = 10_000
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is: old control characters, line ends, and what turns the direction of writing."""
 
-console = Console(highlight=False, soft_wrap=True)
+
+class PlainConsole(Console):
+    """A console that prints text as it is: no genre or name is taken for markup, or steers the terminal.
+
+    A line that is printed is one line, whatever is in it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, soft_wrap=True, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print text, or anything else that rich renders."""
+        plain = (Text(printable(each)) if isinstance(each, str) else each for each in objects)
+        super().print(*plain, **options)
+
+
+console = PlainConsole()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
@@ -34,16 +51,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     Columns of numbers stand right and are never folded: a table of many is wider than a narrow terminal.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    heads = [printable(name) for name in columns]
+    shown_title = None if title is None else Text(printable(title))
+    table = Table(title=shown_title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     least = _GAP * (len(columns) - 1)
-    for index, name in enumerate(columns):
+    for index, name in enumerate(heads):
         column = [row[index] for row in cells]
         width = max(map(cell_len, (name, *column)))
         if _are_numbers(column):
-            table.add_column(name, justify="right", no_wrap=True, min_width=width)
+            table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
             least += width
         else:
-            table.add_column(name, overflow="fold", min_width=min(width, _NARROWEST))
+            table.add_column(Text(name), overflow="fold", min_width=min(width, _NARROWEST))
             least += min(width, _NARROWEST)
     for row in cells:
         table.add_row(*map(Text, row))
@@ -102,20 +121,41 @@ def _encoded(rows: pa.Table, form: Format) -> Iterator[bytes]:
     if form == "json":
         separator = "[\n"
         for records in batches:
-            lines = ",\n".join(json.dumps(record, ensure_ascii=False, default=_plain) for record in records)
+            lines = ",\n".join(json_text(record) for record in records)
             yield (separator + lines).encode()
             separator = ",\n"
         yield b"\n]\n" if rows.num_rows else b"[]\n"
         return
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    sink = _Lines()
+    writer = csv.writer(sink, lineterminator="\r\n")
     writer.writerow(rows.column_names)
     for records in batches:
         writer.writerows([_cell(value) for value in record.values()] for record in records)
-        yield text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue().encode()
+        yield sink.taken()
+    yield sink.taken()
+
+
+class _Lines:
+    """Takes the lines of a CSV writer, which quotes what holds a character of its line end, and ends them so.
+
+    Every reader takes a carriage return for the end of a line, unless it is quoted.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self._lines.append(line.removesuffix("\r\n") + "\n")
+
+    def taken(self) -> bytes:
+        lines, self._lines = self._lines, []
+        return "".join(lines).encode()
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """A value as JSON, in which what would steer a terminal is escaped too."""
+    text = json.dumps(value, ensure_ascii=False, default=_plain, indent=indent)
+    return _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _cell(value: object) -> object:

@@ -15,12 +15,12 @@ _SHOWN_THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print an evaluation as tables; the protocol stands beside each figure."""
-    console.print(f"{evaluation.model} on {evaluation.data}", markup=False)
-    console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}", markup=False)
+    console.print(f"{evaluation.model} on {evaluation.data}")
+    console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}")
     seen = seen_sentence(evaluation)
     if seen:
-        console.print(seen, markup=False)
-    console.print(_tested(evaluation), markup=False)
+        console.print(seen)
+    console.print(_tested(evaluation))
     console.print()
     _print_scores(evaluation)
     _print_genres(evaluation)
@@ -48,7 +48,7 @@ def _print_scores(evaluation: Evaluation) -> None:
         folds = ", ".join(f"{accuracy:.3f}" for accuracy in evaluation.fold_accuracies)
         console.print(f"accuracy by fold: {folds}")
     if evaluation.baseline_features:
-        console.print(f"the baselines read {evaluation.baseline_features}", markup=False)
+        console.print(f"the baselines read {evaluation.baseline_features}")
     elif evaluation.protocol == "as given":
         console.print("no baselines: they need a part to train on (--split)")
 
@@ -106,7 +106,6 @@ def _print_coverage(evaluation: Evaluation) -> None:
         console.print(
             f"{evaluation.outside.n:,} tracks of none of the genres ({evaluation.outside.source}): "
             f"mean confidence {evaluation.outside.mean_confidence:.2f}, taken for {taken}",
-            markup=False,
         )
 
 
@@ -123,7 +122,7 @@ def _print_mistakes(evaluation: Evaluation) -> None:
 
 def _print_title(title: str) -> None:
     console.print()
-    console.print(title, style="italic", markup=False)
+    console.print(title, style="italic")
 
 
 def _or_dash(value: float | None) -> str:

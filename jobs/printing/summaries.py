@@ -80,9 +80,9 @@ def print_report(report: RunReport, tables: str) -> None:
         console.print(f"without a genre, below --min-confidence or silent: {report.rejected:,}")
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
-        console.print(f"failures: {reasons} (earmark failures {tables})", markup=False)
+        console.print(f"failures: {reasons} (earmark failures {tables})")
     if report.command != "featurize":
-        console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})", markup=False)
+        console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
 
 
 def _print_gone(report: RunReport) -> None:
@@ -138,7 +138,7 @@ def print_failures(rows: pa.Table) -> None:
 
 def print_status(status: Status) -> None:
     """Print the state of the tables."""
-    console.print(f"catalog: {printable(status.catalog)}", markup=False)
+    console.print(f"catalog: {printable(status.catalog)}")
     console.print(f"tracks: {status.n_tracks:,}")
     if status.models:
         console.print()
@@ -199,14 +199,18 @@ def print_demo(demo: DemoResult) -> None:
     # Under `make demo` the environment is not activated: name the programs so that they can be copied.
     here = Path(sys.argv[0]).parent
     prefix = "" if shutil.which("earmark") else f"{here}/"
-    console.print(
-        "\nThe pieces are synthesised: the labels show the way, not what the model can do with music.\n"
-        f"Labels are in {demo.tables / 'labels'}; read them with\n\n"
-        f"    {prefix}earmark labels {demo.tables}\n"
-        f"    {prefix}python -c \"import pandas; print(pandas.read_parquet('{demo.tables / 'labels'}'))\"\n\n"
+    lines = (
+        "",
+        "The pieces are synthesised: the labels show the way, not what the model can do with music.",
+        f"Labels are in {demo.tables / 'labels'}; read them with",
+        "",
+        f"    {prefix}earmark labels {demo.tables}",
+        f"    {prefix}python -c \"import pandas; print(pandas.read_parquet('{demo.tables / 'labels'}'))\"",
+        "",
         f"Run it on your own music: {prefix}earmark run FOLDER TABLES",
-        markup=False,
     )
+    for line in lines:
+        console.print(line)
 
 
 def print_trials(trials: Sequence[Trial]) -> None:
@@ -225,14 +229,14 @@ def print_trials(trials: Sequence[Trial]) -> None:
     kept = "the best seed of the first; its own figure flatters, the mean is the honest one"
     if len(trials) == len(rows):
         kept = "the first; the best of several flatters, and a single seed does not say how much"
-    console.print(f"kept: {kept}\n")
+    console.print(f"kept: {kept}")
+    console.print()
 
 
 def print_model(bundle: ModelBundle, folder: Path) -> None:
     """Print what was trained."""
-    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}", markup=False)
+    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
     for figure in bundle.info.figures:
         console.print(
             f"accuracy {figure.accuracy:.3f} of {figure.n} ({figure.dataset}; protocol {figure.protocol})",
-            markup=False,
         )

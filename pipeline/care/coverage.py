@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from pipeline.care.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.care.ledger import Ledger, is_full
 from pipeline.stores import storage
+from pipeline.stores.parsed import read_parsed
 from pipeline.tables.current import not_overcome
-from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from pipeline.tables.tables import VERSION, Tables, is_damage, newest, within, without
 from schemas.errors import EarmarkError
 from schemas.report import RunReport
 
@@ -241,6 +242,10 @@ def plan_location(tables: Tables, run: str) -> str:
     return storage.join(tables.root, "_runs", f"{run}.plan.parquet")
 
 
+def _decode_plan(data: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(data), columns=[*VERSION, "uri"])
+
+
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:
     """What a run planned to do: ``track_id``, ``etag``, ``uri``, ``run``; no rows where there is no plan.
 
@@ -252,12 +257,12 @@ def read_plan(tables: Tables, report: RunReport) -> pa.Table:
     location = plan_location(tables, report.run)
     with storage.explained(location, "read"):
         try:
-            data = storage.read_bytes(location)
+            plan = read_parsed(location, _decode_plan)
         except FileNotFoundError:
             return _STORED_PLAN.empty_table()
-        try:
-            plan = pq.read_table(pa.BufferReader(data), columns=[*VERSION, "uri"])
-        except pa.ArrowInvalid as error:
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise EarmarkError(f"the plan {location} is damaged ({error}); move it away") from error
     runs = pa.array([report.run] * plan.num_rows, pa.string())
     return plan.append_column("run", runs).cast(_STORED_PLAN)

@@ -56,6 +56,22 @@ def name_finding(
 
 
 @dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Something that could not be read: that says nothing of what it holds.
+
+    Attributes
+    ----------
+    path : str
+        A part, a table or another object, below the root.
+    reason : str
+        Why.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelAccount:
     """What became of the tracks in the catalog, for one model.
 
@@ -93,14 +109,22 @@ class Verification:
         By model, the one that ran last at the end.
     findings : tuple of Finding
         Faults first.
+    unchecked : tuple of Unchecked
+        What could not be read. Nothing is said to be missing then: it may be there.
     """
 
     parts: int
     rows: int
     accounts: tuple[ModelAccount, ...]
     findings: tuple[Finding, ...]
+    unchecked: tuple[Unchecked, ...] = ()
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was found that breaks what the tables promise."""
-        return not any(finding.fault for finding in self.findings)
+        """Whether all could be read, and nothing was found that breaks what the tables promise."""
+        return not self.unchecked and not self.faulty
+
+    @property
+    def faulty(self) -> bool:
+        """Whether something was found that breaks what the tables promise."""
+        return any(finding.fault for finding in self.findings)

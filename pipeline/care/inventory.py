@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.stores import storage
+from pipeline.stores.patience import patiently
 from pipeline.tables.tables import Tables, stored_schema
 from schemas.tables import PARTITIONS
 
@@ -126,7 +127,8 @@ def _fail(error: OSError) -> None:
 
 
 def _find(protocol: str, root: str) -> Iterable[StoredObject]:
-    for name, info in storage.filesystem(protocol).find(root, detail=True).items():
+    found = patiently(lambda: storage.filesystem(protocol).find(root, detail=True))
+    for name, info in found.items():
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
         at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)
         yield StoredObject(name.removeprefix(root).lstrip("/"), int(info["size"] or 0), at)

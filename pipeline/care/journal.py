@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.care.inventory import LEFTOVER_PREFIX
 from pipeline.stores import storage
+from pipeline.stores.parsed import read_parsed
 from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
 
@@ -85,8 +86,7 @@ def journals(tables: Tables) -> list[Journal]:
             if not name.endswith(".json"):
                 continue
             try:
-                data = storage.read_bytes(storage.join(folder, name))
-                found.append(Journal.model_validate_json(data))
+                found.append(read_parsed(storage.join(folder, name), Journal.model_validate_json))
             except FileNotFoundError:  # its compaction ended meanwhile
                 continue
             except ValidationError as error:

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 
 from pipeline.care.inventory import StoredObject
 from pipeline.stores import storage
+from pipeline.stores.parsed import read_parsed
+from pipeline.stores.store_errors import VersionChangedError
 from schemas.errors import EarmarkError
 
 _GROUP_ROWS = (64, 1 << 16)
@@ -109,7 +111,7 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
     def read(source: StoredObject) -> bytes:
         location = storage.join(root, source.path)
         with storage.explained(location, "read"):
-            return storage.read_bytes(location)
+            return read_parsed(location, lambda data: _whole(data, source.size))
 
     with ThreadPoolExecutor(_AHEAD_PARTS) as pool:
         ahead: deque[tuple[StoredObject, Future[bytes]]] = deque()
@@ -124,6 +126,12 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
         while ahead:
             first, future = ahead.popleft()
             yield first, future.result()
+
+
+def _whole(data: bytes, size: int) -> bytes:
+    if len(data) != size:
+        raise VersionChangedError(f"it has {len(data):,} bytes, {size:,} were listed")
+    return data
 
 
 def _group_rows(metadata: pq.FileMetaData) -> int:

@@ -13,11 +13,16 @@ from pipeline.care.findings import Finding, name_finding
 from pipeline.care.inventory import LEFTOVER_PREFIX, Inventory, StoredObject, partition_values
 from pipeline.care.journal import FOLDER, Journal
 from pipeline.stores import storage
-from pipeline.tables.tables import stored_schema
+from pipeline.stores.parsed import read_parsed
+from pipeline.stores.patience import ShardPatience
+from pipeline.stores.store_errors import is_store_error
+from pipeline.tables.tables import is_damage, stored_schema
 from schemas.tables import PARTITIONS
 
 _WHOLE_BYTES = 1 << 20
 _AT_ONCE = 16
+_PATIENCE_S = 60.0
+"""After so many seconds in which no part could be read, the others are not tried: the store is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +39,24 @@ class PartFacts:
         Its rows.
     genres : tuple of str or None
         The taxonomy in the metadata of a part of ``labels/``.
-    unreadable, misfit : str or None
-        Why it cannot be read, or does not fit its table.
+    damaged, misfit : str or None
+        Why it is no Parquet, or does not fit its table.
+    out_of_reach : str or None
+        Why it could not be read, which says nothing of what it holds.
     """
 
     table: str
     part: StoredObject
     rows: int = 0
     genres: tuple[str, ...] | None = None
-    unreadable: str | None = None
+    damaged: str | None = None
     misfit: str | None = None
+    out_of_reach: str | None = None
 
     @property
     def sound(self) -> bool:
         """Whether the part can be read as one of its table."""
-        return self.unreadable is None and self.misfit is None
+        return self.damaged is None and self.misfit is None and self.out_of_reach is None
 
 
 def read_parts(inventory: Inventory, skipped: Iterable[str], *, deep: bool) -> list[PartFacts]:
@@ -67,22 +75,30 @@ def read_parts(inventory: Inventory, skipped: Iterable[str], *, deep: bool) -> l
     work = [
         (table, part) for table, parts in inventory.parts.items() for part in parts if part.path not in leave
     ]
+    patience = ShardPatience(_PATIENCE_S)
+
+    def look(item: tuple[str, StoredObject]) -> PartFacts:
+        if patience.is_over:
+            return PartFacts(*item, out_of_reach=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
+        facts = _read(inventory, *item, deep=deep)
+        patience.note(failed=facts.out_of_reach is not None)
+        return facts
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(lambda item: _read(inventory, *item, deep=deep), work))
+        return list(pool.map(look, work))
 
 
 def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -> PartFacts:
-    location = inventory.location(part)
-    whole_bytes = storage.WHOLE_OBJECT_BYTES if deep else _WHOLE_BYTES
     try:
-        with storage.open_binary(location, part.size, whole_bytes=whole_bytes) as binary:
-            file = pq.ParquetFile(binary)
-            if deep:
-                for group in range(file.num_row_groups):
-                    file.read_row_group(group)
-            schema, rows = file.schema_arrow, file.metadata.num_rows
-    except (OSError, pa.ArrowException) as error:
-        return PartFacts(table, part, unreadable=storage.reason(error).splitlines()[0])
+        schema, rows = _opened(inventory.location(part), part.size, deep=deep)
+    except Exception as error:
+        reason = storage.reason(error).splitlines()[0]
+        if is_damage(error):
+            return PartFacts(table, part, damaged=reason)
+        if not is_store_error(error):
+            raise
+        gone = isinstance(error, FileNotFoundError)
+        return PartFacts(table, part, out_of_reach="it is gone since it was listed" if gone else reason)
     metadata = schema.metadata or {}
     try:
         genres = tuple(json.loads(metadata[b"genres"])) if table == "labels" else None
@@ -92,6 +108,25 @@ def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -
     except (ValueError, TypeError):
         return PartFacts(table, part, rows, misfit="has metadata that is no JSON")
     return PartFacts(table, part, rows, genres, misfit=misfit)
+
+
+def _opened(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
+    """The schema and the number of rows of a part; what seems damaged is read again, all of it."""
+    try:
+        whole_bytes = storage.WHOLE_OBJECT_BYTES if deep else _WHOLE_BYTES
+        with storage.open_binary(location, size, whole_bytes=whole_bytes) as binary:
+            return _looked_at(pq.ParquetFile(binary), deep=deep)
+    except Exception as error:
+        if not is_damage(error):
+            raise
+    return read_parsed(location, lambda data: _looked_at(pq.ParquetFile(pa.BufferReader(data)), deep=deep))
+
+
+def _looked_at(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
+    if deep:
+        for group in range(file.num_row_groups):
+            file.read_row_group(group)
+    return file.schema_arrow, file.metadata.num_rows
 
 
 def _column_misfit(schema: pa.Schema, wanted: pa.Schema) -> str | None:
@@ -118,17 +153,17 @@ def _set_misfit(table: str, part: StoredObject, metadata: dict[bytes, bytes]) ->
 
 
 def part_findings(facts: Sequence[PartFacts]) -> list[Finding]:
-    """Parts that cannot be read, or do not fit their table."""
+    """Parts that are damaged, or do not fit their table."""
     findings = []
     for table in PARTITIONS:
         of_table = [fact for fact in facts if fact.table == table]
-        unreadable = [f"{fact.part.path}: {fact.unreadable}" for fact in of_table if fact.unreadable]
+        damaged = [f"{fact.part.path}: {fact.damaged}" for fact in of_table if fact.damaged]
         misfits = [f"{fact.part.path} {fact.misfit}" for fact in of_table if fact.misfit]
         findings += name_finding(
             "unreadable part",
             table,
-            "these parts cannot be read; where one is damaged, remove it and run again",
-            unreadable,
+            "these parts are damaged: they were read whole and are no Parquet; remove them and run again",
+            damaged,
         )
         findings += name_finding(
             "wrong schema", table, "these parts are not of this table; move them away", misfits

@@ -20,9 +20,10 @@ from pipeline.care.inventory import (
     partitions,
 )
 from pipeline.care.journal import FOLDER, remove
+from pipeline.care.kept_models import read_info
 from pipeline.care.ledger import is_full
 from pipeline.care.replacement import replace_parts
-from pipeline.models.model import INFO_FILE, parse_info
+from pipeline.models.model import INFO_FILE
 from pipeline.stores import storage
 from pipeline.tables.tables import VERSION, newest, within, without
 from schemas.report import RunReport
@@ -161,10 +162,13 @@ def _stale_features(
     )
     n_rows, n_stale = _rows_by_part(rows), _rows_by_part(within(rows, gone))
     root = storage.split(inventory.tables.root)[1]
-    touched = [part for part in parts if f"{root}/{part.path}" in n_stale]
-    whole = {name for name, count in n_stale.items() if count == n_rows[name]}
-    stale = [part for part in touched if f"{root}/{part.path}" in whole]
-    return stale, [part for part in touched if part not in stale]
+    stale: list[StoredObject] = []
+    partly: list[StoredObject] = []
+    for part in parts:
+        name = f"{root}/{part.path}"
+        if name in n_stale:
+            (stale if n_stale[name] == n_rows[name] else partly).append(part)
+    return stale, partly
 
 
 def _rows_by_part(rows: pa.Table) -> dict[str, int]:
@@ -176,12 +180,19 @@ def _rewrite(
     inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
 ) -> None:
     """Replace parts by such without the rows of content that is gone."""
+    # Asked once for each row group: a join would go through all that is gone each time.
+    versions = set(zip(*(gone[name].to_pylist() for name in VERSION), strict=True))
+
+    def kept(rows: pa.Table) -> pa.Table:
+        keys = zip(*(rows[name].to_pylist() for name in VERSION), strict=True)
+        return rows.filter(pa.array([key not in versions for key in keys], pa.bool_()))
+
     replace_parts(
         inventory.tables,
         partitions(parts),
         target_bytes=_TARGET_BYTES,
         check=check,
-        keep=lambda rows: without(rows, gone),
+        keep=kept,
     )
 
 
@@ -190,9 +201,7 @@ def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[Store
     used: set[str] = set()
     for entry in inventory.below("_models"):
         if entry.name == INFO_FILE:
-            location = inventory.location(entry)
-            with storage.explained(location, "read"):
-                info = parse_info(storage.read_bytes(location), location.rpartition("/")[0])
+            info = read_info(inventory.location(entry).rpartition("/")[0])
             used |= {spec.feature_set for spec in info.features.serving()}
     if not used:
         return []

@@ -1,13 +1,15 @@
 """Verification: whether the tables hold what they promise, each track once and nothing lost."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pyarrow as pa
 
 from pipeline.care.coverage import coverage
-from pipeline.care.findings import Finding, Verification, name_finding
+from pipeline.care.findings import Finding, ModelAccount, Unchecked, Verification, name_finding
 from pipeline.care.inventory import ChosenParts, Inventory, take_inventory
 from pipeline.care.journal import journals
+from pipeline.care.kept_models import read_info
 from pipeline.care.label_values import check_labels
 from pipeline.care.ledger import (
     contradictions,
@@ -24,10 +26,10 @@ from pipeline.care.part_checks import (
     read_parts,
     stray_findings,
 )
-from pipeline.models.model import INFO_FILE, parse_info
+from pipeline.models.model import INFO_FILE
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables
-from schemas.errors import MisuseError
+from schemas.errors import MisuseError, StoreError
 from schemas.report import RunReport
 from schemas.tables import PARTITIONS
 
@@ -54,41 +56,73 @@ def verify(
 
     Raises
     ------
+    StoreError
+        If the store does not list what there is.
     EarmarkError
-        If the store refuses, or a plan or journal cannot be read.
+        If a plan or journal is damaged.
     """
     inventory = take_inventory(tables)
     begun, replaced = journal_findings(inventory, journals(tables))
     facts = read_parts(inventory, replaced, deep=deep)
+    unchecked = [Unchecked(f.part.path, f.out_of_reach) for f in facts if f.out_of_reach is not None]
     sound = ChosenParts(
         tables.root,
         {table: [fact.part for fact in facts if fact.table == table and fact.sound] for table in PARTITIONS},
     )
-    ledger = read_ledger(sound)
-    accounts, uncovered = coverage(tables, ledger, reports, listing)
     findings = [
         *part_findings(facts),
         *stray_findings(inventory, [report.run for report in reports]),
         *begun,
-        *doubles(ledger),
-        *contradictions(ledger, reports),
-        *uncovered,
-        *disagreements(ledger, reports),
-        *unknown_tracks(ledger),
-        *unknown_runs(ledger, reports),
-        *_label_findings(sound, inventory, facts),
         *_killed(reports),
     ]
+    accounts: list[ModelAccount] = []
+    checks = (
+        partial(_row_findings, tables, sound, reports, listing, accounts, unchecked),
+        partial(_label_findings, sound, inventory, facts, unchecked),
+    )
+    for check in checks:
+        try:
+            findings += check()
+        except StoreError as error:
+            unchecked.append(Unchecked("what the rows say", str(error)))
     return Verification(
         parts=len(facts),
         rows=sum(fact.rows for fact in facts),
-        accounts=tuple(accounts),
+        accounts=() if unchecked else tuple(accounts),
         findings=tuple(sorted(findings, key=lambda finding: not finding.fault)),
+        unchecked=tuple(unchecked),
     )
 
 
-def _label_findings(tables: Tables, inventory: Inventory, facts: Iterable[PartFacts]) -> list[Finding]:
-    """What is wrong with the labels of each model, and the models that are not kept beside the tables."""
+def _row_findings(
+    tables: Tables,
+    sound: Tables,
+    reports: Sequence[RunReport],
+    listing: pa.Table | None,
+    accounts: list[ModelAccount],
+    unchecked: Sequence[Unchecked],
+) -> list[Finding]:
+    """What is wrong with the rows; the models are accounted for in `accounts`.
+
+    Where parts could not be read, only what is there too often is found: what seems to be missing may be in
+    them.
+    """
+    ledger = read_ledger(sound)
+    findings = [*doubles(ledger), *contradictions(ledger, reports), *unknown_runs(ledger, reports)]
+    if unchecked:
+        return findings
+    models, uncovered = coverage(tables, ledger, reports, listing)
+    accounts += models
+    return [*findings, *uncovered, *disagreements(ledger, reports), *unknown_tracks(ledger)]
+
+
+def _label_findings(
+    tables: Tables, inventory: Inventory, facts: Iterable[PartFacts], unchecked: list[Unchecked]
+) -> list[Finding]:
+    """What is wrong with the labels of each model, and the models that are not kept beside the tables.
+
+    A model that cannot be read is added to `unchecked`.
+    """
     kept = {
         entry.folder.rpartition("/")[2] for entry in inventory.below("_models") if entry.name == INFO_FILE
     }
@@ -99,8 +133,9 @@ def _label_findings(tables: Tables, inventory: Inventory, facts: Iterable[PartFa
         if model in kept:
             folder = storage.join(tables.root, "_models", model)
             try:
-                with storage.explained(folder, "read"):
-                    genres = parse_info(storage.read_bytes(storage.join(folder, INFO_FILE)), folder).genres
+                genres = read_info(folder).genres
+            except StoreError as error:
+                unchecked.append(Unchecked(f"_models/{model}", str(error)))
             except MisuseError as error:
                 findings.append(Finding("unreadable model", "_models", str(error), 1, (model,)))
         others = [path for names, paths in found.items() if names != genres for path in paths]

@@ -151,12 +151,17 @@ def seen_sentence(evaluation: Evaluation) -> str | None:
     parts = []
     if seen.trained_on:
         parts.append(
-            f"LEAKS: {seen.trained_on:,} of the {evaluation.n_tracks:,} tested tracks bear the names of "
-            "tracks that this model was trained on; the figures flatter"
+            f"LEAKS: {seen.trained_on:,} of the {evaluation.n_tracks:,} tested tracks are, by content "
+            "or by name, tracks that this model was trained on; the figures are optimistic"
         )
     if seen.calibrated_on:
         parts.append(
-            f"{seen.calibrated_on:,} bear the names of tracks that its temperature was fitted to; the "
-            "calibration flatters a little"
+            f"{seen.calibrated_on:,} are tracks that its temperature was fitted to; the calibration is "
+            "slightly optimistic"
         )
-    return "; ".join(parts) or "no tested track bears the name of one that this model was made from"
+    if seen.same_name:
+        parts.append(
+            f"{seen.same_name:,} bear the name of a track that it was trained on, with other content: the "
+            "same music in another format, or other music of that name"
+        )
+    return "; ".join(parts) or "no tested track is, by content or by name, one that this model was made from"

@@ -3,6 +3,7 @@
 from pydantic import ValidationError
 
 from pipeline.stores import storage
+from pipeline.stores.parsed import read_parsed
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.report import RunReport
@@ -21,9 +22,8 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
         names = [name for name in storage.names(folder) if name.endswith(".json")]
         reports = []
         for name in names[-last:] if last else names:
-            data = storage.read_bytes(storage.join(folder, name))
             try:
-                reports.append(RunReport.model_validate_json(data))
+                reports.append(read_parsed(storage.join(folder, name), RunReport.model_validate_json))
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"]) or "the file"

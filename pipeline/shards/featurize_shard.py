@@ -13,6 +13,7 @@ from pipeline.shards.limits import TrackLimits
 from pipeline.shards.outcomes import DEADLY, Outcome, featurized
 from pipeline.shards.outcomes import isolated as outcomes_isolated
 from pipeline.shards.stopwatch import Stopwatch
+from pipeline.shards.uninterrupted import uninterrupted
 from pipeline.stores import storage
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import FeatureError, TooShortError, TrackError
@@ -146,7 +147,7 @@ def featurize_shard(
         "failures": failure_rows(failures),
         "features": _feature_rows(done, spec),
     }
-    with watch.stage("write"):
+    with watch.stage("write"), uninterrupted():
         _write(shard, tables, rows, check)
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)

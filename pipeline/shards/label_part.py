@@ -18,6 +18,7 @@ from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
 from pipeline.shards.stopwatch import Stopwatch
 from pipeline.stores import storage
+from pipeline.stores.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError
 from schemas.features import FeatureSpec
@@ -166,7 +167,7 @@ def _batches(
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel", "n_frames", "range_db") if spec.log_mel else ()), *names]
     with watch.stage("read"):
-        file = pq.ParquetFile(pa.BufferReader(storage.read_bytes(part)))
+        file = read_parsed(part, lambda data: pq.ParquetFile(pa.BufferReader(data)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()

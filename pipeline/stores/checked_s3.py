@@ -1,7 +1,9 @@
 """S3 whose answers are believed only when they are whole, and of the version that was asked for."""
 
+import contextlib
 import hashlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +13,12 @@ from s3fs import S3FileSystem
 from s3fs.core import S3File
 
 from pipeline.stores.patience import patiently
-from pipeline.stores.store_errors import DamagedAnswerError, VersionChangedError, store_code
+from pipeline.stores.store_errors import (
+    BucketMissingError,
+    DamagedAnswerError,
+    VersionChangedError,
+    store_code,
+)
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
@@ -125,6 +132,15 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
             raise
         return True
 
+    async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
+        with _bucket_found():
+            return await super()._call_s3(method, *arguments, **options)
+
+    async def _iterdir(self, bucket: str, *arguments: Any, **options: Any) -> Any:
+        with _bucket_found():
+            async for entry in super()._iterdir(bucket, *arguments, **options):
+                yield entry
+
     def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
         if mode != "rb":
             return super()._open(path, mode, **options)
@@ -163,6 +179,23 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         etag = str(response.get("ETag", "")).strip('"')
         keyed = "SSECustomerAlgorithm" in response or "kms" in str(response.get("ServerSideEncryption", ""))
         return _Answer(data, etag, bool(_MD5.fullmatch(etag)) and not keyed and "Range" not in request)
+
+
+@contextlib.contextmanager
+def _bucket_found() -> Iterator[None]:
+    """Tell a bucket that is gone from an object that is: s3fs makes the same error of both.
+
+    Raises
+    ------
+    BucketMissingError
+        In place of FileNotFoundError, which callers take for an object that was never written.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if store_code(error) != "NoSuchBucket":
+            raise
+        raise BucketMissingError("the bucket does not exist") from error
 
 
 class CheckedS3File(S3File):  # type: ignore[misc]

@@ -5,7 +5,7 @@ import errno
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.errors import EarmarkError
+from schemas.errors import StoreError
 
 _ERRNOS = frozenset(
     getattr(errno, name)
@@ -42,6 +42,10 @@ class VersionChangedError(OSError):
     """The file or the object is not, or no more, the version that was to be read."""
 
 
+class BucketMissingError(OSError):
+    """The bucket is not there, at the moment at least: that says nothing of the objects in it."""
+
+
 class DamagedAnswerError(OSError):
     """The store's answer is not the whole of what it says it is."""
 
@@ -74,7 +78,7 @@ def explained(location: str, doing: str) -> Iterator[None]:
 
     Raises
     ------
-    EarmarkError
+    StoreError
         In place of OSError and botocore's errors.
     """
     try:
@@ -82,7 +86,7 @@ def explained(location: str, doing: str) -> Iterator[None]:
     except Exception as error:
         if not is_store_error(error):
             raise
-        raise EarmarkError(f"cannot {doing} {location}: {reason(error)}") from error
+        raise StoreError(f"cannot {doing} {location}: {reason(error)}") from error
 
 
 def reason(error: Exception) -> str:

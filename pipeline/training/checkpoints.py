@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.model import ModelBundle
 from pipeline.stores import storage
+from pipeline.stores.parsed import read_parsed
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import EarmarkError
@@ -61,10 +62,7 @@ class Checkpoint:
             with storage.explained(self.location, "read the checkpoint"):
                 if not storage.exists(self.location):
                     return None
-                data = storage.read_bytes(self.location)
-            with np.load(io.BytesIO(data), allow_pickle=False) as kept:
-                arrays = [kept[f"array_{number}"] for number in range(len(kept.files) - 1)]
-                return json.loads(bytes(kept["state"])), arrays
+                return read_parsed(self.location, _decoded)
         except (ValueError, KeyError, zipfile.BadZipFile) as error:
             raise EarmarkError(
                 f"the checkpoint {self.location} is damaged ({error}); remove it to start anew"
@@ -91,6 +89,12 @@ class Checkpoint:
         """Remove it: the training is done and its model kept."""
         with storage.explained(self.location, "remove the checkpoint"):
             storage.delete(self.location)
+
+
+def _decoded(data: bytes) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as kept:
+        arrays = [kept[f"array_{number}"] for number in range(len(kept.files) - 1)]
+        return json.loads(bytes(kept["state"])), arrays
 
 
 def _fingerprint(

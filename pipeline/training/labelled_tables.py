@@ -97,6 +97,7 @@ def import_tables(
         genres,
         np.column_stack([rows[name].to_numpy() for name in DESCRIPTOR_NAMES]) if spec.descriptors else None,
         spec,
+        from_audio=True,
     )
 
 

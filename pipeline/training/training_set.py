@@ -32,6 +32,8 @@ class TrainingSet:
     shares : ndarray of float32, shape (n, n_genres), or None
         How much each genre fits, where that is known: what another model answers (Hinton et al. 2015), or how
         many listeners say so. Rows sum to 1. It is trained on in place of `labels`, the largest shares.
+    from_audio : bool
+        Whether Earmark made these features of audio files, so that the same file has the same ones elsewhere.
     """
 
     log_mel: NDArray[np.uint8] | None
@@ -41,6 +43,7 @@ class TrainingSet:
     descriptors: NDArray[np.float64] | None = None
     features: FeatureSpec = field(default_factory=FeatureSpec)
     shares: NDArray[np.float32] | None = None
+    from_audio: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -15,7 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.engine import lease as leases
+from jobs.runs import read_reports
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.tables.tables import Tables
+from tests.chaos.damage import endless_flac
+from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
 
 RAY = Path(sys.executable).with_name("ray")
@@ -44,6 +49,8 @@ def cluster() -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="ray-")
     gcs, dashboard = free_port(), free_port()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    # After so many seconds `ray job stop` kills, by default after 3; a machine that does much else is slow.
+    environment.setdefault("RAY_JOB_STOP_WAIT_TIME_S", "60")
     environment.pop("RAY_ADDRESS", None)
     before = set(psutil.pids())
     subprocess.run(
@@ -98,6 +105,46 @@ def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> Non
     assert f"{6 + N_BROKEN} tracks listed: 6 labelled, {N_BROKEN} failed" in done.stdout
     assert "succeeded" in done.stdout
     assert set(outcomes(tmp_path / "tables").values()) == {1}
+
+
+def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
+    """`ray job stop` sends SIGTERM and kills soon after, however long a track still decodes: the report must
+    not say `running` for ever, nor the next run wait for a lease that nobody holds."""
+    folder, tables = tmp_path / "catalog", tmp_path / "tables"
+    shutil.copytree(catalog, folder)
+    endless = folder / "endless.flac"
+    endless.write_bytes(endless_flac())
+    job = [
+        RAY,
+        "job",
+        "submit",
+        "--no-wait",
+        "--address",
+        cluster.dashboard,
+        "--submission-id",
+        "stopped",
+        "--",
+    ]
+    with CatalogWatch(folder) as watch:
+        subprocess.run(
+            [*job, EARMARK, "run", folder, tables, "--track-timeout", "600"],
+            check=True, capture_output=True, timeout=120, env=cluster.environment,
+        )  # fmt: skip
+        while not watch.opened[str(endless)]:
+            time.sleep(0.01)
+    time.sleep(1)
+    stop = [RAY, "job", "stop", "--address", cluster.dashboard, "stopped"]
+    subprocess.run(stop, check=True, capture_output=True, timeout=200, env=cluster.environment)
+    (report,) = read_reports(Tables(str(tables)))
+    assert report.outcome == "interrupted"
+    assert leases.free_number(str(tables)) is not None, "the lease was not released"
+    assert str(endless) not in outcomes(tables), "it was waited for"
+    endless.unlink()
+    again = earmark("run", folder, tables, "--address", cluster.address, RAY_AUTH_MODE="disabled")
+    assert again.returncode == 0, again.stderr
+    assert "is writing to" not in again.stderr
+    assert len(outcomes(tables)) == 6 + N_BROKEN
+    assert set(outcomes(tables).values()) == {1}
 
 
 def test_a_run_by_address(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:

@@ -104,3 +104,55 @@ def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
     for contender in contenders:
         contender.join()
     assert sorted(outcomes) == [False] * 5 + [True]
+
+
+def test_no_worker_begins_to_write_when_the_lease_is_shut(tmp_path: Path) -> None:
+    """A run that is stopped kills its workers: one that lives a moment longer must not write in it."""
+    with leases.held(str(tmp_path), "run-1", say=print) as held:
+        held.lease.check()
+        held.shut()
+        with pytest.raises(leases.LeaseLostError, match="has ended"):
+            held.lease.check()
+        time.sleep(1)  # several renewals, which must not open it again
+        with pytest.raises(leases.LeaseLostError):
+            held.lease.check()
+        assert leases.free_number(str(tmp_path)) is None, "nobody else may have the tables yet"
+    assert leases.free_number(str(tmp_path)) == held.lease.number
+
+
+def test_a_run_waits_for_what_killed_workers_may_have_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may be at work on a part whose worker is dead: a plan made before it appears labels twice."""
+    said: list[str] = []
+    monkeypatch.setattr(leases, "_SETTLE_S", 1.5)
+    with leases.held(str(tmp_path), "run-1", say=print) as held:
+        held.settled = False
+    started = time.monotonic()
+    with leases.hold(str(tmp_path), "run-2", say=said.append):
+        assert time.monotonic() - started > 0.5
+    assert "stopped a moment ago" in said[0]
+    # Only once, and only as long as it takes.
+    with leases.hold(str(tmp_path), "run-3", say=said.append):
+        pass
+    with leases.held(str(tmp_path), "run-4", say=print) as held:
+        held.settled = False
+    time.sleep(1.6)
+    with leases.hold(str(tmp_path), "run-5", say=said.append):
+        pass
+    assert len(said) == 1
+
+
+def test_an_interrupted_start_leaves_no_lease_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the moment in which the lease is made would make the next run wait for nobody."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with leases.hold(str(tmp_path), "run-1", say=print):
+        pass
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "delete", interrupted)
+        with pytest.raises(KeyboardInterrupt), leases.hold(str(tmp_path), "run-2", say=print):
+            pass
+    assert leases.free_number(str(tmp_path)) == 2

@@ -101,9 +101,9 @@ def test_a_model_tells_what_it_has_seen() -> None:
     )  # fmt: skip
     # By name alone: the array file knows no folders, a folder of audio has other extensions.
     tested = ["jazz.00000", "other/rock.00001", "jazz.00010", "jazz.00099"]
-    seen = seen_by(info, tested)
+    seen = seen_by(info, tested, data)
     assert (seen.known, seen.trained_on, seen.calibrated_on) == (True, 2, 0)
-    assert seen_by(info, data.tracks.tolist()).calibrated_on == 3
+    assert seen_by(info, data.tracks.tolist(), data).calibrated_on == 3
     assert "jazz" not in str(info.training), "names of a private catalog do not travel with the model"
     silent = info.model_copy(update={"training": {}})
-    assert not seen_by(silent, tested).known
+    assert not seen_by(silent, tested, data).known

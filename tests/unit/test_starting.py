@@ -115,8 +115,8 @@ def test_what_the_start_has_met_this_model_has_met_too(start: ModelBundle, tmp_p
     apart = make_set(("calm", "loud", "odd"))
     ours = fit(apart, start)
     for part in split_by_track(make_set(), seed=0):
-        assert seen_by(ours.info, part.tracks.tolist()).trained_on == len(part)
-        assert not seen_by(fit(apart).info, part.tracks.tolist()).trained_on
+        assert seen_by(ours.info, part.tracks.tolist(), part).trained_on == len(part)
+        assert not seen_by(fit(apart).info, part.tracks.tolist(), part).trained_on
     start.save(tmp_path / "start")
     said: list[str] = []
     train_job(

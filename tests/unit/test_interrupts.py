@@ -1,0 +1,131 @@
+"""SIGTERM and Ctrl-C: the run is closed in time, whatever its main thread is at."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.engine.interrupts import interruptible
+from pipeline.shards.uninterrupted import uninterrupted
+
+STUCK = """
+import hashlib, sys, threading
+from pathlib import Path
+from jobs.engine.interrupts import interruptible
+
+class Closing:
+    closed = threading.Event()
+    def __call__(self):
+        if not self.closed.is_set():
+            Path(sys.argv[1]).write_text("closed")
+            self.closed.set()
+
+with interruptible() as interrupt:
+    interrupt.close_with(Closing())
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # many minutes in C, which no handler interrupts
+"""
+
+
+def test_a_run_whose_main_thread_is_stuck_is_closed(tmp_path: Path) -> None:
+    """Python runs no signal handler while it is in C: listing a table, loading a model, waiting for Ray; the
+    report would say `running` and the lease be held when SIGKILL comes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, tmp_path / "closed"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert (tmp_path / "closed").read_text() == "closed"
+    assert b"run the same command again" in said
+
+
+class Notes:
+    """A closing that only notes that it was called."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+        self.called = threading.Event()
+
+    def __call__(self) -> None:
+        self.called.set()
+        self.closed.set()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ([signal.SIGINT], ["stop"]),
+        ([signal.SIGINT, signal.SIGINT], ["stop", "halt"]),
+        ([signal.SIGTERM], ["halt"]),
+        ([signal.SIGTERM, signal.SIGTERM], ["halt", "halt"]),
+    ],
+)
+def test_who_works_is_told_how_to_stop(numbers: list[int], told: list[str]) -> None:
+    """Somebody at a terminal lets tracks finish; who sends SIGTERM will not wait for them."""
+    heard: list[str] = []
+    with interruptible() as interrupt:
+        interrupt.tell(lambda: heard.append("stop"), lambda: heard.append("halt"))
+        for number in numbers:
+            os.kill(os.getpid(), number)
+    assert heard == told
+    assert interrupt.asked
+
+
+def test_a_run_that_ends_by_itself_is_not_ended(capfd: pytest.CaptureFixture[str]) -> None:
+    """The thread that watches must not end a process that goes on to other things."""
+    notes = Notes()
+
+    def run() -> None:
+        with interruptible() as interrupt:
+            interrupt.close_with(notes)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert not notes.called.is_set()
+    assert capfd.readouterr().err == ""
+
+
+def test_handlers_are_put_back() -> None:
+    """Whoever runs a job from a program of their own keeps their own Ctrl-C."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with interruptible():
+        pass
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_write_is_finished_before_a_task_is_cancelled() -> None:
+    """Ray cancels by KeyboardInterrupt: half way through a PUT nobody would know whether it arrives."""
+    done: list[str] = []
+
+    def write() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("written")
+        done.append("more")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert done == ["written"]
+
+
+def test_an_error_of_a_write_is_not_hidden_by_the_interrupt() -> None:
+    """A store that refuses is said, also while the run is stopped."""
+
+    def write() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        write()

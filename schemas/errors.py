@@ -17,6 +17,10 @@ class MisuseError(EarmarkError):
     exit_code: ClassVar[int] = 2
 
 
+class EnvironmentFaultError(EarmarkError):
+    """A machine, its libraries or its installation cannot do the work: no track is to blame for that."""
+
+
 class TrackError(EarmarkError):
     """One track cannot be labelled; it becomes one row of the failures table and the run goes on.
 

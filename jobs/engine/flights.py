@@ -17,12 +17,18 @@ class Try:
         Tries that ended with an error, and in isolation with the death of the worker.
     isolated : bool
         Whether what may kill a process is done in one of its own.
+    confirming : bool
+        Whether another process has failed on these very tracks: if this one does too, they are to blame.
+    avoided : frozenset of str
+        Nodes that have had their say: others are asked, where there are any.
     """
 
     work: Shard | LabelTask
     errors: int = 0
     deaths: int = 0
     isolated: bool = False
+    confirming: bool = False
+    avoided: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,14 @@ def _working_directory(folder: str) -> Iterator[None]:
     Ray puts the directory in which it is initialized first on the path of all workers: a ``pipeline`` or a
     ``random.py`` of the user's that happens to lie there would be imported in place of what is meant.
     """
-    before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    except (
+        OSError
+    ):  # it was removed, or is not ours to read: there is no way back, and nothing to go back for
+        os.chdir(folder)
+        yield
+        return
     try:
         os.chdir(folder)
         yield

@@ -7,7 +7,6 @@ it is the node, and when no node is left, the run. Parts have fixed names, so no
 """
 
 import itertools
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -24,8 +23,8 @@ from jobs.engine.label_alone import start_label_alone
 from jobs.engine.node_faults import NodeFaults
 from jobs.engine.quarantine import Quarantine, write_failure
 from jobs.engine.tally import Tally
+from jobs.engine.waiting import Waiting
 from jobs.engine.workers import Answer, start_featurize
-from pipeline.catalogs.planning import copied
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MOST_KILLS
 from pipeline.shards.label_part import LabelResult, LabelTask
@@ -59,8 +58,7 @@ class Engine:
         self.totals = totals
         self._assignment = assignment
         self._report = report
-        self._for_tasks: deque[Try] = deque()
-        self._for_actors: deque[Try] = deque()
+        self._waiting = Waiting(assignment)
         self._in_flight: dict[Any, Flight] = {}
         self._numbers = itertools.count()
         self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
@@ -84,9 +82,9 @@ class Engine:
             If the run cannot go on: parts cannot be written, the model cannot be loaded, workers die
             whatever they are given, or another run took the tables over.
         """
-        self._for_tasks.extend(Try(shard) for shard in shards)
-        self._for_actors.extend(Try(task) for task in label_tasks)
-        while self._in_flight or (not self._stopping and (self._for_tasks or self._for_actors)):
+        self._waiting.for_tasks.extend(Try(shard) for shard in shards)
+        self._waiting.for_actors.extend(Try(task) for task in label_tasks)
+        while self._in_flight or (not self._stopping and self._waiting):
             if self._stopping:
                 self._drop_waiting()
             else:
@@ -98,7 +96,7 @@ class Engine:
             self._observe()
             if self._pool is not None:
                 self.totals.actors = max(self.totals.actors, self._pool.n_actors)
-                self.totals.waiting_for_actors = bool(self._for_actors and not self._pool.is_up)
+                self.totals.waiting_for_actors = bool(self._waiting.for_actors and not self._pool.is_up)
             self._report(self.totals)
         if not self._stopping:
             self._tally.failed(self._quarantine.end())
@@ -123,8 +121,8 @@ class Engine:
         self.totals.timeline.observe(
             cpus=cpus_and_gpus()[0],
             actors=self._pool.n_actors if self._pool is not None else 0,
-            shards_left=len(self._for_tasks) + shards,
-            parts_left=len(self._for_actors) + len(self._in_flight) - shards,
+            shards_left=len(self._waiting.for_tasks) + shards,
+            parts_left=len(self._waiting.for_actors) + len(self._in_flight) - shards,
         )
 
     @property
@@ -134,19 +132,19 @@ class Engine:
     def _submit(self) -> None:
         cpus = max(1, cpus_and_gpus()[0])
         # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
-        for _ in range(min(len(self._for_tasks), 2 * cpus - self._n_tasks)):
-            tried = self._for_tasks.popleft()
-            placement = self._faults.placement(type(tried.work), tried.avoided)
+        for _ in range(min(len(self._waiting.for_tasks), 2 * cpus - self._n_tasks)):
+            tried = self._waiting.for_tasks.popleft()
+            node = self._faults.place(type(tried.work), tried.avoided, chosen=tried.deaths > 0)
             if isinstance(tried.work, Shard):
-                ref = start_featurize(tried, self._assignment, placement)
+                ref = start_featurize(tried, self._assignment, node)
             else:
-                ref = start_label_alone(tried.work, self._assignment, placement)
-            self._in_flight[ref] = Flight(tried, next(self._numbers))
+                ref = start_label_alone(tried.work, self._assignment, node)
+            self._in_flight[ref] = Flight(tried, next(self._numbers), node=node)
         if self._pool is None:
             return
         self._pool.size()
-        while self._for_actors and (actor := self._pool.take()) is not None:
-            tried = self._for_actors.popleft()
+        while self._waiting.for_actors and (actor := self._pool.take()) is not None:
+            tried = self._waiting.for_actors.popleft()
             ref = actor.label.remote(tried.work, self._assignment)
             self._in_flight[ref] = Flight(tried, next(self._numbers), actor)
 
@@ -175,7 +173,7 @@ class Engine:
             raise ours
         if isinstance(answer.result, EnvironmentFaultError):
             self._faults.note(kind, answer.origin, answer.result)
-            self._again(replace(tried, avoided=tried.avoided | {node}))
+            self._waiting.again(tried.avoiding(node))
             return
         self._faults.clear(kind, node)
         if isinstance(answer.result, LabelError):
@@ -186,9 +184,10 @@ class Engine:
     def _collect_error(self, flight: Flight, error: ray_errors.RayError) -> None:
         if isinstance(error, (*_CRASHES, *_LOST)):
             cut_off = self._pool is not None and self._pool.is_cut_off(flight.actor)
-            tried = self._at_work(flight).tried
+            flight = self._at_work(flight)
+            tried = flight.tried if flight.node is None else flight.tried.avoiding(flight.node)
             if cut_off or isinstance(error, _LOST):
-                self._again(tried)
+                self._waiting.again(tried)
             else:
                 self._died(tried, error)
         elif isinstance(error, ray_errors.TaskCancelledError):
@@ -215,7 +214,7 @@ class Engine:
             del self._in_flight[ref]
         first, *waiting = sorted([flight, *lost.values()], key=lambda other: other.number)
         for other in waiting:
-            self._put_back(other.tried)
+            self._waiting.put_back(other.tried)
         return first
 
     def _done(self, tried: Try, result: ShardResult | LabelResult, node: str | None = None) -> None:
@@ -227,11 +226,11 @@ class Engine:
         if not (isinstance(result, ShardResult) and isinstance(work, Shard)):
             return
         if n_done and self._assignment.model is not None:
-            self._for_actors.append(Try(self._label_task(work, result, self._assignment.model)))
+            self._waiting.for_actors.append(Try(self._label_task(work, result, self._assignment.model)))
         if result.suspects:
             suspected = work.only(result.suspects, f"{work.name}s")
             asked = frozenset() if node is None else frozenset({node})
-            self._put_back(Try(suspected, isolated=True, confirming=True, avoided=asked))
+            self._waiting.put_back(Try(suspected, isolated=True, confirming=True, avoided=asked))
 
     def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:
         assignment = self._assignment
@@ -249,7 +248,7 @@ class Engine:
         """Parts could not be read or written, as a rule: the store may be back in a moment."""
         work = tried.work
         if tried.errors + 1 < _ATTEMPTS:
-            self._again(replace(tried, errors=tried.errors + 1))
+            self._waiting.again(replace(tried, errors=tried.errors + 1))
         elif isinstance(work, LabelTask) and is_damage(error):
             raise EarmarkError(
                 f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
@@ -270,11 +269,11 @@ class Engine:
     def _died(self, tried: Try, error: Exception) -> None:
         """A worker died; in isolation not of its tracks, unless it goes on like that."""
         if not tried.isolated:
-            self._again(replace(tried, isolated=True))
+            self._waiting.again(replace(tried, isolated=True))
             return
         self._quarantine.died(tried.work, error)
         if tried.deaths + 1 < MOST_KILLS:
-            self._again(replace(tried, deaths=tried.deaths + 1))
+            self._waiting.again(replace(tried, deaths=tried.deaths + 1))
         else:
             self._split(tried, error)
 
@@ -283,38 +282,17 @@ class Engine:
         if tried.work.tracks.num_rows > 1:
             self._split(tried, error)
         elif not tried.confirming:
-            self._again(replace(tried, confirming=True, avoided=frozenset({node})))
+            self._waiting.again(replace(tried, confirming=True, avoided=frozenset({node})))
         else:
             write_failure(tried.work, error, self._assignment)
             self._tally.failed(1)
 
-    def _again(self, tried: Try) -> None:
-        """Put a try back. What it may have written goes first: the next one may find no failures to write."""
-        self._delete_parts(tried.work)
-        self._put_back(tried)
-
     def _split(self, tried: Try, error: Exception) -> None:
         """Halve a shard or label task until the track stands alone that it fails for."""
-        work, n_tracks = tried.work, tried.work.tracks.num_rows
-        self._delete_parts(work)
-        if n_tracks > 1:
-            middle = n_tracks // 2
-            for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
-                half = replace(work, name=work.name + suffix, tracks=copied(work.tracks, start, stop))
-                self._put_back(
-                    Try(half, isolated=tried.isolated, confirming=tried.confirming, avoided=tried.avoided)
-                )
-        elif isinstance(work, LabelTask) and not tried.isolated:
-            self._put_back(Try(work, isolated=True))
+        if self._waiting.halve(tried):
+            return
+        if isinstance(tried.work, LabelTask) and not tried.isolated:
+            self._waiting.put_back(Try(tried.work, isolated=True))
         else:
             # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
-            self._quarantine.hold(work, error, killed=isinstance(error, _CRASHES))
-
-    def _put_back(self, tried: Try) -> None:
-        by_actor = isinstance(tried.work, LabelTask) and not tried.isolated
-        (self._for_actors if by_actor else self._for_tasks).appendleft(tried)
-
-    def _delete_parts(self, work: Shard | LabelTask) -> None:
-        for part in work.parts(self._assignment.tables).values():
-            with storage.explained(part, "remove"):
-                storage.delete(part, check=self._assignment.lease.check)
+            self._quarantine.hold(tried.work, error, killed=isinstance(error, _CRASHES))

@@ -1,6 +1,6 @@
 """Work in flight: what is tried, how often it was tried before, and by whom."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.shards.featurize_shard import Shard
@@ -30,11 +30,16 @@ class Try:
     confirming: bool = False
     avoided: frozenset[str] = frozenset()
 
+    def avoiding(self, node: str) -> "Try":
+        """Return the same try, which another node is to make."""
+        return replace(self, avoided=self.avoided | {node})
+
 
 @dataclass(frozen=True)
 class Flight:
-    """A try in flight, a label task with its actor; flights are numbered as they start."""
+    """A try in flight, with its actor, or the node that was chosen for it; flights are numbered in order."""
 
     tried: Try
     number: int
     actor: Any = None
+    node: str | None = None

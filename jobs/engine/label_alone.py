@@ -7,7 +7,7 @@ import numpy as np
 import ray
 
 from jobs.engine.assignment import Assignment
-from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered
+from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
@@ -94,6 +94,6 @@ def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
 _label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
 
 
-def start_label_alone(task: LabelTask, assignment: Assignment, placement: dict[str, Any]) -> Any:
+def start_label_alone(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
     """Start the task that labels suspects; the reference to the `Answer` with what came of it."""
-    return _label_alone.options(**placement).remote(task, assignment)
+    return _label_alone.options(**on_node(node)).remote(task, assignment)

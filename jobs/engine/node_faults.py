@@ -2,11 +2,8 @@
 
 import random
 from collections import Counter
-from typing import Any
 
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from jobs.engine.cluster import Node, worker_nodes
+from jobs.engine.cluster import worker_nodes
 from jobs.engine.environment import Origin
 from schemas.errors import EarmarkError, EnvironmentFaultError
 
@@ -46,30 +43,29 @@ class NodeFaults:
         """Forget the faults of a node that has done such work."""
         self._faults.pop((kind, node), None)
 
-    def placement(self, kind: type, avoided: frozenset[str]) -> dict[str, Any]:
-        """Return options of a Ray task that keep it off faulty nodes, and off others where possible.
+    def place(self, kind: type, avoided: frozenset[str], *, chosen: bool) -> str | None:
+        """Return the node that a task is to run on; None: whichever Ray takes.
 
         Parameters
         ----------
         kind : type
             The kind of work.
         avoided : frozenset of str
-            Nodes that have had their say on it.
+            Nodes that have had their say on it: faulty ones are kept out of it, these where possible.
+        chosen : bool
+            Choose a node in any case, so that it is known which one has had its say.
         """
         faulty = self._faulty(kind)
-        if not faulty and not avoided:
-            return {}
+        if not (faulty or avoided or chosen):
+            return None
         nodes = worker_nodes()
         sound = {name: node for name, node in nodes.items() if name not in faulty}
         others = {name: node for name, node in sound.items() if name not in avoided} or sound
-        if not others or len(others) == len(nodes):
-            return {}
-        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(self._one_of(others), soft=True)}
+        if not others or (len(others) == len(nodes) and not chosen):
+            return None
+        (node,) = self._chance.choices(list(others), [node.cpus for node in others.values()])
+        return node
 
     def _faulty(self, kind: type) -> set[str]:
         counted = {node: n for (its, node), n in self._faults.items() if its is kind}
         return {node for node, n_faults in counted.items() if n_faults >= _FAULTS_IN_A_ROW}
-
-    def _one_of(self, nodes: dict[str, Node]) -> str:
-        (chosen,) = self._chance.choices(list(nodes), [node.cpus for node in nodes.values()])
-        return chosen

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.engine.assignment import Assignment
 from jobs.engine.environment import Origin
@@ -69,11 +70,18 @@ def featurize(
 _featurize = ray.remote(num_cpus=1, max_retries=0)(featurize)
 
 
-def start_featurize(tried: Try, assignment: Assignment, placement: dict[str, Any]) -> Any:
+def on_node(node: str | None) -> dict[str, Any]:
+    """Return options of a Ray task that is to run on a node, as long as that lives."""
+    if node is None:
+        return {}
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+
+def start_featurize(tried: Try, assignment: Assignment, node: str | None) -> Any:
     """Start the task that featurizes a shard; the reference to the `Answer` with its `ShardResult`."""
     config = assignment.config
     limits = TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)
-    return _featurize.options(**placement).remote(
+    return _featurize.options(**on_node(node)).remote(
         tried.work,
         assignment.tables,
         assignment.spec,

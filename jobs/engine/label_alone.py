@@ -1,6 +1,7 @@
 """Labelling in a process of its own: tracks that are suspected of killing actors, or of breaking them."""
 
 from contextlib import closing
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,6 @@ import ray
 from jobs.engine.assignment import Assignment
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.models.model import Classifier, ModelBundle
 from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT, in_time
@@ -28,25 +28,24 @@ def label_alone(task: LabelTask, assignment: Assignment) -> Answer:
 
 def _labelled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
     uri = task.tracks["uri"][0].as_py()
-    error: LabelError
     with closing(Isolated()) as process:
+        # First, in the very process: what known-good features do not survive is no track's fault.
+        _check_process(process, assignment.model_location)
         try:
             result: LabelResult = surviving(process, _label_once, task, assignment)
-            return result
         except ProcessDiedError as death:
-            error = LabelerCrashedError(_what_it_did(death, uri))
+            return LabelerCrashedError(_what_it_did(death, uri))
         except (OSError, EarmarkError, ImportError):
             raise
         except Exception as broken:
             if is_damage(broken) or is_store_error(broken):
                 raise
-            error = LabelError(f"{uri}: {described(broken)}")
-        _check_process(process, assignment.model_location)
-    return error
+            return LabelError(f"{uri}: {described(broken)}")
+    return result
 
 
 def _check_process(process: Isolated, model: str) -> None:
-    """Make sure that known-good features get a label in a process in which tracks failed.
+    """Make sure that known-good features get a label in a process.
 
     Raises
     ------
@@ -59,6 +58,11 @@ def _check_process(process: Isolated, model: str) -> None:
         raise EnvironmentFaultError(f"known-good features crash the model's process ({death.how})") from death
 
 
+@cache
+def _labeler(model: str) -> Labeler:
+    return Labeler(model, batch_size=1, use_gpu=False)
+
+
 def _label_known_good(model: str) -> None:
     """Label noise, which every model has some answer to.
 
@@ -67,11 +71,10 @@ def _label_known_good(model: str) -> None:
     EnvironmentFaultError
         If it has none here.
     """
-    bundle = ModelBundle.load(model)
-    shape = 1, bundle.info.features.n_mels, _FRAMES
+    classifier = _labeler(model).classifier
+    shape = 1, classifier.info.features.n_mels, _FRAMES
     log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     try:
-        classifier = Classifier(bundle, threads=1, batch_size=1)
         with in_time(PREDICT_TIMEOUT_S):
             p = classifier.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
     except Exception as error:
@@ -88,7 +91,7 @@ def _what_it_did(death: ProcessDiedError, uri: str) -> str:
 
 
 def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
-    return Labeler(assignment.model_location, batch_size=1, use_gpu=False).label(task, assignment)
+    return _labeler(assignment.model_location).label(task, assignment)
 
 
 _label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)

@@ -103,12 +103,17 @@ class Labeler:
         Segments the network takes at once.
     use_gpu : bool
         Whether the actor was given a GPU. Ray hides no GPU from an actor that asked for none.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        The model.
     """
 
     def __init__(self, model: str, batch_size: int, use_gpu: bool) -> None:
         if not use_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        self._classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
+        self.classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
 
     def ready(self) -> Origin:
         """Answers when the model is loaded."""
@@ -119,7 +124,7 @@ class Labeler:
         return label_part(
             task,
             assignment.tables,
-            self._classifier,
+            self.classifier,
             assignment.lease.check,
             segment_labels=assignment.config.segment_labels,
             min_confidence=assignment.config.min_confidence,

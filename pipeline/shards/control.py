@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.featurizing.featurize import featurize_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
-from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
+from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.shards.transfer import described
 from schemas.errors import EnvironmentFaultError
 from schemas.features import FeatureSpec
@@ -61,7 +61,7 @@ def check_process(process: Isolated, spec: FeatureSpec, limits: TrackLimits, dea
     limits : TrackLimits
         What a track may take.
     death : int or None
-        The exit code, where the track ended the process. For a limit, the sounds have to keep it too.
+        The exit code, where the track ended the process. If it took too long, the sounds must not.
 
     Raises
     ------
@@ -70,8 +70,8 @@ def check_process(process: Isolated, spec: FeatureSpec, limits: TrackLimits, dea
     """
     try:
         surviving(process, featurize_known_good, spec, TrackLimits(_LONGEST_S, 1 << 40))
-        if death in (TIMED_OUT, TOO_MUCH_MEMORY):
-            # Again, since a process that is new takes time and memory to load what it needs.
+        if death == TIMED_OUT:
+            # Again, since a process that is new takes time to load what it needs.
             surviving(process, featurize_known_good, spec, limits)
     except ProcessDiedError as own_death:
         raise EnvironmentFaultError(_what_it_did(own_death, limits)) from own_death
@@ -81,10 +81,6 @@ def _what_it_did(death: ProcessDiedError, limits: TrackLimits) -> str:
     sound = f"a known-good sound of {_DURATION_S:g} s"
     if death.code == TIMED_OUT:
         return f"{sound} takes longer to decode than --track-timeout allows ({limits.timeout_s:g} s)"
-    if death.code == TOO_MUCH_MEMORY:
-        return (
-            f"{sound} takes more memory to decode than --track-memory allows ({limits.memory_bytes >> 20} MB)"
-        )
     return f"{sound} crashes its decoder ({death.how})"
 
 

@@ -14,7 +14,7 @@ from pipeline.catalogs.catalog import list_catalog
 from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.isolation import Isolated
-from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
+from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError
 from schemas.features import FeatureSpec
@@ -57,19 +57,10 @@ def test_a_machine_that_cannot_decode_is_told(
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("limits", "death", "option"),
-    [
-        (TrackLimits(1e-4, 1 << 40), TIMED_OUT, "--track-timeout"),
-        (TrackLimits(600.0, 0), TOO_MUCH_MEMORY, "--track-memory"),
-    ],
-)
-def test_limits_that_nothing_keeps_are_no_fault_of_a_track(
-    process: Isolated, limits: TrackLimits, death: int, option: str
-) -> None:
-    """A typing error in a limit must end the run, not fail the whole catalog for good."""
-    with pytest.raises(EnvironmentFaultError, match=option):
-        check_process(process, SPEC, limits, death)
+def test_a_limit_that_nothing_keeps_is_no_fault_of_a_track(process: Isolated) -> None:
+    """A typing error in --track-timeout must end the run, not fail the whole catalog for good."""
+    with pytest.raises(EnvironmentFaultError, match="--track-timeout"):
+        check_process(process, SPEC, TrackLimits(1e-4, 1 << 40), TIMED_OUT)
 
 
 @pytest.fixture

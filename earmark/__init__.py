@@ -24,18 +24,17 @@ Errors, each with one sentence that names the thing and says what to do::
 
 from typing import TYPE_CHECKING, Any
 
-from earmark._own_packages import check_own_packages
+from earmark._own_packages import check_own_packages, is_command
 
-check_own_packages()
-
-from earmark import errors  # noqa: E402 (a folder of the user's may hide schemas, which is said first)
-from earmark.errors import EarmarkError, MisuseError, TrackError  # noqa: E402
+if not is_command():
+    check_own_packages()
 
 if TYPE_CHECKING:
-    from earmark import plots
+    from earmark import errors, plots
     from earmark._label import label
     from earmark._model import Model, load_model
     from earmark._tables import Tables, open_tables
+    from earmark.errors import EarmarkError, MisuseError, TrackError
     from pipeline.features import describe, track_features
 
     __version__: str
@@ -57,6 +56,9 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "EarmarkError": "earmark.errors",
+    "MisuseError": "earmark.errors",
+    "TrackError": "earmark.errors",
     "Model": "earmark._model",
     "Tables": "earmark._tables",
     "describe": "pipeline.features",
@@ -73,8 +75,8 @@ def __getattr__(name: str) -> Any:
 
     if name == "__version__":
         value: Any = _version()
-    elif name == "plots":
-        return import_module("earmark.plots")
+    elif name in ("errors", "plots"):
+        return import_module(f"earmark.{name}")
     elif name in _HOME_OF:
         value = getattr(import_module(_HOME_OF[name]), name)
     else:

@@ -25,9 +25,14 @@ def check_own_packages() -> None:
             raise ImportError(f"Earmark's package '{name}' is not in {home}; install Earmark again")
         kind = "folder" if places[0].is_dir() else "file"
         raise ImportError(
-            f"the {kind} {places[0]} hides Earmark's own package '{name}'; rename it, or start Python in "
-            "another folder"
+            f"the {kind} {places[0]} hides Earmark's own package '{name}'; rename it, or start in another "
+            "folder and keep this one off PYTHONPATH and out of a job's working_dir"
         )
+
+
+def is_command() -> bool:
+    """Whether this process runs the command, which says what hides a package without a traceback."""
+    return Path(sys.argv[0] if sys.argv else "").name in ("earmark", "earmark.exe", "-m")
 
 
 def _places(name: str) -> Iterable[str]:

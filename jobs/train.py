@@ -10,6 +10,7 @@ from jobs.labelled import labelled_data
 from jobs.places import check_place
 from jobs.run import Say
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
+from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import without_folders
 from pipeline.models.model import ModelBundle
 from pipeline.models.networks import check_data
@@ -233,7 +234,8 @@ def _options(
     """The arguments of `pipeline.training.training.training` for a trial."""
     file, split = _last_name(request.data), without_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
-    log = request.tensorboard
+    # Absolute: workers stand in other directories.
+    log = None if request.tensorboard is None else canonical(request.tensorboard)
     if log is not None and several:
         log = f"{log}/{each.varied.replace(', ', '-').replace(' ', '=') or 'seeds'}/seed-{each.settings.seed}"
     return {
@@ -243,7 +245,7 @@ def _options(
         "command": _command(request, file, split, each.settings),
         "notes": {} if protocol == "file" else {"split_seed": request.first_seed},
         "settings": each.settings,
-        "checkpoint": request.checkpoint,
+        "checkpoint": None if request.checkpoint is None else canonical(request.checkpoint),
         "tensorboard": log,
     }
 

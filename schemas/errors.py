@@ -23,6 +23,10 @@ class StoreError(EarmarkError):
     """A store, or a disk, did not do what was asked of it: that says nothing of what it holds."""
 
 
+class EnvironmentFaultError(EarmarkError):
+    """A machine, its libraries or its installation cannot do the work: no track is to blame for that."""
+
+
 class TrackError(EarmarkError):
     """One track cannot be labelled; it becomes one row of the failures table and the run goes on.
 

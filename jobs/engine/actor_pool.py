@@ -1,14 +1,15 @@
 """The pool of actors that run the model: sized to the cluster, and mended when one dies."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import exceptions as ray_errors
 
 from jobs.engine.cluster import cpus_and_gpus, live_nodes, plan_actors
+from jobs.engine.environment import environment_error, version_error
 from jobs.engine.workers import start_labeler
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
@@ -22,8 +23,20 @@ _PARTS_PER_ACTOR = 2
 """One that it works on and one that waits, so that it need not."""
 
 
+@dataclass(slots=True)
+class _Member:
+    """An actor: the GPUs it takes, its node once it has loaded the model, and the parts it has to do."""
+
+    num_gpus: float
+    node: str | None = None
+    load: int = 0
+
+
 class ActorPool:
     """Labeler actors, how busy each is, and those that still start.
+
+    Actors follow the cluster: when GPUs join, actors on GPUs take the place of those on CPUs, and the other
+    way round. Those that are replaced finish what they have, and none goes before another one is up.
 
     Parameters
     ----------
@@ -36,10 +49,10 @@ class ActorPool:
     def __init__(self, model: str, config: RunConfig) -> None:
         self._model = model
         self._config = config
-        self._load: Counter[Any] = Counter()
-        self._nodes: dict[Any, str] = {}
+        self._members: dict[Any, _Member] = {}
         self._starting: dict[Any, Any] = {}
-        self._sized_at = 0.0
+        self._num_gpus = 0.0
+        self._sized_at = float("-inf")
         self._failed_starts = 0
 
     @property
@@ -50,24 +63,44 @@ class ActorPool:
     @property
     def n_actors(self) -> int:
         """Actors that were started and have not died."""
-        return len(self._load) + len(self._starting)
+        return len(self._members)
 
     @property
     def is_up(self) -> bool:
         """Whether any actor has loaded the model."""
-        return bool(self._load)
+        return any(member.node is not None for member in self._members.values())
 
     def size(self) -> None:
-        """Start the actors that the cluster has room for; it may have grown since the last look."""
+        """Start the actors that the cluster has room for; it may have changed since the last look."""
         if time.monotonic() - self._sized_at < _SIZE_EVERY_S:
             return
         self._sized_at = time.monotonic()
         plan = plan_actors(self._config, *cpus_and_gpus())
-        for _ in range(plan.n_actors - self.n_actors):
+        self._num_gpus = plan.num_gpus
+        n_planned = sum(member.num_gpus == plan.num_gpus for member in self._members.values())
+        for _ in range(plan.n_actors - n_planned):
             actor = start_labeler(
                 self._model, batch_size=plan.batch_size, num_cpus=plan.num_cpus, num_gpus=plan.num_gpus
             )
+            self._members[actor] = _Member(plan.num_gpus)
             self._starting[actor.ready.remote()] = actor
+        self._replace()
+
+    def _replace(self) -> None:
+        """End actors that the plan has others for, once they are idle and one of the others is up."""
+        if not any(member.node is not None for member in self._members.values() if self._is_planned(member)):
+            return
+        for actor, member in list(self._members.items()):
+            if not self._is_planned(member) and member.load == 0:
+                self._end(actor)
+
+    def _is_planned(self, member: _Member) -> bool:
+        return member.num_gpus == self._num_gpus
+
+    def _end(self, actor: Any) -> None:
+        del self._members[actor]
+        self._starting = {ref: other for ref, other in self._starting.items() if other != actor}
+        ray.kill(actor)
 
     def started(self, ref: Any) -> None:
         """Take up an actor that has loaded the model.
@@ -75,47 +108,60 @@ class ActorPool:
         Raises
         ------
         EarmarkError
-            If several in a row could not, or many in a row were killed while they did.
+            If several in a row could not, or many in a row were killed while they did; or at once, where the
+            node lacks what every actor needs.
         """
-        actor = self._starting.pop(ref)
+        actor = self._starting.pop(ref, None)
+        if actor is None:
+            return  # ended while it started
         try:
-            node = ray.get(ref)
+            origin = ray.get(ref)
         except ray_errors.RayError as error:
-            self._failed_starts += 1
-            self._sized_at = 0.0
-            by_itself = isinstance(error, ray_errors.RayActorError) and error.actor_init_failed
-            if self._failed_starts >= (_FAILED_STARTS if by_itself else _KILLED_STARTS):
-                raise EarmarkError(
-                    f"the model cannot be loaded on the cluster: {last_line(error)}"
-                ) from error
+            del self._members[actor]
+            self._sized_at = float("-inf")
+            self._count_failed_start(error)
             return
+        if (different := version_error(origin.address, origin.version)) is not None:
+            raise different
         self._failed_starts = 0
-        self._load[actor] = 0
-        self._nodes[actor] = node
+        self._members[actor].node = origin.node
+        self._replace()
+
+    def _count_failed_start(self, error: ray_errors.RayError) -> None:
+        if (lacking := environment_error(error)) is not None:
+            raise lacking from error
+        self._failed_starts += 1
+        by_itself = isinstance(error, ray_errors.RayActorError) and error.actor_init_failed
+        if self._failed_starts >= (_FAILED_STARTS if by_itself else _KILLED_STARTS):
+            raise EarmarkError(f"the model cannot be loaded on the cluster: {last_line(error)}") from error
 
     def take(self) -> Any | None:
         """The actor with the least to do, with one part more to do now; None if all have enough."""
-        actor, load = min(self._load.items(), key=lambda item: item[1], default=(None, _PARTS_PER_ACTOR))
-        if load >= _PARTS_PER_ACTOR:
+        up = {actor: member for actor, member in self._members.items() if member.node is not None}
+        planned = {actor: member for actor, member in up.items() if self._is_planned(member)}
+        actor, member = min(
+            (planned or up).items(), key=lambda item: item[1].load, default=(None, _Member(0.0))
+        )
+        if actor is None or member.load >= _PARTS_PER_ACTOR:
             return None
-        self._load[actor] += 1
+        member.load += 1
         return actor
 
     def done(self, actor: Any) -> None:
         """The actor has one part less to do."""
-        if actor in self._load:
-            self._load[actor] -= 1
+        if actor in self._members:
+            self._members[actor].load -= 1
+            self._replace()
 
     def is_cut_off(self, actor: Any) -> bool:
         """Whether an actor's node is held for dead: the actor may be at work still, and is not to blame."""
-        return actor in self._nodes and self._nodes[actor] not in live_nodes()
+        return actor in self._members and self._members[actor].node not in live_nodes()
 
     def lost(self, actor: Any) -> None:
         """Give an actor that died or is out of reach no more work, and have it replaced."""
-        if self._load.pop(actor, None) is not None:
-            self._sized_at = 0.0
-            del self._nodes[actor]
-            ray.kill(actor)
+        if actor in self._members:
+            self._sized_at = float("-inf")
+            self._end(actor)
 
 
 def last_line(error: Exception) -> str:

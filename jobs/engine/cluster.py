@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -75,20 +76,45 @@ def connected(config: RunConfig) -> Iterator[None]:
     _look_for(address)
     import ray
 
+    with tempfile.TemporaryDirectory(prefix="earmark-", ignore_cleanup_errors=True) as empty:
+        try:
+            with _working_directory(empty):
+                ray.init(address=address, namespace="earmark", **options)
+        except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
+            raise EarmarkError(_not_connected(address, error)) from error
+        _silence_ray()
+        try:
+            _, gpus = cpus_and_gpus()
+            if address == "local" and (config.gpus_per_actor or 0) > gpus:
+                raise MisuseError(
+                    f"an actor asks for {config.gpus_per_actor:g} GPUs, but this machine has {gpus}"
+                )
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _working_directory(folder: str) -> Iterator[None]:
+    """Stand in `folder` for the length of a ``with`` block.
+
+    Ray puts the directory in which it is initialized first on the path of all workers: a ``pipeline`` or a
+    ``random.py`` of the user's that happens to lie there would be imported in place of what is meant.
+    """
     try:
-        ray.init(address=address, namespace="earmark", **options)
-    except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
-        raise EarmarkError(_not_connected(address, error)) from error
-    _silence_ray()
+        before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    except (
+        OSError
+    ):  # it was removed, or is not ours to read: there is no way back, and nothing to go back for
+        os.chdir(folder)
+        yield
+        return
     try:
-        _, gpus = cpus_and_gpus()
-        if address == "local" and (config.gpus_per_actor or 0) > gpus:
-            raise MisuseError(
-                f"an actor asks for {config.gpus_per_actor:g} GPUs, but this machine has {gpus}"
-            )
+        os.chdir(folder)
         yield
     finally:
-        ray.shutdown()
+        os.fchdir(before)
+        os.close(before)
 
 
 def _not_connected(address: str, error: Exception) -> str:
@@ -139,8 +165,24 @@ def cpus_and_gpus() -> tuple[int, int]:
     return int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
 
 
-def live_nodes() -> frozenset[str]:
-    """Ids of the nodes that the connected cluster's head does not hold for dead.
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster.
+
+    Attributes
+    ----------
+    address : str
+        Its address.
+    cpus : float
+        Its CPUs.
+    """
+
+    address: str
+    cpus: float
+
+
+def live_nodes() -> dict[str, Node]:
+    """Nodes that the connected cluster's head does not hold for dead, by id.
 
     Raises
     ------
@@ -150,7 +192,16 @@ def live_nodes() -> frozenset[str]:
     import ray
 
     nodes: list[dict[str, Any]] = _answer(ray.nodes)
-    return frozenset(str(node["NodeID"]) for node in nodes if node["Alive"])
+    return {
+        str(node["NodeID"]): Node(str(node["NodeManagerAddress"]), float(node["Resources"].get("CPU", 0.0)))
+        for node in nodes
+        if node["Alive"]
+    }
+
+
+def worker_nodes() -> dict[str, Node]:
+    """Live nodes that have a CPU for a task, by id."""
+    return {name: node for name, node in live_nodes().items() if node.cpus >= 1}
 
 
 def _answer(question: Callable[[], T]) -> T:

@@ -1,14 +1,14 @@
 """The engine: shards to Ray tasks, their parts to a pool of actors, both at once and bounded.
 
-Whatever dies, every track ends once. A shard whose worker died is done again with its decoders in a process
-of their own, whose end says which track it was and why; label tasks are halved until the track stands alone.
-Parts have fixed names, so nothing is written twice.
+Whatever dies, every track ends once. Work whose worker died is done again in a process of its own, whose end
+says which track it was and why; label tasks are halved until the track stands alone. A track is to blame when
+a second process, on another node where there is one, fails on it too, and known-good input passes there: else
+it is the node, and when no node is left, the run. Parts have fixed names, so nothing is written twice.
 """
 
 import itertools
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,21 +19,23 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import ActorPool, last_line
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import cpus_and_gpus
+from jobs.engine.environment import environment_error, installation_error, version_error
 from jobs.engine.flights import Flight, Try
 from jobs.engine.halting import halt
+from jobs.engine.label_alone import start_label_alone
 from jobs.engine.lease import HeldLease
-from jobs.engine.metrics import Metrics
-from jobs.engine.suspects import Suspects
-from jobs.engine.workers import start_featurize, start_label_alone
-from pipeline.catalogs.planning import copied
+from jobs.engine.node_faults import NodeFaults
+from jobs.engine.quarantine import Quarantine, write_failure
+from jobs.engine.tally import Tally
+from jobs.engine.waiting import Waiting
+from jobs.engine.workers import Answer, start_featurize
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MOST_KILLS
 from pipeline.shards.label_part import LabelResult, LabelTask
-from pipeline.shards.stopwatch import slowest_of
 from pipeline.stores import storage
 from pipeline.stores.store_errors import is_store_error
 from pipeline.tables.tables import is_damage
-from schemas.errors import EarmarkError, TrackError
+from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
@@ -62,16 +64,17 @@ class Engine:
         self.totals = totals
         self._assignment = assignment
         self._report = report
-        self._for_tasks: deque[Try] = deque()
-        self._for_actors: deque[Try] = deque()
+        self._waiting = Waiting(assignment)
         self._in_flight: dict[Any, Flight] = {}
         self._numbers = itertools.count()
         self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
-        self._metrics = Metrics()
-        self._suspects = Suspects(assignment)
+        self._tally = Tally(totals)
+        self._quarantine = Quarantine(assignment)
+        self._faults = NodeFaults()
         self._stopping = False
         self._dropped = False
         self._ends_at = math.inf
+        self._installation_checked = False
 
     def stop(self) -> None:
         """Start nothing more: `run` returns when what is in flight has ended."""
@@ -91,9 +94,9 @@ class Engine:
             If the run cannot go on: parts cannot be written, the model cannot be loaded, workers die
             whatever they are given, or another run took the tables over.
         """
-        self._for_tasks.extend(Try(shard) for shard in shards)
-        self._for_actors.extend(Try(task) for task in label_tasks)
-        while self._in_flight or (not self._stopping and (self._for_tasks or self._for_actors)):
+        self._waiting.for_tasks.extend(Try(shard) for shard in shards)
+        self._waiting.for_actors.extend(Try(task) for task in label_tasks)
+        while self._in_flight or (not self._stopping and self._waiting):
             if time.monotonic() >= self._ends_at:
                 return self.totals
             if self._stopping:
@@ -107,9 +110,10 @@ class Engine:
             self._observe()
             if self._pool is not None:
                 self.totals.actors = max(self.totals.actors, self._pool.n_actors)
-                self.totals.waiting_for_actors = bool(self._for_actors and not self._pool.is_up)
+                self.totals.waiting_for_actors = bool(self._waiting.for_actors and not self._pool.is_up)
             self._report(self.totals)
-        self._fail_suspects()
+        if not self._stopping:
+            self._tally.failed(self._quarantine.end())
         return self.totals
 
     def halt(self, held: HeldLease) -> None:
@@ -136,8 +140,8 @@ class Engine:
         self.totals.timeline.observe(
             cpus=cpus_and_gpus()[0],
             actors=self._pool.n_actors if self._pool is not None else 0,
-            shards_left=len(self._for_tasks) + shards,
-            parts_left=len(self._for_actors) + len(self._in_flight) - shards,
+            shards_left=len(self._waiting.for_tasks) + shards,
+            parts_left=len(self._waiting.for_actors) + len(self._in_flight) - shards,
         )
 
     @property
@@ -147,18 +151,19 @@ class Engine:
     def _submit(self) -> None:
         cpus = max(1, cpus_and_gpus()[0])
         # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
-        for _ in range(min(len(self._for_tasks), 2 * cpus - self._n_tasks)):
-            tried = self._for_tasks.popleft()
+        for _ in range(min(len(self._waiting.for_tasks), 2 * cpus - self._n_tasks)):
+            tried = self._waiting.for_tasks.popleft()
+            node = self._faults.place(type(tried.work), tried.avoided, chosen=tried.deaths > 0)
             if isinstance(tried.work, Shard):
-                ref = start_featurize(tried.work, self._assignment, isolated=tried.isolated)
+                ref = start_featurize(tried, self._assignment, node)
             else:
-                ref = start_label_alone(tried.work, self._assignment)
-            self._in_flight[ref] = Flight(tried, next(self._numbers))
+                ref = start_label_alone(tried.work, self._assignment, node)
+            self._in_flight[ref] = Flight(tried, next(self._numbers), node=node)
         if self._pool is None:
             return
         self._pool.size()
-        while self._for_actors and (actor := self._pool.take()) is not None:
-            tried = self._for_actors.popleft()
+        while self._waiting.for_actors and (actor := self._pool.take()) is not None:
+            tried = self._waiting.for_actors.popleft()
             ref = actor.label.remote(tried.work, self._assignment)
             self._in_flight[ref] = Flight(tried, next(self._numbers), actor)
 
@@ -171,23 +176,49 @@ class Engine:
             self._pool.done(flight.actor)
         try:
             result = ray.get(ref)
-        except (*_CRASHES, *_LOST) as error:
+        except ray_errors.RayError as error:
+            self._collect_error(flight, error)
+        else:
+            if isinstance(result, Answer):
+                self._collect_answer(flight.tried, result)
+            else:
+                self._done(flight.tried, result)
+
+    def _collect_answer(self, tried: Try, answer: Answer) -> None:
+        """Take what came of a task, or another node for it."""
+        kind = type(tried.work)
+        node = answer.origin.node
+        if (ours := version_error(answer.origin.address, answer.origin.version)) is not None:
+            raise ours
+        if isinstance(answer.result, EnvironmentFaultError):
+            self._faults.note(kind, answer.origin, answer.result)
+            self._waiting.again(tried.avoiding(node))
+            return
+        self._faults.clear(kind, node)
+        if isinstance(answer.result, LabelError):
+            self._label_failed(tried, answer.result, node)
+            return
+        self._done(tried, answer.result, node)
+
+    def _collect_error(self, flight: Flight, error: ray_errors.RayError) -> None:
+        if isinstance(error, (*_CRASHES, *_LOST)):
             cut_off = self._pool is not None and self._pool.is_cut_off(flight.actor)
-            tried = self._at_work(flight).tried
+            flight = self._at_work(flight)
+            tried = flight.tried if flight.node is None else flight.tried.avoiding(flight.node)
             if cut_off or isinstance(error, _LOST):
-                self._again(tried)
+                self._waiting.again(tried)
             else:
                 self._died(tried, error)
-        except ray_errors.TaskCancelledError:
+        elif isinstance(error, ray_errors.TaskCancelledError):
             return
-        except ray_errors.RayTaskError as error:
+        elif (ours := environment_error(error)) is not None:
+            raise ours from error
+        elif isinstance(error, ray_errors.RayTaskError):
             if isinstance(error.cause, EarmarkError):
                 raise error.cause from None
             self._failed(flight.tried, error.cause)
-        except ray_errors.RayError as error:
-            raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
         else:
-            self._done(flight.tried.work, result)
+            raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
 
     def _at_work(self, flight: Flight) -> Flight:
         """What the worker was doing that died or is out of reach, given one flight that it took along.
@@ -202,40 +233,23 @@ class Engine:
             del self._in_flight[ref]
         first, *waiting = sorted([flight, *lost.values()], key=lambda other: other.number)
         for other in waiting:
-            self._put_back(other.tried)
+            self._waiting.put_back(other.tried)
         return first
 
-    def _done(self, work: Shard | LabelTask, result: ShardResult | LabelResult | TrackError) -> None:
-        if isinstance(result, TrackError):
-            self._suspects.add(work, (result,))
-        elif isinstance(result, ShardResult) and result.deadly:
-            self._suspects.add(work, result.deadly)
-        else:
-            self._fail_suspects()
-            self._add(work, result)
-
-    def _add(self, work: Shard | LabelTask, result: ShardResult | LabelResult) -> None:
-        totals = self.totals
-        totals.failed += result.n_failed
-        totals.seconds.update(result.seconds)
-        tracks = {"failed": result.n_failed}
-        if isinstance(result, ShardResult) and isinstance(work, Shard):
-            totals.featurized += result.n_featurized
-            totals.audio_s += result.audio_s
-            totals.slowest = slowest_of([*totals.slowest, *result.slowest])
-            # Who waits for a store that fails has a CPU, and does not use it.
-            at_work = sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
-            totals.timeline.worked("featurizing", at_work)
-            tracks["featurized"] = result.n_featurized
-            if result.n_featurized and self._assignment.model is not None:
-                self._for_actors.append(Try(self._label_task(work, result, self._assignment.model)))
-        elif isinstance(result, LabelResult):
-            totals.labelled += result.n_labelled
-            totals.genres.update(result.genres)
-            totals.rejected += result.n_rejected
-            totals.timeline.worked("labelling", sum(result.seconds.values()))
-            tracks["labelled"] = result.n_labelled
-        self._metrics.add(tracks, result.seconds)
+    def _done(self, tried: Try, result: ShardResult | LabelResult, node: str | None = None) -> None:
+        work = tried.work
+        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_labelled
+        if n_done:
+            self._tally.failed(self._quarantine.succeeded(work))
+        self._tally.add(result)
+        if not (isinstance(result, ShardResult) and isinstance(work, Shard)):
+            return
+        if n_done and self._assignment.model is not None:
+            self._waiting.for_actors.append(Try(self._label_task(work, result, self._assignment.model)))
+        if result.suspects:
+            suspected = work.only(result.suspects, f"{work.name}s")
+            asked = frozenset() if node is None else frozenset({node})
+            self._waiting.put_back(Try(suspected, isolated=True, confirming=True, avoided=asked))
 
     def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:
         assignment = self._assignment
@@ -246,14 +260,14 @@ class Engine:
             model=model,
             part=shard.parts(assignment.tables)["features"],
             feature_set=assignment.spec.feature_set,
-            tracks=shard.as_read(result.changed),
+            tracks=shard.as_read(result.changed, without=(*result.failed, *result.suspects)),
         )
 
     def _failed(self, tried: Try, error: Exception) -> None:
         """Parts could not be read or written, as a rule: the store may be back in a moment."""
         work = tried.work
         if tried.errors + 1 < _ATTEMPTS:
-            self._again(replace(tried, errors=tried.errors + 1))
+            self._waiting.again(replace(tried, errors=tried.errors + 1))
         elif isinstance(work, LabelTask) and is_damage(error):
             raise EarmarkError(
                 f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
@@ -266,48 +280,38 @@ class Engine:
             ) from error
         else:
             # Not the store, but something in the work itself: halved until it stands alone.
+            if not self._installation_checked and (ours := installation_error()) is not None:
+                raise ours from error
+            self._installation_checked = True
             self._split(tried, error)
 
     def _died(self, tried: Try, error: Exception) -> None:
         """A worker died; in isolation not of its tracks, unless it goes on like that."""
-        self._suspects.died(error)
-        if tried.isolated and tried.deaths + 1 < MOST_KILLS:
-            self._again(replace(tried, deaths=tried.deaths + 1))
-        elif tried.isolated or isinstance(tried.work, LabelTask):
-            self._split(tried, error)
+        if not tried.isolated:
+            self._waiting.again(replace(tried, isolated=True))
+            return
+        self._quarantine.died(tried.work, error)
+        if tried.deaths + 1 < MOST_KILLS:
+            self._waiting.again(replace(tried, deaths=tried.deaths + 1))
         else:
-            self._again(replace(tried, isolated=True))
+            self._split(tried, error)
 
-    def _again(self, tried: Try) -> None:
-        """Put a try back. What it may have written goes first: the next one may find no failures to write."""
-        self._delete_parts(tried.work)
-        self._put_back(tried)
+    def _label_failed(self, tried: Try, error: LabelError, node: str) -> None:
+        """Tracks failed in a process of their own in which known-good features pass."""
+        if tried.work.tracks.num_rows > 1:
+            self._split(tried, error)
+        elif not tried.confirming:
+            self._waiting.again(replace(tried, confirming=True, avoided=frozenset({node})))
+        else:
+            write_failure(tried.work, error, self._assignment)
+            self._tally.failed(1)
 
     def _split(self, tried: Try, error: Exception) -> None:
         """Halve a shard or label task until the track stands alone that it fails for."""
-        work, n_tracks = tried.work, tried.work.tracks.num_rows
-        self._delete_parts(work)
-        if n_tracks > 1:
-            middle = n_tracks // 2
-            for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
-                half = replace(work, name=work.name + suffix, tracks=copied(work.tracks, start, stop))
-                self._put_back(Try(half, isolated=tried.isolated))
-        elif isinstance(work, LabelTask) and not tried.isolated:
-            self._put_back(Try(work, isolated=True))
+        if self._waiting.halve(tried):
+            return
+        if isinstance(tried.work, LabelTask) and not tried.isolated:
+            self._waiting.put_back(Try(tried.work, isolated=True))
         else:
             # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
-            self._suspects.blame(work, error, killed=isinstance(error, _CRASHES))
-
-    def _put_back(self, tried: Try) -> None:
-        by_actor = isinstance(tried.work, LabelTask) and not tried.isolated
-        (self._for_actors if by_actor else self._for_tasks).appendleft(tried)
-
-    def _delete_parts(self, work: Shard | LabelTask) -> None:
-        for part in work.parts(self._assignment.tables).values():
-            with storage.explained(part, "remove"):
-                storage.delete(part, check=self._assignment.lease.check)
-
-    def _fail_suspects(self) -> None:
-        n_failed = self._suspects.fail()
-        self.totals.failed += n_failed
-        self._metrics.add({"failed": n_failed}, {})
+            self._quarantine.hold(tried.work, error, killed=isinstance(error, _CRASHES))

@@ -1,6 +1,6 @@
 """Work in flight: what is tried, how often it was tried before, and by whom."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.shards.featurize_shard import Shard
@@ -17,18 +17,29 @@ class Try:
         Tries that ended with an error, and in isolation with the death of the worker.
     isolated : bool
         Whether what may kill a process is done in one of its own.
+    confirming : bool
+        Whether another process has failed on these very tracks: if this one does too, they are to blame.
+    avoided : frozenset of str
+        Nodes that have had their say: others are asked, where there are any.
     """
 
     work: Shard | LabelTask
     errors: int = 0
     deaths: int = 0
     isolated: bool = False
+    confirming: bool = False
+    avoided: frozenset[str] = frozenset()
+
+    def avoiding(self, node: str) -> "Try":
+        """Return the same try, which another node is to make."""
+        return replace(self, avoided=self.avoided | {node})
 
 
 @dataclass(frozen=True)
 class Flight:
-    """A try in flight, a label task with its actor; flights are numbered as they start."""
+    """A try in flight, with its actor, or the node that was chosen for it; flights are numbered in order."""
 
     tried: Try
     number: int
     actor: Any = None
+    node: str | None = None

@@ -1,44 +1,94 @@
 """What runs on Ray: a task that featurizes a shard, and an actor that labels parts."""
 
 import os
-from contextlib import closing
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.engine.assignment import Assignment
+from jobs.engine.environment import Origin
+from jobs.engine.flights import Try
 from jobs.engine.lease import Lease
 from pipeline.models.model import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
-from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
-from pipeline.shards.limits import TIMED_OUT, TrackLimits
+from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
-from schemas.errors import LabelerCrashedError
+from schemas.errors import EnvironmentFaultError, LabelError
 from schemas.features import FeatureSpec
 
-_PREDICT_TIMEOUT_S = 300.0
+PREDICT_TIMEOUT_S = 300.0
 """Seconds that the model may take for a row group, which takes less than one as a rule: a driver or a library
 that hangs ends its worker, as if it had crashed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a task came to, and where.
+
+    Attributes
+    ----------
+    origin : Origin
+        Where.
+    result : ShardResult, LabelResult, LabelError or EnvironmentFaultError
+        What came of it; an `EnvironmentFaultError`: the node cannot do the work, whatever it is given.
+    """
+
+    origin: Origin
+    result: ShardResult | LabelResult | LabelError | EnvironmentFaultError
+
+
+def answered(work: Callable[[], ShardResult | LabelResult | LabelError]) -> Answer:
+    """What some work comes to on this node; a fault of the node is an answer too."""
+    try:
+        return Answer(Origin.here(), work())
+    except EnvironmentFaultError as fault:
+        return Answer(Origin.here(), fault)
+
+
 def featurize(
-    shard: Shard, tables: Tables, spec: FeatureSpec, lease: Lease, limits: TrackLimits, isolated: bool
-) -> ShardResult:
+    shard: Shard,
+    tables: Tables,
+    spec: FeatureSpec,
+    lease: Lease,
+    limits: TrackLimits,
+    isolated: bool,
+    confirming: bool,
+) -> Answer:
     """Featurize a shard; a track that takes too much ends this worker, or the process it is isolated in."""
-    return featurize_shard(shard, tables, spec, lease.check, limits=limits, isolated=isolated)
+    return answered(
+        lambda: featurize_shard(
+            shard, tables, spec, lease.check, limits=limits, isolated=isolated, confirming=confirming
+        )
+    )
 
 
 # The engine retries and splits; Ray shall not, since it cannot name a bad file.
 _featurize = ray.remote(num_cpus=1, max_retries=0)(featurize)
 
 
-def start_featurize(shard: Shard, assignment: Assignment, *, isolated: bool) -> Any:
-    """Start the task that featurizes a shard; the reference to its `ShardResult`."""
+def on_node(node: str | None) -> dict[str, Any]:
+    """Return options of a Ray task that is to run on a node, as long as that lives."""
+    if node is None:
+        return {}
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+
+
+def start_featurize(tried: Try, assignment: Assignment, node: str | None) -> Any:
+    """Start the task that featurizes a shard; the reference to the `Answer` with its `ShardResult`."""
     config = assignment.config
     limits = TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)
-    return _featurize.remote(
-        shard, assignment.tables, assignment.spec, assignment.lease, limits, isolated=isolated
+    return _featurize.options(**on_node(node)).remote(
+        tried.work,
+        assignment.tables,
+        assignment.spec,
+        assignment.lease,
+        limits,
+        isolated=tried.isolated,
+        confirming=tried.confirming,
     )
 
 
@@ -53,27 +103,32 @@ class Labeler:
         Segments the network takes at once.
     use_gpu : bool
         Whether the actor was given a GPU. Ray hides no GPU from an actor that asked for none.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        The model.
     """
 
     def __init__(self, model: str, batch_size: int, use_gpu: bool) -> None:
         if not use_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        self._classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
+        self.classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
 
-    def ready(self) -> str:
-        """Answers, when the model is loaded, with the id of the actor's node."""
-        return str(ray.get_runtime_context().get_node_id())
+    def ready(self) -> Origin:
+        """Answers when the model is loaded."""
+        return Origin.here()
 
     def label(self, task: LabelTask, assignment: Assignment) -> LabelResult:
         """Label a part."""
         return label_part(
             task,
             assignment.tables,
-            self._classifier,
+            self.classifier,
             assignment.lease.check,
             segment_labels=assignment.config.segment_labels,
             min_confidence=assignment.config.min_confidence,
-            timeout_s=_PREDICT_TIMEOUT_S,
+            timeout_s=PREDICT_TIMEOUT_S,
         )
 
 
@@ -87,32 +142,3 @@ def start_labeler(model: str, *, batch_size: int, num_cpus: float, num_gpus: flo
         scheduling_strategy="SPREAD",
     )
     return actor.remote(model, batch_size, num_gpus > 0)
-
-
-def label_alone(task: LabelTask, assignment: Assignment) -> LabelResult | LabelerCrashedError:
-    """Label a track that is suspected of killing actors, in a process of its own."""
-    with closing(Isolated()) as process:
-        try:
-            result: LabelResult = surviving(process, _label_once, task, assignment)
-        except ProcessDiedError as death:
-            return LabelerCrashedError(_what_it_did(death, task.tracks["uri"][0].as_py()))
-    return result
-
-
-def _what_it_did(death: ProcessDiedError, uri: str) -> str:
-    """What a track's features did to the model's process."""
-    if death.code == TIMED_OUT:
-        return f"{uri} has features for which the model takes more than {_PREDICT_TIMEOUT_S:.0f} s"
-    return f"{uri} has features that crash the model's process ({death.how})"
-
-
-def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
-    return Labeler(assignment.model_location, batch_size=1, use_gpu=False).label(task, assignment)
-
-
-_label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
-
-
-def start_label_alone(task: LabelTask, assignment: Assignment) -> Any:
-    """Start the task that labels a suspect; the reference to what `label_alone` returns."""
-    return _label_alone.remote(task, assignment)

@@ -1,16 +1,17 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.catalogs.track_refs import from_table, to_batch
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.outcomes import DEADLY, Outcome, featurized
+from pipeline.shards.outcomes import SUSPICIOUS, Outcome, featurized
 from pipeline.shards.outcomes import isolated as outcomes_isolated
 from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.uninterrupted import uninterrupted
@@ -56,9 +57,17 @@ class Shard:
             "features": tables.part("features", self.name, feature_set=self.feature_set, run=self.run),
         }
 
-    def as_read(self, changed: Mapping[str, str]) -> pa.Table:
-        """``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks, with the etags that were read."""
+    def only(self, track_ids: Collection[str], name: str) -> "Shard":
+        """Return a shard of this name with those of its tracks."""
+        chosen = pc.is_in(self.tracks["track_id"], pa.array(list(track_ids), pa.string()))
+        return replace(self, name=name, tracks=self.tracks.filter(chosen))
+
+    def as_read(self, changed: Mapping[str, str], without: Collection[str] = ()) -> pa.Table:
+        """``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks but some, with the etags read."""
         tracks = self.tracks.select(["track_id", "uri", "etag", "attempts"])
+        if without:
+            left_out = pc.is_in(tracks["track_id"], pa.array(list(without), pa.string()))
+            tracks = tracks.filter(pc.invert(left_out))
         if not changed:
             return tracks
         versions = zip(tracks["track_id"].to_pylist(), tracks["etag"].to_pylist(), strict=True)
@@ -82,9 +91,11 @@ class ShardResult:
         Wall-clock seconds by stage.
     slowest : tuple of (float, str)
         Seconds and URI of the tracks that took longest, the slowest first.
-    deadly : tuple of TrackError
-        Where each of the tracks ended the process that it was isolated in: why. Nothing was written then,
-        since it may not be the tracks.
+    failed : tuple of str
+        Ids of the tracks that failed.
+    suspects : tuple of str
+        Ids of the tracks that failed for what may not be their fault: nothing was written of these, and
+        another process has to try them.
     changed : Mapping of str to str
         Etags, by track id, of tracks that were read in another version than the listed one.
     """
@@ -95,7 +106,8 @@ class ShardResult:
     audio_s: float
     seconds: dict[str, float]
     slowest: tuple[tuple[float, str], ...] = ()
-    deadly: tuple[TrackError, ...] = ()
+    failed: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -107,6 +119,7 @@ def featurize_shard(
     *,
     limits: TrackLimits | None = None,
     isolated: bool = False,
+    confirming: bool = False,
 ) -> ShardResult:
     """Featurize the tracks of a shard and write its parts.
 
@@ -125,10 +138,14 @@ def featurize_shard(
     limits : TrackLimits, optional
         What a track may take; without `isolated`, a track that takes more ends this process.
     isolated : bool
-        Decode in a process of its own: tracks that crash it, or take more than the limits, become failures.
+        Decode in a process of its own, which tells tracks that crash it, or take more than the limits.
+    confirming : bool
+        The tracks are suspects of another process: whatever fails here again is the track's failure.
 
     Raises
     ------
+    EnvironmentFaultError, ImportError
+        If this machine cannot do the work, whatever the track.
     OSError
         If a part cannot be written.
     """
@@ -139,9 +156,11 @@ def featurize_shard(
     else:
         outcomes = featurized(tracks, spec, watch, limits)
     read, done, failures = _sorted_out(shard, outcomes)
-    deadly = tuple(failure.error for failure in failures if isinstance(failure.error, DEADLY))
-    if len(deadly) == len(tracks):
-        return ShardResult(0, 0, 0, 0.0, dict(watch.seconds), deadly=deadly)
+    suspects: set[str] = set()
+    if not confirming:
+        suspects = {failure.track_id for failure in failures if isinstance(failure.error, SUSPICIOUS)}
+        read = [track for track in read if track.track_id not in suspects]
+        failures = [failure for failure in failures if failure.track_id not in suspects]
     rows = {
         "tracks": track_rows(read, _outcomes(done, failures), shard.listed_at),
         "failures": failure_rows(failures),
@@ -159,6 +178,8 @@ def featurize_shard(
         audio_s=audio_s,
         seconds=dict(watch.seconds),
         slowest=watch.slowest,
+        failed=tuple(failure.track_id for failure in failures),
+        suspects=tuple(suspects),
         changed={t.track_id: t.etag for t in read if t.etag != listed[t.track_id]},
     )
 

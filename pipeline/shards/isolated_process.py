@@ -2,10 +2,15 @@
 
 import ctypes
 import os
+import pickle
 import resource
 import signal
 import sys
 from multiprocessing.connection import Connection
+from typing import Any
+
+from pipeline.shards.transfer import TransferError, described
+from schemas.errors import EnvironmentFaultError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -16,17 +21,44 @@ def main() -> None:
     _die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and would fill the disk
     with Connection(descriptor) as pipe:
-        pipe.send("ready")
+        pipe.send_bytes(pickle.dumps("ready"))
         while True:
             try:
-                function, arguments = pipe.recv()
+                call = pipe.recv_bytes()
             except EOFError:
                 return
-            try:
-                result = function(*arguments)
-            except Exception as error:
-                result = error
-            pipe.send(result)
+            pipe.send_bytes(_encoded(_answer(call)))
+
+
+def _answer(call: bytes) -> Any:
+    """What a pickled call returns or raises."""
+    try:
+        function, arguments = pickle.loads(call)  # noqa: S301 (from the parent alone)
+    except Exception as error:
+        # The same code runs in both processes, or nothing that either says counts.
+        return EnvironmentFaultError(
+            f"a process that a worker started cannot load its code: {described(error)}; install the same "
+            "Earmark and all it needs on every node"
+        )
+    try:
+        return function(*arguments)
+    except Exception as error:
+        return error
+
+
+def _encoded(answer: Any) -> bytes:
+    """An answer pickled, or in its place why it cannot be."""
+    try:
+        data = pickle.dumps(answer)
+        if isinstance(answer, Exception):
+            pickle.loads(data)  # noqa: S301 (our own: many exceptions pickle and do not unpickle)
+    except Exception as error:
+        if isinstance(answer, Exception):
+            reason = f"{described(answer)} (an error that cannot be pickled)"
+        else:
+            reason = f"a result of type {type(answer).__name__} cannot be pickled: {described(error)}"
+        return pickle.dumps(TransferError(reason))
+    return data
 
 
 def _die_with(parent: int) -> None:

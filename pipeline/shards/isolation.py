@@ -1,6 +1,8 @@
 """Isolation: work on suspects in a process of its own, whose end tells what a track did to it."""
 
+import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,11 +11,20 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from schemas.errors import DecoderCrashedError, EarmarkError, TimedOutError, TooMuchMemoryError, TrackError
+from pipeline.shards.transfer import TransferError, described
+from schemas.errors import (
+    DecoderCrashedError,
+    EnvironmentFaultError,
+    TimedOutError,
+    TooMuchMemoryError,
+    TrackError,
+)
 
 MOST_KILLS = 10
 """So often may a process be killed from outside before what it was at work on is held to be the reason."""
 
+_END_WITHIN_S = 5.0
+"""Seconds that a process gets to end by itself, and once more after SIGTERM."""
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """Signals that no decoder sends itself: a node that is preempted, a machine out of memory, an operator."""
 
@@ -63,15 +74,24 @@ class Isolated:
         ------
         ProcessDiedError
             If the process died of it; the next call has a new one.
-        EarmarkError, OSError
+        TransferError
+            If the call, or what came of it, cannot be handed from process to process.
+        EnvironmentFaultError, OSError
             If the process does not start, or this machine has no room for it.
         """
+        call = pickle.dumps((function, arguments))
         pipe = self._pipe or self._start()
         try:
-            pipe.send((function, arguments))
-            result = pipe.recv()
+            pipe.send_bytes(call)
+            data = pipe.recv_bytes()
         except (EOFError, OSError):
             raise ProcessDiedError(self.close()) from None
+        try:
+            result = pickle.loads(data)  # noqa: S301 (from our own process)
+        except Exception as error:
+            raise TransferError(
+                f"a result of the isolated process cannot be unpickled: {described(error)}"
+            ) from error
         if isinstance(result, Exception):
             raise result
         return result
@@ -83,7 +103,7 @@ class Isolated:
         ------
         ProcessDiedError
             If it was killed meanwhile.
-        EarmarkError, OSError
+        EnvironmentFaultError, OSError
             If it does not start, or this machine has no room for it: that is no fault of the work.
         """
         pipe, theirs = Pipe()
@@ -99,21 +119,32 @@ class Isolated:
             )
         self._pipe = pipe
         try:
-            pipe.recv()
+            pipe.recv_bytes()
         except (EOFError, OSError):
             code = self.close()
             if code > 0:
-                raise EarmarkError(f"a worker cannot start a process of its own (exit code {code})") from None
+                raise EnvironmentFaultError(
+                    f"a worker cannot start a process of its own (exit code {code}); "
+                    "check that Earmark and all it needs are installed there, and run again"
+                ) from None
             raise ProcessDiedError(code) from None
         return pipe
 
     def close(self) -> int:
-        """End the process, where there is one; its exit code."""
+        """End the process, where there is one, by force if it does not end by itself; its exit code."""
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
         process, self._process = self._process, None
-        return 0 if process is None else process.wait()
+        if process is None:
+            return 0
+        for end in (process.terminate, process.kill):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(_END_WITHIN_S)
+            end()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_END_WITHIN_S)
+        return -signal.SIGKILL  # it hangs in the kernel, which ends it when it can
 
 
 def surviving(process: Isolated, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -7,14 +7,17 @@ from typing import BinaryIO
 
 from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.featurize import featurize_track
+from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.fetching import Opener, fetched, in_rounds, open_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, decoding_failure, surviving
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.stopwatch import Stopwatch
+from pipeline.shards.transfer import TransferError, described
 from pipeline.stores import storage
 from schemas.errors import (
     DecoderCrashedError,
     EmptyFileError,
+    EnvironmentFaultError,
     FeatureError,
     TimedOutError,
     TooMuchMemoryError,
@@ -24,8 +27,8 @@ from schemas.features import FeatureSpec
 from schemas.tracks import Tags, TrackFeatures, TrackRef
 
 Outcome = TrackFeatures | TrackError
-DEADLY = DecoderCrashedError, TimedOutError, TooMuchMemoryError
-"""Failures of tracks that end the process which decodes them."""
+SUSPICIOUS = DecoderCrashedError, TimedOutError, TooMuchMemoryError, FeatureError
+"""Failures that a machine or a library may be the reason of: it takes a second process to blame the track."""
 
 
 def featurized(
@@ -43,11 +46,22 @@ def featurized(
         Counts the time of the stage ``fetch`` and those of `featurize_track`.
     limits : TrackLimits or None
         What a track may take.
+
+    Raises
+    ------
+    EnvironmentFaultError, ImportError
+        If no track is to blame: a known-good sound fails here too, or a module is missing.
     """
+    checked = False
 
     def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Outcome], None, None]:
+        nonlocal checked
         for track, opener in fetched(tracks, again):
-            yield _outcome(track, opener, spec, watch, limits)
+            read, outcome = _outcome(track, opener, spec, watch, limits)
+            if _may_be_the_machine(outcome) and not checked:
+                featurize_known_good(spec)
+                checked = True
+            yield read, outcome
 
     return in_rounds(tracks, once, watch)
 
@@ -73,6 +87,8 @@ def _outcome(
             if track.size == 0:
                 raise EmptyFileError(f"{track.uri} is empty (0 bytes)")
             outcome = _features(file, track.uri, spec, watch)
+    except (EnvironmentFaultError, ImportError):  # no track is to blame for a module that is missing
+        raise
     except Exception as error:
         outcome = _failure(error, track.uri)
     return track, outcome
@@ -82,6 +98,8 @@ def _features(file: BinaryIO, uri: str, spec: FeatureSpec, watch: Stopwatch) -> 
     """A track's features, or why there are none, with the tags that it has all the same."""
     try:
         return featurize_track(file, uri, spec, watch)
+    except (EnvironmentFaultError, ImportError):
+        raise
     except Exception as error:
         failure = _failure(error, uri)
         if failure.stage != "read":
@@ -96,38 +114,46 @@ def _failure(error: Exception, uri: str) -> TrackError:
         return error
     if isinstance(error, MemoryError):
         return TooMuchMemoryError(f"{uri} asks for more memory than there is; replace the file")
-    return FeatureError(f"{uri}: {type(error).__name__}: {error}")
+    return FeatureError(f"{uri}: {described(error)}")
+
+
+def _may_be_the_machine(outcome: Outcome) -> bool:
+    return isinstance(outcome, TrackError) and outcome.stage in ("decode", "featurize")
 
 
 def isolated(
     tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, limits: TrackLimits
 ) -> Iterator[tuple[TrackRef, Outcome]]:
-    """As `featurized`, in a process of its own: whose end says why a track fails."""
+    """As `featurized`, in a process of its own, whose end says why a track fails."""
     with closing(Isolated()) as process:
 
         def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Outcome], None, None]:
             for track in tracks:
+                death = None
                 try:
-                    outcome, seconds = surviving(process, _outcome_alone, track, again, spec, limits)
-                except ProcessDiedError as death:
-                    failure = decoding_failure(death, track.uri, limits)
-                    if not death.from_outside:
+                    read, outcome, seconds = surviving(process, _outcome_alone, track, again, spec, limits)
+                    watch.add(seconds)
+                except ProcessDiedError as error:
+                    failure = decoding_failure(error, track.uri, limits)
+                    if not error.from_outside:
                         with suppress(Exception):  # as in `_features`
                             failure.tags = process.call(_tags_alone, track, again, limits)
-                    yield track, failure
-                else:
-                    watch.add(seconds)
-                    yield outcome
+                    read, outcome, death = track, failure, error.code
+                except TransferError as error:
+                    read, outcome = track, FeatureError(f"{track.uri}: {error}")
+                if _may_be_the_machine(outcome):
+                    check_process(process, spec, limits, death)
+                yield read, outcome
 
         yield from in_rounds(tracks, once, watch)
 
 
 def _outcome_alone(
     track: TrackRef, again: bool, spec: FeatureSpec, limits: TrackLimits
-) -> tuple[tuple[TrackRef, Outcome], dict[str, float]]:
+) -> tuple[TrackRef, Outcome, dict[str, float]]:
     watch = Stopwatch()
     opener = partial(open_track, track, again=again)
-    return _outcome(track, opener, spec, watch, limits), dict(watch.seconds)
+    return *_outcome(track, opener, spec, watch, limits), dict(watch.seconds)
 
 
 def _tags_alone(track: TrackRef, again: bool, limits: TrackLimits) -> Tags:

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +18,8 @@ import pytest
 
 from pipeline.shards.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from schemas.errors import DecodeError, EarmarkError
+from pipeline.shards.transfer import TransferError
+from schemas.errors import DecodeError, EarmarkError, EnvironmentFaultError
 
 LIMITS = TrackLimits(2.0, 64 << 20)
 
@@ -47,6 +50,85 @@ def kill_until(count: Path, times: int) -> int:
 
 def fail() -> None:
     raise DecodeError("a.mp3 is not audio")
+
+
+class DemandingError(Exception):
+    """As many libraries' errors: it pickles, and cannot be made again of its message alone."""
+
+    def __init__(self, file: str, line: int) -> None:
+        super().__init__(f"{file} is odd in line {line}")
+
+
+class HoldingError(Exception):
+    """It holds what no other process can have."""
+
+    def __init__(self) -> None:
+        super().__init__("holds a lock")
+        self.lock = threading.Lock()
+
+
+class OnlyThere:
+    """A result that pickles in its process and unpickles in no other."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        if state["process"] != os.getpid():
+            raise OSError("made in another process")
+
+
+def raise_demanding() -> None:
+    raise DemandingError("a.mp3", 7)
+
+
+def raise_holding() -> None:
+    raise HoldingError
+
+
+def outlive_the_pipe() -> None:
+    """Leave a thread that keeps the process up when it is told to end, and SIGTERM ignored."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=time.sleep, args=(600,)).start()
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (threading.Lock, "type lock cannot be pickled"),
+        (raise_holding, "HoldingError: holds a lock"),
+        (raise_demanding, "DemandingError: a.mp3 is odd in line 7"),
+        (OnlyThere, "cannot be unpickled: OSError: made in another process"),
+    ],
+)
+def test_what_cannot_be_handed_over_is_no_crash(
+    process: Isolated, function: Callable[[], object], words: str
+) -> None:
+    """Fails: a sound track is said to crash its decoder since a library's error does not pickle."""
+    number = process.call(os.getpid)
+    with pytest.raises(TransferError) as caught:
+        process.call(function)
+    assert words in str(caught.value)
+    assert process.call(os.getpid) == number, "the process did not live on"
+
+
+def test_code_that_only_one_side_has_is_no_fault_of_a_track(
+    process: Isolated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: of two versions of a package, each track pays with a crash that is none."""
+    here_alone = types.ModuleType("module_of_the_worker_alone")
+    here_alone.Work = type("Work", (), {"__module__": here_alone.__name__})
+    monkeypatch.setitem(sys.modules, here_alone.__name__, here_alone)
+    with pytest.raises(EnvironmentFaultError, match="No module named 'module_of_the_worker_alone'"):
+        process.call(here_alone.Work)
+
+
+def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a worker waits for ever for a library's thread that will not end, and the run with it."""
+    monkeypatch.setattr("pipeline.shards.isolation._END_WITHIN_S", 0.5)
+    process = Isolated()
+    process.call(outlive_the_pipe)
+    assert process.close() == -signal.SIGKILL
 
 
 def test_calls_go_to_one_process(process: Isolated) -> None:

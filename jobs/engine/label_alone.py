@@ -1,0 +1,102 @@
+"""Labelling in a process of its own: tracks that are suspected of killing actors, or of breaking them."""
+
+from contextlib import closing
+from functools import cache
+from typing import Any
+
+import numpy as np
+import ray
+
+from jobs.engine.assignment import Assignment
+from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
+from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
+from pipeline.shards.label_part import LabelResult, LabelTask
+from pipeline.shards.limits import TIMED_OUT, in_time
+from pipeline.shards.transfer import described
+from pipeline.stores.store_errors import is_store_error
+from pipeline.tables.tables import is_damage
+from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedError, LabelError
+
+_FRAMES = 388
+
+
+def label_alone(task: LabelTask, assignment: Assignment) -> Answer:
+    """Label tracks in a process of their own: its end says what they do to the model's."""
+    return answered(lambda: _labelled(task, assignment))
+
+
+def _labelled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
+    uri = task.tracks["uri"][0].as_py()
+    with closing(Isolated()) as process:
+        # First, in the very process: what known-good features do not survive is no track's fault.
+        _check_process(process, assignment.model_location)
+        try:
+            result: LabelResult = surviving(process, _label_once, task, assignment)
+        except ProcessDiedError as death:
+            return LabelerCrashedError(_what_it_did(death, uri))
+        except (OSError, EarmarkError, ImportError):
+            raise
+        except Exception as broken:
+            if is_damage(broken) or is_store_error(broken):
+                raise
+            return LabelError(f"{uri}: {described(broken)}")
+    return result
+
+
+def _check_process(process: Isolated, model: str) -> None:
+    """Make sure that known-good features get a label in a process.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        If they do not.
+    """
+    try:
+        surviving(process, _label_known_good, model)
+    except ProcessDiedError as death:
+        raise EnvironmentFaultError(f"known-good features crash the model's process ({death.how})") from death
+
+
+@cache
+def _labeler(model: str) -> Labeler:
+    return Labeler(model, batch_size=1, use_gpu=False)
+
+
+def _label_known_good(model: str) -> None:
+    """Label noise, which every model has some answer to.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        If it has none here.
+    """
+    classifier = _labeler(model).classifier
+    shape = 1, classifier.info.features.n_mels, _FRAMES
+    log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    try:
+        with in_time(PREDICT_TIMEOUT_S):
+            p = classifier.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
+    except Exception as error:
+        raise EnvironmentFaultError(f"known-good features get no label: {described(error)}") from error
+    if not np.isfinite(p).all():
+        raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
+
+
+def _what_it_did(death: ProcessDiedError, uri: str) -> str:
+    """What a track's features did to the model's process."""
+    if death.code == TIMED_OUT:
+        return f"{uri} has features for which the model takes more than {PREDICT_TIMEOUT_S:.0f} s"
+    return f"{uri} has features that crash the model's process ({death.how})"
+
+
+def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
+    return _labeler(assignment.model_location).label(task, assignment)
+
+
+_label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
+
+
+def start_label_alone(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
+    """Start the task that labels suspects; the reference to the `Answer` with what came of it."""
+    return _label_alone.options(**on_node(node)).remote(task, assignment)

@@ -1,0 +1,48 @@
+"""The tally of a run: what came of its work, added up as it is done."""
+
+from jobs.engine.assignment import Totals
+from jobs.engine.metrics import Metrics
+from pipeline.shards.featurize_shard import ShardResult
+from pipeline.shards.label_part import LabelResult
+from pipeline.shards.stopwatch import slowest_of
+
+
+class Tally:
+    """Adds up results, and tells Ray's metrics of them.
+
+    Attributes
+    ----------
+    totals : Totals
+        What was done so far.
+    """
+
+    def __init__(self, totals: Totals) -> None:
+        self.totals = totals
+        self._metrics = Metrics()
+
+    def add(self, result: ShardResult | LabelResult) -> None:
+        """Add what came of a shard or a label task."""
+        totals = self.totals
+        totals.failed += result.n_failed
+        totals.seconds.update(result.seconds)
+        tracks = {"failed": result.n_failed}
+        if isinstance(result, ShardResult):
+            totals.featurized += result.n_featurized
+            totals.audio_s += result.audio_s
+            totals.slowest = slowest_of([*totals.slowest, *result.slowest])
+            # Who waits for a store that fails has a CPU, and does not use it.
+            at_work = sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
+            totals.timeline.worked("featurizing", at_work)
+            tracks["featurized"] = result.n_featurized
+        else:
+            totals.labelled += result.n_labelled
+            totals.genres.update(result.genres)
+            totals.rejected += result.n_rejected
+            totals.timeline.worked("labelling", sum(result.seconds.values()))
+            tracks["labelled"] = result.n_labelled
+        self._metrics.add(tracks, result.seconds)
+
+    def failed(self, n_tracks: int) -> None:
+        """Add tracks whose failures the engine itself has written."""
+        self.totals.failed += n_tracks
+        self._metrics.add({"failed": n_tracks}, {})

@@ -1,0 +1,108 @@
+"""Actors follow the cluster: to GPUs when these join, and back to CPUs when they leave."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+
+from jobs.engine.actor_pool import ActorPool
+from jobs.engine.cluster import connected, cpus_and_gpus
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster with CPUs alone."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setattr("jobs.engine.actor_pool._SIZE_EVERY_S", 0.0)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def until(pool: ActorPool, condition: Callable[[], bool]) -> None:
+    """Do what the engine does until a condition holds."""
+    while not condition():
+        pool.size()
+        if pool.starting:
+            ready, _ = ray.wait(list(pool.starting), num_returns=1, timeout=0.5)
+            for ref in ready:
+                pool.started(ref)
+
+
+def gpus_of(actor: Any) -> float:
+    """What GPUs Ray gave an actor."""
+    ids = ray.get(actor.__ray_call__.remote(lambda self: ray.get_gpu_ids()))
+    return float(len(ids))
+
+
+def is_dead(actor: Any) -> bool:
+    try:
+        ray.get(actor.__ray_ready__.remote())
+    except ray.exceptions.RayActorError:
+        return True
+    return False
+
+
+def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> None:
+    """Fails: a GPU that joins idles all night, or labelling stops when it is preempted."""
+    with connected(RunConfig(address=nodes.address)):
+        pool = ActorPool("default", RunConfig())
+        until(pool, lambda: pool.is_up)
+        on_cpu = pool.take()
+        assert gpus_of(on_cpu) == 0
+        gpu_node = nodes.add_node(num_cpus=1, num_gpus=1)
+        until(pool, lambda: cpus_and_gpus()[1] == 1)
+        until(pool, lambda: pool.n_actors == 2 and not pool.starting)
+        on_gpu = pool.take()
+        assert gpus_of(on_gpu) == 1
+        assert not is_dead(on_cpu), "it has a part to finish"
+        pool.done(on_cpu)
+        assert is_dead(on_cpu)
+        assert pool.n_actors == 1
+        nodes.remove_node(gpu_node, allow_graceful=False)
+        until(pool, lambda: cpus_and_gpus()[1] == 0)
+        pool.lost(on_gpu)
+        until(pool, lambda: pool.is_up)
+        assert gpus_of(pool.take()) == 0
+
+
+def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> None:
+    """Actors that wait for a GPU which others hold must not take the place of those that can work."""
+
+    @ray.remote(num_gpus=1, num_cpus=0)
+    class Holder:
+        def ready(self) -> bool:
+            return True
+
+    with connected(RunConfig(address=nodes.address)):
+        pool = ActorPool("default", RunConfig())
+        until(pool, lambda: pool.is_up)
+        gpu_node = nodes.add_node(num_cpus=1, num_gpus=1)
+        holder = Holder.remote()
+        assert ray.get(holder.ready.remote())
+        until(pool, lambda: pool.n_actors == 2)
+        on_cpu = pool.take()
+        assert gpus_of(on_cpu) == 0
+        pool.done(on_cpu)
+        assert pool.take() == on_cpu
+        nodes.remove_node(gpu_node, allow_graceful=False)
+        until(pool, lambda: cpus_and_gpus()[1] == 0)
+        until(pool, lambda: pool.n_actors == 1)
+        pool.done(on_cpu)
+        assert not is_dead(on_cpu)
+
+
+def test_a_model_that_no_actor_can_load_ends_the_run(nodes: Any, tmp_path: Any) -> None:
+    """Fails: actors are started for ever."""
+    with connected(RunConfig(address=nodes.address)):
+        pool = ActorPool(str(tmp_path / "nowhere"), RunConfig())
+        with pytest.raises(EarmarkError, match="cannot be loaded"):
+            until(pool, lambda: pool.is_up)

@@ -1,0 +1,42 @@
+"""The command says what is in its way, where Python finds a user's own packages in place of Earmark's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("earmark")
+
+
+def version(python_path: Path) -> subprocess.CompletedProcess[str]:
+    """Ask for the version with a folder first on the path, as a job's working_dir is."""
+    return subprocess.run(
+        [COMMAND, "--version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(python_path)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("jobs.py", "jobs"), ("pipeline/__init__.py", "pipeline"), ("schemas/notes.txt", "schemas")],
+)
+def test_what_hides_a_package_is_named(tmp_path: Path, name: str, package: str) -> None:
+    """Fails: `ray job submit --working-dir .` beside a jobs.py ends in a traceback."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("")
+    done = version(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("earmark: error: the fi" if name == "jobs.py" else "earmark: error: the fo")
+    assert f"{tmp_path / name.partition('/')[0]} hides Earmark's own package '{package}'" in done.stderr
+
+
+def test_other_modules_on_the_path_are_nobodys_business(tmp_path: Path) -> None:
+    """A folder of scripts on PYTHONPATH is no reason to refuse."""
+    (tmp_path / "label.py").write_text("")
+    done = version(tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")

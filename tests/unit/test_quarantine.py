@@ -1,0 +1,147 @@
+"""What is held in quarantine becomes a failure only when work of the same kind succeeds."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs.engine import lease as leases
+from jobs.engine.assignment import Assignment
+from jobs.engine.cluster import Node
+from jobs.engine.environment import Origin
+from jobs.engine.flights import Try
+from jobs.engine.node_faults import NodeFaults
+from jobs.engine.quarantine import Quarantine
+from jobs.engine.waiting import Waiting
+from pipeline.catalogs.track_refs import to_batch
+from pipeline.shards.featurize_shard import Shard
+from pipeline.shards.label_part import LabelTask
+from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError, EnvironmentFaultError
+from schemas.features import FeatureSpec
+from schemas.tables import LISTING
+from schemas.tracks import TrackRef
+from tests.e2e.earmark import read_table
+
+RUN = "20260101-000000-test"
+TRACKS = pa.Table.from_batches(
+    [to_batch([TrackRef(f"id-{n}", f"/music/{n}.wav", 1, "etag", 0.0) for n in range(5)])], LISTING
+).append_column("attempts", pa.array([0] * 5, pa.int32()))
+SHARD = Shard("000000", RUN, FeatureSpec().feature_set, TRACKS.slice(0, 1), datetime.now(UTC))
+LABELLING = LabelTask(
+    "000000", RUN, "2026-01-01", "model-1", "part", SHARD.feature_set,
+    TRACKS.slice(0, 1).select(["track_id", "uri", "etag", "attempts"]),
+)  # fmt: skip
+DEATH = RuntimeError("The worker died.")
+
+
+@pytest.fixture
+def assignment(tmp_path: Path) -> Iterator[Assignment]:
+    tables = Tables(str(tmp_path / "tables"))
+    with leases.hold(tables.root, RUN, say=print) as lease:
+        yield Assignment(RUN, "2026-01-01", tables, lease, FeatureSpec(), "model-1", "model", RunConfig())
+
+
+def test_only_the_same_kind_of_work_confirms(assignment: Assignment) -> None:
+    """A part that is labelled says nothing of whether a machine can decode."""
+    quarantine = Quarantine(assignment)
+    quarantine.hold(SHARD, DEATH, killed=True)
+    assert quarantine.succeeded(LABELLING) == 0
+    assert read_table(assignment.tables.root, "failures").empty
+    assert quarantine.succeeded(SHARD) == 1
+    (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
+    assert failure["error_type"] == "DecoderCrashedError"
+    assert quarantine.end() == 0
+
+
+def test_while_nothing_succeeds_nothing_is_written(assignment: Assignment) -> None:
+    """A night on broken machines must leave the next one everything to do."""
+    quarantine = Quarantine(assignment)
+    quarantine.hold(SHARD, DEATH, killed=True)
+    quarantine.succeeded(LABELLING)
+    with pytest.raises(EarmarkError, match="no track could be featurized"):
+        quarantine.end()
+    assert read_table(assignment.tables.root, "failures").empty
+
+
+def test_workers_that_all_die_end_the_run(assignment: Assignment) -> None:
+    """Fails: workers that the kernel kills, whatever they do, are started for ever."""
+    quarantine = Quarantine(assignment)
+    for _ in range(74):
+        quarantine.died(SHARD, DEATH)
+    quarantine.succeeded(SHARD)
+    for _ in range(74):
+        quarantine.died(SHARD, DEATH)
+    quarantine.succeeded(LABELLING)
+    with pytest.raises(EarmarkError, match=r"75 in a row.*The worker died"):
+        quarantine.died(SHARD, DEATH)
+
+
+def test_a_label_failure_that_is_confirmed_is_written(assignment: Assignment) -> None:
+    """Fails: features that no process can label are tried every night."""
+    quarantine = Quarantine(assignment)
+    quarantine.hold(LABELLING, ValueError("odd"), killed=False)
+    assert quarantine.succeeded(LABELLING) == 1
+    (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
+    assert (failure["error_type"], failure["stage"]) == ("LabelError", "label")
+
+
+def test_halves_hold_each_track_once(assignment: Assignment) -> None:
+    """A track that is in no half, or in both, is lost or labelled twice."""
+    waiting = Waiting(assignment)
+    whole = Try(replace(SHARD, tracks=TRACKS), errors=2, deaths=9, isolated=True, confirming=True)
+    alone = []
+    waiting.put_back(whole)
+    while waiting:
+        tried = waiting.for_tasks.popleft()
+        assert (tried.isolated, tried.confirming) == (True, True)
+        if not waiting.halve(tried):
+            alone.append(tried.work)
+    assert sorted(work.tracks["track_id"][0].as_py() for work in alone) == [f"id-{n}" for n in range(5)]
+    assert len({work.name for work in alone}) == 5
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Node]:
+    nodes = {"a": Node("10.0.0.1", 8.0), "b": Node("10.0.0.2", 8.0)}
+    monkeypatch.setattr("jobs.engine.node_faults.worker_nodes", lambda: nodes)
+    return nodes
+
+
+FAULT = EnvironmentFaultError("a known-good sound crashes its decoder (SIGILL)")
+
+
+def test_a_faulty_node_is_kept_out_and_then_ends_the_run(nodes: dict[str, Node]) -> None:
+    """A node of a wrong build costs two tries; where all are, the run says which node, and why."""
+    faults = NodeFaults()
+    origins = {name: Origin(name, node.address, None) for name, node in nodes.items()}
+    assert faults.place(Shard, frozenset(), chosen=False) is None
+    faults.note(Shard, origins["a"], FAULT)
+    faults.note(Shard, origins["a"], FAULT)
+    assert {faults.place(Shard, frozenset({"b"}), chosen=False) for _ in range(20)} == {"b"}
+    assert faults.place(LabelTask, frozenset(), chosen=False) is None, "it may label all the same"
+    faults.note(Shard, origins["b"], FAULT)
+    with pytest.raises(EarmarkError, match=r"no track is to blame, node 10\.0\.0\.2 cannot .*SIGILL"):
+        faults.note(Shard, origins["b"], FAULT)
+
+
+def test_a_node_that_works_again_is_trusted_again(nodes: dict[str, Node]) -> None:
+    """A disk that was full for a moment, twice a night, is no reason to stop."""
+    faults = NodeFaults()
+    del nodes["b"]
+    for _ in range(5):
+        faults.note(Shard, Origin("a", "10.0.0.1", None), FAULT)
+        faults.clear(Shard, "a")
+    assert faults.place(Shard, frozenset({"a"}), chosen=False) is None
+
+
+def test_a_second_opinion_is_asked_for_elsewhere(nodes: dict[str, Node]) -> None:
+    """Fails: the node that called a track bad is its second judge too, though there is another one."""
+    faults = NodeFaults()
+    assert {faults.place(Shard, frozenset({"a"}), chosen=False) for _ in range(20)} == {"b"}
+    assert {faults.place(Shard, frozenset(), chosen=True) for _ in range(50)} == {"a", "b"}
+    assert {faults.place(Shard, frozenset({"a", "b"}), chosen=True) for _ in range(50)} == {"a", "b"}

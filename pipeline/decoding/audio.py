@@ -1,31 +1,27 @@
 """Audio: excerpts of a track as mono float32, whatever the format, rate, channel count or damage."""
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
-from pipeline.decoding.decoders import Decoder, UndecodableError, to_mono
+from pipeline.decoding.decoders import Decoder, UndecodableError
+from pipeline.decoding.excerpts import read_mono, seek_segments, walk_segments
 from pipeline.decoding.ffmpeg import FfmpegDecoder
 from pipeline.decoding.libsndfile import SoundfileDecoder
+from pipeline.decoding.placement import Excerpt
 from pipeline.decoding.source import ID3_HEADER_BYTES, Source, id3_bytes
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo
 
 DecoderType = type[SoundfileDecoder] | type[FfmpegDecoder]
-Excerpt = tuple[float, NDArray[np.float32]]
 
 LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
 """How the formats start that libsndfile reads better; the rest is FFmpeg's, which is faster at it."""
-
-SLACK_S = 0.1
-"""An excerpt that is short by no more is whole: containers count packets, not samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Audio:
         Returns
         -------
         y : ndarray of float32, shape (n,)
-            Mean of the channels, full scale ±1.
+            Mix of the channels (see `pipeline.decoding.downmix.mix_excerpt`), full scale ±1.
 
         Raises
         ------
@@ -64,8 +60,7 @@ class Audio:
         """
         rate = self.info.sample_rate
         try:
-            blocks = self._decoder.blocks(round(start_s * rate))
-            y = first_samples(map(to_mono, blocks), round(duration_s * rate))
+            y = read_mono(self._decoder, round(start_s * rate), round(duration_s * rate))
         except UndecodableError as error:
             self._source.raise_if_failed()
             raise DecodeError(f"{self._source.uri} does not decode at {start_s:.1f} s ({error})") from error
@@ -201,40 +196,6 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     return (FfmpegDecoder,) if is_mpeg else (FfmpegDecoder, SoundfileDecoder)
 
 
-def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
-    """Return where the segments of a track start, in seconds.
-
-    As many segments as fit side by side, at least one and at most ``spec.max_segments``. The track is cut
-    into that many equal parts and each segment lies in the middle of its part, moved back to a full tenth
-    of a second: intros and endings count less, and 30.01 s of audio start at 0.
-    """
-    n_segments = max(1, min(spec.max_segments, int(duration_s / spec.segment_s + 1e-9)))
-    part_s = duration_s / n_segments
-    lead_s = max(part_s - spec.segment_s, 0.0) / 2
-    return [math.floor((i * part_s + lead_s) * 10 + 1e-6) / 10 for i in range(n_segments)]
-
-
-def resample(y: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
-    """Return `y` at `sample_rate` (soxr HQ): exactly ``round(len(y) * sample_rate / rate)`` samples."""
-    if rate == sample_rate:
-        return y
-    n_samples = round(len(y) * sample_rate / rate)
-    resampled: NDArray[np.float32] = soxr.resample(y, rate, sample_rate, quality="HQ")[:n_samples]
-    return np.pad(resampled, (0, n_samples - len(resampled))) if len(resampled) < n_samples else resampled
-
-
-def first_samples(blocks: Iterable[NDArray[np.float32]], n_samples: int) -> NDArray[np.float32]:
-    """Return the first `n_samples` of what `blocks` yields, or all of it if that is less."""
-    taken: list[NDArray[np.float32]] = []
-    missing = n_samples
-    for block in blocks:
-        taken.append(block[:missing])
-        missing -= len(taken[-1])
-        if not missing:
-            break
-    return np.concatenate(taken) if taken else np.empty(0, np.float32)
-
-
 def _decode_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
 ) -> tuple[AudioInfo, list[Excerpt]]:
@@ -242,7 +203,7 @@ def _decode_segments(
     with closing(decoder_type(source)) as decoder:
         info = decoder.info
         if info.duration_s >= spec.min_s:
-            excerpts = _seek_segments(decoder, spec)
+            excerpts = seek_segments(decoder, spec)
             if excerpts:
                 return info, excerpts
     source.raise_if_failed()
@@ -250,45 +211,7 @@ def _decode_segments(
         duration_s = sum(block.shape[1] for block in decoder.blocks(0)) / info.sample_rate
     if not duration_s:
         raise UndecodableError("no audio in it decodes")
-    with closing(decoder_type(source)) as decoder:
-        excerpts = _walk_segments(decoder, duration_s, spec)
-    return replace(info, duration_s=duration_s), excerpts
-
-
-def _seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts, or none if one of them cannot be had in full where the container promises it."""
-    duration_s, rate = decoder.info.duration_s, decoder.info.sample_rate
-    excerpts = []
-    for start_s in segment_starts(duration_s, spec):
-        expected_s = min(spec.segment_s, duration_s - start_s)
-        try:
-            y = first_samples(map(to_mono, decoder.blocks(round(start_s * rate))), round(expected_s * rate))
-        except UndecodableError:
-            return []
-        if len(y) / rate < expected_s - SLACK_S:
-            return []
-        excerpts.append((start_s, resample(y, rate, spec.sample_rate)))
-    return excerpts
-
-
-def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts of damaged audio, where seeking may fail, by decoding all that decodes."""
-    rate = decoder.info.sample_rate
-    n_samples = round(spec.segment_s * rate)
-    starts = segment_starts(duration_s, spec)
-    taken: list[list[NDArray[np.float32]]] = [[] for _ in starts]
-    position = 0
-    for block in map(to_mono, decoder.blocks(0)):
-        for pieces, start_s in zip(taken, starts, strict=True):
-            first = max(round(start_s * rate) - position, 0)
-            last = round(start_s * rate) + n_samples - position
-            if first < len(block) and last > 0:
-                pieces.append(block[first:last].copy())
-        position += len(block)
-    return [
-        (start_s, resample(np.concatenate(pieces), rate, spec.sample_rate))
-        for start_s, pieces in zip(starts, taken, strict=True)
-    ]
+    return replace(info, duration_s=duration_s), walk_segments(lambda: decoder_type(source), duration_s, spec)
 
 
 def _undecodable(name: str, reasons: list[str]) -> DecodeError:

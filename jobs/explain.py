@@ -17,6 +17,7 @@ from pipeline.reports.secrets import without_secrets
 from pipeline.stores import storage
 from schemas.features import FeatureSpec
 
+_NOTHING = "There is nothing to label in this segment: it is silent or holds steady noise."
 _METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
 
 
@@ -54,9 +55,7 @@ def explain_track(
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
     tested = masking_test(chosen.log_mel, classifier, found)
-    summary = _sentence(found, tested, bundle)
-    if chosen.is_silent:
-        summary += " There is no sound in the segment, so this means nothing."
+    summary = _NOTHING if chosen.is_silent else _sentence(found, tested, bundle)
     if suffix == ".json":
         data = json.dumps(
             _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False
@@ -68,9 +67,9 @@ def explain_track(
             view,
             chosen,
             _pictures(view, chosen, found),
-            heading=f"Why {found.genre}",
+            heading="Nothing to label" if chosen.is_silent else f"Why {found.genre}",
             summary=summary,
-            lines=_lines(view, chosen, found),
+            lines=[] if chosen.is_silent else _lines(view, chosen, found),
             out=out,
         ).encode()
     with storage.explained(out, "write"):

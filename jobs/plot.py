@@ -90,11 +90,13 @@ def in_words(view: TrackView, probabilities: NDArray[np.float64], bundle: ModelB
     """The label of a track and its next genres, and which of it is silence, in sentences."""
     n, n_silent = len(view.segments), sum(segment.is_silent for segment in view.segments)
     if n_silent == n:
-        return "There is no sound in the track, so it has no genre."
+        return (
+            "There is nothing to label in the track: it is silent or holds steady noise, so it has no genre."
+        )
     mean = _of_track(view, probabilities)
     best = np.argsort(-mean, kind="stable")[:3]
     first, *others = (f"{bundle.info.genres[i]} ({mean[i]:.2f})" for i in best)
-    silence = f" There is no sound in {n_silent} of its {n} segments; they have no say." if n_silent else ""
+    silence = f" {n_silent} of its {n} segments are silent and have no say." if n_silent else ""
     return f"{bundle.model} says {first}, then {' and '.join(others)}.{silence}"
 
 

@@ -80,7 +80,13 @@ _FEATURES = [
         nullable=True,
     ),
     _column("n_frames", pa.int32(), "Frames (columns) of log_mel"),
-    _column("range_db", pa.float32(), "Range between level 0 and level 255", "dB"),
+    _column(
+        "range_db",
+        pa.float32(),
+        "Range between level 0 and level 255; 0 where there is nothing to label, -1 where that is so and "
+        "there is no log_mel",
+        "dB",
+    ),
 ]
 
 

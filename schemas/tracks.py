@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+SILENT_WITHOUT_LOG_MEL = -1.0
+"""The range of a silent segment whose log-mel was not computed; it is 0 for others without a log-mel."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrackRef:
@@ -83,7 +86,7 @@ class SegmentFeatures:
     log_mel : ndarray of uint8, shape (n_mels, n_frames), or None
         dB below the segment's maximum, the range 0 … `range_db` mapped to 255 … 0; row 0 is the lowest band.
     range_db : float
-        dB between level 255 and level 0.
+        dB between level 255 and level 0; of a silent segment 0, or `SILENT_WITHOUT_LOG_MEL`.
     descriptors : ndarray of float64, shape (57,), or None
         In the order of `pipeline.featurizing.descriptors.DESCRIPTOR_NAMES`.
     """
@@ -96,8 +99,16 @@ class SegmentFeatures:
 
     @property
     def is_silent(self) -> bool:
-        """Whether there is no sound: the log-mel has no range. Of descriptors alone it is not known."""
-        return self.log_mel is not None and self.range_db == 0
+        """Whether there is nothing in it to label."""
+        return is_silent_range(self.range_db, has_log_mel=self.log_mel is not None)
+
+
+def is_silent_range(range_db: float, *, has_log_mel: bool) -> bool:
+    """Return what `range_db` says of a segment: whether there is nothing in it to label.
+
+    Tables without log-mels that were written before silence was looked for say 0 of all segments.
+    """
+    return range_db < 0 or (has_log_mel and range_db == 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,27 +1,22 @@
 """Audio: excerpts of a track as mono float32, whatever the format, rate, channel count or damage."""
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from pipeline.decoding.choice import DecoderType, decoders_for
-from pipeline.decoding.decoders import Decoder, UndecodableError, to_mono
+from pipeline.decoding.decoders import Decoder, UndecodableError
+from pipeline.decoding.excerpts import read_mono, seek_segments, walk_segments
 from pipeline.decoding.not_audio import kind_of, undecoded_kind_of
+from pipeline.decoding.placement import Excerpt
 from pipeline.decoding.source import ID3_HEADER_BYTES, Source, id3_bytes
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo
-
-Excerpt = tuple[float, NDArray[np.float32]]
-
-SLACK_S = 0.1
-"""An excerpt that is short by no more is whole: containers count packets, not samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class Audio:
         Returns
         -------
         y : ndarray of float32, shape (n,)
-            Mean of the channels, full scale ±1.
+            Mix of the channels (see `pipeline.decoding.downmix.mix_excerpt`), full scale ±1.
 
         Raises
         ------
@@ -60,8 +55,7 @@ class Audio:
         """
         rate = self.info.sample_rate
         try:
-            blocks = self._decoder.blocks(round(start_s * rate))
-            y = first_samples(map(to_mono, blocks), round(duration_s * rate))
+            y = read_mono(self._decoder, round(start_s * rate), round(duration_s * rate))
         except UndecodableError as error:
             self._source.raise_if_failed()
             raise DecodeError(f"{self._source.uri} does not decode at {start_s:.1f} s ({error})") from error
@@ -169,8 +163,7 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
         raise TooShortError(
             f"{name} has {info.duration_s:.2f} s of audio, less than the {spec.min_s:g} s that features need"
         )
-    with closing(decoder_type(source)) as decoder:
-        excerpts = _walk_segments(decoder, info.duration_s, spec)
+    excerpts = walk_segments(lambda: decoder_type(source), info.duration_s, spec)
     source.raise_if_failed()
     return info, excerpts
 
@@ -205,40 +198,6 @@ def open_source(file: BinaryIO, name: str) -> Source:
     return source
 
 
-def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
-    """Return where the segments of a track start, in seconds.
-
-    As many segments as fit side by side, at least one and at most ``spec.max_segments``. The track is cut
-    into that many equal parts and each segment lies in the middle of its part, moved back to a full tenth
-    of a second: intros and endings count less, and 30.01 s of audio start at 0.
-    """
-    n_segments = max(1, min(spec.max_segments, int(duration_s / spec.segment_s + 1e-9)))
-    part_s = duration_s / n_segments
-    lead_s = max(part_s - spec.segment_s, 0.0) / 2
-    return [math.floor((i * part_s + lead_s) * 10 + 1e-6) / 10 for i in range(n_segments)]
-
-
-def resample(y: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
-    """Return `y` at `sample_rate` (soxr HQ): exactly ``round(len(y) * sample_rate / rate)`` samples."""
-    if rate == sample_rate:
-        return y
-    n_samples = round(len(y) * sample_rate / rate)
-    resampled: NDArray[np.float32] = soxr.resample(y, rate, sample_rate, quality="HQ")[:n_samples]
-    return np.pad(resampled, (0, n_samples - len(resampled))) if len(resampled) < n_samples else resampled
-
-
-def first_samples(blocks: Iterable[NDArray[np.float32]], n_samples: int) -> NDArray[np.float32]:
-    """Return the first `n_samples` of what `blocks` yields, or all of it if that is less."""
-    taken: list[NDArray[np.float32]] = []
-    missing = n_samples
-    for block in blocks:
-        taken.append(block[:missing])
-        missing -= len(taken[-1])
-        if not missing:
-            break
-    return np.concatenate(taken) if taken else np.empty(0, np.float32)
-
-
 def _seek_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
 ) -> tuple[AudioInfo, list[Excerpt]] | None:
@@ -247,18 +206,8 @@ def _seek_segments(
         info = decoder.info
         if not info.duration_s >= spec.min_s:
             return None
-        excerpts = []
-        for start_s in segment_starts(info.duration_s, spec):
-            expected_s = min(spec.segment_s, info.duration_s - start_s)
-            blocks = map(to_mono, decoder.blocks(round(start_s * info.sample_rate)))
-            try:
-                y = first_samples(blocks, round(expected_s * info.sample_rate))
-            except UndecodableError:
-                return None
-            if len(y) / info.sample_rate < expected_s - SLACK_S:
-                return None
-            excerpts.append((start_s, resample(y, info.sample_rate, spec.sample_rate)))
-        return info, excerpts
+        excerpts = seek_segments(decoder, spec)
+        return (info, excerpts) if excerpts else None
 
 
 def _count(decoder_type: DecoderType, source: Source) -> AudioInfo:
@@ -268,26 +217,6 @@ def _count(decoder_type: DecoderType, source: Source) -> AudioInfo:
         if not n_samples:
             raise UndecodableError("no audio in it decodes")
         return replace(decoder.info, duration_s=n_samples / decoder.info.sample_rate)
-
-
-def _walk_segments(decoder: Decoder, duration_s: float, spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts of damaged audio, where seeking may fail, by decoding all that decodes."""
-    rate = decoder.info.sample_rate
-    n_samples = round(spec.segment_s * rate)
-    starts = segment_starts(duration_s, spec)
-    taken: list[list[NDArray[np.float32]]] = [[] for _ in starts]
-    position = 0
-    for block in map(to_mono, decoder.blocks(0)):
-        for pieces, start_s in zip(taken, starts, strict=True):
-            first = max(round(start_s * rate) - position, 0)
-            last = round(start_s * rate) + n_samples - position
-            if first < len(block) and last > 0:
-                pieces.append(block[first:last].copy())
-        position += len(block)
-    return [
-        (start_s, resample(np.concatenate(pieces), rate, spec.sample_rate))
-        for start_s, pieces in zip(starts, taken, strict=True)
-    ]
 
 
 def _undecodable(source: Source, reasons: list[str]) -> DecodeError:

@@ -11,9 +11,6 @@ from schemas.tracks import AudioInfo
 BLOCK_FRAMES = 1 << 14
 """Frames decoded at a time: what bounds memory, whatever the length of the track."""
 
-LOUDEST = 1e12
-"""Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
-
 
 class UndecodableError(Exception):
     """The decoder makes no audio of the file; the message is a short reason without the file's name.
@@ -63,22 +60,6 @@ class Decoder(Protocol):
     def close(self) -> None:
         """Free the decoder; the file stays open."""
         ...
-
-
-def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean of the channels of `y`, shape (channels, n), with damaged float samples set to 0."""
-    mono: NDArray[np.float32]
-    if len(y) == 1:
-        mono = y[0].copy()
-    else:
-        with np.errstate(invalid="ignore", over="ignore"):
-            mono = y[0] + y[1]
-            for channel in y[2:]:
-                mono += channel
-            mono /= np.float32(len(y))
-    if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
-        mono[~(np.abs(mono) < LOUDEST)] = 0.0
-    return mono
 
 
 def reason_of(error: Exception) -> str:

@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decoding.audio import read_segments
+from pipeline.decoding.silence import is_silent
 from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.log_mel import log_mel
 from pipeline.shards.stopwatch import Stopwatch
 from schemas.errors import FeatureError
 from schemas.features import FeatureSpec
-from schemas.tracks import SegmentFeatures, TrackFeatures
+from schemas.tracks import SILENT_WITHOUT_LOG_MEL, SegmentFeatures, TrackFeatures
 
 
 def featurize_track(
@@ -61,6 +62,8 @@ def _featurize_segment(
         if spec.log_mel:
             with watch.stage("log_mel"):
                 levels, range_db = log_mel(y, spec)
+        elif is_silent(y, spec.sample_rate):
+            range_db = SILENT_WITHOUT_LOG_MEL
         if spec.descriptors:
             with watch.stage("descriptors"):
                 descriptors = _descriptors(y, spec)

@@ -8,10 +8,11 @@ import scipy.sparse
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from pipeline.decoding.silence import is_silent
 from schemas.features import FeatureSpec
 
 AMIN = 1e-10
-"""Power below this counts as this (librosa's `power_to_db`)."""
+"""Power below this counts as this (librosa's `power_to_db`), but for quiet audio; see `log_mel_db`."""
 
 FRAMES_AT_ONCE = 64
 """STFT frames computed together: their windows fit a core's cache."""
@@ -64,7 +65,8 @@ def log_mel_db(
     """Return the log-mel spectrogram in dB below its maximum.
 
     Equal, to float32 rounding, to ``librosa.power_to_db(librosa.feature.melspectrogram(y, ...), ref=np.max,
-    top_db=top_db)`` with librosa's defaults: Hann window, centred frames, zero padding, power 2.
+    top_db=top_db)`` with librosa's defaults: Hann window, centred frames, zero padding, power 2. Only where
+    `AMIN` would cut more of quiet audio than `top_db` does, it is lowered, so that gain does not matter.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ def log_mel_db(
         dB, at most 0, row 0 the lowest band; 0 everywhere for silence.
     """
     power = mel_power(y, sr=sr, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
-    S = 10.0 * np.log10(np.maximum(power, np.float32(AMIN)))
+    amin = min(AMIN, float(power.max()) * 10 ** (-top_db / 10))
+    S = 10.0 * np.log10(np.maximum(power, max(np.float32(amin), np.finfo(np.float32).tiny)))
     S -= S.max()
     return np.maximum(S, np.float32(-top_db), out=S)
 
@@ -134,6 +137,8 @@ def quantize(S: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
 def log_mel(y: NDArray[np.float32], spec: FeatureSpec) -> tuple[NDArray[np.uint8], float]:
     """Return the levels and range in dB (see `quantize`) of the log-mel that `spec` asks for.
 
+    Where there is nothing to label, both are 0: levels are relative, and would show noise as if it were loud.
+
     Parameters
     ----------
     y : ndarray of float32, shape (n,)
@@ -141,6 +146,8 @@ def log_mel(y: NDArray[np.float32], spec: FeatureSpec) -> tuple[NDArray[np.uint8
     spec : FeatureSpec
         The features.
     """
+    if is_silent(y, spec.sample_rate):
+        return np.zeros((spec.n_mels, 1 + len(y) // spec.mel_hop), np.uint8), 0.0
     S = log_mel_db(
         y,
         sr=spec.sample_rate,

@@ -69,14 +69,14 @@ def label_track(
 
 
 def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:
-    """Return the mean over the segments that have any sound: a network answers something for silence too.
+    """Return the mean over the segments that are not silent: a network answers something for silence too.
 
     Parameters
     ----------
     segments : ndarray of float64, shape (n, n_genres)
         The calibrated probabilities of each segment.
     silent : sequence of bool, of length n
-        Whether a segment has no sound at all.
+        Whether there is nothing to label in a segment.
 
     Returns
     -------

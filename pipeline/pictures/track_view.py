@@ -13,7 +13,7 @@ from pipeline.models.model import Classifier
 from pipeline.shards.fetching import open_track
 from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
-from schemas.tracks import AudioInfo, Tags
+from schemas.tracks import AudioInfo, Tags, is_silent_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class SegmentView:
 
     @property
     def is_silent(self) -> bool:
-        """Whether there is no sound, as the labels have it: the log-mel has no range."""
-        return self.range_db == 0
+        """Whether there is nothing in it to label, as the labels have it."""
+        return is_silent_range(self.range_db, has_log_mel=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class TrackView:
     spec: FeatureSpec
 
     def segment(self, number: int | None) -> SegmentView:
-        """A segment by its number from 0; the middle one for None.
+        """A segment by its number from 0; for None the middle one of those that are not silent.
 
         Raises
         ------
@@ -65,7 +65,10 @@ class TrackView:
         if number is not None and not 0 <= number < n:
             has = f"the segments 0 to {n - 1}" if n > 1 else "one segment, number 0"
             raise MisuseError(f"{self.uri} has {has}; there is no segment {number}")
-        return self.segments[n // 2 if number is None else number]
+        if number is not None:
+            return self.segments[number]
+        candidates = [segment for segment in self.segments if not segment.is_silent] or self.segments
+        return candidates[len(candidates) // 2]
 
 
 def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:

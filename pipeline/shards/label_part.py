@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,9 @@ from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, SEGMENT_LABELS
+from schemas.tracks import is_silent_range
 
-_KEYS = ["track_id", "etag", "segment", "start_s"]
+_KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def label_part(
     """Label the tracks of a features part and write the labels part, last of all.
 
     A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most
-    probable one, and that probability its confidence. Segments without any sound have no say: a network
+    probable one, and that probability its confidence. Segments with nothing to label have no say: a network
     answers something for silence too. A track of nothing else has no genre, and all are equally probable.
 
     Parameters
@@ -165,7 +167,7 @@ def _batches(
 ) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
     """Rows, log-mels and descriptors of the wanted versions, a row group at a time."""
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
-    columns = [*_KEYS, *(("log_mel", "n_frames", "range_db") if spec.log_mel else ()), *names]
+    columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
         file = read_parsed(part, lambda data: pq.ParquetFile(pa.BufferReader(data)))
     for group in range(file.num_row_groups):
@@ -186,9 +188,8 @@ def _batches(
             yield wanted, log_mels, descriptors
 
 
-def _is_silent(segment: Mapping[str, object]) -> bool:
-    """Whether a segment has no sound: its log-mel has no range. Of descriptors alone it is not known."""
-    return segment.get("range_db") == 0
+def _is_silent(segment: Mapping[str, Any]) -> bool:
+    return is_silent_range(segment["range_db"], has_log_mel=segment["n_frames"] > 0)
 
 
 def _label_tracks(

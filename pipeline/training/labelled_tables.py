@@ -57,7 +57,7 @@ def import_tables(
     log_mel, descriptors : bool, optional
         What is wanted; if not given, what the last run computed.
     say : callable
-        Told how many tracks are left out for want of a genre, or of any sound.
+        Told how many tracks are left out for want of a genre, or of anything but silence.
 
     Returns
     -------
@@ -78,8 +78,7 @@ def import_tables(
     genre_of = _genres_of(tracks, catalog, label_column, tables.root)
     rows = _rows(tables, spec, sorted(genre_of))
     n_tracks, n_labelled = _count_tracks(tables, spec), len(rows["track_id"].unique())
-    if spec.log_mel:
-        rows = rows.filter(pc.field("range_db") > 0)
+    rows = rows.filter(~_is_silent())
     if not rows.num_rows:
         raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")
     n_used = len(rows["track_id"].unique())
@@ -163,15 +162,22 @@ def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
 def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
     """The features of the wanted tracks, each segment once, by track and segment."""
     kinds = [
-        *(["log_mel", "n_frames", "range_db"] if spec.log_mel else ()),
+        *(["log_mel"] if spec.log_mel else ()),
         *(DESCRIPTOR_NAMES if spec.descriptors else ()),
     ]
     sets = [other.feature_set for other in spec.serving()]
     where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(wanted)
-    rows = tables.read("features", [*VERSION, "segment", "feature_set", *kinds], where)
+    rows = tables.read(
+        "features", [*VERSION, "segment", "feature_set", "n_frames", "range_db", *kinds], where
+    )
     # After a crash a segment may stand in two parts.
     rows = newest(rows, "feature_set", key=(*VERSION, "segment"))
     return within(rows, current_tracks(tables)).sort_by([("track_id", "ascending"), ("segment", "ascending")])
+
+
+def _is_silent() -> pc.Expression:
+    """`schemas.tracks.is_silent_range` of a row."""
+    return (pc.field("range_db") < 0) | ((pc.field("n_frames") > 0) & (pc.field("range_db") == 0))
 
 
 def _log_mels(rows: pa.Table, spec: FeatureSpec) -> NDArray[np.uint8]:

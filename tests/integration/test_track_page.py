@@ -110,9 +110,9 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
 def test_silence_is_said(browser: Browser, pages: dict[str, Path]) -> None:
     """The model is sure of silence, and a curator would wonder why it is called classical."""
     browser.open(pages["silence"])
-    assert "There is no sound in the track" in browser.evaluate("document.body.innerText")
+    assert "There is nothing to label in the track" in browser.evaluate("document.body.innerText")
     browser.open(pages["plot"])
-    assert "There is no sound" not in browser.evaluate("document.body.innerText")
+    assert "nothing to label" not in browser.evaluate("document.body.innerText")
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -68,13 +68,17 @@ class Counting(io.BytesIO):
         return data
 
 
-def sparse_hour(path: Path) -> Path:
-    """Write an hour of silence as 44.1 kHz stereo wav, 635 MB that take no room on disk."""
+def sparse_hour(path: Path, starts_s: tuple[int, ...] = (585, 1785, 2985)) -> Path:
+    """Write an hour as 44.1 kHz stereo wav, 635 MB that take no room on disk: silence but for 30 s each."""
     n_bytes = 3600 * RATE * 4
+    noise = np.random.default_rng(0).integers(-9000, 9000, 30 * RATE * 2, dtype="<i2").tobytes()
     header = encode(np.zeros((1, 2), np.float32), RATE, "wav")[:44]
     with path.open("wb") as file:
         file.write(header[:40] + n_bytes.to_bytes(4, "little"))
         file.truncate(44 + n_bytes)
+        for start_s in starts_s:
+            file.seek(44 + start_s * RATE * 4)
+            file.write(noise)
     return path
 
 
@@ -95,6 +99,18 @@ def test_three_excerpts_of_an_hour_cost_tens_of_megabytes(tmp_path: Path) -> Non
         features = featurize_track(file, "hour.wav", FeatureSpec())
     assert [segment.start_s for segment in features.segments] == [585.0, 1785.0, 2985.0]
     assert file.n_bytes < 25e6
+
+
+@pytest.mark.parametrize(("starts_s", "found"), [((), [585.0, 1785.0, 2985.0]), ((200,), [200.0])])
+def test_an_hour_of_silence_is_searched_at_bounded_cost(
+    tmp_path: Path, starts_s: tuple[int, ...], found: list[float]
+) -> None:
+    """Fails: a bucket with silent files is downloaded whole, in search of something to label."""
+    with CountingFile(sparse_hour(tmp_path / "hour.wav", starts_s)) as file:
+        features = featurize_track(file, "hour.wav", FeatureSpec())
+    sounding = [segment for segment in features.segments if not segment.is_silent] or features.segments
+    assert [segment.start_s for segment in sounding] == pytest.approx(found, abs=15)
+    assert file.n_bytes < 60e6
 
 
 @pytest.mark.parametrize("form", ["flac", "m4a", "alac", "wma"])

@@ -1,0 +1,167 @@
+"""Downmix: the channels of an excerpt to mono, so that the music stays where channels are out of phase."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOUDEST = 1e12
+"""Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
+
+CANCELLED = 0.1
+"""Low frequencies whose sum has less than this share of the channels' powers have cancelled.
+
+Unrelated channels have a share of 1, two of one polarity up to 2: of two, 0.1 is a correlation of -0.9. What
+lies below about a kilohertz decides: there a delay of some samples does not hide that a channel is inverted,
+and recordings have both channels in phase.
+"""
+
+WEAKENED = 0.6
+"""No more is left of the whole spectrum then: rumble in opposite phase does not make music so."""
+
+_LOW_RATE = 2000
+_MEASURED = 4
+"""One sample in four is measured, in runs: powers need no more, and mixing stays as fast as it was."""
+
+
+class Downmix:
+    """Mixes the blocks of one excerpt to mono and finds whether their channels cancel.
+
+    The decision is made for the whole excerpt, so it is known only after the last block; an excerpt that
+    cancels is mixed once more, with the signs that `signs` gives. `mix_excerpt` does both.
+
+    Parameters
+    ----------
+    rate : int
+        Sample rate, Hz.
+    signs : mapping, optional
+        A sign for each channel, by the number of channels; the mean is plain for other numbers of channels.
+    """
+
+    def __init__(self, rate: int, signs: Mapping[int, NDArray[np.float32]] | None = None) -> None:
+        self._width = max(rate // _LOW_RATE, 1)
+        self._signs = signs or {}
+        self._moments: dict[int, tuple[_Moments, _Moments]] = {}
+
+    def mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mono mix of a block of shape (channels, n), and count the block in."""
+        n_channels = len(block)
+        if n_channels in self._signs:
+            return to_mono(block * self._signs[n_channels][:, np.newaxis])
+        if n_channels > 1:
+            self._measure(block)
+        return to_mono(block)
+
+    def _measure(self, block: NDArray[np.float32]) -> None:
+        n_channels, n_samples = block.shape
+        whole, low = self._moments.setdefault(n_channels, (_Moments(n_channels), _Moments(n_channels)))
+        n_low = -(-n_samples // (_MEASURED * self._width))
+        part = np.ascontiguousarray(block[:, : n_low * self._width])
+        if not np.abs(part).max(initial=0.0) < LOUDEST:
+            part = without_damage(part)
+        whole.add(part)
+        low.add(np.add.reduceat(part, np.arange(0, part.shape[1], self._width), axis=1))
+
+    def signs(self) -> dict[int, NDArray[np.float32]]:
+        """Return, by number of channels, the signs to mix with where the plain mean cancels; else nothing."""
+        return {
+            n_channels: strongest_signs(low.covariance())
+            for n_channels, (whole, low) in self._moments.items()
+            if low.share() < CANCELLED and whole.share() < WEAKENED
+        }
+
+
+class _Moments:
+    """Running sums of the channels and of their products."""
+
+    def __init__(self, n_channels: int) -> None:
+        self._n = 0
+        self._sums = np.zeros(n_channels)
+        self._products = np.zeros((n_channels, n_channels))
+
+    def add(self, y: NDArray[np.float32]) -> None:
+        self._products += y @ y.T
+        self._sums += y.sum(axis=1)
+        self._n += y.shape[1]
+
+    def covariance(self) -> NDArray[np.float64]:
+        """Sums of products around the means: a constant offset of a channel is no sound."""
+        return self._products - np.outer(self._sums, self._sums) / max(self._n, 1)
+
+    def share(self) -> float:
+        """Power of the sum of the channels, as a share of the sum of their powers; 1 for silence."""
+        covariance = self.covariance()
+        powers = float(np.trace(covariance))
+        return float(covariance.sum()) / powers if powers > 0 else 1.0
+
+
+def mix_excerpt(blocks: Callable[[], Iterable[NDArray[np.float32]]], rate: int) -> NDArray[np.float32]:
+    """Return the mono mix of an excerpt.
+
+    It is the mean of the channels. Where they cancel in it, as those of a reversed cable do, channels are
+    inverted so that the mix has the most power.
+
+    Parameters
+    ----------
+    blocks : callable
+        Gives the blocks of the excerpt, shape (channels, n); called once more where the mean cancels, so that
+        memory does not grow with the number of channels.
+    rate : int
+        Sample rate, Hz.
+
+    Returns
+    -------
+    y : ndarray of float32, shape (n,)
+        Full scale ±1, damaged float samples set to 0.
+    """
+    downmix = Downmix(rate)
+    y = join(map(downmix.mono, blocks()))
+    signs = downmix.signs()
+    return join(map(Downmix(rate, signs).mono, blocks())) if signs else y
+
+
+def first_frames(blocks: Iterable[NDArray[np.float32]], n_frames: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the first `n_frames` of blocks of shape (channels, n), or all of them if they are fewer."""
+    for block in blocks:
+        yield block[:, :n_frames]
+        n_frames -= block.shape[1]
+        if n_frames <= 0:
+            break
+
+
+def join(pieces: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return mono pieces in one array, empty for none."""
+    taken = list(pieces)
+    return np.concatenate(taken) if taken else np.empty(0, np.float32)
+
+
+def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of the channels of `y`, shape (channels, n), with damaged float samples set to 0."""
+    mono: NDArray[np.float32]
+    if len(y) == 1:
+        mono = y[0].copy()
+    else:
+        with np.errstate(invalid="ignore", over="ignore"):
+            mono = y[0] + y[1]
+            for channel in y[2:]:
+                mono += channel
+            mono /= np.float32(len(y))
+    if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
+        mono = without_damage(mono)
+    return mono
+
+
+def without_damage(y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return `y` with samples that are infinite, NaN or beyond `LOUDEST` set to 0."""
+    return np.where(np.abs(y) < LOUDEST, y, np.float32(0))
+
+
+def strongest_signs(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the sign of each channel, ±1, so that the sum has the most power; the loudest has +1."""
+    n_channels = len(covariance)
+    choices = np.array(list(product((1, -1), repeat=n_channels)), np.float32)
+    choices = choices[choices[:, np.diagonal(covariance).argmax()] > 0]
+    power = np.einsum("ci,ij,cj->c", choices, covariance, choices)
+    strongest: NDArray[np.float32] = choices[power.argmax()]
+    return strongest

@@ -1,0 +1,138 @@
+"""Silence: whether there is anything in an excerpt to label, by its absolute level and how it changes."""
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+LOUD_DB = -36.0
+"""An excerpt with a second above this level, dBFS, holds something, whatever it is."""
+
+FLOOR_DB = -80.0
+"""An excerpt that stays below this level, dBFS, is silent: dither and the noise of converters lie lower."""
+
+LEAST_CHANGE_DB = 3.6
+"""Between the two levels, a spectrum that changes by less is noise or hum; see `spectral_change`.
+
+Of 274 clips of GTZAN, scaled by -40 dB, stored as float, 16 bit and mp3, the least change was 6.2 dB; of 90
+kinds of noise, hum, hiss, dither and offsets, the largest was 3.4 dB.
+"""
+
+_SLICE_S = 0.05
+_SHARE_OF_SLICES = 0.25
+"""The level of a second is exceeded in a quarter of its slices: a click is loud in one or two of 20."""
+
+_FRAME_S = 0.093
+_FRAMES_A_BLOCK = 5
+_FEWEST_BLOCKS = 4
+_FRAMES_AT_ONCE = 64
+_LOWEST_HZ, _HIGHEST_HZ = 40.0, 11025.0
+_QUANTIZATION = 2.0**-30 / 12
+"""Power of the rounding to 16 bits: changes below it are not heard."""
+
+_SHAPES = (25, 50, 75, 100)
+"""Percentiles over the bands that may hold the gain; see `spectral_change`."""
+
+
+def is_silent(y: NDArray[np.float32], sr: int) -> bool:
+    """Return whether an excerpt holds nothing to label.
+
+    It does where any second is louder than `LOUD_DB`. Below `FLOOR_DB` it does not. Between the two, where
+    quiet music and loud noise floors overlap, it does if its spectrum changes over time as music's does.
+    Offsets, drifts and single clicks are no sound.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n,)
+        Mono audio, full scale ±1.
+    sr : int
+        Sample rate, Hz.
+    """
+    # From the middle on: of music, the first second that is looked at is nearly always loud.
+    seconds = sorted(range(0, len(y), sr), key=lambda first: abs(first + sr // 2 - len(y) // 2))
+    if any(loudness(y[first : first + sr], sr) > LOUD_DB for first in seconds):
+        return False
+    blocks, widths = _block_powers(y, sr)
+    if (blocks @ widths).max() < 10 ** (FLOOR_DB / 10):
+        return True
+    return len(blocks) >= _FEWEST_BLOCKS and spectral_change(blocks) < LEAST_CHANGE_DB
+
+
+def loudness(y: NDArray[np.float32], sr: int) -> float:
+    """Return the level of about a second of audio, dBFS (RMS): what a quarter of its 50 ms slices exceed.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n,) or (channels, n)
+        Audio; of several channels, the loudest counts.
+    sr : int
+        Sample rate, Hz.
+
+    Returns
+    -------
+    float
+        -inf for digital silence. An offset, and what changes as slowly, has no level.
+    """
+    channels = np.atleast_2d(y)
+    width = max(min(int(sr * _SLICE_S), channels.shape[1]), 1)
+    n_slices = channels.shape[1] // width
+    if not n_slices or not channels.any():
+        return -np.inf
+    slices = channels[:, : n_slices * width].reshape(len(channels), n_slices, width)
+    slices = slices - slices.mean(axis=2, keepdims=True)
+    powers = np.einsum("cst,cst->cs", slices, slices) / width
+    place = n_slices - 1 - int(n_slices * _SHARE_OF_SLICES)
+    level = float(np.partition(powers, place, axis=1)[:, place].max())
+    return 10 * float(np.log10(level)) if level > 0 else -np.inf
+
+
+def spectral_change(blocks: NDArray[np.float32]) -> float:
+    """Return by how many dB the shape of a spectrum changes over time.
+
+    The level of each band, in dB, is followed along the blocks, relative to a gain that all bands share, and
+    its spread is what lies between its 10th and 90th percentile. The gain is that of the quiet bands, the
+    median, the loud ones or the loudest: of each band the one counts that explains most, so that hum whose
+    level sways over a steady noise does not change, nor does noise that fades. A quarter of the bands change
+    by more than the result.
+
+    Parameters
+    ----------
+    blocks : ndarray of float32, shape (n_blocks, n_bands)
+        Power, full scale 1.
+    """
+    S_db = 10 * np.log10(blocks + np.float32(_QUANTIZATION))
+    gains = np.percentile(S_db, _SHAPES, axis=1)[:, :, np.newaxis]
+    low, high = np.percentile(S_db - gains, (10, 90), axis=1)
+    return float(np.percentile((high - low).min(axis=0), 75))
+
+
+def _block_powers(y: NDArray[np.float32], sr: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the power of each band in each quarter of a second, and the share of the spectrum it takes.
+
+    Power is a density: that of white noise is its mean square in each band. Of the frames of a block the
+    median counts, which a click does not move.
+    """
+    n_fft = 1 << round(np.log2(sr * _FRAME_S))
+    edges = _band_edges(sr, n_fft)
+    bins = np.diff(edges).astype(np.float32)
+    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
+    padded = np.pad(y - y.mean(dtype=np.float64).astype(np.float32), (0, max(n_fft - len(y), 0)))
+    frames = sliding_window_view(padded, n_fft)[:: n_fft // 2]
+    powers = np.empty((len(frames), len(bins)), np.float32)
+    for first in range(0, len(frames), _FRAMES_AT_ONCE):
+        X = scipy.fft.rfft(frames[first : first + _FRAMES_AT_ONCE] * window)[:, : edges[-1]]
+        powers[first : first + _FRAMES_AT_ONCE] = np.add.reduceat(np.abs(X) ** 2, edges[:-1], axis=1)
+    powers /= bins * np.square(window).sum()
+    width = min(_FRAMES_A_BLOCK, len(powers))
+    blocks = powers[: len(powers) // width * width].reshape(-1, width, len(bins))
+    return np.median(blocks, axis=1), bins / np.float32(n_fft // 2)
+
+
+@lru_cache(maxsize=8)
+def _band_edges(sr: int, n_fft: int) -> NDArray[np.intp]:
+    """Return the first bin of each band and the end of the last: of equal width to 1 kHz, then growing."""
+    hz = np.concatenate((np.linspace(_LOWEST_HZ, 1000, 15), np.geomspace(1000, _HIGHEST_HZ, 26)[1:]))
+    edges: NDArray[np.intp] = np.round(hz[hz <= sr / 2] * n_fft / sr).astype(np.intp)
+    return edges

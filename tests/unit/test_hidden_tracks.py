@@ -1,0 +1,117 @@
+"""Tracks with long silence: segments lie where there is music, and stay where they were if they held some."""
+
+import io
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.decoding.audio import read_segments
+from pipeline.decoding.placement import MOST_PROBES, probe_starts, segment_starts
+from pipeline.decoding.silence import is_silent
+from pipeline.demo.synthesis import synthesise
+from schemas.features import FeatureSpec
+from tests.encoders import encode
+
+SR = 22050
+SPEC = FeatureSpec()
+Nothing = Callable[[float], NDArray[np.float32]]
+MUSIC = synthesise("jazz", seed=[3], duration_s=100, sr=SR).mean(axis=1).astype(np.float32)
+
+
+def music(duration_s: float) -> NDArray[np.float32]:
+    return MUSIC[: round(duration_s * SR)]
+
+
+def silence(duration_s: float) -> NDArray[np.float32]:
+    return np.zeros(round(duration_s * SR), np.float32)
+
+
+def dither(duration_s: float) -> NDArray[np.float32]:
+    levels = np.random.default_rng(0).integers(-1, 2, round(duration_s * SR))
+    return (levels / 32768).astype(np.float32)
+
+
+def hiss(duration_s: float) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 1e-3, round(duration_s * SR)).astype(np.float32)
+
+
+def sounding(data: bytes) -> tuple[float, list[float]]:
+    """Duration of a track and the starts of its segments that are not silent; checks what always holds."""
+    info, segments = read_segments(io.BytesIO(data), "track", SPEC)
+    starts = [start_s for start_s, _ in segments]
+    assert len(starts) <= len(segment_starts(info.duration_s, SPEC))
+    assert all(later - earlier >= SPEC.segment_s - 1e-6 for earlier, later in pairwise(starts))
+    for start_s, y in segments:
+        assert 0 <= start_s <= info.duration_s - len(y) / SR + 0.1
+        assert len(y) == round(SPEC.segment_s * SR)
+    return info.duration_s, [start_s for start_s, y in segments if not is_silent(y, SR)]
+
+
+@pytest.mark.parametrize(
+    ("gap", "form"),
+    [*((gap, "wav") for gap in (silence, dither, hiss)), (silence, "flac"), (silence, "mp3"), (hiss, "m4a")],
+)
+def test_a_hidden_piece_is_found(gap: Nothing, form: str) -> None:
+    """Fails: a song, ten minutes of nothing and the hidden track together have no genre."""
+    data = encode(np.concatenate((music(60), gap(600), music(100))), SR, form)
+    _, starts = sounding(data)
+    assert len(starts) == 3
+    assert [start_s < 31 for start_s in starts] == [True, False, False]
+    assert all(start_s > 658 for start_s in starts[1:])
+
+
+def test_a_hidden_piece_of_a_damaged_file_is_found() -> None:
+    """Fails: what is decoded from end to end, since seeking fails in it, has no genre."""
+    y = np.concatenate((music(60), silence(300), music(100), music(100)))
+    data = encode(y, SR, "flac")
+    duration_s, starts = sounding(data[: len(data) * 3 // 5])
+    assert 440 < duration_s < 470
+    assert len(starts) == 3
+    assert all(start_s < 31 or start_s > 355 for start_s in starts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "from_s", "to_s"),
+    [
+        ((silence(700), music(10), silence(490)), 700, 710),
+        ((hiss(703), music(10), hiss(487)), 703, 713),
+        ((music(8), silence(592)), 0, 8),
+        ((silence(592), music(8)), 592, 600),
+        ((music(8), silence(51)), 0, 8),
+        ((dither(300), 0.01 * music(40), dither(300)), 300, 340),
+        ((hiss(100), silence(290), music(12), silence(100)), 390, 402),
+    ],
+    ids=["short", "short in hiss", "at the start", "at the end", "one segment", "quiet", "after hiss"],
+)
+def test_little_music_is_found(parts: tuple[NDArray[np.float32], ...], from_s: float, to_s: float) -> None:
+    """Fails: an interlude between long rests has no genre, or the noise beside it is taken for it."""
+    _, starts = sounding(encode(np.concatenate(parts), SR, "wav"))
+    assert len(starts) == 1
+    assert starts[0] <= from_s + 5
+    assert starts[0] + SPEC.segment_s >= min(to_s, from_s + SPEC.segment_s - 5)
+
+
+def test_segments_with_music_stay_where_they_are() -> None:
+    """Fails: one silent segment moves the others, and what was stored of them no longer compares."""
+    y = np.concatenate((music(70), silence(70), music(70)))
+    _, starts = sounding(encode(y, SR, "wav"))
+    assert starts == [20.0, 130.0, 160.0]  # the middle one of 20, 90 and 160 was silent
+
+
+@pytest.mark.parametrize("nothing", [silence, dither, hiss])
+def test_what_is_silent_throughout_keeps_its_segments(nothing: Nothing) -> None:
+    """Fails: a silent track has other segments in each release, or none."""
+    _, segments = read_segments(io.BytesIO(encode(nothing(200), SR, "wav")), "track", SPEC)
+    assert [start_s for start_s, _ in segments] == segment_starts(200, SPEC)
+
+
+def test_the_search_is_bounded() -> None:
+    """Fails: a silent recording of a day takes longer than the rest of its shard."""
+    for duration_s in (31.0, 600.0, 86_400.0, 1e7):
+        probes = probe_starts(duration_s)
+        assert 2 <= len(probes) <= MOST_PROBES
+        assert probes[0] == 0
+        assert probes[-1] < duration_s

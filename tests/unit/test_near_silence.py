@@ -1,0 +1,140 @@
+"""Whether there is anything to label: quiet music is, and noise floors, hum and offsets are not."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from numpy.typing import NDArray
+
+from pipeline.decoding.audio import read_segments
+from pipeline.decoding.silence import is_silent
+from pipeline.demo.synthesis import synthesise
+from pipeline.featurizing.featurize import featurize_track
+from pipeline.pictures.track_view import view_track
+from schemas.features import FeatureSpec
+from schemas.tracks import is_silent_range
+from tests.encoders import encode
+
+SR = 22050
+N = 30 * SR
+T = np.arange(N) / SR
+
+
+def db(level: float) -> float:
+    return float(10 ** (level / 20))
+
+
+def noise(level_db: float, slope: float = 0.0) -> NDArray[np.float64]:
+    """White, pink (1) or brown (2) noise."""
+    spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=N))
+    spectrum *= np.maximum(np.fft.rfftfreq(N, 1 / SR), 10) ** (-slope / 2)
+    y = np.fft.irfft(spectrum, N)
+    return np.asarray(y * db(level_db) / np.sqrt(np.mean(y**2)))
+
+
+def hum(hz: float, n_harmonics: int, level_db: float) -> NDArray[np.float64]:
+    y = np.sum([np.sin(2 * np.pi * hz * k * T + k * k) / k for k in range(1, n_harmonics + 1)], axis=0)
+    return np.asarray(y * db(level_db) / np.sqrt(np.mean(y**2)))
+
+
+def clicks(n: int, level: float) -> NDArray[np.float64]:
+    y = np.zeros(N)
+    y[np.random.default_rng(1).integers(0, N, n)] = level
+    return y
+
+
+def dither(bits: int, n_steps: int) -> NDArray[np.float64]:
+    return np.random.default_rng(2).integers(-n_steps, n_steps + 1, N) / 2.0 ** (bits - 1)
+
+
+SWAY = 1 + 0.9 * np.sin(2 * np.pi * 0.1 * T)
+NOTHING = {
+    "zeros": np.zeros(N),
+    "one click": clicks(1, 1.0),
+    "a few clicks": clicks(6, 0.9),
+    **{
+        f"noise {level} dB, slope {slope}": noise(level, slope) for level in (-50, -70) for slope in (0, 1, 2)
+    },
+    **{f"dither of {n} at {bits} bits": dither(bits, n) for n in (1, 2) for bits in (8, 16)},
+    "offset": np.full(N, 0.3),
+    "offset that steps": np.repeat([0.0, 0.2, -0.1, 0.05, 0.3], N // 5),
+    "offset that drifts": np.linspace(-0.1, 0.1, N),
+    "offset that sways": 0.05 * np.sin(2 * np.pi * 0.05 * T),
+    "hum": 0.003 * np.sin(2 * np.pi * 50 * T),
+    "hum with harmonics": hum(60, 12, -50),
+    "hum that sways": hum(50, 12, -52) * SWAY,
+    "buzz that sways over noise": hum(60, 40, -52) * SWAY + noise(-65, 1),
+    "hum that is switched on": hum(50, 12, -52) * (T > 12) + noise(-65, 1),
+    "hiss with clicks": noise(-58, 0.5) + clicks(8, 0.3),
+    "worn record": noise(-50, 2) * (1 + 0.3 * np.sin(2 * np.pi * 0.555 * T)) + noise(-65) + clicks(200, 0.01),
+    "noise that fades": noise(-48, 1) * np.exp(-T / 6) + dither(16, 1),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_nothing_is_nothing(kind: str) -> None:
+    """Fails: an inaudible track is metal at 0.9, since relative levels show its noise as if it were loud."""
+    y = NOTHING[kind].astype(np.float32)
+    stored = [y, y[: 10 * SR]]
+    for form in ("wav", "mp3"):
+        stored += [each for _, each in read_segments(io.BytesIO(encode(y, SR, form)), "a", FeatureSpec())[1]]
+    for each in stored:
+        assert is_silent(each, SR)
+
+
+@pytest.mark.parametrize("genre", ["blues", "classical", "hiphop", "jazz", "metal"])
+def test_quiet_music_is_music(genre: str) -> None:
+    """Fails: a quiet transfer is taken for its noise floor, and has no genre."""
+    y = synthesise(genre, seed=[1], duration_s=30, sr=SR).mean(axis=1).astype(np.float32)
+    for level_db in (0, -20, -40):
+        quiet = y * np.float32(db(level_db))
+        assert not is_silent(quiet, SR)
+        assert not is_silent(quiet[: 5 * SR], SR)
+        (_, stored), *_ = read_segments(io.BytesIO(encode(quiet, SR, "wav")), "a", FeatureSpec())[1]
+        assert not is_silent(stored, SR)
+
+
+@pytest.mark.parametrize("form", ["float", "wav", "mp3"])
+def test_real_music_at_any_level_is_music(gtzan: Path, form: str) -> None:
+    """Fails: a song is labelled or not by how loud somebody digitized it."""
+    for path in sorted((gtzan / "audio").glob("*/*.flac")):
+        y, sr = sf.read(path, dtype="float32")
+        for level_db in (0, -20, -40):
+            quiet = y * np.float32(db(level_db))
+            if form != "float":
+                ((_, quiet),) = read_segments(io.BytesIO(encode(quiet, sr, form)), "a", FeatureSpec())[1]
+            assert not is_silent(quiet, sr), (path, level_db)
+
+
+def test_loud_noise_is_still_heard() -> None:
+    """Fails: noise music is taken for silence; only level is decided here."""
+    for level_db in (-30, -10):
+        assert not is_silent(noise(level_db).astype(np.float32), SR)
+
+
+@pytest.mark.parametrize("log_mel", [True, False])
+def test_every_feature_set_knows_silence(log_mel: bool) -> None:
+    """Fails: a model of descriptors gives near-silence a genre, or all its segments count as silent."""
+    spec = FeatureSpec(log_mel=log_mel, descriptors=not log_mel)
+    music = synthesise("rock", seed=[1], duration_s=10, sr=SR).mean(axis=1).astype(np.float32)
+    for y, silent in ((noise(-60)[: 10 * SR].astype(np.float32), True), (music, False)):
+        (segment,) = featurize_track(io.BytesIO(encode(y, SR, "wav")), "a", spec).segments
+        assert segment.is_silent is silent
+        assert is_silent_range(segment.range_db, has_log_mel=log_mel) is silent
+
+
+def test_tables_of_before_are_read_as_before() -> None:
+    """Fails: all descriptors that earlier releases stored, with a range of 0, count as silent."""
+    assert not is_silent_range(0.0, has_log_mel=False)
+    assert is_silent_range(0.0, has_log_mel=True)
+
+
+def test_one_looks_at_a_segment_with_music(tmp_path: Path) -> None:
+    """Fails: `earmark explain` explains the silence in the middle of a track."""
+    music = synthesise("rock", seed=[1], duration_s=35, sr=SR).mean(axis=1).astype(np.float32)
+    sf.write(tmp_path / "a.wav", np.concatenate((music, np.zeros(65 * SR, np.float32))), SR)
+    view = view_track(str(tmp_path / "a.wav"))
+    assert [segment.is_silent for segment in view.segments] == [False, True, True]
+    assert view.segment(None) is view.segments[0]

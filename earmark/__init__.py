@@ -15,6 +15,8 @@ Errors, each with one sentence that names the thing and says what to do::
 
     EarmarkError                  the call cannot go on
     ├── MisuseError               an argument, a name or a configuration is wrong
+    ├── StoreError                a store or a disk did not do what was asked of it
+    ├── EnvironmentFaultError     this machine or its libraries cannot decode even a known-good sound
     └── TrackError                one track cannot be labeled: a row of the data frame of `label`
         ├── ReadError, NotFoundError, NotAFileError, EmptyFileError
         ├── DecodeError, TooShortError, DecoderCrashedError, TimedOutError, TooMuchMemoryError

@@ -28,6 +28,7 @@ from schemas.errors import (
     NotFoundError,
     TrackError,
 )
+from tests.hostile import flac_bomb
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RELEASE = ROOT / "tests" / "releases" / "0.1.0" / "tables"
@@ -133,8 +134,8 @@ def test_a_folder_that_hides_ours_is_named(tmp_path: Path, name: str, form: str)
     done = _python("import earmark", tmp_path)
     kind = "folder" if form == "package" else "file"
     assert done.stderr.splitlines()[-1] == (
-        f"ImportError: the {kind} {hiding} hides Earmark's own package '{name}'; rename it, or start "
-        "Python in another folder"
+        f"ImportError: the {kind} {hiding} hides Earmark's own package '{name}'; rename it, or start in "
+        "another folder and keep this one off PYTHONPATH and out of a job's working_dir"
     )
 
 
@@ -223,8 +224,9 @@ def test_a_single_track_raises_why_it_cannot_be_labeled(
 
 def test_a_track_that_takes_too_long_costs_its_row(here: Path, model: earmark.Model) -> None:
     """A file that never ends would hang a notebook for ever; one that crashes its decoder would end it."""
-    labels = model.label(["song.wav"], track_timeout_s=1e-6)
-    assert labels["error_type"].tolist() == ["TimedOutError"]
+    Path("weeks.flac").write_bytes(flac_bomb(24 * 7 * 5, cut=True))
+    labels = model.label(["song.wav", "weeks.flac"], track_timeout_s=2.0)
+    assert labels["error_type"].tolist() == [None, "TimedOutError"]
 
 
 def test_a_confidence_that_is_too_low_leaves_the_genre_open(here: Path, model: earmark.Model) -> None:

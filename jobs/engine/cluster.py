@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -47,7 +48,8 @@ def connected(config: RunConfig) -> Iterator[None]:
     """Be connected to Ray for the length of a ``with`` block.
 
     With `RunConfig.address` or ``RAY_ADDRESS`` (which ``ray job submit`` sets) that cluster is used, else a
-    local Ray is started and ended.
+    local Ray is started and ended. Where this process is connected already, that connection is used and left
+    open: several jobs in a row share one cluster.
 
     Raises
     ------
@@ -56,6 +58,9 @@ def connected(config: RunConfig) -> Iterator[None]:
     MisuseError
         If actors ask for GPUs and this machine, without a cluster, has too few.
     """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield
+        return
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -1,4 +1,4 @@
-"""Synthesised music in the styles of `pipeline.demo.styles`: additive voices and noise drums, seeded."""
+"""Synthesized music in the styles of `pipeline.demo.styles`: additive voices and noise drums, seeded."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -16,8 +16,6 @@ _TABLE_SIZE = 4096
 _LEVELS = {"drums": 0.8, "bass": 0.9, "comp": 0.35, "lead": 0.35}
 _PAN = {"drums": 0.5, "bass": 0.5, "comp": 0.3, "lead": 0.7}  # 0 left, 1 right
 _SECTIONS = (
-    ("bass", "comp"),
-    ("drums", "bass"),
     ("drums", "bass", "comp"),
     ("drums", "bass", "comp", "lead"),
     ("bass", "comp", "lead"),

@@ -1,10 +1,10 @@
-# make demo | test | chaos | fuzz | lint | bench | model: each sets up .venv first, where that is not done yet.
+# make demo | test | chaos | fuzz | lint | docs | bench | model: each sets up .venv first, where that is not done yet.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test chaos fuzz lint bench model pictures
+.PHONY: venv demo test chaos fuzz lint docs bench model pictures
 
 venv: $(STAMP)
 
@@ -33,6 +33,9 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv
+	$(BIN)/mkdocs build --strict --quiet
 
 bench: venv
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done

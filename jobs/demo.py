@@ -1,51 +1,133 @@
-"""``earmark demo``: a small catalog of its own, labelled from end to end."""
+"""``earmark demo``: what users do with their own music, on synthesized pieces: train, run, read labels."""
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.engine.cluster import connected
 from jobs.job import make_job
+from jobs.places import check_place
 from jobs.run import Say, run_job
-from pipeline.demo.demo_catalog import write_demo_catalog
+from jobs.train import TrainRequest, train_job
+from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
+from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
+from pipeline.models.model import ModelBundle
 from pipeline.tables.current import current_failures, current_labels, current_tracks
+from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
+from schemas.errors import MisuseError
+from schemas.model import Figure
 from schemas.report import RunReport
+
+MARKER = ".earmark-demo"
+"""Hidden file at the root of the demo's folder: everything in it is the demo's own."""
+
+MODEL_NAME = "demo-dense"
+N_SHELVED, N_TRACKS, DURATION_S = 60, 40, 20.0
+_CONFIG = RunConfig(address="local")
+# A quarter of the usual epochs: sixty tracks are learned by then.
+_SETTINGS = replace(TrainingSettings.of("dense"), epochs=150, threads=1)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo made: where the catalog and the tables are, the run's report, labels and failures.
+    """What the demo made, and what came of it.
 
-    The labels have a column more, ``genre_tag``: the style each piece was made in.
+    Attributes
+    ----------
+    catalog, tables, shelves, model : Path
+        The music to label, its tables, the music that was trained on, and the model.
+    report : RunReport
+        Of the run that labeled the catalog.
+    labels : pyarrow.Table
+        The current labels, with a column ``genre_tag``: the style each piece was made in.
+    failures : pyarrow.Table
+        The current failures.
+    shipped : Figure
+        The measured accuracy of the model that ships with Earmark.
     """
 
     catalog: Path
     tables: Path
+    shelves: Path
+    model: Path
     report: RunReport
     labels: pa.Table
     failures: pa.Table
+    shipped: Figure
+
+    @property
+    def n_right(self) -> int:
+        """Tracks whose label is the style they were made in."""
+        pairs = zip(self.labels["genre"].to_pylist(), self.labels["genre_tag"].to_pylist(), strict=True)
+        return sum(genre == tag for genre, tag in pairs)
 
 
 def run_demo(out: Path, say: Say) -> DemoResult:
-    """Write the demo catalog below `out` and label it with the shipped model on a local Ray.
+    """Write synthesized music, train a model on half of the artists, and label the others with it.
+
+    Parameters
+    ----------
+    out : Path
+        New, empty, or the folder of an earlier demo, of which everything that is there is kept.
+    say : callable
+        Gets sentences for the person who waits.
 
     Raises
     ------
     MisuseError
         If `out` holds something else.
     """
-    catalog, tables = out / "catalog", out / "tables"
-    say(f"writing a small catalog to {catalog}")
-    n_files = write_demo_catalog(catalog)
-    say(f"labelling its {n_files} files with the shipped model on a local Ray (starting it takes seconds)")
-    job = make_job("run", str(catalog), str(tables), RunConfig(address="local"))
-    report = run_job(job, say)
-    model = job.bundle.model
-    labels = current_labels(job.tables, model)
+    _claim(out)
+    shelves, catalog, model, tables = (out / name for name in ("shelves", "catalog", "model", "tables"))
+    say(f"writing {N_SHELVED} synthesized pieces to {shelves}, a folder for each of ten styles")
+    write_demo_shelves(shelves, seed=1, n_tracks=N_SHELVED, duration_s=DURATION_S, artists=(1,))
+    say(f"writing {N_TRACKS} pieces by other artists to {catalog}, and three broken files")
+    n_files = write_demo_catalog(catalog, n_tracks=N_TRACKS, duration_s=DURATION_S, artists=(0,))
+    trained = model.exists()
+    # A training and a run in a row share a local Ray; a demo that is repeated may need none.
+    with nullcontext() if trained else connected(_CONFIG):
+        if trained:
+            say(f"using the model that is there: {model}")
+        else:
+            say(f"training a small model on {shelves}: earmark train {shelves} --arch dense --out {model}")
+            train_job(TrainRequest(str(shelves), model, _SETTINGS, name=MODEL_NAME, config=_CONFIG), say=say)
+        settings = _CONFIG.model_copy(update={"model": str(model)})
+        job = make_job("run", str(catalog), str(tables), settings, moved=True)
+        say(f"labeling {n_files} files: earmark run {catalog} {tables} --model {model}")
+        report = run_job(job, say)
+    labels = current_labels(job.tables, job.bundle.model)
     tracks = current_tracks(job.tables, ("genre_tag",))
     tags = dict(zip(tracks["track_id"].to_pylist(), tracks["genre_tag"].to_pylist(), strict=True))
-    labels = labels.append_column(
-        "genre_tag", pa.array([tags[id_] for id_ in labels["track_id"].to_pylist()])
+    styles = pa.array([tags[track_id] for track_id in labels["track_id"].to_pylist()], pa.string())
+    return DemoResult(
+        catalog=catalog,
+        tables=tables,
+        shelves=shelves,
+        model=model,
+        report=report,
+        labels=labels.append_column("genre_tag", styles),
+        failures=current_failures(job.tables, job.bundle.model),
+        shipped=ModelBundle.load("default").info.figures[0],
     )
-    return DemoResult(catalog, tables, report, labels, current_failures(job.tables, model))
+
+
+def _claim(out: Path) -> None:
+    """Mark `out` as the demo's own; a folder of something else raises."""
+    check_place(out, "the demo to")
+    marks = (out / MARKER, out / "catalog" / CATALOG_MARKER)
+    if out.exists() and not (out.is_dir() and (any(mark.is_file() for mark in marks) or _is_empty(out))):
+        raise MisuseError(f"{out} holds something other than a demo: choose a new or an empty folder (--out)")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
+    except OSError as error:
+        raise MisuseError(
+            f"the demo cannot be written to {out} ({error.strerror}); choose another folder (--out)"
+        ) from error
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())

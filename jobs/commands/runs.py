@@ -11,17 +11,21 @@ from schemas.config import RunConfig
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the catalog and the tables.")] = Path(
-        "earmark-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the music, the model and the tables.")
+    ] = Path("earmark-demo"),
 ) -> None:
-    """Make a small catalog, label it, and print labels and failures."""
+    """Train a small model on synthesized music, label other pieces with it, and print how many are right."""
     from jobs.demo import run_demo
     from jobs.printing.show import console
     from jobs.printing.summaries import print_demo
 
-    result = run_demo(out, lambda sentence: console.print(sentence, markup=False))
-    if result.report.outcome == "interrupted":
+    try:
+        result = run_demo(out, console.print)
+    except KeyboardInterrupt:
+        result = None
+    if result is None or result.report.outcome == "interrupted":
+        say("interrupted; run the same command again to go on")
         raise typer.Exit(INTERRUPTED)
     print_demo(result)
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +51,8 @@ def connected(config: RunConfig) -> Iterator[None]:
     """Be connected to Ray for the length of a ``with`` block.
 
     With `RunConfig.address` or ``RAY_ADDRESS`` (which ``ray job submit`` sets) that cluster is used, else a
-    local Ray is started and ended.
+    local Ray is started and ended. Where this process is connected already, that connection is used and left
+    open: several jobs in a row share one cluster.
 
     Raises
     ------
@@ -59,6 +61,9 @@ def connected(config: RunConfig) -> Iterator[None]:
     MisuseError
         If actors ask for GPUs and this machine, without a cluster, has too few.
     """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield
+        return
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's own, in C, would end this process at a SIGTERM that comes while Ray starts, with no report.

@@ -175,7 +175,7 @@ def print_runs(runs: Sequence[RunReport]) -> None:
 
 
 def print_demo(demo: DemoResult) -> None:
-    """Print what the demo made, and what to do with it."""
+    """Print what the demo made, how many labels are right, and what to try next."""
     console.print()
     root = f"{demo.catalog.absolute()}/"
     columns = ["genre", "confidence", "genre_tag", "uri"]
@@ -194,23 +194,35 @@ def print_demo(demo: DemoResult) -> None:
             (row["error_type"], row["message"].replace(root, ""))
             for row in demo.failures.select(["error_type", "message"]).to_pylist()
         ),
-        title=f"{demo.failures.num_rows} failures, as meant: the catalog has three broken files",
+        title=f"{demo.failures.num_rows} failures: the catalog has three broken files on purpose",
     )
-    # Under `make demo` the environment is not activated: name the programs so that they can be copied.
-    here = Path(sys.argv[0]).parent
-    prefix = "" if shutil.which("earmark") else f"{here}/"
-    lines = (
+    shipped = demo.shipped
+    for line in (
         "",
-        "The pieces are synthesised: the labels show the way, not what the model can do with music.",
-        f"Labels are in {demo.tables / 'labels'}; read them with",
+        f"{demo.n_right} of {demo.labels.num_rows} labels are right, on artists that the training did not hear.",
+        "Synthesized audio is easy: expect less of recordings. The model that ships with Earmark was trained",
+        f"on ten genres of music from before 2002; {shipped.accuracy:.2f} of {shipped.n} clips are right on "
+        "GTZAN's fault-filtered,",
+        "artist-aware split, and it takes speech for music. For genres of your own, train as the demo did.",
         "",
-        f"    {prefix}earmark labels {demo.tables}",
-        f"    {prefix}python -c \"import pandas; print(pandas.read_parquet('{demo.tables / 'labels'}'))\"",
-        "",
-        f"Run it on your own music: {prefix}earmark run FOLDER TABLES",
-    )
-    for line in lines:
+        *_next_commands(demo),
+    ):
         console.print(line)
+
+
+def _next_commands(demo: DemoResult) -> list[str]:
+    # Under `make demo` the environment is not activated: name the programs so that they can be copied.
+    earmark = "earmark" if shutil.which("earmark") else str(Path(sys.argv[0]).parent / "earmark")
+    commands = (
+        (f"labels {demo.tables}", "the labels again; --format csv, json or parquet"),
+        ("run MUSIC TABLES", "your music, with the model that ships"),
+        ("train SHELVES --out MODEL", "your genres: SHELVES has a folder of audio for each"),
+        ("run MUSIC TABLES --model MODEL", "your music, in your genres"),
+    )
+    width = max(len(command) for command, _ in commands)
+    lines = [f"    {earmark} {command:<{width}}  # {what}" for command, what in commands]
+    page = demo.tables / "_runs" / "index.html"
+    return [f"The pages of the run start at {page}. Next:", "", *lines]
 
 
 def print_trials(trials: Sequence[Trial]) -> None:

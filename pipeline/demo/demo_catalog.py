@@ -1,7 +1,12 @@
-"""The demonstration catalog: synthesised pieces with tags, in four formats, and three broken files."""
+"""The demonstration catalogs: synthesized pieces with tags, in four formats.
+
+`write_demo_catalog` makes what is to be labeled, in folders by artist, with three broken files;
+`write_demo_shelves` makes what a model is trained on, in folders by genre.
+"""
 
 import json
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,12 +17,16 @@ import numpy as np
 import soundfile as sf
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, TRCK
 
+from pipeline.demo.names import ALBUMS, FIRST_WORDS, SECOND_WORDS
 from pipeline.demo.styles import STYLES
 from pipeline.demo.synthesis import synthesise
 from schemas.errors import MisuseError
 
 MARKER = ".earmark-demo-catalog"
 """Hidden file at the root of a demo catalog: the settings it was written with, as JSON."""
+
+N_ARTISTS = 2
+"""Invented artists for each style."""
 
 N_BROKEN = 3
 MIN_DURATION_S = 5.0
@@ -33,6 +42,15 @@ class _Settings:
     seed: int
     n_tracks: int
     duration_s: float
+    artists: tuple[int, ...]
+    shelved: bool = False
+
+    def check(self) -> None:
+        if self.n_tracks < 1 or self.duration_s < MIN_DURATION_S:
+            raise MisuseError(
+                f"A demo catalog of {self.n_tracks} tracks of {self.duration_s:g} s is too small: "
+                f"ask for at least 1 track of {MIN_DURATION_S:g} s."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,10 @@ class _Track:
     duration_s: float
     encoding: _Encoding
 
+    @property
+    def file_name(self) -> str:
+        return f"{self.number:02d} {self.title}.{self.encoding.suffix}"
+
 
 # Seven encodings against ten styles: no style has one format alone. The first is an mp3, to cut it short.
 _ENCODINGS = (
@@ -66,53 +88,15 @@ _ENCODINGS = (
     _Encoding("flac", "PCM_16", 48000, 1),
 )
 
-# Two invented artists a style: name, album, date.
-_ALBUMS = {
-    "blues": (("Lonnie Marsh", "Delta Mile #9", "1962"), ("The Tin Roof Four", "Rain on Tin", "1971-08-02")),
-    "classical": (("Quatuor Élan", "Nocturnes & Études", "1998"), ("Jiří Horal", "Suita č. 2", "2004-11-19")),
-    "country": (("Dusty Calloway", "Fence Posts", "1978"), ("Mae & the Hollow", "Back Road 40%", "2011-03")),
-    "disco": (("Mirror Ball Unit", "120% Night", "1977-06-10"), ("東京ナイトライン", "夜の環状線", "1980")),
-    "hiphop": (("C# Collective", "Loop #1", "1994"), ("Señor Ñandú", "Barrio 100%", "2003-09-30")),
-    "jazz": (("Sigrún Þórs Tríó", "Blátt í Þrjú", "1959"), ("The Walking Five", "Ride On", "1964-02-14")),
-    "metal": (("Rostwerk", "Eisen & Asche", "1986"), ("Null Vector", "Heap #0", "2009-10-31")),
-    "pop": (("Ева Светлова", "Лето", "2016-05-20"), ("Paper Lantern Club", "Fold and Float", "1989")),
-    "reggae": (
-        ("Island Steppers", "One Drop (Dub + Version)", "1976"),
-        ("Ras Amaru", "Off Beat", "1983-04-21"),
-    ),
-    "rock": (("The Half Measures", "What's Left", "1973"), ("Ölände", "100 % Live", "1991-07-13")),
-}
-_FIRST = (
-    "Slow",
-    "Blue",
-    "Broken",
-    "Golden",
-    "Night",
-    "Última",
-    "Second",
-    "Paper",
-    "No.",
-    "Hidden",
-    "Café",
-    "50%",
-)
-_SECOND = (
-    "River",
-    "Train",
-    "Mirror",
-    "Road",
-    "Étude",
-    "Signal",
-    "Letter",
-    "Harbour",
-    "Garden",
-    "#7",
-    "Line",
-    "日",
-)
 
-
-def write_demo_catalog(folder: Path, *, seed: int = 0, n_tracks: int = 40, duration_s: float = 40.0) -> int:
+def write_demo_catalog(
+    folder: Path,
+    *,
+    seed: int = 0,
+    n_tracks: int = 40,
+    duration_s: float = 40.0,
+    artists: tuple[int, ...] = (0, 1),
+) -> int:
     """Write a small music catalog: wav, flac, ogg and mp3 in folders by artist and album, with tags.
 
     The pieces cycle through the styles of `pipeline.demo.styles.STYLES`; a track's genre tag is the name of
@@ -133,6 +117,8 @@ def write_demo_catalog(folder: Path, *, seed: int = 0, n_tracks: int = 40, durat
     duration_s : float
         Typical length of a piece in seconds, at least `MIN_DURATION_S`: pieces take 0.85 to 1.05 of it, every
         fifth 1.6 of it (at the default, long enough for two segments of 30 seconds).
+    artists : tuple of int
+        Which of the `N_ARTISTS` artists of each style play, from 0.
 
     Returns
     -------
@@ -144,12 +130,36 @@ def write_demo_catalog(folder: Path, *, seed: int = 0, n_tracks: int = 40, durat
     MisuseError
         `folder` holds something else or cannot be written, or a setting is out of range.
     """
-    if n_tracks < 1 or duration_s < MIN_DURATION_S:
-        raise MisuseError(
-            f"A demo catalog of {n_tracks} tracks of {duration_s:g} s is too small: "
-            f"ask for at least 1 track of {MIN_DURATION_S:g} s."
-        )
-    settings = _Settings(seed, n_tracks, duration_s)
+    _write(folder, _Settings(seed, n_tracks, duration_s, artists))
+    return n_tracks + N_BROKEN
+
+
+def write_demo_shelves(
+    folder: Path, *, seed: int = 0, n_tracks: int = 60, duration_s: float = 20.0, artists: tuple[int, ...]
+) -> int:
+    """Write labeled music to train on: a folder for each style, with no broken file.
+
+    Parameters
+    ----------
+    folder, seed, n_tracks, duration_s, artists
+        As `write_demo_catalog`.
+
+    Returns
+    -------
+    int
+        Files on the shelves.
+
+    Raises
+    ------
+    MisuseError
+        As `write_demo_catalog`.
+    """
+    _write(folder, _Settings(seed, n_tracks, duration_s, artists, shelved=True))
+    return n_tracks
+
+
+def _write(folder: Path, settings: _Settings) -> None:
+    settings.check()
     try:
         if not _is_written(folder, settings):
             _write_whole(folder, settings)
@@ -157,7 +167,6 @@ def write_demo_catalog(folder: Path, *, seed: int = 0, n_tracks: int = 40, durat
         raise MisuseError(
             f"the demo catalog cannot be written to {folder} ({error.strerror}); choose another folder"
         ) from error
-    return n_tracks + N_BROKEN
 
 
 def _is_written(folder: Path, settings: _Settings) -> bool:
@@ -166,7 +175,7 @@ def _is_written(folder: Path, settings: _Settings) -> bool:
         return False
     marker = folder / MARKER
     if not marker.is_file():
-        raise MisuseError(f"{folder} exists and is no demo catalog: choose a new or an empty folder.")
+        raise MisuseError(f"{folder} exists and is not a demo catalog: choose a new or an empty folder.")
     return marker.read_text("utf-8") == _marker_text(settings)
 
 
@@ -179,8 +188,10 @@ def _write_whole(folder: Path, settings: _Settings) -> None:
     with tempfile.TemporaryDirectory(prefix=".earmark-demo-", dir=folder.parent) as temporary:
         new, old = Path(temporary) / "new", Path(temporary) / "old"
         with ThreadPoolExecutor(_N_THREADS) as pool:  # the encoders leave the interpreter lock
-            paths = list(pool.map(partial(_write_track, new, settings.seed), _plan(settings)))
-        _write_broken(new, whole_mp3=paths[0])
+            place = _on_shelf if settings.shelved else _in_album
+            paths = list(pool.map(partial(_write_track, new, place, settings.seed), _plan(settings)))
+        if not settings.shelved:
+            _write_broken(new, whole_mp3=paths[0])
         (new / MARKER).write_text(_marker_text(settings), "utf-8")
         if folder.exists():
             folder.rename(old)
@@ -190,12 +201,12 @@ def _write_whole(folder: Path, settings: _Settings) -> None:
 def _plan(settings: _Settings) -> list[_Track]:
     """Name every track and choose its style, encoding and length."""
     rng = np.random.default_rng(settings.seed)
-    titles = rng.permutation([f"{first} {second}" for first in _FIRST for second in _SECOND])
+    titles = rng.permutation([f"{first} {second}" for first in FIRST_WORDS for second in SECOND_WORDS])
     styles = tuple(STYLES)
     tracks = []
     for i in range(settings.n_tracks):
         style = styles[i % len(styles)]
-        albums = _ALBUMS[style]
+        albums = [ALBUMS[style][artist] for artist in settings.artists]
         artist, album, date = albums[i // len(styles) % len(albums)]
         share = float(rng.uniform(0.85, 1.05)) if i % 5 else 1.6
         tracks.append(
@@ -213,10 +224,17 @@ def _plan(settings: _Settings) -> list[_Track]:
     return tracks
 
 
-def _write_track(root: Path, seed: int, track: _Track) -> Path:
+def _in_album(track: _Track) -> Path:
+    return Path(track.artist, track.album, track.file_name)
+
+
+def _on_shelf(track: _Track) -> Path:
+    return Path(track.style, f"{track.artist} - {track.file_name}")
+
+
+def _write_track(root: Path, place: Callable[[_Track], Path], seed: int, track: _Track) -> Path:
     encoding = track.encoding
-    name = f"{track.number:02d} {track.title}.{encoding.suffix}"
-    path = root / track.artist / track.album / name
+    path = root / place(track)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The title is part of the seed: pieces of one style differ.
     piece = [seed, *track.title.encode(), track.number]

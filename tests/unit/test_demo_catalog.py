@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from pipeline.demo.demo_catalog import MARKER, N_BROKEN, write_demo_catalog
+from pipeline.demo.demo_catalog import MARKER, N_BROKEN, write_demo_catalog, write_demo_shelves
 from pipeline.demo.styles import STYLES
 from pipeline.demo.synthesis import DRUMS, FADE_S, synthesise
 from pipeline.featurizing.featurize import featurize_track
@@ -110,6 +110,26 @@ def test_the_broken_files_fail_and_all_others_do_not(catalog: Path) -> None:
     }
 
 
+def test_shelves_have_a_folder_for_each_style_and_no_artist_of_the_catalog(tmp_path: Path) -> None:
+    """The demo would be tested on artists that it was trained on, or training would meet a broken file."""
+    assert write_demo_shelves(tmp_path / "s", seed=1, n_tracks=11, duration_s=6.0, artists=(1,)) == 11
+    write_demo_catalog(tmp_path / "c", n_tracks=11, duration_s=6.0, artists=(0,))
+    shelved, listed = _files(tmp_path / "s"), _files(tmp_path / "c")
+    assert {path.parent.name for path in shelved} == set(STYLES)
+    assert {path.parent.parent for path in shelved} == {tmp_path / "s"}
+    artists = [{str(mutagen.File(path, easy=True)["artist"][0]) for path in side if _is_mp3_or_ogg(path)}
+               for side in (shelved, listed)]  # fmt: skip
+    assert all(artists)
+    assert not artists[0] & artists[1]
+    for path in shelved:
+        with path.open("rb") as file:
+            featurize_track(file, str(path), FeatureSpec())
+
+
+def _is_mp3_or_ogg(path: Path) -> bool:
+    return path.suffix in (".mp3", ".ogg") and not path.name.startswith(("98 ", "99 ", "liner "))
+
+
 def test_same_seed_same_catalog(catalog: Path, tmp_path: Path) -> None:
     """A user who reports what the demo printed could not be followed on another machine."""
     write_demo_catalog(tmp_path / "again", seed=3, n_tracks=21, duration_s=6.0)
@@ -140,10 +160,10 @@ def test_written_once_and_replaced_when_the_settings_change(tmp_path: Path) -> N
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     """`earmark demo --out ~/Music` would overwrite somebody's music."""
     (tmp_path / "my song.mp3").write_bytes(b"precious")
-    with pytest.raises(MisuseError, match="no demo catalog"):
+    with pytest.raises(MisuseError, match="not a demo catalog"):
         write_demo_catalog(tmp_path, n_tracks=1, duration_s=5.0)
     assert [path.name for path in tmp_path.iterdir()] == ["my song.mp3"]
-    with pytest.raises(MisuseError, match="no demo catalog"):
+    with pytest.raises(MisuseError, match="not a demo catalog"):
         write_demo_catalog(tmp_path / "my song.mp3", n_tracks=1, duration_s=5.0)
 
 

@@ -1,0 +1,123 @@
+"""The documentation: that it builds, and that nothing in it is invented."""
+
+import ast
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from infra.docs_tables import PAGE, rendered
+from jobs.cli import app
+from schemas import errors
+from tests.docs import PAGES, ROOT, blocks, examples
+
+COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+FLAGS = {
+    flag
+    for command in COMMANDS.values()
+    for each in command.params
+    for flag in [*each.opts, *each.secondary_opts]
+}
+
+
+def _written_commands() -> list[str]:
+    lines = [line for page in PAGES for block in blocks(page, "sh") for line in block.splitlines()]
+    lines += [example.command for page in PAGES for example in examples(page)]
+    return sorted({line[line.index("earmark ") :] for line in lines if re.search(r"(^|-- )earmark ", line)})
+
+
+@pytest.mark.parametrize("line", _written_commands())
+def test_the_command_line_accepts_every_command(line: str) -> None:
+    """A reader copies a command that exits with 2."""
+    _, name, *arguments = shlex.split(line)
+    COMMANDS[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_in_the_text_exists(page: Path) -> None:
+    """A page advises an option that was renamed, or never was."""
+    for code in re.findall(r"`([^`\n]+)`", page.read_text("utf-8")):
+        if named := re.match(r"earmark ([a-z-]+)", code):
+            assert named[1] in COMMANDS, code
+        for flag in re.findall(r"(?<!\S)--[a-z][a-z-]*", code):
+            assert flag in FLAGS, code
+
+
+def test_the_tables_page_has_every_column_as_the_schemas_have_it() -> None:
+    """An analyst reads a column that is not there; `python -m infra.docs_tables` writes the page again."""
+    page = PAGE.read_text("utf-8")
+    assert rendered(page) == page
+
+
+def test_every_error_type_is_explained_with_its_stage_and_whether_it_is_retried() -> None:
+    """Somebody finds a word in the failures that no page explains."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    rows = {
+        name: (stage, retried)
+        for name, stage, retried in re.findall(
+            r"^\| `(\w+Error)` \| (\w+) \| (yes|no) \|", page, re.MULTILINE
+        )
+    }
+    kinds = {
+        name: kind
+        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.TrackError) and kind is not errors.TrackError
+    }
+    assert rows == {name: (kind.stage, "yes" if kind.retryable else "no") for name, kind in kinds.items()}
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    """A scheduler takes a failure for success."""
+    from jobs.printing.messages import INTERRUPTED, TOO_MANY_FAILURES
+
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+    errors_codes = {errors.EarmarkError.exit_code, errors.MisuseError.exit_code}
+    assert codes == {0, INTERRUPTED, TOO_MANY_FAILURES} | errors_codes
+
+
+def test_the_figure_of_the_shipped_model_is_the_measured_one() -> None:
+    """A page promises more than was measured."""
+    from pipeline.models.model import ModelBundle
+
+    (figure,) = ModelBundle.load("default").info.figures
+    for name in ("models.md", "faq.md"):
+        assert f"{figure.accuracy:.2f}" in (ROOT / "docs" / name).read_text("utf-8")
+
+
+def test_python_examples_are_python() -> None:
+    """A notebook example would not even parse."""
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            ast.parse(block)
+
+
+def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    """A broken link is published, or pages stay blank behind a firewall."""
+    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.html")}
+    assert {page.with_suffix(".html").name for page in PAGES} <= set(pages)
+    for html in pages.values():
+        assert not re.search(
+            r"<(?:script|img|iframe)[^>]+src=.?https?:|<link[^>]+stylesheet[^>]+https?:", html
+        )
+    assert "track_features" in pages["api.html"]
+    readme = (tmp_path / "repository" / "index.html").read_text("utf-8")
+    assert 'src="infra/pictures/run.png"' in readme
+    assert (tmp_path / "repository" / "infra" / "pictures" / "run.png").is_file()
+
+
+def test_the_picture_is_readable_in_the_dark_and_asks_for_no_font() -> None:
+    """Half of the readers see black on black, or a page waits for a font."""
+    svg = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
+    assert "prefers-color-scheme: dark" in svg
+    assert "<title" in svg
+    assert not re.search(r"@import|@font-face|href=.http|url\(.?http", svg)

@@ -199,7 +199,8 @@ def print_demo(demo: DemoResult) -> None:
     shipped = demo.shipped
     for line in (
         "",
-        f"{demo.n_right} of {demo.labels.num_rows} labels are right, on artists that the training did not hear.",
+        f"{demo.n_right} of {demo.labels.num_rows} labels are right, on artists that the training did not "
+        "hear.",
         "Synthesized audio is easy: expect less of recordings. The model that ships with Earmark was trained",
         f"on ten genres of music from before 2002; {shipped.accuracy:.2f} of {shipped.n} clips are right on "
         "GTZAN's fault-filtered,",

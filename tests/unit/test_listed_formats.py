@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.selection import AUDIO_EXTENSIONS
-from pipeline.decoding.ffmpeg import FORMATS
+from pipeline.decoding.formats import AUDIO_EXTENSIONS, FORMATS
 from pipeline.features import track_features
 from schemas.features import FeatureSpec
 

@@ -13,7 +13,7 @@ from pipeline import plots
 from pipeline.featurizing.log_mel import log_mel
 from pipeline.pictures.figures import new_figure, to_png, to_svg
 from pipeline.pictures.track_view import view_track
-from schemas.errors import EmptyFileError, MisuseError, NotFoundError, ReadError
+from schemas.errors import EmptyFileError, MisuseError, NotAFileError, NotFoundError
 from schemas.features import FeatureSpec
 
 SR = 22050
@@ -162,6 +162,6 @@ def test_a_track_is_seen_as_a_run_would_see_it(tmp_path: Path) -> None:
 def test_what_is_no_track_is_said(tmp_path: Path) -> None:
     """A typing error would end in a traceback, a pipe in waiting for ever."""
     (tmp_path / "empty.mp3").touch()
-    for name, error in (("none.mp3", NotFoundError), ("empty.mp3", EmptyFileError), (".", ReadError)):
+    for name, error in (("none.mp3", NotFoundError), ("empty.mp3", EmptyFileError), (".", NotAFileError)):
         with pytest.raises(error):
             view_track(str(tmp_path / name))

@@ -37,8 +37,9 @@ FRAMES_TO_PLACE = 4
 VORBIS_JITTER_S = 0.046
 """Time stamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
 
-SEEKS_BADLY = ("ac3", "eac3", "mpc8", "rm")
-"""Formats in which FFmpeg's seeks land elsewhere than it says: they are decoded from their start."""
+SEEKS_BADLY = ("ac3", "amr", "eac3", "mpc8", "rm")
+"""Formats in which FFmpeg's seeks land elsewhere than it says, or whose decoder remembers what was before the
+seek: they are decoded from their start."""
 
 LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
 """Codecs that keep a bitstream which they take for PCM."""

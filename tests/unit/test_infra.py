@@ -196,10 +196,7 @@ def test_the_image_takes_what_the_package_needs() -> None:
     allowed = set(re.findall(r"^!(\S+)$", (INFRA / "Dockerfile.dockerignore").read_text(), re.MULTILINE))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = {name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]}
-    modules = {f"{name}.py" for name in project["tool"]["setuptools"]["py-modules"]}
-    needed = (
-        packages | modules | {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
-    )
+    needed = packages | {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSE"}
     assert copied == allowed == needed
     assert "--constraint constraints.txt" in dockerfile
     assert "gpu" in project["project"]["optional-dependencies"]

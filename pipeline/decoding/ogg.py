@@ -49,6 +49,12 @@ def ogg_links(source: Source) -> list[tuple[int, int]]:
     return list(pairwise([*starts, size]))
 
 
+def begins_amid_page(source: Source) -> bool:
+    """Return whether the rest of one page is all that is before the first page of a file."""
+    pages = _pages(source.read_at(0, PROBE_BYTES))
+    return len(pages) > 1 and pages[0][0] == pages[1][0] and pages[0][1] + 1 == pages[1][1]
+
+
 def opus_lead_s(source: Source, link: int) -> float:
     """Return what an Opus stream has before its start, the pre-skip, which FFmpeg counts to its duration.
 

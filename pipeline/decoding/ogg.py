@@ -74,10 +74,15 @@ def _first_pages(source: Source) -> list[int]:
     while more := source.read_at(base + len(data), CHUNK_BYTES):
         rest = data[1 - len(_FIRST_PAGE) :]
         base, data = base + len(data) - len(rest), rest + more
-        at = data.find(_FIRST_PAGE)
+        at = data.find(_PAGE)
         while at >= 0:
-            found.append(base + at)
-            at = data.find(_FIRST_PAGE, at + 1)
+            if data.startswith(_FIRST_PAGE, at):
+                found.append(base + at)
+            # From page to page, as far as they follow each other: searching takes twenty times as long.
+            n_segments = data[at + 26 : at + _HEADER_BYTES]
+            body = at + _HEADER_BYTES + (n_segments[0] if n_segments else 0)
+            following = body + sum(data[at + _HEADER_BYTES : body])
+            at = following if data.startswith(_PAGE, following) else data.find(_PAGE, at + 1)
     return found
 
 

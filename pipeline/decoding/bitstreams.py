@@ -34,8 +34,11 @@ OPENING_FRAMES = 9
 
 PROBE_BYTES = 1 << 16
 
-LOOKED_AT = (0.25, 0.5, 0.75)
-"""Where a track that begins with digital silence is looked at, as shares of its length."""
+LOOKED_AT = tuple((2 * i + 1) / n for n in (2, 4, 8, 16, 32) for i in range(n // 2))
+"""Where a track that begins with silence is looked at until there is none, as shares of its length."""
+
+QUIET = 1e-3
+"""Samples that all stay below this say nothing: each burst and each frame has louder ones in its header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,10 @@ def unpacked(decoder: Decoder) -> Decoder:
     y = decoder.opening
     packing = find_packing(y)
     n_samples = decoder.info.duration_s * decoder.info.sample_rate
-    if packing is None and y.size and _is_silent(y) and n_samples < 1 << 40:
+    if packing is None and y.size and _is_quiet(y) and n_samples < 1 << 40:
         for share in LOOKED_AT:
             y = next(decoder.blocks(int(n_samples * share)), y)
-            if not _is_silent(y):
+            if not _is_quiet(y):
                 packing = find_packing(y)
                 break
     return decoder if packing is None else BitstreamDecoder(decoder, packing)
@@ -239,8 +242,8 @@ def _words(y: NDArray[np.float32]) -> bytes:
     return words.tobytes()
 
 
-def _is_silent(y: NDArray[np.float32]) -> bool:
-    return not np.count_nonzero(y)
+def _is_quiet(y: NDArray[np.float32]) -> bool:
+    return bool((np.abs(y) < QUIET).all())
 
 
 def _places(data: bytes, sync: bytes) -> Iterator[int]:

@@ -10,7 +10,7 @@ from pipeline.decoding.decoders import Decoder, UndecodableError
 from pipeline.decoding.ffmpeg import FfmpegDecoder
 from pipeline.decoding.libsndfile import SoundfileDecoder
 from pipeline.decoding.mpeg import mpeg_parts
-from pipeline.decoding.ogg import ogg_links, opus_lead_s
+from pipeline.decoding.ogg import begins_amid_page, ogg_links, opus_lead_s
 from pipeline.decoding.parts import Part, PartsDecoder
 from pipeline.decoding.source import Source
 
@@ -58,6 +58,19 @@ class Unpacking:
             raise
 
 
+class CutOgg:
+    """Makes decoders of the links of an ogg that begins amid a page, as a recording may that was cut out."""
+
+    library = "FFmpeg"
+
+    def __call__(self, source: Source, /) -> Decoder:
+        """Open the links; UndecodableError if the file is no ogg or has no beginning of a link."""
+        parts = _ogg_parts(source) if begins_amid_page(source) else []
+        if not parts:
+            raise UndecodableError("no beginning of an ogg in it")
+        return PartsDecoder(tuple(parts))(source)
+
+
 def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     """Return the decoders in the order to try them: the content decides, never the file's name.
 
@@ -70,7 +83,7 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
         return *_joined(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
     if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
         return *_joined(mpeg_parts(source)), FfmpegDecoder
-    return Unpacking(FfmpegDecoder), SoundfileDecoder
+    return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()
 
 
 def _joined(parts: list[Part]) -> tuple[DecoderType, ...]:

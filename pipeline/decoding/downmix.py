@@ -21,8 +21,9 @@ WEAKENED = 0.6
 """No more is left of the whole spectrum then: rumble in opposite phase does not make music so."""
 
 _LOW_RATE = 2000
-_MEASURED = 4
-"""One sample in four is measured, in runs: powers need no more, and mixing stays as fast as it was."""
+_STEP = 4
+_MEASURED = 2
+"""Of one block in four one half is measured: powers need no more, and mixing stays as fast as it was."""
 
 
 class Downmix:
@@ -43,24 +44,26 @@ class Downmix:
         self._width = max(rate // _LOW_RATE, 1)
         self._signs = signs or {}
         self._moments: dict[int, tuple[_Moments, _Moments]] = {}
+        self._n_blocks = 0
 
     def mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mono mix of a block of shape (channels, n), and count the block in."""
         n_channels = len(block)
         if n_channels in self._signs:
             return to_mono(block * self._signs[n_channels][:, np.newaxis])
-        if n_channels > 1:
+        if n_channels > 1 and (n_channels not in self._moments or self._n_blocks % _STEP == 0):
             self._measure(block)
+        self._n_blocks += 1
         return to_mono(block)
 
     def _measure(self, block: NDArray[np.float32]) -> None:
         n_channels, n_samples = block.shape
         whole, low = self._moments.setdefault(n_channels, (_Moments(n_channels), _Moments(n_channels)))
         n_low = -(-n_samples // (_MEASURED * self._width))
-        part = np.ascontiguousarray(block[:, : n_low * self._width])
-        if not np.abs(part).max(initial=0.0) < LOUDEST:
+        part = block[:, : n_low * self._width]
+        if not whole.add(part):
             part = without_damage(part)
-        whole.add(part)
+            whole.add(part)
         low.add(np.add.reduceat(part, np.arange(0, part.shape[1], self._width), axis=1))
 
     def signs(self) -> dict[int, NDArray[np.float32]]:
@@ -80,10 +83,16 @@ class _Moments:
         self._sums = np.zeros(n_channels)
         self._products = np.zeros((n_channels, n_channels))
 
-    def add(self, y: NDArray[np.float32]) -> None:
-        self._products += y @ y.T
-        self._sums += y.sum(axis=1)
+    def add(self, y: NDArray[np.float32]) -> bool:
+        """Count samples in, unless some of them are damaged: then return False."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            products = y @ y.T
+        if not products.trace() < LOUDEST**2:
+            return False
+        self._products += products
+        self._sums += y @ np.ones(y.shape[1], np.float32)
         self._n += y.shape[1]
+        return True
 
     def covariance(self) -> NDArray[np.float64]:
         """Sums of products around the means: a constant offset of a channel is no sound."""

@@ -31,6 +31,9 @@ ASIDE = (
 )
 """Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
 
+CHECKED = {"err_detect": "crccheck+explode"}
+"""Makes FFmpeg leave out frames of TTA whose checksum is wrong: they decode to noise as loud as music."""
+
 FRAMES_TO_PLACE = 4
 """Frames after a seek of which the position is taken."""
 
@@ -212,6 +215,8 @@ def _frames(
     """
     if stream.codec_context is None:
         raise UndecodableError("FFmpeg has no decoder for its codec")
+    if container.format.name == "tta":
+        stream.codec_context.options = CHECKED
     is_mp4, is_wavpack = container.format.name.startswith("mov"), container.format.name == "wv"
     unsettled, end = None, 0
     for packet in _packets(container, stream):
@@ -219,7 +224,8 @@ def _frames(
             raise UndecodableError("its audio is encrypted (DRM)", final=True)
         if settled and unsettled is None:
             unsettled = packet.pos
-        end = end if packet.pos is None else packet.pos + packet.size
+        if is_wavpack and packet.pos is not None:
+            end = packet.pos + packet.size
         try:
             frames = packet.decode()
             if not settled or packet.pos != unsettled:

@@ -85,6 +85,9 @@ class _Gaps:
     def before(self, frame: av.AudioFrame) -> int:
         """Return how many samples are missing between the frame before and this one, mostly 0."""
         expected, pts = self._expected, frame.pts
+        if pts is not None and pts == expected and frame.sample_rate == self._rate:
+            self._expected = pts + frame.samples * self._ticks_per_sample
+            return 0
         length = frame.samples * self._ticks_per_sample
         if frame.sample_rate != self._rate:  # raw streams go on counting frames of the rate they began with
             self._expected = None

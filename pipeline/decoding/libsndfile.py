@@ -63,15 +63,14 @@ class SoundfileDecoder:
 
     def _read(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks from where the file is."""
-        buffer = np.empty((BLOCK_FRAMES, self._file.channels), np.float32)
         while True:
             try:
-                block = self._file.read(out=buffer)
+                block = self._file.read(out=np.empty((BLOCK_FRAMES, self._file.channels), np.float32))
             except RuntimeError:
                 return
             if not len(block):
                 return
-            yield block.T.copy()
+            yield block.T
 
     def close(self) -> None:
         """Free libsndfile's handle."""

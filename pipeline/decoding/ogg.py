@@ -49,6 +49,12 @@ def ogg_links(source: Source) -> list[tuple[int, int]]:
     return list(pairwise([*starts, size]))
 
 
+def begins_amid_page(source: Source) -> bool:
+    """Return whether the rest of one page is all that is before the first page of a file."""
+    pages = _pages(source.read_at(0, PROBE_BYTES))
+    return len(pages) > 1 and pages[0][0] == pages[1][0] and pages[0][1] + 1 == pages[1][1]
+
+
 def opus_lead_s(source: Source, link: int) -> float:
     """Return what an Opus stream has before its start, the pre-skip, which FFmpeg counts to its duration.
 
@@ -68,10 +74,15 @@ def _first_pages(source: Source) -> list[int]:
     while more := source.read_at(base + len(data), CHUNK_BYTES):
         rest = data[1 - len(_FIRST_PAGE) :]
         base, data = base + len(data) - len(rest), rest + more
-        at = data.find(_FIRST_PAGE)
+        at = data.find(_PAGE)
         while at >= 0:
-            found.append(base + at)
-            at = data.find(_FIRST_PAGE, at + 1)
+            if data.startswith(_FIRST_PAGE, at):
+                found.append(base + at)
+            # From page to page, as far as they follow each other: searching takes twenty times as long.
+            n_segments = data[at + 26 : at + _HEADER_BYTES]
+            body = at + _HEADER_BYTES + (n_segments[0] if n_segments else 0)
+            following = body + sum(data[at + _HEADER_BYTES : body])
+            at = following if data.startswith(_PAGE, following) else data.find(_PAGE, at + 1)
     return found
 
 

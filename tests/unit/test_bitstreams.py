@@ -107,6 +107,15 @@ def test_dts_may_begin_after_silence_at_any_word(tmp_path: Path) -> None:
     check(as_pcm(bytes(44100 * 4 + 2) + data, 44100), "dts", duration_s=SECONDS + 1, lead_s=1.0)
 
 
+@pytest.mark.parametrize("lead_s", [3, 60])
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_recording_may_wait_for_its_bitstream(noise: int, lead_s: int) -> None:
+    """Fails: a digital output that was recorded from long before the film on is labelled on noise."""
+    words = encode(tone(48000), 48000, "spdif")
+    lead = np.random.default_rng(0).integers(-noise, noise + 1, lead_s * 48000 * 2).astype("<i2").tobytes()
+    check(as_pcm(lead + words, 48000), "ac3", duration_s=SECONDS + lead_s, lead_s=lead_s)
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32"])
 @pytest.mark.parametrize("order", ["as it is", "swapped"])
 @pytest.mark.parametrize(("form", "codec"), [("spdif", "ac3"), ("spdifmp2", "mp3")])

@@ -62,6 +62,8 @@ NOTHING = {
     "offset that steps": np.repeat([0.0, 0.2, -0.1, 0.05, 0.3], N // 5),
     "offset that drifts": np.linspace(-0.1, 0.1, N),
     "offset that sways": 0.05 * np.sin(2 * np.pi * 0.05 * T),
+    "a tone that is too low to be heard": 0.1 * np.sin(2 * np.pi * 8 * T),
+    "rumble that is too low to be heard": 0.1 * np.sin(2 * np.pi * 15 * T) + noise(-65),
     "hum": 0.003 * np.sin(2 * np.pi * 50 * T),
     "hum with harmonics": hum(60, 12, -50),
     "hum that sways": hum(50, 12, -52) * SWAY,
@@ -94,6 +96,27 @@ def test_quiet_music_is_music(genre: str) -> None:
         assert not is_silent(quiet[: 5 * SR], SR)
         (_, stored), *_ = read_segments(io.BytesIO(encode(quiet, SR, "wav")), "a", FeatureSpec())[1]
         assert not is_silent(stored, SR)
+
+
+NOTES = np.random.default_rng(3).choice([41.2, 55.0, 49.0, 61.7], 75).repeat(SR * 2 // 5)[:N]
+PLUCK = np.exp(-(T % 0.4) / 0.2) * np.minimum(T % 0.4 / 0.01, 1)
+NARROW = {
+    "a bass alone": PLUCK * sum(np.sin(k * np.cumsum(2 * np.pi * NOTES / SR)) / k for k in (1, 2, 3)),
+    "a soft pad": sum(
+        np.sin(2 * np.pi * f * T) * np.clip(1 - np.abs((T - 6 * k) % 24 - 8) / 8, 0, 1)
+        for k, f in enumerate((220.0, 261.6, 329.6, 392.0))
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NARROW)
+def test_quiet_music_of_few_bands_is_music(kind: str) -> None:
+    """Fails: a bass solo or a synthesizer pad, whose treble is empty, is called silent where it is quiet."""
+    y = (NARROW[kind] / np.std(NARROW[kind])).astype(np.float32)
+    for level_db in (-20, -42, -55):
+        for form in ("wav", "mp3"):
+            data = encode(y * np.float32(db(level_db)), SR, form)
+            assert not is_silent(read_segments(io.BytesIO(data), "a", FeatureSpec())[1][0][1], SR)
 
 
 @pytest.mark.parametrize("form", ["float", "wav", "mp3"])

@@ -99,7 +99,9 @@ def test_a_recording_may_begin_amid_a_title(form: str) -> None:
     """Fails: what was recorded after the first change of title is lost with what was before it."""
     rate = 48000 if form == "opus" else 44100
     first, second = tone((form, rate, 2, 5.0, 500.0)), tone((form, rate, 2, 6.0, 900.0))
-    check(first[first.index(b"OggS", len(first) // 2) :] + second, [(form, rate, 2, 6.0, 900.0)])
+    page = first.index(b"OggS", len(first) // 2)
+    for cut in (page, page + 1000):
+        check(first[cut:] + second, [(form, rate, 2, 6.0, 900.0)])
 
 
 def test_streams_side_by_side_are_one_link() -> None:

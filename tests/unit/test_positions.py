@@ -157,3 +157,14 @@ def test_the_formats_are_ffmpegs() -> None:
     assert {name for name in FORMATS.split(",") if name not in av.formats_available} == set()
     assert all(extension == extension.lower() and extension[0] != "." for extension in AUDIO_EXTENSIONS)
     assert {"mid", "m3u", "pls", "cue", "jpg", "txt"}.isdisjoint(AUDIO_EXTENSIONS)
+
+
+def test_frames_of_a_tta_that_are_out_of_place_are_no_noise() -> None:
+    """Fails: where bytes are missing in a tta, all that follows is noise as loud as music, and labelled."""
+    y = (0.3 * np.sin(2 * np.pi * 440 * np.arange(20 * 44100) / 44100)).astype(np.float32)
+    data = encode(np.stack([y, y], axis=1), 44100, "tta")
+    with open_audio(io.BytesIO(data[: len(data) // 2] + data[len(data) // 2 + 3000 :]), "a.tta") as audio:
+        decoded = audio.read(0, 20)
+    assert len(decoded) > 9 * 44100
+    np.testing.assert_allclose(decoded[: 9 * 44100], y[: 9 * 44100], atol=1e-4)
+    assert np.abs(np.diff(decoded)).max() < 0.31

@@ -71,6 +71,11 @@ class Notes:
         self.closed.set()
 
 
+def interrupt_in_a_callback() -> None:
+    """Be interrupted as a decoder's callback for bytes is: C code drops what is raised in it."""
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
+
+
 @pytest.mark.parametrize(
     ("numbers", "told"),
     [
@@ -89,6 +94,17 @@ def test_who_works_is_told_how_to_stop(numbers: list[int], told: list[str]) -> N
             os.kill(os.getpid(), number)
     assert heard == told
     assert interrupt.asked
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_who_starts_to_work_late_is_told_what_was_asked_before() -> None:
+    """A Ctrl-C while Ray starts, or tags are listed, may be dropped by C code: the run must not go on for
+    hours, to say at its end that it was interrupted."""
+    heard: list[str] = []
+    with interruptible() as interrupt:
+        interrupt_in_a_callback()
+        interrupt.tell(lambda: heard.append("stop"), lambda: heard.append("halt"))
+    assert heard == ["stop"]
 
 
 def test_a_run_that_ends_by_itself_is_not_ended(capfd: pytest.CaptureFixture[str]) -> None:
@@ -141,11 +157,6 @@ def test_an_error_of_a_write_is_not_hidden_by_the_interrupt() -> None:
 
     with pytest.raises(OSError, match="no room"):
         write()
-
-
-def interrupt_in_a_callback() -> None:
-    """Be interrupted as a decoder's callback for bytes is: C code drops what is raised in it."""
-    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

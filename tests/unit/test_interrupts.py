@@ -26,7 +26,7 @@ from schemas.tracks import TrackFeatures
 from tests.encoders import encode, sweep
 
 STUCK = """
-import hashlib, sys, threading
+import hashlib, sys, threading, time
 from pathlib import Path
 from jobs.engine.interrupts import interruptible
 
@@ -37,9 +37,16 @@ class Closing:
             Path(sys.argv[1]).write_text("closed")
             self.closed.set()
 
+def say_when_stuck(thread):
+    clock = time.pthread_getcpuclockid(thread)
+    before = time.clock_gettime(clock)
+    while time.clock_gettime(clock) < before + 0.5:  # so long it computes nowhere else
+        time.sleep(0.05)
+    print("ready", flush=True)
+
 with interruptible() as interrupt:
     interrupt.close_with(Closing())
-    print("ready", flush=True)
+    threading.Thread(target=say_when_stuck, args=(threading.get_ident(),), daemon=True).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # many minutes in C, which no handler interrupts
 """
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.commands import evaluation, labels, models, pages, runs, tables
+from jobs.hidden_modules import hidden_module
 from jobs.printing.messages import say
 from schemas.errors import EarmarkError
 
@@ -71,6 +72,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("EARMARK_DEBUG"):
             raise
+        if (hidden := hidden_module()) is not None:
+            say(f"error: {hidden}")
+            sys.exit(EarmarkError.exit_code)
         say(
             f"internal error: {type(error).__name__}: {error}; what is done stays done. Set EARMARK_DEBUG=1 "
             "to see where it happened, and please report it"

@@ -85,6 +85,8 @@ def connected(config: RunConfig) -> Iterator[None]:
         try:
             with _working_directory(empty):
                 ray.init(address=address, namespace="earmark", **options)
+        except (AttributeError, ImportError):  # something hides Ray, or what Ray needs
+            raise
         except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
             raise EarmarkError(_not_connected(address, error)) from error
         _silence_ray()

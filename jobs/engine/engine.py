@@ -19,7 +19,7 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import ActorPool, last_line
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import cpus_and_gpus
-from jobs.engine.environment import environment_error, installation_error, version_error
+from jobs.engine.environment import Origin, environment_error, installation_error, version_error
 from jobs.engine.flights import Flight, Try
 from jobs.engine.halting import halt
 from jobs.engine.label_alone import start_label_alone
@@ -191,14 +191,24 @@ class Engine:
         if (ours := version_error(answer.origin.address, answer.origin.version)) is not None:
             raise ours
         if isinstance(answer.result, EnvironmentFaultError):
-            self._faults.note(kind, answer.origin, answer.result)
-            self._waiting.again(tried.avoiding(node))
+            self._at_fault(tried, answer.origin, answer.result)
             return
         self._faults.clear(kind, node)
         if isinstance(answer.result, LabelError):
             self._label_failed(tried, answer.result, node)
             return
         self._done(tried, answer.result, node)
+
+    def _at_fault(self, tried: Try, origin: Origin, fault: EnvironmentFaultError) -> None:
+        """Known-good input failed too: in a new process it is the node's fault, in a worker perhaps its own.
+
+        A worker does one task after the other, and may suffer from what a track of an earlier one has done.
+        """
+        if tried.isolated:
+            self._faults.note(type(tried.work), origin, fault)
+            self._waiting.again(tried.avoiding(origin.node))
+        else:
+            self._waiting.again(replace(tried, isolated=True))
 
     def _collect_error(self, flight: Flight, error: ray_errors.RayError) -> None:
         if isinstance(error, (*_CRASHES, *_LOST)):

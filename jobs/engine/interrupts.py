@@ -58,8 +58,13 @@ class Interrupt:
             signal.signal(number, self._on_signal)
 
     def tell(self, stop: Callable[[], None], halt: Callable[[], None]) -> None:
-        """From now on call `stop` at the first Ctrl-C, `halt` at a second one or at SIGTERM."""
+        """From now on call `stop` at the first Ctrl-C, `halt` at a second one or at SIGTERM.
+
+        Who was asked to stop before, and goes on all the same, met code that drops KeyboardInterrupt.
+        """
         self._stop, self._halt = stop, halt
+        if self.asked:
+            stop()
 
     def tell_nobody(self) -> None:
         """From now on a signal raises KeyboardInterrupt, as it does at first."""

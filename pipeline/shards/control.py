@@ -3,6 +3,7 @@
 import io
 import wave
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,9 @@ def featurize_known_good(spec: FeatureSpec, limits: TrackLimits | None = None) -
 def check_process(process: Isolated, spec: FeatureSpec, limits: TrackLimits, death: int | None) -> None:
     """Make sure that known-good sounds get through a process in which a track failed.
 
+    A track may leave a process behind in which nothing works any more, with its heap overwritten or its
+    files used up; that says nothing of the machine, which a new process does.
+
     Parameters
     ----------
     process : Isolated
@@ -68,8 +72,14 @@ def check_process(process: Isolated, spec: FeatureSpec, limits: TrackLimits, dea
     EnvironmentFaultError
         If they do not.
     """
+    unlimited = TrackLimits(_LONGEST_S, 1 << 40)
+    if death is None:
+        with suppress(EnvironmentFaultError, ProcessDiedError):
+            process.call(featurize_known_good, spec, unlimited)
+            return
+        process.close()
     try:
-        surviving(process, featurize_known_good, spec, TrackLimits(_LONGEST_S, 1 << 40))
+        surviving(process, featurize_known_good, spec, unlimited)
         if death == TIMED_OUT:
             # Again, since a process that is new takes time to load what it needs.
             surviving(process, featurize_known_good, spec, limits)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,8 +12,6 @@ from pipeline.catalogs.track_refs import from_table, to_batch
 from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.outcomes import SUSPICIOUS, Outcome, featurized
-from pipeline.shards.outcomes import isolated as outcomes_isolated
 from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.uninterrupted import uninterrupted
 from pipeline.stores import storage
@@ -21,6 +20,9 @@ from schemas.errors import FeatureError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef
+
+if TYPE_CHECKING:
+    from pipeline.shards.outcomes import Outcome
 
 _ROW_GROUP_SEGMENTS = 64
 
@@ -149,16 +151,18 @@ def featurize_shard(
     OSError
         If a part cannot be written.
     """
+    from pipeline.shards import outcomes as ways  # decoders: not for a driver, which may find nothing to do
+
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
     if isolated and limits is not None:
-        outcomes = outcomes_isolated(tracks, spec, watch, limits)
+        outcomes = ways.isolated(tracks, spec, watch, limits)
     else:
-        outcomes = featurized(tracks, spec, watch, limits)
+        outcomes = ways.featurized(tracks, spec, watch, limits)
     read, done, failures = _sorted_out(shard, outcomes)
     suspects: set[str] = set()
     if not confirming:
-        suspects = {failure.track_id for failure in failures if isinstance(failure.error, SUSPICIOUS)}
+        suspects = {failure.track_id for failure in failures if isinstance(failure.error, ways.SUSPICIOUS)}
         read = [track for track in read if track.track_id not in suspects]
         failures = [failure for failure in failures if failure.track_id not in suspects]
     rows = {
@@ -219,7 +223,7 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
 
 
 def _sorted_out(
-    shard: Shard, outcomes: Iterable[tuple[TrackRef, Outcome]]
+    shard: Shard, outcomes: Iterable[tuple[TrackRef, "Outcome"]]
 ) -> tuple[list[TrackRef], list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
     """All tracks as they were read; those that gave features, with them; and failures."""
     rows = shard.tracks.select(["track_id", "etag", "attempts"]).to_pylist()
@@ -242,12 +246,12 @@ def _sorted_out(
 
 def _outcomes(
     done: Sequence[tuple[TrackRef, TrackFeatures]], failures: Sequence[Failure]
-) -> dict[str, Outcome]:
+) -> dict[str, "Outcome"]:
     failed: dict[str, Outcome] = {failure.track_id: failure.error for failure in failures}
     return failed | {track.track_id: features for track, features in done}
 
 
-def track_rows(tracks: list[TrackRef], outcomes: Mapping[str, Outcome], listed_at: datetime) -> pa.Table:
+def track_rows(tracks: list[TrackRef], outcomes: Mapping[str, "Outcome"], listed_at: datetime) -> pa.Table:
     """Rows of the table ``tracks``: as listed or read, with the tags and audio facts that are known.
 
     Parameters

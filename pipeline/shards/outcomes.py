@@ -13,6 +13,7 @@ from pipeline.shards.isolation import Isolated, ProcessDiedError, decoding_failu
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.transfer import TransferError, described
+from pipeline.shards.uninterrupted import interrupts_heeded
 from pipeline.stores import storage
 from schemas.errors import (
     DecoderCrashedError,
@@ -66,6 +67,7 @@ def featurized(
     return in_rounds(tracks, once, watch)
 
 
+@interrupts_heeded()
 def _outcome(
     track: TrackRef,
     opener: Opener,

@@ -11,7 +11,7 @@ import pytest
 from jobs.runs import read_reports
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.tables.tables import Tables
-from tests.broken import BROKEN_LIBRARY, WRONG_BUILD, with_soxr, without
+from tests.broken import BROKEN_LIBRARY, SPOILED_WORKERS, WRONG_BUILD, with_soxr, without
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, outcomes, read_table
@@ -146,6 +146,14 @@ def test_where_no_node_can_decode_the_run_fails(
     assert "no track is to blame" in said
     assert words in said
     labels_all(run(catalog, tmp_path / "tables"), tmp_path / "tables", N_TRACKS, N_BROKEN)
+
+
+def test_workers_that_a_track_has_spoiled_cost_nothing(catalog: Path, tmp_path: Path) -> None:
+    """A file that uses up what its worker has, not the machine, must not end the run every night."""
+    spoiled = with_soxr(tmp_path / "spoiled", SPOILED_WORKERS)
+    environment = os.environ | {"PYTHONPATH": str(spoiled)}
+    done = run(catalog, tmp_path / "tables", "--cpus", 1, env=environment)
+    labels_all(done, tmp_path / "tables", N_TRACKS, N_BROKEN)
 
 
 def crashing_album(folder: Path, n_tracks: int) -> list[str]:

@@ -1,11 +1,13 @@
 """Known-good sounds tell a machine that cannot decode from a track that cannot be decoded."""
 
+import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pyarrow as pa
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
-from pipeline.shards.isolation import Isolated
+from pipeline.shards.isolation import Isolated, ProcessDiedError
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError
@@ -61,6 +63,22 @@ def test_a_limit_that_nothing_keeps_is_no_fault_of_a_track(process: Isolated) ->
     """A typing error in --track-timeout must end the run, not fail the whole catalog for good."""
     with pytest.raises(EnvironmentFaultError, match="--track-timeout"):
         check_process(process, SPEC, TrackLimits(1e-4, 1 << 40), TIMED_OUT)
+
+
+def spoil(how: str) -> None:
+    """Leave this process as some decoders do after a bad file."""
+    fault = RuntimeError("no file can be opened") if how == "it fails" else partial(ctypes.string_at, 0)
+    patch("soxr.resample", Mock(side_effect=fault)).start()
+
+
+@pytest.mark.parametrize("how", ["it fails", "it crashes"])
+def test_what_a_track_leaves_behind_is_no_fault_of_the_machine(process: Isolated, how: str) -> None:
+    """A file that overwrites the decoder's heap, or uses up its files, must not end the run every night."""
+    process.call(spoil, how)
+    with pytest.raises((EnvironmentFaultError, ProcessDiedError)):
+        process.call(featurize_known_good, SPEC)
+    process.call(spoil, how)
+    check_process(process, SPEC, LIMITS, None)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.track_refs import stat_track, to_batch
-from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard, write_failures
+from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.features import FeatureSpec
@@ -61,9 +61,10 @@ def test_what_ends_its_process_has_its_tags(tmp_path: Path) -> None:
     write_sparse(tmp_path / "absurd.wav", header[:36] + chunk + header[36:], size + len(chunk))
     tables = Tables(str(tmp_path / "tables"))
     shard = shard_of(tmp_path / "absurd.wav")
-    result: ShardResult = featurize_shard(
-        shard, tables, SPEC, lambda: None, limits=TrackLimits(600.0, 256 << 20), isolated=True
-    )
-    assert [type(error).__name__ for error in result.deadly] == ["TooMuchMemoryError"]
-    write_failures(shard, tables, result.deadly, lambda: None)
+    limits = TrackLimits(600.0, 256 << 20)
+    first = featurize_shard(shard, tables, SPEC, lambda: None, limits=limits, isolated=True)
+    assert (first.n_failed, first.suspects) == (0, ("absurd.wav",))
+    featurize_shard(shard, tables, SPEC, lambda: None, limits=limits, isolated=True, confirming=True)
+    (failure,) = tables.read("failures").to_pylist()
+    assert failure["error_type"] == "TooMuchMemoryError"
     assert rows(tables)["absurd.wav"]["title"] == "Jóga"

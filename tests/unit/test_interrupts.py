@@ -1,20 +1,32 @@
 """SIGTERM and Ctrl-C: the run is closed in time, whatever its main thread is at."""
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
+import pyarrow as pa
 import pytest
 
 from jobs.engine.interrupts import interruptible
-from pipeline.shards.uninterrupted import uninterrupted
+from pipeline.catalogs.catalog import list_catalog
+from pipeline.featurizing import featurize
+from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.stopwatch import Stopwatch
+from pipeline.shards.uninterrupted import interrupts_heeded, uninterrupted
+from pipeline.tables.tables import Tables
+from schemas.features import FeatureSpec
+from schemas.tracks import TrackFeatures
+from tests.encoders import encode, sweep
 
 STUCK = """
-import hashlib, sys, threading
+import hashlib, sys, threading, time
 from pathlib import Path
 from jobs.engine.interrupts import interruptible
 
@@ -25,9 +37,16 @@ class Closing:
             Path(sys.argv[1]).write_text("closed")
             self.closed.set()
 
+def say_when_stuck(thread):
+    clock = time.pthread_getcpuclockid(thread)
+    before = time.clock_gettime(clock)
+    while time.clock_gettime(clock) < before + 0.5:  # so long it computes nowhere else
+        time.sleep(0.05)
+    print("ready", flush=True)
+
 with interruptible() as interrupt:
     interrupt.close_with(Closing())
-    print("ready", flush=True)
+    threading.Thread(target=say_when_stuck, args=(threading.get_ident(),), daemon=True).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)  # many minutes in C, which no handler interrupts
 """
 
@@ -59,6 +78,11 @@ class Notes:
         self.closed.set()
 
 
+def interrupt_in_a_callback() -> None:
+    """Be interrupted as a decoder's callback for bytes is: C code drops what is raised in it."""
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
+
+
 @pytest.mark.parametrize(
     ("numbers", "told"),
     [
@@ -77,6 +101,17 @@ def test_who_works_is_told_how_to_stop(numbers: list[int], told: list[str]) -> N
             os.kill(os.getpid(), number)
     assert heard == told
     assert interrupt.asked
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_who_starts_to_work_late_is_told_what_was_asked_before() -> None:
+    """A Ctrl-C while Ray starts, or tags are listed, may be dropped by C code: the run must not go on for
+    hours, to say at its end that it was interrupted."""
+    heard: list[str] = []
+    with interruptible() as interrupt:
+        interrupt_in_a_callback()
+        interrupt.tell(lambda: heard.append("stop"), lambda: heard.append("halt"))
+    assert heard == ["stop"]
 
 
 def test_a_run_that_ends_by_itself_is_not_ended(capfd: pytest.CaptureFixture[str]) -> None:
@@ -129,3 +164,41 @@ def test_an_error_of_a_write_is_not_hidden_by_the_interrupt() -> None:
 
     with pytest.raises(OSError, match="no room"):
         write()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_c_code_drops_is_heeded() -> None:
+    """To the decoder the file ends where it is dropped: a run that is stopped would label half a track, or
+    remember a good one as bad."""
+
+    def decode() -> None:
+        with interrupts_heeded():
+            interrupt_in_a_callback()
+            raise ValueError("the file ends early")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        decode()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_task_that_is_cancelled_in_a_decoder_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C cancels tasks while the run may still write: what such a one has made of its tracks is void."""
+
+    def featurize_track(file: BinaryIO, name: str, spec: FeatureSpec, watch: Stopwatch) -> TrackFeatures:
+        interrupt_in_a_callback()
+        return featurize.featurize_track(file, name, spec, watch)
+
+    monkeypatch.setattr("pipeline.shards.outcomes.featurize_track", featurize_track)
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "a.wav").write_bytes(encode(sweep(22050, 2), 22050, "wav"))
+    listing = list_catalog(str(tmp_path / "music"))
+    listing = listing.append_column("attempts", pa.array([0], pa.int32()))
+    spec = FeatureSpec()
+    shard = Shard("000000", "20260101-000000-test", spec.feature_set, listing, datetime.now(UTC))
+    with pytest.raises(KeyboardInterrupt):
+        featurize_shard(shard, Tables(str(tmp_path / "tables")), spec, lambda: None)
+    assert not (tmp_path / "tables").exists()

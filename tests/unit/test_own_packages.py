@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.encoders import encode, sweep
+
 COMMAND = Path(sys.executable).with_name("earmark")
 
 
@@ -40,3 +42,24 @@ def test_other_modules_on_the_path_are_nobodys_business(tmp_path: Path) -> None:
     (tmp_path / "label.py").write_text("")
     done = version(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["random.py", "numpy/__init__.py", "ray.py"])
+def test_what_hides_a_module_is_named(tmp_path: Path, name: str) -> None:
+    """A random.py of a user's own ends the command in a traceback, or with the advice to report it."""
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("")
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog" / "a.wav").write_bytes(encode(sweep(22050, 2), 22050, "wav"))
+    done = subprocess.run(
+        [COMMAND, "run", tmp_path / "catalog", tmp_path / "tables"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "mine")},
+    )
+    assert done.returncode == 1
+    assert (
+        f"earmark: error: {mine} hides the module '{Path(name).parts[0].removesuffix('.py')}'" in done.stderr
+    )
+    assert "Traceback" not in done.stderr

@@ -128,7 +128,7 @@ def test_what_the_start_has_met_this_model_has_met_too(start: ModelBundle, tmp_p
         ),
         say=said.append,
     )
-    assert [sentence[:40] for sentence in said] == ["LEAKS: 6 of the 6 held-out tracks bear t"]
+    assert [sentence[:40] for sentence in said] == ["LEAKS: 6 of the 6 held-out tracks are, b"]
 
 
 def test_the_recorded_command_names_the_start_without_its_folder(start: ModelBundle, tmp_path: Path) -> None:

@@ -7,30 +7,17 @@ from schemas.report import LeftOut
 
 AUDIO_EXTENSIONS = frozenset(
     {
-        *(
-            "wav",
-            "wave",
-            "bwf",
-            "amb",
-            "w64",
-            "rf64",
-            "aif",
-            "aiff",
-            "aifc",
-            "au",
-            "snd",
-            "caf",
-            "caff",
-            "voc",
-        ),
-        *("8svx", "svx", "avr", "ircam", "sf", "nist", "sph", "paf", "pvf"),
-        *("flac", "fla", "ape", "apl", "mac", "wv", "tta", "tak", "shn", "alac", "dsf", "dff", "mlp", "thd"),
-        *("mp1", "mp2", "mp3", "mpa", "mpga", "m1a", "m2a", "aac", "adts", "mpc", "mp+", "mpp"),
-        *("ogg", "oga", "ogx", "ogm", "ogv", "opus", "spx", "ac3", "ec3", "eac3", "dts", "dtshd"),
+        *("wav", "wave", "bwf", "amb", "w64", "rf64", "aif", "aiff", "aifc", "au", "snd", "caf", "caff"),
+        *("voc", "8svx", "svx", "avr", "ircam", "sf", "nist", "sph", "paf", "pvf", "dsf", "dff"),
+        *("flac", "fla", "ape", "apl", "mac", "wv", "tta", "tak", "shn", "alac", "bonk", "osq"),
+        *("mp1", "mp2", "mp3", "mpa", "mpga", "m1a", "m2a", "aac", "adts", "loas", "latm"),
+        *("mpc", "mp+", "mpp", "ac3", "ec3", "eac3", "dts", "dtshd", "mlp", "thd", "truehd"),
+        *("ogg", "oga", "ogx", "ogm", "ogv", "opus", "spx"),
         *("m4a", "m4b", "m4p", "m4r", "m4v", "mp4", "mov", "qt", "f4a", "f4b", "f4v"),
         *("3gp", "3gpp", "3g2", "3gp2", "3ga", "amr", "awb", "isma", "ismv"),
-        *("wma", "wmv", "asf", "oma", "omg", "aa3", "ra", "rm", "rmvb"),
-        *("mka", "mkv", "mk3d", "webm", "weba", "avi", "ts", "mts", "m2t", "m2ts"),
+        *("wma", "wmv", "asf", "xwma", "oma", "omg", "aa3", "at3", "aea", "ra", "rm", "rmvb"),
+        *("mka", "mkv", "mk3d", "webm", "weba", "avi", "flv"),
+        *("mpg", "mpeg", "vob", "ts", "mts", "m2t", "m2ts"),
     }
 )
 """What the decoders read, by the usual extensions, in lower case and without the dot."""

@@ -40,8 +40,8 @@ def print_scan(scan: Scan) -> None:
     )
     print_table(("format", "files", "empty", "size", "hours"), [*rows, total])
     if n_unknown := sum(count.n_unknown for count in counts):
-        files = "file does" if n_unknown == 1 else "files do"
-        console.print(f"{n_unknown:,} {files} not tell their length in a header: the hours are of the others")
+        files = "file does not tell its" if n_unknown == 1 else "files do not tell their"
+        console.print(f"{n_unknown:,} {files} length in a header: the hours are of the others")
     _print_left_out(scan.left_out)
 
 

@@ -1,5 +1,6 @@
 """Writing genres into files: what changes, and above all what does not."""
 
+import errno
 import io
 import os
 import stat
@@ -126,7 +127,7 @@ def test_what_cannot_be_tagged_is_left_as_it_is(tmp_path: Path) -> None:
     for form, suffix in (("webm", "webm"), ("au", "au"), ("adts", "aac")):
         path = tmp_path / f"x.{suffix}"
         path.write_bytes(encode(sweep(48000, 1), 48000, form))
-        with pytest.raises(EarmarkError, match=r"tags that can be written"):
+        with pytest.raises(EarmarkError, match=r"does not write tags to"):
             write_tagged(str(path), path.stat().st_size, path, "rock")
     text = tmp_path / "y.flac"
     text.write_bytes(b"fLaC and no more")
@@ -146,6 +147,32 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert str(MP3(path).tags["TCON"]) == "rock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_a_disk_keeps_beside_the_content_stays(tmp_path: Path) -> None:
+    """File managers keep stars and labels in extended attributes, which a new file lost."""
+    path = _write(tmp_path / "a.flac")
+    try:
+        os.setxattr(path, "user.xdg.tags", b"favorite")
+    except (AttributeError, OSError):
+        pytest.skip("this disk has no extended attributes")
+    os.utime(path, (1e9, 1e9))
+    write_tagged(str(path), path.stat().st_size, path, "jazz")
+    assert os.getxattr(path, "user.xdg.tags") == b"favorite"
+    assert path.stat().st_mtime > 1e9  # a new version, also where its size is the same
+
+
+def test_a_disk_that_is_read_only_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message named a scratch file that was never there, and the kind of a Python exception."""
+    path = _write(tmp_path / "a.flac")
+
+    def refuse(self: Path, *args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    for name in ("open", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(EarmarkError, match=rf"cannot write {path}: Read-only file system"):
+        write_tagged(str(path), path.stat().st_size, path, "jazz")
 
 
 def _labels(*rows: tuple[Path | str, str | None, str | None]) -> pa.Table:

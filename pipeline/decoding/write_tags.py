@@ -60,6 +60,7 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     with storage.explained(str(target), "write"):
         if target.exists() and not target.stat().st_mode & _ANY_WRITES:
             raise EarmarkError(f"{target} is write-protected; make it writable first")
+        made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with storage.explained(str(target), "write"):
@@ -77,6 +78,9 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
         for file in (scratch, fetched):
             with contextlib.suppress(OSError):  # a disk that is read-only says so of what is not there, too
                 file.unlink()
+        for folder in made:  # of a track that is refused no empty folder is left
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _local(uri: str, size: int, fetched: Path) -> Path:

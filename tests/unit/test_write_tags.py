@@ -137,6 +137,19 @@ def test_what_cannot_be_tagged_is_left_as_it_is(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.aac", "x.au", "x.webm", "y.flac"]
 
 
+def test_a_refused_copy_leaves_no_folder(tmp_path: Path) -> None:
+    """The copies of an album that cannot be tagged were a tree of empty folders."""
+    path = tmp_path / "x.webm"
+    path.write_bytes(encode(sweep(48000, 1), 48000, "webm"))
+    for folder in (tmp_path / "copies" / "artist" / "album", tmp_path):
+        with pytest.raises(EarmarkError):
+            write_tagged(str(path), path.stat().st_size, folder / "copy.webm", "jazz")
+    assert list(tmp_path.iterdir()) == [path]
+    good = _write(tmp_path / "a.flac")
+    write_tagged(str(good), good.stat().st_size, tmp_path / "copies" / "artist" / "a.flac", "jazz")
+    assert [each.name for each in (tmp_path / "copies" / "artist").iterdir()] == ["a.flac"]
+
+
 def test_permissions_and_links_stay(tmp_path: Path) -> None:
     """Files would become readable for all, or a link in the catalog a second copy of its file."""
     path, link = tmp_path / "real.mp3", tmp_path / "link.mp3"

@@ -58,6 +58,7 @@ def labelled_data(
     KeyboardInterrupt
         If the computing of features was interrupted.
     """
+    _refuse_irregular(data)
     if is_tables(data):
         return import_tables(data, label_column=label_column, say=say, **kinds_of(arch))
     if not _is_audio(data):
@@ -67,6 +68,14 @@ def labelled_data(
         _tell_left_out(job, say)
         column = label_column or (None if is_manifest(data) else FOLDER)
         return import_tables(root, label_column=column, say=say, **kinds_of(arch))
+
+
+def _refuse_irregular(data: str) -> None:
+    """Refuse a pipe that nobody writes to, which would be waited for."""
+    if storage.is_local(data):
+        path = Path(storage.split(data)[1])
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise MisuseError(f"{data} is no file but a pipe, a socket or a device; write its data to a file")
 
 
 def _is_audio(data: str) -> bool:
@@ -105,6 +114,7 @@ def _tell_left_out(job: Job, say: Say) -> None:
     failures = current_failures(job.tables)
     if not failures.num_rows:
         return
-    say(f"left out: {failures.num_rows} files that cannot be featurized")
+    files = "1 file" if failures.num_rows == 1 else f"{failures.num_rows:,} files"
+    say(f"left out: {files} that cannot be featurized")
     for message in failures["message"].to_pylist()[:_SHOWN_FAILURES]:
         say(f"  {message}")

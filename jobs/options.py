@@ -10,6 +10,7 @@ from jobs.printing.show import Format
 Catalog = Annotated[
     str,
     typer.Argument(
+        metavar="CATALOG",
         help="A folder, a prefix such as s3://bucket/music, a manifest (CSV or Parquet with a column uri), "
         "or an audio file.",
         show_default=False,

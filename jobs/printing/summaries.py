@@ -40,8 +40,8 @@ def print_scan(scan: Scan) -> None:
     )
     print_table(("format", "files", "empty", "size", "hours"), [*rows, total])
     if n_unknown := sum(count.n_unknown for count in counts):
-        files = "file does" if n_unknown == 1 else "files do"
-        console.print(f"{n_unknown:,} {files} not tell their length in a header: the hours are of the others")
+        files = "file does not tell its" if n_unknown == 1 else "files do not tell their"
+        console.print(f"{n_unknown:,} {files} length in a header: the hours are of the others")
     _print_left_out(scan.left_out)
 
 
@@ -61,15 +61,16 @@ def print_report(report: RunReport, tables: str) -> None:
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed before and not tried again")
     if not counts.labelled and not counts.failed and not counts.left:
-        console.print(f"nothing to do: {counts.listed:,} tracks listed, {', '.join(before)}")
+        console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
         _print_gone(report)
         return
     verb = "featurized" if report.command == "featurize" else "labelled"
     now = [f"{counts.labelled:,} {verb}", f"{counts.failed:,} failed"]
-    console.print(f"{counts.listed:,} tracks listed: {', '.join(now + before)}")
+    console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
-        console.print(f"{counts.left:,} tracks are left; run the same command again to go on")
+        are = "is" if counts.left == 1 else "are"
+        console.print(f"{_tracks(counts.left)} {are} left; run the same command again to go on")
     _print_left_out(report.left_out)
     _print_gone(report)
     if report.tracks_per_hour:
@@ -85,6 +86,10 @@ def print_report(report: RunReport, tables: str) -> None:
         console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
 
 
+def _tracks(n: int) -> str:
+    return "1 track" if n == 1 else f"{n:,} tracks"
+
+
 def _print_gone(report: RunReport) -> None:
     if report.counts.gone:
         console.print(f"gone from the catalog, and from the current labels: {report.counts.gone:,}")
@@ -97,7 +102,7 @@ def _print_left_out(left_out: LeftOut) -> None:
 
 def print_plan(plan: Plan, left_out: LeftOut) -> None:
     """Print what a run would do."""
-    console.print(f"{plan.listing.num_rows:,} tracks listed")
+    console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
     rows = (
         ("labelled before", plan.n_labelled),

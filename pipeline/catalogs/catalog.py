@@ -67,10 +67,8 @@ def is_same(catalog: str, other: str) -> bool:
         storage.split(canonical(location)) for location in (catalog, other)
     )
     if protocol != "file" or other_protocol != "file":
-        return (_GOOGLE.get(protocol, protocol), path) == (
-            _GOOGLE.get(other_protocol, other_protocol),
-            other_path,
-        )
+        stores = (_STORES.get(each, each) for each in (protocol, other_protocol))
+        return path == other_path and len(set(stores)) == 1
     if os.path.realpath(path) == os.path.realpath(other_path):
         return True
     with contextlib.suppress(OSError, ValueError):
@@ -78,7 +76,8 @@ def is_same(catalog: str, other: str) -> bool:
     return False
 
 
-_GOOGLE = {"gcs": "gs"}
+_STORES = {"gcs": "gs", "az": "abfs", "abfss": "abfs"}
+"""Protocols of the same store, by fsspec."""
 
 
 def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress | None = None) -> pa.Table:

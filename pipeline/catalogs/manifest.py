@@ -10,7 +10,7 @@ from pipeline.catalogs.inventory import inventory_rows, is_inventory
 from pipeline.catalogs.manifest_columns import carried, sizes, text, times, versions, with_facts_named
 from pipeline.catalogs.manifest_file import plain_name, read_columns
 from pipeline.catalogs.manifest_uris import resolved
-from pipeline.catalogs.selection import Selection
+from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.store_facts import with_store_facts
 from pipeline.catalogs.track_refs import track_id_of
 from pipeline.stores import storage
@@ -103,11 +103,26 @@ def _check_columns(table: pa.Table, location: str) -> None:
         meant = next((name for name in names if plain_name(name) == "uri"), None)
         meant = meant or next((name for name in names if plain_name(name) in _LIKELY), None)
         advice = f"; rename the column '{meant}' to 'uri' if that is where the tracks are" if meant else ""
+        if any("/" in name or is_audio_name(name) for name in names):
+            advice = (
+                "; its first row is a track, so put the names of the columns before it (of an S3 Inventory "
+                "they are the fileSchema in its manifest.json)"
+            )
         have = ", ".join(names)
         raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have}){advice}")
     for name in {"uri", "track_id"} & set(names):
         if not _is_text_or_integer(table[name].type):
             raise MisuseError(f"column '{name}' of the manifest {location} is {table[name].type}, not text")
+
+    if {"size", "etag"} <= set(names):
+        for name, what in (("size", "a number of bytes"), ("etag", "text")):
+            kind = table[name].type
+            if not (_is_text_or_integer(kind) or _is_number(kind) or pa.types.is_null(kind)):
+                raise MisuseError(f"column '{name}' of the manifest {location} is {kind}, not {what}")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _is_text_or_integer(kind: pa.DataType) -> bool:

@@ -1,6 +1,7 @@
 """The columns of a manifest as those of a listing."""
 
 import contextlib
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,11 @@ from pipeline.catalogs.manifest_file import plain_name
 from schemas.errors import MisuseError
 from schemas.tables import LISTING, TIMESTAMP
 
-_NO_VERSIONS = pa.array(["", "missing", "unreadable", "irregular"])
-"""What stands for an etag where the file could not be looked at: it may be there by now."""
-
+_MISSING = ("", "nan", "null", "none", "na", "n/a", "<na>")
+"""How programs write that a value is missing, in lower case."""
+_NO_SIZES = pa.array(_MISSING)
+_NO_VERSIONS = pa.array([*_MISSING, "missing", "unreadable", "irregular"])
+"""What stands for an etag where the file could not be looked at, too: it may be there by now."""
 
 _ROWS_AT_ONCE = 1 << 17
 
@@ -49,23 +52,26 @@ def sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
         If one is no number of bytes; the message names the row.
     """
     if pa.types.is_floating(column.type):  # as pandas makes of integers with gaps
+        column = pc.if_else(pc.is_nan(column), None, column)
         with contextlib.suppress(pa.ArrowInvalid):
             column = column.cast(pa.int64())
     written = pc.utf8_trim_whitespace(text(column))
-    sound = pc.match_substring_regex(written, r"^\d{0,18}$")
+    written = pc.if_else(pc.is_in(pc.utf8_lower(written), _NO_SIZES), "", written)
+    sound = pc.match_substring_regex(written, r"^(\d{1,18}(\.0*)?)?$")
     wrong = pc.index(sound, False).as_py()
     if wrong >= 0:
         raise MisuseError(
             f"row {wrong + 1} of the manifest {location} has the size '{written[wrong]}', which is not a "
             "number of bytes; leave it empty to have the store asked"
         )
-    return pc.if_else(pc.equal(written, ""), None, written).cast(pa.int64())
+    whole = pc.replace_substring_regex(written, r"\.0*$", "")
+    return pc.if_else(pc.equal(whole, ""), None, whole).cast(pa.int64())
 
 
 def versions(column: pa.ChunkedArray) -> pa.Array:
     """Entity tags without their quotes; null where there is none."""
     tags = pc.utf8_trim(pc.utf8_trim_whitespace(text(column)), '"')
-    return pc.if_else(pc.is_in(tags, _NO_VERSIONS), pa.scalar(None, pa.string()), tags)
+    return pc.if_else(pc.is_in(pc.utf8_lower(tags), _NO_VERSIONS), pa.scalar(None, pa.string()), tags)
 
 
 def times(table: pa.Table) -> pa.Array:
@@ -74,13 +80,24 @@ def times(table: pa.Table) -> pa.Array:
         return pa.nulls(table.num_rows, TIMESTAMP)
     column = table["modified_at"].combine_chunks()
     if pa.types.is_timestamp(column.type):
-        naive = column.type.tz is None
-        return pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC") if naive else column.cast(TIMESTAMP)
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # without the nanoseconds
+        return pc.assume_timezone(column, "UTC") if column.type.tz is None else column.cast(TIMESTAMP)
     written = pc.utf8_trim_whitespace(text(table["modified_at"]))
     sound = pc.match_substring_regex(
         written, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
     )
-    return pc.if_else(sound, written, pa.scalar(None, pa.string())).cast(TIMESTAMP)
+    likely = pc.if_else(sound, written, pa.scalar(None, pa.string()))
+    try:
+        return likely.cast(TIMESTAMP)
+    except pa.ArrowInvalid:  # one has the form of a time and is none
+        return pa.array([None if each is None else _time(each) for each in likely.to_pylist()], TIMESTAMP)
+
+
+def _time(written: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        return None
 
 
 def carried(table: pa.Table) -> pa.ChunkedArray:

@@ -21,6 +21,8 @@ _BOMS = {
 }
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _HEADER_CHARACTERS = 1 << 16
+_END = "end of the manifest"
+"""The first value of a row that is put after all others."""
 _BLOCK_BYTES = 8 << 20
 
 
@@ -58,7 +60,7 @@ def read_columns(location: str) -> pa.Table:
         else:
             text = _as_utf8(data, location)
             names, separator = _header(text, location)
-            table = _read_csv(text, len(names), separator)
+            table = _read_csv(text, len(names), separator, location)
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0]
         raise MisuseError(f"the manifest {location} cannot be read: {reason}") from error
@@ -67,14 +69,15 @@ def read_columns(location: str) -> pa.Table:
     return table.rename_columns(names)
 
 
-def _source(data: bytes) -> pa.BufferReader:
-    """The bytes in Arrow's own memory.
+def _source(*data: bytes) -> pa.BufferReader:
+    """The bytes, one after the other, in Arrow's own memory.
 
     Arrow reads ahead in a thread of its own. What that thread holds may outlive an error, and then be
     released while the interpreter ends, which aborts the process where it is an object of Python's.
     """
     sink = pa.BufferOutputStream()
-    sink.write(data)
+    for each in data:
+        sink.write(each)
     return pa.BufferReader(sink.getvalue())
 
 
@@ -137,12 +140,13 @@ def plain_name(name: str) -> str:
     return name.strip().lower().replace("_", "").replace(" ", "")
 
 
-def _read_csv(data: bytes, n_columns: int, separator: str) -> pa.Table:
+def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.Table:
     from pyarrow import csv as arrow_csv
 
     names = [str(number) for number in range(n_columns)]
+    end = f"\n{_END}{separator * (n_columns - 1)}\n"
     rows = arrow_csv.read_csv(
-        _source(data),
+        _source(data, end.encode()),
         # Without threads, errors name the row.
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
@@ -151,4 +155,10 @@ def _read_csv(data: bytes, n_columns: int, separator: str) -> pa.Table:
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
     )
-    return rows.slice(1)  # the header
+    # Arrow takes a quote that is never closed for the start of a value that holds the rest of the file.
+    if rows["0"][-1].as_py() != _END:
+        raise MisuseError(
+            f"the manifest {location} cannot be read: row {rows.num_rows - 1} has a quotation mark that is "
+            "never closed, which hides the rows after it; close it, or double it where it is part of a text"
+        )
+    return rows.slice(1, rows.num_rows - 2)  # without the header

@@ -32,8 +32,8 @@ _NUMBERED = re.compile(
 _COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?:T\d.*)?")
 _COMPACT_REVERSED = re.compile(r"(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4})")
 _YEAR = re.compile(r"(?<!\d)(?P<year>\d{4})(?!\d)")
-_VAGUE = re.compile(r"\d{4}\s*['’]?s\b|\b(?:before|after|pre|post|until)\b|[<>]", re.IGNORECASE)
-"""A decade, or a bound: no year is certain."""
+_VAGUE = re.compile(r"\d{4}\s*['’]?s\b|\b(?:before|after|pre|post|until|between|AH)\b|[<>]", re.IGNORECASE)
+"""A decade, a bound, or a year of the Hijra: no year of ours is certain."""
 _LONGEST = 200
 """Characters of a date tag that are looked at."""
 _EAST_ASIAN = str.maketrans({"年": "-", "月": "-", "日": " ", "년": "-", "월": "-", "일": " "})

@@ -33,7 +33,7 @@ def header_length_s(file: BinaryIO, name: str, size: int) -> float | None:
     if not length_s > 0 or _is_unlike_plain_wav(info):
         return None
     if bytes_per_s := _bytes_per_s(info, file):
-        return min(length_s, size / bytes_per_s)
+        length_s = min(length_s, size / bytes_per_s)
     return length_s if size * 8 / length_s >= _FEWEST_BITS_PER_S else None
 
 

@@ -15,7 +15,10 @@ _MOST_BYTES = 16 << 20
 
 
 def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of INFO lists; nothing where they have none.
+    """Return the edits that set the genre of INFO lists; nothing where there is no list.
+
+    A list without a genre gets one: FFmpeg does not look at ID3 where there is a list, and writes one into
+    each wav to name itself.
 
     Parameters
     ----------
@@ -37,17 +40,28 @@ def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
 def _edits(data: bytes, chunk: Chunk, chunks: Chunks, genre: str) -> list[Edit]:
     if not data.startswith(_INFO):
         return []
-    position = len(_INFO)
-    while position + HEADER_BYTES <= len(data):
-        size = int.from_bytes(data[position + 4 : position + HEADER_BYTES], chunks.byteorder)
-        end = position + HEADER_BYTES + size + size % 2
-        if data[position : position + 4] == _GENRE and end <= len(data):
-            text = genre.encode() + b"\0"
-            item = _GENRE + len(text).to_bytes(4, chunks.byteorder) + text + bytes(len(text) % 2)
-            new_size = chunk.size + len(item) - (end - position)
-            return [
-                Edit(chunk.start + 4, chunk.data_start, new_size.to_bytes(4, chunks.byteorder)),
-                Edit(chunk.data_start + position, chunk.data_start + end, item),
-            ]
-        position = end
-    return []
+    start, end = _place(data, chunks)
+    text = genre.encode() + b"\0"
+    # Even, as items are to be; or odd, in place of a last item that lacks what makes it even.
+    text += bytes((len(text) + end - start) % 2)
+    item = _GENRE + len(text).to_bytes(4, chunks.byteorder) + text
+    new_size = chunk.size + len(item) - (end - start)
+    return [
+        Edit(chunk.start + 4, chunk.data_start, new_size.to_bytes(4, chunks.byteorder)),
+        Edit(chunk.data_start + start, chunk.data_start + end, item),
+    ]
+
+
+def _place(data: bytes, chunks: Chunks) -> tuple[int, int]:
+    """Return where the genre is in a list or, where there is none, an empty range behind the last item."""
+    start = len(_INFO)
+    while start + HEADER_BYTES <= len(data):
+        size = int.from_bytes(data[start + 4 : start + HEADER_BYTES], chunks.byteorder)
+        end = start + HEADER_BYTES + size
+        if end <= len(data) and data[start : start + 4] == _GENRE:
+            return start, min(end + size % 2, len(data))
+        end += size % 2
+        if end > len(data):
+            break
+        start = end
+    return start, start

@@ -225,5 +225,6 @@ def _text(value: Any) -> str:
     """Return a tag's value as text that UTF-8 can hold."""
     # ID3's genre frame holds numbers too, which `genres` spells out; other ID3 frames have `text`.
     parts = getattr(value, "genres", None) or getattr(value, "text", value)
-    text = "; ".join(map(str, parts)) if isinstance(parts, list) else str(parts)
+    # wma may have a value in two of its places.
+    text = "; ".join(dict.fromkeys(map(str, parts))) if isinstance(parts, list) else str(parts)
     return text.encode("utf-8", "replace").decode()

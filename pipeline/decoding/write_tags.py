@@ -34,7 +34,8 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
 
     The copy is made beside `target`, compared with the track, synced and renamed: its encoded audio is the
     track's, packet by packet, its other tags are the same bytes, and the genre reads back. It has the track's
-    permissions and, where that is allowed, its owner; of a link, what it points to is replaced.
+    permissions, extended attributes and, where that is allowed, its owner; of a link, what it points to is
+    replaced.
 
     Parameters
     ----------
@@ -59,6 +60,7 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     with storage.explained(str(target), "write"):
         if target.exists() and not target.stat().st_mode & _ANY_WRITES:
             raise EarmarkError(f"{target} is write-protected; make it writable first")
+        made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with storage.explained(str(target), "write"):
@@ -73,8 +75,12 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
                 raise EarmarkError(f"{uri} was changed while its genre was written; run again first")
             scratch.replace(target)
     finally:
-        scratch.unlink(missing_ok=True)
-        fetched.unlink(missing_ok=True)
+        for file in (scratch, fetched):
+            with contextlib.suppress(OSError):  # a disk that is read-only says so of what is not there, too
+                file.unlink()
+        for folder in made:  # of a track that is refused no empty folder is left
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _local(uri: str, size: int, fetched: Path) -> Path:
@@ -97,7 +103,9 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
         with original.open("rb") as file:
             container = _container(file, name)
             if container is None:
-                raise EarmarkError(f"{name} has no tags that can be written; they can in {TAGGABLE}")
+                raise EarmarkError(
+                    f"{name} is of a format that Earmark does not write tags to; it does to {TAGGABLE}"
+                )
             splice(file, _edits(file, container, genre, name), copy)
         if container in _NATIVE:
             write_native(copy, genre)
@@ -143,10 +151,14 @@ def _edits(file: BinaryIO, container: str, genre: str, name: str) -> list[Edit]:
 
 
 def _copy_access(uri: str, copy: Path) -> None:
-    """Give a copy the permissions of a local track and, where that is allowed, its owner."""
+    """Give a copy what a disk keeps of a local track beside its content, except when it was written.
+
+    File managers keep ratings and labels in extended attributes, and Linux its access control lists.
+    """
     protocol, path = storage.split(uri)
     if protocol == "file":
-        shutil.copymode(path, copy)
         status = Path(path).stat()
         with contextlib.suppress(PermissionError):
             os.chown(copy, status.st_uid, status.st_gid)
+        shutil.copystat(path, copy)
+        os.utime(copy)

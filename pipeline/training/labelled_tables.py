@@ -88,7 +88,7 @@ def import_tables(
     path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
-    genres = pick_genres(names, f"what is labelled in {tables.root}")
+    genres = pick_genres(names, f"what is labelled in {catalog}")
     return TrainingSet(
         _log_mels(rows, spec) if spec.log_mel else None,
         index_genres(names, genres),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ COLUMNS = {
     "folder": ("uri",),
 }
 """Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
+_FILE = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
 def _folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
     """The first folder below the catalog; "." for tracks that lie right in it."""
     root = f"{common_root(uris, catalog)}/"
-    uris = uris.cast(pa.string())
+    uris = _as_paths(uris)
     below = pc.utf8_slice_codeunits(uris, len(root))
     slash = pc.find_substring(below, "/")
     first = pc.struct_field(pc.extract_regex(below, r"^(?P<first>[^/]*)/"), "first")
@@ -137,9 +139,10 @@ def _folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
 
 def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
     """The folder that all tracks lie below: the catalog, or for a manifest the deepest one they share."""
-    uris = uris.cast(pa.string())
-    if not len(uris) or pc.all(pc.starts_with(uris, f"{catalog.rstrip('/')}/")).as_py():
-        return catalog.rstrip("/")
+    uris = _as_paths(uris)
+    catalog = _as_path(catalog).rstrip("/")
+    if not len(uris) or pc.all(pc.starts_with(uris, f"{catalog}/")).as_py():
+        return catalog
     ends = pc.min_max(uris).as_py()
     shared = 0
     for left, right in zip(ends["min"], ends["max"], strict=False):
@@ -147,6 +150,18 @@ def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
             break
         shared += 1
     return str(ends["min"][:shared].rpartition("/")[0])
+
+
+def _as_paths(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Locations in one spelling: a file whose name is not UTF-8 is a URI beside paths."""
+    uris = uris.cast(pa.string())
+    if not pc.any(pc.starts_with(uris, _FILE)).as_py():
+        return uris
+    return pa.chunked_array([[_as_path(uri) for uri in uris.to_pylist()]], pa.string())
+
+
+def _as_path(uri: str) -> str:
+    return unquote(uri.removeprefix(_FILE), errors="replace") if uri.startswith(_FILE) else uri
 
 
 def _known_columns(tracks: pa.Table) -> str:

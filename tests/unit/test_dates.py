@@ -74,7 +74,8 @@ def test_of_what_could_be_guessed_only_the_year_is_taken(written: str, year: str
     "written",
     [
         "", "?", "soon", "May", "99", "'99", "03/05/99", "0000", "0000-05-03", "9999", "123456", "1999050312",
-        "1960s", "the 1990's", "19xx", "before 1967", "<1950", "2542", "๒๕๔๒", "5759",
+        "1960s", "the 1990's", "19xx", "before 1967", "<1950", "2542", "๒๕๔๒", "5759", "1420 AH",
+        "between 1965 and 1970",
     ],
 )  # fmt: skip
 def test_what_is_no_certain_year_is_none(written: str) -> None:

@@ -75,6 +75,10 @@ def test_a_length_that_cannot_be_is_unknown() -> None:
     packed = int.from_bytes(data[at : at + 8], "big") | (1 << 36) - 1
     assert length_of(data[:at] + packed.to_bytes(8, "big") + data[at + 8 :], "a.flac") is None
     assert length_of(wav(subtype="IMA_ADPCM"), "a.wav") is None
+    assert length_of(wav()[:24] + struct.pack("<I", 1) + wav()[28:], "a.wav") is None  # at 1 Hz
+    mp3 = encode(Y, 22050, "mp3")
+    at = mp3.index(b"Xing" if b"Xing" in mp3 else b"Info") + 8
+    assert length_of(mp3[:at] + struct.pack(">I", 0xFFFFFF) + mp3[at + 4 :], "a.mp3") is None
     assert length_of(b"nothing", "a.mp3") is None
 
 

@@ -20,7 +20,8 @@ WRITTEN = [
     ("spx", "ogg", "libspeex"), ("ogx", "ogg", "libopus"), ("wmv", "asf", "wmav2"), ("adts", "adts", "aac"),
     ("voc", "voc", "pcm_s16le"), ("w64", "w64", "pcm_s16le"), ("caff", "caf", "pcm_s16be"),
     ("ircam", "ircam", "pcm_s16le"), ("snd", "au", "pcm_s16be"), ("aifc", "aiff", "pcm_s16be"),
-    ("bwf", "wav", "pcm_s16le"), ("rf64", "wav", "pcm_s24le"),
+    ("bwf", "wav", "pcm_s16le"), ("rf64", "wav", "pcm_s24le"), ("flv", "flv", "aac"), ("mpg", "mpeg", "mp2"),
+    ("vob", "vob", "mp2"), ("latm", "latm", "aac"),
 ]  # fmt: skip
 NOT_AUDIO = {"avif", "heic", "heif", "ism", "mj2", "mks", "psp"}
 """Extensions that FFmpeg's demuxers are known by, of pictures, subtitles and lists."""
@@ -65,3 +66,4 @@ def test_every_extension_of_the_formats_that_are_read_is_listed() -> None:
     for name in FORMATS.split(","):
         known |= av.format.ContainerFormat(name, "r").extensions
     assert known - NOT_AUDIO <= AUDIO_EXTENSIONS
+    assert {"mid", "m3u", "pls", "cue", "jpg", "txt"}.isdisjoint(AUDIO_EXTENSIONS)

@@ -141,6 +141,12 @@ def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
         (b'uri,x\n"a.mp3,1\nb.mp3,2\n', "cannot be read: CSV parse error: Row #2"),
+        (b'uri,x\na.mp3,1\nb.mp3,"2\nc.mp3,3\nd.mp3,4\n', "row 2 has a quotation mark that is never closed"),
+        (b'uri\na.mp3\n"b.mp3\nc.mp3', "row 2 has a quotation mark that is never closed"),
+        (
+            b'"b","x/a.mp3","5"\n"b","x/b.mp3","5"\n',
+            "its first row is a track, so put the names of the columns",
+        ),
     ],
 )
 def test_what_is_no_text_says_so(tmp_path: Path, data: bytes, message: str) -> None:
@@ -204,7 +210,7 @@ def test_files_on_disk_are_looked_at_whatever_the_manifest_says(tmp_path: Path) 
     assert (here.size, here.etag.startswith("3-"), gone.etag) == (3, True, "missing")
 
 
-@pytest.mark.parametrize("size", ["-1", "1.5", "1 MB", "0x10", "nan"])
+@pytest.mark.parametrize("size", ["-1", "1.5", "1 MB", "0x10", "inf"])
 def test_a_size_that_is_none_is_named(tmp_path: Path, size: str) -> None:
     """What stands in the wrong column is found before a night is spent on it."""
     (tmp_path / "l.csv").write_text(f"uri,size,etag\ns3://b/a,1,x\ns3://b/b,{size},y\n")
@@ -293,6 +299,59 @@ def test_sizes_of_pandas_and_manifests_of_nothing(tmp_path: Path) -> None:
     table = pa.table({"uri": uris, "size": [12345678901.0, 2e9], "etag": ["x", "y"]})
     pq.write_table(table, tmp_path / "l.parquet")
     assert list_catalog(str(tmp_path / "l.parquet"))["size"].to_pylist() == [12345678901, 2000000000]
+    for gap, kind in ((float("nan"), pa.float64()), (None, pa.decimal128(12, 2))):
+        sizes = pa.array([7, gap], kind)
+        local = pa.table({"uri": ["s3://b/1.mp3", "a.mp3"], "size": sizes, "etag": ["x", None]})
+        pq.write_table(local, tmp_path / "l.parquet")
+        assert list_catalog(str(tmp_path / "l.parquet"))["size"].to_pylist() == [7, 0]
     pq.write_table(table.slice(0, 0), tmp_path / "l.parquet")
     assert list_catalog(str(tmp_path / "l.parquet")).num_rows == 0
     assert list_catalog(str(touch(tmp_path / "l.csv", b"uri,label\n"))).num_rows == 0
+
+
+def test_a_csv_of_pandas_with_a_gap(tmp_path: Path) -> None:
+    """One missing size makes 1234.0 of all others, and gaps have many spellings: none costs the night."""
+    rows = "".join(f"{number}.mp3,{gap},{gap}\n" for number, gap in enumerate(("", "NaN", "NULL", "None")))
+    touch(tmp_path / "l.csv", f"uri,size,etag\ns3://b/1.mp3,1234.0,x\n{rows}".encode())
+    listing = survey(str(tmp_path / "l.csv"))
+    assert listing.tracks["size"].to_pylist() == [1234, 0, 0, 0, 0]
+    assert listing.vouched is not None
+    assert listing.vouched.to_pylist() == [True, False, False, False, False]
+
+
+def test_a_quotation_mark_within_a_text_is_part_of_it(tmp_path: Path) -> None:
+    """Inches are written so in many a title, and close nothing."""
+    touch(tmp_path / "l.tsv", b'uri\ttitle\na.mp3\tLove 12" Mix\nb.mp3\ty')
+    assert [track.carried for track in from_table(list_catalog(str(tmp_path / "l.tsv")))] == [
+        {"title": 'Love 12" Mix'},
+        {"title": "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        (pa.array([1_700_000_000_123_456_789], pa.timestamp("ns", "Europe/Berlin")), "22:13:20.123456"),
+        (pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")), "22:13:20.123456"),
+        (pa.array(["2024-13-45T00:00:00Z"]), None),
+        (pa.array(["2024-01-05T25:00:00+01:00"]), None),
+    ],
+)
+def test_a_time_that_is_odd_does_not_end_the_listing(
+    tmp_path: Path, time: pa.Array, expected: str | None
+) -> None:
+    """pandas counts nanoseconds, and some exporters write days that are none: the track is there."""
+    table = pa.table({"uri": ["s3://b/1.mp3"], "size": [1], "etag": ["x"], "modified_at": time})
+    pq.write_table(table, tmp_path / "l.parquet")
+    (modified_at,) = list_catalog(str(tmp_path / "l.parquet"))["modified_at"].to_pylist()
+    assert (modified_at and f"{modified_at:%H:%M:%S.%f}") == expected
+
+
+@pytest.mark.parametrize("column", ["size", "etag"])
+@pytest.mark.parametrize("value", [{"a": 1}, [1], b"\xff", True])
+def test_a_column_of_another_kind_is_named(tmp_path: Path, column: str, value: object) -> None:
+    """A nested column ended in an error of Arrow's that named neither the manifest nor the column."""
+    columns = {"uri": ["s3://b/1.mp3"], "size": [1], "etag": ["x"], column: [value]}
+    pq.write_table(pa.table(columns), tmp_path / "l.parquet")
+    with pytest.raises(MisuseError, match=f"column '{column}' of the manifest .* is .*, not "):
+        list_catalog(str(tmp_path / "l.parquet"))

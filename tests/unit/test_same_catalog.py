@@ -7,6 +7,7 @@ import pytest
 
 from jobs.job import list_job, make_job
 from jobs.runs import write_report
+from pipeline.catalogs.catalog import is_same
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -43,6 +44,22 @@ def test_the_same_catalog_is_known_again(
     job = make_job("run", given, tables, RunConfig())
     assert job.catalog == f"{tmp_path}/{recorded}"
     assert list_job(job).tracks["uri"].to_pylist() == [f"{tmp_path}/{recorded}/a.mp3"]
+
+
+@pytest.mark.parametrize(
+    ("location", "other", "same"),
+    [
+        ("s3://b/x", "S3A://b/x/", True),
+        ("gs://b/x", "gcs://b/x", True),
+        ("az://b/x", "abfss://b/x", True),
+        ("s3://b/x", "gs://b/x", False),
+        ("s3://b/x", "s3://b//x", False),
+        ("/b/x", "s3://b/x", False),
+    ],
+)
+def test_a_store_has_protocols_of_several_names(location: str, other: str, same: bool) -> None:
+    """The catalog that was az:// yesterday and abfs:// today is one, and its tables are continued."""
+    assert is_same(location, other) is same
 
 
 def test_another_catalog_is_refused(music: Path, tmp_path: Path) -> None:

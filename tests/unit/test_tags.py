@@ -150,6 +150,16 @@ def test_streams_of_webm() -> None:
     assert found == Tags(album="Homogenic", genre_tag="Pop")
 
 
+def test_a_value_that_stands_twice_is_one() -> None:
+    """FFmpeg writes the artist of a wma into two places: "Björk; Björk" was one more artist in trends."""
+    file = tagged("wma")
+    tags = ASF(file)
+    tags["Author"] = ["Björk", "Björk", "Ella"]
+    file.seek(0)
+    tags.save(file)
+    assert read_tags(file, "a.wma").artist == "Björk; Ella"
+
+
 def test_id3v1_alone_and_numbered_genres() -> None:
     """Fails: mp3s of the nineties have no tags, or the genre "(17)"."""
     mp3 = encode(sweep(44100, 1), 44100, "mp3")

@@ -16,6 +16,7 @@ from pipeline.tables.tables import Tables
 from pipeline.trends.artists import artist_rows
 from pipeline.trends.changes import central, changes, false_discovery
 from pipeline.trends.genre_tags import normalise
+from pipeline.trends.grouping import group
 from pipeline.trends.shares import Z95, genre_shares, wilson
 from pipeline.trends.trends import Trends, confidence_histogram, read_labelled, share_rows, tag_rows, trends
 from pipeline.trends.trends_page import trends_page
@@ -333,3 +334,12 @@ def test_the_invented_labels_are_calibrated() -> None:
     truth = draw(20_000, 1)
     winner = truth.probabilities.argmax(axis=1)
     assert (winner == truth.genre).mean() == pytest.approx(truth.probabilities.max(axis=1).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("catalog", ["/srv/music", "file:///srv/music"])
+def test_a_name_that_is_no_utf8_lies_in_its_folder(catalog: str) -> None:
+    """One such name among thousands: all were grouped by "srv", and it by "ile:"."""
+    uris = ["/srv/music/rock/a.mp3", "file:///srv/music/rock/caf%E9.mp3", "/srv/music/b.mp3"]
+    groups = group("folder", pa.table({"uri": uris}), catalog)
+    assert groups.names == ["rock", "."]
+    assert groups.codes.tolist() == [0, 0, 1]

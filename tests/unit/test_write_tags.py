@@ -1,5 +1,6 @@
 """Writing genres into files: what changes, and above all what does not."""
 
+import errno
 import io
 import os
 import stat
@@ -126,7 +127,7 @@ def test_what_cannot_be_tagged_is_left_as_it_is(tmp_path: Path) -> None:
     for form, suffix in (("webm", "webm"), ("au", "au"), ("adts", "aac")):
         path = tmp_path / f"x.{suffix}"
         path.write_bytes(encode(sweep(48000, 1), 48000, form))
-        with pytest.raises(EarmarkError, match=r"tags that can be written"):
+        with pytest.raises(EarmarkError, match=r"does not write tags to"):
             write_tagged(str(path), path.stat().st_size, path, "rock")
     text = tmp_path / "y.flac"
     text.write_bytes(b"fLaC and no more")
@@ -134,6 +135,19 @@ def test_what_cannot_be_tagged_is_left_as_it_is(tmp_path: Path) -> None:
         write_tagged(str(text), 16, text, "rock")
     assert text.read_bytes() == b"fLaC and no more"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.aac", "x.au", "x.webm", "y.flac"]
+
+
+def test_a_refused_copy_leaves_no_folder(tmp_path: Path) -> None:
+    """The copies of an album that cannot be tagged were a tree of empty folders."""
+    path = tmp_path / "x.webm"
+    path.write_bytes(encode(sweep(48000, 1), 48000, "webm"))
+    for folder in (tmp_path / "copies" / "artist" / "album", tmp_path):
+        with pytest.raises(EarmarkError):
+            write_tagged(str(path), path.stat().st_size, folder / "copy.webm", "jazz")
+    assert list(tmp_path.iterdir()) == [path]
+    good = _write(tmp_path / "a.flac")
+    write_tagged(str(good), good.stat().st_size, tmp_path / "copies" / "artist" / "a.flac", "jazz")
+    assert [each.name for each in (tmp_path / "copies" / "artist").iterdir()] == ["a.flac"]
 
 
 def test_permissions_and_links_stay(tmp_path: Path) -> None:
@@ -146,6 +160,32 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert str(MP3(path).tags["TCON"]) == "rock"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_what_a_disk_keeps_beside_the_content_stays(tmp_path: Path) -> None:
+    """File managers keep stars and labels in extended attributes, which a new file lost."""
+    path = _write(tmp_path / "a.flac")
+    try:
+        os.setxattr(path, "user.xdg.tags", b"favorite")
+    except (AttributeError, OSError):
+        pytest.skip("this disk has no extended attributes")
+    os.utime(path, (1e9, 1e9))
+    write_tagged(str(path), path.stat().st_size, path, "jazz")
+    assert os.getxattr(path, "user.xdg.tags") == b"favorite"
+    assert path.stat().st_mtime > 1e9  # a new version, also where its size is the same
+
+
+def test_a_disk_that_is_read_only_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message named a scratch file that was never there, and the kind of a Python exception."""
+    path = _write(tmp_path / "a.flac")
+
+    def refuse(self: Path, *args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    for name in ("open", "unlink"):
+        monkeypatch.setattr(Path, name, refuse)
+    with pytest.raises(EarmarkError, match=rf"cannot write {path}: Read-only file system"):
+        write_tagged(str(path), path.stat().st_size, path, "jazz")
 
 
 def _labels(*rows: tuple[Path | str, str | None, str | None]) -> pa.Table:

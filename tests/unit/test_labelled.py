@@ -1,0 +1,18 @@
+"""Where labelled data for training is looked for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.labelled import labelled_data
+from schemas.errors import MisuseError
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["labels.csv", "labels.parquet", "log-mels.npz", "shelves"])
+def test_a_pipe_is_no_training_data(tmp_path: Path, name: str) -> None:
+    """`earmark train` waited for ever for somebody to write to it."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MisuseError, match=rf"{name} is no file but a pipe, a socket or a device"):
+        labelled_data(str(tmp_path / name), "cnn")

@@ -13,8 +13,8 @@ from pyarrow import csv
 from jobs.printing.progress import metered
 from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.selection import extension_of
-from pipeline.decoding.header_length import header_length_s
 from pipeline.stores import storage
+from pipeline.tagging.header_length import header_length_s
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 

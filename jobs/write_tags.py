@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from jobs.printing.show import console, print_table, printable
 from pipeline.catalogs.track_refs import stat_track
-from pipeline.decoding.tags import read_tags
-from pipeline.decoding.write_tags import write_tagged
 from pipeline.stores import storage
+from pipeline.tagging.tags import read_tags
+from pipeline.tagging.write_tags import write_tagged
 from schemas.errors import EarmarkError, MisuseError
 
 Outcome = Literal["to write", "written", "unchanged", "there already", "failed"]

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from pipeline.decoding.audio import read_segments
 from pipeline.decoding.silence import is_silent
-from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.log_mel import log_mel
 from pipeline.shards.stopwatch import Stopwatch
+from pipeline.tagging.tags import read_tags
 from schemas.errors import FeatureError
 from schemas.features import FeatureSpec
 from schemas.tracks import SILENT_WITHOUT_LOG_MEL, SegmentFeatures, TrackFeatures

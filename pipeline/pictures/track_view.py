@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.decoding.audio import read_segments
-from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.log_mel import log_mel
 from pipeline.models.model import Classifier
 from pipeline.shards.fetching import open_track
+from pipeline.tagging.tags import read_tags
 from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo, Tags, is_silent_range

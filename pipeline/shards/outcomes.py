@@ -5,7 +5,6 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import BinaryIO
 
-from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.featurize import featurize_track
 from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.fetching import Opener, fetched, in_rounds, open_track
@@ -15,6 +14,7 @@ from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.transfer import TransferError, described
 from pipeline.shards.uninterrupted import interrupts_heeded
 from pipeline.stores import storage
+from pipeline.tagging.tags import read_tags
 from schemas.errors import (
     DecoderCrashedError,
     EmptyFileError,

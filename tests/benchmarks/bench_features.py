@@ -25,9 +25,9 @@ import soxr
 from numpy.typing import NDArray
 
 from pipeline.decoding.audio import open_source, read_segments
-from pipeline.decoding.tags import read_tags
 from pipeline.featurizing.featurize import featurize_track
 from pipeline.featurizing.log_mel import log_mel, mel_filterbank
+from pipeline.tagging.tags import read_tags
 from schemas.features import FeatureSpec
 from tests.encoders import encode
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from jobs.write_tags import Tagging, plan_copies, plan_in_place, print_taggings, write_all
 from pipeline.catalogs.track_refs import stat_track
-from pipeline.decoding.tags import read_tags
-from pipeline.decoding.write_tags import write_tagged
+from pipeline.tagging.tags import read_tags
+from pipeline.tagging.write_tags import write_tagged
 from schemas.errors import EarmarkError, MisuseError
 from tests.encoders import encode, sweep
 from tests.unit.test_tags import EXPECTED, MUTAGEN, tagged

@@ -2,7 +2,7 @@
 
 from typing import Any, BinaryIO
 
-from pipeline.decoding.bounded_tags import TagSource, open_tagged
+from pipeline.tagging.bounded_tags import TagSource, open_tagged
 
 _FEWEST_BITS_PER_S = 200
 """Codecs need more than this even for silence: a header that claims less is broken."""

@@ -7,17 +7,17 @@ import uuid
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.decoding.chunks import read_chunks
 from pipeline.decoding.decoders import UndecodableError
 from pipeline.decoding.ffmpeg import open_container
-from pipeline.decoding.flac_blocks import flac_with_genre
-from pipeline.decoding.id3_files import chunks_with_genre, mp3_with_genre
-from pipeline.decoding.native_tags import write_native
-from pipeline.decoding.same_audio import assert_same_audio
 from pipeline.decoding.source import Source, id3_bytes
-from pipeline.decoding.splicing import Edit, splice
-from pipeline.decoding.tags import read_tags
 from pipeline.stores import storage
+from pipeline.tagging.chunks import read_chunks
+from pipeline.tagging.flac_blocks import flac_with_genre
+from pipeline.tagging.id3_files import chunks_with_genre, mp3_with_genre
+from pipeline.tagging.native_tags import write_native
+from pipeline.tagging.same_audio import assert_same_audio
+from pipeline.tagging.splicing import Edit, splice
+from pipeline.tagging.tags import read_tags
 from schemas.errors import EarmarkError
 
 TAGGABLE = "wav, aiff, flac, mp3, ogg, opus, m4a and wma"

@@ -7,7 +7,7 @@ https://wiki.hydrogenaud.io/index.php?title=APEv2_specification
 
 from typing import BinaryIO
 
-from pipeline.decoding.splicing import Edit
+from pipeline.tagging.splicing import Edit
 
 _MAGIC = b"APETAGEX"
 _FOOTER_BYTES = 32

@@ -7,8 +7,8 @@ Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft,
 
 from typing import BinaryIO
 
-from pipeline.decoding.chunks import HEADER_BYTES, Chunk, Chunks
-from pipeline.decoding.splicing import Edit
+from pipeline.tagging.chunks import HEADER_BYTES, Chunk, Chunks
+from pipeline.tagging.splicing import Edit
 
 _LIST, _INFO, _GENRE = b"LIST", b"INFO", b"IGNR"
 _MOST_BYTES = 16 << 20

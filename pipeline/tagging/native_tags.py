@@ -13,8 +13,8 @@ from mutagen.oggflac import OggFLAC
 from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 
-from pipeline.decoding.comments import parse_comments
-from pipeline.decoding.mp4_atoms import Mp4Tag, is_fragmented, mp4_tags
+from pipeline.tagging.comments import parse_comments
+from pipeline.tagging.mp4_atoms import Mp4Tag, is_fragmented, mp4_tags
 
 _OGG_PREFIXES = {OggVorbis: len(b"\3vorbis"), OggOpus: len(b"OpusTags"), OggFLAC: len(b"\4\0\0\0")}
 _ASF_GENRE = "WM/Genre"

@@ -5,12 +5,12 @@ from typing import BinaryIO
 
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 
-from pipeline.decoding.ape_genre import ape_with_genre
-from pipeline.decoding.chunks import HEADER_BYTES, Chunk, Chunks
-from pipeline.decoding.id3 import Id3, Id3Error, id3_at_start, parse_id3, render_id3, with_genre
-from pipeline.decoding.riff_info import info_with_genre
 from pipeline.decoding.source import ID3_HEADER_BYTES
-from pipeline.decoding.splicing import Edit
+from pipeline.tagging.ape_genre import ape_with_genre
+from pipeline.tagging.chunks import HEADER_BYTES, Chunk, Chunks
+from pipeline.tagging.id3 import Id3, Id3Error, id3_at_start, parse_id3, render_id3, with_genre
+from pipeline.tagging.riff_info import info_with_genre
+from pipeline.tagging.splicing import Edit
 from schemas.tracks import Tags
 
 _ID3V1_BYTES = 128

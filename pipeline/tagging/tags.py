@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 from mutagen.apev2 import APEv2File
 from mutagen.id3 import ParseID3v1
 
-from pipeline.decoding.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
-from pipeline.decoding.chunks import read_chunks
-from pipeline.decoding.dates import parse_date
 from pipeline.decoding.decoders import UndecodableError
 from pipeline.decoding.ffmpeg import open_container
-from pipeline.decoding.id3 import Id3Error, genre_names, id3_at_start, parse_id3
 from pipeline.decoding.source import ID3_HEADER_BYTES, Source
+from pipeline.tagging.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
+from pipeline.tagging.chunks import read_chunks
+from pipeline.tagging.dates import parse_date
+from pipeline.tagging.id3 import Id3Error, genre_names, id3_at_start, parse_id3
 from schemas.tracks import Tags
 
 KEYS: dict[str, tuple[str, ...]] = {

@@ -7,8 +7,8 @@ RFC 9639, section 8
 
 from typing import BinaryIO
 
-from pipeline.decoding.comments import CommentError, Comments, parse_comments
-from pipeline.decoding.splicing import Edit
+from pipeline.tagging.comments import CommentError, Comments, parse_comments
+from pipeline.tagging.splicing import Edit
 
 _MAGIC_BYTES = 4
 _HEADER_BYTES = 4

@@ -27,8 +27,8 @@ from mutagen.trueaudio import TrueAudio
 from mutagen.wave import WAVE, WaveStreamInfo
 from mutagen.wavpack import WavPack
 
-from pipeline.decoding.id3 import id3_at_start
 from pipeline.decoding.source import ID3_HEADER_BYTES, Source
+from pipeline.tagging.id3 import id3_at_start
 
 MOST_BYTES = 64 << 20
 """What is read of a file for its tags; tags that lie behind more are none."""
@@ -95,7 +95,7 @@ def open_tagged(source: TagSource, kinds: Sequence[type] = _KINDS) -> mutagen.Fi
     source : TagSource
         The track.
     kinds : sequence of type
-        The formats it may be. ID3 tags are not read, whatever the format; see `pipeline.decoding.id3`.
+        The formats it may be. ID3 tags are not read, whatever the format; see `pipeline.tagging.id3`.
     """
     source.seek(0)
     try:

@@ -64,12 +64,13 @@ def steady_blocks(
         for frame in alike:
             missing = gaps.before(frame)
             if missing and missing <= room - pipe.n_samples:
-                yield from pipe.finish()
+                yield pipe.finish()
                 yield from silence(channels, missing)
                 room -= pipe.n_samples + missing
                 pipe = _Pipe(frame_rate, rate, channels)
-            yield from pipe.write(frame)
-        yield from pipe.finish()
+            if (block := pipe.write(frame)) is not None:
+                yield block
+        yield pipe.finish()
         room -= pipe.n_samples
 
 
@@ -113,16 +114,15 @@ class _Pipe:
             else soxr.ResampleStream(frame_rate, rate, channels, dtype="float32", quality="HQ")
         )
 
-    def write(self, frame: av.AudioFrame) -> Iterator[NDArray[np.float32]]:
-        """Take a frame, and yield a block when there are enough samples for one."""
+    def write(self, frame: av.AudioFrame) -> NDArray[np.float32] | None:
+        """Take a frame; a block when there are enough samples for one."""
         frame.pts = None
         self._fifo.write(frame)
-        if self._fifo.samples >= BLOCK_FRAMES:
-            yield self._read(last=False)
+        return self._read(last=False) if self._fifo.samples >= BLOCK_FRAMES else None
 
-    def finish(self) -> Iterator[NDArray[np.float32]]:
-        """Yield what is left."""
-        yield self._read(last=True)
+    def finish(self) -> NDArray[np.float32]:
+        """Return what is left."""
+        return self._read(last=True)
 
     def _read(self, last: bool) -> NDArray[np.float32]:
         frame = self._fifo.read()

@@ -3,7 +3,6 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from math import gcd
@@ -84,8 +83,8 @@ class JoinedDecoder:
     def __init__(self, source: Source, parts: tuple[Part, ...]) -> None:
         self._source = source
         self._parts = parts
-        with closing(self._open(_main_part(parts))) as decoder:
-            info = decoder.info
+        self._opened: tuple[Part, FfmpegDecoder] | None = None
+        info = self._decoder_of(_main_part(parts)).info
         known_s = [info.duration_s if part.duration_s is None else part.duration_s for part in parts]
         ends_s = list(accumulate(known_s))
         self._bounds = [0, *(round(end_s * info.sample_rate) for end_s in ends_s)]
@@ -108,20 +107,27 @@ class JoinedDecoder:
                 yield from silence(channels, left)
 
     def close(self) -> None:
-        """Do nothing: parts are closed as they end."""
+        """Free FFmpeg's handle."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
 
-    def _open(self, part: Part) -> FfmpegDecoder:
-        return FfmpegDecoder(self._source.window(part.start, part.end))
+    def _decoder_of(self, part: Part) -> FfmpegDecoder:
+        # It stays open: FFmpeg finds each place in an mp3 anew by walking there, but for those it has passed.
+        if self._opened is None or self._opened[0] is not part:
+            self.close()
+            self._opened = part, FfmpegDecoder(self._source.window(part.start, part.end))
+        return self._opened[1]
 
     def _part_blocks(self, part: Part, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield what decodes of a part, from sample `start` at the track's rate on."""
         rate = self.info.sample_rate
         try:
-            with closing(self._open(part)) as decoder:
-                if decoder.info.sample_rate == rate:
-                    yield from decoder.blocks(start)
-                else:
-                    yield from _resampled(decoder, rate, start)
+            decoder = self._decoder_of(part)
+            if decoder.info.sample_rate == rate:
+                yield from decoder.blocks(start)
+            else:
+                yield from _resampled(decoder, rate, start)
         except UndecodableError:
             return
 

@@ -131,20 +131,19 @@ def isolated(
 
         def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Outcome], None, None]:
             for track in tracks:
-                death = None
+                death: ProcessDiedError | None = None
                 try:
                     read, outcome, seconds = surviving(process, _outcome_alone, track, again, spec, limits)
                     watch.add(seconds)
                 except ProcessDiedError as error:
-                    failure = decoding_failure(error, track.uri, limits)
-                    if not error.from_outside:
-                        with suppress(Exception):  # as in `_features`
-                            failure.tags = process.call(_tags_alone, track, again, limits)
-                    read, outcome, death = track, failure, error.code
+                    read, outcome, death = track, decoding_failure(error, track.uri, limits), error
                 except TransferError as error:
                     read, outcome = track, FeatureError(f"{track.uri}: {error}")
                 if _may_be_the_machine(outcome):
-                    check_process(process, spec, limits, death)
+                    check_process(process, spec, limits, None if death is None else death.code)
+                if isinstance(outcome, TrackError) and death is not None and not death.from_outside:
+                    with suppress(Exception):  # as in `_features`
+                        outcome.tags = process.call(_tags_alone, track, again, limits)
                 yield read, outcome
 
         yield from in_rounds(tracks, once, watch)

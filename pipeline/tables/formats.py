@@ -65,7 +65,7 @@ def record_format(tables: Tables, check: storage.Check) -> None:
 
 def _read_header(root: str) -> FormatHeader | None:
     location = storage.join(root, FORMAT_FILE)
-    with storage.explained(location, "read"):
+    with storage.explained(root, "open the tables"):
         try:
             data = storage.read_bytes(location)
         except (FileNotFoundError, NotADirectoryError):

@@ -143,7 +143,7 @@ def test_what_s3_refuses_is_explained(bucket: str) -> None:
     assert (empty.returncode, "holds no audio files" in empty.stderr) == (1, True)
     read_only = earmark("run", bucket, "s3://no-such-bucket-of-ours/tables")
     assert read_only.returncode == 1
-    assert "cannot write to s3://no-such-bucket-of-ours/tables" in read_only.stderr
+    assert "cannot open the tables s3://no-such-bucket-of-ours/tables" in read_only.stderr
     assert "Traceback" not in wrong.stderr + nowhere.stderr + empty.stderr + read_only.stderr
     assert storage.names(f"{bucket}/tables/_lease") == []
 

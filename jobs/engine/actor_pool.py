@@ -1,5 +1,6 @@
 """The pool of actors that run the model: sized to the cluster, and mended when one dies."""
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 import ray
 from ray import exceptions as ray_errors
 
-from jobs.engine.cluster import cpus_and_gpus, live_nodes, plan_actors
+from jobs.engine.cluster import cpus_and_gpus, live_nodes, plan_actors, worker_nodes
 from jobs.engine.environment import environment_error, version_error
 from jobs.engine.workers import start_labeler
 from schemas.config import RunConfig
@@ -54,6 +55,7 @@ class ActorPool:
         self._num_gpus = 0.0
         self._sized_at = float("-inf")
         self._failed_starts = 0
+        self._numbers = itertools.count()
 
     @property
     def starting(self) -> Mapping[Any, Any]:
@@ -80,11 +82,20 @@ class ActorPool:
         n_planned = sum(member.num_gpus == plan.num_gpus for member in self._members.values())
         for _ in range(plan.n_actors - n_planned):
             actor = start_labeler(
-                self._model, batch_size=plan.batch_size, num_cpus=plan.num_cpus, num_gpus=plan.num_gpus
+                self._model,
+                batch_size=plan.batch_size,
+                num_cpus=plan.num_cpus,
+                num_gpus=plan.num_gpus,
+                node=None if plan.num_cpus else self._next_worker_node(),
             )
             self._members[actor] = _Member(plan.num_gpus)
             self._starting[actor.ready.remote()] = actor
         self._replace()
+
+    def _next_worker_node(self) -> str | None:
+        """Return a node for an actor that takes no CPU, which Ray would place on a head that takes no work."""
+        nodes = sorted(worker_nodes())
+        return nodes[next(self._numbers) % len(nodes)] if nodes else None
 
     def _replace(self) -> None:
         """End actors that the plan has others for, once they are idle and one of the others is up."""

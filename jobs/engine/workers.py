@@ -132,13 +132,12 @@ class Labeler:
         )
 
 
-def start_labeler(model: str, *, batch_size: int, num_cpus: float, num_gpus: float) -> Any:
+def start_labeler(
+    model: str, *, batch_size: int, num_cpus: float, num_gpus: float, node: str | None = None
+) -> Any:
     """Start a `Labeler` actor. The engine, not Ray, replaces one that dies: it knows when to give up."""
+    options = {"scheduling_strategy": "SPREAD"} | on_node(node)
     actor = ray.remote(Labeler).options(
-        num_cpus=num_cpus,
-        num_gpus=num_gpus,
-        max_restarts=0,
-        max_task_retries=0,
-        scheduling_strategy="SPREAD",
+        num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0, max_task_retries=0, **options
     )
     return actor.remote(model, batch_size, num_gpus > 0)

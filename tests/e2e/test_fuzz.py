@@ -46,6 +46,7 @@ def test_a_catalog_of_mutants_is_counted_right(seed: int, tmp_path: Path) -> Non
 
 EXTENSIONS = {
     "vorbis": "ogg", "adts": "aac", "alac": "m4a", "wavfloat": "wav", "wavulaw": "wav", "wavpack": "wav",
-    "ac3": "wav",
+    "ac3": "wav", "oggflac": "oga", "mpegts": "m2ts", "spdif wav": "wav", "chained vorbis": "ogg",
+    "glued mp3": "mp3", "glued adts": "aac",
 }  # fmt: skip
 """What such files are called: not all formats have an extension that catalogs list."""

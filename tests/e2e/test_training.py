@@ -127,7 +127,7 @@ def test_audio_by_genre_is_trained_on_and_broken_files_are_named(
         "--out", tmp_path / "m", "--tables", tmp_path / "kept",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "broken.mp3 is not audio" in done.stderr
+    assert "broken.mp3 is a text file, not audio; remove or replace it" in done.stderr
     assert "left out for want of a genre: 1 of 10 tracks" in done.stderr
     assert "left out for want of any sound: 1 of 10 tracks" in done.stderr
     info = ModelBundle.load(str(tmp_path / "m")).info

@@ -13,14 +13,15 @@ from schemas.errors import EarmarkError
 
 
 @pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A cluster with CPUs alone."""
+def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster of a head with two CPUs and no GPU, or of as many CPUs as the test asks for."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setattr("jobs.engine.actor_pool._SIZE_EVERY_S", 0.0)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    head = {"num_cpus": getattr(request, "param", 2), "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         yield cluster
     finally:
@@ -106,3 +107,17 @@ def test_a_model_that_no_actor_can_load_ends_the_run(nodes: Any, tmp_path: Any) 
         pool = ActorPool(str(tmp_path / "nowhere"), RunConfig())
         with pytest.raises(EarmarkError, match="cannot be loaded"):
             until(pool, lambda: pool.is_up)
+
+
+@pytest.mark.parametrize("nodes", [0], indirect=True)
+def test_no_actor_is_placed_on_a_head_that_takes_no_work(nodes: Any) -> None:
+    """Fails: the model fills the memory of a small head, which then takes the whole cluster along."""
+    worker = nodes.add_node(num_cpus=1)
+    with connected(RunConfig(address=nodes.address)):
+        pool = ActorPool("default", RunConfig(actors=2))
+        until(pool, lambda: pool.n_actors == 2 and not pool.starting)
+        actors = [pool.take() for _ in range(2)]
+        assert len(set(actors)) == 2
+        for actor in actors:
+            node = actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id())
+            assert ray.get(node) == worker.node_id

@@ -13,12 +13,12 @@ def main() -> None:
     except ImportError as error:
         _fail(str(error))
     try:
-        from jobs.cli import main as run
+        from jobs.cli.main import main as run
     except KeyboardInterrupt:
         print("earmark: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception:
-        from jobs.hidden_modules import hidden_module
+        from jobs.cli.hidden_modules import hidden_module
 
         if (hidden := hidden_module()) is None:
             raise

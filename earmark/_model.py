@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.models.model import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, ModelBundle
+from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, ModelBundle
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from schemas.config import RunConfig
 from schemas.features import FeatureSpec

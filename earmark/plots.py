@@ -8,8 +8,7 @@ Examples
 >>> figure.savefig("spectrogram.png")
 """
 
-from pipeline.pictures.track_view import SegmentView, TrackView, segment_probabilities, view_track
-from pipeline.plots import (
+from pipeline.plots.track_plots import (
     plot_chroma,
     plot_genre_probabilities,
     plot_harmonic_percussive,
@@ -21,6 +20,7 @@ from pipeline.plots import (
     plot_zero_crossings,
     spectrogram_db,
 )
+from pipeline.plots.track_view import SegmentView, TrackView, segment_probabilities, view_track
 
 __all__ = [
     "SegmentView",

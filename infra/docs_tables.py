@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from schemas.tables import PARTITIONS, SCHEMAS
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "tables.md"

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
-from jobs.runs import new_run
-from pipeline.care.compaction import TableCompaction, compact, plan_compaction
-from pipeline.care.inventory import take_inventory
-from pipeline.care.journal import recover
+from pipeline.tables.maintenance.compact.compaction import TableCompaction, compact, plan_compaction
+from pipeline.tables.maintenance.compact.log import recover
+from pipeline.tables.objects import take_inventory
+from pipeline.tables.runs import new_run
 from pipeline.tables.tables import Tables
 
 _SAY_EVERY_S = 5.0

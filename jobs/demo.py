@@ -7,13 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from jobs.engine.cluster import connected
-from jobs.job import make_job
-from jobs.places import check_place
-from jobs.run import Say, run_job
+from jobs.run.request import make_job
+from jobs.run.run import Say, run_job
 from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage.outputs import check_place
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig

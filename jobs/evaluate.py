@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.labelled import labelled_data
-from jobs.run import Say
+from jobs.run.run import Say
+from jobs.training_data import labelled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
 from pipeline.evaluation.evaluation import Answers, score, summarize
-from pipeline.evaluation.outside import outside_probabilities
+from pipeline.evaluation.ood import outside_probabilities
 from pipeline.evaluation.protocols import LEAKS, Split, other_unit, plan_splits, unit_of, without_folders
 from pipeline.models import metrics
-from pipeline.models.model import Classifier, ModelBundle
-from pipeline.models.networks import check_data
+from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.training.augment import Augmentation
+from pipeline.training.networks import check_data
 from pipeline.training.provenance import seen_by
 from pipeline.training.training import Epoch, train
 from pipeline.training.training_set import TrainingSet
@@ -41,7 +41,7 @@ class Request:
     Attributes
     ----------
     data : str
-        Labelled data, as `jobs.labelled.labelled_data` reads it.
+        Labelled data, as `jobs.training_data.labelled_data` reads it.
     model : str or None
         A shipped model's name or a folder; None: `arch` is trained for the evaluation.
     arch : str or None
@@ -56,7 +56,7 @@ class Request:
     outside : str or None
         A catalog of music of none of the genres.
     label_column, tables : str or None
-        See `jobs.labelled.labelled_data`.
+        See `jobs.training_data.labelled_data`.
     settings : TrainingSettings
         Of the architecture; its seed is that of the splits and intervals too.
     config : RunConfig

@@ -5,16 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from jobs.pages.track_page import Picture, track_page
 from jobs.plot import kind_of
-from pipeline import plots
-from pipeline.models.model import Classifier, ModelBundle
-from pipeline.pictures.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
-from pipeline.pictures.figures import new_figure, place_axes, to_png
-from pipeline.pictures.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
-from pipeline.pictures.track_view import SegmentView, TrackView, view_track
-from pipeline.reports.secrets import without_secrets
-from pipeline.stores import storage
+from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.pages.redaction import without_secrets
+from pipeline.pages.track_page import Picture, track_page
+from pipeline.plots import track_plots as plots
+from pipeline.plots.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
+from pipeline.plots.figures import new_figure, place_axes, to_png
+from pipeline.plots.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
+from pipeline.plots.track_view import SegmentView, TrackView, view_track
+from pipeline.storage import storage
 from schemas.features import FeatureSpec
 
 _NOTHING = "There is nothing to label in this segment: it is silent or holds steady noise."

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from jobs.runs import read_reports
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.stores import storage
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import VERSION, Tables, newest, within
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec

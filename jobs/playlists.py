@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError

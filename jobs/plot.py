@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.pages.track_page import Picture, track_page
-from jobs.places import check_file
-from pipeline import plots
-from pipeline.models.model import Classifier, ModelBundle
-from pipeline.models.track_label import track_probabilities
-from pipeline.pictures.figures import to_png
-from pipeline.pictures.track_view import SegmentView, TrackView, segment_probabilities, view_track
-from pipeline.stores import storage
+from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.label import track_probabilities
+from pipeline.pages.track_page import Picture, track_page
+from pipeline.plots import track_plots as plots
+from pipeline.plots.figures import to_png
+from pipeline.plots.track_view import SegmentView, TrackView, segment_probabilities, view_track
+from pipeline.storage import storage
+from pipeline.storage.outputs import check_file
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _overview(
     view: TrackView, segment: SegmentView, proba: NDArray[np.float64], genres: tuple[str, ...]
 ) -> "Figure":
     """All pictures in one figure, one below the other."""
-    from pipeline.pictures.figures import new_figure
+    from pipeline.plots.figures import new_figure
 
     figure = new_figure(sum(_HEIGHTS_IN))
     parts: Any = figure.subfigures(len(_HEIGHTS_IN), 1, height_ratios=_HEIGHTS_IN)

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from jobs.printing.progress import metered
+from jobs.console.progress import metered
+from pipeline.audio.tags.header_length import header_length_s
 from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.selection import extension_of
-from pipeline.stores import storage
-from pipeline.tagging.header_length import header_length_s
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 

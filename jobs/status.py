@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.runs import read_reports
 from pipeline.catalogs.catalog import canonical
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
 from pipeline.tables.current import (
     count_current_labels,
     current_failures,
@@ -17,6 +16,7 @@ from pipeline.tables.current import (
     models,
 )
 from pipeline.tables.formats import tables_at
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import RunReport

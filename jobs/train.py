@@ -6,21 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jobs.labelled import labelled_data
-from jobs.places import check_place
-from jobs.run import Say
+from jobs.run.run import Say
+from jobs.training_data import labelled_data
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import without_folders
-from pipeline.models.model import ModelBundle
-from pipeline.models.networks import check_data
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage.outputs import check_place
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.networks import check_data
 from pipeline.training.provenance import seen_by
 from pipeline.training.splits import split_data
-from pipeline.training.starting import check_arch
 from pipeline.training.training import Epoch, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
+from pipeline.training.warm_start import check_arch
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
 from schemas.model import NAME_PATTERN, Protocol
@@ -39,7 +39,7 @@ class TrainRequest:
     Attributes
     ----------
     data : str
-        What `jobs.labelled.labelled_data` reads.
+        What `jobs.training_data.labelled_data` reads.
     out : Path
         Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
     settings : TrainingSettings
@@ -57,7 +57,7 @@ class TrainRequest:
     name : str or None
         Name of the model; None: that of the folder with '-' for what no name holds.
     label_column, tables : str or None
-        See `jobs.labelled.labelled_data`.
+        See `jobs.training_data.labelled_data`.
     checkpoint, tensorboard : str or None
         Folders; see `pipeline.training.training.training`.
     config : RunConfig
@@ -212,7 +212,7 @@ def _best_of(
 ) -> TrainResult:
     """Train on Ray and keep the best, with what became of the others in its notes."""
     from jobs.engine.cluster import connected
-    from jobs.engine.trial_tasks import run_trials
+    from jobs.trial_tasks import run_trials
 
     with connected(request.config):
         trials = run_trials(planned, train_set, valid_set, options_of, on_epoch)

@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from jobs.printing.messages import printable
-from jobs.printing.show import console, print_table
-from jobs.runs import read_reports
+from jobs.console.messages import printable
+from jobs.console.output import console, print_table
 from jobs.status import pick_model
-from pipeline.models.model import ModelBundle
-from pipeline.stores import storage
+from pipeline.models.bundle import ModelBundle
+from pipeline.pages.trends_page import trends_page
+from pipeline.storage import storage
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from pipeline.trends.grouping import TIMES
 from pipeline.trends.trends import Trends, Weight, change_rows, read_labelled, share_rows, tag_rows, trends
-from pipeline.trends.trends_page import trends_page
 from schemas.errors import EarmarkError, MisuseError
 from schemas.model import Figure
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 

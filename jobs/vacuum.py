@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
-from jobs.runs import new_run, read_reports
-from pipeline.care.inventory import take_inventory
-from pipeline.care.journal import recover
-from pipeline.care.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
+from pipeline.tables.maintenance.compact.log import recover
+from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
+from pipeline.tables.objects import take_inventory
+from pipeline.tables.runs import new_run, read_reports
 from pipeline.tables.tables import Tables
 
 

@@ -2,14 +2,14 @@
 
 from dataclasses import asdict
 
+from jobs.console.output import json_text
+from jobs.console.progress import metered
 from jobs.engine import lease as leases
-from jobs.printing.progress import metered
-from jobs.printing.show import json_text
-from jobs.runs import read_reports
-from pipeline.care.findings import Verification
-from pipeline.care.verification import verify
 from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.vouching import confirm
+from pipeline.tables.maintenance.verify.findings import Verification
+from pipeline.tables.maintenance.verify.verification import verify
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 import pyarrow as pa
 
-from jobs.printing.show import console, print_table, printable
-from pipeline.catalogs.track_refs import stat_track
-from pipeline.stores import storage
-from pipeline.tagging.tags import read_tags
-from pipeline.tagging.write_tags import write_tagged
+from jobs.console.output import console, print_table, printable
+from pipeline.audio.tags.tags import read_tags
+from pipeline.audio.tags.write_tags import write_tagged
+from pipeline.catalogs.tracks import stat_track
+from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
 Outcome = Literal["to write", "written", "unchanged", "there already", "failed"]

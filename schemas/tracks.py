@@ -88,7 +88,7 @@ class SegmentFeatures:
     range_db : float
         dB between level 255 and level 0; of a silent segment 0, or `SILENT_WITHOUT_LOG_MEL`.
     descriptors : ndarray of float64, shape (57,), or None
-        In the order of `pipeline.featurizing.descriptors.DESCRIPTOR_NAMES`.
+        In the order of `pipeline.audio.features.descriptors.DESCRIPTOR_NAMES`.
     """
 
     start_s: float

@@ -44,7 +44,7 @@ def s3_environment() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def bucket(s3_environment: dict[str, str]) -> str:
     """A new bucket of the S3 server."""
-    from pipeline.stores import storage
+    from pipeline.storage import storage
 
     name = f"test-{uuid.uuid4().hex[:12]}"
     storage.filesystem.cache_clear()

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from jobs.runs import write_report
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import track_rows
-from pipeline.stores import storage
+from pipeline.storage import storage
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import DecodeError, TrackError
 from schemas.features import FeatureSpec

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from jobs.runs import write_report
-from pipeline.stores import storage
+from pipeline.storage import storage
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport

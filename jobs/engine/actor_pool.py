@@ -93,7 +93,7 @@ class ActorPool:
         self._replace()
 
     def _next_worker_node(self) -> str | None:
-        """Return a node for an actor that takes no CPU, which Ray would place on a head that takes no work."""
+        """Return a node for an actor that takes no CPU: Ray would place it on a head that takes no work."""
         nodes = sorted(worker_nodes())
         return nodes[next(self._numbers) % len(nodes)] if nodes else None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jobs.engine.ray_folder import ray_folder
-from pipeline.models.model import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 

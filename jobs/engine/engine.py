@@ -32,8 +32,8 @@ from jobs.engine.workers import Answer, start_featurize
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MOST_KILLS
 from pipeline.shards.label_part import LabelResult, LabelTask
-from pipeline.stores import storage
-from pipeline.stores.store_errors import is_store_error
+from pipeline.storage import storage
+from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError
 

@@ -9,12 +9,12 @@ import ray
 
 from jobs.engine.assignment import Assignment
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT, in_time
 from pipeline.shards.transfer import described
-from pipeline.stores.store_errors import is_store_error
+from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedError, LabelError
 

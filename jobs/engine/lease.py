@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.engine import lease_objects as objects
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.formats import check_tables_format
 from schemas.errors import EarmarkError
 
@@ -290,7 +290,7 @@ def _settle_s(root: str) -> float:
     """Seconds for what a worker of a dead run had begun to write to be there, and in the plan, or to fail."""
     if storage.is_local(root):
         return _SETTLE_S
-    from pipeline.stores.checked_s3 import REQUEST_TIMEOUT_S  # S3's client: not for runs on a disk
+    from pipeline.storage.s3 import REQUEST_TIMEOUT_S  # S3's client: not for runs on a disk
 
     return REQUEST_TIMEOUT_S
 

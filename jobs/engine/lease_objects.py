@@ -4,8 +4,8 @@ import json
 from datetime import datetime
 from typing import Any
 
-from pipeline.stores import storage
-from pipeline.stores.patience import patiently
+from pipeline.storage import storage
+from pipeline.storage.retry import patiently
 
 
 def newest(root: str) -> int | None:

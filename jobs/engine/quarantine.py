@@ -9,7 +9,7 @@ from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import Shard, write_failures
 from pipeline.shards.isolation import MOST_KILLS
 from pipeline.shards.label_part import LabelTask
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.tables import encode_part
 from schemas.errors import (
     DecoderCrashedError,

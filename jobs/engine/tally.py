@@ -4,7 +4,7 @@ from jobs.engine.assignment import Totals
 from jobs.engine.metrics import Metrics
 from pipeline.shards.featurize_shard import ShardResult
 from pipeline.shards.label_part import LabelResult
-from pipeline.shards.stopwatch import slowest_of
+from pipeline.stopwatch import slowest_of
 
 
 class Tally:

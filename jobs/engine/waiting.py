@@ -8,7 +8,7 @@ from jobs.engine.flights import Try
 from pipeline.catalogs.planning import copied
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
-from pipeline.stores import storage
+from pipeline.storage import storage
 
 
 class Waiting:

@@ -12,7 +12,7 @@ from jobs.engine.assignment import Assignment
 from jobs.engine.environment import Origin
 from jobs.engine.flights import Try
 from jobs.engine.lease import Lease
-from pipeline.models.model import Classifier, ModelBundle
+from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.shards.limits import TrackLimits

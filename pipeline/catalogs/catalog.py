@@ -17,8 +17,8 @@ from pipeline.catalogs.manifest import read_manifest
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.remote_folder import remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
-from pipeline.catalogs.track_refs import stat_track, to_batch, track_id_of
-from pipeline.stores import storage
+from pipeline.catalogs.tracks import stat_track, to_batch, track_id_of
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 from schemas.tables import LISTING

@@ -12,8 +12,8 @@ from pipeline.catalogs.manifest_file import plain_name, read_columns
 from pipeline.catalogs.manifest_uris import resolved
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.store_facts import with_store_facts
-from pipeline.catalogs.track_refs import track_id_of
-from pipeline.stores import storage
+from pipeline.catalogs.tracks import track_id_of
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.tables import LISTING
 

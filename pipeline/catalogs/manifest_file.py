@@ -8,7 +8,7 @@ import zlib
 
 import pyarrow as pa
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 _PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}

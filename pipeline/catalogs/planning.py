@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.current import current_tracks, not_overcome
 from pipeline.tables.tables import VERSION, Tables, newest, within, without
 from schemas.features import FeatureSpec

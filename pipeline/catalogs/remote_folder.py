@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.catalogs.selection import Selection
-from pipeline.catalogs.track_refs import Facts, facts, track_id_of
-from pipeline.stores import storage
-from pipeline.stores.patience import patiently
+from pipeline.catalogs.tracks import Facts, facts, track_id_of
+from pipeline.storage import storage
+from pipeline.storage.retry import patiently
 from schemas.tracks import TrackRef
 
 

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from pipeline.decoding.formats import AUDIO_EXTENSIONS
+from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
 from schemas.report import LeftOut
 
 _SYSTEM_FOLDERS = {

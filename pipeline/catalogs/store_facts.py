@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.remote_folder import s3_facts, s3_page
-from pipeline.catalogs.track_refs import Facts, local_track, stat_track
-from pipeline.stores import storage
-from pipeline.stores.store_errors import is_store_error, passes
+from pipeline.catalogs.tracks import Facts, local_track, stat_track
+from pipeline.storage import storage
+from pipeline.storage.errors import is_store_error, passes
 from schemas.tables import TIMESTAMP
 
 _FACTS = pa.schema([("size", pa.int64()), ("etag", pa.string()), ("modified_at", pa.float64())])
@@ -74,7 +74,7 @@ def store_facts(uris: Sequence[str]) -> Iterator[list[Facts]]:
     Parameters
     ----------
     uris : sequence of str
-        Paths and URIs; those that are not there get the etags of `pipeline.catalogs.track_refs.stat_track`.
+        Paths and URIs; those that are not there get the etags of `pipeline.catalogs.tracks.stat_track`.
 
     Raises
     ------

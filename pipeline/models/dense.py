@@ -16,7 +16,7 @@ def build_dense(descriptors: NDArray[np.float64], n_genres: int, *, dropout: flo
     """Build the untrained network of dense layers (512, 256, 128 and 64, ReLU, dropout after each).
 
     The architecture is that of the article this project is built after: a standard scaler, dense layers,
-    softmax (which is left to `pipeline.models.model.Classifier`, so that a temperature can come before it).
+    softmax (which is left to `pipeline.models.bundle.Classifier`, so that a temperature can come before it).
 
     Parameters
     ----------

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.model import softmax
+from pipeline.models.bundle import softmax
 
 CALIBRATION_BINS = 15
 
@@ -135,7 +135,7 @@ def mean_by_track(
     """Average the probabilities of each track's segments; tracks in sorted order.
 
     So does labelling, but for segments without sound: those of tables are left out before
-    (`pipeline.training.labelled_tables.import_tables`), and arrays do not mark them.
+    (`pipeline.training.data.labelled_tables.import_tables`), and arrays do not mark them.
     """
     _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
     summed = np.zeros((len(first), proba.shape[1]))

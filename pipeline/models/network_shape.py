@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
 

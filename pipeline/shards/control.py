@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.shards.transfer import described

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalogs.track_refs import from_table, to_batch
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.catalogs.tracks import from_table, to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.uninterrupted import uninterrupted
-from pipeline.stores import storage
+from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import FeatureError, TooShortError, TrackError
 from schemas.features import FeatureSpec

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from pipeline.catalogs.track_refs import etag_of, stat_track
-from pipeline.shards.stopwatch import Stopwatch
-from pipeline.stores import storage
-from pipeline.stores.patience import ShardPatience, pause_s
-from pipeline.stores.store_errors import is_store_error, passes
+from pipeline.catalogs.tracks import etag_of, stat_track
+from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
+from pipeline.storage.errors import is_store_error, passes
+from pipeline.storage.retry import ShardPatience, pause_s
 from schemas.errors import NotAFileError, NotFoundError, ReadError
 from schemas.tracks import TrackRef
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.models.model import Classifier
-from pipeline.models.track_label import label_track
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.models.bundle import Classifier
+from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
-from pipeline.shards.stopwatch import Stopwatch
-from pipeline.stores import storage
-from pipeline.stores.parsed import read_parsed
+from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
+from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError
 from schemas.features import FeatureSpec

@@ -5,16 +5,16 @@ from contextlib import closing, suppress
 from functools import partial
 from typing import BinaryIO
 
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.features.featurize import featurize_track
+from pipeline.audio.tags.tags import read_tags
 from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.fetching import Opener, fetched, in_rounds, open_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, decoding_failure, surviving
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.transfer import TransferError, described
 from pipeline.shards.uninterrupted import interrupts_heeded
-from pipeline.stores import storage
-from pipeline.tagging.tags import read_tags
+from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
 from schemas.errors import (
     DecoderCrashedError,
     EmptyFileError,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.tables import VERSION, Tables, newest, within, without
 from schemas.errors import EarmarkError
 

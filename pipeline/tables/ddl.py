@@ -5,8 +5,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.stores import storage
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.tables import LABELS, PARTITIONS, SCHEMAS, features_schema
 

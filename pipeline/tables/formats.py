@@ -6,7 +6,7 @@ small read answers for millions of parts. Tables without it, as 0.1.0 wrote them
 
 from pydantic import ValidationError
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.versions import TABLES_FORMAT, FormatHeader, check_format

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.stores import storage
-from pipeline.stores.patience import patiently
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.storage import storage
+from pipeline.storage.retry import patiently
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.model import ModelBundle
-from pipeline.stores import storage
-from pipeline.stores.parsed import read_parsed
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage import storage
+from pipeline.storage.parsed import read_parsed
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import EarmarkError

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import metrics
-from pipeline.models.model import WEIGHTS_FILE, ModelBundle, softmax
+from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle, softmax
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.event_log import EventLog
-from pipeline.training.fitting import Epoch, Fitting
 from pipeline.training.provenance import provenance
+from pipeline.training.tensorboard import EventLog
+from pipeline.training.trainer import Epoch, Fitting
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec

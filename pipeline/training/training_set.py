@@ -26,7 +26,7 @@ class TrainingSet:
     genres : tuple of str
         In the order of the network's outputs.
     descriptors : ndarray of float64, shape (n, 57), or None
-        In the order of `pipeline.featurizing.descriptors.DESCRIPTOR_NAMES`.
+        In the order of `pipeline.audio.features.descriptors.DESCRIPTOR_NAMES`.
     features : FeatureSpec
         How the features were made: what a model that is trained on them asks of a catalog.
     shares : ndarray of float32, shape (n, n_genres), or None

@@ -23,9 +23,9 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.featurizing import chroma, hpss, mfcc, spectral_shape, stft, tempo
-from pipeline.featurizing.descriptors import compute_descriptors
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.features import chroma, hpss, mfcc, spectral_shape, stft, tempo
+from pipeline.audio.features.descriptors import compute_descriptors
+from pipeline.audio.features.featurize import featurize_track
 from schemas.features import FeatureSpec
 from tests.benchmarks.bench_features import ms, music
 from tests.encoders import encode
@@ -38,7 +38,7 @@ FRESH = """
 import sys, time
 start = time.process_time()
 import numpy as np
-from pipeline.featurizing.descriptors import compute_descriptors
+from pipeline.audio.features.descriptors import compute_descriptors
 import scipy.fft
 loaded = time.process_time()
 compute_descriptors(np.zeros(66149, np.float32))
@@ -49,7 +49,7 @@ print(f"numpy and scipy {loaded - start:.2f} s, numba, kernels and 3 s of audio 
 MEMORY = """
 import re, numpy as np
 from pathlib import Path
-from pipeline.featurizing.descriptors import compute_descriptors
+from pipeline.audio.features.descriptors import compute_descriptors
 peak_mb = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
 compute_descriptors(np.zeros(4096, np.float32))
 rng = np.random.default_rng(0)

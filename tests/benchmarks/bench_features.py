@@ -24,10 +24,10 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import open_source, read_segments
-from pipeline.featurizing.featurize import featurize_track
-from pipeline.featurizing.log_mel import log_mel, mel_filterbank
-from pipeline.tagging.tags import read_tags
+from pipeline.audio.decode.audio import open_source, read_segments
+from pipeline.audio.features.featurize import featurize_track
+from pipeline.audio.features.log_mel import log_mel, mel_filterbank
+from pipeline.audio.tags.tags import read_tags
 from schemas.features import FeatureSpec
 from tests.encoders import encode
 

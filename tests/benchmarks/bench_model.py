@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 import soundfile as sf
 
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.demo.synthesis import synthesise
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.featurizing.featurize import featurize_track
-from pipeline.models.model import Classifier, ModelBundle
+from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.network_shape import input_shapes
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 

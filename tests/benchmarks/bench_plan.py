@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pyarrow as pa
 
-from jobs.runs import write_report
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.planning import Done, make_plan
-from pipeline.catalogs.track_refs import from_table
-from pipeline.models.model import ModelBundle
+from pipeline.catalogs.tracks import from_table
+from pipeline.models.bundle import ModelBundle
 from pipeline.shards.featurize_shard import track_rows
-from pipeline.stores import storage
+from pipeline.storage import storage
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.report import Counts, RunReport
 from schemas.tables import LABELS

@@ -54,7 +54,7 @@ def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
     import zipfile
 
     from pipeline.demo.demo_catalog import write_demo_catalog
-    from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, ModelBundle, shipped_models
+    from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle, shipped_models
 
     write_demo_catalog(tmp_path / "music", n_tracks=4, duration_s=12)
     (tmp_path / "broken").mkdir()
@@ -75,7 +75,7 @@ def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
 
 def test_a_model_of_other_features_is_refused(tmp_path: Path, catalog: Path) -> None:
     """Labelling features that a model was not trained on would give numbers that mean nothing."""
-    from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, ModelBundle
+    from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle
 
     assert earmark("featurize", catalog, tmp_path / "out").returncode == 3
     bundle = ModelBundle.load("default")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
-from pipeline.models.model import INFO_FILE, ModelBundle
+from pipeline.models.bundle import INFO_FILE, ModelBundle
 from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 
 N_TRACKS = 8
@@ -144,7 +144,7 @@ def test_failures_are_not_tried_again_unless_asked(labelled: Labelled) -> None:
 
 def test_descriptors_are_added_and_exported_in_the_published_form(labelled: Labelled, tmp_path: Path) -> None:
     """Analysts know these 57 columns; they come without log-mels, and a file's own genre is the label."""
-    from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+    from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 
     missing = earmark("export-descriptors", labelled.tables, "--csv", tmp_path / "d.csv")
     assert missing.returncode == 2

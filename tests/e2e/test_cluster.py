@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from jobs.engine import lease as leases
-from jobs.runs import read_reports
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch

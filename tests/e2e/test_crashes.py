@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.runs import read_reports
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from tests.chaos.damage import endless_flac
 from tests.chaos.nodes import Nodes
@@ -186,8 +186,8 @@ def test_a_cluster_that_is_lost_with_its_head(
 def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> None:
     """A large listing takes minutes; what another run has done meanwhile must not be done twice."""
     from jobs.engine import lease_objects
-    from jobs.job import list_job, make_job
-    from jobs.run import run_job
+    from jobs.run.request import list_job, make_job
+    from jobs.run.run import run_job
     from schemas.config import RunConfig
 
     write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)
@@ -200,7 +200,7 @@ def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> No
         return listing
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("jobs.run.list_job", list_while_another_runs)
+        patched.setattr("jobs.run.run.list_job", list_while_another_runs)
         report = run_job(job, print)
     assert (report.counts.labelled, report.counts.labelled_before) == (0, 4)
     assert set(outcomes(tmp_path / "tables").values()) == {1}

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.demo import MARKER, N_SHELVED, N_TRACKS
 from pipeline.demo.demo_catalog import N_BROKEN
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
 from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 
 pytestmark = pytest.mark.timeout(3600)

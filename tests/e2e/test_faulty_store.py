@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.catalogs.track_refs import stat_track
-from pipeline.models.model import ModelBundle
-from pipeline.stores import storage
+from pipeline.catalogs.tracks import stat_track
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from tests.e2e.earmark import earmark
 from tests.encoders import encode

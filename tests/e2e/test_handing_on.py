@@ -7,12 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from jobs.runs import write_report
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.track_refs import from_table
-from pipeline.models.model import ModelBundle
+from pipeline.catalogs.tracks import from_table
+from pipeline.models.bundle import ModelBundle
 from pipeline.shards.featurize_shard import track_rows
-from pipeline.stores import storage
+from pipeline.storage import storage
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.demo.demo_catalog import write_demo_catalog
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
 from tests.e2e.earmark import EARMARK, earmark, read_table, succeed
 
 N_TRAIN, N_HELD = 200, 40

@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.shards.limits import TrackLimits
 from schemas.errors import ReadError, TrackError
 from schemas.features import FeatureSpec

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobs.runs import read_reports
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from tests.broken import BROKEN_LIBRARY, SPOILED_WORKERS, WRONG_BUILD, with_soxr, without
 from tests.chaos.damage import endless_flac

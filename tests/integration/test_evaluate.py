@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jobs.evaluate import Request, evaluate_job
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
 from pipeline.training.splits import split_by_track
 from pipeline.training.training import train
 from pipeline.training.training_set import TrainingSet

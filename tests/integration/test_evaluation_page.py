@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation.evaluation import Answers, score, summarize
-from pipeline.evaluation.evaluation_page import evaluation_page
+from pipeline.pages.evaluation_page import evaluation_page
 from schemas.evaluation import Seen
 from tests.browser import NARROW, WIDE, Browser
 

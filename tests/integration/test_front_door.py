@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import earmark
-from pipeline.stores import storage
+from pipeline.storage import storage
 from tests.e2e.earmark import succeed
 from tests.encoders import encode, sweep
 

@@ -20,12 +20,12 @@ from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.demo.demo_catalog import write_demo_catalog
-from pipeline.models.model import INFO_FILE, WEIGHTS_FILE, Classifier, ModelBundle
+from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError
 from pipeline.shards.label_part import LabelTask, label_part
 from pipeline.shards.limits import TIMED_OUT
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from tests.e2e.earmark import read_table

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.stores import storage
+from pipeline.storage import storage
 from tests.e2e.earmark import succeed
 from tests.integration.test_storage_faults import through, track_bytes
 from tests.s3_proxy import FaultyProxy, faulty_proxy

@@ -6,8 +6,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from jobs.pages.run_pages import rewrite_page
-from jobs.runs import write_report
+from pipeline.pages.run_pages import rewrite_page
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, Timeline
 from tests.browser import NARROW, WIDE, Browser

@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 from jobs.engine import lease as leases
+from pipeline.audio.decode.audio import read_segments
 from pipeline.catalogs.catalog import list_catalog, survey
-from pipeline.decoding.audio import read_segments
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
-from pipeline.stores import storage
+from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from tests.e2e.earmark import earmark, succeed

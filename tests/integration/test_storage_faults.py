@@ -13,14 +13,14 @@ import pytest
 
 from jobs.engine import lease as leases
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.track_refs import from_table, stat_track
+from pipeline.catalogs.tracks import from_table, stat_track
 from pipeline.shards import fetching
 from pipeline.shards.fetching import open_track
 from pipeline.shards.outcomes import featurized
-from pipeline.shards.stopwatch import Stopwatch
-from pipeline.stores import storage
-from pipeline.stores.checked_s3 import CheckedS3
-from pipeline.stores.store_errors import StoreFailingError, VersionChangedError
+from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
+from pipeline.storage.errors import StoreFailingError, VersionChangedError
+from pipeline.storage.s3 import CheckedS3
 from pipeline.tables.tables import Tables
 from schemas.errors import NotFoundError, ReadError
 from schemas.features import FeatureSpec
@@ -283,7 +283,8 @@ def test_a_store_that_never_answers_is_given_up(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that is taken and then silent must not hold a worker for ever."""
-    from pipeline.stores import checked_s3, patience
+    from pipeline.storage import retry as patience
+    from pipeline.storage import s3 as checked_s3
 
     storage.write_bytes(f"{bucket}/x", b"x")
     monkeypatch.setitem(checked_s3.CONFIG, "read_timeout", 0.3)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runs import read_reports
-from pipeline.care import replacement
-from pipeline.care.compaction import compact, plan_compaction
-from pipeline.care.inventory import take_inventory
-from pipeline.care.journal import FOLDER, recover
-from pipeline.care.verification import verify
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
-from pipeline.models.model import ModelBundle
-from pipeline.stores import storage
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage import storage
 from pipeline.tables.current import current_labels
+from pipeline.tables.maintenance.compact import replacement
+from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
+from pipeline.tables.maintenance.compact.log import FOLDER, recover
+from pipeline.tables.maintenance.verify.verification import verify
+from pipeline.tables.objects import take_inventory
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS
 from tests.e2e.earmark import earmark, succeed

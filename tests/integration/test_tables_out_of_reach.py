@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.runs import read_reports
-from pipeline.care.findings import Unchecked, Verification
-from pipeline.care.verification import verify
-from pipeline.stores import patience, storage
-from pipeline.stores.checked_s3 import CheckedS3
-from pipeline.stores.store_errors import BucketMissingError
+from pipeline.storage import retry as patience
+from pipeline.storage import storage
+from pipeline.storage.errors import BucketMissingError
+from pipeline.storage.s3 import CheckedS3
+from pipeline.tables.maintenance.verify.findings import Unchecked, Verification
+from pipeline.tables.maintenance.verify.verification import verify
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, StoreError
 from tests.e2e.earmark import earmark
@@ -105,7 +106,7 @@ def test_a_part_without_an_md5_that_is_always_cut_is_not_damaged(
 ) -> None:
     """Of an object that was uploaded in pieces, or under a key of KMS, the store names no MD5: only the size
     that it lists tells that half of it came."""
-    from pipeline.stores import checked_s3
+    from pipeline.storage import s3 as checked_s3
 
     monkeypatch.setattr(checked_s3, "_MD5", re.compile("none has this form"))
     for below in ("labels", "plan.parquet", "model.json", "_runs"):

@@ -11,7 +11,7 @@ from selenium.webdriver.support.select import Select
 
 from jobs.status import open_tables
 from jobs.trends import write_trends_page
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part
 from pipeline.trends.trends import Trends
 from schemas.tables import TRACKS

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pipeline.models.bundle import ModelBundle
 from pipeline.models.cnn import build_cnn
-from pipeline.models.model import ModelBundle
 from pipeline.training.training import network_bytes
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs import accounting
-from jobs.accounting import accounted
 from jobs.engine.assignment import Totals
-from jobs.runs import failures_of, read_reports
-from pipeline.care.inventory import take_inventory
+from jobs.run.accounting import accounted
+from jobs.run.run import accounting
+from pipeline.tables.objects import take_inventory
+from pipeline.tables.runs import failures_of, read_reports
 from schemas.errors import EarmarkError
 from tests.table_history import TableHistory, tracks
 

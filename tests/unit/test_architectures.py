@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.dense import build_dense
 from pipeline.models.metrics import fit_temperature
-from pipeline.models.model import Classifier, ModelBundle
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
@@ -48,7 +48,7 @@ def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
-    from pipeline.models.model import load_network
+    from pipeline.models.bundle import load_network
 
     return [np.array(weight.numpy()) for weight in load_network(bundle).weights]
 
@@ -214,7 +214,7 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
 
 def test_the_temperature_is_of_tracks_that_were_not_trained_on() -> None:
     """Fitted to what was trained on, confidences would be near 1 and mean nothing."""
-    from pipeline.models.model import softmax
+    from pipeline.models.bundle import softmax
 
     valid_set = split_by_track(make_set(), seed=0)[1]
     bundle = fit(settings_of("dense", epochs=5))

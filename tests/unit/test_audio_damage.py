@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.decoding.audio import open_audio, read_segments
-from pipeline.decoding.source import Source
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.source import Source
+from pipeline.audio.features.featurize import featurize_track
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from tests.encoders import FORMS, encode, noisy_sweeps, sweep

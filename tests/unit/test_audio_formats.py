@@ -8,7 +8,7 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import open_audio, read_segments
+from pipeline.audio.decode.audio import open_audio, read_segments
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 

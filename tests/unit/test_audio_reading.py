@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.decoding.audio import read_segments
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.decode.audio import read_segments
+from pipeline.audio.features.featurize import featurize_track
 from schemas.errors import NotFoundError, ReadError
 from schemas.features import FeatureSpec
 from tests.encoders import FORMS, encode, noisy_sweeps, sweep

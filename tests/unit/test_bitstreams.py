@@ -10,8 +10,8 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import open_audio, read_segments
-from pipeline.decoding.bitstreams import find_packing
+from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.bitstreams import find_packing
 from schemas.errors import DecodeError
 from schemas.features import FeatureSpec
 from tests.encoders import encode

@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.compact import compact_job, plan_compact_job
-from pipeline.care import replacement
-from pipeline.care.compaction import compact, plan_compaction
-from pipeline.care.exchange import exchange
-from pipeline.care.inventory import take_inventory
-from pipeline.care.journal import FOLDER, Journal, recover
-from pipeline.care.replacement import replace_parts
-from pipeline.stores import storage
+from pipeline.storage import storage
+from pipeline.tables.maintenance.compact import replacement
+from pipeline.tables.maintenance.compact.atomic_swap import exchange
+from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
+from pipeline.tables.maintenance.compact.log import FOLDER, Journal, recover
+from pipeline.tables.maintenance.compact.replacement import replace_parts
+from pipeline.tables.objects import take_inventory
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from jobs.cli import app
+from jobs.cli.main import app
 from jobs.engine import lease as leases
 from jobs.status import failures, labels, open_tables, status
-from pipeline.care.verification import verify
-from pipeline.models.model import ModelBundle
-from pipeline.reports.run_reports import read_reports
+from pipeline.models.bundle import ModelBundle
 from pipeline.tables.formats import FORMAT_FILE, record_format
+from pipeline.tables.maintenance.verify.verification import verify
+from pipeline.tables.run_reports import read_reports
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 RUN = (
     "import numpy as np\n"
-    "from pipeline.featurizing.spectral_shape import zero_crossing_rate\n"
+    "from pipeline.audio.features.spectral_shape import zero_crossing_rate\n"
     "print(zero_crossing_rate(np.resize(np.float32([1, -1]), 4096)).max())\n"
 )
 

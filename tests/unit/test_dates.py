@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.tagging.dates import parse_date
+from pipeline.audio.tags.dates import parse_date
 
 
 @pytest.mark.parametrize(

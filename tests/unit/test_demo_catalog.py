@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.demo.demo_catalog import MARKER, N_BROKEN, write_demo_catalog, write_demo_shelves
 from pipeline.demo.styles import STYLES
 from pipeline.demo.synthesis import DRUMS, FADE_S, synthesise
-from pipeline.featurizing.featurize import featurize_track
 from schemas.errors import DecodeError, EmptyFileError, MisuseError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES

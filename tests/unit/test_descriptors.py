@@ -10,9 +10,9 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.featurizing.chroma import chroma_filterbank, estimate_tuning, find_peaks
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES, compute_descriptors, compute_descriptors_of
-from pipeline.featurizing.hpss import separate
+from pipeline.audio.features.chroma import chroma_filterbank, estimate_tuning, find_peaks
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descriptors, compute_descriptors_of
+from pipeline.audio.features.hpss import separate
 from tests.unit.plain_librosa import descriptors as by_librosa
 
 RELATIVE = 1e-5

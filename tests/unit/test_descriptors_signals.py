@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES, compute_descriptors
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descriptors
 from tests.unit.plain_librosa import descriptors as by_librosa
 from tests.unit.test_descriptors import assert_equal_columns
 
@@ -169,7 +169,7 @@ def test_another_process_gets_the_same_bits() -> None:
     """
     code = (
         "import hashlib, numpy as np\n"
-        "from pipeline.featurizing.descriptors import compute_descriptors\n"
+        "from pipeline.audio.features.descriptors import compute_descriptors\n"
         "y = np.random.default_rng(0).normal(0, 0.1, 66149).astype(np.float32)\n"
         "print(hashlib.sha256(compute_descriptors(y).tobytes()).hexdigest())\n"
     )
@@ -191,10 +191,10 @@ def test_another_process_gets_the_same_bits() -> None:
 def test_import_is_cheap() -> None:
     """Fails: `earmark --help`, or a run without descriptors, waits for numba or librosa."""
     code = (
-        "import sys, pipeline.featurizing.descriptors\n"
+        "import sys, pipeline.audio.features.descriptors\n"
         "print(sorted({'numba', 'scipy', 'librosa', 'pandas'} & set(sys.modules)))\n"
         "import numpy as np\n"
-        "pipeline.featurizing.descriptors.compute_descriptors(np.zeros(4096, np.float32))\n"
+        "pipeline.audio.features.descriptors.compute_descriptors(np.zeros(4096, np.float32))\n"
         "print(sorted({'librosa', 'sklearn', 'pandas'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

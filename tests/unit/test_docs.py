@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 
 from infra.docs_tables import PAGE, rendered
-from jobs.cli import app
+from jobs.cli.main import app
 from schemas import errors
 from tests.docs import PAGES, ROOT, blocks, examples
 
@@ -73,7 +73,7 @@ def test_every_error_type_is_explained_with_its_stage_and_whether_it_is_retried(
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
     """A scheduler takes a failure for success."""
-    from jobs.printing.messages import INTERRUPTED, TOO_MANY_FAILURES, UNCHECKED
+    from jobs.console.messages import INTERRUPTED, TOO_MANY_FAILURES, UNCHECKED
 
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
@@ -83,7 +83,7 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
 
 def test_the_figure_of_the_shipped_model_is_the_measured_one() -> None:
     """A page promises more than was measured."""
-    from pipeline.models.model import ModelBundle
+    from pipeline.models.bundle import ModelBundle
 
     (figure,) = ModelBundle.load("default").info.figures
     for name in ("models.md", "faq.md"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import open_audio, read_segments
-from pipeline.decoding.downmix import Downmix, to_mono
+from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.downmix import Downmix, to_mono
 from pipeline.demo.synthesis import synthesise
 from schemas.features import FeatureSpec
 from tests.encoders import encode

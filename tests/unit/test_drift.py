@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from pipeline.reports.drift import population_stability
+from pipeline.trends.drift import population_stability
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 

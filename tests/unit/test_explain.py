@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.cnn import build_cnn
-from pipeline.models.model import Classifier, ModelBundle
-from pipeline.pictures.explain import Explanation, explain, masking_test, strongest
-from pipeline.pictures.track_view import view_track
+from pipeline.plots.explain import Explanation, explain, masking_test, strongest
+from pipeline.plots.track_view import view_track
 from pipeline.training.training import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.featurizing.featurize import featurize_track
-from pipeline.featurizing.log_mel import log_mel
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.audio.features.featurize import featurize_track
+from pipeline.audio.features.log_mel import log_mel
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo, Tags, TrackFeatures
 from tests.encoders import encode, sweep

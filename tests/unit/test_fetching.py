@@ -12,15 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogs.track_refs import etag_of, stat_track, to_batch
-from pipeline.decoding.source import Source
+from pipeline.audio.decode.source import Source
+from pipeline.catalogs.tracks import etag_of, stat_track, to_batch
 from pipeline.shards import featurize_shard as shards
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.fetching import in_rounds, open_track
 from pipeline.shards.outcomes import featurized
-from pipeline.shards.stopwatch import Stopwatch
-from pipeline.stores import storage
+from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadError
 from schemas.features import FeatureSpec

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from jobs.scan import scan
-from pipeline.tagging.header_length import header_length_s
+from pipeline.audio.tags.header_length import header_length_s
 from tests.encoders import encode
 
 Y = (0.1 * np.random.default_rng(0).normal(size=22050 * 4)).astype(np.float32)

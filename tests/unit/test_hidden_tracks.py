@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import read_segments
-from pipeline.decoding.placement import MOST_PROBES, probe_starts, segment_starts
-from pipeline.decoding.silence import is_silent
+from pipeline.audio.decode.audio import read_segments
+from pipeline.audio.decode.placement import MOST_PROBES, probe_starts, segment_starts
+from pipeline.audio.decode.silence import is_silent
 from pipeline.demo.synthesis import synthesise
 from schemas.features import FeatureSpec
 from tests.encoders import encode

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from jobs.cli.main.printing import show
 from pyarrow import csv as pyarrow_csv
 from typer.testing import CliRunner
 
-from jobs.cli import app
-from jobs.printing import show
-from jobs.printing.messages import printable
-from jobs.printing.progress import Meter
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
+from jobs.cli.main import app
+from jobs.console.messages import printable
+from jobs.console.progress import Meter
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.tables.tables import Tables, encode_part
 from tests.table_history import SPEC, TableHistory, failed
 
@@ -200,7 +200,7 @@ def test_descriptors_are_read_back(tmp_path: Path) -> None:
         "features", "d", pa.Table.from_pylist(rows, stored_schema("features")),
         feature_set=spec.feature_set, run=run_name,
     )  # fmt: skip
-    from jobs.runs import read_reports, write_report
+    from pipeline.tables.runs import read_reports, write_report
 
     (report,) = read_reports(made.tables)
     write_report(

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from pipeline.featurizing.hpss import part_statistics, separate
-from pipeline.featurizing.running_median import WINDOW, running_median
+from pipeline.audio.features.hpss import part_statistics, separate
+from pipeline.audio.features.running_median import WINDOW, running_median
 
 
 def medians(x: NDArray[np.float32]) -> NDArray[np.float32]:

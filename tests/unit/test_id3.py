@@ -7,7 +7,7 @@ import zlib
 import pytest
 from mutagen.id3 import ID3, TCON
 
-from pipeline.tagging.id3 import Id3Error, parse_id3, render_id3, with_genre
+from pipeline.audio.tags.id3 import Id3Error, parse_id3, render_id3, with_genre
 
 TEXTS = frozenset({"TIT2", "TPE1", "TCON", "TDRC", "TYER"})
 COVER = bytes(2 << 20) + os.urandom(1 << 10)

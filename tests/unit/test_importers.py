@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.featurizing.descriptors import DESCRIPTOR_NAMES
-from pipeline.training.importers import import_data
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.training.data.importers import import_data
 from pipeline.training.splits import split_by_lists, split_by_track
 from schemas.errors import EarmarkError, MisuseError
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from jobs.cli import app
+from jobs.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INFRA = ROOT / "infra"

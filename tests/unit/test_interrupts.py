@@ -15,11 +15,11 @@ import pyarrow as pa
 import pytest
 
 from jobs.engine.interrupts import interruptible
+from pipeline.audio.features import featurize
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.featurizing import featurize
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.stopwatch import Stopwatch
 from pipeline.shards.uninterrupted import interrupts_heeded, uninterrupted
+from pipeline.stopwatch import Stopwatch
 from pipeline.tables.tables import Tables
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.labelled import labelled_data
+from jobs.training_data import labelled_data
 from schemas.errors import MisuseError
 
 

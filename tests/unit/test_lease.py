@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.engine import lease as leases
-from pipeline.stores import storage
+from pipeline.storage import storage
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.audio.decode.formats import AUDIO_EXTENSIONS, FORMATS
+from pipeline.audio.describe import track_features
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.decoding.formats import AUDIO_EXTENSIONS, FORMATS
-from pipeline.features import track_features
 from schemas.features import FeatureSpec
 
 WRITTEN = [

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.featurizing.log_mel import gtzan_columns, log_mel, log_mel_db, mel_filterbank, quantize
+from pipeline.audio.features.log_mel import gtzan_columns, log_mel, log_mel_db, mel_filterbank, quantize
 from schemas.features import FeatureSpec
 
 SPEC = FeatureSpec()
@@ -144,7 +144,7 @@ def test_quiet_music_has_the_features_of_the_same_music_loud(gtzan: Path) -> Non
 def test_a_worker_pays_for_neither_librosa_nor_tensorflow() -> None:
     """Fails: each of a cluster's workers loads a second and a gigabyte more before its first track."""
     code = (
-        "import sys, io, numpy, soundfile; from pipeline.featurizing.featurize import featurize_track; "
+        "import sys, io, numpy, soundfile; from pipeline.audio.features.featurize import featurize_track; "
         "from schemas.features import FeatureSpec; file = io.BytesIO(); "
         "soundfile.write(file, numpy.zeros(50000), 22050, format='WAV'); "
         "featurize_track(file, 'a', FeatureSpec()); "

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog, survey
-from pipeline.catalogs.track_refs import from_table, track_id_of
+from pipeline.catalogs.tracks import from_table, track_id_of
 from schemas.errors import MisuseError
 from tests.unit.test_catalog import touch
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline.models.bundle import softmax
 from pipeline.models.metrics import (
     accuracy,
     accuracy_interval,
@@ -17,7 +18,6 @@ from pipeline.models.metrics import (
     reliability,
     top_k_accuracy,
 )
-from pipeline.models.model import softmax
 
 
 def test_accuracy_and_its_interval() -> None:

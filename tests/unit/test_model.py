@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.models.bundle import Classifier, ModelBundle, fit_frames, shipped_models
 from pipeline.models.cnn import build_cnn
-from pipeline.models.model import Classifier, ModelBundle, fit_frames, shipped_models
 from pipeline.training.training import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -109,7 +109,7 @@ def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path)
     """A nightly run with nothing to do must end in seconds: TensorFlow alone costs four."""
     bundle.save(tmp_path / "tiny")
     code = (
-        "import sys; from pipeline.models.model import ModelBundle; "
+        "import sys; from pipeline.models.bundle import ModelBundle; "
         f"ModelBundle.load({str(tmp_path / 'tiny')!r}).model; "
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'librosa', 'sklearn')))"
     )

@@ -8,11 +8,11 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import read_segments
-from pipeline.decoding.silence import is_silent
+from pipeline.audio.decode.audio import read_segments
+from pipeline.audio.decode.silence import is_silent
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.demo.synthesis import synthesise
-from pipeline.featurizing.featurize import featurize_track
-from pipeline.pictures.track_view import view_track
+from pipeline.plots.track_view import view_track
 from schemas.features import FeatureSpec
 from schemas.tracks import is_silent_range
 from tests.encoders import encode

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.decoding.audio import open_audio, read_segments
-from pipeline.decoding.not_audio import kind_of, undecoded_kind_of
-from pipeline.decoding.source import Source
+from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.not_audio import kind_of, undecoded_kind_of
+from pipeline.audio.decode.source import Source
 from schemas.errors import DecodeError
 from schemas.features import FeatureSpec
 from tests.encoders import FFMPEG, SOUNDFILE, encode, sweep

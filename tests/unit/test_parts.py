@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.decoding import ogg
-from pipeline.decoding.audio import open_audio, read_segments
-from pipeline.decoding.ogg import ogg_links
-from pipeline.decoding.source import Source
+from pipeline.audio.decode import ogg
+from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.ogg import ogg_links
+from pipeline.audio.decode.source import Source
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 

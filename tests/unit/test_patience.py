@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from s3fs.errors import translate_boto_error
 
-from pipeline.stores import patience
-from pipeline.stores.patience import ShardPatience, patiently
-from pipeline.stores.store_errors import StoreFailingError, VersionChangedError, passes, reason
+from pipeline.storage import retry as patience
+from pipeline.storage.errors import StoreFailingError, VersionChangedError, passes, reason
+from pipeline.storage.retry import ShardPatience, patiently
 from schemas.errors import EarmarkError
 
 

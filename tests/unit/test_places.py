@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.places import check_place
 from jobs.plot import kind_of
+from pipeline.storage.outputs import check_place
 from schemas.errors import MisuseError
 
 

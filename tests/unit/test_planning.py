@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogs.listing_changes import change_rows
+from pipeline.catalogs.changes import change_rows
 from pipeline.catalogs.planning import Done, Plan, cut_shards, make_plan
-from pipeline.catalogs.track_refs import to_batch
+from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import track_rows
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks, models
 from pipeline.tables.tables import Tables, encode_part, newest, within, without
 from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError

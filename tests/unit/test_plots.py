@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from pipeline import plots
-from pipeline.featurizing.log_mel import log_mel
-from pipeline.pictures.figures import new_figure, to_png, to_svg
-from pipeline.pictures.track_view import view_track
+from pipeline.audio.features.log_mel import log_mel
+from pipeline.plots import track_plots as plots
+from pipeline.plots.figures import new_figure, to_png, to_svg
+from pipeline.plots.track_view import view_track
 from schemas.errors import EmptyFileError, MisuseError, NotAFileError, NotFoundError
 from schemas.features import FeatureSpec
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.decoding.audio import open_audio, read_segments
-from pipeline.decoding.formats import AUDIO_EXTENSIONS, FORMATS
+from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.formats import AUDIO_EXTENSIONS, FORMATS
 from schemas.features import FeatureSpec
 from tests.encoders import FFMPEG, LAYOUTS, SOUNDFILE, encode, sweep
 from tests.unit.test_audio_formats import lag

@@ -3,10 +3,10 @@
 import io
 
 import pytest
+from jobs.cli.main.printing import progress
 from rich.console import Console
 
-from jobs.printing import progress
-from jobs.printing.progress import Meter
+from jobs.console.progress import Meter
 
 
 def test_the_time_left_is_told_when_there_is_something_to_tell_it_by(monkeypatch: pytest.MonkeyPatch) -> None:

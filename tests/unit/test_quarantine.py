@@ -16,7 +16,7 @@ from jobs.engine.flights import Try
 from jobs.engine.node_faults import NodeFaults
 from jobs.engine.quarantine import Quarantine
 from jobs.engine.waiting import Waiting
-from pipeline.catalogs.track_refs import to_batch
+from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.tables.tables import Tables

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobs.pages.report_page import index_page, run_page
-from jobs.pages.run_pages import RunPages, rewrite_page
-from jobs.runs import write_report
-from pipeline.reports.secrets import without_secrets
+from pipeline.pages.redaction import without_secrets
+from pipeline.pages.report_page import index_page, run_page
+from pipeline.pages.run_pages import RunPages, rewrite_page
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import Counts, FailureExample, LeftOut, RunReport, SlowTrack, Timeline

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.job import list_job, make_job
-from jobs.runs import write_report
+from jobs.run.request import list_job, make_job
 from pipeline.catalogs.catalog import is_same
+from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decoding.audio import read_segments
-from pipeline.decoding.placement import segment_starts
+from pipeline.audio.decode.audio import read_segments
+from pipeline.audio.decode.placement import segment_starts
 from schemas.errors import TooShortError
 from schemas.features import FeatureSpec
 from tests.encoders import encode

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.featurizing.featurize import featurize_track
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.models import metrics
-from pipeline.models.model import Classifier, ModelBundle
-from pipeline.training.importers import import_npz
+from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.training.data.importers import import_npz
 from pipeline.training.splits import split_by_lists
 from pipeline.training.training_set import TrainingSet
 

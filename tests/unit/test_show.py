@@ -7,9 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from jobs.cli.main.printing import show
 from rich.console import Console
-
-from jobs.printing import show
 
 COLUMNS = ("genre", "tracks", "share", "bytes", "track")
 ROWS = [

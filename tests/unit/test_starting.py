@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from jobs.train import TrainRequest, train_job
-from pipeline.models.model import ModelBundle, load_network
+from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import seen_by
 from pipeline.training.splits import split_by_track

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.stores import storage
+from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
 

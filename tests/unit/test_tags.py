@@ -22,9 +22,9 @@ from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
+from pipeline.audio.tags.bounded_tags import MOST_BYTES, TagSource
+from pipeline.audio.tags.tags import read_tags
 from pipeline.shards.limits import private_bytes
-from pipeline.tagging.bounded_tags import MOST_BYTES, TagSource
-from pipeline.tagging.tags import read_tags
 from schemas.errors import ReadError
 from schemas.tracks import Tags
 from tests.encoders import encode, sweep

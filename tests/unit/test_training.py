@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jobs.train import TrainRequest, TrainResult, settings_for, train_job
-from pipeline.models.model import Classifier, ModelBundle
+from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.importers import import_data, import_npz
+from pipeline.training.data.importers import import_data, import_npz
 from pipeline.training.splits import split_at_random, split_by_lists, split_by_track, split_data
 from pipeline.training.training import Epoch, TrainingSettings
 from pipeline.training.training_set import TrainingSet, track_name

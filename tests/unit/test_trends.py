@@ -10,6 +10,7 @@ from scipy import stats
 
 from jobs.trends import print_trends
 from pipeline.pages.charts import nice_ticks
+from pipeline.pages.trends_page import trends_page
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import ddl
 from pipeline.tables.tables import Tables
@@ -19,7 +20,6 @@ from pipeline.trends.genre_tags import normalise
 from pipeline.trends.grouping import group
 from pipeline.trends.shares import Z95, genre_shares, wilson
 from pipeline.trends.trends import Trends, confidence_histogram, read_labelled, share_rows, tag_rows, trends
-from pipeline.trends.trends_page import trends_page
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 from tests.trend_tables import CATALOG, MODEL, YEARS, add_night, draw, write_trend_tables

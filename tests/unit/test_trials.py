@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.printing.summaries import print_trials
+from jobs.cli.summaries.runs import print_trials
 from jobs.trials import Trial
-from pipeline.models.model import ModelBundle
+from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings
 
 

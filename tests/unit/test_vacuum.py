@@ -8,16 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.runs import read_reports
 from jobs.vacuum import vacuum_job
-from pipeline.care import replacement
-from pipeline.care.compaction import compact, plan_compaction
-from pipeline.care.inventory import take_inventory
-from pipeline.care.vacuum import VacuumOptions, plan_vacuum
-from pipeline.care.verification import verify
 from pipeline.catalogs.planning import Done, make_plan
-from pipeline.stores import storage
+from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks
+from pipeline.tables.maintenance.compact import replacement
+from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
+from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
+from pipeline.tables.maintenance.verify.verification import verify
+from pipeline.tables.objects import take_inventory
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import VERSION
 from schemas.features import FeatureSpec
 from schemas.report import Counts

@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.runs import read_reports, write_report
 from jobs.verify import verification_json
-from pipeline.care.findings import Verification
-from pipeline.care.inventory import take_inventory
-from pipeline.care.journal import FOLDER, Journal
-from pipeline.care.label_values import check_labels
-from pipeline.care.vacuum import VacuumOptions, plan_vacuum
-from pipeline.care.verification import verify
-from pipeline.catalogs.track_refs import to_batch
+from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.featurize_shard import track_rows
-from pipeline.stores import storage
+from pipeline.storage import storage
+from pipeline.tables.maintenance.compact.log import FOLDER, Journal
+from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
+from pipeline.tables.maintenance.verify.findings import Verification
+from pipeline.tables.maintenance.verify.label_values import check_labels
+from pipeline.tables.maintenance.verify.verification import verify
+from pipeline.tables.objects import take_inventory
+from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, LabelError, ReadError
 from schemas.features import FeatureSpec

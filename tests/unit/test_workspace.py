@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.care.workspace import remove_abandoned, workspace
+from pipeline.tables.maintenance.compact.scratch import remove_abandoned, workspace
 
 BUCKET = "s3://bucket/tables"
 CONTEXT = multiprocessing.get_context("fork")

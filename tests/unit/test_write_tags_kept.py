@@ -17,12 +17,12 @@ from mutagen.ogg import OggPage
 from mutagen.oggvorbis import OggVorbis
 from numpy.typing import NDArray
 
-from pipeline.tagging.chunks import read_chunks
-from pipeline.tagging.id3 import parse_id3
-from pipeline.tagging.mp4_atoms import Mp4Tag, mp4_tags
-from pipeline.tagging.same_audio import DifferentAudioError, assert_same_audio
-from pipeline.tagging.tags import read_tags
-from pipeline.tagging.write_tags import write_tagged
+from pipeline.audio.tags.chunks import read_chunks
+from pipeline.audio.tags.id3 import parse_id3
+from pipeline.audio.tags.mp4_atoms import Mp4Tag, mp4_tags
+from pipeline.audio.tags.same_audio import DifferentAudioError, assert_same_audio
+from pipeline.audio.tags.tags import read_tags
+from pipeline.audio.tags.write_tags import write_tagged
 from schemas.errors import EarmarkError
 from tests.encoders import encode, sweep
 from tests.unit.test_id3 import TAGS

@@ -1,0 +1,1 @@
+"""Commands: what each takes, and which job it calls."""

@@ -1,0 +1,110 @@
+"""The command that judges models: evaluate."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from jobs.cli.commands import options as opt
+from jobs.console.messages import INTERRUPTED, say
+from schemas.errors import MisuseError
+
+
+def evaluate(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] DATA",
+            help="A shipped model's name or a model's folder (none with --arch), and labelled data: audio in "
+            "folders by genre, tables of a run, a CSV of descriptors, or an .npz of log-mels.",
+            show_default=False,
+        ),
+    ],
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="Train this architecture for it: cnn, dense or both."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="What is tested: segment (random pieces: leaks), track (random tracks), or "
+            "file:TRAIN.txt,VALID.txt. Without it a model is tested on all of the data.",
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option("--folds", help="Cross-validation in so many folds.")] = 1,
+    pieces: Annotated[
+        int | None, typer.Option("--pieces", help="Cut each segment into so many (segment: 10).")
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="SVM, k-NN, k-means on the same split.")
+    ] = True,
+    outside: Annotated[
+        str | None,
+        typer.Option("--outside", help="A catalog of music of none of the genres: how much is accepted?"),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", help="The genres: a column of the manifest, genre_tag, or folder."),
+    ] = None,
+    tables: Annotated[
+        str | None, typer.Option("--tables", help="Keep the features of audio here for the next evaluation.")
+    ] = None,
+    json: Annotated[str | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    html: Annotated[str | None, typer.Option("--html", help="Write a page with plots to this file.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Of a training.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads of TensorFlow.")] = 2,
+    address: opt.Address = None,
+    cpus: opt.Cpus = None,
+) -> None:
+    """Measure a model, or an architecture, on labelled data, with plain classifiers beside it."""
+    from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
+    from jobs.evaluate import Request
+    from pipeline.storage.outputs import check_file
+    from pipeline.training.training_settings import TrainingSettings
+    from schemas.config import RunConfig
+
+    if len(names) > 2 or (len(names) == 2) == (arch is not None):
+        raise MisuseError("give a model and its data (earmark evaluate MODEL DATA), or --arch and the data")
+    # Before a training of many minutes, not after it.
+    for file, what in ((json, "the figures"), (html, "the page")):
+        if file is not None:
+            check_file(file, what)
+    settings = replace(TrainingSettings.of(arch or "cnn"), seed=seed, threads=threads)
+    request = Request(
+        data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,
+        n_pieces=pieces, baselines=baselines, outside=outside, label_column=label_column, tables=tables,
+        settings=settings if epochs is None else replace(settings, epochs=epochs),
+        config=RunConfig.load(None, address=address, cpus=cpus),
+    )  # fmt: skip
+    evaluation = _evaluate(request)
+    # Files first: a reader of the tables that closes the pipe early must not cost them.
+    write_evaluation(evaluation, json, html)
+    print_evaluation(evaluation)
+
+
+def _evaluate(request: Any) -> Any:
+    """Evaluate with progress on stderr."""
+    from jobs.console.progress import Meter, metered
+    from jobs.evaluate import evaluate_job
+
+    n_epochs = request.settings.epochs
+    with ExitStack() as stack:
+        meters: list[Meter] = []
+
+        def show(fold: int, epoch: Any) -> None:
+            # Not before: while features are computed, the engine shows how far it is.
+            if not meters:
+                training = metered("training", n_epochs * request.n_folds, unit="epochs")
+                meters.append(stack.enter_context(training))
+            which = f"fold {fold}: " if request.n_folds > 1 else ""
+            note = f"{which}loss {epoch.loss:.3f}, accuracy {epoch.valid_accuracy:.3f}"
+            meters[0].show((fold - 1) * n_epochs + epoch.number, note)
+
+        try:
+            return evaluate_job(request, on_epoch=show, say=say)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,150 @@
+"""Commands that make and judge models: train."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.cli.commands import options as opt
+from jobs.console.messages import INTERRUPTED, say
+
+_SEEDS = "Train once for each of these seeds, such as 0,1,2, on a Ray cluster, and keep the best by valid."
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with a folder of audio for each genre, a manifest with a column label, tables, a "
+            "CSV of the 57 descriptors, or an .npz of log-mels.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model to make.", show_default=False)],
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both (cnn).")
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", help="segment (leaks), track, or file:TRAIN.txt,VALID.txt.")
+    ] = "track",
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Passes over the training tracks (60; dense: 600).")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Segments a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Of Adam.")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Of AdamW.")] = None,
+    dropout: Annotated[float | None, typer.Option("--dropout", help="Share of values dropped.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option("--label-smoothing", help="From 0 to 1.")] = None,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            "--early-stopping", help="Stop after N epochs without a lower valid loss; keep the best."
+        ),
+    ] = None,
+    class_weights: Annotated[
+        bool | None,
+        typer.Option("--class-weights/--no-class-weights", help="Weigh rare genres up in training."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random (0).")] = None,
+    split_seed: Annotated[
+        int | None, typer.Option("--split-seed", help="Seed of a random split; else that of the training.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help=_SEEDS)] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", help="Try settings, such as learning_rate=1e-3,3e-4; may be given again."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Start from this model's weights, such as default, instead of random ones."
+        ),
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option("--like", help="Take all settings from this model's notes; flags win.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model; else the folder's.")] = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option("--label-column", help="The genres: a column of the manifest, genre_tag, or folder."),
+    ] = None,
+    tables: Annotated[
+        str | None, typer.Option("--tables", help="Keep the features of audio here for the next training.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="Folder to go on from when a training was killed.")
+    ] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option("--tensorboard", help="Folder for TensorBoard's event files.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads of TensorFlow (2).")] = None,
+    address: opt.Address = None,
+    cpus: opt.Cpus = None,
+) -> None:
+    """Train a model on labelled audio, features, descriptors or log-mels."""
+    from jobs.cli.summaries.runs import print_model, print_trials
+    from jobs.train import TrainRequest, settings_for
+    from schemas.config import RunConfig
+
+    flags = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "dropout": dropout,
+        "weight_decay": weight_decay, "label_smoothing": label_smoothing, "early_stopping": early_stopping,
+        "class_weights": class_weights, "seed": seed, "threads": threads,
+    }  # fmt: skip
+    request = TrainRequest(
+        data=data,
+        out=out,
+        settings=settings_for(arch, like, flags),
+        start=start,
+        split=split,
+        split_seed=split_seed,
+        seeds=_numbers(seeds),
+        grid=tuple(grid or ()),
+        name=name,
+        label_column=label_column,
+        tables=tables,
+        checkpoint=checkpoint,
+        tensorboard=tensorboard,
+        config=RunConfig.load(None, address=address, cpus=cpus),
+    )
+    result = _train(request)
+    print_trials(result.trials)
+    print_model(result.bundle, out)
+
+
+def _train(request: Any) -> Any:
+    """Train with progress on stderr."""
+    from jobs.console.progress import metered
+    from jobs.train import train_job
+
+    with ExitStack() as stack:
+        meters = []
+        done: dict[int, int] = {}
+
+        def start(n_epochs: int) -> None:
+            # Not before: while features are computed, the engine shows how far it is.
+            meters.append(stack.enter_context(metered("training", n_epochs, unit="epochs")))
+
+        def show(trial: int, epoch: Any) -> None:
+            done[trial] = epoch.number
+            which = f"trial {trial + 1}: " if len(done) > 1 else ""
+            note = f"{which}loss {epoch.loss:.3f}, valid accuracy {epoch.valid_accuracy:.3f}"
+            meters[0].show(sum(done.values()), note)
+
+        try:
+            return train_job(request, on_start=start, on_epoch=show, say=say)
+        except KeyboardInterrupt:
+            kept = "; the same command goes on from the checkpoint" if request.checkpoint else ""
+            say(f"interrupted{kept}")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _numbers(listed: str | None) -> tuple[int, ...]:
+    """The seeds of ``0,1,2``."""
+    from schemas.errors import MisuseError
+
+    try:
+        return tuple(int(number) for number in listed.split(",")) if listed else ()
+    except ValueError as error:
+        raise MisuseError(f"--seeds takes whole numbers with commas between, not '{listed}'") from error

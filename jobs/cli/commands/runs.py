@@ -1,0 +1,171 @@
+"""Commands that run a job over a catalog: demo, scan, run, featurize, label."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.cli.commands import options as opt
+from jobs.console.messages import INTERRUPTED, TOO_MANY_FAILURES, say
+from schemas.config import RunConfig
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for the music, the model and the tables.")
+    ] = Path("earmark-demo"),
+) -> None:
+    """Train a small model on synthesized music, label other pieces with it, and print how many are right."""
+    from jobs.cli.summaries.runs import print_demo
+    from jobs.console.output import console
+    from jobs.demo import run_demo
+
+    try:
+        result = run_demo(out, console.print)
+    except KeyboardInterrupt:
+        result = None
+    if result is None or result.report.outcome == "interrupted":
+        say("interrupted; run the same command again to go on")
+        raise typer.Exit(INTERRUPTED)
+    print_demo(result)
+
+
+def scan(
+    catalog: opt.Catalog,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Write the listing there (.csv or .parquet): a manifest.")
+    ] = None,
+    limit: opt.Limit = None,
+) -> None:
+    """Say what is there: counts, formats, bytes, hours."""
+    from jobs.cli.summaries.runs import print_scan
+    from jobs.scan import scan as scan_catalog
+
+    print_scan(scan_catalog(catalog, limit=limit, out=out))
+
+
+def run(
+    catalog: opt.Catalog,
+    tables: opt.TablesRoot,
+    config: opt.Config = None,
+    model: opt.Model = None,
+    address: opt.Address = None,
+    limit: opt.Limit = None,
+    dry_run: opt.DryRun = False,
+    retry_failed: opt.RetryFailed = None,
+    descriptors: opt.Descriptors = None,
+    segment_labels: opt.SegmentLabels = None,
+    min_confidence: opt.MinConfidence = None,
+    actors: opt.Actors = None,
+    gpus_per_actor: opt.GpusPerActor = None,
+    batch_size: opt.BatchSize = None,
+    cpus: opt.Cpus = None,
+    track_timeout: opt.TrackTimeout = None,
+    track_memory: opt.TrackMemory = None,
+    max_failure_rate: opt.MaxFailureRate = None,
+    catalog_moved: opt.Moved = False,
+) -> None:
+    """Featurize and label what is new or changed in a catalog: the nightly command."""
+    settings = RunConfig.load(
+        config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
+        segment_labels=segment_labels, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size,
+        cpus=cpus, track_timeout_s=track_timeout, track_memory_mb=track_memory,
+        max_failure_rate=max_failure_rate,
+        min_confidence=min_confidence,
+    )  # fmt: skip
+    _run("run", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
+
+
+def featurize(
+    catalog: opt.Catalog,
+    tables: opt.TablesRoot,
+    config: opt.Config = None,
+    model: opt.Model = None,
+    address: opt.Address = None,
+    limit: opt.Limit = None,
+    dry_run: opt.DryRun = False,
+    retry_failed: opt.RetryFailed = None,
+    descriptors: opt.Descriptors = None,
+    only: opt.Only = None,
+    cpus: opt.Cpus = None,
+    track_timeout: opt.TrackTimeout = None,
+    track_memory: opt.TrackMemory = None,
+    max_failure_rate: opt.MaxFailureRate = None,
+    catalog_moved: opt.Moved = False,
+) -> None:
+    """Only decode and featurize what is new or changed, for the features that a model takes."""
+    settings = RunConfig.load(
+        config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
+        cpus=cpus, track_timeout_s=track_timeout, track_memory_mb=track_memory,
+        max_failure_rate=max_failure_rate,
+    )  # fmt: skip
+    _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved, only=only)
+
+
+def label(
+    tables: opt.TablesRoot,
+    config: opt.Config = None,
+    model: opt.Model = None,
+    address: opt.Address = None,
+    dry_run: opt.DryRun = False,
+    retry_failed: opt.RetryFailed = None,
+    segment_labels: opt.SegmentLabels = None,
+    min_confidence: opt.MinConfidence = None,
+    actors: opt.Actors = None,
+    gpus_per_actor: opt.GpusPerActor = None,
+    batch_size: opt.BatchSize = None,
+    cpus: opt.Cpus = None,
+    max_failure_rate: opt.MaxFailureRate = None,
+) -> None:
+    """Only label what is featurized already; nothing is decoded."""
+    settings = RunConfig.load(
+        config, model=model, address=address, retry_failed=retry_failed, segment_labels=segment_labels,
+        actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size, cpus=cpus,
+        max_failure_rate=max_failure_rate, min_confidence=min_confidence,
+    )  # fmt: skip
+    _run("label", None, tables, settings, dry_run=dry_run, moved=False)
+
+
+def _run(
+    command: Any,
+    catalog: str | None,
+    tables: str,
+    settings: RunConfig,
+    *,
+    dry_run: bool,
+    moved: bool,
+    only: Any = None,
+) -> None:
+    from jobs.cli.summaries.runs import print_plan, print_report
+    from jobs.run.request import list_job, make_job, plan_job
+    from jobs.run.run import run_job
+
+    job = make_job(command, catalog, tables, settings, moved=moved, only=only)
+    if dry_run:
+        listing = list_job(job)
+        print_plan(plan_job(job, listing), listing.left_out)
+        return
+    try:
+        report = run_job(job, say)
+    except KeyboardInterrupt:
+        say("interrupted; what is done stays done, run the same command again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+    print_report(report, tables)
+    if (
+        command == "run"
+        and report.counts.labelled_before
+        and (settings.descriptors or settings.segment_labels)
+    ):
+        say(
+            "descriptors and segment labels were made of what this run labelled; for what was labelled "
+            f"before, 'earmark featurize {catalog} {tables} --only descriptors' makes the descriptors"
+        )
+    if report.outcome == "interrupted":
+        raise typer.Exit(INTERRUPTED)
+    failed = report.counts.failed + report.counts.failed_before
+    if failed > settings.max_failure_rate * report.counts.listed:
+        say(
+            f"{failed} of {report.counts.listed} tracks have failed, more than --max-failure-rate "
+            f"{settings.max_failure_rate:g} allows"
+        )
+        raise typer.Exit(TOO_MANY_FAILURES)

@@ -1,0 +1,1 @@
+"""Summaries: what a command prints of what it did."""

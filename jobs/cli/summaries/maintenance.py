@@ -1,0 +1,118 @@
+"""What the commands that look after the tables print: verify, compact, vacuum."""
+
+from collections.abc import Sequence
+
+from jobs.compact import CompactedTable
+from jobs.console.messages import printable
+from jobs.console.output import console, print_table
+from pipeline.tables.maintenance.compact.compaction import TableCompaction
+from pipeline.tables.maintenance.vacuum import Removal
+from pipeline.tables.maintenance.verify.findings import (
+    EXAMPLES,
+    Finding,
+    ModelAccount,
+    Unchecked,
+    Verification,
+)
+from pipeline.wording import size_text
+
+_DOUBLED = {"twice", "doubled by compaction"}
+
+
+def print_verification(verification: Verification) -> None:
+    """Print the verification for people: what became of the tracks, then what was found."""
+    for account in verification.accounts:
+        prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
+        console.print(prefix + _account_text(account, verification))
+    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows")
+    for finding in verification.findings:
+        _print_finding(finding)
+    _print_unchecked(verification.unchecked)
+
+
+def _print_finding(finding: Finding) -> None:
+    word = "FAULT" if finding.fault else "note"
+    console.print()
+    console.print(f"{word} {finding.kind}, {finding.table}: {finding.count:,}")
+    console.print(f"    {finding.message}")
+    for example in finding.examples:
+        console.print(f"      {printable(example)}")
+    if finding.count > len(finding.examples):
+        console.print("      …")
+
+
+def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
+    """Print what could not be read, by the reason."""
+    reasons: dict[str, list[str]] = {}
+    for each in unchecked:
+        reasons.setdefault(each.reason, []).append(each.path)
+    for reason, paths in reasons.items():
+        console.print()
+        console.print(f"COULD NOT BE CHECKED: {len(paths):,}, because {printable(reason)}")
+        for path in paths[:EXAMPLES]:
+            console.print(f"      {printable(path)}")
+        if len(paths) > EXAMPLES:
+            console.print("      …")
+    if unchecked:
+        console.print()
+        console.print("That says nothing of what they hold: leave them as they are, and run verify again")
+
+
+def _account_text(account: ModelAccount, verification: Verification) -> str:
+    words = [f"{account.labelled:,} labelled", f"{account.failed:,} failed"]
+    if account.unseen:
+        words.append(f"{account.unseen:,} not given to this model")
+    words.append(f"{account.missing:,} missing" if account.missing else "nothing lost")
+    twice = sum(finding.count for finding in verification.findings if finding.kind in _DOUBLED)
+    words.append(f"{twice:,} twice" if twice else "nothing twice")
+    return f"{account.tracks:,} tracks: " + ", ".join(words)
+
+
+def print_compaction_plan(plans: Sequence[TableCompaction]) -> None:
+    """Print what `compact` would merge."""
+    work = [plan for plan in plans if plan.groups]
+    if not work:
+        console.print("nothing to merge")
+        return
+    print_table(
+        ("table", "partitions", "parts", "to merge", "bytes"),
+        [
+            (plan.table, f"{len(plan.groups):,}", f"{plan.parts:,}", f"{plan.small:,}", size_text(plan.size))
+            for plan in work
+        ],
+    )
+    console.print("nothing was written (--dry-run)")
+
+
+def print_compacted(tables: Sequence[CompactedTable]) -> None:
+    """Print what `compact` did."""
+    done = [table for table in tables if table.parts_after != table.parts_before]
+    if not done:
+        console.print("nothing to merge")
+        return
+    print_table(
+        ("table", "partitions", "parts", "became", "bytes", "are now"),
+        [
+            (
+                table.table,
+                f"{table.partitions:,}",
+                f"{table.parts_before:,}",
+                f"{table.parts_after:,}",
+                size_text(table.bytes_before),
+                size_text(table.bytes_after),
+            )
+            for table in done
+        ],
+    )
+
+
+def print_removals(removals: Sequence[Removal], *, deleted: bool) -> None:
+    """Print what `vacuum` found or removed."""
+    if not removals:
+        console.print("nothing to remove")
+        return
+    total = ("all", sum(len(removal.objects) for removal in removals), sum(r.size for r in removals))
+    rows = [*((removal.kind, len(removal.objects), removal.size) for removal in removals), total]
+    print_table(("kind", "objects", "bytes"), [(kind, f"{n:,}", size_text(size)) for kind, n, size in rows])
+    if not deleted:
+        console.print("nothing was removed; say --delete to remove it")

@@ -1,1 +1,0 @@
-"""The commands, by what they are about; each imports its job when it runs."""

@@ -1,1 +1,0 @@
-"""Pages that jobs leave: of a run, of all runs, of one track."""

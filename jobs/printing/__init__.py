@@ -1,1 +1,0 @@
-"""What commands print: results on stdout, progress and sentences on stderr."""

@@ -1,0 +1,1 @@
+"""A run: the request, the work on Ray, the accounting."""

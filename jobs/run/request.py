@@ -1,0 +1,155 @@
+"""A job: what was asked for, checked, and what is to be done for it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.console.progress import metered
+from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
+from pipeline.catalogs.planning import Done, Plan, make_plan
+from pipeline.catalogs.vouching import confirm
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage import storage
+from pipeline.tables.current import current_tracks
+from pipeline.tables.formats import tables_at
+from pipeline.tables.runs import read_reports
+from pipeline.tables.tables import Tables, within
+from pipeline.wording import left_out_text
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError, MisuseError
+from schemas.features import FeatureSpec
+from schemas.tables import LISTING
+
+Command = Literal["run", "featurize", "label"]
+Only = Literal["log-mel", "descriptors"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked for.
+
+    Attributes
+    ----------
+    command : str
+        ``run``, ``featurize`` or ``label``.
+    catalog : str or None
+        The catalog; None for ``label``, which takes the tracks that the tables hold.
+    tables : Tables
+        The tables.
+    config : RunConfig
+        Settings.
+    bundle : ModelBundle
+        The model; ``featurize`` takes its features only.
+    only : str or None
+        ``log-mel`` or ``descriptors``: the features to compute alone; None: what the model takes, and
+        descriptors where the settings ask for them.
+    """
+
+    command: Command
+    catalog: str | None
+    tables: Tables
+    config: RunConfig
+    bundle: ModelBundle
+    only: Only | None = None
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """The features to compute."""
+        features = self.bundle.info.features
+        kinds = {"descriptors": features.descriptors or self.config.descriptors}
+        if self.only is not None:
+            kinds = {"log_mel": self.only == "log-mel", "descriptors": self.only == "descriptors"}
+        return features.model_copy(update=kinds)
+
+    @property
+    def done(self) -> Done:
+        """What counts as done."""
+        model = None if self.command == "featurize" else self.bundle.model
+        return Done(self.spec, model, self.config.retry_failed)
+
+
+def make_job(
+    command: Command,
+    catalog: str | None,
+    tables: str,
+    config: RunConfig,
+    *,
+    moved: bool = False,
+    only: Only | None = None,
+) -> Job:
+    """Check what was asked for and load the model.
+
+    Raises
+    ------
+    MisuseError
+        If the model is unknown, or the tables belong to another catalog or were made by a newer Earmark.
+    """
+    opened = tables_at(canonical(tables))
+    bundle = ModelBundle.load(config.model)
+    last = read_reports(opened, last=1)
+    if not last and command == "label":
+        raise MisuseError(f"there are no tables in {tables}; make them with 'earmark run CATALOG {tables}'")
+    if catalog is not None:
+        catalog = canonical(catalog)
+        if last and not moved:
+            catalog = _as_recorded(catalog, last[0].catalog, tables)
+    return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
+
+
+def _as_recorded(catalog: str, recorded: str, tables: str) -> str:
+    """The catalog as the tables spell it: the tracks' URIs stay as they are, however it is spelled tonight.
+
+    Raises
+    ------
+    MisuseError
+        If the tables belong to another catalog.
+    """
+    if not is_same(catalog, recorded):
+        raise MisuseError(
+            f"{tables} holds the tables of {recorded}, not of {catalog}; write to another place, "
+            "or say --catalog-moved if it is the same catalog in a new place"
+        )
+    return recorded
+
+
+def list_job(job: Job) -> Listing:
+    """List the job's catalog, or for ``label`` the tracks in the tables that have features.
+
+    Raises
+    ------
+    EarmarkError
+        If the catalog is empty, or cannot be listed.
+    """
+    if job.catalog is None:
+        return Listing(_featurized_tracks(job))
+    with metered("listing") as meter:
+        listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
+    if not listing.tracks.num_rows:
+        others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
+        raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
+    with storage.explained(job.catalog, "look at the files of"):
+        return confirm(listing, job.tables)
+
+
+def plan_job(job: Job, listing: Listing) -> Plan:
+    """Compare the listing with the tables; nothing is written."""
+    # What a listing lacks is gone from the catalog only if it was a listing of all the catalog.
+    partial = job.catalog is None or job.config.limit is not None
+    return make_plan(listing.tracks, job.tables, job.done, partial=partial)
+
+
+def _featurized_tracks(job: Job) -> pa.Table:
+    """The tracks in the tables that have features for the model, as a listing."""
+    where = pc.field("feature_set").isin(job.done.feature_sets)
+    featurized = job.tables.read("features", ["track_id", "etag"], where)
+    if not featurized.num_rows:
+        others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
+        have = f"they hold {', '.join(sorted(others))}" if others else "they hold none"
+        raise MisuseError(
+            f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
+            f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
+            f"--model {job.config.model}'"
+        )
+    return within(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)

@@ -1,0 +1,263 @@
+"""``earmark run``, ``featurize`` and ``label``: list, plan, work, account."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pyarrow as pa
+
+from jobs.console.progress import metered
+from jobs.engine import lease as leases
+from jobs.engine.assignment import Assignment, Totals
+from jobs.engine.cluster import connected, cpus_and_gpus
+from jobs.engine.interrupts import Interrupt, interruptible
+from jobs.run.accounting import accounted
+from jobs.run.closing import Closing
+from jobs.run.request import Job, list_job, plan_job
+from pipeline.catalogs.changes import change_rows
+from pipeline.catalogs.planning import Plan, copied, cut_shards
+from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
+from pipeline.pages.run_pages import RunPages
+from pipeline.shards.featurize_shard import Shard
+from pipeline.shards.label_part import LabelTask
+from pipeline.storage import storage
+from pipeline.tables.formats import record_format
+from pipeline.tables.runs import new_run, read_reports, versions, write_report
+from pipeline.tables.tables import encode_part
+from schemas.errors import EarmarkError
+from schemas.report import Counts, LeftOut, RunReport
+
+Say = Callable[[str], None]
+_SHARDS_PER_CPU = 4
+_FEWEST_SHARDS = 32
+
+
+def run_job(job: Job, say: Say) -> RunReport:
+    """Do what the plan says and account for every track.
+
+    Parameters
+    ----------
+    job : Job
+        What was asked for.
+    say : callable
+        Gets sentences for the person who waits.
+
+    Returns
+    -------
+    RunReport
+        As written to ``_runs/``. Its outcome is ``interrupted`` after Ctrl-C or SIGTERM.
+
+    Raises
+    ------
+    EarmarkError
+        If the run cannot start or go on; the report then says so too.
+    """
+    started = time.monotonic()
+    with interruptible() as interrupt:
+        closing = Closing(job.tables, started)
+        interrupt.close_with(closing)
+        free = leases.free_number(job.tables.root)
+        listing = list_job(job)
+        # Named after the listing, which may take long: runs have their names in the order of their work.
+        run = new_run(datetime.now(UTC))
+        with leases.held(job.tables.root, run, say=say) as held:
+            closing.held = held
+            if free is None or held.lease.number != free + 1:
+                listing = list_job(job)  # another run was at work meanwhile, and may have listed later
+            # Planned under the lease: nobody else changes the tables from here on.
+            plan = plan_job(job, listing)
+            try:
+                report = _first_report(job, run, plan, listing.left_out)
+                return _run_planned(job, report, plan, held, closing, interrupt, say)
+            except KeyboardInterrupt:
+                closing()
+                raise
+
+
+def _run_planned(
+    job: Job,
+    report: RunReport,
+    plan: Plan,
+    held: leases.HeldLease,
+    closing: Closing,
+    interrupt: Interrupt,
+    say: Say,
+) -> RunReport:
+    """Do what the plan says under the lease; the report is written as the run begins and as it ends."""
+    pages = RunPages(job.tables, say)
+    totals = Totals()
+    ended: dict[str, str] = {}
+    closing.report = report
+    try:
+        record_format(job.tables, held.lease.check)
+        write_report(job.tables, report)
+        pages.write(report)
+        _record_changes(job, report.run, plan, report.started_at, held.lease)
+        if plan.n_todo:
+            try:
+                _work(job, report, plan, held, interrupt, totals, closing)
+            finally:
+                report = accounted(job.tables, report, totals)
+        if not report.balanced or (report.counts.left and not interrupt.asked):
+            raise EarmarkError(
+                f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
+                f"report it with {job.tables.root}/_runs/{report.run}.json"
+            )
+        ended = {"outcome": "interrupted" if interrupt.asked else "done"}
+    except EarmarkError as error:
+        ended = {"outcome": "failed", "error": str(error)}
+        raise
+    except Exception as error:
+        ended = {"outcome": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        # While Ray starts, a SIGTERM arrives as its handler's SystemExit.
+        ended = {"outcome": "interrupted"}
+        raise KeyboardInterrupt from None
+    finally:
+        interrupt.defer()
+        closing.report = report = closing.finished(report, ended)
+        write_report(job.tables, report)
+        pages.write(report)
+    return report
+
+
+def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunReport:
+    return RunReport(
+        run=run,
+        command=job.command,
+        catalog=job.catalog or read_reports(job.tables, last=1)[0].catalog,
+        outcome="running",
+        started_at=datetime.now(UTC),
+        counts=Counts(
+            listed=plan.listing.num_rows,
+            labelled_before=plan.n_labelled,
+            failed_before=plan.n_failed,
+            left=plan.n_todo,
+            gone=plan.gone.num_rows,
+        ),
+        left_out=left_out,
+        model=None if job.command == "featurize" else job.bundle.model,
+        feature_set=job.spec.feature_set,
+        features=job.spec.model_dump(),
+        config=job.config.model_dump(),
+        versions=versions(),
+    )
+
+
+def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: leases.Lease) -> None:
+    """Write the plan, and the rows of tracks that changed without being read."""
+    objects = {}
+    if plan.n_todo:
+        table = pa.concat_tables(
+            [rows.select(["track_id", "uri", "etag"]) for rows in (plan.to_featurize, plan.to_label)]
+        )
+        objects[storage.join(job.tables.root, "_runs", f"{run}.plan.parquet")] = table
+    changes = change_rows(plan, job.tables, listed_at)
+    if changes.num_rows:
+        objects[job.tables.part("tracks", "listing", run=run)] = changes
+    for location, rows in objects.items():
+        with storage.explained(location, "write"):
+            storage.write_bytes(location, encode_part(rows), check=lease.check)
+
+
+def _work(
+    job: Job,
+    report: RunReport,
+    plan: Plan,
+    held: leases.HeldLease,
+    interrupt: Interrupt,
+    totals: Totals,
+    closing: Closing,
+) -> None:
+    """Run the plan on Ray, adding up what came of it in `totals`."""
+    if report.model is not None:
+        _keep_model(job, held.lease)
+    doing = "featurizing" if job.command == "featurize" else "labelling"
+    with connected(job.config), metered(doing, plan.n_todo) as meter:
+        interrupt.install()
+        from jobs.engine.engine import Engine  # Ray: a run with nothing to do never gets here
+
+        totals.cpus, totals.gpus = cpus_and_gpus()
+        assignment = Assignment(
+            run=report.run,
+            run_date=f"{report.started_at:%Y-%m-%d}",
+            tables=job.tables,
+            lease=held.lease,
+            spec=job.spec,
+            model=report.model,
+            model_location=storage.join(job.tables.root, "_models", job.bundle.model),
+            config=job.config,
+        )
+
+        def show(totals: Totals) -> None:
+            finished = totals.featurized if job.command == "featurize" else totals.labelled
+            note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
+            if totals.waiting_for_actors:
+                note += " · waiting for the model to load"
+            meter.show(finished + totals.failed, note, under_way=finished > 0)
+
+        engine = Engine(assignment, totals, show)
+        interrupt.tell(engine.stop, engine.stop_soon)
+        held.settled = False
+        try:
+            engine.run(
+                _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
+            )
+        finally:
+            engine.halt(held)
+            # Before Ray is left and what was written is counted, which may take longer than there is time.
+            if interrupt.asked:
+                closing()
+            interrupt.tell_nobody()
+
+
+def _keep_model(job: Job, lease: leases.Lease) -> None:
+    """Put the model beside the tables: actors on any node load it there, and labels can be made again."""
+    folder = storage.join(job.tables.root, "_models", job.bundle.model)
+    info = job.bundle.info.model_dump_json(indent=2).encode()
+    with storage.explained(folder, "write the model to"):
+        if INFO_FILE in storage.names(folder):
+            return
+        for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
+            storage.write_bytes(storage.join(folder, name), data, check=lease.check)
+
+
+def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
+    tables = cut_shards(
+        plan.to_featurize,
+        max_tracks=job.config.shard_tracks,
+        max_bytes=job.config.shard_mb << 20,
+        at_least=max(_FEWEST_SHARDS, _SHARDS_PER_CPU * cpus),  # a cluster of a few CPUs may grow
+    )
+    return [
+        Shard(f"{number:06}", report.run, job.spec.feature_set, tracks, report.started_at)
+        for number, tracks in enumerate(tables)
+    ]
+
+
+def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask]:
+    """Tasks for the tracks that have features already, one a features part."""
+    rows = plan.to_label.sort_by("part")
+    starts = [
+        0,
+        *(i for i in range(1, rows.num_rows) if rows["part"][i] != rows["part"][i - 1]),
+        rows.num_rows,
+    ]
+    tasks = []
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        if start == stop:
+            continue
+        tasks.append(
+            LabelTask(
+                name=f"part-{number:06}",
+                run=report.run,
+                run_date=run_date,
+                model=str(report.model),
+                part=rows["part"][start].as_py(),
+                feature_set=rows["feature_set"][start].as_py(),
+                tracks=copied(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+            )
+        )
+    return tasks

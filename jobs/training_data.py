@@ -1,0 +1,120 @@
+"""Labelled data for training and evaluation, also where it is audio that must be featurized first."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from jobs.run.request import Job, make_job
+from jobs.run.run import Say, run_job
+from pipeline.catalogs.catalog import canonical
+from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.storage import storage
+from pipeline.tables.current import current_failures
+from pipeline.training.data.descriptor_csv import is_descriptor_csv
+from pipeline.training.data.importers import import_data
+from pipeline.training.data.labelled_tables import FOLDER, import_tables, is_tables
+from pipeline.training.training_set import TrainingSet
+from schemas.config import RunConfig
+from schemas.errors import MisuseError
+from schemas.model import Arch, kinds_of
+
+_SHOWN_FAILURES = 5
+
+
+def labelled_data(
+    data: str,
+    arch: Arch,
+    *,
+    label_column: str | None = None,
+    tables: str | None = None,
+    config: RunConfig | None = None,
+    say: Say = lambda sentence: None,
+) -> TrainingSet:
+    """Read labelled data of any form: what `pipeline.training.data.importers.import_data` reads, or audio.
+
+    Parameters
+    ----------
+    data : str
+        An array file, a descriptor CSV, tables, a folder or prefix with a folder of audio for each genre, or
+        a manifest of audio with a column for the genre.
+    arch : str
+        The architecture says which features are wanted.
+    label_column : str, optional
+        Where the genres are: a column of the manifest, ``genre_tag`` or ``folder``. If not given, of a folder
+        the first folder of each path, else the manifest's ``label`` or ``genre``.
+    tables : str, optional
+        Where to keep the features of audio, so that they are not computed again next time; if not given, they
+        are thrown away.
+    config : RunConfig, optional
+        How to run the engine that computes them.
+    say : callable
+        Gets sentences about files that are left out.
+
+    Raises
+    ------
+    MisuseError
+        Where there is no labelled data, or it is wrong.
+    KeyboardInterrupt
+        If the computing of features was interrupted.
+    """
+    _refuse_irregular(data)
+    if is_tables(data):
+        return import_tables(data, label_column=label_column, say=say, **kinds_of(arch))
+    if not _is_audio(data):
+        return import_data(data, label_column=label_column)
+    with _root(tables) as root:
+        job = _featurized(data, root, arch, config or RunConfig(), say)
+        _tell_left_out(job, say)
+        column = label_column or (None if is_manifest(data) else FOLDER)
+        return import_tables(root, label_column=column, say=say, **kinds_of(arch))
+
+
+def _refuse_irregular(data: str) -> None:
+    """Refuse a pipe that nobody writes to, which would be waited for."""
+    if storage.is_local(data):
+        path = Path(storage.split(data)[1])
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise MisuseError(f"{data} is no file but a pipe, a socket or a device; write its data to a file")
+
+
+def _is_audio(data: str) -> bool:
+    """Whether it is something to list: a folder, a prefix or a manifest."""
+    if is_manifest(data):
+        return not is_descriptor_csv(data)
+    if storage.is_local(data):
+        return Path(storage.split(data)[1]).is_dir()
+    return PurePosixPath(data).suffix.lower() != ".npz"
+
+
+@contextmanager
+def _root(tables: str | None) -> Iterator[str]:
+    if tables is not None:
+        yield canonical(tables)
+        return
+    with tempfile.TemporaryDirectory(prefix="earmark-train-") as folder:
+        yield folder
+
+
+def _featurized(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -> Job:
+    """Run the engine over the audio, for just the features that the architecture takes."""
+    kinds = kinds_of(arch)
+    settings = config.model_copy(update={"descriptors": kinds["descriptors"]})
+    only = None if all(kinds.values()) else "log-mel" if kinds["log_mel"] else "descriptors"
+    job = make_job("featurize", data, root, settings, only=only)  # type: ignore[arg-type]
+    report = run_job(job, say)
+    if report.outcome == "interrupted":
+        raise KeyboardInterrupt
+    if not report.counts.labelled and not report.counts.labelled_before:
+        raise MisuseError(f"none of the {report.counts.listed} files of {data} gives features to train on")
+    return job
+
+
+def _tell_left_out(job: Job, say: Say) -> None:
+    failures = current_failures(job.tables)
+    if not failures.num_rows:
+        return
+    files = "1 file" if failures.num_rows == 1 else f"{failures.num_rows:,} files"
+    say(f"left out: {files} that cannot be featurized")
+    for message in failures["message"].to_pylist()[:_SHOWN_FAILURES]:
+        say(f"  {message}")

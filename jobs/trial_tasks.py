@@ -1,0 +1,97 @@
+"""Trials on a Ray cluster: a task each, which hands out its epochs as they end."""
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import ray
+from ray import exceptions as ray_errors
+
+from jobs.engine.actor_pool import last_line
+from jobs.engine.cluster import cpus_and_gpus
+from jobs.trials import Planned, Trial
+from pipeline.models.bundle import ModelBundle
+from pipeline.training.training import Epoch, training
+from pipeline.training.training_set import TrainingSet
+from schemas.errors import EarmarkError
+
+_ATTEMPTS = 3
+"""Times a trial is started whose process dies; with a checkpoint it goes on from there."""
+_CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.NodeDiedError)
+
+
+def _trial(
+    train_set: TrainingSet, valid_set: TrainingSet, options: dict[str, Any], use_gpu: bool
+) -> Generator[Epoch | ModelBundle, None, None]:
+    """Train on a worker, handing out each epoch and at last the model."""
+    if not use_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    bundle = yield from training(train_set, valid_set, **options)
+    yield bundle
+
+
+# A fresh process for each: TensorFlow's threads and Keras' names are a process's own.
+_task = ray.remote(max_calls=1, max_retries=0)(_trial)
+
+
+def run_trials(
+    planned: Sequence[Planned],
+    train_set: TrainingSet,
+    valid_set: TrainingSet,
+    options_of: Callable[[Planned], dict[str, Any]],
+    on_epoch: Callable[[int, Epoch], None],
+) -> list[Trial]:
+    """Train each trial in a task of its own on the connected Ray cluster.
+
+    Parameters
+    ----------
+    planned : sequence of Planned
+    train_set, valid_set : TrainingSet
+        The same for all: put into Ray's object store once.
+    options_of : callable
+        Gives the arguments of `pipeline.training.training.training` for a trial.
+    on_epoch : callable
+        Called with the place of a trial in `planned` and each of its epochs.
+
+    Returns
+    -------
+    list of Trial
+        In the order of `planned`.
+
+    Raises
+    ------
+    EarmarkError
+        If a training fails, or its process dies again and again.
+    """
+    cpus, gpus = cpus_and_gpus()
+    sets = ray.put(train_set), ray.put(valid_set)
+
+    def start(number: int) -> Any:
+        threads = planned[number].settings.threads
+        task = _task.options(num_cpus=min(threads, max(cpus, 1)), num_gpus=float(gpus > 0))
+        return task.remote(*sets, options_of(planned[number]), gpus > 0)
+
+    running = {start(number): (number, 1) for number in range(len(planned))}
+    done: dict[int, ModelBundle] = {}
+    while running:
+        (stream,), _ = ray.wait(list(running), num_returns=1)
+        number, attempt = running[stream]
+        try:
+            result = ray.get(next(stream))
+        except StopIteration:
+            del running[stream]
+        except _CRASHES as error:
+            del running[stream]
+            if attempt == _ATTEMPTS:
+                raise EarmarkError(f"the process of a training dies: {last_line(error)}") from error
+            running[start(number)] = number, attempt + 1
+        except ray_errors.RayTaskError as error:
+            if isinstance(error.cause, EarmarkError):
+                raise error.cause from None
+            raise
+        else:
+            if isinstance(result, ModelBundle):
+                done[number] = result
+            else:
+                on_epoch(number, result)
+    return [Trial(each.settings, each.varied, done[number]) for number, each in enumerate(planned)]

@@ -1,0 +1,1 @@
+"""Audio: files decoded, and turned into features."""

@@ -1,0 +1,1 @@
+"""Decoding: excerpts of audio files and their tags, whatever the format and the damage."""

@@ -1,0 +1,228 @@
+"""Audio: excerpts of a track as mono float32, whatever the format, rate, channel count or damage."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.choice import DecoderType, decoders_for
+from pipeline.audio.decode.decoders import Decoder, UndecodableError
+from pipeline.audio.decode.excerpts import read_mono, seek_segments, walk_segments
+from pipeline.audio.decode.not_audio import kind_of, undecoded_kind_of
+from pipeline.audio.decode.placement import Excerpt
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_bytes
+from schemas.errors import DecodeError, EmptyFileError, TooShortError
+from schemas.features import FeatureSpec
+from schemas.tracks import AudioInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """An open track.
+
+    Attributes
+    ----------
+    info : AudioInfo
+        What the container says of itself.
+    """
+
+    info: AudioInfo
+    _decoder: Decoder
+    _source: Source
+
+    def read(self, start_s: float, duration_s: float) -> NDArray[np.float32]:
+        """Return the mono mix of an excerpt at the track's own rate.
+
+        Parameters
+        ----------
+        start_s, duration_s : float
+            The excerpt in seconds; at the end of the audio fewer samples come back.
+
+        Returns
+        -------
+        y : ndarray of float32, shape (n,)
+            Mix of the channels (see `pipeline.audio.decode.downmix.mix_excerpt`), full scale ±1.
+
+        Raises
+        ------
+        DecodeError
+            If the start of the excerpt cannot be reached.
+        ReadError
+            If the store does not hand out the bytes.
+        """
+        rate = self.info.sample_rate
+        try:
+            y = read_mono(self._decoder, round(start_s * rate), round(duration_s * rate))
+        except UndecodableError as error:
+            self._source.raise_if_failed()
+            raise DecodeError(f"{self._source.uri} does not decode at {start_s:.1f} s ({error})") from error
+        self._source.raise_if_failed()
+        return y
+
+
+@contextmanager
+def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
+    """Open a track with the first decoder that takes its content.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        Seekable; it stays open.
+    name : str
+        The track's URI, for messages.
+
+    Yields
+    ------
+    Audio
+        Whose `read` gives excerpts.
+
+    Raises
+    ------
+    EmptyFileError
+        If the file has no bytes.
+    DecodeError
+        If no decoder takes it.
+    ReadError
+        If the store does not hand out the bytes.
+    """
+    source = open_source(file, name)
+    reasons = []
+    for decoder_type in decoders_for(source):
+        try:
+            decoder: Decoder = decoder_type(source)
+        except UndecodableError as error:
+            source.raise_if_failed()
+            reasons.append(f"{decoder_type.library}: {error}")
+            if error.final:
+                break
+            continue
+        with closing(decoder):
+            yield Audio(decoder.info, decoder, source)
+        return
+    raise _undecodable(source, reasons)
+
+
+def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioInfo, list[Excerpt]]:
+    """Decode the segments of a track, and no more of it than they need.
+
+    Where the container promises more than decodes (a truncated file, a wrong header), what decodes is
+    counted first and the segments are placed in that.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        Seekable; it stays open.
+    name : str
+        The track's URI, for messages.
+    spec : FeatureSpec
+        Says the rate, length and number of segments.
+
+    Returns
+    -------
+    info : AudioInfo
+        With the duration that decodes, as far as is known.
+    segments : list of (float, ndarray of float32)
+        Start in seconds and the samples at ``spec.sample_rate``, mono.
+
+    Raises
+    ------
+    EmptyFileError
+        If the file has no bytes.
+    DecodeError
+        If no decoder makes audio of it.
+    TooShortError
+        If less than ``spec.min_s`` decodes.
+    ReadError
+        If the store does not hand out the bytes.
+    """
+    source = open_source(file, name)
+    reasons = []
+    counted: list[tuple[AudioInfo, DecoderType]] = []
+    for decoder_type in decoders_for(source):
+        try:
+            sought = _seek_segments(decoder_type, source, spec)
+            source.raise_if_failed()
+            if sought is not None:
+                return sought
+            counted.append((_count(decoder_type, source), decoder_type))
+        except UndecodableError as error:
+            source.raise_if_failed()
+            reasons.append(f"{decoder_type.library}: {error}")
+            if error.final:
+                break
+            continue
+        source.raise_if_failed()
+    if not counted:
+        raise _undecodable(source, reasons)
+    # libsndfile stops where FFmpeg passes over damage.
+    info, decoder_type = max(counted, key=lambda found: found[0].duration_s)
+    if info.duration_s < spec.min_s:
+        raise TooShortError(
+            f"{name} has {info.duration_s:.2f} s of audio, less than the {spec.min_s:g} s that features need"
+        )
+    excerpts = walk_segments(lambda: decoder_type(source), info.duration_s, spec)
+    source.raise_if_failed()
+    return info, excerpts
+
+
+def open_source(file: BinaryIO, name: str) -> Source:
+    """Return the view of `file` that decoders read: without ID3v2 blocks at its start.
+
+    Raises
+    ------
+    EmptyFileError
+        If the file has no bytes.
+    DecodeError
+        If it is a picture, an archive or the like.
+    ReadError
+        If the store does not hand out the bytes.
+    """
+    source = Source(file, name)
+    size = source.size()
+    source.raise_if_failed()
+    if size == 0:
+        raise EmptyFileError(f"{name} is empty: it has 0 bytes")
+    offset = id3_bytes(source)
+    source.raise_if_failed()
+    if offset == size:
+        raise DecodeError(f"{name} holds tags (ID3) but no audio; replace it")
+    # A block that claims to be longer than the file has a broken header; what follows that may be audio.
+    source = Source(file, name, offset if offset < size else ID3_HEADER_BYTES)
+    kind = kind_of(source)
+    source.raise_if_failed()
+    if kind is not None:
+        raise DecodeError(f"{name} is {kind}, not audio; remove or replace it")
+    return source
+
+
+def _seek_segments(
+    decoder_type: DecoderType, source: Source, spec: FeatureSpec
+) -> tuple[AudioInfo, list[Excerpt]] | None:
+    """Return the excerpts, or None if one of them cannot be had in full where the container promises it."""
+    with closing(decoder_type(source)) as decoder:
+        info = decoder.info
+        if not info.duration_s >= spec.min_s:
+            return None
+        excerpts = seek_segments(decoder, spec)
+        return (info, excerpts) if excerpts else None
+
+
+def _count(decoder_type: DecoderType, source: Source) -> AudioInfo:
+    """Return what is known of a track, with the duration that decodes."""
+    with closing(decoder_type(source)) as decoder:
+        n_samples = sum(block.shape[1] for block in decoder.blocks(0))
+        if not n_samples:
+            raise UndecodableError("no audio in it decodes")
+        return replace(decoder.info, duration_s=n_samples / decoder.info.sample_rate)
+
+
+def _undecodable(source: Source, reasons: list[str]) -> DecodeError:
+    kind = undecoded_kind_of(source)
+    source.raise_if_failed()
+    name = source.uri
+    if kind is not None:
+        return DecodeError(f"{name} is {kind}, not audio; remove or replace it")
+    return DecodeError(f"{name} is not audio that can be decoded ({'; '.join(reasons)}); replace the file")

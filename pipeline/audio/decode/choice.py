@@ -1,0 +1,108 @@
+"""Choice: which decoders a track is given to, by its content alone."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from math import isfinite
+from typing import Protocol
+
+from pipeline.audio.decode.bitstreams import unpacked
+from pipeline.audio.decode.decoders import Decoder, UndecodableError
+from pipeline.audio.decode.ffmpeg import FfmpegDecoder
+from pipeline.audio.decode.libsndfile import SoundfileDecoder
+from pipeline.audio.decode.mpeg import mpeg_parts
+from pipeline.audio.decode.ogg import begins_amid_page, ogg_links, opus_lead_s
+from pipeline.audio.decode.parts import Part, PartsDecoder
+from pipeline.audio.decode.source import Source
+
+LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
+"""How the formats start that libsndfile reads better; the rest is FFmpeg's, which is faster at it."""
+
+
+class DecoderType(Protocol):
+    """Makes a decoder of a track, or raises UndecodableError; `library` is whose it is, for messages."""
+
+    @property
+    def library(self) -> str:
+        """The library that decodes."""
+        ...
+
+    def __call__(self, source: Source, /) -> Decoder:
+        """Open the track."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacking:
+    """Makes decoders that notice when what they take for PCM is a bitstream.
+
+    Attributes
+    ----------
+    decoder_type : DecoderType
+        Of the PCM.
+    """
+
+    decoder_type: DecoderType
+
+    @property
+    def library(self) -> str:
+        """The library that decodes."""
+        return self.decoder_type.library
+
+    def __call__(self, source: Source, /) -> Decoder:
+        """Open the track; UndecodableError if that fails."""
+        decoder = self.decoder_type(source)
+        try:
+            return unpacked(decoder)
+        except UndecodableError:
+            decoder.close()
+            raise
+
+
+class CutOgg:
+    """Makes decoders of the links of an ogg that begins amid a page, as a recording may that was cut out."""
+
+    library = "FFmpeg"
+
+    def __call__(self, source: Source, /) -> Decoder:
+        """Open the links; UndecodableError if the file is no ogg or has no beginning of a link."""
+        parts = _ogg_parts(source) if begins_amid_page(source) else []
+        if not parts:
+            raise UndecodableError("no beginning of an ogg in it")
+        return PartsDecoder(tuple(parts))(source)
+
+
+def decoders_for(source: Source) -> tuple[DecoderType, ...]:
+    """Return the decoders in the order to try them: the content decides, never the file's name.
+
+    mp3 is kept from libsndfile, whose libmpg123 writes to stderr on each seek.
+    """
+    magic = source.read_at(0, 4)
+    if magic in LIBSNDFILE_MAGIC:
+        return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
+    if magic == b"OggS":
+        return *_joined(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
+    if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
+        return *_joined(mpeg_parts(source)), FfmpegDecoder
+    return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()
+
+
+def _joined(parts: list[Part]) -> tuple[DecoderType, ...]:
+    return (PartsDecoder(tuple(parts)),) if parts else ()
+
+
+def _ogg_parts(source: Source) -> list[Part]:
+    """Return the links of a chained ogg that decode; none for an ordinary file."""
+    links = ogg_links(source)
+    if links == [(0, source.size())]:
+        return []
+    parts = []
+    for start, end in links:
+        try:
+            with closing(FfmpegDecoder(source.window(start, end))) as decoder:
+                info = decoder.info
+        except UndecodableError:
+            continue
+        duration_s = info.duration_s - (opus_lead_s(source, start) if info.codec == "opus" else 0.0)
+        if isfinite(duration_s) and duration_s > 0:
+            parts.append(Part(start, end, duration_s, info.sample_rate))
+    return parts

@@ -1,0 +1,143 @@
+"""Excerpts: the segments of a track by seeking, or, where it is damaged, by decoding all of it."""
+
+from collections.abc import Callable
+from contextlib import closing
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.decoders import Decoder, UndecodableError
+from pipeline.audio.decode.downmix import Downmix, first_frames, join, mix_excerpt, without_damage
+from pipeline.audio.decode.placement import (
+    PROBE_S,
+    Excerpt,
+    Levels,
+    probe_starts,
+    replace_silent,
+    segment_starts,
+)
+from pipeline.audio.decode.silence import loudness
+from schemas.features import FeatureSpec
+
+SLACK_S = 0.1
+"""An excerpt that is short by no more is whole: containers count packets, not samples."""
+
+
+def seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
+    """Return the excerpts, or none if one of them cannot be had in full where the container promises it."""
+    duration_s = decoder.info.duration_s
+    excerpts: list[Excerpt] = []
+    for start_s in segment_starts(duration_s, spec):
+        found = _seek_excerpts(decoder, [start_s], spec)
+        if not found:
+            return []
+        excerpts += found
+    return replace_silent(
+        excerpts,
+        duration_s,
+        spec,
+        lambda: _probe_levels(decoder),
+        lambda starts: _seek_excerpts(decoder, starts, spec),
+    )
+
+
+def _seek_excerpts(decoder: Decoder, starts: list[float], spec: FeatureSpec) -> list[Excerpt]:
+    """Return the excerpts that start there, without those that cannot be had in full."""
+    duration_s, rate = decoder.info.duration_s, decoder.info.sample_rate
+    excerpts = []
+    for start_s in starts:
+        expected_s = min(spec.segment_s, duration_s - start_s)
+        try:
+            y = read_mono(decoder, round(start_s * rate), round(expected_s * rate))
+        except UndecodableError:
+            continue
+        if len(y) / rate >= expected_s - SLACK_S:
+            excerpts.append((start_s, resample(y, rate, spec.sample_rate)))
+    return excerpts
+
+
+def read_mono(decoder: Decoder, start: int, n_samples: int) -> NDArray[np.float32]:
+    """Return the mono mix of `n_samples` from sample `start` on; UndecodableError if that is not reached."""
+    return mix_excerpt(lambda: first_frames(decoder.blocks(start), n_samples), decoder.info.sample_rate)
+
+
+def _probe_levels(decoder: Decoder) -> Levels:
+    """Return how loud the track is at the places of a grid, by seeking."""
+    rate = decoder.info.sample_rate
+    times_s = probe_starts(decoder.info.duration_s)
+    db = []
+    for start_s in times_s:
+        try:
+            blocks = list(first_frames(decoder.blocks(round(start_s * rate)), round(PROBE_S * rate)))
+        except UndecodableError:
+            blocks = []
+        db.append(max((_level(block, rate) for block in blocks), default=-np.inf))
+    return Levels(np.array(times_s), np.array(db), times_s[1] - times_s[0])
+
+
+def walk_segments(open_decoder: Callable[[], Decoder], duration_s: float, spec: FeatureSpec) -> list[Excerpt]:
+    """Return the excerpts of damaged audio, where seeking may fail, by decoding all that decodes."""
+
+    def read(starts: list[float]) -> list[Excerpt]:
+        with closing(open_decoder()) as decoder:
+            downmixes = [Downmix(decoder.info.sample_rate) for _ in starts]
+            excerpts = _walk_excerpts(decoder, starts, downmixes, spec)
+        signs = [downmix.signs() for downmix in downmixes]
+        if not any(signs):
+            return excerpts
+        with closing(open_decoder()) as decoder:
+            downmixes = [Downmix(decoder.info.sample_rate, each) for each in signs]
+            return _walk_excerpts(decoder, starts, downmixes, spec)
+
+    def measure() -> Levels:
+        with closing(open_decoder()) as decoder:
+            return _walk_levels(decoder)
+
+    return replace_silent(read(segment_starts(duration_s, spec)), duration_s, spec, measure, read)
+
+
+def _walk_excerpts(
+    decoder: Decoder, starts: list[float], downmixes: list[Downmix], spec: FeatureSpec
+) -> list[Excerpt]:
+    rate = decoder.info.sample_rate
+    n_samples = round(spec.segment_s * rate)
+    taken: list[list[NDArray[np.float32]]] = [[] for _ in starts]
+    position = 0
+    for block in decoder.blocks(0):
+        for pieces, downmix, start_s in zip(taken, downmixes, starts, strict=True):
+            first = max(round(start_s * rate) - position, 0)
+            last = round(start_s * rate) + n_samples - position
+            if first < block.shape[1] and last > 0:
+                pieces.append(downmix.mono(block[:, first:last]))
+        position += block.shape[1]
+    return [
+        (start_s, resample(join(pieces), rate, spec.sample_rate))
+        for start_s, pieces in zip(starts, taken, strict=True)
+        if pieces
+    ]
+
+
+def _walk_levels(decoder: Decoder) -> Levels:
+    """Return how loud the track is all along."""
+    rate = decoder.info.sample_rate
+    times_s, db = [], []
+    position = 0
+    for block in decoder.blocks(0):
+        times_s.append(position / rate)
+        db.append(_level(block, rate))
+        position += block.shape[1]
+    return Levels(np.array(times_s), np.array(db), position / rate / max(len(db), 1))
+
+
+def _level(block: NDArray[np.float32], rate: int) -> float:
+    return loudness(without_damage(block), rate) if block.any() else -np.inf
+
+
+def resample(y: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:
+    """Return `y` at `sample_rate` (soxr HQ): exactly ``round(len(y) * sample_rate / rate)`` samples."""
+    if rate == sample_rate:
+        return y
+    n_samples = round(len(y) * sample_rate / rate)
+    resampled: NDArray[np.float32] = soxr.resample(y, rate, sample_rate, quality="HQ")[:n_samples]
+    return np.pad(resampled, (0, n_samples - len(resampled))) if len(resampled) < n_samples else resampled

@@ -1,0 +1,283 @@
+"""FFmpeg, through PyAV: mp3, ogg, m4a, wma, webm and what else comes in packets."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import accumulate, chain, islice
+
+import av
+import numpy as np
+from av.stream import Disposition
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.decoders import UndecodableError, reason_of
+from pipeline.audio.decode.formats import FORMATS
+from pipeline.audio.decode.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
+from pipeline.audio.decode.source import Source
+from pipeline.audio.decode.wavpack import next_block
+from schemas.tracks import AudioInfo
+
+PREROLLS_S = (1.0, 10.0)
+"""Lead-in decoded and dropped before an excerpt, the next one where a seek landed too late.
+
+An mp3 frame at a low bitrate needs the bits of the 20 frames before it, an Opus decoder 80 ms to converge.
+"""
+
+ASIDE = (
+    Disposition.comment
+    | Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.descriptions
+    | Disposition.dependent
+)
+"""Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
+
+CHECKED = {"err_detect": "crccheck+explode"}
+"""Makes FFmpeg leave out frames of TTA whose checksum is wrong: they decode to noise as loud as music."""
+
+FRAMES_TO_PLACE = 4
+"""Frames after a seek of which the position is taken."""
+
+VORBIS_JITTER_S = 0.046
+"""Time stamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
+
+SEEKS_BADLY = ("ac3", "amr", "eac3", "mpc8", "rm")
+"""Formats in which FFmpeg's seeks land elsewhere than it says, or whose decoder remembers what was before the
+seek: they are decoded from their start."""
+
+LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
+"""Codecs that keep a bitstream which they take for PCM."""
+
+PROTECTED = ("drms", "enca", "aavd")
+"""Codec tags of encrypted audio: FairPlay, Common Encryption, Audible."""
+
+MOST_STUMBLES = 100
+"""Times that FFmpeg may fail to find the next packet: each time it passes over some bytes of damage."""
+
+MOST_STREAMS = 8
+"""Audio streams of a file that are tried, should the first ones not decode."""
+
+
+class FfmpegDecoder:
+    """mp3, ogg (vorbis, opus), m4a (aac, alac), wma, webm and what else FFmpeg reads, through PyAV.
+
+    Excerpts are exact to the sample, but for noise that an AAC encoder left to the decoder to make up, and
+    for Vorbis in webm, whose clock ticks in milliseconds.
+
+    Parameters
+    ----------
+    source : Source
+        The track.
+
+    Raises
+    ------
+    UndecodableError
+        If FFmpeg finds no audio in the file.
+    """
+
+    library = "FFmpeg"
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._container, self._stream, first, frames = _open_stream(source)
+        if first.layout.nb_channels > MAX_CHANNELS:
+            self.close()
+            raise UndecodableError(f"more than {MAX_CHANNELS} channels")
+        self._opening: Iterator[av.AudioFrame] | None = chain([first], frames)
+        self._rate = first.sample_rate
+        self._first_samples = first.samples
+        self._origin_s = first.time or 0.0
+        self._ticks_per_s = 1 / float(self._stream.time_base or 1 / av.time_base)
+        codec = self._stream.codec_context.codec.canonical_name
+        if codec.startswith("pcm_"):
+            codec = self._container.format.name
+        self.opening = _samples(first) if codec in LOSSLESS else np.empty((0, 0), np.float32)
+        self._settles = self._container.format.name == "ogg" and codec not in ("vorbis", "opus")
+        self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
+
+    def _declared_s(self) -> float:
+        """Return the duration that the container states, or that FFmpeg guesses from the bitrate."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        duration = self._container.duration
+        return float("nan") if duration is None else duration / av.time_base
+
+    def _position(self, frame: av.AudioFrame) -> int:
+        """Return where in the track `frame` starts, in samples from the first one that decodes."""
+        position = ((frame.time or 0.0) - self._origin_s) * self._rate
+        if self._ticks_per_s < self._rate:
+            # Where all frames have one size, as in wma and opus, the frame's number tells the sample.
+            number = round((position - self._first_samples) / frame.samples)
+            snapped = self._first_samples + number * frame.samples
+            if abs(position - snapped) * self._ticks_per_s <= self._rate:
+                return snapped
+        return round(position)
+
+    def _seek(self, start: int) -> tuple[int, Iterator[av.AudioFrame]]:
+        """Return how many samples there are before `start`, and the frames that begin with those."""
+        opening, self._opening = self._opening, None
+        if start == 0 and opening is not None:
+            return 0, opening
+        if self._container.format.name in SEEKS_BADLY:
+            return start, self._reopened()
+        start_s = self._origin_s + start / self._rate
+        for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
+            try:
+                self._container.seek(round(target_s * self._ticks_per_s), stream=self._stream)
+            except av.FFmpegError:
+                continue
+            frames = _frames(self._container, self._stream, self._source, settled=self._settles)
+            first = list(islice(frames, FRAMES_TO_PLACE))
+            if first and (position := self._place(first)) <= start:
+                return start - position, chain(first, frames)
+        return start, self._reopened()
+
+    def _place(self, frames: list[av.AudioFrame]) -> int:
+        """Return where the first of `frames` starts; of Vorbis, some time stamps are late."""
+        lengths = accumulate((frame.samples for frame in frames), initial=0)
+        positions = [self._position(frame) - length for frame, length in zip(frames, lengths, strict=False)]
+        return min(positions) if self.info.codec == "vorbis" else positions[0]
+
+    def _reopened(self) -> Iterator[av.AudioFrame]:
+        """Return all frames of the stream, as in a file in which seeking fails."""
+        self.close()
+        self._container, self._stream, first, frames = _open_stream(self._source)
+        return chain([first], frames)
+
+    def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
+        lead, frames = self._seek(start)
+        room = self.info.duration_s * self._rate - start + lead
+        jitter_s = VORBIS_JITTER_S if self.info.codec == "vorbis" else 0.0
+        blocks = steady_blocks(frames, self._rate, self._ticks_per_s, room, jitter_s)
+        yield from without_lead(blocks, lead)
+
+    def close(self) -> None:
+        """Free FFmpeg's handle."""
+        self._container.close()
+
+
+def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container.InputContainer:
+    """Open `source` with FFmpeg, which may look at this file only.
+
+    Parameters
+    ----------
+    source : Source
+        The track.
+    probe_bytes : int
+        How far FFmpeg may look for what the format is and what is in it.
+
+    Raises
+    ------
+    UndecodableError
+        If FFmpeg knows no such format.
+    """
+    source.seek(0)
+    try:
+        return av.open(
+            source,
+            mode="r",
+            options={"format_whitelist": FORMATS, "probesize": str(probe_bytes)},
+            metadata_errors="surrogateescape",
+            io_open=_refuse,
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise UndecodableError(reason_of(error)) from error
+
+
+def _open_stream(
+    source: Source,
+) -> tuple[av.container.InputContainer, av.AudioStream, av.AudioFrame, Iterator[av.AudioFrame]]:
+    """Return the audio stream that a player plays, or the next one that decodes, with its first frame."""
+    failure = UndecodableError("no audio in it")
+    for choice in range(MOST_STREAMS):
+        container = open_container(source)
+        streams = _by_preference(container)
+        if choice < len(streams):
+            frames = _frames(container, streams[choice], source)
+            try:
+                return container, streams[choice], next(frames), frames
+            except StopIteration:
+                pass
+            except UndecodableError as error:
+                failure = error
+        container.close()
+        if choice + 1 >= len(streams):
+            break
+    raise failure
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.AudioStream, source: Source, *, settled: bool = False
+) -> Iterator[av.AudioFrame]:
+    """Yield decoded frames; what is broken is left out, as far as FFmpeg finds what follows.
+
+    `settled` leaves out those of the first page of an ogg, whose time stamps are a guess after a seek.
+    """
+    if stream.codec_context is None:
+        raise UndecodableError("FFmpeg has no decoder for its codec")
+    if container.format.name == "tta":
+        stream.codec_context.options = CHECKED
+    is_mp4, is_wavpack = container.format.name.startswith("mov"), container.format.name == "wv"
+    unsettled, end = None, 0
+    for packet in _packets(container, stream):
+        if is_mp4 and (stream.codec_context.codec_tag in PROTECTED or packet.has_sidedata("encryption_info")):
+            raise UndecodableError("its audio is encrypted (DRM)", final=True)
+        if settled and unsettled is None:
+            unsettled = packet.pos
+        if is_wavpack and packet.pos is not None:
+            end = packet.pos + packet.size
+        try:
+            frames = packet.decode()
+            if not settled or packet.pos != unsettled:
+                yield from frames
+        except av.FFmpegError:
+            continue
+    if is_wavpack:
+        yield from _later_blocks(source, end)
+
+
+def _later_blocks(source: Source, end: int) -> Iterator[av.AudioFrame]:
+    """Yield the frames of WavPack blocks that follow damage, from byte `end` on."""
+    while (start := next_block(source, end)) is not None:
+        end = start + 1
+        try:
+            container = open_container(source.window(start, source.size()))
+        except UndecodableError:
+            continue
+        with container:
+            for stream in container.streams.audio[:1]:
+                for packet in _packets(container, stream):
+                    end = end if packet.pos is None else start + packet.pos + packet.size
+                    with suppress(av.FFmpegError):
+                        yield from packet.decode()
+
+
+def _packets(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator["av.Packet[av.AudioStream]"]:
+    """Yield the packets of a stream; what FFmpeg stumbles over is passed over, if it gets on at all."""
+    for _ in range(MOST_STUMBLES):
+        try:
+            yield from container.demux(stream)
+            return
+        except av.FFmpegError:
+            continue
+
+
+def _by_preference(container: av.container.InputContainer) -> list[av.AudioStream]:
+    """Return the audio streams as players prefer them: the default one, else FFmpeg's choice."""
+    best = container.streams.best("audio")
+
+    def rank(stream: av.AudioStream) -> tuple[bool, bool, bool]:
+        aside = bool(stream.disposition & ASIDE)
+        return not stream.disposition & Disposition.default, aside, stream is not best
+
+    return sorted(container.streams.audio, key=rank)
+
+
+def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
+    return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
+    raise PermissionError(f"a track may not open another file ({url})")

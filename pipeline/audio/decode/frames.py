@@ -1,0 +1,179 @@
+"""Frames: what FFmpeg decodes, as blocks at one rate in which every sample keeps its place."""
+
+from collections.abc import Iterator
+from itertools import chain, groupby, islice
+from typing import Any
+
+import av
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.decoders import BLOCK_FRAMES
+
+MAX_CHANNELS = 8
+"""A planar frame has as many pointers to samples; PyAV crashes where a broken header claims more."""
+
+SHORTEST_CHANGE = 5
+"""Fewer frames than this at another rate are damage, not a part of the recording."""
+
+LARGEST_RATIO = 64
+"""Rates farther apart than this do not come from one recording, and cost memory to convert."""
+
+JITTER_TICKS = 3
+"""Time stamps that count milliseconds are off by as much in sound files too."""
+
+
+def steady_blocks(
+    frames: Iterator[av.AudioFrame], rate: int, ticks_per_s: float, room: float, jitter_s: float = 0.0
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of `frames` in blocks: NumPy calls for each frame cost half the decoding.
+
+    Where the stream goes on at another rate, it is resampled. Where time stamps tell that frames are
+    missing, because they are damaged, silence takes their place: what follows keeps its position.
+
+    Parameters
+    ----------
+    frames : iterator of av.AudioFrame
+        Of one stream, in order.
+    rate : int
+        Rate of the blocks.
+    ticks_per_s : float
+        Unit of the frames' time stamps.
+    room : float
+        Samples to the end of the track; time stamps beyond it are wrong.
+    jitter_s : float
+        By how much time stamps are off in sound files.
+
+    Yields
+    ------
+    ndarray of float32, shape (channels, n)
+        Full scale ±1; the channel count may change on the way.
+    """
+    gaps = _Gaps(ticks_per_s, rate, jitter_s)
+    for (frame_rate, channels, _), alike in groupby(frames, key=_kind):
+        if channels > MAX_CHANNELS or not frame_rate:
+            continue
+        if frame_rate != rate:
+            opening = list(islice(alike, SHORTEST_CHANGE))
+            if len(opening) < SHORTEST_CHANGE or not _is_convertible(frame_rate, rate):
+                continue
+            alike = chain(opening, alike)
+        # A FIFO takes frames of another kind for its own and crashes.
+        pipe = _Pipe(frame_rate, rate, channels)
+        for frame in alike:
+            missing = gaps.before(frame)
+            if missing and missing <= room - pipe.n_samples:
+                yield pipe.finish()
+                yield from silence(channels, missing)
+                room -= pipe.n_samples + missing
+                pipe = _Pipe(frame_rate, rate, channels)
+            if (block := pipe.write(frame)) is not None:
+                yield block
+        yield pipe.finish()
+        room -= pipe.n_samples
+
+
+class _Gaps:
+    """Finds what is missing between frames."""
+
+    def __init__(self, ticks_per_s: float, rate: int, jitter_s: float) -> None:
+        self._ticks_per_sample = ticks_per_s / rate
+        self._rate = rate
+        self._jitter = max(JITTER_TICKS, jitter_s * ticks_per_s)
+        self._expected: float | None = None
+
+    def before(self, frame: av.AudioFrame) -> int:
+        """Return how many samples are missing between the frame before and this one, mostly 0."""
+        expected, pts = self._expected, frame.pts
+        if pts is not None and pts == expected and frame.sample_rate == self._rate:
+            self._expected = pts + frame.samples * self._ticks_per_sample
+            return 0
+        length = frame.samples * self._ticks_per_sample
+        if frame.sample_rate != self._rate:  # raw streams go on counting frames of the rate they began with
+            self._expected = None
+        elif pts is not None:
+            self._expected = pts + length
+            if expected is not None and pts - expected > max(length / 2, self._jitter):
+                return round((pts - expected) / self._ticks_per_sample)
+        elif expected is not None:
+            self._expected = expected + length
+        return 0
+
+
+class _Pipe:
+    """Frames of one kind in, blocks at the track's rate out."""
+
+    def __init__(self, frame_rate: int, rate: int, channels: int) -> None:
+        self.n_samples = 0
+        self._channels = channels
+        self._fifo = av.AudioFifo()
+        self._resampler = (
+            None
+            if frame_rate == rate
+            else soxr.ResampleStream(frame_rate, rate, channels, dtype="float32", quality="HQ")
+        )
+
+    def write(self, frame: av.AudioFrame) -> NDArray[np.float32] | None:
+        """Take a frame; a block when there are enough samples for one."""
+        frame.pts = None
+        self._fifo.write(frame)
+        return self._read(last=False) if self._fifo.samples >= BLOCK_FRAMES else None
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return what is left."""
+        return self._read(last=True)
+
+    def _read(self, last: bool) -> NDArray[np.float32]:
+        frame = self._fifo.read()
+        if frame is None:
+            y = np.empty((self._channels, 0), np.float32)
+        else:
+            y = to_float(frame.to_ndarray(), frame.format.name, self._channels)
+        if self._resampler is not None:
+            y = self._resampler.resample_chunk(np.ascontiguousarray(y.T), last=last).T
+        self.n_samples += y.shape[1]
+        return y
+
+
+def without_lead(blocks: Iterator[NDArray[np.float32]], lead: int) -> Iterator[NDArray[np.float32]]:
+    """Yield `blocks` without their first `lead` samples."""
+    for block in blocks:
+        if lead < block.shape[1]:
+            yield block[:, lead:]
+        lead = max(lead - block.shape[1], 0)
+
+
+def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArray[np.float32]:
+    """Return FFmpeg's samples as float32 of shape (channels, n), full scale ±1.
+
+    Parameters
+    ----------
+    samples : ndarray
+        (channels, n) for planar formats, (1, n · channels) for packed ones.
+    sample_format : str
+        FFmpeg's name of the sample format; planar ones end in ``p``.
+    channels : int
+        Channel count.
+    """
+    if not sample_format.endswith("p"):
+        samples = samples.reshape(-1, channels).T
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - np.float32(128)) / np.float32(128)
+    return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
+
+
+def silence(channels: int, n_samples: int) -> Iterator[NDArray[np.float32]]:
+    """Yield zeros in blocks, `n_samples` of them."""
+    for first in range(0, n_samples, BLOCK_FRAMES):
+        yield np.zeros((channels, min(BLOCK_FRAMES, n_samples - first)), np.float32)
+
+
+def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:
+    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
+
+
+def _is_convertible(frame_rate: int, rate: int) -> bool:
+    return rate <= frame_rate * LARGEST_RATIO and frame_rate <= rate * LARGEST_RATIO

@@ -1,0 +1,223 @@
+"""MPEG audio and AAC without a container: what the frame headers tell of length, and of changes on the way.
+
+References
+----------
+ISO/IEC 11172-3, section 2.4.1.3, and 13818-3, section 2.4.2.3 (MPEG audio); 14496-3, section 1.A.3.2 (ADTS).
+http://gabriel.mp3-tech.org/mp3infotag.html (the Xing and Info tags)
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise, product
+from typing import NamedTuple
+
+from pipeline.audio.decode.parts import Part
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
+
+_BITRATES_KBPS = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""By version (2 and 2.5 alike) and layer."""
+
+_MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+"""By the two bits that tell the version."""
+
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+
+CHUNK_BYTES = 1 << 20
+LONGEST_FRAME = 1 << 13
+"""More than any frame has, in bytes."""
+
+HEAD_BYTES = 1 << 16
+"""The first frame is looked for in so many bytes."""
+
+PROBES = 8
+"""Places at which a file without a count of its frames is looked at."""
+
+FEWEST_FRAMES = 8
+"""A stretch of fewer frames than this is damage, or too short to count."""
+
+PROBE_BYTES = 4096
+"""Enough for two frames; less than this behind the frames that a header counts is no recording."""
+
+
+class Frame(NamedTuple):
+    """What a frame's header says; the layer is 0 for AAC."""
+
+    layer: int
+    rate: int
+    bitrate_kbps: int
+    n_samples: int
+    n_bytes: int
+
+
+def mpeg_parts(source: Source) -> list[Part]:
+    """Return the parts of an mp3, mp2 or ADTS file, each of one rate, with the durations of their frames.
+
+    Little is read of a file whose frames are counted in its header, or all of one bitrate.
+
+    Returns
+    -------
+    list of Part
+        Empty where what FFmpeg makes of the beginning holds for all of it, or no frame is found.
+    """
+    head = source.read_at(0, HEAD_BYTES)
+    start = _find_frame(head, 0)
+    first = None if start is None else frame_at(head, start)
+    if start is None or first is None:
+        return []
+    if first.layer:
+        counted = _counted_bytes(head[start : start + PROBE_BYTES])
+        if counted and not _goes_on(source, start + counted):
+            # FFmpeg takes long tags at the end for a sign that the count is wrong.
+            is_plain = start + counted + PROBE_BYTES > source.size()
+            return [] if is_plain else [Part(0, start + counted, None, first.rate)]
+        if not counted and _is_uniform(source, start, first):
+            return []
+    parts: list[_Part] = []
+    for part in _stretches(source):
+        if parts and (part.n_frames < FEWEST_FRAMES or part.rate == parts[-1].rate):
+            parts[-1].add(part)
+        elif parts and parts[-1].n_frames < FEWEST_FRAMES:
+            part.start = parts.pop().start
+            parts.append(part)
+        else:
+            parts.append(part)
+    bounds = pairwise([*(part.start for part in parts), source.size()])
+    return [
+        Part(start, end, part.duration_s, part.rate) for part, (start, end) in zip(parts, bounds, strict=True)
+    ]
+
+
+def frame_at(data: bytes, at: int) -> Frame | None:
+    """Return the frame whose header is at `at` in `data`, None if none is."""
+    if data[at : at + 1] != b"\xff":
+        return None
+    frame = _MPEG_FRAMES.get(data[at + 1 : at + 3])
+    return frame or _adts_frame(data[at : at + 7])
+
+
+def _adts_frame(header: bytes) -> Frame | None:
+    if len(header) < 7 or header[1] & 0xF6 != 0xF0:
+        return None
+    rate_index = header[2] >> 2 & 0xF
+    n_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+    if rate_index >= len(_AAC_RATES) or n_bytes <= 7:
+        return None
+    return Frame(0, _AAC_RATES[rate_index], 0, 1024 * ((header[6] & 3) + 1), n_bytes)
+
+
+def _mpeg_frames() -> dict[bytes, Frame]:
+    """Return what the second and the third byte of a header say, for all that have a meaning."""
+    frames = {}
+    for version, rates in _MPEG_RATES.items():
+        for layer, bitrate, rate, padding in product(range(1, 4), range(14), range(3), range(2)):
+            kbps = _BITRATES_KBPS[1 if version == 3 else 2, layer][bitrate]
+            n_samples = 384 if layer == 1 else 576 if layer == 3 and version != 3 else 1152
+            slot = 4 if layer == 1 else 1
+            n_bytes = (n_samples // 8 * kbps * 1000 // (rates[rate] * slot) + padding) * slot
+            third = bitrate + 1 << 4 | rate << 2 | padding << 1
+            for protection, private in product(range(2), range(2)):
+                second = 0xE0 | version << 3 | 4 - layer << 1 | protection
+                frames[bytes((second, third | private))] = Frame(layer, rates[rate], kbps, n_samples, n_bytes)
+    return frames
+
+
+_MPEG_FRAMES = _mpeg_frames()
+
+
+def _find_frame(data: bytes, at: int) -> int | None:
+    """Return where the first two frames in a row begin in `data`, from `at` on."""
+    while (at := data.find(b"\xff", at)) >= 0:
+        frame = frame_at(data, at)
+        following = frame and frame_at(data, at + frame.n_bytes)
+        if frame and following and frame.layer == following.layer:
+            return at
+        at += 1
+    return None
+
+
+def _goes_on(source: Source, end: int) -> bool:
+    """Return whether another file begins at `end`."""
+    rest = source.read_at(end, PROBE_BYTES)
+    return len(rest) == PROBE_BYTES and (
+        id3_block_bytes(rest[:ID3_HEADER_BYTES]) > 0 or _find_frame(rest, 0) is not None
+    )
+
+
+def _is_uniform(source: Source, start: int, first: Frame) -> bool:
+    """Return whether all frames that are looked at have the rate and the bitrate of the first."""
+    size = source.size()
+    for probe in range(1, PROBES + 1):
+        data = source.read_at(start + (size - start) * probe // (PROBES + 1), PROBE_BYTES)
+        at = _find_frame(data, 0)
+        frame = None if at is None else frame_at(data, at)
+        if frame is not None and (frame.rate, frame.bitrate_kbps) != (first.rate, first.bitrate_kbps):
+            return False
+    return True
+
+
+def _counted_bytes(frame: bytes) -> int:
+    """Return the length of the file that a Xing, Info or VBRI header in its first frame states, or 0."""
+    for name in (b"Xing", b"Info"):
+        at = frame.find(name, 0, 48)
+        if at >= 0 and frame[at + 7 : at + 8] and frame[at + 7] & 2:
+            counted = at + 8 + 4 * (frame[at + 7] & 1)
+            return int.from_bytes(frame[counted : counted + 4])
+    return int.from_bytes(frame[46:50]) if frame[36:40] == b"VBRI" else 0
+
+
+class _Part:
+    """A stretch of frames of one rate, as it grows."""
+
+    def __init__(self, start: int, rate: int) -> None:
+        self.start = start
+        self.rate = rate
+        self.n_frames = 0
+        self.duration_s = 0.0
+
+    def add(self, other: "_Part") -> None:
+        """Count another stretch to this one."""
+        self.n_frames += other.n_frames
+        self.duration_s += other.duration_s
+
+
+def _stretches(source: Source) -> Iterator[_Part]:
+    """Yield the stretches of frames of one rate, however short."""
+    part, n_samples = None, 0
+    for offset, frame in _frames(source):
+        if part is None or frame.rate != part.rate:
+            if part is not None:
+                part.duration_s = n_samples / part.rate
+                yield part
+            part, n_samples = _Part(offset, frame.rate), 0
+        part.n_frames += 1
+        n_samples += frame.n_samples
+    if part is not None:
+        part.duration_s = n_samples / part.rate
+        yield part
+
+
+def _frames(source: Source) -> Iterator[tuple[int, Frame]]:
+    """Yield all frames and where they are; what is between them is passed over."""
+    size = source.size()
+    base, at, data = 0, 0, b""
+    while base + at < size:
+        if at + LONGEST_FRAME > len(data) and base + len(data) < size:
+            base, at = base + at, 0
+            data = source.read_at(base, CHUNK_BYTES)
+            if not data:
+                return
+        frame = frame_at(data, at)
+        if frame is not None and at + frame.n_bytes <= len(data):
+            yield base + at, frame
+            at += frame.n_bytes
+        elif block := id3_block_bytes(data[at : at + ID3_HEADER_BYTES]):
+            at += block
+        else:
+            found = _find_frame(data, at + 1)
+            at = max(at + 1, len(data) - LONGEST_FRAME) if found is None else found

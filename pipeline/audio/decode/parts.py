@@ -1,0 +1,161 @@
+"""Parts: a track whose file holds several streams one after the other, decoded as one."""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from math import gcd
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.decoders import UndecodableError
+from pipeline.audio.decode.ffmpeg import FfmpegDecoder
+from pipeline.audio.decode.frames import silence, without_lead
+from pipeline.audio.decode.source import Source
+from schemas.tracks import AudioInfo
+
+LEAD_SAMPLES = 4096
+"""What a resampler is given before an excerpt, which it has then forgotten."""
+
+PADDED_S = 1.0
+"""What a part is short of its duration by is silence up to this; more is a wrong duration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a file that decodes by itself.
+
+    Attributes
+    ----------
+    start, end : int
+        Its bytes in the file.
+    duration_s : float, optional
+        How long it plays; None of the only part: what its container says.
+    rate : int
+        Its sample rate in Hz; for AAC with spectral band replication half of what decodes.
+    """
+
+    start: int
+    end: int
+    duration_s: float | None
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartsDecoder:
+    """Makes decoders of tracks in several parts.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        In the order in which they play.
+    """
+
+    parts: tuple[Part, ...]
+    library = "FFmpeg"
+
+    def __call__(self, source: Source) -> "JoinedDecoder":
+        """Return the decoder of a track with these parts; UndecodableError if the longest one is broken."""
+        return JoinedDecoder(source, self.parts)
+
+
+class JoinedDecoder:
+    """The parts of a track as one stream, at the rate at which most of it plays.
+
+    Each part takes its duration exactly, so that an excerpt is found in its part without decoding others.
+
+    Parameters
+    ----------
+    source : Source
+        The track.
+    parts : sequence of Part
+        In the order in which they play; at least one.
+
+    Raises
+    ------
+    UndecodableError
+        If the part that stands for the track does not decode.
+    """
+
+    def __init__(self, source: Source, parts: tuple[Part, ...]) -> None:
+        self._source = source
+        self._parts = parts
+        self._opened: tuple[Part, FfmpegDecoder] | None = None
+        info = self._decoder_of(_main_part(parts)).info
+        known_s = [info.duration_s if part.duration_s is None else part.duration_s for part in parts]
+        ends_s = list(accumulate(known_s))
+        self._bounds = [0, *(round(end_s * info.sample_rate) for end_s in ends_s)]
+        self.opening = np.empty((0, 0), np.float32)
+        self.info = AudioInfo(info.codec, ends_s[-1], info.sample_rate, info.channels)
+
+    def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
+        first = min(bisect_right(self._bounds, start), len(self._parts)) - 1
+        for number in range(first, len(self._parts)):
+            skipped = max(start - self._bounds[number], 0)
+            left = self._bounds[number + 1] - self._bounds[number] - skipped
+            channels = self.info.channels
+            for block in self._part_blocks(self._parts[number], skipped):
+                yield block[:, :left]
+                channels, left = len(block), max(left - block.shape[1], 0)
+                if not left:
+                    break
+            if left <= PADDED_S * self.info.sample_rate:
+                yield from silence(channels, left)
+
+    def close(self) -> None:
+        """Free FFmpeg's handle."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    def _decoder_of(self, part: Part) -> FfmpegDecoder:
+        # It stays open: FFmpeg finds each place in an mp3 anew by walking there, but for those it has passed.
+        if self._opened is None or self._opened[0] is not part:
+            self.close()
+            self._opened = part, FfmpegDecoder(self._source.window(part.start, part.end))
+        return self._opened[1]
+
+    def _part_blocks(self, part: Part, start: int) -> Iterator[NDArray[np.float32]]:
+        """Yield what decodes of a part, from sample `start` at the track's rate on."""
+        rate = self.info.sample_rate
+        try:
+            decoder = self._decoder_of(part)
+            if decoder.info.sample_rate == rate:
+                yield from decoder.blocks(start)
+            else:
+                yield from _resampled(decoder, rate, start)
+        except UndecodableError:
+            return
+
+
+def _main_part(parts: tuple[Part, ...]) -> Part:
+    """Return the longest part of those whose rate plays longest."""
+    played_s: defaultdict[int, float] = defaultdict(float)
+    for part in parts:
+        played_s[part.rate] += part.duration_s or 0.0
+    rate = max(played_s, key=lambda rate: played_s[rate])
+    return max((part for part in parts if part.rate == rate), key=lambda part: part.duration_s or 0.0)
+
+
+def _resampled(decoder: FfmpegDecoder, rate: int, start: int) -> Iterator[NDArray[np.float32]]:
+    """Yield what `decoder` decodes, resampled to `rate`, from sample `start` at that rate on."""
+    from_rate = decoder.info.sample_rate
+    divisor = gcd(from_rate, rate)
+    steps = max(start // (rate // divisor) - -(-LEAD_SAMPLES // (from_rate // divisor)), 0)
+    lead = start - steps * (rate // divisor)
+    blocks = decoder.blocks(steps * (from_rate // divisor))
+    yield from without_lead(_converted(blocks, from_rate, rate), lead)
+
+
+def _converted(
+    blocks: Iterator[NDArray[np.float32]], from_rate: int, rate: int
+) -> Iterator[NDArray[np.float32]]:
+    for channels, alike in groupby(blocks, key=len):
+        resampler = soxr.ResampleStream(from_rate, rate, channels, dtype="float32", quality="HQ")
+        for block in alike:
+            yield resampler.resample_chunk(np.ascontiguousarray(block.T)).T
+        yield resampler.resample_chunk(np.empty((0, channels), np.float32), last=True).T

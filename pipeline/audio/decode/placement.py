@@ -1,0 +1,216 @@
+"""Placement: where the segments of a track lie, and where else when there is nothing in them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.silence import FLOOR_DB, is_silent, loudness
+from schemas.features import FeatureSpec
+
+Excerpt = tuple[float, NDArray[np.float32]]
+"""Start in seconds, and samples at the rate of the features, mono."""
+
+PROBE_S = 0.5
+"""What is decoded to learn whether there is sound at a place."""
+
+PROBE_STEP_S = 5.0
+"""Probes lie no closer, so a piece of this length is found in a track of up to 20 minutes."""
+
+MOST_PROBES = 240
+"""What bounds the search in long tracks."""
+
+ABOVE_NOISE_DB = 3.0
+"""A place counts as sound where it is louder by this than the loudest second of the silent segments."""
+
+_ROUNDS = 3
+"""Searches, each for something louder than all that turned out to be noise."""
+
+_LEAST_SHARE = 1 / 3
+"""Segments are placed on sound of this share of their length, or, if all is shorter, on the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How loud a track is along its time.
+
+    Attributes
+    ----------
+    times_s : ndarray of float64, shape (n,)
+        Where each level was measured, ascending, seconds.
+    db : ndarray of float64, shape (n,)
+        dBFS; -inf where nothing was heard, or decoded.
+    step_s : float
+        Seconds from one to the next, about.
+    """
+
+    times_s: NDArray[np.float64]
+    db: NDArray[np.float64]
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A stretch of a track, seconds, and how much of it is sound."""
+
+    first_s: float
+    last_s: float
+    sound_s: float
+
+
+def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
+    """Return where the segments of a track start, in seconds.
+
+    As many segments as fit side by side, at least one and at most ``spec.max_segments``. The track is cut
+    into that many equal parts and each segment lies in the middle of its part, moved back to a full tenth
+    of a second: intros and endings count less, and 30.01 s of audio start at 0.
+    """
+    n_segments = max(1, min(spec.max_segments, int(duration_s / spec.segment_s + 1e-9)))
+    part_s = duration_s / n_segments
+    lead_s = max(part_s - spec.segment_s, 0.0) / 2
+    return [math.floor((i * part_s + lead_s) * 10 + 1e-6) / 10 for i in range(n_segments)]
+
+
+def probe_starts(duration_s: float) -> list[float]:
+    """Return where to listen for sound, evenly from the start of a track to its end, in seconds."""
+    last_s = max(duration_s - PROBE_S, 0.0)
+    n_steps = min(max(math.ceil(last_s / PROBE_STEP_S), 1), MOST_PROBES - 1)
+    return [last_s * i / n_steps for i in range(n_steps + 1)]
+
+
+def replace_silent(
+    excerpts: list[Excerpt],
+    duration_s: float,
+    spec: FeatureSpec,
+    measure: Callable[[], Levels],
+    read: Callable[[list[float]], list[Excerpt]],
+) -> list[Excerpt]:
+    """Return the segments of a track with silent ones replaced by others that are not, where there are any.
+
+    Segments that hold something stay. The others are placed, without overlap, where the track is louder than
+    they are. What cannot be replaced stays too, unless a replacement overlaps it.
+
+    Parameters
+    ----------
+    excerpts : list of (float, ndarray of float32)
+        The segments as `segment_starts` places them.
+    duration_s : float
+        Length of the track.
+    spec : FeatureSpec
+        Their length and rate.
+    measure : callable
+        Measures the track; called only where a segment is silent.
+    read : callable
+        Reads segments from the given starts; those that do not decode are left out.
+    """
+    sr = spec.sample_rate
+    silent = [excerpt for excerpt in excerpts if is_silent(excerpt[1], sr)]
+    if not silent or duration_s < spec.segment_s + PROBE_S:
+        return excerpts
+    levels = measure()
+    kept = [excerpt for excerpt in excerpts if not any(excerpt is other for other in silent)]
+    noise_db, rejected = FLOOR_DB, silent
+    for _ in range(_ROUNDS):
+        n_missing = len(excerpts) - len(kept)
+        noise_db = max(noise_db, *(_loudest_db(y, sr) + ABOVE_NOISE_DB for _, y in rejected))
+        starts = _place(levels, noise_db, duration_s, [start_s for start_s, _ in kept], n_missing, spec)
+        found = read(starts) if starts else []
+        rejected = [excerpt for excerpt in found if is_silent(excerpt[1], sr)]
+        kept += [excerpt for excerpt in found if not any(excerpt is other for other in rejected)]
+        if not rejected or len(kept) == len(excerpts):
+            break
+    taken = [start_s for start_s, _ in kept]
+    left = [one for one in silent if all(abs(one[0] - start_s) >= spec.segment_s for start_s in taken)]
+    return sorted(kept + left[: len(excerpts) - len(kept)], key=lambda excerpt: excerpt[0])
+
+
+def _loudest_db(y: NDArray[np.float32], sr: int) -> float:
+    return max(loudness(y[first : first + sr], sr) for first in range(0, len(y), sr))
+
+
+def _place(
+    levels: Levels,
+    noise_db: float,
+    duration_s: float,
+    kept: Sequence[float],
+    n_segments: int,
+    spec: FeatureSpec,
+) -> list[float]:
+    """Return up to `n_segments` starts on what is louder than the noise, beside the kept segments."""
+    length_s = spec.segment_s
+    edges = [0.0, *(edge for start_s in sorted(kept) for edge in (start_s, start_s + length_s)), duration_s]
+    starts: list[float] = []
+    gaps = [gap for gap in zip(edges[::2], edges[1::2], strict=True) if gap[1] - gap[0] >= length_s - 1e-6]
+    spans = {gap: _sounding_spans(levels, noise_db, gap, length_s) for gap in gaps}
+    every = [span for found in spans.values() for span in found]
+    least_s = length_s * _LEAST_SHARE
+    if not any(span.sound_s >= least_s for span in every) and not kept:
+        least_s = max((span.sound_s for span in every), default=0.0)
+    usable = {gap: [span for span in found if span.sound_s >= least_s] for gap, found in spans.items()}
+    shares = _share_out(n_segments, usable, length_s)
+    for gap in gaps:
+        wanted = [start for span in usable[gap] for start in _spread(span, shares.get(span, 0), length_s)]
+        starts += _side_by_side(wanted, gap, length_s)
+    return starts
+
+
+def _sounding_spans(
+    levels: Levels, noise_db: float, gap: tuple[float, float], length_s: float
+) -> list[_Span]:
+    """Return the stretches of sound in a gap; those that one segment can cover together count as one."""
+    inside = (levels.times_s >= gap[0] - 1e-6) & (levels.times_s + PROBE_S <= gap[1] + 1e-6)
+    sounding = np.concatenate(([False], inside & (levels.db > noise_db), [False]))
+    first, last = np.flatnonzero(np.diff(sounding.astype(np.int8))).reshape(-1, 2).T
+    spans: list[_Span] = []
+    for start_s, end_s in zip(levels.times_s[first], levels.times_s[last - 1] + PROBE_S, strict=True):
+        # Sound begins and ends between two probes.
+        sound_s = float(end_s - start_s) + min(levels.step_s, PROBE_STEP_S)
+        if spans and end_s - spans[-1].first_s <= length_s:
+            spans[-1] = _Span(spans[-1].first_s, float(end_s), spans[-1].sound_s + sound_s)
+        else:
+            spans.append(_Span(float(start_s), float(end_s), sound_s))
+    return spans
+
+
+def _share_out(
+    n_segments: int, spans: dict[tuple[float, float], list[_Span]], length_s: float
+) -> dict[_Span, int]:
+    """Return how many segments each stretch of sound gets: by its length (D'Hondt), as many as it holds."""
+    shares: dict[_Span, int] = {}
+    room = {gap: int((gap[1] - gap[0]) / length_s + 1e-9) for gap in spans}
+    for _ in range(n_segments):
+        open_to = [
+            (span.sound_s / (shares.get(span, 0) + 1), -span.first_s, gap, span)
+            for gap, found in spans.items()
+            for span in found
+            if room[gap] and shares.get(span, 0) < max(1, int(span.sound_s / length_s))
+        ]
+        if not open_to:
+            break
+        *_, gap, span = max(open_to, key=lambda choice: choice[:2])
+        shares[span] = shares.get(span, 0) + 1
+        room[gap] -= 1
+    return shares
+
+
+def _spread(span: _Span, n: int, length_s: float) -> list[float]:
+    """Return the starts of `n` segments, each in the middle of an equal part of the stretch."""
+    part_s = (span.last_s - span.first_s) / max(n, 1)
+    return [span.first_s + (i + 0.5) * part_s - length_s / 2 for i in range(n)]
+
+
+def _side_by_side(starts: list[float], gap: tuple[float, float], length_s: float) -> list[float]:
+    """Return ascending starts, moved apart and into the gap, at full tenths of a second where they fit."""
+    placed: list[float] = []
+    for start_s in sorted(starts):
+        placed.append(max(start_s, placed[-1] + length_s if placed else gap[0]))
+    last_s = gap[1] - length_s
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], last_s)
+        last_s = placed[i] - length_s
+    rounded = [math.floor(start_s * 10 + 1e-6) / 10 for start_s in placed]
+    apart = all(b - a >= length_s - 1e-6 for a, b in pairwise(rounded))
+    return rounded if apart and (not rounded or rounded[0] >= gap[0] - 1e-6) else placed

@@ -1,0 +1,142 @@
+"""Source: the bytes of one track, as decoders that cannot pass an exception on may read them."""
+
+import io
+from typing import BinaryIO
+
+from pipeline.storage.errors import passes, reason
+from schemas.errors import NotFoundError, ReadError
+
+ID3_HEADER_BYTES = 10
+FARTHEST = 1 << 43
+"""No track is as long, in bytes; disks refuse to seek farther, which would look like a fault of theirs."""
+
+
+class Source:
+    """A readable, seekable view of a track's file that remembers why reading failed.
+
+    libsndfile, FFmpeg and mutagen call back into Python for bytes; an exception raised there is printed
+    and lost, or taken for a broken file. So a failed read looks like the end of the file here, and
+    `raise_if_failed` tells afterwards what really happened.
+
+    It deliberately has no ``name``: decoders are to look at the content, and a wrong extension misleads them.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        The track's file.
+    name : str
+        The track's URI, for messages.
+    offset : int
+        Bytes at the start of `file` that the view leaves out.
+    end : int, optional
+        Where in `file` the view ends; None: with the file.
+    """
+
+    def __init__(self, file: "BinaryIO | Source", name: str, offset: int = 0, end: int | None = None) -> None:
+        self.uri = name
+        self._file = file
+        self._offset = offset
+        self._end = end
+        self._failure: BaseException | None = None
+
+    def window(self, start: int, end: int) -> "Source":
+        """Return a view of a part of this one, which keeps remembering failures for both."""
+        return Source(self, self.uri, start, end)
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, none at the end or after a failure."""
+        if self._failure is not None:
+            return b""
+        try:
+            if self._end is not None:
+                left = max(self._end - self._file.tell(), 0)
+                size = left if size < 0 else min(size, left)
+            return self._file.read(size)
+        except BaseException as failure:  # KeyboardInterrupt too: C code on the way would drop it
+            self._failure = failure
+            return b""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset` on."""
+        self.seek(offset)
+        return self.read(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` as far as there are bytes and return their count."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to `offset` and return the new position; -1 for a place that only a broken header can mean."""
+        try:
+            if whence == io.SEEK_CUR:
+                offset += self._file.tell()
+            elif whence == io.SEEK_END:
+                offset += self._file.seek(0, io.SEEK_END) if self._end is None else self._end
+            else:
+                offset += self._offset
+            if not self._offset <= offset <= FARTHEST:
+                return -1
+            return self._file.seek(offset) - self._offset
+        except BaseException as failure:
+            self._failure = self._failure or failure
+            return -1
+
+    def tell(self) -> int:
+        """Return the position."""
+        try:
+            return max(self._file.tell() - self._offset, 0)
+        except BaseException as failure:
+            self._failure = self._failure or failure
+            return -1
+
+    def size(self) -> int:
+        """Return the bytes in the view, leaving the position at its end."""
+        return self.seek(0, io.SEEK_END)
+
+    def raise_if_failed(self) -> None:
+        """Raise what a read or a seek failed with.
+
+        Raises
+        ------
+        NotFoundError
+            The file is gone.
+        ReadError
+            The store did not hand out the bytes.
+        """
+        failure, self._failure = self._failure, None
+        if failure is None:
+            return
+        if isinstance(failure, FileNotFoundError):
+            raise NotFoundError(f"{self.uri} is gone: it was listed, but cannot be opened now") from failure
+        if isinstance(failure, MemoryError) or not isinstance(failure, Exception):
+            raise failure
+        error = ReadError(f"{self.uri} could not be read ({reason(failure)}); run again to try once more")
+        error.passing = passes(failure)
+        raise error from failure
+
+
+def id3_bytes(source: Source) -> int:
+    """Return the length in bytes of the ID3v2 blocks at the start of `source`, 0 where there is none.
+
+    Decoders are better off without them: libmpg123 prints its opinion of odd ones to stderr, and some
+    taggers put them before wav and flac, where not every decoder looks past them.
+
+    References
+    ----------
+    ID3v2.4.0 main structure, section 3.1: https://id3.org/id3v2.4.0-structure
+    """
+    length = 0
+    while block := id3_block_bytes(source.read_at(length, ID3_HEADER_BYTES)):
+        length += block
+    return length
+
+
+def id3_block_bytes(header: bytes) -> int:
+    """Return the length in bytes of the ID3v2 block that begins with `header`, 0 if none does."""
+    if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or any(byte & 0x80 for byte in header[6:10]):
+        return 0
+    footer = ID3_HEADER_BYTES if header[5] & 0x10 else 0
+    body = int.from_bytes(header[6:7]) << 21 | header[7] << 14 | header[8] << 7 | header[9]
+    return ID3_HEADER_BYTES + body + footer

@@ -1,0 +1,36 @@
+"""WavPack: where blocks go on after damage, at which FFmpeg stops.
+
+References
+----------
+https://www.wavpack.com/WavPack5FileFormat.pdf, section 2.0 (the block header)
+"""
+
+from pipeline.audio.decode.source import Source
+
+CHUNK_BYTES = 1 << 18
+
+_MAGIC = b"wvpk"
+_HEADER_BYTES = 32
+_MOST_BYTES = 1 << 20
+_VERSIONS = range(0x402, 0x411)
+
+
+def next_block(source: Source, at: int) -> int | None:
+    """Return where the first block begins from byte `at` on, None if none does."""
+    base, data = at, b""
+    while more := source.read_at(base + len(data), CHUNK_BYTES):
+        rest = data[-_HEADER_BYTES:]
+        base, data = base + len(data) - len(rest), rest + more
+        found = data.find(_MAGIC)
+        while 0 <= found <= len(data) - _HEADER_BYTES:
+            if _is_header(data[found : found + _HEADER_BYTES]):
+                return base + found
+            found = data.find(_MAGIC, found + 1)
+    return None
+
+
+def _is_header(header: bytes) -> bool:
+    n_bytes = int.from_bytes(header[4:8], "little")
+    n_samples = int.from_bytes(header[20:24], "little")
+    version = int.from_bytes(header[8:10], "little")
+    return _HEADER_BYTES - 8 <= n_bytes <= _MOST_BYTES and version in _VERSIONS and n_samples > 0

@@ -1,0 +1,109 @@
+"""The features of a track, for a notebook.
+
+    import earmark
+    earmark.describe("song.mp3")
+
+`describe` gives the 57 descriptors as a data frame; `pipeline.audio.features.descriptors` says what each number
+is, its unit and its source. `track_features` gives everything that ``earmark run`` would keep of the track.
+"""
+
+import os
+
+import pandas as pd
+
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descriptors
+from pipeline.audio.features.featurize import featurize_track
+from pipeline.audio.features.log_mel import log_mel
+from pipeline.catalogs.catalog import canonical
+from pipeline.catalogs.tracks import stat_track
+from pipeline.shards.fetching import open_track
+from pipeline.storage import storage
+from schemas.features import FeatureSpec
+from schemas.tracks import TrackFeatures, TrackRef
+
+__all__ = ["DESCRIPTOR_NAMES", "compute_descriptors", "describe", "log_mel", "track_features"]
+
+
+def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> TrackFeatures:
+    """Read a track and compute its features.
+
+    Parameters
+    ----------
+    track : str or path
+        A path, or the URI of an object (``s3://bucket/song.mp3``).
+    spec : FeatureSpec, optional
+        What to compute; the default features if not given.
+
+    Returns
+    -------
+    TrackFeatures
+        Audio facts, tags, and the features of each segment.
+
+    Raises
+    ------
+    TrackError
+        If there is no such track, or it is no audio; see `pipeline.audio.features.featurize.featurize_track`.
+
+    Examples
+    --------
+    >>> import earmark
+    >>> track = earmark.track_features("song.wav")
+    >>> track.info.codec, track.info.duration_s
+    ('wav', 65.0)
+    >>> [(segment.start_s, segment.log_mel.shape) for segment in track.segments]
+    [(1.2, (128, 388)), (33.7, (128, 388))]
+    """
+    opened = open_track(named_track(track))
+    with opened.file as file, opened.unchanged():
+        return featurize_track(file, opened.track.uri, spec or FeatureSpec())
+
+
+def named_track(track: str | os.PathLike[str]) -> TrackRef:
+    """A track as its store has it now, where there is one; `open_track` says what is wrong where not.
+
+    Raises
+    ------
+    MisuseError
+        If the name is empty.
+    EarmarkError
+        If the store does not answer.
+    """
+    uri = canonical(os.fspath(track))
+    with storage.explained(uri, "look at"):
+        return stat_track(uri, uri)
+
+
+def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> pd.DataFrame:
+    """The 57 descriptors of each segment of a track.
+
+    Parameters
+    ----------
+    track : str or path
+        A path, or the URI of an object.
+    spec : FeatureSpec, optional
+        Says how the track is cut into segments; up to three of 30 s if not given.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each segment: ``start_s``, ``duration_s`` (seconds) and the columns `DESCRIPTOR_NAMES`.
+
+    Raises
+    ------
+    TrackError
+        As `track_features`.
+
+    Examples
+    --------
+    >>> import earmark
+    >>> earmark.describe("song.wav")[["start_s", "tempo"]].round(2)
+       start_s   tempo
+    0      1.2  117.45
+    1     33.7  117.45
+    """
+    asked = (spec or FeatureSpec()).model_copy(update={"descriptors": True, "log_mel": False})
+    return pd.DataFrame(
+        {"start_s": segment.start_s, "duration_s": segment.duration_s}
+        | dict(zip(DESCRIPTOR_NAMES, [] if segment.descriptors is None else segment.descriptors, strict=True))
+        for segment in track_features(track, asked).segments
+    )

@@ -1,0 +1,1 @@
+"""Features: log-mel spectrograms and the 57 descriptors."""

@@ -1,0 +1,136 @@
+"""The short-time Fourier transform that all descriptors share, and its inverse."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from pipeline.audio.features.compiled import kernel
+
+N_FFT = 2048
+"""Window length in samples."""
+
+HOP_LENGTH = 512
+"""Samples between frames."""
+
+N_BINS = 1 + N_FFT // 2
+"""Frequency bins of a frame."""
+
+FRAMES_AT_ONCE = 16
+"""Frames transformed together: their samples in double precision fit a core's second-level cache."""
+
+HOPS = N_FFT // HOP_LENGTH
+"""Frames that each sample lies in."""
+
+_WINDOW_POWER = 1.5
+"""Sum of the squared Hann windows over a sample, where all four frames are there."""
+
+
+def pad_reflected(y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the signal with half a window of its mirror image at both ends, so that frames are centred.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n,)
+        At least one sample.
+    """
+    return np.pad(y, N_FFT // 2, mode="reflect")
+
+
+def fft_frequencies(sr: int) -> NDArray[np.float64]:
+    """Return the frequency of each bin, Hz, shape (1025,)."""
+    return np.fft.rfftfreq(n=N_FFT, d=1.0 / sr).astype(np.float64)
+
+
+def n_frames(n_samples: int) -> int:
+    """Return the number of centred frames of a signal."""
+    return 1 + n_samples // HOP_LENGTH
+
+
+def stft_blocks(y: NDArray[np.float32], block: int) -> Iterator[tuple[int, NDArray[np.complex64]]]:
+    """Transform a signal, some frames at a time.
+
+    The values are those of ``librosa.stft(y, n_fft=2048, hop_length=512, pad_mode="reflect")``: the transform
+    is made in double precision, and rounded.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n,)
+        At least one sample.
+    block : int
+        Frames at a time.
+
+    Yields
+    ------
+    first : int
+        Number of the block's first frame.
+    D : ndarray of complex64, shape (at most block, 1025)
+        Frames in rows; the caller's to keep and change.
+    """
+    frames = sliding_window_view(pad_reflected(y), N_FFT)[::HOP_LENGTH]
+    for first in range(0, len(frames), block):
+        D = np.empty((min(block, len(frames) - first), N_BINS), np.complex64)
+        for i in range(0, len(D), FRAMES_AT_ONCE):
+            part = frames[first + i : min(first + i + FRAMES_AT_ONCE, first + len(D))]
+            D[i : i + FRAMES_AT_ONCE] = scipy.fft.rfft(part * _hann(), overwrite_x=True)
+        yield first, D
+
+
+def overlap_add(D: NDArray[np.complex64], first: int, y: NDArray[np.float32]) -> None:
+    """Add the inverse transform of some frames to a signal in the making.
+
+    When all frames are added, `unpad` makes it the signal of ``librosa.istft``.
+
+    Parameters
+    ----------
+    D : ndarray of complex64, shape (n, 1025)
+        Frames in rows.
+    first : int
+        Number of the first of them.
+    y : ndarray of float32, shape (n_frames + 3, 512)
+        The signal with half a window before and behind it, a hop a row; zeros to begin with.
+    """
+    for i in range(0, len(D), FRAMES_AT_ONCE):
+        frames = scipy.fft.irfft(D[i : i + FRAMES_AT_ONCE], overwrite_x=True)
+        _add_windowed(frames, _synthesis_window(), y[first + i :].reshape(-1))
+
+
+def unpad(y: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
+    """Cut the padding off a signal that `overlap_add` has made, and make up for frames its ends lack.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n_frames + 3, 512)
+        All frames added; its ends are changed.
+    n_samples : int
+        Length of the signal.
+    """
+    frames = len(y) - HOPS + 1
+    squared = (_hann() ** 2).reshape(HOPS, HOP_LENGTH)
+    for row in range(len(y)):
+        if HOPS - 1 <= row < frames:
+            continue
+        power = sum(squared[k] for k in range(HOPS) if 0 <= row - k < frames)
+        y[row] *= _WINDOW_POWER / np.maximum(power, np.finfo(np.float32).tiny)
+    return y.reshape(-1)[N_FFT // 2 : N_FFT // 2 + n_samples]
+
+
+@kernel
+def _add_windowed(frames: NDArray[np.float32], window: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+    for i in range(frames.shape[0]):
+        for j in range(frames.shape[1]):
+            y[i * HOP_LENGTH + j] += frames[i, j] * window[j]
+
+
+@lru_cache(maxsize=1)
+def _hann() -> NDArray[np.float64]:
+    """Return the periodic Hann window, `scipy.signal.get_window`'s to the last bit."""
+    return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, N_FFT + 1)[:-1])
+
+
+@lru_cache(maxsize=1)
+def _synthesis_window() -> NDArray[np.float32]:
+    return (_hann() / _WINDOW_POWER).astype(np.float32)

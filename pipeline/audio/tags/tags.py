@@ -1,0 +1,230 @@
+"""Tags: what a file says of itself (artist, album, title, year, genre), in whatever form it says so."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from mutagen.apev2 import APEv2File
+from mutagen.id3 import ParseID3v1
+
+from pipeline.audio.decode.decoders import UndecodableError
+from pipeline.audio.decode.ffmpeg import open_container
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
+from pipeline.audio.tags.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
+from pipeline.audio.tags.chunks import read_chunks
+from pipeline.audio.tags.dates import parse_date
+from pipeline.audio.tags.id3 import Id3Error, genre_names, id3_at_start, parse_id3
+from schemas.tracks import Tags
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "artist": (
+        "artist",
+        "TPE1",
+        "\xa9ART",
+        "Author",
+        "author",
+        "albumartist",
+        "TPE2",
+        "aART",
+        "WM/AlbumArtist",
+        "track/artist",
+        "album/artist",
+    ),
+    "album": ("album", "TALB", "\xa9alb", "WM/AlbumTitle", "album/title"),
+    "title": ("title", "TIT2", "\xa9nam", "Title", "track/title"),
+    "date": (
+        "date",
+        "TDRC",
+        "TYER",
+        "\xa9day",
+        "WM/Year",
+        "year",
+        "date_released",
+        "track/date_released",
+        "album/date_released",
+        "date_recorded",
+        "track/date_recorded",
+        "album/date_recorded",
+        "TDRL",
+        "TDOR",
+        "TORY",
+        "originaldate",
+    ),
+    "genre": ("genre", "TCON", "\xa9gen", "WM/Genre", "track/genre", "album/genre"),
+}
+"""The names of each field in Vorbis comments, FFmpeg, ID3, mp4, asf and matroska, in order of preference."""
+
+PROBE_BYTES = 1 << 12
+"""Enough to know a format; what the audio is like is not asked here."""
+
+_ID3_NAMES = frozenset({*(key for keys in KEYS.values() for key in keys if len(key) == 4), "TDAT"})
+_ID3V1_BYTES = 128
+_DSF_HEADER_BYTES = 28
+
+
+def read_tags(file: BinaryIO, name: str) -> Tags:
+    """Read a track's tags, touching little of the file.
+
+    Of a file with several kinds of tags, those count first that its format has for its own, then ID3v2,
+    APEv2 and ID3v1; each gives what the ones before it lack.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        Seekable; its position afterwards is undefined.
+    name : str
+        The track's URI, for messages.
+
+    Returns
+    -------
+    Tags
+        Text as stored, several values joined by "; "; empty for a file without tags, or with broken ones.
+
+    Raises
+    ------
+    ReadError, NotFoundError
+        If the store does not hand out the bytes.
+    """
+    source = TagSource(file, name)
+    tags = Tags()
+    for stored in _stored(source, file):
+        source.raise_if_failed()
+        tags = _completed(tags, stored)
+        if None not in (tags.artist, tags.album, tags.title, tags.year, tags.genre_tag):
+            break
+    source.raise_if_failed()
+    return tags
+
+
+def _stored(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+    """Yield each kind of tags that a file has, those first that count first."""
+    source.seek(0)
+    header = source.read(ID3_HEADER_BYTES)
+    n_id3 = id3_at_start(header)
+    # Some taggers put ID3 before formats that have tags of their own.
+    inner = TagSource(file, source.uri, n_id3)
+    tagged = open_tagged(inner, KINDS_WITHOUT_ID3)
+    inner.raise_if_failed()
+    tags = getattr(tagged, "tags", None)
+    is_native = tagged is not None and type(tagged) is not APEv2File
+    if is_native and tags is not None:
+        yield tags
+    if id3 := _id3(source, n_id3):
+        yield id3
+    if is_native:
+        return
+    if tags is not None:
+        yield tags
+    inner.seek(0)
+    magic = inner.read(2)
+    if id3v1 := _id3v1(source):
+        yield id3v1
+    is_mpeg = magic[:1] == b"\xff" and magic[1:] >= b"\xe0"
+    if not is_mpeg and not id3 and tags is None and not id3v1:
+        yield _ffmpeg_metadata(inner)
+        inner.raise_if_failed()
+
+
+def _id3(source: TagSource, n_at_start: int) -> dict[str, list[str]]:
+    """Return the text frames of the ID3v2 tag, at the start of a file or in a chunk of it."""
+    start, n_bytes = 0, n_at_start
+    if not n_bytes:
+        start, n_bytes = _id3_place(source)
+    if not n_bytes:
+        return {}
+    source.seek(start)
+    try:
+        texts = parse_id3(source.read(n_bytes)).texts(_ID3_NAMES)
+    except Id3Error:
+        return {}
+    if "TCON" in texts:
+        texts["TCON"] = genre_names(texts["TCON"])
+    year, day = "".join(texts.get("TYER", ())), "".join(texts.pop("TDAT", ()))
+    if len(year) == len(day) == 4 and (year + day).isdecimal():  # 2.3 has the day apart, as ddmm
+        texts["TYER"] = [f"{year}-{day[2:]}-{day[:2]}"]
+    return texts
+
+
+def _id3_place(source: TagSource) -> tuple[int, int]:
+    """Return where wav, aiff and dsf have their ID3 tag, and its length; zeros where they have none."""
+    if chunks := read_chunks(source):
+        return (chunks.id3.data_start, chunks.id3.size) if chunks.id3 else (0, 0)
+    source.seek(0)
+    header = source.read(_DSF_HEADER_BYTES)
+    if header[:4] == b"DSD " and (start := int.from_bytes(header[20:28], "little")):
+        source.seek(start)
+        return start, id3_at_start(source.read(ID3_HEADER_BYTES))
+    return 0, 0
+
+
+def _id3v1(source: TagSource) -> dict[str, Any]:
+    size = source.seek(0, io.SEEK_END)
+    if size < _ID3V1_BYTES:
+        return {}
+    source.seek(size - _ID3V1_BYTES)
+    data = source.read(_ID3V1_BYTES)
+    return (ParseID3v1(data) or {}) if data.startswith(b"TAG") else {}
+
+
+def _ffmpeg_metadata(source: Source) -> dict[str, str]:
+    """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, matroska."""
+    try:
+        with open_container(source, PROBE_BYTES) as container:
+            metadata = _spelled(container.metadata)
+            for stream in container.streams.audio[:1]:
+                of_stream = _spelled(stream.metadata)
+                of_stream.pop("title", None)  # what a player calls the stream: "Stereo"
+                metadata = of_stream | metadata
+            return metadata
+    except UndecodableError:
+        return {}
+
+
+def _spelled(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key.lower(): _unescaped(value) for key, value in metadata.items()}
+
+
+def _unescaped(text: str) -> str:
+    """Return FFmpeg's text with the bytes that are no UTF-8 taken for Windows', which wrote most of them."""
+    if text.isascii():
+        return text
+    data = text.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _completed(tags: Tags, stored: Mapping[str, Any]) -> Tags:
+    """Return tags with what they lack taken from a mapping, as mutagen, FFmpeg or `_id3` gives it."""
+    found: dict[str, Any] = {}
+    for field, key in (("artist", "artist"), ("album", "album"), ("title", "title"), ("genre_tag", "genre")):
+        if getattr(tags, field) is None:
+            found[field] = _first(stored, KEYS[key], lambda text: text if text.strip() else None)
+    if tags.year is None and (released := _first(stored, KEYS["date"], parse_date)):
+        found |= {"year": int(released[:4]), "release_date": released}
+    return replace(tags, **found)
+
+
+def _first(
+    stored: Mapping[str, Any], keys: tuple[str, ...], meaning: Callable[[str], str | None]
+) -> str | None:
+    """Return the first of `keys` that means something."""
+    for key in keys:
+        try:
+            value = stored.get(key)
+        except (KeyError, ValueError):  # a key that this kind of tag cannot have
+            continue
+        if value is not None and (meant := meaning(_text(value))) is not None:
+            return meant
+    return None
+
+
+def _text(value: Any) -> str:
+    """Return a tag's value as text that UTF-8 can hold."""
+    # ID3's genre frame holds numbers too, which `genres` spells out; other ID3 frames have `text`.
+    parts = getattr(value, "genres", None) or getattr(value, "text", value)
+    # wma may have a value in two of its places.
+    text = "; ".join(dict.fromkeys(map(str, parts))) if isinstance(parts, list) else str(parts)
+    return text.encode("utf-8", "replace").decode()

@@ -1,1 +1,0 @@
-"""Decoding: excerpts of audio files, whatever the format and the damage."""

@@ -1,0 +1,1 @@
+"""Plots: drawings of tracks and of what carried their labels."""

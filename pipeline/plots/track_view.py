@@ -1,0 +1,109 @@
+"""TrackView: a track as the model hears it, with its samples, for those who look at one track."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audio.decode.audio import read_segments
+from pipeline.audio.features.log_mel import log_mel
+from pipeline.audio.tags.tags import read_tags
+from pipeline.catalogs.tracks import stat_track
+from pipeline.models.bundle import Classifier
+from pipeline.shards.fetching import open_track
+from schemas.errors import EmptyFileError, MisuseError
+from schemas.features import FeatureSpec
+from schemas.tracks import AudioInfo, Tags, is_silent_range
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentView:
+    """A segment of a track.
+
+    Attributes
+    ----------
+    start_s : float
+        Where it starts in the track, seconds.
+    y : ndarray of float32, shape (n,)
+        Its samples: mono, resampled to the feature set's rate, full scale ±1.
+    log_mel : ndarray of uint8, shape (n_mels, n_frames)
+        As the features table has it; see `pipeline.audio.features.log_mel.quantize`.
+    range_db : float
+        dB between level 255 and level 0.
+    """
+
+    start_s: float
+    y: NDArray[np.float32]
+    log_mel: NDArray[np.uint8]
+    range_db: float
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing in it to label, as the labels have it."""
+        return is_silent_range(self.range_db, has_log_mel=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackView:
+    """A track: where it is, its audio facts and tags, its segments, and what these were made by."""
+
+    uri: str
+    info: AudioInfo
+    tags: Tags
+    segments: tuple[SegmentView, ...]
+    spec: FeatureSpec
+
+    def segment(self, number: int | None) -> SegmentView:
+        """A segment by its number from 0; for None the middle one of those that are not silent.
+
+        Raises
+        ------
+        MisuseError
+            If the track has no such segment.
+        """
+        n = len(self.segments)
+        if number is not None and not 0 <= number < n:
+            has = f"the segments 0 to {n - 1}" if n > 1 else "one segment, number 0"
+            raise MisuseError(f"{self.uri} has {has}; there is no segment {number}")
+        if number is not None:
+            return self.segments[number]
+        candidates = [segment for segment in self.segments if not segment.is_silent] or self.segments
+        return candidates[len(candidates) // 2]
+
+
+def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:
+    """Read the segments of a track, exactly those that a run would featurize.
+
+    Parameters
+    ----------
+    track : str
+        A path, or the URI of an object (``s3://bucket/song.mp3``).
+    spec : FeatureSpec, optional
+        Which segments, and which log-mels of them; the default features if not given.
+
+    Raises
+    ------
+    TrackError
+        If there is no such track, or it is no audio; see `pipeline.audio.decode.audio.read_segments`.
+    """
+    spec = spec or FeatureSpec()
+    listed = stat_track(track, track)
+    opened = open_track(listed)
+    if not opened.track.size:
+        raise EmptyFileError(f"{track} is empty (0 bytes)")
+    with opened.file as file:
+        info, excerpts = read_segments(file, track, spec)
+        tags = read_tags(file, track)
+    segments = tuple(SegmentView(start_s, y, *log_mel(y, spec)) for start_s, y in excerpts)
+    return TrackView(track, info, tags, segments, spec)
+
+
+def segment_probabilities(view: TrackView, classifier: Classifier) -> NDArray[np.float64]:
+    """Return the calibrated probability of each genre for each segment, shape (n_segments, n_genres)."""
+    descriptors = None
+    if classifier.info.features.descriptors:
+        from pipeline.audio.features.descriptors import compute_descriptors_of
+
+        signals = (segment.y for segment in view.segments)
+        descriptors = compute_descriptors_of(signals, sr=view.spec.sample_rate)
+    return classifier.predict_proba([segment.log_mel for segment in view.segments], descriptors)

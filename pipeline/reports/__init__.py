@@ -1,1 +1,0 @@
-"""Reports of runs: reading them, comparing them, and what their readers shall not see."""

@@ -1,0 +1,1 @@
+"""Storage: local disk and object stores, with retries and checks."""

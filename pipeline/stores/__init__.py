@@ -1,1 +1,0 @@
-"""Stores: local disk and object stores, believed only when they answer right, and tried again when not."""

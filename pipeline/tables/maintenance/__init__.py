@@ -1,0 +1,1 @@
+"""Maintenance of tables: verify, compact, vacuum."""

@@ -1,0 +1,1 @@
+"""Compaction: small parts merged, and swapped in atomically."""

@@ -1,0 +1,1 @@
+"""Verification: every track once, every part sound."""

@@ -1,0 +1,161 @@
+"""The ledger: the keys of all tables, and whether each thing is entered just once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.tables.maintenance.verify.findings import Finding, name_finding, row_finding
+from pipeline.tables.tables import VERSION, Tables, within, without
+from schemas.report import RunReport
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The keys of the tables' rows, without what they say.
+
+    Attributes
+    ----------
+    tracks : pyarrow.Table
+        ``track_id``, ``etag``, ``present``, ``listed_at``, ``run``.
+    features : pyarrow.Table
+        ``track_id``, ``etag``, ``segment``, ``feature_set``, ``run``.
+    labels : pyarrow.Table
+        ``track_id``, ``etag``, ``model``, ``run``.
+    segment_labels : pyarrow.Table
+        ``track_id``, ``etag``, ``segment``, ``model``, ``run``.
+    failures : pyarrow.Table
+        ``track_id``, ``etag``, ``model``, ``feature_set``, ``run``.
+    """
+
+    tracks: pa.Table
+    features: pa.Table
+    labels: pa.Table
+    segment_labels: pa.Table
+    failures: pa.Table
+
+
+def read_ledger(tables: Tables) -> Ledger:
+    """Read the keys of all tables; checking them takes about 2 kB of memory for a track of three segments."""
+    return Ledger(
+        tracks=tables.read("tracks", [*VERSION, "present", "listed_at", "run"]),
+        features=tables.read("features", [*VERSION, "segment", "feature_set", "run"]),
+        labels=tables.read("labels", [*VERSION, "model", "run"]),
+        segment_labels=tables.read("segment_labels", [*VERSION, "segment", "model", "run"]),
+        failures=tables.read("failures", [*VERSION, "model", "feature_set", "run"]),
+    )
+
+
+# What names a row. A run may fail again on what an earlier one failed on, features of several feature sets
+# and labels of several models may stand side by side, and a run that was killed leaves segment labels without
+# a label, which a later run makes again; nothing else may be there twice.
+_KEYS = {
+    "tracks": ("run", "track_id"),
+    "features": ("feature_set", *VERSION, "segment"),
+    "labels": ("model", *VERSION),
+    "segment_labels": ("model", "run", *VERSION, "segment"),
+    "failures": ("run", *VERSION),
+}
+
+
+def doubles(ledger: Ledger) -> list[Finding]:
+    """What is entered more than once in a table."""
+    findings = []
+    for table, key in _KEYS.items():
+        rows = getattr(ledger, table)
+        counts = rows.select(list(key)).group_by(list(key)).aggregate([([], "count_all")])
+        twice = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(key[0], "ascending")])
+        findings += row_finding("twice", table, f"rows with the same {', '.join(key)}", twice, *key)
+    return findings
+
+
+def contradictions(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
+    """Versions that one run has both labelled and failed on, or that failed after they had been labelled.
+
+    An older failure beside a label is none: the track was tried again. Nor is a failure of a run for another
+    model, or for features alone.
+    """
+    key = ("run", *VERSION)
+    both = within(ledger.labels, ledger.failures, key)
+    findings = row_finding("twice", "labels", "versions labelled and failed on by the same run", both, *key)
+    for model in sorted({report.model for report in reports if report.model is not None}):
+        runs = pa.array([report.run for report in reports if report.model == model], pa.string())
+        failures = ledger.failures.filter(pc.is_in(ledger.failures["run"], runs))
+        labels = ledger.labels.filter(pc.equal(ledger.labels["model"], model))
+        labels = pa.table({"labelled_by": labels["run"]} | {name: labels[name] for name in VERSION})
+        joined = within(failures, labels).select(list(key)).join(labels, list(VERSION))
+        # Runs come one after the other, and their names say in which order; clocks of workers may differ.
+        after = joined.filter(pc.greater(joined["run"], joined["labelled_by"]))
+        findings += row_finding(
+            "failed after a label",
+            "failures",
+            f"versions that runs for {model} failed on although they had a label of it",
+            after,
+            *key,
+        )
+    return findings
+
+
+def unknown_tracks(ledger: Ledger) -> list[Finding]:
+    """Rows about tracks that no listing has named."""
+    findings = []
+    for table in ("features", "labels", "failures"):
+        ids = getattr(ledger, table).select(["track_id"]).group_by("track_id").aggregate([])
+        unknown = without(ids, ledger.tracks, ("track_id",))
+        findings += row_finding(
+            "unknown track", table, "tracks that the table tracks has never named", unknown, "track_id"
+        )
+    return findings
+
+
+def unknown_runs(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
+    """Labels of runs that have no report."""
+    known = pa.table({"run": pa.array([report.run for report in reports], pa.string())})
+    runs = ledger.labels.group_by("run").aggregate([([], "count_all")])
+    unknown = without(runs, known, ("run",))
+    return row_finding("unknown run", "labels", "no run with a report made these labels", unknown, "run")
+
+
+def disagreements(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
+    """Reports whose counts are not those of the tables.
+
+    The report of a run that was killed, or that failed when the store did, may count less than there is.
+    Where there is less than it counts, parts were removed; it is no fault once a later run of the same model
+    has done again what was still wanted.
+    """
+    labelled, failed = _by_run(ledger.labels), _by_run(ledger.failures)
+    wrong: list[str] = []
+    removed: list[str] = []
+    mended: set[str | None] = set()
+    for report in reversed(reports):
+        counts = report.counts
+        pairs = [("failed", counts.failed, failed.get(report.run, 0))]
+        if report.command != "featurize":
+            pairs.append(("labelled", counts.labelled, labelled.get(report.run, 0)))
+        for word, said, there in pairs:
+            text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
+            if said > there and report.model in mended:
+                removed.append(text)
+            elif said > there or (said < there and report.outcome == "done"):
+                wrong.append(text)
+        if report.outcome == "done" and not (report.balanced and counts.balanced):
+            wrong.append(f"{report.run}: its counts do not add up to the {counts.listed:,} tracks it listed")
+        if is_full(report) and report.outcome == "done":
+            mended.add(report.model)
+    lost = "reports of runs do not agree with the tables: rows were lost, or added by something else"
+    since = "parts of these runs were removed since; a later run did again what was still wanted"
+    return [
+        *name_finding("report disagrees", "_runs", lost, wrong),
+        *name_finding("removed since", "_runs", since, removed, fault=False),
+    ]
+
+
+def is_full(report: RunReport) -> bool:
+    """Whether the run was to do the whole catalog."""
+    return report.command == "run" and report.config.get("limit") is None
+
+
+def _by_run(rows: pa.Table) -> dict[str, int]:
+    counted = rows.group_by("run").aggregate([([], "count_all")])
+    return dict(zip(counted["run"].to_pylist(), counted["count_all"].to_pylist(), strict=True))

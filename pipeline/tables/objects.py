@@ -1,0 +1,190 @@
+"""What lies under the root of the tables: every object, told apart into parts and what is none."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from pipeline.storage import storage
+from pipeline.storage.retry import patiently
+from pipeline.tables.tables import Tables, stored_schema
+from schemas.tables import PARTITIONS
+
+LEFTOVER_PREFIX = ".tmp-"
+"""Names of what a writer that was killed on a local disk leaves behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object under the root.
+
+    Attributes
+    ----------
+    path : str
+        Below the root, with ``/``.
+    size : int
+        Bytes.
+    modified_at : float
+        Seconds since the epoch.
+    """
+
+    path: str
+    size: int
+    modified_at: float
+
+    @property
+    def name(self) -> str:
+        """The last piece of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def folder(self) -> str:
+        """The path without its last piece."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def hidden(self) -> bool:
+        """Whether readers of Parquet folders pass over it: a piece of the path begins with ``.`` or ``_``."""
+        return any(piece.startswith((".", "_")) for piece in self.path.split("/"))
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The objects under the root of the tables, at the moment they were listed.
+
+    Attributes
+    ----------
+    tables : Tables
+        The tables.
+    objects : tuple of StoredObject
+        All objects, sorted by path.
+    """
+
+    tables: Tables
+    objects: tuple[StoredObject, ...]
+
+    @cached_property
+    def parts(self) -> dict[str, list[StoredObject]]:
+        """The parts of each table: objects in a partition of it, by their names."""
+        parts: dict[str, list[StoredObject]] = {table: [] for table in PARTITIONS}
+        for entry in self.objects:
+            if _is_part(entry):
+                parts[entry.path.partition("/")[0]].append(entry)
+        return parts
+
+    @cached_property
+    def strays(self) -> list[StoredObject]:
+        """Objects under the tables' folders that are no parts."""
+        return [
+            entry
+            for entry in self.objects
+            if entry.path.partition("/")[0] in PARTITIONS and not _is_part(entry)
+        ]
+
+    def below(self, folder: str) -> list[StoredObject]:
+        """The objects below a folder of the root, such as ``_runs``."""
+        return [entry for entry in self.objects if entry.path.startswith(f"{folder}/")]
+
+    def location(self, entry: StoredObject) -> str:
+        """Path or URI of an object."""
+        return storage.join(self.tables.root, entry.path)
+
+
+def take_inventory(tables: Tables) -> Inventory:
+    """List everything under the root.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses.
+    """
+    protocol, root = storage.split(tables.root)
+    with storage.explained(tables.root, "list"):
+        found = _walk(root) if protocol == "file" else _find(protocol, root)
+        return Inventory(tables, tuple(sorted(found, key=lambda entry: entry.path)))
+
+
+def _walk(root: str) -> Iterable[StoredObject]:
+    for folder, _, names in os.walk(root, onerror=_fail):
+        for name in names:
+            path = Path(folder, name)
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # it went while the folder was read
+                continue
+            yield StoredObject(path.relative_to(root).as_posix(), status.st_size, status.st_mtime)
+
+
+def _fail(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _find(protocol: str, root: str) -> Iterable[StoredObject]:
+    found = patiently(lambda: storage.filesystem(protocol).find(root, detail=True))
+    for name, info in found.items():
+        modified = info.get("LastModified") or info.get("mtime") or info.get("created")
+        at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)
+        yield StoredObject(name.removeprefix(root).lstrip("/"), int(info["size"] or 0), at)
+
+
+def partition_values(entry: StoredObject) -> dict[str, str]:
+    """Values of the partition columns in an object's path, by column."""
+    pieces = entry.path.split("/")[1:-1]
+    return {name: value for name, separator, value in (piece.partition("=") for piece in pieces) if separator}
+
+
+def _is_part(entry: StoredObject) -> bool:
+    pieces = entry.path.split("/")
+    columns = PARTITIONS.get(pieces[0])
+    if columns is None or entry.hidden or not entry.name.endswith(".parquet"):
+        return False
+    return len(pieces) == len(columns) + 2 and tuple(partition_values(entry)) == columns
+
+
+def partitions(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
+    """Parts by the folder of their partition, in the order of their names."""
+    found: dict[str, list[StoredObject]] = defaultdict(list)
+    for part in sorted(parts, key=lambda part: part.path):
+        found[part.folder].append(part)
+    return dict(found)
+
+
+def days_ago(days: float) -> float:
+    """The moment `days` days ago, in seconds since the epoch, which is the earliest."""
+    return max(0.0, datetime.now(UTC).timestamp() - days * 86400)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenParts(Tables):
+    """The tables as they would be with some of their parts only.
+
+    Attributes
+    ----------
+    chosen : dict
+        The parts by table.
+    """
+
+    chosen: dict[str, list[StoredObject]]
+
+    def dataset(self, table: str) -> ds.Dataset | None:
+        """The chosen parts of a table as a dataset; None where there are none."""
+        parts = self.chosen.get(table)
+        if not parts:
+            return None
+        protocol, root = storage.split(self.root)
+        columns = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
+        return ds.dataset(
+            [f"{root}/{part.path}" for part in parts],
+            schema=pa.unify_schemas([stored_schema(table), columns]),
+            format="parquet",
+            filesystem=None if protocol == "file" else storage.filesystem(protocol),
+            partitioning=ds.partitioning(columns, flavor="hive"),
+            partition_base_dir=f"{root}/{table}",
+        )

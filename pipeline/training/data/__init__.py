@@ -1,0 +1,1 @@
+"""Training data: importers of audio, tables, CSV and arrays."""

@@ -1,0 +1,189 @@
+"""Importing tables that runs have written, with genres from a column of the manifest, a tag or a folder."""
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.catalogs.catalog import canonical
+from pipeline.models.bundle import fit_frames
+from pipeline.storage import storage
+from pipeline.tables.current import current_tracks
+from pipeline.tables.formats import tables_at
+from pipeline.tables.run_reports import read_reports
+from pipeline.tables.tables import VERSION, Tables, newest, within
+from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
+from schemas.errors import MisuseError
+from schemas.features import FeatureSpec
+
+LABEL_COLUMNS = ("label", "genre")
+"""Columns of a manifest that hold a track's label, the first one that is there."""
+FOLDER, GENRE_TAG = "folder", "genre_tag"
+"""What ``--label-column`` takes beside columns of the manifest: the first folder of a path, the genre tag."""
+_FEWEST_FRAMES = 16
+"""What the network's four poolings by two need."""
+
+
+def is_tables(location: str) -> bool:
+    """Whether runs have written tables at the location."""
+    try:
+        return bool(storage.names(storage.join(canonical(location), "_runs")))
+    except NotADirectoryError:
+        return False
+
+
+def import_tables(
+    location: str,
+    *,
+    label_column: str | None = None,
+    log_mel: bool | None = None,
+    descriptors: bool | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> TrainingSet:
+    """Read the features of the current tracks, with their genres.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URI of the tables.
+    label_column : str, optional
+        A column that the catalog's manifest had, ``genre_tag`` (the file's own tag) or ``folder`` (the first
+        folder below the catalog). If not given, the manifest's ``label`` or ``genre``.
+    log_mel, descriptors : bool, optional
+        What is wanted; if not given, what the last run computed.
+    say : callable
+        Told how many tracks are left out for want of a genre, or of anything but silence.
+
+    Returns
+    -------
+    TrainingSet
+        Tracks without a genre and tracks that failed are left out, and so are silent segments, which have no
+        say in labelling either. Log-mels of unlike length are repeated or cut, as labelling does, to that of
+        the longest.
+
+    Raises
+    ------
+    MisuseError
+        Where the tables lack such features, or the column.
+    """
+    tables = tables_at(canonical(location))
+    spec = _pick_spec(tables, log_mel, descriptors)
+    tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
+    catalog = read_reports(tables, last=1)[0].catalog
+    genre_of = _genres_of(tracks, catalog, label_column, tables.root)
+    rows = _rows(tables, spec, sorted(genre_of))
+    n_tracks, n_labelled = _count_tracks(tables, spec), len(rows["track_id"].unique())
+    rows = rows.filter(~_is_silent())
+    if not rows.num_rows:
+        raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")
+    n_used = len(rows["track_id"].unique())
+    for n_less, lacking in ((n_tracks - n_labelled, "a genre"), (n_labelled - n_used, "any sound")):
+        if n_less:
+            say(f"left out for want of {lacking}: {n_less:,} of {n_tracks:,} tracks")
+    path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
+    ids = rows["track_id"].to_pylist()
+    names = [genre_of[track_id] for track_id in ids]
+    genres = pick_genres(names, f"what is labelled in {catalog}")
+    return TrainingSet(
+        _log_mels(rows, spec) if spec.log_mel else None,
+        index_genres(names, genres),
+        np.array([track_path(path_of[track_id]) for track_id in ids], np.str_),
+        genres,
+        np.column_stack([rows[name].to_numpy() for name in DESCRIPTOR_NAMES]) if spec.descriptors else None,
+        spec,
+        from_audio=True,
+    )
+
+
+def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
+    """The newest features of the tables that hold what is wanted, without what is not."""
+    specs = [report.spec for report in read_reports(tables) if report.spec is not None]
+    for spec in reversed(specs):
+        wanted = {
+            "log_mel": spec.log_mel if log_mel is None else log_mel,
+            "descriptors": spec.descriptors if descriptors is None else descriptors,
+        }
+        if all(getattr(spec, kind) or not asked for kind, asked in wanted.items()):
+            return spec.model_copy(update=wanted)
+    lacking = "descriptors" if descriptors else "log-mels"
+    flag = "--descriptors" if descriptors else "--only log-mel"
+    raise MisuseError(
+        f"the tables {tables.root} hold no {lacking}; make them with "
+        f"'earmark featurize CATALOG {tables.root} {flag}'"
+    )
+
+
+def _genres_of(
+    tracks: list[dict[str, Any]], catalog: str, label_column: str | None, root: str
+) -> dict[str, str]:
+    """Genre by track id, of the tracks that have one."""
+    carried = [dict(track["carried"] or ()) for track in tracks]
+    columns = sorted({name for values in carried for name in values})
+    if label_column is None:
+        label_column = next((name for name in LABEL_COLUMNS if name in columns), None)
+    if label_column in columns:
+        found = [values.get(label_column, "") for values in carried]
+    elif label_column == GENRE_TAG:
+        found = [track["genre_tag"] or "" for track in tracks]
+    elif label_column == FOLDER:
+        found = [_first_folder(_path(track["uri"], catalog)) for track in tracks]
+    else:
+        have = ", ".join([*columns, GENRE_TAG, FOLDER])
+        what = f"no column '{label_column}'" if label_column else "no column label or genre"
+        raise MisuseError(f"the tracks of {root} have {what}; choose with --label-column: {have}")
+    return {
+        track["track_id"]: name.strip() for track, name in zip(tracks, found, strict=True) if name.strip()
+    }
+
+
+def _path(uri: str, catalog: str) -> str:
+    """Path below the catalog, as far as it lies there."""
+    root = f"{catalog}/"
+    return uri.removeprefix(root) if uri.startswith(root) else PurePosixPath(uri).name
+
+
+def _first_folder(path: str) -> str:
+    folder, slash, _ = path.partition("/")
+    return folder if slash else ""
+
+
+def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
+    """How many current tracks have the features."""
+    sets = [other.feature_set for other in spec.serving()]
+    rows = tables.read("features", list(VERSION), pc.field("feature_set").isin(sets))
+    return len(within(rows, current_tracks(tables))["track_id"].unique())
+
+
+def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
+    """The features of the wanted tracks, each segment once, by track and segment."""
+    kinds = [
+        *(["log_mel"] if spec.log_mel else ()),
+        *(DESCRIPTOR_NAMES if spec.descriptors else ()),
+    ]
+    sets = [other.feature_set for other in spec.serving()]
+    where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(wanted)
+    rows = tables.read(
+        "features", [*VERSION, "segment", "feature_set", "n_frames", "range_db", *kinds], where
+    )
+    # After a crash a segment may stand in two parts.
+    rows = newest(rows, "feature_set", key=(*VERSION, "segment"))
+    return within(rows, current_tracks(tables)).sort_by([("track_id", "ascending"), ("segment", "ascending")])
+
+
+def _is_silent() -> pc.Expression:
+    """`schemas.tracks.is_silent_range` of a row."""
+    return (pc.field("range_db") < 0) | ((pc.field("n_frames") > 0) & (pc.field("range_db") == 0))
+
+
+def _log_mels(rows: pa.Table, spec: FeatureSpec) -> NDArray[np.uint8]:
+    n_frames = max(_FEWEST_FRAMES, pc.max(rows["n_frames"]).as_py())
+    fitted = np.empty((rows.num_rows, spec.n_mels, n_frames), np.uint8)
+    for place, levels in zip(fitted, rows["log_mel"], strict=True):
+        # No pylist: the bytes of a large set would stand in memory twice.
+        place[:] = fit_frames(np.frombuffer(levels.as_buffer(), np.uint8).reshape(spec.n_mels, -1), n_frames)
+    return fitted

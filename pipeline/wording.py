@@ -1,0 +1,60 @@
+"""Values in words: sizes, durations, and what a listing left out."""
+
+from schemas.report import LeftOut
+
+_MOST_KINDS = 8
+_FILES = {
+    "._*": "AppleDouble (._*)",
+    ".DS_Store": ".DS_Store",
+    ".tmp-*": "unfinished copies of Earmark (.tmp-*)",
+}
+
+
+def left_out_text(left_out: LeftOut) -> str:
+    """Left-out files by kind, as part of a sentence; "" if there are none.
+
+    Examples
+    --------
+    >>> left_out_text(LeftOut(not_audio={"jpg": 200, "cue": 80}, system={"@eaDir": 14}))
+    'left out: 280 files that are not audio (jpg 200, cue 80), 14 in @eaDir'
+    """
+    parts = []
+    if n := sum(left_out.not_audio.values()):
+        files = "file that is" if n == 1 else "files that are"
+        parts.append(f"{n:,} {files} not audio ({_by_extension(left_out.not_audio)})")
+    parts += [f"{n:,} {_place(kind)}" for kind, n in left_out.system.items()]
+    return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def size_text(size: int) -> str:
+    """Bytes in words: 1,234,567 → 1.2 MB."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds in words: 3,725 → 1 h 02 min, 2.345 → 2.35 s."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def _by_extension(counts: dict[str, int]) -> str:
+    kinds = sorted(counts.items(), key=lambda item: -item[1])
+    shown, rest = kinds[:_MOST_KINDS], kinds[_MOST_KINDS:]
+    texts = [f"{kind} {n:,}" for kind, n in shown]
+    if rest:
+        texts.append(f"{len(rest):,} other kinds {sum(n for _, n in rest):,}")
+    return ", ".join(texts)
+
+
+def _place(kind: str) -> str:
+    if kind in _FILES:
+        return _FILES[kind]
+    return kind if kind.endswith(")") else f"in {kind}"

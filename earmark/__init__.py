@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from earmark._model import Model, load_model
     from earmark._tables import Tables, open_tables
     from earmark.errors import EarmarkError, MisuseError, TrackError
-    from pipeline.audio.describe import describe, track_features
+    from pipeline.shards.one_track import describe, track_features
 
     __version__: str
 
@@ -63,11 +63,11 @@ _HOME_OF = {
     "TrackError": "earmark.errors",
     "Model": "earmark._model",
     "Tables": "earmark._tables",
-    "describe": "pipeline.audio.describe",
+    "describe": "pipeline.shards.one_track",
     "label": "earmark._label",
     "load_model": "earmark._model",
     "open_tables": "earmark._tables",
-    "track_features": "pipeline.audio.describe",
+    "track_features": "pipeline.shards.one_track",
 }
 """Modules of the names that are imported when they are first used: these modules import pandas and more."""
 

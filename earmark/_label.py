@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 
 from earmark._model import DEFAULTS, Model, Source, load_model
-from pipeline.audio.describe import named_track
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.selection import is_audio_name
 from pipeline.catalogs.tracks import from_table
 from pipeline.models.label import TrackLabel, label_track
 from pipeline.shards.limits import TrackLimits
+from pipeline.shards.one_track import named_track
 from pipeline.shards.outcomes import Outcome, isolated
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage

@@ -161,8 +161,8 @@ def open_tables(location: str | os.PathLike[str]) -> Tables:
     {'blues': 4}
     >>> tables.failures()["error_type"].to_pylist()
     ['DecodeError', 'EmptyFileError']
-    >>> tables.runs().to_pandas()[["outcome", "labelled", "failed"]]
-      outcome  labelled  failed
+    >>> tables.runs().to_pandas()[["outcome", "labeled", "failed"]]
+      outcome  labeled  failed
     0    done         4       2
     1    done         2       0
     """

@@ -18,7 +18,7 @@ EARMARK = Path(sys.executable).with_name("earmark")
 WIDTH, PAGE_WIDTH, PAGE_HEIGHT = 900, 1280, 1180
 TRACK_HEIGHT = 1462
 """The first five pictures of a track."""
-COLOURS = 128
+COLORS = 128
 """Those that stand furthest apart: a scale in a corner keeps its own."""
 
 
@@ -28,7 +28,7 @@ def earmark(*arguments: object) -> None:
 
 
 def keep(png: bytes, name: str, *, height: int | None = None) -> None:
-    """Write a picture in few colours, cut off below at `height`, no wider than the README shows it."""
+    """Write a picture in few colors, cut off below at `height`, no wider than the README shows it."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(height or picture.height, picture.height)))
     scale = min(1.0, WIDTH / picture.width)
@@ -36,7 +36,7 @@ def keep(png: bytes, name: str, *, height: int | None = None) -> None:
         (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
     )
     OUT.mkdir(exist_ok=True)
-    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+    picture.quantize(COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
         OUT / name, optimize=True
     )
     print(f"{OUT.relative_to(ROOT) / name}: {(OUT / name).stat().st_size // 1000} kB")

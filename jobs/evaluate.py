@@ -1,4 +1,4 @@
-"""The evaluation job: a model, or an architecture that it trains, measured on labelled data."""
+"""The evaluation job: a model, or an architecture that it trains, measured on labeled data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.run.run import Say
-from jobs.training_data import labelled_data
+from jobs.training_data import labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
 from pipeline.evaluation.evaluation import Answers, score, summarize
 from pipeline.evaluation.ood import outside_probabilities
@@ -41,7 +41,7 @@ class Request:
     Attributes
     ----------
     data : str
-        Labelled data, as `jobs.training_data.labelled_data` reads it.
+        Labeled data, as `jobs.training_data.labeled_data` reads it.
     model : str or None
         A shipped model's name or a folder; None: `arch` is trained for the evaluation.
     arch : str or None
@@ -56,7 +56,7 @@ class Request:
     outside : str or None
         A catalog of music of none of the genres.
     label_column, tables : str or None
-        See `jobs.training_data.labelled_data`.
+        See `jobs.training_data.labeled_data`.
     settings : TrainingSettings
         Of the architecture; its seed is that of the splits and intervals too.
     config : RunConfig
@@ -117,8 +117,8 @@ def evaluate_job(
     """
     _check(request)
     bundle = ModelBundle.load(request.model) if request.model is not None else None
-    labelled = _read(request, bundle, say)
-    known, strange = (labelled, None) if bundle is None else _aligned(labelled, bundle)
+    labeled = _read(request, bundle, say)
+    known, strange = (labeled, None) if bundle is None else _aligned(labeled, bundle)
     protocol, splits = plan_splits(
         known,
         request.split or ("track" if bundle is None else None),
@@ -150,7 +150,7 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
     """Read the data; audio is featurized as the model asks."""
     arch = request.settings.arch if bundle is None else bundle.info.arch
     config = request.config.model_copy(update={"model": request.model or request.config.model})
-    data = labelled_data(
+    data = labeled_data(
         request.data,
         arch,
         label_column=request.label_column,

@@ -24,17 +24,17 @@ from schemas.report import RunReport
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Tracks of the catalog that one model has labelled, failed on, and not seen yet."""
+    """Tracks of the catalog that one model has labeled, failed on, and not seen yet."""
 
     model: str
-    labelled: int
+    labeled: int
     failed: int
     left: int
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """State of the tables: the catalog, its tracks, the models that labelled them, the last runs."""
+    """State of the tables: the catalog, its tracks, the models that labeled them, the last runs."""
 
     catalog: str
     n_tracks: int
@@ -64,9 +64,9 @@ def status(tables: Tables, *, last: int = 5) -> Status:
     tracks = current_tracks(tables)
     states = []
     for model in models(tables):
-        labelled = count_current_labels(tables, model)
+        labeled = count_current_labels(tables, model)
         failed = current_failures(tables, model).num_rows
-        states.append(ModelStatus(model, labelled, failed, tracks.num_rows - labelled - failed))
+        states.append(ModelStatus(model, labeled, failed, tracks.num_rows - labeled - failed))
     types = current_failures(tables)["error_type"].value_counts()
     runs = tuple(read_reports(tables, last=last))
     failures = {str(pair["values"]): pair["counts"].as_py() for pair in types}
@@ -81,7 +81,7 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     tables : Tables
         The tables.
     wanted : str or None
-        The name with or without its hash, or the folder of a model; None: the one that labelled last.
+        The name with or without its hash, or the folder of a model; None: the one that labeled last.
 
     Raises
     ------

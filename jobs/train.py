@@ -1,4 +1,4 @@
-"""The training job: labelled data in, a model folder out."""
+"""The training job: labeled data in, a model folder out."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.run.run import Say
-from jobs.training_data import labelled_data
+from jobs.training_data import labeled_data
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import without_folders
@@ -39,7 +39,7 @@ class TrainRequest:
     Attributes
     ----------
     data : str
-        What `jobs.training_data.labelled_data` reads.
+        What `jobs.training_data.labeled_data` reads.
     out : Path
         Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
     settings : TrainingSettings
@@ -57,7 +57,7 @@ class TrainRequest:
     name : str or None
         Name of the model; None: that of the folder with '-' for what no name holds.
     label_column, tables : str or None
-        See `jobs.training_data.labelled_data`.
+        See `jobs.training_data.labeled_data`.
     checkpoint, tensorboard : str or None
         Folders; see `pipeline.training.training.training`.
     config : RunConfig
@@ -124,7 +124,7 @@ def train_job(
     on_start: Callable[[int], None] = lambda n_epochs: None,
     say: Say = lambda sentence: None,
 ) -> TrainResult:
-    """Train a model on labelled data and write its folder.
+    """Train a model on labeled data and write its folder.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def train_job(
     _check_options(request)
     planned = _planned(request)
     start = _start(request)
-    data = labelled_data(
+    data = labeled_data(
         request.data,
         request.settings.arch,
         label_column=request.label_column,

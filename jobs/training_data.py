@@ -1,4 +1,4 @@
-"""Labelled data for training and evaluation, also where it is audio that must be featurized first."""
+"""Labeled data for training and evaluation, also where it is audio that must be featurized first."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_failures
 from pipeline.training.data.descriptor_csv import is_descriptor_csv
 from pipeline.training.data.importers import import_data
-from pipeline.training.data.labelled_tables import FOLDER, import_tables, is_tables
+from pipeline.training.data.labeled_tables import FOLDER, import_tables, is_tables
 from pipeline.training.training_set import TrainingSet
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
@@ -22,7 +22,7 @@ from schemas.model import Arch, kinds_of
 _SHOWN_FAILURES = 5
 
 
-def labelled_data(
+def labeled_data(
     data: str,
     arch: Arch,
     *,
@@ -31,7 +31,7 @@ def labelled_data(
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
 ) -> TrainingSet:
-    """Read labelled data of any form: what `pipeline.training.data.importers.import_data` reads, or audio.
+    """Read labeled data of any form: what `pipeline.training.data.importers.import_data` reads, or audio.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def labelled_data(
     Raises
     ------
     MisuseError
-        Where there is no labelled data, or it is wrong.
+        Where there is no labeled data, or it is wrong.
     KeyboardInterrupt
         If the computing of features was interrupted.
     """
@@ -105,7 +105,7 @@ def _featurized(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -
     report = run_job(job, say)
     if report.outcome == "interrupted":
         raise KeyboardInterrupt
-    if not report.counts.labelled and not report.counts.labelled_before:
+    if not report.counts.labeled and not report.counts.labeled_before:
         raise MisuseError(f"none of the {report.counts.listed} files of {data} gives features to train on")
     return job
 

@@ -16,7 +16,7 @@ from pipeline.storage import storage
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from pipeline.trends.grouping import TIMES
-from pipeline.trends.trends import Trends, Weight, change_rows, read_labelled, share_rows, tag_rows, trends
+from pipeline.trends.trends import Trends, Weight, change_rows, read_labeled, share_rows, tag_rows, trends
 from schemas.errors import EarmarkError, MisuseError
 from schemas.model import Figure
 
@@ -57,8 +57,8 @@ def find_trends(
     MisuseError
         If there are no labels of the model, or no track has what is grouped by.
     """
-    labelled = read_labelled(tables, pick_model(tables, model), by)
-    return trends(labelled, by, read_reports(tables, last=1)[0].catalog, weight=weight, top=top)
+    labeled = read_labeled(tables, pick_model(tables, model), by)
+    return trends(labeled, by, read_reports(tables, last=1)[0].catalog, weight=weight, top=top)
 
 
 def write_trends_page(
@@ -67,9 +67,9 @@ def write_trends_page(
     """Write the page of trends; see `find_trends`."""
     full_model = pick_model(tables, model)
     catalog = read_reports(tables, last=1)[0].catalog
-    labelled = read_labelled(tables, full_model, by, "year", "artist")
-    found = trends(labelled, by, catalog, weight=weight, top=top)
-    time = found if by in TIMES else trends(labelled, "year", catalog, weight=weight)
+    labeled = read_labeled(tables, full_model, by, "year", "artist")
+    found = trends(labeled, by, catalog, weight=weight, top=top)
+    time = found if by in TIMES else trends(labeled, "year", catalog, weight=weight)
     page = trends_page(
         found,
         time=time if time.groups.names else None,
@@ -129,12 +129,12 @@ def _print_rows(rows: pa.Table) -> None:
 
 
 def _print_shares(found: Trends, top: int | None) -> None:
-    groups, shares, genres = found.groups, found.shares, found.labelled.genres
+    groups, shares, genres = found.groups, found.shares, found.labeled.genres
     n = len(groups.names)
     shown = range(n) if groups.is_time or top is not None else range(min(n, PRINTED_GROUPS))
     rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
     rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
-    of = _tracks(found.labelled.n_tracks, "labelled ")
+    of = _tracks(found.labeled.n_tracks, "labeled ")
     title = f"expected shares of genres by {groups.unit}, per cent of {of}"
     print_table((groups.by, "tracks", *genres), rows, title=title)
     if len(shown) < n:
@@ -142,8 +142,8 @@ def _print_shares(found: Trends, top: int | None) -> None:
     if found.n_ungrouped:
         elsewhere = "in other groups, or without" if top else "without"
         console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
-    if found.labelled.n_open:
-        unsure = _tracks(found.labelled.n_open)
+    if found.labeled.n_open:
+        unsure = _tracks(found.labeled.n_open)
         console.print(f"{unsure} without a genre, silent or for want of confidence, counted by probabilities")
 
 

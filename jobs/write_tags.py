@@ -31,7 +31,7 @@ class Tagging:
     Attributes
     ----------
     uri, etag : str
-        The track, in the version that was labelled.
+        The track, in the version that was labeled.
     target : Path
         The file to write: a copy, or the track itself.
     genre : str
@@ -77,10 +77,10 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
         root = Path(storage.split(catalog)[1]).resolve()
         if folder.resolve().is_relative_to(root if root.is_dir() else root / "."):
             raise MisuseError(f"{folder} lies in the catalog, which would then hold the copies; name another")
-    labelled = _labelled(rows)
-    below = _below([storage.split(row["uri"])[1] for row in labelled], storage.split(catalog)[1])
+    labeled = _labeled(rows)
+    below = _below([storage.split(row["uri"])[1] for row in labeled], storage.split(catalog)[1])
     plan, taken = [], set()
-    for row, relative in zip(labelled, below, strict=True):
+    for row, relative in zip(labeled, below, strict=True):
         target = folder / relative
         if target in taken:
             target = target.with_name(f"{row['track_id']} {target.name}")
@@ -93,7 +93,7 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
 def plan_in_place(rows: pa.Table) -> list[Tagging]:
     """What to write for changing the tracks themselves; see `plan_copies`.
 
-    A track that has its genre already is left alone: as it was labelled, or after an earlier command.
+    A track that has its genre already is left alone: as it was labeled, or after an earlier command.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def plan_in_place(rows: pa.Table) -> list[Tagging]:
         If a track is an object of a store.
     """
     plan = []
-    for row in _labelled(rows):
+    for row in _labeled(rows):
         protocol, path = storage.split(row["uri"])
         if protocol != "file":
             raise MisuseError(
@@ -113,7 +113,7 @@ def plan_in_place(rows: pa.Table) -> list[Tagging]:
 
 
 def _has_genre(row: Mapping[str, str]) -> bool:
-    """Whether a track has its genre, when it was labelled or, where it has changed since, now."""
+    """Whether a track has its genre, when it was labeled or, where it has changed since, now."""
     if row["genre_tag"] == row["genre"]:
         return True
     try:
@@ -126,7 +126,7 @@ def _has_genre(row: Mapping[str, str]) -> bool:
         return False  # writing tells the reason
 
 
-def _labelled(rows: pa.Table) -> list[dict[str, str]]:
+def _labeled(rows: pa.Table) -> list[dict[str, str]]:
     wanted = rows.select(["track_id", "uri", "etag", "genre", "genre_tag"])
     return [row for row in wanted.to_pylist() if row["genre"] is not None]
 
@@ -165,7 +165,7 @@ def _written(each: Tagging) -> Tagging:
     try:
         track = stat_track(each.uri, "")
         if track.etag != each.etag:
-            raise EarmarkError(f"{each.uri} has changed since it was labelled, or is gone; run again first")
+            raise EarmarkError(f"{each.uri} has changed since it was labeled, or is gone; run again first")
         write_tagged(each.uri, track.size, each.target, each.genre)
     except EarmarkError as error:
         outcome, reason = "failed", str(error)

@@ -35,7 +35,7 @@ class RunConfig(BaseModel):
     segment_labels : bool
         Write ``segment_labels/`` too.
     min_confidence : float
-        Leave the genre null where the model is less sure than this. What is labelled already stays as it is.
+        Leave the genre null where the model is less sure than this. What is labeled already stays as it is.
     max_failure_rate : float
         Exit with 3 when more than this share of the catalog's tracks have failed.
     track_timeout_s : float

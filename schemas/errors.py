@@ -28,7 +28,7 @@ class EnvironmentFaultError(EarmarkError):
 
 
 class TrackError(EarmarkError):
-    """One track cannot be labelled; it becomes one row of the failures table and the run goes on.
+    """One track cannot be labeled; it becomes one row of the failures table and the run goes on.
 
     The class name is the row's ``error_type``. `retryable` says whether the same bytes may succeed at
     another time (network faults) or not (a broken file): the next run tries only the former again. `tags`

@@ -40,9 +40,9 @@ class FeatureSpec(BaseModel):
     min_s : float
         Audio shorter than this many seconds is a failure (`TooShortError`).
     n_fft : int
-        STFT window length in samples (Hann, centred, zero-padded at the edges as librosa does).
+        STFT window length in samples (Hann, centered, zero-padded at the edges as librosa does).
     n_mels : int
-        Mel bands (Slaney scale and normalisation, 0 Hz to Nyquist, as librosa's default).
+        Mel bands (Slaney scale and normalization, 0 Hz to Nyquist, as librosa's default).
     mel_hop : int
         Samples between log-mel frames.
     top_db : float

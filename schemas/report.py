@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.features import FeatureSpec
 
@@ -11,16 +11,16 @@ Outcome = Literal["running", "done", "interrupted", "failed"]
 
 
 class Counts(BaseModel):
-    """Tracks of a run. ``listed = labelled_before + failed_before + labelled + failed + left``.
+    """Tracks of a run. ``listed = labeled_before + failed_before + labeled + failed + left``.
 
     Attributes
     ----------
     listed : int
         Tracks in the catalog.
-    labelled_before, failed_before : int
-        Those that earlier runs had labelled, or had failed on (and that have not changed since).
-    featurized, labelled, failed : int
-        What this run added. Where only features were asked for, ``labelled`` counts featurized tracks.
+    labeled_before, failed_before : int
+        Those that earlier runs had labeled, or had failed on (and that have not changed since).
+    featurized, labeled, failed : int
+        What this run added. Where only features were asked for, ``labeled`` counts featurized tracks.
     left : int
         Tracks that are still to be done: none, unless the run was interrupted or failed.
     gone : int
@@ -30,19 +30,27 @@ class Counts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     listed: int
-    labelled_before: int = 0
+    labeled_before: int = 0
     failed_before: int = 0
     featurized: int = 0
-    labelled: int = 0
+    labeled: int = 0
     failed: int = 0
     left: int = 0
     gone: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_as_now(cls, fields: Any) -> Any:
+        """Take the British spelling that Earmark 0.1.0 wrote."""
+        if not isinstance(fields, dict):
+            return fields
+        return {name.replace("labelled", "labeled"): value for name, value in fields.items()}
 
     @property
     def balanced(self) -> bool:
         """Whether every listed track is accounted for exactly once."""
         return self.left >= 0 and self.listed == (
-            self.labelled_before + self.failed_before + self.labelled + self.failed + self.left
+            self.labeled_before + self.failed_before + self.labeled + self.failed + self.left
         )
 
 
@@ -76,19 +84,19 @@ class Timeline(BaseModel):
     ----------
     step_s : float
         Length of a step, seconds; the last step may be cut short by the end of the run.
-    featurizing, labelling : tuple of float
+    featurizing, labeling : tuple of float
         Featurize workers and actors at work, mean over each step.
     cpus, actors : tuple of int
         What there was to work with, the most in each step.
     shards_left, parts_left : tuple of int
-        Shards not yet featurized and featurized parts not yet labelled, the most in each step.
+        Shards not yet featurized and featurized parts not yet labeled, the most in each step.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     step_s: float
     featurizing: tuple[float, ...] = ()
-    labelling: tuple[float, ...] = ()
+    labeling: tuple[float, ...] = ()
     cpus: tuple[int, ...] = ()
     actors: tuple[int, ...] = ()
     shards_left: tuple[int, ...] = ()
@@ -127,7 +135,7 @@ class RunReport(BaseModel):
     error : str or None
         Why it failed.
     balanced : bool
-        Whether every listed track ended exactly once as labelled, failed or left.
+        Whether every listed track ended exactly once as labeled, failed or left.
     wall_s : float
         Length of the run, seconds.
     seconds : dict
@@ -135,11 +143,11 @@ class RunReport(BaseModel):
     audio_s : float
         Length of the segments that were decoded, seconds.
     genres, failures : dict
-        Tracks this run labelled, by genre; tracks it failed on, by error type.
+        Tracks this run labeled, by genre; tracks it failed on, by error type.
     left_out : LeftOut
         Files of the catalog that are no tracks; none where a manifest names the tracks.
     rejected : int
-        Tracks this run labelled without a genre, for want of confidence: ``labelled`` counts them too.
+        Tracks this run labeled without a genre, for want of confidence: ``labeled`` counts them too.
     failure_examples : dict
         Some of the tracks that failed, by error type.
     timeline : Timeline or None

@@ -156,7 +156,7 @@ FAILURES = pa.schema(
         _column("message", pa.string(), "What was wrong, in a sentence"),
         _column("attempts", pa.int32(), "Runs that have tried this version of the track"),
         _column("retryable", pa.bool_(), "Whether the next run tries again by itself"),
-        _column("model", pa.string(), "The model, where the failure is one of labelling", nullable=True),
+        _column("model", pa.string(), "The model, where the failure is one of labeling", nullable=True),
         _column("feature_set", pa.string(), "The feature set, where another one may not fail", nullable=True),
         _column("failed_at", TIMESTAMP, "When it failed"),
     ]

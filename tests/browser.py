@@ -50,17 +50,17 @@ _TAB_STOP = """(() => {
 
 _PALE_TEXTS = """(() => {
     const pixel = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-    const rgba = (colour) => {
+    const rgba = (color) => {
         pixel.clearRect(0, 0, 1, 1);
-        pixel.fillStyle = colour;
+        pixel.fillStyle = color;
         pixel.fillRect(0, 0, 1, 1);
         return [...pixel.getImageData(0, 0, 1, 1).data];
     };
     const linear = (x) => x <= 10 ? x / 255 / 12.92 : ((x / 255 + 0.055) / 1.055) ** 2.4;
     const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
     const ground = (element) => {
-        const colour = rgba(getComputedStyle(element).backgroundColor);
-        return colour[3] === 255 || !element.parentElement ? colour : ground(element.parentElement);
+        const color = rgba(getComputedStyle(element).backgroundColor);
+        return color[3] === 255 || !element.parentElement ? color : ground(element.parentElement);
     };
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), pale = [];
     while (texts.nextNode()) {
@@ -140,8 +140,8 @@ class Browser:
 
     def background(self) -> int:
         """Brightness of the page's background, 0 to 255."""
-        colour = self.evaluate("getComputedStyle(document.body).backgroundColor")
-        red, green, blue = (int(float(part)) for part in colour[colour.index("(") + 1 : -1].split(",")[:3])
+        color = self.evaluate("getComputedStyle(document.body).backgroundColor")
+        red, green, blue = (int(float(part)) for part in color[color.index("(") + 1 : -1].split(",")[:3])
         return (red + green + blue) // 3
 
     def screenshot(self, file: Path) -> None:

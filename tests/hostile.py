@@ -120,7 +120,7 @@ def wide_wav(seconds: float) -> bytes:
     return file.getvalue()
 
 
-LABELLED = {
+LABELED = {
     "ten hours.flac": lambda: flac_bomb(10),
     "an hour, cut.flac": lambda: flac_bomb(1, cut=True),
     "an hour.mp3": lambda: mp3_bomb(1),
@@ -142,7 +142,7 @@ LABELLED = {
     "tag bomb.mp3": lambda: tag_bomb(1 << 30),
     "tag flood.mp3": lambda: with_id3(TIT2(encoding=0, text=["\0" * (12 << 20)])),
 }
-"""Files that harm nobody, and have audio to be labelled."""
+"""Files that harm nobody, and have audio to be labeled."""
 
 
 def absurd_wav(rate: int) -> tuple[bytes, int]:
@@ -175,7 +175,7 @@ STRANGE = {
 def write_hostile_catalog(folder: Path) -> None:
     """Write all of the above, a name that is no UTF-8, and a loop of links."""
     folder.mkdir()
-    for name, make in LABELLED.items():
+    for name, make in LABELED.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(make())
     write_sparse(folder / "absurd.wav", *absurd_wav(20_000_000))

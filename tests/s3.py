@@ -17,7 +17,7 @@ def missing_programs() -> list[str]:
 
 
 def _free_ports() -> int:
-    """A port that is free together with its two neighbours above."""
+    """A port that is free together with its two neighbors above."""
     for port in range(9210, 9600, 10):
         try:
             for offset in range(3):

@@ -100,10 +100,10 @@ class TableHistory:
             rows = track_rows(refs(list(gone.items())), {}, self.now).to_pylist()
             rows = [row | {"present": False} for row in rows]
             self.write("tracks", "listing", pa.Table.from_pylist(rows, TRACKS), run=run)
-        counts = Counts(listed=unchanged + len(everything), labelled_before=unchanged, gone=len(gone or {}))
+        counts = Counts(listed=unchanged + len(everything), labeled_before=unchanged, gone=len(gone or {}))
         # A run that was killed leaves the report that it wrote before the work.
         killed = outcome == "running"
-        work = {"left": len(everything)} if killed else {"labelled": len(tracks), "failed": len(failing)}
+        work = {"left": len(everything)} if killed else {"labeled": len(tracks), "failed": len(failing)}
         counts = counts.model_copy(update=work)
         self.report(run, counts, outcome, model)
         return run

@@ -82,7 +82,7 @@ def write_trend_tables(tables: Tables, n_tracks: int, seed: int = 0) -> Truth:
 
 def add_night(tables: Tables) -> None:
     """A night later: of the first forty tracks ten are gone, twenty have changed, ten of them and ten others
-    were labelled anew."""
+    were labeled anew."""
     at = _FIRST_NIGHT + timedelta(days=9)
     tracks = tables.read("tracks", TRACKS.names).sort_by("track_id").slice(0, 30)
     changed = np.arange(30) >= 10
@@ -202,5 +202,5 @@ def _repeated(value: object, n: int, kind: pa.DataType) -> pa.Array:
 def _report(run: str, n_tracks: int) -> RunReport:
     return RunReport(
         run=run, command="run", catalog=CATALOG, outcome="done", started_at=_FIRST_NIGHT,
-        counts=Counts(listed=n_tracks, labelled_before=n_tracks), feature_set="f0", model=MODEL,
+        counts=Counts(listed=n_tracks, labeled_before=n_tracks), feature_set="f0", model=MODEL,
     )  # fmt: skip

@@ -46,7 +46,7 @@ console = PlainConsole()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print rows as a table. Cells are plain text: no track's name is taken for markup or colour codes.
+    """Print rows as a table. Cells are plain text: no track's name is taken for markup or color codes.
 
     Columns of numbers stand right and are never folded: a table of many is wider than a narrow terminal.
     """

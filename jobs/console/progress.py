@@ -26,7 +26,7 @@ class Meter:
     Parameters
     ----------
     doing : str
-        What is done, such as ``labelling``.
+        What is done, such as ``labeling``.
     total : int or None
         How many there are to do; None: not known yet.
     unit : str

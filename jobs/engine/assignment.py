@@ -47,7 +47,7 @@ class Totals:
     """What was done so far: tracks, seconds by stage, genres, slow tracks; and the cluster that does it."""
 
     featurized: int = 0
-    labelled: int = 0
+    labeled: int = 0
     failed: int = 0
     rejected: int = 0
     audio_s: float = 0.0

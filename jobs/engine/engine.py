@@ -248,7 +248,7 @@ class Engine:
 
     def _done(self, tried: Try, result: ShardResult | LabelResult, node: str | None = None) -> None:
         work = tried.work
-        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_labelled
+        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_labeled
         if n_done:
             self._tally.failed(self._quarantine.succeeded(work))
         self._tally.add(result)

@@ -1,4 +1,4 @@
-"""Labelling in a process of its own: tracks that are suspected of killing actors, or of breaking them."""
+"""Labeling in a process of its own: tracks that are suspected of killing actors, or of breaking them."""
 
 from contextlib import closing
 from functools import cache
@@ -23,10 +23,10 @@ _FRAMES = 388
 
 def label_alone(task: LabelTask, assignment: Assignment) -> Answer:
     """Label tracks in a process of their own: its end says what they do to the model's."""
-    return answered(lambda: _labelled(task, assignment))
+    return answered(lambda: _labeled(task, assignment))
 
 
-def _labelled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
+def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
     uri = task.tracks["uri"][0].as_py()
     with closing(Isolated()) as process:
         # First, in the very process: what known-good features do not survive is no track's fault.

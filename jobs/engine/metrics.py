@@ -10,7 +10,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._tracks = Counter(
-            "earmark_tracks", "Tracks that ended, by outcome: featurized, labelled, failed.", ("outcome",)
+            "earmark_tracks", "Tracks that ended, by outcome: featurized, labeled, failed.", ("outcome",)
         )
         self._seconds = Counter(
             "earmark_stage_seconds", "Seconds spent by all workers, by stage.", ("stage",)

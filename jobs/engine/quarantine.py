@@ -26,7 +26,7 @@ _DEATHS_IN_A_ROW = 75
 """So many workers that die with no work of their kind done between: it is the machines."""
 _CRASHED: dict[type, type[TrackError]] = {Shard: DecoderCrashedError, LabelTask: LabelerCrashedError}
 _FAULTY: dict[type, type[TrackError]] = {Shard: FeatureError, LabelTask: LabelError}
-_DOING: dict[type, str] = {Shard: "featurized", LabelTask: "labelled"}
+_DOING: dict[type, str] = {Shard: "featurized", LabelTask: "labeled"}
 
 
 class Quarantine:
@@ -70,7 +70,7 @@ class Quarantine:
             self._held.append((work, _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")))
 
     def succeeded(self, work: Work) -> int:
-        """Note that tracks were featurized, or labelled; how many tracks of that kind fail therefore."""
+        """Note that tracks were featurized, or labeled; how many tracks of that kind fail therefore."""
         self._succeeded.add(type(work))
         del self._deaths[type(work)]
         return self._release(type(work))
@@ -81,7 +81,7 @@ class Quarantine:
         Raises
         ------
         EarmarkError
-            If no track was featurized, or labelled, that could show that the others are to blame.
+            If no track was featurized, or labeled, that could show that the others are to blame.
         """
         n_tracks = sum(self._release(kind) for kind in self._succeeded)
         if self._held:

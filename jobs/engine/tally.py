@@ -35,11 +35,11 @@ class Tally:
             totals.timeline.worked("featurizing", at_work)
             tracks["featurized"] = result.n_featurized
         else:
-            totals.labelled += result.n_labelled
+            totals.labeled += result.n_labeled
             totals.genres.update(result.genres)
             totals.rejected += result.n_rejected
-            totals.timeline.worked("labelling", sum(result.seconds.values()))
-            tracks["labelled"] = result.n_labelled
+            totals.timeline.worked("labeling", sum(result.seconds.values()))
+            tracks["labeled"] = result.n_labeled
         self._metrics.add(tracks, result.seconds)
 
     def failed(self, n_tracks: int) -> None:

@@ -10,7 +10,7 @@ from schemas.report import Timeline
 
 _STEPS = 120
 """Steps kept at most: when they are full they are joined in pairs, and each is twice as long."""
-_MEANS = ("featurizing", "labelling")
+_MEANS = ("featurizing", "labeling")
 _MOST = ("cpus", "actors", "shards_left", "parts_left")
 
 
@@ -39,7 +39,7 @@ class TimelineRecorder:
         Parameters
         ----------
         kind : str
-            ``featurizing`` or ``labelling``.
+            ``featurizing`` or ``labeling``.
         seconds : float
             How long its worker took.
         """

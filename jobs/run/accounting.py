@@ -51,11 +51,11 @@ def accounted(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
             break
         time.sleep(pause_s)
         written = _written(tables, report)
-    todo = report.counts.listed - report.counts.labelled_before - report.counts.failed_before
+    todo = report.counts.listed - report.counts.labeled_before - report.counts.failed_before
     counts = report.counts.model_copy(
         update={
             "featurized": totals.featurized,
-            "labelled": written.done,
+            "labeled": written.done,
             "failed": written.failed,
             "left": todo - written.done - written.failed,
         }
@@ -78,7 +78,7 @@ def accounted(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
 
 
 def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
-    done = totals.featurized if report.command == "featurize" else totals.labelled
+    done = totals.featurized if report.command == "featurize" else totals.labeled
     failed = min(written.failed, sum(written.failures.values()))
     return written.done >= done and failed >= totals.failed
 

@@ -56,7 +56,7 @@ class Closing:
     def finished(self, report: RunReport, outcome: dict[str, str]) -> RunReport:
         """The report of a run that ends now, and so."""
         wall_s = time.monotonic() - self._started
-        worked = report.counts.labelled + report.counts.failed
+        worked = report.counts.labeled + report.counts.failed
         figures = {
             "finished_at": datetime.now(UTC),
             "wall_s": round(wall_s, 3),

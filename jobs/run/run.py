@@ -132,7 +132,7 @@ def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunRepor
         started_at=datetime.now(UTC),
         counts=Counts(
             listed=plan.listing.num_rows,
-            labelled_before=plan.n_labelled,
+            labeled_before=plan.n_labeled,
             failed_before=plan.n_failed,
             left=plan.n_todo,
             gone=plan.gone.num_rows,
@@ -174,7 +174,7 @@ def _work(
     """Run the plan on Ray, adding up what came of it in `totals`."""
     if report.model is not None:
         _keep_model(job, held.lease)
-    doing = "featurizing" if job.command == "featurize" else "labelling"
+    doing = "featurizing" if job.command == "featurize" else "labeling"
     with connected(job.config), metered(doing, plan.n_todo) as meter:
         interrupt.install()
         from jobs.engine.engine import Engine  # Ray: a run with nothing to do never gets here
@@ -192,7 +192,7 @@ def _work(
         )
 
         def show(totals: Totals) -> None:
-            finished = totals.featurized if job.command == "featurize" else totals.labelled
+            finished = totals.featurized if job.command == "featurize" else totals.labeled
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
             if totals.waiting_for_actors:
                 note += " · waiting for the model to load"

@@ -22,8 +22,8 @@ class Plan:
     ----------
     listing : pyarrow.Table
         The catalog, schema `LISTING`.
-    n_labelled, n_failed : int
-        Tracks of the listing that the tables hold as labelled, or as failed and not to be tried again.
+    n_labeled, n_failed : int
+        Tracks of the listing that the tables hold as labeled, or as failed and not to be tried again.
     to_featurize : pyarrow.Table
         Tracks without features, schema `LISTING` and ``attempts`` (failures of this version so far).
     to_label : pyarrow.Table
@@ -36,7 +36,7 @@ class Plan:
     """
 
     listing: pa.Table
-    n_labelled: int
+    n_labeled: int
     n_failed: int
     to_featurize: pa.Table
     to_label: pa.Table
@@ -105,7 +105,7 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
     changed = without(listing.select([*VERSION, "uri"]), known, (*VERSION, "uri"))
     return Plan(
         listing=listing,
-        n_labelled=listing.num_rows - remaining.num_rows,
+        n_labeled=listing.num_rows - remaining.num_rows,
         n_failed=remaining.num_rows - todo.num_rows,
         to_featurize=without(todo, featurized),
         to_label=_with_part(to_label, featurized),

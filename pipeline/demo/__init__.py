@@ -1,1 +1,1 @@
-"""The demonstration catalog: synthesised music with tags, in files of four formats."""
+"""The demonstration catalog: synthesized music with tags, in files of four formats."""

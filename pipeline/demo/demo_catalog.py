@@ -19,7 +19,7 @@ from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, TRCK
 
 from pipeline.demo.names import ALBUMS, FIRST_WORDS, SECOND_WORDS
 from pipeline.demo.styles import STYLES
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from schemas.errors import MisuseError
 
 MARKER = ".earmark-demo-catalog"
@@ -123,7 +123,7 @@ def write_demo_catalog(
     Returns
     -------
     int
-        Files in the catalog: `n_tracks` and the `N_BROKEN` that cannot be labelled.
+        Files in the catalog: `n_tracks` and the `N_BROKEN` that cannot be labeled.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def _write_track(root: Path, place: Callable[[_Track], Path], seed: int, track: 
     path.parent.mkdir(parents=True, exist_ok=True)
     # The title is part of the seed: pieces of one style differ.
     piece = [seed, *track.title.encode(), track.number]
-    y = synthesise(track.style, seed=piece, duration_s=track.duration_s, sr=encoding.sample_rate)
+    y = synthesize(track.style, seed=piece, duration_s=track.duration_s, sr=encoding.sample_rate)
     channels = y if encoding.channels == 2 else y.mean(axis=1)
     with sf.SoundFile(path, "w", encoding.sample_rate, encoding.channels, encoding.subtype) as file:
         # In blocks: libvorbis overflows the stack when it is handed minutes at once (libsndfile #1095).

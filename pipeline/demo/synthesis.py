@@ -23,7 +23,7 @@ _SECTIONS = (
 )
 
 
-def synthesise(style: str, *, seed: Sequence[int], duration_s: float, sr: int = 44100) -> Samples:
+def synthesize(style: str, *, seed: Sequence[int], duration_s: float, sr: int = 44100) -> Samples:
     """Play a piece.
 
     Parameters

@@ -35,7 +35,7 @@ def run_baselines(train: TrainingSet, test: TrainingSet, seed: int) -> list[Base
     """Fit four baselines on one set and ask them about another.
 
     All see standardised features (see `baseline_features`): a support vector machine with a radial kernel
-    (C = 10), the 5 nearest neighbours, and k-means with as many clusters as genres, each matched to the genre
+    (C = 10), the 5 nearest neighbors, and k-means with as many clusters as genres, each matched to the genre
     that makes the most of the training segments right (Hungarian assignment, Kuhn 1955). The fourth always
     gives the most frequent genre.
 
@@ -107,8 +107,8 @@ def _nearest(
 ) -> NDArray[np.float64]:
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbours = KNeighborsClassifier(min(N_NEIGHBORS, len(known)), weights="distance").fit(known, labels)
-    return _spread(neighbours.predict_proba(asked), neighbours.classes_, n_genres)
+    neighbors = KNeighborsClassifier(min(N_NEIGHBORS, len(known)), weights="distance").fit(known, labels)
+    return _spread(neighbors.predict_proba(asked), neighbors.classes_, n_genres)
 
 
 def _k_means(

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.describe import track_features
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.models.label import track_probabilities
+from pipeline.shards.one_track import track_features
 from schemas.errors import MisuseError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tracks import SegmentFeatures
@@ -39,7 +39,7 @@ def outside_probabilities(
     Returns
     -------
     ndarray of float64, shape (n_tracks, n_genres)
-        Of each track, as labelling finds them; see `pipeline.models.label.track_probabilities`.
+        Of each track, as labeling finds them; see `pipeline.models.label.track_probabilities`.
 
     Raises
     ------

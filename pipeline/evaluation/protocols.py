@@ -15,8 +15,8 @@ from schemas.evaluation import Evaluation, Protocol, Unit
 LEAKS: dict[Protocol, str] = {
     "as given": "all of the data is tested; what it shares with the model's training is for its user to know",
     "segment": (
-        "pieces of one track are on both sides, so the figure says how well recordings are recognised that "
-        "were trained on, not how well new music is labelled"
+        "pieces of one track are on both sides, so the figure says how well recordings are recognized that "
+        "were trained on, not how well new music is labeled"
     ),
     "track": (
         "no track is on both sides, but tracks of one artist or album, and copies of a recording, may be"

@@ -109,7 +109,7 @@ class ModelBundle:
     def save(self, folder: str | Path) -> None:
         """Write the two files into a local folder, which is made where it is missing.
 
-        The folder appears whole or not at all: a hidden neighbour is filled and then renamed.
+        The folder appears whole or not at all: a hidden neighbor is filled and then renamed.
 
         Raises
         ------
@@ -195,7 +195,7 @@ class Classifier:
         CPU threads of an operation. TensorFlow takes this once a process, before its first operation.
     batch_size : int
         Segments that run together; a smaller batch is filled up with zeros, so that every batch has the
-        same shape and an answer does not depend on its neighbours.
+        same shape and an answer does not depend on its neighbors.
 
     Attributes
     ----------

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-CENTRE, SPREAD = 118.0, 64.0
+CENTER, SPREAD = 118.0, 64.0
 DROPOUT = 0.3
 
 
@@ -67,7 +67,7 @@ def embed(levels: Any, width: int = 24, *, keep_bands: bool = False) -> Any:
     """
     from keras import layers
 
-    x = layers.Rescaling(1 / SPREAD, offset=-CENTRE / SPREAD)(levels)
+    x = layers.Rescaling(1 / SPREAD, offset=-CENTER / SPREAD)(levels)
     # Each mel band by its own mean and spread over the training data.
     x = layers.BatchNormalization(axis=1, center=False, scale=False)(x)
     for multiple in (1, 2, 4, 6):

@@ -134,8 +134,8 @@ def mean_by_track(
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Average the probabilities of each track's segments; tracks in sorted order.
 
-    So does labelling, but for segments without sound: those of tables are left out before
-    (`pipeline.training.data.labelled_tables.import_tables`), and arrays do not mark them.
+    So does labeling, but for segments without sound: those of tables are left out before
+    (`pipeline.training.data.labeled_tables.import_tables`), and arrays do not mark them.
     """
     _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
     summed = np.zeros((len(first), proba.shape[1]))

@@ -1,4 +1,4 @@
-"""Charts as SVG that follows the page's width and colours: only lines are stretched, never text."""
+"""Charts as SVG that follows the page's width and colors: only lines are stretched, never text."""
 
 import math
 from collections.abc import Sequence

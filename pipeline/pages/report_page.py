@@ -79,7 +79,7 @@ def _facts(report: RunReport) -> dict[str, str]:
     counts = report.counts
     facts = {
         "tracks listed": f"{counts.listed:,}",
-        "featurized" if report.command == "featurize" else "labelled": f"{counts.labelled:,}",
+        "featurized" if report.command == "featurize" else "labeled": f"{counts.labeled:,}",
         "failed": f"{counts.failed:,}",
         "left": f"{counts.left:,}",
         "wall time": duration_text(report.wall_s),
@@ -94,11 +94,11 @@ def _facts(report: RunReport) -> dict[str, str]:
 
 def _sums(report: RunReport) -> list[tuple[str, int]]:
     counts = report.counts
-    verb = "featurized" if report.command == "featurize" else "labelled"
+    verb = "featurized" if report.command == "featurize" else "labeled"
     return [
-        (f"{verb} before", counts.labelled_before),
+        (f"{verb} before", counts.labeled_before),
         ("failed before, not tried again", counts.failed_before),
-        (f"{verb} by this run", counts.labelled),
+        (f"{verb} by this run", counts.labeled),
         ("failed in this run", counts.failed),
         ("left", counts.left),
     ]
@@ -106,7 +106,7 @@ def _sums(report: RunReport) -> list[tuple[str, int]]:
 
 def _stages(report: RunReport) -> list[dict[str, Any]]:
     total = sum(report.seconds.values()) or 1.0
-    done = max(1, report.counts.featurized or report.counts.labelled)
+    done = max(1, report.counts.featurized or report.counts.labeled)
     return [
         {"name": name, "seconds": seconds, "share": seconds / total, "ms": 1000 * seconds / done}
         for name, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])
@@ -125,12 +125,12 @@ def _charts(timeline: Timeline) -> list[StepChart]:
         )
     ]
     if actors:
-        busy = _mean_while(timeline.labelling, timeline.parts_left)
+        busy = _mean_while(timeline.labeling, timeline.parts_left)
         charts.append(
             step_chart(
                 f"Actors: {busy:.2f} of {actors} at work while there were parts to label.",
                 f"Actors at work over the run, {busy:.2f} of {actors} while there were parts to label",
-                [Series("at work", timeline.labelling, filled=True), Series("actors", timeline.actors)],
+                [Series("at work", timeline.labeling, filled=True), Series("actors", timeline.actors)],
                 step_s=timeline.step_s,
             )
         )
@@ -150,7 +150,7 @@ def _charts(timeline: Timeline) -> list[StepChart]:
 
 
 def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
-    """A row for each genre of this run or the one before; none where this run labelled nothing."""
+    """A row for each genre of this run or the one before; none where this run labeled nothing."""
     if not report.genres:
         return []
     earlier = before.genres if before else {}

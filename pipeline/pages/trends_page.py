@@ -83,10 +83,10 @@ def trends_page(
     str
         HTML that loads nothing from elsewhere. Names are escaped.
     """
-    genres = trends.labelled.genres
+    genres = trends.labeled.genres
     chart = None if time is None or not time.groups.names else time_chart(time.groups, time.shares)
-    artists = artist_rows(trends.labelled)
-    histogram = confidence_histogram(trends.labelled)
+    artists = artist_rows(trends.labeled)
+    histogram = confidence_histogram(trends.labeled)
     return render(
         "trends.html",
         title=f"Genres of {catalog}",
@@ -106,7 +106,7 @@ def trends_page(
         histogram=histogram,
         histogram_paths=_bars(histogram),
         histogram_ticks=nice_ticks(float(histogram.max(initial=1)), whole=True),
-        mean_confidence=float(trends.labelled.confidence.mean()) if trends.labelled.n_tracks else None,
+        mean_confidence=float(trends.labeled.confidence.mean()) if trends.labeled.n_tracks else None,
         n_artists=artists.num_rows,
         max_artists=MAX_ARTISTS,
         bins=CONFIDENCE_BINS,
@@ -150,7 +150,7 @@ def _cell(name: str) -> int:
 def _steps(
     cells: NDArray[np.int64], n_cells: int, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> str:
-    """One closed path for each run of neighbouring periods: up along the tops and back along the bottoms."""
+    """One closed path for each run of neighboring periods: up along the tops and back along the bottoms."""
     width = SIZE / n_cells
     runs = np.split(np.arange(len(cells)), np.flatnonzero(np.diff(cells) > 1) + 1)
     path = []
@@ -202,7 +202,7 @@ def _change_rows(time: Trends) -> list[dict[str, Any]]:
     return [
         {
             "change": each,
-            "color": time.labelled.genres.index(each.genre) % 10,
+            "color": time.labeled.genres.index(each.genre) % 10,
             "low": _place(widest, each.low),
             "middle": _place(widest, each.change),
             "high": _place(widest, each.high),
@@ -218,7 +218,7 @@ def _place(widest: float, slope: float) -> float:
 def _tag_rows(trends: Trends) -> list[dict[str, Any]]:
     """Tags, the largest of those that are no genre last, with each cell's share of its row."""
     rows: list[dict[str, Any]] = []
-    genres = trends.labelled.genres
+    genres = trends.labeled.genres
     for tag, counts in zip(trends.tags.tags, trends.tags.counts, strict=True):
         if tag not in genres and len(rows) >= MAX_TAGS:
             break

@@ -10,7 +10,7 @@ WIDTH_IN = 9.0
 LEFT, RIGHT = 0.085, 0.985
 """Where the axes of every figure begin and end, as shares of its width: times line up."""
 
-BLUE, ORANGE, GREEN, GREY = "#3d84d6", "#d9702b", "#2f9e5b", "#8a949e"
+BLUE, ORANGE, GREEN, GRAY = "#3d84d6", "#d9702b", "#2f9e5b", "#8a949e"
 """Readable on a light and on a dark ground."""
 
 _LABELS = -0.075
@@ -75,7 +75,7 @@ def place_axes(
 
 
 def _set_ink(figure: "Figure") -> None:
-    """Give all text and axes a colour that no data has, which the page then chooses."""
+    """Give all text and axes a color that no data has, which the page then chooses."""
     from matplotlib.axes import Axes
     from matplotlib.text import Text
 

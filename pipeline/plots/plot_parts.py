@@ -16,13 +16,13 @@ _CHARACTER = 0.0075
 
 
 def draw_waveform(
-    axes: Any, y: NDArray[np.float32], sr: int, start_s: float, colour: str, **style: Any
+    axes: Any, y: NDArray[np.float32], sr: int, start_s: float, color: str, **style: Any
 ) -> None:
     """Draw samples over time, each column as the range of its samples."""
     n = max(1, len(y) // N_COLUMNS)
     blocks = np.pad(y, (0, -len(y) % n), mode="edge").reshape(-1, n)
     times = start_s + np.arange(len(blocks)) * n / sr
-    axes.fill_between(times, blocks.min(axis=1), blocks.max(axis=1), color=colour, linewidth=0.4, **style)
+    axes.fill_between(times, blocks.min(axis=1), blocks.max(axis=1), color=color, linewidth=0.4, **style)
 
 
 def draw_image(
@@ -52,7 +52,7 @@ def draw_image(
 
 
 def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
-    """Draw what the colours of a picture mean into the line of its title, on the right: `low` to `high`."""
+    """Draw what the colors of a picture mean into the line of its title, on the right: `low` to `high`."""
     end = 0.995 - _CHARACTER * len(high)
     scale = axes.inset_axes((end - 0.1, 1.05, 0.1, 0.07))
     scale.imshow(np.linspace(0, 1, 64)[np.newaxis], aspect="auto", cmap=cmap)
@@ -74,7 +74,7 @@ def draw_legend(axes: Any) -> None:
 
 
 def thinned(values: NDArray[Any]) -> NDArray[Any]:
-    """The largest of neighbouring columns, so that there are not many more than can be seen."""
+    """The largest of neighboring columns, so that there are not many more than can be seen."""
     n = -(-values.shape[1] // N_COLUMNS)
     padded = np.pad(values, ((0, 0), (0, -values.shape[1] % n)), mode="edge")
     return np.asarray(padded.reshape(len(values), -1, n).max(axis=2))
@@ -97,9 +97,9 @@ def draw_log_mel(
     n_mels, n_frames = values.shape
     end_s = start_s + n_frames * spec.mel_hop / spec.sample_rate
     draw_image(axes, values, (start_s, end_s, -0.5, n_mels - 0.5), limits, **style)
-    centres = band_frequencies(spec)
+    centers = band_frequencies(spec)
     wanted = (100, 300, 1000, 3000, 8000)
-    ticks = [int(np.argmin(np.abs(centres - hz))) for hz in wanted if hz < spec.sample_rate / 2]
+    ticks = [int(np.argmin(np.abs(centers - hz))) for hz in wanted if hz < spec.sample_rate / 2]
     axes.set_yticks(ticks, [f"{hz}" for hz in wanted[: len(ticks)]])
     axes.set_ylabel("Hz")
     axes.set_xlabel("s")

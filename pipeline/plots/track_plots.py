@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.plots.figures import BLUE, GREEN, GREY, ORANGE, new_figure, place_axes
+from pipeline.plots.figures import BLUE, GRAY, GREEN, ORANGE, new_figure, place_axes
 from pipeline.plots.plot_parts import (
     draw_image,
     draw_legend,
@@ -153,10 +153,10 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     figure, axes = _axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
     centroid, _, rolloff = spectral_shape(separate(y)[1], sr)
     behind = axes.twinx()
-    draw_waveform(behind, y, sr, start_s, GREY, alpha=0.35)
+    draw_waveform(behind, y, sr, start_s, GRAY, alpha=0.35)
     behind.set_yticks([])
-    for name, values, colour in (("rolloff", rolloff, ORANGE), ("centroid", centroid, BLUE)):
-        axes.plot(frame_times(values, sr, start_s), values / 1000, color=colour, linewidth=1, label=name)
+    for name, values, color in (("rolloff", rolloff, ORANGE), ("centroid", centroid, BLUE)):
+        axes.plot(frame_times(values, sr, start_s), values / 1000, color=color, linewidth=1, label=name)
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.set_ylabel("kHz")
@@ -196,8 +196,8 @@ def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     part = y[first : first + sr // 100]
     times = 1000 * np.arange(len(part)) / sr
     (crossings,) = np.nonzero((part[1:] < -SILENCE) != (part[:-1] < -SILENCE))
-    zoom.plot(times, part, color=GREY, linewidth=1, marker=".", markersize=3)
-    zoom.axhline(0, color=GREY, linewidth=0.5)
+    zoom.plot(times, part, color=GRAY, linewidth=1, marker=".", markersize=3)
+    zoom.axhline(0, color=GRAY, linewidth=0.5)
     zoom.plot(times[crossings], np.zeros(len(crossings)), "o", color=ORANGE, markersize=5)
     zoom.set_title(
         f"{len(crossings)} crossings in 10 ms from {start_s + first / sr:.2f} s", loc="left", fontsize=10
@@ -213,8 +213,8 @@ def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into:
 
     figure, axes = _axes(into, "Harmonic and percussive parts", 2.4)
     harmonic = separate(y)[0]
-    for name, part, colour in (("harmonic", harmonic, BLUE), ("percussive", y - harmonic, ORANGE)):
-        draw_waveform(axes, part, sr, start_s, colour, alpha=0.6, label=name)
+    for name, part, color in (("harmonic", harmonic, BLUE), ("percussive", y - harmonic, ORANGE)):
+        draw_waveform(axes, part, sr, start_s, color, alpha=0.6, label=name)
     draw_legend(axes)
     axes.set_ylabel("amplitude (±1)")
     return _timed(figure, axes, y, sr, start_s)
@@ -263,9 +263,9 @@ def plot_genre_probabilities(
             row[:, np.newaxis], aspect="auto", origin="lower", extent=extent, cmap="viridis", vmin=0, vmax=1
         )
         for i in np.flatnonzero(row >= 0.05):
-            colour = "#101010" if row[i] > 0.55 else "#f4f4f4"
+            color = "#101010" if row[i] > 0.55 else "#f4f4f4"
             axes.text(
-                start_s + length_s / 2, i, f"{row[i]:.2f}", color=colour, ha="center", va="center", fontsize=8
+                start_s + length_s / 2, i, f"{row[i]:.2f}", color=color, ha="center", va="center", fontsize=8
             )
     draw_scale(axes, "viridis", "0", "1")
     axes.set_yticks(range(len(genres)), genres, fontsize=8)

@@ -1,4 +1,4 @@
-"""Failure rows: one for each track that cannot be labelled."""
+"""Failure rows: one for each track that cannot be labeled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Failure:
     error : TrackError
         What went wrong.
     model : str or None
-        The model, where labelling failed.
+        The model, where labeling failed.
     feature_set : str or None
         The feature set, where the failure is one of its making: another one may not fail.
     """

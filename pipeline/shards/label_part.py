@@ -72,14 +72,14 @@ class LabelTask:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What labelling a part came to.
+    """What labeling a part came to.
 
     Attributes
     ----------
-    n_labelled, n_failed : int
+    n_labeled, n_failed : int
         Tracks.
     n_rejected : int
-        Those of the labelled tracks whose genre was left null.
+        Those of the labeled tracks whose genre was left null.
     n_segments : int
     genres : dict
         Tracks by genre.
@@ -87,7 +87,7 @@ class LabelResult:
         Seconds by stage.
     """
 
-    n_labelled: int
+    n_labeled: int
     n_failed: int
     n_rejected: int
     n_segments: int

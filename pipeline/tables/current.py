@@ -69,7 +69,7 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     tables : Tables
         The tables.
     model : str, optional
-        Count labels and labelling failures of this model only.
+        Count labels and labeling failures of this model only.
     """
     rows = tables.read("failures")
     if model is not None:
@@ -84,8 +84,8 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     )
     rows = newest(within(rows, current_tracks(tables)), "failed_at")
     where = None if model is None else pc.field("model") == model
-    labelled = tables.read("labels", ["track_id", "etag"], where)
-    return without(rows, labelled).sort_by("uri")
+    labeled = tables.read("labels", ["track_id", "etag"], where)
+    return without(rows, labeled).sort_by("uri")
 
 
 def not_overcome(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
@@ -97,7 +97,7 @@ def not_overcome(failures: pa.Table, features: pa.Table, key: Sequence[str] = VE
 
 
 def models(tables: Tables) -> list[str]:
-    """The models that have labels in the tables, the one that labelled last at the end."""
+    """The models that have labels in the tables, the one that labeled last at the end."""
     rows = tables.read("labels", ["model", "labeled_at"])
     last = rows.group_by("model").aggregate([("labeled_at", "max")]).sort_by("labeled_at_max")
     return [str(model) for model in last["model"].to_pylist()]

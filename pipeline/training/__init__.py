@@ -1,1 +1,1 @@
-"""Training: labelled data in, a model bundle out."""
+"""Training: labeled data in, a model bundle out."""

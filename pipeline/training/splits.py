@@ -1,4 +1,4 @@
-"""Splits: labelled data parted into what is trained on and what is held back, by one of three protocols."""
+"""Splits: labeled data parted into what is trained on and what is held back, by one of three protocols."""
 
 from pathlib import Path
 

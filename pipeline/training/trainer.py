@@ -211,7 +211,7 @@ def _compile_step(
     settings: TrainingSettings,
     genre_weights: NDArray[np.float32] | None,
 ) -> Callable[..., Any]:
-    """Return a compiled training step of `network` that moves the weights of `served` towards it."""
+    """Return a compiled training step of `network` that moves the weights of `served` toward it."""
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing)
     averaged = [
         (mean, weight)

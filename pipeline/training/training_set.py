@@ -1,4 +1,4 @@
-"""TrainingSet: labelled segments in memory, the names of their tracks and their genres."""
+"""TrainingSet: labeled segments in memory, the names of their tracks and their genres."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from schemas.genres import GTZAN_GENRES
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Labelled segments, with log-mels, descriptors or both.
+    """Labeled segments, with log-mels, descriptors or both.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ def track_path(file: str) -> str:
 
 
 def pick_genres(names: Iterable[str], source: str) -> tuple[str, ...]:
-    """Return the genres of labelled data: GTZAN's ten in their order where they are just those, else sorted.
+    """Return the genres of labeled data: GTZAN's ten in their order where they are just those, else sorted.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Trends: shares of genres among the labelled tracks, and what rises and falls."""
+"""Trends: shares of genres among the labeled tracks, and what rises and falls."""

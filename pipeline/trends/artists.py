@@ -4,23 +4,23 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.trends.grouping import group
-from pipeline.trends.labelled_tracks import LabelledTracks
+from pipeline.trends.labeled_tracks import LabeledTracks
 from pipeline.trends.trends import shares_of
 
 
-def artist_rows(labelled: LabelledTracks) -> pa.Table:
+def artist_rows(labeled: LabeledTracks) -> pa.Table:
     """Artists, the one with most tracks first.
 
     Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``, a
     list of the genres' shares. The tracks need the columns ``artist`` and ``year``.
     """
-    groups = group("artist", labelled.tracks, "")
-    shares = shares_of(labelled, groups)
+    groups = group("artist", labeled.tracks, "")
+    shares = shares_of(labeled, groups)
     inside = groups.codes >= 0
-    sums = np.bincount(groups.codes[inside], labelled.confidence[inside], minlength=len(groups.names))
-    years = pa.table({"code": groups.codes, "year": labelled.tracks["year"]}).filter(pa.array(inside))
+    sums = np.bincount(groups.codes[inside], labeled.confidence[inside], minlength=len(groups.names))
+    years = pa.table({"code": groups.codes, "year": labeled.tracks["year"]}).filter(pa.array(inside))
     years = years.group_by("code").aggregate([("year", "min"), ("year", "max")]).sort_by("code")
-    n_genres = len(labelled.genres)
+    n_genres = len(labeled.genres)
     return pa.table(
         {
             "artist": pa.array(groups.names, pa.string()),

@@ -63,7 +63,7 @@ def changes(
     few full years do not make a trend of noise. The q values are Benjamini and Hochberg's: of the genres
     called rising or falling, at most one in twenty is expected to be so by chance.
 
-    A model shrinks shares towards the mix it was calibrated on, the more so the less sure it is: changes come
+    A model shrinks shares toward the mix it was calibrated on, the more so the less sure it is: changes come
     out smaller than they are, not larger.
 
     Parameters
@@ -92,10 +92,10 @@ def changes(
         return []
     weight = n_effective[:, np.newaxis]
     mean = (weight * share).sum(axis=0) / weight.sum()
-    centred = (time - np.average(time, weights=n_effective))[:, np.newaxis]
-    spread = (weight * centred**2).sum()
-    slope = (weight * centred * share).sum(axis=0) / spread
-    fitted = mean + slope * centred
+    centered = (time - np.average(time, weights=n_effective))[:, np.newaxis]
+    spread = (weight * centered**2).sum()
+    slope = (weight * centered * share).sum(axis=0) / spread
+    fitted = mean + slope * centered
     binomial = mean * (1 - mean)
     freedom = len(time) - 2
     scatter = (weight * (share - fitted) ** 2).sum(axis=0) / freedom

@@ -61,7 +61,7 @@ NOT_THEIR_LAST_WORD = frozenset({"rhythm and blues", "brit pop and soul"})
 _SEPARATORS = re.compile(r"[;/,|\\]| - ")
 
 
-def normalise(tag: str, genres: Sequence[str]) -> str:
+def normalize(tag: str, genres: Sequence[str]) -> str:
     """A genre tag in the model's words; one that it has no word for stays itself, in lower case.
 
     Of a tag with several parts ("Electronic; Jazz", "Hip-Hop/Rap") the first that is known counts. A part is
@@ -77,9 +77,9 @@ def normalise(tag: str, genres: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> normalise("Hip-Hop/Rap", ["hiphop", "rock"])
+    >>> normalize("Hip-Hop/Rap", ["hiphop", "rock"])
     'hiphop'
-    >>> normalise("Sea Shanty", ["hiphop", "rock"])
+    >>> normalize("Sea Shanty", ["hiphop", "rock"])
     'sea shanty'
     """
     known = {_squeezed(genre): genre for genre in genres}

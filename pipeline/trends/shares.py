@@ -2,7 +2,7 @@ r"""Shares of genres among tracks, out of probabilities: expected counts, and ho
 
 A label is a guess. A hundred tracks at 0.6 jazz are sixty tracks of jazz and forty of something else, not a
 hundred: where the probabilities are calibrated, their sum is the expected number of tracks of a genre, and
-counting the winners is biased towards whatever the model says when it does not know.
+counting the winners is biased toward whatever the model says when it does not know.
 
 **Uncertainty of the model.** Given the probabilities :math:`p_i` of a genre, the number of tracks that really
 are of the genre is a sum of independent trials of unequal chance (Poisson binomial; Le Cam 1960), with mean
@@ -98,10 +98,10 @@ def genre_shares(
     tracks = np.bincount(groups, minlength=n_groups)
     weight = _sums(groups, n_groups, weights)
     squares = _sums(groups, n_groups, None if weights is None else weights**2)
-    labelled = winner >= 0
+    labeled = winner >= 0
     count = np.bincount(
-        groups[labelled] * n_genres + winner[labelled],
-        None if weights is None else weights[labelled],
+        groups[labeled] * n_genres + winner[labeled],
+        None if weights is None else weights[labeled],
         minlength=n_groups * n_genres,
     ).reshape(n_groups, n_genres)
     expected = np.empty((n_groups, n_genres))

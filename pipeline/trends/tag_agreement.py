@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.trends.genre_tags import normalise
-from pipeline.trends.labelled_tracks import LabelledTracks
+from pipeline.trends.genre_tags import normalize
+from pipeline.trends.labeled_tracks import LabeledTracks
 
 COLUMNS = ("genre_tag", "uri", "artist", "title")
 """The columns of ``tracks/`` that are read here."""
@@ -33,11 +33,11 @@ class TagAgreement:
     Attributes
     ----------
     tags : tuple of str
-        Normalised tags: first those that are genres of the model, in its order, then the others by number.
+        Normalized tags: first those that are genres of the model, in its order, then the others by number.
     counts : ndarray of int64, shape (n_tags, n_genres)
         Tracks by tag and label.
     n_tagged : int
-        Labelled tracks that have a genre tag.
+        Labeled tracks that have a genre tag.
     n_comparable : int
         Those whose tag means a genre that the model knows.
     n_agree : int
@@ -54,25 +54,25 @@ class TagAgreement:
     disagreements: pa.Table
 
 
-def tag_agreement(labelled: LabelledTracks, *, n_disagreements: int = 50) -> TagAgreement:
+def tag_agreement(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAgreement:
     """Compare labels with tags.
 
     Parameters
     ----------
-    labelled : LabelledTracks
+    labeled : LabeledTracks
         With the columns `COLUMNS`.
     n_disagreements : int
         How many disagreements to list.
     """
-    genres = labelled.genres
-    tags, codes = _normalised(labelled)
-    both = (codes >= 0) & (labelled.winner >= 0)
+    genres = labeled.genres
+    tags, codes = _normalized(labeled)
+    both = (codes >= 0) & (labeled.winner >= 0)
     n_tags, n_genres = len(tags), len(genres)
-    counts = np.bincount(codes[both] * n_genres + labelled.winner[both], minlength=n_tags * n_genres).reshape(
+    counts = np.bincount(codes[both] * n_genres + labeled.winner[both], minlength=n_tags * n_genres).reshape(
         n_tags, n_genres
     )
     comparable = both & (codes < n_genres)
-    wrong = comparable & (codes != labelled.winner)
+    wrong = comparable & (codes != labeled.winner)
     used = counts.sum(axis=1) > 0
     order = [k for k in range(n_genres) if used[k]]
     order += [
@@ -84,34 +84,34 @@ def tag_agreement(labelled: LabelledTracks, *, n_disagreements: int = 50) -> Tag
         n_tagged=int(both.sum()),
         n_comparable=int(comparable.sum()),
         n_agree=int(comparable.sum() - wrong.sum()),
-        disagreements=_most_confident(labelled, tags, codes, wrong, n_disagreements),
+        disagreements=_most_confident(labeled, tags, codes, wrong, n_disagreements),
     )
 
 
-def _normalised(labelled: LabelledTracks) -> tuple[list[str], NDArray[np.int64]]:
-    """Normalised tags, the model's genres first, and the number of each track's tag, -1 for none."""
-    # Tags repeat: each spelling is normalised once.
-    stored = labelled.tracks["genre_tag"].combine_chunks().dictionary_encode()
-    tags = list(labelled.genres)
+def _normalized(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
+    """Normalized tags, the model's genres first, and the number of each track's tag, -1 for none."""
+    # Tags repeat: each spelling is normalized once.
+    stored = labeled.tracks["genre_tag"].combine_chunks().dictionary_encode()
+    tags = list(labeled.genres)
     number = {tag: code for code, tag in enumerate(tags)}
     meaning = []
     for text in stored.dictionary.to_pylist():
-        tag = normalise(text, labelled.genres)
+        tag = normalize(text, labeled.genres)
         meaning.append(number.setdefault(tag, len(number)) if tag else -1)
     codes = np.asarray(pc.fill_null(stored.indices, -1), dtype=np.int64)
     return list(number), np.array([*meaning, -1])[codes]
 
 
 def _most_confident(
-    labelled: LabelledTracks, tags: list[str], codes: NDArray[np.int64], wrong: NDArray[np.bool_], n: int
+    labeled: LabeledTracks, tags: list[str], codes: NDArray[np.int64], wrong: NDArray[np.bool_], n: int
 ) -> pa.Table:
     rows = np.flatnonzero(wrong)
-    rows = rows[np.argsort(-labelled.confidence[rows], kind="stable")[:n]]
-    tracks = labelled.tracks.select(COLUMNS).take(pa.array(rows))
+    rows = rows[np.argsort(-labeled.confidence[rows], kind="stable")[:n]]
+    tracks = labeled.tracks.select(COLUMNS).take(pa.array(rows))
     values = {
         "tag": pa.array([tags[code] for code in codes[rows]], pa.string()),
-        "genre": pa.array([labelled.genres[code] for code in labelled.winner[rows]], pa.string()),
-        "confidence": pa.array(labelled.confidence[rows]),
+        "genre": pa.array([labeled.genres[code] for code in labeled.winner[rows]], pa.string()),
+        "confidence": pa.array(labeled.confidence[rows]),
     }
     columns = [values[name] if name in values else tracks[name] for name in DISAGREEMENTS.names]
     return pa.Table.from_arrays(columns, schema=DISAGREEMENTS)

@@ -11,7 +11,7 @@ from pipeline.tables.tables import Tables
 from pipeline.trends import tag_agreement
 from pipeline.trends.changes import Change, central, changes
 from pipeline.trends.grouping import Groups, columns_for, group
-from pipeline.trends.labelled_tracks import LabelledTracks, labelled_tracks
+from pipeline.trends.labeled_tracks import LabeledTracks, labeled_tracks
 from pipeline.trends.shares import GenreShares, genre_shares
 from pipeline.trends.tag_agreement import TagAgreement
 
@@ -36,7 +36,7 @@ class Trends:
 
     Attributes
     ----------
-    labelled : LabelledTracks
+    labeled : LabeledTracks
         The tracks.
     groups : Groups
         How they were grouped.
@@ -52,7 +52,7 @@ class Trends:
         ``count``: every track counts one; ``confidence``: it counts its confidence.
     """
 
-    labelled: LabelledTracks
+    labeled: LabeledTracks
     groups: Groups
     shares: GenreShares
     total: GenreShares
@@ -66,21 +66,21 @@ class Trends:
         return int((self.groups.codes < 0).sum())
 
 
-def read_labelled(tables: Tables, model: str, *by: str) -> LabelledTracks:
-    """The labelled tracks with the columns that `trends` reads for these groupings."""
+def read_labeled(tables: Tables, model: str, *by: str) -> LabeledTracks:
+    """The labeled tracks with the columns that `trends` reads for these groupings."""
     columns = dict.fromkeys([*tag_agreement.COLUMNS, *(name for each in by for name in columns_for(each))])
-    return labelled_tracks(tables, model, tuple(columns))
+    return labeled_tracks(tables, model, tuple(columns))
 
 
 def trends(
-    labelled: LabelledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
+    labeled: LabeledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
 ) -> Trends:
-    """Find the trends in labelled tracks.
+    """Find the trends in labeled tracks.
 
     Parameters
     ----------
-    labelled : LabelledTracks
-        Of `read_labelled`, for this grouping.
+    labeled : LabeledTracks
+        Of `read_labeled`, for this grouping.
     by : str
         See `pipeline.trends.grouping.group`.
     catalog : str
@@ -95,32 +95,32 @@ def trends(
     MisuseError
         If there is nothing to group by.
     """
-    groups = group(by, labelled.tracks, catalog)
+    groups = group(by, labeled.tracks, catalog)
     if top is not None:
         groups = groups.largest(top)
-    shares = shares_of(labelled, groups, weight)
+    shares = shares_of(labeled, groups, weight)
     found: list[Change] = []
     if groups.is_time and len(groups.names):
         # Kish's effective number is at most the number of tracks; without weights it is that number.
         years = groups.years()
         shown = central(shares.tracks, years)
-        found = changes(labelled.genres, years[shown], shares.share[shown], shares.effective[shown])
-    everything = Groups("all", np.zeros(labelled.n_tracks, np.int64), ["all"])
+        found = changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
+    everything = Groups("all", np.zeros(labeled.n_tracks, np.int64), ["all"])
     return Trends(
-        labelled=labelled,
+        labeled=labeled,
         groups=groups,
         shares=shares,
-        total=shares_of(labelled, everything, weight),
+        total=shares_of(labeled, everything, weight),
         changes=found,
-        tags=tag_agreement.tag_agreement(labelled),
+        tags=tag_agreement.tag_agreement(labeled),
         weight=weight,
     )
 
 
-def shares_of(labelled: LabelledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
+def shares_of(labeled: LabeledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
     """The shares of genres in groups of tracks."""
-    weights = labelled.confidence if weight == "confidence" else None
-    return genre_shares(groups.codes, len(groups.names), labelled.probabilities, labelled.winner, weights)
+    weights = labeled.confidence if weight == "confidence" else None
+    return genre_shares(groups.codes, len(groups.names), labeled.probabilities, labeled.winner, weights)
 
 
 def share_rows(trends: Trends) -> pa.Table:
@@ -131,7 +131,7 @@ def share_rows(trends: Trends) -> pa.Table:
     or their weight), ``expected`` and ``expected_sd`` (tracks that are of the genre, by the probabilities),
     ``share``, ``low`` and ``high`` (0 to 1, 95 %).
     """
-    groups, shares, genres = trends.groups, trends.shares, trends.labelled.genres
+    groups, shares, genres = trends.groups, trends.shares, trends.labeled.genres
     names = pa.array(groups.names, pa.string())
     if groups.by == "year":
         names = names.cast(pa.int16())
@@ -161,13 +161,13 @@ def tag_rows(trends: Trends) -> pa.Table:
     return pa.table(
         {
             "tag": pa.array(trends.tags.tags, pa.string()).take(pa.array(tag)),
-            "genre": pa.array(trends.labelled.genres, pa.string()).take(pa.array(genre)),
+            "genre": pa.array(trends.labeled.genres, pa.string()).take(pa.array(genre)),
             "tracks": pa.array(trends.tags.counts[tag, genre]),
         }
     )
 
 
-def confidence_histogram(labelled: LabelledTracks) -> NDArray[np.int64]:
+def confidence_histogram(labeled: LabeledTracks) -> NDArray[np.int64]:
     """Tracks by confidence, in `CONFIDENCE_BINS` bins of equal width from 0 to 1."""
-    bins = (labelled.confidence * CONFIDENCE_BINS).astype(np.int64)
+    bins = (labeled.confidence * CONFIDENCE_BINS).astype(np.int64)
     return np.bincount(np.clip(bins, 0, CONFIDENCE_BINS - 1), minlength=CONFIDENCE_BINS)

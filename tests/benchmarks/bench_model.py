@@ -22,7 +22,7 @@ import soundfile as sf
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.network_shape import input_shapes
 from pipeline.models.tensorflow_setup import set_up_tensorflow
@@ -90,7 +90,7 @@ def compare_with_bare(bundle: ModelBundle) -> None:
 
 def compare_with_features(bundle: ModelBundle) -> None:
     """Print what predicting a 30 s segment costs beside decoding and featurizing it."""
-    y = synthesise("rock", seed=[1], duration_s=bundle.info.features.segment_s, sr=44100)
+    y = synthesize("rock", seed=[1], duration_s=bundle.info.features.segment_s, sr=44100)
     classifier = Classifier(bundle, batch_size=8)
     segments = segments_of(bundle)
     for form, subtype in (("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("WAV", "PCM_16")):

@@ -42,7 +42,7 @@ def write_catalog(folder: Path, n_tracks: int) -> None:
 
 
 def write_history(tables: Tables, catalog: Path, model: str, feature_set: str, n_done: int) -> None:
-    """Tables as a run would have left them that labelled the first `n_done` tracks."""
+    """Tables as a run would have left them that labeled the first `n_done` tracks."""
     now = datetime.now(UTC)
     listing = list_catalog(str(catalog))
     for number, start in enumerate(range(0, n_done, _TRACKS_PER_PART)):

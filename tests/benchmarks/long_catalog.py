@@ -1,6 +1,6 @@
 """A catalog of real-length mp3s for benchmarks, written in seconds where encoding it would take an hour.
 
-Passages of a few seconds are synthesised and encoded once. A track is a long seeded sequence of them: every
+Passages of a few seconds are synthesized and encoded once. A track is a long seeded sequence of them: every
 file differs in content, and decoding one costs what decoding any mp3 of its length and bit rate costs.
 """
 
@@ -14,7 +14,7 @@ import soundfile as sf
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, TRCK
 
 from pipeline.demo.styles import STYLES
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 
 SR = 44100
 SHORTEST_S, LONGEST_S = 180.0, 300.0
@@ -72,7 +72,7 @@ def write_long_mp3(path: Path, one: Path, *, hours: float) -> None:
 
 def _encode_passages(style: str, *, seed: int) -> list[list[bytes]]:
     """Passages as lists of mp3 frames; each was encoded alone, so it needs no bits of a frame before it."""
-    y = synthesise(style, seed=[seed], duration_s=_PASSAGES_A_STYLE * _PASSAGE_S, sr=SR)
+    y = synthesize(style, seed=[seed], duration_s=_PASSAGES_A_STYLE * _PASSAGE_S, sr=SR)
     passages = []
     for passage in np.split(y, _PASSAGES_A_STYLE):
         file = io.BytesIO()

@@ -12,7 +12,7 @@ from mutagen.wave import WAVE
 from numpy.typing import NDArray
 
 from pipeline.demo.styles import STYLES
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from tests.chaos.damage import EXPECTED, RATE, write_bad
 from tests.encoders import encode
 
@@ -84,7 +84,7 @@ def _write_good(seed: int, track: tuple[int, Path, str]) -> None:
 
 @cache
 def _source(style: str, seed: int) -> NDArray[np.float32]:
-    return synthesise(style, seed=[seed], duration_s=_SOURCE_S, sr=RATE)
+    return synthesize(style, seed=[seed], duration_s=_SOURCE_S, sr=RATE)
 
 
 def _tag(path: Path, artist: str, title: str) -> None:

@@ -65,7 +65,7 @@ class Chaos:
     Attributes
     ----------
     catalog : ChaosCatalog
-        What is labelled.
+        What is labeled.
     folder : Path
         For the tables, new ones each round.
     chance : random.Random

@@ -76,7 +76,7 @@ def faults(catalog: ChaosCatalog, tables: Path) -> list[str]:
     labels, failures = read_table(tables, "labels"), read_table(tables, "failures")
     tracks = read_table(tables, "tracks").sort_values("listed_at").groupby("uri").last()
     found += _differences("listed", set(tracks.index), {*catalog.titles, *catalog.bad})
-    found += _differences("labelled", set(labels["uri"]), set(catalog.titles))
+    found += _differences("labeled", set(labels["uri"]), set(catalog.titles))
     named = dict(zip(failures["uri"], failures["error_type"], strict=True))
     for path in sorted({*named, *catalog.bad}):
         wanted = EXPECTED[catalog.bad[path]] if path in catalog.bad else None

@@ -70,11 +70,11 @@ def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
     report = succeed("status", tmp_path / "out")
     assert "failed" in report
-    assert "4 labelled" in succeed("run", tmp_path / "music", tmp_path / "out")
+    assert "4 labeled" in succeed("run", tmp_path / "music", tmp_path / "out")
 
 
 def test_a_model_of_other_features_is_refused(tmp_path: Path, catalog: Path) -> None:
-    """Labelling features that a model was not trained on would give numbers that mean nothing."""
+    """Labeling features that a model was not trained on would give numbers that mean nothing."""
     from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle
 
     assert earmark("featurize", catalog, tmp_path / "out").returncode == 3

@@ -102,7 +102,7 @@ def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> Non
             break
         time.sleep(2)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{6 + N_BROKEN} tracks listed: 6 labelled, {N_BROKEN} failed" in done.stdout
+    assert f"{6 + N_BROKEN} tracks listed: 6 labeled, {N_BROKEN} failed" in done.stdout
     assert "succeeded" in done.stdout
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 

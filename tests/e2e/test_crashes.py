@@ -72,7 +72,7 @@ def with_endless_track(catalog: Path, folder: Path) -> str:
 
 
 def test_a_file_that_crashes_its_decoder_costs_one_row(catalog: Path, tmp_path: Path) -> None:
-    """A decoder that crashes the process must cost the one file, named, and none of its neighbours."""
+    """A decoder that crashes the process must cost the one file, named, and none of its neighbors."""
     poison = with_endless_track(catalog, tmp_path / "catalog")
     with CatalogWatch(tmp_path / "catalog", [poison]) as watch:
         succeed("run", tmp_path / "catalog", tmp_path / "tables")
@@ -202,7 +202,7 @@ def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> No
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("jobs.run.run.list_job", list_while_another_runs)
         report = run_job(job, print)
-    assert (report.counts.labelled, report.counts.labelled_before) == (0, 4)
+    assert (report.counts.labeled, report.counts.labeled_before) == (0, 4)
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
@@ -270,7 +270,7 @@ def test_a_run_is_interrupted_while_a_long_track_decodes(
     assert report.outcome == "interrupted"
     assert report.balanced
     assert report.counts.left >= 1
-    assert report.counts.labelled == len(read_table(tables, "labels"))
+    assert report.counts.labeled == len(read_table(tables, "labels"))
     assert report.counts.failed == len(read_table(tables, "failures"))
     assert endless not in outcomes(tables), "it was waited for"
     Path(endless).unlink()

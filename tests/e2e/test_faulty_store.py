@@ -96,7 +96,7 @@ def last_report(tables: str) -> dict[str, object]:
 
 @pytest.mark.s3
 def test_a_run_over_a_store_that_fails_at_one_request_in_twenty(catalog: Catalog, proxy: FaultyProxy) -> None:
-    """The promise on a bad night: every track once, none labelled from half a body, and nobody is paged; what
+    """The promise on a bad night: every track once, none labeled from half a body, and nobody is paged; what
     a run could not do it says, and the next one does it."""
     tables = f"{catalog.bucket}/faulty"
     proxy.rate, proxy.kinds, proxy.stale_below = 0.05, KINDS, "prefix=music"
@@ -135,25 +135,25 @@ def test_a_stale_listing_costs_a_night_and_no_label(catalog: Catalog, proxy: Fau
         assert done.returncode == 0, done.stderr
         return last_report(tables)["counts"]
 
-    assert nightly()["labelled"] == 3
+    assert nightly()["labeled"] == 3
     storage.delete(f"{music}/1.flac")
     storage.write_bytes(f"{music}/3.flac", piece(40))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("stale_listing",), "prefix=few"
     proxy.stale_below = "prefix=few"
-    # Listed but gone, and labelled already: there is nothing to read. There, but not listed: not seen yet.
+    # Listed but gone, and labeled already: there is nothing to read. There, but not listed: not seen yet.
     counts = nightly()
-    assert (counts["listed"], counts["labelled"], counts["gone"]) == (3, 0, 0)
+    assert (counts["listed"], counts["labeled"], counts["gone"]) == (3, 0, 0)
     proxy.rate = 0.0
     counts = nightly()
-    assert (counts["listed"], counts["labelled"], counts["gone"]) == (3, 1, 1)
-    labelled_at = rows(tables, "labels").set_index("uri")["labeled_at"]
+    assert (counts["listed"], counts["labeled"], counts["gone"]) == (3, 1, 1)
+    labeled_at = rows(tables, "labels").set_index("uri")["labeled_at"]
     # A listing that lacks a track: it is gone from the current labels for the night.
     storage.delete(f"{music}/0.flac")
     assert nightly()["gone"] == 1
     storage.write_bytes(f"{music}/0.flac", piece(0))
     counts = nightly()
-    assert (counts["labelled"], counts["labelled_before"]) == (0, 3)
-    assert rows(tables, "labels").set_index("uri")["labeled_at"].equals(labelled_at)
+    assert (counts["labeled"], counts["labeled_before"]) == (0, 3)
+    assert rows(tables, "labels").set_index("uri")["labeled_at"].equals(labeled_at)
 
 
 @pytest.mark.s3
@@ -173,7 +173,7 @@ def test_a_track_that_is_listed_but_gone_is_a_failure(catalog: Catalog, proxy: F
     assert proxy.injected["stale_listing"] >= 1
     (failure,) = rows(tables, "failures").to_dict("records")
     assert (failure["uri"], failure["error_type"]) == (f"{music}/1.flac", "NotFoundError")
-    # The one that changed meanwhile was labelled as what was read: the next run finds nothing to do.
+    # The one that changed meanwhile was labeled as what was read: the next run finds nothing to do.
     now = stat_track(f"{music}/2.flac", "")
     for table in ("tracks", "features", "labels"):
         etags = rows(tables, table).merge(rows(tables, "tracks")[["track_id", "uri"]], on="track_id")

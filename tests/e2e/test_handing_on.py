@@ -35,7 +35,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_trends_are_printed(tables: Path) -> None:
     """An analyst would not see what rises, or what share a genre has."""
     printed = succeed("trends", tables)
-    assert f"{N_TRACKS} labelled tracks" in printed
+    assert f"{N_TRACKS} labeled tracks" in printed
     assert "rising and falling" in printed
     assert "agree with the file's genre tag" in printed
     assert [line.split()[0] for line in printed.splitlines() if line.startswith("20")][:2] == ["2000", "2001"]
@@ -125,7 +125,7 @@ def _label(tables: Tables, catalog: Path) -> None:
     storage.write_bytes(part, encode_part(labels))
     report = RunReport(
         run="20260101T000000-aaaa", command="run", catalog=str(catalog), outcome="done", started_at=now,
-        counts=Counts(listed=len(rows), labelled=len(rows)), feature_set="x", model=bundle.model,
+        counts=Counts(listed=len(rows), labeled=len(rows)), feature_set="x", model=bundle.model,
     )  # fmt: skip
     write_report(tables, report)
 
@@ -155,5 +155,5 @@ def test_tags_are_written_only_when_asked_for(tmp_path: Path) -> None:
     assert [line.split()[0] for line in plan.splitlines() if "to featurize" in line] == ["2"]
     again = earmark("labels", folder, "--write-tags", tmp_path / "more", "--yes")
     assert again.returncode == 1
-    assert "changed since it was labelled" in again.stdout
+    assert "changed since it was labeled" in again.stdout
     assert "2 of 2 files could not be written\n" in again.stderr, "there are no others that are done"

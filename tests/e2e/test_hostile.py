@@ -11,7 +11,7 @@ from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 from tests.hostile import (
     EVIL_TEXT,
     FAILING,
-    LABELLED,
+    LABELED,
     LONG_TEXT,
     STRANGE,
     absurd_wav,
@@ -39,12 +39,12 @@ def survived(tmp_path_factory: pytest.TempPathFactory) -> Survived:
     return Survived(folder / "music", folder / "tables", done.stderr)
 
 
-def test_each_file_ends_once_and_harms_no_neighbour(survived: Survived) -> None:
+def test_each_file_ends_once_and_harms_no_neighbor(survived: Survived) -> None:
     """One file of a hundred thousand that somebody uploaded on purpose must not cost a run."""
-    labelled = set(read_table(survived.tables, "labels")["uri"])
-    names = {str(survived.catalog / name) for name in LABELLED}
-    assert names <= labelled
-    (latin,) = labelled - names
+    labeled = set(read_table(survived.tables, "labels")["uri"])
+    names = {str(survived.catalog / name) for name in LABELED}
+    assert names <= labeled
+    (latin,) = labeled - names
     assert latin == f"file://{survived.catalog}/caf%E9.wav"
     assert set(outcomes(survived.tables).values()) == {1}
 
@@ -77,7 +77,7 @@ def test_tags_and_names_come_unharmed_into_the_tables(survived: Survived) -> Non
 
 @pytest.mark.parametrize("command", ["status", "failures", "labels", "scan"])
 def test_no_control_character_reaches_the_terminal(survived: Survived, command: str) -> None:
-    """A file's name or tags must not colour, move or type on the operator's terminal."""
+    """A file's name or tags must not color, move or type on the operator's terminal."""
     done = earmark(command, survived.catalog if command == "scan" else survived.tables)
     assert done.returncode == 0
     assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr)
@@ -88,7 +88,7 @@ def test_json_carries_names_as_they_are(survived: Survived) -> None:
     """A program that reads the labels must find the files under the names it gets."""
     rows = json.loads(succeed("labels", survived.tables, "--format", "json"))
     paths = [Path(row["uri"]) for row in rows if not row["uri"].startswith("file://")]
-    assert len(paths) == len(LABELLED)
+    assert len(paths) == len(LABELED)
     assert all(path.is_file() for path in paths)
 
 
@@ -101,12 +101,12 @@ def test_the_limit_of_memory_is_the_users(survived: Survived, tmp_path: Path) ->
     # Far above the one limit and below the other: what a process has freed is taken first, and is no growth.
     write_sparse(greedy, *absurd_wav(1_000_000))
     said = succeed("run", tmp_path / "music", tmp_path / "default")
-    assert "3 labelled, 0 failed" in said
+    assert "3 labeled, 0 failed" in said
     said = succeed("run", tmp_path / "music", tmp_path / "little", "--track-memory", 64)
-    assert "2 labelled, 1 failed" in said
+    assert "2 labeled, 1 failed" in said
     (failure,) = read_table(tmp_path / "little", "failures").to_dict("records")
     assert (failure["error_type"], failure["uri"]) == ("TooMuchMemoryError", str(greedy))
     assert "more than 64 MB" in failure["message"]
     assert "--track-memory and --retry-failed" in failure["message"]
     allowed = ("run", tmp_path / "music", tmp_path / "little", "--retry-failed", "--track-memory", 400)
-    assert "1 labelled" in succeed(*allowed)
+    assert "1 labeled" in succeed(*allowed)

@@ -57,7 +57,7 @@ def test_they_are_continued_in_place(tables: Path) -> None:
     assert len(read_table(tables, "features")) == n_features
 
     write_night(tables.with_name("music"), 2)
-    assert "3 labelled, 0 failed" in succeed(*night)
+    assert "3 labeled, 0 failed" in succeed(*night)
     after = current(tables)
     assert len(after) == 5
     kept = after.index.intersection(before.index)

@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 from mutagen.flac import FLAC
 
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from tests.browser import NARROW, WIDE, Browser
 from tests.e2e.earmark import earmark, succeed
 
@@ -18,12 +18,12 @@ HOSTILE = "<script>alert(1)<script>"
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small catalog with hostile names, labelled; its tables, with the catalog beside them."""
+    """A small catalog with hostile names, labeled; its tables, with the catalog beside them."""
     root = tmp_path_factory.mktemp("pages")
     (root / "music").mkdir()
     for number in range(3):
         name = root / "music" / f"{HOSTILE} {number}.flac"
-        sf.write(name, synthesise("rock", seed=[number], duration_s=8, sr=22050), 22050)
+        sf.write(name, synthesize("rock", seed=[number], duration_s=8, sr=22050), 22050)
         tagged = FLAC(name)
         tagged.update(title="<script>alert(1)</script>", artist='"><img src=x onerror=alert(2)>')
         tagged.save()
@@ -71,7 +71,7 @@ def test_every_run_leaves_a_page_that_any_browser_shows(tables: Path, browser: B
 
 
 def test_the_page_tells_what_the_workers_did(tables: Path) -> None:
-    """Utilisation and slow tracks would be empty, or made up."""
+    """Utilization and slow tracks would be empty, or made up."""
     report = json.loads(page_of(tables).with_suffix(".json").read_text())
     timeline = report["timeline"]
     worked = sum(timeline["featurizing"]) * timeline["step_s"]

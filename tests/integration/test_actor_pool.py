@@ -53,7 +53,7 @@ def is_dead(actor: Any) -> bool:
 
 
 def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> None:
-    """Fails: a GPU that joins idles all night, or labelling stops when it is preempted."""
+    """Fails: a GPU that joins idles all night, or labeling stops when it is preempted."""
     with connected(RunConfig(address=nodes.address)):
         pool = ActorPool("default", RunConfig())
         until(pool, lambda: pool.is_up)

@@ -42,11 +42,11 @@ def crashing_its_readers(part: Path) -> Iterator[list[str]]:
     stop, crashed = threading.Event(), []
 
     def watch() -> None:
-        signalled: set[int] = set()
+        signaled: set[int] = set()
         while not stop.wait(0.05):
             for process in psutil.process_iter():
-                if process.pid not in {os.getpid(), *signalled} and _reads(process.pid, part):
-                    signalled.add(process.pid)
+                if process.pid not in {os.getpid(), *signaled} and _reads(process.pid, part):
+                    signaled.add(process.pid)
                     crashed.append(" ".join(process.cmdline()))
                     process.send_signal(signal.SIGSEGV)
 
@@ -96,7 +96,7 @@ def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> Non
     ):
         totals = Engine(assignment(tables, lease, config), Totals(), lambda totals: None).run([], tasks)
     n_poisoned = poisoned.tracks.num_rows
-    assert (totals.failed, totals.labelled) == (
+    assert (totals.failed, totals.labeled) == (
         n_poisoned,
         sum(t.tracks.num_rows for t in tasks) - n_poisoned,
     )
@@ -226,7 +226,7 @@ def test_an_actor_that_works_on_after_its_node_was_given_up_doubles_nothing(
         cut_off.heal()
         while not labels.exists() or labels.stat().st_ino == before:
             time.sleep(0.05)
-    assert (totals.failed, totals.labelled) == (0, sum(task.tracks.num_rows for task in tasks))
+    assert (totals.failed, totals.labeled) == (0, sum(task.tracks.num_rows for task in tasks))
     written = read_table(tables.root, "labels")
     assert written["track_id"].is_unique
-    assert len(written) == totals.labelled
+    assert len(written) == totals.labeled

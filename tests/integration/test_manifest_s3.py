@@ -86,7 +86,7 @@ def test_a_manifest_with_sizes_and_versions_asks_for_nothing(
     assert again == listed
 
 
-def test_a_manifest_that_is_out_of_date_is_labelled_once(bucket: str, tmp_path: Path) -> None:
+def test_a_manifest_that_is_out_of_date_is_labeled_once(bucket: str, tmp_path: Path) -> None:
     """An object that was replaced since the manifest was written was read again each night, for ever."""
     for name, number in (("a.wav", 1), ("b.wav", 2)):
         storage.write_bytes(f"{bucket}/{name}", track_bytes(number, "wav"))
@@ -96,11 +96,11 @@ def test_a_manifest_that_is_out_of_date_is_labelled_once(bucket: str, tmp_path: 
     manifest, tables = write_manifest(tmp_path, rows, "uri,size,etag"), tmp_path / "tables"
     storage.write_bytes(f"{bucket}/b.wav", track_bytes(3, "flac"))
     first = succeed("run", manifest, tables)
-    assert "3 tracks listed: 2 labelled, 1 failed" in first
+    assert "3 tracks listed: 2 labeled, 1 failed" in first
     second = succeed("run", manifest, tables)
-    assert "3 tracks listed: 0 labelled, 1 failed" in second
+    assert "3 tracks listed: 0 labeled, 1 failed" in second
     third = succeed("run", manifest, tables)
     assert third.startswith("nothing to do: 3 tracks listed, 2 done before, 1 failed before")
     succeed("verify", tables)
     storage.write_bytes(f"{bucket}/gone.wav", track_bytes(4, "wav"))
-    assert "1 labelled, 0 failed" in succeed("run", manifest, tables)
+    assert "1 labeled, 0 failed" in succeed("run", manifest, tables)

@@ -15,7 +15,7 @@ from tests.unit.test_report_page import HOSTILE, make_report
 
 FIRST, SECOND = "20260101T000000-aaaa", "20260102T000000-bbbb"
 TIMELINE = Timeline(
-    step_s=10.0, featurizing=(0.0, 1.75, 2.0, 0.25), labelling=(0.0, 0.5, 0.75, 1.0), cpus=(2, 2, 2, 2),
+    step_s=10.0, featurizing=(0.0, 1.75, 2.0, 0.25), labeling=(0.0, 0.5, 0.75, 1.0), cpus=(2, 2, 2, 2),
     actors=(1, 1, 1, 1), shards_left=(7, 5, 1, 0), parts_left=(0, 2, 4, 1),
 )  # fmt: skip
 
@@ -86,7 +86,7 @@ def test_charts_have_words_and_numbers(browser: Browser, pages: Path) -> None:
     assert browser.evaluate(f"{headless}.length") == 0
 
 
-def test_drift_is_told_without_colours(browser: Browser, pages: Path) -> None:
+def test_drift_is_told_without_colors(browser: Browser, pages: Path) -> None:
     """Who cannot tell red from green would take a drift for an ordinary night."""
     browser.open(pages / f"{SECOND}.html")
     text = browser.evaluate("document.body.innerText")
@@ -106,7 +106,7 @@ def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_on_paper(browser: Browser, pages: Path) -> None:
-    """Printed, tables would be cut at the edge and the legends of charts would lose their colours."""
+    """Printed, tables would be cut at the edge and the legends of charts would lose their colors."""
     browser.open(pages / f"{SECOND}.html", width=700)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:

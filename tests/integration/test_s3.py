@@ -26,20 +26,20 @@ def upload(folder: Path, location: str) -> None:
             storage.write_bytes(f"{location}/{path.relative_to(folder)}", path.read_bytes())
 
 
-def test_a_bucket_is_labelled_and_labelled_again_only_where_it_changed(bucket: str, tmp_path: Path) -> None:
+def test_a_bucket_is_labeled_and_labeled_again_only_where_it_changed(bucket: str, tmp_path: Path) -> None:
     """The data engineer's case: music in a bucket, tables in a bucket, the command again every night."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=6, duration_s=15)
     music, tables = f"{bucket}/music", f"{bucket}/tables"
     upload(tmp_path / "catalog", music)
     first = succeed("run", music, tables)
-    assert f"{6 + N_BROKEN} tracks listed: 6 labelled, {N_BROKEN} failed" in first
+    assert f"{6 + N_BROKEN} tracks listed: 6 labeled, {N_BROKEN} failed" in first
     assert succeed("run", music, tables).startswith("nothing to do")
     playable = sorted((tmp_path / "catalog").rglob("*.flac"))
     changed = playable[0]
     y, sr = soundfile.read(changed)
     soundfile.write(changed, y[: 12 * sr], sr)
     storage.write_bytes(f"{music}/{changed.relative_to(tmp_path / 'catalog')}", changed.read_bytes())
-    assert "1 labelled, 0 failed" in succeed("run", music, tables)
+    assert "1 labeled, 0 failed" in succeed("run", music, tables)
     labels = succeed("labels", tables, "--format", "csv").splitlines()
     assert len(labels) == 1 + 6
     assert all(f",{music}/" in line for line in labels[1:])

@@ -229,7 +229,7 @@ def test_a_track_that_changed_since_the_listing_is_read_as_it_is_now(bucket: str
     assert outcomes[listed[2].uri][0] == listed[2]
 
 
-def test_tracks_of_a_failing_store_are_put_off_and_their_neighbours_are_not(
+def test_tracks_of_a_failing_store_are_put_off_and_their_neighbors_are_not(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad disk in a store must not hold up the shard; a track that can be read later must be."""

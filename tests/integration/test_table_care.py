@@ -123,7 +123,7 @@ def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> 
     succeed("run", music, tables)
     before = succeed("labels", tables, "--format", "csv")
     said = succeed("verify", tables, "--catalog", music, "--deep")
-    assert f"{10 + N_BROKEN} tracks: 10 labelled, {N_BROKEN} failed, nothing lost, nothing twice" in said
+    assert f"{10 + N_BROKEN} tracks: 10 labeled, {N_BROKEN} failed, nothing lost, nothing twice" in said
     assert "features" in succeed("compact", tables, "--older-than", "0")
     parts = take_inventory(Tables(tables)).parts
     assert {len(found) for table, found in parts.items() if table != "segment_labels"} == {1}

@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 
 from jobs.explain import explain_track
 from jobs.plot import plot_track
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from tests.browser import NARROW, WIDE, Browser
 
 SR = 22050
@@ -21,7 +21,7 @@ DURATION_S = 12.0
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages of `plot` and `explain` of one track, and of `plot` of a silent one."""
     folder = tmp_path_factory.mktemp("tracks")
-    sf.write(folder / "song.flac", synthesise("rock", seed=[1], duration_s=DURATION_S, sr=SR), SR)
+    sf.write(folder / "song.flac", synthesize("rock", seed=[1], duration_s=DURATION_S, sr=SR), SR)
     sf.write(folder / "silence.wav", np.zeros(3 * SR), SR)
     names = {name: folder / f"{name}.html" for name in ("plot", "explain", "silence")}
     plot_track(str(folder / "song.flac"), str(names["plot"]), None, None)

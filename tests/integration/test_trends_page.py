@@ -209,7 +209,7 @@ def test_a_catalog_without_tags_has_its_page(browser: Browser, tmp_path: Path) -
         browser.open(page)
         assert browser.complaints() == []
         text = browser.driver.find_element(By.TAG_NAME, "main").text
-        assert "No labelled track has an artist tag." in text
+        assert "No labeled track has an artist tag." in text
         assert "No track with a genre has a genre tag to compare it with." in text
 
 

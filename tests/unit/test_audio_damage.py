@@ -1,4 +1,4 @@
-"""Damaged, mislabelled and hostile files: what decodes is used, the rest is one clear error, in silence."""
+"""Damaged, mislabeled and hostile files: what decodes is used, the rest is one clear error, in silence."""
 
 import contextlib
 import io
@@ -109,14 +109,14 @@ def with_data_length(wav: bytes, length: int) -> bytes:
 
 @pytest.mark.parametrize("length", [0, 0xFFFFFFFF, 0x7FFFFFFF, 24_000_001], ids=hex)
 def test_a_streamed_wav_has_a_wrong_length(tracks: dict[str, bytes], length: int) -> None:
-    """Fails: wavs that were written to a pipe, whose header was never completed, cannot be labelled."""
+    """Fails: wavs that were written to a pipe, whose header was never completed, cannot be labeled."""
     duration_s, segments = read(with_data_length(tracks["wav"], length))
     assert duration_s == pytest.approx(DURATION_S)
     assert segments == read(tracks["wav"])[1]
 
 
 def test_a_streamed_flac_has_no_length_or_a_wrong_one(tracks: dict[str, bytes]) -> None:
-    """Fails: flacs that were written to a pipe cannot be labelled."""
+    """Fails: flacs that were written to a pipe cannot be labeled."""
     flac = tracks["flac"]
     facts = int.from_bytes(flac[18:26])  # the last 36 bits of these are the number of samples
     for n_samples in (0, RATE * 3600):
@@ -143,7 +143,7 @@ def id3_block(length: int, claimed: int | None = None) -> bytes:
 
 @pytest.mark.parametrize("form", ["wav", "aiff", "flac", "mp3", "vorbis", "alac", "adts"])
 def test_id3_blocks_in_front_are_passed_over(tracks: dict[str, bytes], form: str) -> None:
-    """Fails: wavs and flacs that a careless tagger touched cannot be labelled."""
+    """Fails: wavs and flacs that a careless tagger touched cannot be labeled."""
     prefixed = read(id3_block(3000) + id3_block(70_000) + tracks[form])
     assert prefixed[1] == read(tracks[form])[1]
 

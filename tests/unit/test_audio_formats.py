@@ -170,7 +170,7 @@ def test_an_excerpt_is_a_slice_of_the_whole(form: str, rate: int) -> None:
 @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "m4a", "wma", "vorbis"])
 @pytest.mark.parametrize("name", ["track.wav", "track.mp3", "track.m4a", "track"])
 def test_the_name_does_not_matter(form: str, name: str) -> None:
-    """Fails: the many files with a wrong extension cannot be labelled."""
+    """Fails: the many files with a wrong extension cannot be labeled."""
     data = encode(sweep(44100, 1.5, 2), 44100, form)
     file = io.BytesIO(data)
     file.name = name  # decoders look at this attribute of files on disk

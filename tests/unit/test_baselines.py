@@ -10,11 +10,11 @@ GENRES = ("a", "b", "c", "d")
 
 
 def make_set(seed: int, n: int = 120, *, n_genres: int = 4, spread: float = 0.3) -> TrainingSet:
-    """Descriptors around one centre a genre, on scales that differ a thousandfold."""
+    """Descriptors around one center a genre, on scales that differ a thousandfold."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(99).normal(0, 1, (n_genres, 57))
+    centers = np.random.default_rng(99).normal(0, 1, (n_genres, 57))
     labels = np.arange(n) % n_genres
-    values = (centres[labels] + rng.normal(0, spread, (n, 57))) * np.logspace(-3, 3, 57)
+    values = (centers[labels] + rng.normal(0, spread, (n, 57))) * np.logspace(-3, 3, 57)
     tracks = np.array([f"{i:03d}" for i in range(n)])
     return TrainingSet(None, labels, tracks, GENRES[:n_genres], descriptors=values)
 

@@ -85,7 +85,7 @@ def check(data: bytes, codec: str, *, duration_s: float = SECONDS, lead_s: float
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF"])
 @pytest.mark.parametrize("order", ["as it is", "swapped", "14 bits", "14 bits swapped"])
 def test_a_dts_cd_is_decoded(tmp_path: Path, form: str, order: str) -> None:
-    """Fails: rips of DTS CDs are labelled metal, with certainty, for the noise that they are as PCM."""
+    """Fails: rips of DTS CDs are labeled metal, with certainty, for the noise that they are as PCM."""
     data = dts(tmp_path, "-b:a", "1411200" if "14" not in order else "1234800")
     if "14" in order:
         words = in_14_bits(data)
@@ -110,7 +110,7 @@ def test_dts_may_begin_after_silence_at_any_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lead_s", [3, 60])
 @pytest.mark.parametrize("noise", [0, 1])
 def test_a_recording_may_wait_for_its_bitstream(noise: int, lead_s: int) -> None:
-    """Fails: a digital output that was recorded from long before the film on is labelled on noise."""
+    """Fails: a digital output that was recorded from long before the film on is labeled on noise."""
     words = encode(tone(48000), 48000, "spdif")
     lead = np.random.default_rng(0).integers(-noise, noise + 1, lead_s * 48000 * 2).astype("<i2").tobytes()
     check(as_pcm(lead + words, 48000), "ac3", duration_s=SECONDS + lead_s, lead_s=lead_s)
@@ -120,7 +120,7 @@ def test_a_recording_may_wait_for_its_bitstream(noise: int, lead_s: int) -> None
 @pytest.mark.parametrize("order", ["as it is", "swapped"])
 @pytest.mark.parametrize(("form", "codec"), [("spdif", "ac3"), ("spdifmp2", "mp3")])
 def test_a_recorded_digital_output_is_decoded(form: str, codec: str, order: str, subtype: str) -> None:
-    """Fails: recordings of a DVD player's digital output are labelled on noise."""
+    """Fails: recordings of a DVD player's digital output are labeled on noise."""
     words = encode(tone(48000), 48000, form)
     check(as_pcm(swapped(words) if order == "swapped" else words, 48000, "WAV", subtype), codec)
 
@@ -134,7 +134,7 @@ def test_other_lossless_codecs_keep_it_too(form: str) -> None:
 
 
 def test_what_cannot_be_decoded_is_called_by_its_name() -> None:
-    """Fails: a bitstream that FFmpeg does not know is labelled on noise."""
+    """Fails: a bitstream that FFmpeg does not know is labeled on noise."""
     burst = b"\x72\xf8\x1f\x4e\x0b\x00\x00\x20" + np.random.default_rng(0).bytes(4096 - 8)
     with pytest.raises(DecodeError, match="S/PDIF bitstream"):
         read_segments(io.BytesIO(as_pcm(burst * 300, 48000, "FLAC")), "a.flac", SPEC)

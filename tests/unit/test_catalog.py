@@ -24,7 +24,7 @@ def below(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_listed_with_everything_in_it_that_is_audio(tmp_path: Path) -> None:
-    """What is left out here is never labelled; what is wrongly in becomes a failure every user sees."""
+    """What is left out here is never labeled; what is wrongly in becomes a failure every user sees."""
     names = ["a.mp3", "sub/b.FLAC", "sub/deep/c d #1 100% ü.ogg", "empty.wav"]
     for name in names:
         touch(tmp_path / name, b"" if "empty" in name else b"xyz")
@@ -89,7 +89,7 @@ def test_a_link_into_a_hidden_folder_keeps_its_ids(tmp_path: Path) -> None:
 
 
 def test_ids_stay_when_the_catalog_moves_and_versions_change_with_content(tmp_path: Path) -> None:
-    """A moved bucket must not be labelled again; a replaced file must be."""
+    """A moved bucket must not be labeled again; a replaced file must be."""
     touch(tmp_path / "one" / "x" / "a.mp3")
     before = list_catalog(str(tmp_path / "one")).to_pylist()[0]
     (tmp_path / "one").rename(tmp_path / "two")

@@ -11,7 +11,7 @@ import soundfile as sf
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.demo.demo_catalog import MARKER, N_BROKEN, write_demo_catalog, write_demo_shelves
 from pipeline.demo.styles import STYLES
-from pipeline.demo.synthesis import DRUMS, FADE_S, synthesise
+from pipeline.demo.synthesis import DRUMS, FADE_S, synthesize
 from schemas.errors import DecodeError, EmptyFileError, MisuseError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
@@ -48,11 +48,11 @@ def test_patterns_fit_the_bar_and_the_drums(style: str) -> None:
 @pytest.mark.parametrize("style", STYLES)
 def test_synthesis_is_deterministic_audible_and_fades(style: str) -> None:
     """Tests that compare runs over the demo catalog would differ by chance."""
-    y = synthesise(style, seed=[5], duration_s=8.0, sr=22050)
+    y = synthesize(style, seed=[5], duration_s=8.0, sr=22050)
     assert y.shape == (8 * 22050, 2)
     assert y.dtype == np.float32
-    assert np.array_equal(y, synthesise(style, seed=[5], duration_s=8.0, sr=22050))
-    assert not np.array_equal(y, synthesise(style, seed=[6], duration_s=8.0, sr=22050))
+    assert np.array_equal(y, synthesize(style, seed=[5], duration_s=8.0, sr=22050))
+    assert not np.array_equal(y, synthesize(style, seed=[6], duration_s=8.0, sr=22050))
     assert np.abs(y).max() == pytest.approx(0.8)
     fade_start = len(y) - round(FADE_S * 22050)
     assert y[:fade_start].std() > 0.03
@@ -63,7 +63,7 @@ def test_styles_sound_different() -> None:
     """A catalog of ten names for one sound demonstrates nothing: spectra must tell the styles apart."""
     spectra = []
     for style in STYLES:
-        y = synthesise(style, seed=[1], duration_s=20.0, sr=22050).mean(axis=1)
+        y = synthesize(style, seed=[1], duration_s=20.0, sr=22050).mean(axis=1)
         bands = np.abs(np.fft.rfft(y))[20 : 20 + 2**17].reshape(64, -1).mean(axis=1)
         spectra.append(np.log10(bands + 1e-9))
     correlation = np.corrcoef(spectra) - np.eye(len(STYLES))

@@ -150,7 +150,7 @@ def test_gain_moves_only_what_is_a_level(exponent: int, sign: int, seed: int) ->
 @settings(max_examples=15, deadline=None)
 @given(gain=st.floats(0.01, 50))
 def test_any_gain_moves_the_rest_by_rounding_only(gain: float) -> None:
-    """Fails: normalising a catalog's loudness would change its features by more than rounding."""
+    """Fails: normalizing a catalog's loudness would change its features by more than rounding."""
     y = (chords(SR) + noise(SR)).astype(np.float32)
     before, after = compute_descriptors(y), compute_descriptors((gain * y).astype(np.float32))
     for name in ("chroma_stft", "spectral_centroid", "spectral_bandwidth", "zero_crossing_rate"):

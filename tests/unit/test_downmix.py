@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.audio import open_audio, read_segments
 from pipeline.audio.decode.downmix import Downmix, to_mono
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from schemas.features import FeatureSpec
 from tests.encoders import encode
 
 SR = 22050
 SPEC = FeatureSpec(segment_s=5.0)
-ONE = synthesise("rock", seed=[1], duration_s=12, sr=SR).mean(axis=1).astype(np.float32)
-OTHER = synthesise("classical", seed=[2], duration_s=12, sr=SR).mean(axis=1).astype(np.float32)[: len(ONE)]
+ONE = synthesize("rock", seed=[1], duration_s=12, sr=SR).mean(axis=1).astype(np.float32)
+OTHER = synthesize("classical", seed=[2], duration_s=12, sr=SR).mean(axis=1).astype(np.float32)[: len(ONE)]
 
 
 def read(data: bytes) -> list[NDArray[np.float32]]:
@@ -68,7 +68,7 @@ def test_normal_audio_is_the_plain_mean(y: NDArray[np.float32]) -> None:
 )
 @pytest.mark.parametrize("form", ["wavfloat", "wav", "vorbis", "m4a"])
 def test_music_in_opposite_phase_stays(y: NDArray[np.float32], form: str) -> None:
-    """Fails: a transfer with a reversed cable is labelled by its rounding noise, or by its codec's."""
+    """Fails: a transfer with a reversed cable is labeled by its rounding noise, or by its codec's."""
     for segment, same in zip(read(encode(0.7 * y, SR, form)), read(encode(ONE, SR, form)), strict=True):
         assert likeness(segment, same) > 0.9
         assert np.sqrt(np.mean(segment**2)) > 0.2 * np.sqrt(np.mean(same**2))

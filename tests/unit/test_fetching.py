@@ -209,7 +209,7 @@ def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.M
 
 
 def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails: a track that could not be read at first is failed and labelled in one run, which then reports an
+    """Fails: a track that could not be read at first is failed and labeled in one run, which then reports an
     error of its own."""
     track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
     tables = Tables(str(tmp_path / "tables"))

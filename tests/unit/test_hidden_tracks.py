@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.decode.placement import MOST_PROBES, probe_starts, segment_starts
 from pipeline.audio.decode.silence import is_silent
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from schemas.features import FeatureSpec
 from tests.encoders import encode
 
 SR = 22050
 SPEC = FeatureSpec()
 Nothing = Callable[[float], NDArray[np.float32]]
-MUSIC = synthesise("jazz", seed=[3], duration_s=100, sr=SR).mean(axis=1).astype(np.float32)
+MUSIC = synthesize("jazz", seed=[3], duration_s=100, sr=SR).mean(axis=1).astype(np.float32)
 
 
 def music(duration_s: float) -> NDArray[np.float32]:

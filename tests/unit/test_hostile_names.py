@@ -139,12 +139,12 @@ def test_progress_shows_names_as_they_stand(terminal: bool) -> None:
     """The bar and the lines are printed in another place than the tables."""
     sink = io.StringIO()
     console = show.PlainConsole(file=sink, width=300, force_terminal=terminal, color_system=None)
-    meter = Meter("[bold]labelling", 3, "tracks", console)
+    meter = Meter("[bold]labeling", 3, "tracks", console)
     meter._last = float("-inf")
     meter.show(1, "[/] in rock [dub]")
     meter.close()
     assert "[/] in rock [dub]" in sink.getvalue()
-    assert "[bold]labelling" in sink.getvalue()
+    assert "[bold]labeling" in sink.getvalue()
 
 
 def rows_of_names() -> pa.Table:

@@ -53,7 +53,7 @@ def test_running_median_of_sorted_rows(order: int) -> None:
 
 
 def test_running_median_from_some_row_on() -> None:
-    """Fails: the frames at a block's edges see a mirror where their neighbours are."""
+    """Fails: the frames at a block's edges see a mirror where their neighbors are."""
     x = np.random.default_rng(0).random((150, 40), dtype=np.float32)
     out = np.empty((50, 40), np.float32)
     running_median(x, 37, out)

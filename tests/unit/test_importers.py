@@ -1,4 +1,4 @@
-"""Labelled data in the forms it comes in: what a researcher trains and measures on."""
+"""Labeled data in the forms it comes in: what a researcher trains and measures on."""
 
 from pathlib import Path
 

@@ -139,7 +139,7 @@ def test_handlers_are_put_back() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_a_write_is_finished_before_a_task_is_cancelled() -> None:
+def test_a_write_is_finished_before_a_task_is_canceled() -> None:
     """Ray cancels by KeyboardInterrupt: half way through a PUT nobody would know whether it arrives."""
     done: list[str] = []
 

@@ -11,6 +11,39 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAYERS = ("schemas", "pipeline", "jobs", "earmark")
 MODULES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+ROOMS = (
+    "schemas",
+    "pipeline",
+    "pipeline.storage",
+    "pipeline.audio",
+    "pipeline.audio.decode",
+    "pipeline.audio.tags",
+    "pipeline.audio.features",
+    "pipeline.demo",
+    "pipeline.models",
+    "pipeline.pretrained",
+    "pipeline.tables",
+    "pipeline.tables.maintenance.compact",
+    "pipeline.tables.maintenance.verify",
+    "pipeline.tables.maintenance",
+    "pipeline.catalogs",
+    "pipeline.shards",
+    "pipeline.training",
+    "pipeline.training.data",
+    "pipeline.evaluation",
+    "pipeline.trends",
+    "pipeline.plots",
+    "pipeline.pages",
+    "jobs.console",
+    "jobs.engine",
+    "jobs.run",
+    "jobs",
+    "jobs.cli.summaries",
+    "jobs.cli.commands",
+    "jobs.cli",
+    "earmark",
+)
+"""All folders, each of which imports only from those above it."""
 HEAVY = ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "numba")
 
 
@@ -55,6 +88,22 @@ def test_imports_go_one_way(path: Path) -> None:
     assert not tops & {"tests", "infra"}
     if layer != "jobs":
         assert "ray" not in tops
+
+
+def _room(name: str) -> str:
+    """The folder that a module lies in; a package's own is the package."""
+    folder = name if (ROOT / name.replace(".", "/")).is_dir() else name.rpartition(".")[0]
+    assert folder in ROOMS, f"{folder} is not in ROOMS"
+    return folder
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_folder_imports_from_one_that_is_built_on_it(path: Path) -> None:
+    """Two folders in a circle are one: neither can be read, tested or replaced by itself."""
+    own = ".".join(path.relative_to(ROOT).parts[:-1])
+    names = (name for name in _imports(_parse(path)) if name.partition(".")[0] in LAYERS)
+    above = {name for name in names if ROOMS.index(_room(name)) > ROOMS.index(own)}
+    assert not above, f"{own} stands above {above} in ROOMS"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

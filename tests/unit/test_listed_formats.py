@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS, FORMATS
-from pipeline.audio.describe import track_features
 from pipeline.catalogs.catalog import list_catalog
+from pipeline.shards.one_track import track_features
 from schemas.features import FeatureSpec
 
 WRITTEN = [

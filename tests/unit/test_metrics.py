@@ -57,7 +57,7 @@ def test_temperature_stays_finite_where_nothing_is_wrong() -> None:
     assert 0.05 <= temperature < 0.1
 
 
-def test_mean_by_track_is_what_labelling_does() -> None:
+def test_mean_by_track_is_what_labeling_does() -> None:
     """The figure must be of tracks, since a catalog gets one label a track."""
     proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     mean, labels = mean_by_track(proba, np.array([0, 1, 0]), np.array(["b", "a", "b"]))

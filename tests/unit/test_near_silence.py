@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.decode.silence import is_silent
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.demo.synthesis import synthesise
+from pipeline.demo.synthesis import synthesize
 from pipeline.plots.track_view import view_track
 from schemas.features import FeatureSpec
 from schemas.tracks import is_silent_range
@@ -89,7 +89,7 @@ def test_nothing_is_nothing(kind: str) -> None:
 @pytest.mark.parametrize("genre", ["blues", "classical", "hiphop", "jazz", "metal"])
 def test_quiet_music_is_music(genre: str) -> None:
     """Fails: a quiet transfer is taken for its noise floor, and has no genre."""
-    y = synthesise(genre, seed=[1], duration_s=30, sr=SR).mean(axis=1).astype(np.float32)
+    y = synthesize(genre, seed=[1], duration_s=30, sr=SR).mean(axis=1).astype(np.float32)
     for level_db in (0, -20, -40):
         quiet = y * np.float32(db(level_db))
         assert not is_silent(quiet, SR)
@@ -121,7 +121,7 @@ def test_quiet_music_of_few_bands_is_music(kind: str) -> None:
 
 @pytest.mark.parametrize("form", ["float", "wav", "mp3"])
 def test_real_music_at_any_level_is_music(gtzan: Path, form: str) -> None:
-    """Fails: a song is labelled or not by how loud somebody digitized it."""
+    """Fails: a song is labeled or not by how loud somebody digitized it."""
     for path in sorted((gtzan / "audio").glob("*/*.flac")):
         y, sr = sf.read(path, dtype="float32")
         for level_db in (0, -20, -40):
@@ -141,7 +141,7 @@ def test_loud_noise_is_still_heard() -> None:
 def test_every_feature_set_knows_silence(log_mel: bool) -> None:
     """Fails: a model of descriptors gives near-silence a genre, or all its segments count as silent."""
     spec = FeatureSpec(log_mel=log_mel, descriptors=not log_mel)
-    music = synthesise("rock", seed=[1], duration_s=10, sr=SR).mean(axis=1).astype(np.float32)
+    music = synthesize("rock", seed=[1], duration_s=10, sr=SR).mean(axis=1).astype(np.float32)
     for y, silent in ((noise(-60)[: 10 * SR].astype(np.float32), True), (music, False)):
         (segment,) = featurize_track(io.BytesIO(encode(y, SR, "wav")), "a", spec).segments
         assert segment.is_silent is silent
@@ -156,7 +156,7 @@ def test_tables_of_before_are_read_as_before() -> None:
 
 def test_one_looks_at_a_segment_with_music(tmp_path: Path) -> None:
     """Fails: `earmark explain` explains the silence in the middle of a track."""
-    music = synthesise("rock", seed=[1], duration_s=35, sr=SR).mean(axis=1).astype(np.float32)
+    music = synthesize("rock", seed=[1], duration_s=35, sr=SR).mean(axis=1).astype(np.float32)
     sf.write(tmp_path / "a.wav", np.concatenate((music, np.zeros(65 * SR, np.float32))), SR)
     view = view_track(str(tmp_path / "a.wav"))
     assert [segment.is_silent for segment in view.segments] == [False, True, True]

@@ -75,7 +75,7 @@ OTHERS = {
 def test_a_file_of_another_kind_is_called_by_its_name(kind: str) -> None:
     """Fails: the user looks for a codec where a cover or an error page has the name of a track.
 
-    Archives that hold an mp3 as it is would even be labelled.
+    Archives that hold an mp3 as it is would even be labeled.
     """
     for call in (
         lambda: read_segments(io.BytesIO(OTHERS[kind]), "s3://music/a.mp3", FeatureSpec()),
@@ -106,7 +106,7 @@ def test_audio_is_nothing_else(form: str) -> None:
 @pytest.mark.parametrize("tag", [b"drms", b"enca"])
 @pytest.mark.parametrize("movflags", ["faststart", "frag_keyframe+empty_moov"])
 def test_a_protected_file_says_so(tag: bytes, movflags: str) -> None:
-    """Fails: purchases with DRM are labelled on noise, or called broken."""
+    """Fails: purchases with DRM are labeled on noise, or called broken."""
     data = encode(sweep(44100, 3.0, 2), 44100, "m4a", movflags=movflags)
     at = data.index(b"mp4a", data.index(b"stsd"))
     protected = data[:at] + tag + data[at + 4 :]

@@ -77,7 +77,7 @@ CHAINS: dict[str, list[Link]] = {
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_chained_ogg_plays_link_by_link(name: str) -> None:
-    """Fails: recordings of internet radio are labelled on noise, or on the station's ident alone."""
+    """Fails: recordings of internet radio are labeled on noise, or on the station's ident alone."""
     check(b"".join(map(tone, CHAINS[name])), CHAINS[name])
 
 
@@ -172,7 +172,7 @@ GLUED: dict[str, list[Link]] = {
 @pytest.mark.parametrize("name", GLUED)
 @pytest.mark.parametrize("tagged", [False, True])
 def test_files_glued_with_cat_play_one_after_the_other(name: str, tagged: bool) -> None:
-    """Fails: a station's recordings are labelled on the ident in front, and the music is dropped."""
+    """Fails: a station's recordings are labeled on the ident in front, and the music is dropped."""
     between = b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(2048) if tagged else b""
     # Encoders pad each file by a frame or two, and say so in a frame of their own.
     check(between.join(map(tone, GLUED[name])), GLUED[name], padding_s=0.14)

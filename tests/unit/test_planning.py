@@ -63,7 +63,7 @@ class History:
         table = pa.Table.from_pylist(rows, features_schema())
         self._write("features", table, feature_set=spec.feature_set, run=f"{self.now:%j}")
 
-    def labelled(self, model: str = "m-1", genre: str = "rock", **etags: str) -> None:
+    def labeled(self, model: str = "m-1", genre: str = "rock", **etags: str) -> None:
         rows = [
             {
                 "track_id": name, "uri": f"/{name}.mp3", "etag": etag, "genre": genre, "confidence": 0.5,
@@ -104,23 +104,23 @@ def test_a_first_run_does_everything(history: History) -> None:
 
 
 def test_only_what_is_new_or_changed_is_done(history: History) -> None:
-    """The nightly promise: labelled tracks are not decoded again, changed ones are."""
+    """The nightly promise: labeled tracks are not decoded again, changed ones are."""
     history.listed(a="1", b="1")
     history.featurized(a="1", b="1")
-    history.labelled(a="1", b="1")
+    history.labeled(a="1", b="1")
     made = plan(history, a="1", b="2", c="1")
     assert ids(made.to_featurize) == {"b", "c"}
-    assert (made.n_labelled, made.n_failed, made.to_label.num_rows) == (1, 0, 0)
+    assert (made.n_labeled, made.n_failed, made.to_label.num_rows) == (1, 0, 0)
     assert ids(made.changed) == {"b", "c"}
 
 
 def test_a_crash_between_the_stages_costs_no_decoding(history: History) -> None:
-    """Features without a label are labelled from where they are, once, though two crashes left them twice."""
+    """Features without a label are labeled from where they are, once, though two crashes left them twice."""
     history.listed(a="1", b="1")
     history.featurized(a="1", b="1")
     history.listed(a="1")
     history.featurized(a="1")
-    history.labelled(b="1")
+    history.labeled(b="1")
     made = plan(history, a="1", b="1")
     assert made.to_featurize.num_rows == 0
     assert made.to_label["track_id"].to_pylist() == ["a"]
@@ -132,7 +132,7 @@ def test_a_second_model_needs_no_decoding(history: History) -> None:
     """Models and features have versions of their own."""
     history.listed(a="1")
     history.featurized(a="1")
-    history.labelled(a="1")
+    history.labeled(a="1")
     made = plan(history, Done(SPEC, "m-2"), a="1")
     assert (made.to_featurize.num_rows, ids(made.to_label)) == (0, {"a"})
 
@@ -186,7 +186,7 @@ def test_a_failure_that_was_overcome_does_not_block(history: History) -> None:
     assert (made.n_failed, ids(made.to_label)) == (0, {"a"})
 
 
-def test_a_labelling_failure_is_the_models_own(history: History) -> None:
+def test_a_labeling_failure_is_the_models_own(history: History) -> None:
     """What one model cannot do, another may."""
     history.listed(a="1")
     history.featurized(a="1")
@@ -198,7 +198,7 @@ def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) ->
     """A deleted track drops out; put back unchanged it has its label again with no work done."""
     history.listed(a="1", b="1")
     history.featurized(a="1", b="1")
-    history.labelled(a="1", b="1")
+    history.labeled(a="1", b="1")
     made = plan(history, a="1")
     assert ids(made.gone) == {"b"}
     history.now += timedelta(days=1)
@@ -220,12 +220,12 @@ def test_a_limited_listing_says_nothing_of_what_it_lacks(history: History) -> No
 def test_the_current_label_is_that_of_the_present_content(history: History) -> None:
     """A label of replaced content must not be shown for the new one, not even while that has failed."""
     history.listed(a="1")
-    history.labelled(a="1", genre="jazz")
+    history.labeled(a="1", genre="jazz")
     history.listed(a="2")
     assert current_labels(history.tables, "m-1").num_rows == 0
     history.failed(DecodeError("no"), a="2")
     assert ids(current_failures(history.tables, "m-1")) == {"a"}
-    history.labelled(a="2", genre="rock")
+    history.labeled(a="2", genre="rock")
     assert current_labels(history.tables, "m-1")["genre"].to_pylist() == ["rock"]
     assert current_failures(history.tables).num_rows == 0
     assert models(history.tables) == ["m-1"]

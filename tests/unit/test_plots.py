@@ -38,7 +38,7 @@ def music(seconds: float = 5.0) -> Any:
 
 
 def line(figure: Any, label: str) -> Any:
-    """The values of a labelled curve."""
+    """The values of a labeled curve."""
     (found,) = [one for axes in figure.axes for one in axes.get_lines() if one.get_label() == label]
     return found.get_ydata()
 
@@ -119,7 +119,7 @@ def test_nothing_is_cut_or_hidden(draw: Callable[..., Any], loudness: float) -> 
         assert legend.get_tightbbox().y0 >= legend.axes.bbox.y1 - 1, "it stands above the curves"
 
 
-def test_pictures_say_what_their_colours_mean() -> None:
+def test_pictures_say_what_their_colors_mean() -> None:
     """A reader of a spectrogram could not tell 10 dB from 80."""
     levels, range_db = log_mel(music(), FeatureSpec())
     log_mels = plots.plot_log_mel(levels, range_db, FeatureSpec())
@@ -149,7 +149,7 @@ def test_the_same_figure_is_the_same_picture() -> None:
 
 
 def test_a_track_is_seen_as_a_run_would_see_it(tmp_path: Path) -> None:
-    """The picture would show other seconds than those that were labelled."""
+    """The picture would show other seconds than those that were labeled."""
     sf.write(tmp_path / "song.wav", music(100.0), SR)
     view = view_track(str(tmp_path / "song.wav"))
     assert [segment.start_s for segment in view.segments] == [1.6, 35.0, 68.3]

@@ -126,7 +126,7 @@ def several_streams(path: Path, container: str, codec: str, main: int | None, as
 )
 @pytest.mark.parametrize("main", [0, 1, 2])
 def test_the_default_stream_is_the_track(tmp_path: Path, container: str, codec: str, main: int) -> None:
-    """Fails: a concert is labelled on the commentary that lies before its music."""
+    """Fails: a concert is labeled on the commentary that lies before its music."""
     aside = 0 if main else 1
     data = several_streams(tmp_path / "film", container, codec, main, None if container == "mp4" else aside)
     with open_audio(io.BytesIO(data), "film") as audio:
@@ -160,7 +160,7 @@ def test_the_formats_are_ffmpegs() -> None:
 
 
 def test_frames_of_a_tta_that_are_out_of_place_are_no_noise() -> None:
-    """Fails: where bytes are missing in a tta, all that follows is noise as loud as music, and labelled."""
+    """Fails: where bytes are missing in a tta, all that follows is noise as loud as music, and labeled."""
     y = (0.3 * np.sin(2 * np.pi * 440 * np.arange(20 * 44100) / 44100)).astype(np.float32)
     data = encode(np.stack([y, y], axis=1), 44100, "tta")
     with open_audio(io.BytesIO(data[: len(data) // 2] + data[len(data) // 2 + 3000 :]), "a.tta") as audio:

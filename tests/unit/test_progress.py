@@ -14,12 +14,12 @@ def test_the_time_left_is_told_when_there_is_something_to_tell_it_by(monkeypatch
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     lines = io.StringIO()
-    meter = Meter("labelling", 1000, "tracks", Console(file=lines, width=200))
+    meter = Meter("labeling", 1000, "tracks", Console(file=lines, width=200))
     now[0] = 60.0
     meter.show(3, "3 failed", under_way=False)
     now[0] = 120.0
     meter.show(600, "3 failed")
     assert lines.getvalue().splitlines() == [
-        "labelling: 3 of 1,000 · 3 failed",
-        "labelling: 600 of 1,000 · 3 failed · 5.0 tracks/s · 1 min 20 s left",
+        "labeling: 3 of 1,000 · 3 failed",
+        "labeling: 600 of 1,000 · 3 failed · 5.0 tracks/s · 1 min 20 s left",
     ]

@@ -32,7 +32,7 @@ TRACKS = pa.Table.from_batches(
     [to_batch([TrackRef(f"id-{n}", f"/music/{n}.wav", 1, "etag", 0.0) for n in range(5)])], LISTING
 ).append_column("attempts", pa.array([0] * 5, pa.int32()))
 SHARD = Shard("000000", RUN, FeatureSpec().feature_set, TRACKS.slice(0, 1), datetime.now(UTC))
-LABELLING = LabelTask(
+LABELING = LabelTask(
     "000000", RUN, "2026-01-01", "model-1", "part", SHARD.feature_set,
     TRACKS.slice(0, 1).select(["track_id", "uri", "etag", "attempts"]),
 )  # fmt: skip
@@ -47,10 +47,10 @@ def assignment(tmp_path: Path) -> Iterator[Assignment]:
 
 
 def test_only_the_same_kind_of_work_confirms(assignment: Assignment) -> None:
-    """A part that is labelled says nothing of whether a machine can decode."""
+    """A part that is labeled says nothing of whether a machine can decode."""
     quarantine = Quarantine(assignment)
     quarantine.hold(SHARD, DEATH, killed=True)
-    assert quarantine.succeeded(LABELLING) == 0
+    assert quarantine.succeeded(LABELING) == 0
     assert read_table(assignment.tables.root, "failures").empty
     assert quarantine.succeeded(SHARD) == 1
     (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
@@ -62,7 +62,7 @@ def test_while_nothing_succeeds_nothing_is_written(assignment: Assignment) -> No
     """A night on broken machines must leave the next one everything to do."""
     quarantine = Quarantine(assignment)
     quarantine.hold(SHARD, DEATH, killed=True)
-    quarantine.succeeded(LABELLING)
+    quarantine.succeeded(LABELING)
     with pytest.raises(EarmarkError, match="no track could be featurized"):
         quarantine.end()
     assert read_table(assignment.tables.root, "failures").empty
@@ -76,7 +76,7 @@ def test_workers_that_all_die_end_the_run(assignment: Assignment) -> None:
     quarantine.succeeded(SHARD)
     for _ in range(74):
         quarantine.died(SHARD, DEATH)
-    quarantine.succeeded(LABELLING)
+    quarantine.succeeded(LABELING)
     with pytest.raises(EarmarkError, match=r"75 in a row.*The worker died"):
         quarantine.died(SHARD, DEATH)
 
@@ -84,14 +84,14 @@ def test_workers_that_all_die_end_the_run(assignment: Assignment) -> None:
 def test_a_label_failure_that_is_confirmed_is_written(assignment: Assignment) -> None:
     """Fails: features that no process can label are tried every night."""
     quarantine = Quarantine(assignment)
-    quarantine.hold(LABELLING, ValueError("odd"), killed=False)
-    assert quarantine.succeeded(LABELLING) == 1
+    quarantine.hold(LABELING, ValueError("odd"), killed=False)
+    assert quarantine.succeeded(LABELING) == 1
     (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
     assert (failure["error_type"], failure["stage"]) == ("LabelError", "label")
 
 
 def test_halves_hold_each_track_once(assignment: Assignment) -> None:
-    """A track that is in no half, or in both, is lost or labelled twice."""
+    """A track that is in no half, or in both, is lost or labeled twice."""
     waiting = Waiting(assignment)
     whole = Try(replace(SHARD, tracks=TRACKS), errors=2, deaths=9, isolated=True, confirming=True)
     alone = []

@@ -32,7 +32,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Tables in which tracks are gone, changed and labelled twice; their folder's name needs quoting."""
+    """Tables in which tracks are gone, changed and labeled twice; their folder's name needs quoting."""
     made = Tables(str(tmp_path_factory.mktemp("it's here")))
     write_trend_tables(made, 300, seed=5)
     add_night(made)

@@ -27,7 +27,7 @@ def make_report(run: str = "20260102T000000-aaaa", **changes: Any) -> RunReport:
         "outcome": "done",
         "started_at": datetime(2026, 1, 2, tzinfo=UTC),
         "wall_s": 75.0,
-        "counts": Counts(listed=12, labelled_before=2, labelled=8, failed=2, featurized=8),
+        "counts": Counts(listed=12, labeled_before=2, labeled=8, failed=2, featurized=8),
         "seconds": {"decode": 30.0, "predict": 10.0},
         "genres": {"jazz": 5, "rock": 3},
         "failures": {"DecodeError": 2},
@@ -35,7 +35,7 @@ def make_report(run: str = "20260102T000000-aaaa", **changes: Any) -> RunReport:
             "DecodeError": (FailureExample(uri=f"s3://bucket/music/{HOSTILE}.mp3", message=HOSTILE),)
         },
         "timeline": Timeline(
-            step_s=1.0, featurizing=(1.0, 2.0), labelling=(0.0, 0.5), cpus=(2, 2), actors=(1, 1),
+            step_s=1.0, featurizing=(1.0, 2.0), labeling=(0.0, 0.5), cpus=(2, 2), actors=(1, 1),
             shards_left=(3, 1), parts_left=(0, 2),
         ),
         "slowest": (SlowTrack(uri=f"s3://bucket/music/{HOSTILE}.flac", seconds=4.25),),
@@ -124,7 +124,7 @@ def test_a_night_without_labels_is_compared_to_nothing() -> None:
 
 
 def test_tracks_without_a_genre_are_said() -> None:
-    """Of thirty labelled tracks the genres would hold twelve, with shares of a hundred per cent."""
+    """Of thirty labeled tracks the genres would hold twelve, with shares of a hundred per cent."""
     unsure = {"rejected": 3, "config": {"min_confidence": 0.7}}
     text = text_of(run_page(make_report(**unsure), []))
     assert "3 of the 8 tracks have no genre: they are silent, or the model was less sure of them than" in text

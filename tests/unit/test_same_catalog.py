@@ -17,7 +17,7 @@ from schemas.report import Counts, RunReport
 def tables_of(catalog: str, tables: Path) -> str:
     report = RunReport(
         run="20250101T000000-0000", command="run", catalog=catalog, outcome="done",
-        started_at=datetime.now(UTC), counts=Counts(listed=1, labelled=1), feature_set="x",
+        started_at=datetime.now(UTC), counts=Counts(listed=1, labeled=1), feature_set="x",
     )  # fmt: skip
     write_report(Tables(str(tables)), report)
     return str(tables)

@@ -40,7 +40,7 @@ def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Label
     part = shard.parts(tables)["features"]
     classifier = Classifier(bundle)
 
-    def labelled(**options: Any) -> tuple[LabelResult, dict[str, Any]]:
+    def labeled(**options: Any) -> tuple[LabelResult, dict[str, Any]]:
         tracks = listing.select(["track_id", "uri", "etag", "attempts"])
         task = LabelTask("a", RUN, "2026-01-01", bundle.model, part, spec.feature_set, tracks)
         result = label_part(task, tables, classifier, lambda: None, **options)
@@ -51,13 +51,13 @@ def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Label
             row["segments"] = [each for each in segments if each["track_id"] == row["track_id"]]
         return result, found
 
-    return labelled
+    return labeled
 
 
 def test_silence_has_no_genre(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
     """It was classical, at 0.95: an empty upload would stand high in a playlist."""
     result, found = label(segment_labels=True)
-    assert (result.n_labelled, result.n_failed, result.n_rejected) == (3, 0, 1)
+    assert (result.n_labeled, result.n_failed, result.n_rejected) == (3, 0, 1)
     silence = found["silence"]
     assert silence["genre"] is None
     np.testing.assert_allclose(silence["probabilities"], 0.1)

@@ -28,7 +28,7 @@ from pipeline.shards.limits import private_bytes
 from schemas.errors import ReadError
 from schemas.tracks import Tags
 from tests.encoders import encode, sweep
-from tests.hostile import LABELLED
+from tests.hostile import LABELED
 from tests.unit.test_id3 import frame as id3_frame
 from tests.unit.test_id3 import tag as id3_tag
 
@@ -354,7 +354,7 @@ def test_a_store_that_fails_is_told(form: str) -> None:
 def test_tags_that_are_bombs_are_no_tags(name: str) -> None:
     """Fails: a megabyte of tags takes a gigabyte or an hour, in a worker or in `earmark scan`."""
     before = private_bytes()
-    tags = read_tags(io.BytesIO(LABELLED[name]()), "track")
+    tags = read_tags(io.BytesIO(LABELED[name]()), "track")
     assert tags.title == {"private.mp3": "Private", "cover.mp3": "Cover"}.get(name)
     assert private_bytes() - before < 150 << 20
 

@@ -35,24 +35,24 @@ def test_work_is_counted_for_the_seconds_it_took() -> None:
     got = timeline.timeline()
     assert got.step_s == 1.0
     assert got.featurizing[:4] == (0.0, 0.5, 1.0, 0.5)
-    assert sum(got.labelling) == 0
+    assert sum(got.labeling) == 0
 
 
 @pytest.mark.parametrize("total_s", [7.0, 119.0, 121.0, 10_000.0])
 def test_no_work_is_lost_however_long_the_run(total_s: float) -> None:
-    """When steps are joined, seconds would vanish or double: the utilisation of long runs would be wrong."""
+    """When steps are joined, seconds would vanish or double: the utilization of long runs would be wrong."""
     clock, timeline = recorder()
     rng = np.random.default_rng(0)
     worked = 0.0
     while clock.now - 100.0 < total_s - 1:
         clock.now += 1.0
         seconds = float(rng.uniform(0, min(30.0, clock.now - 100.0)))
-        timeline.worked("labelling", seconds)
+        timeline.worked("labeling", seconds)
         worked += seconds
     clock.now = 100.0 + total_s
     got = timeline.timeline()
-    assert len(got.labelling) <= 120
-    assert busy_s(got.labelling, got.step_s, total_s) == pytest.approx(worked, rel=1e-3)
+    assert len(got.labeling) <= 120
+    assert busy_s(got.labeling, got.step_s, total_s) == pytest.approx(worked, rel=1e-3)
 
 
 def test_what_is_left_keeps_its_peak() -> None:

@@ -244,7 +244,7 @@ def test_wrong_shares_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray],
 
 def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     """A mistyped path is a sentence, not a traceback."""
-    with pytest.raises(MisuseError, match="is no labelled data"):
+    with pytest.raises(MisuseError, match="is no labeled data"):
         import_data(str(tmp_path))
     with pytest.raises(MisuseError, match="cannot read the array file"):
         import_data(str(tmp_path / "nope.npz"))

@@ -16,10 +16,10 @@ from pipeline.tables.ddl import ddl
 from pipeline.tables.tables import Tables
 from pipeline.trends.artists import artist_rows
 from pipeline.trends.changes import central, changes, false_discovery
-from pipeline.trends.genre_tags import normalise
+from pipeline.trends.genre_tags import normalize
 from pipeline.trends.grouping import group
 from pipeline.trends.shares import Z95, genre_shares, wilson
-from pipeline.trends.trends import Trends, confidence_histogram, read_labelled, share_rows, tag_rows, trends
+from pipeline.trends.trends import Trends, confidence_histogram, read_labeled, share_rows, tag_rows, trends
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 from tests.trend_tables import CATALOG, MODEL, YEARS, add_night, draw, write_trend_tables
@@ -58,15 +58,15 @@ def sql(tables: Tables) -> duckdb.DuckDBPyConnection:
 
 
 def _found(tables: Tables, by: str, **options: object) -> Trends:
-    return trends(read_labelled(tables, MODEL, by, "year", "artist"), by, CATALOG, **options)  # type: ignore[arg-type]
+    return trends(read_labeled(tables, MODEL, by, "year", "artist"), by, CATALOG, **options)  # type: ignore[arg-type]
 
 
 def test_the_labels_that_hold_now(tables: Tables) -> None:
     """An analyst would count tracks that are gone, old versions, or one track twice."""
     expected = current_labels(tables, MODEL)
-    labelled = read_labelled(tables, MODEL, "folder")
-    assert labelled.n_tracks == N_TRACKS - 20
-    found = dict(zip(labelled.tracks["uri"].to_pylist(), labelled.winner, strict=True))
+    labeled = read_labeled(tables, MODEL, "folder")
+    assert labeled.n_tracks == N_TRACKS - 20
+    found = dict(zip(labeled.tracks["uri"].to_pylist(), labeled.winner, strict=True))
     want = dict(zip(expected["uri"].to_pylist(), expected["genre"].to_pylist(), strict=True))
     assert {uri: GTZAN_GENRES[code] for uri, code in found.items()} == want
 
@@ -126,13 +126,13 @@ def test_tags_confidences_and_artists_are_what_sql_says(
     bins = sql.execute("""
         select cast(floor(confidence * 20) as int), count(*) from long where genre = 'blues' group by 1
     """).fetchall()
-    histogram = confidence_histogram(found.labelled)
+    histogram = confidence_histogram(found.labeled)
     assert {i: n for i, n in enumerate(histogram.tolist()) if n} == dict(bins)
     artists = sql.execute("""
         select artist, count(*), avg(confidence), min(year), max(year) from long
         where genre = 'blues' group by 1
     """).fetchall()
-    rows = artist_rows(found.labelled).to_pylist()
+    rows = artist_rows(found.labeled).to_pylist()
     by_name = {row["artist"]: row for row in rows}
     assert len(by_name) == len(rows) == len(artists)
     for name, tracks, confidence, first, last in artists:
@@ -152,12 +152,12 @@ def test_top_keeps_the_largest_groups(tables: Tables) -> None:
 
 def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
     """Shares by the manifest's own genres, the first thing a curator asks, would lose what they are by."""
-    labelled = read_labelled(tables, MODEL, "label")
-    carried = [[("genre", row[0][1])] if row else [] for row in labelled.tracks["carried"].to_pylist()]
-    tracks = labelled.tracks.drop(["carried"]).append_column(
+    labeled = read_labeled(tables, MODEL, "label")
+    carried = [[("genre", row[0][1])] if row else [] for row in labeled.tracks["carried"].to_pylist()]
+    tracks = labeled.tracks.drop(["carried"]).append_column(
         "carried", pa.array(carried, pa.map_(pa.string(), pa.string()))
     )
-    rows = share_rows(trends(replace(labelled, tracks=tracks), "genre", CATALOG))
+    rows = share_rows(trends(replace(labeled, tracks=tracks), "genre", CATALOG))
     by_label = share_rows(_found(tables, "label"))
     assert rows["group"].to_pylist() == by_label["label"].to_pylist()
     assert rows["genre"].to_pylist() == by_label["genre"].to_pylist()
@@ -165,20 +165,20 @@ def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
 
 def test_an_empty_cell_is_no_group(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
     """Tracks without a mood would be a mood without a name, and one track be "1 tracks"."""
-    labelled = read_labelled(tables, MODEL, "label")
-    carried = [[("mood", " " if number == 5 else "calm")] for number in range(labelled.n_tracks)]
+    labeled = read_labeled(tables, MODEL, "label")
+    carried = [[("mood", " " if number == 5 else "calm")] for number in range(labeled.n_tracks)]
     moods = pa.array(carried, pa.map_(pa.string(), pa.string()))
-    tracks = labelled.tracks.drop(["carried"]).append_column("carried", moods)
-    found = trends(replace(labelled, tracks=tracks), "mood", CATALOG)
+    tracks = labeled.tracks.drop(["carried"]).append_column("carried", moods)
+    found = trends(replace(labeled, tracks=tracks), "mood", CATALOG)
     assert found.groups.names == ["calm"]
     print_trends(found, top=None)
     assert "\n1 track without mood\n" in capsys.readouterr().out
 
 
 def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts by genre would not add up to the labelled tracks, and nobody would be told why."""
-    labelled = read_labelled(tables, MODEL, "month", "year", "artist")
-    unsure = replace(labelled, winner=np.where(np.arange(labelled.n_tracks) < 7, -1, labelled.winner))
+    """Counts by genre would not add up to the labeled tracks, and nobody would be told why."""
+    labeled = read_labeled(tables, MODEL, "month", "year", "artist")
+    unsure = replace(labeled, winner=np.where(np.arange(labeled.n_tracks) < 7, -1, labeled.winner))
     found = trends(unsure, "month", CATALOG)
     print_trends(found, top=None)
     printed = capsys.readouterr().out
@@ -320,13 +320,13 @@ def test_few_tracks_of_years_that_may_well_be_stay() -> None:
 )  # fmt: skip
 def test_tags_in_the_models_words(tag: str, genre: str) -> None:
     """Labels would seem to contradict tags that mean the same."""
-    assert normalise(tag, GTZAN_GENRES) == genre
+    assert normalize(tag, GTZAN_GENRES) == genre
 
 
 def test_aliases_count_only_for_genres_of_the_model() -> None:
     """A model without hiphop would be told that it contradicts every tag of rap."""
-    assert normalise("Rap", ["rock", "Latin Jazz"]) == "rap"
-    assert normalise("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
+    assert normalize("Rap", ["rock", "Latin Jazz"]) == "rap"
+    assert normalize("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
 
 
 def test_the_invented_labels_are_calibrated() -> None:

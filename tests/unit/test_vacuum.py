@@ -56,7 +56,7 @@ def state(history: TableHistory) -> list[pa.Table]:
     tables = history.tables
     listing = current_tracks(tables, tuple(LISTING.names)).select(LISTING.names)
     plan = make_plan(listing, tables, Done(SPEC, MODEL))
-    counts = pa.table({"n": [plan.n_labelled, plan.n_failed, plan.n_todo, plan.gone.num_rows]})
+    counts = pa.table({"n": [plan.n_labeled, plan.n_failed, plan.n_todo, plan.gone.num_rows]})
     return [current_labels(tables, MODEL), current_failures(tables), counts]
 
 
@@ -199,7 +199,7 @@ def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:
     rows = history.features([("t0000", "2")])
     rows = rows.replace_schema_metadata({"feature_spec": spec.model_dump_json()})
     run = f"{history.now:%Y%m%dT%H%M%S}-0001"
-    history.report(run, Counts(listed=12, labelled=1, labelled_before=11), command="featurize", model=None)
+    history.report(run, Counts(listed=12, labeled=1, labeled_before=11), command="featurize", model=None)
     history.write("features", "0", rows, feature_set=spec.feature_set, run=run)
     assert "features that no kept model takes" not in found(history)
     asked = VacuumOptions(0, unused_feature_sets=True)

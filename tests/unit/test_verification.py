@@ -80,7 +80,7 @@ def test_sound_tables_are_sound(history: TableHistory) -> None:
     assert verification.sound
     assert verification.findings == ()
     (account,) = verification.accounts
-    assert (account.tracks, account.labelled, account.failed) == (42, 36, 6)
+    assert (account.tracks, account.labeled, account.failed) == (42, 36, 6)
     assert (account.missing, account.unseen) == (0, 0)
     assert verification.rows > 200
 
@@ -94,8 +94,8 @@ def test_lawful_histories_are_no_fault(history: TableHistory) -> None:
     history.now += timedelta(days=1)
     run = f"{history.now:%Y%m%dT%H%M%S}-0000"
     history.write("tracks", "listing", track_rows(refs([("t0000", "1")]), {}, history.now), run=run)
-    history.report(run, Counts(listed=41, labelled_before=41))
-    # Another model labels three tracks with --limit, and another feature set fails on a labelled track.
+    history.report(run, Counts(listed=41, labeled_before=41))
+    # Another model labels three tracks with --limit, and another feature set fails on a labeled track.
     history.model(OTHER)
     history.now += timedelta(days=1)
     run = f"{history.now:%Y%m%dT%H%M%S}-0000"
@@ -104,16 +104,16 @@ def test_lawful_histories_are_no_fault(history: TableHistory) -> None:
         run_date=f"{history.now:%Y-%m-%d}",
     )  # fmt: skip
     history.write("failures", "0", failed([("t0012", "1")], LabelError("nan"), model=OTHER), run=run)
-    history.report(run, Counts(listed=3, labelled=2, failed=1), model=OTHER, config={"limit": 3})
+    history.report(run, Counts(listed=3, labeled=2, failed=1), model=OTHER, config={"limit": 3})
     history.now += timedelta(days=1)
     run = f"{history.now:%Y%m%dT%H%M%S}-0000"
     history.write("failures", "0", failed([("t0000", "1")], ReadError("503")), run=run)
-    history.report(run, Counts(listed=41, labelled_before=40, failed=1), command="featurize", model=None)
+    history.report(run, Counts(listed=41, labeled_before=40, failed=1), command="featurize", model=None)
     verification = check(history)
     assert faults(verification) == {}
     first, second = verification.accounts
-    assert (first.model, first.tracks, first.labelled, first.failed) == (MODEL, 41, 41, 0)
-    assert (second.model, second.labelled, second.failed, second.unseen) == (OTHER, 2, 1, 38)
+    assert (first.model, first.tracks, first.labeled, first.failed) == (MODEL, 41, 41, 0)
+    assert (second.model, second.labeled, second.failed, second.unseen) == (OTHER, 2, 1, 38)
 
 
 def test_a_killed_run_that_was_finished_by_the_next_is_a_note(history: TableHistory) -> None:
@@ -141,7 +141,7 @@ def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
     history.now += timedelta(days=1)
     run = f"{history.now:%Y%m%dT%H%M%S}-0000"
     history.write("tracks", "0", track_rows(refs([("t0050", "9")]), {}, history.now), run=run)
-    history.report(run, Counts(listed=50, labelled_before=50), command="featurize", model=None)
+    history.report(run, Counts(listed=50, labeled_before=50), command="featurize", model=None)
     verification = check(history)
     assert faults(verification) == {"left labels": 3}
     (finding,) = (finding for finding in verification.findings if finding.kind == "left")
@@ -173,7 +173,7 @@ def test_what_was_removed_and_done_again_is_no_fault(history: TableHistory) -> N
         "labels", "again", history.labels([(row["track_id"], row["etag"]) for row in lost], run), model=MODEL,
         run_date=f"{history.now:%Y-%m-%d}",
     )  # fmt: skip
-    history.report(run, Counts(listed=42, labelled_before=38, labelled=4))
+    history.report(run, Counts(listed=42, labeled_before=38, labeled=4))
     verification = check(history)
     assert (faults(verification), notes(verification)) == ({}, {"removed since": 1})
 
@@ -181,7 +181,7 @@ def test_what_was_removed_and_done_again_is_no_fault(history: TableHistory) -> N
 def test_a_track_of_a_limited_run_that_is_lost_is_found(history: TableHistory) -> None:
     """Runs with --limit list a part of the catalog only; what they planned must be there all the same."""
     run = history.run(tracks(4, start=50), unchanged=0)
-    history.report(run, Counts(listed=4, labelled=4), config={"limit": 4})
+    history.report(run, Counts(listed=4, labeled=4), config={"limit": 4})
     assert check(history).sound
     for part in Path(history.tables.folder("labels")).rglob(f"{run}-*.parquet"):
         part.unlink()
@@ -205,7 +205,7 @@ def test_features_that_another_command_made_since_are_no_fault(history: TableHis
     rows = history.features(list(names.items()))
     history.write("features", "000000", rows, feature_set=SPEC.feature_set, run=run)
     history.write("tracks", "000000", track_rows(refs(list(names.items())), {}, history.now), run=run)
-    counts = Counts(listed=40, labelled_before=39, labelled=1, featurized=1)
+    counts = Counts(listed=40, labeled_before=39, labeled=1, featurized=1)
     history.report(run, counts, command="featurize", model=None)
     assert not faults(check(history))
 
@@ -246,21 +246,21 @@ def test_doubled_segment_labels_are_found_but_not_those_of_a_killed_run(history:
     assert faults(check(history)) == {"twice segment_labels": 1}
 
 
-def test_a_track_both_labelled_and_failed_by_a_run_is_found(history: TableHistory) -> None:
-    """tracks = labelled + failed would count it twice."""
+def test_a_track_both_labeled_and_failed_by_a_run_is_found(history: TableHistory) -> None:
+    """tracks = labeled + failed would count it twice."""
     run = history.run(tracks(2, start=60), unchanged=42)
     history.write("failures", "late", failed([("t0060", "1")]), run=run)
-    history.report(run, Counts(listed=45, labelled_before=42, labelled=2, failed=1))
+    history.report(run, Counts(listed=45, labeled_before=42, labeled=2, failed=1))
     found = faults(check(history))
     assert found["twice labels"] == 1
 
 
 def test_a_failure_after_a_label_is_found(history: TableHistory) -> None:
-    """A labelled track is not tried again; a newer failure of the same model means trouble."""
+    """A labeled track is not tried again; a newer failure of the same model means trouble."""
     history.now += timedelta(days=1)
     run = f"{history.now:%Y%m%dT%H%M%S}-0000"
     history.write("failures", "0", failed([("t0020", "1")], at=history.now), run=run)
-    history.report(run, Counts(listed=43, labelled_before=42, failed=1))
+    history.report(run, Counts(listed=43, labeled_before=42, failed=1))
     assert faults(check(history)) == {"failed after a label failures": 1}
 
 
@@ -447,7 +447,7 @@ def test_a_model_that_is_not_kept_is_said(history: TableHistory) -> None:
 def test_reports_that_do_not_add_up_are_found(history: TableHistory) -> None:
     """The report is what people read; it must be what the tables hold."""
     report = read_reports(history.tables)[-1]
-    counts = report.counts.model_copy(update={"labelled": 11, "left": 1})
+    counts = report.counts.model_copy(update={"labeled": 11, "left": 1})
     write_report(history.tables, report.model_copy(update={"counts": counts}))
     assert faults(check(history)) == {"report disagrees _runs": 1}
     # A run that failed when the store did may have counted less than it wrote, but never more.

@@ -261,7 +261,7 @@ def test_in_place(tmp_path: Path) -> None:
     before = same.read_bytes()
     done = write_all(plan_in_place(rows), lambda _: None)
     assert [each.outcome for each in done] == ["unchanged", "written", "failed", "failed"]
-    assert "changed since it was labelled" in done[2].reason
+    assert "changed since it was labeled" in done[2].reason
     assert same.read_bytes() == before
     assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
     with pytest.raises(MisuseError, match="no local file"):

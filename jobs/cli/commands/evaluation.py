@@ -16,7 +16,7 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="[MODEL] DATA",
-            help="A shipped model's name or a model's folder (none with --arch), and labelled data: audio in "
+            help="A shipped model's name or a model's folder (none with --arch), and labeled data: audio in "
             "folders by genre, tables of a run, a CSV of descriptors, or an .npz of log-mels.",
             show_default=False,
         ),
@@ -59,7 +59,7 @@ def evaluate(
     address: opt.Address = None,
     cpus: opt.Cpus = None,
 ) -> None:
-    """Measure a model, or an architecture, on labelled data, with plain classifiers beside it."""
+    """Measure a model, or an architecture, on labeled data, with plain classifiers beside it."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.evaluate import Request
     from pipeline.storage.outputs import check_file

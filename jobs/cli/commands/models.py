@@ -82,7 +82,7 @@ def train(
     address: opt.Address = None,
     cpus: opt.Cpus = None,
 ) -> None:
-    """Train a model on labelled audio, features, descriptors or log-mels."""
+    """Train a model on labeled audio, features, descriptors or log-mels."""
     from jobs.cli.summaries.runs import print_model, print_trials
     from jobs.train import TrainRequest, settings_for
     from schemas.config import RunConfig

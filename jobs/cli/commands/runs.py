@@ -153,11 +153,11 @@ def _run(
     print_report(report, tables)
     if (
         command == "run"
-        and report.counts.labelled_before
+        and report.counts.labeled_before
         and (settings.descriptors or settings.segment_labels)
     ):
         say(
-            "descriptors and segment labels were made of what this run labelled; for what was labelled "
+            "descriptors and segment labels were made of what this run labeled; for what was labeled "
             f"before, 'earmark featurize {catalog} {tables} --only descriptors' makes the descriptors"
         )
     if report.outcome == "interrupted":

@@ -26,7 +26,7 @@ def failures(
     output_format: opt.OutputFormat = "table",
     out: opt.Out = None,
 ) -> None:
-    """List the tracks that could not be labelled, and why."""
+    """List the tracks that could not be labeled, and why."""
     from jobs.cli.summaries.runs import print_failures
     from jobs.console.output import write_rows
     from jobs.status import failures as read_failures

@@ -59,7 +59,7 @@ def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
 
 
 def _account_text(account: ModelAccount, verification: Verification) -> str:
-    words = [f"{account.labelled:,} labelled", f"{account.failed:,} failed"]
+    words = [f"{account.labeled:,} labeled", f"{account.failed:,} failed"]
     if account.unseen:
         words.append(f"{account.unseen:,} not given to this model")
     words.append(f"{account.missing:,} missing" if account.missing else "nothing lost")

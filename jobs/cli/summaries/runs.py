@@ -56,17 +56,17 @@ def print_report(report: RunReport, tables: str) -> None:
     """Print what a run came to."""
     counts = report.counts
     before = []
-    if counts.labelled_before:
-        before.append(f"{counts.labelled_before:,} done before")
+    if counts.labeled_before:
+        before.append(f"{counts.labeled_before:,} done before")
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed before and not tried again")
-    if not counts.labelled and not counts.failed and not counts.left:
+    if not counts.labeled and not counts.failed and not counts.left:
         console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
         _print_gone(report)
         return
-    verb = "featurized" if report.command == "featurize" else "labelled"
-    now = [f"{counts.labelled:,} {verb}", f"{counts.failed:,} failed"]
+    verb = "featurized" if report.command == "featurize" else "labeled"
+    now = [f"{counts.labeled:,} {verb}", f"{counts.failed:,} failed"]
     console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
         are = "is" if counts.left == 1 else "are"
@@ -105,7 +105,7 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
     console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
     rows = (
-        ("labelled before", plan.n_labelled),
+        ("labeled before", plan.n_labeled),
         ("failed before, not tried again", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
         ("to label with features that are there", plan.to_label.num_rows),
@@ -148,9 +148,9 @@ def print_status(status: Status) -> None:
     if status.models:
         console.print()
         print_table(
-            ("model", "labelled", "failed", "left"),
+            ("model", "labeled", "failed", "left"),
             (
-                (state.model, f"{state.labelled:,}", f"{state.failed:,}", f"{state.left:,}")
+                (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}")
                 for state in status.models
             ),
         )
@@ -164,13 +164,13 @@ def print_status(status: Status) -> None:
 def print_runs(runs: Sequence[RunReport]) -> None:
     """Print how runs ended, a run a line."""
     print_table(
-        ("run", "command", "outcome", "labelled", "failed", "s"),
+        ("run", "command", "outcome", "labeled", "failed", "s"),
         (
             (
                 run.run,
                 run.command,
                 run.outcome if run.outcome != "running" else "running or killed",
-                f"{run.counts.labelled:,}",
+                f"{run.counts.labeled:,}",
                 f"{run.counts.failed:,}",
                 f"{run.wall_s:,.1f}",
             )

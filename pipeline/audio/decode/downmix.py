@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 LOUDEST = 1e12
 """Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
 
-CANCELLED = 0.1
-"""Low frequencies whose sum has less than this share of the channels' powers have cancelled.
+CANCELED = 0.1
+"""Low frequencies whose sum has less than this share of the channels' powers have canceled each other.
 
 Unrelated channels have a share of 1, two of one polarity up to 2: of two, 0.1 is a correlation of -0.9. What
 lies below about a kilohertz decides: there a delay of some samples does not hide that a channel is inverted,
@@ -71,7 +71,7 @@ class Downmix:
         return {
             n_channels: strongest_signs(low.covariance())
             for n_channels, (whole, low) in self._moments.items()
-            if low.share() < CANCELLED and whole.share() < WEAKENED
+            if low.share() < CANCELED and whole.share() < WEAKENED
         }
 
 

@@ -24,7 +24,7 @@ _A0_HZ = 440.0 / 16
 
 
 def find_peaks(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
-    """Find the spectral peaks of each frame, between bins by a parabola through each and its neighbours.
+    """Find the spectral peaks of each frame, between bins by a parabola through each and its neighbors.
 
     The values are those of ``librosa.piptrack(S=S, sr=sr)`` where it is not zero.
 

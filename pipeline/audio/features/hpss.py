@@ -10,7 +10,7 @@ from pipeline.audio.features.running_median import REACH, running_median
 from pipeline.audio.features.stft import HOP_LENGTH, HOPS, N_BINS, n_frames, overlap_add, stft_blocks, unpad
 
 BLOCK = 64
-"""Frames separated together: with their neighbours they about fit a core's second-level cache."""
+"""Frames separated together: with their neighbors they about fit a core's second-level cache."""
 
 
 def separate(

@@ -65,7 +65,7 @@ def log_mel_db(
     """Return the log-mel spectrogram in dB below its maximum.
 
     Equal, to float32 rounding, to ``librosa.power_to_db(librosa.feature.melspectrogram(y, ...), ref=np.max,
-    top_db=top_db)`` with librosa's defaults: Hann window, centred frames, zero padding, power 2. Only where
+    top_db=top_db)`` with librosa's defaults: Hann window, centered frames, zero padding, power 2. Only where
     `AMIN` would cut more of quiet audio than `top_db` does, it is lowered, so that gain does not matter.
 
     Parameters

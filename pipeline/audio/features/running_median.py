@@ -1,6 +1,6 @@
 """The running median of 31 rows, by sorting networks in vector registers.
 
-Sixteen neighbouring medians share sixteen of their 31 rows. Those are sorted once; then the outputs are
+Sixteen neighboring medians share sixteen of their 31 rows. Those are sorted once; then the outputs are
 halved again and again, and each half merges in the rows that all its windows have besides. A value with too
 many others above or below it to become a median of the half is dropped at once: half as many outputs leave
 half as many candidates, and one output leaves one, its median. That takes 30 minima and maxima a value, with
@@ -39,7 +39,7 @@ _Values = tuple[Any, ...]
 
 @kernel
 def running_median(x: NDArray[np.float32], first_row: int, out: NDArray[np.float32]) -> None:
-    """Take the median of each row and its 15 neighbours above and below, column by column.
+    """Take the median of each row and its 15 neighbors above and below, column by column.
 
     The values are those of ``scipy.ndimage.median_filter(x, size=(31, 1), mode="reflect")``, bit for bit.
 
@@ -87,7 +87,7 @@ def _store(medians: _Floats, first_row: int, first_column: int, out: _Floats) ->
 
 @kernel
 def _sort_runs(runs: _Floats) -> None:
-    """Sort each 2, 4, 8 and 16 neighbouring rows, by merging runs half as long."""
+    """Sort each 2, 4, 8 and 16 neighboring rows, by merging runs half as long."""
     for k in range(0, _GROUP * _L, 2 * _L):
         for i in range(k, k + _L):
             _put2(runs, _R2 + i, _order2(_up2(runs, _R1 + i)))

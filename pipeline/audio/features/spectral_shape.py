@@ -119,10 +119,10 @@ def _moments(s: NDArray[np.float32], freqs: NDArray[np.float64]) -> tuple[float,
 
 
 @summing
-def _spread(s: NDArray[np.float32], freqs: NDArray[np.float64], centre: float) -> float:
+def _spread(s: NDArray[np.float32], freqs: NDArray[np.float64], center: float) -> float:
     spread = 0.0
     for j in range(len(s)):
-        spread += s[j] * (freqs[j] - centre) ** 2
+        spread += s[j] * (freqs[j] - center) ** 2
     return spread
 
 

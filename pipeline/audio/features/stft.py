@@ -30,7 +30,7 @@ _WINDOW_POWER = 1.5
 
 
 def pad_reflected(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the signal with half a window of its mirror image at both ends, so that frames are centred.
+    """Return the signal with half a window of its mirror image at both ends, so that frames are centered.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def fft_frequencies(sr: int) -> NDArray[np.float64]:
 
 
 def n_frames(n_samples: int) -> int:
-    """Return the number of centred frames of a signal."""
+    """Return the number of centered frames of a signal."""
     return 1 + n_samples // HOP_LENGTH
 
 

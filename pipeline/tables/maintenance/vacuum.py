@@ -214,14 +214,14 @@ def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[Store
 
 def _unused_models(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
     """Objects of models in ``_models/`` that have no labels in the tables."""
-    labelling = {partition_values(part)["model"] for part in inventory.parts["labels"]}
+    labeling = {partition_values(part)["model"] for part in inventory.parts["labels"]}
     models: dict[str, list[StoredObject]] = {}
     for entry in inventory.below("_models"):
         models.setdefault(entry.path.split("/")[1], []).append(entry)
     return [
         entry
         for model, entries in models.items()
-        if model not in labelling and all(entry in old for entry in entries)
+        if model not in labeling and all(entry in old for entry in entries)
         for entry in entries
     ]
 

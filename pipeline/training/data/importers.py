@@ -1,4 +1,4 @@
-"""Importers: labelled data in the forms it comes in, made into a TrainingSet."""
+"""Importers: labeled data in the forms it comes in, made into a TrainingSet."""
 
 import io
 import zipfile
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.training.data.descriptor_csv import import_descriptor_csv, is_descriptor_csv
-from pipeline.training.data.labelled_tables import import_tables, is_tables
+from pipeline.training.data.labeled_tables import import_tables, is_tables
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
 
 def import_data(data: str, *, label_column: str | None = None) -> TrainingSet:
-    """Read labelled data, whatever form it is in.
+    """Read labeled data, whatever form it is in.
 
     Parameters
     ----------
     data : str
         Path or URI of an ``.npz`` of log-mels (`import_npz`), of a published descriptor CSV
         (`pipeline.training.data.descriptor_csv.import_descriptor_csv`) or of tables
-        (`pipeline.training.data.labelled_tables.import_tables`).
+        (`pipeline.training.data.labeled_tables.import_tables`).
     label_column : str, optional
         Where the genres of tables are.
 
@@ -39,13 +39,13 @@ def import_data(data: str, *, label_column: str | None = None) -> TrainingSet:
     if is_tables(data):
         return import_tables(data, label_column=label_column)
     raise MisuseError(
-        f"{data} is no labelled data: give audio in folders by genre, a manifest with a column label, tables "
+        f"{data} is no labeled data: give audio in folders by genre, a manifest with a column label, tables "
         "of 'earmark run', a CSV of the 57 descriptors, or an .npz with the arrays log_mel, track and genre"
     )
 
 
 def import_npz(path: object) -> TrainingSet:
-    """Read an array file of labelled log-mels.
+    """Read an array file of labeled log-mels.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ _PREFIX = "earmark-compact-"
 def workspace(root: str) -> Iterator[Path]:
     """A local folder for the length of a ``with`` block.
 
-    Of local tables it is on their own disk, and `pipeline.tables.maintenance.compact.log.recover` removes what a killed
+    Of local tables it is on their own disk, and `recover` of the compaction log removes what a killed
     compaction left. Else it is in the system's temporary folder, and locked, which ends with the process:
     see `remove_abandoned`.
 

@@ -110,14 +110,14 @@ def coverage(
             unlisted = without(without(_versions(mine.undone(listing)), lost), left)
         findings += _missing(Names(tables, theirs, listing), model, theirs[-1], lost, left, unlisted)
         missing = pa.concat_tables([lost, left, unlisted])
-        labelled = within(present, mine.labels)
+        labeled = within(present, mine.labels)
         undone = mine.undone(present)
         accounts.append(
             ModelAccount(
                 model=model,
                 tracks=present.num_rows,
-                labelled=labelled.num_rows,
-                failed=present.num_rows - labelled.num_rows - undone.num_rows,
+                labeled=labeled.num_rows,
+                failed=present.num_rows - labeled.num_rows - undone.num_rows,
                 missing=missing.num_rows,
                 unseen=without(undone, missing).num_rows,
             )
@@ -193,16 +193,16 @@ def _lost(tables: Tables, ledger: Ledger, mine: ModelLedger, reports: Sequence[R
     lost = [_planned(tables, ledger, mine, report) for report in done]
     if full := [report for report in done if is_full(report)]:
         lost.append(mine.undone(_listed(ledger.tracks, full[-1].started_at)))
-    if relabelled := [report for report in done if report.command == "label"]:
+    if relabeled := [report for report in done if report.command == "label"]:
         features = ledger.features
         usable = pc.is_in(features["feature_set"], pa.array(mine.feature_sets, pa.string()))
-        older = pc.less(features["run"], relabelled[-1].run)
-        listed = _listed(ledger.tracks, relabelled[-1].started_at)
+        older = pc.less(features["run"], relabeled[-1].run)
+        listed = _listed(ledger.tracks, relabeled[-1].started_at)
         lost.append(mine.undone(within(listed, features.filter(pc.and_(usable, older)))))
     if not lost:
         return _VERSIONS.empty_table()
     rows = pa.concat_tables([table.select(_PLAN).cast(_PLAN_SCHEMA) for table in lost])
-    # A file that changed between listing and reading is labelled as what was read.
+    # A file that changed between listing and reading is labeled as what was read.
     key = ("run", "track_id")
     rows = without(without(without(rows, mine.labels, key), mine.failures, key), mine.excused)
     return _versions(rows).group_by(list(VERSION)).aggregate([])

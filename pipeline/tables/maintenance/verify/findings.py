@@ -81,7 +81,7 @@ class ModelAccount:
         Name with hash.
     tracks : int
         Tracks that the catalog held when it was last listed.
-    labelled, failed : int
+    labeled, failed : int
         Those with a label, and those with a failure instead.
     missing : int
         Track versions that a run of this model was to do and that have neither.
@@ -91,7 +91,7 @@ class ModelAccount:
 
     model: str
     tracks: int
-    labelled: int
+    labeled: int
     failed: int
     missing: int
     unseen: int

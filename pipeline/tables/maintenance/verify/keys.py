@@ -71,22 +71,22 @@ def doubles(ledger: Ledger) -> list[Finding]:
 
 
 def contradictions(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
-    """Versions that one run has both labelled and failed on, or that failed after they had been labelled.
+    """Versions that one run has both labeled and failed on, or that failed after they had been labeled.
 
     An older failure beside a label is none: the track was tried again. Nor is a failure of a run for another
     model, or for features alone.
     """
     key = ("run", *VERSION)
     both = within(ledger.labels, ledger.failures, key)
-    findings = row_finding("twice", "labels", "versions labelled and failed on by the same run", both, *key)
+    findings = row_finding("twice", "labels", "versions labeled and failed on by the same run", both, *key)
     for model in sorted({report.model for report in reports if report.model is not None}):
         runs = pa.array([report.run for report in reports if report.model == model], pa.string())
         failures = ledger.failures.filter(pc.is_in(ledger.failures["run"], runs))
         labels = ledger.labels.filter(pc.equal(ledger.labels["model"], model))
-        labels = pa.table({"labelled_by": labels["run"]} | {name: labels[name] for name in VERSION})
+        labels = pa.table({"labeled_by": labels["run"]} | {name: labels[name] for name in VERSION})
         joined = within(failures, labels).select(list(key)).join(labels, list(VERSION))
         # Runs come one after the other, and their names say in which order; clocks of workers may differ.
-        after = joined.filter(pc.greater(joined["run"], joined["labelled_by"]))
+        after = joined.filter(pc.greater(joined["run"], joined["labeled_by"]))
         findings += row_finding(
             "failed after a label",
             "failures",
@@ -124,7 +124,7 @@ def disagreements(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]
     Where there is less than it counts, parts were removed; it is no fault once a later run of the same model
     has done again what was still wanted.
     """
-    labelled, failed = _by_run(ledger.labels), _by_run(ledger.failures)
+    labeled, failed = _by_run(ledger.labels), _by_run(ledger.failures)
     wrong: list[str] = []
     removed: list[str] = []
     mended: set[str | None] = set()
@@ -132,7 +132,7 @@ def disagreements(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]
         counts = report.counts
         pairs = [("failed", counts.failed, failed.get(report.run, 0))]
         if report.command != "featurize":
-            pairs.append(("labelled", counts.labelled, labelled.get(report.run, 0)))
+            pairs.append(("labeled", counts.labeled, labeled.get(report.run, 0)))
         for word, said, there in pairs:
             text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
             if said > there and report.model in mended:

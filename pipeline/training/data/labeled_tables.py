@@ -63,7 +63,7 @@ def import_tables(
     -------
     TrainingSet
         Tracks without a genre and tracks that failed are left out, and so are silent segments, which have no
-        say in labelling either. Log-mels of unlike length are repeated or cut, as labelling does, to that of
+        say in labeling either. Log-mels of unlike length are repeated or cut, as labeling does, to that of
         the longest.
 
     Raises
@@ -77,18 +77,18 @@ def import_tables(
     catalog = read_reports(tables, last=1)[0].catalog
     genre_of = _genres_of(tracks, catalog, label_column, tables.root)
     rows = _rows(tables, spec, sorted(genre_of))
-    n_tracks, n_labelled = _count_tracks(tables, spec), len(rows["track_id"].unique())
+    n_tracks, n_labeled = _count_tracks(tables, spec), len(rows["track_id"].unique())
     rows = rows.filter(~_is_silent())
     if not rows.num_rows:
         raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")
     n_used = len(rows["track_id"].unique())
-    for n_less, lacking in ((n_tracks - n_labelled, "a genre"), (n_labelled - n_used, "any sound")):
+    for n_less, lacking in ((n_tracks - n_labeled, "a genre"), (n_labeled - n_used, "any sound")):
         if n_less:
             say(f"left out for want of {lacking}: {n_less:,} of {n_tracks:,} tracks")
     path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
-    genres = pick_genres(names, f"what is labelled in {catalog}")
+    genres = pick_genres(names, f"what is labeled in {catalog}")
     return TrainingSet(
         _log_mels(rows, spec) if spec.log_mel else None,
         index_genres(names, genres),

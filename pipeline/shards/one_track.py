@@ -3,8 +3,9 @@
     import earmark
     earmark.describe("song.mp3")
 
-`describe` gives the 57 descriptors as a data frame; `pipeline.audio.features.descriptors` says what each number
-is, its unit and its source. `track_features` gives everything that ``earmark run`` would keep of the track.
+`describe` gives the 57 descriptors as a data frame; `pipeline.audio.features.descriptors` says what each
+number is, its unit and its source. `track_features` gives everything that ``earmark run`` would keep of the
+track.
 """
 
 import os

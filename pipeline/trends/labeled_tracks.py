@@ -16,8 +16,8 @@ from schemas.tables import TRACKS
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledTracks:
-    """The labelled tracks of a catalog; row i of each attribute is the same track.
+class LabeledTracks:
+    """The labeled tracks of a catalog; row i of each attribute is the same track.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class LabelledTracks:
         return int((self.winner < 0).sum())
 
 
-def labelled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> LabelledTracks:
+def labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> LabeledTracks:
     """Read the labels that hold now: of each track in the catalog the newest one of its present content.
 
     Parameters
@@ -86,7 +86,7 @@ def labelled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> 
     pa.default_memory_pool().release_unused()
     genres = genres_of(tables, model)
     facts = {name: _facts(_read(tables, dataset, [name])[name], tracks["__row"]) for name in columns}
-    return LabelledTracks(
+    return LabeledTracks(
         genres=genres,
         probabilities=_matrix(labels["probabilities"], len(genres), model),
         winner=_codes(labels["genre"], genres),

@@ -1,11 +1,11 @@
-"""Where labelled data for training is looked for."""
+"""Where labeled data for training is looked for."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from jobs.training_data import labelled_data
+from jobs.training_data import labeled_data
 from schemas.errors import MisuseError
 
 
@@ -15,4 +15,4 @@ def test_a_pipe_is_no_training_data(tmp_path: Path, name: str) -> None:
     """`earmark train` waited for ever for somebody to write to it."""
     os.mkfifo(tmp_path / name)
     with pytest.raises(MisuseError, match=rf"{name} is no file but a pipe, a socket or a device"):
-        labelled_data(str(tmp_path / name), "cnn")
+        labeled_data(str(tmp_path / name), "cnn")

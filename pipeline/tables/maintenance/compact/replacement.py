@@ -1,14 +1,14 @@
 """Parts are replaced by merged ones: no reader ever finds a row missing nor, where it can be, doubled.
 
 On a local disk a copy of the partition's folder is built out of the readers' sight, with hard links to the
-parts that stay, and changes places with the partition in one step (`atomic_swap`). Readers see the old parts or
-the merged ones. One that listed the old ones just before finds all rows in the merged part, which bears the name
-of the first, or fails loudly over the others, which are gone.
+parts that stay, and changes places with the partition in one step (`atomic_swap`). Readers see the old parts
+or the merged ones. One that listed the old ones just before finds all rows in the merged part, which bears
+the name of the first, or fails loudly over the others, which are gone.
 
 Object stores, and disks that cannot exchange folders, have no such step. There the merged part is written
 first and its sources are removed after: in between, a raw reader may see rows twice, and every reader that
-takes the newest row of each key, as Earmark and the documented SQL do, sees each once. The compaction log (`log`)
-makes sure that a replacement that was killed is finished or undone.
+takes the newest row of each key, as Earmark and the documented SQL do, sees each once. The compaction log
+(`log`) makes sure that a replacement that was killed is finished or undone.
 """
 
 import contextlib

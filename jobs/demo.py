@@ -18,7 +18,7 @@ from pipeline.tables.current import current_failures, current_labels, current_tr
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
-from schemas.model import Figure
+from schemas.model import Measurement
 from schemas.report import RunReport
 
 MARKER = ".earmark-demo"
@@ -56,7 +56,7 @@ class DemoResult:
     report: RunReport
     labels: pa.Table
     failures: pa.Table
-    shipped: Figure
+    shipped: Measurement
 
     @property
     def n_right(self) -> int:

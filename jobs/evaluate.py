@@ -25,7 +25,7 @@ from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError, TrackError
-from schemas.evaluation import Evaluation, Protocol, Scores, Unit
+from schemas.evaluation import Evaluation, EvaluationProtocol, Scores, Unit
 
 PIECE_AUGMENTATION = Augmentation(
     stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
@@ -187,7 +187,7 @@ def _aligned(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, Train
 
 
 def _train(
-    split: Split, request: Request, protocol: Protocol, on_epoch: Callable[[Epoch], None]
+    split: Split, request: Request, protocol: EvaluationProtocol, on_epoch: Callable[[Epoch], None]
 ) -> ModelBundle:
     """Train the architecture on one split."""
     train_set, settings = split.train_set, request.settings
@@ -257,7 +257,7 @@ def _summary(
     request: Request,
     known: TrainingSet,
     bundle: ModelBundle | None,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     gathered: _Gathered,
     outside: tuple[str, NDArray[np.float64]] | None,
 ) -> Evaluation:
@@ -294,7 +294,7 @@ def _baseline_scores(gathered: _Gathered, unit: Unit, seed: int) -> tuple[Scores
     )
 
 
-def _leak(protocol: Protocol, *, made_before: bool) -> str:
+def _leak(protocol: EvaluationProtocol, *, made_before: bool) -> str:
     """Say what leaks; a model made before knows nothing of the split that its baselines are fitted on."""
     if made_before and protocol != "as given":
         return f"the model was made before; for the baselines, {LEAKS[protocol]}"

@@ -13,7 +13,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION, Tables, newest, within
+from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
@@ -86,11 +86,11 @@ def _described(tables: Tables, spec: FeatureSpec) -> pa.Table:
     """The descriptor rows of the current tracks, each segment once."""
     columns = ["track_id", "etag", "segment", "duration_s", "feature_set", *DESCRIPTOR_NAMES]
     # They are the same whether log-mels were computed beside them or not.
-    sets = [other.feature_set for other in spec.model_copy(update={"log_mel": False}).serving()]
+    sets = [other.feature_set for other in spec.model_copy(update={"log_mel": False}).supersets()]
     rows = tables.read("features", columns, pc.field("feature_set").isin(sets))
     # After a crash a segment may stand in two parts.
-    rows = newest(rows, "feature_set", key=(*VERSION, "segment"))
-    return within(rows, current_tracks(tables))
+    rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
+    return semi_join(rows, current_tracks(tables))
 
 
 def _filename(uri: str, catalog: str, segment: int | None) -> str:

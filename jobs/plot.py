@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.label import track_probabilities
-from pipeline.pages.track_page import Picture, track_page
+from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.figures import to_png
 from pipeline.plots.track_view import SegmentView, TrackView, segment_probabilities, view_track
@@ -58,7 +58,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
     if suffix == ".png":
         data = to_png(_overview(view, chosen, proba, bundle.info.genres))
     else:
-        data = track_page(
+        data = render_track_page(
             view,
             chosen,
             _pictures(view, chosen, proba, bundle.info.genres),

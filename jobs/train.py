@@ -23,7 +23,7 @@ from pipeline.training.training_settings import TrainingSettings
 from pipeline.training.warm_start import check_arch
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
-from schemas.model import NAME_PATTERN, Protocol
+from schemas.model import NAME_PATTERN, SplitProtocol
 
 _FLAGS = (
     "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
@@ -229,7 +229,7 @@ def _best_of(
 
 
 def _options(
-    request: TrainRequest, each: Planned, protocol: Protocol, valid_set: TrainingSet, *, several: bool
+    request: TrainRequest, each: Planned, protocol: SplitProtocol, valid_set: TrainingSet, *, several: bool
 ) -> dict[str, Any]:
     """The arguments of `pipeline.training.training.training` for a trial."""
     file, split = _last_name(request.data), without_folders(request.split)

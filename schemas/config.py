@@ -1,4 +1,4 @@
-"""RunConfig: what can be set for a run, by flags or in a TOML file."""
+"""RunConfig: the settings of a run, from flags or a TOML file."""
 
 import tomllib
 from pathlib import Path
@@ -10,42 +10,42 @@ from schemas.errors import MisuseError
 
 
 class RunConfig(BaseModel):
-    """Settings of ``earmark run``, ``featurize`` and ``label``. Keys of the TOML file have these names.
+    """Settings of ``earmark run``, ``featurize`` and ``label``. The TOML file uses these names as keys.
 
     Attributes
     ----------
     model : str
-        A shipped model's name, or the folder (path or URI) of a trained one.
+        Name of a shipped model, or the folder (path or URI) of a trained one.
     address : str or None
-        Ray cluster to use; None: ``RAY_ADDRESS`` where set, else a local Ray for the run.
+        Ray cluster to use. None means ``RAY_ADDRESS`` if it is set, else a local Ray for this run.
     actors : int or None
-        Actors that run the model; None: one a GPU, else one for every eight CPUs.
+        Actors that run the model. None means one per GPU, or one per eight CPUs without GPUs.
     gpus_per_actor : float or None
-        GPUs (or share of one) an actor takes; None: one where the cluster has GPUs, else none.
+        GPUs, or a fraction of one, reserved by each actor. None means one if the cluster has GPUs, else none.
     cpus : int or None
-        CPUs of the local Ray; None: all.
+        CPUs of the local Ray. None means all of them.
     batch_size : int or None
-        Segments the model takes at once; None: 64 on a GPU, 8 on CPUs.
+        Segments per batch. None means 64 on a GPU and 8 on CPUs.
     limit : int or None
-        Only the first tracks of the listing.
+        Process only the first tracks of the listing.
     retry_failed : bool
-        Try failed tracks again although they have not changed.
+        Retry failed tracks even though they have not changed.
     descriptors : bool
-        Compute the 57 descriptors too.
+        Also compute the 57 descriptors.
     segment_labels : bool
-        Write ``segment_labels/`` too.
+        Also write ``segment_labels/``.
     min_confidence : float
-        Leave the genre null where the model is less sure than this. What is labeled already stays as it is.
+        Abstain (leave the genre null) below this confidence. Existing labels are not changed.
     max_failure_rate : float
-        Exit with 3 when more than this share of the catalog's tracks have failed.
+        Exit with status 3 if more than this fraction of the catalog's tracks have failed.
     track_timeout_s : float
-        A track that takes longer than this to decode and featurize is a failure.
+        Fail a track that takes longer than this to decode and featurize.
     track_memory_mb : int
-        A track that takes more memory than this (MiB) to decode and featurize is a failure.
+        Fail a track that needs more memory than this (MiB) to decode and featurize.
     shard_tracks : int
-        Most tracks of a shard.
+        Maximum number of tracks in a shard.
     shard_mb : int
-        Shards are cut at about this many megabytes of audio files.
+        Approximate size of a shard in megabytes of audio files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,12 +69,12 @@ class RunConfig(BaseModel):
 
     @classmethod
     def load(cls, file: Path | None, **flags: Any) -> Self:
-        """Settings of a TOML file, overridden by the flags that are not None.
+        """Read settings from a TOML file and override them with the flags that are not None.
 
         Raises
         ------
         MisuseError
-            If the file cannot be read, is no TOML, or a key or value is not one of the above.
+            If the file cannot be read or is not valid TOML, or if a key or value is invalid.
         """
         settings: dict[str, Any] = {}
         if file is not None:

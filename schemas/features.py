@@ -1,4 +1,4 @@
-"""FeatureSpec: which numbers are taken from a track. Its hash names the feature set in every table."""
+"""FeatureSpec: the features computed from a track. Its hash identifies the feature set in every table."""
 
 import hashlib
 import json
@@ -19,38 +19,39 @@ _ALWAYS_STORED = frozenset(
         *("log_mel", "descriptors"),
     }
 )
-"""The fields of the first release. Later ones are stored, and hashed, only where they differ from their
-default: ids stay as they are, and an unknown field always means other features than those one knows."""
+"""The fields of the first release. Later fields are stored and hashed only if they differ from their default,
+so that existing ids do not change and an unknown field always means features that this version cannot
+compute."""
 
 
 class FeatureSpec(BaseModel):
-    """How a track becomes segments and a segment becomes features.
+    """How a track is cut into segments and features are computed from each segment.
 
-    Two specs with the same values have the same `feature_set`; features of different sets never mix. A field
-    that is added later needs a default under which features are what they were; no default ever changes.
+    Specs with equal values have the same `feature_set`; features of different sets never mix. A new field
+    needs a default that leaves features unchanged, and defaults never change.
 
     Attributes
     ----------
     sample_rate : int
-        Rate in Hz that audio is resampled to (soxr HQ) after mixing to mono.
+        Sample rate in Hz after mixing to mono and resampling (soxr HQ).
     segment_s : float
         Length of a segment in seconds. A track no longer than this is one segment.
     max_segments : int
-        Segments of a longer track, spaced evenly over it.
+        Number of segments in a longer track, spaced evenly.
     min_s : float
-        Audio shorter than this many seconds is a failure (`TooShortError`).
+        Minimum length of the audio in seconds; shorter audio raises `TooShortError`.
     n_fft : int
-        STFT window length in samples (Hann, centered, zero-padded at the edges as librosa does).
+        STFT window length in samples (Hann, centered, zero-padded at the edges like librosa's).
     n_mels : int
-        Mel bands (Slaney scale and normalization, 0 Hz to Nyquist, as librosa's default).
+        Mel bands (Slaney scale and normalization, 0 Hz to Nyquist, librosa's defaults).
     mel_hop : int
         Samples between log-mel frames.
     top_db : float
         Floor of the log-mel in dB below its maximum.
     log_mel : bool
-        Whether log-mels are computed: what networks read.
+        Whether to compute log-mels, the input of networks.
     descriptors : bool
-        Whether the 57 descriptors of the published GTZAN tables are computed.
+        Whether to compute the 57 descriptors of the published GTZAN tables.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,13 +68,13 @@ class FeatureSpec(BaseModel):
     descriptors: bool = False
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
+    def _check_kinds(self) -> Self:
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
         stored: dict[str, Any] = serialize(self)
         return {
@@ -82,8 +83,8 @@ class FeatureSpec(BaseModel):
             if name in _ALWAYS_STORED or getattr(self, name) != fields[name].default
         }
 
-    def serving(self) -> list["FeatureSpec"]:
-        """The specs whose features hold all of this one's: itself, and those that compute more."""
+    def supersets(self) -> list["FeatureSpec"]:
+        """Return the specs whose features include all of this one's: itself and those that compute more."""
         kinds = [
             {"log_mel": log_mel, "descriptors": descriptors}
             for log_mel in (True, False)
@@ -94,6 +95,6 @@ class FeatureSpec(BaseModel):
 
     @property
     def feature_set(self) -> str:
-        """Ten hex digits that name these features: the start of the SHA-256 of the sorted JSON form."""
+        """The id of these features: the first ten hex digits of the SHA-256 of the spec as sorted JSON."""
         canonical = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]

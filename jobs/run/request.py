@@ -15,7 +15,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.formats import tables_at
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables, within
+from pipeline.tables.tables import Tables, semi_join
 from pipeline.wording import left_out_text
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -152,4 +152,4 @@ def _featurized_tracks(job: Job) -> pa.Table:
             f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
             f"--model {job.config.model}'"
         )
-    return within(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)
+    return semi_join(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)

@@ -23,7 +23,7 @@ from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.tables.formats import record_format
-from pipeline.tables.runs import new_run, read_reports, versions, write_report
+from pipeline.tables.runs import new_run_name, package_versions, read_reports, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, LeftOut, RunReport
@@ -60,7 +60,7 @@ def run_job(job: Job, say: Say) -> RunReport:
         free = leases.free_number(job.tables.root)
         listing = list_job(job)
         # Named after the listing, which may take long: runs have their names in the order of their work.
-        run = new_run(datetime.now(UTC))
+        run = new_run_name(datetime.now(UTC))
         with leases.held(job.tables.root, run, say=say) as held:
             closing.held = held
             if free is None or held.lease.number != free + 1:
@@ -142,7 +142,7 @@ def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunRepor
         feature_set=job.spec.feature_set,
         features=job.spec.model_dump(),
         config=job.config.model_dump(),
-        versions=versions(),
+        versions=package_versions(),
     )
 
 

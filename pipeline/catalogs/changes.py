@@ -5,7 +5,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from pipeline.catalogs.planning import Plan
-from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
 from schemas.tables import LISTING, TRACKS
 
 
@@ -26,12 +26,12 @@ def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
     pyarrow.Table
         Schema `TRACKS`.
     """
-    unread = within(without(plan.listing, plan.to_featurize), plan.changed)
+    unread = semi_join(anti_join(plan.listing, plan.to_featurize), plan.changed)
     if not (unread.num_rows or plan.gone.num_rows):
         return TRACKS.empty_table()
     history = tables.read("tracks", TRACKS.names)
-    gone = within(newest(history, "listed_at"), plan.gone)
-    facts = newest(within(history, unread), "listed_at", key=VERSION)
+    gone = semi_join(keep_newest(history, "listed_at"), plan.gone)
+    facts = keep_newest(semi_join(history, unread), "listed_at", key=VERSION_KEY)
     return pa.concat_tables([_restated(unread, facts, listed_at), _stamped(gone, listed_at, present=False)])
 
 

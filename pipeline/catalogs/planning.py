@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
-from pipeline.tables.current import current_tracks, not_overcome
-from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from pipeline.tables.current import current_tracks, drop_resolved
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
@@ -70,7 +70,7 @@ class Done:
     @property
     def feature_sets(self) -> list[str]:
         """The feature sets that serve."""
-        return [spec.feature_set for spec in self.spec.serving()]
+        return [spec.feature_set for spec in self.spec.supersets()]
 
 
 def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = False) -> Plan:
@@ -89,32 +89,34 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
     """
     if done.model is None:
         finished = featurized = _featurized(tables, done)
-        remaining = without(listing, finished)
+        remaining = anti_join(listing, finished)
     else:
-        finished = tables.read("labels", list(VERSION), pc.field("model") == done.model)
-        remaining = without(listing, finished)
+        finished = tables.read("labels", list(VERSION_KEY), pc.field("model") == done.model)
+        remaining = anti_join(listing, finished)
         # Reading the features' index costs most of planning: not when nothing remains.
         featurized = _featurized(tables, done) if remaining.num_rows else _NO_FEATURES
     failures = _failures(tables, done, featurized)
     # A file that was not there is tried again when it is: its version is then another one.
     final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
     blocked = failures.slice(0, 0) if done.retry_failed else failures.filter(final)
-    todo = _with_attempts(without(remaining, blocked), failures)
-    to_label = within(todo, featurized) if done.model else todo.slice(0, 0)
+    todo = _with_attempts(anti_join(remaining, blocked), failures)
+    to_label = semi_join(todo, featurized) if done.model else todo.slice(0, 0)
     known = current_tracks(tables)
-    changed = without(listing.select([*VERSION, "uri"]), known, (*VERSION, "uri"))
+    changed = anti_join(listing.select([*VERSION_KEY, "uri"]), known, (*VERSION_KEY, "uri"))
     return Plan(
         listing=listing,
         n_labeled=listing.num_rows - remaining.num_rows,
         n_failed=remaining.num_rows - todo.num_rows,
-        to_featurize=without(todo, featurized),
+        to_featurize=anti_join(todo, featurized),
         to_label=_with_part(to_label, featurized),
         changed=changed,
-        gone=known.slice(0, 0) if partial else without(known, listing, ("track_id",)),
+        gone=known.slice(0, 0) if partial else anti_join(known, listing, ("track_id",)),
     )
 
 
-_NO_FEATURES = pa.schema([(name, pa.string()) for name in (*VERSION, "feature_set", "part")]).empty_table()
+_NO_FEATURES = pa.schema(
+    [(name, pa.string()) for name in (*VERSION_KEY, "feature_set", "part")]
+).empty_table()
 
 
 def _featurized(tables: Tables, done: Done) -> pa.Table:
@@ -122,35 +124,35 @@ def _featurized(tables: Tables, done: Done) -> pa.Table:
     features in two parts, one of them is picked, always the same.
     """
     where = pc.field("feature_set").isin(done.feature_sets) & (pc.field("segment") == 0)
-    rows = tables.read("features", [*VERSION, "feature_set", "__filename"], where)
+    rows = tables.read("features", [*VERSION_KEY, "feature_set", "__filename"], where)
     protocol, _ = storage.split(tables.root)
     # pyarrow names files of a store without the protocol.
     prefix = "" if protocol == "file" else f"{protocol}://"
     parts = pc.binary_join_element_wise(prefix, rows["__filename"].cast(pa.string()), "")
-    rows = pa.table({name: rows[name] for name in (*VERSION, "feature_set")} | {"part": parts})
-    return newest(rows, "part", key=VERSION)
+    rows = pa.table({name: rows[name] for name in (*VERSION_KEY, "feature_set")} | {"part": parts})
+    return keep_newest(rows, "part", key=VERSION_KEY)
 
 
 def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
     """The newest failure of each track version that stands in the way of what is wanted."""
-    columns = [*VERSION, "attempts", "retryable", "failed_at", "model"]
+    columns = [*VERSION_KEY, "attempts", "retryable", "failed_at", "model"]
     ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(done.feature_sets)
     theirs = pc.field("model").is_null()
     if done.model is not None:
         theirs |= pc.field("model") == done.model
     rows = tables.read("failures", columns, ours & theirs)
-    return newest(not_overcome(rows, featurized), "failed_at", key=VERSION)
+    return keep_newest(drop_resolved(rows, featurized), "failed_at", key=VERSION_KEY)
 
 
 def _with_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
-    tried = within(failures, tracks)
+    tried = semi_join(failures, tracks)
     attempts = dict(zip(_versions(tried), tried["attempts"].to_pylist(), strict=True))
     column = [attempts.get(version, 0) for version in _versions(tracks)] if attempts else [0] * len(tracks)
     return tracks.append_column("attempts", pa.array(column, pa.int32()))
 
 
 def _with_part(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
-    picked = within(featurized, tracks)
+    picked = semi_join(featurized, tracks)
     row_of = {version: row for row, version in enumerate(_versions(picked))}
     rows = picked.take(pa.array([row_of[version] for version in _versions(tracks)], pa.int64()))
     tracks = tracks.select(["track_id", "uri", "etag", "attempts"])

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import Listing
 from pipeline.catalogs.store_facts import with_store_facts
 from pipeline.tables.current import current_tracks
-from pipeline.tables.tables import VERSION, Tables, within, without
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
 from schemas.errors import NotFoundError
 
 
@@ -34,9 +34,9 @@ def confirm(listing: Listing, tables: Tables) -> Listing:
         return listing
     known = current_tracks(tables)
     vouched = listing.tracks.select(["track_id", "etag"]).filter(listing.vouched)
-    changed = within(without(vouched, known), known, ("track_id",))
-    not_found = tables.read("failures", VERSION, pc.field("error_type") == NotFoundError.__name__)
-    doubtful = pa.concat_tables([changed, within(vouched, not_found)])
+    changed = semi_join(anti_join(vouched, known), known, ("track_id",))
+    not_found = tables.read("failures", VERSION_KEY, pc.field("error_type") == NotFoundError.__name__)
+    doubtful = pa.concat_tables([changed, semi_join(vouched, not_found)])
     if not doubtful.num_rows:
         return listing
     ids = listing.tracks["track_id"].combine_chunks()

@@ -16,7 +16,7 @@ from schemas.evaluation import (
     Evaluation,
     GenreScore,
     Mistake,
-    Outside,
+    OutOfDistribution,
     Scores,
     Unit,
 )
@@ -229,10 +229,10 @@ def most_confident_mistakes(counted: Answers, genres: Sequence[str]) -> list[Mis
     ]
 
 
-def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> Outside:
+def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> OutOfDistribution:
     """Say what tracks of none of the genres were taken for."""
     taken = Counter(genres[place] for place in proba.argmax(axis=1).tolist())
-    return Outside(
+    return OutOfDistribution(
         source=source,
         n=len(proba),
         mean_confidence=float(proba.max(axis=1).mean()),

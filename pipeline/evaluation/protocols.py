@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pipeline.training.splits import cut_for, read_split, split_data
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
-from schemas.evaluation import Evaluation, Protocol, Unit
+from schemas.evaluation import Evaluation, EvaluationProtocol, Unit
 
-LEAKS: dict[Protocol, str] = {
+LEAKS: dict[EvaluationProtocol, str] = {
     "as given": "all of the data is tested; what it shares with the model's training is for its user to know",
     "segment": (
         "pieces of one track are on both sides, so the figure says how well recordings are recognized that "
@@ -37,7 +37,7 @@ class Split:
 
 def plan_splits(
     data: TrainingSet, split: str | None, *, n_folds: int = 1, n_pieces: int | None = None, seed: int = 0
-) -> tuple[Protocol, Iterator[Split]]:
+) -> tuple[EvaluationProtocol, Iterator[Split]]:
     """Return the protocol that was asked for, and its splits.
 
     Parameters
@@ -68,7 +68,7 @@ def plan_splits(
     return protocol, iter([Split(*split_data(data, split, seed, n_pieces=n_pieces)[:2])])
 
 
-def unit_of(protocol: Protocol) -> Unit:
+def unit_of(protocol: EvaluationProtocol) -> Unit:
     """Return what a protocol's figure counts."""
     return "piece" if protocol == "segment" else "track"
 
@@ -125,7 +125,7 @@ def _deal(labels: NDArray[np.intp], n_folds: int, genres: tuple[str, ...], seed:
     return fold_of
 
 
-def protocol_label(protocol: Protocol) -> str:
+def protocol_label(protocol: EvaluationProtocol) -> str:
     """Return the protocol in the few words that stand beside a figure."""
     return {
         "as given": "as given",

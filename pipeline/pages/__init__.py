@@ -4,6 +4,6 @@ A page is a Jinja template that extends ``page.html``; `render` escapes every va
 the page's script inside, and forbids the browser anything else by a content security policy.
 """
 
-from pipeline.pages.render import data_uri, render
+from pipeline.pages.render import render, to_data_uri
 
-__all__ = ["data_uri", "render"]
+__all__ = ["render", "to_data_uri"]

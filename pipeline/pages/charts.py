@@ -37,7 +37,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class StepChart:
-    """What the macro ``step_chart`` of ``charts.html`` draws; see `step_chart`."""
+    """What the macro ``step_chart`` of ``charts.html`` draws; see `lay_out_step_chart`."""
 
     caption: str
     alternative: str
@@ -48,7 +48,9 @@ class StepChart:
     step_names: tuple[str, ...]
 
 
-def step_chart(caption: str, alternative: str, series: Sequence[Series], *, step_s: float) -> StepChart:
+def lay_out_step_chart(
+    caption: str, alternative: str, series: Sequence[Series], *, step_s: float
+) -> StepChart:
     """Lay out numbers over time, each holding for a step.
 
     Parameters
@@ -65,13 +67,13 @@ def step_chart(caption: str, alternative: str, series: Sequence[Series], *, step
     n_steps = len(series[0].values)
     y_ticks = nice_ticks(max(max(one.values, default=0.0) for one in series))
     top = y_ticks[-1]
-    unit_s, unit = _time_unit(n_steps * step_s)
+    unit_s, unit = _choose_time_unit(n_steps * step_s)
     x_ticks = [x for x in nice_ticks(n_steps * step_s / unit_s) if x * unit_s <= n_steps * step_s]
     return StepChart(
         caption=caption,
         alternative=alternative,
         series=tuple(series),
-        paths=tuple(_step_path(one, top) for one in series),
+        paths=tuple(_draw_steps(one, top) for one in series),
         x_ticks=tuple(
             Tick(100 * x * unit_s / (n_steps * step_s), f"{x:g} {unit}" if x else "0") for x in x_ticks
         ),
@@ -93,7 +95,7 @@ def nice_ticks(top: float, *, n_most: int = 5, whole: bool = False) -> list[floa
     return [i * step for i in range(math.ceil(top / step - 1e-9) + 1)]
 
 
-def _step_path(series: Series, top: float) -> str:
+def _draw_steps(series: Series, top: float) -> str:
     """The commands of an SVG path, from the lower left corner where it is filled."""
     width = _SIZE / len(series.values)
     points = [f"{_SIZE * (1 - value / top):.1f}" for value in series.values]
@@ -101,7 +103,7 @@ def _step_path(series: Series, top: float) -> str:
     return f"M0 {_SIZE}{steps}V{_SIZE}Z" if series.filled else f"M0 {points[0]}{steps}"
 
 
-def _time_unit(duration_s: float) -> tuple[float, str]:
+def _choose_time_unit(duration_s: float) -> tuple[float, str]:
     if duration_s < 180:
         return 1.0, "s"
     return (60.0, "min") if duration_s < 3 * 3600 else (3600.0, "h")

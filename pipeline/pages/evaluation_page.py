@@ -22,7 +22,7 @@ class _Row:
     high: float
 
 
-def evaluation_page(evaluation: Evaluation) -> str:
+def render_evaluation_page(evaluation: Evaluation) -> str:
     """Return an evaluation as a page that loads nothing from elsewhere.
 
     Parameters
@@ -40,12 +40,12 @@ def evaluation_page(evaluation: Evaluation) -> str:
         evaluation=evaluation,
         protocol=protocol_label(evaluation.protocol),
         seen=seen_sentence(evaluation),
-        rows=list(_rows(evaluation)),
-        shares=[_shares(row) for row in evaluation.confusion],
-        reliability_bars=_reliability_bars(evaluation),
-        accuracy_line=_line((p.min_confidence, p.accuracy) for p in evaluation.coverage),
-        coverage_line=_line((p.min_confidence, p.coverage) for p in evaluation.coverage),
-        outside_line=_line((p.min_confidence, p.outside_accepted) for p in evaluation.coverage),
+        rows=list(_iter_rows(evaluation)),
+        shares=[_compute_shares(row) for row in evaluation.confusion],
+        reliability_bars=_draw_reliability_bars(evaluation),
+        accuracy_line=_draw_line((p.min_confidence, p.accuracy) for p in evaluation.coverage),
+        coverage_line=_draw_line((p.min_confidence, p.coverage) for p in evaluation.coverage),
+        outside_line=_draw_line((p.min_confidence, p.outside_accepted) for p in evaluation.coverage),
     )
 
 
@@ -63,7 +63,7 @@ def model_scores(evaluation: Evaluation) -> Scores:
     )
 
 
-def all_scores(evaluation: Evaluation) -> Iterator[Scores]:
+def iter_scores(evaluation: Evaluation) -> Iterator[Scores]:
     """Yield the figures of the model and of the baselines, and those by the other unit where they differ."""
     yield model_scores(evaluation)
     yield from evaluation.baselines
@@ -72,21 +72,21 @@ def all_scores(evaluation: Evaluation) -> Iterator[Scores]:
     yield from evaluation.baselines_other_unit
 
 
-def _rows(evaluation: Evaluation) -> Iterator[_Row]:
-    for scores in all_scores(evaluation):
+def _iter_rows(evaluation: Evaluation) -> Iterator[_Row]:
+    for scores in iter_scores(evaluation):
         low, high = scores.accuracy_interval
         is_model = scores.name == evaluation.model
         yield _Row(scores, is_model, _SIZE * low, _SIZE * scores.accuracy, _SIZE * high)
 
 
-def _shares(row: Iterable[int]) -> list[float]:
+def _compute_shares(row: Iterable[int]) -> list[float]:
     """Each count's share of its row: how dark a cell is."""
     counts = list(row)
     total = max(1, sum(counts))
     return [count / total for count in counts]
 
 
-def _reliability_bars(evaluation: Evaluation) -> str:
+def _draw_reliability_bars(evaluation: Evaluation) -> str:
     """One path of all bars of the reliability diagram."""
     bars = []
     for one in evaluation.reliability:
@@ -96,7 +96,7 @@ def _reliability_bars(evaluation: Evaluation) -> str:
     return "".join(bars)
 
 
-def _line(points: Iterable[tuple[float, float | None]]) -> str:
+def _draw_line(points: Iterable[tuple[float, float | None]]) -> str:
     """A path through the points that have a value."""
     known = [f"{_SIZE * x:.0f} {_SIZE * (1 - y):.0f}" for x, y in points if y is not None]
     return "M" + "L".join(known) if known else ""

@@ -9,7 +9,7 @@ _PARAMETER = re.compile(rf"([?&;]{_NAMES}=)[^&;\s'\"]+", re.IGNORECASE)
 _NAME = re.compile(_NAMES, re.IGNORECASE)
 
 
-def without_secrets(text: str, *, name: str = "") -> str:
+def redact(text: str, *, name: str = "") -> str:
     """The text with passwords of addresses, and signatures and tokens of signed ones, left out.
 
     Parameters

@@ -42,7 +42,7 @@ def render(template: str, *, title: str, script: str | None = None, **values: An
     source = "" if script is None else (_FOLDER / script).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     return (
-        _environment()
+        _get_environment()
         .get_template(template)
         .render(
             title=title,
@@ -54,13 +54,13 @@ def render(template: str, *, title: str, script: str | None = None, **values: An
     )
 
 
-def data_uri(data: bytes, media_type: str) -> str:
+def to_data_uri(data: bytes, media_type: str) -> str:
     """Bytes as a ``data:`` URI, which a page's pictures and sounds may come from."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 @lru_cache(maxsize=1)
-def _environment() -> "Environment":
+def _get_environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -70,11 +70,11 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embedded"] = _embedded
+    environment.filters["embedded"] = _embed
     return environment
 
 
-def _embedded(value: Any) -> Any:
+def _embed(value: Any) -> Any:
     """JSON that no text in it can end early, whatever a track is called."""
     from markupsafe import Markup
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.pages import render
-from pipeline.pages.charts import Series, StepChart, step_chart
-from pipeline.pages.redaction import without_secrets
-from pipeline.trends.drift import Drift, population_stability
+from pipeline.pages.charts import Series, StepChart, lay_out_step_chart
+from pipeline.pages.redaction import redact
+from pipeline.trends.drift import Drift, measure_drift
 from pipeline.wording import duration_text, left_out_text
 from schemas.report import RunReport, Timeline
 
@@ -20,7 +20,7 @@ _DRIFT_WORDS = {
 _OUTCOME_CLASSES = {"done": "good", "running": "warn", "interrupted": "warn", "failed": "bad"}
 
 
-def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequence[str] = ()) -> str:
+def render_run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequence[str] = ()) -> str:
     """The page of a run as HTML.
 
     Parameters
@@ -39,30 +39,30 @@ def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequenc
         title=f"Run {report.run}",
         report=report,
         outcome_class=_OUTCOME_CLASSES[report.outcome],
-        catalog=without_secrets(report.catalog),
-        error=without_secrets(report.error or ""),
-        facts=_facts(report),
-        sums=_sums(report),
-        stages=_stages(report),
+        catalog=redact(report.catalog),
+        error=redact(report.error or ""),
+        facts=_summarize(report),
+        sums=_list_counts(report),
+        stages=_list_stages(report),
         left_out=left_out_text(report.left_out),
-        charts=_charts(report.timeline) if report.timeline else [],
-        genres=_genres(report, before),
+        charts=_lay_out_charts(report.timeline) if report.timeline else [],
+        genres=_compare_genres(report, before),
         before=before,
-        drift=_drift(report, before),
-        failures=_failures(report),
-        slowest=[(_shown(slow.uri, report), duration_text(slow.seconds)) for slow in report.slowest],
-        settings={name: _setting(name, value) for name, value in report.config.items()},
+        drift=_describe_drift(report, before),
+        failures=_list_failures(report),
+        slowest=[(_shorten(slow.uri, report), duration_text(slow.seconds)) for slow in report.slowest],
+        settings={name: _format_setting(name, value) for name, value in report.config.items()},
         previous=previous,
         index=INDEX if linked else None,
     )
 
 
-def index_page(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
+def render_run_list(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
     """The list of runs as HTML, the last one first."""
     return render(
         "run_list.html",
         title="Runs",
-        catalog=without_secrets(reports[-1].catalog) if reports else "",
+        catalog=redact(reports[-1].catalog) if reports else "",
         runs=[
             {
                 "report": report,
@@ -75,7 +75,7 @@ def index_page(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
     )
 
 
-def _facts(report: RunReport) -> dict[str, str]:
+def _summarize(report: RunReport) -> dict[str, str]:
     counts = report.counts
     facts = {
         "tracks listed": f"{counts.listed:,}",
@@ -92,7 +92,7 @@ def _facts(report: RunReport) -> dict[str, str]:
     return facts
 
 
-def _sums(report: RunReport) -> list[tuple[str, int]]:
+def _list_counts(report: RunReport) -> list[tuple[str, int]]:
     counts = report.counts
     verb = "featurized" if report.command == "featurize" else "labeled"
     return [
@@ -104,7 +104,7 @@ def _sums(report: RunReport) -> list[tuple[str, int]]:
     ]
 
 
-def _stages(report: RunReport) -> list[dict[str, Any]]:
+def _list_stages(report: RunReport) -> list[dict[str, Any]]:
     total = sum(report.seconds.values()) or 1.0
     done = max(1, report.counts.featurized or report.counts.labeled)
     return [
@@ -113,11 +113,11 @@ def _stages(report: RunReport) -> list[dict[str, Any]]:
     ]
 
 
-def _charts(timeline: Timeline) -> list[StepChart]:
+def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
     cpus, actors = max(timeline.cpus, default=0), max(timeline.actors, default=0)
-    workers = _mean_while(timeline.featurizing, timeline.shards_left)
+    workers = _mean_while_busy(timeline.featurizing, timeline.shards_left)
     charts = [
-        step_chart(
+        lay_out_step_chart(
             f"Featurize workers: {workers:.2f} of {cpus} CPUs at work while there were shards to featurize.",
             f"Featurize workers at work over the run, {workers:.2f} of {cpus} CPUs while there were shards",
             [Series("at work", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
@@ -125,9 +125,9 @@ def _charts(timeline: Timeline) -> list[StepChart]:
         )
     ]
     if actors:
-        busy = _mean_while(timeline.labeling, timeline.parts_left)
+        busy = _mean_while_busy(timeline.labeling, timeline.parts_left)
         charts.append(
-            step_chart(
+            lay_out_step_chart(
                 f"Actors: {busy:.2f} of {actors} at work while there were parts to label.",
                 f"Actors at work over the run, {busy:.2f} of {actors} while there were parts to label",
                 [Series("at work", timeline.labeling, filled=True), Series("actors", timeline.actors)],
@@ -135,7 +135,7 @@ def _charts(timeline: Timeline) -> list[StepChart]:
             )
         )
     charts.append(
-        step_chart(
+        lay_out_step_chart(
             "Work left: parts that pile up wait for actors; where there are none, actors wait for features.",
             f"Work left over the run: at most {max(timeline.shards_left)} shards to featurize and "
             f"{max(timeline.parts_left)} parts to label",
@@ -149,7 +149,7 @@ def _charts(timeline: Timeline) -> list[StepChart]:
     return charts
 
 
-def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
+def _compare_genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
     """A row for each genre of this run or the one before; none where this run labeled nothing."""
     if not report.genres:
         return []
@@ -166,21 +166,21 @@ def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]
     ]
 
 
-def _drift(report: RunReport, before: RunReport | None) -> dict[str, Any] | None:
-    drift: Drift | None = population_stability(before.genres, report.genres) if before else None
+def _describe_drift(report: RunReport, before: RunReport | None) -> dict[str, Any] | None:
+    drift: Drift | None = measure_drift(before.genres, report.genres) if before else None
     if drift is None:
         return None
     style, words = _DRIFT_WORDS[drift.verdict]
     return {"psi": drift.psi, "by_chance": drift.by_chance, "style": style, "words": words}
 
 
-def _failures(report: RunReport) -> list[dict[str, Any]]:
+def _list_failures(report: RunReport) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
             "n": n,
             "examples": [
-                (_shown(example.uri, report), _shown(example.message, report))
+                (_shorten(example.uri, report), _shorten(example.message, report))
                 for example in report.failure_examples.get(kind, ())
             ],
         }
@@ -188,16 +188,16 @@ def _failures(report: RunReport) -> list[dict[str, Any]]:
     ]
 
 
-def _shown(text: str, report: RunReport) -> str:
+def _shorten(text: str, report: RunReport) -> str:
     """Text with tracks named by their place below the catalog, which the page says once."""
-    return without_secrets(text.replace(f"{report.catalog.rstrip('/')}/", ""))
+    return redact(text.replace(f"{report.catalog.rstrip('/')}/", ""))
 
 
-def _setting(name: str, value: Any) -> str:
-    return "–" if value is None else without_secrets(str(value), name=name)
+def _format_setting(name: str, value: Any) -> str:
+    return "–" if value is None else redact(str(value), name=name)
 
 
-def _mean_while(values: Sequence[float], left: Sequence[int]) -> float:
+def _mean_while_busy(values: Sequence[float], left: Sequence[int]) -> float:
     """Mean over the steps in which anything was left to do."""
     chosen = [value for value, n in zip(values, left, strict=True) if n]
     return sum(chosen) / len(chosen) if chosen else 0.0

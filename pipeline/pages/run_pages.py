@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.pages.report_page import INDEX, index_page, run_page
+from pipeline.pages.report_page import INDEX, render_run_list, render_run_page
 from pipeline.storage import storage
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -64,9 +64,9 @@ def write_page(tables: Tables, report: RunReport, earlier: Sequence[RunReport]) 
     with storage.explained(folder, "write the page of the run in"):
         linked = storage.names(folder)
         location = storage.join(folder, f"{report.run}.html")
-        storage.write_bytes(location, run_page(report, earlier, linked=linked).encode())
+        storage.write_bytes(location, render_run_page(report, earlier, linked=linked).encode())
         linked.append(f"{report.run}.html")
-        index = index_page([*earlier, report][-_LISTED:], linked)
+        index = render_run_list([*earlier, report][-_LISTED:], linked)
         storage.write_bytes(storage.join(folder, INDEX), index.encode())
     return location
 
@@ -106,12 +106,12 @@ def rewrite_page(tables: Tables, run: str | None, out: str | None) -> str:
             _write_index(tables, reports[-_LISTED:])
         return location
     with storage.explained(out, "write the page to"):
-        storage.write_bytes(out, run_page(reports[at], reports[:at], linked=()).encode())
+        storage.write_bytes(out, render_run_page(reports[at], reports[:at], linked=()).encode())
     return out
 
 
 def _write_index(tables: Tables, reports: Sequence[RunReport]) -> None:
     folder = storage.join(tables.root, "_runs")
     with storage.explained(folder, "write the list of runs in"):
-        page = index_page(reports, storage.names(folder))
+        page = render_run_list(reports, storage.names(folder))
         storage.write_bytes(storage.join(folder, INDEX), page.encode())

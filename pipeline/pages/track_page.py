@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
-from pipeline.pages import data_uri, render
-from pipeline.pages.redaction import without_secrets
+from pipeline.pages import render, to_data_uri
+from pipeline.pages.redaction import redact
 from pipeline.plots.figures import LEFT, RIGHT, to_svg
 from pipeline.plots.track_view import SegmentView, TrackView
 from pipeline.storage import storage
@@ -33,7 +33,7 @@ class Picture:
     timed: bool = True
 
 
-def track_page(
+def render_track_page(
     view: TrackView,
     segment: SegmentView,
     pictures: Sequence[Picture],
@@ -65,25 +65,25 @@ def track_page(
     played = segment.y[: round(_MOST_S * sr)]
     return render(
         "track.html",
-        title=_title(view),
+        title=_choose_title(view),
         script="track.js",
-        uri=without_secrets(view.uri),
+        uri=redact(view.uri),
         heading=heading,
         summary=summary,
         lines=lines,
-        facts=_facts(view, segment),
-        audio=data_uri(_mp3(played, sr), "audio/mpeg"),
+        facts=_list_facts(view, segment),
+        audio=to_data_uri(_encode_mp3(played, sr), "audio/mpeg"),
         audio_name=f"The segment from {segment.start_s:g} s on",
         audio_note="The player has it as the model hears it: mono, resampled. "
         "Click into a picture to play from there.",
         start_s=segment.start_s,
         length_s=length_s,
-        link=_link(view.uri, out),
+        link=_link_to_track(view.uri, out),
         left=LEFT,
         right=RIGHT,
         pictures=[
             {
-                "source": data_uri(to_svg(picture.figure), "image/svg+xml"),
+                "source": to_data_uri(to_svg(picture.figure), "image/svg+xml"),
                 "caption": picture.caption,
                 "alternative": picture.alternative,
                 "timed": picture.timed,
@@ -93,7 +93,7 @@ def track_page(
     )
 
 
-def _mp3(y: object, sr: int) -> bytes:
+def _encode_mp3(y: object, sr: int) -> bytes:
     """The samples as mp3, which every browser plays."""
     import soundfile as sf
 
@@ -102,12 +102,12 @@ def _mp3(y: object, sr: int) -> bytes:
     return buffer.getvalue()
 
 
-def _title(view: TrackView) -> str:
+def _choose_title(view: TrackView) -> str:
     title = view.tags.title or view.uri.rstrip("/").rpartition("/")[2]
     return f"{title} – {view.tags.artist}" if view.tags.artist else title
 
 
-def _facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
+def _list_facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
     tags, info = view.tags, view.info
     end_s = segment.start_s + len(segment.y) / view.spec.sample_rate
     facts = {
@@ -121,7 +121,7 @@ def _facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 
-def _link(uri: str, out: str) -> str | None:
+def _link_to_track(uri: str, out: str) -> str | None:
     """The address of a local track as the page beside it knows it."""
     if not (storage.is_local(uri) and storage.is_local(out)):
         return None

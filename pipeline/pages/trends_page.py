@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from pipeline.pages import render
 from pipeline.pages.charts import Tick, nice_ticks
-from pipeline.trends.artists import artist_rows
-from pipeline.trends.changes import central
+from pipeline.trends.artists import summarize_artists
+from pipeline.trends.changes import trim_strays
 from pipeline.trends.grouping import Groups
 from pipeline.trends.shares import GenreShares
 from pipeline.trends.trends import CONFIDENCE_BINS, Trends, confidence_histogram
-from schemas.model import Figure
+from schemas.model import Measurement
 
 SIZE = 1000
 """Charts are squares of this size, stretched to the room that the page has."""
@@ -60,8 +60,13 @@ class TimeChart:
     hidden: int
 
 
-def trends_page(
-    trends: Trends, *, time: Trends | None, model: str, figures: Sequence[Figure] | None, catalog: str
+def render_trends_page(
+    trends: Trends,
+    *,
+    time: Trends | None,
+    model: str,
+    figures: Sequence[Measurement] | None,
+    catalog: str,
 ) -> str:
     """Draw the page.
 
@@ -84,8 +89,8 @@ def trends_page(
         HTML that loads nothing from elsewhere. Names are escaped.
     """
     genres = trends.labeled.genres
-    chart = None if time is None or not time.groups.names else time_chart(time.groups, time.shares)
-    artists = artist_rows(trends.labeled)
+    chart = None if time is None or not time.groups.names else lay_out_time_chart(time.groups, time.shares)
+    artists = summarize_artists(trends.labeled)
     histogram = confidence_histogram(trends.labeled)
     return render(
         "trends.html",
@@ -99,12 +104,12 @@ def trends_page(
         time=time,
         chart=chart,
         periods=[] if time is None else list(range(len(time.groups.names)))[-MAX_PERIODS:],
-        groups=None if trends.groups.is_time else _group_rows(trends),
-        changes=[] if time is None else _change_rows(time),
-        tags=_tag_rows(trends),
-        disagreements=_disagreements(trends),
+        groups=None if trends.groups.is_time else _list_groups(trends),
+        changes=[] if time is None else _list_changes(time),
+        tags=_list_tags(trends),
+        disagreements=_list_disagreements(trends),
         histogram=histogram,
-        histogram_paths=_bars(histogram),
+        histogram_paths=_draw_bars(histogram),
         histogram_ticks=nice_ticks(float(histogram.max(initial=1)), whole=True),
         mean_confidence=float(trends.labeled.confidence.mean()) if trends.labeled.n_tracks else None,
         n_artists=artists.num_rows,
@@ -112,25 +117,25 @@ def trends_page(
         bins=CONFIDENCE_BINS,
         data={
             "genres": list(genres),
-            "time": None if time is None or chart is None else _time_data(time, chart),
-            "artists": _artist_data(artists, len(genres)),
+            "time": None if time is None or chart is None else _collect_time_data(time, chart),
+            "artists": _collect_artist_data(artists, len(genres)),
         },
     )
 
 
-def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
-    """Lay out shares over time, without the stray periods at either end; see `central`."""
-    cells = np.array([_cell(name) for name in groups.names])
-    shown = central(shares.tracks, groups.years())
+def lay_out_time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
+    """Lay out shares over time, without the stray periods at either end; see `trim_strays`."""
+    cells = np.array([_to_cell(name) for name in groups.names])
+    shown = trim_strays(shares.tracks, groups.years())
     cells = cells[shown] - cells[shown.start]
     n_cells = int(cells[-1]) + 1
     tops = np.cumsum(shares.share[shown], axis=1)
     bottoms = np.hstack([np.zeros((len(tops), 1)), tops[:, :-1]])
     most = shares.tracks[shown].max()
     return TimeChart(
-        paths=[_steps(cells, n_cells, bottoms[:, k], tops[:, k]) for k in range(tops.shape[1])],
-        counts=_steps(cells, n_cells, np.zeros(len(cells)), shares.tracks[shown] / most),
-        x_ticks=_x_ticks(groups.names[shown], cells, n_cells),
+        paths=[_draw_steps(cells, n_cells, bottoms[:, k], tops[:, k]) for k in range(tops.shape[1])],
+        counts=_draw_steps(cells, n_cells, np.zeros(len(cells)), shares.tracks[shown] / most),
+        x_ticks=_place_ticks(groups.names[shown], cells, n_cells),
         cells=cells.tolist(),
         n_cells=n_cells,
         first=shown.start,
@@ -138,7 +143,7 @@ def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
     )
 
 
-def _cell(name: str) -> int:
+def _to_cell(name: str) -> int:
     """The number of a period among all of its kind, without gaps: years, months or days."""
     if len(name) == 4:
         return int(name)
@@ -147,7 +152,7 @@ def _cell(name: str) -> int:
     return date.fromisoformat(name).toordinal()
 
 
-def _steps(
+def _draw_steps(
     cells: NDArray[np.int64], n_cells: int, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> str:
     """One closed path for each run of neighboring periods: up along the tops and back along the bottoms."""
@@ -163,7 +168,7 @@ def _steps(
     return "".join(path)
 
 
-def _x_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
+def _place_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
     """At most six names along the axis: round years where there are many, else evenly spaced periods."""
     if len(names[0]) == 4 and n_cells > 12:
         first = int(names[0])
@@ -174,7 +179,7 @@ def _x_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> li
     return [Tick(100 * (int(cells[i]) + 0.5) / n_cells, names[i]) for i in picked]
 
 
-def _bars(histogram: NDArray[np.int64]) -> list[str]:
+def _draw_bars(histogram: NDArray[np.int64]) -> list[str]:
     top = nice_ticks(float(histogram.max(initial=1)), whole=True)[-1]
     width = SIZE / len(histogram)
     return [
@@ -183,12 +188,12 @@ def _bars(histogram: NDArray[np.int64]) -> list[str]:
     ]
 
 
-def _group_rows(trends: Trends) -> list[dict[str, Any]]:
+def _list_groups(trends: Trends) -> list[dict[str, Any]]:
     """The largest groups with their shares."""
     order = np.argsort(-trends.shares.tracks, kind="stable")[:MAX_GROUPS]
     return [
         {
-            "name": _cut(trends.groups.names[i]),
+            "name": _truncate(trends.groups.names[i]),
             "tracks": int(trends.shares.tracks[i]),
             "shares": trends.shares.share[i].tolist(),
         }
@@ -196,7 +201,7 @@ def _group_rows(trends: Trends) -> list[dict[str, Any]]:
     ]
 
 
-def _change_rows(time: Trends) -> list[dict[str, Any]]:
+def _list_changes(time: Trends) -> list[dict[str, Any]]:
     """Changes with their intervals as places on a line, 0 in the middle."""
     widest = max((max(abs(each.low), abs(each.high)) for each in time.changes), default=0.0) or 1.0
     return [
@@ -215,7 +220,7 @@ def _place(widest: float, slope: float) -> float:
     return 50 + 48 * slope / widest
 
 
-def _tag_rows(trends: Trends) -> list[dict[str, Any]]:
+def _list_tags(trends: Trends) -> list[dict[str, Any]]:
     """Tags, the largest of those that are no genre last, with each cell's share of its row."""
     rows: list[dict[str, Any]] = []
     genres = trends.labeled.genres
@@ -227,18 +232,19 @@ def _tag_rows(trends: Trends) -> list[dict[str, Any]]:
             {"count": int(n), "share": n / total, "contradicts": tag in genres and tag != genre}
             for n, genre in zip(counts.tolist(), genres, strict=True)
         ]
-        rows.append({"tag": _cut(tag), "total": total, "cells": cells})
+        rows.append({"tag": _truncate(tag), "total": total, "cells": cells})
     return rows
 
 
-def _disagreements(trends: Trends) -> list[dict[str, Any]]:
+def _list_disagreements(trends: Trends) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = trends.tags.disagreements.to_pylist()
     return [
-        {key: _cut(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        {key: _truncate(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
     ]
 
 
-def _time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
+def _collect_time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
     """What the chart says of the period under the pointer; shares in thousandths."""
     shown = slice(chart.first, chart.first + len(chart.cells))
     return {
@@ -246,18 +252,18 @@ def _time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
         "cells": chart.cells,
         "nCells": chart.n_cells,
         "tracks": time.shares.tracks[shown].tolist(),
-        "share": _thousandths(time.shares.share[shown]),
-        "low": _thousandths(time.shares.low[shown]),
-        "high": _thousandths(time.shares.high[shown]),
+        "share": _to_thousandths(time.shares.share[shown]),
+        "low": _to_thousandths(time.shares.low[shown]),
+        "high": _to_thousandths(time.shares.high[shown]),
     }
 
 
-def _artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
+def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
     """The artists with most tracks, column by column; shares in per cent."""
     rows = artists.slice(0, MAX_ARTISTS)
     shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, n_genres)
     return {
-        "name": [_cut(name) for name in rows["artist"].to_pylist()],
+        "name": [_truncate(name) for name in rows["artist"].to_pylist()],
         "tracks": rows["tracks"].to_pylist(),
         "confidence": np.round(100 * np.asarray(rows["confidence"])).astype(int).tolist(),
         "from": rows["first_year"].to_pylist(),
@@ -266,10 +272,10 @@ def _artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
     }
 
 
-def _thousandths(shares: NDArray[np.float64]) -> list[list[int]]:
+def _to_thousandths(shares: NDArray[np.float64]) -> list[list[int]]:
     rounded: list[list[int]] = np.round(1000 * shares).astype(int).tolist()
     return rounded
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

@@ -26,7 +26,7 @@ PATCH = (16, 32)
 STRIDE = (8, 16)
 """Bands and frames from one patch to the next."""
 MASKED = 0.1
-"""Share of a log-mel that `masking_test` masks."""
+"""Share of a log-mel that `run_masking_test` masks."""
 _TRIALS = 8
 
 
@@ -137,12 +137,12 @@ def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) ->
     Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
     whole = classifier.predict_proba([log_mel])[0, genre]
-    patches = list(_patches(log_mel.shape))
+    patches = list(_iter_patches(log_mel.shape))
     level = np.uint8(np.median(log_mel))
     total, times = np.zeros(log_mel.shape), np.zeros(log_mel.shape)
     for first in range(0, len(patches), classifier.batch_size):
         some = patches[first : first + classifier.batch_size]
-        masked = [_masked(log_mel, patch, level) for patch in some]
+        masked = [_mask(log_mel, patch, level) for patch in some]
         for patch, lost in zip(some, whole - classifier.predict_proba(masked)[:, genre], strict=True):
             total[patch] += lost
             times[patch] += 1
@@ -179,7 +179,7 @@ def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> 
     return np.asarray(importance / largest if largest > 0 else importance)
 
 
-def masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Explanation) -> MaskingTest:
+def run_masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Explanation) -> MaskingTest:
     """Mask what an explanation names, and as much elsewhere, and compare.
 
     Parameters
@@ -198,12 +198,12 @@ def masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Expl
     top = np.zeros(seen.size, bool)
     top[np.argsort(-found.importance, axis=None, kind="stable")[:n_masked]] = True
     rng = np.random.default_rng(0)
-    masks = [top.reshape(seen.shape), *(_random_mask(seen.shape, n_masked, rng) for _ in range(_TRIALS))]
-    proba = classifier.predict_proba([_masked(seen, mask, level) for mask in masks])[:, number]
+    masks = [top.reshape(seen.shape), *(_draw_random_mask(seen.shape, n_masked, rng) for _ in range(_TRIALS))]
+    proba = classifier.predict_proba([_mask(seen, mask, level) for mask in masks])[:, number]
     return MaskingTest(found.probability, float(proba[0]), float(proba[1:].mean()))
 
 
-def _patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+def _iter_patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Patches that together cover a log-mel, those at its upper and right edge moved back into it."""
 
     def starts(length: int, size: int, stride: int) -> list[int]:
@@ -215,9 +215,9 @@ def _patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
             yield slice(band, band + PATCH[0]), slice(frame, frame + PATCH[1])
 
 
-def _random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+def _draw_random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Patches at random until `n_masked` cells are covered; the last patch is cut to that number."""
-    patches = list(_patches(shape))
+    patches = list(_iter_patches(shape))
     mask = np.zeros(shape, bool)
     for number in rng.permutation(len(patches)):
         before = mask.copy()
@@ -229,13 +229,13 @@ def _random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator
     return mask
 
 
-def _masked(log_mel: NDArray[np.uint8], where: Any, level: np.uint8) -> NDArray[np.uint8]:
+def _mask(log_mel: NDArray[np.uint8], where: Any, level: np.uint8) -> NDArray[np.uint8]:
     copy = log_mel.copy()
     copy[where] = level
     return copy
 
 
-def strongest(
+def find_strongest_patches(
     found: Explanation, spec: FeatureSpec, start_s: float, *, n: int = 3
 ) -> list[tuple[float, float, float, float]]:
     """Return the patches that carried most, none of which overlap.
@@ -258,7 +258,7 @@ def strongest(
     """
     edges = mel_edges(spec.sample_rate, spec.n_mels)
     frame_s = spec.mel_hop / spec.sample_rate
-    patches = sorted(_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
+    patches = sorted(_iter_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
     n_mels, n_frames = found.importance.shape
     taken = np.zeros((n_mels, n_frames), bool)
     chosen: list[tuple[float, float, float, float]] = []

@@ -73,7 +73,7 @@ def draw_legend(axes: Any) -> None:
     )
 
 
-def thinned(values: NDArray[Any]) -> NDArray[Any]:
+def thin_columns(values: NDArray[Any]) -> NDArray[Any]:
     """The largest of neighboring columns, so that there are not many more than can be seen."""
     n = -(-values.shape[1] // N_COLUMNS)
     padded = np.pad(values, ((0, 0), (0, -values.shape[1] % n)), mode="edge")

@@ -26,7 +26,7 @@ from pipeline.plots.plot_parts import (
     draw_waveform,
     frame_times,
     set_title,
-    thinned,
+    thin_columns,
 )
 from schemas.features import FeatureSpec
 
@@ -65,10 +65,10 @@ def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = Non
     -------
     matplotlib.figure.FigureBase
     """
-    figure, axes = _axes(into, "Waveform", 2.0)
+    figure, axes = _new_axes(into, "Waveform", 2.0)
     draw_waveform(axes, y, sr, start_s, BLUE)
     axes.set_ylabel("amplitude (±1)")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_spectrogram(
@@ -84,7 +84,7 @@ def plot_spectrogram(
     That is ``librosa.amplitude_to_db(abs(librosa.stft(y, pad_mode="reflect")), ref=np.max)``. Other
     parameters as `plot_waveform`.
     """
-    figure, axes = _axes(into, f"Spectrogram, {scale} frequency axis", 2.8)
+    figure, axes = _new_axes(into, f"Spectrogram, {scale} frequency axis", 2.8)
     freqs, S_db = spectrogram_db(y, sr)
     top = min(TOP_HZ, sr / 2)
     if scale == "linear":
@@ -96,9 +96,9 @@ def plot_spectrogram(
         octaves = np.arange(np.ceil(low), high)
         axes.set_yticks(octaves, [f"{2**octave:g}" for octave in octaves])
         axes.set_ylabel("Hz")
-    draw_image(axes, thinned(rows), (start_s, start_s + len(y) / sr, low, high), (-RANGE_DB, 0))
+    draw_image(axes, thin_columns(rows), (start_s, start_s + len(y) / sr, low, high), (-RANGE_DB, 0))
     draw_scale(axes, "magma", f"−{RANGE_DB:.0f}", "0 dB")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def spectrogram_db(y: Samples, sr: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -137,7 +137,7 @@ def plot_log_mel(
     start_s, into
         As `plot_waveform`.
     """
-    figure, axes = _axes(into, "Log-mel spectrogram, as the model sees it", 2.8)
+    figure, axes = _new_axes(into, "Log-mel spectrogram, as the model sees it", 2.8)
     S_db = (levels.astype(np.float32) / 255 - 1) * range_db
     draw_log_mel(axes, S_db, spec, start_s, (-max(range_db, 1.0), 0.0))
     draw_scale(axes, "magma", f"−{max(range_db, 1.0):.0f}", "0 dB")
@@ -150,7 +150,7 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     from pipeline.audio.features.hpss import separate
     from pipeline.audio.features.spectral_shape import spectral_shape
 
-    figure, axes = _axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
+    figure, axes = _new_axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
     centroid, _, rolloff = spectral_shape(separate(y)[1], sr)
     behind = axes.twinx()
     draw_waveform(behind, y, sr, start_s, GRAY, alpha=0.35)
@@ -162,7 +162,7 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     axes.set_ylabel("kHz")
     axes.set_ylim(0, None)
     draw_legend(axes)
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
@@ -170,15 +170,15 @@ def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None)
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import separate
 
-    figure, axes = _axes(into, "Chroma", 2.4)
+    figure, axes = _new_axes(into, "Chroma", 2.4)
     power = np.square(separate(y)[1])
     tuning = estimate_tuning(find_peaks(power, sr))
     values = chroma(power, sr, tuning).T
-    draw_image(axes, thinned(values), (start_s, start_s + len(y) / sr, -0.5, 11.5), (0, 1))
+    draw_image(axes, thin_columns(values), (start_s, start_s + len(y) / sr, -0.5, 11.5), (0, 1))
     axes.set_yticks(range(0, 12, 2), ("C", "D", "E", "F♯", "G♯", "A♯"))
     axes.set_ylabel(f"tuned {100 * tuning:+.0f} cents")
     draw_scale(axes, "magma", "0", "1, the strongest")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
@@ -211,13 +211,13 @@ def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into:
     """Plot the part that lasts and the part that strikes, as waveforms; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
 
-    figure, axes = _axes(into, "Harmonic and percussive parts", 2.4)
+    figure, axes = _new_axes(into, "Harmonic and percussive parts", 2.4)
     harmonic = separate(y)[0]
     for name, part, color in (("harmonic", harmonic, BLUE), ("percussive", y - harmonic, ORANGE)):
         draw_waveform(axes, part, sr, start_s, color, alpha=0.6, label=name)
     draw_legend(axes)
     axes.set_ylabel("amplitude (±1)")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_tempo(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
@@ -229,10 +229,10 @@ def plot_tempo(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) 
     onsets = onset_strength(mel_db(np.square(separate(y)[1]), sr))
     bpm = tempo(onsets, sr)
     title = f"Onsets, tempo {bpm:.1f} beats a minute" if bpm else "Onsets, no tempo"
-    figure, axes = _axes(into, title, 2.0)
+    figure, axes = _new_axes(into, title, 2.0)
     axes.plot(frame_times(onsets, sr, start_s), onsets, color=GREEN, linewidth=1)
     axes.set_ylabel("dB")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_genre_probabilities(
@@ -256,7 +256,7 @@ def plot_genre_probabilities(
     duration_s : float
         Length of the track, seconds.
     """
-    figure, axes = _axes(into, "Probability of each genre, by segment", 2.8)
+    figure, axes = _new_axes(into, "Probability of each genre, by segment", 2.8)
     for row, (start_s, length_s) in zip(probabilities, spans, strict=True):
         extent = (start_s, start_s + length_s, -0.5, len(genres) - 0.5)
         axes.imshow(
@@ -275,14 +275,14 @@ def plot_genre_probabilities(
     return figure
 
 
-def _axes(into: Into, title: str, height_in: float) -> tuple[Any, Any]:
+def _new_axes(into: Into, title: str, height_in: float) -> tuple[Any, Any]:
     figure = new_figure(height_in) if into is None else into
     axes = figure.subplots()
     set_title(axes, title)
     return figure, axes
 
 
-def _timed(figure: Any, axes: Any, y: Samples, sr: int, start_s: float) -> Any:
+def _finish_time_axis(figure: Any, axes: Any, y: Samples, sr: int, start_s: float) -> Any:
     axes.set_xlim(start_s, start_s + len(y) / sr)
     axes.set_xlabel("s")
     place_axes(figure)

@@ -165,9 +165,9 @@ def in_rounds(
         with closing(once(tracks, number > 0)) as outcomes:
             for listed, (track, outcome) in zip(tracks, _timed(outcomes, watch), strict=False):
                 n_tried += 1
-                passing = isinstance(outcome, ReadError) and outcome.passing
-                patience.note(failed=passing)
-                if not passing:
+                transient = isinstance(outcome, ReadError) and outcome.transient
+                patience.note(failed=transient)
+                if not transient:
                     yield track, outcome
                     continue
                 put_off.append((listed, outcome))
@@ -203,5 +203,5 @@ def _not_tried(track: TrackRef) -> ReadError:
 
 
 def _passing(error: ReadError) -> ReadError:
-    error.passing = True
+    error.transient = True
     return error

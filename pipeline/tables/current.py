@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
-from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
 from schemas.errors import EarmarkError
 
 _LABEL_COLUMNS = [
@@ -28,7 +28,7 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
     """
     wanted = list(dict.fromkeys(("track_id", "uri", "etag", *columns)))
     rows = tables.read("tracks", [*dict.fromkeys((*wanted, "present", "listed_at"))])
-    rows = newest(rows, "listed_at")
+    rows = keep_newest(rows, "listed_at")
     return rows.filter(rows["present"]).select(wanted)
 
 
@@ -48,14 +48,14 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
         Columns of `schemas.tables.LABELS` and ``model``, ``run_date``, sorted by uri.
     """
     rows = tables.read("labels", _LABEL_COLUMNS, pc.field("model") == model)
-    rows = newest(within(rows, current_tracks(tables)), "labeled_at")
+    rows = keep_newest(semi_join(rows, current_tracks(tables)), "labeled_at")
     return rows.sort_by("uri")
 
 
 def count_current_labels(tables: Tables, model: str) -> int:
     """How many tracks `current_labels` has, without reading what the labels say."""
-    rows = tables.read("labels", list(VERSION), pc.field("model") == model)
-    return len(within(rows, current_tracks(tables))["track_id"].unique())
+    rows = tables.read("labels", list(VERSION_KEY), pc.field("model") == model)
+    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
 
 
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
@@ -74,36 +74,36 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     rows = tables.read("failures")
     if model is not None:
         rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], model)))
-    features = tables.read("features", [*VERSION, "feature_set"]) if rows.num_rows else rows
+    features = tables.read("features", [*VERSION_KEY, "feature_set"]) if rows.num_rows else rows
     of_none = pc.is_null(rows["feature_set"])
     rows = pa.concat_tables(
         [
-            not_overcome(rows.filter(of_none), features),
-            not_overcome(rows.filter(pc.invert(of_none)), features, (*VERSION, "feature_set")),
+            drop_resolved(rows.filter(of_none), features),
+            drop_resolved(rows.filter(pc.invert(of_none)), features, (*VERSION_KEY, "feature_set")),
         ]
     )
-    rows = newest(within(rows, current_tracks(tables)), "failed_at")
+    rows = keep_newest(semi_join(rows, current_tracks(tables)), "failed_at")
     where = None if model is None else pc.field("model") == model
     labeled = tables.read("labels", ["track_id", "etag"], where)
-    return without(rows, labeled).sort_by("uri")
+    return anti_join(rows, labeled).sort_by("uri")
 
 
-def not_overcome(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
+def drop_resolved(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
     """Failures to label, and those failures to featurize whose key has no features by now."""
     featurizing = pc.is_null(failures["model"])
     return pa.concat_tables(
-        [failures.filter(pc.invert(featurizing)), without(failures.filter(featurizing), features, key)]
+        [failures.filter(pc.invert(featurizing)), anti_join(failures.filter(featurizing), features, key)]
     )
 
 
-def models(tables: Tables) -> list[str]:
+def list_models(tables: Tables) -> list[str]:
     """The models that have labels in the tables, the one that labeled last at the end."""
     rows = tables.read("labels", ["model", "labeled_at"])
     last = rows.group_by("model").aggregate([("labeled_at", "max")]).sort_by("labeled_at_max")
     return [str(model) for model in last["model"].to_pylist()]
 
 
-def genres_of(tables: Tables, model: str) -> tuple[str, ...]:
+def read_genres(tables: Tables, model: str) -> tuple[str, ...]:
     """The genres that a model chose its labels from, as the labels name them.
 
     Raises

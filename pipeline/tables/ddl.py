@@ -50,7 +50,7 @@ WHERE label_age = 1;
 """The labels that hold now, of every model: what `pipeline.tables.current.current_labels` gives of one."""
 
 
-def ddl(tables: Tables, dialect: Dialect) -> str:
+def generate_ddl(tables: Tables, dialect: Dialect) -> str:
     """Statements that make the tables and the view ``current_labels``.
 
     Parameters
@@ -77,7 +77,7 @@ def ddl(tables: Tables, dialect: Dialect) -> str:
 def _duckdb(table: str, folder: str) -> str:
     columns = ", ".join([*_schema(table).names, *PARTITIONS[table]])
     kinds = ", ".join(f"'{name}': VARCHAR" for name in PARTITIONS[table])
-    files = _quoted(storage.join(folder, *["*"] * len(PARTITIONS[table]), "*.parquet"))
+    files = _quote(storage.join(folder, *["*"] * len(PARTITIONS[table]), "*.parquet"))
     options = f"hive_partitioning = true, hive_types = {{{kinds}}}, union_by_name = true"
     return f"CREATE OR REPLACE VIEW {table} AS\nSELECT {columns}\nFROM read_parquet({files}, {options});\n"
 
@@ -87,7 +87,7 @@ def _spark(table: str, folder: str) -> str:
     columns += [f"  {name} STRING" for name in PARTITIONS[table]]
     return (
         f"CREATE TABLE IF NOT EXISTS {table} (\n{_lines(columns)}\n)\nUSING PARQUET\n"
-        f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quoted(folder)};\n\n"
+        f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quote(folder)};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
     )
 
@@ -97,7 +97,7 @@ def _athena(table: str, folder: str) -> str:
     partitions = ", ".join(f"{name} STRING" for name in PARTITIONS[table])
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} (\n{_lines(columns)}\n)\n"
-        f"PARTITIONED BY ({partitions})\nSTORED AS PARQUET\nLOCATION {_quoted(f'{folder}/')};\n\n"
+        f"PARTITIONED BY ({partitions})\nSTORED AS PARQUET\nLOCATION {_quote(f'{folder}/')};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
     )
 
@@ -137,5 +137,5 @@ def _lines(columns: list[str]) -> str:
     return ",\n".join(columns)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

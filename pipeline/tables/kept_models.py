@@ -6,7 +6,7 @@ from pipeline.storage.parsed import read_parsed
 from schemas.model import ModelInfo
 
 
-def read_info(folder: str) -> ModelInfo:
+def read_kept_info(folder: str) -> ModelInfo:
     """What the ``model.json`` of a kept model says.
 
     Parameters

@@ -55,7 +55,7 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
-class Inventory:
+class StoredObjects:
     """The objects under the root of the tables, at the moment they were listed.
 
     Attributes
@@ -96,7 +96,7 @@ class Inventory:
         return storage.join(self.tables.root, entry.path)
 
 
-def take_inventory(tables: Tables) -> Inventory:
+def list_objects(tables: Tables) -> StoredObjects:
     """List everything under the root.
 
     Raises
@@ -106,12 +106,12 @@ def take_inventory(tables: Tables) -> Inventory:
     """
     protocol, root = storage.split(tables.root)
     with storage.explained(tables.root, "list"):
-        found = _walk(root) if protocol == "file" else _find(protocol, root)
-        return Inventory(tables, tuple(sorted(found, key=lambda entry: entry.path)))
+        found = _list_local(root) if protocol == "file" else _list_remote(protocol, root)
+        return StoredObjects(tables, tuple(sorted(found, key=lambda entry: entry.path)))
 
 
-def _walk(root: str) -> Iterable[StoredObject]:
-    for folder, _, names in os.walk(root, onerror=_fail):
+def _list_local(root: str) -> Iterable[StoredObject]:
+    for folder, _, names in os.walk(root, onerror=_raise_unless_gone):
         for name in names:
             path = Path(folder, name)
             try:
@@ -121,12 +121,12 @@ def _walk(root: str) -> Iterable[StoredObject]:
             yield StoredObject(path.relative_to(root).as_posix(), status.st_size, status.st_mtime)
 
 
-def _fail(error: OSError) -> None:
+def _raise_unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
-def _find(protocol: str, root: str) -> Iterable[StoredObject]:
+def _list_remote(protocol: str, root: str) -> Iterable[StoredObject]:
     found = patiently(lambda: storage.filesystem(protocol).find(root, detail=True))
     for name, info in found.items():
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
@@ -148,7 +148,7 @@ def _is_part(entry: StoredObject) -> bool:
     return len(pieces) == len(columns) + 2 and tuple(partition_values(entry)) == columns
 
 
-def partitions(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
+def group_by_partition(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
     """Parts by the folder of their partition, in the order of their names."""
     found: dict[str, list[StoredObject]] = defaultdict(list)
     for part in sorted(parts, key=lambda part: part.path):

@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from pipeline.storage import storage
 from pipeline.tables.run_reports import read_reports
-from pipeline.tables.tables import Tables, readable
+from pipeline.tables.tables import Tables, explain_read_errors
 from schemas.report import FailureExample, RunReport
 
-__all__ = ["failures_of", "new_run", "read_reports", "versions", "write_report"]
+__all__ = ["new_run_name", "package_versions", "read_reports", "summarize_failures", "write_report"]
 
 _EXAMPLES = 3
 """Tracks that a report names for each kind of failure."""
@@ -32,7 +32,7 @@ _PACKAGES = (
 )
 
 
-def new_run(now: datetime) -> str:
+def new_run_name(now: datetime) -> str:
     """A name for a run: names sort by time, and two runs that begin in the same second differ."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
@@ -45,7 +45,7 @@ def write_report(tables: Tables, report: RunReport) -> str:
     return location
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Versions of the packages that make the numbers."""
     found = {}
     for package in _PACKAGES:
@@ -56,7 +56,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def failures_of(tables: Tables, run: str) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
+def summarize_failures(
+    tables: Tables, run: str
+) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
     """How many tracks a run failed on by error type, the most frequent first, and some of each type.
 
     Parameters
@@ -76,7 +78,7 @@ def failures_of(tables: Tables, run: str) -> tuple[dict[str, int], dict[str, tup
     examples: dict[str, list[FailureExample]] = {}
     if dataset is None:
         return {}, {}
-    with readable(tables, "failures"):
+    with explain_read_errors(tables, "failures"):
         columns = ["error_type", "uri", "message"]
         for batch in dataset.to_batches(columns=columns, filter=pc.field("run") == run):
             for pair in batch["error_type"].value_counts():

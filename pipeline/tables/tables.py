@@ -16,7 +16,7 @@ from pipeline.storage.retry import patiently
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
-VERSION = ("track_id", "etag")
+VERSION_KEY = ("track_id", "etag")
 """The columns that name one version of a track's content."""
 
 
@@ -87,12 +87,12 @@ class Tables:
             wanted = columns or [name for name in whole.names if name != "__filename"]
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         names = list(columns) if columns else None
-        with readable(self, table):
+        with explain_read_errors(self, table):
             return patiently(lambda: dataset.to_table(columns=names, filter=where))
 
 
 @contextlib.contextmanager
-def readable(tables: Tables, table: str) -> Iterator[None]:
+def explain_read_errors(tables: Tables, table: str) -> Iterator[None]:
     """Turn errors of reading a table's parts into one sentence.
 
     Raises
@@ -138,7 +138,7 @@ def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) -> pa.Table:
+def keep_newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) -> pa.Table:
     """The row with the greatest value of `by` for each key; of equal ones the last."""
     keys = list(key)
     # Most nights nothing stands there twice: a count is cheaper than a sort.
@@ -148,26 +148,26 @@ def newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) -> pa
     ordered = rows.select([*keys, by]).append_column("__row", order)
     ordered = ordered.sort_by([(by, "ascending"), ("__row", "ascending")])
     picked = ordered.group_by(keys, use_threads=False).aggregate([("__row", "last")])["__row_last"]
-    return rows.take(_sorted(picked))
+    return rows.take(_sort(picked))
 
 
-def without(rows: pa.Table, taken: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
+def anti_join(rows: pa.Table, taken: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
     """The rows of the first table whose key is not in the second, in their order."""
-    return _filtered(rows, taken, key, "left anti")
+    return _join_keys(rows, taken, key, "left anti")
 
 
-def within(rows: pa.Table, wanted: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
+def semi_join(rows: pa.Table, wanted: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
     """The rows of the first table whose key is in the second, in their order."""
-    return _filtered(rows, wanted, key, "left semi")
+    return _join_keys(rows, wanted, key, "left semi")
 
 
-def _filtered(rows: pa.Table, other: pa.Table, key: Sequence[str], kind: str) -> pa.Table:
+def _join_keys(rows: pa.Table, other: pa.Table, key: Sequence[str], kind: str) -> pa.Table:
     # Only keys and row numbers are joined: Arrow joins neither lists nor maps as payload.
     keys = list(key)
     numbered = rows.select(keys).append_column("__row", pa.array(range(rows.num_rows), pa.int64()))
     kept = numbered.join(other.select(keys), keys=keys, join_type=kind)["__row"]
-    return rows.take(_sorted(kept))
+    return rows.take(_sort(kept))
 
 
-def _sorted(numbers: pa.ChunkedArray) -> pa.Array:
+def _sort(numbers: pa.ChunkedArray) -> pa.Array:
     return numbers.combine_chunks().sort()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.training.augment import equalize, mask, mix, random_crops
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
-from schemas.model import kinds_of
+from schemas.model import feature_kinds
 
 Inputs = tuple[NDArray[np.float32], ...]
 """What a network takes: log-mels (batch, n_mels, n_frames, 1), descriptors (batch, 57), or both in turn."""
@@ -32,7 +32,7 @@ class TrainingBatches:
         self._data = data
         self._crop = crop
         self._settings = settings
-        self._takes = kinds_of(settings.arch)
+        self._takes = feature_kinds(settings.arch)
         certain = np.eye(len(data.genres), dtype=np.float32)[data.labels]
         self._targets = certain if data.shares is None else data.shares
         self._rng = np.random.default_rng(settings.seed)

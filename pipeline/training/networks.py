@@ -11,7 +11,7 @@ from pipeline.models.dense import build_both, build_dense
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
-from schemas.model import Arch, kinds_of
+from schemas.model import Arch, feature_kinds
 
 FEWEST_FRAMES = 16
 _WORDS = {"log_mel": "log-mels", "descriptors": "descriptors"}
@@ -25,7 +25,7 @@ def check_data(data: TrainingSet, arch: Arch) -> None:
     MisuseError
         If it has not.
     """
-    lacking = [kind for kind, wanted in kinds_of(arch).items() if wanted and getattr(data, kind) is None]
+    lacking = [kind for kind, wanted in feature_kinds(arch).items() if wanted and getattr(data, kind) is None]
     if lacking:
         raise MisuseError(
             f"the data has no {_WORDS[lacking[0]]}, which --arch {arch} takes: choose another architecture, "
@@ -57,7 +57,7 @@ def fitting_frames(data: TrainingSet, settings: TrainingSettings, most: int) -> 
     MisuseError
         If the segments are too short.
     """
-    if not kinds_of(settings.arch)["log_mel"] or data.log_mel is None:
+    if not feature_kinds(settings.arch)["log_mel"] or data.log_mel is None:
         return None
     n_frames = min(most, int(data.log_mel.shape[2]))
     if n_frames < FEWEST_FRAMES:
@@ -72,7 +72,7 @@ def whole_segments(data: TrainingSet, arch: Arch, n_frames: int | None) -> list[
     inputs: list[NDArray[Any]] = []
     if data.log_mel is not None and n_frames is not None:
         inputs.append(np.stack([fit_frames(log_mel, n_frames) for log_mel in data.log_mel])[..., None])
-    if data.descriptors is not None and kinds_of(arch)["descriptors"]:
+    if data.descriptors is not None and feature_kinds(arch)["descriptors"]:
         inputs.append(data.descriptors)
     return inputs
 

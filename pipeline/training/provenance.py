@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.training.training_set import TrainingSet, track_name
-from schemas.evaluation import Seen
+from schemas.evaluation import TrainingOverlap
 from schemas.model import ModelInfo
 
 TRAINED_ON, CALIBRATED_ON = "trained_on", "calibrated_on"
@@ -75,7 +75,7 @@ def provenance(
     return kept if made_as is None else kept | {_MADE_AS: made_as}
 
 
-def seen_by(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Seen:
+def seen_by(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> TrainingOverlap:
     """Count the tracks that a model was made from.
 
     Parameters
@@ -99,7 +99,7 @@ def seen_by(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Seen:
 
     trained, calibrated = _met(info, TRAINED_ON, made_as), _met(info, CALIBRATED_ON, made_as)
     seen = found(trained)
-    return Seen(
+    return TrainingOverlap(
         known=bool(trained.names),
         trained_on=len(seen),
         calibrated_on=len(found(calibrated)),

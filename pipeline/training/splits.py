@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.training.training_set import TrainingSet, track_path
 from schemas.errors import MisuseError
-from schemas.model import Protocol
+from schemas.model import SplitProtocol
 
 PIECES_A_SEGMENT = 10
 VALID_SHARE = 0.2
@@ -15,7 +15,7 @@ VALID_SHARE = 0.2
 
 def split_data(
     data: TrainingSet, split: str, seed: int, *, n_pieces: int | None = None
-) -> tuple[TrainingSet, TrainingSet, Protocol]:
+) -> tuple[TrainingSet, TrainingSet, SplitProtocol]:
     """Part data as ``--split`` says.
 
     Parameters
@@ -47,7 +47,7 @@ def split_data(
     return *(split_by_track if protocol == "track" else split_at_random)(cut, seed), protocol
 
 
-def read_split(split: str) -> tuple[Protocol, tuple[Path, Path] | None]:
+def read_split(split: str) -> tuple[SplitProtocol, tuple[Path, Path] | None]:
     """Return the protocol that ``--split`` names, and the lists of ``file:TRAIN.txt,VALID.txt``.
 
     Raises
@@ -66,7 +66,7 @@ def read_split(split: str) -> tuple[Protocol, tuple[Path, Path] | None]:
     raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
 
 
-def cut_for(protocol: Protocol, data: TrainingSet, n_pieces: int | None) -> TrainingSet:
+def cut_for(protocol: SplitProtocol, data: TrainingSet, n_pieces: int | None) -> TrainingSet:
     """Return the data in the pieces that were asked for, or else in those of the protocol.
 
     Raises

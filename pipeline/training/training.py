@@ -24,7 +24,7 @@ from pipeline.training.trainer import Epoch, Fitting
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec
-from schemas.model import Figure, ModelInfo, Protocol, kinds_of
+from schemas.model import Measurement, ModelInfo, SplitProtocol, feature_kinds
 
 __all__ = ["Epoch", "TrainingSettings", "measure", "network_bytes", "train", "training"]
 
@@ -70,7 +70,7 @@ def training(
     valid_set: TrainingSet,
     *,
     name: str,
-    protocol: Protocol,
+    protocol: SplitProtocol,
     dataset: str,
     features: FeatureSpec | None = None,
     command: str = "",
@@ -148,15 +148,17 @@ def training(
 def _taken(spec: FeatureSpec, data: TrainingSet, settings: TrainingSettings) -> FeatureSpec:
     """The features as the network takes them: no kind that it does not read."""
     n_mels = spec.n_mels if data.log_mel is None else data.log_mel.shape[1]
-    return spec.model_copy(update={"n_mels": n_mels, **kinds_of(settings.arch)})
+    return spec.model_copy(update={"n_mels": n_mels, **feature_kinds(settings.arch)})
 
 
-def measure(proba: NDArray[np.float64], data: TrainingSet, protocol: Protocol, dataset: str) -> Figure:
+def measure(
+    proba: NDArray[np.float64], data: TrainingSet, protocol: SplitProtocol, dataset: str
+) -> Measurement:
     """Return accuracy and calibration error by track, or by piece under the ``segment`` protocol."""
     labels = data.labels
     if protocol != "segment":
         proba, labels = metrics.mean_by_track(proba, labels, data.tracks)
-    return Figure(
+    return Measurement(
         protocol=protocol,
         dataset=dataset,
         accuracy=round(metrics.accuracy(proba, labels), 4),

@@ -50,7 +50,7 @@ class Change:
     direction: Direction
 
 
-def changes(
+def fit_changes(
     genres: tuple[str, ...],
     time: NDArray[np.float64],
     share: NDArray[np.float64],
@@ -101,7 +101,7 @@ def changes(
     scatter = (weight * (share - fitted) ** 2).sum(axis=0) / freedom
     error = np.sqrt(np.maximum(np.maximum(binomial, scatter), 1e-12) / spread)
     p_values = 2 * special.stdtr(freedom, -np.abs(slope) / error)
-    q_values = false_discovery(p_values)
+    q_values = adjust_p_values(p_values)
     span = time.max() - time.min()
     half = special.stdtrit(freedom, 0.975) * error
     ends = np.clip(fitted[[int(time.argmin()), int(time.argmax())]], 0, 1)
@@ -116,14 +116,14 @@ def changes(
             per_year=float(slope[k]),
             p_value=float(p_values[k]),
             q_value=float(q_values[k]),
-            direction=_direction(float(slope[k]), float(q_values[k])),
+            direction=_classify_slope(float(slope[k]), float(q_values[k])),
         )
         for k, genre in enumerate(genres)
     ]
     return sorted(found, key=lambda change: -change.per_year)
 
 
-def false_discovery(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+def adjust_p_values(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Q values of Benjamini and Hochberg: the false discovery rate where this p value is called a discovery.
 
     Parameters
@@ -139,7 +139,7 @@ def false_discovery(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def central(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
+def trim_strays(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
     """The periods but for stray ones at either end.
 
     One mistyped year (1066, 2999) would otherwise stretch every chart, and pull every line to itself. Periods
@@ -164,7 +164,7 @@ def central(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
     return slice(max(most.start, int(near[0])), min(most.stop, int(near[-1]) + 1))
 
 
-def _direction(slope: float, q_value: float) -> Direction:
+def _classify_slope(slope: float, q_value: float) -> Direction:
     if q_value >= FALSE_DISCOVERY_RATE:
         return "unclear"
     return "rising" if slope > 0 else "falling"

@@ -36,7 +36,7 @@ class Drift:
     verdict: Verdict
 
 
-def population_stability(before: Mapping[str, int], now: Mapping[str, int]) -> Drift | None:
+def measure_drift(before: Mapping[str, int], now: Mapping[str, int]) -> Drift | None:
     """Compare two distributions by the population stability index.
 
     ``PSI = Σ (q - p) ln(q / p)`` over the categories, ``p`` and ``q`` their shares before and now.
@@ -69,10 +69,10 @@ def population_stability(before: Mapping[str, int], now: Mapping[str, int]) -> D
         q = (now.get(name, 0) + _ADDED) / (m + _ADDED * len(categories))
         psi += (q - p) * math.log(q / p)
     by_chance = (1 / n + 1 / m) * float(chdtri(len(categories) - 1, _CHANCE)) if len(categories) > 1 else 0.0
-    return Drift(psi, by_chance, _verdict(psi, by_chance))
+    return Drift(psi, by_chance, _judge(psi, by_chance))
 
 
-def _verdict(psi: float, by_chance: float) -> Verdict:
+def _judge(psi: float, by_chance: float) -> Verdict:
     if psi < MODERATE:
         return "stable"
     if psi <= by_chance:

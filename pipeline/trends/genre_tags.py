@@ -55,13 +55,13 @@ ALIASES: dict[str, str] = {
 }
 """Words of tags, in lower case without accents and punctuation, and the genre of GTZAN that they mean."""
 
-NOT_THEIR_LAST_WORD = frozenset({"rhythm and blues", "brit pop and soul"})
+MISLEADING_ENDINGS = frozenset({"rhythm and blues", "brit pop and soul"})
 """Tags whose last word names another genre than they mean."""
 
 _SEPARATORS = re.compile(r"[;/,|\\]| - ")
 
 
-def normalize(tag: str, genres: Sequence[str]) -> str:
+def normalize_tag(tag: str, genres: Sequence[str]) -> str:
     """A genre tag in the model's words; one that it has no word for stays itself, in lower case.
 
     Of a tag with several parts ("Electronic; Jazz", "Hip-Hop/Rap") the first that is known counts. A part is
@@ -82,36 +82,36 @@ def normalize(tag: str, genres: Sequence[str]) -> str:
     >>> normalize("Sea Shanty", ["hiphop", "rock"])
     'sea shanty'
     """
-    known = {_squeezed(genre): genre for genre in genres}
-    if (found := _meant(_words(tag), known)) is not None:
+    known = {_squeeze(genre): genre for genre in genres}
+    if (found := _find_genre(_split_words(tag), known)) is not None:
         return found
     for part in _SEPARATORS.split(tag):
-        if (found := _meant_at_the_end(_words(part), known)) is not None:
+        if (found := _find_genre_at_end(_split_words(part), known)) is not None:
             return found
     return " ".join(tag.casefold().split())
 
 
-def _meant(words: list[str], known: dict[str, str]) -> str | None:
+def _find_genre(words: list[str], known: dict[str, str]) -> str | None:
     """The genre that words mean, taken as a whole."""
     name = "".join(words)
     alias = ALIASES.get(" ".join(words), ALIASES.get(name, ""))
     return known.get(name) or known.get(alias)
 
 
-def _meant_at_the_end(words: list[str], known: dict[str, str]) -> str | None:
+def _find_genre_at_end(words: list[str], known: dict[str, str]) -> str | None:
     """The genre that a tag's words or the last of them mean."""
-    if " ".join(words) in NOT_THEIR_LAST_WORD:
+    if " ".join(words) in MISLEADING_ENDINGS:
         return None
-    meanings = (_meant(words[start:], known) for start in range(len(words)))
+    meanings = (_find_genre(words[start:], known) for start in range(len(words)))
     return next((genre for genre in meanings if genre is not None), None)
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     """Lower-case words without accents and punctuation; "&" is read as "and"."""
     plain = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     return re.findall(r"\w+", plain)
 
 
-def _squeezed(text: str) -> str:
-    return "".join(_words(text))
+def _squeeze(text: str) -> str:
+    return "".join(_split_words(text))

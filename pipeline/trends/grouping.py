@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.errors import MisuseError
 
-TIMES = ("year", "month", "seen")
+TIME_GROUPINGS = ("year", "month", "seen")
 """Groupings along time."""
 COLUMNS = {
     "year": ("year",),
@@ -22,7 +22,7 @@ COLUMNS = {
     "folder": ("uri",),
 }
 """Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
-_FILE = "file://"
+_FILE_SCHEME = "file://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Groups:
     @property
     def is_time(self) -> bool:
         """Whether the groups follow one another in time."""
-        return self.by in TIMES
+        return self.by in TIME_GROUPINGS
 
     @property
     def unit(self) -> str:
@@ -55,7 +55,7 @@ class Groups:
 
     def years(self) -> NDArray[np.float64]:
         """The middle of each group in years, of a grouping by time."""
-        return np.array([_year(name) for name in self.names])
+        return np.array([_to_year(name) for name in self.names])
 
     def largest(self, n: int) -> "Groups":
         """The `n` groups with the most tracks, in their order; tracks of others are in no group."""
@@ -66,12 +66,12 @@ class Groups:
         return Groups(self.by, renumber[self.codes], [self.names[code] for code in kept])
 
 
-def columns_for(by: str) -> tuple[str, ...]:
+def columns_to_group_by(by: str) -> tuple[str, ...]:
     """The columns of ``tracks/`` that a grouping reads."""
     return COLUMNS.get(by, ("carried",))
 
 
-def group(by: str, tracks: pa.Table, catalog: str) -> Groups:
+def group_tracks(by: str, tracks: pa.Table, catalog: str) -> Groups:
     """Group tracks.
 
     Parameters
@@ -80,7 +80,7 @@ def group(by: str, tracks: pa.Table, catalog: str) -> Groups:
         ``year``, ``month``, ``seen``, ``artist``, ``album`` (of an artist), ``folder`` (the first below the
         catalog) or a column carried from the manifest.
     tracks : pyarrow.Table
-        With the columns `columns_for` names, and ``first_seen``.
+        With the columns `columns_to_group_by` names, and ``first_seen``.
     catalog : str
         Where the catalog is.
 
@@ -89,22 +89,22 @@ def group(by: str, tracks: pa.Table, catalog: str) -> Groups:
     MisuseError
         If no track has the manifest column.
     """
-    values = _values(by, tracks, catalog).combine_chunks().dictionary_encode()
+    values = _read_values(by, tracks, catalog).combine_chunks().dictionary_encode()
     codes = np.asarray(pc.fill_null(values.indices, -1), dtype=np.int64)
     names = values.dictionary.to_pylist()
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     if by not in COLUMNS and not sizes.any():
-        raise MisuseError(f"no track has a column '{by}'; {_known_columns(tracks)}")
+        raise MisuseError(f"no track has a column '{by}'; {_describe_groupings(tracks)}")
     order = sorted(
         np.flatnonzero(sizes).tolist(),
-        key=(lambda i: names[i]) if by in TIMES else (lambda i: (-sizes[i], names[i])),
+        key=(lambda i: names[i]) if by in TIME_GROUPINGS else (lambda i: (-sizes[i], names[i])),
     )
     renumber = np.full(len(names) + 1, -1)
     renumber[order] = np.arange(len(order))
     return Groups(by, renumber[codes], [names[i] for i in order])
 
 
-def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
+def _read_values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
     """The text that each track is grouped by, null where it has none."""
     if by == "year":
         return pc.utf8_lpad(tracks["year"].cast(pa.string()), 4, "0")
@@ -121,26 +121,26 @@ def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
         artists = pc.fill_null(tracks["artist"].cast(pa.string()), "?")
         return pc.binary_join_element_wise(artists, tracks["album"].cast(pa.string()), " – ")
     if by == "folder":
-        return _folders(tracks["uri"], catalog)
+        return _find_folders(tracks["uri"], catalog)
     values = pc.map_lookup(tracks["carried"], pa.scalar(by), "first")
     # A cell without text, as CSV has it, says as little as none.
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
 
 
-def _folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
+def _find_folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
     """The first folder below the catalog; "." for tracks that lie right in it."""
-    root = f"{common_root(uris, catalog)}/"
-    uris = _as_paths(uris)
+    root = f"{find_common_root(uris, catalog)}/"
+    uris = _to_paths(uris)
     below = pc.utf8_slice_codeunits(uris, len(root))
     slash = pc.find_substring(below, "/")
     first = pc.struct_field(pc.extract_regex(below, r"^(?P<first>[^/]*)/"), "first")
     return pc.if_else(pc.less(slash, 0), pa.scalar("."), first)
 
 
-def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
+def find_common_root(uris: pa.ChunkedArray, catalog: str) -> str:
     """The folder that all tracks lie below: the catalog, or for a manifest the deepest one they share."""
-    uris = _as_paths(uris)
-    catalog = _as_path(catalog).rstrip("/")
+    uris = _to_paths(uris)
+    catalog = _to_path(catalog).rstrip("/")
     if not len(uris) or pc.all(pc.starts_with(uris, f"{catalog}/")).as_py():
         return catalog
     ends = pc.min_max(uris).as_py()
@@ -152,19 +152,19 @@ def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
     return str(ends["min"][:shared].rpartition("/")[0])
 
 
-def _as_paths(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+def _to_paths(uris: pa.ChunkedArray) -> pa.ChunkedArray:
     """Locations in one spelling: a file whose name is not UTF-8 is a URI beside paths."""
     uris = uris.cast(pa.string())
-    if not pc.any(pc.starts_with(uris, _FILE)).as_py():
+    if not pc.any(pc.starts_with(uris, _FILE_SCHEME)).as_py():
         return uris
-    return pa.chunked_array([[_as_path(uri) for uri in uris.to_pylist()]], pa.string())
+    return pa.chunked_array([[_to_path(uri) for uri in uris.to_pylist()]], pa.string())
 
 
-def _as_path(uri: str) -> str:
-    return unquote(uri.removeprefix(_FILE), errors="replace") if uri.startswith(_FILE) else uri
+def _to_path(uri: str) -> str:
+    return unquote(uri.removeprefix(_FILE_SCHEME), errors="replace") if uri.startswith(_FILE_SCHEME) else uri
 
 
-def _known_columns(tracks: pa.Table) -> str:
+def _describe_groupings(tracks: pa.Table) -> str:
     """What there is to group by, for a message."""
     carried = tracks["carried"].combine_chunks().keys.unique().to_pylist()
     manifest = (
@@ -173,7 +173,7 @@ def _known_columns(tracks: pa.Table) -> str:
     return f"tracks can be grouped by {', '.join(COLUMNS)} ({manifest})"
 
 
-def _year(name: str) -> float:
+def _to_year(name: str) -> float:
     if len(name) == 4:
         return float(name)
     first = date.fromisoformat(name if len(name) == 10 else f"{name}-01")

@@ -68,7 +68,7 @@ class GenreShares:
     high: NDArray[np.float64]
 
 
-def genre_shares(
+def compute_shares(
     groups: NDArray[np.int64],
     n_groups: int,
     probabilities: NDArray[np.float32],
@@ -96,8 +96,8 @@ def genre_shares(
         weights = None if weights is None else weights[inside]
     n_genres = probabilities.shape[1]
     tracks = np.bincount(groups, minlength=n_groups)
-    weight = _sums(groups, n_groups, weights)
-    squares = _sums(groups, n_groups, None if weights is None else weights**2)
+    weight = _sum_by_group(groups, n_groups, weights)
+    squares = _sum_by_group(groups, n_groups, None if weights is None else weights**2)
     labeled = winner >= 0
     count = np.bincount(
         groups[labeled] * n_genres + winner[labeled],
@@ -115,14 +115,14 @@ def genre_shares(
     with np.errstate(invalid="ignore", divide="ignore"):
         share = expected / weight[:, np.newaxis]
         effective = weight**2 / squares
-    low, high = wilson(share, effective[:, np.newaxis])
+    low, high = wilson_interval(share, effective[:, np.newaxis])
     deviation = np.sqrt(np.maximum(variance, 0.0))
     return GenreShares(
         tracks, weight, effective, count.astype(np.float64), expected, deviation, share, low, high
     )
 
 
-def wilson(
+def wilson_interval(
     share: NDArray[np.float64], n: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson's 95 % score interval of a share.
@@ -146,7 +146,7 @@ def wilson(
     return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
-def _sums(
+def _sum_by_group(
     groups: NDArray[np.int64], n_groups: int, values: NDArray[np.float32] | None
 ) -> NDArray[np.float64]:
     return np.bincount(groups, values, minlength=n_groups).astype(np.float64)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.trends.genre_tags import normalize
+from pipeline.trends.genre_tags import normalize_tag
 from pipeline.trends.labeled_tracks import LabeledTracks
 
 COLUMNS = ("genre_tag", "uri", "artist", "title")
@@ -54,7 +54,7 @@ class TagAgreement:
     disagreements: pa.Table
 
 
-def tag_agreement(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAgreement:
+def compare_with_tags(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAgreement:
     """Compare labels with tags.
 
     Parameters
@@ -65,7 +65,7 @@ def tag_agreement(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAg
         How many disagreements to list.
     """
     genres = labeled.genres
-    tags, codes = _normalized(labeled)
+    tags, codes = _normalize_tags(labeled)
     both = (codes >= 0) & (labeled.winner >= 0)
     n_tags, n_genres = len(tags), len(genres)
     counts = np.bincount(codes[both] * n_genres + labeled.winner[both], minlength=n_tags * n_genres).reshape(
@@ -84,11 +84,11 @@ def tag_agreement(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAg
         n_tagged=int(both.sum()),
         n_comparable=int(comparable.sum()),
         n_agree=int(comparable.sum() - wrong.sum()),
-        disagreements=_most_confident(labeled, tags, codes, wrong, n_disagreements),
+        disagreements=_select_most_confident(labeled, tags, codes, wrong, n_disagreements),
     )
 
 
-def _normalized(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
+def _normalize_tags(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
     """Normalized tags, the model's genres first, and the number of each track's tag, -1 for none."""
     # Tags repeat: each spelling is normalized once.
     stored = labeled.tracks["genre_tag"].combine_chunks().dictionary_encode()
@@ -96,13 +96,13 @@ def _normalized(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
     number = {tag: code for code, tag in enumerate(tags)}
     meaning = []
     for text in stored.dictionary.to_pylist():
-        tag = normalize(text, labeled.genres)
+        tag = normalize_tag(text, labeled.genres)
         meaning.append(number.setdefault(tag, len(number)) if tag else -1)
     codes = np.asarray(pc.fill_null(stored.indices, -1), dtype=np.int64)
     return list(number), np.array([*meaning, -1])[codes]
 
 
-def _most_confident(
+def _select_most_confident(
     labeled: LabeledTracks, tags: list[str], codes: NDArray[np.int64], wrong: NDArray[np.bool_], n: int
 ) -> pa.Table:
     rows = np.flatnonzero(wrong)

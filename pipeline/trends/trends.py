@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from pipeline.tables.tables import Tables
 from pipeline.trends import tag_agreement
-from pipeline.trends.changes import Change, central, changes
-from pipeline.trends.grouping import Groups, columns_for, group
-from pipeline.trends.labeled_tracks import LabeledTracks, labeled_tracks
-from pipeline.trends.shares import GenreShares, genre_shares
+from pipeline.trends.changes import Change, trim_strays, fit_changes
+from pipeline.trends.grouping import Groups, columns_to_group_by, group_tracks
+from pipeline.trends.labeled_tracks import LabeledTracks, read_labeled_tracks
+from pipeline.trends.shares import GenreShares, compute_shares
 from pipeline.trends.tag_agreement import TagAgreement
 
 Weight = Literal["count", "confidence"]
@@ -27,7 +27,7 @@ CHANGES = pa.schema(
         for name, kind in Change.__annotations__.items()
     ]
 )
-"""Columns of `change_rows`: the attributes of `Change`."""
+"""Columns of `tabulate_changes`: the attributes of `Change`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,15 @@ class Trends:
         return int((self.groups.codes < 0).sum())
 
 
-def read_labeled(tables: Tables, model: str, *by: str) -> LabeledTracks:
-    """The labeled tracks with the columns that `trends` reads for these groupings."""
-    columns = dict.fromkeys([*tag_agreement.COLUMNS, *(name for each in by for name in columns_for(each))])
-    return labeled_tracks(tables, model, tuple(columns))
+def read_tracks_to_group(tables: Tables, model: str, *by: str) -> LabeledTracks:
+    """The labeled tracks with the columns that `compute_trends` reads for these groupings."""
+    columns = dict.fromkeys(
+        [*tag_agreement.COLUMNS, *(name for each in by for name in columns_to_group_by(each))]
+    )
+    return read_labeled_tracks(tables, model, tuple(columns))
 
 
-def trends(
+def compute_trends(
     labeled: LabeledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
 ) -> Trends:
     """Find the trends in labeled tracks.
@@ -80,9 +82,9 @@ def trends(
     Parameters
     ----------
     labeled : LabeledTracks
-        Of `read_labeled`, for this grouping.
+        Of `read_tracks_to_group`, for this grouping.
     by : str
-        See `pipeline.trends.grouping.group`.
+        See `pipeline.trends.grouping.group_tracks`.
     catalog : str
         Where the catalog is.
     weight : str
@@ -95,35 +97,35 @@ def trends(
     MisuseError
         If there is nothing to group by.
     """
-    groups = group(by, labeled.tracks, catalog)
+    groups = group_tracks(by, labeled.tracks, catalog)
     if top is not None:
         groups = groups.largest(top)
-    shares = shares_of(labeled, groups, weight)
+    shares = compute_group_shares(labeled, groups, weight)
     found: list[Change] = []
     if groups.is_time and len(groups.names):
         # Kish's effective number is at most the number of tracks; without weights it is that number.
         years = groups.years()
-        shown = central(shares.tracks, years)
-        found = changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
+        shown = trim_strays(shares.tracks, years)
+        found = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
     everything = Groups("all", np.zeros(labeled.n_tracks, np.int64), ["all"])
     return Trends(
         labeled=labeled,
         groups=groups,
         shares=shares,
-        total=shares_of(labeled, everything, weight),
+        total=compute_group_shares(labeled, everything, weight),
         changes=found,
-        tags=tag_agreement.tag_agreement(labeled),
+        tags=tag_agreement.compare_with_tags(labeled),
         weight=weight,
     )
 
 
-def shares_of(labeled: LabeledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
+def compute_group_shares(labeled: LabeledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
     """The shares of genres in groups of tracks."""
     weights = labeled.confidence if weight == "confidence" else None
-    return genre_shares(groups.codes, len(groups.names), labeled.probabilities, labeled.winner, weights)
+    return compute_shares(groups.codes, len(groups.names), labeled.probabilities, labeled.winner, weights)
 
 
-def share_rows(trends: Trends) -> pa.Table:
+def tabulate_shares(trends: Trends) -> pa.Table:
     """Shares as a table, a row for each group and genre.
 
     Columns are the grouping's name (``group`` where that is the name of another column, as of a manifest's
@@ -149,13 +151,13 @@ def share_rows(trends: Trends) -> pa.Table:
     return pa.table(columns)
 
 
-def change_rows(found: list[Change]) -> pa.Table:
+def tabulate_changes(found: list[Change]) -> pa.Table:
     """Rising and falling genres as a table."""
     rows = [{name: getattr(each, name) for name in CHANGES.names} for each in found]
     return pa.Table.from_pylist(rows, CHANGES)
 
 
-def tag_rows(trends: Trends) -> pa.Table:
+def tabulate_tags(trends: Trends) -> pa.Table:
     """Tags against labels as a table: tag, genre, tracks; pairs that do not occur are left out."""
     tag, genre = np.nonzero(trends.tags.counts)
     return pa.table(

@@ -275,7 +275,7 @@ def test_what_is_forbidden_is_not_tried_again(bucket: str, proxy: FaultyProxy) -
             open_track(track)
     finally:
         os.environ["AWS_SECRET_ACCESS_KEY"] = before
-    assert not caught.value.passing
+    assert not caught.value.transient
     assert proxy.requests.total() == 1
 
 

@@ -20,11 +20,11 @@ import pytest
 from jobs.compact import compact_job, plan_compact_job
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact import replacement
-from pipeline.tables.maintenance.compact.atomic_swap import exchange
+from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import FOLDER, Journal, recover
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry, recover_compactions
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.objects import take_inventory
+from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS
@@ -60,18 +60,18 @@ def all_rows(tables: Tables) -> dict[str, Counter[str]]:
 
 
 def n_parts(tables: Tables) -> dict[str, int]:
-    return {table: len(parts) for table, parts in take_inventory(tables).parts.items()}
+    return {table: len(parts) for table, parts in list_objects(tables).parts.items()}
 
 
 def compact_all(tables: Tables, check: Callable[[], None] = lambda: None, target: int = 128 << 20) -> None:
-    recover(tables, check)
-    inventory = take_inventory(tables)
-    plans = plan_compaction(inventory, target_bytes=target, older_than_days=0)
-    compact(inventory, plans, target_bytes=target, check=check)
+    recover_compactions(tables, check)
+    stored = list_objects(tables)
+    plans = plan_compaction(stored, target_bytes=target, older_than_days=0)
+    compact(stored, plans, target_bytes=target, check=check)
 
 
 def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replacement, "exchange", lambda first, second: False)
+    monkeypatch.setattr(replacement, "swap", lambda first, second: False)
 
 
 @pytest.fixture(params=["exchange", "journal"])
@@ -90,7 +90,7 @@ def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory,
     assert n_parts(history.tables) == {
         "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "failures": 1,
     }  # fmt: skip
-    assert not Path(history.tables.root, FOLDER).exists()
+    assert not Path(history.tables.root, LOG_FOLDER).exists()
     (part, _) = sorted(Path(history.tables.folder("labels", model=MODEL)).rglob("*.parquet"))
     assert b"genres" in pq.read_schema(part).metadata
     (part, _) = sorted(Path(history.tables.folder("features")).rglob("*.parquet"))
@@ -103,8 +103,8 @@ def test_a_second_compaction_finds_nothing_to_do(history: TableHistory) -> None:
     """Run every night it must not write the same rows again every night."""
     target = 200_000
     compact_all(history.tables, target=target)
-    inventory = take_inventory(history.tables)
-    assert all(not plan.groups for plan in plan_compaction(inventory, target_bytes=target, older_than_days=0))
+    stored = list_objects(history.tables)
+    assert all(not plan.groups for plan in plan_compaction(stored, target_bytes=target, older_than_days=0))
 
 
 def test_merged_parts_reach_the_target_and_large_ones_are_left_alone(tmp_path: Path) -> None:
@@ -159,13 +159,13 @@ def test_a_damaged_part_is_named_and_nothing_is_lost(history: TableHistory, prot
     assert {name for name in there if name.parts[0] == "labels"} == {
         name for name in names if name.parts[0] == "labels"
     }
-    assert not list(Path(history.tables.root, FOLDER).glob("work-*"))
+    assert not list(Path(history.tables.root, LOG_FOLDER).glob("work-*"))
 
 
 def test_a_merge_that_fails_leaves_no_file_open(history: TableHistory) -> None:
     """A program that compacts one bucket after the other would run out of files, and of the disk that the
     half-built parts take although their names are gone."""
-    sources = take_inventory(history.tables).parts["labels"]
+    sources = list_objects(history.tables).parts["labels"]
     second = Path(history.tables.root, sources[1].path)
     second.write_bytes(second.read_bytes()[:-40])
     with pytest.raises(EarmarkError, match="cannot be merged") as caught:
@@ -232,7 +232,7 @@ def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
         for name, data in originals.items():
             (fresh / name).write_bytes(data)
         with thread.reading:
-            assert exchange(fresh, partition)
+            assert swap(fresh, partition)
         shutil.rmtree(fresh)
     thread.stop.set()
     thread.join()
@@ -251,8 +251,8 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     if with_journal:
-        replacement.exchange = lambda first, second: False  # type: ignore[assignment]
-    real_delete, real_exchange = storage.delete, replacement.exchange
+        replacement.swap = lambda first, second: False  # type: ignore[assignment]
+    real_delete, real_exchange = storage.delete, replacement.swap
 
     def delete(location: str, **options: Any) -> None:
         die()
@@ -263,7 +263,7 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
         die()
         return done
 
-    storage.delete, replacement.exchange = delete, exchange_then_die
+    storage.delete, replacement.swap = delete, exchange_then_die
     compact_all(Tables(root), die)
 
 
@@ -289,7 +289,7 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
                 assert seen[table] == expected[table]
         compact_all(tables)
         assert all_rows(tables) == expected
-        assert not (root / FOLDER).exists()
+        assert not (root / LOG_FOLDER).exists()
         shutil.rmtree(root)
         if process.exitcode == 0:
             break
@@ -300,33 +300,33 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
 def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHistory) -> None:
     """Whoever finds it must learn which file it is, and what can be done before rows are lost."""
     tables = history.tables
-    sources = take_inventory(tables).parts["failures"]
+    sources = list_objects(tables).parts["failures"]
     folder = f"{tables.root}/{sources[0].folder}"
     names = tuple(part.name for part in sources)
-    journal = Journal(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
+    journal = LogEntry(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
     storage.write_bytes(journal.location(tables.root), journal.model_dump_json().encode())
     expected = all_rows(tables)
     whole = storage.read_bytes(f"{tables.root}/{sources[0].path}")
     for damaged in (b"", whole[:100], whole[:-4] + b"????"):
         storage.write_bytes(f"{folder}/merged-x.parquet", damaged)
         with pytest.raises(EarmarkError, match=r"merged-x\.parquet.* is damaged .*remove it and run again"):
-            recover(tables, lambda: None)
+            recover_compactions(tables, lambda: None)
     storage.delete(f"{folder}/merged-x.parquet")
-    assert recover(tables, lambda: None) == 1
+    assert recover_compactions(tables, lambda: None) == 1
     assert all_rows(tables) == expected
 
 
 def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: str) -> None:
     """Vacuum rewrites parts without rows of replaced content; what is left over must be just the others."""
-    inventory = take_inventory(history.tables)
-    (first, _) = inventory.parts["failures"]
+    stored = list_objects(history.tables)
+    (first, _) = stored.parts["failures"]
 
     def keep(table: pa.Table) -> pa.Table:
         return table.filter(pc.equal(table["track_id"], "t0040"))
 
     replace_parts(
         history.tables,
-        {first.folder: inventory.parts["failures"]},
+        {first.folder: stored.parts["failures"]},
         target_bytes=1,
         check=lambda: None,
         keep=keep,

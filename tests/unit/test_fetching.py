@@ -156,7 +156,7 @@ def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -
             assert again == (track.track_id in tries)
             tries[track.track_id] = tries.get(track.track_id, 0) + 1
             error = ReadError("away")
-            error.passing = True
+            error.transient = True
             hopeless, late = track.track_id == "1", track.track_id == "2" and tries["2"] < 3
             yield track, error if hopeless or late else "read"
 
@@ -174,7 +174,7 @@ def test_the_time_of_a_track_is_its_own() -> None:
     def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, str | ReadError], None, None]:
         for track in tracks:
             error = ReadError("away")
-            error.passing = True
+            error.transient = True
             away = track.track_id == "0" and not again
             time.sleep(0.5 * away)
             yield track, error if away else "read"
@@ -198,7 +198,7 @@ def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.M
         for track in tracks:
             tried.append(track)
             error = ReadError("down")
-            error.passing = True
+            error.transient = True
             yield track, error
 
     came = list(in_rounds(tracks, once, Stopwatch()))
@@ -233,9 +233,9 @@ def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("failure", "passing"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
+    ("failure", "transient"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
 )
-def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError, passing: bool) -> None:
+def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError, transient: bool) -> None:
     """Fails: a hiccup in the middle of a large file is never tried again, or a refusal is."""
 
     class Failing(io.BytesIO):
@@ -246,5 +246,5 @@ def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError
     assert source.read(4) == b""
     with pytest.raises(ReadError, match="could not be read") as caught:
         source.raise_if_failed()
-    assert caught.value.passing == passing
-    assert pickle.loads(pickle.dumps(caught.value)).passing == passing  # noqa: S301 (our own bytes)
+    assert caught.value.transient == transient
+    assert pickle.loads(pickle.dumps(caught.value)).transient == transient  # noqa: S301 (our own bytes)

@@ -18,7 +18,7 @@ from pipeline.models.cnn import build_cnn
 from pipeline.training.training import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
-from schemas.model import Figure, ModelInfo
+from schemas.model import Measurement, ModelInfo
 
 N_MELS, N_FRAMES = 32, 48
 GENRES = ("blues", "jazz", "rock")
@@ -88,7 +88,7 @@ def test_load_takes_any_fsspec_uri(bundle: ModelBundle, tmp_path: Path) -> None:
 
 def test_model_name_follows_what_answers_depend_on(bundle: ModelBundle, tmp_path: Path) -> None:
     """Labels of models that answer differently must not mix; measuring again must not relabel a catalog."""
-    figure = Figure(protocol="track", dataset="d", accuracy=0.5, n=10)
+    figure = Measurement(protocol="track", dataset="d", accuracy=0.5, n=10)
     measured = ModelBundle(bundle.info.model_copy(update={"figures": (figure,)}), bundle.weights)
     redated = ModelBundle(bundle.info, replace_member(bundle.weights, tmp_path, "metadata.json", b"{}"))
     hotter = ModelBundle(bundle.info.model_copy(update={"temperature": 2.0}), bundle.weights)

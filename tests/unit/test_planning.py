@@ -12,8 +12,8 @@ from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import track_rows
 from pipeline.storage import storage
-from pipeline.tables.current import current_failures, current_labels, current_tracks, models
-from pipeline.tables.tables import Tables, encode_part, newest, within, without
+from pipeline.tables.current import current_failures, current_labels, current_tracks, list_models
+from pipeline.tables.tables import Tables, anti_join, encode_part, keep_newest, semi_join
 from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, LISTING, features_schema
@@ -228,7 +228,7 @@ def test_the_current_label_is_that_of_the_present_content(history: History) -> N
     history.labeled(a="2", genre="rock")
     assert current_labels(history.tables, "m-1")["genre"].to_pylist() == ["rock"]
     assert current_failures(history.tables).num_rows == 0
-    assert models(history.tables) == ["m-1"]
+    assert list_models(history.tables) == ["m-1"]
 
 
 def test_a_failure_is_over_when_the_track_has_features(history: History) -> None:
@@ -245,9 +245,9 @@ def test_joins_keep_order_and_newest_takes_the_last_of_equals() -> None:
         {"track_id": ["c", "a", "b", "a"], "etag": ["1"] * 4, "at": [1, 2, 1, 2], "n": [0, 1, 2, 3]}
     )
     other = pa.table({"track_id": ["a", "x"], "etag": ["1", "1"]})
-    assert without(rows, other)["n"].to_pylist() == [0, 2]
-    assert within(rows, other)["n"].to_pylist() == [1, 3]
-    assert newest(rows, "at")["n"].to_pylist() == [0, 2, 3]
+    assert anti_join(rows, other)["n"].to_pylist() == [0, 2]
+    assert semi_join(rows, other)["n"].to_pylist() == [1, 3]
+    assert keep_newest(rows, "at")["n"].to_pylist() == [0, 2, 3]
 
 
 def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.training.provenance import provenance, seen_by
 from pipeline.training.training_set import TrainingSet
-from schemas.evaluation import Seen
+from schemas.evaluation import TrainingOverlap
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 
@@ -32,7 +32,7 @@ def model(train_set: TrainingSet, calibration: TrainingSet, start: ModelInfo | N
     )  # fmt: skip
 
 
-def seen(info: ModelInfo, data: TrainingSet) -> Seen:
+def seen(info: ModelInfo, data: TrainingSet) -> TrainingOverlap:
     return seen_by(info, data.tracks.tolist(), data)
 
 
@@ -43,14 +43,14 @@ CALIBRATION = music(["jazz/a", "rock/b"], 9)
 def test_two_tracks_of_one_name_are_two(names: list[str]) -> None:
     """Every second album has a '01 Intro': a false alarm makes a researcher throw good figures away."""
     info = model(music(["rock/01 Intro", "rock/other"], 1), CALIBRATION)
-    assert seen(info, music(names, 2)) == Seen(known=True, same_name=1)
+    assert seen(info, music(names, 2)) == TrainingOverlap(known=True, same_name=1)
 
 
 def test_a_renamed_copy_is_found() -> None:
     """A copy in another folder under another name leaks all the same, and nobody would see it by eye."""
     train_set = music(["rock/01 Intro", "rock/02 Song"], 1)
     copy = replace(train_set, tracks=np.repeat(np.array(["x/kept", "y/best of"], np.str_), 2))
-    assert seen(model(train_set, CALIBRATION), copy) == Seen(known=True, trained_on=2)
+    assert seen(model(train_set, CALIBRATION), copy) == TrainingOverlap(known=True, trained_on=2)
     # One of its segments is enough: the rest of the track may have been left out.
     assert seen(model(train_set, CALIBRATION), copy.rows(np.array([1, 2]))).trained_on == 2
     assert seen(model(music(["a"], 5), train_set), copy).calibrated_on == 2
@@ -81,4 +81,6 @@ def test_what_the_start_has_met_is_met() -> None:
     assert seen(model(ours, CALIBRATION, model(first, CALIBRATION)), renamed).trained_on == 1
     by_name = model(ours, CALIBRATION, model(replace(first, from_audio=False), CALIBRATION))
     assert seen(by_name, renamed).trained_on == 0
-    assert seen(by_name, music(["x/first", "x/second"], 7)) == Seen(known=True, trained_on=1, same_name=1)
+    assert seen(by_name, music(["x/first", "x/second"], 7)) == TrainingOverlap(
+        known=True, trained_on=1, same_name=1
+    )

@@ -16,9 +16,9 @@ from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.objects import take_inventory
+from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION
+from pipeline.tables.tables import VERSION_KEY
 from schemas.features import FeatureSpec
 from schemas.report import Counts
 from schemas.tables import LISTING
@@ -43,7 +43,7 @@ def history(original: TableHistory, tmp_path: Path) -> TableHistory:
 
 
 def found(history: TableHistory, options: VacuumOptions = NOW_OLD) -> dict[str, int]:
-    removals = plan_vacuum(take_inventory(history.tables), read_reports(history.tables), options)
+    removals = plan_vacuum(list_objects(history.tables), read_reports(history.tables), options)
     return {removal.kind: len(removal.objects) for removal in removals}
 
 
@@ -61,19 +61,19 @@ def state(history: TableHistory) -> list[pa.Table]:
 
 
 def features(history: TableHistory) -> set[tuple[str, str]]:
-    rows = history.tables.read("features", list(VERSION)).to_pylist()
+    rows = history.tables.read("features", list(VERSION_KEY)).to_pylist()
     return {(row["track_id"], row["etag"]) for row in rows}
 
 
 def test_nothing_is_removed_unless_asked(history: TableHistory) -> None:
     """A dry run by default: whoever only looks must not lose anything."""
-    before = take_inventory(history.tables).objects
+    before = list_objects(history.tables).objects
     removals = vacuum_job(history.tables, NOW_OLD, delete=False, say=print)
     assert {removal.kind: len(removal.objects) for removal in removals} == {
         "features of content that is gone": 1, "plans of finished runs": 2,
     }  # fmt: skip
     assert all(removal.size > 0 for removal in removals)
-    assert take_inventory(history.tables).objects == before
+    assert list_objects(history.tables).objects == before
 
 
 def test_what_holds_now_holds_after(history: TableHistory) -> None:
@@ -175,14 +175,14 @@ def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
 
     before = state(history)
     _aged(history, days=9)
-    inventory = take_inventory(history.tables)
-    plans = plan_compaction(inventory, target_bytes=1 << 27, older_than_days=0)
+    stored = list_objects(history.tables)
+    plans = plan_compaction(stored, target_bytes=1 << 27, older_than_days=0)
     with monkeypatch.context() as patched:
-        patched.setattr(replacement, "exchange", lambda first, second: False)
-        patched.setattr(replacement, "finish", killed)
+        patched.setattr(replacement, "swap", lambda first, second: False)
+        patched.setattr(replacement, "finish_replacement", killed)
         with pytest.raises(KilledError):
             compact(
-                inventory,
+                stored,
                 [plan for plan in plans if plan.table == "features"],
                 target_bytes=1 << 27,
                 check=lambda: None,

@@ -14,12 +14,12 @@ from jobs.verify import verification_json
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.featurize_shard import track_rows
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.log import FOLDER, Journal
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.label_values import check_labels
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.objects import take_inventory
+from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, LabelError, ReadError
@@ -311,9 +311,9 @@ def test_a_damaged_model_is_named_and_keeps_its_features(history: TableHistory) 
     """Fails: verify ends in an internal error, or vacuum takes the model's features for unused ones."""
     storage.write_bytes(f"{history.tables.root}/_models/{MODEL}/model.json", b"{")
     assert faults(check(history)) == {"unreadable model _models": 1}
-    inventory = take_inventory(history.tables)
+    stored = list_objects(history.tables)
     with pytest.raises(EarmarkError, match=r"model\.json is not valid"):
-        plan_vacuum(inventory, [], VacuumOptions(older_than_days=0, unused_feature_sets=True))
+        plan_vacuum(stored, [], VacuumOptions(older_than_days=0, unused_feature_sets=True))
 
 
 def test_parts_of_another_kind_are_found(history: TableHistory) -> None:
@@ -469,7 +469,7 @@ def test_a_killed_compaction_is_named(history: TableHistory) -> None:
     part = part_of(history, "labels")
     partition = str(part.parent.relative_to(history.tables.root))
     merged = part.with_name("merged-0123.parquet")
-    journal = Journal(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
+    journal = LogEntry(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
     storage.write_bytes(journal.location(history.tables.root), journal.model_dump_json().encode())
     verification = check(history)
     assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
@@ -479,7 +479,7 @@ def test_a_killed_compaction_is_named(history: TableHistory) -> None:
     part.unlink()
     verification = check(history)
     assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
-    assert FOLDER in journal.location("")
+    assert LOG_FOLDER in journal.location("")
 
 
 def test_the_json_form_says_the_same(history: TableHistory) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tables.maintenance.compact.scratch import remove_abandoned, workspace
+from pipeline.tables.maintenance.compact.scratch import remove_abandoned, scratch_folder
 
 BUCKET = "s3://bucket/tables"
 CONTEXT = multiprocessing.get_context("fork")
@@ -25,7 +25,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _work(pipe: Connection) -> None:
-    with workspace(BUCKET) as folder:
+    with scratch_folder(BUCKET) as folder:
         (folder / "building").write_bytes(b"half a part")
         pipe.send(str(folder))
         pipe.recv()
@@ -63,7 +63,7 @@ def _in_turn(work: Callable[[], None], until: float) -> None:
 
 
 def _use() -> None:
-    with workspace(BUCKET) as folder:
+    with scratch_folder(BUCKET) as folder:
         for number in range(5):
             (folder / str(number)).write_bytes(b"x")  # raises if the folder was taken away
 

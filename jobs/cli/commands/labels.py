@@ -110,6 +110,6 @@ def ddl(
 ) -> None:
     """Print the SQL that makes DuckDB, Spark or Athena read the tables and the current labels."""
     from jobs.status import open_tables
-    from pipeline.tables.ddl import ddl as statements
+    from pipeline.tables.ddl import generate_ddl
 
-    sys.stdout.write(statements(open_tables(tables), dialect))
+    sys.stdout.write(generate_ddl(open_tables(tables), dialect))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jobs.console.messages import say
 from jobs.console.output import console, print_table
 from pipeline.evaluation.protocols import protocol_label, seen_sentence
-from pipeline.pages.evaluation_page import all_scores, evaluation_page
+from pipeline.pages.evaluation_page import iter_scores, render_evaluation_page
 from pipeline.storage import storage
 from schemas.evaluation import Evaluation, Scores
 
@@ -43,7 +43,7 @@ def _tested(evaluation: Evaluation) -> str:
 def _print_scores(evaluation: Evaluation) -> None:
     label = protocol_label(evaluation.protocol)
     columns = ("classifier", "accuracy", "95 % interval", "macro F1", "top 3", "ECE", "of", "protocol")
-    print_table(columns, ((*_cells(scores), label) for scores in all_scores(evaluation)))
+    print_table(columns, ((*_cells(scores), label) for scores in iter_scores(evaluation)))
     if evaluation.fold_accuracies:
         folds = ", ".join(f"{accuracy:.3f}" for accuracy in evaluation.fold_accuracies)
         console.print(f"accuracy by fold: {folds}")
@@ -139,7 +139,7 @@ def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None)
     """
     files: tuple[tuple[str | None, Callable[[], str]], ...] = (
         (json, lambda: evaluation.model_dump_json(indent=2) + "\n"),
-        (html, lambda: evaluation_page(evaluation)),
+        (html, lambda: render_evaluation_page(evaluation)),
     )
     for out, text in files:
         if out is None:

@@ -113,7 +113,7 @@ class Source:
         if isinstance(failure, MemoryError) or not isinstance(failure, Exception):
             raise failure
         error = ReadError(f"{self.uri} could not be read ({reason(failure)}); run again to try once more")
-        error.passing = passes(failure)
+        error.transient = passes(failure)
         raise error from failure
 
 

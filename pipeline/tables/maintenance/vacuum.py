@@ -12,20 +12,20 @@ import pyarrow.compute as pc
 
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
-from pipeline.tables.kept_models import read_info
-from pipeline.tables.maintenance.compact.log import FOLDER, remove
+from pipeline.tables.kept_models import read_kept_info
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, remove_objects
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.maintenance.verify.keys import is_full
+from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import (
     LEFTOVER_PREFIX,
     ChosenParts,
-    Inventory,
     StoredObject,
+    StoredObjects,
     days_ago,
+    group_by_partition,
     partition_values,
-    partitions,
 )
-from pipeline.tables.tables import VERSION, newest, within, without
+from pipeline.tables.tables import VERSION_KEY, anti_join, keep_newest, semi_join
 from schemas.report import RunReport
 
 _TARGET_BYTES = 128 << 20
@@ -75,12 +75,14 @@ class Removal:
         return sum(entry.size for entry in self.objects)
 
 
-def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: VacuumOptions) -> list[Removal]:
+def plan_vacuum(
+    stored: StoredObjects, reports: Sequence[RunReport], options: VacuumOptions
+) -> list[Removal]:
     """What can go.
 
     Parameters
     ----------
-    inventory : Inventory
+    stored : Inventory
         The objects.
     reports : sequence of RunReport
         The reports of all runs, oldest first.
@@ -88,22 +90,22 @@ def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: Vac
         What is asked for.
     """
     newest_change = days_ago(options.older_than_days)
-    listed = [entry for entry in inventory.objects if entry.modified_at <= newest_change]
+    listed = [entry for entry in stored.objects if entry.modified_at <= newest_change]
     old = frozenset(listed)
-    unused = _unused_features(inventory, old) if options.unused_feature_sets else []
+    unused = _find_unused_features(stored, old) if options.unused_feature_sets else []
     kept = old.difference(unused)
-    parts = [part for part in inventory.parts["features"] if part in kept]
-    stale, partly = _stale_features(inventory, parts, newest_change)
+    parts = [part for part in stored.parts["features"] if part in kept]
+    stale, partly = _find_stale_features(stored, parts, newest_change)
     removals = [
         Removal(
             "leftovers of killed writers", tuple(e for e in listed if e.name.startswith(LEFTOVER_PREFIX))
         ),
-        Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{FOLDER}/"))),
+        Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{LOG_FOLDER}/"))),
         Removal("features of content that is gone", tuple(stale)),
         Removal("features that no kept model takes", tuple(unused)),
-        Removal("models without labels", tuple(_unused_models(inventory, old))),
-        Removal("plans of finished runs", tuple(_finished_plans(old, reports))),
-        Removal("old leases", tuple(_old_leases(inventory, old))),
+        Removal("models without labels", tuple(_find_unused_models(stored, old))),
+        Removal("plans of finished runs", tuple(_find_finished_plans(old, reports))),
+        Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:
         removals.append(Removal("parts with rows of such content", tuple(partly), rewritten=True))
@@ -111,57 +113,59 @@ def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: Vac
 
 
 def remove_planned(
-    inventory: Inventory, removals: Sequence[Removal], options: VacuumOptions, check: storage.Check
+    stored: StoredObjects, removals: Sequence[Removal], options: VacuumOptions, check: storage.Check
 ) -> None:
     """Remove what was planned with the same options.
 
-    The caller holds the lease of the tables, and has recovered killed compactions before the inventory.
+    The caller holds the lease of the tables, and has recovered killed compactions before the stored.
 
     Raises
     ------
     EarmarkError
         If the store refuses; what is removed stays removed.
     """
-    with storage.explained(inventory.tables.root, "remove objects of"):
+    with storage.explained(stored.tables.root, "remove objects of"):
         for removal in removals:
             if removal.rewritten:
-                gone = _gone_versions(inventory, days_ago(options.older_than_days))
-                _rewrite(inventory, removal.objects, gone, check)
+                gone = _read_gone_versions(stored, days_ago(options.older_than_days))
+                _rewrite(stored, removal.objects, gone, check)
                 continue
             # A model is there when its model.json is: that goes first.
             objects = sorted(removal.objects, key=lambda entry: entry.name != INFO_FILE)
-            remove([inventory.location(entry) for entry in objects], check)
-    _remove_empty_folders(inventory)
+            remove_objects([stored.location(entry) for entry in objects], check)
+    _remove_empty_folders(stored)
 
 
-def live_versions(inventory: Inventory, since: float) -> pa.Table:
+def read_live_versions(stored: StoredObjects, since: float) -> pa.Table:
     """The track versions that the catalog held at any time since a moment: ``track_id``, ``etag``."""
-    tracks = inventory.tables.read("tracks", [*VERSION, "present", "listed_at"])
+    tracks = stored.tables.read("tracks", [*VERSION_KEY, "present", "listed_at"])
     moment = pa.scalar(datetime.fromtimestamp(since, UTC), tracks["listed_at"].type)
     recent = pc.greater_equal(tracks["listed_at"], moment)
-    rows = pa.concat_tables([newest(tracks.filter(pc.invert(recent)), "listed_at"), tracks.filter(recent)])
-    return rows.filter(rows["present"]).select(list(VERSION))
+    rows = pa.concat_tables(
+        [keep_newest(tracks.filter(pc.invert(recent)), "listed_at"), tracks.filter(recent)]
+    )
+    return rows.filter(rows["present"]).select(list(VERSION_KEY))
 
 
-def _gone_versions(inventory: Inventory, since: float) -> pa.Table:
+def _read_gone_versions(stored: StoredObjects, since: float) -> pa.Table:
     """The track versions that the catalog has held, but not since a moment."""
     # What no listing has named is not gone.
-    known = inventory.tables.read("tracks", list(VERSION))
-    return without(known, live_versions(inventory, since))
+    known = stored.tables.read("tracks", list(VERSION_KEY))
+    return anti_join(known, read_live_versions(stored, since))
 
 
-def _stale_features(
-    inventory: Inventory, parts: Sequence[StoredObject], since: float
+def _find_stale_features(
+    stored: StoredObjects, parts: Sequence[StoredObject], since: float
 ) -> tuple[list[StoredObject], list[StoredObject]]:
     """Parts of ``features/`` with nothing but rows of content that is gone, and those with some."""
-    gone = _gone_versions(inventory, since)
+    gone = _read_gone_versions(stored, since)
     if not gone.num_rows or not parts:
         return [], []
-    rows = ChosenParts(inventory.tables.root, {"features": list(parts)}).read(
-        "features", [*VERSION, "__filename"]
+    rows = ChosenParts(stored.tables.root, {"features": list(parts)}).read(
+        "features", [*VERSION_KEY, "__filename"]
     )
-    n_rows, n_stale = _rows_by_part(rows), _rows_by_part(within(rows, gone))
-    root = storage.split(inventory.tables.root)[1]
+    n_rows, n_stale = _count_rows_by_part(rows), _count_rows_by_part(semi_join(rows, gone))
+    root = storage.split(stored.tables.root)[1]
     stale: list[StoredObject] = []
     partly: list[StoredObject] = []
     for part in parts:
@@ -171,52 +175,52 @@ def _stale_features(
     return stale, partly
 
 
-def _rows_by_part(rows: pa.Table) -> dict[str, int]:
+def _count_rows_by_part(rows: pa.Table) -> dict[str, int]:
     files = rows["__filename"].cast(pa.string()).value_counts()
     return {str(pair["values"]): pair["counts"].as_py() for pair in files}
 
 
 def _rewrite(
-    inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
+    stored: StoredObjects, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
 ) -> None:
     """Replace parts by such without the rows of content that is gone."""
     # Asked once for each row group: a join would go through all that is gone each time.
-    versions = set(zip(*(gone[name].to_pylist() for name in VERSION), strict=True))
+    versions = set(zip(*(gone[name].to_pylist() for name in VERSION_KEY), strict=True))
 
     def kept(rows: pa.Table) -> pa.Table:
-        keys = zip(*(rows[name].to_pylist() for name in VERSION), strict=True)
+        keys = zip(*(rows[name].to_pylist() for name in VERSION_KEY), strict=True)
         return rows.filter(pa.array([key not in versions for key in keys], pa.bool_()))
 
     replace_parts(
-        inventory.tables,
-        partitions(parts),
+        stored.tables,
+        group_by_partition(parts),
         target_bytes=_TARGET_BYTES,
         check=check,
         keep=kept,
     )
 
 
-def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
+def _find_unused_features(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
     """Old parts of feature sets that serve none of the kept models; none where no model is kept."""
     used: set[str] = set()
-    for entry in inventory.below("_models"):
+    for entry in stored.below("_models"):
         if entry.name == INFO_FILE:
-            info = read_info(inventory.location(entry).rpartition("/")[0])
-            used |= {spec.feature_set for spec in info.features.serving()}
+            info = read_kept_info(stored.location(entry).rpartition("/")[0])
+            used |= {spec.feature_set for spec in info.features.supersets()}
     if not used:
         return []
     return [
         part
-        for part in inventory.parts["features"]
+        for part in stored.parts["features"]
         if part in old and partition_values(part)["feature_set"] not in used
     ]
 
 
-def _unused_models(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
+def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
     """Objects of models in ``_models/`` that have no labels in the tables."""
-    labeling = {partition_values(part)["model"] for part in inventory.parts["labels"]}
+    labeling = {partition_values(part)["model"] for part in stored.parts["labels"]}
     models: dict[str, list[StoredObject]] = {}
-    for entry in inventory.below("_models"):
+    for entry in stored.below("_models"):
         models.setdefault(entry.path.split("/")[1], []).append(entry)
     return [
         entry
@@ -226,29 +230,29 @@ def _unused_models(inventory: Inventory, old: Set[StoredObject]) -> list[StoredO
     ]
 
 
-def _finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> list[StoredObject]:
+def _find_finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> list[StoredObject]:
     """Old plans of runs that ended, or that a later full run of their model has made good."""
     finished: set[str] = set()
     made_good: set[str | None] = set()
     for report in reversed(reports):
         if report.outcome == "done" or report.model in made_good:
             finished.add(f"_runs/{report.run}.plan.parquet")
-        if report.outcome == "done" and is_full(report):
+        if report.outcome == "done" and is_full_run(report):
             made_good.add(report.model)
     return [entry for entry in old if entry.path in finished]
 
 
-def _old_leases(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
+def _find_old_leases(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
     """Lease objects but for the newest, whose number the next one continues."""
-    leases = sorted(inventory.below("_lease"), key=lambda entry: entry.path)
+    leases = sorted(stored.below("_lease"), key=lambda entry: entry.path)
     return [entry for entry in leases[:-1] if entry in old and entry.name.endswith(".json")]
 
 
-def _remove_empty_folders(inventory: Inventory) -> None:
+def _remove_empty_folders(stored: StoredObjects) -> None:
     """On a local disk, remove folders of partitions and models that hold nothing any more."""
-    if not storage.is_local(inventory.tables.root):
+    if not storage.is_local(stored.tables.root):
         return
-    root = storage.split(inventory.tables.root)[1]
+    root = storage.split(stored.tables.root)[1]
     for name in ("features", "_models"):
         for folder, _, _ in os.walk(f"{root}/{name}", topdown=False):
             with contextlib.suppress(OSError):  # it is not empty

@@ -16,7 +16,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.formats import tables_at
 from pipeline.tables.run_reports import read_reports
-from pipeline.tables.tables import VERSION, Tables, newest, within
+from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -154,9 +154,9 @@ def _first_folder(path: str) -> str:
 
 def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
     """How many current tracks have the features."""
-    sets = [other.feature_set for other in spec.serving()]
-    rows = tables.read("features", list(VERSION), pc.field("feature_set").isin(sets))
-    return len(within(rows, current_tracks(tables))["track_id"].unique())
+    sets = [other.feature_set for other in spec.supersets()]
+    rows = tables.read("features", list(VERSION_KEY), pc.field("feature_set").isin(sets))
+    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
 
 
 def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
@@ -165,14 +165,16 @@ def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
         *(["log_mel"] if spec.log_mel else ()),
         *(DESCRIPTOR_NAMES if spec.descriptors else ()),
     ]
-    sets = [other.feature_set for other in spec.serving()]
+    sets = [other.feature_set for other in spec.supersets()]
     where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(wanted)
     rows = tables.read(
-        "features", [*VERSION, "segment", "feature_set", "n_frames", "range_db", *kinds], where
+        "features", [*VERSION_KEY, "segment", "feature_set", "n_frames", "range_db", *kinds], where
     )
     # After a crash a segment may stand in two parts.
-    rows = newest(rows, "feature_set", key=(*VERSION, "segment"))
-    return within(rows, current_tracks(tables)).sort_by([("track_id", "ascending"), ("segment", "ascending")])
+    rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
+    return semi_join(rows, current_tracks(tables)).sort_by(
+        [("track_id", "ascending"), ("segment", "ascending")]
+    )
 
 
 def _is_silent() -> pc.Expression:

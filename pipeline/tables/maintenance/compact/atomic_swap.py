@@ -12,7 +12,7 @@ _RENAME_EXCHANGE = 2
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP, errno.EPERM}
 
 
-def exchange(first: Path, second: Path) -> bool:
+def swap(first: Path, second: Path) -> bool:
     """Let two paths of one filesystem change places, as one step that no reader sees half done.
 
     This is Linux's ``renameat2`` with ``RENAME_EXCHANGE`` (ext4, xfs, btrfs, tmpfs, …).

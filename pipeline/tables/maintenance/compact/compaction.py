@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.objects import Inventory, StoredObject, days_ago, partitions
+from pipeline.tables.objects import StoredObject, StoredObjects, days_ago, group_by_partition
 from schemas.tables import PARTITIONS
 
 
@@ -39,7 +39,7 @@ class TableCompaction:
 
 
 def plan_compaction(
-    inventory: Inventory, *, target_bytes: int, older_than_days: float
+    stored: StoredObjects, *, target_bytes: int, older_than_days: float
 ) -> list[TableCompaction]:
     """Pick the parts to merge.
 
@@ -50,16 +50,16 @@ def plan_compaction(
     plans = []
     for table in PARTITIONS:
         groups = {}
-        for folder, parts in partitions(inventory.parts[table]).items():
+        for folder, parts in group_by_partition(stored.parts[table]).items():
             small = [part for part in parts if part.size < target_bytes / 2]
             if len(small) > 1 and max(part.modified_at for part in parts) <= newest:
                 groups[folder] = small
-        plans.append(TableCompaction(table, len(inventory.parts[table]), groups))
+        plans.append(TableCompaction(table, len(stored.parts[table]), groups))
     return plans
 
 
 def compact(
-    inventory: Inventory,
+    stored: StoredObjects,
     plans: Sequence[TableCompaction],
     *,
     target_bytes: int,
@@ -70,7 +70,7 @@ def compact(
 
     Parameters
     ----------
-    inventory : Inventory
+    stored : Inventory
         What the plans were made from, listed under that lease.
     plans : sequence of TableCompaction
         What to merge.
@@ -89,7 +89,7 @@ def compact(
     before = 0
     for plan in plans:
         replace_parts(
-            inventory.tables,
+            stored.tables,
             plan.groups,
             target_bytes=target_bytes,
             check=check,

@@ -20,13 +20,13 @@ from pipeline.tables.objects import LEFTOVER_PREFIX
 from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
 
-FOLDER = "_compaction"
+LOG_FOLDER = "_compaction"
 """Folder under the root, beside the tables, for journals and for parts that are being built."""
-WORKSPACE_PREFIX = "work-"
-_DELETE_AT_ONCE = 200
+SCRATCH_PREFIX = "work-"
+_DELETE_BATCH = 200
 
 
-class Journal(BaseModel):
+class LogEntry(BaseModel):
     """Which parts of a partition one merged part replaces.
 
     Attributes
@@ -51,27 +51,27 @@ class Journal(BaseModel):
     def location(self, root: str) -> str:
         """Where the journal of such a replacement stands; the same for the same parts."""
         key = "\n".join((self.partition, *self.sources))
-        return storage.join(root, FOLDER, f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
+        return storage.join(root, LOG_FOLDER, f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
 
 
-def finish(tables: Tables, journal: Journal, check: storage.Check) -> None:
+def finish_replacement(tables: Tables, journal: LogEntry, check: storage.Check) -> None:
     """Remove what the merged part replaces, and the journal."""
-    remove(
+    remove_objects(
         [storage.join(tables.root, journal.partition, name) for name in journal.sources],
         check,
     )
     storage.delete(journal.location(tables.root), check=check)
 
 
-def remove(locations: Sequence[str], check: storage.Check) -> None:
+def remove_objects(locations: Sequence[str], check: storage.Check) -> None:
     """Remove objects, several at a time; it is no error if one is gone already."""
     with ThreadPoolExecutor(16) as pool:
-        for start in range(0, len(locations), _DELETE_AT_ONCE):
+        for start in range(0, len(locations), _DELETE_BATCH):
             check()
-            list(pool.map(storage.delete, locations[start : start + _DELETE_AT_ONCE]))
+            list(pool.map(storage.delete, locations[start : start + _DELETE_BATCH]))
 
 
-def journals(tables: Tables) -> list[Journal]:
+def read_log(tables: Tables) -> list[LogEntry]:
     """The journals of replacements that are under way or were killed.
 
     Raises
@@ -79,14 +79,14 @@ def journals(tables: Tables) -> list[Journal]:
     EarmarkError
         If a journal cannot be read.
     """
-    folder = storage.join(tables.root, FOLDER)
+    folder = storage.join(tables.root, LOG_FOLDER)
     found = []
     with storage.explained(folder, "read"):
         for name in storage.names(folder):
             if not name.endswith(".json"):
                 continue
             try:
-                found.append(read_parsed(storage.join(folder, name), Journal.model_validate_json))
+                found.append(read_parsed(storage.join(folder, name), LogEntry.model_validate_json))
             except FileNotFoundError:  # its compaction ended meanwhile
                 continue
             except ValidationError as error:
@@ -97,7 +97,7 @@ def journals(tables: Tables) -> list[Journal]:
     return found
 
 
-def recover(tables: Tables, check: storage.Check) -> int:
+def recover_compactions(tables: Tables, check: storage.Check) -> int:
     """Finish or undo the replacements that were killed; the caller holds the lease.
 
     Returns
@@ -110,17 +110,17 @@ def recover(tables: Tables, check: storage.Check) -> int:
     EarmarkError
         If a merged part that was written is damaged, or not as its journal says; nothing is removed then.
     """
-    killed = journals(tables)
+    killed = read_log(tables)
     for journal in killed:
         with storage.explained(storage.join(tables.root, journal.partition), "replace parts of"):
             if is_written(tables, journal):
-                finish(tables, journal, check)
+                finish_replacement(tables, journal, check)
             else:
                 storage.delete(journal.location(tables.root), check=check)
     folders: list[Path] = []
     if storage.is_local(tables.root):
-        parent = Path(storage.split(tables.root)[1], FOLDER)
-        folders = list(parent.glob(f"{WORKSPACE_PREFIX}*"))
+        parent = Path(storage.split(tables.root)[1], LOG_FOLDER)
+        folders = list(parent.glob(f"{SCRATCH_PREFIX}*"))
         for folder in folders:
             check()
             shutil.rmtree(folder)
@@ -132,7 +132,7 @@ def recover(tables: Tables, check: storage.Check) -> int:
     return len(killed) + len(folders)
 
 
-def is_written(tables: Tables, journal: Journal) -> bool:
+def is_written(tables: Tables, journal: LogEntry) -> bool:
     """Whether the merged part is there, with the rows that it should have."""
     if journal.merged is None:
         return True

@@ -22,10 +22,10 @@ _GROUP_ROWS = (64, 1 << 16)
 _GROUP_BYTES = 3 << 20
 """Readers of log-mels take a row group at a time: 64 rows, as `pipeline.shards.featurize_shard` writes. Of
 narrow rows a group has more, since each group of each column costs some hundred bytes and a call."""
-_AHEAD_PARTS = 16
-_AHEAD_BYTES = 64 << 20
+_READ_AHEAD_PARTS = 16
+_READ_AHEAD_BYTES = 64 << 20
 
-Keep = Callable[[pa.Table], pa.Table]
+RowFilter = Callable[[pa.Table], pa.Table]
 """Gives the rows of a table that are to be kept, in their order."""
 
 
@@ -51,13 +51,13 @@ class MergedPart:
     rows: int
 
 
-def merged_parts(
+def merge_parts(
     root: str,
     sources: Iterable[StoredObject],
     folder: Path,
     *,
     target_bytes: int,
-    keep: Keep | None = None,
+    keep: RowFilter | None = None,
 ) -> Iterator[MergedPart]:
     """Build merged parts of one partition's parts, one after the other.
 
@@ -82,7 +82,7 @@ def merged_parts(
     EarmarkError
         If a source cannot be read, or the built part does not hold just its rows.
     """
-    building: _Building | None = None
+    building: _PartBuilder | None = None
     try:
         for source, data in _read_ahead(root, sources):
             location = storage.join(root, source.path)
@@ -91,7 +91,7 @@ def merged_parts(
                 if building is not None and not building.takes(file.schema_arrow, target_bytes):
                     yield building.finished()
                     building = None
-                building = building or _Building(folder, file)
+                building = building or _PartBuilder(folder, file)
                 building.add(source, file, keep)
             except (pa.ArrowInvalid, OSError) as error:
                 raise EarmarkError(
@@ -111,14 +111,14 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
     def read(source: StoredObject) -> bytes:
         location = storage.join(root, source.path)
         with storage.explained(location, "read"):
-            return read_parsed(location, lambda data: _whole(data, source.size))
+            return read_parsed(location, lambda data: _check_size(data, source.size))
 
-    with ThreadPoolExecutor(_AHEAD_PARTS) as pool:
+    with ThreadPoolExecutor(_READ_AHEAD_PARTS) as pool:
         ahead: deque[tuple[StoredObject, Future[bytes]]] = deque()
         for source in sources:
             while ahead and (
-                len(ahead) >= _AHEAD_PARTS
-                or sum(other.size for other, _ in ahead) + source.size > _AHEAD_BYTES
+                len(ahead) >= _READ_AHEAD_PARTS
+                or sum(other.size for other, _ in ahead) + source.size > _READ_AHEAD_BYTES
             ):
                 first, future = ahead.popleft()
                 yield first, future.result()
@@ -128,13 +128,13 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
             yield first, future.result()
 
 
-def _whole(data: bytes, size: int) -> bytes:
+def _check_size(data: bytes, size: int) -> bytes:
     if len(data) != size:
         raise VersionChangedError(f"it has {len(data):,} bytes, {size:,} were listed")
     return data
 
 
-def _group_rows(metadata: pq.FileMetaData) -> int:
+def _rows_per_group(metadata: pq.FileMetaData) -> int:
     """Rows of a row group, for rows as wide as those of a part."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     width = max(1, sum(group.total_byte_size for group in groups) // max(1, metadata.num_rows))
@@ -142,13 +142,13 @@ def _group_rows(metadata: pq.FileMetaData) -> int:
     return min(most, max(least, int(_GROUP_BYTES // width)))
 
 
-class _Building:
+class _PartBuilder:
     """A merged part that is being built."""
 
     def __init__(self, folder: Path, file: pq.ParquetFile) -> None:
         schema = file.schema_arrow
         self._schema = schema
-        self._group_rows = _group_rows(file.metadata)
+        self._group_rows = _rows_per_group(file.metadata)
         self._sources: list[StoredObject] = []
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
@@ -161,7 +161,7 @@ class _Building:
         """Whether it takes one more source."""
         return self._sink.tell() < target_bytes and bool(self._schema.equals(schema, check_metadata=True))
 
-    def add(self, source: StoredObject, file: pq.ParquetFile, keep: Keep | None) -> None:
+    def add(self, source: StoredObject, file: pq.ParquetFile, keep: RowFilter | None) -> None:
         self._sources.append(source)
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.atomic_swap import exchange
-from pipeline.tables.maintenance.compact.log import Journal, finish
-from pipeline.tables.maintenance.compact.merging import Keep, MergedPart, merged_parts
-from pipeline.tables.maintenance.compact.scratch import remove_abandoned, workspace
+from pipeline.tables.maintenance.compact.atomic_swap import swap
+from pipeline.tables.maintenance.compact.log import LogEntry, finish_replacement
+from pipeline.tables.maintenance.compact.merging import MergedPart, RowFilter, merge_parts
+from pipeline.tables.maintenance.compact.scratch import remove_abandoned, scratch_folder
 from pipeline.tables.objects import StoredObject
 from pipeline.tables.tables import Tables
 
-_LOCAL_ROUND_BYTES = 4 << 30
+_LOCAL_BATCH_BYTES = 4 << 30
 """Merged parts of so many bytes are built before they take their sources' places: the disk that it needs."""
 
 
@@ -35,7 +35,7 @@ def replace_parts(
     *,
     target_bytes: int,
     check: storage.Check,
-    keep: Keep | None = None,
+    keep: RowFilter | None = None,
     progress: Callable[[int], None] = lambda n_done: None,
 ) -> None:
     """Replace parts by merged ones.
@@ -63,9 +63,9 @@ def replace_parts(
     remove_abandoned()
     done = 0
     for partition, sources in groups.items():
-        with workspace(tables.root) as folder:
-            built = merged_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
-            for batch in _rounds(built, _LOCAL_ROUND_BYTES if storage.is_local(tables.root) else 1):
+        with scratch_folder(tables.root) as folder:
+            built = merge_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
+            for batch in _batch_by_size(built, _LOCAL_BATCH_BYTES if storage.is_local(tables.root) else 1):
                 worthwhile = [part for part in batch if keep is not None or len(part.sources) > 1]
                 with storage.explained(storage.join(tables.root, partition), "replace parts of"):
                     _publish(tables, partition, worthwhile, folder, check)
@@ -73,7 +73,7 @@ def replace_parts(
                 progress(done)
 
 
-def _rounds(built: Iterator[MergedPart], at_least_bytes: int) -> Iterator[list[MergedPart]]:
+def _batch_by_size(built: Iterator[MergedPart], at_least_bytes: int) -> Iterator[list[MergedPart]]:
     batch: list[MergedPart] = []
     size = 0
     for part in built:
@@ -93,13 +93,13 @@ def _publish(
         return
     if storage.is_local(tables.root):
         folder = Path(storage.split(storage.join(tables.root, partition))[1])
-        if _exchanged(folder, parts, built / "partition", check):
+        if _swap_partition(folder, parts, built / "partition", check):
             return
     for part in parts:
-        _journaled(tables, partition, part, check)
+        _replace_logged(tables, partition, part, check)
 
 
-def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: storage.Check) -> bool:
+def _swap_partition(folder: Path, parts: Sequence[MergedPart], staged: Path, check: storage.Check) -> bool:
     """Put a folder with the merged parts in the place of a partition's; False if this disk cannot."""
     replaced = {source.name for part in parts for source in part.sources}
     staged.mkdir()
@@ -118,7 +118,7 @@ def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: s
         return False
     storage.sync_folder(staged)
     check()
-    exchanged = exchange(staged, folder)
+    exchanged = swap(staged, folder)
     if exchanged:
         storage.sync_folder(folder.parent)
     # What is staged now are the old parts, or, where nothing was exchanged, links to them.
@@ -132,8 +132,8 @@ def _exchanged(folder: Path, parts: Sequence[MergedPart], staged: Path, check: s
     return True
 
 
-def _journaled(tables: Tables, partition: str, part: MergedPart, check: storage.Check) -> None:
-    journal = Journal(
+def _replace_logged(tables: Tables, partition: str, part: MergedPart, check: storage.Check) -> None:
+    journal = LogEntry(
         partition=partition,
         merged=part.name if part.rows else None,
         rows=part.rows,
@@ -145,7 +145,7 @@ def _journaled(tables: Tables, partition: str, part: MergedPart, check: storage.
         check()
         _put(part.file, storage.join(tables.root, partition, part.name))
     part.file.unlink()
-    finish(tables, journal, check)
+    finish_replacement(tables, journal, check)
 
 
 def _put(file: Path, location: str) -> None:

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.log import FOLDER, WORKSPACE_PREFIX
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, SCRATCH_PREFIX
 
 _PREFIX = "earmark-compact-"
 
 
 @contextlib.contextmanager
-def workspace(root: str) -> Iterator[Path]:
+def scratch_folder(root: str) -> Iterator[Path]:
     """A local folder for the length of a ``with`` block.
 
     Of local tables it is on their own disk, and `recover` of the compaction log removes what a killed
@@ -29,10 +29,10 @@ def workspace(root: str) -> Iterator[Path]:
         Root of the tables.
     """
     if storage.is_local(root):
-        with _beside(root) as folder:
+        with _scratch_beside(root) as folder:
             yield folder
         return
-    folder, lock = _locked()
+    folder, lock = _make_locked_folder()
     try:
         yield folder
     finally:
@@ -56,7 +56,7 @@ def remove_abandoned() -> None:
                 os.close(lock)
 
 
-def _locked() -> tuple[Path, int | None]:
+def _make_locked_folder() -> tuple[Path, int | None]:
     """A new folder, and its lock; none on a disk that knows no locks, where nobody removes it either."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
@@ -89,9 +89,9 @@ def _lock(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _beside(root: str) -> Iterator[Path]:
-    parent = Path(storage.split(root)[1], FOLDER)
-    folder = parent / f"{WORKSPACE_PREFIX}{uuid.uuid4().hex}"
+def _scratch_beside(root: str) -> Iterator[Path]:
+    parent = Path(storage.split(root)[1], LOG_FOLDER)
+    folder = parent / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True)
         yield folder

@@ -10,21 +10,21 @@ import pyarrow.parquet as pq
 
 from pipeline.storage import storage
 from pipeline.storage.parsed import read_parsed
-from pipeline.tables.current import not_overcome
+from pipeline.tables.current import drop_resolved
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
-from pipeline.tables.maintenance.verify.keys import Ledger, is_full
-from pipeline.tables.tables import VERSION, Tables, is_damage, newest, within, without
+from pipeline.tables.maintenance.verify.keys import TableKeys, is_full_run
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, is_damage, keep_newest, semi_join
 from schemas.errors import EarmarkError
 from schemas.report import RunReport
 
-_PLAN = [*VERSION, "run"]
+_PLAN = [*VERSION_KEY, "run"]
 _PLAN_SCHEMA = pa.schema([(name, pa.string()) for name in _PLAN])
-_STORED_PLAN = pa.schema([(name, pa.string()) for name in (*VERSION, "uri", "run")])
-_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION])
+_STORED_PLAN = pa.schema([(name, pa.string()) for name in (*VERSION_KEY, "uri", "run")])
+_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY])
 
 
 @dataclass(frozen=True)
-class ModelLedger:
+class ModelKeys:
     """What became of tracks, for one model.
 
     Attributes
@@ -47,37 +47,41 @@ class ModelLedger:
 
     def undone(self, versions: pa.Table) -> pa.Table:
         """The versions that have neither a label nor a failure."""
-        return without(without(versions, self.labels), self.failures)
+        return anti_join(anti_join(versions, self.labels), self.failures)
 
 
-def model_ledger(ledger: Ledger, reports: Sequence[RunReport], model: str) -> ModelLedger:
-    """The part of the ledger that is about a model."""
-    sets = tuple({name for report in reports if report.model == model for name in _serving(report)})
+def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str) -> ModelKeys:
+    """The part of the keys that is about a model."""
+    sets = tuple(
+        {name for report in reports if report.model == model for name in _serving_feature_sets(report)}
+    )
     names = pa.array(sets, pa.string())
-    failures = ledger.failures
+    failures = keys.failures
     ours = pc.or_(pc.is_null(failures["feature_set"]), pc.is_in(failures["feature_set"], names))
     theirs = pc.or_kleene(pc.is_null(failures["model"]), pc.equal(failures["model"], model))
     failures = failures.filter(pc.and_(ours, theirs))
-    features = ledger.features.filter(pc.is_in(ledger.features["feature_set"], names))
+    features = keys.features.filter(pc.is_in(keys.features["feature_set"], names))
     # Features that another command made since are for the model's next run to label.
     done = [report for report in reports if report.model == model and report.outcome == "done"]
-    last = max((report.run for report in done if is_full(report) or report.command == "label"), default="")
+    last = max(
+        (report.run for report in done if is_full_run(report) or report.command == "label"), default=""
+    )
     own = pa.array([report.run for report in done], pa.string())
     known = pc.or_(pc.less_equal(features["run"], last), pc.is_in(features["run"], own))
-    excused = without(failures.filter(pc.is_null(failures["model"])), features.filter(known))
-    labels = ledger.labels.filter(pc.equal(ledger.labels["model"], model))
-    return ModelLedger(model, labels, not_overcome(failures, features), excused, sets)
+    excused = anti_join(failures.filter(pc.is_null(failures["model"])), features.filter(known))
+    labels = keys.labels.filter(pc.equal(keys.labels["model"], model))
+    return ModelKeys(model, labels, drop_resolved(failures, features), excused, sets)
 
 
-def _serving(report: RunReport) -> list[str]:
+def _serving_feature_sets(report: RunReport) -> list[str]:
     """The feature sets that serve a run; one alone where only a newer Earmark knows what they are."""
     if report.spec is None:
         return [report.feature_set]
-    return [spec.feature_set for spec in report.spec.serving()]
+    return [spec.feature_set for spec in report.spec.supersets()]
 
 
-def coverage(
-    tables: Tables, ledger: Ledger, reports: Sequence[RunReport], listing: pa.Table | None
+def account_for_tracks(
+    tables: Tables, keys: TableKeys, reports: Sequence[RunReport], listing: pa.Table | None
 ) -> tuple[list[ModelAccount], list[Finding]]:
     """Account for the tracks of each model, and find those that are missing.
 
@@ -89,28 +93,30 @@ def coverage(
     ----------
     tables : Tables
         Where the plans of the runs are.
-    ledger : Ledger
+    keys : Ledger
         The tables' keys.
     reports : sequence of RunReport
         All reports, oldest first.
     listing : pyarrow.Table or None
         The catalog as it is now; the model that ran last must have done all of it.
     """
-    present = _listed(ledger.tracks, None)
+    present = _select_listed(keys.tracks, None)
     models = list(dict.fromkeys(report.model for report in reversed(reports) if report.model is not None))
     accounts: list[ModelAccount] = []
     findings: list[Finding] = []
     for model in reversed(models):
-        mine = model_ledger(ledger, reports, model)
+        mine = select_model_keys(keys, reports, model)
         theirs = [report for report in reports if report.model == model]
-        lost = _lost(tables, ledger, mine, theirs)
-        left = _left(tables, ledger, mine, theirs)
+        lost = _find_lost(tables, keys, mine, theirs)
+        left = _find_left(tables, keys, mine, theirs)
         unlisted = _VERSIONS.empty_table()
         if listing is not None and model == models[0]:
-            unlisted = without(without(_versions(mine.undone(listing)), lost), left)
-        findings += _missing(Names(tables, theirs, listing), model, theirs[-1], lost, left, unlisted)
+            unlisted = anti_join(anti_join(_select_versions(mine.undone(listing)), lost), left)
+        findings += _report_missing(
+            UriLookup(tables, theirs, listing), model, theirs[-1], lost, left, unlisted
+        )
         missing = pa.concat_tables([lost, left, unlisted])
-        labeled = within(present, mine.labels)
+        labeled = semi_join(present, mine.labels)
         undone = mine.undone(present)
         accounts.append(
             ModelAccount(
@@ -119,14 +125,14 @@ def coverage(
                 labeled=labeled.num_rows,
                 failed=present.num_rows - labeled.num_rows - undone.num_rows,
                 missing=missing.num_rows,
-                unseen=without(undone, missing).num_rows,
+                unseen=anti_join(undone, missing).num_rows,
             )
         )
     return accounts, findings
 
 
 @dataclass(frozen=True)
-class Names:
+class UriLookup:
     """Finds the URIs of a few tracks, for people to read.
 
     Attributes
@@ -156,14 +162,14 @@ class Names:
     def _rows(self, ids: list[str]) -> Iterator[pa.Table]:
         wanted = pa.table({"track_id": pa.array(ids, pa.string())})
         if self.listing is not None:
-            yield within(self.listing.select(["track_id", "uri"]), wanted, ("track_id",))
+            yield semi_join(self.listing.select(["track_id", "uri"]), wanted, ("track_id",))
         yield self.tables.read("tracks", ["track_id", "uri"], pc.field("track_id").isin(ids))
         for report in reversed(self.reports):
-            yield within(read_plan(self.tables, report), wanted, ("track_id",))
+            yield semi_join(read_plan(self.tables, report), wanted, ("track_id",))
 
 
-def _missing(
-    names: Names, model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
+def _report_missing(
+    names: UriLookup, model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
 ) -> list[Finding]:
     ended = "was killed, or is at work" if last.outcome == "running" else f"ended as {last.outcome}"
     neither = f"have neither a label of {model} nor a failure"
@@ -179,62 +185,62 @@ def _missing(
     ]
 
 
-def _listed(tracks: pa.Table, until: datetime | None) -> pa.Table:
+def _select_listed(tracks: pa.Table, until: datetime | None) -> pa.Table:
     """The versions that the catalog held when it was last listed, or at some moment."""
     if until is not None:
         tracks = tracks.filter(pc.less_equal(tracks["listed_at"], pa.scalar(until, tracks["listed_at"].type)))
-    rows = newest(tracks, "listed_at")
+    rows = keep_newest(tracks, "listed_at")
     return rows.filter(rows["present"])
 
 
-def _lost(tables: Tables, ledger: Ledger, mine: ModelLedger, reports: Sequence[RunReport]) -> pa.Table:
+def _find_lost(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequence[RunReport]) -> pa.Table:
     """What runs that ended had planned, or had found done, and that has neither a label nor a failure."""
     done = [report for report in reports if report.outcome == "done"]
-    lost = [_planned(tables, ledger, mine, report) for report in done]
-    if full := [report for report in done if is_full(report)]:
-        lost.append(mine.undone(_listed(ledger.tracks, full[-1].started_at)))
+    lost = [_find_outstanding(tables, keys, mine, report) for report in done]
+    if full := [report for report in done if is_full_run(report)]:
+        lost.append(mine.undone(_select_listed(keys.tracks, full[-1].started_at)))
     if relabeled := [report for report in done if report.command == "label"]:
-        features = ledger.features
+        features = keys.features
         usable = pc.is_in(features["feature_set"], pa.array(mine.feature_sets, pa.string()))
         older = pc.less(features["run"], relabeled[-1].run)
-        listed = _listed(ledger.tracks, relabeled[-1].started_at)
-        lost.append(mine.undone(within(listed, features.filter(pc.and_(usable, older)))))
+        listed = _select_listed(keys.tracks, relabeled[-1].started_at)
+        lost.append(mine.undone(semi_join(listed, features.filter(pc.and_(usable, older)))))
     if not lost:
         return _VERSIONS.empty_table()
     rows = pa.concat_tables([table.select(_PLAN).cast(_PLAN_SCHEMA) for table in lost])
     # A file that changed between listing and reading is labeled as what was read.
     key = ("run", "track_id")
-    rows = without(without(without(rows, mine.labels, key), mine.failures, key), mine.excused)
-    return _versions(rows).group_by(list(VERSION)).aggregate([])
+    rows = anti_join(anti_join(anti_join(rows, mine.labels, key), mine.failures, key), mine.excused)
+    return _select_versions(rows).group_by(list(VERSION_KEY)).aggregate([])
 
 
-def _versions(rows: pa.Table) -> pa.Table:
-    return rows.select(list(VERSION)).cast(_VERSIONS)
+def _select_versions(rows: pa.Table) -> pa.Table:
+    return rows.select(list(VERSION_KEY)).cast(_VERSIONS)
 
 
-def _left(tables: Tables, ledger: Ledger, mine: ModelLedger, reports: Sequence[RunReport]) -> pa.Table:
+def _find_left(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequence[RunReport]) -> pa.Table:
     """What runs that did not end had planned, since the last full one that did, and nobody has done."""
     left = _VERSIONS.empty_table()
     for report in reversed(reports):
-        if report.outcome == "done" and is_full(report):
+        if report.outcome == "done" and is_full_run(report):
             break
         if report.outcome != "done":
-            planned = _versions(_planned(tables, ledger, mine, report))
-            left = pa.concat_tables([left, without(planned, left)])
+            planned = _select_versions(_find_outstanding(tables, keys, mine, report))
+            left = pa.concat_tables([left, anti_join(planned, left)])
     return left
 
 
-def _planned(tables: Tables, ledger: Ledger, mine: ModelLedger, report: RunReport) -> pa.Table:
+def _find_outstanding(tables: Tables, keys: TableKeys, mine: ModelKeys, report: RunReport) -> pa.Table:
     """What a run had planned, nobody has done, and has not changed or gone since."""
     planned = mine.undone(read_plan(tables, report))
     if not planned.num_rows:
         return planned.select(_PLAN)
-    listed_at = ledger.tracks["listed_at"]
-    later = newest(
-        ledger.tracks.filter(pc.greater(listed_at, pa.scalar(report.started_at, listed_at.type))), "listed_at"
+    listed_at = keys.tracks["listed_at"]
+    later = keep_newest(
+        keys.tracks.filter(pc.greater(listed_at, pa.scalar(report.started_at, listed_at.type))), "listed_at"
     )
-    changed = without(later, within(later.filter(later["present"]), planned), ("track_id",))
-    return without(planned, changed, ("track_id",)).select(_PLAN)
+    changed = anti_join(later, semi_join(later.filter(later["present"]), planned), ("track_id",))
+    return anti_join(planned, changed, ("track_id",)).select(_PLAN)
 
 
 def plan_location(tables: Tables, run: str) -> str:
@@ -243,7 +249,7 @@ def plan_location(tables: Tables, run: str) -> str:
 
 
 def _decode_plan(data: bytes) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data), columns=[*VERSION, "uri"])
+    return pq.read_table(pa.BufferReader(data), columns=[*VERSION_KEY, "uri"])
 
 
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:

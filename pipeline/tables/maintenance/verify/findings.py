@@ -36,7 +36,7 @@ class Finding:
     fault: bool = True
 
 
-def row_finding(kind: str, table: str, message: str, rows: pa.Table, *columns: str) -> list[Finding]:
+def report_rows(kind: str, table: str, message: str, rows: pa.Table, *columns: str) -> list[Finding]:
     """A finding about rows, with some columns of the first few as examples; none where there are no rows."""
     if not rows.num_rows:
         return []
@@ -45,7 +45,7 @@ def row_finding(kind: str, table: str, message: str, rows: pa.Table, *columns: s
     return [Finding(kind, table, message, rows.num_rows, examples)]
 
 
-def name_finding(
+def report_names(
     kind: str, table: str, message: str, names: Iterable[str], *, fault: bool = True
 ) -> list[Finding]:
     """A finding about things that have names; none where there are none."""

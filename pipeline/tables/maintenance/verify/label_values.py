@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
-from pipeline.tables.tables import Tables, readable
+from pipeline.tables.tables import Tables, explain_read_errors
 
 _COLUMNS = ["track_id", "genre", "confidence", "probabilities"]
 _SUM_TOLERANCE = 1e-3
@@ -35,8 +35,8 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
     """
     count = 0
     examples: list[str] = []
-    for batch in _batches(tables, model):
-        wrong = _wrong(batch, genres)
+    for batch in _read_batches(tables, model):
+        wrong = _find_invalid(batch, genres)
         count += int(wrong.sum())
         if len(examples) < EXAMPLES and wrong.any():
             examples += batch["track_id"].filter(pa.array(wrong)).to_pylist()[: EXAMPLES - len(examples)]
@@ -49,15 +49,15 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
     return [Finding("impossible label", "labels", message, count, tuple(examples))]
 
 
-def _batches(tables: Tables, model: str) -> Iterator[pa.RecordBatch]:
+def _read_batches(tables: Tables, model: str) -> Iterator[pa.RecordBatch]:
     dataset = tables.dataset("labels")
     if dataset is None:
         return
-    with readable(tables, "labels"):
+    with explain_read_errors(tables, "labels"):
         yield from dataset.to_batches(columns=_COLUMNS, filter=pc.field("model") == model)
 
 
-def _wrong(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray[np.bool_]:
+def _find_invalid(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray[np.bool_]:
     """Which labels of a batch are impossible."""
     n_rows, n_genres = batch.num_rows, len(genres)
     lists = batch["probabilities"]

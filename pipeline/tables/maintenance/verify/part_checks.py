@@ -13,14 +13,14 @@ from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.parsed import read_parsed
 from pipeline.storage.retry import ShardPatience
-from pipeline.tables.maintenance.compact.log import FOLDER, Journal
-from pipeline.tables.maintenance.verify.findings import Finding, name_finding
-from pipeline.tables.objects import LEFTOVER_PREFIX, Inventory, StoredObject, partition_values
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
+from pipeline.tables.maintenance.verify.findings import Finding, report_names
+from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObject, StoredObjects, partition_values
 from pipeline.tables.tables import is_damage, stored_schema
 from schemas.tables import PARTITIONS
 
 _WHOLE_BYTES = 1 << 20
-_AT_ONCE = 16
+_READ_THREADS = 16
 _PATIENCE_S = 60.0
 """After so many seconds in which no part could be read, the others are not tried: the store is away."""
 
@@ -59,12 +59,12 @@ class PartFacts:
         return self.damaged is None and self.misfit is None and self.out_of_reach is None
 
 
-def read_parts(inventory: Inventory, skipped: Iterable[str], *, deep: bool) -> list[PartFacts]:
+def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) -> list[PartFacts]:
     """Look at the footer of each part, or at all its pages.
 
     Parameters
     ----------
-    inventory : Inventory
+    stored : Inventory
         The parts.
     skipped : iterable of str
         Paths of parts that are passed over.
@@ -73,24 +73,24 @@ def read_parts(inventory: Inventory, skipped: Iterable[str], *, deep: bool) -> l
     """
     leave = set(skipped)
     work = [
-        (table, part) for table, parts in inventory.parts.items() for part in parts if part.path not in leave
+        (table, part) for table, parts in stored.parts.items() for part in parts if part.path not in leave
     ]
     patience = ShardPatience(_PATIENCE_S)
 
     def look(item: tuple[str, StoredObject]) -> PartFacts:
         if patience.is_over:
             return PartFacts(*item, out_of_reach=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
-        facts = _read(inventory, *item, deep=deep)
+        facts = _inspect_part(stored, *item, deep=deep)
         patience.note(failed=facts.out_of_reach is not None)
         return facts
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
         return list(pool.map(look, work))
 
 
-def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -> PartFacts:
+def _inspect_part(stored: StoredObjects, table: str, part: StoredObject, *, deep: bool) -> PartFacts:
     try:
-        schema, rows = _opened(inventory.location(part), part.size, deep=deep)
+        schema, rows = _open_part(stored.location(part), part.size, deep=deep)
     except Exception as error:
         reason = storage.reason(error).splitlines()[0]
         if is_damage(error):
@@ -102,7 +102,7 @@ def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -
     metadata = schema.metadata or {}
     try:
         genres = tuple(json.loads(metadata[b"genres"])) if table == "labels" else None
-        misfit = _column_misfit(schema, stored_schema(table)) or _set_misfit(table, part, metadata)
+        misfit = _compare_columns(schema, stored_schema(table)) or _compare_feature_set(table, part, metadata)
     except KeyError as error:
         return PartFacts(table, part, rows, misfit=f"lacks the metadata key {error}")
     except (ValueError, TypeError):
@@ -110,26 +110,26 @@ def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -
     return PartFacts(table, part, rows, genres, misfit=misfit)
 
 
-def _opened(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
+def _open_part(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
     """The schema and the number of rows of a part; what seems damaged is read again, all of it."""
     try:
         whole_bytes = storage.WHOLE_OBJECT_BYTES if deep else _WHOLE_BYTES
         with storage.open_binary(location, size, whole_bytes=whole_bytes) as binary:
-            return _looked_at(pq.ParquetFile(binary), deep=deep)
+            return _read_part(pq.ParquetFile(binary), deep=deep)
     except Exception as error:
         if not is_damage(error):
             raise
-    return read_parsed(location, lambda data: _looked_at(pq.ParquetFile(pa.BufferReader(data)), deep=deep))
+    return read_parsed(location, lambda data: _read_part(pq.ParquetFile(pa.BufferReader(data)), deep=deep))
 
 
-def _looked_at(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
+def _read_part(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
     if deep:
         for group in range(file.num_row_groups):
             file.read_row_group(group)
     return file.schema_arrow, file.metadata.num_rows
 
 
-def _column_misfit(schema: pa.Schema, wanted: pa.Schema) -> str | None:
+def _compare_columns(schema: pa.Schema, wanted: pa.Schema) -> str | None:
     """What is wrong with a part's columns. Nullable ones may be lacking, or unknown: added later."""
     for field in schema:
         if field.name not in wanted.names:
@@ -142,7 +142,7 @@ def _column_misfit(schema: pa.Schema, wanted: pa.Schema) -> str | None:
     return f"lacks the column {lacking[0]}" if lacking else None
 
 
-def _set_misfit(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:
+def _compare_feature_set(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:
     """What is wrong with the place of a part of ``features/``: its spec must hash to its feature set."""
     if table != "features":
         return None
@@ -152,58 +152,58 @@ def _set_misfit(table: str, part: StoredObject, metadata: dict[bytes, bytes]) ->
     return None if named == here else f"holds the feature set {named}"
 
 
-def part_findings(facts: Sequence[PartFacts]) -> list[Finding]:
+def find_bad_parts(facts: Sequence[PartFacts]) -> list[Finding]:
     """Parts that are damaged, or do not fit their table."""
     findings = []
     for table in PARTITIONS:
         of_table = [fact for fact in facts if fact.table == table]
         damaged = [f"{fact.part.path}: {fact.damaged}" for fact in of_table if fact.damaged]
         misfits = [f"{fact.part.path} {fact.misfit}" for fact in of_table if fact.misfit]
-        findings += name_finding(
+        findings += report_names(
             "unreadable part",
             table,
             "these parts are damaged: they were read whole and are no Parquet; remove them and run again",
             damaged,
         )
-        findings += name_finding(
+        findings += report_names(
             "wrong schema", table, "these parts are not of this table; move them away", misfits
         )
     return findings
 
 
-def stray_findings(inventory: Inventory, runs: Iterable[str]) -> list[Finding]:
+def find_stray_objects(stored: StoredObjects, runs: Iterable[str]) -> list[Finding]:
     """Objects that do not belong where they are.
 
     Parameters
     ----------
-    inventory : Inventory
+    stored : Inventory
         The objects.
     runs : iterable of str
         Names of the runs that have a report.
     """
     known = set(runs)
-    strays = [entry for entry in inventory.strays if not entry.hidden]
+    strays = [entry for entry in stored.strays if not entry.hidden]
     hidden = [
         entry
-        for entry in inventory.strays
+        for entry in stored.strays
         if entry.hidden and not entry.name.startswith(LEFTOVER_PREFIX) and entry.size
     ]
     orphans = [
         part.path
         for table in PARTITIONS
-        for part in inventory.parts[table]
+        for part in stored.parts[table]
         if "run" in PARTITIONS[table] and partition_values(part)["run"] not in known
     ]
-    leftovers = [entry.path for entry in inventory.objects if entry.name.startswith(LEFTOVER_PREFIX)]
+    leftovers = [entry.path for entry in stored.objects if entry.name.startswith(LEFTOVER_PREFIX)]
     return [
-        *name_finding(
+        *report_names(
             "stray file", "tables", "readers take these for parts; move them away", [e.path for e in strays]
         ),
-        *name_finding("unknown run", "tables", "no run with a report wrote these parts", orphans),
-        *name_finding(
+        *report_names("unknown run", "tables", "no run with a report wrote these parts", orphans),
+        *report_names(
             "hidden file", "tables", "readers pass over these", [e.path for e in hidden], fault=False
         ),
-        *name_finding(
+        *report_names(
             "leftover",
             "tables",
             "writers that were killed left these, which no reader sees; 'earmark vacuum' removes them",
@@ -213,17 +213,19 @@ def stray_findings(inventory: Inventory, runs: Iterable[str]) -> list[Finding]:
     ]
 
 
-def journal_findings(inventory: Inventory, journals: Sequence[Journal]) -> tuple[list[Finding], set[str]]:
+def find_killed_compactions(
+    stored: StoredObjects, journals: Sequence[LogEntry]
+) -> tuple[list[Finding], set[str]]:
     """Compactions that were killed, and the parts that have been replaced but not removed yet."""
-    paths = {entry.path for entry in inventory.objects}
+    paths = {entry.path for entry in stored.objects}
     replaced = {
         f"{journal.partition}/{name}"
         for journal in journals
         if journal.merged is None or f"{journal.partition}/{journal.merged}" in paths
         for name in journal.sources
     } & paths
-    begun = [entry.path for entry in inventory.below(FOLDER)]
-    findings = name_finding(
+    begun = [entry.path for entry in stored.below(LOG_FOLDER)]
+    findings = report_names(
         "doubled by compaction",
         "tables",
         "a compaction was killed, or is at work: raw readers see the rows of these parts twice, those that "
@@ -231,9 +233,9 @@ def journal_findings(inventory: Inventory, journals: Sequence[Journal]) -> tuple
         replaced,
     )
     if not replaced:
-        findings = name_finding(
+        findings = report_names(
             "killed compaction",
-            FOLDER,
+            LOG_FOLDER,
             "a compaction was killed, or is at work; readers see nothing of it, 'earmark compact' removes it",
             begun,
             fault=False,

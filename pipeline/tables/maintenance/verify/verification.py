@@ -7,33 +7,33 @@ import pyarrow as pa
 
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
-from pipeline.tables.kept_models import read_info
-from pipeline.tables.maintenance.compact.log import journals
-from pipeline.tables.maintenance.verify.accounting import coverage
+from pipeline.tables.kept_models import read_kept_info
+from pipeline.tables.maintenance.compact.log import read_log
+from pipeline.tables.maintenance.verify.accounting import account_for_tracks
 from pipeline.tables.maintenance.verify.findings import (
     Finding,
     ModelAccount,
     Unchecked,
     Verification,
-    name_finding,
+    report_names,
 )
 from pipeline.tables.maintenance.verify.keys import (
-    contradictions,
-    disagreements,
-    doubles,
-    read_ledger,
-    unknown_runs,
-    unknown_tracks,
+    find_contradictions,
+    find_duplicates,
+    find_report_mismatches,
+    find_unknown_runs,
+    find_unknown_tracks,
+    read_keys,
 )
 from pipeline.tables.maintenance.verify.label_values import check_labels
 from pipeline.tables.maintenance.verify.part_checks import (
     PartFacts,
-    journal_findings,
-    part_findings,
-    read_parts,
-    stray_findings,
+    find_bad_parts,
+    find_killed_compactions,
+    find_stray_objects,
+    inspect_parts,
 )
-from pipeline.tables.objects import ChosenParts, Inventory, take_inventory
+from pipeline.tables.objects import ChosenParts, StoredObjects, list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError, StoreError
 from schemas.report import RunReport
@@ -67,24 +67,24 @@ def verify(
     EarmarkError
         If a plan or journal is damaged.
     """
-    inventory = take_inventory(tables)
-    begun, replaced = journal_findings(inventory, journals(tables))
-    facts = read_parts(inventory, replaced, deep=deep)
+    stored = list_objects(tables)
+    begun, replaced = find_killed_compactions(stored, read_log(tables))
+    facts = inspect_parts(stored, replaced, deep=deep)
     unchecked = [Unchecked(f.part.path, f.out_of_reach) for f in facts if f.out_of_reach is not None]
     sound = ChosenParts(
         tables.root,
         {table: [fact.part for fact in facts if fact.table == table and fact.sound] for table in PARTITIONS},
     )
     findings = [
-        *part_findings(facts),
-        *stray_findings(inventory, [report.run for report in reports]),
+        *find_bad_parts(facts),
+        *find_stray_objects(stored, [report.run for report in reports]),
         *begun,
-        *_killed(reports),
+        *_find_killed_runs(reports),
     ]
     accounts: list[ModelAccount] = []
     checks = (
-        partial(_row_findings, tables, sound, reports, listing, accounts, unchecked),
-        partial(_label_findings, sound, inventory, facts, unchecked),
+        partial(_check_rows, tables, sound, reports, listing, accounts, unchecked),
+        partial(_check_labels, sound, stored, facts, unchecked),
     )
     for check in checks:
         try:
@@ -100,7 +100,7 @@ def verify(
     )
 
 
-def _row_findings(
+def _check_rows(
     tables: Tables,
     sound: Tables,
     reports: Sequence[RunReport],
@@ -113,43 +113,47 @@ def _row_findings(
     Where parts could not be read, only what is there too often is found: what seems to be missing may be in
     them.
     """
-    ledger = read_ledger(sound)
-    findings = [*doubles(ledger), *contradictions(ledger, reports), *unknown_runs(ledger, reports)]
+    keys = read_keys(sound)
+    findings = [
+        *find_duplicates(keys),
+        *find_contradictions(keys, reports),
+        *find_unknown_runs(keys, reports),
+    ]
     if unchecked:
         return findings
-    models, uncovered = coverage(tables, ledger, reports, listing)
+    models, uncovered = account_for_tracks(tables, keys, reports, listing)
     accounts += models
-    return [*findings, *uncovered, *disagreements(ledger, reports), *unknown_tracks(ledger)]
+    return [*findings, *uncovered, *find_report_mismatches(keys, reports), *find_unknown_tracks(keys)]
 
 
-def _label_findings(
-    tables: Tables, inventory: Inventory, facts: Iterable[PartFacts], unchecked: list[Unchecked]
+def _check_labels(
+    tables: Tables, stored: StoredObjects, facts: Iterable[PartFacts], unchecked: list[Unchecked]
 ) -> list[Finding]:
     """What is wrong with the labels of each model, and the models that are not kept beside the tables.
 
     A model that cannot be read is added to `unchecked`.
     """
     kept = {
-        entry.folder.rpartition("/")[2] for entry in inventory.below("_models") if entry.name == INFO_FILE
+        entry.folder.rpartition("/")[2] for entry in stored.below("_models") if entry.name == INFO_FILE
     }
     findings: list[Finding] = []
-    taxonomies = _taxonomies(facts)
+    taxonomies = _group_by_taxonomy(facts)
     for model, found in sorted(taxonomies.items()):
         genres = min(found, key=lambda names: -len(found[names]))
         if model in kept:
             folder = storage.join(tables.root, "_models", model)
             try:
-                genres = read_info(folder).genres
+                genres = read_kept_info(folder).genres
             except StoreError as error:
                 unchecked.append(Unchecked(f"_models/{model}", str(error)))
             except MisuseError as error:
                 findings.append(Finding("unreadable model", "_models", str(error), 1, (model,)))
         others = [path for names, paths in found.items() if names != genres for path in paths]
-        findings += name_finding(
+        findings += report_names(
             "wrong genres", "labels", f"parts whose genres are not those of {model}", others
         )
         findings += check_labels(tables, model, genres)
-    findings += name_finding(
+    findings += report_names(
         "model not kept",
         "labels",
         "models that made labels and are not in _models/: the labels hold, but cannot be made again",
@@ -159,7 +163,7 @@ def _label_findings(
     return findings
 
 
-def _taxonomies(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
+def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
     """Paths of the parts of ``labels/``, by model and by the genres that they name."""
     found: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for fact in facts:
@@ -169,8 +173,8 @@ def _taxonomies(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], l
     return found
 
 
-def _killed(reports: Sequence[RunReport]) -> list[Finding]:
+def _find_killed_runs(reports: Sequence[RunReport]) -> list[Finding]:
     runs = [report.run for report in reports if report.outcome == "running"]
-    return name_finding(
+    return report_names(
         "killed run", "_runs", "runs that were killed, or are at work; no fault in itself", runs, fault=False
     )

@@ -15,7 +15,7 @@ from pipeline.trends.artists import summarize_artists
 from pipeline.trends.changes import trim_strays
 from pipeline.trends.grouping import Groups
 from pipeline.trends.shares import GenreShares
-from pipeline.trends.trends import CONFIDENCE_BINS, Trends, confidence_histogram
+from pipeline.trends.trends import CONFIDENCE_BINS, Trends, count_by_confidence
 from schemas.model import Measurement
 
 SIZE = 1000
@@ -91,7 +91,7 @@ def render_trends_page(
     genres = trends.labeled.genres
     chart = None if time is None or not time.groups.names else lay_out_time_chart(time.groups, time.shares)
     artists = summarize_artists(trends.labeled)
-    histogram = confidence_histogram(trends.labeled)
+    histogram = count_by_confidence(trends.labeled)
     return render(
         "trends.html",
         title=f"Genres of {catalog}",
@@ -126,7 +126,7 @@ def render_trends_page(
 def lay_out_time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
     """Lay out shares over time, without the stray periods at either end; see `trim_strays`."""
     cells = np.array([_to_cell(name) for name in groups.names])
-    shown = trim_strays(shares.tracks, groups.years())
+    shown = trim_strays(shares.tracks, groups.midpoints())
     cells = cells[shown] - cells[shown.start]
     n_cells = int(cells[-1]) + 1
     tops = np.cumsum(shares.share[shown], axis=1)

@@ -1,4 +1,4 @@
-"""Run reports: naming runs, and writing ``_runs/``; `pipeline.tables.run_reports` reads them."""
+"""Naming runs and writing their reports to ``_runs/``; `pipeline.tables.run_reports` reads them."""
 
 import secrets
 from collections import Counter
@@ -15,7 +15,7 @@ from schemas.report import FailureExample, RunReport
 __all__ = ["new_run_name", "package_versions", "read_reports", "summarize_failures", "write_report"]
 
 _EXAMPLES = 3
-"""Tracks that a report names for each kind of failure."""
+"""Tracks named in a report for each type of failure."""
 
 _PACKAGES = (
     "earmark",
@@ -33,12 +33,12 @@ _PACKAGES = (
 
 
 def new_run_name(now: datetime) -> str:
-    """A name for a run: names sort by time, and two runs that begin in the same second differ."""
+    """Return a name for a run. Names sort by time and differ even for runs that start in the same second."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def write_report(tables: Tables, report: RunReport) -> str:
-    """Write the report and give its location."""
+    """Write a report and return its location."""
     location = storage.join(tables.root, "_runs", f"{report.run}.json")
     with storage.explained(location, "write the run report"):
         storage.write_bytes(location, report.model_dump_json(indent=2).encode())
@@ -46,7 +46,7 @@ def write_report(tables: Tables, report: RunReport) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that make the numbers."""
+    """Return the versions of the packages that determine the results."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -59,14 +59,14 @@ def package_versions() -> dict[str, str]:
 def summarize_failures(
     tables: Tables, run: str
 ) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
-    """How many tracks a run failed on by error type, the most frequent first, and some of each type.
+    """Count the tracks that a run failed on by error type, most frequent first, and pick examples of each.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     run : str
-        The run.
+        Name of the run.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the labels say of each artist."""
+"""A summary of the labels of each artist."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +9,10 @@ from pipeline.trends.trends import compute_group_shares
 
 
 def summarize_artists(labeled: LabeledTracks) -> pa.Table:
-    """Artists, the one with most tracks first.
+    """Return one row per artist, most tracks first.
 
-    Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``, a
-    list of the genres' shares. The tracks need the columns ``artist`` and ``year``.
+    Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``,
+    the list of genre shares. The tracks need the columns ``artist`` and ``year``.
     """
     groups = group_tracks("artist", labeled.tracks, "")
     shares = compute_group_shares(labeled, groups)

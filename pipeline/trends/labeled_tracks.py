@@ -1,4 +1,4 @@
-"""The current labels beside what the catalog says of the tracks, as columns for analysis."""
+"""The current labels joined with columns of the tracks, for analysis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from schemas.tables import TRACKS
 
 @dataclass(frozen=True, slots=True)
 class LabeledTracks:
-    """The labeled tracks of a catalog; row i of each attribute is the same track.
+    """The labeled tracks of a catalog. Row i of every attribute refers to the same track.
 
     Attributes
     ----------
@@ -26,12 +26,12 @@ class LabeledTracks:
     probabilities : ndarray of float32, shape (n_tracks, n_genres)
         Calibrated probability of each genre.
     winner : ndarray of int64, shape (n_tracks,)
-        Number of the label's genre in `genres`; -1 where the run left it open (``--min-confidence``).
+        Index of the label's genre in `genres`; -1 if the track is silent or the run abstained
+        (``--min-confidence``).
     confidence : ndarray of float32, shape (n_tracks,)
         Probability of the most probable genre.
     tracks : pyarrow.Table
-        The columns of ``tracks/`` that were asked for, and ``first_seen`` (when a run first listed the
-        track).
+        The requested columns of ``tracks/``, and ``first_seen`` (when a run first listed the track).
     """
 
     genres: tuple[str, ...]
@@ -42,17 +42,17 @@ class LabeledTracks:
 
     @property
     def n_tracks(self) -> int:
-        """How many tracks there are."""
+        """Number of tracks."""
         return len(self.winner)
 
     @property
     def n_without_genre(self) -> int:
-        """How many of them have no genre, since the run was not sure enough of one."""
+        """Number of tracks without a genre, because they are silent or the run abstained."""
         return int((self.winner < 0).sum())
 
 
 def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> LabeledTracks:
-    """Read the labels that hold now: of each track in the catalog the newest one of its present content.
+    """Read the current labels: for each track in the catalog, the newest label of its present content.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
     model : str
         A value of the partition column ``model``.
     columns : sequence of str
-        Columns of ``tracks/`` wanted beside the labels.
+        Columns of ``tracks/`` to read as well.
 
     Raises
     ------
     EarmarkError
-        If the labels do not say which genres they are about.
+        If the labels do not name their genres.
     """
     dataset = tables.dataset("tracks")
     tracks = _select_present(_read(tables, dataset, ["track_id", "etag", "present", "listed_at"]))
@@ -75,7 +75,7 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
         ["track_id", "etag", "genre", "confidence", "probabilities", "labeled_at"],
         pc.field("model") == model,
     )
-    # One look-up by track instead of a join: tracks are unique here, and lists cannot be joined.
+    # A lookup by track instead of a join: tracks are unique here, and Arrow cannot join lists.
     place = pc.index_in(labels["track_id"], tracks["track_id"].combine_chunks())
     same = pc.fill_null(pc.equal(labels["etag"], tracks["etag"].take(place)), False)
     labels = keep_newest(labels.append_column("__track", place).filter(same), "labeled_at")
@@ -96,7 +96,7 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
 
 
 def _read(tables: Tables, dataset: ds.Dataset | None, columns: Sequence[str]) -> pa.Table:
-    """Columns of a table, in the same order of rows each time: the dataset's list of files is fixed."""
+    """Read columns of ``tracks/``, always in the same row order: the list of files is fixed."""
     if dataset is None:
         return TRACKS.empty_table().select(columns)
     with explain_read_errors(tables, "tracks"):
@@ -104,7 +104,7 @@ def _read(tables: Tables, dataset: ds.Dataset | None, columns: Sequence[str]) ->
 
 
 def _select_present(rows: pa.Table) -> pa.Table:
-    """The newest row of each track in the catalog, its number, and when the track was first listed."""
+    """Select the newest row of each track in the catalog, with its row number and first listing time."""
     history = rows.select(["track_id", "listed_at"])
     rows = keep_newest(rows.append_column("__row", pa.array(np.arange(rows.num_rows))), "listed_at")
     rows = rows.filter(rows["present"])
@@ -117,7 +117,7 @@ def _select_present(rows: pa.Table) -> pa.Table:
 
 
 def _take(column: pa.ChunkedArray, rows: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column's values in these rows, texts that repeat held once each."""
+    """Take rows of a column, dictionary-encoded if its strings repeat."""
     repeats = pa.types.is_string(column.type) and pc.count_distinct(column).as_py() * 2 < len(column)
     return (column.dictionary_encode() if repeats else column).take(rows)
 
@@ -128,7 +128,10 @@ def _to_matrix(lists: pa.ChunkedArray, n_genres: int, model: str) -> NDArray[np.
         len(values) != len(lists) * n_genres
         or pc.any(pc.not_equal(pc.list_value_length(lists), n_genres)).as_py()
     ):
-        raise EarmarkError(f"some labels of {model} do not have a probability for each of {n_genres} genres")
+        raise EarmarkError(
+            f"some labels of {model} do not have a probability for each of its {n_genres} genres; "
+            "'earmark verify' names them"
+        )
     return values.reshape(-1, n_genres)
 
 

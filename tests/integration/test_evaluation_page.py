@@ -23,7 +23,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answers = Answers(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
     evaluation = summarize(
         "model-1a2b3c4d", answers, "track", genres, data=HOSTILE, protocol="track", leak="leaks a little",
-        split="track", outside=("noise", rng.dirichlet(np.ones(3), 9)), seen=TrainingOverlap(known=True, trained_on=2),
+        split="track", outside=("noise", rng.dirichlet(np.ones(3), 9)),
+        seen=TrainingOverlap(known=True, trained_on=2),
         baselines=(score("svm", answers, "track", calibrated=False),), baseline_features="descriptors",
         versions={"earmark": "1"},
     )  # fmt: skip

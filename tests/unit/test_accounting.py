@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs.engine.assignment import Totals
+from jobs.run import accounting
 from jobs.run.accounting import accounted
-from jobs.run.run import accounting
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, summarize_failures
 from schemas.errors import EarmarkError

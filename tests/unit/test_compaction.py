@@ -74,10 +74,10 @@ def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replacement, "swap", lambda first, second: False)
 
 
-@pytest.fixture(params=["exchange", "journal"])
+@pytest.fixture(params=["swap", "log"])
 def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of replacing parts: as Linux disks can, and as object stores and other disks must."""
-    if request.param == "journal":
+    if request.param == "log":
         without_exchange(monkeypatch)
     return str(request.param)
 
@@ -240,7 +240,7 @@ def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
     assert all(seen == expected for seen in thread.seen)
 
 
-def _killed_at(root: str, step: int, with_journal: bool) -> None:
+def _killed_at(root: str, step: int, with_log: bool) -> None:
     """Compact in this process until its `step`-th write or removal, then die as by kill -9."""
     left = step
 
@@ -250,7 +250,7 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
         if left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if with_journal:
+    if with_log:
         replacement.swap = lambda first, second: False  # type: ignore[assignment]
     real_delete, real_exchange = storage.delete, replacement.swap
 
@@ -267,8 +267,8 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
     compact_all(Tables(root), die)
 
 
-@pytest.mark.parametrize("with_journal", [False, True])
-def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_journal: bool) -> None:
+@pytest.mark.parametrize("with_log", [False, True])
+def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_log: bool) -> None:
     """kill -9 between any two steps: no row is lost, and after the next compaction none is doubled."""
     original = TableHistory(tmp_path / "original")
     original.run(tracks(12), failing=tracks(4, start=12), shard_tracks=4)
@@ -277,7 +277,7 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
     for step in range(1, 100):
         root = tmp_path / f"step-{step}"
         shutil.copytree(original.tables.root, root)
-        process = context.Process(target=_killed_at, args=(str(root), step, with_journal))
+        process = context.Process(target=_killed_at, args=(str(root), step, with_log))
         process.start()
         process.join()
         tables = Tables(str(root))
@@ -285,7 +285,7 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
         for table in TABLES:
             # No gap, ever; doubles only where folders cannot be exchanged, and until the next compaction.
             assert set(seen[table]) == set(expected[table])
-            if not with_journal:
+            if not with_log:
                 assert seen[table] == expected[table]
         compact_all(tables)
         assert all_rows(tables) == expected
@@ -294,7 +294,7 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
         if process.exitcode == 0:
             break
     assert process.exitcode == 0
-    assert step > (20 if with_journal else 6)
+    assert step > (20 if with_log else 6)
 
 
 def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHistory) -> None:
@@ -303,13 +303,13 @@ def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHis
     sources = list_objects(tables).parts["failures"]
     folder = f"{tables.root}/{sources[0].folder}"
     names = tuple(part.name for part in sources)
-    journal = LogEntry(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
-    storage.write_bytes(journal.location(tables.root), journal.model_dump_json().encode())
+    entry = LogEntry(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
+    storage.write_bytes(entry.location(tables.root), entry.model_dump_json().encode())
     expected = all_rows(tables)
     whole = storage.read_bytes(f"{tables.root}/{sources[0].path}")
     for damaged in (b"", whole[:100], whole[:-4] + b"????"):
         storage.write_bytes(f"{folder}/merged-x.parquet", damaged)
-        with pytest.raises(EarmarkError, match=r"merged-x\.parquet.* is damaged .*remove it and run again"):
+        with pytest.raises(EarmarkError, match=r"merged-x\.parquet.* is damaged .*delete it and run again"):
             recover_compactions(tables, lambda: None)
     storage.delete(f"{folder}/merged-x.parquet")
     assert recover_compactions(tables, lambda: None) == 1

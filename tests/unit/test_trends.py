@@ -15,14 +15,14 @@ from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import generate_ddl
 from pipeline.tables.tables import Tables
 from pipeline.trends.artists import summarize_artists
-from pipeline.trends.changes import adjust_p_values, trim_strays, fit_changes
+from pipeline.trends.changes import adjust_p_values, fit_changes, trim_strays
 from pipeline.trends.genre_tags import normalize_tag
 from pipeline.trends.grouping import group_tracks
 from pipeline.trends.shares import Z95, compute_shares, wilson_interval
 from pipeline.trends.trends import (
     Trends,
     compute_trends,
-    confidence_histogram,
+    count_by_confidence,
     read_tracks_to_group,
     tabulate_shares,
     tabulate_tags,
@@ -133,7 +133,7 @@ def test_tags_confidences_and_artists_are_what_sql_says(
     bins = sql.execute("""
         select cast(floor(confidence * 20) as int), count(*) from long where genre = 'blues' group by 1
     """).fetchall()
-    histogram = confidence_histogram(found.labeled)
+    histogram = count_by_confidence(found.labeled)
     assert {i: n for i, n in enumerate(histogram.tolist()) if n} == dict(bins)
     artists = sql.execute("""
         select artist, count(*), avg(confidence), min(year), max(year) from long
@@ -304,17 +304,13 @@ def test_mistyped_years_pull_no_line() -> None:
     years = np.array([1066.0, *range(1990, 2020), 2999.0])
     assert trim_strays(np.array([1, *[100] * 30, 1]), years) == slice(1, 31)
     assert trim_strays(np.array([1, *[10] * 30, 1]), years) == slice(1, 31)
-    assert trim_strays(np.array([1, *[2] * 30, 1]), years) == slice(
-        0, 32
-    )  # of 62 tracks each one counts
+    assert trim_strays(np.array([1, *[2] * 30, 1]), years) == slice(0, 32)  # of 62 tracks each one counts
 
 
 def test_few_tracks_of_years_that_may_well_be_stay() -> None:
     """A catalog's old records are few, and no mistake."""
     assert trim_strays(np.array([3, 1, 2]), np.array([1999.0, 2000.0, 2001.0])) == slice(0, 3)
-    assert trim_strays(np.array([1, *[10] * 30]), np.array([1962.0, *range(1990, 2020)])) == slice(
-        0, 31
-    )
+    assert trim_strays(np.array([1, *[10] * 30]), np.array([1962.0, *range(1990, 2020)])) == slice(0, 31)
     assert trim_strays(np.array([1, 200, 1]), np.array([2011.0, 2020.0, 2021.0])) == slice(0, 3)
 
 

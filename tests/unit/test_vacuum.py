@@ -70,7 +70,7 @@ def test_nothing_is_removed_unless_asked(history: TableHistory) -> None:
     before = list_objects(history.tables).objects
     removals = vacuum_job(history.tables, NOW_OLD, delete=False, say=print)
     assert {removal.kind: len(removal.objects) for removal in removals} == {
-        "features of content that is gone": 1, "plans of finished runs": 2,
+        "features of tracks that changed or left": 1, "plans of finished runs": 2,
     }  # fmt: skip
     assert all(removal.size > 0 for removal in removals)
     assert list_objects(history.tables).objects == before
@@ -115,7 +115,7 @@ def test_nothing_young_goes(history: TableHistory) -> None:
     """A mistake of today must be mendable tomorrow."""
     assert found(history, VacuumOptions(older_than_days=7)) == {}
     _aged(history, 30)
-    kinds = {"features of content that is gone": 1, "plans of finished runs": 2}
+    kinds = {"features of tracks that changed or left": 1, "plans of finished runs": 2}
     assert found(history, VacuumOptions(older_than_days=7)) == kinds
     assert found(history, VacuumOptions(older_than_days=1e6)) == {}
 
@@ -127,8 +127,8 @@ def test_content_that_left_the_catalog_lately_keeps_its_features(tmp_path: Path)
     history.run(tracks(4))
     history.run({}, gone=tracks(4))  # three days ago
     _aged(history, 30)
-    assert "features of content that is gone" in found(history, VacuumOptions(older_than_days=2))
-    assert "features of content that is gone" not in found(history, VacuumOptions(older_than_days=4))
+    assert "features of tracks that changed or left" in found(history, VacuumOptions(older_than_days=2))
+    assert "features of tracks that changed or left" not in found(history, VacuumOptions(older_than_days=4))
 
 
 def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
@@ -151,8 +151,9 @@ def test_leftovers_models_and_leases(history: TableHistory) -> None:
     for number in (1, 2, 3):
         storage.write_bytes(f"{root}/_lease/{number:08}.json", b'{"released": true}')
     assert found(history) == {
-        "leftovers of killed writers": 2, "killed compactions": 1, "features of content that is gone": 1,
-        "models without labels": 2, "plans of finished runs": 2, "old leases": 2,
+        "leftovers of killed writers": 2, "killed compactions": 1,
+        "features of tracks that changed or left": 1, "models without labels": 2,
+        "plans of finished runs": 2, "old leases": 2,
     }  # fmt: skip
     vacuum(history)
     assert not list(root.rglob(".tmp-*"))
@@ -201,9 +202,9 @@ def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:
     run = f"{history.now:%Y%m%dT%H%M%S}-0001"
     history.report(run, Counts(listed=12, labeled=1, labeled_before=11), command="featurize", model=None)
     history.write("features", "0", rows, feature_set=spec.feature_set, run=run)
-    assert "features that no kept model takes" not in found(history)
+    assert "features that no kept model uses" not in found(history)
     asked = VacuumOptions(0, unused_feature_sets=True)
-    assert found(history, asked)["features that no kept model takes"] == 1
+    assert found(history, asked)["features that no kept model uses"] == 1
     vacuum(history, asked)
     assert os.listdir(history.tables.folder("features")) == [f"feature_set={SPEC.feature_set}"]
     assert verify(history.tables, read_reports(history.tables)).findings == ()

@@ -143,8 +143,8 @@ def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
     history.write("tracks", "0", track_rows(refs([("t0050", "9")]), {}, history.now), run=run)
     history.report(run, Counts(listed=50, labeled_before=50), command="featurize", model=None)
     verification = check(history)
-    assert faults(verification) == {"left labels": 3}
-    (finding,) = (finding for finding in verification.findings if finding.kind == "left")
+    assert faults(verification) == {"unfinished labels": 3}
+    (finding,) = (finding for finding in verification.findings if finding.kind == "unfinished")
     assert "run again" in finding.message
     assert finding.examples == tuple(f"/music/t005{number}.mp3" for number in (1, 2, 3))
     assert verification.accounts[0].missing == 3
@@ -158,7 +158,7 @@ def test_a_lost_labels_part_is_found(history: TableHistory) -> None:
     assert (verification.sound, notes(verification)) == (True, {"removed since": 1})
     part_of(history, "labels", last=True).unlink()
     verification = check(history)
-    assert faults(verification) == {"missing labels": 4, "report disagrees _runs": 1}
+    assert faults(verification) == {"missing labels": 4, "report mismatch _runs": 1}
     assert verification.accounts[0].missing == 4
     assert verification.findings[0].examples[-1] == "/music/t0041.mp3"
 
@@ -185,7 +185,7 @@ def test_a_track_of_a_limited_run_that_is_lost_is_found(history: TableHistory) -
     assert check(history).sound
     for part in Path(history.tables.folder("labels")).rglob(f"{run}-*.parquet"):
         part.unlink()
-    assert faults(check(history)) == {"missing labels": 4, "report disagrees _runs": 1}
+    assert faults(check(history)) == {"missing labels": 4, "report mismatch _runs": 1}
 
 
 def test_a_lost_label_of_a_track_that_had_failed_before_is_found(history: TableHistory) -> None:
@@ -228,7 +228,7 @@ def test_rows_that_are_there_twice_are_found(history: TableHistory, table: str, 
     part.with_name("again.parquet").write_bytes(part.read_bytes())
     assert n_rows == copied
     verification = check(history)
-    assert faults(verification)[f"twice {table}"] == copied
+    assert faults(verification)[f"duplicate {table}"] == copied
     assert not verification.sound
 
 
@@ -243,7 +243,7 @@ def test_doubled_segment_labels_are_found_but_not_those_of_a_killed_run(history:
     history.write("segment_labels", "x", pa.Table.from_pylist(rows, SEGMENT_LABELS), **day)
     assert faults(check(history)) == {}
     history.write("segment_labels", "y", pa.Table.from_pylist(rows[:1], SEGMENT_LABELS), **day)
-    assert faults(check(history)) == {"twice segment_labels": 1}
+    assert faults(check(history)) == {"duplicate segment_labels": 1}
 
 
 def test_a_track_both_labeled_and_failed_by_a_run_is_found(history: TableHistory) -> None:
@@ -252,7 +252,7 @@ def test_a_track_both_labeled_and_failed_by_a_run_is_found(history: TableHistory
     history.write("failures", "late", failed([("t0060", "1")]), run=run)
     history.report(run, Counts(listed=45, labeled_before=42, labeled=2, failed=1))
     found = faults(check(history))
-    assert found["twice labels"] == 1
+    assert found["duplicate labels"] == 1
 
 
 def test_a_failure_after_a_label_is_found(history: TableHistory) -> None:
@@ -387,7 +387,7 @@ def test_impossible_labels_are_found(history: TableHistory, change: dict[str, ob
     """A label that contradicts its own probabilities would go straight into somebody's charts."""
     rewrite(part_of(history, "labels"), lambda rows: [rows[0] | change, *rows[1:]])
     verification = check(history)
-    assert faults(verification) == {"impossible label labels": 1}
+    assert faults(verification) == {"invalid label labels": 1}
     assert verification.findings[0].examples == ("t0000",)
 
 
@@ -449,11 +449,11 @@ def test_reports_that_do_not_add_up_are_found(history: TableHistory) -> None:
     report = read_reports(history.tables)[-1]
     counts = report.counts.model_copy(update={"labeled": 11, "left": 1})
     write_report(history.tables, report.model_copy(update={"counts": counts}))
-    assert faults(check(history)) == {"report disagrees _runs": 1}
+    assert faults(check(history)) == {"report mismatch _runs": 1}
     # A run that failed when the store did may have counted less than it wrote, but never more.
     failed_run = report.model_copy(update={"outcome": "failed", "counts": counts})
     write_report(history.tables, failed_run)
-    assert "report disagrees _runs" not in faults(check(history))
+    assert "report mismatch _runs" not in faults(check(history))
 
 
 def test_a_catalog_that_has_moved_on_is_compared(history: TableHistory) -> None:
@@ -461,7 +461,7 @@ def test_a_catalog_that_has_moved_on_is_compared(history: TableHistory) -> None:
     now = tracks(10, etag="2") | tracks(24, start=10) | tracks(6, start=34) | tracks(2, start=40)
     assert check(history, **now).sound
     verification = check(history, **(now | {"t0011": "5", "new": "1"}))
-    assert faults(verification) == {"not done yet labels": 2}
+    assert faults(verification) == {"not processed labels": 2}
 
 
 def test_a_killed_compaction_is_named(history: TableHistory) -> None:
@@ -469,17 +469,17 @@ def test_a_killed_compaction_is_named(history: TableHistory) -> None:
     part = part_of(history, "labels")
     partition = str(part.parent.relative_to(history.tables.root))
     merged = part.with_name("merged-0123.parquet")
-    journal = LogEntry(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
-    storage.write_bytes(journal.location(history.tables.root), journal.model_dump_json().encode())
+    entry = LogEntry(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
+    storage.write_bytes(entry.location(history.tables.root), entry.model_dump_json().encode())
     verification = check(history)
     assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
     merged.write_bytes(part.read_bytes())
     verification = check(history)
-    assert faults(verification) == {"doubled by compaction tables": 1}
+    assert faults(verification) == {"duplicated by compaction tables": 1}
     part.unlink()
     verification = check(history)
     assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
-    assert LOG_FOLDER in journal.location("")
+    assert LOG_FOLDER in entry.location("")
 
 
 def test_the_json_form_says_the_same(history: TableHistory) -> None:
@@ -488,5 +488,5 @@ def test_the_json_form_says_the_same(history: TableHistory) -> None:
     verification = check(history)
     said = json.loads(verification_json(history.tables, verification, busy=False))
     assert said["sound"] is False
-    assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report disagrees"}
+    assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report mismatch"}
     assert said["accounts"][0]["missing"] == 4

@@ -1,4 +1,4 @@
-"""Vacuum: find and remove what no run refers to. Labels, failures and the log of tracks always stay."""
+"""Vacuum: find and remove objects that no run refers to. Labels, failures and track history always stay."""
 
 import contextlib
 import os
@@ -29,21 +29,21 @@ from pipeline.tables.tables import VERSION_KEY, anti_join, keep_newest, semi_joi
 from schemas.report import RunReport
 
 _TARGET_BYTES = 128 << 20
-"""Size of the parts that are made of what is kept of old ones."""
+"""Target size of parts that are rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class VacuumOptions:
-    """What can go.
+    """What may be removed.
 
     Attributes
     ----------
     older_than_days : float
-        Objects that have changed since stay, and so do features of content that the catalog held since.
+        Keep objects that changed within this time, and features of content that was in the catalog within it.
     unused_feature_sets : bool
-        Features that no model in ``_models/`` takes can go too.
+        Also remove features that no model in ``_models/`` takes.
     rewrite : bool
-        Parts of ``features/`` of which some rows can go are written anew without these.
+        Rewrite parts of ``features/`` that hold some removable rows, without those rows.
     """
 
     older_than_days: float = 7.0
@@ -53,16 +53,16 @@ class VacuumOptions:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Objects of one kind that can go.
+    """Removable objects of one kind.
 
     Attributes
     ----------
     kind : str
-        What they are.
+        What the objects are.
     objects : tuple of StoredObject
         The objects.
     rewritten : bool
-        Whether only some of their rows can go, so that they must be written anew without these.
+        Whether only some of their rows are removable, so that the parts are rewritten without them.
     """
 
     kind: str
@@ -71,58 +71,56 @@ class Removal:
 
     @property
     def size(self) -> int:
-        """Bytes of the objects."""
+        """Total size of the objects, bytes."""
         return sum(entry.size for entry in self.objects)
 
 
-def plan_vacuum(
-    stored: StoredObjects, reports: Sequence[RunReport], options: VacuumOptions
-) -> list[Removal]:
-    """What can go.
+def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: VacuumOptions) -> list[Removal]:
+    """Find what may be removed.
 
     Parameters
     ----------
-    stored : Inventory
-        The objects.
+    stored : StoredObjects
+        The objects under the root.
     reports : sequence of RunReport
         The reports of all runs, oldest first.
     options : VacuumOptions
-        What is asked for.
+        What may be removed.
     """
-    newest_change = days_ago(options.older_than_days)
-    listed = [entry for entry in stored.objects if entry.modified_at <= newest_change]
+    cutoff = days_ago(options.older_than_days)
+    listed = [entry for entry in stored.objects if entry.modified_at <= cutoff]
     old = frozenset(listed)
     unused = _find_unused_features(stored, old) if options.unused_feature_sets else []
     kept = old.difference(unused)
     parts = [part for part in stored.parts["features"] if part in kept]
-    stale, partly = _find_stale_features(stored, parts, newest_change)
+    stale, partly_stale = _find_stale_features(stored, parts, cutoff)
     removals = [
         Removal(
             "leftovers of killed writers", tuple(e for e in listed if e.name.startswith(LEFTOVER_PREFIX))
         ),
         Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{LOG_FOLDER}/"))),
-        Removal("features of content that is gone", tuple(stale)),
-        Removal("features that no kept model takes", tuple(unused)),
+        Removal("features of tracks that changed or left", tuple(stale)),
+        Removal("features that no kept model uses", tuple(unused)),
         Removal("models without labels", tuple(_find_unused_models(stored, old))),
         Removal("plans of finished runs", tuple(_find_finished_plans(old, reports))),
         Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:
-        removals.append(Removal("parts with rows of such content", tuple(partly), rewritten=True))
+        removals.append(Removal("parts with some such features", tuple(partly_stale), rewritten=True))
     return [removal for removal in removals if removal.objects]
 
 
 def remove_planned(
     stored: StoredObjects, removals: Sequence[Removal], options: VacuumOptions, check: storage.Check
 ) -> None:
-    """Remove what was planned with the same options.
+    """Remove what `plan_vacuum` found with the same options.
 
-    The caller holds the lease of the tables, and has recovered killed compactions before the stored.
+    The caller holds the lease of the tables, and recovered killed compactions before listing the objects.
 
     Raises
     ------
     EarmarkError
-        If the store refuses; what is removed stays removed.
+        If the store refuses; objects already removed stay removed.
     """
     with storage.explained(stored.tables.root, "remove objects of"):
         for removal in removals:
@@ -130,14 +128,14 @@ def remove_planned(
                 gone = _read_gone_versions(stored, days_ago(options.older_than_days))
                 _rewrite(stored, removal.objects, gone, check)
                 continue
-            # A model is there when its model.json is: that goes first.
+            # A model exists if its model.json does, so remove that first.
             objects = sorted(removal.objects, key=lambda entry: entry.name != INFO_FILE)
             remove_objects([stored.location(entry) for entry in objects], check)
     _remove_empty_folders(stored)
 
 
 def read_live_versions(stored: StoredObjects, since: float) -> pa.Table:
-    """The track versions that the catalog held at any time since a moment: ``track_id``, ``etag``."""
+    """Read the track versions that were in the catalog at any time since a moment: ``track_id``, ``etag``."""
     tracks = stored.tables.read("tracks", [*VERSION_KEY, "present", "listed_at"])
     moment = pa.scalar(datetime.fromtimestamp(since, UTC), tracks["listed_at"].type)
     recent = pc.greater_equal(tracks["listed_at"], moment)
@@ -148,8 +146,8 @@ def read_live_versions(stored: StoredObjects, since: float) -> pa.Table:
 
 
 def _read_gone_versions(stored: StoredObjects, since: float) -> pa.Table:
-    """The track versions that the catalog has held, but not since a moment."""
-    # What no listing has named is not gone.
+    """Read the track versions that were in the catalog, but not since a moment."""
+    # A version that no listing ever named does not count as gone.
     known = stored.tables.read("tracks", list(VERSION_KEY))
     return anti_join(known, read_live_versions(stored, since))
 
@@ -157,7 +155,7 @@ def _read_gone_versions(stored: StoredObjects, since: float) -> pa.Table:
 def _find_stale_features(
     stored: StoredObjects, parts: Sequence[StoredObject], since: float
 ) -> tuple[list[StoredObject], list[StoredObject]]:
-    """Parts of ``features/`` with nothing but rows of content that is gone, and those with some."""
+    """Find parts of ``features/`` whose rows are all of content that is gone, and parts where some are."""
     gone = _read_gone_versions(stored, since)
     if not gone.num_rows or not parts:
         return [], []
@@ -183,11 +181,11 @@ def _count_rows_by_part(rows: pa.Table) -> dict[str, int]:
 def _rewrite(
     stored: StoredObjects, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
 ) -> None:
-    """Replace parts by such without the rows of content that is gone."""
-    # Asked once for each row group: a join would go through all that is gone each time.
+    """Rewrite parts without the rows of content that is gone."""
+    # The filter runs once per row group: a join would scan all gone versions every time.
     versions = set(zip(*(gone[name].to_pylist() for name in VERSION_KEY), strict=True))
 
-    def kept(rows: pa.Table) -> pa.Table:
+    def keep(rows: pa.Table) -> pa.Table:
         keys = zip(*(rows[name].to_pylist() for name in VERSION_KEY), strict=True)
         return rows.filter(pa.array([key not in versions for key in keys], pa.bool_()))
 
@@ -196,12 +194,12 @@ def _rewrite(
         group_by_partition(parts),
         target_bytes=_TARGET_BYTES,
         check=check,
-        keep=kept,
+        keep=keep,
     )
 
 
 def _find_unused_features(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
-    """Old parts of feature sets that serve none of the kept models; none where no model is kept."""
+    """Find old parts of feature sets that no kept model can use; none if no model is kept."""
     used: set[str] = set()
     for entry in stored.below("_models"):
         if entry.name == INFO_FILE:
@@ -217,7 +215,7 @@ def _find_unused_features(stored: StoredObjects, old: Set[StoredObject]) -> list
 
 
 def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
-    """Objects of models in ``_models/`` that have no labels in the tables."""
+    """Find old objects of models in ``_models/`` that have no labels in the tables."""
     labeling = {partition_values(part)["model"] for part in stored.parts["labels"]}
     models: dict[str, list[StoredObject]] = {}
     for entry in stored.below("_models"):
@@ -231,25 +229,25 @@ def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[S
 
 
 def _find_finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> list[StoredObject]:
-    """Old plans of runs that ended, or that a later full run of their model has made good."""
+    """Find old plans of runs that finished, or that a later full run of the same model superseded."""
     finished: set[str] = set()
-    made_good: set[str | None] = set()
+    superseded: set[str | None] = set()
     for report in reversed(reports):
-        if report.outcome == "done" or report.model in made_good:
+        if report.outcome == "done" or report.model in superseded:
             finished.add(f"_runs/{report.run}.plan.parquet")
         if report.outcome == "done" and is_full_run(report):
-            made_good.add(report.model)
+            superseded.add(report.model)
     return [entry for entry in old if entry.path in finished]
 
 
 def _find_old_leases(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
-    """Lease objects but for the newest, whose number the next one continues."""
+    """Find old lease objects, except the newest, whose number the next lease continues."""
     leases = sorted(stored.below("_lease"), key=lambda entry: entry.path)
     return [entry for entry in leases[:-1] if entry in old and entry.name.endswith(".json")]
 
 
 def _remove_empty_folders(stored: StoredObjects) -> None:
-    """On a local disk, remove folders of partitions and models that hold nothing any more."""
+    """Remove empty folders of partitions and models on a local disk."""
     if not storage.is_local(stored.tables.root):
         return
     root = storage.split(stored.tables.root)[1]

@@ -1,4 +1,4 @@
-"""Folders in which merged parts are built: gone when their compaction ends, or when the next one begins."""
+"""Scratch folders for building merged parts, removed when the compaction ends or the next one starts."""
 
 import contextlib
 import fcntl
@@ -17,11 +17,11 @@ _PREFIX = "earmark-compact-"
 
 @contextlib.contextmanager
 def scratch_folder(root: str) -> Iterator[Path]:
-    """A local folder for the length of a ``with`` block.
+    """Provide a local folder for the duration of a ``with`` block.
 
-    Of local tables it is on their own disk, and `recover` of the compaction log removes what a killed
-    compaction left. Else it is in the system's temporary folder, and locked, which ends with the process:
-    see `remove_abandoned`.
+    For local tables it is on the same disk, and `recover_compactions` removes what a killed compaction left
+    behind. Otherwise it is in the system's temporary directory, under a lock that ends with the process, so
+    that `remove_abandoned` can find it.
 
     Parameters
     ----------
@@ -42,12 +42,12 @@ def scratch_folder(root: str) -> Iterator[Path]:
 
 
 def remove_abandoned() -> None:
-    """Remove the folders of this user's compactions that were killed on this machine.
+    """Remove the scratch folders that killed compactions of this user left on this machine.
 
-    Whoever can lock such a folder knows that nobody is at work in it.
+    A folder that can be locked is not in use.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # it is locked, or another one's, or another compaction removes it
+        with contextlib.suppress(OSError):  # in use, another user's, or just removed
             lock = _lock(folder)
             try:
                 if os.fstat(lock).st_uid == os.geteuid():
@@ -57,13 +57,16 @@ def remove_abandoned() -> None:
 
 
 def _make_locked_folder() -> tuple[Path, int | None]:
-    """A new folder, and its lock; none on a disk that knows no locks, where nobody removes it either."""
+    """Create a folder and lock it; the lock is None on a filesystem without locks.
+
+    Such a filesystem is safe too: `remove_abandoned` cannot lock the folder either, and leaves it alone.
+    """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
             lock = _lock(folder)
         except (BlockingIOError, FileNotFoundError):
-            continue  # another compaction held it for abandoned, and removes it
+            continue  # another compaction took it for abandoned and is removing it
         except OSError:
             return folder, None
         if folder.exists():
@@ -72,12 +75,12 @@ def _make_locked_folder() -> tuple[Path, int | None]:
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder, no link to one; the descriptor that holds the lock.
+    """Lock a folder (symbolic links are refused) and return the file descriptor that holds the lock.
 
     Raises
     ------
     OSError
-        If it is locked, or is no folder.
+        If it is already locked or is not a directory.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""Coverage: whether each track that a run was to do has ended as a label or as a failure."""
+"""Accounting: check that each track that a run should have processed ended as a label or as a failure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,28 +15,34 @@ from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, Model
 from pipeline.tables.maintenance.verify.keys import TableKeys, is_full_run
 from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, is_damage, keep_newest, semi_join
 from schemas.errors import EarmarkError
-from schemas.report import RunReport
+from schemas.report import RunOutcome, RunReport
 
 _PLAN = [*VERSION_KEY, "run"]
 _PLAN_SCHEMA = pa.schema([(name, pa.string()) for name in _PLAN])
 _STORED_PLAN = pa.schema([(name, pa.string()) for name in (*VERSION_KEY, "uri", "run")])
+_ENDINGS: dict[RunOutcome, str] = {
+    "running": "was killed or is still running",
+    "done": "did not cover them",
+    "interrupted": "was interrupted",
+    "failed": "failed",
+}
 _VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY])
 
 
 @dataclass(frozen=True)
 class ModelKeys:
-    """What became of tracks, for one model.
+    """The keys of the rows that concern one model.
 
     Attributes
     ----------
     model : str
         Name with hash.
     labels, failures : pyarrow.Table
-        Keys of its labels, and of the failures that stand in its way.
+        Keys of its labels, and of the unresolved failures that keep it from labeling.
     excused : pyarrow.Table
-        Keys of the failures to make features that stood in its way when it last ran.
+        Keys of the failures to featurize that were unresolved when the model last ran.
     feature_sets : tuple of str
-        The feature sets that serve it.
+        The feature sets that it can use.
     """
 
     model: str
@@ -45,13 +51,13 @@ class ModelKeys:
     excused: pa.Table
     feature_sets: tuple[str, ...]
 
-    def undone(self, versions: pa.Table) -> pa.Table:
-        """The versions that have neither a label nor a failure."""
+    def find_undone(self, versions: pa.Table) -> pa.Table:
+        """Return the versions that have neither a label nor a failure."""
         return anti_join(anti_join(versions, self.labels), self.failures)
 
 
 def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str) -> ModelKeys:
-    """The part of the keys that is about a model."""
+    """Select the keys of the rows that concern a model."""
     sets = tuple(
         {name for report in reports if report.model == model for name in _serving_feature_sets(report)}
     )
@@ -61,7 +67,7 @@ def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str)
     theirs = pc.or_kleene(pc.is_null(failures["model"]), pc.equal(failures["model"], model))
     failures = failures.filter(pc.and_(ours, theirs))
     features = keys.features.filter(pc.is_in(keys.features["feature_set"], names))
-    # Features that another command made since are for the model's next run to label.
+    # Features that another command added later are left to the model's next run.
     done = [report for report in reports if report.model == model and report.outcome == "done"]
     last = max(
         (report.run for report in done if is_full_run(report) or report.command == "label"), default=""
@@ -74,7 +80,7 @@ def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str)
 
 
 def _serving_feature_sets(report: RunReport) -> list[str]:
-    """The feature sets that serve a run; one alone where only a newer Earmark knows what they are."""
+    """Return the feature sets that a run could use: only its own if a newer Earmark defined it."""
     if report.spec is None:
         return [report.feature_set]
     return [spec.feature_set for spec in report.spec.supersets()]
@@ -85,20 +91,20 @@ def account_for_tracks(
 ) -> tuple[list[ModelAccount], list[Finding]]:
     """Account for the tracks of each model, and find those that are missing.
 
-    A model's last full run that ended covers every track that it listed. What was to be done by later ones
-    that were stopped, failed or killed is left, unless the track has changed since. A model that is no longer
-    run owes nothing for newer tracks.
+    A model's last completed full run covers every track that it listed. Tracks planned by later runs that
+    were stopped, failed or killed are unfinished, unless they have changed since. A model that is no longer
+    run is not expected to label newer tracks.
 
     Parameters
     ----------
     tables : Tables
-        Where the plans of the runs are.
-    keys : Ledger
-        The tables' keys.
+        The tables, from which the plans of the runs are read.
+    keys : TableKeys
+        The keys of all tables.
     reports : sequence of RunReport
         All reports, oldest first.
     listing : pyarrow.Table or None
-        The catalog as it is now; the model that ran last must have done all of it.
+        The catalog as it is now; the model that ran last must have processed all of it.
     """
     present = _select_listed(keys.tracks, None)
     models = list(dict.fromkeys(report.model for report in reversed(reports) if report.model is not None))
@@ -111,13 +117,13 @@ def account_for_tracks(
         left = _find_left(tables, keys, mine, theirs)
         unlisted = _VERSIONS.empty_table()
         if listing is not None and model == models[0]:
-            unlisted = anti_join(anti_join(_select_versions(mine.undone(listing)), lost), left)
+            unlisted = anti_join(anti_join(_select_versions(mine.find_undone(listing)), lost), left)
         findings += _report_missing(
             UriLookup(tables, theirs, listing), model, theirs[-1], lost, left, unlisted
         )
         missing = pa.concat_tables([lost, left, unlisted])
         labeled = semi_join(present, mine.labels)
-        undone = mine.undone(present)
+        undone = mine.find_undone(present)
         accounts.append(
             ModelAccount(
                 model=model,
@@ -133,14 +139,14 @@ def account_for_tracks(
 
 @dataclass(frozen=True)
 class UriLookup:
-    """Finds the URIs of a few tracks, for people to read.
+    """Looks up the URIs of a few tracks, to show as examples.
 
     Attributes
     ----------
     tables : Tables
         The tables.
     reports : sequence of RunReport
-        Runs in whose plans tracks may stand that no other table names yet.
+        Runs whose plans may name tracks that are not in any table yet.
     listing : pyarrow.Table or None
         The catalog as it is now.
     """
@@ -149,8 +155,8 @@ class UriLookup:
     reports: Sequence[RunReport]
     listing: pa.Table | None
 
-    def uris(self, versions: pa.Table) -> tuple[str, ...]:
-        """URIs of the first few tracks, or their ids where nothing names them."""
+    def look_up(self, versions: pa.Table) -> tuple[str, ...]:
+        """Return the URIs of the first few tracks, or their ids if no URI is known."""
         ids = versions["track_id"].slice(0, EXAMPLES).to_pylist()
         found: dict[str, str] = {}
         for rows in self._rows(ids):
@@ -169,24 +175,28 @@ class UriLookup:
 
 
 def _report_missing(
-    names: UriLookup, model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
+    lookup: UriLookup, model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
 ) -> list[Finding]:
-    ended = "was killed, or is at work" if last.outcome == "running" else f"ended as {last.outcome}"
+    ended = _ENDINGS[last.outcome]
     neither = f"have neither a label of {model} nor a failure"
     kinds = [
-        ("missing", f"tracks that a finished run was to do {neither}; the next run does them", lost),
-        ("left", f"tracks {neither}: the last run for it ({last.run}) {ended}; run again", left),
-        ("not done yet", f"tracks of the catalog, in their present version, {neither}; run again", unlisted),
+        ("missing", f"tracks of a finished run {neither}; the next run processes them", lost),
+        ("unfinished", f"tracks {neither}, because its last run ({last.run}) {ended}; run again", left),
+        (
+            "not processed",
+            f"tracks now in the catalog {neither} for their present version; run again",
+            unlisted,
+        ),
     ]
     return [
-        Finding(kind, "labels", message, rows.num_rows, names.uris(rows))
+        Finding(kind, "labels", message, rows.num_rows, lookup.look_up(rows))
         for kind, message, rows in kinds
         if rows.num_rows
     ]
 
 
 def _select_listed(tracks: pa.Table, until: datetime | None) -> pa.Table:
-    """The versions that the catalog held when it was last listed, or at some moment."""
+    """Select the versions that were in the catalog when it was last listed, or at a given time."""
     if until is not None:
         tracks = tracks.filter(pc.less_equal(tracks["listed_at"], pa.scalar(until, tracks["listed_at"].type)))
     rows = keep_newest(tracks, "listed_at")
@@ -194,21 +204,21 @@ def _select_listed(tracks: pa.Table, until: datetime | None) -> pa.Table:
 
 
 def _find_lost(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequence[RunReport]) -> pa.Table:
-    """What runs that ended had planned, or had found done, and that has neither a label nor a failure."""
+    """Find tracks that completed runs planned, or found already processed, without a label or failure."""
     done = [report for report in reports if report.outcome == "done"]
     lost = [_find_outstanding(tables, keys, mine, report) for report in done]
     if full := [report for report in done if is_full_run(report)]:
-        lost.append(mine.undone(_select_listed(keys.tracks, full[-1].started_at)))
+        lost.append(mine.find_undone(_select_listed(keys.tracks, full[-1].started_at)))
     if relabeled := [report for report in done if report.command == "label"]:
         features = keys.features
         usable = pc.is_in(features["feature_set"], pa.array(mine.feature_sets, pa.string()))
         older = pc.less(features["run"], relabeled[-1].run)
         listed = _select_listed(keys.tracks, relabeled[-1].started_at)
-        lost.append(mine.undone(semi_join(listed, features.filter(pc.and_(usable, older)))))
+        lost.append(mine.find_undone(semi_join(listed, features.filter(pc.and_(usable, older)))))
     if not lost:
         return _VERSIONS.empty_table()
     rows = pa.concat_tables([table.select(_PLAN).cast(_PLAN_SCHEMA) for table in lost])
-    # A file that changed between listing and reading is labeled as what was read.
+    # If a file changed between listing and reading, its label has the version that was read: match by run.
     key = ("run", "track_id")
     rows = anti_join(anti_join(anti_join(rows, mine.labels, key), mine.failures, key), mine.excused)
     return _select_versions(rows).group_by(list(VERSION_KEY)).aggregate([])
@@ -219,7 +229,7 @@ def _select_versions(rows: pa.Table) -> pa.Table:
 
 
 def _find_left(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequence[RunReport]) -> pa.Table:
-    """What runs that did not end had planned, since the last full one that did, and nobody has done."""
+    """Find unprocessed tracks that incomplete runs planned since the last completed full run."""
     left = _VERSIONS.empty_table()
     for report in reversed(reports):
         if report.outcome == "done" and is_full_run(report):
@@ -231,8 +241,8 @@ def _find_left(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequen
 
 
 def _find_outstanding(tables: Tables, keys: TableKeys, mine: ModelKeys, report: RunReport) -> pa.Table:
-    """What a run had planned, nobody has done, and has not changed or gone since."""
-    planned = mine.undone(read_plan(tables, report))
+    """Find tracks of a run's plan that are not processed and have neither changed nor gone since."""
+    planned = mine.find_undone(read_plan(tables, report))
     if not planned.num_rows:
         return planned.select(_PLAN)
     listed_at = keys.tracks["listed_at"]
@@ -244,7 +254,7 @@ def _find_outstanding(tables: Tables, keys: TableKeys, mine: ModelKeys, report: 
 
 
 def plan_location(tables: Tables, run: str) -> str:
-    """Where a run keeps its plan."""
+    """Return the location of a run's plan."""
     return storage.join(tables.root, "_runs", f"{run}.plan.parquet")
 
 
@@ -253,7 +263,7 @@ def _decode_plan(data: bytes) -> pa.Table:
 
 
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:
-    """What a run planned to do: ``track_id``, ``etag``, ``uri``, ``run``; no rows where there is no plan.
+    """Read what a run planned to process: ``track_id``, ``etag``, ``uri``, ``run``; empty without a plan.
 
     Raises
     ------
@@ -269,6 +279,7 @@ def read_plan(tables: Tables, report: RunReport) -> pa.Table:
         except Exception as error:
             if not is_damage(error):
                 raise
-            raise EarmarkError(f"the plan {location} is damaged ({error}); move it away") from error
+            message = f"the plan {location} is damaged ({error}); move it out of the folder"
+            raise EarmarkError(message) from error
     runs = pa.array([report.run] * plan.num_rows, pa.string())
     return plan.append_column("run", runs).cast(_STORED_PLAN)

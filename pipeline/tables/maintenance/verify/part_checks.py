@@ -1,4 +1,4 @@
-"""Checks of the parts themselves: readable Parquet with the table's columns, where parts belong."""
+"""Checks of the part files: readable Parquet, with the columns of their table, in the right place."""
 
 import hashlib
 import json
@@ -22,27 +22,27 @@ from schemas.tables import PARTITIONS
 _WHOLE_BYTES = 1 << 20
 _READ_THREADS = 16
 _PATIENCE_S = 60.0
-"""After so many seconds in which no part could be read, the others are not tried: the store is away."""
+"""If no part could be read for this many seconds, the store is down and the rest are not tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartFacts:
-    """What a part's footer says, or what is wrong with the part.
+    """What the footer of a part says, or what is wrong with the part.
 
     Attributes
     ----------
     table : str
-        Its table.
+        The table that the part belongs to.
     part : StoredObject
         The part.
     rows : int
-        Its rows.
+        Number of rows.
     genres : tuple of str or None
-        The taxonomy in the metadata of a part of ``labels/``.
-    damaged, misfit : str or None
-        Why it is no Parquet, or does not fit its table.
-    out_of_reach : str or None
-        Why it could not be read, which says nothing of what it holds.
+        The genres in the metadata of a part of ``labels/``.
+    damaged, mismatch : str or None
+        Why it is not valid Parquet, or does not match its table.
+    unreadable : str or None
+        Why it could not be read; its content may be fine.
     """
 
     table: str
@@ -50,26 +50,26 @@ class PartFacts:
     rows: int = 0
     genres: tuple[str, ...] | None = None
     damaged: str | None = None
-    misfit: str | None = None
-    out_of_reach: str | None = None
+    mismatch: str | None = None
+    unreadable: str | None = None
 
     @property
     def sound(self) -> bool:
-        """Whether the part can be read as one of its table."""
-        return self.damaged is None and self.misfit is None and self.out_of_reach is None
+        """Whether the part is intact and matches its table."""
+        return self.damaged is None and self.mismatch is None and self.unreadable is None
 
 
 def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) -> list[PartFacts]:
-    """Look at the footer of each part, or at all its pages.
+    """Read the footer of each part, or all of its data.
 
     Parameters
     ----------
-    stored : Inventory
-        The parts.
+    stored : StoredObjects
+        The objects under the root.
     skipped : iterable of str
-        Paths of parts that are passed over.
+        Paths of parts to skip.
     deep : bool
-        Read all data, a row group at a time.
+        Read all data, one row group at a time.
     """
     leave = set(skipped)
     work = [
@@ -77,15 +77,15 @@ def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) 
     ]
     patience = ShardPatience(_PATIENCE_S)
 
-    def look(item: tuple[str, StoredObject]) -> PartFacts:
+    def inspect(item: tuple[str, StoredObject]) -> PartFacts:
         if patience.is_over:
-            return PartFacts(*item, out_of_reach=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
+            return PartFacts(*item, unreadable=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
         facts = _inspect_part(stored, *item, deep=deep)
-        patience.note(failed=facts.out_of_reach is not None)
+        patience.note(failed=facts.unreadable is not None)
         return facts
 
     with ThreadPoolExecutor(_READ_THREADS) as pool:
-        return list(pool.map(look, work))
+        return list(pool.map(inspect, work))
 
 
 def _inspect_part(stored: StoredObjects, table: str, part: StoredObject, *, deep: bool) -> PartFacts:
@@ -98,20 +98,22 @@ def _inspect_part(stored: StoredObjects, table: str, part: StoredObject, *, deep
         if not is_store_error(error):
             raise
         gone = isinstance(error, FileNotFoundError)
-        return PartFacts(table, part, out_of_reach="it is gone since it was listed" if gone else reason)
+        return PartFacts(table, part, unreadable="it was deleted after it was listed" if gone else reason)
     metadata = schema.metadata or {}
     try:
         genres = tuple(json.loads(metadata[b"genres"])) if table == "labels" else None
-        misfit = _compare_columns(schema, stored_schema(table)) or _compare_feature_set(table, part, metadata)
+        mismatch = _compare_columns(schema, stored_schema(table)) or _compare_feature_set(
+            table, part, metadata
+        )
     except KeyError as error:
-        return PartFacts(table, part, rows, misfit=f"lacks the metadata key {error}")
+        return PartFacts(table, part, rows, mismatch=f"lacks the metadata key {error}")
     except (ValueError, TypeError):
-        return PartFacts(table, part, rows, misfit="has metadata that is no JSON")
-    return PartFacts(table, part, rows, genres, misfit=misfit)
+        return PartFacts(table, part, rows, mismatch="has metadata that is not valid JSON")
+    return PartFacts(table, part, rows, genres, mismatch=mismatch)
 
 
 def _open_part(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
-    """The schema and the number of rows of a part; what seems damaged is read again, all of it."""
+    """Return the schema and number of rows of a part. A part that seems damaged is read again as a whole."""
     try:
         whole_bytes = storage.WHOLE_OBJECT_BYTES if deep else _WHOLE_BYTES
         with storage.open_binary(location, size, whole_bytes=whole_bytes) as binary:
@@ -130,7 +132,10 @@ def _read_part(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
 
 
 def _compare_columns(schema: pa.Schema, wanted: pa.Schema) -> str | None:
-    """What is wrong with a part's columns. Nullable ones may be lacking, or unknown: added later."""
+    """Return what is wrong with a part's columns, or None.
+
+    Nullable columns may be missing or unknown: they were added by a later version.
+    """
     for field in schema:
         if field.name not in wanted.names:
             if field.nullable:
@@ -138,12 +143,12 @@ def _compare_columns(schema: pa.Schema, wanted: pa.Schema) -> str | None:
             return f"has the unknown column {field.name}"
         if field.type != wanted.field(field.name).type:
             return f"has {field.name} as {field.type} instead of {wanted.field(field.name).type}"
-    lacking = [field.name for field in wanted if not field.nullable and field.name not in schema.names]
-    return f"lacks the column {lacking[0]}" if lacking else None
+    missing = [field.name for field in wanted if not field.nullable and field.name not in schema.names]
+    return f"lacks the column {missing[0]}" if missing else None
 
 
 def _compare_feature_set(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:
-    """What is wrong with the place of a part of ``features/``: its spec must hash to its feature set."""
+    """Return an error if the spec of a part of ``features/`` does not hash to the feature set in its path."""
     if table != "features":
         return None
     canonical = json.dumps(json.loads(metadata[b"feature_spec"]), sort_keys=True)
@@ -153,31 +158,31 @@ def _compare_feature_set(table: str, part: StoredObject, metadata: dict[bytes, b
 
 
 def find_bad_parts(facts: Sequence[PartFacts]) -> list[Finding]:
-    """Parts that are damaged, or do not fit their table."""
+    """Find parts that are damaged or do not match their table."""
     findings = []
     for table in PARTITIONS:
         of_table = [fact for fact in facts if fact.table == table]
         damaged = [f"{fact.part.path}: {fact.damaged}" for fact in of_table if fact.damaged]
-        misfits = [f"{fact.part.path} {fact.misfit}" for fact in of_table if fact.misfit]
+        mismatches = [f"{fact.part.path} {fact.mismatch}" for fact in of_table if fact.mismatch]
         findings += report_names(
             "unreadable part",
             table,
-            "these parts are damaged: they were read whole and are no Parquet; remove them and run again",
+            "damaged parts: they were read completely and are not valid Parquet; delete them and run again",
             damaged,
         )
         findings += report_names(
-            "wrong schema", table, "these parts are not of this table; move them away", misfits
+            "wrong schema", table, "parts that do not belong to this table; move them away", mismatches
         )
     return findings
 
 
 def find_stray_objects(stored: StoredObjects, runs: Iterable[str]) -> list[Finding]:
-    """Objects that do not belong where they are.
+    """Find objects that do not belong where they are.
 
     Parameters
     ----------
-    stored : Inventory
-        The objects.
+    stored : StoredObjects
+        The objects under the root.
     runs : iterable of str
         Names of the runs that have a report.
     """
@@ -197,46 +202,47 @@ def find_stray_objects(stored: StoredObjects, runs: Iterable[str]) -> list[Findi
     leftovers = [entry.path for entry in stored.objects if entry.name.startswith(LEFTOVER_PREFIX)]
     return [
         *report_names(
-            "stray file", "tables", "readers take these for parts; move them away", [e.path for e in strays]
+            "stray file",
+            "tables",
+            "files that readers mistake for parts; move them away",
+            [e.path for e in strays],
         ),
-        *report_names("unknown run", "tables", "no run with a report wrote these parts", orphans),
+        *report_names("unknown run", "tables", "parts of runs that have no report", orphans),
         *report_names(
-            "hidden file", "tables", "readers pass over these", [e.path for e in hidden], fault=False
+            "hidden file", "tables", "files that readers skip", [e.path for e in hidden], fault=False
         ),
         *report_names(
             "leftover",
             "tables",
-            "writers that were killed left these, which no reader sees; 'earmark vacuum' removes them",
+            "temporary files of killed writers, invisible to readers; 'earmark vacuum' removes them",
             leftovers,
             fault=False,
         ),
     ]
 
 
-def find_killed_compactions(
-    stored: StoredObjects, journals: Sequence[LogEntry]
-) -> tuple[list[Finding], set[str]]:
-    """Compactions that were killed, and the parts that have been replaced but not removed yet."""
+def find_killed_compactions(stored: StoredObjects, log: Sequence[LogEntry]) -> tuple[list[Finding], set[str]]:
+    """Find killed compactions, and the parts that they replaced but did not remove."""
     paths = {entry.path for entry in stored.objects}
     replaced = {
-        f"{journal.partition}/{name}"
-        for journal in journals
-        if journal.merged is None or f"{journal.partition}/{journal.merged}" in paths
-        for name in journal.sources
+        f"{entry.partition}/{name}"
+        for entry in log
+        if entry.merged is None or f"{entry.partition}/{entry.merged}" in paths
+        for name in entry.sources
     } & paths
     begun = [entry.path for entry in stored.below(LOG_FOLDER)]
     findings = report_names(
-        "doubled by compaction",
+        "duplicated by compaction",
         "tables",
-        "a compaction was killed, or is at work: raw readers see the rows of these parts twice, those that "
-        "take the newest row see them once; 'earmark compact' removes them",
+        "a compaction was killed or is running: raw readers see the rows of these parts twice, readers that "
+        "take the newest row see them once; 'earmark compact' removes these parts",
         replaced,
     )
     if not replaced:
         findings = report_names(
             "killed compaction",
             LOG_FOLDER,
-            "a compaction was killed, or is at work; readers see nothing of it, 'earmark compact' removes it",
+            "a compaction was killed or is running; readers are not affected, 'earmark compact' cleans up",
             begun,
             fault=False,
         )

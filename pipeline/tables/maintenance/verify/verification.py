@@ -1,4 +1,4 @@
-"""Verification: whether the tables hold what they promise, each track once and nothing lost."""
+"""Verification: check that each track is in the tables exactly once and that nothing is lost or damaged."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -47,7 +47,7 @@ def verify(
     listing: pa.Table | None = None,
     deep: bool = False,
 ) -> Verification:
-    """Check the tables. Nothing is written; what is read are footers, keys, and what labels say.
+    """Check the tables. Read footers, keys and label values; write nothing.
 
     Parameters
     ----------
@@ -56,21 +56,22 @@ def verify(
     reports : sequence of RunReport
         The reports of all runs, oldest first.
     listing : pyarrow.Table, optional
-        The catalog as it is now, schema `schemas.tables.LISTING`: its tracks must be done too.
+        The catalog as it is now, with schema `schemas.tables.LISTING`: its tracks must have been processed
+        too.
     deep : bool
-        Read all data of all parts, log-mels too, and not the footers alone.
+        Read all data of all parts, including log-mels, not only the footers.
 
     Raises
     ------
     StoreError
-        If the store does not list what there is.
+        If the store cannot list the objects.
     EarmarkError
-        If a plan or journal is damaged.
+        If a plan or an entry of the compaction log is damaged.
     """
     stored = list_objects(tables)
     begun, replaced = find_killed_compactions(stored, read_log(tables))
     facts = inspect_parts(stored, replaced, deep=deep)
-    unchecked = [Unchecked(f.part.path, f.out_of_reach) for f in facts if f.out_of_reach is not None]
+    unchecked = [Unchecked(f.part.path, f.unreadable) for f in facts if f.unreadable is not None]
     sound = ChosenParts(
         tables.root,
         {table: [fact.part for fact in facts if fact.table == table and fact.sound] for table in PARTITIONS},
@@ -90,7 +91,7 @@ def verify(
         try:
             findings += check()
         except StoreError as error:
-            unchecked.append(Unchecked("what the rows say", str(error)))
+            unchecked.append(Unchecked("the rows of the tables", str(error)))
     return Verification(
         parts=len(facts),
         rows=sum(fact.rows for fact in facts),
@@ -108,10 +109,10 @@ def _check_rows(
     accounts: list[ModelAccount],
     unchecked: Sequence[Unchecked],
 ) -> list[Finding]:
-    """What is wrong with the rows; the models are accounted for in `accounts`.
+    """Find faults in the rows, and append the accounting of each model to `accounts`.
 
-    Where parts could not be read, only what is there too often is found: what seems to be missing may be in
-    them.
+    If some parts could not be read, look only for duplicates: rows that seem to be missing may be in those
+    parts.
     """
     keys = read_keys(sound)
     findings = [
@@ -121,21 +122,19 @@ def _check_rows(
     ]
     if unchecked:
         return findings
-    models, uncovered = account_for_tracks(tables, keys, reports, listing)
+    models, missing = account_for_tracks(tables, keys, reports, listing)
     accounts += models
-    return [*findings, *uncovered, *find_report_mismatches(keys, reports), *find_unknown_tracks(keys)]
+    return [*findings, *missing, *find_report_mismatches(keys, reports), *find_unknown_tracks(keys)]
 
 
 def _check_labels(
     tables: Tables, stored: StoredObjects, facts: Iterable[PartFacts], unchecked: list[Unchecked]
 ) -> list[Finding]:
-    """What is wrong with the labels of each model, and the models that are not kept beside the tables.
+    """Find faults in the labels of each model, and models that are not kept next to the tables.
 
-    A model that cannot be read is added to `unchecked`.
+    Models that cannot be read are appended to `unchecked`.
     """
-    kept = {
-        entry.folder.rpartition("/")[2] for entry in stored.below("_models") if entry.name == INFO_FILE
-    }
+    kept = {entry.folder.rpartition("/")[2] for entry in stored.below("_models") if entry.name == INFO_FILE}
     findings: list[Finding] = []
     taxonomies = _group_by_taxonomy(facts)
     for model, found in sorted(taxonomies.items()):
@@ -150,13 +149,13 @@ def _check_labels(
                 findings.append(Finding("unreadable model", "_models", str(error), 1, (model,)))
         others = [path for names, paths in found.items() if names != genres for path in paths]
         findings += report_names(
-            "wrong genres", "labels", f"parts whose genres are not those of {model}", others
+            "wrong genres", "labels", f"parts whose genres differ from those of {model}", others
         )
         findings += check_labels(tables, model, genres)
     findings += report_names(
         "model not kept",
         "labels",
-        "models that made labels and are not in _models/: the labels hold, but cannot be made again",
+        "models that made labels but are not in _models/: the labels are valid but cannot be reproduced",
         set(taxonomies) - kept,
         fault=False,
     )
@@ -164,7 +163,7 @@ def _check_labels(
 
 
 def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
-    """Paths of the parts of ``labels/``, by model and by the genres that they name."""
+    """Group the paths of parts of ``labels/`` by model and by the genres in their metadata."""
     found: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for fact in facts:
         if fact.sound and fact.genres is not None:
@@ -176,5 +175,5 @@ def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, 
 def _find_killed_runs(reports: Sequence[RunReport]) -> list[Finding]:
     runs = [report.run for report in reports if report.outcome == "running"]
     return report_names(
-        "killed run", "_runs", "runs that were killed, or are at work; no fault in itself", runs, fault=False
+        "killed run", "_runs", "runs that were killed or are still running; not a fault", runs, fault=False
     )

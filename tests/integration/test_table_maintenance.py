@@ -98,8 +98,8 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
         # Whoever takes the newest row of each key sees what was there before.
         assert current_labels(tables, MODEL) == labels
         kinds = {finding.kind for finding in verify(tables, read_reports(tables)).findings}
-        assert kinds <= {"killed compaction", "doubled by compaction"}
-        assert ("doubled by compaction" in kinds) == (seen != expected)
+        assert kinds <= {"killed compaction", "duplicated by compaction"}
+        assert ("duplicated by compaction" in kinds) == (seen != expected)
         compact_all(tables)
         assert rows(tables) == expected
         assert storage.names(f"{tables.root}/{LOG_FOLDER}") == []

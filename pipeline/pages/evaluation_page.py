@@ -1,4 +1,4 @@
-"""The page of an evaluation: figures with their protocol, tables and plots in a single HTML file."""
+"""The evaluation page: metrics with their protocol, tables and plots in a single HTML file."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from pipeline.pages import render
 from schemas.evaluation import Evaluation, Scores
 
 _SIZE = 1000
-"""Plots are squares of this size, both axes from 0 to 1, stretched to what the page has room for."""
+"""Plots are squares of this size, with both axes from 0 to 1, that the page stretches to fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A classifier in the comparison: its figures, and the interval as a stroke from 0 to `_SIZE`."""
+    """A classifier in the comparison: its metrics, and its interval scaled to 0 … `_SIZE`."""
 
     scores: Scores
     is_model: bool
@@ -23,11 +23,12 @@ class _Row:
 
 
 def render_evaluation_page(evaluation: Evaluation) -> str:
-    """Return an evaluation as a page that loads nothing from elsewhere.
+    """Render an evaluation as a self-contained page.
 
     Parameters
     ----------
     evaluation : Evaluation
+        The results to show.
 
     Returns
     -------
@@ -50,7 +51,7 @@ def render_evaluation_page(evaluation: Evaluation) -> str:
 
 
 def model_scores(evaluation: Evaluation) -> Scores:
-    """Return the figures at the top of an evaluation as those of one classifier."""
+    """Return the top-level metrics of an evaluation as the scores of one classifier."""
     return Scores(
         name=evaluation.model,
         unit=evaluation.unit,
@@ -64,7 +65,7 @@ def model_scores(evaluation: Evaluation) -> Scores:
 
 
 def iter_scores(evaluation: Evaluation) -> Iterator[Scores]:
-    """Yield the figures of the model and of the baselines, and those by the other unit where they differ."""
+    """Yield the scores of the model and the baselines, then those by the other unit if they differ."""
     yield model_scores(evaluation)
     yield from evaluation.baselines
     if evaluation.other_unit:
@@ -80,14 +81,14 @@ def _iter_rows(evaluation: Evaluation) -> Iterator[_Row]:
 
 
 def _compute_shares(row: Iterable[int]) -> list[float]:
-    """Each count's share of its row: how dark a cell is."""
+    """Return each count as a share of its row, which sets the shade of the cell."""
     counts = list(row)
     total = max(1, sum(counts))
     return [count / total for count in counts]
 
 
 def _draw_reliability_bars(evaluation: Evaluation) -> str:
-    """One path of all bars of the reliability diagram."""
+    """Draw all bars of the reliability diagram as one path."""
     bars = []
     for one in evaluation.reliability:
         if one.accuracy:
@@ -97,6 +98,6 @@ def _draw_reliability_bars(evaluation: Evaluation) -> str:
 
 
 def _draw_line(points: Iterable[tuple[float, float | None]]) -> str:
-    """A path through the points that have a value."""
+    """Draw a path through the points that have a value."""
     known = [f"{_SIZE * x:.0f} {_SIZE * (1 - y):.0f}" for x, y in points if y is not None]
     return "M" + "L".join(known) if known else ""

@@ -1,4 +1,4 @@
-"""Hiding what a reader of a report must not see: passwords in addresses, signatures, tokens."""
+"""Redaction of secrets in reports: passwords in URLs, signatures and tokens."""
 
 import re
 
@@ -10,14 +10,14 @@ _NAME = re.compile(_NAMES, re.IGNORECASE)
 
 
 def redact(text: str, *, name: str = "") -> str:
-    """The text with passwords of addresses, and signatures and tokens of signed ones, left out.
+    """Replace passwords, signatures and tokens in URLs with a placeholder.
 
     Parameters
     ----------
     text : str
-        Any text, such as a URI or a message with one in it.
+        Any text, such as a URI or a message that contains one.
     name : str
-        The setting whose value it is: one that is called a secret is hidden whole.
+        Name of the setting whose value `text` is. If the name denotes a secret, the whole value is hidden.
     """
     if name and _NAME.fullmatch(name):
         return _HIDDEN

@@ -1,4 +1,4 @@
-"""Rendering a template of this folder to one self-contained HTML text."""
+"""Rendering the templates in this folder to self-contained HTML."""
 
 import base64
 import hashlib
@@ -14,30 +14,30 @@ _FOLDER = Path(__file__).parent
 
 
 def render(template: str, *, title: str, script: str | None = None, **values: Any) -> str:
-    """Fill a template in.
+    """Render a template.
 
     Parameters
     ----------
     template : str
-        A file of this folder that extends ``page.html`` (block ``content``).
+        A file in this folder that extends ``page.html`` (block ``content``).
     title : str
-        Title of the page and of the window.
+        Title of the page and the window.
     script : str, optional
-        A JavaScript file of this folder. The page's content security policy lets this text run and no other,
-        so that a script in a track's name could not even if it were not escaped.
+        A JavaScript file in this folder. The content security policy allows only this script to run, so that
+        a script in a track's name could not run even if it were not escaped.
     **values
-        What the template names. Texts are escaped; in a template ``{{ value | embedded }}`` inside
-        ``<script type="application/json">`` hands a value to the page's script.
+        Variables of the template. Strings are escaped. To pass a value to the page's script, write
+        ``{{ value | embedded }}`` inside ``<script type="application/json">``.
 
     Returns
     -------
     str
-        The page: HTML with its style, script and pictures inside.
+        HTML with its style, script and pictures embedded.
 
     Raises
     ------
     jinja2.UndefinedError
-        If the template names a value that is not given.
+        If the template uses a variable that is not given.
     """
     source = "" if script is None else (_FOLDER / script).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
@@ -55,7 +55,7 @@ def render(template: str, *, title: str, script: str | None = None, **values: An
 
 
 def to_data_uri(data: bytes, media_type: str) -> str:
-    """Bytes as a ``data:`` URI, which a page's pictures and sounds may come from."""
+    """Encode bytes as a ``data:`` URI, the only source of images and audio that the pages allow."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
@@ -75,10 +75,10 @@ def _get_environment() -> "Environment":
 
 
 def _embed(value: Any) -> Any:
-    """JSON that no text in it can end early, whatever a track is called."""
+    """Encode a value as JSON that cannot close the script element early, for example with a track's name."""
     from markupsafe import Markup
 
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - the characters that HTML knows are gone
+    return Markup(text)  # noqa: S704 - characters special to HTML are escaped

@@ -1,4 +1,4 @@
-"""What the pages of ``_runs/`` say: one a run, and one that lists the last runs."""
+"""The content of the pages in ``_runs/``: one page per run, and a list of the latest runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,16 +21,16 @@ _OUTCOME_CLASSES = {"done": "good", "running": "warn", "interrupted": "warn", "f
 
 
 def render_run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequence[str] = ()) -> str:
-    """The page of a run as HTML.
+    """Render the page of a run as HTML.
 
     Parameters
     ----------
     report : RunReport
         The run.
     earlier : sequence of RunReport
-        Runs before it, oldest first: the last with the same model is what genres are compared to.
+        Earlier runs, oldest first. Genres are compared with the latest one that has the same model.
     linked : sequence of str
-        Files beside the page that it may link to.
+        Files in the same folder that the page may link to.
     """
     before = next((o for o in reversed(earlier) if o.model == report.model and o.genres), None)
     previous = earlier[-1].run if earlier and f"{earlier[-1].run}.html" in linked else None
@@ -58,7 +58,7 @@ def render_run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: 
 
 
 def render_run_list(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
-    """The list of runs as HTML, the last one first."""
+    """Render the list of runs as HTML, latest first."""
     return render(
         "run_list.html",
         title="Runs",
@@ -81,14 +81,14 @@ def _summarize(report: RunReport) -> dict[str, str]:
         "tracks listed": f"{counts.listed:,}",
         "featurized" if report.command == "featurize" else "labeled": f"{counts.labeled:,}",
         "failed": f"{counts.failed:,}",
-        "left": f"{counts.left:,}",
+        "remaining": f"{counts.left:,}",
         "wall time": duration_text(report.wall_s),
     }
     if report.tracks_per_hour:
-        facts["tracks an hour"] = f"{report.tracks_per_hour:,.0f}"
+        facts["tracks per hour"] = f"{report.tracks_per_hour:,.0f}"
     if report.audio_s and report.wall_s:
         facts["hours of audio decoded"] = f"{report.audio_s / 3600:,.2f}"
-        facts["times real time"] = f"{report.audio_s / report.wall_s:,.0f}"
+        facts["speed, × real time"] = f"{report.audio_s / report.wall_s:,.0f}"
     return facts
 
 
@@ -96,11 +96,11 @@ def _list_counts(report: RunReport) -> list[tuple[str, int]]:
     counts = report.counts
     verb = "featurized" if report.command == "featurize" else "labeled"
     return [
-        (f"{verb} before", counts.labeled_before),
-        ("failed before, not tried again", counts.failed_before),
+        (f"{verb} by earlier runs", counts.labeled_before),
+        ("failed in earlier runs, not retried", counts.failed_before),
         (f"{verb} by this run", counts.labeled),
         ("failed in this run", counts.failed),
-        ("left", counts.left),
+        ("remaining", counts.left),
     ]
 
 
@@ -118,9 +118,9 @@ def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
     workers = _mean_while_busy(timeline.featurizing, timeline.shards_left)
     charts = [
         lay_out_step_chart(
-            f"Featurize workers: {workers:.2f} of {cpus} CPUs at work while there were shards to featurize.",
-            f"Featurize workers at work over the run, {workers:.2f} of {cpus} CPUs while there were shards",
-            [Series("at work", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
+            f"Featurize workers: {workers:.2f} of {cpus} CPUs busy while shards were left to featurize",
+            f"Busy featurize workers over the run: {workers:.2f} of {cpus} CPUs while shards were left",
+            [Series("busy", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
             step_s=timeline.step_s,
         )
     ]
@@ -128,16 +128,16 @@ def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
         busy = _mean_while_busy(timeline.labeling, timeline.parts_left)
         charts.append(
             lay_out_step_chart(
-                f"Actors: {busy:.2f} of {actors} at work while there were parts to label.",
-                f"Actors at work over the run, {busy:.2f} of {actors} while there were parts to label",
-                [Series("at work", timeline.labeling, filled=True), Series("actors", timeline.actors)],
+                f"Actors: {busy:.2f} of {actors} busy while parts were left to label",
+                f"Busy actors over the run: {busy:.2f} of {actors} while parts were left to label",
+                [Series("busy", timeline.labeling, filled=True), Series("actors", timeline.actors)],
                 step_s=timeline.step_s,
             )
         )
     charts.append(
         lay_out_step_chart(
-            "Work left: parts that pile up wait for actors; where there are none, actors wait for features.",
-            f"Work left over the run: at most {max(timeline.shards_left)} shards to featurize and "
+            "Backlog: if parts pile up, actors are the bottleneck; if there are none, featurizing is",
+            f"Backlog over the run: at most {max(timeline.shards_left)} shards to featurize and "
             f"{max(timeline.parts_left)} parts to label",
             [
                 Series("shards to featurize", timeline.shards_left),
@@ -150,7 +150,7 @@ def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
 
 
 def _compare_genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
-    """A row for each genre of this run or the one before; none where this run labeled nothing."""
+    """Return a row for each genre in this run or the previous one; empty if this run labeled nothing."""
     if not report.genres:
         return []
     earlier = before.genres if before else {}
@@ -189,7 +189,7 @@ def _list_failures(report: RunReport) -> list[dict[str, Any]]:
 
 
 def _shorten(text: str, report: RunReport) -> str:
-    """Text with tracks named by their place below the catalog, which the page says once."""
+    """Shorten locations in a text to paths below the catalog, and redact secrets."""
     return redact(text.replace(f"{report.catalog.rstrip('/')}/", ""))
 
 
@@ -198,6 +198,6 @@ def _format_setting(name: str, value: Any) -> str:
 
 
 def _mean_while_busy(values: Sequence[float], left: Sequence[int]) -> float:
-    """Mean over the steps in which anything was left to do."""
+    """Average the steps in which work was left."""
     chosen = [value for value, n in zip(values, left, strict=True) if n]
     return sum(chosen) / len(chosen) if chosen else 0.0

@@ -1,4 +1,4 @@
-"""The page of one track: an audio player, pictures that its clock runs over, and facts."""
+"""The page of a track: an audio player, plots with a moving playhead, and facts."""
 
 import io
 import os
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_S = 120.0
-"""Of a longer segment the page plays the beginning."""
+"""A longer segment is cut to its first part for playback."""
 _BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure with its caption and what it shows in words; timed: its axis is the segment that is played."""
+    """A figure with its caption and text alternative. If `timed`, its x axis is the segment being played."""
 
     figure: "Figure"
     caption: str
@@ -43,22 +43,22 @@ def render_track_page(
     out: str,
     lines: Sequence[str] = (),
 ) -> str:
-    """The page as HTML.
+    """Render the page as HTML.
 
     Parameters
     ----------
     view : TrackView
         The track.
     segment : SegmentView
-        The segment that is played and seen.
+        The segment to play and plot.
     pictures : sequence of Picture
-        In their order.
+        The plots, in order.
     heading, summary : str
-        What the page is about, and its result in a sentence.
+        Topic of the page, and its result in one sentence.
     out : str
-        Where the page will be: a link to a local track is relative to it.
+        Where the page will be written; the link to a local track is relative to it.
     lines : sequence of str
-        Further results, a line each.
+        Further results, one per line.
     """
     sr = view.spec.sample_rate
     length_s = len(segment.y) / sr
@@ -73,9 +73,9 @@ def render_track_page(
         lines=lines,
         facts=_list_facts(view, segment),
         audio=to_data_uri(_encode_mp3(played, sr), "audio/mpeg"),
-        audio_name=f"The segment from {segment.start_s:g} s on",
-        audio_note="The player has it as the model hears it: mono, resampled. "
-        "Click into a picture to play from there.",
+        audio_name=f"Segment starting at {segment.start_s:g} s",
+        audio_note="The player plays what the model hears: mono, resampled. "
+        "Click a plot to play from that point.",
         start_s=segment.start_s,
         length_s=length_s,
         link=_link_to_track(view.uri, out),
@@ -94,7 +94,7 @@ def render_track_page(
 
 
 def _encode_mp3(y: object, sr: int) -> bytes:
-    """The samples as mp3, which every browser plays."""
+    """Encode samples as mp3, which every browser can play."""
     import soundfile as sf
 
     buffer = io.BytesIO()
@@ -114,15 +114,15 @@ def _list_facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
         "album": tags.album,
         "year": tags.year,
         "genre tag": tags.genre_tag,
-        "length": duration_text(info.duration_s),
+        "duration": duration_text(info.duration_s),
         "format": f"{info.codec}, {info.sample_rate:,} Hz, channels: {info.channels}",
-        "seen here": f"{segment.start_s:g} to {end_s:g} s; segments of the track: {len(view.segments)}",
+        "excerpt": f"{segment.start_s:g} to {end_s:g} s; segments in the track: {len(view.segments)}",
     }
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 
 def _link_to_track(uri: str, out: str) -> str | None:
-    """The address of a local track as the page beside it knows it."""
+    """Return the URL of a local track relative to the page, or None if either is not local."""
     if not (storage.is_local(uri) and storage.is_local(out)):
         return None
     page, track = Path(storage.split(out)[1]).parent, Path(storage.split(uri)[1])

@@ -1,4 +1,4 @@
-"""The page of genre trends: one HTML file, whatever the number of tracks, with its charts and data inside."""
+"""The page of genre trends: a single HTML file of bounded size, with charts and data embedded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,36 +19,35 @@ from pipeline.trends.trends import CONFIDENCE_BINS, Trends, count_by_confidence
 from schemas.model import Measurement
 
 SIZE = 1000
-"""Charts are squares of this size, stretched to the room that the page has."""
+"""Charts are squares of this size that the page stretches to fit."""
 MAX_ARTISTS = 5_000
 MAX_PERIODS = 1_500
 MAX_GROUPS = 60
 MAX_TAGS = 30
 MAX_TEXT = 100
-"""Longer names are cut on the page: a tag may hold a book."""
+"""Longer names are truncated on the page, since tags can be arbitrarily long."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeChart:
-    """Shares over time as stacked steps, each period as wide as it lasts, with gaps where there are no
-    tracks.
+    """Shares over time as stacked steps, on a uniform time axis with gaps where there are no tracks.
 
     Attributes
     ----------
     paths : list of str
         SVG path of each genre's area, the first genre at the bottom.
     counts : str
-        SVG path of the number of tracks of each period, the most filling the square.
+        SVG path of the number of tracks in each period, scaled to the largest.
     x_ticks : list of Tick
-        Periods named along the axis.
+        Ticks of the time axis.
     cells : list of int
-        Place of each period along the axis.
+        Position of each period on the axis.
     n_cells : int
-        Places along the axis.
+        Number of positions on the axis.
     first : int
-        Number of the first period shown; so many before it and `hidden` less so many after it are left out.
+        Index of the first period shown.
     hidden : int
-        Periods left out since hardly any track lies in them.
+        Number of periods omitted at both ends because they hold hardly any tracks.
     """
 
     paths: list[str]
@@ -68,25 +67,25 @@ def render_trends_page(
     figures: Sequence[Measurement] | None,
     catalog: str,
 ) -> str:
-    """Draw the page.
+    """Render the page.
 
     Parameters
     ----------
     trends : Trends
-        What was asked for; its tracks have the columns ``artist`` and ``year`` too.
+        The requested trends; their tracks also need the columns ``artist`` and ``year``.
     time : Trends or None
-        The same tracks by time; None where no track is dated.
+        Trends of the same tracks by time; None if no track has a date.
     model : str
         The model's full name.
-    figures : sequence of Figure or None
-        What was measured of the model; None where its bundle is not at hand.
+    figures : sequence of Measurement or None
+        Measured accuracies of the model; None if its bundle is not available.
     catalog : str
-        Where the catalog is.
+        Location of the catalog.
 
     Returns
     -------
     str
-        HTML that loads nothing from elsewhere. Names are escaped.
+        Self-contained HTML. Names are escaped.
     """
     genres = trends.labeled.genres
     chart = None if time is None or not time.groups.names else lay_out_time_chart(time.groups, time.shares)
@@ -124,7 +123,7 @@ def render_trends_page(
 
 
 def lay_out_time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
-    """Lay out shares over time, without the stray periods at either end; see `trim_strays`."""
+    """Lay out shares over time without the stray periods at either end; see `trim_strays`."""
     cells = np.array([_to_cell(name) for name in groups.names])
     shown = trim_strays(shares.tracks, groups.midpoints())
     cells = cells[shown] - cells[shown.start]
@@ -144,7 +143,7 @@ def lay_out_time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
 
 
 def _to_cell(name: str) -> int:
-    """The number of a period among all of its kind, without gaps: years, months or days."""
+    """Return the index of a period on a continuous scale of years, months or days."""
     if len(name) == 4:
         return int(name)
     if len(name) == 7:
@@ -155,7 +154,7 @@ def _to_cell(name: str) -> int:
 def _draw_steps(
     cells: NDArray[np.int64], n_cells: int, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> str:
-    """One closed path for each run of neighboring periods: up along the tops and back along the bottoms."""
+    """Draw one closed path per run of consecutive periods: forward along the tops, back along the bottoms."""
     width = SIZE / n_cells
     runs = np.split(np.arange(len(cells)), np.flatnonzero(np.diff(cells) > 1) + 1)
     path = []
@@ -169,7 +168,7 @@ def _draw_steps(
 
 
 def _place_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
-    """At most six names along the axis: round years where there are many, else evenly spaced periods."""
+    """Place at most six ticks on the axis: round years if there are many, else evenly spaced periods."""
     if len(names[0]) == 4 and n_cells > 12:
         first = int(names[0])
         step = next(step for step in (5, 10, 20, 25, 50, 100, 200, 500) if n_cells / step <= 6)
@@ -189,7 +188,7 @@ def _draw_bars(histogram: NDArray[np.int64]) -> list[str]:
 
 
 def _list_groups(trends: Trends) -> list[dict[str, Any]]:
-    """The largest groups with their shares."""
+    """Return the largest groups with their shares."""
     order = np.argsort(-trends.shares.tracks, kind="stable")[:MAX_GROUPS]
     return [
         {
@@ -202,7 +201,7 @@ def _list_groups(trends: Trends) -> list[dict[str, Any]]:
 
 
 def _list_changes(time: Trends) -> list[dict[str, Any]]:
-    """Changes with their intervals as places on a line, 0 in the middle."""
+    """Return the changes with their intervals as positions on a line with 0 in the middle."""
     widest = max((max(abs(each.low), abs(each.high)) for each in time.changes), default=0.0) or 1.0
     return [
         {
@@ -216,12 +215,12 @@ def _list_changes(time: Trends) -> list[dict[str, Any]]:
     ]
 
 
-def _place(widest: float, slope: float) -> float:
-    return 50 + 48 * slope / widest
+def _place(widest: float, change: float) -> float:
+    return 50 + 48 * change / widest
 
 
 def _list_tags(trends: Trends) -> list[dict[str, Any]]:
-    """Tags, the largest of those that are no genre last, with each cell's share of its row."""
+    """Return tags with their counts by genre: genres first, then the most frequent other tags."""
     rows: list[dict[str, Any]] = []
     genres = trends.labeled.genres
     for tag, counts in zip(trends.tags.tags, trends.tags.counts, strict=True):
@@ -245,7 +244,7 @@ def _list_disagreements(trends: Trends) -> list[dict[str, Any]]:
 
 
 def _collect_time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
-    """What the chart says of the period under the pointer; shares in thousandths."""
+    """Collect the data that the chart shows for the selected period; shares are in thousandths."""
     shown = slice(chart.first, chart.first + len(chart.cells))
     return {
         "names": time.groups.names[shown],
@@ -259,7 +258,7 @@ def _collect_time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
 
 
 def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
-    """The artists with most tracks, column by column; shares in per cent."""
+    """Collect the artists with the most tracks as columns; shares are in percent."""
     rows = artists.slice(0, MAX_ARTISTS)
     shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, n_genres)
     return {

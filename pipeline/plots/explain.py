@@ -1,9 +1,9 @@
-"""Explaining a label: which seconds and bands of a segment carried the model's decision.
+"""Explaining a label: the time and frequency regions of a segment that the model's decision depends on.
 
-Occlusion (Zeiler and Fergus 2014) is the reference: a patch of the log-mel is replaced by the segment's
-median level, and what the probability of the genre loses by it is the patch's importance. Grad-CAM (Selvaraju
-et al. 2017) is quick: the last convolution's channels, weighted by how the genre's logit rises with each.
-Neither says why a genre sounds as it does; both say what this network reads.
+Occlusion (Zeiler and Fergus 2014) is the reference method: a patch of the log-mel is replaced with the
+segment's median level, and the resulting loss of probability is the patch's importance. Grad-CAM (Selvaraju
+et al. 2017) is fast: it weights the channels of the last convolution by the gradient of the genre's logit.
+Neither explains why a genre sounds the way it does; both show what this network responds to.
 """
 
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ Method = Literal["occlusion", "grad-cam"]
 Map = NDArray[np.float64]
 
 PATCH = (16, 32)
-"""Bands and frames of an occluded patch: about 2.5 s."""
+"""Size of an occluded patch in bands and frames; 32 frames are about 2.5 s."""
 STRIDE = (8, 16)
-"""Bands and frames from one patch to the next."""
+"""Distance between patches in bands and frames."""
 MASKED = 0.1
-"""Share of a log-mel that `run_masking_test` masks."""
+"""Fraction of the log-mel that `run_masking_test` masks."""
 _TRIALS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What carried a decision.
+    """The evidence for or against a genre in a segment.
 
     Attributes
     ----------
@@ -43,10 +43,10 @@ class Explanation:
     probability : float
         Its calibrated probability for the segment.
     first_frame : int
-        Frame of the segment that the first column of `importance` belongs to.
+        Frame of the segment that corresponds to the first column of `importance`.
     importance : ndarray of float64, shape (n_mels, n_frames)
-        Occlusion: probability that the genre loses without the cell's surroundings, negative where they spoke
-        against it. Grad-CAM: 0 to 1, relative.
+        Occlusion: loss of probability when the surroundings of the cell are masked, negative for evidence
+        against the genre. Grad-CAM: relative importance, 0 to 1.
     """
 
     method: Method
@@ -58,16 +58,16 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class MaskingTest:
-    """Whether an explanation holds: what the genre's probability becomes with a tenth of the log-mel masked.
+    """A check of an explanation: the genre's probability with a tenth of the log-mel masked.
 
     Attributes
     ----------
     whole : float
-        The probability as it is.
+        Probability with nothing masked.
     without_top : float
-        With the most important tenth masked.
+        Probability with the most important tenth masked.
     without_random : float
-        With as many cells masked elsewhere, in patches at random; mean of eight trials.
+        Probability with the same number of cells masked in random patches; mean of eight trials.
     """
 
     whole: float
@@ -83,9 +83,10 @@ def explain(
     Parameters
     ----------
     log_mel : ndarray of uint8, shape (n_mels, n_frames)
-        The segment; a longer one than the model takes is explained in its middle, where the model reads it.
+        The segment. If it is longer than the model's input, its middle is explained, which is what the model
+        reads.
     classifier : Classifier
-        A model of log-mels.
+        A model that reads log-mels.
     method : str
         ``occlusion`` or ``grad-cam``.
     genre : str, optional
@@ -94,16 +95,16 @@ def explain(
     Raises
     ------
     MisuseError
-        If the model knows no such genre, or reads anything but log-mels.
+        If the model does not have the genre, or does not read log-mels only.
     """
     info = classifier.info
     if info.arch != "cnn":
         raise MisuseError(
-            f"the model {info.name} reads descriptors; only models of log-mels can be explained"
+            f"the model {info.name} reads descriptors; only models that read log-mels can be explained"
         )
     if genre is not None and genre not in info.genres:
         raise MisuseError(
-            f"the model {info.name} knows no genre '{genre}' (it knows {', '.join(info.genres)})"
+            f"the model {info.name} has no genre '{genre}'; its genres are {', '.join(info.genres)}"
         )
     n_frames = min(log_mel.shape[1], info.n_frames or log_mel.shape[1])
     seen = fit_frames(log_mel, n_frames)
@@ -111,12 +112,12 @@ def explain(
     number = int(proba.argmax()) if genre is None else info.genres.index(genre)
     find = occlusion if method == "occlusion" else grad_cam
     importance = find(seen, classifier, number)
-    first_frame = (log_mel.shape[1] - n_frames) // 2  # as fit_frames cuts
+    first_frame = (log_mel.shape[1] - n_frames) // 2  # fit_frames crops to the middle
     return Explanation(method, info.genres[number], float(proba[number]), first_frame, importance)
 
 
 def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> Map:
-    """Return how much of a genre's probability hangs on each cell.
+    """Return how much of a genre's probability depends on each cell.
 
     Parameters
     ----------
@@ -125,12 +126,12 @@ def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) ->
     classifier : Classifier
         The model.
     genre : int
-        Number of the genre.
+        Index of the genre.
 
     Returns
     -------
     ndarray of float64, shape (n_mels, n_frames)
-        Mean loss over the patches that a cell lies in.
+        Loss of probability, averaged over the patches that contain the cell.
 
     References
     ----------
@@ -150,9 +151,9 @@ def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) ->
 
 
 def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> Map:
-    """Return where the last convolution speaks for a genre.
+    """Return where the last convolution finds evidence for a genre.
 
-    Parameters and shape as `occlusion`; from 0 to 1, all 0 where nothing speaks for the genre.
+    Parameters and shape are those of `occlusion`. Values are 0 to 1, all 0 if nothing supports the genre.
 
     References
     ----------
@@ -180,7 +181,7 @@ def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> 
 
 
 def run_masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Explanation) -> MaskingTest:
-    """Mask what an explanation names, and as much elsewhere, and compare.
+    """Mask the cells that an explanation names, then as many random ones, and compare the probabilities.
 
     Parameters
     ----------
@@ -189,7 +190,7 @@ def run_masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: 
     classifier : Classifier
         The model.
     found : Explanation
-        What `explain` gave.
+        The result of `explain`.
     """
     seen = fit_frames(log_mel, found.importance.shape[1])
     number = classifier.info.genres.index(found.genre)
@@ -204,7 +205,7 @@ def run_masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: 
 
 
 def _iter_patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Patches that together cover a log-mel, those at its upper and right edge moved back into it."""
+    """Yield patches that cover a log-mel; those at its upper and right edges are shifted to fit inside."""
 
     def starts(length: int, size: int, stride: int) -> list[int]:
         last = max(length - size, 0)
@@ -216,7 +217,7 @@ def _iter_patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
 
 
 def _draw_random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Patches at random until `n_masked` cells are covered; the last patch is cut to that number."""
+    """Mask random patches until `n_masked` cells are covered; the last patch is cropped to that number."""
     patches = list(_iter_patches(shape))
     mask = np.zeros(shape, bool)
     for number in rng.permutation(len(patches)):
@@ -238,23 +239,23 @@ def _mask(log_mel: NDArray[np.uint8], where: Any, level: np.uint8) -> NDArray[np
 def find_strongest_patches(
     found: Explanation, spec: FeatureSpec, start_s: float, *, n: int = 3
 ) -> list[tuple[float, float, float, float]]:
-    """Return the patches that carried most, none of which overlap.
+    """Return the patches with the strongest evidence, without overlaps.
 
     Parameters
     ----------
     found : Explanation
-        What `explain` gave.
+        The result of `explain`.
     spec : FeatureSpec
-        What the log-mel was made by.
+        The spec of the log-mel.
     start_s : float
-        Where the segment starts in the track, seconds.
+        Start of the segment in the track, seconds.
     n : int
-        Patches at most.
+        Maximum number of patches.
 
     Returns
     -------
     list of (float, float, float, float)
-        From and to in seconds of the track, lowest and highest frequency in Hz.
+        Start and end in seconds of the track, lowest and highest frequency in Hz.
     """
     edges = mel_edges(spec.sample_rate, spec.n_mels)
     frame_s = spec.mel_hop / spec.sample_rate

@@ -39,9 +39,9 @@ def test_everything_is_reached_by_tab(browser: Browser, pages: Path, width: int)
     browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     stops = browser.tab_stops()
     names = [stop.name for stop in stops]
-    assert names[:4] == ["Skip to the content", "The run before", "All runs", "The report as JSON"]
+    assert names[:4] == ["Skip to content", "Previous run", "All runs", "Report as JSON"]
     assert {"Time by stage", "Genres", "Slowest tracks"} < set(names)
-    assert names.count("The numbers") == 3
+    assert names.count("Show the data") == 3
     n_focusable = "document.querySelectorAll('a[href], summary, .scroll').length"
     assert len(stops) == browser.evaluate(n_focusable)
     assert [stop for stop in stops if not stop.outlined] == []
@@ -65,7 +65,7 @@ def test_keys_open_scroll_and_follow(browser: Browser, pages: Path) -> None:
     scrolled = "const region = arguments[0], done = arguments[1];"
     scrolled += "const look = () => region.scrollLeft ? done(true) : setTimeout(look, 20); look()"
     assert browser.driver.execute_async_script(scrolled, genres)
-    browser.driver.find_element(By.LINK_TEXT, "The run before").send_keys(Keys.ENTER)
+    browser.driver.find_element(By.LINK_TEXT, "Previous run").send_keys(Keys.ENTER)
     assert browser.driver.title == f"Run {FIRST}"
 
 
@@ -73,7 +73,7 @@ def test_charts_have_words_and_numbers(browser: Browser, pages: Path) -> None:
     """Who does not see the charts would not learn how busy the workers were."""
     browser.open(pages / f"{SECOND}.html")
     labels = browser.evaluate("[...document.querySelectorAll('svg.drawing')].map(svg => svg.ariaLabel)")
-    assert labels[0].startswith("Featurize workers at work over the run, 1.25 of 2 CPUs")
+    assert labels[0].startswith("Busy featurize workers over the run: 1.25 of 2 CPUs")
     assert labels[2].startswith("Work left over the run: at most 7 shards to featurize and 4 parts to label")
     rows = "[...document.querySelectorAll('details:last-of-type tbody')].map(body => [...body.rows]"
     rows += ".map(row => [...row.cells].map(cell => cell.textContent)))"

@@ -174,7 +174,14 @@ def test_everything_is_reached_by_tab(browser: Browser, pages: dict[str, tuple[P
         active = browser.driver.switch_to.active_element
         reached.add(active.get_attribute("id") or active.get_attribute("aria-label") or active.tag_name)
         active.send_keys(Keys.TAB)
-    assert {"Period of the chart", "Tags against labels", "search", "genre", "summary", "button"} <= reached
+    assert {
+        "Period shown below the chart",
+        "Labels by genre tag",
+        "search",
+        "genre",
+        "summary",
+        "button",
+    } <= reached
 
 
 def test_charts_have_words_and_numbers(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:
@@ -210,7 +217,7 @@ def test_a_catalog_without_tags_has_its_page(browser: Browser, tmp_path: Path) -
         assert browser.complaints() == []
         text = browser.driver.find_element(By.TAG_NAME, "main").text
         assert "No labeled track has an artist tag." in text
-        assert "No track with a genre has a genre tag to compare it with." in text
+        assert "No track has both a genre and a genre tag." in text
 
 
 def test_data_in_the_page_is_json(pages: dict[str, tuple[Path, Trends]]) -> None:

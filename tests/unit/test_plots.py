@@ -155,7 +155,7 @@ def test_a_track_is_seen_as_a_run_would_see_it(tmp_path: Path) -> None:
     assert [segment.start_s for segment in view.segments] == [1.6, 35.0, 68.3]
     levels, _ = log_mel(view.segments[1].y, view.spec)
     np.testing.assert_array_equal(view.segment(None).log_mel, levels)
-    with pytest.raises(MisuseError, match="segments 0 to 2; there is no segment 3"):
+    with pytest.raises(MisuseError, match="no segment 3; it has the segments 0 to 2"):
         view.segment(3)
 
 

@@ -112,7 +112,7 @@ def test_genres_are_compared_to_the_last_run_of_the_same_model() -> None:
     text = text_of(render_run_page(now, [same, other]))
     assert "large drift" in text
     assert "20260101T000000-aaaa, 5,000 labels" in text
-    assert "nothing to compare to" in text_of(render_run_page(now, [other]))
+    assert "no earlier labels to compare with" in text_of(render_run_page(now, [other]))
 
 
 def test_a_night_without_labels_is_compared_to_nothing() -> None:
@@ -127,10 +127,12 @@ def test_tracks_without_a_genre_are_said() -> None:
     """Of thirty labeled tracks the genres would hold twelve, with shares of a hundred per cent."""
     unsure = {"rejected": 3, "config": {"min_confidence": 0.7}}
     text = text_of(render_run_page(make_report(**unsure), []))
-    assert "3 of the 8 tracks have no genre: they are silent, or the model was less sure of them than" in text
-    assert "--min-confidence 0.7. The shares are of the others" in text
+    assert "3 of the 8 labeled tracks have no genre: they are silent, or the model's confidence was" in text
+    assert "below --min-confidence 0.7. The shares below exclude them" in text
     assert "jazz 5 62.5 %" in text
-    assert "3 of the 8 tracks have no genre" in text_of(render_run_page(make_report(**unsure, genres={}), []))
+    assert "3 of the 8 labeled tracks have no genre" in text_of(
+        render_run_page(make_report(**unsure, genres={}), [])
+    )
 
 
 def test_pages_link_to_what_is_there_only(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_pages_link_to_what_is_there_only(tmp_path: Path) -> None:
     said: list[str] = []
     RunPages(tables, said.append).write(second)
     page = (tmp_path / "_runs" / f"{second.run}.html").read_text()
-    assert "The run before" not in page
+    assert "Previous run" not in page
     assert said == []
     rewrite_page(tables, first.run, None)
     rewrite_page(tables, None, None)

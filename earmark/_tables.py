@@ -163,7 +163,7 @@ def open_tables(location: str | os.PathLike[str]) -> Tables:
     ['DecodeError', 'EmptyFileError']
     >>> tables.runs().to_pandas()[["outcome", "labeled", "failed"]]
       outcome  labeled  failed
-    0    done         4       2
-    1    done         2       0
+    0    done        4       2
+    1    done        2       0
     """
     return Tables(status.open_tables(os.fspath(location)))

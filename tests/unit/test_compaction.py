@@ -1,4 +1,4 @@
-"""Compaction: fewer parts, the same rows, at every moment and after every crash."""
+"""Compaction: fewer parts with the same rows, at any moment and after any crash."""
 
 import multiprocessing
 import os
@@ -48,7 +48,7 @@ def history(original: TableHistory, tmp_path: Path) -> TableHistory:
 
 
 def rows(tables: Tables, table: str) -> Counter[str]:
-    """The multiset of a table's rows, read as pandas does."""
+    """Return the multiset of a table's rows, as pandas reads them."""
     folder = Path(tables.folder(table))
     if not folder.exists():
         return Counter()
@@ -76,7 +76,7 @@ def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=["swap", "log"])
 def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of replacing parts: as Linux disks can, and as object stores and other disks must."""
+    """Both ways of replacing parts: by atomic swap on Linux disks, and with the compaction log elsewhere."""
     if request.param == "log":
         without_exchange(monkeypatch)
     return str(request.param)
@@ -100,7 +100,7 @@ def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory,
 
 
 def test_a_second_compaction_finds_nothing_to_do(history: TableHistory) -> None:
-    """Run every night it must not write the same rows again every night."""
+    """A nightly compaction would write the same rows again every night."""
     target = 200_000
     compact_all(history.tables, target=target)
     stored = list_objects(history.tables)
@@ -149,7 +149,7 @@ def test_parts_of_other_schemas_are_not_mixed(history: TableHistory, protocol: s
 
 
 def test_a_damaged_part_is_named_and_nothing_is_lost(history: TableHistory, protocol: str) -> None:
-    """A part that cannot be read must stop the compaction, not vanish in it."""
+    """A part that cannot be read must stop the compaction, not disappear."""
     part = next(iter(sorted(Path(history.tables.folder("labels")).rglob("*.parquet"))))
     part.write_bytes(part.read_bytes()[:-40])
     names = {path.relative_to(history.tables.root) for path in Path(history.tables.root).rglob("*.parquet")}
@@ -175,7 +175,7 @@ def test_a_merge_that_fails_leaves_no_file_open(history: TableHistory) -> None:
 
 
 class _Reader(threading.Thread):
-    """Reads the labels over and over in one way; keeps what it saw, and its loud errors."""
+    """Reads the labels repeatedly in one way, and records what it saw and the errors it raised."""
 
     def __init__(self, read: Callable[[], Counter[tuple[str, str]]]) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ def _duckdb(tables: Tables) -> Callable[[], Counter[tuple[str, str]]]:
 def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
     history: TableHistory, reader: Callable[[Tables], Callable[[], Counter[tuple[str, str]]]]
 ) -> None:
-    """An analyst's query that runs while the nightly compaction does must be right, or fail loudly."""
+    """An analyst's query during the nightly compaction must be right or fail with an error."""
     expected = reader(history.tables)()
     thread = _Reader(reader(history.tables))
     thread.start()
@@ -241,7 +241,7 @@ def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
 
 
 def _killed_at(root: str, step: int, with_log: bool) -> None:
-    """Compact in this process until its `step`-th write or removal, then die as by kill -9."""
+    """Compact in this process until its `step`-th write or removal, then die as if by kill -9."""
     left = step
 
     def die() -> None:
@@ -269,7 +269,7 @@ def _killed_at(root: str, step: int, with_log: bool) -> None:
 
 @pytest.mark.parametrize("with_log", [False, True])
 def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_log: bool) -> None:
-    """kill -9 between any two steps: no row is lost, and after the next compaction none is doubled."""
+    """After kill -9 at any step no row is lost, and after the next compaction none is duplicated."""
     original = TableHistory(tmp_path / "original")
     original.run(tracks(12), failing=tracks(4, start=12), shard_tracks=4)
     expected = all_rows(original.tables)
@@ -298,7 +298,7 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
 
 
 def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHistory) -> None:
-    """Whoever finds it must learn which file it is, and what can be done before rows are lost."""
+    """The message must name the file, and say what to do before rows are lost."""
     tables = history.tables
     sources = list_objects(tables).parts["failures"]
     folder = f"{tables.root}/{sources[0].folder}"
@@ -317,7 +317,7 @@ def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHis
 
 
 def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: str) -> None:
-    """Vacuum rewrites parts without rows of replaced content; what is left over must be just the others."""
+    """When vacuum rewrites parts without rows of replaced content, exactly the other rows must remain."""
     stored = list_objects(history.tables)
     (first, _) = stored.parts["failures"]
 
@@ -336,7 +336,7 @@ def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: st
 
 
 def test_the_job_works_under_the_lease_and_says_what_it_did(history: TableHistory) -> None:
-    """A run that is at work keeps compaction out, as a second run."""
+    """A compaction during a run would change the tables under it; the lease must keep it out."""
     said: list[str] = []
     tables = {
         table.table: table

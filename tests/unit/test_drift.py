@@ -16,7 +16,7 @@ def draw(rng: np.random.Generator, shares: np.ndarray, n: int) -> dict[str, int]
 
 
 def test_the_index_is_that_of_the_textbook() -> None:
-    """Its thresholds would mean nothing."""
+    """The thresholds for drift would be meaningless."""
     before, now = {"jazz": 40_000, "rock": 60_000}, {"jazz": 60_000, "rock": 40_000}
     drift = measure_drift(before, now)
     assert drift is not None

@@ -53,7 +53,7 @@ def text_of(page: str) -> str:
 
 
 def test_what_was_left_out_is_on_the_page() -> None:
-    """Files that are in no count of tracks were looked for by hand; older reports do not have them."""
+    """Users had to search for files that are not counted as tracks; older reports do not have this field."""
     left_out = LeftOut(
         not_audio={"jpg": 1200, "cue": 80} | {f"x{number}": 1 for number in range(9)},
         system={"@eaDir": 14, "._*": 3, ".zfs (not opened)": 1},
@@ -79,7 +79,7 @@ def test_names_are_text_and_nothing_is_loaded() -> None:
 
 
 def test_the_page_says_what_the_report_says() -> None:
-    """A figure on the page that the report does not hold would be worse than none."""
+    """A number on the page that differs from the report would be worse than none."""
     text = text_of(render_run_page(make_report(), []))
     for said in ("tracks listed 12", "decode 30.0 3,750.0 75.0 %", "The counts add up", "jazz 5 62.5 %"):
         assert said in text
@@ -94,7 +94,7 @@ def test_the_page_says_what_the_report_says() -> None:
 
 @pytest.mark.parametrize("outcome", ["running", "interrupted", "failed", "done"])
 def test_every_outcome_has_a_page(outcome: str) -> None:
-    """The runs that one wants to look at most, those that went wrong, would have none."""
+    """Failed runs, whose pages people need most, would have none."""
     bare = make_report(
         outcome=outcome, error="the store is gone" if outcome == "failed" else None, timeline=None,
         genres={}, failures={}, failure_examples={}, slowest=(), seconds={}, wall_s=0.0,
@@ -124,7 +124,7 @@ def test_a_night_without_labels_is_compared_to_nothing() -> None:
 
 
 def test_tracks_without_a_genre_are_said() -> None:
-    """Of thirty labeled tracks the genres would hold twelve, with shares of a hundred per cent."""
+    """Of thirty labeled tracks the genres would cover twelve, with shares that sum to 100 %."""
     unsure = {"rejected": 3, "config": {"min_confidence": 0.7}}
     text = text_of(render_run_page(make_report(**unsure), []))
     assert "3 of the 8 labeled tracks have no genre: they are silent, or the model's confidence was" in text
@@ -157,7 +157,7 @@ def test_pages_link_to_what_is_there_only(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
-    """A full disk or a template's fault would turn a night's finished work into a failed run."""
+    """A full disk or a template error would turn a night's finished work into a failed run."""
     report = make_report()
     (tmp_path / "_runs" / f"{report.run}.html").mkdir(parents=True)
     said: list[str] = []
@@ -167,7 +167,7 @@ def test_a_page_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
 
 
 def test_an_unknown_run_is_named(tmp_path: Path) -> None:
-    """A typing error would show another run's page."""
+    """A typo would show another run's page."""
     tables = Tables(str(tmp_path))
     write_report(tables, make_report())
     with pytest.raises(MisuseError, match="no run 'yesterday'"):

@@ -1,4 +1,4 @@
-"""Folders of compactions on object stores: in use as long as their process lives, and removed after."""
+"""Scratch folders of compactions on object stores: in use while their process lives, removed afterwards."""
 
 import multiprocessing
 import os
@@ -69,7 +69,7 @@ def _use() -> None:
 
 
 def test_compactions_that_begin_at_once_leave_each_other_alone(temporary: Path) -> None:
-    """Between making a folder and locking it another compaction may look: it must not take it away."""
+    """Another compaction may look between creating a folder and locking it: it must not remove the folder."""
     until = time.monotonic() + 2
     processes = [CONTEXT.Process(target=_in_turn, args=(_use, until)) for _ in range(2)]
     processes += [CONTEXT.Process(target=_in_turn, args=(remove_abandoned, until)) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""Vacuum: what no run refers to goes, and nothing else: labels, runs and verification stay as they were."""
+"""Vacuum: only objects that no run refers to are removed; labels, runs and verification do not change."""
 
 import os
 import time
@@ -29,7 +29,7 @@ NOW_OLD = VacuumOptions(older_than_days=0)
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> TableHistory:
-    """Ten tracks, of which the first four change, one of the others too, and two go."""
+    """Ten tracks, of which the first four and one other change, and two leave the catalog."""
     made = TableHistory(tmp_path_factory.mktemp("original"))
     made.model()
     made.run(tracks(10) | tracks(2, start=20), failing=tracks(2, start=10))
@@ -52,7 +52,7 @@ def vacuum(history: TableHistory, options: VacuumOptions = NOW_OLD) -> None:
 
 
 def state(history: TableHistory) -> list[pa.Table]:
-    """What the tables say now, and what a run would find done."""
+    """Return the current rows, and what a run would consider processed."""
     tables = history.tables
     listing = current_tracks(tables, tuple(LISTING.names)).select(LISTING.names)
     plan = make_plan(listing, tables, Done(SPEC, MODEL))
@@ -66,7 +66,7 @@ def features(history: TableHistory) -> set[tuple[str, str]]:
 
 
 def test_nothing_is_removed_unless_asked(history: TableHistory) -> None:
-    """A dry run by default: whoever only looks must not lose anything."""
+    """Without --delete, someone who only wants to look would lose data."""
     before = list_objects(history.tables).objects
     removals = vacuum_job(history.tables, NOW_OLD, delete=False, say=print)
     assert {removal.kind: len(removal.objects) for removal in removals} == {
@@ -77,7 +77,7 @@ def test_nothing_is_removed_unless_asked(history: TableHistory) -> None:
 
 
 def test_what_holds_now_holds_after(history: TableHistory) -> None:
-    """Labels, failures and the next run's plan must not change by a byte; verify must be content."""
+    """Labels, failures and the next run's plan must not change by a byte, and verify must find no fault."""
     before = state(history)
     assert before[2]["n"].to_pylist() == [10, 2, 0, 0]
     vacuum(history)
@@ -97,7 +97,7 @@ def test_what_holds_now_holds_after(history: TableHistory) -> None:
 
 
 def test_another_model_labels_what_is_left(history: TableHistory) -> None:
-    """Features of present content are never removed: another model would need decoding again."""
+    """Without the features of present content, another model would have to decode it again."""
     vacuum(history, VacuumOptions(0, rewrite=True))
     listing = current_tracks(history.tables, tuple(LISTING.names)).select(LISTING.names)
     plan = make_plan(listing, history.tables, Done(SPEC, "other-0000000000"))
@@ -112,7 +112,7 @@ def _aged(history: TableHistory, days: float) -> None:
 
 
 def test_nothing_young_goes(history: TableHistory) -> None:
-    """A mistake of today must be mendable tomorrow."""
+    """It must be possible to undo today's mistake tomorrow."""
     assert found(history, VacuumOptions(older_than_days=7)) == {}
     _aged(history, 30)
     kinds = {"features of tracks that changed or left": 1, "plans of finished runs": 2}
@@ -132,7 +132,7 @@ def test_content_that_left_the_catalog_lately_keeps_its_features(tmp_path: Path)
 
 
 def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
-    """It says what is still to be done; when a later run has done it, it goes."""
+    """The plan says what is unfinished; once a later run has processed it, the plan can be removed."""
     history.run(tracks(2, start=30), outcome="running", unchanged=12)
     assert found(history)["plans of finished runs"] == 2
     history.run(tracks(1, start=33), unchanged=14)
@@ -140,7 +140,7 @@ def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
 
 
 def test_leftovers_models_and_leases(history: TableHistory) -> None:
-    """What crashes and trials leave behind goes; the model that made labels and the newest lease stay."""
+    """Leftovers of crashes and trials are removed; models with labels and the newest lease stay."""
     root = Path(history.tables.root)
     (root / "labels" / ".tmp-123").write_bytes(b"x" * 100)
     (root / "_runs" / ".tmp-456").write_bytes(b"x")
@@ -166,7 +166,7 @@ def test_leftovers_models_and_leases(history: TableHistory) -> None:
 def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
     history: TableHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its merged part is too young for vacuum, its sources are not: rows of both would stay for good."""
+    """Its merged part is too recent for vacuum but its sources are not: rows of both would remain forever."""
 
     class KilledError(Exception):
         pass
@@ -195,7 +195,7 @@ def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
 
 
 def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:
-    """Descriptors serve no network, but somebody may have waited a week for them."""
+    """No network uses descriptors, but someone may have waited a week for them."""
     spec = FeatureSpec(log_mel=False, descriptors=True)
     rows = history.features([("t0000", "2")])
     rows = rows.replace_schema_metadata({"feature_spec": spec.model_dump_json()})
@@ -211,7 +211,7 @@ def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:
 
 
 def test_rows_that_no_listing_has_named_are_not_taken_for_gone(history: TableHistory) -> None:
-    """If the log of tracks were damaged, vacuum must not take all features for stale."""
+    """If the track history is damaged, vacuum must not treat all features as stale."""
     for part in Path(history.tables.folder("tracks")).rglob("*.parquet"):
         part.unlink()
     before = features(history)

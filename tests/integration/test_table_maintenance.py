@@ -28,7 +28,7 @@ _TARGET = 128 << 20
 
 
 def rows(tables: Tables) -> dict[str, Counter[str]]:
-    """The multiset of each table's rows as a raw reader sees it."""
+    """Return the multiset of each table's rows as a raw reader sees them."""
     return {
         table: Counter(repr(row) for row in tables.read(table).to_pylist())
         for table in PARTITIONS
@@ -44,11 +44,11 @@ def compact_all(tables: Tables) -> None:
 
 
 class Killed(BaseException):
-    """Ends a compaction on the spot. On a bucket nothing is cleaned up: it is left as by kill -9."""
+    """Ends a compaction immediately. Nothing on the bucket is cleaned up, as after kill -9."""
 
 
 def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    """End what works on the store just before or after its `step`-th half of a write or removal."""
+    """Stop all work on the store just before or after its `step`-th write or removal."""
     left = step
 
     def die() -> None:
@@ -73,7 +73,7 @@ def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
 def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the merged part and its sources' removal rows are there twice; never is one missing."""
+    """Until the sources of a merged part are removed, rows are there twice; none may ever be missing."""
     history = TableHistory(bucket)
     history.model()
     history.run(tracks(2), shard_tracks=1)

@@ -1,4 +1,4 @@
-"""Genre trends: the numbers against SQL, intervals and verdicts against known truth."""
+"""Genre trends: numbers checked against SQL, intervals and verdicts against known truth."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ N_TRACKS = 3000
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Tables of three nights, and one later that changed some of it."""
+    """Tables of three nights, and a later night that changed some of the tracks."""
     made = Tables(str(tmp_path_factory.mktemp("trends")))
     write_trend_tables(made, N_TRACKS, seed=3)
     add_night(made)
@@ -69,7 +69,7 @@ def _found(tables: Tables, by: str, **options: object) -> Trends:
 
 
 def test_the_labels_that_hold_now(tables: Tables) -> None:
-    """An analyst would count tracks that are gone, old versions, or one track twice."""
+    """An analyst would count tracks that have left, old versions, or the same track twice."""
     expected = current_labels(tables, MODEL)
     labeled = read_tracks_to_group(tables, MODEL, "folder")
     assert labeled.n_tracks == N_TRACKS - 20
@@ -158,7 +158,7 @@ def test_top_keeps_the_largest_groups(tables: Tables) -> None:
 
 
 def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
-    """Shares by the manifest's own genres, the first thing a curator asks, would lose what they are by."""
+    """Shares by the manifest's own genre column, a curator's first question, would lose the group names."""
     labeled = read_tracks_to_group(tables, MODEL, "label")
     carried = [[("genre", row[0][1])] if row else [] for row in labeled.tracks["carried"].to_pylist()]
     tracks = labeled.tracks.drop(["carried"]).append_column(
@@ -171,7 +171,7 @@ def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
 
 
 def test_an_empty_cell_is_no_group(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tracks without a mood would be a mood without a name, and one track be "1 tracks"."""
+    """Tracks without a mood would form a nameless mood, and one track would be "1 tracks"."""
     labeled = read_tracks_to_group(tables, MODEL, "label")
     carried = [[("mood", " " if number == 5 else "calm")] for number in range(labeled.n_tracks)]
     moods = pa.array(carried, pa.map_(pa.string(), pa.string()))
@@ -183,7 +183,7 @@ def test_an_empty_cell_is_no_group(tables: Tables, capsys: pytest.CaptureFixture
 
 
 def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts by genre would not add up to the labeled tracks, and nobody would be told why."""
+    """Counts by genre would not add up to the labeled tracks, without an explanation."""
     labeled = read_tracks_to_group(tables, MODEL, "month", "year", "artist")
     unsure = replace(labeled, winner=np.where(np.arange(labeled.n_tracks) < 7, -1, labeled.winner))
     found = compute_trends(unsure, "month", CATALOG)
@@ -196,7 +196,7 @@ def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureF
 
 
 def test_an_unknown_column_is_named(tables: Tables) -> None:
-    """A typing error would look like a catalog without labels."""
+    """A typo would look like a catalog without labels."""
     with pytest.raises(MisuseError, match=r"no track has a column 'lable'.*manifest: label"):
         _found(tables, "lable")
 
@@ -234,7 +234,7 @@ def test_wilson_is_the_textbooks() -> None:
 
 
 def test_what_rises_and_falls_is_found(tables: Tables) -> None:
-    """The list of rising and falling genres would miss what was built into the data."""
+    """The list of rising and falling genres would miss trends that are built into the data."""
     found = {change.genre: change for change in _found(tables, "year").changes}
     assert found["hiphop"].direction == "rising"
     assert found["disco"].direction == "falling"
@@ -285,7 +285,7 @@ def test_q_values_are_scipys() -> None:
 
 
 def test_counts_have_whole_ticks() -> None:
-    """The axis of the histogram would call 2.5 tracks 2, and stand beside the wrong height."""
+    """The axis of the histogram would label 2.5 tracks as 2, next to the wrong height."""
     for top in range(1, 3000):
         ticks = nice_ticks(float(top), whole=True)
         assert all(tick == round(tick) for tick in ticks)
@@ -308,7 +308,7 @@ def test_mistyped_years_pull_no_line() -> None:
 
 
 def test_few_tracks_of_years_that_may_well_be_stay() -> None:
-    """A catalog's old records are few, and no mistake."""
+    """A catalog's few old records would be hidden as if they were mistakes."""
     assert trim_strays(np.array([3, 1, 2]), np.array([1999.0, 2000.0, 2001.0])) == slice(0, 3)
     assert trim_strays(np.array([1, *[10] * 30]), np.array([1962.0, *range(1990, 2020)])) == slice(0, 31)
     assert trim_strays(np.array([1, 200, 1]), np.array([2011.0, 2020.0, 2021.0])) == slice(0, 3)
@@ -333,7 +333,7 @@ def test_tags_in_the_models_words(tag: str, genre: str) -> None:
 
 
 def test_aliases_count_only_for_genres_of_the_model() -> None:
-    """A model without hiphop would be told that it contradicts every tag of rap."""
+    """A model without hiphop would seem to contradict every rap tag."""
     assert normalize_tag("Rap", ["rock", "Latin Jazz"]) == "rap"
     assert normalize_tag("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
 

@@ -74,7 +74,7 @@ def test_charts_have_words_and_numbers(browser: Browser, pages: Path) -> None:
     browser.open(pages / f"{SECOND}.html")
     labels = browser.evaluate("[...document.querySelectorAll('svg.drawing')].map(svg => svg.ariaLabel)")
     assert labels[0].startswith("Busy featurize workers over the run: 1.25 of 2 CPUs")
-    assert labels[2].startswith("Work left over the run: at most 7 shards to featurize and 4 parts to label")
+    assert labels[2].startswith("Backlog over the run: at most 7 shards to featurize and 4 parts to label")
     rows = "[...document.querySelectorAll('details:last-of-type tbody')].map(body => [...body.rows]"
     rows += ".map(row => [...row.cells].map(cell => cell.textContent)))"
     workers, actors, left = browser.evaluate(rows)

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from jobs.cli.main.printing import progress
+from jobs.console import progress
 from rich.console import Console
 
 from jobs.console.progress import Meter

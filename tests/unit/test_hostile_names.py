@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from jobs.console import output
 from pyarrow import csv as pyarrow_csv
 from typer.testing import CliRunner
 
 from jobs.cli.main import app
+from jobs.console import output
 from jobs.console.messages import printable
 from jobs.console.progress import Meter
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES

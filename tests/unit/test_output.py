@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from jobs.console import output
 from rich.console import Console
+
+from jobs.console import output
 
 COLUMNS = ("genre", "tracks", "share", "bytes", "track")
 ROWS = [

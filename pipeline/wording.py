@@ -2,7 +2,7 @@
 
 from schemas.report import LeftOut
 
-_MOST_KINDS = 8
+_MAX_KINDS = 8
 _FILES = {
     "._*": "AppleDouble (._*)",
     ".DS_Store": ".DS_Store",
@@ -47,7 +47,7 @@ def duration_text(seconds: float) -> str:
 
 def _by_extension(counts: dict[str, int]) -> str:
     kinds = sorted(counts.items(), key=lambda item: -item[1])
-    shown, rest = kinds[:_MOST_KINDS], kinds[_MOST_KINDS:]
+    shown, rest = kinds[:_MAX_KINDS], kinds[_MAX_KINDS:]
     texts = [f"{kind} {n:,}" for kind, n in shown]
     if rest:
         texts.append(f"{len(rest):,} other kinds {sum(n for _, n in rest):,}")

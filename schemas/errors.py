@@ -43,13 +43,13 @@ class TrackError(EarmarkError):
 class ReadError(TrackError):
     """The store did not hand out the bytes; another run may get them.
 
-    `passing` says whether another try in the same run may get them too: the store was overloaded, the
+    `transient` says whether another try in the same run may get them too: the store was overloaded, the
     network failed, or the track was written to while it was read.
     """
 
     stage = "read"
     retryable = True
-    passing: bool = False
+    transient: bool = False
 
 
 class NotFoundError(TrackError):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.features import FeatureSpec
 
-Outcome = Literal["running", "done", "interrupted", "failed"]
+RunOutcome = Literal["running", "done", "interrupted", "failed"]
 
 
 class Counts(BaseModel):
@@ -165,7 +165,7 @@ class RunReport(BaseModel):
     run: str
     command: Literal["run", "featurize", "label"]
     catalog: str
-    outcome: Outcome
+    outcome: RunOutcome
     error: str | None = None
     started_at: datetime
     finished_at: datetime | None = None

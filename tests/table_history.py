@@ -19,7 +19,7 @@ from schemas.errors import DecodeError, TrackError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.model import ModelInfo
-from schemas.report import Counts, Outcome, RunReport
+from schemas.report import Counts, RunOutcome, RunReport
 from schemas.tables import FAILURES, LABELS, TRACKS, features_schema
 from schemas.tracks import TrackRef
 
@@ -68,7 +68,7 @@ class TableHistory:
         gone: dict[str, str] | None = None,
         unchanged: int = 0,
         shard_tracks: int = 4,
-        outcome: Outcome = "done",
+        outcome: RunOutcome = "done",
         model: str = MODEL,
         n_frames: int = 4,
         attempts: int = 1,
@@ -109,7 +109,7 @@ class TableHistory:
         return run
 
     def report(
-        self, run: str, counts: Counts, outcome: Outcome = "done", model: str = MODEL, **fields: object
+        self, run: str, counts: Counts, outcome: RunOutcome = "done", model: str = MODEL, **fields: object
     ) -> None:
         write_report(
             self.tables,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 
 
 def newest(root: str) -> int | None:
@@ -55,7 +55,7 @@ def modified_at(root: str, number: int) -> float:
     location = location_of(root, number)
     protocol, path = storage.split(location)
     with storage.explained(location, "look at"):
-        modified: datetime = patiently(lambda: storage.filesystem(protocol).modified(path))
+        modified: datetime = with_retries(lambda: storage.filesystem(protocol).modified(path))
         return modified.timestamp()
 
 

@@ -7,7 +7,7 @@ from jobs.engine.actor_pool import last_line
 from jobs.engine.assignment import Assignment
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import Shard, write_failures
-from pipeline.shards.isolation import MOST_KILLS
+from pipeline.shards.isolation import MAX_KILLS
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.tables.tables import encode_part
@@ -64,7 +64,7 @@ class Quarantine:
         """Take in a track that stands alone, for an error or for the worker's death."""
         uri = work.tracks["uri"][0].as_py()
         if killed:
-            reason = f"{uri}: its worker was killed {MOST_KILLS} times: {last_line(error)}"
+            reason = f"{uri}: its worker was killed {MAX_KILLS} times: {last_line(error)}"
             self._held.append((work, _CRASHED[type(work)](reason)))
         else:
             self._held.append((work, _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")))

@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 
 from jobs.console.progress import metered
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
-from pipeline.catalogs.planning import Done, Plan, make_plan
-from pipeline.catalogs.vouching import confirm
+from pipeline.catalogs.planning import Goal, Plan, make_plan
+from pipeline.catalogs.vouching import confirm_versions
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
@@ -64,10 +64,10 @@ class Job:
         return features.model_copy(update=kinds)
 
     @property
-    def done(self) -> Done:
+    def done(self) -> Goal:
         """What counts as done."""
         model = None if self.command == "featurize" else self.bundle.model
-        return Done(self.spec, model, self.config.retry_failed)
+        return Goal(self.spec, model, self.config.retry_failed)
 
 
 def make_job(
@@ -130,7 +130,7 @@ def list_job(job: Job) -> Listing:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
         raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
     with storage.explained(job.catalog, "look at the files of"):
-        return confirm(listing, job.tables)
+        return confirm_versions(listing, job.tables)
 
 
 def plan_job(job: Job, listing: Listing) -> Plan:

@@ -16,7 +16,7 @@ from jobs.run.accounting import accounted
 from jobs.run.closing import Closing
 from jobs.run.request import Job, list_job, plan_job
 from pipeline.catalogs.changes import change_rows
-from pipeline.catalogs.planning import Plan, copied, cut_shards
+from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
 from pipeline.pages.run_pages import RunPages
 from pipeline.shards.featurize_shard import Shard
@@ -257,7 +257,7 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
                 model=str(report.model),
                 part=rows["part"][start].as_py(),
                 feature_set=rows["feature_set"][start].as_py(),
-                tracks=copied(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+                tracks=copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
             )
         )
     return tasks

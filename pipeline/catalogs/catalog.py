@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from pipeline.catalogs.local_folder import local_folder
+from pipeline.catalogs.local_folder import list_local_folder
 from pipeline.catalogs.manifest import read_manifest
 from pipeline.catalogs.manifest_file import is_manifest
-from pipeline.catalogs.remote_folder import remote_folder
+from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.tracks import stat_track, to_batch, track_id_of
 from pipeline.storage import storage
@@ -123,10 +123,10 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
         if progress is not None:
             progress(manifest.tracks.num_rows)
         return Listing(manifest.tracks, selection.left_out, manifest.vouched)
-    return Listing(_collected(_tracks(catalog, selection), limit, progress), selection.left_out)
+    return Listing(_collect(_list_tracks(catalog, selection), limit, progress), selection.left_out)
 
 
-def _collected(tracks: Iterator[TrackRef], limit: int | None, progress: Progress | None) -> pa.Table:
+def _collect(tracks: Iterator[TrackRef], limit: int | None, progress: Progress | None) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     rows: list[TrackRef] = []
     found = 0
@@ -161,17 +161,17 @@ def _is_manifest(catalog: str) -> bool:
     return True
 
 
-def _tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
+def _list_tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
     protocol, path = storage.split(catalog)
     if protocol == "file" and Path(path).is_dir():
-        return local_folder(path, selection)
+        return list_local_folder(path, selection)
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
         with storage.explained(catalog, "look at"):
             track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
         if protocol == "file" or track.etag != "irregular":
             return iter([track])
     if protocol != "file":
-        return remote_folder(catalog, selection)
+        return list_remote_folder(catalog, selection)
     raise MisuseError(
         f"the catalog {catalog} is neither a folder, nor a manifest (.csv, .tsv, .parquet), nor an audio file"
     )

@@ -32,10 +32,10 @@ def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
     history = tables.read("tracks", TRACKS.names)
     gone = within(newest(history, "listed_at"), plan.gone)
     facts = newest(within(history, unread), "listed_at", key=VERSION)
-    return pa.concat_tables([_restated(unread, facts, listed_at), _stamped(gone, listed_at, present=False)])
+    return pa.concat_tables([_restate(unread, facts, listed_at), _stamp(gone, listed_at, present=False)])
 
 
-def _restated(listing: pa.Table, facts: pa.Table, listed_at: datetime) -> pa.Table:
+def _restate(listing: pa.Table, facts: pa.Table, listed_at: datetime) -> pa.Table:
     """Listing rows with the facts of the same version, null where there are none."""
     row_of = {
         version: row
@@ -49,10 +49,10 @@ def _restated(listing: pa.Table, facts: pa.Table, listed_at: datetime) -> pa.Tab
         listing[name] if name in LISTING.names else facts[name].take(matching) for name in TRACKS.names
     ]
     nullable = pa.schema([field.with_nullable(True) for field in TRACKS])
-    return _stamped(pa.Table.from_arrays(columns, schema=nullable), listed_at, present=True)
+    return _stamp(pa.Table.from_arrays(columns, schema=nullable), listed_at, present=True)
 
 
-def _stamped(rows: pa.Table, listed_at: datetime, *, present: bool) -> pa.Table:
+def _stamp(rows: pa.Table, listed_at: datetime, *, present: bool) -> pa.Table:
     stamps = {"present": present, "listed_at": listed_at}
     columns = [
         pa.array([stamps[field.name]] * rows.num_rows, field.type)

@@ -44,9 +44,9 @@ def inventory_rows(table: pa.Table, location: str, selection: Selection) -> pa.T
     bucket, key = columns["bucket"].cast(pa.string()), columns["key"].cast(pa.string())
     _refuse_gaps(bucket, key, location)
     if not location.lower().endswith(".parquet"):
-        key = _decoded(key, location)
-    kept = _current(columns, len(key))
-    kept = pc.and_(kept, _taken(key, kept, selection))
+        key = _decode_keys(key, location)
+    kept = _current_rows(columns, len(key))
+    kept = pc.and_(kept, _track_rows(key, kept, selection))
     rows = {"uri": pc.binary_join_element_wise("s3:/", bucket, key, "/")}
     rows |= {name: columns[name] for name in _FACTS if name in columns}
     return pa.table(rows).filter(kept)
@@ -59,7 +59,7 @@ def _refuse_gaps(bucket: pa.ChunkedArray, key: pa.ChunkedArray, location: str) -
             raise MisuseError(f"row {gaps + 1} of the inventory {location} has no {name}")
 
 
-def _decoded(key: pa.ChunkedArray, location: str) -> pa.ChunkedArray:
+def _decode_keys(key: pa.ChunkedArray, location: str) -> pa.ChunkedArray:
     if pc.any(pc.match_substring_regex(key, _NEVER_ENCODED)).as_py():
         return key
     encoded = pc.match_substring_regex(key, "[%+]")
@@ -74,7 +74,7 @@ def _decoded(key: pa.ChunkedArray, location: str) -> pa.ChunkedArray:
     )
 
 
-def _current(columns: dict[str, pa.ChunkedArray], n: int) -> pa.ChunkedArray:
+def _current_rows(columns: dict[str, pa.ChunkedArray], n: int) -> pa.ChunkedArray:
     """Which rows are no older version and no delete marker."""
     kept = pa.chunked_array([pa.repeat(pa.scalar(True), n)])
     for name, wanted in (("islatest", "true"), ("isdeletemarker", "false")):
@@ -84,7 +84,7 @@ def _current(columns: dict[str, pa.ChunkedArray], n: int) -> pa.ChunkedArray:
     return kept
 
 
-def _taken(key: pa.ChunkedArray, kept: pa.ChunkedArray, selection: Selection) -> pa.ChunkedArray:
+def _track_rows(key: pa.ChunkedArray, kept: pa.ChunkedArray, selection: Selection) -> pa.ChunkedArray:
     taken = [
         bool(current) and not path.endswith("/") and selection.takes_key(path)
         for path, current in zip(key.to_pylist(), kept.to_pylist(), strict=True)

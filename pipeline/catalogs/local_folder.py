@@ -13,7 +13,7 @@ from schemas.tracks import TrackRef
 _VISIBLE_LINK, _HIDDEN, _HIDDEN_LINK = range(3)
 
 
-def local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
+def list_local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
     """The tracks below a folder, sorted by path.
 
     Parameters

@@ -7,9 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.inventory import inventory_rows, is_inventory
-from pipeline.catalogs.manifest_columns import carried, sizes, text, times, versions, with_facts_named
+from pipeline.catalogs.manifest_columns import (
+    pack_columns,
+    parse_etags,
+    parse_sizes,
+    parse_times,
+    rename_facts,
+    to_text,
+)
 from pipeline.catalogs.manifest_file import plain_name, read_columns
-from pipeline.catalogs.manifest_uris import resolved
+from pipeline.catalogs.manifest_uris import resolve_uris
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.store_facts import with_store_facts
 from pipeline.catalogs.tracks import track_id_of
@@ -72,12 +79,12 @@ def read_manifest(
     table = read_columns(location)
     if is_inventory(table.column_names):
         table = inventory_rows(table, location, selection)
-    table = with_facts_named(table)
+    table = rename_facts(table)
     _check_columns(table, location)
-    written = pc.utf8_trim_whitespace(text(table["uri"]))
-    uris = resolved(written, location)
-    ids = _ids(table, written)
-    _refuse_doubles(ids, written, location)
+    written = pc.utf8_trim_whitespace(to_text(table["uri"]))
+    uris = resolve_uris(written, location)
+    ids = _track_ids(table, written)
+    _refuse_duplicates(ids, written, location)
     if limit is not None:
         table, uris, ids = table.slice(0, limit), uris.slice(0, limit), ids.slice(0, limit)
     n = len(uris)
@@ -85,10 +92,10 @@ def read_manifest(
     names = set(table.column_names) & {"uri", "track_id"}
     if {"size", "etag"} <= set(table.column_names):
         names |= set(table.column_names) & {"size", "etag", "modified_at"}
-        facts = [sizes(table["size"], location), versions(table["etag"]), times(table)]
+        facts = [parse_sizes(table["size"], location), parse_etags(table["etag"]), parse_times(table)]
     known = pc.and_(pc.is_valid(facts[0]), pc.is_valid(facts[1]))
     vouched = pc.and_(known, _is_remote(uris))
-    columns = [ids, uris, *facts, carried(table.drop_columns(list(names)))]
+    columns = [ids, uris, *facts, pack_columns(table.drop_columns(list(names)))]
     schema = pa.schema([field.with_nullable(True) for field in LISTING])
     with storage.explained(location, "look at the files of"):
         tracks = with_store_facts(
@@ -132,17 +139,17 @@ def _is_text_or_integer(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or any(is_text(kind) for is_text in texts)
 
 
-def _ids(table: pa.Table, written: pa.Array) -> pa.Array:
+def _track_ids(table: pa.Table, written: pa.Array) -> pa.Array:
     """The manifest's ids, and hashes of what it writes for a uri where it has none."""
     if "track_id" not in table.column_names:
         return pa.array([track_id_of(uri) for uri in written.to_pylist()], pa.string())
-    given = text(table["track_id"])
+    given = to_text(table["track_id"])
     lacking = pc.equal(given, "")
     hashes = [track_id_of(uri) for uri in written.filter(lacking).to_pylist()]
     return pc.replace_with_mask(given, lacking, pa.array(hashes, pa.string()))
 
 
-def _refuse_doubles(ids: pa.Array, written: pa.Array, location: str) -> None:
+def _refuse_duplicates(ids: pa.Array, written: pa.Array, location: str) -> None:
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     seen: dict[str, int] = {}

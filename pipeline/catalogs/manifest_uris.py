@@ -15,7 +15,7 @@ _UNTIDY = r"//|(^|/)\.(/|$)|/$|^(?i:file):/"
 """Parts of a path that lead nowhere: it is written without them. And the URIs that Java writes."""
 
 
-def resolved(written: pa.Array, location: str) -> pa.Array:
+def resolve_uris(written: pa.Array, location: str) -> pa.Array:
     """Absolute locations of what a manifest names.
 
     Parameters

@@ -50,7 +50,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Done:
+class Goal:
     """What counts as done for a run.
 
     Attributes
@@ -73,7 +73,7 @@ class Done:
         return [spec.feature_set for spec in self.spec.serving()]
 
 
-def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = False) -> Plan:
+def make_plan(listing: pa.Table, tables: Tables, done: Goal, *, partial: bool = False) -> Plan:
     """Compare the catalog with the tables.
 
     Parameters
@@ -82,24 +82,24 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
         The catalog, schema `LISTING`; each ``track_id`` once.
     tables : Tables
         What was done so far.
-    done : Done
+    done : Goal
         What counts as done.
     partial : bool
         Whether the listing was cut short (``--limit``): what it lacks is then not gone.
     """
     if done.model is None:
-        finished = featurized = _featurized(tables, done)
+        finished = featurized = _read_featurized(tables, done)
         remaining = without(listing, finished)
     else:
         finished = tables.read("labels", list(VERSION), pc.field("model") == done.model)
         remaining = without(listing, finished)
         # Reading the features' index costs most of planning: not when nothing remains.
-        featurized = _featurized(tables, done) if remaining.num_rows else _NO_FEATURES
-    failures = _failures(tables, done, featurized)
+        featurized = _read_featurized(tables, done) if remaining.num_rows else _NO_FEATURES
+    failures = _read_failures(tables, done, featurized)
     # A file that was not there is tried again when it is: its version is then another one.
     final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
     blocked = failures.slice(0, 0) if done.retry_failed else failures.filter(final)
-    todo = _with_attempts(without(remaining, blocked), failures)
+    todo = _add_attempts(without(remaining, blocked), failures)
     to_label = within(todo, featurized) if done.model else todo.slice(0, 0)
     known = current_tracks(tables)
     changed = without(listing.select([*VERSION, "uri"]), known, (*VERSION, "uri"))
@@ -108,7 +108,7 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
         n_labeled=listing.num_rows - remaining.num_rows,
         n_failed=remaining.num_rows - todo.num_rows,
         to_featurize=without(todo, featurized),
-        to_label=_with_part(to_label, featurized),
+        to_label=_add_parts(to_label, featurized),
         changed=changed,
         gone=known.slice(0, 0) if partial else without(known, listing, ("track_id",)),
     )
@@ -117,7 +117,7 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
 _NO_FEATURES = pa.schema([(name, pa.string()) for name in (*VERSION, "feature_set", "part")]).empty_table()
 
 
-def _featurized(tables: Tables, done: Done) -> pa.Table:
+def _read_featurized(tables: Tables, done: Goal) -> pa.Table:
     """One row for each featurized version: track_id, etag, part. Where crashes left a version's
     features in two parts, one of them is picked, always the same.
     """
@@ -131,7 +131,7 @@ def _featurized(tables: Tables, done: Done) -> pa.Table:
     return newest(rows, "part", key=VERSION)
 
 
-def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
+def _read_failures(tables: Tables, done: Goal, featurized: pa.Table) -> pa.Table:
     """The newest failure of each track version that stands in the way of what is wanted."""
     columns = [*VERSION, "attempts", "retryable", "failed_at", "model"]
     ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(done.feature_sets)
@@ -142,14 +142,14 @@ def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
     return newest(not_overcome(rows, featurized), "failed_at", key=VERSION)
 
 
-def _with_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
+def _add_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
     tried = within(failures, tracks)
     attempts = dict(zip(_versions(tried), tried["attempts"].to_pylist(), strict=True))
     column = [attempts.get(version, 0) for version in _versions(tracks)] if attempts else [0] * len(tracks)
     return tracks.append_column("attempts", pa.array(column, pa.int32()))
 
 
-def _with_part(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
+def _add_parts(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
     picked = within(featurized, tracks)
     row_of = {version: row for row, version in enumerate(_versions(picked))}
     rows = picked.take(pa.array([row_of[version] for version in _versions(tracks)], pa.int64()))
@@ -186,13 +186,13 @@ def cut_shards(
     for index, size in enumerate(sizes):
         total += size
         if index + 1 - start >= max_tracks or total >= max_bytes:
-            shards.append(copied(tracks, start, index + 1))
+            shards.append(copy_rows(tracks, start, index + 1))
             start, total = index + 1, 0
     if start < len(sizes):
-        shards.append(copied(tracks, start, len(sizes)))
+        shards.append(copy_rows(tracks, start, len(sizes)))
     return shards
 
 
-def copied(tracks: pa.Table, start: int, stop: int) -> pa.Table:
+def copy_rows(tracks: pa.Table, start: int, stop: int) -> pa.Table:
     """Rows `start` to `stop` as a table of their own: of a slice, a worker would be sent the whole table."""
     return tracks.take(pa.array(range(start, stop), pa.int64()))

@@ -6,11 +6,11 @@ from typing import Any
 from pipeline.catalogs.selection import Selection
 from pipeline.catalogs.tracks import Facts, facts, track_id_of
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.tracks import TrackRef
 
 
-def remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]:
+def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]:
     """The tracks below a prefix, in the store's order.
 
     Parameters
@@ -52,7 +52,7 @@ def _s3_entries(root: str) -> Iterator[tuple[str, Facts]]:
 def s3_page(request: dict[str, str]) -> dict[str, Any]:
     """One answer, of up to 1,000 objects, to the request ``ListObjectsV2``."""
     fs = storage.filesystem("s3")
-    page: dict[str, Any] = patiently(lambda: fs.call_s3("list_objects_v2", **request))
+    page: dict[str, Any] = with_retries(lambda: fs.call_s3("list_objects_v2", **request))
     return page
 
 
@@ -63,5 +63,5 @@ def s3_facts(item: dict[str, Any]) -> Facts:
 
 def _fsspec_entries(protocol: str, root: str) -> Iterator[tuple[str, Facts]]:
     fs = storage.filesystem(protocol)
-    for path, info in sorted(patiently(lambda: fs.find(root, detail=True)).items()):
+    for path, info in sorted(with_retries(lambda: fs.find(root, detail=True)).items()):
         yield path, facts(info)

@@ -33,7 +33,7 @@ _SYSTEM_FILES = (
 before a crash.
 """
 _EXTENSION = re.compile(r"[a-z0-9][a-z0-9_+~-]{0,9}")
-_MOST_EXTENSIONS = 500
+_MAX_EXTENSIONS = 500
 NO_EXTENSION, OTHER = "no extension", "other"
 
 
@@ -85,7 +85,7 @@ class Selection:
             return True
         if not _EXTENSION.fullmatch(extension):
             extension = NO_EXTENSION
-        elif extension not in self._not_audio and len(self._not_audio) >= _MOST_EXTENSIONS:
+        elif extension not in self._not_audio and len(self._not_audio) >= _MAX_EXTENSIONS:
             extension = OTHER
         self._not_audio[extension] += 1
         return False

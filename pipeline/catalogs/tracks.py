@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 
@@ -54,7 +54,7 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
     if protocol == "file":
         return local_track(path, uri, track_id)
     try:
-        info = patiently(lambda: storage.filesystem(protocol).info(path))
+        info = with_retries(lambda: storage.filesystem(protocol).info(path))
     except PermissionError:
         return TrackRef(track_id, uri, 0, "unreadable")
     except (FileNotFoundError, NotADirectoryError, ValueError):

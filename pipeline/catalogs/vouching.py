@@ -12,7 +12,7 @@ from pipeline.tables.tables import VERSION, Tables, within, without
 from schemas.errors import NotFoundError
 
 
-def confirm(listing: Listing, tables: Tables) -> Listing:
+def confirm_versions(listing: Listing, tables: Tables) -> Listing:
     """A listing in which tracks are as their store has them, where the tables contradict the manifest.
 
     A manifest may be older than what the tables hold, name what is gone, or say versions that its store does

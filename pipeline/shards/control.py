@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
+from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
-from pipeline.shards.transfer import described
+from pipeline.shards.transfer import format_error
 from schemas.errors import EnvironmentFaultError
 from schemas.features import FeatureSpec
 
@@ -19,7 +19,7 @@ _MP3 = Path(__file__).with_name("control.mp3")
 """A tone in noise, 1.5 s: read by the other decoder than a wav is."""
 _RATE = 44100
 _DURATION_S = 1.5
-_LONGEST_S = 600.0
+_UNLIMITED_S = 600.0
 """Where no limit is tested: longer than any machine takes that works, kernels to compile included."""
 
 
@@ -42,11 +42,11 @@ def featurize_known_good(spec: FeatureSpec, limits: TrackLimits | None = None) -
     for name, sound in _sounds():
         try:
             file = io.BytesIO(sound)
-            with limits.guarded(file, remote=False) if limits else file as opened:
+            with limits.enforce(file, remote=False) if limits else file as opened:
                 featurize_track(opened, name, spec)
         except Exception as error:
             raise EnvironmentFaultError(
-                f"a known-good sound ({name}) gives no features: {described(error)}"
+                f"a known-good sound ({name}) gives no features: {format_error(error)}"
             ) from error
 
 
@@ -72,22 +72,22 @@ def check_process(process: Isolated, spec: FeatureSpec, limits: TrackLimits, dea
     EnvironmentFaultError
         If they do not.
     """
-    unlimited = TrackLimits(_LONGEST_S, 1 << 40)
+    unlimited = TrackLimits(_UNLIMITED_S, 1 << 40)
     if death is None:
         with suppress(EnvironmentFaultError, ProcessDiedError):
             process.call(featurize_known_good, spec, unlimited)
             return
         process.close()
     try:
-        surviving(process, featurize_known_good, spec, unlimited)
+        call_with_restarts(process, featurize_known_good, spec, unlimited)
         if death == TIMED_OUT:
             # Again, since a process that is new takes time to load what it needs.
-            surviving(process, featurize_known_good, spec, limits)
+            call_with_restarts(process, featurize_known_good, spec, limits)
     except ProcessDiedError as own_death:
-        raise EnvironmentFaultError(_what_it_did(own_death, limits)) from own_death
+        raise EnvironmentFaultError(_death_message(own_death, limits)) from own_death
 
 
-def _what_it_did(death: ProcessDiedError, limits: TrackLimits) -> str:
+def _death_message(death: ProcessDiedError, limits: TrackLimits) -> str:
     sound = f"a known-good sound of {_DURATION_S:g} s"
     if death.code == TIMED_OUT:
         return f"{sound} takes longer to decode than --track-timeout allows ({limits.timeout_s:g} s)"

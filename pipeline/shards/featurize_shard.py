@@ -12,7 +12,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.tracks import from_table, to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.uninterrupted import uninterrupted
+from pipeline.shards.uninterrupted import defer_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part
@@ -22,7 +22,7 @@ from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef
 
 if TYPE_CHECKING:
-    from pipeline.shards.outcomes import Outcome
+    from pipeline.shards.outcomes import TrackOutcome
 
 _ROW_GROUP_SEGMENTS = 64
 
@@ -151,18 +151,22 @@ def featurize_shard(
     OSError
         If a part cannot be written.
     """
-    from pipeline.shards import outcomes as ways  # decoders: not for a driver, which may find nothing to do
+    from pipeline.shards import (
+        outcomes as attempts,  # decoders: not for a driver, which may find nothing to do
+    )
 
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
     if isolated and limits is not None:
-        outcomes = ways.isolated(tracks, spec, watch, limits)
+        outcomes = attempts.featurize_isolated(tracks, spec, watch, limits)
     else:
-        outcomes = ways.featurized(tracks, spec, watch, limits)
-    read, done, failures = _sorted_out(shard, outcomes)
+        outcomes = attempts.featurize_tracks(tracks, spec, watch, limits)
+    read, done, failures = _sort_outcomes(shard, outcomes)
     suspects: set[str] = set()
     if not confirming:
-        suspects = {failure.track_id for failure in failures if isinstance(failure.error, ways.SUSPICIOUS)}
+        suspects = {
+            failure.track_id for failure in failures if isinstance(failure.error, attempts.SUSPECT_ERRORS)
+        }
         read = [track for track in read if track.track_id not in suspects]
         failures = [failure for failure in failures if failure.track_id not in suspects]
     rows = {
@@ -170,7 +174,7 @@ def featurize_shard(
         "failures": failure_rows(failures),
         "features": _feature_rows(done, spec),
     }
-    with watch.stage("write"), uninterrupted():
+    with watch.stage("write"), defer_interrupts():
         _write(shard, tables, rows, check)
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
@@ -210,7 +214,7 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
         If a part cannot be written.
     """
     tracks = from_table(shard.tracks)
-    _, _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
+    _, _, failures = _sort_outcomes(shard, zip(tracks, errors, strict=True))
     _write(
         shard,
         tables,
@@ -222,8 +226,8 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
     )
 
 
-def _sorted_out(
-    shard: Shard, outcomes: Iterable[tuple[TrackRef, "Outcome"]]
+def _sort_outcomes(
+    shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]]
 ) -> tuple[list[TrackRef], list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
     """All tracks as they were read; those that gave features, with them; and failures."""
     rows = shard.tracks.select(["track_id", "etag", "attempts"]).to_pylist()
@@ -246,12 +250,14 @@ def _sorted_out(
 
 def _outcomes(
     done: Sequence[tuple[TrackRef, TrackFeatures]], failures: Sequence[Failure]
-) -> dict[str, "Outcome"]:
-    failed: dict[str, Outcome] = {failure.track_id: failure.error for failure in failures}
+) -> dict[str, "TrackOutcome"]:
+    failed: dict[str, TrackOutcome] = {failure.track_id: failure.error for failure in failures}
     return failed | {track.track_id: features for track, features in done}
 
 
-def track_rows(tracks: list[TrackRef], outcomes: Mapping[str, "Outcome"], listed_at: datetime) -> pa.Table:
+def track_rows(
+    tracks: list[TrackRef], outcomes: Mapping[str, "TrackOutcome"], listed_at: datetime
+) -> pa.Table:
     """Rows of the table ``tracks``: as listed or read, with the tags and audio facts that are known.
 
     Parameters

@@ -14,16 +14,16 @@ from typing import BinaryIO, TypeVar
 from pipeline.catalogs.tracks import etag_of, stat_track
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
-from pipeline.storage.errors import is_store_error, passes
-from pipeline.storage.retry import ShardPatience, pause_s
+from pipeline.storage.errors import is_store_error, is_transient
+from pipeline.storage.retry import RetryBudget, add_jitter
 from schemas.errors import NotAFileError, NotFoundError, ReadError
 from schemas.tracks import TrackRef
 
 T = TypeVar("T")
 
-PAUSES_S = (1.0, 4.0, 10.0)
+RETRY_PAUSES_S = (1.0, 4.0, 10.0)
 """Mean pauses before tracks whose store failed are tried again, at the end of their shard."""
-MOST_FAILING_S = 120.0
+MAX_FAILING_S = 120.0
 """Seconds for which a store may fail, with no success between, until the rest of a shard is not tried."""
 _FETCH_AHEAD = 2
 
@@ -56,11 +56,13 @@ class OpenTrack:
             yield
         finally:
             if storage.is_local(self.track.uri) and etag_of(os.fstat(self.file.fileno())) != self.track.etag:
-                raise _passing(ReadError(f"{self.track.uri} was written to while it was read; run again"))
+                raise _mark_transient(
+                    ReadError(f"{self.track.uri} was written to while it was read; run again")
+                )
 
 
 Opener = Callable[[], OpenTrack]
-Once = Callable[[list[TrackRef], bool], Generator[tuple[TrackRef, T], None, None]]
+TryOnce = Callable[[list[TrackRef], bool], Generator[tuple[TrackRef, T], None, None]]
 """Given tracks as listed, and whether they were tried before: each as it was read, and what came of it."""
 
 
@@ -98,7 +100,7 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
         failure = ReadError(
             f"{track.uri} cannot be read: {storage.reason(error)}; run again to try once more"
         )
-        raise (_passing(failure) if passes(error) else failure) from error
+        raise (_mark_transient(failure) if is_transient(error) else failure) from error
 
 
 def _open_local(track: TrackRef) -> OpenTrack:
@@ -122,8 +124,8 @@ def _open_remote(track: TrackRef, again: bool) -> OpenTrack:
     return OpenTrack(track, storage.open_binary(track.uri, track.size, etag=track.etag))
 
 
-def fetched(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Opener], None, None]:
-    """Each track with a function that opens it; the next remote ones are fetched meanwhile."""
+def fetch_ahead(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Opener], None, None]:
+    """Each track with a function that opens it; the next remote ones are fetch_ahead meanwhile."""
     if not tracks or storage.is_local(tracks[0].uri):
         for track in tracks:
             yield track, partial(open_track, track, again=again)
@@ -139,8 +141,8 @@ def fetched(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Op
             yield first, future.result
 
 
-def in_rounds(
-    tracks: list[TrackRef], once: Once[T], watch: Stopwatch
+def try_in_rounds(
+    tracks: list[TrackRef], once: TryOnce[T], watch: Stopwatch
 ) -> Iterator[tuple[TrackRef, T | ReadError]]:
     """Try tracks, and those whose store failed once more when the others are done, after growing pauses.
 
@@ -158,33 +160,33 @@ def in_rounds(
     tuple of TrackRef and what came of it
         Each track once: put off until it is read, fails for good, or all rounds are over.
     """
-    patience = ShardPatience(MOST_FAILING_S)
-    for number in range(len(PAUSES_S) + 1):
+    budget = RetryBudget(MAX_FAILING_S)
+    for number in range(len(RETRY_PAUSES_S) + 1):
         put_off: list[tuple[TrackRef, T | ReadError]] = []
         n_tried = 0
         with closing(once(tracks, number > 0)) as outcomes:
-            for listed, (track, outcome) in zip(tracks, _timed(outcomes, watch), strict=False):
+            for listed, (track, outcome) in zip(tracks, _time_tracks(outcomes, watch), strict=False):
                 n_tried += 1
-                passing = isinstance(outcome, ReadError) and outcome.passing
-                patience.note(failed=passing)
-                if not passing:
+                is_transient_failure = isinstance(outcome, ReadError) and outcome.transient
+                budget.record(failed=is_transient_failure)
+                if not is_transient_failure:
                     yield track, outcome
                     continue
                 put_off.append((listed, outcome))
-                if patience.is_over:
+                if budget.is_exhausted:
                     break
-        if patience.is_over or number == len(PAUSES_S):
+        if budget.is_exhausted or number == len(RETRY_PAUSES_S):
             yield from put_off
-            yield from ((track, _not_tried(track)) for track in tracks[n_tried:])
+            yield from ((track, _not_tried_error(track)) for track in tracks[n_tried:])
             return
         if not put_off:
             return
         with watch.stage("wait"):
-            time.sleep(pause_s(PAUSES_S[number]))
+            time.sleep(add_jitter(RETRY_PAUSES_S[number]))
         tracks = [track for track, _ in put_off]
 
 
-def _timed(outcomes: Iterator[tuple[TrackRef, T]], watch: Stopwatch) -> Iterator[tuple[TrackRef, T]]:
+def _time_tracks(outcomes: Iterator[tuple[TrackRef, T]], watch: Stopwatch) -> Iterator[tuple[TrackRef, T]]:
     """The same outcomes; the seconds that each took to come are its track's."""
     start = time.perf_counter()
     for track, outcome in outcomes:
@@ -193,15 +195,15 @@ def _timed(outcomes: Iterator[tuple[TrackRef, T]], watch: Stopwatch) -> Iterator
         start = time.perf_counter()
 
 
-def _not_tried(track: TrackRef) -> ReadError:
-    return _passing(
+def _not_tried_error(track: TrackRef) -> ReadError:
+    return _mark_transient(
         ReadError(
-            f"{track.uri} was not read: its store has handed out nothing for {MOST_FAILING_S:.0f} s; run "
+            f"{track.uri} was not read: its store has handed out nothing for {MAX_FAILING_S:.0f} s; run "
             "again when the store is well"
         )
     )
 
 
-def _passing(error: ReadError) -> ReadError:
-    error.passing = True
+def _mark_transient(error: ReadError) -> ReadError:
+    error.transient = True
     return error

@@ -9,7 +9,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pipeline.shards.transfer import TransferError, described
+from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import EnvironmentFaultError
 
 _PR_SET_PDEATHSIG = 1
@@ -27,7 +27,7 @@ def main() -> None:
                 call = pipe.recv_bytes()
             except EOFError:
                 return
-            pipe.send_bytes(_encoded(_answer(call)))
+            pipe.send_bytes(_encode(_answer(call)))
 
 
 def _answer(call: bytes) -> Any:
@@ -37,7 +37,7 @@ def _answer(call: bytes) -> Any:
     except Exception as error:
         # The same code runs in both processes, or nothing that either says counts.
         return EnvironmentFaultError(
-            f"a process that a worker started cannot load its code: {described(error)}; install the same "
+            f"a process that a worker started cannot load its code: {format_error(error)}; install the same "
             "Earmark and all it needs on every node"
         )
     try:
@@ -46,7 +46,7 @@ def _answer(call: bytes) -> Any:
         return error
 
 
-def _encoded(answer: Any) -> bytes:
+def _encode(answer: Any) -> bytes:
     """An answer pickled, or in its place why it cannot be."""
     try:
         data = pickle.dumps(answer)
@@ -54,9 +54,9 @@ def _encoded(answer: Any) -> bytes:
             pickle.loads(data)  # noqa: S301 (our own: many exceptions pickle and do not unpickle)
     except Exception as error:
         if isinstance(answer, Exception):
-            reason = f"{described(answer)} (an error that cannot be pickled)"
+            reason = f"{format_error(answer)} (an error that cannot be pickled)"
         else:
-            reason = f"a result of type {type(answer).__name__} cannot be pickled: {described(error)}"
+            reason = f"a result of type {type(answer).__name__} cannot be pickled: {format_error(error)}"
         return pickle.dumps(TransferError(reason))
     return data
 

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from pipeline.shards.transfer import TransferError, described
+from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import (
     DecoderCrashedError,
     EnvironmentFaultError,
@@ -20,10 +20,10 @@ from schemas.errors import (
     TrackError,
 )
 
-MOST_KILLS = 10
+MAX_KILLS = 10
 """So often may a process be killed from outside before what it was at work on is held to be the reason."""
 
-_END_WITHIN_S = 5.0
+_EXIT_TIMEOUT_S = 5.0
 """Seconds that a process gets to end by itself, and once more after SIGTERM."""
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 """Signals that no decoder sends itself: a node that is preempted, a machine out of memory, an operator."""
@@ -90,7 +90,7 @@ class Isolated:
             result = pickle.loads(data)  # noqa: S301 (from our own process)
         except Exception as error:
             raise TransferError(
-                f"a result of the isolated process cannot be unpickled: {described(error)}"
+                f"a result of the isolated process cannot be unpickled: {format_error(error)}"
             ) from error
         if isinstance(result, Exception):
             raise result
@@ -140,26 +140,26 @@ class Isolated:
             return 0
         for end in (process.terminate, process.kill):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(_END_WITHIN_S)
+                return process.wait(_EXIT_TIMEOUT_S)
             end()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_END_WITHIN_S)
+            return process.wait(_EXIT_TIMEOUT_S)
         return -signal.SIGKILL  # it hangs in the kernel, which ends it when it can
 
 
-def surviving(process: Isolated, function: Callable[..., Any], *arguments: Any) -> Any:
+def call_with_restarts(process: Isolated, function: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a call in `process` returns, starting anew when it is killed from outside.
 
     Raises
     ------
     ProcessDiedError
-        If the work ended it, or if it was killed `MOST_KILLS` times.
+        If the work ended it, or if it was killed `MAX_KILLS` times.
     """
-    for attempt in range(1, MOST_KILLS + 1):
+    for attempt in range(1, MAX_KILLS + 1):
         try:
             return process.call(function, *arguments)
         except ProcessDiedError as death:
-            if attempt == MOST_KILLS or not death.from_outside:
+            if attempt == MAX_KILLS or not death.from_outside:
                 raise
     raise AssertionError("unreachable")
 
@@ -178,7 +178,7 @@ def decoding_failure(death: ProcessDiedError, uri: str, limits: TrackLimits) -> 
         )
     if death.from_outside:
         return DecoderCrashedError(
-            f"{uri}: the process that decoded it was killed {MOST_KILLS} times ({death.how}); the machine "
+            f"{uri}: the process that decoded it was killed {MAX_KILLS} times ({death.how}); the machine "
             "may have too little memory for it"
         )
     return DecoderCrashedError(f"{uri} crashes its decoder ({death.how}); replace the file")

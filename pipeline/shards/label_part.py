@@ -16,7 +16,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.bundle import Classifier
 from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.limits import in_time
+from pipeline.shards.limits import time_limit
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.parsed import read_parsed
@@ -139,7 +139,7 @@ def label_part(
     segments: list[dict[str, object]] = []
     probabilities: list[NDArray[np.float64]] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
-        with watch.stage("predict"), in_time(timeout_s):
+        with watch.stage("predict"), time_limit(timeout_s):
             probabilities.append(classifier.predict_proba(log_mels, descriptors))
         segments += rows
     p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))

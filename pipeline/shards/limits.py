@@ -16,7 +16,7 @@ TIMED_OUT = -signal.SIGALRM
 TOO_MUCH_MEMORY = 86
 """Exit code of a process whose track took too much memory."""
 
-_LOOK_EVERY_S = 0.02
+_CHECK_EVERY_S = 0.02
 _STATM = Path("/proc/self/statm")
 
 
@@ -36,7 +36,7 @@ class TrackLimits:
     memory_bytes: int
 
     @contextlib.contextmanager
-    def guarded(self, file: BinaryIO, *, remote: bool) -> Iterator[BinaryIO]:
+    def enforce(self, file: BinaryIO, *, remote: bool) -> Iterator[BinaryIO]:
         """End this process with `TIMED_OUT` or `TOO_MUCH_MEMORY` if the block takes more.
 
         Nothing less stops a decoder that loops or allocates in C; who started the process finds the track.
@@ -54,11 +54,11 @@ class TrackLimits:
             The file to read from: while a store is waited for, the clock stands still.
         """
         clock = _Clock(self.timeout_s)
-        with file, _watched_memory(self.memory_bytes), clock:
-            yield cast(BinaryIO, _Unhurried(file, clock)) if remote else file
+        with file, _limit_memory(self.memory_bytes), clock:
+            yield cast(BinaryIO, _UntimedFile(file, clock)) if remote else file
 
 
-def in_time(timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
+def time_limit(timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
     """End this process with `TIMED_OUT` if the block takes longer; None: it may take as long as it likes."""
     return contextlib.nullcontext() if timeout_s is None else _Clock(timeout_s)
 
@@ -102,7 +102,7 @@ class _Clock:
             self._run()
 
 
-class _Unhurried(io.BufferedIOBase):
+class _UntimedFile(io.BufferedIOBase):
     """A file whose reads do not count as a track's own time."""
 
     def __init__(self, file: BinaryIO, clock: _Clock) -> None:
@@ -127,15 +127,15 @@ class _Unhurried(io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def _watched_memory(most_bytes: int) -> Iterator[None]:
-    """End this process if it grows by more than `most_bytes` in the block."""
-    limit = private_bytes() + most_bytes
+def _limit_memory(max_bytes: int) -> Iterator[None]:
+    """End this process if it grows by more than `max_bytes` in the block."""
+    limit = private_bytes() + max_bytes
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(_LOOK_EVERY_S):
+        while not done.wait(_CHECK_EVERY_S):
             if private_bytes() > limit:
-                os.write(2, f"earmark: a track takes more than {most_bytes >> 20} MB\n".encode())
+                os.write(2, f"earmark: a track takes more than {max_bytes >> 20} MB\n".encode())
                 os._exit(TOO_MUCH_MEMORY)
 
     watcher = threading.Thread(target=watch, daemon=True)

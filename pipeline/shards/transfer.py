@@ -5,7 +5,7 @@ class TransferError(Exception):
     """A call, a result or an error cannot be pickled or unpickled; no process died, and no track is bad."""
 
 
-def described(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Return an error's type and message, whatever its ``__str__`` does."""
     try:
         return f"{type(error).__name__}: {error}"

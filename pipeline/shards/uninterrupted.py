@@ -8,7 +8,7 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """Put a KeyboardInterrupt off until the end of the block, as far as the main thread is concerned.
 
     A task that has ended then has nothing under way to the store.
@@ -32,7 +32,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupts_heeded() -> Iterator[None]:
+def deliver_interrupts() -> Iterator[None]:
     """Raise KeyboardInterrupt at the end of the block at the latest, where one came in it.
 
     A decoder calls back into Python for bytes; what is raised there is printed and lost, and to the decoder

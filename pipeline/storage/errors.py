@@ -35,7 +35,7 @@ _KINDS = frozenset(
 
 
 class StoreFailingError(OSError):
-    """The store failed in a way that passes, as often as it was tried."""
+    """The store failed in a way that is_transient, as often as it was tried."""
 
 
 class VersionChangedError(OSError):
@@ -50,7 +50,7 @@ class DamagedAnswerError(OSError):
     """The store's answer is not the whole of what it says it is."""
 
 
-def passes(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Whether the same request may succeed in a moment: overload, network faults, answers that broke off."""
     if isinstance(error, StoreFailingError | VersionChangedError | DamagedAnswerError):
         return True

@@ -7,7 +7,7 @@ from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 
-def check_place(out: str | Path, what: str) -> None:
+def check_writable(out: str | Path, what: str) -> None:
     """Check that a file or folder could be made at a local place; of object stores nothing is known yet.
 
     Parameters
@@ -30,9 +30,9 @@ def check_place(out: str | Path, what: str) -> None:
         raise MisuseError(f"cannot write {what} {out}: {parent} is no folder that can be written to")
 
 
-def check_file(out: str | Path, what: str) -> None:
-    """As `check_place`, for a file: a folder in its place is an error too."""
-    check_place(out, what)
+def check_writable_file(out: str | Path, what: str) -> None:
+    """As `check_writable`, for a file: a folder in its place is an error too."""
+    check_writable(out, what)
     path = _local_path(out)
     if path is not None and path.is_dir():
         raise MisuseError(f"cannot write {what} {out}: it is a folder; name a file in it")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pipeline.storage import storage
 from pipeline.storage.errors import DamagedAnswerError
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def read_parsed(location: str, parse: Callable[[bytes], T]) -> T:
                 raise DamagedAnswerError(f"{len(data):,} of {size:,} bytes came") from error
             raise
 
-    return patiently(once)
+    return with_retries(once)
 
 
 def _size_of(location: str) -> int:

@@ -18,7 +18,7 @@ from pipeline.storage.errors import (
     VersionChangedError,
     store_code,
 )
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
@@ -34,7 +34,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Response:
     """A GET's answer: the bytes, the object's entity tag, and whether that may be the MD5 of the object."""
 
     data: bytes
@@ -52,7 +52,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         super().__init__(use_listings_cache=False, config_kwargs=CONFIG | {"retries": attempts}, **options)
 
     @cached_property
-    def _once(self) -> "CheckedS3":
+    def _single_try(self) -> "CheckedS3":
         """The same store by a client that tries nothing again by itself, neither s3fs nor botocore."""
         client = CheckedS3(tries=1, skip_instance_cache=True)
         client.retries = 1
@@ -92,7 +92,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                     raise DamagedAnswerError("what came does not have the object's MD5")
             return answer.data
 
-        return patiently(once)
+        return with_retries(once)
 
     def fetch_range(self, path: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Bytes `start` up to `end` of an object, both within its size. Raises as `fetch` does."""
@@ -103,7 +103,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                 raise DamagedAnswerError(f"{len(data)} of {end - start} bytes came")
             return data
 
-        return patiently(once) if end > start else b""
+        return with_retries(once) if end > start else b""
 
     def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
         """A file object that reads one version of an object by ranges; opening it asks the store nothing."""
@@ -111,11 +111,11 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
 
     def put_once(self, path: str, data: bytes) -> None:
         """Write the object with a request that is made once: who asks again looks first if it still may."""
-        self._once.pipe_file(path, data)
+        self._single_try.pipe_file(path, data)
 
     def remove_once(self, path: str) -> None:
         """Remove the object with a request that is made once."""
-        self._once.rm_file(path)
+        self._single_try.rm_file(path)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """One PUT with ``If-None-Match: *``: False if the store says that there is an object.
@@ -133,11 +133,11 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         return True
 
     async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
-        with _bucket_found():
+        with _tell_missing_bucket():
             return await super()._call_s3(method, *arguments, **options)
 
     async def _iterdir(self, bucket: str, *arguments: Any, **options: Any) -> Any:
-        with _bucket_found():
+        with _tell_missing_bucket():
             async for entry in super()._iterdir(bucket, *arguments, **options):
                 yield entry
 
@@ -149,17 +149,20 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         wanted = {name: options[name] for name in ("cache_options", "size") if name in options}
         return CheckedS3File(self, path, block_size=block_size, cache_type=cache_type, **wanted)
 
-    def _has_size(self, path: str, answer: _Answer) -> bool:
+    def _has_size(self, path: str, answer: _Response) -> bool:
         """Whether the object is as long as what came; if that came twice, its tag is no MD5."""
         return bool(self.info(path)["size"] == len(answer.data))
 
-    def _get(self, path: str, etag: str | None, **request: str) -> _Answer:
+    def _get(self, path: str, etag: str | None, **request: str) -> _Response:
         bucket, key, _ = self.split_path(path)
         if etag is not None:
             request["IfMatch"] = f'"{etag}"'
         try:
-            answer: _Answer = sync(
-                self.loop, self._answered, {"Bucket": bucket, "Key": key, **request}, timeout=ANSWER_TIMEOUT_S
+            answer: _Response = sync(
+                self.loop,
+                self._get_object,
+                {"Bucket": bucket, "Key": key, **request},
+                timeout=ANSWER_TIMEOUT_S,
             )
         except OSError as error:
             if store_code(error) in {"PreconditionFailed", "412", "InvalidRange", "416"}:
@@ -169,7 +172,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
             raise VersionChangedError(f"{path} has changed")
         return answer
 
-    async def _answered(self, request: dict[str, str]) -> _Answer:
+    async def _get_object(self, request: dict[str, str]) -> _Response:
         response = await self._call_s3("get_object", **request)
         body = response["Body"]
         try:
@@ -178,11 +181,11 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
             body.close()
         etag = str(response.get("ETag", "")).strip('"')
         keyed = "SSECustomerAlgorithm" in response or "kms" in str(response.get("ServerSideEncryption", ""))
-        return _Answer(data, etag, bool(_MD5.fullmatch(etag)) and not keyed and "Range" not in request)
+        return _Response(data, etag, bool(_MD5.fullmatch(etag)) and not keyed and "Range" not in request)
 
 
 @contextlib.contextmanager
-def _bucket_found() -> Iterator[None]:
+def _tell_missing_bucket() -> Iterator[None]:
     """Tell a bucket that is gone from an object that is: s3fs makes the same error of both.
 
     Raises

@@ -16,7 +16,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from pipeline.storage.errors import explained as explained
 from pipeline.storage.errors import reason as reason
 from pipeline.storage.retry import Check as Check
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
@@ -99,7 +99,7 @@ def exists(location: str) -> bool:
     if protocol == "file":
         return Path(path).exists()
     with explained(location, "look at"):
-        return patiently(lambda: bool(filesystem(protocol).exists(path)))
+        return with_retries(lambda: bool(filesystem(protocol).exists(path)))
 
 
 def read_bytes(location: str) -> bytes:
@@ -141,7 +141,7 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     if protocol != "file":
         fs = filesystem(protocol)
         write = fs.put_once if protocol == "s3" and check is not None else fs.pipe_file
-        patiently(lambda: write(path, data), check)
+        with_retries(lambda: write(path, data), check)
         return
     if check is not None:
         check()
@@ -193,9 +193,9 @@ def put_if_absent(location: str, data: bytes) -> bool:
     protocol, path = split(location)
     fs = filesystem(protocol)
     if protocol == "s3":
-        return patiently(lambda: bool(fs.put_if_absent(path, data)))
+        return with_retries(lambda: bool(fs.put_if_absent(path, data)))
     try:
-        patiently(lambda: fs.pipe_file(path, data, mode="create"))
+        with_retries(lambda: fs.pipe_file(path, data, mode="create"))
     except FileExistsError:
         return False
     return True
@@ -212,7 +212,7 @@ def delete(location: str, *, check: Check | None = None) -> None:
     fs = filesystem(protocol)
     remove = fs.remove_once if protocol == "s3" and check is not None else fs.rm_file
     with contextlib.suppress(FileNotFoundError):
-        patiently(lambda: remove(path), check)
+        with_retries(lambda: remove(path), check)
 
 
 def names(location: str) -> list[str]:
@@ -221,7 +221,7 @@ def names(location: str) -> list[str]:
     try:
         if protocol == "file":
             return sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-        listed = patiently(lambda: filesystem(protocol).ls(path, detail=True))
+        listed = with_retries(lambda: filesystem(protocol).ls(path, detail=True))
     except FileNotFoundError:
         return []
     return sorted(info["name"].rsplit("/", 1)[-1] for info in listed if info["type"] == "file")
@@ -261,14 +261,14 @@ def open_binary(
     ranges = {"block_size": RANGE_BYTES, "cache_type": "blockcache", "cache_options": {"maxblocks": 8}}
     if protocol == "s3" and etag is not None:
         return cast(BinaryIO, filesystem(protocol).open_version(path, size=size, etag=etag, **ranges))
-    return cast(BinaryIO, patiently(lambda: filesystem(protocol).open(path, "rb", **ranges)))
+    return cast(BinaryIO, with_retries(lambda: filesystem(protocol).open(path, "rb", **ranges)))
 
 
 def _fetch(protocol: str, path: str, *, size: int | None = None, etag: str | None = None) -> bytes:
     fs = filesystem(protocol)
     if protocol == "s3":
         return cast(bytes, fs.fetch(path, size=size if etag is not None else None, etag=etag))
-    return cast(bytes, patiently(lambda: fs.cat_file(path)))
+    return cast(bytes, with_retries(lambda: fs.cat_file(path)))
 
 
 def _write_temporary(path: Path, data: bytes) -> Path:

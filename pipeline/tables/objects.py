@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from pipeline.tables.tables import Tables, stored_schema
 from schemas.tables import PARTITIONS
 
@@ -127,7 +127,7 @@ def _fail(error: OSError) -> None:
 
 
 def _find(protocol: str, root: str) -> Iterable[StoredObject]:
-    found = patiently(lambda: storage.filesystem(protocol).find(root, detail=True))
+    found = with_retries(lambda: storage.filesystem(protocol).find(root, detail=True))
     for name, info in found.items():
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
         at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)

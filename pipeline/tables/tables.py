@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
@@ -56,7 +56,7 @@ class Tables:
             if not storage.exists(location):
                 return None
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
-            return patiently(
+            return with_retries(
                 lambda: ds.dataset(
                     path,
                     schema=pa.unify_schemas([stored_schema(table), partitioning]),
@@ -88,7 +88,7 @@ class Tables:
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         names = list(columns) if columns else None
         with readable(self, table):
-            return patiently(lambda: dataset.to_table(columns=names, filter=where))
+            return with_retries(lambda: dataset.to_table(columns=names, filter=where))
 
 
 @contextlib.contextmanager

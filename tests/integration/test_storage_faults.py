@@ -196,7 +196,7 @@ def test_a_large_track_that_changed_is_read_again_as_it_is_now(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of more than 32 MB only ranges are read: the new version's must be, from the first to the last."""
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.1,))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.1,))
     rng = np.random.default_rng(0)
     old, new = (
         encode((0.1 * rng.standard_normal((44100 * seconds, 2))).astype(np.float32), 44100, "wav")
@@ -233,7 +233,7 @@ def test_tracks_of_a_failing_store_are_put_off_and_their_neighbors_are_not(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad disk in a store must not hold up the shard; a track that can be read later must be."""
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.2, 0.2))
     write_music(f"{bucket}/m", 6)
     listed = from_table(list_catalog(f"{bucket}/m"))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("slow_down",), "001.mp3"
@@ -250,7 +250,7 @@ def test_what_stays_away_is_a_failure_that_the_next_run_tries_again(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that refuses one key all night costs that key's label, with the reason, and no more."""
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.1,))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.1,))
     write_music(f"{bucket}/m", 3)
     listed = from_table(list_catalog(f"{bucket}/m"))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("internal_error",), "001.mp3"
@@ -275,7 +275,7 @@ def test_what_is_forbidden_is_not_tried_again(bucket: str, proxy: FaultyProxy) -
             open_track(track)
     finally:
         os.environ["AWS_SECRET_ACCESS_KEY"] = before
-    assert not caught.value.passing
+    assert not caught.value.transient
     assert proxy.requests.total() == 1
 
 

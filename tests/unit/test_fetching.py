@@ -17,8 +17,8 @@ from pipeline.catalogs.tracks import etag_of, stat_track, to_batch
 from pipeline.shards import featurize_shard as shards
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.fetching import in_rounds, open_track
-from pipeline.shards.outcomes import featurized
+from pipeline.shards.fetching import open_track, try_in_rounds
+from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
@@ -32,7 +32,7 @@ SPEC = FeatureSpec(segment_s=2, max_segments=1)
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.01, 0.01, 0.01))
 
 
 def listed(path: Path, data: bytes) -> TrackRef:
@@ -90,7 +90,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
 
     featurize_track = outcomes.featurize_track
     monkeypatch.setattr(outcomes, "featurize_track", copying)
-    ((read, outcome),) = featurized([track], SPEC, Stopwatch(), None)
+    ((read, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
     assert isinstance(outcome, TrackFeatures)
     assert outcome.info.duration_s == 5
     assert read.etag == etag_of(Path(track.uri).stat())
@@ -111,7 +111,7 @@ def test_a_file_that_never_rests_is_a_failure_that_is_tried_again(
 
     featurize_track = outcomes.featurize_track
     monkeypatch.setattr(outcomes, "featurize_track", writing)
-    ((_, outcome),) = featurized([track], SPEC, Stopwatch(), None)
+    ((_, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
     assert isinstance(outcome, ReadError)
     assert outcome.retryable
     assert len(reads) == 4
@@ -156,11 +156,11 @@ def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -
             assert again == (track.track_id in tries)
             tries[track.track_id] = tries.get(track.track_id, 0) + 1
             error = ReadError("away")
-            error.passing = True
+            error.transient = True
             hopeless, late = track.track_id == "1", track.track_id == "2" and tries["2"] < 3
             yield track, error if hopeless or late else "read"
 
-    came = {track.track_id: outcome for track, outcome in in_rounds(tracks, once, Stopwatch())}
+    came = {track.track_id: outcome for track, outcome in try_in_rounds(tracks, once, Stopwatch())}
     assert list(came) == ["0", "3", "4", "5", "2", "1"]
     assert isinstance(came.pop("1"), ReadError)
     assert set(came.values()) == {"read"}
@@ -174,14 +174,14 @@ def test_the_time_of_a_track_is_its_own() -> None:
     def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, str | ReadError], None, None]:
         for track in tracks:
             error = ReadError("away")
-            error.passing = True
+            error.transient = True
             away = track.track_id == "0" and not again
             time.sleep(0.5 * away)
             yield track, error if away else "read"
             time.sleep(0.02)
 
     watch = Stopwatch()
-    for _ in in_rounds(tracks, once, watch):
+    for _ in try_in_rounds(tracks, once, watch):
         time.sleep(0.5)
     assert watch.slowest[0][1] == "s3://b/0"
     assert watch.slowest[0][0] < 0.5 + watch.seconds["wait"]
@@ -190,7 +190,7 @@ def test_the_time_of_a_track_is_its_own() -> None:
 
 def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails: each of ten thousand tracks waits for its own timeouts, and the run never ends."""
-    monkeypatch.setattr(fetching, "MOST_FAILING_S", -1.0)
+    monkeypatch.setattr(fetching, "MAX_FAILING_S", -1.0)
     tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(9)]
     tried = []
 
@@ -198,10 +198,10 @@ def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.M
         for track in tracks:
             tried.append(track)
             error = ReadError("down")
-            error.passing = True
+            error.transient = True
             yield track, error
 
-    came = list(in_rounds(tracks, once, Stopwatch()))
+    came = list(try_in_rounds(tracks, once, Stopwatch()))
     assert [track for track, _ in came] == tracks
     assert all(isinstance(outcome, ReadError) and outcome.retryable for _, outcome in came)
     assert "nothing" in str(came[-1][1])
@@ -246,5 +246,5 @@ def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError
     assert source.read(4) == b""
     with pytest.raises(ReadError, match="could not be read") as caught:
         source.raise_if_failed()
-    assert caught.value.passing == passing
+    assert caught.value.transient == passing
     assert pickle.loads(pickle.dumps(caught.value)).passing == passing  # noqa: S301 (our own bytes)

@@ -18,7 +18,7 @@ from jobs.engine.interrupts import interruptible
 from pipeline.audio.features import featurize
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.uninterrupted import interrupts_heeded, uninterrupted
+from pipeline.shards.uninterrupted import defer_interrupts, deliver_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables.tables import Tables
 from schemas.features import FeatureSpec
@@ -144,7 +144,7 @@ def test_a_write_is_finished_before_a_task_is_canceled() -> None:
     done: list[str] = []
 
     def write() -> None:
-        with uninterrupted():
+        with defer_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("written")
         done.append("more")
@@ -158,7 +158,7 @@ def test_an_error_of_a_write_is_not_hidden_by_the_interrupt() -> None:
     """A store that refuses is said, also while the run is stopped."""
 
     def write() -> None:
-        with uninterrupted():
+        with defer_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             raise OSError("no room")
 
@@ -172,7 +172,7 @@ def test_an_interrupt_that_c_code_drops_is_heeded() -> None:
     remember a good one as bad."""
 
     def decode() -> None:
-        with interrupts_heeded():
+        with deliver_interrupts():
             interrupt_in_a_callback()
             raise ValueError("the file ends early")
 

@@ -16,7 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.shards.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
+from pipeline.shards.isolation import (
+    MAX_KILLS,
+    Isolated,
+    ProcessDiedError,
+    call_with_restarts,
+    decoding_failure,
+)
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
 from pipeline.shards.transfer import TransferError
 from schemas.errors import DecodeError, EarmarkError, EnvironmentFaultError
@@ -125,7 +131,7 @@ def test_code_that_only_one_side_has_is_no_fault_of_a_track(
 
 def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails: a worker waits for ever for a library's thread that will not end, and the run with it."""
-    monkeypatch.setattr("pipeline.shards.isolation._END_WITHIN_S", 0.5)
+    monkeypatch.setattr("pipeline.shards.isolation._EXIT_TIMEOUT_S", 0.5)
     process = Isolated()
     process.call(outlive_the_pipe)
     assert process.close() == -signal.SIGKILL
@@ -185,21 +191,21 @@ def test_exit_codes_come_through(process: Isolated) -> None:
 
 def test_what_is_killed_from_outside_is_done_again(process: Isolated, tmp_path: Path) -> None:
     """A healthy track whose process is killed by chance must not be remembered as a failure."""
-    assert surviving(process, kill_until, tmp_path / "calls", 3) == 4
+    assert call_with_restarts(process, kill_until, tmp_path / "calls", 3) == 4
 
 
 def test_what_is_killed_again_and_again_ends(process: Isolated, tmp_path: Path) -> None:
     """A track for which the kernel kills the process each time must not be tried for ever."""
     with pytest.raises(ProcessDiedError) as caught:
-        surviving(process, kill_until, tmp_path / "calls", 1000)
+        call_with_restarts(process, kill_until, tmp_path / "calls", 1000)
     assert caught.value.from_outside
-    assert len((tmp_path / "calls").read_text()) == MOST_KILLS
+    assert len((tmp_path / "calls").read_text()) == MAX_KILLS
 
 
 def test_a_crash_is_not_tried_again(process: Isolated, tmp_path: Path) -> None:
     """Each try of a track that hangs costs its whole timeout."""
     with pytest.raises(ProcessDiedError):
-        surviving(process, kill, signal.SIGABRT)
+        call_with_restarts(process, kill, signal.SIGABRT)
 
 
 def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:

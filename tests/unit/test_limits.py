@@ -14,7 +14,7 @@ import io, re, time, zlib
 import numpy as np
 from pipeline.shards.limits import TrackLimits
 def guarded(timeout_s=60.0, memory_mb=1000, file=None, remote=False):
-    return TrackLimits(timeout_s, memory_mb << 20).guarded(file or io.BytesIO(), remote=remote)
+    return TrackLimits(timeout_s, memory_mb << 20).enforce(file or io.BytesIO(), remote=remote)
 """
 
 

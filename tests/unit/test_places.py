@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.plot import kind_of
-from pipeline.storage.outputs import check_place
+from pipeline.storage.outputs import check_writable
 from schemas.errors import MisuseError
 
 
@@ -22,6 +22,6 @@ def test_a_place_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_folders_that_are_yet_to_be_made_and_buckets_are_fine(tmp_path: Path) -> None:
     """What can be written must not be refused."""
-    check_place(tmp_path / "new" / "deep" / "model", "the model folder")
-    check_place("s3://bucket/a.png", "the picture")
+    check_writable(tmp_path / "new" / "deep" / "model", "the model folder")
+    check_writable("s3://bucket/a.png", "the picture")
     assert kind_of(str(tmp_path / "new" / "A.PNG"), (".html", ".png")) == ".png"

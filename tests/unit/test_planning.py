@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.changes import change_rows
-from pipeline.catalogs.planning import Done, Plan, cut_shards, make_plan
+from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import track_rows
@@ -21,7 +21,7 @@ from schemas.tracks import TrackRef
 
 SPEC = FeatureSpec()
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
-DONE = Done(SPEC, "m-1")
+DONE = Goal(SPEC, "m-1")
 
 
 def listing(**etags: str) -> pa.Table:
@@ -91,7 +91,7 @@ def ids(rows: pa.Table) -> set[str]:
     return set(rows["track_id"].to_pylist())
 
 
-def plan(history: History, done: Done = DONE, **etags: str) -> Plan:
+def plan(history: History, done: Goal = DONE, **etags: str) -> Plan:
     return make_plan(listing(**etags), history.tables, done)
 
 
@@ -133,7 +133,7 @@ def test_a_second_model_needs_no_decoding(history: History) -> None:
     history.listed(a="1")
     history.featurized(a="1")
     history.labeled(a="1")
-    made = plan(history, Done(SPEC, "m-2"), a="1")
+    made = plan(history, Goal(SPEC, "m-2"), a="1")
     assert (made.to_featurize.num_rows, ids(made.to_label)) == (0, {"a"})
 
 
@@ -145,7 +145,7 @@ def test_features_with_descriptors_serve_a_run_without(history: History) -> None
     assert plan(history, a="1").to_featurize.num_rows == 0
     history.listed(b="1")
     history.featurized(b="1")
-    assert ids(plan(history, Done(with_descriptors, "m-1"), a="1", b="1").to_featurize) == {"b"}
+    assert ids(plan(history, Goal(with_descriptors, "m-1"), a="1", b="1").to_featurize) == {"b"}
 
 
 def test_other_features_never_mix(history: History) -> None:
@@ -166,7 +166,7 @@ def test_failures_are_remembered_until_the_file_changes(history: History) -> Non
         zip(*made.to_featurize.select(["track_id", "attempts"]).to_pydict().values(), strict=True)
     ) == {"away": 2}
     assert ids(plan(history, bad="2", away="1").to_featurize) == {"bad", "away"}
-    assert ids(plan(history, Done(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
+    assert ids(plan(history, Goal(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
 
 
 def test_a_missing_file_is_not_looked_for_every_night(history: History) -> None:
@@ -191,7 +191,7 @@ def test_a_labeling_failure_is_the_models_own(history: History) -> None:
     history.listed(a="1")
     history.featurized(a="1")
     history.failed(LabelError("nan"), model="m-1", a="1")
-    assert (plan(history, a="1").n_failed, plan(history, Done(SPEC, "m-2"), a="1").n_failed) == (1, 0)
+    assert (plan(history, a="1").n_failed, plan(history, Goal(SPEC, "m-2"), a="1").n_failed) == (1, 0)
 
 
 def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) -> None:

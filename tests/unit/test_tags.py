@@ -22,7 +22,7 @@ from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
-from pipeline.audio.tags.bounded_tags import MOST_BYTES, TagSource
+from pipeline.audio.tags.bounded_tags import MAX_BYTES, TagSource
 from pipeline.audio.tags.tags import read_tags
 from pipeline.shards.limits import private_bytes
 from schemas.errors import ReadError
@@ -361,7 +361,7 @@ def test_tags_that_are_bombs_are_no_tags(name: str) -> None:
 
 def test_of_a_file_only_so_much_is_read_for_its_tags() -> None:
     """Fails: a thousand pictures in a flac are all downloaded and kept in memory for an artist's name."""
-    source = TagSource(io.BytesIO(bytes(MOST_BYTES + 100)), "track")
-    assert len(source.read(MOST_BYTES - 10)) == MOST_BYTES - 10
+    source = TagSource(io.BytesIO(bytes(MAX_BYTES + 100)), "track")
+    assert len(source.read(MAX_BYTES - 10)) == MAX_BYTES - 10
     source.seek(0)
     assert (len(source.read()), source.read(), source.read(5)) == (10, b"", b"")

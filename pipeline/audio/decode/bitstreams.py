@@ -34,7 +34,7 @@ OPENING_FRAMES = 9
 
 PROBE_BYTES = 1 << 16
 
-LOOKED_AT = tuple((2 * i + 1) / n for n in (2, 4, 8, 16, 32) for i in range(n // 2))
+PROBE_SHARES = tuple((2 * i + 1) / n for n in (2, 4, 8, 16, 32) for i in range(n // 2))
 """Where a track that begins with silence is looked at until there is none, as shares of its length."""
 
 QUIET = 1e-3
@@ -53,7 +53,7 @@ class Packing:
         FFmpeg's name for it.
     name : str
         Its name for users.
-    fewest : int
+    min_frames : int
         Frames at equal distances that tell it from PCM.
     swapped : bool
         Whether FFmpeg takes the words with the high byte first only.
@@ -62,7 +62,7 @@ class Packing:
     sync: bytes
     container: str
     name: str
-    fewest: int = 3
+    min_frames: int = 3
     swapped: bool = False
 
 
@@ -76,7 +76,7 @@ PACKINGS = (
 )
 
 
-def unpacked(decoder: Decoder) -> Decoder:
+def unpack_bitstream(decoder: Decoder) -> Decoder:
     """Return `decoder`, or what decodes the bitstream that its samples are.
 
     Raises
@@ -88,7 +88,7 @@ def unpacked(decoder: Decoder) -> Decoder:
     packing = find_packing(y)
     n_samples = decoder.info.duration_s * decoder.info.sample_rate
     if packing is None and y.size and _is_quiet(y) and n_samples < 1 << 40:
-        for share in LOOKED_AT:
+        for share in PROBE_SHARES:
             y = next(decoder.blocks(int(n_samples * share)), y)
             if not _is_quiet(y):
                 packing = find_packing(y)
@@ -103,9 +103,9 @@ def find_packing(y: NDArray[np.float32]) -> Packing | None:
             return None
     data = _words(y)
     for packing in PACKINGS:
-        places = list(islice(_places(data, packing.sync), packing.fewest))
+        places = list(islice(_places(data, packing.sync), packing.min_frames))
         distances = set(np.diff(places).tolist())
-        if len(places) == packing.fewest and len(distances) == 1:
+        if len(places) == packing.min_frames and len(distances) == 1:
             header = data[places[0] : places[0] + DTS_HEADER_BYTES]
             if packing.container != "dts" or _dts_bytes(header, packing) <= distances.pop():
                 return packing

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol
 
-from pipeline.audio.decode.bitstreams import unpacked
+from pipeline.audio.decode.bitstreams import unpack_bitstream
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
 from pipeline.audio.decode.libsndfile import SoundfileDecoder
@@ -52,7 +52,7 @@ class Unpacking:
         """Open the track; UndecodableError if that fails."""
         decoder = self.decoder_type(source)
         try:
-            return unpacked(decoder)
+            return unpack_bitstream(decoder)
         except UndecodableError:
             decoder.close()
             raise
@@ -80,13 +80,13 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     if magic in LIBSNDFILE_MAGIC:
         return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
     if magic == b"OggS":
-        return *_joined(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
+        return *_join_parts(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
     if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
-        return *_joined(mpeg_parts(source)), FfmpegDecoder
+        return *_join_parts(mpeg_parts(source)), FfmpegDecoder
     return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()
 
 
-def _joined(parts: list[Part]) -> tuple[DecoderType, ...]:
+def _join_parts(parts: list[Part]) -> tuple[DecoderType, ...]:
     return (PartsDecoder(tuple(parts)),) if parts else ()
 
 

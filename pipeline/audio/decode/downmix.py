@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-LOUDEST = 1e12
+MAX_SAMPLE = 1e12
 """Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
 
 CANCELED = 0.1
@@ -87,7 +87,7 @@ class _Moments:
         """Count samples in, unless some of them are damaged: then return False."""
         with np.errstate(invalid="ignore", over="ignore"):
             products = y @ y.T
-        if not products.trace() < LOUDEST**2:
+        if not products.trace() < MAX_SAMPLE**2:
             return False
         self._products += products
         self._sums += y @ np.ones(y.shape[1], np.float32)
@@ -156,14 +156,14 @@ def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
             for channel in y[2:]:
                 mono += channel
             mono /= np.float32(len(y))
-    if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
+    if not -MAX_SAMPLE < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < MAX_SAMPLE:
         mono = without_damage(mono)
     return mono
 
 
 def without_damage(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `y` with samples that are infinite, NaN or beyond `LOUDEST` set to 0."""
-    return np.where(np.abs(y) < LOUDEST, y, np.float32(0))
+    """Return `y` with samples that are infinite, NaN or beyond `MAX_SAMPLE` set to 0."""
+    return np.where(np.abs(y) < MAX_SAMPLE, y, np.float32(0))
 
 
 def strongest_signs(covariance: NDArray[np.float64]) -> NDArray[np.float32]:

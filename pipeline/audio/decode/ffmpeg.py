@@ -50,10 +50,10 @@ LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
 PROTECTED = ("drms", "enca", "aavd")
 """Codec tags of encrypted audio: FairPlay, Common Encryption, Audible."""
 
-MOST_STUMBLES = 100
+MAX_STUMBLES = 100
 """Times that FFmpeg may fail to find the next packet: each time it passes over some bytes of damage."""
 
-MOST_STREAMS = 8
+MAX_STREAMS = 8
 """Audio streams of a file that are tried, should the first ones not decode."""
 
 
@@ -118,7 +118,7 @@ class FfmpegDecoder:
         if start == 0 and opening is not None:
             return 0, opening
         if self._container.format.name in SEEKS_BADLY:
-            return start, self._reopened()
+            return start, self._reopen()
         start_s = self._origin_s + start / self._rate
         for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
             try:
@@ -129,7 +129,7 @@ class FfmpegDecoder:
             first = list(islice(frames, FRAMES_TO_PLACE))
             if first and (position := self._place(first)) <= start:
                 return start - position, chain(first, frames)
-        return start, self._reopened()
+        return start, self._reopen()
 
     def _place(self, frames: list[av.AudioFrame]) -> int:
         """Return where the first of `frames` starts; of Vorbis, some time stamps are late."""
@@ -137,7 +137,7 @@ class FfmpegDecoder:
         positions = [self._position(frame) - length for frame, length in zip(frames, lengths, strict=False)]
         return min(positions) if self.info.codec == "vorbis" else positions[0]
 
-    def _reopened(self) -> Iterator[av.AudioFrame]:
+    def _reopen(self) -> Iterator[av.AudioFrame]:
         """Return all frames of the stream, as in a file in which seeking fails."""
         self.close()
         self._container, self._stream, first, frames = _open_stream(self._source)
@@ -178,7 +178,7 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
             mode="r",
             options={"format_whitelist": FORMATS, "probesize": str(probe_bytes)},
             metadata_errors="surrogateescape",
-            io_open=_refuse,
+            io_open=_refuse_url,
         )
     except (av.FFmpegError, ValueError) as error:
         raise UndecodableError(reason_of(error)) from error
@@ -189,7 +189,7 @@ def _open_stream(
 ) -> tuple[av.container.InputContainer, av.AudioStream, av.AudioFrame, Iterator[av.AudioFrame]]:
     """Return the audio stream that a player plays, or the next one that decodes, with its first frame."""
     failure = UndecodableError("no audio in it")
-    for choice in range(MOST_STREAMS):
+    for choice in range(MAX_STREAMS):
         container = open_container(source)
         streams = _by_preference(container)
         if choice < len(streams):
@@ -256,7 +256,7 @@ def _packets(
     container: av.container.InputContainer, stream: av.AudioStream
 ) -> Iterator["av.Packet[av.AudioStream]"]:
     """Yield the packets of a stream; what FFmpeg stumbles over is passed over, if it gets on at all."""
-    for _ in range(MOST_STUMBLES):
+    for _ in range(MAX_STUMBLES):
         try:
             yield from container.demux(stream)
             return
@@ -279,5 +279,5 @@ def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
     return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
+def _refuse_url(url: str, flags: int, options: dict[str, str]) -> None:
     raise PermissionError(f"a track may not open another file ({url})")

@@ -14,10 +14,10 @@ from pipeline.audio.decode.decoders import BLOCK_FRAMES
 MAX_CHANNELS = 8
 """A planar frame has as many pointers to samples; PyAV crashes where a broken header claims more."""
 
-SHORTEST_CHANGE = 5
+MIN_CHANGE_FRAMES = 5
 """Fewer frames than this at another rate are damage, not a part of the recording."""
 
-LARGEST_RATIO = 64
+MAX_RATIO = 64
 """Rates farther apart than this do not come from one recording, and cost memory to convert."""
 
 JITTER_TICKS = 3
@@ -55,8 +55,8 @@ def steady_blocks(
         if channels > MAX_CHANNELS or not frame_rate:
             continue
         if frame_rate != rate:
-            opening = list(islice(alike, SHORTEST_CHANGE))
-            if len(opening) < SHORTEST_CHANGE or not _is_convertible(frame_rate, rate):
+            opening = list(islice(alike, MIN_CHANGE_FRAMES))
+            if len(opening) < MIN_CHANGE_FRAMES or not _is_convertible(frame_rate, rate):
                 continue
             alike = chain(opening, alike)
         # A FIFO takes frames of another kind for its own and crashes.
@@ -176,4 +176,4 @@ def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:
 
 
 def _is_convertible(frame_rate: int, rate: int) -> bool:
-    return rate <= frame_rate * LARGEST_RATIO and frame_rate <= rate * LARGEST_RATIO
+    return rate <= frame_rate * MAX_RATIO and frame_rate <= rate * MAX_RATIO

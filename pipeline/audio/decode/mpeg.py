@@ -29,7 +29,7 @@ _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 CHUNK_BYTES = 1 << 20
-LONGEST_FRAME = 1 << 13
+MAX_FRAME_BYTES = 1 << 13
 """More than any frame has, in bytes."""
 
 HEAD_BYTES = 1 << 16
@@ -38,7 +38,7 @@ HEAD_BYTES = 1 << 16
 PROBES = 8
 """Places at which a file without a count of its frames is looked at."""
 
-FEWEST_FRAMES = 8
+MIN_FRAMES = 8
 """A stretch of fewer frames than this is damage, or too short to count."""
 
 PROBE_BYTES = 4096
@@ -78,11 +78,11 @@ def mpeg_parts(source: Source) -> list[Part]:
             return [] if is_plain else [Part(0, start + counted, None, first.rate)]
         if not counted and _is_uniform(source, start, first):
             return []
-    parts: list[_Part] = []
+    parts: list[_Stretch] = []
     for part in _stretches(source):
-        if parts and (part.n_frames < FEWEST_FRAMES or part.rate == parts[-1].rate):
+        if parts and (part.n_frames < MIN_FRAMES or part.rate == parts[-1].rate):
             parts[-1].add(part)
-        elif parts and parts[-1].n_frames < FEWEST_FRAMES:
+        elif parts and parts[-1].n_frames < MIN_FRAMES:
             part.start = parts.pop().start
             parts.append(part)
         else:
@@ -171,7 +171,7 @@ def _counted_bytes(frame: bytes) -> int:
     return int.from_bytes(frame[46:50]) if frame[36:40] == b"VBRI" else 0
 
 
-class _Part:
+class _Stretch:
     """A stretch of frames of one rate, as it grows."""
 
     def __init__(self, start: int, rate: int) -> None:
@@ -180,13 +180,13 @@ class _Part:
         self.n_frames = 0
         self.duration_s = 0.0
 
-    def add(self, other: "_Part") -> None:
+    def add(self, other: "_Stretch") -> None:
         """Count another stretch to this one."""
         self.n_frames += other.n_frames
         self.duration_s += other.duration_s
 
 
-def _stretches(source: Source) -> Iterator[_Part]:
+def _stretches(source: Source) -> Iterator[_Stretch]:
     """Yield the stretches of frames of one rate, however short."""
     part, n_samples = None, 0
     for offset, frame in _frames(source):
@@ -194,7 +194,7 @@ def _stretches(source: Source) -> Iterator[_Part]:
             if part is not None:
                 part.duration_s = n_samples / part.rate
                 yield part
-            part, n_samples = _Part(offset, frame.rate), 0
+            part, n_samples = _Stretch(offset, frame.rate), 0
         part.n_frames += 1
         n_samples += frame.n_samples
     if part is not None:
@@ -207,7 +207,7 @@ def _frames(source: Source) -> Iterator[tuple[int, Frame]]:
     size = source.size()
     base, at, data = 0, 0, b""
     while base + at < size:
-        if at + LONGEST_FRAME > len(data) and base + len(data) < size:
+        if at + MAX_FRAME_BYTES > len(data) and base + len(data) < size:
             base, at = base + at, 0
             data = source.read_at(base, CHUNK_BYTES)
             if not data:
@@ -220,4 +220,4 @@ def _frames(source: Source) -> Iterator[tuple[int, Frame]]:
             at += block
         else:
             found = _find_frame(data, at + 1)
-            at = max(at + 1, len(data) - LONGEST_FRAME) if found is None else found
+            at = max(at + 1, len(data) - MAX_FRAME_BYTES) if found is None else found

@@ -127,7 +127,7 @@ class JoinedDecoder:
             if decoder.info.sample_rate == rate:
                 yield from decoder.blocks(start)
             else:
-                yield from _resampled(decoder, rate, start)
+                yield from _resample(decoder, rate, start)
         except UndecodableError:
             return
 
@@ -141,17 +141,17 @@ def _main_part(parts: tuple[Part, ...]) -> Part:
     return max((part for part in parts if part.rate == rate), key=lambda part: part.duration_s or 0.0)
 
 
-def _resampled(decoder: FfmpegDecoder, rate: int, start: int) -> Iterator[NDArray[np.float32]]:
+def _resample(decoder: FfmpegDecoder, rate: int, start: int) -> Iterator[NDArray[np.float32]]:
     """Yield what `decoder` decodes, resampled to `rate`, from sample `start` at that rate on."""
     from_rate = decoder.info.sample_rate
     divisor = gcd(from_rate, rate)
     steps = max(start // (rate // divisor) - -(-LEAD_SAMPLES // (from_rate // divisor)), 0)
     lead = start - steps * (rate // divisor)
     blocks = decoder.blocks(steps * (from_rate // divisor))
-    yield from without_lead(_converted(blocks, from_rate, rate), lead)
+    yield from without_lead(_convert_rate(blocks, from_rate, rate), lead)
 
 
-def _converted(
+def _convert_rate(
     blocks: Iterator[NDArray[np.float32]], from_rate: int, rate: int
 ) -> Iterator[NDArray[np.float32]]:
     for channels, alike in groupby(blocks, key=len):

@@ -20,7 +20,7 @@ PROBE_S = 0.5
 PROBE_STEP_S = 5.0
 """Probes lie no closer, so a piece of this length is found in a track of up to 20 minutes."""
 
-MOST_PROBES = 240
+MAX_PROBES = 240
 """What bounds the search in long tracks."""
 
 ABOVE_NOISE_DB = 3.0
@@ -29,7 +29,7 @@ ABOVE_NOISE_DB = 3.0
 _ROUNDS = 3
 """Searches, each for something louder than all that turned out to be noise."""
 
-_LEAST_SHARE = 1 / 3
+_MIN_SHARE = 1 / 3
 """Segments are placed on sound of this share of their length, or, if all is shorter, on the longest."""
 
 
@@ -77,7 +77,7 @@ def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
 def probe_starts(duration_s: float) -> list[float]:
     """Return where to listen for sound, evenly from the start of a track to its end, in seconds."""
     last_s = max(duration_s - PROBE_S, 0.0)
-    n_steps = min(max(math.ceil(last_s / PROBE_STEP_S), 1), MOST_PROBES - 1)
+    n_steps = min(max(math.ceil(last_s / PROBE_STEP_S), 1), MAX_PROBES - 1)
     return [last_s * i / n_steps for i in range(n_steps + 1)]
 
 
@@ -146,7 +146,7 @@ def _place(
     gaps = [gap for gap in zip(edges[::2], edges[1::2], strict=True) if gap[1] - gap[0] >= length_s - 1e-6]
     spans = {gap: _sounding_spans(levels, noise_db, gap, length_s) for gap in gaps}
     every = [span for found in spans.values() for span in found]
-    least_s = length_s * _LEAST_SHARE
+    least_s = length_s * _MIN_SHARE
     if not any(span.sound_s >= least_s for span in every) and not kept:
         least_s = max((span.sound_s for span in every), default=0.0)
     usable = {gap: [span for span in found if span.sound_s >= least_s] for gap, found in spans.items()}

@@ -13,7 +13,7 @@ LOUD_DB = -36.0
 FLOOR_DB = -80.0
 """An excerpt that stays below this level, dBFS, is silent: dither and the noise of converters lie lower."""
 
-LEAST_CHANGE_DB = 4.0
+MIN_CHANGE_DB = 4.0
 """Between the two levels, a spectrum that changes by less is noise or hum; see `spectral_change`.
 
 Of 274 clips of GTZAN, scaled by -40 dB, stored as float and 16 bit, the least change was 6.2 dB; of 120
@@ -21,7 +21,7 @@ kinds of noise, hum, hiss, dither and offsets, the largest was 3.7 dB (white noi
 that becomes another noise half-way reaches 4.0 dB, dense crackle without a hiss 5.4 dB: these count as sound.
 """
 
-_DEEPEST_DB = 40.0
+_MAX_DEPTH_DB = 40.0
 """Bands weaker than the strongest one by more hold no music: a bass has few bands, a soft pad too."""
 
 _SLICE_S = 0.05
@@ -33,7 +33,7 @@ _SHARE_OF_SLICES = 0.25
 
 _FRAME_S = 0.093
 _FRAMES_A_BLOCK = 5
-_FEWEST_BLOCKS = 4
+_MIN_BLOCKS = 4
 _FRAMES_AT_ONCE = 64
 _LOWEST_HZ, _HIGHEST_HZ = 40.0, 11025.0
 _QUANTIZATION = 2.0**-30 / 12
@@ -64,7 +64,7 @@ def is_silent(y: NDArray[np.float32], sr: int) -> bool:
     blocks, widths = _block_powers(y, sr)
     if (blocks @ widths).max() < 10 ** (FLOOR_DB / 10):
         return True
-    return len(blocks) >= _FEWEST_BLOCKS and spectral_change(blocks) < LEAST_CHANGE_DB
+    return len(blocks) >= _MIN_BLOCKS and spectral_change(blocks) < MIN_CHANGE_DB
 
 
 def loudness(y: NDArray[np.float32], sr: int) -> float:
@@ -103,7 +103,7 @@ def spectral_change(blocks: NDArray[np.float32]) -> float:
     its spread is what lies between its 10th and 90th percentile. The gain is that of the quiet bands, the
     median, the loud ones or the loudest: of each band the one counts that explains most, so that hum whose
     level sways over a steady noise does not change, nor does noise that fades. A quarter of the bands change
-    by more than the result; those that are weaker than the strongest by `_DEEPEST_DB` do not count.
+    by more than the result; those that are weaker than the strongest by `_MAX_DEPTH_DB` do not count.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def spectral_change(blocks: NDArray[np.float32]) -> float:
     """
     S_db = 10 * np.log10(blocks + np.float32(_QUANTIZATION))
     strength = np.percentile(S_db, 90, axis=0)
-    S_db = S_db[:, strength >= strength.max() - _DEEPEST_DB]
+    S_db = S_db[:, strength >= strength.max() - _MAX_DEPTH_DB]
     gains = np.percentile(S_db, _SHAPES, axis=1)[:, :, np.newaxis]
     low, high = np.percentile(S_db - gains, (10, 90), axis=1)
     return float(np.percentile((high - low).min(axis=0), 75))

@@ -3,11 +3,11 @@
 import io
 from typing import BinaryIO
 
-from pipeline.storage.errors import passes, reason
+from pipeline.storage.errors import is_transient, reason
 from schemas.errors import NotFoundError, ReadError
 
 ID3_HEADER_BYTES = 10
-FARTHEST = 1 << 43
+MAX_OFFSET = 1 << 43
 """No track is as long, in bytes; disks refuse to seek farther, which would look like a fault of theirs."""
 
 
@@ -76,7 +76,7 @@ class Source:
                 offset += self._file.seek(0, io.SEEK_END) if self._end is None else self._end
             else:
                 offset += self._offset
-            if not self._offset <= offset <= FARTHEST:
+            if not self._offset <= offset <= MAX_OFFSET:
                 return -1
             return self._file.seek(offset) - self._offset
         except BaseException as failure:
@@ -113,7 +113,7 @@ class Source:
         if isinstance(failure, MemoryError) or not isinstance(failure, Exception):
             raise failure
         error = ReadError(f"{self.uri} could not be read ({reason(failure)}); run again to try once more")
-        error.passing = passes(failure)
+        error.transient = is_transient(failure)
         raise error from failure
 
 

@@ -75,7 +75,7 @@ def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[n
         If `y` is not one-dimensional, is empty, is not of a floating-point type, or has a NaN or infinite
         sample; if `sr` is below 1,000.
     """
-    y = _checked(y, sr)
+    y = _validate(y, sr)
     # Numba and scipy take their time to load: only those who compute shall wait for them.
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import part_statistics, separate
@@ -127,7 +127,7 @@ def compute_descriptors_of(signals: Iterable[NDArray[np.float32]], *, sr: int = 
     return np.stack(rows) if rows else np.empty((0, len(DESCRIPTOR_NAMES)))
 
 
-def _checked(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+def _validate(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
     if y.ndim != 1 or not len(y):
         raise ValueError(f"the signal must be mono, one row of samples, but its shape is {y.shape}")
     if not np.issubdtype(y.dtype, np.floating):

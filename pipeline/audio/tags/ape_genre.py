@@ -15,10 +15,10 @@ _SIZE_AT, _COUNT_AT, _FLAGS_AT = 12, 16, 20
 _HAS_HEADER = 1 << 31
 _KIND = 0b110
 _ITEM_HEADER_BYTES = 8
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 
 
-def ape_with_genre(file: BinaryIO, end: int, genre: str) -> list[Edit]:
+def ape_genre_edits(file: BinaryIO, end: int, genre: str) -> list[Edit]:
     """Return the edits that set the genre of an APEv2 tag; nothing where it has none.
 
     Parameters
@@ -33,7 +33,7 @@ def ape_with_genre(file: BinaryIO, end: int, genre: str) -> list[Edit]:
     file.seek(max(end - _FOOTER_BYTES, 0))
     footer = file.read(_FOOTER_BYTES)
     size = _number(footer, _SIZE_AT)
-    if not footer.startswith(_MAGIC) or not _FOOTER_BYTES <= size <= min(end, _MOST_BYTES):
+    if not footer.startswith(_MAGIC) or not _FOOTER_BYTES <= size <= min(end, _MAX_BYTES):
         return []
     start = end - size
     file.seek(start)

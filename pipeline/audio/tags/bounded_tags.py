@@ -30,14 +30,14 @@ from mutagen.wavpack import WavPack
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
 from pipeline.audio.tags.id3 import id3_at_start
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """What is read of a file for its tags; tags that lie behind more are none."""
 
 
 class TagSource(Source):
-    """A view of a track's file that ends after `MOST_BYTES`, wherever they were read."""
+    """A view of a track's file that ends after `MAX_BYTES`, wherever they were read."""
 
-    _left = MOST_BYTES
+    _left = MAX_BYTES
 
     def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes, none when there were enough."""

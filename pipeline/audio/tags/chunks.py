@@ -8,7 +8,7 @@ HEADER_BYTES = 8
 """Of a chunk: its name and its size."""
 CONTAINER_BYTES = 12
 """Of the file: RIFF or FORM, its size, and what it is."""
-_MOST_CHUNKS = 10_000
+_MAX_CHUNKS = 10_000
 _LONG_FORMS = (b"RF64", b"BW64")
 _BIG_ENDIAN = (b"FORM", b"RIFX")
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
@@ -123,7 +123,7 @@ def _walk(file: _File, form: bytes, declared: int, n_bytes: int) -> Chunks:
     chunks: list[Chunk] = []
     open_ended = False
     start = CONTAINER_BYTES
-    while len(chunks) < _MOST_CHUNKS and not open_ended and _is_chunk(file, form, start):
+    while len(chunks) < _MAX_CHUNKS and not open_ended and _is_chunk(file, form, start):
         file.seek(start)
         name, size = file.read(4), _number(file.read(4), form)
         if name == b"ds64" and form in _LONG_FORMS:

@@ -34,7 +34,7 @@ _COMPACT_REVERSED = re.compile(r"(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4})")
 _YEAR = re.compile(r"(?<!\d)(?P<year>\d{4})(?!\d)")
 _VAGUE = re.compile(r"\d{4}\s*['’]?s\b|\b(?:before|after|pre|post|until|between|AH)\b|[<>]", re.IGNORECASE)
 """A decade, a bound, or a year of the Hijra: no year of ours is certain."""
-_LONGEST = 200
+_MAX_CHARACTERS = 200
 """Characters of a date tag that are looked at."""
 _EAST_ASIAN = str.maketrans({"年": "-", "月": "-", "日": " ", "년": "-", "월": "-", "일": " "})
 
@@ -78,7 +78,7 @@ def _plain(written: str) -> str:
     """Return text with ASCII digits and hyphens, and East Asian dates with hyphens between the numbers."""
     digits = "".join(
         str(unicodedata.decimal(character)) if character.isdecimal() else character
-        for character in unicodedata.normalize("NFKC", written[:_LONGEST])
+        for character in unicodedata.normalize("NFKC", written[:_MAX_CHARACTERS])
     )
     text = re.sub(r"(?<=[年月년월])\s+", "", digits).translate(_EAST_ASIAN)
     return text.replace("\N{HYPHEN}", "-").replace("\N{EN DASH}", "-").strip(" -\t\r\n\0\ufeff")

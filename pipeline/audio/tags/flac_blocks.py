@@ -14,7 +14,7 @@ _MAGIC_BYTES = 4
 _HEADER_BYTES = 4
 _PADDING, _COMMENTS = 1, 4
 _LAST = 0x80
-_LARGEST = (1 << 24) - 1
+_MAX_SIZE = (1 << 24) - 1
 _NEW_PADDING = 1 << 12
 _VENDOR = b"earmark"
 
@@ -22,7 +22,7 @@ _Block = tuple[int, bytes]
 """Its kind and what is in it."""
 
 
-def flac_with_genre(file: BinaryIO, start: int, genre: str) -> Edit:
+def flac_genre_edit(file: BinaryIO, start: int, genre: str) -> Edit:
     """Return the edits that set the genre of a flac.
 
     Parameters
@@ -45,7 +45,7 @@ def flac_with_genre(file: BinaryIO, start: int, genre: str) -> Edit:
     place = kinds.index(_COMMENTS) if _COMMENTS in kinds else None
     comments = Comments(_VENDOR, ()) if place is None else parse_comments(blocks[place][1])
     content = comments.with_genre(genre).render()
-    if len(content) > _LARGEST:
+    if len(content) > _MAX_SIZE:
         raise CommentError("its comments have no room for a genre")
     if place is None:
         blocks.insert(1, (_COMMENTS, content))
@@ -54,7 +54,7 @@ def flac_with_genre(file: BinaryIO, start: int, genre: str) -> Edit:
     kept = [_header(kind, data) + data for kind, data in blocks if kind != _PADDING]
     # As much padding as keeps the audio where it is; else some for the next time.
     room = audio - start - sum(map(len, kept)) - _HEADER_BYTES
-    padding = bytes(room if 0 <= room <= _LARGEST else _NEW_PADDING)
+    padding = bytes(room if 0 <= room <= _MAX_SIZE else _NEW_PADDING)
     return Edit(start, audio, b"".join((*kept, _header(_LAST | _PADDING, padding), padding)))
 
 

@@ -4,7 +4,7 @@ from typing import Any, BinaryIO
 
 from pipeline.audio.tags.bounded_tags import TagSource, open_tagged
 
-_FEWEST_BITS_PER_S = 200
+_MIN_BITS_PER_S = 200
 """Codecs need more than this even for silence: a header that claims less is broken."""
 _PLAIN_WAV = {1: "PCM", 3: "float", 6: "A-law", 7: "μ-law", 0xFFFE: "extensible"}
 """Formats of wav whose blocks are samples; mutagen takes all others for such, and their length is wrong."""
@@ -30,14 +30,14 @@ def header_length_s(file: BinaryIO, name: str, size: int) -> float | None:
     tagged = open_tagged(TagSource(file, name))
     info: Any = getattr(tagged, "info", None)
     length_s = float(getattr(info, "length", None) or 0.0)
-    if not length_s > 0 or _is_unlike_plain_wav(info):
+    if not length_s > 0 or _is_compressed_wav(info):
         return None
     if bytes_per_s := _bytes_per_s(info, file):
         length_s = min(length_s, size / bytes_per_s)
-    return length_s if size * 8 / length_s >= _FEWEST_BITS_PER_S else None
+    return length_s if size * 8 / length_s >= _MIN_BITS_PER_S else None
 
 
-def _is_unlike_plain_wav(info: Any) -> bool:
+def _is_compressed_wav(info: Any) -> bool:
     from mutagen.wave import WaveStreamInfo
 
     return isinstance(info, WaveStreamInfo) and info.audio_format not in _PLAIN_WAV

@@ -17,14 +17,14 @@ from mutagen.id3 import TCON
 
 from pipeline.audio.decode.source import ID3_HEADER_BYTES
 
-MOST_UNPACKED = 1 << 20
+MAX_UNPACKED_BYTES = 1 << 20
 """What the compressed frames of a tag may unpack to, in all, when text is read."""
-MOST_STRINGS = 1000
+MAX_STRINGS = 1000
 """Strings of a frame; there may be a billion of them in a megabyte that unpacks."""
-_MOST_TEXT = 1 << 20
+_MAX_TEXT_BYTES = 1 << 20
 """A longer frame is no text that anybody wrote."""
 _PADDING = 1 << 10
-_LARGEST = (1 << 28) - 1
+_MAX_SIZE = (1 << 28) - 1
 
 _NAME = re.compile(rb"[A-Za-z0-9]{3}[A-Za-z0-9 \0]?")
 _SUCCESSORS = {
@@ -74,13 +74,13 @@ class Id3:
     def texts(self, names: frozenset[str]) -> dict[str, list[str]]:
         """Return the strings of its text frames of those names; of one that is broken or huge, none."""
         found: dict[str, list[str]] = {}
-        left = MOST_UNPACKED
+        left = MAX_UNPACKED_BYTES
         for frame in self.frames:
             if (name := self.name(frame)) in names:
                 content, n_unpacked = _content(frame, self.version, self.unsynchronized, left)
                 left -= n_unpacked
                 strings = found.setdefault(name, [])
-                strings += islice(_strings(content), MOST_STRINGS - len(strings))
+                strings += islice(_strings(content), MAX_STRINGS - len(strings))
         return found
 
 
@@ -108,7 +108,7 @@ def parse_id3(data: bytes) -> Id3:
     body = data[ID3_HEADER_BYTES : ID3_HEADER_BYTES + _synchsafe(data[6:10])]
     unsynchronized = bool(flags & 0x80)
     if unsynchronized and version < 4:
-        body = _synchronized(body)
+        body = _resynchronize(body)
     if version > 2 and flags & 0x40:
         n_extended = _extended_header_bytes(body, version)
         if n_extended > len(body):
@@ -129,7 +129,7 @@ def render_id3(tag: Id3) -> bytes:
     body = b"".join(tag.frames)
     size = tag.n_bytes - ID3_HEADER_BYTES
     size = size if len(body) <= size else len(body) + _PADDING
-    if size > _LARGEST:
+    if size > _MAX_SIZE:
         raise Id3Error("an ID3v2 tag without room for a genre")
     header = bytes([tag.version, 0, 0x80 if tag.unsynchronized else 0])
     return b"ID3" + header + _synchsafe_bytes(size) + body.ljust(size, b"\0")
@@ -162,7 +162,7 @@ def _genre_frame(genre: str, version: int) -> bytes:
     return b"TCON" + size.to_bytes(4) + b"\0\0" + content
 
 
-def _synchronized(data: bytes) -> bytes:
+def _resynchronize(data: bytes) -> bytes:
     """Return data without the zeros after 0xFF; some taggers set the flag and put none there."""
     return data if re.search(rb"\xff[\xe0-\xff]", data) else data.replace(b"\xff\0", b"\xff")
 
@@ -211,7 +211,7 @@ def _walk(body: bytes, version: int, *, synchsafe: bool) -> tuple[tuple[bytes, .
 
 def _content(frame: bytes, version: int, unsynchronized: bool, most: int) -> tuple[bytes, int]:
     """Return what is in a frame, none where that is encrypted, broken or too much; and what it unpacked."""
-    if len(frame) > _MOST_TEXT:
+    if len(frame) > _MAX_TEXT_BYTES:
         return b"", 0
     if version == 2:
         return frame[6:], 0
@@ -223,7 +223,7 @@ def _content(frame: bytes, version: int, unsynchronized: bool, most: int) -> tup
     if encrypted:
         return b"", 0
     if version == 4 and (unsynchronized or flags & 0x02):
-        content = _synchronized(content)
+        content = _resynchronize(content)
     content = content[(1 if grouped else 0) + (4 if sized else 0) :]
     if not packed:
         return content, 0
@@ -246,7 +246,7 @@ def _strings(content: bytes) -> list[str]:
         decoded = text.decode(encoding)
     except UnicodeDecodeError:
         return []
-    strings = decoded.split("\0", MOST_STRINGS)
-    if len(strings) > MOST_STRINGS:
+    strings = decoded.split("\0", MAX_STRINGS)
+    if len(strings) > MAX_STRINGS:
         return []
     return [string.lstrip("\ufeff") for string in strings if string]

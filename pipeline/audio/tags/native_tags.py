@@ -95,10 +95,10 @@ def _write_mp4(tagged: MP4, path: Path, genre: str) -> None:
         failed.setdefault(tag.name.decode("latin-1"), []).append(tag.content)
     tagged.tags._failed_atoms = failed
     tagged.tags[_MP4_GENRE] = [genre]
-    tagged.save(padding=_without_moving if in_fragments else None)
+    tagged.save(padding=_padding_in_place if in_fragments else None)
 
 
-def _without_moving(info: Any) -> int:
+def _padding_in_place(info: Any) -> int:
     """Return the padding that keeps the fragments at their offsets."""
     if info.padding < 0:
         raise RefusedError(

@@ -11,10 +11,10 @@ from pipeline.audio.tags.chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.splicing import Edit
 
 _LIST, _INFO, _GENRE = b"LIST", b"INFO", b"IGNR"
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 
 
-def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
+def info_genre_edits(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
     """Return the edits that set the genre of INFO lists; nothing where there is no list.
 
     A list without a genre gets one: FFmpeg does not look at ID3 where there is a list, and writes one into
@@ -31,7 +31,7 @@ def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
     """
     edits = []
     for chunk in chunks.chunks:
-        if chunk.name == _LIST and chunk.size <= _MOST_BYTES:
+        if chunk.name == _LIST and chunk.size <= _MAX_BYTES:
             file.seek(chunk.data_start)
             edits += _edits(file.read(chunk.size), chunk, chunks, genre)
     return edits

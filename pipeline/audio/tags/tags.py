@@ -88,16 +88,16 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
     """
     source = TagSource(file, name)
     tags = Tags()
-    for stored in _stored(source, file):
+    for stored in _read_each_kind(source, file):
         source.raise_if_failed()
-        tags = _completed(tags, stored)
+        tags = _fill_in(tags, stored)
         if None not in (tags.artist, tags.album, tags.title, tags.year, tags.genre_tag):
             break
     source.raise_if_failed()
     return tags
 
 
-def _stored(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
     """Yield each kind of tags that a file has, those first that count first."""
     source.seek(0)
     header = source.read(ID3_HEADER_BYTES)
@@ -171,9 +171,9 @@ def _ffmpeg_metadata(source: Source) -> dict[str, str]:
     """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, matroska."""
     try:
         with open_container(source, PROBE_BYTES) as container:
-            metadata = _spelled(container.metadata)
+            metadata = _decode_metadata(container.metadata)
             for stream in container.streams.audio[:1]:
-                of_stream = _spelled(stream.metadata)
+                of_stream = _decode_metadata(stream.metadata)
                 of_stream.pop("title", None)  # what a player calls the stream: "Stereo"
                 metadata = of_stream | metadata
             return metadata
@@ -181,11 +181,11 @@ def _ffmpeg_metadata(source: Source) -> dict[str, str]:
         return {}
 
 
-def _spelled(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key.lower(): _unescaped(value) for key, value in metadata.items()}
+def _decode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key.lower(): _decode_text(value) for key, value in metadata.items()}
 
 
-def _unescaped(text: str) -> str:
+def _decode_text(text: str) -> str:
     """Return FFmpeg's text with the bytes that are no UTF-8 taken for Windows', which wrote most of them."""
     if text.isascii():
         return text
@@ -196,7 +196,7 @@ def _unescaped(text: str) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _completed(tags: Tags, stored: Mapping[str, Any]) -> Tags:
+def _fill_in(tags: Tags, stored: Mapping[str, Any]) -> Tags:
     """Return tags with what they lack taken from a mapping, as mutagen, FFmpeg or `_id3` gives it."""
     found: dict[str, Any] = {}
     for field, key in (("artist", "artist"), ("album", "album"), ("title", "title"), ("genre_tag", "genre")):

@@ -11,8 +11,8 @@ from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import Source, id3_bytes
 from pipeline.audio.tags.chunks import read_chunks
-from pipeline.audio.tags.flac_blocks import flac_with_genre
-from pipeline.audio.tags.id3_files import chunks_with_genre, mp3_with_genre
+from pipeline.audio.tags.flac_blocks import flac_genre_edit
+from pipeline.audio.tags.id3_files import chunk_genre_edits, mp3_genre_edits
 from pipeline.audio.tags.native_tags import write_native
 from pipeline.audio.tags.same_audio import assert_same_audio
 from pipeline.audio.tags.splicing import Edit, splice
@@ -140,14 +140,14 @@ def _edits(file: BinaryIO, container: str, genre: str, name: str) -> list[Edit]:
         return []
     source = Source(file, name)
     if container == "flac":  # some taggers put ID3 before it
-        return [flac_with_genre(file, id3_bytes(source), genre)]
+        return [flac_genre_edit(file, id3_bytes(source), genre)]
     known = read_tags(file, name)
     if container == "mp3":
-        return mp3_with_genre(file, source.size(), known, genre)
+        return mp3_genre_edits(file, source.size(), known, genre)
     chunks = read_chunks(file)
     if chunks is None:
         raise EarmarkError(f"{name} has no chunks that tags can be written to")
-    return chunks_with_genre(file, chunks, known, genre)
+    return chunk_genre_edits(file, chunks, known, genre)
 
 
 def _copy_access(uri: str, copy: Path) -> None:

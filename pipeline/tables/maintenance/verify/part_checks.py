@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.parsed import read_parsed
-from pipeline.storage.retry import ShardPatience
+from pipeline.storage.retry import RetryBudget
 from pipeline.tables.maintenance.compact.log import FOLDER, Journal
 from pipeline.tables.maintenance.verify.findings import Finding, name_finding
 from pipeline.tables.objects import LEFTOVER_PREFIX, Inventory, StoredObject, partition_values
@@ -21,7 +21,7 @@ from schemas.tables import PARTITIONS
 
 _WHOLE_BYTES = 1 << 20
 _AT_ONCE = 16
-_PATIENCE_S = 60.0
+_MAX_FAILING_S = 60.0
 """After so many seconds in which no part could be read, the others are not tried: the store is away."""
 
 
@@ -75,13 +75,15 @@ def read_parts(inventory: Inventory, skipped: Iterable[str], *, deep: bool) -> l
     work = [
         (table, part) for table, parts in inventory.parts.items() for part in parts if part.path not in leave
     ]
-    patience = ShardPatience(_PATIENCE_S)
+    budget = RetryBudget(_MAX_FAILING_S)
 
     def look(item: tuple[str, StoredObject]) -> PartFacts:
-        if patience.is_over:
-            return PartFacts(*item, out_of_reach=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
+        if budget.is_exhausted:
+            return PartFacts(
+                *item, out_of_reach=f"nothing could be read for {_MAX_FAILING_S:.0f} s before it"
+            )
         facts = _read(inventory, *item, deep=deep)
-        patience.note(failed=facts.out_of_reach is not None)
+        budget.record(failed=facts.out_of_reach is not None)
         return facts
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -26,7 +26,7 @@ def catalog(tmp_path: Path) -> Path:
         (["run", "{music}", "{out}", "--no-such-option"], 2, "No such option"),
         (["run", "{music}"], 2, "Missing argument 'TABLES'"),
         (["run", "{music}", "{tmp}/file/tables"], 1, "a file is in the way"),
-        (["run", "{music}", "s4://x/y"], 2, "no storage is known for s4://"),
+        (["run", "{music}", "s4://x/y"], 2, "s4:// locations are not supported"),
         (["label", "{out}"], 2, "there are no tables in"),
         (["labels", "{out}"], 2, "there are no tables in"),
         (["status", "{out}"], 2, "there are no tables in"),

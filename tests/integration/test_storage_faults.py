@@ -271,7 +271,7 @@ def test_what_is_forbidden_is_not_tried_again(bucket: str, proxy: FaultyProxy) -
     storage.filesystem.cache_clear()
     proxy.requests.clear()
     try:
-        with pytest.raises(ReadError, match="access is refused") as caught:
+        with pytest.raises(ReadError, match="access is denied") as caught:
             open_track(track)
     finally:
         os.environ["AWS_SECRET_ACCESS_KEY"] = before

@@ -133,7 +133,7 @@ def test_the_command_says_so_and_exits_with_a_code_of_its_own(tables: Tables, pr
     said = earmark("verify", tables.root, AWS_ENDPOINT_URL=proxy.url)
     assert said.returncode == 4, said.stderr
     assert "COULD NOT BE CHECKED" in said.stdout
-    assert "access is refused" in said.stdout
+    assert "access is denied" in said.stdout
     assert not ADVICE.search(said.stdout)
     whole = earmark("verify", tables.root, "--format", "json", AWS_ENDPOINT_URL=proxy.url)
     assert whole.returncode == 4
@@ -195,4 +195,4 @@ def test_a_part_that_may_not_be_read_is_not_damaged(tmp_path: Path) -> None:
     else:
         pytest.skip("this user may read everything")
     (unchecked,) = check(made.tables).unchecked
-    assert "access is refused" in unchecked.reason
+    assert "access is denied" in unchecked.reason

@@ -233,9 +233,9 @@ def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("failure", "passing"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
+    ("failure", "transient"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
 )
-def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError, passing: bool) -> None:
+def test_a_failed_read_in_a_decoder_says_whether_it_is_transient(failure: OSError, transient: bool) -> None:
     """Fails: a hiccup in the middle of a large file is never tried again, or a refusal is."""
 
     class Failing(io.BytesIO):
@@ -246,5 +246,5 @@ def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError
     assert source.read(4) == b""
     with pytest.raises(ReadError, match="could not be read") as caught:
         source.raise_if_failed()
-    assert caught.value.transient == passing
-    assert pickle.loads(pickle.dumps(caught.value)).passing == passing  # noqa: S301 (our own bytes)
+    assert caught.value.transient == transient
+    assert pickle.loads(pickle.dumps(caught.value)).transient == transient  # noqa: S301 (our own bytes)

@@ -160,5 +160,5 @@ def test_a_shards_patience_ends_only_without_success(monkeypatch: pytest.MonkeyP
 def test_a_full_disk_is_named() -> None:
     """Whoever is called at night reads what to do."""
     assert reason(OSError(errno.ENOSPC, "No space left on device")) == (
-        "the disk is full (No space left on device); make room there and run again"
+        "the disk is full (No space left on device); free some space and run again"
     )

@@ -101,17 +101,17 @@ def test_a_name_that_is_no_utf8_round_trips(tmp_path: Path) -> None:
 
 
 def test_an_unknown_protocol_is_named() -> None:
-    """A typing mistake such as s4:// is answered with what was not understood."""
+    """The message for a typo such as s4:// names what was not understood."""
     with pytest.raises(MisuseError, match="s4://"):
         storage.filesystem("s4")
 
 
 def test_store_errors_become_one_sentence(tmp_path: Path) -> None:
-    """Whoever points the tables at a file reads why that cannot be, not a traceback."""
+    """A user who points the tables at a file gets a reason, not a traceback."""
     (tmp_path / "file").write_text("")
     where = str(tmp_path / "file" / "part")
     with (
-        pytest.raises(EarmarkError, match=r"cannot write .*: a file is in the way"),
+        pytest.raises(EarmarkError, match=r"cannot write .*: a file is where a folder should be"),
         storage.explained(where, "write"),
     ):
         storage.write_bytes(where, b"")

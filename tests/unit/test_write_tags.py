@@ -338,7 +338,7 @@ def test_another_name_of_the_file_keeps_its_content(tmp_path: Path) -> None:
 def test_a_file_in_the_way_of_the_copies_is_said(track: Path, tmp_path: Path) -> None:
     """A folder named wrongly would end all of the writing as an internal error, to be reported."""
     (tmp_path / "copies").write_text("no folder")
-    with pytest.raises(EarmarkError, match="a file is in the way of a folder"):
+    with pytest.raises(EarmarkError, match="a file is where a folder should be"):
         write_tagged(str(track), track.stat().st_size, tmp_path / "copies" / "album" / track.name, "pop")
 
 

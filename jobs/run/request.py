@@ -64,8 +64,8 @@ class Job:
         return features.model_copy(update=kinds)
 
     @property
-    def done(self) -> Goal:
-        """What counts as done."""
+    def goal(self) -> Goal:
+        """What every track should have after the run."""
         model = None if self.command == "featurize" else self.bundle.model
         return Goal(self.spec, model, self.config.retry_failed)
 
@@ -137,12 +137,12 @@ def plan_job(job: Job, listing: Listing) -> Plan:
     """Compare the listing with the tables; nothing is written."""
     # What a listing lacks is gone from the catalog only if it was a listing of all the catalog.
     partial = job.catalog is None or job.config.limit is not None
-    return make_plan(listing.tracks, job.tables, job.done, partial=partial)
+    return make_plan(listing.tracks, job.tables, job.goal, partial=partial)
 
 
 def _featurized_tracks(job: Job) -> pa.Table:
     """The tracks in the tables that have features for the model, as a listing."""
-    where = pc.field("feature_set").isin(job.done.feature_sets)
+    where = pc.field("feature_set").isin(job.goal.feature_sets)
     featurized = job.tables.read("features", ["track_id", "etag"], where)
     if not featurized.num_rows:
         others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()

@@ -1,4 +1,4 @@
-"""Rows of ``tracks/`` for what changed in the catalog without a file being read: gone, moved and returned."""
+"""Rows of ``tracks/`` for catalog changes that need no file to be read: tracks gone, moved and returned."""
 
 from datetime import datetime
 
@@ -10,14 +10,14 @@ from schemas.tables import LISTING, TRACKS
 
 
 def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
-    """Rows that record the listing's changes, but for the tracks to be featurized, whose workers record them.
+    """Return rows for the changes of a listing, except for tracks to featurize, which workers record.
 
     Parameters
     ----------
     plan : Plan
         The run's plan.
     tables : Tables
-        Where a version's tags and audio facts are, if it was read before.
+        Source of the tags and audio facts of versions that were read before.
     listed_at : datetime
         When the catalog was listed.
 
@@ -36,7 +36,7 @@ def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
 
 
 def _restate(listing: pa.Table, facts: pa.Table, listed_at: datetime) -> pa.Table:
-    """Listing rows with the facts of the same version, null where there are none."""
+    """Join listing rows with the facts known for the same version, null where there are none."""
     row_of = {
         version: row
         for row, version in enumerate(

@@ -1,4 +1,4 @@
-"""The columns of a manifest as those of a listing."""
+"""Converts the columns of a manifest to those of a listing."""
 
 import contextlib
 from datetime import datetime
@@ -12,16 +12,16 @@ from schemas.errors import MisuseError
 from schemas.tables import LISTING, TIMESTAMP
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a", "<na>")
-"""How programs write that a value is missing, in lower case."""
+"""How programs write a missing value, in lower case."""
 _NO_SIZES = pa.array(_MISSING)
 _NO_VERSIONS = pa.array([*_MISSING, "missing", "unreadable", "irregular"])
-"""What stands for an etag where the file could not be looked at, too: it may be there by now."""
+"""Also Earmark's own etags for files that could not be looked up: they may exist by now."""
 
 _CHUNK_ROWS = 1 << 17
 
 
 def to_text(column: pa.ChunkedArray) -> pa.Array:
-    """A column as text, "" for nulls."""
+    """Return a column as text, with "" for nulls."""
     return pc.fill_null(column.cast(pa.string()).combine_chunks(), "")
 
 
@@ -35,7 +35,7 @@ _FACTS = {
 
 
 def rename_facts(table: pa.Table) -> pa.Table:
-    """The table with its columns of sizes, etags and times under our names, if it has sizes and etags."""
+    """Rename the columns of sizes, etags and times to those of a listing, if there are sizes and etags."""
     meant = {name: _FACTS.get(plain_name(name), name) for name in table.column_names}
     names = list(meant.values())
     if not {"size", "etag"} <= set(names) or len(set(names)) < len(names):
@@ -44,14 +44,14 @@ def rename_facts(table: pa.Table) -> pa.Table:
 
 
 def parse_sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
-    """Sizes in bytes; null where there is none.
+    """Return sizes in bytes, null where missing.
 
     Raises
     ------
     MisuseError
-        If one is no number of bytes; the message names the row.
+        If one is not a number of bytes; the message names the row.
     """
-    if pa.types.is_floating(column.type):  # as pandas makes of integers with gaps
+    if pa.types.is_floating(column.type):  # pandas stores integers with gaps as floats
         column = pc.if_else(pc.is_nan(column), None, column)
         with contextlib.suppress(pa.ArrowInvalid):
             column = column.cast(pa.int64())
@@ -62,20 +62,20 @@ def parse_sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
     if wrong >= 0:
         raise MisuseError(
             f"row {wrong + 1} of the manifest {location} has the size '{written[wrong]}', which is not a "
-            "number of bytes; leave it empty to have the store asked"
+            "number of bytes; leave it empty to look it up in the store"
         )
     whole = pc.replace_substring_regex(written, r"\.0*$", "")
     return pc.if_else(pc.equal(whole, ""), None, whole).cast(pa.int64())
 
 
 def parse_etags(column: pa.ChunkedArray) -> pa.Array:
-    """Entity tags without their quotes; null where there is none."""
+    """Return entity tags without their quotes, null where missing."""
     tags = pc.utf8_trim(pc.utf8_trim_whitespace(to_text(column)), '"')
     return pc.if_else(pc.is_in(pc.utf8_lower(tags), _NO_VERSIONS), pa.scalar(None, pa.string()), tags)
 
 
 def parse_times(table: pa.Table) -> pa.Array:
-    """The column ``modified_at`` as timestamps; null where there is none, or none that can be read as one."""
+    """Return the column ``modified_at`` as timestamps, null where missing or not a valid time."""
     if "modified_at" not in table.column_names:
         return pa.nulls(table.num_rows, TIMESTAMP)
     column = table["modified_at"].combine_chunks()
@@ -89,7 +89,7 @@ def parse_times(table: pa.Table) -> pa.Array:
     likely = pc.if_else(sound, written, pa.scalar(None, pa.string()))
     try:
         return likely.cast(TIMESTAMP)
-    except pa.ArrowInvalid:  # one has the form of a time and is none
+    except pa.ArrowInvalid:  # one looks like a time but is invalid, such as February 30
         return pa.array([None if each is None else _time(each) for each in likely.to_pylist()], TIMESTAMP)
 
 
@@ -101,7 +101,7 @@ def _time(written: str) -> datetime | None:
 
 
 def pack_columns(table: pa.Table) -> pa.ChunkedArray:
-    """All columns as one of maps from a column's name to its text, without nulls; null for an empty map."""
+    """Pack all columns into one of maps from column name to text, without nulls; null for an empty map."""
     kind = LISTING.field("carried").type
     if not table.num_columns:
         return pa.chunked_array([pa.nulls(table.num_rows, kind)])
@@ -112,7 +112,7 @@ def pack_columns(table: pa.Table) -> pa.ChunkedArray:
 def _maps(table: pa.Table, kind: pa.MapType) -> pa.Array:
     n_rows, n_columns = table.num_rows, table.num_columns
     values = pa.concat_arrays([_to_strings(column) for column in table.columns])
-    # The values are taken row by row from where they lie column by column.
+    # The values lie column by column; take them row by row.
     order = np.arange(n_columns) * n_rows + np.arange(n_rows)[:, None]
     values = values.take(pa.array(order.ravel()))
     there = values.is_valid().to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""Outcomes: each track of a shard becomes features, or the reason why there are none."""
+"""Outcomes: each track of a shard becomes features, or the error that says why it has none."""
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
@@ -29,24 +29,29 @@ from schemas.tracks import Tags, TrackFeatures, TrackRef
 
 TrackOutcome = TrackFeatures | TrackError
 SUSPECT_ERRORS = DecoderCrashedError, TimedOutError, TooMuchMemoryError, FeatureError
-"""Failures that a machine or a library may be the reason of: it takes a second process to blame the track."""
+"""Errors that a machine or a library may have caused: they count only if a second process confirms them."""
 
 
 def featurize_tracks(
     tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, limits: TrackLimits | None
 ) -> Iterator[tuple[TrackRef, TrackOutcome]]:
-    """Each track as it was read, and what came of it; one that takes more than the limits ends this process.
+    """Featurize tracks in this process; one that exceeds the limits ends it.
 
     Parameters
     ----------
     tracks : list of TrackRef
         The tracks.
     spec : FeatureSpec
-        Which features.
+        The features to compute.
     watch : Stopwatch
         Counts the time of the stage ``fetch`` and those of `featurize_track`.
     limits : TrackLimits or None
-        What a track may take.
+        Time and memory that a track may take.
+
+    Returns
+    -------
+    iterator of (TrackRef, TrackOutcome)
+        Each track in the version read, with its features or its error.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def _featurize(
     watch: Stopwatch,
     limits: TrackLimits | None,
 ) -> tuple[TrackRef, TrackOutcome]:
-    """A track in the version that was read, and its features, or why there are none."""
+    """Open and featurize a track; return it in the version read, with its features or its error."""
     outcome: TrackOutcome
     try:
         with watch.stage("fetch"):
@@ -89,7 +94,7 @@ def _featurize(
             if track.size == 0:
                 raise EmptyFileError(f"{track.uri} is empty (0 bytes)")
             outcome = _featurize_or_fail(file, track.uri, spec, watch)
-    except (EnvironmentFaultError, ImportError):  # no track is to blame for a module that is missing
+    except (EnvironmentFaultError, ImportError):  # a missing module is no track's fault
         raise
     except Exception as error:
         outcome = _to_track_error(error, track.uri)
@@ -97,7 +102,7 @@ def _featurize(
 
 
 def _featurize_or_fail(file: BinaryIO, uri: str, spec: FeatureSpec, watch: Stopwatch) -> TrackOutcome:
-    """A track's features, or why there are none, with the tags that it has all the same."""
+    """Return a track's features, or its error with the tags that it has nonetheless."""
     try:
         return featurize_track(file, uri, spec, watch)
     except (EnvironmentFaultError, ImportError):
@@ -105,17 +110,17 @@ def _featurize_or_fail(file: BinaryIO, uri: str, spec: FeatureSpec, watch: Stopw
     except Exception as error:
         failure = _to_track_error(error, uri)
         if failure.stage != "read":
-            with suppress(Exception):  # the reason why the track failed is known, and the one that counts
+            with suppress(Exception):  # the failure that counts is the one above
                 failure.tags = read_tags(file, uri)
         return failure
 
 
 def _to_track_error(error: Exception, uri: str) -> TrackError:
-    """Why a track fails: one bad file costs one row, whatever a decoder raises."""
+    """Return any exception as the track's error: one bad file costs one row, whatever a decoder raises."""
     if isinstance(error, TrackError):
         return error
     if isinstance(error, MemoryError):
-        return TooMuchMemoryError(f"{uri} asks for more memory than there is; replace the file")
+        return TooMuchMemoryError(f"{uri} needs more memory than is available; replace the file")
     return FeatureError(f"{uri}: {format_error(error)}")
 
 
@@ -126,7 +131,7 @@ def _may_be_the_machine(outcome: TrackOutcome) -> bool:
 def featurize_isolated(
     tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, limits: TrackLimits
 ) -> Iterator[tuple[TrackRef, TrackOutcome]]:
-    """As `featurize_tracks`, in a process of its own, whose end says why a track fails."""
+    """Featurize tracks in a child process, as `featurize_tracks` does; its death shows why a track fails."""
     with closing(Isolated()) as process:
 
         def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, TrackOutcome], None, None]:
@@ -144,6 +149,7 @@ def featurize_isolated(
                 if _may_be_the_machine(outcome):
                     check_process(process, spec, limits, None if death is None else death.code)
                 if isinstance(outcome, TrackError) and death is not None and not death.from_outside:
+                    # A new process reads the tags: the decoder crashed, the tag reader may not.
                     with suppress(Exception):  # as in `_featurize_or_fail`
                         outcome.tags = process.call(_read_tags_in_process, track, again, limits)
                 yield read, outcome

@@ -198,7 +198,7 @@ def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert canonical(written) == local
     assert canonical("music/../music") == local
     assert canonical(f"file://{local}/caf%E9") == f"file://{local}/caf%E9"
-    with pytest.raises(MisuseError, match="the machine tmp; a local file is file:///tmp/music"):
+    with pytest.raises(MisuseError, match="the machine tmp; write a local file as file:///tmp/music"):
         canonical("file://tmp/music")
 
 

@@ -121,7 +121,7 @@ def test_what_is_gone_or_no_file_is_said(tmp_path: Path) -> None:
     """Fails: a run hangs on a pipe that took a file's place, or a deleted file looks like a broken one."""
     gone = listed(tmp_path / "gone.wav", b"x")
     Path(gone.uri).unlink()
-    with pytest.raises(NotFoundError, match="was listed but is gone"):
+    with pytest.raises(NotFoundError, match="was listed but no longer exists"):
         open_track(gone)
     pipe = listed(tmp_path / "pipe.wav", b"x")
     Path(pipe.uri).unlink()

@@ -231,7 +231,7 @@ def test_an_environment_without_the_package_is_no_fault_of_a_track(
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline" / "__init__.py").write_text("raise ImportError('broken')\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(EarmarkError, match="cannot start a process"):
+    with pytest.raises(EarmarkError, match="cannot start a child process"):
         process.call(os.getpid)
 
 

@@ -136,16 +136,16 @@ def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
         (b"uri\na.mp3\ncaf\xe9.mp3\n", "line 3 of the manifest .* is not UTF-8; save the manifest as UTF-8"),
         (
             "uri\na.mp3\n".encode("utf-16-le"),
-            "has zero bytes, as UTF-16 without a byte order mark; save it as",
+            "has zero bytes, like UTF-16 without a byte order mark; save it as",
         ),
         (b"", "it is empty"),
         (b"\n\n", "it is empty"),
         (b'uri,x\n"a.mp3,1\nb.mp3,2\n', "cannot be read: CSV parse error: Row #2"),
-        (b'uri,x\na.mp3,1\nb.mp3,"2\nc.mp3,3\nd.mp3,4\n', "row 2 has a quotation mark that is never closed"),
-        (b'uri\na.mp3\n"b.mp3\nc.mp3', "row 2 has a quotation mark that is never closed"),
+        (b'uri,x\na.mp3,1\nb.mp3,"2\nc.mp3,3\nd.mp3,4\n', "row 2 has an unclosed quotation mark"),
+        (b'uri\na.mp3\n"b.mp3\nc.mp3', "row 2 has an unclosed quotation mark"),
         (
             b'"b","x/a.mp3","5"\n"b","x/b.mp3","5"\n',
-            "its first row is a track, so put the names of the columns",
+            "its first row is a track, so insert a row with the column names",
         ),
     ],
 )

@@ -10,7 +10,7 @@ from pipeline.catalogs.changes import change_rows
 from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks, models
 from pipeline.tables.tables import Tables, encode_part, newest, within, without
@@ -21,7 +21,7 @@ from schemas.tracks import TrackRef
 
 SPEC = FeatureSpec()
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
-DONE = Goal(SPEC, "m-1")
+GOAL = Goal(SPEC, "m-1")
 
 
 def listing(**etags: str) -> pa.Table:
@@ -91,8 +91,8 @@ def ids(rows: pa.Table) -> set[str]:
     return set(rows["track_id"].to_pylist())
 
 
-def plan(history: History, done: Goal = DONE, **etags: str) -> Plan:
-    return make_plan(listing(**etags), history.tables, done)
+def plan(history: History, goal: Goal = GOAL, **etags: str) -> Plan:
+    return make_plan(listing(**etags), history.tables, goal)
 
 
 def test_a_first_run_does_everything(history: History) -> None:
@@ -214,7 +214,7 @@ def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) ->
 def test_a_limited_listing_says_nothing_of_what_it_lacks(history: History) -> None:
     """--limit 1 must not delete the rest of the catalog."""
     history.listed(a="1", b="1")
-    assert make_plan(listing(a="1"), history.tables, DONE, partial=True).gone.num_rows == 0
+    assert make_plan(listing(a="1"), history.tables, GOAL, partial=True).gone.num_rows == 0
 
 
 def test_the_current_label_is_that_of_the_present_content(history: History) -> None:

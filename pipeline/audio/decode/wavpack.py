@@ -1,4 +1,4 @@
-"""WavPack: where blocks go on after damage, at which FFmpeg stops.
+"""WavPack: finds the blocks after damage, at which FFmpeg stops.
 
 References
 ----------
@@ -16,7 +16,7 @@ _VERSIONS = range(0x402, 0x411)
 
 
 def next_block(source: Source, at: int) -> int | None:
-    """Return where the first block begins from byte `at` on, None if none does."""
+    """Return the offset of the first block from byte `at` on, or None."""
     base, data = at, b""
     while more := source.read_at(base + len(data), CHUNK_BYTES):
         rest = data[-_HEADER_BYTES:]

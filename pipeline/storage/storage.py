@@ -8,7 +8,7 @@ import contextlib
 import io
 import os
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -57,6 +57,18 @@ def split(location: str) -> tuple[str, str]:
 def join(location: str, *parts: str) -> str:
     """Append `parts` to a location, each after a slash."""
     return "/".join([location.rstrip("/"), *parts]) if parts else location
+
+
+def path_below(location: str, folder: str) -> str:
+    """Return the path of a location below a folder, or its name alone if it is elsewhere.
+
+    Examples
+    --------
+    >>> path_below("s3://bucket/music/jazz/a.mp3", "s3://bucket/music")
+    'jazz/a.mp3'
+    """
+    root = f"{folder}/"
+    return location.removeprefix(root) if location.startswith(root) else PurePosixPath(location).name
 
 
 def local_uri(path: str) -> str:

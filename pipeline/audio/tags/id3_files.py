@@ -1,4 +1,4 @@
-"""Edits that set the genre in the ID3 tags of mp3, wav and aiff and keep all other bytes."""
+"""Edits that set the genre in the ID3 tags of mp3, wav and aiff files and keep all other bytes."""
 
 import io
 from typing import BinaryIO
@@ -19,23 +19,23 @@ _MAX_SIZE = (1 << 32) - 2
 
 
 def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of an mp3: in ID3v2 and, where it has them, ID3v1 and APEv2.
+    """Return the edits that set the genre of an mp3: in ID3v2 and, if present, in ID3v1 and APEv2.
 
     Parameters
     ----------
     file : BinaryIO
         The mp3.
     size : int
-        Its length, bytes.
+        Its size, bytes.
     known : Tags
-        What other tags say, for an mp3 without ID3v2.
+        Values of its other tags, for an mp3 without ID3v2.
     genre : str
         The new genre.
 
     Raises
     ------
     Id3Error
-        If its ID3v2 tag is damaged, or has no room for the genre.
+        If its ID3v2 tag is damaged or has no room for the genre.
     """
     file.seek(max(size - _ID3V1_BYTES, 0))
     id3v1 = file.read(_ID3V1_BYTES)
@@ -51,10 +51,10 @@ def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[
 
 
 def chunk_genre_edits(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of a wav or aiff: in ID3 and, where it has one, RIFF INFO.
+    """Return the edits that set the genre of a wav or aiff: in ID3 and, if present, in RIFF INFO.
 
-    A header without a valid audio size, as in a wav from a pipe, gets the real one: the tag would be
-    decoded as audio otherwise.
+    A header without a valid audio size, as in a wav from a pipe, gets the real one: otherwise the tag would
+    be decoded as audio.
 
     Parameters
     ----------
@@ -63,18 +63,18 @@ def chunk_genre_edits(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
     chunks : Chunks
         Its chunks.
     known : Tags
-        What other tags say, for a file without ID3.
+        Values of its other tags, for a file without ID3.
     genre : str
         The new genre.
 
     Raises
     ------
     Id3Error
-        If there is no audio in its chunks, its ID3 tag is damaged, or it has no room for the genre.
+        If no chunk has audio, or the ID3 tag is damaged or has no room for the genre.
     """
     audio, old = chunks.audio, chunks.id3
     if audio is None:
-        raise Id3Error("no audio in its chunks")
+        raise Id3Error("none of its chunks has audio")
     if old is None:
         tag = _new_tag(known, b"")
         start = end = chunks.chunks[-1].end
@@ -120,7 +120,7 @@ def _parse_undamaged(data: bytes) -> Id3:
 
 
 def _new_tag(known: Tags, id3v1: bytes) -> Id3:
-    """Return a new ID3 tag with the values of the other tags: most programs read only ID3v2 if present."""
+    """Return a new ID3 tag with the values of the other tags: most programs read only ID3v2 if it exists."""
     frames = dict(ParseID3v1(id3v1) or {})
     texts = ((TPE1, known.artist), (TALB, known.album), (TIT2, known.title), (TDRC, known.release_date))
     frames |= {kind.__name__: kind(encoding=3, text=[text]) for kind, text in texts if text is not None}
@@ -134,7 +134,7 @@ def _new_tag(known: Tags, id3v1: bytes) -> Id3:
 
 
 def _id3v1_number(genre: str) -> int:
-    """Return the number of a genre in ID3v1, 255 where it has none."""
+    """Return the ID3v1 number of a genre, or 255 if it has none."""
     names = [_fold_letters(name) for name in TCON.GENRES]
     return names.index(_fold_letters(genre)) if _fold_letters(genre) in names else _NO_GENRE
 

@@ -122,7 +122,7 @@ def _find_in_listings(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str
 def _look_up(bucket: str, keys: list[str]) -> dict[str, Facts]:
     """Return the facts of those sorted keys that lie close enough together in the bucket's listing."""
     found: dict[str, Facts] = {}
-    folder = commonprefix([keys[0], keys[-1]]).rpartition("/")[0]  # noqa: RUF071 (keys are no paths)
+    folder = commonprefix([keys[0], keys[-1]]).rpartition("/")[0]  # noqa: RUF071 (keys are not paths)
     start = 0
     while len(keys) - start >= _MIN_PER_PAGE:
         # StartAfter is exclusive; the wanted key without its last character sorts just before it.

@@ -85,8 +85,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
             answer = self._get(path, etag)
             if size is not None and len(answer.data) != size:
                 raise DamagedAnswerError(f"received {len(answer.data)} of {size} bytes")
-            # Some ETags look like an MD5 and are none. If the same bytes arrive twice, at the object's full
-            # size, the ETag is taken for such a one.
+            # Some ETags look like an MD5 but are not. If the same bytes arrive twice, in the object's full
+            # size, this is taken for one of them.
             if answer.maybe_md5:
                 digest = hashlib.md5(answer.data, usedforsecurity=False).hexdigest()
                 if digest != answer.etag and not (digest in doubted and self._has_size(path, answer)):

@@ -25,7 +25,7 @@ def catalog(tmp_path: Path) -> Path:
         (["run", "{music}", "{out}", "--config", "{tmp}/bad.toml"], 2, "unknown setting 'modle'"),
         (["run", "{music}", "{out}", "--no-such-option"], 2, "No such option"),
         (["run", "{music}"], 2, "Missing argument 'TABLES'"),
-        (["run", "{music}", "{tmp}/file/tables"], 1, "a file is in the way"),
+        (["run", "{music}", "{tmp}/file/tables"], 1, "a file is where a folder should be"),
         (["run", "{music}", "s4://x/y"], 2, "s4:// locations are not supported"),
         (["label", "{out}"], 2, "there are no tables in"),
         (["labels", "{out}"], 2, "there are no tables in"),

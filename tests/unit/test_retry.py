@@ -15,7 +15,7 @@ from schemas.errors import EarmarkError
 
 
 def answer(status: int, code: str) -> Exception:
-    """An answer of S3 as s3fs raises it."""
+    """An S3 error response as s3fs raises it."""
     response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return translate_boto_error(ClientError(response, "GetObject"))
 
@@ -36,8 +36,8 @@ def answer(status: int, code: str) -> Exception:
         OSError(errno.ESTALE, "stale file handle"),
     ],
 )
-def test_overload_and_network_faults_pass(error: Exception) -> None:
-    """A hiccup that is taken for final costs labels every night."""
+def test_overload_and_network_faults_are_transient(error: Exception) -> None:
+    """If a transient error counted as final, labels would be lost every night."""
     assert is_transient(error)
 
 
@@ -56,8 +56,8 @@ def test_overload_and_network_faults_pass(error: Exception) -> None:
         ValueError("x"),
     ],
 )
-def test_refusals_do_not_pass(error: Exception) -> None:
-    """A refusal that is asked for again and again wastes the night, and hides its reason for as long."""
+def test_refusals_are_final(error: Exception) -> None:
+    """Retrying a refusal wastes the night and hides its reason all that time."""
     assert not is_transient(error)
     calls = []
 
@@ -70,8 +70,8 @@ def test_refusals_do_not_pass(error: Exception) -> None:
     assert len(calls) == 1
 
 
-def test_what_fails_now_and_then_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is asked again, later each time, and the answer is the one that came."""
+def test_a_transient_error_is_retried_with_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call is repeated after growing pauses, and its result is returned."""
     monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.01)
     moments = []
 
@@ -87,8 +87,8 @@ def test_what_fails_now_and_then_succeeds(monkeypatch: pytest.MonkeyPatch) -> No
     assert gaps[2] >= 0.02
 
 
-def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither tries nor seconds without end; and the reason is that of the store."""
+def test_retries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts and seconds are limited, and the error names the store's reason."""
     monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
     calls = []
 
@@ -107,7 +107,7 @@ def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert len(calls) == 1
 
 
-def test_each_try_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_attempt_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that is tried for a minute goes on when another run has taken the tables over meanwhile, and
     labels stand there twice."""
     monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
@@ -127,8 +127,8 @@ def test_each_try_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order == ["check", "try", "check", "try", "check"]
 
 
-def test_another_version_is_for_the_caller_to_handle() -> None:
-    """Asking again for a version that is gone never helps."""
+def test_a_changed_version_is_not_retried() -> None:
+    """Requesting a version that is gone never succeeds; the caller must handle it."""
     calls = []
 
     def changed() -> None:
@@ -140,8 +140,8 @@ def test_another_version_is_for_the_caller_to_handle() -> None:
     assert len(calls) == 1
 
 
-def test_a_shards_patience_ends_only_without_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is down must not cost minutes a track; one that still answers must be waited for."""
+def test_a_retry_budget_is_exhausted_only_without_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is down must not cost minutes per track; one that still answers deserves retries."""
     now = [0.0]
     monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
     budget = RetryBudget(100)
@@ -158,7 +158,7 @@ def test_a_shards_patience_ends_only_without_success(monkeypatch: pytest.MonkeyP
 
 
 def test_a_full_disk_is_named() -> None:
-    """Whoever is called at night reads what to do."""
+    """The operator on call reads what to do."""
     assert reason(OSError(errno.ENOSPC, "No space left on device")) == (
         "the disk is full (No space left on device); free some space and run again"
     )

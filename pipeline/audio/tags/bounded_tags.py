@@ -100,7 +100,5 @@ def open_tagged(source: TagSource, kinds: Sequence[type] = _KINDS) -> mutagen.Fi
     source.seek(0)
     try:
         return mutagen.File(source, options=kinds)
-    except (
-        Exception
-    ):  # on odd bytes mutagen raises any Python exception: the file has no tags, but is no failure
+    except Exception:  # on odd bytes mutagen raises any Python exception; the file then has no tags
         return None

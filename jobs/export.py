@@ -65,7 +65,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
         sink,
         csv.WriteOptions(quoting_style="needed", quoting_header="needed"),
     )
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, sink.getvalue())
     return len(filenames)
 

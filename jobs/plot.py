@@ -66,7 +66,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
             summary=sentence,
             out=out,
         ).encode()
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return sentence
 

@@ -106,7 +106,7 @@ def write_failure(work: Work, error: TrackError, assignment: Assignment) -> None
     EarmarkError
         If it cannot be written.
     """
-    with storage.explained(work.name, "write the failures of"):
+    with storage.explain_errors(work.name, "write the failures of"):
         if isinstance(work, Shard):
             write_failures(work, assignment.tables, (error,), assignment.lease.check)
         else:

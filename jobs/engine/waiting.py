@@ -56,5 +56,5 @@ class Waiting:
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:
         for part in work.parts(self._assignment.tables).values():
-            with storage.explained(part, "remove"):
+            with storage.explain_errors(part, "remove"):
                 storage.delete(part, check=self._assignment.lease.check)

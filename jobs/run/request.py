@@ -129,7 +129,7 @@ def list_job(job: Job) -> Listing:
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
         raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
-    with storage.explained(job.catalog, "look at the files of"):
+    with storage.explain_errors(job.catalog, "look at the files of"):
         return confirm_versions(listing, job.tables)
 
 

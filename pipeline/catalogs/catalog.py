@@ -166,7 +166,7 @@ def _list_tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
     if protocol == "file" and Path(path).is_dir():
         return list_local_folder(path, selection)
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
-        with storage.explained(catalog, "look at"):
+        with storage.explain_errors(catalog, "look at"):
             track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
         if protocol == "file" or track.etag != "irregular":
             return iter([track])

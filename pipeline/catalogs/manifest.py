@@ -97,7 +97,7 @@ def read_manifest(
     vouched = pc.and_(known, _is_remote(uris))
     columns = [ids, uris, *facts, pack_columns(table.drop_columns(list(names)))]
     schema = pa.schema([field.with_nullable(True) for field in LISTING])
-    with storage.explained(location, "look at the files of"):
+    with storage.explain_errors(location, "look at the files of"):
         tracks = with_store_facts(
             pa.Table.from_arrays(columns, schema=schema), pc.invert(vouched), progress=progress
         )

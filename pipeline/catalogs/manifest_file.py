@@ -49,7 +49,7 @@ def read_columns(location: str) -> pa.Table:
     EarmarkError
         If the store does not return it.
     """
-    with storage.explained(location, "read the manifest"):
+    with storage.explain_errors(location, "read the manifest"):
         data = storage.read_bytes(location)
     try:
         if location.lower().endswith(".parquet"):

@@ -28,7 +28,7 @@ def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]
     protocol, path = storage.split(catalog)
     root = path.rstrip("/")
     entries = _s3_entries(root) if protocol == "s3" else _fsspec_entries(protocol, root)
-    with storage.explained(catalog, "list"):
+    with storage.explain_errors(catalog, "list"):
         for key, its_facts in entries:
             # Remove the root and one slash only: m/x.mp3 and m//x.mp3 are two objects.
             relative = key[len(root) + 1 :]

@@ -69,7 +69,7 @@ def named_track(track: str | os.PathLike[str]) -> TrackRef:
         If the store does not answer.
     """
     uri = canonical(os.fspath(track))
-    with storage.explained(uri, "look at"):
+    with storage.explain_errors(uri, "look at"):
         return stat_track(uri, uri)
 
 

@@ -73,7 +73,7 @@ def is_store_error(error: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def explained(location: str, doing: str) -> Iterator[None]:
+def explain_errors(location: str, doing: str) -> Iterator[None]:
     """Turn storage errors into a `StoreError` with one sentence about `location`.
 
     Parameters

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from pipeline.storage.errors import explained as explained
+from pipeline.storage.errors import explain_errors as explain_errors
 from pipeline.storage.errors import reason as reason
 from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
@@ -115,7 +115,7 @@ def exists(location: str) -> bool:
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).exists()
-    with explained(location, "look at"):
+    with explain_errors(location, "look at"):
         return with_retries(lambda: bool(filesystem(protocol).exists(path)))
 
 
@@ -208,7 +208,7 @@ def delete(location: str, *, check: Check | None = None) -> None:
         with_retries(lambda: remove(path), check)
 
 
-def names(location: str) -> list[str]:
+def list_names(location: str) -> list[str]:
     """Return the names of the files directly in a folder, sorted; none if the folder does not exist."""
     protocol, path = split(location)
     try:

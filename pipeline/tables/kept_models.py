@@ -21,5 +21,5 @@ def read_info(folder: str) -> ModelInfo:
     MisuseError
         If it is whole, and not valid.
     """
-    with storage.explained(folder, "read"):
+    with storage.explain_errors(folder, "read"):
         return read_parsed(storage.join(folder, INFO_FILE), lambda data: parse_info(data, folder))

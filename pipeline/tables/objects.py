@@ -105,7 +105,7 @@ def take_inventory(tables: Tables) -> Inventory:
         If the store refuses.
     """
     protocol, root = storage.split(tables.root)
-    with storage.explained(tables.root, "list"):
+    with storage.explain_errors(tables.root, "list"):
         found = _walk(root) if protocol == "file" else _find(protocol, root)
         return Inventory(tables, tuple(sorted(found, key=lambda entry: entry.path)))
 

@@ -52,7 +52,7 @@ class Tables:
         location = self.folder(table)
         protocol, path = storage.split(location)
         partitioning = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
-        with storage.explained(location, "read the table"):
+        with storage.explain_errors(location, "read the table"):
             if not storage.exists(location):
                 return None
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
@@ -101,7 +101,7 @@ def readable(tables: Tables, table: str) -> Iterator[None]:
         In place of Arrow's errors and those of stores.
     """
     folder = tables.folder(table)
-    with storage.explained(folder, "read the table"):
+    with storage.explain_errors(folder, "read the table"):
         try:
             yield
         except Exception as error:

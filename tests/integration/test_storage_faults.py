@@ -96,7 +96,7 @@ def test_each_kind_of_fault_is_got_over(bucket: str, proxy: FaultyProxy, kind: s
             assert file.read() == blobs[track.uri][30_000:]
     for location in blobs:
         storage.delete(location)
-    assert storage.names(f"{bucket}/x") == []
+    assert storage.list_names(f"{bucket}/x") == []
     assert proxy.injected[kind] >= 3, proxy.injected
 
 

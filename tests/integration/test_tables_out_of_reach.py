@@ -172,7 +172,7 @@ def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(
     proxy.rate, proxy.kinds = 1.0, ("no_such_bucket",)
     for ask in (
         lambda: storage.exists(tables.folder("labels")),
-        lambda: storage.names(f"{tables.root}/_lease"),
+        lambda: storage.list_names(f"{tables.root}/_lease"),
         lambda: storage.read_bytes(f"{tables.root}/_runs/x.json"),
         lambda: tables.read("labels"),
         lambda: read_reports(tables),

@@ -69,12 +69,12 @@ def test_create_makes_an_object_once(tmp_path: Path) -> None:
     assert storage.create(target, b"first")
     assert not storage.create(target, b"second")
     assert storage.read_bytes(target) == b"first"
-    assert storage.names(str(tmp_path / "lease")) == ["1.json"]
+    assert storage.list_names(str(tmp_path / "lease")) == ["1.json"]
 
 
 def test_missing_objects_have_no_names_and_can_be_deleted(tmp_path: Path) -> None:
     """On a first run there are no tables, which is not an error."""
-    assert storage.names(str(tmp_path / "nothing")) == []
+    assert storage.list_names(str(tmp_path / "nothing")) == []
     storage.delete(str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(str(tmp_path / "nothing"))
@@ -111,6 +111,6 @@ def test_store_errors_become_one_sentence(tmp_path: Path) -> None:
     where = str(tmp_path / "file" / "part")
     with (
         pytest.raises(EarmarkError, match=r"cannot write .*: a file is where a folder should be"),
-        storage.explained(where, "write"),
+        storage.explain_errors(where, "write"),
     ):
         storage.write_bytes(where, b"")

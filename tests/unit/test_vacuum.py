@@ -158,7 +158,7 @@ def test_leftovers_models_and_leases(history: TableHistory) -> None:
     assert not list(root.rglob(".tmp-*"))
     assert not (root / "_compaction").exists()
     assert os.listdir(root / "_models") == [MODEL]
-    assert storage.names(f"{root}/_lease") == ["00000004.json"]
+    assert storage.list_names(f"{root}/_lease") == ["00000004.json"]
     assert len(read_reports(history.tables)) == 2
 
 

@@ -56,13 +56,13 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     target = target.resolve()
     scratch = target.parent / f".tmp-{uuid.uuid4().hex}{target.suffix}"
     fetched = scratch.with_name(f"{scratch.name}.original")
-    with storage.explained(str(target), "write"):
+    with storage.explain_errors(str(target), "write"):
         if target.exists() and not target.stat().st_mode & _ANY_WRITES:
             raise EarmarkError(f"{target} is write-protected; make it writable first")
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with storage.explained(str(target), "write"):
+        with storage.explain_errors(str(target), "write"):
             original = _local(uri, size, fetched)
             before = original.stat()
             _write_copy(original, scratch, genre, uri)

@@ -122,7 +122,7 @@ def remove_planned(
     EarmarkError
         If the store refuses; what is removed stays removed.
     """
-    with storage.explained(inventory.tables.root, "remove objects of"):
+    with storage.explain_errors(inventory.tables.root, "remove objects of"):
         for removal in removals:
             if removal.rewritten:
                 gone = _gone_versions(inventory, days_ago(options.older_than_days))

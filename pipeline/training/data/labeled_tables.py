@@ -31,7 +31,7 @@ _FEWEST_FRAMES = 16
 def is_tables(location: str) -> bool:
     """Whether runs have written tables at the location."""
     try:
-        return bool(storage.names(storage.join(canonical(location), "_runs")))
+        return bool(storage.list_names(storage.join(canonical(location), "_runs")))
     except NotADirectoryError:
         return False
 

@@ -81,8 +81,8 @@ def journals(tables: Tables) -> list[Journal]:
     """
     folder = storage.join(tables.root, FOLDER)
     found = []
-    with storage.explained(folder, "read"):
-        for name in storage.names(folder):
+    with storage.explain_errors(folder, "read"):
+        for name in storage.list_names(folder):
             if not name.endswith(".json"):
                 continue
             try:
@@ -112,7 +112,7 @@ def recover(tables: Tables, check: storage.Check) -> int:
     """
     killed = journals(tables)
     for journal in killed:
-        with storage.explained(storage.join(tables.root, journal.partition), "replace parts of"):
+        with storage.explain_errors(storage.join(tables.root, journal.partition), "replace parts of"):
             if is_written(tables, journal):
                 finish(tables, journal, check)
             else:

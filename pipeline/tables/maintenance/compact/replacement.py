@@ -67,7 +67,7 @@ def replace_parts(
             built = merged_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
             for batch in _rounds(built, _LOCAL_ROUND_BYTES if storage.is_local(tables.root) else 1):
                 worthwhile = [part for part in batch if keep is not None or len(part.sources) > 1]
-                with storage.explained(storage.join(tables.root, partition), "replace parts of"):
+                with storage.explain_errors(storage.join(tables.root, partition), "replace parts of"):
                     _publish(tables, partition, worthwhile, folder, check)
                 done += sum(len(part.sources) for part in batch)
                 progress(done)

@@ -13,7 +13,7 @@ from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage.outputs import check_place
+from pipeline.storage.outputs import check_writable
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
@@ -116,7 +116,7 @@ def run_demo(out: Path, say: Say) -> DemoResult:
 
 def _claim(out: Path) -> None:
     """Mark `out` as the demo's own; a folder of something else raises."""
-    check_place(out, "the demo to")
+    check_writable(out, "the demo to")
     marks = (out / MARKER, out / "catalog" / CATALOG_MARKER)
     if out.exists() and not (out.is_dir() and (any(mark.is_file() for mark in marks) or _is_empty(out))):
         raise MisuseError(f"{out} holds something other than a demo: choose a new or an empty folder (--out)")

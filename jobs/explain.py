@@ -79,7 +79,7 @@ def explain_track(
             lines=[] if chosen.is_silent else _lines(view, chosen, found),
             out=out,
         ).encode()
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return summary
 

@@ -2,7 +2,6 @@
 
 import io
 from collections import Counter
-from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -66,7 +65,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
         sink,
         csv.WriteOptions(quoting_style="needed", quoting_header="needed"),
     )
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, sink.getvalue())
     return len(filenames)
 
@@ -95,8 +94,7 @@ def _described(tables: Tables, spec: FeatureSpec) -> pa.Table:
 
 def _filename(uri: str, catalog: str, segment: int | None) -> str:
     """Path below the catalog, with the segment's number before the extension where there are several."""
-    root = f"{catalog}/"
-    name = uri.removeprefix(root) if uri.startswith(root) else PurePosixPath(uri).name
+    name = storage.path_below(uri, catalog)
     if segment is None:
         return name
     stem, dot, extension = name.rpartition(".")

@@ -13,7 +13,7 @@ from pipeline.plots import track_plots as plots
 from pipeline.plots.figures import to_png
 from pipeline.plots.track_view import SegmentView, TrackView, segment_probabilities, view_track
 from pipeline.storage import storage
-from pipeline.storage.outputs import check_file
+from pipeline.storage.outputs import check_writable_file
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
             summary=sentence,
             out=out,
         ).encode()
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return sentence
 
@@ -82,7 +82,7 @@ def kind_of(out: str, known: tuple[str, ...]) -> str:
     suffix = Path(out).suffix.lower()
     if suffix not in known:
         raise MisuseError(f"--out {out} must end in {' or '.join(known)}")
-    check_file(out, "the picture")
+    check_writable_file(out, "the picture")
     return suffix
 
 

@@ -12,7 +12,7 @@ from jobs.trials import Planned, Trial, pick, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import without_folders
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage.outputs import check_place
+from pipeline.storage.outputs import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import seen_by
@@ -289,6 +289,6 @@ def _check_options(request: TrainRequest) -> None:
         raise MisuseError(
             f"cannot write a model to {folder}: --out must be a local folder; copy it from there"
         )
-    check_place(folder, "the model folder")
+    check_writable(folder, "the model folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten")

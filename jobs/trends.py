@@ -85,7 +85,7 @@ def write_trends_page(
         figures=_figures(tables, full_model),
         catalog=printable(catalog),
     )
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, page.encode())
     return found
 

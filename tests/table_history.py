@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part

@@ -100,7 +100,7 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     """
     if out is not None:
         named = _NAMED.get(PurePosixPath(out).suffix.lower(), form)
-        with storage.explained(out, "write"):
+        with storage.explain_errors(out, "write"):
             storage.write_bytes(out, b"".join(_encoded(rows, named if form == "table" else form)))
         return
     if form == "parquet" and sys.stdout.isatty():

@@ -30,7 +30,7 @@ from jobs.engine.tally import Tally
 from jobs.engine.waiting import Waiting
 from jobs.engine.workers import Answer, start_featurize
 from pipeline.shards.featurize_shard import Shard, ShardResult
-from pipeline.shards.isolation import MOST_KILLS
+from pipeline.shards.isolation import MAX_KILLS
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error
@@ -301,7 +301,7 @@ class Engine:
             self._waiting.again(replace(tried, isolated=True))
             return
         self._quarantine.died(tried.work, error)
-        if tried.deaths + 1 < MOST_KILLS:
+        if tried.deaths + 1 < MAX_KILLS:
             self._waiting.again(replace(tried, deaths=tried.deaths + 1))
         else:
             self._split(tried, error)

@@ -10,10 +10,10 @@ import ray
 from jobs.engine.assignment import Assignment
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
-from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
+from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask
-from pipeline.shards.limits import TIMED_OUT, in_time
-from pipeline.shards.transfer import described
+from pipeline.shards.limits import TIMED_OUT, time_limit
+from pipeline.shards.transfer import format_error
 from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedError, LabelError
@@ -32,7 +32,7 @@ def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelErro
         # First, in the very process: what known-good features do not survive is no track's fault.
         _check_process(process, assignment.model_location)
         try:
-            result: LabelResult = surviving(process, _label_once, task, assignment)
+            result: LabelResult = call_with_restarts(process, _label_once, task, assignment)
         except ProcessDiedError as death:
             return LabelerCrashedError(_what_it_did(death, uri))
         except (OSError, EarmarkError, ImportError):
@@ -40,7 +40,7 @@ def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelErro
         except Exception as broken:
             if is_damage(broken) or is_store_error(broken):
                 raise
-            return LabelError(f"{uri}: {described(broken)}")
+            return LabelError(f"{uri}: {format_error(broken)}")
     return result
 
 
@@ -53,7 +53,7 @@ def _check_process(process: Isolated, model: str) -> None:
         If they do not.
     """
     try:
-        surviving(process, _label_known_good, model)
+        call_with_restarts(process, _label_known_good, model)
     except ProcessDiedError as death:
         raise EnvironmentFaultError(f"known-good features crash the model's process ({death.how})") from death
 
@@ -75,10 +75,10 @@ def _label_known_good(model: str) -> None:
     shape = 1, classifier.info.features.n_mels, _FRAMES
     log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     try:
-        with in_time(PREDICT_TIMEOUT_S):
+        with time_limit(PREDICT_TIMEOUT_S):
             p = classifier.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
     except Exception as error:
-        raise EnvironmentFaultError(f"known-good features get no label: {described(error)}") from error
+        raise EnvironmentFaultError(f"known-good features get no label: {format_error(error)}") from error
     if not np.isfinite(p).all():
         raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
 

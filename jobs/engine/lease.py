@@ -227,7 +227,7 @@ def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> i
     unsettled_since = None if latest is None else _unsettled_since(root, latest)
     number = (latest or 0) + 1
     location, data = objects.location_of(root, number), objects.encode(holder)
-    with storage.explained(root, "write to"):
+    with storage.explain_errors(root, "write to"):
         if not storage.create(location, data):
             raise _held(root, number)
         if not storage.is_local(root) and storage.put_if_absent(location, data):

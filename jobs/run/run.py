@@ -16,7 +16,7 @@ from jobs.run.accounting import accounted
 from jobs.run.closing import Closing
 from jobs.run.request import Job, list_job, plan_job
 from pipeline.catalogs.changes import change_rows
-from pipeline.catalogs.planning import Plan, copied, cut_shards
+from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
 from pipeline.pages.run_pages import RunPages
 from pipeline.shards.featurize_shard import Shard
@@ -158,7 +158,7 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
     if changes.num_rows:
         objects[job.tables.part("tracks", "listing", run=run)] = changes
     for location, rows in objects.items():
-        with storage.explained(location, "write"):
+        with storage.explain_errors(location, "write"):
             storage.write_bytes(location, encode_part(rows), check=lease.check)
 
 
@@ -217,8 +217,8 @@ def _keep_model(job: Job, lease: leases.Lease) -> None:
     """Put the model beside the tables: actors on any node load it there, and labels can be made again."""
     folder = storage.join(job.tables.root, "_models", job.bundle.model)
     info = job.bundle.info.model_dump_json(indent=2).encode()
-    with storage.explained(folder, "write the model to"):
-        if INFO_FILE in storage.names(folder):
+    with storage.explain_errors(folder, "write the model to"):
+        if INFO_FILE in storage.list_names(folder):
             return
         for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
             storage.write_bytes(storage.join(folder, name), data, check=lease.check)
@@ -257,7 +257,7 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
                 model=str(report.model),
                 part=rows["part"][start].as_py(),
                 feature_set=rows["feature_set"][start].as_py(),
-                tracks=copied(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+                tracks=copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
             )
         )
     return tasks

@@ -1,4 +1,4 @@
-"""Versions that a manifest vouches for, against those that the tables hold."""
+"""Checks the versions that a manifest vouches for against those in the tables."""
 
 from dataclasses import replace
 
@@ -12,18 +12,23 @@ from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
 from schemas.errors import NotFoundError
 
 
-def confirm(listing: Listing, tables: Tables) -> Listing:
-    """A listing in which tracks are as their store has them, where the tables contradict the manifest.
+def confirm_versions(listing: Listing, tables: Tables) -> Listing:
+    """Look up the tracks whose version in the manifest contradicts the tables, and correct the listing.
 
-    A manifest may be older than what the tables hold, name what is gone, or say versions that its store does
-    not. Such a track would be read again every night: under the manifest's version it is never done.
+    A manifest may be older than the tables, name missing tracks, or state versions that its store does not
+    have. Such a track would be read again every night, since it is never done in the manifest's version.
 
     Parameters
     ----------
     listing : Listing
         The catalog.
     tables : Tables
-        The tables. New tracks are not asked for, nor those that they hold in the manifest's version.
+        The tables. New tracks are not looked up, nor those that the tables hold in the manifest's version.
+
+    Returns
+    -------
+    Listing
+        The same tracks, the doubtful ones in the version that their store has now.
 
     Raises
     ------

@@ -136,7 +136,7 @@ def _without_object_ids(config: dict[str, Any]) -> dict[str, Any]:
 
 def _read(folder: str, file: str) -> bytes:
     path = storage.join(folder, file)
-    with storage.explained(path, "read"):
+    with storage.explain_errors(path, "read"):
         try:
             return storage.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -61,8 +61,8 @@ def write_page(tables: Tables, report: RunReport, earlier: Sequence[RunReport]) 
         If the store refuses the write.
     """
     folder = storage.join(tables.root, "_runs")
-    with storage.explained(folder, "write the page of the run in"):
-        linked = storage.names(folder)
+    with storage.explain_errors(folder, "write the page of the run in"):
+        linked = storage.list_names(folder)
         location = storage.join(folder, f"{report.run}.html")
         storage.write_bytes(location, render_run_page(report, earlier, linked=linked).encode())
         linked.append(f"{report.run}.html")
@@ -105,13 +105,13 @@ def rewrite_page(tables: Tables, run: str | None, out: str | None) -> str:
         if at < len(reports) - 1:  # the list shows the latest runs, not those up to this one
             _write_index(tables, reports[-_LISTED:])
         return location
-    with storage.explained(out, "write the page to"):
+    with storage.explain_errors(out, "write the page to"):
         storage.write_bytes(out, render_run_page(reports[at], reports[:at], linked=()).encode())
     return out
 
 
 def _write_index(tables: Tables, reports: Sequence[RunReport]) -> None:
     folder = storage.join(tables.root, "_runs")
-    with storage.explained(folder, "write the list of runs in"):
-        page = render_run_list(reports, storage.names(folder))
+    with storage.explain_errors(folder, "write the list of runs in"):
+        page = render_run_list(reports, storage.list_names(folder))
         storage.write_bytes(storage.join(folder, INDEX), page.encode())

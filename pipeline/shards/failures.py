@@ -1,4 +1,4 @@
-"""Failure rows: one for each track that cannot be labeled."""
+"""Rows of the table ``failures``: one for each track that cannot be labeled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Failure:
     track_id, uri, etag : str
         The track as listed.
     attempts : int
-        Runs that have tried it, this one included.
+        Runs that have attempted it, including this one.
     error : TrackError
         What went wrong.
     model : str or None
         The model, where labeling failed.
     feature_set : str or None
-        The feature set, where the failure is one of its making: another one may not fail.
+        The feature set, if the failure depends on it: the track may pass with another one.
     """
 
     track_id: str
@@ -40,7 +40,7 @@ class Failure:
 
 
 def failure_rows(failures: Iterable[Failure]) -> pa.Table:
-    """Failures as rows of the table ``failures``."""
+    """Return failures as rows of the table ``failures``, schema `FAILURES`."""
     now = datetime.now(UTC)
     rows = [
         {
@@ -62,7 +62,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
 
 
 def _message(error: TrackError) -> str:
-    """What was wrong, as text that a table can hold; of a message with a very long name, both ends."""
+    """Return the error as text that a table can hold: its start and end, if a very long name is in it."""
     text = str(error).encode("utf-8", "backslashreplace").decode()
     half = _MESSAGE_CHARACTERS // 2
     return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"

@@ -1,4 +1,4 @@
-"""A part of ``features/`` becomes one part of ``labels/``: batches through the network, mean a track."""
+"""A part of ``features/`` becomes one part of ``labels/``: the mean prediction over each track's segments."""
 
 import json
 from collections import Counter
@@ -16,12 +16,12 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.bundle import Classifier
 from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.limits import in_time
+from pipeline.shards.limits import time_limit
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
-from schemas.errors import LabelError
+from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, SEGMENT_LABELS
 from schemas.tracks import is_silent_range
@@ -31,7 +31,7 @@ _KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
 
 @dataclass(frozen=True, slots=True)
 class LabelTask:
-    """Tracks of a features part that want labels.
+    """Tracks of a features part to label.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class LabelTask:
         The feature set it belongs to.
     tracks : pyarrow.Table
         ``track_id``, ``uri``, ``etag``, ``attempts`` of the tracks to label. Those that the part lacks are
-        passed over.
+        skipped.
     """
 
     name: str
@@ -61,7 +61,7 @@ class LabelTask:
     tracks: pa.Table
 
     def parts(self, tables: Tables) -> dict[str, str]:
-        """Locations of the parts it writes, by table. Part names carry the run: days may hold several."""
+        """Return the locations of the parts, by table. Names include the run: a day may have several."""
         name = f"{self.run}-{self.name}"
         return {
             "failures": tables.part("failures", f"label-{self.name}", run=self.run),
@@ -72,19 +72,20 @@ class LabelTask:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What labeling a part came to.
+    """The result of labeling a part.
 
     Attributes
     ----------
     n_labeled, n_failed : int
         Tracks.
     n_rejected : int
-        Those of the labeled tracks whose genre was left null.
+        Labeled tracks without a genre.
     n_segments : int
+        Segments read.
     genres : dict
         Tracks by genre.
     seconds : dict
-        Seconds by stage.
+        Wall-clock seconds by stage.
     """
 
     n_labeled: int
@@ -105,11 +106,11 @@ def label_part(
     min_confidence: float = 0.0,
     timeout_s: float | None = None,
 ) -> LabelResult:
-    """Label the tracks of a features part and write the labels part, last of all.
+    """Label the tracks of a features part and write the labels part last.
 
-    A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most
-    probable one, and that probability its confidence. Segments with nothing to label have no say: a network
-    answers something for silence too. A track of nothing else has no genre, and all are equally probable.
+    A track's probabilities are the mean of its segments' calibrated probabilities, its genre is the most
+    probable one, and its confidence that probability. Silent segments do not count: a network predicts
+    something for silence too. A track with only silent segments has no genre, and equal probabilities.
 
     Parameters
     ----------
@@ -120,13 +121,14 @@ def label_part(
     classifier : Classifier
         The model.
     check : callable
-        Called before each try of a write; raises if this run may not write any more.
+        Called before each attempt to write; raises if this run may no longer write.
     segment_labels : bool
-        Write a part of ``segment_labels/`` too.
+        Also write a part of ``segment_labels/``.
     min_confidence : float
-        Tracks that the model is less sure of get no genre (null); their confidence and probabilities stay.
+        The model abstains on tracks below this confidence: their genre is null, their confidence and
+        probabilities stay.
     timeout_s : float, optional
-        Seconds that the model may take for a row group of the part; if it takes longer, this process ends.
+        Seconds that the model may take for a row group of the part; exceeding them ends this process.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def label_part(
     segments: list[dict[str, object]] = []
     probabilities: list[NDArray[np.float64]] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
-        with watch.stage("predict"), in_time(timeout_s):
+        with watch.stage("predict"), time_limit(timeout_s):
             probabilities.append(classifier.predict_proba(log_mels, descriptors))
         segments += rows
     p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))
@@ -162,10 +164,28 @@ def label_part(
     )
 
 
+def write_label_failures(task: LabelTask, tables: Tables, error: TrackError, check: storage.Check) -> None:
+    """Write the failures part of a task all of whose tracks failed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    rows = failure_rows(_failure(task, track, error) for track in task.tracks.to_pylist())
+    storage.write_bytes(task.parts(tables)["failures"], encode_part(rows), check=check)
+
+
+def _failure(task: LabelTask, track: Mapping[str, Any], error: TrackError) -> Failure:
+    return Failure(
+        track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, model=task.model
+    )
+
+
 def _batches(
     part: str, versions: set[tuple[str, str]], spec: FeatureSpec, watch: Stopwatch
 ) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
-    """Rows, log-mels and descriptors of the wanted versions, a row group at a time."""
+    """Yield rows, log-mels and descriptors of the wanted track versions, one row group at a time."""
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
@@ -181,9 +201,9 @@ def _batches(
                     for row in wanted
                 ]
             if spec.descriptors:
-                # A null becomes NaN, and its track a failure: the probabilities are then no numbers.
-                described = [[row.pop(name) for name in names] for row in wanted]
-                descriptors = np.array(described, np.float64).reshape(-1, len(names))
+                # A null becomes NaN, so do the probabilities, and the track becomes a failure.
+                values = [[row.pop(name) for name in names] for row in wanted]
+                descriptors = np.array(values, np.float64).reshape(-1, len(names))
         if wanted:
             yield wanted, log_mels, descriptors
 
@@ -213,11 +233,7 @@ def _label_tracks(
         try:
             label = label_track(track["uri"], p[indices], silent, genres, min_confidence)
         except LabelError as error:
-            failures.append(
-                Failure(
-                    track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, task.model
-                )
-            )
+            failures.append(_failure(task, track, error))
             continue
         labels.append(
             {

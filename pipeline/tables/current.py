@@ -114,7 +114,7 @@ def read_genres(tables: Tables, model: str) -> tuple[str, ...]:
     dataset = tables.dataset("labels")
     fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
     for fragment in fragments:
-        with storage.explained(fragment.path, "read"):
+        with storage.explain_errors(fragment.path, "read"):
             metadata = fragment.physical_schema.metadata or {}
         if b"genres" in metadata:
             return tuple(json.loads(metadata[b"genres"]))

@@ -60,13 +60,13 @@ def record_format(tables: Tables, check: storage.Check) -> None:
         return
     location = storage.join(tables.root, FORMAT_FILE)
     header = FormatHeader(format_version=TABLES_FORMAT)
-    with storage.explained(location, "write"):
+    with storage.explain_errors(location, "write"):
         storage.write_bytes(location, header.model_dump_json().encode(), check=check)
 
 
 def _read_header(root: str) -> FormatHeader | None:
     location = storage.join(root, FORMAT_FILE)
-    with storage.explained(root, "open the tables"):
+    with storage.explain_errors(root, "open the tables"):
         try:
             data = storage.read_bytes(location)
         except (FileNotFoundError, NotADirectoryError):

@@ -21,5 +21,5 @@ def read_kept_info(folder: str) -> ModelInfo:
     MisuseError
         If the file is complete but invalid.
     """
-    with storage.explained(folder, "read"):
+    with storage.explain_errors(folder, "read"):
         return read_parsed(storage.join(folder, INFO_FILE), lambda data: parse_info(data, folder))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from pipeline.tables.tables import Tables, stored_schema
 from schemas.tables import PARTITIONS
 
@@ -105,7 +105,7 @@ def list_objects(tables: Tables) -> StoredObjects:
         If the store refuses.
     """
     protocol, root = storage.split(tables.root)
-    with storage.explained(tables.root, "list"):
+    with storage.explain_errors(tables.root, "list"):
         found = _list_local(root) if protocol == "file" else _list_remote(protocol, root)
         return StoredObjects(tables, tuple(sorted(found, key=lambda entry: entry.path)))
 
@@ -127,7 +127,7 @@ def _raise_unless_gone(error: OSError) -> None:
 
 
 def _list_remote(protocol: str, root: str) -> Iterable[StoredObject]:
-    found = patiently(lambda: storage.filesystem(protocol).find(root, detail=True))
+    found = with_retries(lambda: storage.filesystem(protocol).find(root, detail=True))
     for name, info in found.items():
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
         at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)

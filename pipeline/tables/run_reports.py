@@ -18,8 +18,8 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
         If a report cannot be read.
     """
     folder = storage.join(tables.root, "_runs")
-    with storage.explained(folder, "read the run reports in"):
-        names = [name for name in storage.names(folder) if name.endswith(".json")]
+    with storage.explain_errors(folder, "read the run reports in"):
+        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
         reports = []
         for name in names[-last:] if last else names:
             try:

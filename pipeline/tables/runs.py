@@ -40,7 +40,7 @@ def new_run_name(now: datetime) -> str:
 def write_report(tables: Tables, report: RunReport) -> str:
     """Write a report and return its location."""
     location = storage.join(tables.root, "_runs", f"{report.run}.json")
-    with storage.explained(location, "write the run report"):
+    with storage.explain_errors(location, "write the run report"):
         storage.write_bytes(location, report.model_dump_json(indent=2).encode())
     return location
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
@@ -52,11 +52,11 @@ class Tables:
         location = self.folder(table)
         protocol, path = storage.split(location)
         partitioning = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
-        with storage.explained(location, "read the table"):
+        with storage.explain_errors(location, "read the table"):
             if not storage.exists(location):
                 return None
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
-            return patiently(
+            return with_retries(
                 lambda: ds.dataset(
                     path,
                     schema=pa.unify_schemas([stored_schema(table), partitioning]),
@@ -88,7 +88,7 @@ class Tables:
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         names = list(columns) if columns else None
         with explain_read_errors(self, table):
-            return patiently(lambda: dataset.to_table(columns=names, filter=where))
+            return with_retries(lambda: dataset.to_table(columns=names, filter=where))
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def explain_read_errors(tables: Tables, table: str) -> Iterator[None]:
         In place of errors from Arrow and the store.
     """
     folder = tables.folder(table)
-    with storage.explained(folder, "read the table"):
+    with storage.explain_errors(folder, "read the table"):
         try:
             yield
         except Exception as error:

@@ -59,7 +59,7 @@ class Checkpoint:
             If the file cannot be read.
         """
         try:
-            with storage.explained(self.location, "read the checkpoint"):
+            with storage.explain_errors(self.location, "read the checkpoint"):
                 if not storage.exists(self.location):
                     return None
                 return read_parsed(self.location, _decoded)
@@ -81,13 +81,13 @@ class Checkpoint:
         named: dict[str, Any] = {f"array_{number}": array for number, array in enumerate(arrays)}
         buffer = io.BytesIO()
         np.savez(buffer, state=np.frombuffer(json.dumps(state).encode(), np.uint8), **named)
-        with storage.explained(self.location, "write the checkpoint"):
+        with storage.explain_errors(self.location, "write the checkpoint"):
             storage.write_bytes(self.location, buffer.getvalue())
         self._written_at = time.monotonic()
 
     def remove(self) -> None:
         """Remove it: the training is done and its model kept."""
-        with storage.explained(self.location, "remove the checkpoint"):
+        with storage.explain_errors(self.location, "remove the checkpoint"):
             storage.delete(self.location)
 
 

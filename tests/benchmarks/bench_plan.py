@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow as pa
 
 from pipeline.catalogs.catalog import canonical, list_catalog
-from pipeline.catalogs.planning import Done, make_plan
+from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.catalogs.tracks import from_table
 from pipeline.models.bundle import ModelBundle
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
@@ -92,7 +92,7 @@ def measure(n_tracks: int) -> None:
         start = time.perf_counter()
         listing = list_catalog(str(folder / "catalog"))
         listed = time.perf_counter()
-        plan = make_plan(listing, tables, Done(spec, bundle.model))
+        plan = make_plan(listing, tables, Goal(spec, bundle.model))
         planned = time.perf_counter()
         if plan.n_todo != n_tracks // 1000:
             raise SystemExit(f"planned {plan.n_todo} tracks, not {n_tracks // 1000}")

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import psutil
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.planning import Done, cut_shards, make_plan
+from pipeline.catalogs.planning import Goal, cut_shards, make_plan
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelTask, label_part
@@ -39,7 +39,7 @@ def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
     """Do every `cpus`-th shard: featurize it, label it. What `earmark run` does, less what makes it safe."""
     bundle = ModelBundle.load("default")
     spec, tables = bundle.info.features, Tables(root)
-    plan = make_plan(list_catalog(catalog), tables, Done(spec, bundle.model))
+    plan = make_plan(list_catalog(catalog), tables, Goal(spec, bundle.model))
     config = RunConfig()
     shards = cut_shards(
         plan.to_featurize, max_tracks=config.shard_tracks, max_bytes=config.shard_mb << 20, at_least=4 * cpus

@@ -10,7 +10,7 @@ import pytest
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.tracks import from_table
 from pipeline.models.bundle import ModelBundle
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part

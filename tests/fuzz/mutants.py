@@ -147,7 +147,7 @@ def featurize_mutant(seed: int, number: int) -> str:
     """
     kind, data = mutant(seed, number)
     try:
-        with LIMITS.guarded(_on_disk(data), remote=False) as file:
+        with LIMITS.enforce(_on_disk(data), remote=False) as file:
             features = featurize_track(file, f"mutant {number}.{kind}", SPEC)
     except ReadError as error:
         raise RuntimeError(f"a disk was blamed: {error}") from error

@@ -102,7 +102,7 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
         assert ("duplicated by compaction" in kinds) == (seen != expected)
         compact_all(tables)
         assert rows(tables) == expected
-        assert storage.names(f"{tables.root}/{LOG_FOLDER}") == []
+        assert storage.list_names(f"{tables.root}/{LOG_FOLDER}") == []
         if not died:
             break
         # Only the labels are cut up again, which keeps the number of steps down.

@@ -133,7 +133,7 @@ def test_the_command_says_so_and_exits_with_a_code_of_its_own(tables: Tables, pr
     said = earmark("verify", tables.root, AWS_ENDPOINT_URL=proxy.url)
     assert said.returncode == 4, said.stderr
     assert "COULD NOT BE CHECKED" in said.stdout
-    assert "access is refused" in said.stdout
+    assert "access is denied" in said.stdout
     assert not ADVICE.search(said.stdout)
     whole = earmark("verify", tables.root, "--format", "json", AWS_ENDPOINT_URL=proxy.url)
     assert whole.returncode == 4
@@ -172,7 +172,7 @@ def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(
     proxy.rate, proxy.kinds = 1.0, ("no_such_bucket",)
     for ask in (
         lambda: storage.exists(tables.folder("labels")),
-        lambda: storage.names(f"{tables.root}/_lease"),
+        lambda: storage.list_names(f"{tables.root}/_lease"),
         lambda: storage.read_bytes(f"{tables.root}/_runs/x.json"),
         lambda: tables.read("labels"),
         lambda: read_reports(tables),
@@ -195,4 +195,4 @@ def test_a_part_that_may_not_be_read_is_not_damaged(tmp_path: Path) -> None:
     else:
         pytest.skip("this user may read everything")
     (unchecked,) = check(made.tables).unchecked
-    assert "access is refused" in unchecked.reason
+    assert "access is denied" in unchecked.reason

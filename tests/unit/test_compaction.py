@@ -348,5 +348,5 @@ def test_the_job_works_under_the_lease_and_says_what_it_did(history: TableHistor
         15,
     )
     assert tables["labels"].bytes_after < tables["labels"].bytes_before
-    assert storage.names(f"{history.tables.root}/_lease") == ["00000001.json"]
+    assert storage.list_names(f"{history.tables.root}/_lease") == ["00000001.json"]
     assert not said

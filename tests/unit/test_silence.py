@@ -1,4 +1,4 @@
-"""Tracks without sound, in part or throughout: a network answers something for silence too."""
+"""Tracks that are silent in part or throughout: a network predicts something for silence too."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -55,7 +55,7 @@ def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Label
 
 
 def test_silence_has_no_genre(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
-    """It was classical, at 0.95: an empty upload would stand high in a playlist."""
+    """It was classical, at 0.95: an empty upload would rank high in a playlist."""
     result, found = label(segment_labels=True)
     assert (result.n_labeled, result.n_failed, result.n_rejected) == (3, 0, 1)
     silence = found["silence"]
@@ -65,8 +65,8 @@ def test_silence_has_no_genre(label: Callable[..., tuple[LabelResult, dict[str, 
     assert silence["segments"] == []
 
 
-def test_a_silent_segment_has_no_say(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
-    """The minutes of nothing before a hidden track would make any album's end classical."""
+def test_a_silent_segment_does_not_count(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
+    """The silent minutes before a hidden track would make the end of any album classical."""
     _, found = label(segment_labels=True)
     parted, sound = found["parted"], found["sound"]
     assert (parted["n_segments"], len(parted["segments"]), len(sound["segments"])) == (3, 2, 3)

@@ -280,7 +280,7 @@ def test_options_are_checked_before_training(
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("set.npz/model", "is no folder that can be written to"),
+        ("set.npz/model", "is not a writable directory"),
         ("s3://bucket/model", "must be a local folder"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.verify import verification_json
 from pipeline.catalogs.tracks import to_batch
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum

@@ -62,7 +62,7 @@ def evaluate(
     """Measure a model, or an architecture, on labeled data, with plain classifiers beside it."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.evaluate import Request
-    from pipeline.storage.outputs import check_file
+    from pipeline.storage.outputs import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
     from schemas.config import RunConfig
 
@@ -71,7 +71,7 @@ def evaluate(
     # Before a training of many minutes, not after it.
     for file, what in ((json, "the figures"), (html, "the page")):
         if file is not None:
-            check_file(file, what)
+            check_writable_file(file, what)
     settings = replace(TrainingSettings.of(arch or "cnn"), seed=seed, threads=threads)
     request = Request(
         data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,

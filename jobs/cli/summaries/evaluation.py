@@ -144,6 +144,6 @@ def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None)
     for out, text in files:
         if out is None:
             continue
-        with storage.explained(out, "write"):
+        with storage.explain_errors(out, "write"):
             storage.write_bytes(out, text().encode())
         say(f"written: {out}")

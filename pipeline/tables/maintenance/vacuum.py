@@ -122,7 +122,7 @@ def remove_planned(
     EarmarkError
         If the store refuses; objects already removed stay removed.
     """
-    with storage.explained(stored.tables.root, "remove objects of"):
+    with storage.explain_errors(stored.tables.root, "remove objects of"):
         for removal in removals:
             if removal.rewritten:
                 gone = _read_gone_versions(stored, days_ago(options.older_than_days))

@@ -79,14 +79,14 @@ def _spec(lengths: NDArray[np.float64] | None) -> FeatureSpec:
 
 
 def _header(location: str) -> list[str]:
-    with storage.explained(location, "read"):
+    with storage.explain_errors(location, "read"):
         first = storage.read_bytes(location).partition(b"\n")[0]
     return [name.strip().strip('"') for name in first.decode("utf-8-sig", "replace").split(",")]
 
 
 def _read(location: str) -> pa.Table:
     """The rows as text, with their line in the file as ``__line``."""
-    with storage.explained(location, "read"):
+    with storage.explain_errors(location, "read"):
         data = storage.read_bytes(location)
     try:
         names = csv.read_csv(io.BytesIO(data)).column_names

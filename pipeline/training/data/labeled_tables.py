@@ -1,7 +1,6 @@
 """Importing tables that runs have written, with genres from a column of the manifest, a tag or a folder."""
 
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ _FEWEST_FRAMES = 16
 def is_tables(location: str) -> bool:
     """Whether runs have written tables at the location."""
     try:
-        return bool(storage.names(storage.join(canonical(location), "_runs")))
+        return bool(storage.list_names(storage.join(canonical(location), "_runs")))
     except NotADirectoryError:
         return False
 
@@ -85,7 +84,7 @@ def import_tables(
     for n_less, lacking in ((n_tracks - n_labeled, "a genre"), (n_labeled - n_used, "any sound")):
         if n_less:
             say(f"left out for want of {lacking}: {n_less:,} of {n_tracks:,} tracks")
-    path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
+    path_of = {track["track_id"]: storage.path_below(track["uri"], catalog) for track in tracks}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
     genres = pick_genres(names, f"what is labeled in {catalog}")
@@ -131,7 +130,7 @@ def _genres_of(
     elif label_column == GENRE_TAG:
         found = [track["genre_tag"] or "" for track in tracks]
     elif label_column == FOLDER:
-        found = [_first_folder(_path(track["uri"], catalog)) for track in tracks]
+        found = [_first_folder(storage.path_below(track["uri"], catalog)) for track in tracks]
     else:
         have = ", ".join([*columns, GENRE_TAG, FOLDER])
         what = f"no column '{label_column}'" if label_column else "no column label or genre"
@@ -139,12 +138,6 @@ def _genres_of(
     return {
         track["track_id"]: name.strip() for track, name in zip(tracks, found, strict=True) if name.strip()
     }
-
-
-def _path(uri: str, catalog: str) -> str:
-    """Path below the catalog, as far as it lies there."""
-    root = f"{catalog}/"
-    return uri.removeprefix(root) if uri.startswith(root) else PurePosixPath(uri).name
 
 
 def _first_folder(path: str) -> str:

@@ -78,8 +78,8 @@ def read_log(tables: Tables) -> list[LogEntry]:
     """
     folder = storage.join(tables.root, LOG_FOLDER)
     entries = []
-    with storage.explained(folder, "read"):
-        for name in storage.names(folder):
+    with storage.explain_errors(folder, "read"):
+        for name in storage.list_names(folder):
             if not name.endswith(".json"):
                 continue
             try:
@@ -109,7 +109,7 @@ def recover_compactions(tables: Tables, check: storage.Check) -> int:
     """
     killed = read_log(tables)
     for entry in killed:
-        with storage.explained(storage.join(tables.root, entry.partition), "replace parts of"):
+        with storage.explain_errors(storage.join(tables.root, entry.partition), "replace parts of"):
             if is_written(tables, entry):
                 finish_replacement(tables, entry, check)
             else:

@@ -111,7 +111,7 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
 
     def read(source: StoredObject) -> bytes:
         location = storage.join(root, source.path)
-        with storage.explained(location, "read"):
+        with storage.explain_errors(location, "read"):
             return read_parsed(location, lambda data: _check_size(data, source.size))
 
     with ThreadPoolExecutor(_READ_AHEAD_PARTS) as pool:

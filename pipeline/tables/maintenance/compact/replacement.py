@@ -68,7 +68,7 @@ def replace_parts(
             built = merge_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
             for batch in _batch_by_size(built, _LOCAL_BATCH_BYTES if storage.is_local(tables.root) else 1):
                 changed = [part for part in batch if keep is not None or len(part.sources) > 1]
-                with storage.explained(storage.join(tables.root, partition), "replace parts of"):
+                with storage.explain_errors(storage.join(tables.root, partition), "replace parts of"):
                     _publish(tables, partition, changed, folder, check)
                 done += sum(len(part.sources) for part in batch)
                 progress(done)

@@ -271,7 +271,7 @@ def read_plan(tables: Tables, report: RunReport) -> pa.Table:
         If the plan cannot be read.
     """
     location = plan_location(tables, report.run)
-    with storage.explained(location, "read"):
+    with storage.explain_errors(location, "read"):
         try:
             plan = read_parsed(location, _decode_plan)
         except FileNotFoundError:

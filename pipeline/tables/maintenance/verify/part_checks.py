@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.parsed import read_parsed
-from pipeline.storage.retry import ShardPatience
+from pipeline.storage.retry import RetryBudget
 from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.verify.findings import Finding, report_names
 from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObject, StoredObjects, partition_values
@@ -21,7 +21,7 @@ from schemas.tables import PARTITIONS
 
 _WHOLE_BYTES = 1 << 20
 _READ_THREADS = 16
-_PATIENCE_S = 60.0
+_MAX_FAILING_S = 60.0
 """If no part could be read for this many seconds, the store is down and the rest are not tried."""
 
 
@@ -75,13 +75,13 @@ def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) 
     work = [
         (table, part) for table, parts in stored.parts.items() for part in parts if part.path not in leave
     ]
-    patience = ShardPatience(_PATIENCE_S)
+    budget = RetryBudget(_MAX_FAILING_S)
 
     def inspect(item: tuple[str, StoredObject]) -> PartFacts:
-        if patience.is_over:
-            return PartFacts(*item, unreadable=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
+        if budget.is_exhausted:
+            return PartFacts(*item, unreadable=f"nothing could be read for {_MAX_FAILING_S:.0f} s before it")
         facts = _inspect_part(stored, *item, deep=deep)
-        patience.note(failed=facts.unreadable is not None)
+        budget.record(failed=facts.unreadable is not None)
         return facts
 
     with ThreadPoolExecutor(_READ_THREADS) as pool:

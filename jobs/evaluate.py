@@ -218,7 +218,7 @@ def _ask(
     if calibrate:
         # The temperature that the training fitted was fitted to what is tested here.
         logits = np.log(np.maximum(proba, 1e-300))
-        proba = metrics.cross_fitted(logits, test_set.labels, test_set.tracks, seed=seed)
+        proba = metrics.cross_calibrate(logits, test_set.labels, test_set.tracks, seed=seed)
     gathered.model.append(Answers(proba, test_set.labels, test_set.tracks))
     if train_set is None:
         return
@@ -243,7 +243,7 @@ def _ask_outside(
         others = ", ".join(sorted({strange.genres[label] for label in strange.labels.tolist()}))
         proba = classifier.predict_proba(strange.log_mel, strange.descriptors)
         sources.append(f"{others} of {Path(request.data).name}")
-        probabilities.append(metrics.mean_by_track(proba, strange.labels, strange.tracks)[0])
+        probabilities.append(metrics.average_by_track(proba, strange.labels, strange.tracks)[0])
     if request.outside is not None:
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)

@@ -61,7 +61,7 @@ class Answers:
         """Return the answers by `unit`: as they are, or the mean over each track."""
         if unit == "piece":
             return self
-        proba, labels = metrics.mean_by_track(self.proba, self.labels, self.tracks)
+        proba, labels = metrics.average_by_track(self.proba, self.labels, self.tracks)
         return Answers(proba, labels, np.unique(self.tracks))
 
     @classmethod

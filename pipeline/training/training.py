@@ -155,7 +155,7 @@ def measure(proba: NDArray[np.float64], data: TrainingSet, protocol: Protocol, d
     """Return accuracy and calibration error by track, or by piece under the ``segment`` protocol."""
     labels = data.labels
     if protocol != "segment":
-        proba, labels = metrics.mean_by_track(proba, labels, data.tracks)
+        proba, labels = metrics.average_by_track(proba, labels, data.tracks)
     return Figure(
         protocol=protocol,
         dataset=dataset,

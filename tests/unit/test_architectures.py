@@ -68,7 +68,7 @@ def test_a_model_of_descriptors_learns_saves_and_serves(arch: Arch, tmp_path: Pa
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
     if arch == "dense":
         np.testing.assert_array_equal(classifier.predict_proba(descriptors=data.descriptors), proba)
-    with pytest.raises(MisuseError, match="the model m takes descriptors, and there are none"):
+    with pytest.raises(MisuseError, match="the model m takes descriptors, which this data does not have"):
         classifier.predict_proba(data.log_mel)
 
 

@@ -7,12 +7,12 @@ from pipeline.models.bundle import softmax
 from pipeline.models.metrics import (
     accuracy,
     accuracy_interval,
+    average_by_track,
     confusion_matrix,
-    cross_fitted,
+    cross_calibrate,
     expected_calibration_error,
     fit_temperature,
     macro_f1,
-    mean_by_track,
     negative_log_likelihood,
     precision_recall_f1,
     reliability,
@@ -60,7 +60,7 @@ def test_temperature_stays_finite_where_nothing_is_wrong() -> None:
 def test_mean_by_track_is_what_labeling_does() -> None:
     """The figure must be of tracks, since a catalog gets one label a track."""
     proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
-    mean, labels = mean_by_track(proba, np.array([0, 1, 0]), np.array(["b", "a", "b"]))
+    mean, labels = average_by_track(proba, np.array([0, 1, 0]), np.array(["b", "a", "b"]))
     np.testing.assert_allclose(mean, [[0.2, 0.8], [0.6, 0.4]])
     assert labels.tolist() == [1, 0]
 
@@ -149,12 +149,12 @@ def test_cross_fitting_calibrates_without_looking() -> None:
     logits = rng.normal(0, 2, (3000, 4))
     labels = np.array([rng.choice(4, p=p) for p in softmax(logits)])
     tracks = np.array([f"{i // 3:04d}" for i in range(3000)])
-    proba = cross_fitted(3 * logits, labels, tracks)
+    proba = cross_calibrate(3 * logits, labels, tracks)
     assert expected_calibration_error(softmax(3 * logits), labels) > 0.1
     assert expected_calibration_error(proba, labels) < 0.03
     np.testing.assert_array_equal(proba.argmax(axis=1), logits.argmax(axis=1))
     other = labels.copy()
     other[tracks == "0007"] = (other[tracks == "0007"] + 1) % 4
-    moved = cross_fitted(3 * logits, other, tracks)
+    moved = cross_calibrate(3 * logits, other, tracks)
     np.testing.assert_array_equal(moved[tracks == "0007"], proba[tracks == "0007"])
     assert (moved != proba).any(), "the other half is fitted to it"

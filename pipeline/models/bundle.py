@@ -277,7 +277,7 @@ class Classifier:
         for name, (segments, is_read) in given.items():
             if is_read and segments is None:
                 raise MisuseError(
-                    f"the model {self.info.name} takes {name}, which this data does not have; "
+                    f"the model {self.info.name} reads {name}, which this data does not have; "
                     "choose other data or another model"
                 )
         return [segments for segments, is_read in given.values() if is_read]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.evaluation.protocols import protocol_label, seen_sentence
+from pipeline.evaluation.protocols import describe_seen, protocol_label
 from pipeline.pages import render
 from schemas.evaluation import Evaluation, Scores
 
@@ -39,7 +39,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         title=f"{evaluation.model} on {evaluation.data}",
         evaluation=evaluation,
         protocol=protocol_label(evaluation.protocol),
-        seen=seen_sentence(evaluation),
+        seen=describe_seen(evaluation),
         rows=list(_rows(evaluation)),
         shares=[_shares(row) for row in evaluation.confusion],
         reliability_bars=_reliability_bars(evaluation),

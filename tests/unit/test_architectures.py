@@ -14,7 +14,7 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import TrainingSettings, train, training
+from pipeline.training.training import TrainingSettings, train, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
@@ -39,7 +39,7 @@ def make_set(n_a_genre: int = 12) -> TrainingSet:
 
 def settings_of(arch: str, **changes: Any) -> TrainingSettings:
     short = {"epochs": 30, "batch_size": 8, "threads": 1, "learning_rate": 2e-3}
-    return replace(TrainingSettings.of(arch), **(short | changes))
+    return replace(TrainingSettings.for_arch(arch), **(short | changes))
 
 
 def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
@@ -68,7 +68,7 @@ def test_a_model_of_descriptors_learns_saves_and_serves(arch: Arch, tmp_path: Pa
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
     if arch == "dense":
         np.testing.assert_array_equal(classifier.predict_proba(descriptors=data.descriptors), proba)
-    with pytest.raises(MisuseError, match="the model m takes descriptors, which this data does not have"):
+    with pytest.raises(MisuseError, match="the model m reads descriptors, which this data does not have"):
         classifier.predict_proba(data.log_mel)
 
 
@@ -123,7 +123,7 @@ def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
     sets = split_by_track(make_set(), seed=0)
     options: dict[str, Any] = {"name": "m", "protocol": "track", "dataset": "d", "settings": settings}
     whole = train(*sets, **options)
-    cut = training(*sets, **options, checkpoint=str(tmp_path / "kept"))
+    cut = train_by_epoch(*sets, **options, checkpoint=str(tmp_path / "kept"))
     next(cut)
     cut.close()
     assert len(list((tmp_path / "kept").iterdir())) == 1
@@ -194,7 +194,7 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
     means = data.log_mel.mean(axis=(1, 2))  # type: ignore[union-attr]
     described = np.tile(means[:, None], 57)
     settings = replace(
-        TrainingSettings.of("both"),
+        TrainingSettings.for_arch("both"),
         batch_size=8,
         augmentation=replace(
             TrainingSettings().augmentation,
@@ -230,10 +230,10 @@ def test_settings_come_back_from_a_model_s_notes() -> None:
     settings = settings_of("dense", early_stopping=4, class_weights=True, dropout=0.35, seed=3)
     bundle = fit(replace(settings, epochs=1))
     noted = ModelInfo.model_validate_json(bundle.info.model_dump_json())
-    assert TrainingSettings.recorded("dense", noted.training) == replace(settings, epochs=1)
+    assert TrainingSettings.from_notes("dense", noted.training) == replace(settings, epochs=1)
     shipped = ModelBundle.load("default").info
-    recorded = TrainingSettings.recorded(shipped.arch, shipped.training)
-    for key, value in recorded.flat().items():
+    recorded = TrainingSettings.from_notes(shipped.arch, shipped.training)
+    for key, value in recorded.to_notes().items():
         assert shipped.training.get(key, value) == value
 
 

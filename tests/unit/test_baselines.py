@@ -44,7 +44,7 @@ def test_what_is_noise_stays_at_chance() -> None:
 def test_a_genre_without_training_tracks_is_never_given() -> None:
     """Small lists lack genres: the columns of the others must not shift."""
     whole, test = make_set(0), make_set(1)
-    train = whole.rows(np.flatnonzero(whole.labels != 1))
+    train = whole.take(np.flatnonzero(whole.labels != 1))
     for answer in run_baselines(train, test, 0):
         given = answer.scores.argmax(axis=1)
         assert answer.scores.shape == (120, 4)

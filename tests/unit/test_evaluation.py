@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.evaluation.evaluation import Answers, coverage_points, most_confident_mistakes, score, summarize
+from pipeline.evaluation.evaluation import Predictions, coverage_points, list_mistakes, score, summarize
 from schemas.evaluation import Evaluation
 
 GENRES = ("jazz", "metal", "rock")
 
 
-def answers() -> Answers:
+def answers() -> Predictions:
     """Three tracks: "a" jazz of two segments, "b" rock of two that disagree, "c" metal of one, wrong."""
-    return Answers(
+    return Predictions(
         np.array(
             [[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.5, 0.2, 0.3], [0.1, 0.3, 0.6]],
         ),
@@ -45,7 +45,7 @@ def test_tracks_are_counted_by_the_mean_of_their_segments() -> None:
 
 def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
     """The same number twice, under two names, is noise."""
-    whole = answers().of("track")
+    whole = answers().by_unit("track")
     found = summarize("m", whole, "track", GENRES, data="d", protocol="file", leak="l")
     assert found.other_unit is None
 
@@ -53,7 +53,7 @@ def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
 def test_thresholds_tell_coverage_and_accuracy() -> None:
     """Users choose --min-confidence by this table."""
     outside = np.array([[0.34, 0.33, 0.33], [0.9, 0.05, 0.05]])
-    points = {point.min_confidence: point for point in coverage_points(answers().of("track"), outside)}
+    points = {point.min_confidence: point for point in coverage_points(answers().by_unit("track"), outside)}
     assert points[0.0].coverage == 1
     assert points[0.0].outside_accepted == 1
     # Confidences of the tracks: a 0.70, b 0.55, c 0.60 (wrong).
@@ -67,9 +67,7 @@ def test_thresholds_tell_coverage_and_accuracy() -> None:
 def test_mistakes_are_sorted_by_confidence_then_name() -> None:
     """The list is where a person begins to look; ties must not change from run to run."""
     proba = np.array([[0.6, 0.3, 0.1], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]])
-    found = most_confident_mistakes(
-        Answers(proba, np.array([1, 2, 1, 1]), np.array(["z", "y", "x", "w"])), GENRES
-    )
+    found = list_mistakes(Predictions(proba, np.array([1, 2, 1, 1]), np.array(["z", "y", "x", "w"])), GENRES)
     assert [(one.track, one.genre, one.predicted) for one in found] == [
         ("y", "rock", "jazz"),
         ("x", "metal", "jazz"),
@@ -109,6 +107,6 @@ def test_the_interval_is_fixed_by_the_seed() -> None:
     """A figure that changes between two looks at the same answers cannot be cited."""
     rng = np.random.default_rng(0)
     tracks = rng.integers(0, 40, 90).astype(str)
-    many = Answers(rng.dirichlet(np.ones(3), 90), rng.integers(0, 3, 90), tracks)
+    many = Predictions(rng.dirichlet(np.ones(3), 90), rng.integers(0, 3, 90), tracks)
     assert score("m", many, "piece", seed=1) == score("m", many, "piece", seed=1)
     assert score("m", many, "piece", seed=1) != score("m", many, "piece", seed=2)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.training.provenance import provenance, seen_by
+from pipeline.training.provenance import count_seen, describe_provenance
 from pipeline.training.training_set import TrainingSet
 from schemas.evaluation import Seen
 from schemas.features import FeatureSpec
@@ -28,12 +28,12 @@ def music(names: list[str], seed: int, *, from_audio: bool = True) -> TrainingSe
 def model(train_set: TrainingSet, calibration: TrainingSet, start: ModelInfo | None = None) -> ModelInfo:
     return ModelInfo(
         name="m", genres=GENRES, features=FeatureSpec(n_mels=16), n_frames=20, temperature=1.0,
-        training={"seed": 0, **provenance(train_set, calibration, start)},
+        training={"seed": 0, **describe_provenance(train_set, calibration, start)},
     )  # fmt: skip
 
 
 def seen(info: ModelInfo, data: TrainingSet) -> Seen:
-    return seen_by(info, data.tracks.tolist(), data)
+    return count_seen(info, data.tracks.tolist(), data)
 
 
 CALIBRATION = music(["jazz/a", "rock/b"], 9)
@@ -52,7 +52,7 @@ def test_a_renamed_copy_is_found() -> None:
     copy = replace(train_set, tracks=np.repeat(np.array(["x/kept", "y/best of"], np.str_), 2))
     assert seen(model(train_set, CALIBRATION), copy) == Seen(known=True, trained_on=2)
     # One of its segments is enough: the rest of the track may have been left out.
-    assert seen(model(train_set, CALIBRATION), copy.rows(np.array([1, 2]))).trained_on == 2
+    assert seen(model(train_set, CALIBRATION), copy.take(np.array([1, 2]))).trained_on == 2
     assert seen(model(music(["a"], 5), train_set), copy).calibrated_on == 2
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jobs.train import TrainRequest, train_job
 from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.provenance import seen_by
+from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_by_track
 from pipeline.training.training import train
 from pipeline.training.training_set import TrainingSet
@@ -96,15 +96,18 @@ def test_a_checkpoint_is_of_its_start(start: ModelBundle, tmp_path: Path) -> Non
 
 def test_what_does_not_fit_is_refused(start: ModelBundle, tmp_path: Path) -> None:
     """Weights of other shapes or other features would fail in Keras' words, or worse, not at all."""
-    with pytest.raises(MisuseError, match=r"were made otherwise \(n_mels\)"):
+    with pytest.raises(MisuseError, match=r"have other settings \(n_mels\)"):
         fit(make_set(n_mels=16), start)
-    with pytest.raises(MisuseError, match="its layers are of other sizes"):
+    with pytest.raises(MisuseError, match="its layers have other sizes"):
         fit(make_set(), start, keep_bands=True, crop=16, n_frames=20)
     start.save(tmp_path / "start")
     request = TrainRequest(
-        "nowhere.csv", tmp_path / "out", settings=TrainingSettings.of("dense"), start=str(tmp_path / "start")
+        "nowhere.csv",
+        tmp_path / "out",
+        settings=TrainingSettings.for_arch("dense"),
+        start=str(tmp_path / "start"),
     )
-    with pytest.raises(MisuseError, match=r"m-[0-9a-f]{8}: it is of --arch cnn, and this training of dense"):
+    with pytest.raises(MisuseError, match=r"m-[0-9a-f]{8}: it has --arch cnn, but this training has dense"):
         train_job(request)
     with pytest.raises(MisuseError, match="no model 'nothing'"):
         train_job(replace(request, start="nothing"))
@@ -115,8 +118,8 @@ def test_what_the_start_has_met_this_model_has_met_too(start: ModelBundle, tmp_p
     apart = make_set(("calm", "loud", "odd"))
     ours = fit(apart, start)
     for part in split_by_track(make_set(), seed=0):
-        assert seen_by(ours.info, part.tracks.tolist(), part).trained_on == len(part)
-        assert not seen_by(fit(apart).info, part.tracks.tolist(), part).trained_on
+        assert count_seen(ours.info, part.tracks.tolist(), part).trained_on == len(part)
+        assert not count_seen(fit(apart).info, part.tracks.tolist(), part).trained_on
     start.save(tmp_path / "start")
     said: list[str] = []
     train_job(

@@ -131,7 +131,7 @@ def test_segment_split_cuts_pieces_that_leak() -> None:
     assert len(train_set) + len(valid_set) == 10 * len(data)
     assert train_set.log_mel.shape[1:] == (32, 6)
     assert set(valid_set.tracks) & set(train_set.tracks)
-    np.testing.assert_array_equal(data.pieces(2).log_mel[3], data.log_mel[1, :, 32:])
+    np.testing.assert_array_equal(data.cut_pieces(2).log_mel[3], data.log_mel[1, :, 32:])
     assert [len(part) for part in split_at_random(data, seed=0)] == [30, 6]
 
 
@@ -215,12 +215,12 @@ def test_shares_of_genres_are_trained_on_as_they_are(tmp_path: Path) -> None:
     assert data.genres == ("rock", "folk")
     assert data.labels.tolist() == [0, 1]
     plain = TrainingSettings(batch_size=8, augmentation=Augmentation(mixup=0.0))
-    for each in (data, data.pieces(2)):
+    for each in (data, data.cut_pieces(2)):
         _, y = next(TrainingBatches(each, 16, plain))
         assert {tuple(row) for row in y.round(3).tolist()} == {
             tuple(row) for row in SHARES.astype(np.float32).round(3).tolist()
         }
-    np.testing.assert_array_equal(data.rows(np.array([1])).shares, SHARES[1:].astype(np.float32))
+    np.testing.assert_array_equal(data.take(np.array([1])).shares, SHARES[1:].astype(np.float32))
     other = replace(data, shares=data.shares[:, ::-1])  # type: ignore[index]
     places = {Checkpoint(str(tmp_path), each, each, plain).location for each in (data, other)}
     assert len(places) == 2, "a checkpoint is of one set of shares"
@@ -244,7 +244,7 @@ def test_wrong_shares_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray],
 
 def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     """A mistyped path is a sentence, not a traceback."""
-    with pytest.raises(MisuseError, match="is no labeled data"):
+    with pytest.raises(MisuseError, match="is not labeled data"):
         import_data(str(tmp_path))
     with pytest.raises(MisuseError, match="cannot read the array file"):
         import_data(str(tmp_path / "nope.npz"))
@@ -264,7 +264,7 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
         ({"options": {"seeds": (1, 1)}}, "names a seed twice"),
         ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),
         ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
-        ({"arch": "dense"}, "the data has no descriptors, which --arch dense takes"),
+        ({"arch": "dense"}, "the data has no descriptors, which --arch dense reads"),
         ({"arch": "dense", "like": "default"}, "is a model of --arch cnn, not dense"),
     ],
 )

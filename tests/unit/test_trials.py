@@ -13,7 +13,7 @@ from pipeline.training.training_settings import TrainingSettings
 def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
     """A setting that was tried once read "± 0.000": the most stable of all."""
     bundle = ModelBundle.load("default")
-    settings = TrainingSettings.of("cnn")
+    settings = TrainingSettings.for_arch("cnn")
     once = [Trial(replace(settings, seed=seed), f"lr {seed}", bundle) for seed in (0, 1)]
     twice = [Trial(replace(settings, seed=seed), "", bundle) for seed in (0, 1)]
     print_trials(once)

@@ -23,7 +23,7 @@ TRAINED_ON, CALIBRATED_ON = "trained_on", "calibrated_on"
 """Entries with hashes of names."""
 _CONTENT, _NAME_ONLY = "_content", "_name_only"
 """Suffixes of entries with hashes of segments, and of names of tracks whose content is unknown."""
-_MADE_AS = "content_made_as"
+_CONTENT_FEATURE_SET = "content_made_as"
 """The entry with the feature set of the segments; only segments of the same one can be compared."""
 _NAME_DIGITS = 10
 _CONTENT_DIGITS = 14
@@ -72,7 +72,7 @@ def describe_provenance(
                 entries[TRAINED_ON + _CONTENT] |= hashes.content
                 entries.setdefault(TRAINED_ON + _NAME_ONLY, set()).update(hashes.name_only)
     notes = {key: " ".join(sorted(digests)) for key, digests in entries.items()}
-    return notes if feature_set is None else notes | {_MADE_AS: feature_set}
+    return notes if feature_set is None else notes | {_CONTENT_FEATURE_SET: feature_set}
 
 
 def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Seen:
@@ -111,7 +111,7 @@ def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> See
 def _read_hashes(info: ModelInfo, key: str, feature_set: str | None) -> _Hashes:
     """Return the hashes of an entry; content only if it has the same feature set."""
     names = _read_entry(info, key)
-    if feature_set is None or info.training.get(_MADE_AS) != feature_set:
+    if feature_set is None or info.training.get(_CONTENT_FEATURE_SET) != feature_set:
         return _Hashes(names, names, set())
     return _Hashes(names, _read_entry(info, key + _NAME_ONLY), _read_entry(info, key + _CONTENT))
 

@@ -28,7 +28,7 @@ MODEL_NAME = "demo-dense"
 N_SHELVED, N_TRACKS, DURATION_S = 60, 40, 20.0
 _CONFIG = RunConfig(address="local")
 # A quarter of the usual epochs: sixty tracks are learned by then.
-_SETTINGS = replace(TrainingSettings.of("dense"), epochs=150, threads=1)
+_SETTINGS = replace(TrainingSettings.for_arch("dense"), epochs=150, threads=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from jobs.run.run import Say
 from jobs.training_data import labeled_data
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
-from pipeline.evaluation.protocols import without_folders
+from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage.outputs import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
-from pipeline.training.provenance import seen_by
+from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_data
 from pipeline.training.training import Epoch, train
 from pipeline.training.training_set import TrainingSet
@@ -108,12 +108,12 @@ def settings_for(arch: str | None, like: str | None, flags: Mapping[str, Any]) -
         If there is no such architecture or model, or both are named and differ.
     """
     if like is None:
-        settings = TrainingSettings.of(arch or "cnn")
+        settings = TrainingSettings.for_arch(arch or "cnn")
     else:
         info = ModelBundle.load(like).info
         if arch not in (None, info.arch):
             raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}")
-        settings = TrainingSettings.recorded(info.arch, info.training)
+        settings = TrainingSettings.from_notes(info.arch, info.training)
     return replace(settings, **{name: value for name, value in flags.items() if value is not None})
 
 
@@ -190,7 +190,7 @@ def _start(request: TrainRequest) -> ModelBundle | None:
 
 def _tell_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
     tracks = set(valid_set.tracks.tolist())
-    seen = seen_by(start.info, tracks, valid_set)
+    seen = count_seen(start.info, tracks, valid_set)
     if met := seen.trained_on + seen.calibrated_on:
         say(
             f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks are, by content or by name, tracks that "
@@ -232,7 +232,7 @@ def _options(
     request: TrainRequest, each: Planned, protocol: SplitProtocol, valid_set: TrainingSet, *, several: bool
 ) -> dict[str, Any]:
     """The arguments of `pipeline.training.training.training` for a trial."""
-    file, split = _last_name(request.data), without_folders(request.split)
+    file, split = _last_name(request.data), drop_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
     # Absolute: workers stand in other directories.
     log = None if request.tensorboard is None else canonical(request.tensorboard)
@@ -252,7 +252,7 @@ def _options(
 
 def _command(request: TrainRequest, file: str, split: str, settings: TrainingSettings) -> str:
     """The command that trains this one model again, but for where things lay on this machine."""
-    own = TrainingSettings.of(settings.arch)
+    own = TrainingSettings.for_arch(settings.arch)
     words = ["earmark train", file, "--out MODEL"]
     words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
     words += [f"--from {_last_name(request.start)}"] if request.start else []

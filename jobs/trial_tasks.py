@@ -11,7 +11,7 @@ from jobs.engine.actor_pool import last_line
 from jobs.engine.cluster import cpus_and_gpus
 from jobs.trials import Planned, Trial
 from pipeline.models.bundle import ModelBundle
-from pipeline.training.training import Epoch, training
+from pipeline.training.training import Epoch, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
 
@@ -26,7 +26,7 @@ def _trial(
     """Train on a worker, handing out each epoch and at last the model."""
     if not use_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    bundle = yield from training(train_set, valid_set, **options)
+    bundle = yield from train_by_epoch(train_set, valid_set, **options)
     yield bundle
 
 
@@ -49,7 +49,7 @@ def run_trials(
     train_set, valid_set : TrainingSet
         The same for all: put into Ray's object store once.
     options_of : callable
-        Gives the arguments of `pipeline.training.training.training` for a trial.
+        Gives the arguments of `pipeline.training.training.train_by_epoch` for a trial.
     on_epoch : callable
         Called with the place of a trial in `planned` and each of its epochs.
 

@@ -1,4 +1,4 @@
-"""A track's label out of the probabilities of its segments."""
+"""The label of a track, from the probabilities of its segments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from schemas.errors import LabelError
 
 @dataclass(frozen=True, slots=True)
 class TrackLabel:
-    """What a model says of a track.
+    """The label that a model gives a track.
 
     Attributes
     ----------
     genre : str or None
-        The most probable genre; None for silence, and where the model is not sure enough.
+        The most probable genre; None for silence, and if the model is not confident enough.
     confidence : float
-        Its probability, rounded to float32 as tables store it: a reader who compares the column with the same
-        number comes to the same tracks.
+        The probability of the most probable genre, rounded to float32 as in the tables, so that filtering the
+        column by the same threshold selects the same tracks.
     probabilities : ndarray of float64, shape (n_genres,)
-        Of all genres, in the model's order.
+        Probabilities of all genres, in the order of the model.
     order : ndarray of int64, shape (n_genres,)
-        Numbers of the genres, the most probable first; ties are in the model's order.
+        Indices of the genres, the most probable first; ties keep the order of the model.
     """
 
     genre: str | None
@@ -44,15 +44,15 @@ def label_track(
     Parameters
     ----------
     uri : str
-        The track, for the message.
+        The track, named in the error message.
     segments : ndarray of float64, shape (n, n_genres)
         The calibrated probabilities of each segment.
     silent : sequence of bool, of length n
-        Whether a segment has no sound at all.
+        Whether there is nothing to label in each segment.
     genres : sequence of str
         The model's genres.
     min_confidence : float
-        A track that the model is less sure of gets no genre.
+        Below this confidence a track gets no genre.
 
     Raises
     ------
@@ -69,19 +69,19 @@ def label_track(
 
 
 def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:
-    """Return the mean over the segments that are not silent: a network answers something for silence too.
+    """Return the mean over the segments that are not silent, since a network gives silence a genre too.
 
     Parameters
     ----------
     segments : ndarray of float64, shape (n, n_genres)
         The calibrated probabilities of each segment.
     silent : sequence of bool, of length n
-        Whether there is nothing to label in a segment.
+        Whether there is nothing to label in each segment.
 
     Returns
     -------
     ndarray of float64, shape (n_genres,)
-        Of a track of silence alone, all are equally probable.
+        Equal probabilities if all segments are silent.
     """
     heard = ~np.asarray(silent, bool)
     n_genres = segments.shape[1]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.evaluation.protocols import protocol_label, seen_sentence
+from pipeline.evaluation.protocols import describe_seen, protocol_label
 from pipeline.pages import render
 from schemas.evaluation import Evaluation, Scores
 
@@ -40,7 +40,7 @@ def render_evaluation_page(evaluation: Evaluation) -> str:
         title=f"{evaluation.model} on {evaluation.data}",
         evaluation=evaluation,
         protocol=protocol_label(evaluation.protocol),
-        seen=seen_sentence(evaluation),
+        seen=describe_seen(evaluation),
         rows=list(_iter_rows(evaluation)),
         shares=[_compute_shares(row) for row in evaluation.confusion],
         reliability_bars=_draw_reliability_bars(evaluation),

@@ -1,8 +1,8 @@
-"""Training a bundle: a fitted network, its temperature and its figure.
+"""Train a bundle: a network, its temperature and its figure.
 
-The weights that are kept are an exponential moving average over the steps (Polyak averaging), unless settings
-say otherwise; then no epoch is picked by its figure, and the validation tracks choose nothing but the
-temperature. Early stopping picks the epoch by the loss on them, and its figure flatters for it.
+By default the result is an exponential moving average of the weights over the steps (Polyak averaging). No
+epoch is then picked by its figure, and the validation tracks determine only the temperature. Early stopping
+picks the epoch by the loss on these tracks, so its figure is optimistic.
 """
 
 import tempfile
@@ -18,15 +18,15 @@ from pipeline.models import metrics
 from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle, softmax
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.provenance import provenance
+from pipeline.training.provenance import describe_provenance
 from pipeline.training.tensorboard import EventLog
-from pipeline.training.trainer import Epoch, Fitting
+from pipeline.training.trainer import Epoch, Trainer
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec
 from schemas.model import Measurement, ModelInfo, SplitProtocol, feature_kinds
 
-__all__ = ["Epoch", "TrainingSettings", "measure", "network_bytes", "train", "training"]
+__all__ = ["Epoch", "TrainingSettings", "measure", "network_bytes", "train", "train_by_epoch"]
 
 
 def train(
@@ -41,11 +41,11 @@ def train(
     Parameters
     ----------
     train_set, valid_set : TrainingSet
-        Of the same genres. The second is never trained on.
+        Sets with the same genres. The second is never trained on.
     on_epoch : callable
         Called after each epoch.
     **options
-        The other arguments of `training`.
+        The other arguments of `train_by_epoch`.
 
     Returns
     -------
@@ -54,9 +54,9 @@ def train(
     Raises
     ------
     MisuseError
-        As `training`.
+        See `train_by_epoch`.
     """
-    epochs = training(train_set, valid_set, **options)
+    epochs = train_by_epoch(train_set, valid_set, **options)
     while True:
         try:
             on_epoch(next(epochs))
@@ -65,7 +65,7 @@ def train(
             return bundle
 
 
-def training(
+def train_by_epoch(
     train_set: TrainingSet,
     valid_set: TrainingSet,
     *,
@@ -80,30 +80,30 @@ def training(
     checkpoint: str | None = None,
     tensorboard: str | None = None,
 ) -> Generator[Epoch, None, ModelBundle]:
-    """Train a network, yielding after each epoch; return it with its temperature and its figure.
+    """Train a network, yield after each epoch, and return it with its temperature and its figure.
 
     Parameters
     ----------
     train_set, valid_set : TrainingSet
-        Of the same genres. The second is never trained on; the temperature is fitted to it.
+        Sets with the same genres. The second is never trained on; the temperature is fitted to it.
     name : str
-        Name of the model.
+        The name of the model.
     protocol : {"segment", "track", "file"}
-        How the two sets were kept apart, for the figure.
+        How the two sets were separated, for the figure.
     dataset : str
-        What `valid_set` is, in words, for the figure.
+        A description of `valid_set`, for the figure.
     features : FeatureSpec, optional
-        How the features were made: what the model asks of a catalog; if not given, those of `train_set`.
+        The features that the model will read from a catalog; by default those of `train_set`.
     command : str
-        How to train this model again, for its notes.
+        The command that trains this model again, for its notes.
     notes : dict, optional
         Further notes.
     settings : TrainingSettings, optional
     start : ModelBundle, optional
-        Start from its weights, all but the last layer's where its genres are others.
+        The model whose weights to start from; without those of the last layer if its genres differ.
     checkpoint : str, optional
-        Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
-        data and settings. It stays when the training is done; remove it when the model is kept.
+        Folder or URI for the state of the training. If it holds the state of a training with the same data
+        and settings, that training is resumed. The caller removes it once the model is saved.
     tensorboard : str, optional
         Folder for the event file.
 
@@ -114,22 +114,22 @@ def training(
     Raises
     ------
     MisuseError
-        Where the data lacks what the architecture takes, or its segments are too short, or `start` does not
-        fit the network.
+        If the data lacks features that the architecture reads, its segments are too short, or `start` does
+        not fit the network.
     """
     settings = settings or TrainingSettings()
     tf = set_up_tensorflow(settings.threads)
-    fitting = Fitting(tf, train_set, valid_set, settings, start)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings, start)
+    trainer = Trainer(tf, train_set, valid_set, settings, start)
+    saved = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings, start)
     with nullcontext() if tensorboard is None else EventLog(tf, tensorboard) as log:
-        logits = yield from fitting.epochs(kept, log)
+        logits = yield from trainer.epochs(saved, log)
     temperature = metrics.fit_temperature(logits, valid_set.labels)
     info = ModelInfo(
         name=name,
         arch=settings.arch,
         genres=train_set.genres,
-        features=_taken(features or train_set.features, train_set, settings),
-        n_frames=fitting.n_frames,
+        features=_restrict_features(features or train_set.features, train_set, settings),
+        n_frames=trainer.n_frames,
         temperature=temperature,
         figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
         training={
@@ -138,15 +138,15 @@ def training(
             "tensorflow": tf.__version__,
             **(notes or {}),
             **({} if start is None else {"start": start.model}),
-            **settings.flat(),
-            **provenance(train_set, valid_set, None if start is None else start.info),
+            **settings.to_notes(),
+            **describe_provenance(train_set, valid_set, None if start is None else start.info),
         },
     )
-    return ModelBundle(info, network_bytes(fitting.served))
+    return ModelBundle(info, network_bytes(trainer.averaged))
 
 
-def _taken(spec: FeatureSpec, data: TrainingSet, settings: TrainingSettings) -> FeatureSpec:
-    """The features as the network takes them: no kind that it does not read."""
+def _restrict_features(spec: FeatureSpec, data: TrainingSet, settings: TrainingSettings) -> FeatureSpec:
+    """Return the features without the kinds that the network does not read."""
     n_mels = spec.n_mels if data.log_mel is None else data.log_mel.shape[1]
     return spec.model_copy(update={"n_mels": n_mels, **feature_kinds(settings.arch)})
 
@@ -157,7 +157,7 @@ def measure(
     """Return accuracy and calibration error by track, or by piece under the ``segment`` protocol."""
     labels = data.labels
     if protocol != "segment":
-        proba, labels = metrics.mean_by_track(proba, labels, data.tracks)
+        proba, labels = metrics.average_by_track(proba, labels, data.tracks)
     return Measurement(
         protocol=protocol,
         dataset=dataset,
@@ -168,7 +168,7 @@ def measure(
 
 
 def network_bytes(network: Any) -> bytes:
-    """Return the network as a ``.keras`` file."""
+    """Return the contents of a ``.keras`` file of the network."""
     with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
         path = Path(scratch) / WEIGHTS_FILE
         network.save(path)

@@ -1,4 +1,4 @@
-"""TrainingSettings: what a training is made of, by architecture, and how a model's notes keep it."""
+"""TrainingSettings: the settings of a training, with defaults for each architecture."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -13,37 +13,37 @@ _AUGMENTATION = "augmentation_"
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """What a training is made of; the defaults are those of the ``cnn``, `of` has those of the others.
+    """The settings of a training. Defaults are for ``cnn``; `for_arch` has those of the other architectures.
 
     Attributes
     ----------
     arch : str
         ``cnn``, ``dense`` or ``both``.
     epochs : int
-        In an epoch as many crops are seen as fit side by side into all training segments.
+        An epoch draws as many crops as fit side by side into all training segments.
     batch_size : int
     crop : int
         Frames of a training crop (at most those of the segments).
     n_frames : int
-        Frames the finished network takes at once (at most those of the segments).
+        Frames that the finished network takes (at most those of the segments).
     learning_rate, weight_decay : float
-        Of AdamW (Loshchilov and Hutter 2019); without decay it is Adam.
+        Settings of AdamW (Loshchilov and Hutter 2019); without decay it is Adam.
     schedule : {"cosine", "constant"}
-        The rate rises for 200 steps, then falls as a cosine; or it stays.
+        ``cosine``: the rate rises for 200 steps, then falls as a cosine.
     dropout : float
     keep_bands : bool
-        See `pipeline.models.cnn.embed`; for ``cnn``.
+        See `pipeline.models.cnn.embed`; only for ``cnn``.
     label_smoothing : float
     average : float
-        Decay of the moving average of the weights, a step; 0: the last weights are kept.
+        Decay per step of the moving average of the weights; 0 keeps the last weights.
     early_stopping : int or None
-        Stop when the loss on the valid tracks has not fallen for so many epochs, and keep the best weights.
+        Stop when the loss on the valid tracks has not fallen for this many epochs, and keep the best weights.
     class_weights : bool
-        Weigh each genre by the inverse of its share in the training segments.
+        Weight each genre by the inverse of its share of the training segments.
     seed : int
         Fixes the initial weights and every batch.
     threads : int
-        CPU threads of an operation. Other counts add floats in another order: equal in kind, not in bits.
+        CPU threads per operation. The number changes the order of sums, and so the last bits of the weights.
     augmentation : Augmentation
     """
 
@@ -66,7 +66,7 @@ class TrainingSettings:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @classmethod
-    def of(cls, arch: str) -> "TrainingSettings":
+    def for_arch(cls, arch: str) -> "TrainingSettings":
         """Return the defaults of an architecture.
 
         Raises
@@ -92,36 +92,33 @@ class TrainingSettings:
         return cls(arch=arch)  # type: ignore[arg-type]
 
     @classmethod
-    def recorded(cls, arch: str, training: Mapping[str, Any]) -> "TrainingSettings":
-        """Return the settings that a model's notes keep (`ModelInfo.training`); what they lack is default."""
-        settings = cls.of(arch)
-        own = {each.name for each in fields(cls)} - {"arch", "augmentation"}
-        varied = {each.name for each in fields(Augmentation)}
+    def from_notes(cls, arch: str, training: Mapping[str, Any]) -> "TrainingSettings":
+        """Return the settings in the notes of a model (`ModelInfo.training`); missing ones have defaults."""
+        settings = cls.for_arch(arch)
+        names = {each.name for each in fields(cls)} - {"arch", "augmentation"}
         amounts = {
-            name: training[_AUGMENTATION + name] for name in varied if _AUGMENTATION + name in training
+            each.name: training[_AUGMENTATION + each.name]
+            for each in fields(Augmentation)
+            if _AUGMENTATION + each.name in training
         }
-        kept = {name: training[name] for name in own if name in training}
-        # JSON notes keep yes and no as 1 and 0.
-        kept |= {name: bool(kept.get(name)) for name in ("class_weights", "keep_bands")}
-        return replace(
-            settings,
-            **kept,
-            augmentation=replace(settings.augmentation, **amounts),
-        )
+        values = {name: training[name] for name in names if name in training}
+        # The notes store booleans as 1 and 0.
+        values |= {name: bool(values.get(name)) for name in ("class_weights", "keep_bands")}
+        return replace(settings, **values, augmentation=replace(settings.augmentation, **amounts))
 
-    def flat(self) -> dict[str, str | int | float | None]:
-        """Return the settings as a model's notes keep them."""
+    def to_notes(self) -> dict[str, str | int | float | None]:
+        """Return the settings as a flat dict for the notes of a model."""
         values = asdict(self)
         augmentation = values.pop("augmentation")
         return {**values, **{_AUGMENTATION + key: value for key, value in augmentation.items()}}
 
     def check(self) -> None:
-        """Check that the numbers are ones that a training can have.
+        """Check that all numbers are in their ranges.
 
         Raises
         ------
         MisuseError
-            If one is out of its range.
+            If one is not.
         """
         for name in ("epochs", "threads", "batch_size", "crop", "early_stopping"):
             value = getattr(self, name)

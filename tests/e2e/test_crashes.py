@@ -167,7 +167,7 @@ def test_a_cluster_that_is_lost_with_its_head(
         run = start("run", catalog, tmp_path / "tables", "--address", nodes.address)
         while not (tmp_path / "tables" / "tracks").exists() and run.poll() is None:
             time.sleep(0.01)
-        nodes.lose_head()
+        nodes.kill_cluster()
         output, _ = run.communicate(timeout=120)
     finally:
         nodes.stop()

@@ -1,5 +1,6 @@
 """Actors follow the cluster: to GPUs when these join, and back to CPUs when they leave."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,6 +116,8 @@ def test_no_actor_is_placed_on_a_head_that_takes_no_work(nodes: Any) -> None:
     worker = nodes.add_node(num_cpus=1)
     with connected(RunConfig(address=nodes.address)):
         pool = ActorPool("default", RunConfig(actors=2))
+        while cpus_and_gpus()[0] == 0:
+            time.sleep(0.1)
         until(pool, lambda: pool.n_actors == 2 and not pool.starting)
         actors = [pool.take() for _ in range(2)]
         assert len(set(actors)) == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.evaluation import Answers, score, summarize
+from pipeline.evaluation.evaluation import Predictions, score, summarize
 from pipeline.pages.evaluation_page import render_evaluation_page
 from schemas.evaluation import TrainingOverlap
 from tests.browser import NARROW, WIDE, Browser
@@ -20,7 +20,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = rng.integers(0, 3, 120)
     proba = rng.dirichlet(np.ones(3), 120) + 0.7 * np.eye(3)[labels]
     proba /= proba.sum(axis=1, keepdims=True)
-    answers = Answers(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
+    answers = Predictions(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
     evaluation = summarize(
         "model-1a2b3c4d", answers, "track", genres, data=HOSTILE, protocol="track", leak="leaks a little",
         split="track", outside=("noise", rng.dirichlet(np.ones(3), 9)),

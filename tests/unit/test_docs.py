@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from infra.docs_tables import PAGE, rendered
+from infra.docs_tables import PAGE, render_page
 from jobs.cli.main import app
 from schemas import errors
 from tests.docs import PAGES, ROOT, blocks, examples
@@ -49,9 +49,9 @@ def test_every_command_and_option_in_the_text_exists(page: Path) -> None:
 
 
 def test_the_tables_page_has_every_column_as_the_schemas_have_it() -> None:
-    """An analyst reads a column that is not there; `python -m infra.docs_tables` writes the page again."""
+    """An analyst looks for a column that does not exist; `python -m infra.docs_tables` updates the page."""
     page = PAGE.read_text("utf-8")
-    assert rendered(page) == page
+    assert render_page(page) == page
 
 
 def test_every_error_type_is_explained_with_its_stage_and_whether_it_is_retried() -> None:

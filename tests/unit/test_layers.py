@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAYERS = ("schemas", "pipeline", "jobs", "earmark")
 MODULES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
-ROOMS = (
+IMPORT_ORDER = (
     "schemas",
     "pipeline",
     "pipeline.storage",
@@ -90,10 +90,10 @@ def test_imports_go_one_way(path: Path) -> None:
         assert "ray" not in tops
 
 
-def _room(name: str) -> str:
-    """The folder that a module lies in; a package's own is the package."""
+def _folder_of(name: str) -> str:
+    """Return the folder of a module; the folder of a package is the package itself."""
     folder = name if (ROOT / name.replace(".", "/")).is_dir() else name.rpartition(".")[0]
-    assert folder in ROOMS, f"{folder} is not in ROOMS"
+    assert folder in IMPORT_ORDER, f"{folder} is not in IMPORT_ORDER"
     return folder
 
 
@@ -102,8 +102,8 @@ def test_no_folder_imports_from_one_that_is_built_on_it(path: Path) -> None:
     """Two folders in a circle are one: neither can be read, tested or replaced by itself."""
     own = ".".join(path.relative_to(ROOT).parts[:-1])
     names = (name for name in _imports(_parse(path)) if name.partition(".")[0] in LAYERS)
-    above = {name for name in names if ROOMS.index(_room(name)) > ROOMS.index(own)}
-    assert not above, f"{own} stands above {above} in ROOMS"
+    above = {name for name in names if IMPORT_ORDER.index(_folder_of(name)) > IMPORT_ORDER.index(own)}
+    assert not above, f"{own} stands above {above} in IMPORT_ORDER"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

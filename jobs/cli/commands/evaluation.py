@@ -72,7 +72,7 @@ def evaluate(
     for file, what in ((json, "the figures"), (html, "the page")):
         if file is not None:
             check_writable_file(file, what)
-    settings = replace(TrainingSettings.of(arch or "cnn"), seed=seed, threads=threads)
+    settings = replace(TrainingSettings.for_arch(arch or "cnn"), seed=seed, threads=threads)
     request = Request(
         data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,
         n_pieces=pieces, baselines=baselines, outside=outside, label_column=label_column, tables=tables,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from jobs.console.messages import say
 from jobs.console.output import console, print_table
-from pipeline.evaluation.protocols import protocol_label, seen_sentence
+from pipeline.evaluation.protocols import describe_seen, protocol_label
 from pipeline.pages.evaluation_page import iter_scores, render_evaluation_page
 from pipeline.storage import storage
 from schemas.evaluation import Evaluation, Scores
@@ -17,7 +17,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Print an evaluation as tables; the protocol stands beside each figure."""
     console.print(f"{evaluation.model} on {evaluation.data}")
     console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}")
-    seen = seen_sentence(evaluation)
+    seen = describe_seen(evaluation)
     if seen:
         console.print(seen)
     console.print(_tested(evaluation))

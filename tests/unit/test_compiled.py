@@ -34,7 +34,7 @@ def read_only_install(folder: Path) -> Path:
         shutil.copytree(
             ROOT / layer, folder / layer, ignore=shutil.ignore_patterns("__pycache__", "pretrained")
         )
-    (folder / "pipeline" / "featurizing" / "__pycache__").write_text("")
+    (folder / "pipeline" / "audio" / "features" / "__pycache__").write_text("")
     return folder
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.pages import render
 from pipeline.pages.charts import Series, StepChart, step_chart
-from pipeline.pages.redaction import without_secrets
+from pipeline.redaction import without_secrets
 from pipeline.trends.drift import Drift, population_stability
 from pipeline.wording import duration_text, left_out_text
 from schemas.report import RunReport, Timeline

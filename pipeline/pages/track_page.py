@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
 from pipeline.pages import data_uri, render
-from pipeline.pages.redaction import without_secrets
 from pipeline.plots.figures import LEFT, RIGHT, to_svg
 from pipeline.plots.track_view import SegmentView, TrackView
+from pipeline.redaction import without_secrets
 from pipeline.storage import storage
 from pipeline.wording import duration_text
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.pages.redaction import without_secrets
 from pipeline.pages.report_page import index_page, run_page
 from pipeline.pages.run_pages import RunPages, rewrite_page
+from pipeline.redaction import without_secrets
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError

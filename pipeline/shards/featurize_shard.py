@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.tracks import from_table, to_batch
+from pipeline.log import get_logger
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.uninterrupted import uninterrupted
@@ -23,6 +24,8 @@ from schemas.tracks import TrackFeatures, TrackRef
 
 if TYPE_CHECKING:
     from pipeline.shards.outcomes import Outcome
+
+log = get_logger(__name__)
 
 _ROW_GROUP_SEGMENTS = 64
 
@@ -164,6 +167,9 @@ def featurize_shard(
     if not confirming:
         suspects = {failure.track_id for failure in failures if isinstance(failure.error, ways.SUSPICIOUS)}
         read = [track for track in read if track.track_id not in suspects]
+        for failure in failures:
+            if failure.track_id in suspects:
+                log.info("track is suspected, another process is to confirm", **failure.logged())
         failures = [failure for failure in failures if failure.track_id not in suspects]
     rows = {
         "tracks": track_rows(read, _outcomes(done, failures), shard.listed_at),
@@ -175,6 +181,13 @@ def featurize_shard(
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
     listed = {track.track_id: track.etag for track in tracks}
+    log.info(
+        "shard featurized",
+        tracks=len(done),
+        failed=len(failures),
+        suspected=len(suspects),
+        seconds=sum(watch.seconds.values()),
+    )
     return ShardResult(
         n_featurized=len(done),
         n_failed=len(failures),

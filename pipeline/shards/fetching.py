@@ -7,17 +7,21 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
 from pipeline.catalogs.tracks import etag_of, stat_track
+from pipeline.log import about, get_logger
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, passes
 from pipeline.storage.retry import ShardPatience, pause_s
 from schemas.errors import NotAFileError, NotFoundError, ReadError
 from schemas.tracks import TrackRef
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -88,7 +92,8 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
     if track.etag == "missing":
         raise NotFoundError(f"{track.uri} does not exist")
     try:
-        return _open_local(track) if storage.is_local(track.uri) else _open_remote(track, again)
+        with about(track=track.uri):
+            return _open_local(track) if storage.is_local(track.uri) else _open_remote(track, again)
     except FileNotFoundError as error:
         raise NotFoundError(f"{track.uri} was listed but is gone from the store") from error
     except Exception as error:
@@ -131,7 +136,7 @@ def fetched(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Op
     with ThreadPoolExecutor(_FETCH_AHEAD) as pool:
         ahead: deque[tuple[TrackRef, Future[OpenTrack]]] = deque()
         for track in tracks:
-            ahead.append((track, pool.submit(open_track, track, again=again)))
+            ahead.append((track, pool.submit(copy_context().run, open_track, track, again=again)))
             if len(ahead) > _FETCH_AHEAD:
                 first, future = ahead.popleft()
                 yield first, future.result
@@ -172,6 +177,7 @@ def in_rounds(
                     continue
                 put_off.append((listed, outcome))
                 if patience.is_over:
+                    log.warning("store failed for too long, tracks are left", tracks=len(tracks) - n_tried)
                     break
         if patience.is_over or number == len(PAUSES_S):
             yield from put_off
@@ -179,8 +185,10 @@ def in_rounds(
             return
         if not put_off:
             return
+        wait_s = pause_s(PAUSES_S[number])
+        log.warning("store failed, retrying tracks", tracks=len(put_off), wait_s=wait_s, error=put_off[-1][1])
         with watch.stage("wait"):
-            time.sleep(pause_s(PAUSES_S[number]))
+            time.sleep(wait_s)
         tracks = [track for track, _ in put_off]
 
 
@@ -188,7 +196,9 @@ def _timed(outcomes: Iterator[tuple[TrackRef, T]], watch: Stopwatch) -> Iterator
     """The same outcomes; the seconds that each took to come are its track's."""
     start = time.perf_counter()
     for track, outcome in outcomes:
-        watch.track(track.uri, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        watch.track(track.uri, seconds)
+        log.debug("track read", track=track.uri, seconds=seconds)
         yield track, outcome
         start = time.perf_counter()
 

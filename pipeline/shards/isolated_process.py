@@ -9,6 +9,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pipeline.log_events import Event, recorded
 from pipeline.shards.transfer import TransferError, described
 from schemas.errors import EnvironmentFaultError
 
@@ -27,29 +28,32 @@ def main() -> None:
                 call = pipe.recv_bytes()
             except EOFError:
                 return
-            pipe.send_bytes(_encoded(_answer(call)))
+            pipe.send_bytes(_encoded(*_answer(call)))
 
 
-def _answer(call: bytes) -> Any:
-    """What a pickled call returns or raises."""
+def _answer(call: bytes) -> tuple[Any, tuple[Event, ...]]:
+    """What a pickled call returns or raises, and what it logged."""
     try:
-        function, arguments = pickle.loads(call)  # noqa: S301 (from the parent alone)
+        function, arguments, level = pickle.loads(call)  # noqa: S301 (from the parent alone)
     except Exception as error:
         # The same code runs in both processes, or nothing that either says counts.
-        return EnvironmentFaultError(
+        fault = EnvironmentFaultError(
             f"a process that a worker started cannot load its code: {described(error)}; install the same "
             "Earmark and all it needs on every node"
         )
-    try:
-        return function(*arguments)
-    except Exception as error:
-        return error
+        return fault, ()
+    with recorded(level) as log:
+        try:
+            answer = function(*arguments)
+        except Exception as error:
+            answer = error
+    return answer, log.events()
 
 
-def _encoded(answer: Any) -> bytes:
-    """An answer pickled, or in its place why it cannot be."""
+def _encoded(answer: Any, events: tuple[Event, ...]) -> bytes:
+    """An answer pickled with what was logged, or in its place why it cannot be."""
     try:
-        data = pickle.dumps(answer)
+        data = pickle.dumps((answer, events))
         if isinstance(answer, Exception):
             pickle.loads(data)  # noqa: S301 (our own: many exceptions pickle and do not unpickle)
     except Exception as error:
@@ -57,7 +61,7 @@ def _encoded(answer: Any) -> bytes:
             reason = f"{described(answer)} (an error that cannot be pickled)"
         else:
             reason = f"a result of type {type(answer).__name__} cannot be pickled: {described(error)}"
-        return pickle.dumps(TransferError(reason))
+        return pickle.dumps((TransferError(reason), events))
     return data
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.tags.tags import read_tags
+from pipeline.log import about, get_logger
 from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.fetching import Opener, fetched, in_rounds, open_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, decoding_failure, surviving
@@ -26,6 +27,8 @@ from schemas.errors import (
 )
 from schemas.features import FeatureSpec
 from schemas.tracks import Tags, TrackFeatures, TrackRef
+
+log = get_logger(__name__)
 
 Outcome = TrackFeatures | TrackError
 SUSPICIOUS = DecoderCrashedError, TimedOutError, TooMuchMemoryError, FeatureError
@@ -58,7 +61,8 @@ def featurized(
     def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, Outcome], None, None]:
         nonlocal checked
         for track, opener in fetched(tracks, again):
-            read, outcome = _outcome(track, opener, spec, watch, limits)
+            with about(track=track.uri):
+                read, outcome = _outcome(track, opener, spec, watch, limits)
             if _may_be_the_machine(outcome) and not checked:
                 featurize_known_good(spec)
                 checked = True
@@ -133,10 +137,14 @@ def isolated(
             for track in tracks:
                 death: ProcessDiedError | None = None
                 try:
-                    read, outcome, seconds = surviving(process, _outcome_alone, track, again, spec, limits)
+                    with about(track=track.uri):
+                        read, outcome, seconds = surviving(
+                            process, _outcome_alone, track, again, spec, limits
+                        )
                     watch.add(seconds)
                 except ProcessDiedError as error:
                     read, outcome, death = track, decoding_failure(error, track.uri, limits), error
+                    log.info("track ended its process", track=track.uri, error=outcome)
                 except TransferError as error:
                     read, outcome = track, FeatureError(f"{track.uri}: {error}")
                 if _may_be_the_machine(outcome):

@@ -2,10 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+from pipeline.log import about, get_logger
 from pipeline.storage.errors import StoreFailingError, VersionChangedError, passes, store_code
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -15,6 +19,8 @@ Check = Callable[[], None]
 _TRIES = 5
 _FIRST_PAUSE_S = 0.25
 _GIVE_UP_S = 45.0
+_SLOW_S = 5.0
+"""Longer than a healthy store takes for 32 MB."""
 
 
 def patiently(call: Callable[[], T], check: Check | None = None) -> T:
@@ -47,9 +53,31 @@ def patiently(call: Callable[[], T], check: Check | None = None) -> T:
             if not passes(error):
                 raise
             if attempt == _TRIES or time.monotonic() - start > _GIVE_UP_S:
+                log.warning("store failed, giving up", attempt=attempt, error=_said(error))
                 raise StoreFailingError(_said(error)) from error
-            time.sleep(pause_s(_FIRST_PAUSE_S * 2 ** (attempt - 1)))
+            wait_s = pause_s(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+            log.warning("store failed, retrying", attempt=attempt, wait_s=wait_s, error=_said(error))
+            time.sleep(wait_s)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def transfer(doing: str, location: str) -> Iterator[None]:
+    """Log what happens in a ``with`` block as that of an object, and that it was slow, where it was.
+
+    Parameters
+    ----------
+    doing : str
+        ``read`` or ``write``.
+    location : str
+        The object's URI.
+    """
+    with about(location=location):
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        if seconds > _SLOW_S:
+            log.warning(f"slow store {doing}", seconds=seconds)
 
 
 def _said(error: Exception) -> str:

@@ -12,13 +12,16 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 from s3fs.core import S3File
 
+from pipeline.log import get_logger
 from pipeline.storage.errors import (
     BucketMissingError,
     DamagedAnswerError,
     VersionChangedError,
     store_code,
 )
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import patiently, transfer
+
+log = get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
@@ -92,7 +95,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                     raise DamagedAnswerError("what came does not have the object's MD5")
             return answer.data
 
-        return patiently(once)
+        with transfer("read", f"s3://{path}"):
+            return patiently(once)
 
     def fetch_range(self, path: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Bytes `start` up to `end` of an object, both within its size. Raises as `fetch` does."""
@@ -103,7 +107,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                 raise DamagedAnswerError(f"{len(data)} of {end - start} bytes came")
             return data
 
-        return patiently(once) if end > start else b""
+        with transfer("read", f"s3://{path}"):
+            return patiently(once) if end > start else b""
 
     def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
         """A file object that reads one version of an object by ranges; opening it asks the store nothing."""
@@ -134,7 +139,13 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
 
     async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
         with _bucket_found():
-            return await super()._call_s3(method, *arguments, **options)
+            answer = await super()._call_s3(method, *arguments, **options)
+        # Retries by the client itself, which succeeded.
+        if isinstance(answer, dict) and (
+            retries := answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+        ):
+            log.info("store answered after retries", request=method, retries=retries)
+        return answer
 
     async def _iterdir(self, bucket: str, *arguments: Any, **options: Any) -> Any:
         with _bucket_found():

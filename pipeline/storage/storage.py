@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from pipeline.log import about
 from pipeline.storage.errors import explained as explained
 from pipeline.storage.errors import reason as reason
 from pipeline.storage.retry import Check as Check
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import patiently, transfer
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
@@ -98,7 +99,7 @@ def exists(location: str) -> bool:
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).exists()
-    with explained(location, "look at"):
+    with explained(location, "look at"), about(location=location):
         return patiently(lambda: bool(filesystem(protocol).exists(path)))
 
 
@@ -141,7 +142,8 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     if protocol != "file":
         fs = filesystem(protocol)
         write = fs.put_once if protocol == "s3" and check is not None else fs.pipe_file
-        patiently(lambda: write(path, data), check)
+        with transfer("write", location):
+            patiently(lambda: write(path, data), check)
         return
     if check is not None:
         check()
@@ -193,7 +195,8 @@ def put_if_absent(location: str, data: bytes) -> bool:
     protocol, path = split(location)
     fs = filesystem(protocol)
     if protocol == "s3":
-        return patiently(lambda: bool(fs.put_if_absent(path, data)))
+        with transfer("write", location):
+            return patiently(lambda: bool(fs.put_if_absent(path, data)))
     try:
         patiently(lambda: fs.pipe_file(path, data, mode="create"))
     except FileExistsError:
@@ -211,7 +214,7 @@ def delete(location: str, *, check: Check | None = None) -> None:
         return
     fs = filesystem(protocol)
     remove = fs.remove_once if protocol == "s3" and check is not None else fs.rm_file
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), about(location=location):
         patiently(lambda: remove(path), check)
 
 
@@ -221,7 +224,8 @@ def names(location: str) -> list[str]:
     try:
         if protocol == "file":
             return sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-        listed = patiently(lambda: filesystem(protocol).ls(path, detail=True))
+        with about(location=location):
+            listed = patiently(lambda: filesystem(protocol).ls(path, detail=True))
     except FileNotFoundError:
         return []
     return sorted(info["name"].rsplit("/", 1)[-1] for info in listed if info["type"] == "file")

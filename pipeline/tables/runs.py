@@ -12,7 +12,7 @@ from pipeline.tables.run_reports import read_reports
 from pipeline.tables.tables import Tables, readable
 from schemas.report import FailureExample, RunReport
 
-__all__ = ["failures_of", "new_run", "read_reports", "versions", "write_report"]
+__all__ = ["failures_of", "log_location", "new_run", "read_reports", "versions", "write_report"]
 
 _EXAMPLES = 3
 """Tracks that a report names for each kind of failure."""
@@ -43,6 +43,11 @@ def write_report(tables: Tables, report: RunReport) -> str:
     with storage.explained(location, "write the run report"):
         storage.write_bytes(location, report.model_dump_json(indent=2).encode())
     return location
+
+
+def log_location(tables: Tables, run: str) -> str:
+    """Where the log of a run is, in lines of JSON."""
+    return storage.join(tables.root, "_runs", f"{run}.log.jsonl")
 
 
 def versions() -> dict[str, str]:

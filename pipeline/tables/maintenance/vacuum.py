@@ -102,7 +102,8 @@ def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: Vac
         Removal("features of content that is gone", tuple(stale)),
         Removal("features that no kept model takes", tuple(unused)),
         Removal("models without labels", tuple(_unused_models(inventory, old))),
-        Removal("plans of finished runs", tuple(_finished_plans(old, reports))),
+        Removal("plans of finished runs", tuple(_of_finished_runs(old, reports, "plan.parquet"))),
+        Removal("logs of finished runs", tuple(_of_finished_runs(old, reports, "log.jsonl"))),
         Removal("old leases", tuple(_old_leases(inventory, old))),
     ]
     if options.rewrite:
@@ -226,13 +227,15 @@ def _unused_models(inventory: Inventory, old: Set[StoredObject]) -> list[StoredO
     ]
 
 
-def _finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> list[StoredObject]:
-    """Old plans of runs that ended, or that a later full run of their model has made good."""
+def _of_finished_runs(
+    old: Set[StoredObject], reports: Sequence[RunReport], suffix: str
+) -> list[StoredObject]:
+    """Old plans or logs of runs that ended, or that a later full run of their model has made good."""
     finished: set[str] = set()
     made_good: set[str | None] = set()
     for report in reversed(reports):
         if report.outcome == "done" or report.model in made_good:
-            finished.add(f"_runs/{report.run}.plan.parquet")
+            finished.add(f"_runs/{report.run}.{suffix}")
         if report.outcome == "done" and is_full(report):
             made_good.add(report.model)
     return [entry for entry in old if entry.path in finished]

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from pipeline.log import ROOT, attached, current
 
@@ -77,7 +76,7 @@ class EventBuffer(logging.Handler):
         events = tuple(event for _, event in kept)
         if not n_dropped:
             return events
-        at = events[0].time if events else datetime.now(UTC).timestamp()
+        at = min((event.time for event in events), default=0.0)
         return Event(at, logging.INFO, ROOT, "earlier lines were dropped", {"lines": n_dropped}), *events
 
 

@@ -82,6 +82,7 @@ def kept(tables: Tables) -> Iterator[RunLog]:
 
 
 def encode(events: tuple[Event, ...]) -> bytes:
-    """Events as JSON lines."""
+    """Events as JSON lines, in the order of their times: those of a worker come when it has done its work."""
     formatter = JsonFormatter()
-    return "".join(f"{formatter.format(as_record(event))}\n" for event in events).encode()
+    ordered = sorted(events, key=lambda event: event.time)
+    return "".join(f"{formatter.format(as_record(event))}\n" for event in ordered).encode()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from pipeline.log import about, get_logger
+from pipeline.log import about, current, get_logger
 from pipeline.storage.errors import StoreFailingError, VersionChangedError, passes, store_code
 
 log = get_logger(__name__)
@@ -72,7 +72,8 @@ def transfer(doing: str, location: str) -> Iterator[None]:
     location : str
         The object's URI.
     """
-    with about(location=location):
+    fields = {} if current().get("track") == location else {"location": location}
+    with about(**fields):
         start = time.monotonic()
         yield
         seconds = time.monotonic() - start

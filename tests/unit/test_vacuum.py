@@ -140,7 +140,7 @@ def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
 
 
 def test_logs_go_as_plans_do(history: TableHistory) -> None:
-    """A file a night, of up to megabytes, adds up; that of a run that failed is wanted until it is made good."""
+    """A file a night adds up; that of a run that failed is wanted until it is made good."""
     history.run(tracks(2, start=30), outcome="running", unchanged=12)
     runs = [report.run for report in read_reports(history.tables)]
     for run in runs:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +79,8 @@ def answered(
         except EnvironmentFaultError as fault:
             return Answer(origin, fault, buffer.events())
         except Exception as error:
-            error.events = buffer.events()  # type: ignore[attr-defined]
+            with suppress(AttributeError):  # it has slots; its own reason is what counts
+                error.events = buffer.events()  # type: ignore[attr-defined]
             raise
     return Answer(origin, result, buffer.events())
 

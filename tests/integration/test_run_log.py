@@ -9,19 +9,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+import ray
 
+from jobs.engine.cluster import connected
+from jobs.engine.workers import Answer, answered, events_of
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
+from pipeline.log import get_logger
+from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.storage import storage
+from pipeline.storage.errors import StoreFailingError
 from pipeline.tables.runs import log_location, read_reports
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark
 from tests.s3_proxy import FaultyProxy, faulty_proxy
 
 Line = dict[str, Any]
-LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +141,25 @@ def test_a_run_that_is_stopped_leaves_its_log(catalog: Path, tmp_path: Path) -> 
     assert only(kept, "asked to stop") or only(kept, "closed: report and lease are in order")
     assert kept[-1]["message"] == "run ends"
     assert kept[-1]["outcome"] == "interrupted"
+
+
+def test_what_a_worker_logs_before_it_fails_reaches_the_driver() -> None:
+    """A part that cannot be written fails with its task: the retries before that say why."""
+
+    def fail(task: LabelTask) -> Answer:
+        def work() -> LabelResult:
+            get_logger("jobs").warning("before it failed", track="t")
+            raise StoreFailingError("the store is down")
+
+        return answered(work, task, logging.INFO)
+
+    tracks = pa.table({"track_id": ["t"]})
+    task = LabelTask("000001", "r", "2026-01-01", "m", "part", "f", tracks)
+    with connected(RunConfig(cpus=1)), pytest.raises(ray.exceptions.RayTaskError, match="is down") as caught:
+        ray.get(ray.remote(max_retries=0)(fail).remote(task))
+    (event,) = events_of(caught.value.cause)
+    assert event.message == "before it failed"
+    assert event.fields.keys() == {"run", "shard", "node", "track"}
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import numpy as np
 
 from jobs.plot import kind_of
 from pipeline.models.bundle import Classifier, ModelBundle
-from pipeline.pages.redaction import redact
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.explain import (
@@ -21,6 +20,7 @@ from pipeline.plots.explain import (
 from pipeline.plots.figures import new_figure, place_axes, to_png
 from pipeline.plots.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
 from pipeline.plots.track_view import SegmentView, TrackView, view_track
+from pipeline.redaction import redact
 from pipeline.storage import storage
 from schemas.features import FeatureSpec
 

@@ -10,10 +10,13 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import last_line
 from jobs.engine.cluster import cpus_and_gpus
 from jobs.trials import Planned, Trial
+from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training import Epoch, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
+
+log = get_logger(__name__)
 
 _ATTEMPTS = 3
 """Times a trial is started whose process dies; with a checkpoint it goes on from there."""
@@ -82,6 +85,7 @@ def run_trials(
             del running[stream]
         except _CRASHES as error:
             del running[stream]
+            log.warning("training died", trial=number, attempt=attempt, error=last_line(error))
             if attempt == _ATTEMPTS:
                 raise EarmarkError(f"the process of a training dies: {last_line(error)}") from error
             running[start(number)] = number, attempt + 1
@@ -92,6 +96,7 @@ def run_trials(
         else:
             if isinstance(result, ModelBundle):
                 done[number] = result
+                log.info("training is done", trial=number)
             else:
                 on_epoch(number, result)
     return [Trial(each.settings, each.varied, done[number]) for number, each in enumerate(planned)]

@@ -10,6 +10,7 @@ import ray
 from jobs.engine.assignment import Assignment
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.log import get_logger, level
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT, time_limit
@@ -18,12 +19,14 @@ from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedError, LabelError
 
+log = get_logger(__name__)
+
 _FRAMES = 388
 
 
-def label_alone(task: LabelTask, assignment: Assignment) -> Answer:
+def label_alone(task: LabelTask, assignment: Assignment, log_level: int) -> Answer:
     """Label tracks in a process of their own: its end says what they do to the model's."""
-    return answered(lambda: _labeled(task, assignment))
+    return answered(lambda: _labeled(task, assignment), task, log_level)
 
 
 def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
@@ -34,6 +37,7 @@ def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelErro
         try:
             result: LabelResult = call_with_restarts(process, _label_once, task, assignment)
         except ProcessDiedError as death:
+            log.info("track ended its process", track=uri, by=death.how)
             return LabelerCrashedError(_what_it_did(death, uri))
         except (OSError, EarmarkError, ImportError):
             raise
@@ -99,4 +103,4 @@ _label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
 
 def start_label_alone(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
     """Start the task that labels suspects; the reference to the `Answer` with what came of it."""
-    return _label_alone.options(**on_node(node)).remote(task, assignment)
+    return _label_alone.options(**on_node(node)).remote(task, assignment, level())

@@ -4,6 +4,7 @@ from collections import Counter
 
 from jobs.engine.actor_pool import last_line
 from jobs.engine.assignment import Assignment
+from pipeline.log import get_logger
 from pipeline.shards.featurize_shard import Shard, write_failures
 from pipeline.shards.isolation import MAX_KILLS
 from pipeline.shards.label_part import LabelTask, write_label_failures
@@ -16,6 +17,8 @@ from schemas.errors import (
     LabelError,
     TrackError,
 )
+
+log = get_logger(__name__)
 
 Work = Shard | LabelTask
 
@@ -62,9 +65,11 @@ class Quarantine:
         uri = work.tracks["uri"][0].as_py()
         if killed:
             reason = f"{uri}: its worker was killed {MAX_KILLS} times: {last_line(error)}"
-            self._held.append((work, _CRASHED[type(work)](reason)))
+            failure = _CRASHED[type(work)](reason)
         else:
-            self._held.append((work, _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")))
+            failure = _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")
+        log.info("track is in quarantine", shard=work.name, track=uri, error=failure)
+        self._held.append((work, failure))
 
     def succeeded(self, work: Work) -> int:
         """Note that tracks were featurized, or labeled; how many tracks of that kind fail therefore."""
@@ -93,6 +98,8 @@ class Quarantine:
         """Write the failures of one kind of work."""
         bad = [(work, error) for work, error in self._held if type(work) is kind]
         self._held = [(work, error) for work, error in self._held if type(work) is not kind]
+        if bad:
+            log.info("quarantine is decided: its tracks have failed", tracks=len(bad))
         for work, error in bad:
             write_failure(work, error, self._assignment)
         return len(bad)

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from pipeline.log import get_logger
 from schemas.errors import TrackError
 from schemas.tables import FAILURES
+
+log = get_logger(__name__)
 
 _MESSAGE_CHARACTERS = 500
 
@@ -38,9 +41,21 @@ class Failure:
     model: str | None = None
     feature_set: str | None = None
 
+    def logged(self) -> dict[str, object]:
+        """Return the fields of a log record about it."""
+        return {
+            "track": self.uri,
+            "stage": self.error.stage,
+            "error_type": type(self.error).__name__,
+            "error": str(self.error),
+        }
+
 
 def failure_rows(failures: Iterable[Failure]) -> pa.Table:
-    """Return failures as rows of the table ``failures``, schema `FAILURES`."""
+    """Return failures as rows of the table ``failures``, schema `FAILURES`; each is logged."""
+    failures = list(failures)
+    for failure in failures:
+        log.info("track failed", **failure.logged())
     now = datetime.now(UTC)
     rows = [
         {

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.tracks import from_table
+from pipeline.log import get_logger
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.rows import feature_rows, track_rows
@@ -22,6 +23,8 @@ from schemas.tracks import TrackFeatures, TrackRef
 
 if TYPE_CHECKING:
     from pipeline.shards.outcomes import TrackOutcome
+
+log = get_logger(__name__)
 
 _ROW_GROUP_SEGMENTS = 64
 
@@ -204,6 +207,9 @@ def featurize_shard(
     suspects: set[str] = set()
     if not confirming:
         suspects = {each.track_id for each in outcomes.failures if isinstance(each.error, SUSPECT_ERRORS)}
+        for failure in outcomes.failures:
+            if failure.track_id in suspects:
+                log.info("track is suspected, another process is to confirm", **failure.logged())
         outcomes = outcomes.without(suspects)
     rows = {
         "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
@@ -212,6 +218,13 @@ def featurize_shard(
     }
     with watch.stage("write"), defer_interrupts():
         _write(shard, tables, rows, check)
+    log.info(
+        "shard featurized",
+        tracks=len(outcomes.featurized),
+        failed=len(outcomes.failures),
+        suspected=len(suspects),
+        seconds=sum(watch.seconds.values()),
+    )
     return _summarize(tracks, outcomes, suspects, watch)
 
 

@@ -7,17 +7,21 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
 from pipeline.catalogs.tracks import etag_of, stat_track
+from pipeline.log import about, get_logger
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, is_transient
 from pipeline.storage.retry import RetryBudget, add_jitter
 from schemas.errors import NotAFileError, NotFoundError, ReadError
 from schemas.tracks import TrackRef
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -93,7 +97,8 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
     if track.etag == "missing":
         raise NotFoundError(f"{track.uri} does not exist")
     try:
-        return _open_local(track) if storage.is_local(track.uri) else _open_remote(track, again)
+        with about(track=track.uri):
+            return _open_local(track) if storage.is_local(track.uri) else _open_remote(track, again)
     except FileNotFoundError as error:
         raise NotFoundError(f"{track.uri} was listed but no longer exists") from error
     except Exception as error:
@@ -134,7 +139,7 @@ def fetch_ahead(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef
     with ThreadPoolExecutor(_FETCH_AHEAD) as pool:
         ahead: deque[tuple[TrackRef, Future[OpenTrack]]] = deque()
         for track in tracks:
-            ahead.append((track, pool.submit(open_track, track, again=again)))
+            ahead.append((track, pool.submit(copy_context().run, open_track, track, again=again)))
             if len(ahead) > _FETCH_AHEAD:
                 first, future = ahead.popleft()
                 yield first, future.result
@@ -176,6 +181,7 @@ def try_in_rounds(
                     continue
                 put_off.append((listed, outcome))
                 if budget.is_exhausted:
+                    log.warning("store failed for too long, tracks are left", tracks=len(tracks) - n_tried)
                     break
         if budget.is_exhausted or number == len(RETRY_PAUSES_S):
             yield from put_off
@@ -183,8 +189,10 @@ def try_in_rounds(
             return
         if not put_off:
             return
+        wait_s = add_jitter(RETRY_PAUSES_S[number])
+        log.warning("store failed, retrying tracks", tracks=len(put_off), wait_s=wait_s, error=put_off[-1][1])
         with watch.stage("wait"):
-            time.sleep(add_jitter(RETRY_PAUSES_S[number]))
+            time.sleep(wait_s)
         tracks = [track for track, _ in put_off]
 
 
@@ -192,7 +200,9 @@ def _time_tracks(outcomes: Iterator[tuple[TrackRef, T]], watch: Stopwatch) -> It
     """Pass outcomes on, counting the seconds until each arrives as its track's."""
     start = time.perf_counter()
     for track, outcome in outcomes:
-        watch.track(track.uri, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        watch.track(track.uri, seconds)
+        log.debug("track read", track=track.uri, seconds=seconds)
         yield track, outcome
         start = time.perf_counter()
 

@@ -9,6 +9,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pipeline.log_events import Event, recorded
 from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import EnvironmentFaultError
 
@@ -27,29 +28,32 @@ def main() -> None:
                 call = pipe.recv_bytes()
             except EOFError:
                 return
-            pipe.send_bytes(_encode(_answer(call)))
+            pipe.send_bytes(_encode(*_answer(call)))
 
 
-def _answer(call: bytes) -> Any:
-    """Return what a pickled call returns or raises."""
+def _answer(call: bytes) -> tuple[Any, tuple[Event, ...]]:
+    """Return what a pickled call returns or raises, and what it logged."""
     try:
-        function, arguments = pickle.loads(call)  # noqa: S301 (only from the parent)
+        function, arguments, level = pickle.loads(call)  # noqa: S301 (only from the parent)
     except Exception as error:
         # Parent and child must run the same code, or neither can blame a track.
-        return EnvironmentFaultError(
+        fault = EnvironmentFaultError(
             f"a worker's child process cannot load its code: {format_error(error)}; install the same "
             "version of Earmark and its dependencies on every node"
         )
-    try:
-        return function(*arguments)
-    except Exception as error:
-        return error
+        return fault, ()
+    with recorded(level) as log:
+        try:
+            answer = function(*arguments)
+        except Exception as error:
+            answer = error
+    return answer, log.events()
 
 
-def _encode(answer: Any) -> bytes:
-    """Pickle an answer, or the reason why it cannot be pickled."""
+def _encode(answer: Any, events: tuple[Event, ...]) -> bytes:
+    """Pickle an answer with what was logged, or the reason why it cannot be pickled."""
     try:
-        data = pickle.dumps(answer)
+        data = pickle.dumps((answer, events))
         if isinstance(answer, Exception):
             pickle.loads(data)  # noqa: S301 (our own: many exceptions pickle and do not unpickle)
     except Exception as error:
@@ -57,7 +61,7 @@ def _encode(answer: Any) -> bytes:
             reason = f"{format_error(answer)} (an error that cannot be pickled)"
         else:
             reason = f"a result of type {type(answer).__name__} cannot be pickled: {format_error(error)}"
-        return pickle.dumps(TransferError(reason))
+        return pickle.dumps((TransferError(reason), events))
     return data
 
 

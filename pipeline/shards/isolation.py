@@ -10,6 +10,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from pipeline.log import get_logger, level
+from pipeline.log_events import replay
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
 from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import (
@@ -19,6 +21,8 @@ from schemas.errors import (
     TooMuchMemoryError,
     TrackError,
 )
+
+log = get_logger(__name__)
 
 MAX_KILLS = 10
 """Kills from outside after which the work itself is taken for the cause."""
@@ -79,7 +83,7 @@ class Isolated:
         EnvironmentFaultError, OSError
             If the process does not start, or this machine has no room for it.
         """
-        call = pickle.dumps((function, arguments))
+        call = pickle.dumps((function, arguments, level()))
         pipe = self._pipe or self._start()
         try:
             pipe.send_bytes(call)
@@ -87,11 +91,12 @@ class Isolated:
         except (EOFError, OSError):
             raise ProcessDiedError(self.close()) from None
         try:
-            result = pickle.loads(data)  # noqa: S301 (from our own process)
+            result, events = pickle.loads(data)  # noqa: S301 (from our own process)
         except Exception as error:
             raise TransferError(
                 f"a result of the child process cannot be unpickled: {format_error(error)}"
             ) from error
+        replay(events)
         if isinstance(result, Exception):
             raise result
         return result
@@ -161,6 +166,7 @@ def call_with_restarts(process: Isolated, function: Callable[..., Any], *argumen
         except ProcessDiedError as death:
             if attempt == MAX_KILLS or not death.from_outside:
                 raise
+            log.warning("process was killed from outside, starting another", attempt=attempt, by=death.how)
     raise AssertionError("unreachable")
 
 

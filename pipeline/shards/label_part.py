@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.log import get_logger
 from pipeline.models.bundle import Classifier
 from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
@@ -25,6 +26,8 @@ from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, SEGMENT_LABELS
 from schemas.tracks import is_silent_range
+
+log = get_logger(__name__)
 
 _KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
 
@@ -159,6 +162,7 @@ def label_part(
                 storage.write_bytes(part, data, check=check)
     genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
     n_rejected = len(labels) - genres.total()
+    log.info("part labeled", tracks=len(labels), failed=len(failures), seconds=sum(watch.seconds.values()))
     return LabelResult(
         len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds)
     )

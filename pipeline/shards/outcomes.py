@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.tags.tags import read_tags
+from pipeline.log import about, get_logger
 from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.fetching import Opener, fetch_ahead, open_track, try_in_rounds
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts, decoding_failure
@@ -26,6 +27,8 @@ from schemas.errors import (
 )
 from schemas.features import FeatureSpec
 from schemas.tracks import Tags, TrackFeatures, TrackRef
+
+log = get_logger(__name__)
 
 TrackOutcome = TrackFeatures | TrackError
 SUSPECT_ERRORS = DecoderCrashedError, TimedOutError, TooMuchMemoryError, FeatureError
@@ -63,7 +66,8 @@ def featurize_tracks(
     def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, TrackOutcome], None, None]:
         nonlocal checked
         for track, opener in fetch_ahead(tracks, again):
-            read, outcome = _featurize(track, opener, spec, watch, limits)
+            with about(track=track.uri):
+                read, outcome = _featurize(track, opener, spec, watch, limits)
             if _may_be_the_machine(outcome) and not checked:
                 featurize_known_good(spec)
                 checked = True
@@ -138,12 +142,14 @@ def featurize_isolated(
             for track in tracks:
                 death: ProcessDiedError | None = None
                 try:
-                    read, outcome, seconds = call_with_restarts(
-                        process, _featurize_in_process, track, again, spec, limits
-                    )
+                    with about(track=track.uri):
+                        read, outcome, seconds = call_with_restarts(
+                            process, _featurize_in_process, track, again, spec, limits
+                        )
                     watch.add(seconds)
                 except ProcessDiedError as error:
                     read, outcome, death = track, decoding_failure(error, track.uri, limits), error
+                    log.info("track ended its process", track=track.uri, error=outcome)
                 except TransferError as error:
                     read, outcome = track, FeatureError(f"{track.uri}: {error}")
                 if _may_be_the_machine(outcome):

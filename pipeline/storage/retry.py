@@ -2,10 +2,14 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+from pipeline.log import about, current, get_logger
 from pipeline.storage.errors import StoreFailingError, VersionChangedError, is_transient, store_code
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -15,6 +19,8 @@ Check = Callable[[], None]
 _TRIES = 5
 _FIRST_PAUSE_S = 0.25
 _GIVE_UP_S = 45.0
+_SLOW_S = 5.0
+"""Longer than a healthy store takes for 32 MB."""
 
 
 def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
@@ -47,9 +53,32 @@ def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
             if not is_transient(error):
                 raise
             if attempt == _TRIES or time.monotonic() - start > _GIVE_UP_S:
+                log.warning("store failed, giving up", attempt=attempt, error=_describe(error))
                 raise StoreFailingError(_describe(error)) from error
-            time.sleep(add_jitter(_FIRST_PAUSE_S * 2 ** (attempt - 1)))
+            wait_s = add_jitter(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+            log.warning("store failed, retrying", attempt=attempt, wait_s=wait_s, error=_describe(error))
+            time.sleep(wait_s)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def transfer(doing: str, location: str) -> Iterator[None]:
+    """Log a ``with`` block as the transfer of an object, with a warning if it was slow.
+
+    Parameters
+    ----------
+    doing : str
+        ``read`` or ``write``.
+    location : str
+        The object's URI.
+    """
+    fields = {} if current().get("track") == location else {"location": location}
+    with about(**fields):
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        if seconds > _SLOW_S:
+            log.warning(f"slow store {doing}", seconds=seconds)
 
 
 def _describe(error: Exception) -> str:

@@ -12,13 +12,16 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 from s3fs.core import S3File
 
+from pipeline.log import get_logger
 from pipeline.storage.errors import (
     BucketMissingError,
     DamagedAnswerError,
     VersionChangedError,
     store_code,
 )
-from pipeline.storage.retry import with_retries
+from pipeline.storage.retry import transfer, with_retries
+
+log = get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
@@ -94,7 +97,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                     raise DamagedAnswerError("the bytes received do not match the object's MD5")
             return answer.data
 
-        return with_retries(once)
+        with transfer("read", f"s3://{path}"):
+            return with_retries(once)
 
     def fetch_range(self, path: str, start: int, end: int, *, etag: str | None = None) -> bytes:
         """Return bytes `start` to `end` of an object, both within its size. Raises as `fetch` does."""
@@ -105,7 +109,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                 raise DamagedAnswerError(f"received {len(data)} of {end - start} bytes")
             return data
 
-        return with_retries(once) if end > start else b""
+        with transfer("read", f"s3://{path}"):
+            return with_retries(once) if end > start else b""
 
     def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
         """Return a file that reads one version of an object by ranges; opening it makes no request."""
@@ -136,7 +141,13 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
 
     async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
         with _distinguish_missing_bucket():
-            return await super()._call_s3(method, *arguments, **options)
+            answer = await super()._call_s3(method, *arguments, **options)
+        # Retries by the client itself, which succeeded.
+        if isinstance(answer, dict) and (
+            retries := answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+        ):
+            log.info("store answered after retries", request=method, retries=retries)
+        return answer
 
     async def _iterdir(self, bucket: str, *arguments: Any, **options: Any) -> Any:
         with _distinguish_missing_bucket():

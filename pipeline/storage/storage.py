@@ -12,12 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from pipeline.log import about
 from pipeline.storage.errors import explain_errors as explain_errors
 from pipeline.storage.errors import reason as reason
 from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.retry import Check as Check
-from pipeline.storage.retry import with_retries
+from pipeline.storage.retry import transfer, with_retries
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
@@ -115,7 +116,7 @@ def exists(location: str) -> bool:
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).exists()
-    with explain_errors(location, "look at"):
+    with explain_errors(location, "look at"), about(location=location):
         return with_retries(lambda: bool(filesystem(protocol).exists(path)))
 
 
@@ -158,7 +159,8 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     if protocol != "file":
         fs = filesystem(protocol)
         write = fs.put_once if protocol == "s3" and check is not None else fs.pipe_file
-        with_retries(lambda: write(path, data), check)
+        with transfer("write", location):
+            with_retries(lambda: write(path, data), check)
         return
     write_file(Path(path), data, check=check)
 
@@ -186,7 +188,8 @@ def put_if_absent(location: str, data: bytes) -> bool:
     protocol, path = split(location)
     fs = filesystem(protocol)
     if protocol == "s3":
-        return with_retries(lambda: bool(fs.put_if_absent(path, data)))
+        with transfer("write", location):
+            return with_retries(lambda: bool(fs.put_if_absent(path, data)))
     try:
         with_retries(lambda: fs.pipe_file(path, data, mode="create"))
     except FileExistsError:
@@ -204,7 +207,7 @@ def delete(location: str, *, check: Check | None = None) -> None:
         return
     fs = filesystem(protocol)
     remove = fs.remove_once if protocol == "s3" and check is not None else fs.rm_file
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), about(location=location):
         with_retries(lambda: remove(path), check)
 
 
@@ -214,7 +217,8 @@ def list_names(location: str) -> list[str]:
     try:
         if protocol == "file":
             return sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-        listed = with_retries(lambda: filesystem(protocol).ls(path, detail=True))
+        with about(location=location):
+            listed = with_retries(lambda: filesystem(protocol).ls(path, detail=True))
     except FileNotFoundError:
         return []
     return sorted(info["name"].rsplit("/", 1)[-1] for info in listed if info["type"] == "file")

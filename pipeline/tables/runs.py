@@ -12,7 +12,14 @@ from pipeline.tables.run_reports import read_reports
 from pipeline.tables.tables import Tables, explain_read_errors
 from schemas.report import FailureExample, RunReport
 
-__all__ = ["new_run_name", "package_versions", "read_reports", "summarize_failures", "write_report"]
+__all__ = [
+    "log_location",
+    "new_run_name",
+    "package_versions",
+    "read_reports",
+    "summarize_failures",
+    "write_report",
+]
 
 _EXAMPLES = 3
 """Tracks named in a report for each type of failure."""
@@ -43,6 +50,11 @@ def write_report(tables: Tables, report: RunReport) -> str:
     with storage.explain_errors(location, "write the run report"):
         storage.write_bytes(location, report.model_dump_json(indent=2).encode())
     return location
+
+
+def log_location(tables: Tables, run: str) -> str:
+    """Return the location of a run's log, in JSON lines."""
+    return storage.join(tables.root, "_runs", f"{run}.log.jsonl")
 
 
 def package_versions() -> dict[str, str]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.pages.redaction import redact
 from pipeline.pages.report_page import render_run_list, render_run_page
 from pipeline.pages.run_pages import RunPages, rewrite_page
+from pipeline.redaction import redact
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError

@@ -17,7 +17,7 @@ from pipeline.tables.maintenance.compact.compaction import compact, plan_compact
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import log_location, read_reports
 from pipeline.tables.tables import VERSION_KEY
 from schemas.features import FeatureSpec
 from schemas.report import Counts
@@ -137,6 +137,19 @@ def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
     assert found(history)["plans of finished runs"] == 2
     history.run(tracks(1, start=33), unchanged=14)
     assert found(history)["plans of finished runs"] == 4
+
+
+def test_logs_go_as_plans_do(history: TableHistory) -> None:
+    """A file a night adds up; that of a run that failed is wanted until it is made good."""
+    history.run(tracks(2, start=30), outcome="running", unchanged=12)
+    runs = [report.run for report in read_reports(history.tables)]
+    for run in runs:
+        storage.write_bytes(log_location(history.tables, run), b"{}")
+    _aged(history, 30)
+    assert found(history)["logs of finished runs"] == len(runs) - 1
+    vacuum(history)
+    assert storage.read_bytes(log_location(history.tables, runs[-1])) == b"{}"
+    assert len(read_reports(history.tables)) == len(runs)
 
 
 def test_leftovers_models_and_leases(history: TableHistory) -> None:

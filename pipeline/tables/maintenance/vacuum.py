@@ -102,7 +102,8 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
         Removal("features of tracks that changed or left", tuple(stale)),
         Removal("features that no kept model uses", tuple(unused)),
         Removal("models without labels", tuple(_find_unused_models(stored, old))),
-        Removal("plans of finished runs", tuple(_find_finished_plans(old, reports))),
+        Removal("plans of finished runs", tuple(_find_of_finished_runs(old, reports, "plan.parquet"))),
+        Removal("logs of finished runs", tuple(_find_of_finished_runs(old, reports, "log.jsonl"))),
         Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:
@@ -228,13 +229,15 @@ def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[S
     ]
 
 
-def _find_finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> list[StoredObject]:
-    """Find old plans of runs that finished, or that a later full run of the same model superseded."""
+def _find_of_finished_runs(
+    old: Set[StoredObject], reports: Sequence[RunReport], suffix: str
+) -> list[StoredObject]:
+    """Find old plans or logs of runs that finished, or that a later full run of the same model superseded."""
     finished: set[str] = set()
     superseded: set[str | None] = set()
     for report in reversed(reports):
         if report.outcome == "done" or report.model in superseded:
-            finished.add(f"_runs/{report.run}.plan.parquet")
+            finished.add(f"_runs/{report.run}.{suffix}")
         if report.outcome == "done" and is_full_run(report):
             superseded.add(report.model)
     return [entry for entry in old if entry.path in finished]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +99,13 @@ class TrainResult:
     trials: tuple[Trial, ...] = ()
 
 
-def settings_for(arch: str | None, like: str | None, flags: Mapping[str, Any]) -> TrainingSettings:
-    """Return the settings of an architecture, or of a model's notes, with the flags that are not None.
+def settings_for(arch: str | None, like: str | None, flags: Mapping[str, object]) -> TrainingSettings:
+    """Return the settings of an architecture, or of a model's notes, with those that were given.
 
     Raises
     ------
     MisuseError
-        If there is no such architecture or model, or both are named and differ.
+        If there is no such architecture or model, both are named and differ, or a value cannot be.
     """
     if like is None:
         settings = TrainingSettings.of(arch or "cnn")
@@ -114,7 +114,7 @@ def settings_for(arch: str | None, like: str | None, flags: Mapping[str, Any]) -
         if arch not in (None, info.arch):
             raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}")
         settings = TrainingSettings.recorded(info.arch, info.training)
-    return replace(settings, **{name: value for name, value in flags.items() if value is not None})
+    return settings.changed(flags)
 
 
 def train_job(
@@ -280,7 +280,6 @@ def _name_for(folder: Path) -> str:
 
 def _check_options(request: TrainRequest) -> None:
     folder = request.out
-    request.settings.check()
     if not re.fullmatch(NAME_PATTERN, request.model_name):
         raise MisuseError(f"'{request.model_name}' cannot name a model: use a-z, 0-9 and '-' (--name)")
     if len(set(request.seeds)) < len(request.seeds):

@@ -19,6 +19,7 @@ from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError
@@ -169,7 +170,7 @@ def _batches(
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
-        file = read_parsed(part, lambda data: pq.ParquetFile(pa.BufferReader(data)))
+        file = read_parsed(part, lambda data: pq.ParquetFile(in_arrows_memory(data)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()

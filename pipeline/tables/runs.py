@@ -22,7 +22,6 @@ _PACKAGES = (
     "ray",
     "tensorflow",
     "keras",
-    "librosa",
     "numpy",
     "scipy",
     "soundfile",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.objects import StoredObject
@@ -87,7 +88,7 @@ def merged_parts(
         for source, data in _read_ahead(root, sources):
             location = storage.join(root, source.path)
             try:
-                file = pq.ParquetFile(pa.BufferReader(data))
+                file = pq.ParquetFile(in_arrows_memory(data))
                 if building is not None and not building.takes(file.schema_arrow, target_bytes):
                     yield building.finished()
                     building = None

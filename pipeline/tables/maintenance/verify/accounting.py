@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.current import not_overcome
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
@@ -243,7 +244,7 @@ def plan_location(tables: Tables, run: str) -> str:
 
 
 def _decode_plan(data: bytes) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data), columns=[*VERSION, "uri"])
+    return pq.read_table(in_arrows_memory(data), columns=[*VERSION, "uri"])
 
 
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.parsed import read_parsed
 from pipeline.storage.retry import ShardPatience
@@ -119,7 +120,7 @@ def _opened(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
     except Exception as error:
         if not is_damage(error):
             raise
-    return read_parsed(location, lambda data: _looked_at(pq.ParquetFile(pa.BufferReader(data)), deep=deep))
+    return read_parsed(location, lambda data: _looked_at(pq.ParquetFile(in_arrows_memory(data)), deep=deep))
 
 
 def _looked_at(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:

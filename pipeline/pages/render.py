@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 
 
-def render(template: str, *, title: str, script: str | None = None, **values: Any) -> str:
+def render(template: str, *, title: str, script: str | None = None, **values: object) -> str:
     """Fill a template in.
 
     Parameters

@@ -105,7 +105,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
 
         return patiently(once) if end > start else b""
 
-    def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
+    def open_version(self, path: str, *, size: int, etag: str, **options: object) -> "CheckedS3File":
         """A file object that reads one version of an object by ranges; opening it asks the store nothing."""
         return CheckedS3File(self, path, size=size, etag=etag, **options)
 

@@ -6,8 +6,9 @@ temperature. Early stopping picks the epoch by the loss on them, and its figure 
 """
 
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,55 @@ from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec
 from schemas.model import Figure, ModelInfo, Protocol, kinds_of
 
-__all__ = ["Epoch", "TrainingSettings", "measure", "network_bytes", "train", "training"]
+__all__ = ["Epoch", "TrainingOptions", "TrainingSettings", "measure", "network_bytes", "train", "training"]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained, and what is noted of it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    protocol : {"segment", "track", "file"}
+        How the two sets were kept apart, for the figure.
+    dataset : str
+        What the held-out set is, in words, for the figure.
+    settings : TrainingSettings
+    features : FeatureSpec or None
+        How the features were made: what the model asks of a catalog; None: those of the training set.
+    command : str
+        How to train this model again, for its notes.
+    notes : mapping
+        Further notes.
+    start : ModelBundle or None
+        Start from its weights, all but the last layer's where its genres are others.
+    checkpoint : str or None
+        Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
+        data and settings. It stays when the training is done; remove it when the model is kept.
+    tensorboard : str or None
+        Folder for the event file.
+    """
+
+    name: str
+    protocol: Protocol
+    dataset: str
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    features: FeatureSpec | None = None
+    command: str = ""
+    notes: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    start: ModelBundle | None = None
+    checkpoint: str | None = None
+    tensorboard: str | None = None
 
 
 def train(
     train_set: TrainingSet,
     valid_set: TrainingSet,
+    options: TrainingOptions,
     *,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    **options: Any,
 ) -> ModelBundle:
     """Train a network and return it as a bundle.
 
@@ -42,10 +83,9 @@ def train(
     ----------
     train_set, valid_set : TrainingSet
         Of the same genres. The second is never trained on.
+    options : TrainingOptions
     on_epoch : callable
         Called after each epoch.
-    **options
-        The other arguments of `training`.
 
     Returns
     -------
@@ -56,7 +96,7 @@ def train(
     MisuseError
         As `training`.
     """
-    epochs = training(train_set, valid_set, **options)
+    epochs = training(train_set, valid_set, options)
     while True:
         try:
             on_epoch(next(epochs))
@@ -66,46 +106,15 @@ def train(
 
 
 def training(
-    train_set: TrainingSet,
-    valid_set: TrainingSet,
-    *,
-    name: str,
-    protocol: Protocol,
-    dataset: str,
-    features: FeatureSpec | None = None,
-    command: str = "",
-    notes: dict[str, str | int | float | None] | None = None,
-    settings: TrainingSettings | None = None,
-    start: ModelBundle | None = None,
-    checkpoint: str | None = None,
-    tensorboard: str | None = None,
+    train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions
 ) -> Generator[Epoch, None, ModelBundle]:
     """Train a network, yielding after each epoch; return it with its temperature and its figure.
 
     Parameters
     ----------
     train_set, valid_set : TrainingSet
-        Of the same genres. The second is never trained on; the temperature is fitted to it.
-    name : str
-        Name of the model.
-    protocol : {"segment", "track", "file"}
-        How the two sets were kept apart, for the figure.
-    dataset : str
-        What `valid_set` is, in words, for the figure.
-    features : FeatureSpec, optional
-        How the features were made: what the model asks of a catalog; if not given, those of `train_set`.
-    command : str
-        How to train this model again, for its notes.
-    notes : dict, optional
-        Further notes.
-    settings : TrainingSettings, optional
-    start : ModelBundle, optional
-        Start from its weights, all but the last layer's where its genres are others.
-    checkpoint : str, optional
-        Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
-        data and settings. It stays when the training is done; remove it when the model is kept.
-    tensorboard : str, optional
-        Folder for the event file.
+        Of the same genres. The second is never trained on.
+    options : TrainingOptions
 
     Returns
     -------
@@ -114,29 +123,31 @@ def training(
     Raises
     ------
     MisuseError
-        Where the data lacks what the architecture takes, or its segments are too short, or `start` does not
-        fit the network.
+        Where the data lacks what the architecture takes, or its segments are too short, or the model to start
+        from does not fit the network.
     """
-    settings = settings or TrainingSettings()
+    settings, start = options.settings, options.start
     tf = set_up_tensorflow(settings.threads)
     fitting = Fitting(tf, train_set, valid_set, settings, start)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings, start)
-    with nullcontext() if tensorboard is None else EventLog(tf, tensorboard) as log:
+    kept = None
+    if options.checkpoint is not None:
+        kept = Checkpoint(options.checkpoint, train_set, valid_set, settings, start)
+    with nullcontext() if options.tensorboard is None else EventLog(tf, options.tensorboard) as log:
         logits = yield from fitting.epochs(kept, log)
     temperature = metrics.fit_temperature(logits, valid_set.labels)
     info = ModelInfo(
-        name=name,
+        name=options.name,
         arch=settings.arch,
         genres=train_set.genres,
-        features=_taken(features or train_set.features, train_set, settings),
+        features=_taken(options.features or train_set.features, train_set, settings),
         n_frames=fitting.n_frames,
         temperature=temperature,
-        figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
+        figures=(measure(softmax(logits / temperature), valid_set, options.protocol, options.dataset),),
         training={
-            "command": command,
+            "command": options.command,
             "train_segments": len(train_set),
             "tensorflow": tf.__version__,
-            **(notes or {}),
+            **options.notes,
             **({} if start is None else {"start": start.model}),
             **settings.flat(),
             **provenance(train_set, valid_set, None if start is None else start.info),

@@ -4,8 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluation import Answers, coverage_points, most_confident_mistakes, score, summarize
+from pipeline.evaluation.evaluation import (
+    Answers,
+    Setup,
+    coverage_points,
+    most_confident_mistakes,
+    score,
+    summarize,
+)
 from schemas.evaluation import Evaluation
 
 GENRES = ("jazz", "metal", "rock")
@@ -22,9 +30,9 @@ def answers() -> Answers:
     )
 
 
-def evaluation(**about: object) -> Evaluation:
-    known = {"data": "set.npz", "protocol": "track", "leak": "leaks a little"} | about
-    return summarize("model-1", answers(), "track", GENRES, **known)
+def evaluation(outside: tuple[str, NDArray[np.float64]] | None = None, seed: int = 0) -> Evaluation:
+    setup = Setup("set.npz", "track", "leaks a little")
+    return summarize("model-1", answers(), "track", GENRES, setup, outside=outside, seed=seed)
 
 
 def test_tracks_are_counted_by_the_mean_of_their_segments() -> None:
@@ -46,7 +54,7 @@ def test_tracks_are_counted_by_the_mean_of_their_segments() -> None:
 def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
     """The same number twice, under two names, is noise."""
     whole = answers().of("track")
-    found = summarize("m", whole, "track", GENRES, data="d", protocol="file", leak="l")
+    found = summarize("m", whole, "track", GENRES, Setup("d", "file", "l"))
     assert found.other_unit is None
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,11 @@ from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
+
+if TYPE_CHECKING:
+    from jobs.evaluate import Request
+    from pipeline.training.training import Epoch
+    from schemas.evaluation import Evaluation
 
 
 @with_training("epochs", "seed", "threads")
@@ -83,7 +88,7 @@ def evaluate(
     print_evaluation(evaluation)
 
 
-def _evaluate(request: Any) -> Any:
+def _evaluate(request: "Request") -> "Evaluation":
     """Evaluate with progress on stderr."""
     from jobs.console.progress import Meter, metered
     from jobs.evaluate import evaluate_job
@@ -92,7 +97,7 @@ def _evaluate(request: Any) -> Any:
     with ExitStack() as stack:
         meters: list[Meter] = []
 
-        def show(fold: int, epoch: Any) -> None:
+        def show(fold: int, epoch: "Epoch") -> None:
             # Not before: while features are computed, the engine shows how far it is.
             if not meters:
                 training = metered("training", n_epochs * request.n_folds, unit="epochs")

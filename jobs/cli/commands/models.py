@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
 from schemas.config import RunConfig
+
+if TYPE_CHECKING:
+    from jobs.train import TrainRequest, TrainResult
+    from pipeline.training.training import Epoch
 
 _SEEDS = "Train once for each of these seeds, such as 0,1,2, on a Ray cluster, and keep the best by valid."
 
@@ -95,7 +99,7 @@ def train(
     print_model(result.bundle, out)
 
 
-def _train(request: Any) -> Any:
+def _train(request: "TrainRequest") -> "TrainResult":
     """Train with progress on stderr."""
     from jobs.console.progress import metered
     from jobs.train import train_job
@@ -108,7 +112,7 @@ def _train(request: Any) -> Any:
             # Not before: while features are computed, the engine shows how far it is.
             meters.append(stack.enter_context(metered("training", n_epochs, unit="epochs")))
 
-        def show(trial: int, epoch: Any) -> None:
+        def show(trial: int, epoch: "Epoch") -> None:
             done[trial] = epoch.number
             which = f"trial {trial + 1}: " if len(done) > 1 else ""
             note = f"{which}loss {epoch.loss:.3f}, valid accuracy {epoch.valid_accuracy:.3f}"

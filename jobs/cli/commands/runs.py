@@ -1,7 +1,7 @@
 """Commands that run a job over a catalog: demo, scan, run, featurize, label."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,9 @@ from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings
 from jobs.console.messages import INTERRUPTED, TOO_MANY_FAILURES, say
 from schemas.config import RunConfig
+
+if TYPE_CHECKING:
+    from jobs.run.request import Command, Only
 
 
 def demo(
@@ -91,14 +94,14 @@ def label(tables: opt.TablesRoot, settings: RunConfig, dry_run: opt.DryRun = Fal
 
 
 def _run(
-    command: Any,
+    command: "Command",
     catalog: str | None,
     tables: str,
     settings: RunConfig,
     *,
     dry_run: bool,
     moved: bool,
-    only: Any = None,
+    only: "Only | None" = None,
 ) -> None:
     from jobs.cli.summaries.runs import print_plan, print_report
     from jobs.run.request import list_job, make_job, plan_job

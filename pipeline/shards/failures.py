@@ -39,9 +39,9 @@ class Failure:
     feature_set: str | None = None
 
 
-def failure_rows(failures: Iterable[Failure]) -> pa.Table:
-    """Failures as rows of the table ``failures``."""
-    now = datetime.now(UTC)
+def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None) -> pa.Table:
+    """Failures as rows of the table ``failures``; those of now, where no other time is given."""
+    failed_at = failed_at or datetime.now(UTC)
     rows = [
         {
             "track_id": failure.track_id,
@@ -54,7 +54,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
             "retryable": failure.error.retryable,
             "model": failure.model,
             "feature_set": failure.feature_set,
-            "failed_at": now,
+            "failed_at": failed_at,
         }
         for failure in failures
     ]

@@ -168,10 +168,10 @@ def featurize_shard(
     rows = {
         "tracks": track_rows(read, _outcomes(done, failures), shard.listed_at),
         "failures": failure_rows(failures),
-        "features": _feature_rows(done, spec),
+        "features": feature_rows(done, spec),
     }
     with watch.stage("write"), uninterrupted():
-        _write(shard, tables, rows, check)
+        write_parts(shard, tables, rows, check)
     segments = [segment for _, features in done for segment in features.segments]
     audio_s = sum(segment.duration_s for segment in segments)
     listed = {track.track_id: track.etag for track in tracks}
@@ -188,7 +188,14 @@ def featurize_shard(
     )
 
 
-def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
+def write_parts(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
+    """Write the parts of a shard, the features last, and remove those that have no rows.
+
+    Raises
+    ------
+    OSError
+        If a part cannot be written.
+    """
     parts = shard.parts(tables)
     for table, part in parts.items():
         if table in rows and rows[table].num_rows:
@@ -211,7 +218,7 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
     """
     tracks = from_table(shard.tracks)
     _, _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
-    _write(
+    write_parts(
         shard,
         tables,
         {
@@ -278,7 +285,8 @@ def track_rows(tracks: list[TrackRef], outcomes: Mapping[str, "Outcome"], listed
     return pa.Table.from_arrays([*listing.columns, *facts.columns], schema=TRACKS)
 
 
-def _feature_rows(done: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec) -> pa.Table:
+def feature_rows(done: Sequence[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec) -> pa.Table:
+    """Rows of the table ``features``: one for each segment of each track."""
     rows = [
         {
             "track_id": track.track_id,

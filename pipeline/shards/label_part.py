@@ -1,8 +1,7 @@
 """A part of ``features/`` becomes one part of ``labels/``: batches through the network, mean a track."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.bundle import Classifier
-from pipeline.models.label import label_track
+from pipeline.models.label import TrackLabel, label_track
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
 from pipeline.stopwatch import Stopwatch
@@ -24,7 +23,7 @@ from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError
 from schemas.features import FeatureSpec
-from schemas.tables import LABELS, SEGMENT_LABELS
+from schemas.tables import SEGMENT_LABELS, labels_schema
 from schemas.tracks import is_silent_range
 
 _KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
@@ -149,7 +148,7 @@ def label_part(
     rows_of = {
         "failures": failure_rows(failures),
         "segment_labels": _segment_rows(task, segments if segment_labels else [], p, info.genres),
-        "labels": pa.Table.from_pylist(labels, LABELS.with_metadata({"genres": json.dumps(info.genres)})),
+        "labels": label_rows(labels, info.genres),
     }
     with watch.stage("write"):
         for table, part in parts.items():
@@ -220,24 +219,37 @@ def _label_tracks(
                 )
             )
             continue
-        labels.append(
-            {
-                "track_id": track["track_id"],
-                "uri": track["uri"],
-                "etag": track["etag"],
-                "genre": label.genre,
-                "confidence": label.confidence,
-                "probabilities": label.probabilities.tolist(),
-                "top3": [
-                    {"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]
-                ],
-                "n_segments": len(indices),
-                "feature_set": task.feature_set,
-                "labeled_at": now,
-                "run": task.run,
-            }
-        )
+        labels.append(label_row(task, track, label, len(indices), genres, now))
     return labels, failures
+
+
+def label_row(
+    task: LabelTask,
+    track: Mapping[str, Any],
+    label: TrackLabel,
+    n_segments: int,
+    genres: Sequence[str],
+    labeled_at: datetime,
+) -> dict[str, object]:
+    """A row of the table ``labels``."""
+    return {
+        "track_id": track["track_id"],
+        "uri": track["uri"],
+        "etag": track["etag"],
+        "genre": label.genre,
+        "confidence": label.confidence,
+        "probabilities": label.probabilities.tolist(),
+        "top3": [{"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]],
+        "n_segments": n_segments,
+        "feature_set": task.feature_set,
+        "labeled_at": labeled_at,
+        "run": task.run,
+    }
+
+
+def label_rows(rows: Sequence[Mapping[str, object]], genres: Sequence[str]) -> pa.Table:
+    """Rows of the table ``labels`` as a part has them: with the genres of the probabilities."""
+    return pa.Table.from_pylist(list(rows), labels_schema(genres))
 
 
 def _segment_rows(

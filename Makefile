@@ -1,10 +1,10 @@
-# make demo | test | chaos | fuzz | lint | docs | bench | model: each sets up .venv first, where that is not done yet.
+# make demo | unit | test | chaos | fuzz | lint | docs | bench | model: each sets up .venv first, where that is not done yet.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test chaos fuzz lint docs bench model pictures
+.PHONY: venv demo unit test chaos fuzz lint docs bench model pictures
 
 venv: $(STAMP)
 
@@ -16,6 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/earmark demo
+
+# What needs neither Ray nor a store, while one works.
+unit: venv
+	$(BIN)/python -m pytest -n 2 tests/unit
 
 # Three files at once, on two cores too: many tests wait, for Ray to start or for a store that fails on purpose.
 test: venv

@@ -17,9 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/earmark demo
 
-# What needs neither Ray nor a store, while one works.
+# What needs neither Ray nor a store, nor seconds for a test: to run while one works.
 unit: venv
-	$(BIN)/python -m pytest -n 2 tests/unit
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 # Three files at once, on two cores too: many tests wait, for Ray to start or for a store that fails on purpose.
 test: venv

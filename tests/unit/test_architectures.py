@@ -21,6 +21,8 @@ from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("loud", "mild", "quiet")
 
 

@@ -178,6 +178,7 @@ def test_an_unwritable_place_and_senseless_settings(tmp_path: Path) -> None:
         write_demo_catalog(tmp_path / "catalog", duration_s=1.0)
 
 
+@pytest.mark.slow
 def test_the_benchmark_catalog_is_real_length_mp3_and_distinct(tmp_path: Path) -> None:
     """Throughput would be measured on files that decode faster, or seek worse, than a user's."""
     size = write_long_catalog(tmp_path, n_tracks=2)

@@ -282,6 +282,7 @@ def test_keys_that_nobody_encoded_stand_as_they_are(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_refused_manifest_never_aborts_the_process(tmp_path: Path) -> None:
     """Arrow's thread held an object of Python's while the interpreter ended: exit code 134, one in 20."""
     touch(tmp_path / "l.csv", b"path\na.wav\n")

@@ -119,6 +119,7 @@ def test_quiet_music_of_few_bands_is_music(kind: str) -> None:
             assert not is_silent(read_segments(io.BytesIO(data), "a", FeatureSpec())[1][0][1], SR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["float", "wav", "mp3"])
 def test_real_music_at_any_level_is_music(gtzan: Path, form: str) -> None:
     """Fails: a song is labeled or not by how loud somebody digitized it."""
@@ -137,6 +138,7 @@ def test_loud_noise_is_still_heard() -> None:
         assert not is_silent(noise(level_db).astype(np.float32), SR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_mel", [True, False])
 def test_every_feature_set_knows_silence(log_mel: bool) -> None:
     """Fails: a model of descriptors gives near-silence a genre, or all its segments count as silent."""

@@ -19,6 +19,8 @@ from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("high", "low", "pulse")
 
 

@@ -19,6 +19,8 @@ from pipeline.training.training_set import TrainingSet, track_name
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("high", "low", "pulse")
 
 

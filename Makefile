@@ -1,10 +1,10 @@
-# make demo | test | chaos | fuzz | lint | docs | bench | model | pictures: each sets up .venv first, if needed.
+# make demo | unit | test | chaos | fuzz | lint | docs | bench | model | pictures: each sets up .venv first, if needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test chaos fuzz lint docs bench model pictures
+.PHONY: venv demo unit test chaos fuzz lint docs bench model pictures
 
 venv: $(STAMP)
 
@@ -16,6 +16,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/earmark demo
+
+# The quick tests, to run while you work: no Ray, no store, no training.
+unit: venv
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
 # Three test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
 test: venv

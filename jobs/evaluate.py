@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from jobs.run.run import Say
 from jobs.training_data import labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
-from pipeline.evaluation.evaluation import Predictions, score, summarize
+from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize
 from pipeline.evaluation.ood import predict_outside
 from pipeline.evaluation.protocols import LEAKS, Split, drop_folders, other_unit, plan_splits, unit_of
 from pipeline.models import metrics
@@ -20,7 +20,7 @@ from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
-from pipeline.training.training import Epoch, train
+from pipeline.training.training import Epoch, TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
@@ -197,16 +197,13 @@ def _train(
         settings = replace(
             settings, augmentation=PIECE_AUGMENTATION, label_smoothing=0.05, keep_bands=request.arch == "cnn"
         )
-    return train(
-        train_set,
-        split.test_set,
+    options = TrainingOptions(
         name=f"{request.arch}-evaluated",
-        features=train_set.features,
         protocol=protocol if protocol != "as given" else "track",
         dataset=Path(request.data).name,
         settings=settings,
-        on_epoch=on_epoch,
     )
+    return train(train_set, split.test_set, options, on_epoch=on_epoch)
 
 
 def _ask(
@@ -270,20 +267,24 @@ def _summary(
         answers,
         unit,
         known.genres,
+        Setup(
+            data=Path(request.data).name,
+            protocol=protocol,
+            leak=_leak(protocol, made_before=bundle is not None),
+            split=None if protocol == "as given" else drop_folders(request.split or protocol),
+            folds=request.n_folds,
+            n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
+            fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
+            baselines=_baseline_scores(gathered, unit, seed),
+            baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed)
+            if answers.has_pieces
+            else (),
+            baseline_features=gathered.baseline_features,
+            seen=None if bundle is None else count_seen(bundle.info, answers.tracks.tolist(), known),
+            versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
+        ),
         outside=outside,
         seed=seed,
-        data=Path(request.data).name,
-        protocol=protocol,
-        leak=_leak(protocol, made_before=bundle is not None),
-        split=None if protocol == "as given" else drop_folders(request.split or protocol),
-        folds=request.n_folds,
-        n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
-        fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
-        baselines=_baseline_scores(gathered, unit, seed),
-        baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed) if answers.has_pieces else (),
-        baseline_features=gathered.baseline_features,
-        seen=None if bundle is None else count_seen(bundle.info, answers.tracks.tolist(), known),
-        versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
     )
 
 

@@ -29,7 +29,7 @@ _METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
 
 
 def explain_track(
-    track: str, out: str, model: str | None, segment: int | None, method: Method, genre: str | None
+    track: str, out: str, model: str, segment: int | None, method: Method, genre: str | None
 ) -> str:
     """Explain the label of a segment and write the pictures; give the result in a sentence.
 
@@ -39,8 +39,8 @@ def explain_track(
         A path or the URI of an object.
     out : str
         File or URI, ``.html``, ``.png`` or ``.json``.
-    model : str or None
-        The model; None: the default one.
+    model : str
+        The model, by name or folder.
     segment : int or None
         Number of the segment; None: the middle one.
     method : str
@@ -56,7 +56,7 @@ def explain_track(
         If the track cannot be read.
     """
     suffix = kind_of(out, (".html", ".png", ".json"))
-    bundle = ModelBundle.load(model or "default")
+    bundle = ModelBundle.load(model)
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     classifier = Classifier(bundle, threads=2)

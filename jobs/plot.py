@@ -28,7 +28,7 @@ def default_out(track: str, suffix: str) -> str:
     return Path(storage.split(track)[1]).stem + suffix
 
 
-def plot_track(track: str, out: str, model: str | None, segment: int | None) -> str:
+def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
     """Draw a track and write the pictures; give the label in a sentence.
 
     Parameters
@@ -37,8 +37,8 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
         A path or the URI of an object.
     out : str
         File or URI, ``.html`` or ``.png``.
-    model : str or None
-        The model whose probabilities and log-mels are drawn; None: the default one.
+    model : str
+        The model whose probabilities and log-mels are drawn.
     segment : int or None
         Number of the segment to draw; None: the middle one.
 
@@ -50,7 +50,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
         If the track cannot be read.
     """
     suffix = kind_of(out, (".html", ".png"))
-    bundle = ModelBundle.load(model or "default")
+    bundle = ModelBundle.load(model)
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     proba = segment_probabilities(view, Classifier(bundle, batch_size=4, threads=2))

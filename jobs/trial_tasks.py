@@ -12,7 +12,7 @@ from jobs.engine.cluster import cpus_and_gpus
 from jobs.trials import Planned, Trial
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
-from pipeline.training.training import Epoch, train_by_epoch
+from pipeline.training.training import Epoch, TrainingOptions, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
 
@@ -24,12 +24,12 @@ _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_erro
 
 
 def _trial(
-    train_set: TrainingSet, valid_set: TrainingSet, options: dict[str, Any], use_gpu: bool
+    train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions, use_gpu: bool
 ) -> Generator[Epoch | ModelBundle, None, None]:
     """Train on a worker, handing out each epoch and at last the model."""
     if not use_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    bundle = yield from train_by_epoch(train_set, valid_set, **options)
+    bundle = yield from train_by_epoch(train_set, valid_set, options)
     yield bundle
 
 
@@ -41,7 +41,7 @@ def run_trials(
     planned: Sequence[Planned],
     train_set: TrainingSet,
     valid_set: TrainingSet,
-    options_of: Callable[[Planned], dict[str, Any]],
+    options: Sequence[TrainingOptions],
     on_epoch: Callable[[int, Epoch], None],
 ) -> list[Trial]:
     """Train each trial in a task of its own on the connected Ray cluster.
@@ -51,8 +51,8 @@ def run_trials(
     planned : sequence of Planned
     train_set, valid_set : TrainingSet
         The same for all: put into Ray's object store once.
-    options_of : callable
-        Gives the arguments of `pipeline.training.training.train_by_epoch` for a trial.
+    options : sequence of TrainingOptions
+        What each is trained with.
     on_epoch : callable
         Called with the place of a trial in `planned` and each of its epochs.
 
@@ -72,7 +72,7 @@ def run_trials(
     def start(number: int) -> Any:
         threads = planned[number].settings.threads
         task = _task.options(num_cpus=min(threads, max(cpus, 1)), num_gpus=float(gpus > 0))
-        return task.remote(*sets, options_of(planned[number]), gpus > 0)
+        return task.remote(*sets, options[number], gpus > 0)
 
     running = {start(number): (number, 1) for number in range(len(planned))}
     done: dict[int, ModelBundle] = {}

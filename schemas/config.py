@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,71 +12,80 @@ from schemas.errors import MisuseError
 class RunConfig(BaseModel):
     """Settings of ``earmark run``, ``featurize`` and ``label``. The TOML file uses these names as keys.
 
-    Attributes
-    ----------
-    model : str
-        Name of a shipped model, or the folder (path or URI) of a trained one.
-    address : str or None
-        Ray cluster to use. None means ``RAY_ADDRESS`` if it is set, else a local Ray for this run.
-    actors : int or None
-        Actors that run the model. None means one per GPU, or one per eight CPUs without GPUs.
-    gpus_per_actor : float or None
-        GPUs, or a fraction of one, reserved by each actor. None means one if the cluster has GPUs, else none.
-    cpus : int or None
-        CPUs of the local Ray. None means all of them.
-    batch_size : int or None
-        Segments per batch. None means 64 on a GPU and 8 on CPUs.
-    limit : int or None
-        Process only the first tracks of the listing.
-    retry_failed : bool
-        Retry failed tracks even though they have not changed.
-    descriptors : bool
-        Also compute the 57 descriptors.
-    segment_labels : bool
-        Also write ``segment_labels/``.
-    min_confidence : float
-        Abstain (leave the genre null) below this confidence. Existing labels are not changed.
-    max_failure_rate : float
-        Exit with status 3 if more than this fraction of the catalog's tracks have failed.
-    track_timeout_s : float
-        Fail a track that takes longer than this to decode and featurize.
-    track_memory_mb : int
-        Fail a track that needs more memory than this (MiB) to decode and featurize.
-    shard_tracks : int
-        Maximum number of tracks in a shard.
-    shard_mb : int
-        Approximate size of a shard in megabytes of audio files.
+    This is the only place where a setting is declared: its flag, the help of that and the table in
+    docs/operations.md are made from its field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = "default"
-    address: str | None = None
-    actors: int | None = Field(default=None, ge=1)
-    gpus_per_actor: float | None = Field(default=None, ge=0)
-    cpus: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1, le=4096)
-    limit: int | None = Field(default=None, ge=1)
-    retry_failed: bool = False
-    descriptors: bool = False
-    segment_labels: bool = False
-    min_confidence: float = Field(default=0.0, ge=0, le=1)
-    max_failure_rate: float = Field(default=0.5, ge=0, le=1)
-    track_timeout_s: float = Field(default=120.0, gt=0, le=1e7)
-    track_memory_mb: int = Field(default=320, ge=64)
-    shard_tracks: int = Field(default=128, ge=1, le=10000)
-    shard_mb: int = Field(default=2048, ge=1)
+    model: str = Field(
+        default="default", description="A shipped model's name, or the folder (path or URI) of a trained one."
+    )
+    address: str | None = Field(
+        default=None,
+        description="Ray cluster to use; without it RAY_ADDRESS, else a local Ray for the run.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only the first N tracks of the listing.")
+    retry_failed: bool = Field(
+        default=False, description="Try failed tracks again although they have not changed."
+    )
+    descriptors: bool = Field(default=False, description="Compute the 57 descriptors too.")
+    segment_labels: bool = Field(default=False, description="Write a label for each segment too.")
+    min_confidence: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Leave the genre null where the model is less sure; labels that are there stay.",
+    )
+    actors: int | None = Field(
+        default=None,
+        ge=1,
+        description="Actors that run the model; else one a GPU, or one for every eight CPUs.",
+    )
+    gpus_per_actor: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs of an actor, such as 0.5; else one where the cluster has GPUs, or none.",
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Segments the model takes at once; else 64 on a GPU, or 8 on CPUs.",
+    )
+    cpus: int | None = Field(default=None, ge=1, description="CPUs of the local Ray; else all.")
+    track_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=1e7,
+        description="Seconds after which a track that is still decoded and featurized has failed.",
+    )
+    track_memory_mb: int = Field(
+        default=320,
+        ge=64,
+        description="Memory in MiB above which a track that is decoded and featurized has failed.",
+    )
+    max_failure_rate: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Exit with 3 when more than this share of the catalog's tracks have failed.",
+    )
+    shard_tracks: int = Field(default=128, ge=1, le=10000, description="Most tracks of a shard.")
+    shard_mb: int = Field(
+        default=2048, ge=1, description="Shards are cut at about this many megabytes of audio files."
+    )
 
     @classmethod
-    def load(cls, file: Path | None, **flags: Any) -> Self:
-        """Read settings from a TOML file and override them with the flags that are not None.
+    def load(cls, file: Path | None, **flags: object) -> Self:
+        """Settings of a TOML file, overridden by the flags that are not None.
 
         Raises
         ------
         MisuseError
             If the file cannot be read or is not valid TOML, or if a key or value is invalid.
         """
-        settings: dict[str, Any] = {}
+        settings: dict[str, object] = {}
         if file is not None:
             try:
                 settings = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -86,12 +95,17 @@ class RunConfig(BaseModel):
                 raise MisuseError(f"the configuration {file} is not valid TOML: {error}") from error
         settings |= {key: value for key, value in flags.items() if value is not None}
         try:
-            return cls(**settings)
+            return cls.model_validate(settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key, reason = first_fault(error)
             where = f" in {file}" if file is not None and flags.get(key) is None else ""
-            if first["type"] == "extra_forbidden":
+            if key not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
                 raise MisuseError(f"unknown setting '{key}'{where}; the settings are {known}") from error
-            raise MisuseError(f"setting '{key}'{where}: {first['msg'].lower()}") from error
+            raise MisuseError(f"setting '{key}'{where}: {reason}") from error
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Return the first setting that cannot be as it was given, and why."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"].lower()

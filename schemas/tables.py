@@ -3,6 +3,7 @@
 Partition columns (Hive style, in the path) are not stored in the files; `PARTITIONS` lists them.
 """
 
+import json
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -134,6 +135,12 @@ LABELS = pa.schema(
         _column("run", pa.string(), "The run that made the label"),
     ]
 )
+
+
+def labels_schema(genres: Sequence[str]) -> pa.Schema:
+    """Schema of a part of ``labels/``: with the genres, in the order of the probabilities."""
+    return LABELS.with_metadata({"genres": json.dumps(list(genres))})
+
 
 SEGMENT_LABELS = pa.schema(
     [

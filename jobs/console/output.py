@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,8 +33,8 @@ class PlainConsole(Console):
     A line that is printed is one line, whatever is in it.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, soft_wrap=True, **options)
+    def __init__(self, file: TextIO | None = None) -> None:
+        super().__init__(file=file, highlight=False, soft_wrap=True)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print text, or anything else that rich renders."""

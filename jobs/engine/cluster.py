@@ -94,7 +94,6 @@ def connected(config: RunConfig) -> Iterator[None]:
             raise
         except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
             raise EarmarkError(_not_connected(address, error)) from error
-        _silence_ray()
         try:
             cpus, gpus = cpus_and_gpus()
             log.info(
@@ -145,13 +144,6 @@ def _not_connected(address: str, error: Exception) -> str:
             "less, or has more room"
         )
     return f"cannot reach a Ray cluster at {address}: {reason}"
-
-
-def _silence_ray() -> None:
-    """Keep Ray from printing each worker's death to stdout, where results go: the engine deals with these."""
-    from ray._private import worker
-
-    worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _look_for(address: str) -> None:

@@ -9,6 +9,7 @@ import zlib
 import pyarrow as pa
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from schemas.errors import MisuseError
 
 MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")
@@ -55,7 +56,7 @@ def read_columns(location: str) -> pa.Table:
         if location.lower().endswith(".parquet"):
             import pyarrow.parquet as pq
 
-            table = pq.read_table(_source(data), use_threads=False)
+            table = pq.read_table(in_arrows_memory(data), use_threads=False)
             names = [name.strip() for name in table.column_names]
         else:
             text = _as_utf8(data, location)
@@ -67,18 +68,6 @@ def read_columns(location: str) -> pa.Table:
     if len(set(names)) < len(names):
         raise MisuseError(f"the manifest {location} has two columns of the same name; rename one of them")
     return table.rename_columns(names)
-
-
-def _source(*data: bytes) -> pa.BufferReader:
-    """Concatenate bytes into Arrow's own memory.
-
-    Arrow reads ahead in a background thread. The buffer that it holds may outlive an error and be released
-    while the interpreter shuts down; if it were a Python object, that would abort the process.
-    """
-    sink = pa.BufferOutputStream()
-    for each in data:
-        sink.write(each)
-    return pa.BufferReader(sink.getvalue())
 
 
 def _as_utf8(data: bytes, location: str) -> bytes:
@@ -144,8 +133,8 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
     names = [str(number) for number in range(n_columns)]
     end = f"\n{_END}{separator * (n_columns - 1)}\n"
     rows = arrow_csv.read_csv(
-        _source(data, end.encode()),
-        # Without threads, Arrow's errors name the row.
+        in_arrows_memory(data, end.encode()),
+        # Without threads, errors name the row.
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
         # Ids such as 00123 and years stay text.

@@ -2,8 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,12 @@ from schemas.evaluation import (
     ConfidenceBin,
     CoveragePoint,
     Evaluation,
+    EvaluationProtocol,
     GenreScore,
     Mistake,
     OutOfDistribution,
     Scores,
+    TrainingOverlap,
     Unit,
 )
 
@@ -115,15 +116,33 @@ def score(
     )
 
 
+@dataclass(frozen=True)
+class Setup:
+    """How answers came about: fields of `schemas.evaluation.Evaluation` that no answer tells."""
+
+    data: str
+    protocol: EvaluationProtocol
+    leak: str
+    split: str | None = None
+    folds: int = 1
+    n_train_tracks: int | None = None
+    fold_accuracies: tuple[float, ...] = ()
+    baselines: tuple[Scores, ...] = ()
+    baselines_other_unit: tuple[Scores, ...] = ()
+    baseline_features: str | None = None
+    seen: TrainingOverlap | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
 def summarize(
     name: str,
     predictions: Predictions,
     unit: Unit,
     genres: Sequence[str],
+    setup: Setup,
     *,
     outside: tuple[str, NDArray[np.float64]] | None = None,
     seed: int = 0,
-    **about: Any,
 ) -> Evaluation:
     """Return everything that is reported about a classifier.
 
@@ -137,12 +156,12 @@ def summarize(
         The unit that the figures count.
     genres : sequence of str
         In the order of the probabilities.
+    setup : Setup
+        How the answers came about.
     outside : tuple of str and ndarray of shape (m, n_genres), optional
         The source of tracks of none of the genres, and the probabilities of each of them.
     seed : int
-        Seed of the bootstrap.
-    **about
-        Other fields of `schemas.evaluation.Evaluation`: data, protocol, leak, …
+        Of the bootstrap.
     """
     figures = score(name, predictions, unit, seed=seed)
     counted = predictions.by_unit(unit)
@@ -168,7 +187,18 @@ def summarize(
         mistakes=tuple(wrong[:MAX_MISTAKES]),
         n_mistakes=len(wrong),
         outside=describe_outside(*outside, genres) if outside else None,
-        **about,
+        data=setup.data,
+        protocol=setup.protocol,
+        leak=setup.leak,
+        split=setup.split,
+        folds=setup.folds,
+        n_train_tracks=setup.n_train_tracks,
+        fold_accuracies=setup.fold_accuracies,
+        baselines=setup.baselines,
+        baselines_other_unit=setup.baselines_other_unit,
+        baseline_features=setup.baseline_features,
+        seen=setup.seen,
+        versions=setup.versions,
     )
 
 

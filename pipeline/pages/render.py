@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 
 
-def render(template: str, *, title: str, script: str | None = None, **values: Any) -> str:
-    """Render a template.
+def render(template: str, *, title: str, script: str | None = None, **values: object) -> str:
+    """Fill a template in.
 
     Parameters
     ----------

@@ -16,13 +16,21 @@ _CHARACTER = 0.0075
 
 
 def draw_waveform(
-    axes: Any, y: NDArray[np.float32], sr: int, start_s: float, color: str, **style: Any
+    axes: Any,
+    y: NDArray[np.float32],
+    sr: int,
+    start_s: float,
+    color: str,
+    *,
+    alpha: float = 1.0,
+    label: str | None = None,
 ) -> None:
     """Draw samples over time, with the range of the samples in each column."""
     n = max(1, len(y) // N_COLUMNS)
     blocks = np.pad(y, (0, -len(y) % n), mode="edge").reshape(-1, n)
     times = start_s + np.arange(len(blocks)) * n / sr
-    axes.fill_between(times, blocks.min(axis=1), blocks.max(axis=1), color=color, linewidth=0.4, **style)
+    low, high = blocks.min(axis=1), blocks.max(axis=1)
+    axes.fill_between(times, low, high, color=color, linewidth=0.4, alpha=alpha, label=label)
 
 
 def draw_image(
@@ -30,7 +38,9 @@ def draw_image(
     values: NDArray[Any],
     extent: tuple[float, float, float, float],
     limits: tuple[float, float],
-    **style: Any,
+    *,
+    cmap: str = "magma",
+    alpha: float | NDArray[np.float64] = 1.0,
 ) -> None:
     """Draw a matrix as an image, first row at the bottom.
 
@@ -43,12 +53,17 @@ def draw_image(
     extent : tuple of float
         Left, right, bottom and top edge in the units of the axes.
     limits : tuple of float
-        Values of the darkest and the lightest color.
-    **style
-        Passed on to ``imshow``.
+        The numbers that are darkest and lightest.
+    cmap : str
+        The colors, as matplotlib names them.
+    alpha : float or ndarray of the shape of `values`
+        How opaque each number is.
     """
-    style = {"cmap": "magma", "interpolation": "nearest"} | style
-    axes.imshow(values, aspect="auto", origin="lower", extent=extent, vmin=limits[0], vmax=limits[1], **style)
+    low, high = limits
+    axes.imshow(
+        values, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high, cmap=cmap, alpha=alpha,
+        interpolation="nearest",
+    )  # fmt: skip
 
 
 def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
@@ -91,12 +106,14 @@ def draw_log_mel(
     spec: FeatureSpec,
     start_s: float,
     limits: tuple[float, float],
-    **style: Any,
+    *,
+    cmap: str = "magma",
+    alpha: float | NDArray[np.float64] = 1.0,
 ) -> None:
     """Draw values for the frames and bands of a log-mel, with axes in seconds and Hz."""
     n_mels, n_frames = values.shape
     end_s = start_s + n_frames * spec.mel_hop / spec.sample_rate
-    draw_image(axes, values, (start_s, end_s, -0.5, n_mels - 0.5), limits, **style)
+    draw_image(axes, values, (start_s, end_s, -0.5, n_mels - 0.5), limits, cmap=cmap, alpha=alpha)
     centers = band_frequencies(spec)
     wanted = (100, 300, 1000, 3000, 8000)
     ticks = [int(np.argmin(np.abs(centers - hz))) for hz in wanted if hz < spec.sample_rate / 2]

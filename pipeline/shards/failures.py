@@ -51,12 +51,12 @@ class Failure:
         }
 
 
-def failure_rows(failures: Iterable[Failure]) -> pa.Table:
-    """Return failures as rows of the table ``failures``, schema `FAILURES`; each is logged."""
+def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None) -> pa.Table:
+    """Return failures as rows of the table ``failures``, failed now by default; each is logged."""
     failures = list(failures)
     for failure in failures:
         log.info("track failed", **failure.logged())
-    now = datetime.now(UTC)
+    failed_at = failed_at or datetime.now(UTC)
     rows = [
         {
             "track_id": failure.track_id,
@@ -69,7 +69,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
             "retryable": failure.error.retryable,
             "model": failure.model,
             "feature_set": failure.feature_set,
-            "failed_at": now,
+            "failed_at": failed_at,
         }
         for failure in failures
     ]

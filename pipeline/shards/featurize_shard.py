@@ -217,7 +217,7 @@ def featurize_shard(
         "features": feature_rows(outcomes.featurized, spec),
     }
     with watch.stage("write"), defer_interrupts():
-        _write(shard, tables, rows, check)
+        write_parts(shard, tables, rows, check)
     log.info(
         "shard featurized",
         tracks=len(outcomes.featurized),
@@ -241,7 +241,7 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
         "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
         "failures": failure_rows(outcomes.failures),
     }
-    _write(shard, tables, rows, check)
+    write_parts(shard, tables, rows, check)
 
 
 def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]]) -> _Outcomes:
@@ -263,7 +263,14 @@ def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcom
     return found
 
 
-def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
+def write_parts(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
+    """Write the parts of a shard, and remove those that have no rows.
+
+    Raises
+    ------
+    OSError
+        If a part cannot be written.
+    """
     for table, part in shard.parts(tables).items():
         if table in rows and rows[table].num_rows:
             row_group_size = _ROW_GROUP_SEGMENTS if table == "features" else None

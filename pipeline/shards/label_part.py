@@ -1,8 +1,7 @@
 """A part of ``features/`` becomes one part of ``labels/``: the mean prediction over each track's segments."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,16 +14,17 @@ from numpy.typing import NDArray
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger
 from pipeline.models.bundle import Classifier
-from pipeline.models.label import label_track
+from pipeline.models.label import TrackLabel, label_track
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import time_limit
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
-from schemas.tables import LABELS, SEGMENT_LABELS
+from schemas.tables import SEGMENT_LABELS, labels_schema
 from schemas.tracks import is_silent_range
 
 log = get_logger(__name__)
@@ -153,7 +153,7 @@ def label_part(
     rows_of = {
         "failures": failure_rows(failures),
         "segment_labels": _segment_rows(task, segments if segment_labels else [], p, info.genres),
-        "labels": pa.Table.from_pylist(labels, LABELS.with_metadata({"genres": json.dumps(info.genres)})),
+        "labels": label_rows(labels, info.genres),
     }
     with watch.stage("write"):
         for table, part in parts.items():
@@ -193,7 +193,7 @@ def _batches(
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
-        file = read_parsed(part, lambda data: pq.ParquetFile(pa.BufferReader(data)))
+        file = read_parsed(part, lambda data: pq.ParquetFile(in_arrows_memory(data)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()
@@ -239,24 +239,37 @@ def _label_tracks(
         except LabelError as error:
             failures.append(_failure(task, track, error))
             continue
-        labels.append(
-            {
-                "track_id": track["track_id"],
-                "uri": track["uri"],
-                "etag": track["etag"],
-                "genre": label.genre,
-                "confidence": label.confidence,
-                "probabilities": label.probabilities.tolist(),
-                "top3": [
-                    {"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]
-                ],
-                "n_segments": len(indices),
-                "feature_set": task.feature_set,
-                "labeled_at": now,
-                "run": task.run,
-            }
-        )
+        labels.append(label_row(task, track, label, len(indices), genres, now))
     return labels, failures
+
+
+def label_row(
+    task: LabelTask,
+    track: Mapping[str, Any],
+    label: TrackLabel,
+    n_segments: int,
+    genres: Sequence[str],
+    labeled_at: datetime,
+) -> dict[str, object]:
+    """A row of the table ``labels``."""
+    return {
+        "track_id": track["track_id"],
+        "uri": track["uri"],
+        "etag": track["etag"],
+        "genre": label.genre,
+        "confidence": label.confidence,
+        "probabilities": label.probabilities.tolist(),
+        "top3": [{"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]],
+        "n_segments": n_segments,
+        "feature_set": task.feature_set,
+        "labeled_at": labeled_at,
+        "run": task.run,
+    }
+
+
+def label_rows(rows: Sequence[Mapping[str, object]], genres: Sequence[str]) -> pa.Table:
+    """Rows of the table ``labels`` as a part has them: with the genres of the probabilities."""
+    return pa.Table.from_pylist(list(rows), labels_schema(genres))
 
 
 def _segment_rows(

@@ -112,8 +112,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         with transfer("read", f"s3://{path}"):
             return with_retries(once) if end > start else b""
 
-    def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
-        """Return a file that reads one version of an object by ranges; opening it makes no request."""
+    def open_version(self, path: str, *, size: int, etag: str, **options: object) -> "CheckedS3File":
+        """A file object that reads one version of an object by ranges; opening it asks the store nothing."""
         return CheckedS3File(self, path, size=size, etag=etag, **options)
 
     def put_once(self, path: str, data: bytes) -> None:

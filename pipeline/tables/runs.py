@@ -29,7 +29,6 @@ _PACKAGES = (
     "ray",
     "tensorflow",
     "keras",
-    "librosa",
     "numpy",
     "scipy",
     "soundfile",

@@ -6,8 +6,9 @@ picks the epoch by the loss on these tracks, so its figure is optimistic.
 """
 
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,73 @@ from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec
 from schemas.model import Measurement, ModelInfo, SplitProtocol, feature_kinds
 
-__all__ = ["Epoch", "TrainingSettings", "measure", "network_bytes", "train", "train_by_epoch"]
+__all__ = [
+    "Epoch",
+    "TrainingOptions",
+    "TrainingSettings",
+    "measure",
+    "network_bytes",
+    "train",
+    "train_by_epoch",
+]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained, and what is noted of it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    protocol : {"segment", "track", "file"}
+        How the two sets were saved apart, for the figure.
+    dataset : str
+        What the held-out set is, in words, for the figure.
+    settings : TrainingSettings
+    features : FeatureSpec or None
+        How the features were made: what the model asks of a catalog; None: those of the training set.
+    command : str
+        How to train this model again, for its notes.
+    notes : mapping
+        Further notes.
+    start : ModelBundle or None
+        Start from its weights, all but the last layer's where its genres are others.
+    checkpoint : str or None
+        Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
+        data and settings. It stays when the training is done; remove it when the model is saved.
+    tensorboard : str or None
+        Folder for the event file.
+    """
+
+    name: str
+    protocol: SplitProtocol
+    dataset: str
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    features: FeatureSpec | None = None
+    command: str = ""
+    notes: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    start: ModelBundle | None = None
+    checkpoint: str | None = None
+    tensorboard: str | None = None
 
 
 def train(
     train_set: TrainingSet,
     valid_set: TrainingSet,
+    options: TrainingOptions,
     *,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    **options: Any,
 ) -> ModelBundle:
     """Train a network and return it as a bundle.
 
     Parameters
     ----------
     train_set, valid_set : TrainingSet
-        Sets with the same genres. The second is never trained on.
+        Of the same genres. The second is never trained on.
+    options : TrainingOptions
     on_epoch : callable
         Called after each epoch.
-    **options
-        The other arguments of `train_by_epoch`.
 
     Returns
     -------
@@ -56,7 +104,7 @@ def train(
     MisuseError
         See `train_by_epoch`.
     """
-    epochs = train_by_epoch(train_set, valid_set, **options)
+    epochs = train_by_epoch(train_set, valid_set, options)
     while True:
         try:
             on_epoch(next(epochs))
@@ -66,46 +114,15 @@ def train(
 
 
 def train_by_epoch(
-    train_set: TrainingSet,
-    valid_set: TrainingSet,
-    *,
-    name: str,
-    protocol: SplitProtocol,
-    dataset: str,
-    features: FeatureSpec | None = None,
-    command: str = "",
-    notes: dict[str, str | int | float | None] | None = None,
-    settings: TrainingSettings | None = None,
-    start: ModelBundle | None = None,
-    checkpoint: str | None = None,
-    tensorboard: str | None = None,
+    train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions
 ) -> Generator[Epoch, None, ModelBundle]:
     """Train a network, yield after each epoch, and return it with its temperature and its figure.
 
     Parameters
     ----------
     train_set, valid_set : TrainingSet
-        Sets with the same genres. The second is never trained on; the temperature is fitted to it.
-    name : str
-        The name of the model.
-    protocol : {"segment", "track", "file"}
-        How the two sets were separated, for the figure.
-    dataset : str
-        A description of `valid_set`, for the figure.
-    features : FeatureSpec, optional
-        The features that the model will read from a catalog; by default those of `train_set`.
-    command : str
-        The command that trains this model again, for its notes.
-    notes : dict, optional
-        Further notes.
-    settings : TrainingSettings, optional
-    start : ModelBundle, optional
-        The model whose weights to start from; without those of the last layer if its genres differ.
-    checkpoint : str, optional
-        Folder or URI for the state of the training. If it holds the state of a training with the same data
-        and settings, that training is resumed. The caller removes it once the model is saved.
-    tensorboard : str, optional
-        Folder for the event file.
+        Of the same genres. The second is never trained on.
+    options : TrainingOptions
 
     Returns
     -------
@@ -114,29 +131,31 @@ def train_by_epoch(
     Raises
     ------
     MisuseError
-        If the data lacks features that the architecture reads, its segments are too short, or `start` does
-        not fit the network.
+        Where the data lacks what the architecture takes, or its segments are too short, or the model to start
+        from does not fit the network.
     """
-    settings = settings or TrainingSettings()
+    settings, start = options.settings, options.start
     tf = set_up_tensorflow(settings.threads)
     trainer = Trainer(tf, train_set, valid_set, settings, start)
-    saved = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings, start)
-    with nullcontext() if tensorboard is None else EventLog(tf, tensorboard) as log:
+    saved = None
+    if options.checkpoint is not None:
+        saved = Checkpoint(options.checkpoint, train_set, valid_set, settings, start)
+    with nullcontext() if options.tensorboard is None else EventLog(tf, options.tensorboard) as log:
         logits = yield from trainer.epochs(saved, log)
     temperature = metrics.fit_temperature(logits, valid_set.labels)
     info = ModelInfo(
-        name=name,
+        name=options.name,
         arch=settings.arch,
         genres=train_set.genres,
-        features=_restrict_features(features or train_set.features, train_set, settings),
+        features=_restrict_features(options.features or train_set.features, train_set, settings),
         n_frames=trainer.n_frames,
         temperature=temperature,
-        figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
+        figures=(measure(softmax(logits / temperature), valid_set, options.protocol, options.dataset),),
         training={
-            "command": command,
+            "command": options.command,
             "train_segments": len(train_set),
             "tensorflow": tf.__version__,
-            **(notes or {}),
+            **options.notes,
             **({} if start is None else {"start": start.model}),
             **settings.to_notes(),
             **describe_provenance(train_set, valid_set, None if start is None else start.info),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jobs.evaluate import Request, evaluate_job
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import train
+from pipeline.training.training import TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
@@ -101,9 +101,7 @@ def made_before(folder: Path) -> tuple[str, TrainingSet, TrainingSet]:
     data = TrainingSet(log_mel, labels, tracks, GENRES)
     parts = split_by_track(data, seed=0)
     features = data.features.model_copy(update={"n_mels": 32})
-    bundle = train(
-        *parts, name="before", features=features, protocol="track", dataset="marked", settings=settings(2)
-    )
+    bundle = train(*parts, TrainingOptions("before", "track", "marked", settings(2), features=features))
     bundle.save(folder)
     return str(folder), *parts
 

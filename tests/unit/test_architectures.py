@@ -1,5 +1,6 @@
 """Networks over descriptors, and over both kinds of features: their training and their classifier."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import TrainingSettings, train, train_by_epoch
+from pipeline.training.training import Epoch, TrainingOptions, TrainingSettings, train, training
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo
+
+pytestmark = pytest.mark.slow
 
 GENRES = ("loud", "mild", "quiet")
 
@@ -42,9 +45,15 @@ def settings_of(arch: str, **changes: Any) -> TrainingSettings:
     return replace(TrainingSettings.for_arch(arch), **(short | changes))
 
 
-def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
+def fit(
+    settings: TrainingSettings,
+    *,
+    tensorboard: str | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> ModelBundle:
     sets = split_by_track(make_set(), seed=0)
-    return train(*sets, name="m", protocol="track", dataset="d", settings=settings, **options)
+    options = TrainingOptions("m", "track", "d", settings, tensorboard=tensorboard)
+    return train(*sets, options, on_epoch=on_epoch)
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
@@ -121,30 +130,21 @@ def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
     """A training that was interrupted on a spot machine gives other weights than its recorded seed."""
     settings = settings_of(arch, epochs=6, early_stopping=patience, class_weights=True)
     sets = split_by_track(make_set(), seed=0)
-    options: dict[str, Any] = {"name": "m", "protocol": "track", "dataset": "d", "settings": settings}
-    whole = train(*sets, **options)
-    cut = train_by_epoch(*sets, **options, checkpoint=str(tmp_path / "kept"))
+    options = TrainingOptions("m", "track", "d", settings)
+    kept = replace(options, checkpoint=str(tmp_path / "kept"))
+    whole = train(*sets, options)
+    cut = training(*sets, kept)
     next(cut)
     cut.close()
     assert len(list((tmp_path / "kept").iterdir())) == 1
     numbers: list[int] = []
-    again = train(
-        *sets,
-        **options,
-        checkpoint=str(tmp_path / "kept"),
-        on_epoch=lambda epoch: numbers.append(epoch.number),
-    )
+    again = train(*sets, kept, on_epoch=lambda epoch: numbers.append(epoch.number))
     assert numbers[0] == 2
     for one, other in zip(weights(whole), weights(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.model == whole.model
     at_once: list[int] = []
-    done = train(
-        *sets,
-        **options,
-        checkpoint=str(tmp_path / "kept"),
-        on_epoch=lambda epoch: at_once.append(epoch.number),
-    )
+    done = train(*sets, kept, on_epoch=lambda epoch: at_once.append(epoch.number))
     assert not at_once, "a finished training is not trained again"
     assert done.model == whole.model
 

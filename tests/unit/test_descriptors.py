@@ -84,6 +84,7 @@ def test_the_published_columns_in_the_published_order(gtzan: Path) -> None:
     assert len(DESCRIPTOR_NAMES) == 57
 
 
+@pytest.mark.slow
 def test_whole_clips_are_librosas(gtzan: Path) -> None:
     """Fails: what analysts compute with librosa differs from what a run writes."""
     for path in all_clips(gtzan)[:20:10]:

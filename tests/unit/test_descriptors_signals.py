@@ -56,6 +56,7 @@ SIGNALS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNALS)
 def test_signals_are_librosas(name: str) -> None:
     """Fails: jingles, test tones, spoken word or faulty transfers get other numbers than librosa's."""

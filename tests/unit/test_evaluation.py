@@ -4,8 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluation import Predictions, coverage_points, list_mistakes, score, summarize
+from pipeline.evaluation.evaluation import (
+    Predictions,
+    Setup,
+    coverage_points,
+    list_mistakes,
+    score,
+    summarize,
+)
 from schemas.evaluation import Evaluation
 
 GENRES = ("jazz", "metal", "rock")
@@ -22,9 +30,9 @@ def answers() -> Predictions:
     )
 
 
-def evaluation(**about: object) -> Evaluation:
-    known = {"data": "set.npz", "protocol": "track", "leak": "leaks a little"} | about
-    return summarize("model-1", answers(), "track", GENRES, **known)
+def evaluation(outside: tuple[str, NDArray[np.float64]] | None = None, seed: int = 0) -> Evaluation:
+    setup = Setup("set.npz", "track", "leaks a little")
+    return summarize("model-1", answers(), "track", GENRES, setup, outside=outside, seed=seed)
 
 
 def test_track_figures_use_the_mean_over_segments() -> None:
@@ -43,10 +51,10 @@ def test_track_figures_use_the_mean_over_segments() -> None:
     assert found.ece == pytest.approx((abs(1 - 0.7) + abs(1 - 0.55) + 0.6) / 3)
 
 
-def test_a_set_with_one_segment_per_track_has_one_figure() -> None:
-    """The report prints the same number twice under two names."""
-    whole = answers().by_unit("track")
-    found = summarize("m", whole, "track", GENRES, data="d", protocol="file", leak="l")
+def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
+    """The same number twice, under two names, is noise."""
+    whole = answers().of("track")
+    found = summarize("m", whole, "track", GENRES, Setup("d", "file", "l"))
     assert found.other_unit is None
 
 

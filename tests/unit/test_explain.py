@@ -15,6 +15,8 @@ from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 
+pytestmark = pytest.mark.slow
+
 N_MELS, N_FRAMES = 64, 128
 SPEC = FeatureSpec(n_mels=N_MELS)
 PLANTED = (slice(40, 56), slice(64, 96))

@@ -50,6 +50,7 @@ def sounding(data: bytes) -> tuple[float, list[float]]:
     return info.duration_s, [start_s for start_s, y in segments if not is_silent(y, SR)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gap", "form"),
     [*((gap, "wav") for gap in (silence, dither, hiss)), (silence, "flac"), (silence, "mp3"), (hiss, "m4a")],

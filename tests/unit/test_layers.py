@@ -1,8 +1,10 @@
 """The layer rules: what keeps workers light, the command line quick and the pipeline usable without Ray."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,15 @@ IMPORT_ORDER = (
     "earmark",
 )
 """All folders, each of which imports only from those above it."""
+NAMED = {"sklearn": "scikit-learn"}
+"""Packages whose modules have another name."""
+BROUGHT = {
+    "annotated_types": "pydantic",
+    "keras": "tensorflow",
+    "botocore": "s3fs",
+    "markupsafe": "jinja2",
+}
+"""What a package that is installed always brings, as a part of its own interface."""
 HEAVY = ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "numba")
 
 
@@ -107,9 +118,33 @@ def test_no_folder_imports_from_one_that_is_built_on_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_tensorflow_and_librosa_wait_until_they_are_needed(path: Path) -> None:
+def test_tensorflow_waits_until_it_is_needed(path: Path) -> None:
     """Each featurize worker would pay 4 s and 800 MB for a network that it never runs."""
-    assert not _tops(_imports_on_load(_parse(path))) & {"tensorflow", "keras", "librosa"}
+    assert not _tops(_imports_on_load(_parse(path))) & {"tensorflow", "keras"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_imported_is_installed_with_earmark(path: Path) -> None:
+    """What only the extra for tests installs, as librosa, is missing where the wheel is used."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        declared = tomllib.load(file)["project"]["dependencies"]
+    installed = {re.match(r"[\w-]+", each)[0] for each in declared}  # type: ignore[index]
+    foreign = _tops(_imports(_parse(path))) - {*LAYERS, *sys.stdlib_module_names}
+    assert {NAMED.get(top, top) for top in foreign} <= installed | set(BROUGHT)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrow_reads_no_memory_of_pythons(path: Path) -> None:
+    """A damaged file ends the command with a sentence, and then, one time in some, with exit 134: where
+    a thread of Arrow's lets go of a Python object while the interpreter ends."""
+    calls = [node for node in ast.walk(_parse(path)) if isinstance(node, ast.Call)]
+    source = "in_arrows_memory"
+    readers = ("BufferReader", "py_buffer") if path.stem != "arrow_source" else ()
+    for call in calls:
+        called = ast.unparse(call.func).rpartition(".")[2]
+        assert called not in readers, f"use {source}: {ast.unparse(call)}"
+        if called in ("read_csv", "read_table", "ParquetFile") and call.args:
+            assert "BytesIO" not in ast.unparse(call.args[0]), f"use {source}: {ast.unparse(call)}"
 
 
 def test_the_rules_see_imports_wherever_they_stand() -> None:

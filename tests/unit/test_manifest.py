@@ -282,6 +282,7 @@ def test_keys_that_are_not_encoded_are_not_decoded(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_refused_manifest_never_aborts_the_process(tmp_path: Path) -> None:
     """Arrow's thread held a Python object while the interpreter shut down: exit code 134, one time in 20."""
     touch(tmp_path / "l.csv", b"path\na.wav\n")

@@ -119,6 +119,7 @@ def test_quiet_music_in_few_bands_is_not_silent(kind: str) -> None:
             assert not is_silent(read_segments(io.BytesIO(data), "a", FeatureSpec())[1][0][1], SR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["float", "wav", "mp3"])
 def test_real_music_at_any_level_is_not_silent(gtzan: Path, form: str) -> None:
     """Fails: whether a song gets a label depends on how loud it was digitized."""
@@ -137,6 +138,7 @@ def test_loud_noise_is_not_silent() -> None:
         assert not is_silent(noise(level_db).astype(np.float32), SR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_mel", [True, False])
 def test_every_feature_set_records_silence(log_mel: bool) -> None:
     """Fails: a model of descriptors gives near-silence a genre, or all segments count as silent."""

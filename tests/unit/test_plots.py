@@ -43,6 +43,7 @@ def line(figure: Any, label: str) -> Any:
     return found.get_ydata()
 
 
+@pytest.mark.slow
 def test_the_spectrogram_is_librosas() -> None:
     """The picture would differ from the one in every tutorial."""
     y = music()
@@ -52,6 +53,7 @@ def test_the_spectrogram_is_librosas() -> None:
     np.testing.assert_allclose(S_db, librosa.amplitude_to_db(S, ref=np.max, top_db=80), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_curves_are_librosas() -> None:
     """The curves would not be those that the tables' means are means of."""
     y = music()

@@ -13,6 +13,8 @@ from pipeline.training.data.importers import import_npz
 from pipeline.training.splits import split_by_lists
 from pipeline.training.training_set import TrainingSet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:

@@ -13,11 +13,13 @@ from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import train
+from pipeline.training.training import TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
+
+pytestmark = pytest.mark.slow
 
 GENRES = ("high", "low", "pulse")
 
@@ -34,7 +36,7 @@ def make_set(genres: tuple[str, ...] = GENRES, n_mels: int = 32) -> TrainingSet:
 def fit(data: TrainingSet, start: ModelBundle | None = None, **changes: Any) -> ModelBundle:
     settings = replace(TrainingSettings(epochs=2, batch_size=8, threads=1), **changes)
     sets = split_by_track(data, seed=0)
-    return train(*sets, name="m", protocol="track", dataset="d", settings=settings, start=start)
+    return train(*sets, TrainingOptions("m", "track", "d", settings, start=start))
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:

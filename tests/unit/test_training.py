@@ -19,6 +19,8 @@ from pipeline.training.training_set import TrainingSet, track_name
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("high", "low", "pulse")
 
 
@@ -257,9 +259,9 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"arch": "rnn"}, "no architecture 'rnn'"),
-        ({"epochs": 0}, "--epochs must be at least 1"),
-        ({"dropout": 1.0}, "--dropout must be from 0 to below 1"),
-        ({"learning_rate": -1.0}, "--learning-rate must be above 0"),
+        ({"epochs": 0}, "setting 'epochs': input should be greater than or equal to 1"),
+        ({"dropout": 1.0}, "setting 'dropout': input should be less than 1"),
+        ({"learning_rate": -1.0}, "setting 'learning_rate': input should be greater than 0"),
         ({"options": {"name": "My Model"}}, "'My Model' cannot name a model"),
         ({"options": {"seeds": (1, 1)}}, "names a seed twice"),
         ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),

@@ -48,6 +48,6 @@ def summing(function: _Kernel) -> _Kernel:
     return _njit(function, forceinline=True, fastmath={"reassoc", "nsz", "contract"})
 
 
-def _njit(function: _Kernel, **options: Any) -> _Kernel:
+def _njit(function: _Kernel, **options: bool | set[str]) -> _Kernel:
     compiled: _Kernel = numba.njit(error_model="numpy", **options)(function)
     return compiled

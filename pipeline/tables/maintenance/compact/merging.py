@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.objects import StoredObject
@@ -88,7 +89,7 @@ def merge_parts(
         for source, data in _read_ahead(root, sources):
             location = storage.join(root, source.path)
             try:
-                file = pq.ParquetFile(pa.BufferReader(data))
+                file = pq.ParquetFile(in_arrows_memory(data))
                 if builder is not None and not builder.accepts(file.schema_arrow, target_bytes):
                     yield builder.finish()
                     builder = None
@@ -154,7 +155,7 @@ class _PartBuilder:
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
         self._n_rows = 0
-        self._file = folder / "building"
+        self._file = folder / "builder"
         self._sink = self._file.open("wb")
         self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.current import drop_resolved
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
@@ -259,7 +260,7 @@ def plan_location(tables: Tables, run: str) -> str:
 
 
 def _decode_plan(data: bytes) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data), columns=[*VERSION_KEY, "uri"])
+    return pq.read_table(in_arrows_memory(data), columns=[*VERSION_KEY, "uri"])
 
 
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:

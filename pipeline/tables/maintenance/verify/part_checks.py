@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.parsed import read_parsed
 from pipeline.storage.retry import RetryBudget
@@ -121,7 +122,7 @@ def _open_part(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]
     except Exception as error:
         if not is_damage(error):
             raise
-    return read_parsed(location, lambda data: _read_part(pq.ParquetFile(pa.BufferReader(data)), deep=deep))
+    return read_parsed(location, lambda data: _read_part(pq.ParquetFile(in_arrows_memory(data)), deep=deep))
 
 
 def _read_part(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:

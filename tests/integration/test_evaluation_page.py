@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.evaluation import Answers, Setup, score, summarize
+from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize
 from pipeline.pages.evaluation_page import render_evaluation_page
-from schemas.evaluation import Seen
+from schemas.evaluation import TrainingOverlap
 from tests.browser import NARROW, WIDE, Browser
 
 HOSTILE = "<script>document.title='ran'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
@@ -20,10 +20,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = rng.integers(0, 3, 120)
     proba = rng.dirichlet(np.ones(3), 120) + 0.7 * np.eye(3)[labels]
     proba /= proba.sum(axis=1, keepdims=True)
-    answers = Answers(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
+    answers = Predictions(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
     setup = Setup(
         data=HOSTILE, protocol="track", leak="leaks a little", split="track",
-        seen=Seen(known=True, trained_on=2), versions={"earmark": "1"}, baseline_features="descriptors",
+        seen=TrainingOverlap(known=True, trained_on=2), versions={"earmark": "1"}, baseline_features="descriptors",
         baselines=(score("svm", answers, "track", calibrated=False),),
     )  # fmt: skip
     outside = ("noise", rng.dirichlet(np.ones(3), 9))

@@ -15,7 +15,7 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import Epoch, TrainingOptions, TrainingSettings, train, training
+from pipeline.training.training import Epoch, TrainingOptions, TrainingSettings, train, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
@@ -133,7 +133,7 @@ def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
     options = TrainingOptions("m", "track", "d", settings)
     kept = replace(options, checkpoint=str(tmp_path / "kept"))
     whole = train(*sets, options)
-    cut = training(*sets, kept)
+    cut = train_by_epoch(*sets, kept)
     next(cut)
     cut.close()
     assert len(list((tmp_path / "kept").iterdir())) == 1

@@ -53,7 +53,7 @@ def test_track_figures_use_the_mean_over_segments() -> None:
 
 def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
     """The same number twice, under two names, is noise."""
-    whole = answers().of("track")
+    whole = answers().by_unit("track")
     found = summarize("m", whole, "track", GENRES, Setup("d", "file", "l"))
     assert found.other_unit is None
 

@@ -20,7 +20,7 @@ from jobs.run.run_log import RunLog, kept
 from pipeline import redaction
 from pipeline.log import ROOT, about, get_logger, level
 from pipeline.log_events import Event, EventBuffer, as_record, recorded, replay
-from pipeline.shards.fetching import fetched
+from pipeline.shards.fetching import fetch_ahead
 from pipeline.shards.isolation import Isolated
 from pipeline.storage import retry, storage
 from pipeline.tables.runs import log_location
@@ -76,7 +76,7 @@ def test_tracks_that_are_fetched_ahead_are_logged_under_their_shard(monkeypatch:
     monkeypatch.setattr(store, "cat_file", failing_once)
     tracks = [TrackRef(str(n), f"memory://music/{n}.mp3", 5, "e", 0.0) for n in range(4)]
     with recorded(logging.INFO) as buffer, about(shard="000007"):
-        for _, opener in fetched(tracks, again=False):
+        for _, opener in fetch_ahead(tracks, again=False):
             opener().file.close()
     assert [(e.message, e.fields["shard"], e.fields["track"]) for e in buffer.events()] == [
         ("store failed, retrying", "000007", track.uri) for track in tracks

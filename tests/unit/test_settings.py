@@ -135,7 +135,7 @@ def test_the_help_says_default_and_range_as_they_are_declared() -> None:
     assert "[default: 320; x>=64]" in shown
     assert "--retry-failed / --no-retry-failed" in shown
     shown = " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
-    epochs = [TrainingSettings.of(arch).epochs for arch in ("cnn", "dense")]
+    epochs = [TrainingSettings.for_arch(arch).epochs for arch in ("cnn", "dense")]
     assert "[default: {}; dense: {}; x>=1]".format(*epochs) in shown
 
 

@@ -23,7 +23,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     answers = Predictions(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
     setup = Setup(
         data=HOSTILE, protocol="track", leak="leaks a little", split="track",
-        seen=TrainingOverlap(known=True, trained_on=2), versions={"earmark": "1"}, baseline_features="descriptors",
+        seen=TrainingOverlap(known=True, trained_on=2), versions={"earmark": "1"},
+        baseline_features="descriptors",
         baselines=(score("svm", answers, "track", calibrated=False),),
     )  # fmt: skip
     outside = ("noise", rng.dirichlet(np.ones(3), 9))

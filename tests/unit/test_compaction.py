@@ -267,6 +267,7 @@ def _killed_at(root: str, step: int, with_log: bool) -> None:
     compact_all(Tables(root), die)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_log", [False, True])
 def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_log: bool) -> None:
     """After kill -9 at any step no row is lost, and after the next compaction none is duplicated."""

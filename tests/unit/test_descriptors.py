@@ -92,6 +92,7 @@ def test_whole_clips_are_librosas(gtzan: Path) -> None:
         assert_equal_columns(compute_descriptors(y), by_librosa(y))
 
 
+@pytest.mark.slow
 def test_a_piece_of_every_clip_is_librosas(gtzan: Path) -> None:
     """Fails for some kind of music: one genre's descriptors are off, and its labels with them."""
     pieces = [read(path)[PIECE : 2 * PIECE - 1] for path in all_clips(gtzan)]

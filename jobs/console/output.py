@@ -33,8 +33,12 @@ class PlainConsole(Console):
     A line that is printed is one line, whatever is in it.
     """
 
-    def __init__(self, file: TextIO | None = None) -> None:
-        super().__init__(file=file, highlight=False, soft_wrap=True)
+    def __init__(
+        self, file: TextIO | None = None, *, width: int | None = None, force_terminal: bool | None = None
+    ) -> None:
+        super().__init__(
+            file=file, width=width, force_terminal=force_terminal, highlight=False, soft_wrap=True
+        )
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print text, or anything else that rich renders."""

@@ -8,6 +8,7 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import ActorPool
 from jobs.engine.cluster import ActorPlan, Node, plan_actors
 from jobs.engine.environment import Origin
+from jobs.engine.workers import Loaded
 from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
@@ -55,10 +56,10 @@ class Started:
         self.actors.append(Actor(self._outcomes[min(len(self.actors), len(self._outcomes) - 1)]))
         return self.actors[-1]
 
-    def _get(self, actor: Actor) -> Origin:
+    def _get(self, actor: Actor) -> Loaded:
         if isinstance(actor.outcome, Exception):
             raise actor.outcome
-        return actor.outcome
+        return Loaded(actor.outcome, ())
 
 
 def settle(pool: ActorPool) -> None:

@@ -162,7 +162,7 @@ def test_many_signals_are_each_signal() -> None:
         (np.zeros((2, 4096), np.float32), 22050, "mono"),
         (np.zeros(0, np.float32), 22050, "mono"),
         (np.zeros(4096, np.int16), 22050, "int16"),
-        (np.full(4096, np.nan, np.float32), 22050, "not numbers"),
+        (np.full(4096, np.nan, np.float32), 22050, "NaN or infinite"),
         (np.full(4096, np.inf, np.float32), 22050, "infinite"),
         (np.zeros(4096, np.float32), 500, "500"),
     ],

@@ -15,7 +15,7 @@ from jobs.engine.engine import Engine
 from jobs.engine.flights import Try
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.featurize_shard import Shard, ShardResult
-from pipeline.shards.isolation import MOST_KILLS
+from pipeline.shards.isolation import MAX_KILLS
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
@@ -93,9 +93,9 @@ def test_the_track_that_kills_each_worker_stands_alone_in_the_end(
     assert (totals.featurized, totals.failed) == (7, 1)
     assert failures(assignment) == {"id-2": "DecoderCrashedError"}
     alone = [tried for tried in ray.tried if ids(tried) == ["id-2"]]
-    assert len(alone) == MOST_KILLS
+    assert len(alone) == MAX_KILLS
     assert all(tried.isolated for tried in alone)
-    assert [tried.deaths for tried in alone] == list(range(MOST_KILLS))
+    assert [tried.deaths for tried in alone] == list(range(MAX_KILLS))
 
 
 def test_where_every_worker_dies_the_run_ends_and_blames_no_track(

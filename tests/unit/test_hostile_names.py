@@ -118,7 +118,7 @@ def test_markup_in_names_is_shown_as_it_stands(tables: Tables) -> None:
 def test_a_line_is_one_line_whatever_is_in_it() -> None:
     """In a log, a name with a line end could pretend to be a sentence of Earmark's."""
     sink = io.StringIO()
-    console = output.PlainConsole(file=sink, width=500, force_terminal=True, color_system="truecolor")
+    console = output.PlainConsole(file=sink, width=500, force_terminal=True)
     for name in NAMES:
         console.print(f"a {name} b")
         console.print(name, style="italic")
@@ -138,7 +138,7 @@ def test_names_of_all_scripts_are_left_alone() -> None:
 def test_progress_shows_names_as_they_stand(terminal: bool) -> None:
     """The bar and the lines are printed in another place than the tables."""
     sink = io.StringIO()
-    console = output.PlainConsole(file=sink, width=300, force_terminal=terminal, color_system=None)
+    console = output.PlainConsole(file=sink, width=300, force_terminal=terminal)
     meter = Meter("[bold]labeling", 3, "tracks", console)
     meter._last = float("-inf")
     meter.show(1, "[/] in rock [dub]")

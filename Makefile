@@ -1,10 +1,10 @@
-# make demo | unit | test | chaos | fuzz | lint | docs | bench | model | pictures: each sets up .venv first, if needed.
+# make demo | unit | test | thorough | chaos | fuzz | lint | docs | bench | model | pictures: each sets up .venv first, if needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo unit test chaos fuzz lint docs bench model pictures
+.PHONY: venv demo unit test thorough chaos fuzz lint docs bench model pictures
 
 venv: $(STAMP)
 
@@ -21,9 +21,15 @@ demo: venv
 unit: venv
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
-# Three test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
+# Four test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
+# The order is that of testpaths, in which the longest files are first, so that the workers end together.
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 test: venv
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(TEST)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not thorough" $(TEST)
+
+# Minutes more: longer forms, and more kinds, of what other tests show.
+thorough: venv
+	$(BIN)/python -m pytest $(PARALLEL) -m thorough $(TEST)
 
 # Takes about 15 minutes; CHAOS="--seed N" repeats a run.
 chaos: venv

@@ -12,6 +12,7 @@ from tests.chaos.kills import ACTOR, DRIVER, HEAD, NODE, WORKER
 from tests.chaos.rounds import Chaos
 
 
+@pytest.mark.thorough
 def test_every_track_ends_once_whatever_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash loses or duplicates a track, or names a wrong error, and nobody notices for months."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")

@@ -1,8 +1,6 @@
 """Fixtures that several test folders share."""
 
 import os
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import browser as browsers
-from tests.s3 import missing_programs, s3_server
+from tests.s3 import missing_programs, shared_s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,16 +27,15 @@ def gtzan() -> Path:
 
 
 @pytest.fixture(scope="session")
-def s3_environment() -> Iterator[dict[str, str]]:
-    """A real S3 server for the session, and the variables of its clients; skips where it is missing."""
+def s3_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Return the variables of the clients of a real S3 server; skip where it is missing."""
     if missing := missing_programs():
         pytest.skip(f"no S3 server here ({', '.join(missing)}): run 'infra/test-s3.sh install' as root")
-    folder = Path(tempfile.mkdtemp(prefix="earmark-s3-"))
-    try:
-        with s3_server(folder) as variables:
-            yield variables
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    everyone = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        everyone = everyone.parent
+    with shared_s3_server(everyone / "s3-server") as variables:
+        yield variables
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """A real S3 server for the tests, and what they do with it."""
 
+import fcntl
+import json
 import os
 import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parent.parent / "infra" / "test-s3.sh"
@@ -30,16 +33,21 @@ def _free_ports() -> int:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[dict[str, str]]:
-    """Run the server; gives the environment variables of its clients, and sets them here too."""
-    started = subprocess.run(
-        [SCRIPT, "start", folder, str(_free_ports())],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    variables = dict(line.split("=", 1) for line in started.stdout.splitlines())
+def shared_s3_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Use one server for all processes of a test run; gives its clients' variables, and sets them here too.
+
+    The first process to ask starts it, and the last one to leave stops it.
+
+    Parameters
+    ----------
+    folder : Path
+        The same for all processes.
+    """
+    with _counted(folder) as users:
+        if users.n == 0:
+            users.variables = _start(folder / "s3")
+        users.n += 1
+        variables = users.variables
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -50,4 +58,39 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
+        with _counted(folder) as users:
+            users.n -= 1
+            if users.n == 0:
+                subprocess.run([SCRIPT, "stop", folder / "s3"], check=True, timeout=60)
+                shutil.rmtree(folder / "s3", ignore_errors=True)
+
+
+@dataclass
+class _Users:
+    """How many processes use the server, and the variables of its clients."""
+
+    n: int = 0
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def _counted(folder: Path) -> Iterator[_Users]:
+    """Hold the count of the server's users, which is stored when the block ends."""
+    folder.mkdir(exist_ok=True)
+    stored = folder / "users.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        users = _Users(**json.loads(stored.read_text())) if stored.exists() else _Users()
+        yield users
+        stored.write_text(json.dumps(asdict(users)))
+
+
+def _start(folder: Path) -> dict[str, str]:
+    started = subprocess.run(
+        [SCRIPT, "start", folder, str(_free_ports())],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return dict(line.split("=", 1) for line in started.stdout.splitlines())

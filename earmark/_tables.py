@@ -5,8 +5,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-from jobs import status
-from jobs.trends import find_trends, rows_to_write
+from jobs import read_tables
+from jobs.trends import find_trends, select_rows
 from pipeline.tables.current import current_tracks
 from pipeline.tables.current import list_models as models_of
 from pipeline.tables.run_reports import read_reports
@@ -76,7 +76,7 @@ class Tables:
         MisuseError
             If there are no labels of the model, or it knows no such genre.
         """
-        return status.labels(self._tables, model, genre=genre, min_confidence=min_confidence)
+        return read_tables.read_labels(self._tables, model, genre=genre, min_confidence=min_confidence)
 
     def tracks(self) -> pa.Table:
         """The tracks of the catalog as last listed, sorted by uri, with their tags and audio facts."""
@@ -91,7 +91,7 @@ class Tables:
         model : str, optional
             What stands in the way of this model; if not given, of the one of the last run.
         """
-        return status.failures(self._tables, model)
+        return read_tables.read_failures(self._tables, model)
 
     def trends(
         self,
@@ -124,7 +124,7 @@ class Tables:
             If there are no labels of the model, or no track has what is grouped by.
         """
         found = find_trends(self._tables, model, by=by, weight=weight, top=top)
-        return rows_to_write(found, show)
+        return select_rows(found, show)
 
     def runs(self) -> pa.Table:
         """The runs, the oldest first: when, how they ended, and how many tracks they listed and labeled."""
@@ -166,4 +166,4 @@ def open_tables(location: str | os.PathLike[str]) -> Tables:
     0    done        4       2
     1    done        2       0
     """
-    return Tables(status.open_tables(os.fspath(location)))
+    return Tables(read_tables.open_tables(os.fspath(location)))

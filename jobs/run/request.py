@@ -6,7 +6,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.console.progress import metered
+from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.planning import Goal, Plan, make_plan
 from pipeline.catalogs.vouching import confirm_versions
@@ -124,7 +124,7 @@ def list_job(job: Job) -> Listing:
     """
     if job.catalog is None:
         return Listing(_featurized_tracks(job))
-    with metered("listing") as meter:
+    with show_progress("listing") as meter:
         listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from jobs.console.progress import metered
+from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected, cpus_and_gpus
@@ -72,7 +72,7 @@ def run_job(job: Job, say: Say) -> RunReport:
             run_log.begin(run)
             if free is None or held.lease.number != free + 1:
                 listing = list_job(job)  # another run was at work meanwhile, and may have listed later
-            # Planned under the lease: nobody else changes the tables from here on.
+            # TrialPlan under the lease: nobody else changes the tables from here on.
             plan = plan_job(job, listing)
             try:
                 report = _first_report(job, run, plan, listing.left_out)
@@ -202,7 +202,7 @@ def _work(
     if report.model is not None:
         _keep_model(job, held.lease)
     doing = "featurizing" if job.command == "featurize" else "labeling"
-    with connected(job.config), metered(doing, plan.n_todo) as meter:
+    with connected(job.config), show_progress(doing, plan.n_todo) as meter:
         interrupt.install()
         from jobs.engine.engine import Engine  # Ray: a run with nothing to do never gets here
 

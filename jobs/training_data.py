@@ -108,7 +108,7 @@ def _featurize(data: str, root: str, arch: Arch, config: RunConfig, say: Say) ->
         raise KeyboardInterrupt
     if not report.counts.labeled and not report.counts.labeled_before:
         raise MisuseError(
-            f"none of the {report.counts.listed:,} files of {data} could be featurized; see the failures"
+            f"none of the {report.counts.listed:,} files of {data} could be featurized; check the files"
         )
     return job
 

@@ -179,7 +179,7 @@ def test_what_was_removed_and_done_again_is_no_fault(history: TableHistory) -> N
 
 
 def test_a_track_of_a_limited_run_that_is_lost_is_found(history: TableHistory) -> None:
-    """Runs with --limit list only part of the catalog; what they planned must still be accounted for."""
+    """Runs with --limit list only part of the catalog; what they planned must still be account_for for."""
     run = history.run(tracks(4, start=50), unchanged=0)
     history.report(run, Counts(listed=4, labeled=4), config={"limit": 4})
     assert check(history).sound

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.verify import verification_json
+from jobs.verify import render_json
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
@@ -486,7 +486,7 @@ def test_the_json_form_says_the_same(history: TableHistory) -> None:
     """A scheduler reads the JSON and raises the alarm."""
     part_of(history, "labels", last=True).unlink()
     verification = check(history)
-    said = json.loads(verification_json(history.tables, verification, busy=False))
+    said = json.loads(render_json(history.tables, verification, busy=False))
     assert said["sound"] is False
     assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report mismatch"}
     assert said["accounts"][0]["missing"] == 4

@@ -1,19 +1,19 @@
-"""Earmark labels music by genre: the front door for notebooks and programs.
+"""Earmark labels music by genre: the API for notebooks and programs.
 
 >>> import earmark
 >>> earmark.label("song.wav")[["genre", "duration_s"]]
        genre  duration_s
 0  classical        65.0
 
-`label` labels a track, a folder or a list of tracks without Ray, with the numbers of ``earmark run``;
-`load_model` keeps a model for several calls. `describe` gives the 57 descriptors of a track, `track_features`
-all that a run would keep of it, and `plots` draws it. `open_tables` reads what runs have written. Nothing
-heavy is imported before it is used. Catalogs of many thousands of tracks are for ``earmark run``, which uses
-all cores of a machine or a cluster, and can be killed at any moment.
+`label` labels a track, a folder or a list of tracks without Ray, with the same results as ``earmark run``;
+`load_model` loads a model for several calls. `describe` returns the 57 descriptors of a track,
+`track_features` everything that a run would store about it, and `plots` draws it. `open_tables` reads what
+runs have written. Heavy packages are imported only when they are used. For catalogs of many thousands of
+tracks, use ``earmark run``, which uses all cores of a machine or a cluster and can be killed at any time.
 
-Errors, each with one sentence that names the thing and says what to do::
+Errors, each with one sentence that names the problem and says what to do::
 
-    EarmarkError                  the call cannot go on
+    EarmarkError                  the call cannot continue
     ├── MisuseError               an argument, a name or a configuration is wrong
     ├── StoreError                a store or a disk did not do what was asked of it
     ├── EnvironmentFaultError     this machine or its libraries cannot decode even a known-good sound
@@ -69,7 +69,7 @@ _HOME_OF = {
     "open_tables": "earmark._tables",
     "track_features": "pipeline.shards.one_track",
 }
-"""Modules of the names that are imported when they are first used: these modules import pandas and more."""
+"""Modules of the names that are imported on first use, because these modules import pandas and more."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command ``earmark``: it looks first whether something hides a package of Earmark's."""
+"""The command ``earmark``, which first checks whether anything hides one of Earmark's packages."""
 
 import sys
 from typing import NoReturn
@@ -7,7 +7,7 @@ from earmark._own_packages import check_own_packages
 
 
 def main() -> None:
-    """Run the command line, or say in a sentence what hides it."""
+    """Run the command line; if a package is hidden, print what hides it."""
     try:
         check_own_packages()
     except ImportError as error:
@@ -18,9 +18,9 @@ def main() -> None:
         print("earmark: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception:
-        from jobs.cli.hidden_modules import hidden_module
+        from jobs.cli.hidden_modules import describe_hidden_module
 
-        if (hidden := hidden_module()) is None:
+        if (hidden := describe_hidden_module()) is None:
             raise
         _fail(hidden)
     run()

@@ -1,4 +1,4 @@
-"""Labeling in this process, by the functions that a run's workers call."""
+"""Label tracks in this process, with the functions that the workers of a run call."""
 
 import os
 from collections.abc import Generator, Iterable, Iterator
@@ -28,13 +28,13 @@ from schemas.errors import EarmarkError, LabelError, TrackError
 from schemas.tracks import TrackFeatures, TrackRef
 
 _SEGMENTS = 64
-"""So many segments at least wait for the model, so that its batches are full; they take some 50 kB each."""
+"""Minimum number of segments to collect for the model, so that its batches are full; about 50 kB each."""
 _LOOK_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Labeled:
-    """A track, its length, and its label or the reason why there is none."""
+    """A track, its duration, and its label or the reason why it has none."""
 
     track: TrackRef
     result: TrackLabel | TrackError
@@ -49,25 +49,25 @@ def label(
     track_timeout_s: float = DEFAULTS.track_timeout_s,
     track_memory_mb: int = DEFAULTS.track_memory_mb,
 ) -> pd.DataFrame:
-    """Label tracks by genre, without Ray, with the numbers that ``earmark run`` writes.
+    """Label tracks by genre, without Ray, with the same results as ``earmark run``.
 
     The model runs in this process. Audio is decoded in a child process, one track at a time, so that a file
-    which crashes its decoder, or never ends, costs its row and not the notebook. Nothing is written anywhere.
+    that crashes or hangs its decoder costs only its own row. Nothing is written.
 
     Parameters
     ----------
     tracks : str, path, or iterable of these
         A track, a folder, a prefix of an object store (``s3://bucket/music``) or a manifest (.csv, .parquet);
-        or any number of them.
+        or an iterable of these.
     model : str, path or Model
-        A shipped model's name, the folder of a trained one, or what `load_model` returned, which is quicker
-        when called again and again.
+        A shipped model's name, the folder of a trained one, or the result of `load_model`, which is faster
+        for repeated calls.
     min_confidence : float
-        Tracks that the model is less sure of get no genre; their confidence and probabilities stay.
+        Tracks with a lower confidence get no genre; they keep their confidence and probabilities.
     track_timeout_s : float
-        A track that takes longer than this to decode and featurize has failed.
+        Seconds that decoding and featurizing one track may take before it fails.
     track_memory_mb : int
-        A track that takes more memory than this (MiB) has failed.
+        Memory in MiB that decoding and featurizing one track may take before it fails.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def label(
     )
     ready = model if isinstance(model, Model) else load_model(model)
     single = _is_one_track(tracks)
-    found = list(_labeled(ready, _listed(tracks), options))
+    found = list(_label_tracks(ready, _list_tracks(tracks), options))
     if single and isinstance(found[0].result, TrackError):
         raise found[0].result
     found.sort(key=lambda each: int(each.track.track_id))
@@ -120,7 +120,7 @@ def label(
 
 
 def _is_one_track(source: object) -> bool:
-    """Whether it is the name of a track, and not of a folder, a prefix or a manifest."""
+    """Return whether a source is a single track, not a folder, a prefix, a manifest or an iterable."""
     if not isinstance(source, str | os.PathLike):
         return False
     protocol, path = storage.split(os.fspath(source))
@@ -129,8 +129,8 @@ def _is_one_track(source: object) -> bool:
     return is_audio_name(path)
 
 
-def _listed(tracks: Source | Iterable[Source]) -> list[TrackRef]:
-    """All tracks as their stores have them now; their ids are their places in the list."""
+def _list_tracks(tracks: Source | Iterable[Source]) -> list[TrackRef]:
+    """List all tracks as they are now, with their positions as ids."""
     sources = [tracks] if isinstance(tracks, str | os.PathLike) else list(tracks)
     with ThreadPoolExecutor(_LOOK_THREADS) as pool:
         found = chain.from_iterable(pool.map(_tracks_of, sources))
@@ -147,27 +147,27 @@ def _tracks_of(source: Source) -> list[TrackRef]:
     return tracks
 
 
-def _labeled(model: Model, tracks: list[TrackRef], options: RunConfig) -> Iterator[_Labeled]:
-    """Each track with its label or its failure, those that had to wait for their store last."""
+def _label_tracks(model: Model, tracks: list[TrackRef], options: RunConfig) -> Iterator[_Labeled]:
+    """Yield each track with its label or failure; tracks that waited for a store come last."""
     limits = TrackLimits(options.track_timeout_s, options.track_memory_mb << 20)
     outcomes = cast(
         "Generator[tuple[TrackRef, TrackOutcome], None, None]",
         featurize_isolated(tracks, model.features, Stopwatch(), limits),
     )
     waiting: list[tuple[TrackRef, TrackFeatures]] = []
-    with closing(outcomes):  # at once, with its process, also where a traceback keeps this frame
+    with closing(outcomes):  # end the child process at once, even if a traceback keeps this frame alive
         for track, outcome in outcomes:
             if isinstance(outcome, TrackError):
                 yield _Labeled(track, outcome)
                 continue
             waiting.append((track, outcome))
             if sum(len(features.segments) for _, features in waiting) >= _SEGMENTS:
-                yield from _predicted(model, waiting, options.min_confidence)
+                yield from _predict(model, waiting, options.min_confidence)
                 waiting = []
-    yield from _predicted(model, waiting, options.min_confidence)
+    yield from _predict(model, waiting, options.min_confidence)
 
 
-def _predicted(
+def _predict(
     model: Model, tracks: list[tuple[TrackRef, TrackFeatures]], min_confidence: float
 ) -> Iterator[_Labeled]:
     if not tracks:

@@ -1,4 +1,4 @@
-"""Models, ready to label with."""
+"""Models that are ready to label tracks."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,15 @@ from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 
 Source: TypeAlias = str | os.PathLike[str]
-"""A track, a folder, a prefix of an object store or a manifest, by its name."""
+"""The path or URI of a track, a folder, a prefix of an object store or a manifest."""
 DEFAULTS = RunConfig()
-"""The settings of a run that says nothing of them."""
+"""The default settings of a run."""
 
 
 class Model:
-    """A model that labels tracks; `load_model` reads one.
+    """A model that labels tracks; `load_model` loads one.
 
-    TensorFlow is imported, and the network made ready, when it is first asked for an answer.
+    TensorFlow is imported, and the network built, at the first prediction.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Model:
     Attributes
     ----------
     bundle : ModelBundle
-        The same.
+        The model as stored.
     """
 
     def __init__(self, bundle: ModelBundle) -> None:
@@ -45,7 +45,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Name and content hash, as the column ``model`` of the labels table has it."""
+        """Name and content hash, as in the column ``model`` of the labels table."""
         return self.bundle.model
 
     @property
@@ -60,7 +60,7 @@ class Model:
 
     @property
     def info(self) -> ModelInfo:
-        """All that the model says of itself: figures, training, temperature."""
+        """Everything recorded in the model: figures, training, temperature."""
         return self.bundle.info
 
     def predict_proba(
@@ -85,7 +85,7 @@ class Model:
         Raises
         ------
         MisuseError
-            If what the model reads is not given.
+            If an input that the model reads is missing.
 
         Examples
         --------
@@ -118,13 +118,13 @@ class Model:
 
     @cached_property
     def _classifier(self) -> Classifier:
-        # The thread and the batches of a run's actors: other counts add floats in another order.
+        # Threads and batch size as in the actors of a run: other values add floats in another order.
         on_gpu = bool(set_up_tensorflow(threads=1).config.list_physical_devices("GPU"))
         return Classifier(self.bundle, threads=1, batch_size=GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE)
 
 
 def load_model(name: str | os.PathLike[str] = "default") -> Model:
-    """Read a model.
+    """Load a model.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     Raises
     ------
     MisuseError
-        If there is no such model, it is broken, or a newer Earmark made it.
+        If there is no such model, it is damaged, or a newer Earmark made it.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Whether the packages that Earmark is made of are its own, and not a user's folders of the same name."""
+"""Check that Earmark imports its own packages, and not a user's folders of the same name."""
 
 import importlib.util
 import sys
@@ -31,12 +31,12 @@ def check_own_packages() -> None:
 
 
 def is_command() -> bool:
-    """Whether this process runs the command, which says what hides a package without a traceback."""
+    """Return whether this process is the command, which reports a hidden package without a traceback."""
     return Path(sys.argv[0] if sys.argv else "").name in ("earmark", "earmark.exe", "-m")
 
 
 def _places(name: str) -> Iterable[str]:
-    """Folders of the package that the name stands for, or the file where it is a single module."""
+    """Return the folders of a package, or the file of a single module."""
     module = sys.modules.get(name)
     if module is not None:
         return list(getattr(module, "__path__", ())) or [getattr(module, "__file__", None) or "<unknown>"]

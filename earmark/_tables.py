@@ -1,12 +1,12 @@
-"""The tables that runs have written, as Arrow tables of what holds now."""
+"""Read the tables that runs have written, as Arrow tables of the current rows."""
 
 import os
 from typing import Literal
 
 import pyarrow as pa
 
-from jobs import status
-from jobs.trends import find_trends, rows_to_write
+from jobs import read_tables
+from jobs.trends import find_trends, select_rows
 from pipeline.tables.current import current_tracks
 from pipeline.tables.current import list_models as models_of
 from pipeline.tables.run_reports import read_reports
@@ -28,8 +28,8 @@ _RUNS = pa.schema(
 class Tables:
     """What runs have written under one root; `open_tables` opens it.
 
-    Each method reads the tables as they are at that moment, in a notebook beside a run too, and returns a
-    `pyarrow.Table`, for ``.to_pandas()``, DuckDB or Polars. Nothing is ever written.
+    Each method reads the current state of the tables, even during a run, and returns a `pyarrow.Table`, for
+    ``.to_pandas()``, DuckDB or Polars. Nothing is ever written.
 
     Parameters
     ----------
@@ -45,26 +45,26 @@ class Tables:
 
     @property
     def root(self) -> str:
-        """Where the tables are: an absolute path or a URI."""
+        """Location of the tables: an absolute path or a URI."""
         return self._tables.root
 
     def models(self) -> list[str]:
-        """Names, with their hash, of the models that have labeled tracks, the last one at the end."""
+        """Return the names, with hash, of the models that have labeled tracks; the latest is last."""
         return models_of(self._tables)
 
     def labels(
         self, model: str | None = None, *, genre: str | None = None, min_confidence: float = 0.0
     ) -> pa.Table:
-        """The current labels: of each track in the catalog the newest one of its present content.
+        """Return the current labels: for each track in the catalog, the newest label of its present content.
 
         Parameters
         ----------
         model : str, optional
-            Name with or without its hash, or folder, of the model; if not given, the one that labeled last.
+            Name with or without hash, or folder, of a model; by default, the one that labeled last.
         genre : str, optional
             Only tracks of this genre.
         min_confidence : float
-            Only tracks that the model was at least so sure of.
+            Only labels with at least this confidence.
 
         Returns
         -------
@@ -74,24 +74,24 @@ class Tables:
         Raises
         ------
         MisuseError
-            If there are no labels of the model, or it knows no such genre.
+            If there are no labels of the model, or it has no such genre.
         """
-        return status.labels(self._tables, model, genre=genre, min_confidence=min_confidence)
+        return read_tables.read_labels(self._tables, model, genre=genre, min_confidence=min_confidence)
 
     def tracks(self) -> pa.Table:
-        """The tracks of the catalog as last listed, sorted by uri, with their tags and audio facts."""
+        """Return the tracks of the catalog as last listed, sorted by uri, with tags and audio properties."""
         names = tuple(name for name in TRACKS.names if name != "present")
         return current_tracks(self._tables, names).select(names).sort_by("uri")
 
     def failures(self, model: str | None = None) -> pa.Table:
-        """The current failures, sorted by uri: tracks that have no label, and why.
+        """Return the current failures, sorted by uri: tracks without a label, and the reason.
 
         Parameters
         ----------
         model : str, optional
-            What stands in the way of this model; if not given, of the one of the last run.
+            Failures that concern this model; by default, the model of the last run.
         """
-        return status.failures(self._tables, model)
+        return read_tables.read_failures(self._tables, model)
 
     def trends(
         self,
@@ -102,32 +102,32 @@ class Tables:
         weight: Literal["count", "confidence"] = "count",
         top: int | None = None,
     ) -> pa.Table:
-        """Shares of genres in the current labels by year, month, artist, folder or another column.
+        """Return shares of genres in the current labels by year, month, artist, folder or another column.
 
         Parameters
         ----------
         by : str
-            What tracks are grouped by, as ``earmark trends --by`` has it.
+            How to group tracks, as in ``earmark trends --by``.
         model : str, optional
-            As `labels`.
+            As in `labels`.
         show : str
-            ``shares`` with 95 % intervals; ``changes``, what rises and falls over time; ``tags``, the files'
-            own genre tags against labels; ``disagreements`` of these.
+            ``shares`` with 95 % intervals; ``changes``, rising and falling genres; ``tags``, tags of the
+            files versus labels; ``disagreements`` between the two.
         weight : str
-            ``count``: every track counts one; ``confidence``: it counts its confidence.
+            Weight of a track: ``count``, 1; ``confidence``, its confidence.
         top : int, optional
-            Only the groups with most tracks.
+            Only this many groups, those with the most tracks.
 
         Raises
         ------
         MisuseError
-            If there are no labels of the model, or no track has what is grouped by.
+            If there are no labels of the model, or no track has a value to group by.
         """
         found = find_trends(self._tables, model, by=by, weight=weight, top=top)
-        return rows_to_write(found, show)
+        return select_rows(found, show)
 
     def runs(self) -> pa.Table:
-        """The runs, the oldest first: when, how they ended, and how many tracks they listed and labeled."""
+        """Return the runs, oldest first: times, outcomes, and numbers of tracks listed and labeled."""
         rows = [
             report.model_dump(include=set(_RUNS.names)) | report.counts.model_dump()
             for report in read_reports(self._tables)
@@ -136,12 +136,12 @@ class Tables:
 
 
 def open_tables(location: str | os.PathLike[str]) -> Tables:
-    """Open the tables that runs have written, to read them.
+    """Open the tables that runs have written, for reading.
 
     Parameters
     ----------
     location : str or path
-        A folder, or the prefix of an object store: what ``earmark run CATALOG TABLES`` was given.
+        A folder or the prefix of an object store: TABLES of ``earmark run CATALOG TABLES``.
 
     Returns
     -------
@@ -166,4 +166,4 @@ def open_tables(location: str | os.PathLike[str]) -> Tables:
     0    done        4       2
     1    done        2       0
     """
-    return Tables(status.open_tables(os.fspath(location)))
+    return Tables(read_tables.open_tables(os.fspath(location)))

@@ -1,4 +1,4 @@
-"""The errors that calls raise; the docstring of `earmark` has them as a tree."""
+"""The errors that Earmark raises, shown as a tree in the docstring of `earmark`."""
 
 from schemas.errors import (
     DecodeError,

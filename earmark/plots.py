@@ -1,4 +1,4 @@
-"""Plots of a track as matplotlib figures, and the view of the track that they are drawn from.
+"""Plots of a track as matplotlib figures, and the track view that they are drawn from.
 
 Examples
 --------

@@ -1,1 +1,1 @@
-"""What is run: one module a job, the engine that spreads work over Ray, and the command line."""
+"""Jobs: one module per job, the engine that runs work on Ray, and the command line."""

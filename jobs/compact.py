@@ -1,4 +1,4 @@
-"""``earmark compact``: merge the small parts of old partitions under the lease."""
+"""``earmark compact``: merge small parts of partitions that no longer change, under the lease."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _SAY_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CompactedTable:
-    """Parts and bytes of a table before and after.
+    """Parts and bytes of a table before and after compaction.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class CompactedTable:
 
 
 def plan_compact_job(tables: Tables, *, older_than_days: float, target_mb: int) -> list[TableCompaction]:
-    """What `compact_job` would merge; nothing is written."""
+    """Return what `compact_job` would merge, without writing anything."""
     return plan_compaction(
         list_objects(tables), target_bytes=target_mb << 20, older_than_days=older_than_days
     )
@@ -53,30 +53,30 @@ def plan_compact_job(tables: Tables, *, older_than_days: float, target_mb: int) 
 def compact_job(
     tables: Tables, *, older_than_days: float, target_mb: int, say: Callable[[str], None]
 ) -> list[CompactedTable]:
-    """Merge the small parts of partitions in which nothing has changed for some days.
+    """Merge the small parts of partitions that have not changed for some days.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     older_than_days : float
-        Partitions that have changed since are left alone.
+        Skip partitions that have changed within this many days.
     target_mb : int
-        About how large merged parts are to become, in units of 2**20 bytes.
+        Approximate size of merged parts, in MiB.
     say : callable
-        Gets sentences for the person who waits.
+        Prints a message for the user.
 
     Raises
     ------
     LeaseHeldError
-        If a run is at work on the tables.
+        If a run holds the lease.
     EarmarkError
-        If a part cannot be read or written; what was merged stays merged.
+        If a part cannot be read or written; parts merged until then are kept.
     """
     name = f"compact-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         if recovered := recover_compactions(tables, lease.check):
-            say(f"finished or undid what a killed compaction had begun ({recovered})")
+            say(f"finished or undid merges of a killed compaction ({recovered})")
         before = list_objects(tables)
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
         compact(

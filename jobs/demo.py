@@ -1,4 +1,4 @@
-"""``earmark demo``: what users do with their own music, on synthesized pieces: train, run, read labels."""
+"""``earmark demo``: train, run and read labels on synthesized music, as users do with their own."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -22,31 +22,31 @@ from schemas.model import Measurement
 from schemas.report import RunReport
 
 MARKER = ".earmark-demo"
-"""Hidden file at the root of the demo's folder: everything in it is the demo's own."""
+"""Hidden file that marks a folder as one that the demo created."""
 
 MODEL_NAME = "demo-dense"
 N_SHELVED, N_TRACKS, DURATION_S = 60, 40, 20.0
 _CONFIG = RunConfig(address="local")
-# A quarter of the usual epochs: sixty tracks are learned by then.
+# A quarter of the usual epochs is enough for sixty tracks.
 _SETTINGS = replace(TrainingSettings.for_arch("dense"), epochs=150, threads=1)
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo made, and what came of it.
+    """What the demo wrote, and its results.
 
     Attributes
     ----------
     catalog, tables, shelves, model : Path
-        The music to label, its tables, the music that was trained on, and the model.
+        The music to label, its tables, the training music, and the model.
     report : RunReport
-        Of the run that labeled the catalog.
+        Report of the run that labeled the catalog.
     labels : pyarrow.Table
-        The current labels, with a column ``genre_tag``: the style each piece was made in.
+        The current labels, with a column ``genre_tag``: the true style of each piece.
     failures : pyarrow.Table
         The current failures.
     shipped : Figure
-        The measured accuracy of the model that ships with Earmark.
+        The measured accuracy of the shipped model.
     """
 
     catalog: Path
@@ -60,7 +60,7 @@ class DemoResult:
 
     @property
     def n_right(self) -> int:
-        """Tracks whose label is the style they were made in."""
+        """Number of tracks whose label is their true style."""
         pairs = zip(self.labels["genre"].to_pylist(), self.labels["genre_tag"].to_pylist(), strict=True)
         return sum(genre == tag for genre, tag in pairs)
 
@@ -71,9 +71,9 @@ def run_demo(out: Path, say: Say) -> DemoResult:
     Parameters
     ----------
     out : Path
-        New, empty, or the folder of an earlier demo, of which everything that is there is kept.
+        New or empty folder, or that of an earlier demo, whose files are reused.
     say : callable
-        Gets sentences for the person who waits.
+        Prints a message for the user.
 
     Raises
     ------
@@ -87,10 +87,10 @@ def run_demo(out: Path, say: Say) -> DemoResult:
     say(f"writing {N_TRACKS} pieces by other artists to {catalog}, and three broken files")
     n_files = write_demo_catalog(catalog, n_tracks=N_TRACKS, duration_s=DURATION_S, artists=(0,))
     trained = model.exists()
-    # A training and a run in a row share a local Ray; a demo that is repeated may need none.
+    # The training and the run share a local Ray; a repeated demo may need none.
     with nullcontext() if trained else connected(_CONFIG):
         if trained:
-            say(f"using the model that is there: {model}")
+            say(f"using the existing model {model}")
         else:
             say(f"training a small model on {shelves}: earmark train {shelves} --arch dense --out {model}")
             train_job(TrainRequest(str(shelves), model, _SETTINGS, name=MODEL_NAME, config=_CONFIG), say=say)
@@ -115,17 +115,19 @@ def run_demo(out: Path, say: Say) -> DemoResult:
 
 
 def _claim(out: Path) -> None:
-    """Mark `out` as the demo's own; a folder of something else raises."""
+    """Mark `out` as a folder of the demo; raise if it holds anything else."""
     check_writable(out, "the demo to")
     marks = (out / MARKER, out / "catalog" / CATALOG_MARKER)
     if out.exists() and not (out.is_dir() and (any(mark.is_file() for mark in marks) or _is_empty(out))):
-        raise MisuseError(f"{out} holds something other than a demo: choose a new or an empty folder (--out)")
+        raise MisuseError(
+            f"{out} is not empty and not the folder of a demo; choose a new or empty folder with --out"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / MARKER).touch()
     except OSError as error:
         raise MisuseError(
-            f"the demo cannot be written to {out} ({error.strerror}); choose another folder (--out)"
+            f"the demo cannot be written to {out} ({error.strerror}); choose another folder with --out"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The evaluation job: a model, or an architecture that it trains, measured on labeled data."""
+"""``earmark evaluate``: measure a model, or an architecture that is trained for it, on labeled data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.run.run import Say
-from jobs.training_data import labeled_data
+from jobs.training_data import read_labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
 from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize
 from pipeline.evaluation.ood import predict_outside
@@ -30,37 +30,38 @@ from schemas.evaluation import Evaluation, EvaluationProtocol, Scores, Unit
 PIECE_AUGMENTATION = Augmentation(
     stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
 )
-"""For pieces of some 3 s: masks as wide as those of 10 s crops would hide most of a piece."""
+"""For pieces of about 3 s, of which the masks of 10 s crops would hide most."""
 _BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be evaluated, and how; the options of ``earmark evaluate``.
+    """The options of ``earmark evaluate``.
 
     Attributes
     ----------
     data : str
-        Labeled data, as `jobs.training_data.labeled_data` reads it.
+        Labeled data, as `jobs.training_data.read_labeled_data` reads it.
     model : str or None
-        A shipped model's name or a folder; None: `arch` is trained for the evaluation.
+        Name of a shipped model, or a folder; if None, `arch` is trained.
     arch : str or None
         The architecture to train.
     split : str or None
-        ``segment``, ``track`` or ``file:TRAIN.txt,VALID.txt``; None: all of the data is tested.
+        ``segment``, ``track`` or ``file:TRAIN.txt,VALID.txt``; if None, all of the data is tested.
     n_folds : int
-        Cross-validation by track (``segment``: by piece) in so many folds; 1: one split.
+        Folds of a cross-validation by track (with ``segment``, by piece); 1 for a single split.
     n_pieces : int or None
-        Cut each segment into so many; None: ten under the ``segment`` protocol, else none.
+        Cut each segment into this many pieces; None: ten under the ``segment`` protocol, else no cut.
     baselines : bool
+        Also evaluate the baseline classifiers.
     outside : str or None
-        A catalog of music of none of the genres.
+        A catalog of music out of distribution: none of the genres.
     label_column, tables : str or None
-        See `jobs.training_data.labeled_data`.
+        See `jobs.training_data.read_labeled_data`.
     settings : TrainingSettings
-        Of the architecture; its seed is that of the splits and intervals too.
+        Of the training; its seed is also used for splits and intervals.
     config : RunConfig
-        Which Ray cluster to use where audio must be featurized.
+        Selects the Ray cluster that featurizes audio.
     """
 
     data: str
@@ -78,8 +79,8 @@ class Request:
 
 
 @dataclass(slots=True)
-class _Gathered:
-    """Predictions of all folds so far, and for each baseline whether its order of genres is meaningful."""
+class _Collected:
+    """Predictions of all folds so far, and for each baseline whether its ranking of genres is meaningful."""
 
     model: list[Predictions] = field(default_factory=list)
     baselines: dict[str, list[Predictions]] = field(default_factory=dict)
@@ -100,9 +101,9 @@ def evaluate_job(
     ----------
     request : Request
     on_epoch : callable
-        Called with the fold (from 1) and each epoch of a training.
+        Called with the fold, from 1, and each epoch of its training.
     say : callable
-        Gets sentences about files that are left out.
+        Prints a message, such as about files that are left out.
 
     Returns
     -------
@@ -111,14 +112,14 @@ def evaluate_job(
     Raises
     ------
     MisuseError
-        For anything wrong with the options, the model or the data.
+        If the options, the model or the data are invalid.
     KeyboardInterrupt
-        If the computing of features was interrupted.
+        If the computation of features was interrupted.
     """
     _check(request)
     bundle = ModelBundle.load(request.model) if request.model is not None else None
     labeled = _read(request, bundle, say)
-    known, strange = (labeled, None) if bundle is None else _aligned(labeled, bundle)
+    known, unknown = (labeled, None) if bundle is None else _align(labeled, bundle)
     protocol, splits = plan_splits(
         known,
         request.split or ("track" if bundle is None else None),
@@ -126,31 +127,31 @@ def evaluate_job(
         n_pieces=request.n_pieces,
         seed=request.settings.seed,
     )
-    gathered = _Gathered()
+    collected = _Collected()
     for fold, split in enumerate(splits, start=1):
         used = bundle or _train(split, request, protocol, partial(on_epoch, fold))
         classifier = Classifier(used, threads=request.settings.threads, batch_size=_BATCH)
-        _ask(gathered, classifier, split, request, calibrate=bundle is None)
-    outside = _ask_outside(request, strange, classifier, say)
-    return _summary(request, known, bundle, protocol, gathered, outside)
+        _predict(collected, classifier, split, request, calibrate=bundle is None)
+    outside = _predict_outside(request, unknown, classifier, say)
+    return _summary(request, known, bundle, protocol, collected, outside)
 
 
 def _check(request: Request) -> None:
     if (request.model is None) == (request.arch is None):
-        raise MisuseError("name a model to evaluate, or an architecture to train for it (--arch), not both")
+        raise MisuseError("give either a model or an architecture to train (--arch), not both")
     if request.model is not None and request.n_folds > 1:
-        raise MisuseError("--folds trains a model for each fold: give --arch instead of a model")
+        raise MisuseError("--folds trains a model for each fold; give --arch instead of a model")
     if request.n_folds < 1 or (request.n_pieces or 1) < 1:
         raise MisuseError("--folds and --pieces must be at least 1")
     if request.n_folds > 1 and (request.split or "track") not in ("track", "segment"):
-        raise MisuseError("--folds goes with --split track or segment: lists part the data just once")
+        raise MisuseError("--folds needs --split track or segment; --split file: defines only one split")
 
 
 def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet:
-    """Read the data; audio is featurized as the model asks."""
+    """Read the data; featurize audio for the model."""
     arch = request.settings.arch if bundle is None else bundle.info.arch
     config = request.config.model_copy(update={"model": request.model or request.config.model})
-    data = labeled_data(
+    data = read_labeled_data(
         request.data,
         arch,
         label_column=request.label_column,
@@ -168,22 +169,23 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
     return data
 
 
-def _tell(say: Say, error: TrackError) -> None:
+def _report_left_out(say: Say, error: TrackError) -> None:
     say(f"left out: {error}")
 
 
-def _aligned(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, TrainingSet | None]:
-    """Return the segments of the model's genres, in its order, and those of other genres."""
+def _align(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, TrainingSet | None]:
+    """Return the segments of the model's genres, labeled in its order, and those of other genres."""
     genres = bundle.info.genres
     place = np.array([genres.index(genre) if genre in genres else -1 for genre in data.genres], np.intp)
     labels = place[data.labels]
-    known, strange = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     if not len(known):
         raise MisuseError(
-            f"the data's genres ({', '.join(data.genres)}) are none of the model's ({', '.join(genres)})"
+            f"none of the data's genres ({', '.join(data.genres)}) is a genre of the model "
+            f"({', '.join(genres)})"
         )
     aligned = replace(data.take(known), labels=labels[known], genres=genres)
-    return aligned, data.take(strange) if len(strange) else None
+    return aligned, data.take(unknown) if len(unknown) else None
 
 
 def _train(
@@ -192,7 +194,7 @@ def _train(
     """Train the architecture on one split."""
     train_set, settings = split.train_set, request.settings
     if train_set is None:
-        raise MisuseError("an architecture needs something to train on: give --split")
+        raise MisuseError("an architecture needs training data; add --split")
     if train_set.log_mel is not None and train_set.log_mel.shape[2] < settings.crop // 2:
         settings = replace(
             settings, augmentation=PIECE_AUGMENTATION, label_smoothing=0.05, keep_bands=request.arch == "cnn"
@@ -206,46 +208,48 @@ def _train(
     return train(train_set, split.test_set, options, on_epoch=on_epoch)
 
 
-def _ask(
-    gathered: _Gathered, classifier: Classifier, split: Split, request: Request, *, calibrate: bool
+def _predict(
+    collected: _Collected, classifier: Classifier, split: Split, request: Request, *, calibrate: bool
 ) -> None:
-    """Add the answers of the model and of the baselines about one split."""
+    """Add the predictions of the model and the baselines for one split."""
     test_set, train_set, seed = split.test_set, split.train_set, request.settings.seed
     proba = classifier.predict_proba(test_set.log_mel, test_set.descriptors)
     if calibrate:
-        # The temperature that the training fitted was fitted to what is tested here.
+        # Training fitted the temperature to the same tracks that are tested here.
         logits = np.log(np.maximum(proba, 1e-300))
         proba = metrics.cross_calibrate(logits, test_set.labels, test_set.tracks, seed=seed)
-    gathered.model.append(Predictions(proba, test_set.labels, test_set.tracks))
+    collected.model.append(Predictions(proba, test_set.labels, test_set.tracks))
     if train_set is None:
         return
-    gathered.n_train_tracks.append(len(set(train_set.tracks.tolist())))
+    collected.n_train_tracks.append(len(set(train_set.tracks.tolist())))
     if request.baselines:
-        gathered.baseline_features = describe_features(train_set)
-        for answer in run_baselines(train_set, test_set, seed):
-            gathered.ranks[answer.name] = answer.ranks
-            answers = gathered.baselines.setdefault(answer.name, [])
-            answers.append(Predictions(answer.scores, test_set.labels, test_set.tracks))
+        collected.baseline_features = describe_features(train_set)
+        for baseline in run_baselines(train_set, test_set, seed):
+            collected.ranks[baseline.name] = baseline.ranks
+            predictions = collected.baselines.setdefault(baseline.name, [])
+            predictions.append(Predictions(baseline.scores, test_set.labels, test_set.tracks))
 
 
-def _ask_outside(
+def _predict_outside(
     request: Request,
-    strange: TrainingSet | None,
+    unknown: TrainingSet | None,
     classifier: Classifier,
     say: Say,
 ) -> tuple[str, NDArray[np.float64]] | None:
-    """Return where tracks of none of the genres came from, and the model's probabilities of each."""
+    """Return the sources of tracks out of distribution, and the model's probabilities for each."""
     sources, probabilities = [], []
-    if strange is not None:
-        others = ", ".join(sorted({strange.genres[label] for label in strange.labels.tolist()}))
-        proba = classifier.predict_proba(strange.log_mel, strange.descriptors)
+    if unknown is not None:
+        others = ", ".join(sorted({unknown.genres[label] for label in unknown.labels.tolist()}))
+        proba = classifier.predict_proba(unknown.log_mel, unknown.descriptors)
         sources.append(f"{others} of {Path(request.data).name}")
-        probabilities.append(metrics.average_by_track(proba, strange.labels, strange.tracks)[0])
+        probabilities.append(metrics.average_by_track(proba, unknown.labels, unknown.tracks)[0])
     if request.outside is not None:
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)
         probabilities.append(
-            predict_outside(request.outside, features, classifier.predict_proba, partial(_tell, say))
+            predict_outside(
+                request.outside, features, classifier.predict_proba, partial(_report_left_out, say)
+            )
         )
     return (", ".join(sources), np.concatenate(probabilities)) if sources else None
 
@@ -255,32 +259,32 @@ def _summary(
     known: TrainingSet,
     bundle: ModelBundle | None,
     protocol: EvaluationProtocol,
-    gathered: _Gathered,
+    collected: _Collected,
     outside: tuple[str, NDArray[np.float64]] | None,
 ) -> Evaluation:
     unit, seed = unit_of(protocol), request.settings.seed
-    answers = Predictions.concatenate(gathered.model)
-    counted = [fold.by_unit(unit) for fold in gathered.model] if request.n_folds > 1 else []
-    trained_on = gathered.n_train_tracks if bundle is None else []
+    predictions = Predictions.concatenate(collected.model)
+    counted = [fold.by_unit(unit) for fold in collected.model] if request.n_folds > 1 else []
+    trained_on = collected.n_train_tracks if bundle is None else []
     return summarize(
         bundle.model if bundle else str(request.arch),
-        answers,
+        predictions,
         unit,
         known.genres,
         Setup(
             data=Path(request.data).name,
             protocol=protocol,
-            leak=_leak(protocol, made_before=bundle is not None),
+            leak=_leak(protocol, trained_earlier=bundle is not None),
             split=None if protocol == "as given" else drop_folders(request.split or protocol),
             folds=request.n_folds,
             n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
             fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
-            baselines=_baseline_scores(gathered, unit, seed),
-            baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed)
-            if answers.has_pieces
+            baselines=_baseline_scores(collected, unit, seed),
+            baselines_other_unit=_baseline_scores(collected, other_unit(unit), seed)
+            if predictions.has_pieces
             else (),
-            baseline_features=gathered.baseline_features,
-            seen=None if bundle is None else count_seen(bundle.info, answers.tracks.tolist(), known),
+            baseline_features=collected.baseline_features,
+            seen=None if bundle is None else count_seen(bundle.info, predictions.tracks.tolist(), known),
             versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
         ),
         outside=outside,
@@ -288,22 +292,22 @@ def _summary(
     )
 
 
-def _baseline_scores(gathered: _Gathered, unit: Unit, seed: int) -> tuple[Scores, ...]:
+def _baseline_scores(collected: _Collected, unit: Unit, seed: int) -> tuple[Scores, ...]:
     return tuple(
         score(
             name,
             Predictions.concatenate(parts),
             unit,
             seed=seed,
-            ranks=gathered.ranks[name],
+            ranks=collected.ranks[name],
             calibrated=False,
         )
-        for name, parts in gathered.baselines.items()
+        for name, parts in collected.baselines.items()
     )
 
 
-def _leak(protocol: EvaluationProtocol, *, made_before: bool) -> str:
-    """Say what leaks; a model made before knows nothing of the split that its baselines are fitted on."""
-    if made_before and protocol != "as given":
-        return f"the model was made before; for the baselines, {LEAKS[protocol]}"
+def _leak(protocol: EvaluationProtocol, *, trained_earlier: bool) -> str:
+    """Return what leaks. The split does not apply to a model that was trained earlier, only to baselines."""
+    if trained_earlier and protocol != "as given":
+        return f"the model was trained earlier; for the baselines, {LEAKS[protocol]}"
     return LEAKS[protocol]

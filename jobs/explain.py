@@ -1,11 +1,11 @@
-"""``earmark explain``: which seconds and bands of a track carried the model's decision."""
+"""``earmark explain``: the seconds and frequency bands of a track that the model's decision rests on."""
 
 import json
 from typing import Any
 
 import numpy as np
 
-from jobs.plot import kind_of
+from jobs.plot import check_output
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
@@ -24,14 +24,14 @@ from pipeline.redaction import redact
 from pipeline.storage import storage
 from schemas.features import FeatureSpec
 
-_NOTHING = "There is nothing to label in this segment: it is silent or holds steady noise."
+_NOTHING = "There is nothing to label in this segment: it is silent or steady noise."
 _METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
 
 
 def explain_track(
     track: str, out: str, model: str, segment: int | None, method: Method, genre: str | None
 ) -> str:
-    """Explain the label of a segment and write the pictures; give the result in a sentence.
+    """Explain the label of a segment, write the page, image or numbers, and return a one-sentence summary.
 
     Parameters
     ----------
@@ -40,29 +40,29 @@ def explain_track(
     out : str
         File or URI, ``.html``, ``.png`` or ``.json``.
     model : str
-        The model, by name or folder.
+        Name or folder of the model.
     segment : int or None
-        Number of the segment; None: the middle one.
+        Number of the segment; if None, the middle one.
     method : str
         ``occlusion`` or ``grad-cam``.
     genre : str or None
-        The genre to explain; None: the segment's most probable one.
+        The genre to explain; if None, the most probable one of the segment.
 
     Raises
     ------
     MisuseError
-        If `out` is of another kind, the model reads no log-mels, or there is no such genre or segment.
+        If `out` has another extension, the model reads no log-mels, or there is no such genre or segment.
     TrackError
         If the track cannot be read.
     """
-    suffix = kind_of(out, (".html", ".png", ".json"))
+    suffix = check_output(out, (".html", ".png", ".json"))
     bundle = ModelBundle.load(model)
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
     tested = run_masking_test(chosen.log_mel, classifier, found)
-    summary = _NOTHING if chosen.is_silent else _sentence(found, tested, bundle)
+    summary = _NOTHING if chosen.is_silent else _summarize(found, tested, bundle)
     if suffix == ".json":
         data = json.dumps(
             _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False
@@ -76,7 +76,7 @@ def explain_track(
             _pictures(view, chosen, found),
             heading="Nothing to label" if chosen.is_silent else f"Why {found.genre}",
             summary=summary,
-            lines=[] if chosen.is_silent else _lines(view, chosen, found),
+            lines=[] if chosen.is_silent else _strongest_lines(view, chosen, found),
             out=out,
         ).encode()
     with storage.explain_errors(out, "write"):
@@ -84,15 +84,15 @@ def explain_track(
     return summary
 
 
-def _sentence(found: Explanation, tested: MaskingTest, bundle: ModelBundle) -> str:
+def _summarize(found: Explanation, tested: MaskingTest, bundle: ModelBundle) -> str:
     return (
-        f"{bundle.model} gives {found.genre} a probability of {tested.whole:.2f} for this segment; without "
-        f"the tenth of the log-mel that {_METHODS[found.method]} finds most important it is "
-        f"{tested.without_top:.2f}, without a tenth at random {tested.without_random:.2f}."
+        f"{bundle.model} gives {found.genre} a probability of {tested.whole:.2f} for this segment. With the "
+        f"most important tenth of the log-mel (by {_METHODS[found.method]}) masked, it is "
+        f"{tested.without_top:.2f}; with a random tenth masked, {tested.without_random:.2f}."
     )
 
 
-def _lines(view: TrackView, segment: SegmentView, found: Explanation) -> list[str]:
+def _strongest_lines(view: TrackView, segment: SegmentView, found: Explanation) -> list[str]:
     return [
         f"{first:.1f} to {last:.1f} s, {low:,.0f} to {high:,.0f} Hz"
         for first, last, low, high in find_strongest_patches(found, view.spec, segment.start_s)
@@ -100,7 +100,7 @@ def _lines(view: TrackView, segment: SegmentView, found: Explanation) -> list[st
 
 
 def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
-    """The log-mel with what carried the decision over it, and its sums by second and by band."""
+    """Draw the log-mel under the importance, and the mean importance over time."""
     figure = new_figure(4.6)
     grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
     over = figure.add_subplot(grid[0])
@@ -108,7 +108,7 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     draw_log_mel(over, S_db, view.spec, segment.start_s, (-max(segment.range_db, 1.0), 0.0), cmap="gray")
     most = max(float(np.abs(found.importance).max()), 1e-9)
     start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
-    # Where nothing speaks for or against, the spectrogram shows through.
+    # Where the importance is small, the spectrogram shows through.
     draw_log_mel(
         over,
         found.importance,
@@ -121,7 +121,7 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     end_s = segment.start_s + len(segment.y) / view.spec.sample_rate
     over.set_xlim(segment.start_s, end_s)
     over.set_xlabel("")
-    set_title(over, f"What speaks for {found.genre} (red) and against it (blue)")
+    set_title(over, f"Evidence for {found.genre} (red) and against it (blue)")
     unit = " of probability" if found.method == "occlusion" else ", relative"
     if found.importance.any():
         draw_scale(over, "RdYlBu_r", f"−{most:.2g}", f"+{most:.2g}{unit}")
@@ -131,14 +131,14 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     below.axhline(0, color="#8a949e", linewidth=0.5)
     below.set_xlim(segment.start_s, end_s)
     below.set_xlabel("s")
-    set_title(below, "Mean over the bands")
+    set_title(below, "Mean over all bands")
     place_axes(figure, n_rows=2)
     return figure
 
 
 def _pictures(view: TrackView, segment: SegmentView, found: Explanation) -> list[Picture]:
-    strong = "; ".join(_lines(view, segment, found)) or "nothing"
-    words = f"Importance by {_METHODS[found.method]} over the log-mel. Most: {strong}."
+    strong = "; ".join(_strongest_lines(view, segment, found)) or "none"
+    words = f"Importance by {_METHODS[found.method]} over the log-mel. Strongest evidence: {strong}."
     start, sr = segment.start_s, view.spec.sample_rate
     return [
         Picture(_figure(view, segment, found), words, words),

@@ -1,4 +1,4 @@
-"""``earmark export-descriptors``: the descriptors in the form of the published GTZAN tables."""
+"""``earmark export-descriptors``: the descriptors in the format of the published GTZAN tables."""
 
 import io
 from collections import Counter
@@ -17,28 +17,28 @@ from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
 _LABEL_COLUMNS = ("label", "genre")
-"""Columns of a manifest that hold a track's label, the first one that is there."""
+"""Manifest columns with the label of a track; the first one that is present is used."""
 
 
 def export_descriptors(tables: Tables, out: str) -> int:
-    """Write the descriptors of the current tracks as the published CSV.
+    """Write the descriptors of the current tracks as a CSV in the published format.
 
     Columns are ``filename``, ``length`` (samples), the 57 descriptors and ``label``. A filename is the
-    track's path below the catalog; a track of several segments has a row for each, with the segment's number
-    before the extension, as the published three-second table has it. The label is the manifest's column
-    ``label`` or ``genre``, else the file's genre tag, else empty.
+    path of the track below the catalog. A track with several segments has a row for each, with the number of
+    the segment before the extension, as in the published three-second table. The label is the manifest column
+    ``label`` or ``genre``, else the genre tag of the file, else empty.
 
     Parameters
     ----------
     tables : Tables
-        With features that hold descriptors.
+        Tables with descriptors in their features.
     out : str
-        File or URI to write, whole or not at all.
+        File or URI, written whole or not at all.
 
     Returns
     -------
     int
-        Rows.
+        Number of rows.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
         If the tables hold no descriptors.
     """
     spec = _last_spec(tables)
-    rows = _described(tables, spec)
+    rows = _read_descriptors(tables, spec)
     current = current_tracks(tables, ("genre_tag", "carried"))
     tracks = {track["track_id"]: track for track in current.to_pylist()}
     catalog = read_reports(tables, last=1)[0].catalog
@@ -71,7 +71,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
 
 
 def _last_spec(tables: Tables) -> FeatureSpec:
-    """The features of the last run that computed descriptors."""
+    """Return the features of the last run that computed descriptors."""
     for report in reversed(read_reports(tables)):
         if report.spec is not None and report.spec.descriptors:
             return report.spec
@@ -81,19 +81,19 @@ def _last_spec(tables: Tables) -> FeatureSpec:
     )
 
 
-def _described(tables: Tables, spec: FeatureSpec) -> pa.Table:
-    """The descriptor rows of the current tracks, each segment once."""
+def _read_descriptors(tables: Tables, spec: FeatureSpec) -> pa.Table:
+    """Return the descriptor rows of the current tracks, each segment once."""
     columns = ["track_id", "etag", "segment", "duration_s", "feature_set", *DESCRIPTOR_NAMES]
-    # They are the same whether log-mels were computed beside them or not.
+    # Descriptors are the same with or without log-mels.
     sets = [other.feature_set for other in spec.model_copy(update={"log_mel": False}).supersets()]
     rows = tables.read("features", columns, pc.field("feature_set").isin(sets))
-    # After a crash a segment may stand in two parts.
+    # After a crash, a segment may be in two parts.
     rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
     return semi_join(rows, current_tracks(tables))
 
 
 def _filename(uri: str, catalog: str, segment: int | None) -> str:
-    """Path below the catalog, with the segment's number before the extension where there are several."""
+    """Return the path below the catalog, with the segment number, if any, before the extension."""
     name = storage.path_below(uri, catalog)
     if segment is None:
         return name

@@ -14,14 +14,14 @@ from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 
 TRACK_COLUMNS = ("artist", "title", "genre_tag", "duration_s")
-"""What `with_facts` adds to labels."""
+"""Columns that `add_track_columns` adds to labels."""
 
 _UNPLAYABLE = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]|^[\s#]|\s$")
-"""What breaks a line of a playlist, or what a player takes for a comment or strips."""
+"""Characters that break a line of a playlist, start a comment, or are stripped by players."""
 
 
-def with_facts(tables: Tables, labels: pa.Table) -> pa.Table:
-    """Labels with the tags and lengths that the catalog's files have.
+def add_track_columns(tables: Tables, labels: pa.Table) -> pa.Table:
+    """Add the tags and durations of the tracks to their labels.
 
     Parameters
     ----------
@@ -38,27 +38,27 @@ def with_facts(tables: Tables, labels: pa.Table) -> pa.Table:
 
 
 def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
-    """Write a playlist (extended m3u, UTF-8) for each genre, the surest tracks first.
+    """Write a playlist (extended m3u, UTF-8) for each genre, the most confident tracks first.
 
-    Local tracks stand there by their absolute path, or as a ``file://`` URI where a path would break the
-    line; objects by their URI. Tracks without a genre are in none.
+    Local tracks are listed by absolute path, or as a ``file://`` URI if the path would break the line, and
+    objects by URI. Tracks without a genre are left out.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        Labels of `with_facts`.
+        Labels from `add_track_columns`.
     folder : str
-        Folder or prefix for the files, which are called ``GENRE.m3u8``.
+        Folder or prefix for the files, named ``GENRE.m3u8``.
 
     Returns
     -------
     dict
-        Tracks by location of the playlist.
+        Number of tracks by location of the playlist.
 
     Raises
     ------
     MisuseError
-        If two genres would have the same file.
+        If two genres would get the same file name.
     """
     rows = rows.filter(pc.is_valid(rows["genre"])).sort_by(
         [("confidence", "descending"), ("uri", "ascending")]
@@ -68,26 +68,28 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
         tracks = rows.filter(pc.equal(rows["genre"], genre)).to_pylist()
         location = storage.join(folder, f"{_file_name(genre)}.m3u8")
         if location in written:
-            raise MisuseError(f"the playlist of {genre} would be called like another one ({location})")
+            raise MisuseError(
+                f"the playlists of {genre} and another one would both be {location}; choose one with --genre"
+            )
         with storage.explain_errors(location, "write"):
-            storage.write_bytes(location, playlist(genre, tracks).encode())
+            storage.write_bytes(location, render_playlist(genre, tracks).encode())
         written[location] = len(tracks)
     return written
 
 
-def playlist(name: str, tracks: list[dict[str, Any]]) -> str:
-    """The text of a playlist.
+def render_playlist(name: str, tracks: list[dict[str, Any]]) -> str:
+    """Return the text of a playlist.
 
     Parameters
     ----------
     name : str
-        Its title.
+        Title of the playlist.
     tracks : list of dict
-        With ``uri``, ``artist``, ``title`` and ``duration_s``, of which all but the first may be None.
+        With ``uri``, ``artist``, ``title`` and ``duration_s``; all but ``uri`` may be None.
     """
-    lines = ["#EXTM3U", f"#PLAYLIST:{_line(name)}"]
+    lines = ["#EXTM3U", f"#PLAYLIST:{_to_line(name)}"]
     for track in tracks:
-        # A length of -1 is how a playlist says that it does not know.
+        # In a playlist, a length of -1 means unknown.
         length = -1 if track["duration_s"] is None else round(track["duration_s"])
         lines += [f"#EXTINF:{length},{_caption(track)}", _entry(track["uri"])]
     return "\n".join(lines) + "\n"
@@ -95,16 +97,16 @@ def playlist(name: str, tracks: list[dict[str, Any]]) -> str:
 
 def _caption(track: dict[str, Any]) -> str:
     title = track["title"] or PurePosixPath(track["uri"]).stem
-    return _line(f"{track['artist']} - {title}" if track["artist"] else title)
+    return _to_line(f"{track['artist']} - {title}" if track["artist"] else title)
 
 
-def _line(text: str) -> str:
-    """Text in one line."""
+def _to_line(text: str) -> str:
+    """Return text on one line."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text).split())
 
 
 def _entry(uri: str) -> str:
-    """A track as a line that players open."""
+    """Return the line from which players open a track."""
     if "://" not in uri:
         return f"file://{quote(uri)}" if _UNPLAYABLE.search(uri) else uri
     return re.sub(_UNPLAYABLE, lambda found: quote(found.group()), uri)

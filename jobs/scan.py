@@ -1,4 +1,4 @@
-"""``earmark scan``: what a catalog holds: counts, formats, bytes, hours."""
+"""``earmark scan``: summarize a catalog by format: files, bytes, hours."""
 
 import io
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from jobs.console.progress import metered
+from jobs.console.progress import show_progress
 from pipeline.audio.tags.header_length import header_length_s
 from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.selection import extension_of
@@ -20,7 +20,7 @@ from schemas.report import LeftOut
 
 _THREADS = 16
 SAMPLE = 300
-"""Files of a format whose headers are read for the hours."""
+"""Maximum number of files per format whose headers are read to find the hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class FormatCount:
     extension : str
         Lower case, without the dot.
     n_files, n_empty : int
-        Files, and those of zero bytes among them.
+        Number of files, and of those with zero bytes.
     size : int
         Bytes.
     hours : float or None
-        Length of the audio; None where no header tells.
+        Hours of audio; None if no header states the length.
     estimated : bool
-        Whether the hours are extrapolated, by bytes, from a sample of the files.
+        Whether the hours are extrapolated from a sample of the files, by bytes.
     n_unknown : int
-        Files, of those whose headers were read, that do not tell their length: the hours lack it.
+        Files without a length in the header, which the hours leave out.
     """
 
     extension: str
@@ -54,14 +54,14 @@ class FormatCount:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What a catalog holds.
+    """The summary of a catalog.
 
     Attributes
     ----------
     formats : tuple of FormatCount
-        The most frequent format first.
+        Most frequent format first.
     left_out : LeftOut
-        Files that are no tracks.
+        Files that are not tracks.
     """
 
     formats: tuple[FormatCount, ...]
@@ -78,7 +78,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     limit : int, optional
         Only the first files.
     out : str, optional
-        Write the listing there (``.csv`` or ``.parquet``); it can serve as a manifest.
+        Write the listing to this file (``.csv`` or ``.parquet``), which can serve as a manifest.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
         If the catalog cannot be listed.
     """
     if out is not None and PurePosixPath(out).suffix.lower() not in {".csv", ".parquet"}:
-        raise MisuseError(f"cannot write a listing as {out}; name a .csv or .parquet file")
-    with metered("listing") as meter:
+        raise MisuseError(f"cannot write the listing to {out}: name a .csv or .parquet file")
+    with show_progress("listing") as meter:
         surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)
     listing = surveyed.tracks
     if out is not None:
@@ -102,7 +102,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     by_format: dict[str, list[tuple[str, int]]] = {}
     for uri, size in zip(listing["uri"].to_pylist(), listing["size"].to_pylist(), strict=True):
         by_format.setdefault(extension_of(uri), []).append((uri, size))
-    with metered("reading headers") as meter, ThreadPoolExecutor(_THREADS) as pool:
+    with show_progress("reading headers") as meter, ThreadPoolExecutor(_THREADS) as pool:
         counts = []
         for extension, files in by_format.items():
             counts.append(_count(extension, files, pool))
@@ -113,7 +113,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
 def _count(extension: str, files: list[tuple[str, int]], pool: ThreadPoolExecutor) -> FormatCount:
     size = sum(size for _, size in files)
     full = [file for file in files if file[1]]
-    sample = list(_evenly(full, SAMPLE))
+    sample = list(_sample_evenly(full, SAMPLE))
     lengths = list(pool.map(_duration_s, sample))
     known_s = sum(length for length in lengths if length is not None)
     known_bytes = sum(size for (_, size), length in zip(sample, lengths, strict=True) if length is not None)
@@ -125,18 +125,18 @@ def _count(extension: str, files: list[tuple[str, int]], pool: ThreadPoolExecuto
     return FormatCount(extension, len(files), len(files) - len(full), size, hours, estimated, n_unknown)
 
 
-def _evenly(files: list[tuple[str, int]], n: int) -> Iterator[tuple[str, int]]:
+def _sample_evenly(files: list[tuple[str, int]], n: int) -> Iterator[tuple[str, int]]:
     step = max(1.0, len(files) / n)
     yield from (files[int(index * step)] for index in range(min(n, len(files))))
 
 
 def _duration_s(file: tuple[str, int]) -> float | None:
-    """Seconds of audio as the file's header has it; None where it does not tell."""
+    """Return the seconds of audio that the header of a file states, or None."""
     location, size = file
     try:
         with storage.open_binary(location, size, whole_bytes=0) as opened:
             return header_length_s(opened, location, size)
-    except Exception:  # mutagen and stores raise many kinds; `earmark run` tells why a file is no good
+    except Exception:  # mutagen and stores raise many kinds of errors; `earmark run` reports them
         return None
 
 

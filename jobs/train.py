@@ -1,4 +1,4 @@
-"""The training job: labeled data in, a model folder out."""
+"""``earmark train``: train a model on labeled data and write its folder."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.run.run import Say
-from jobs.training_data import labeled_data
-from jobs.trials import Planned, Trial, pick, plan_trials, summarize
+from jobs.training_data import read_labeled_data
+from jobs.trials import Trial, TrialPlan, pick_best, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
@@ -28,39 +28,39 @@ _FLAGS = (
     "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
     "class_weights",
 )  # fmt: skip
-"""Settings that the recorded command names where they are not the architecture's own."""
+"""Settings that the recorded command includes if they differ from the defaults of the architecture."""
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What ``earmark train`` was asked for.
+    """The options of ``earmark train``.
 
     Attributes
     ----------
     data : str
-        What `jobs.training_data.labeled_data` reads.
+        Labeled data, as `jobs.training_data.read_labeled_data` reads it.
     out : Path
-        Folder to write; it must not exist or be empty. It appears whole, at the end, or not at all.
+        Folder to write, missing or empty. It is written whole at the end, or not at all.
     settings : TrainingSettings
-        Of the training; the seed is that of the only trial.
+        Settings of the training; the seed applies if there is only one trial.
     split : str
         See `pipeline.training.splits.split_data`.
     split_seed : int or None
-        Seed of a random split; None: that of the (first) training.
+        Seed of a random split; if None, that of the first trial.
     start : str or None
-        Model to start from: the name of a shipped one, or a folder.
+        Model to fine-tune: the name of a shipped one, or a folder.
     seeds : tuple of int
-        Several: one trial each on a Ray cluster, and the best is kept.
+        If there are several, one trial for each on a Ray cluster; the best model is kept.
     grid : tuple of str
-        Settings to vary, as `jobs.trials.plan_trials` has them.
+        Settings to vary, as in `jobs.trials.plan_trials`.
     name : str or None
-        Name of the model; None: that of the folder with '-' for what no name holds.
+        Name of the model; if None, that of the folder, with '-' for invalid characters.
     label_column, tables : str or None
-        See `jobs.training_data.labeled_data`.
+        See `jobs.training_data.read_labeled_data`.
     checkpoint, tensorboard : str or None
         Folders; see `pipeline.training.training.training`.
     config : RunConfig
-        Which Ray cluster to use, where one is needed.
+        Selects the Ray cluster, if one is needed.
     """
 
     data: str
@@ -92,26 +92,26 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The model as written, and the trials it was picked from, if there were several."""
+    """The model, and the trials from which it was chosen if there were several."""
 
     bundle: ModelBundle
     trials: tuple[Trial, ...] = ()
 
 
 def settings_for(arch: str | None, like: str | None, flags: Mapping[str, object]) -> TrainingSettings:
-    """Return the settings of an architecture, or of a model's notes, with those that were given.
+    """Return the settings of an architecture, or those recorded in a model, updated with flags.
 
     Raises
     ------
     MisuseError
-        If there is no such architecture or model, both are named and differ, or a value cannot be.
+        If there is no such architecture or model, the two contradict each other, or a value is invalid.
     """
     if like is None:
         settings = TrainingSettings.for_arch(arch or "cnn")
     else:
         info = ModelBundle.load(like).info
         if arch not in (None, info.arch):
-            raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}")
+            raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}; omit --arch")
         settings = TrainingSettings.from_notes(info.arch, info.training)
     return settings.changed(flags)
 
@@ -129,21 +129,21 @@ def train_job(
     ----------
     request : TrainRequest
     on_epoch : callable
-        Called with the number of the trial, from 0, and each of its epochs.
+        Called with the number of a trial, from 0, and each of its epochs.
     on_start : callable
-        Called with the number of epochs of all trials, before the first.
+        Called before the first epoch with the total number of epochs of all trials.
     say : callable
-        Gets sentences for the person who waits.
+        Prints a message for the user.
 
     Raises
     ------
     MisuseError
-        For anything wrong with the options or the data.
+        If the options or the data are invalid.
     """
     _check_options(request)
-    planned = _planned(request)
-    start = _start(request)
-    data = labeled_data(
+    planned = _plan(request)
+    start = _load_start(request)
+    data = read_labeled_data(
         request.data,
         request.settings.arch,
         label_column=request.label_column,
@@ -154,7 +154,7 @@ def train_job(
     check_data(data, request.settings.arch)
     train_set, valid_set, protocol = split_data(data, request.split, request.first_seed)
     if start is not None:
-        _tell_leak(start, valid_set, say)
+        _warn_of_leak(start, valid_set, say)
     on_start(sum(each.settings.epochs for each in planned))
 
     several = len(planned) > 1
@@ -163,7 +163,7 @@ def train_job(
         bundle = train(train_set, valid_set, options[0], on_epoch=lambda epoch: on_epoch(0, epoch))
         result = TrainResult(bundle)
     else:
-        result = _best_of(request, planned, train_set, valid_set, options, on_epoch)
+        result = _train_trials(request, planned, train_set, valid_set, options, on_epoch)
     result.bundle.save(request.out)
     if request.checkpoint is not None:
         for each in planned:
@@ -171,44 +171,44 @@ def train_job(
     return result
 
 
-def _start(request: TrainRequest) -> ModelBundle | None:
+def _load_start(request: TrainRequest) -> ModelBundle | None:
     if request.start is None:
         return None
     start = ModelBundle.load(request.start)
-    # Before hours of features.
+    # Check before features are computed, which may take hours.
     check_arch(start, request.settings.arch)
     return start
 
 
-def _tell_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
+def _warn_of_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
     tracks = set(valid_set.tracks.tolist())
     seen = count_seen(start.info, tracks, valid_set)
     if met := seen.trained_on + seen.calibrated_on:
         say(
-            f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks are, by content or by name, tracks that "
-            f"{start.model} was made from; the figure flatters"
+            f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks were used to make {start.model} "
+            "(matched by content or by name); the accuracy is optimistic"
         )
 
 
-def _planned(request: TrainRequest) -> list[Planned]:
+def _plan(request: TrainRequest) -> list[TrialPlan]:
     return plan_trials(request.settings, request.seeds or (request.settings.seed,), request.grid)
 
 
-def _best_of(
+def _train_trials(
     request: TrainRequest,
-    planned: list[Planned],
+    planned: list[TrialPlan],
     train_set: TrainingSet,
     valid_set: TrainingSet,
     options: Sequence[TrainingOptions],
     on_epoch: Callable[[int, Epoch], None],
 ) -> TrainResult:
-    """Train on Ray and keep the best, with what became of the others in its notes."""
+    """Train all trials on Ray and return the best model, which records the results of the others."""
     from jobs.engine.cluster import connected
     from jobs.trial_tasks import run_trials
 
     with connected(request.config):
         trials = run_trials(planned, train_set, valid_set, options, on_epoch)
-    best, summary = pick(trials), summarize(trials)[0]
+    best, summary = pick_best(trials), summarize(trials)[0]
     notes = {
         "picked_from_trials": len(trials),
         "picked_from_seeds": ", ".join(f"{seed}: {right:.4f}" for seed, right in summary.accuracies.items()),
@@ -222,17 +222,17 @@ def _best_of(
 
 def _options(
     request: TrainRequest,
-    each: Planned,
+    each: TrialPlan,
     protocol: SplitProtocol,
     valid_set: TrainingSet,
     start: ModelBundle | None,
     *,
     several: bool,
 ) -> TrainingOptions:
-    """What a trial is trained with."""
+    """Return the options of one trial."""
     file, split = _last_name(request.data), drop_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
-    # Absolute: workers stand in other directories.
+    # Absolute, because workers have other working directories.
     log = None if request.tensorboard is None else canonical(request.tensorboard)
     if log is not None and several:
         log = f"{log}/{each.varied.replace(', ', '-').replace(' ', '=') or 'seeds'}/seed-{each.settings.seed}"
@@ -250,7 +250,7 @@ def _options(
 
 
 def _command(request: TrainRequest, file: str, split: str, settings: TrainingSettings) -> str:
-    """The command that trains this one model again, but for where things lay on this machine."""
+    """Return the command that trains this model again, without paths of this machine."""
     own = TrainingSettings.for_arch(settings.arch)
     words = ["earmark train", file, "--out MODEL"]
     words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
@@ -269,7 +269,7 @@ def _command(request: TrainRequest, file: str, split: str, settings: TrainingSet
 
 
 def _last_name(path: str) -> str:
-    """Where data or a model lay on one machine is no part of what was made from it."""
+    """Return the last name of a path: the folders of one machine do not belong in a model."""
     return path.rstrip("/").rpartition("/")[2]
 
 
@@ -280,13 +280,13 @@ def _name_for(folder: Path) -> str:
 def _check_options(request: TrainRequest) -> None:
     folder = request.out
     if not re.fullmatch(NAME_PATTERN, request.model_name):
-        raise MisuseError(f"'{request.model_name}' cannot name a model: use a-z, 0-9 and '-' (--name)")
+        raise MisuseError(f"'{request.model_name}' is not a valid model name; use a-z, 0-9 and '-' (--name)")
     if len(set(request.seeds)) < len(request.seeds):
-        raise MisuseError("--seeds names a seed twice")
+        raise MisuseError("--seeds contains a seed twice; give each seed once")
     if ":/" in str(folder):
         raise MisuseError(
-            f"cannot write a model to {folder}: --out must be a local folder; copy it from there"
+            f"cannot write a model to {folder}: --out must be a local folder; copy the model from there"
         )
     check_writable(folder, "the model folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten")
+        raise MisuseError(f"{folder} already exists, and models are never overwritten; choose another --out")

@@ -1,4 +1,4 @@
-"""Labeled data for training and evaluation, also where it is audio that must be featurized first."""
+"""Read labeled data for training and evaluation, featurizing audio first if necessary."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from schemas.model import Arch, feature_kinds
 _SHOWN_FAILURES = 5
 
 
-def labeled_data(
+def read_labeled_data(
     data: str,
     arch: Arch,
     *,
@@ -31,7 +31,7 @@ def labeled_data(
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
 ) -> TrainingSet:
-    """Read labeled data of any form: what `pipeline.training.data.importers.import_data` reads, or audio.
+    """Read labeled data of any form: audio, or what `pipeline.training.data.importers.import_data` reads.
 
     Parameters
     ----------
@@ -39,47 +39,48 @@ def labeled_data(
         An array file, a descriptor CSV, tables, a folder or prefix with a folder of audio for each genre, or
         a manifest of audio with a column for the genre.
     arch : str
-        The architecture says which features are wanted.
+        Architecture, which determines the features.
     label_column : str, optional
-        Where the genres are: a column of the manifest, ``genre_tag`` or ``folder``. If not given, of a folder
-        the first folder of each path, else the manifest's ``label`` or ``genre``.
+        Where the genres are: a column of the manifest, ``genre_tag`` or ``folder``. By default, the manifest
+        column ``label`` or ``genre``, or, if `data` is a folder, the first folder of each path.
     tables : str, optional
-        Where to keep the features of audio, so that they are not computed again next time; if not given, they
-        are thrown away.
+        Tables in which to keep the features of audio for the next time; by default, they are not kept.
     config : RunConfig, optional
-        How to run the engine that computes them.
+        Settings of the run that computes the features.
     say : callable
-        Gets sentences about files that are left out.
+        Prints a message, such as about files that are left out.
 
     Raises
     ------
     MisuseError
-        Where there is no labeled data, or it is wrong.
+        If there is no labeled data, or it is invalid.
     KeyboardInterrupt
-        If the computing of features was interrupted.
+        If the computation of features was interrupted.
     """
-    _refuse_irregular(data)
+    _check_regular(data)
     if is_tables(data):
         return import_tables(data, label_column=label_column, say=say, **feature_kinds(arch))
     if not _is_audio(data):
         return import_data(data, label_column=label_column)
-    with _root(tables) as root:
-        job = _featurized(data, root, arch, config or RunConfig(), say)
-        _tell_left_out(job, say)
+    with _open_root(tables) as root:
+        job = _featurize(data, root, arch, config or RunConfig(), say)
+        _report_failures(job, say)
         column = label_column or (None if is_manifest(data) else FOLDER)
         return import_tables(root, label_column=column, say=say, **feature_kinds(arch))
 
 
-def _refuse_irregular(data: str) -> None:
-    """Refuse a pipe that nobody writes to, which would be waited for."""
+def _check_regular(data: str) -> None:
+    """Reject a pipe, since reading it would wait forever if nobody writes to it."""
     if storage.is_local(data):
         path = Path(storage.split(data)[1])
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise MisuseError(f"{data} is no file but a pipe, a socket or a device; write its data to a file")
+            raise MisuseError(
+                f"{data} is a pipe, a socket or a device, not a file; write its data to a file first"
+            )
 
 
 def _is_audio(data: str) -> bool:
-    """Whether it is something to list: a folder, a prefix or a manifest."""
+    """Return whether the data is audio to list: a folder, a prefix or a manifest."""
     if is_manifest(data):
         return not is_descriptor_csv(data)
     if storage.is_local(data):
@@ -88,7 +89,7 @@ def _is_audio(data: str) -> bool:
 
 
 @contextmanager
-def _root(tables: str | None) -> Iterator[str]:
+def _open_root(tables: str | None) -> Iterator[str]:
     if tables is not None:
         yield canonical(tables)
         return
@@ -96,8 +97,8 @@ def _root(tables: str | None) -> Iterator[str]:
         yield folder
 
 
-def _featurized(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -> Job:
-    """Run the engine over the audio, for just the features that the architecture takes."""
+def _featurize(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -> Job:
+    """Featurize the audio with only the features that the architecture takes."""
     kinds = feature_kinds(arch)
     settings = config.model_copy(update={"descriptors": kinds["descriptors"]})
     only = None if all(kinds.values()) else "log-mel" if kinds["log_mel"] else "descriptors"
@@ -106,15 +107,17 @@ def _featurized(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -
     if report.outcome == "interrupted":
         raise KeyboardInterrupt
     if not report.counts.labeled and not report.counts.labeled_before:
-        raise MisuseError(f"none of the {report.counts.listed} files of {data} gives features to train on")
+        raise MisuseError(
+            f"none of the {report.counts.listed:,} files of {data} could be featurized; check the files"
+        )
     return job
 
 
-def _tell_left_out(job: Job, say: Say) -> None:
+def _report_failures(job: Job, say: Say) -> None:
     failures = current_failures(job.tables)
     if not failures.num_rows:
         return
     files = "1 file" if failures.num_rows == 1 else f"{failures.num_rows:,} files"
-    say(f"left out: {files} that cannot be featurized")
+    say(f"left out: {files} that could not be featurized")
     for message in failures["message"].to_pylist()[:_SHOWN_FAILURES]:
         say(f"  {message}")

@@ -1,4 +1,4 @@
-"""``earmark trends``: genre trends of the current labels."""
+"""``earmark trends``: trends of genres in the current labels."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
-from jobs.status import pick_model
+from jobs.read_tables import pick_model
 from pipeline.models.bundle import ModelBundle
 from pipeline.pages.trends_page import render_trends_page
 from pipeline.storage import storage
@@ -31,7 +31,7 @@ from schemas.model import Measurement
 Show = Literal["shares", "changes", "tags", "disagreements"]
 
 PRINTED_GROUPS = 20
-"""Groups that are printed where they do not follow one another in time, unless ``--top`` says otherwise."""
+"""Maximum number of groups to print if they are not periods of time; ``--top`` overrides it."""
 
 ROWS: dict[Show, Callable[[Trends], pa.Table]] = {
     "shares": tabulate_shares,
@@ -39,31 +39,31 @@ ROWS: dict[Show, Callable[[Trends], pa.Table]] = {
     "tags": tabulate_tags,
     "disagreements": lambda found: found.tags.disagreements,
 }
-"""The tables of trends that can be printed or written."""
+"""Tables of trends that can be printed or written."""
 
 
 def find_trends(
     tables: Tables, model: str | None, *, by: str, weight: Weight = "count", top: int | None = None
 ) -> Trends:
-    """The trends in the current labels of a model.
+    """Compute the trends in the current labels of a model.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     model : str or None
-        See `jobs.status.pick_model`.
+        See `jobs.read_tables.pick_model`.
     by : str
         See `pipeline.trends.grouping.group_tracks`.
     weight : str
         ``count`` or ``confidence``.
     top : int, optional
-        Only the groups with most tracks.
+        Only this many groups, those with the most tracks.
 
     Raises
     ------
     MisuseError
-        If there are no labels of the model, or no track has what is grouped by.
+        If there are no labels of the model, or no track has a value to group by.
     """
     labeled = read_tracks_to_group(tables, pick_model(tables, model), by)
     return compute_trends(labeled, by, read_reports(tables, last=1)[0].catalog, weight=weight, top=top)
@@ -72,7 +72,7 @@ def find_trends(
 def write_trends_page(
     tables: Tables, model: str | None, out: str, *, by: str, weight: Weight = "count", top: int | None = None
 ) -> Trends:
-    """Write the page of trends; see `find_trends`."""
+    """Write the trends page and return its trends; see `find_trends`."""
     full_model = pick_model(tables, model)
     catalog = read_reports(tables, last=1)[0].catalog
     labeled = read_tracks_to_group(tables, full_model, by, "year", "artist")
@@ -82,7 +82,7 @@ def write_trends_page(
         found,
         time=time if time.groups.names else None,
         model=full_model,
-        figures=_figures(tables, full_model),
+        figures=_read_figures(tables, full_model),
         catalog=printable(catalog),
     )
     with storage.explain_errors(out, "write"):
@@ -90,8 +90,8 @@ def write_trends_page(
     return found
 
 
-def _figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
-    """What was measured of a model, from the copy that the run left with the tables; None without one."""
+def _read_figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
+    """Return the measured figures of a model from its copy in the tables; None if there is no copy."""
     try:
         return ModelBundle.load(storage.join(tables.root, "_models", model)).info.figures
     except EarmarkError:
@@ -99,15 +99,15 @@ def _figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
 
 
 def print_trends(found: Trends, *, top: int | None, show: Show | None = None) -> None:
-    """Print shares by group, rising and falling genres, and how labels and tags agree; or one table of them.
+    """Print shares by group, rising and falling genres, and agreement with tags; or one of these tables.
 
     Raises
     ------
     MisuseError
-        See `rows_to_write`.
+        See `select_rows`.
     """
     if show in {"tags", "disagreements"}:
-        _print_rows(rows_to_write(found, show))
+        _print_rows(select_rows(found, show))
     elif show == "changes":
         _check_over_time(found)
         _print_changes(found)
@@ -143,16 +143,18 @@ def _print_shares(found: Trends, top: int | None) -> None:
     rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
     rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
     of = _tracks(found.labeled.n_tracks, "labeled ")
-    title = f"expected shares of genres by {groups.unit}, per cent of {of}"
+    title = f"expected shares of genres by {groups.unit}, in percent of {of}"
     print_table((groups.by, "tracks", *genres), rows, title=title)
     if len(shown) < n:
-        console.print(f"and {n - len(shown):,} more: --top N, or --format csv for all with their intervals")
+        console.print(
+            f"and {n - len(shown):,} more: use --top N, or --format csv for all groups with intervals"
+        )
     if found.n_ungrouped:
-        elsewhere = "in other groups, or without" if top else "without"
+        elsewhere = "in other groups or without" if top else "without"
         console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
     if found.labeled.n_without_genre:
         unsure = _tracks(found.labeled.n_without_genre)
-        console.print(f"{unsure} without a genre, silent or for want of confidence, counted by probabilities")
+        console.print(f"{unsure} without a genre (silent or low confidence), counted by probabilities")
 
 
 def _tracks(n: int, kind: str = "") -> str:
@@ -165,14 +167,14 @@ def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str
 
 def _print_changes(found: Trends) -> None:
     if not found.changes:
-        console.print("fewer than three periods: too few to tell what rises and falls")
+        console.print("fewer than three periods: too few to detect rising and falling genres")
         return
     print_table(
-        ("genre", "verdict", "from", "to", "change", "95 %", "q"),
+        ("genre", "trend", "from", "to", "change", "95 % interval", "q"),
         [
             (
                 each.genre,
-                "not clear" if each.direction == "unclear" else each.direction,
+                each.direction,
                 f"{100 * each.start:.1f}",
                 f"{100 * each.end:.1f}",
                 f"{100 * each.change:+.1f}",
@@ -181,14 +183,14 @@ def _print_changes(found: Trends) -> None:
             )
             for each in found.changes
         ],
-        title="rising and falling, on a line through the shares (per cent)",
+        title="rising and falling genres, by a line fitted to the shares (percent)",
     )
 
 
 def _print_tags(found: Trends) -> None:
     tags = found.tags
     if not tags.n_tagged:
-        console.print("no track with a genre has a genre tag to compare it with")
+        console.print("no labeled track has a genre tag to compare with")
         return
     if tags.n_comparable:
         console.print(
@@ -197,7 +199,7 @@ def _print_tags(found: Trends) -> None:
         )
     other = tags.n_tagged - tags.n_comparable
     if other:
-        console.print(f"{_tracks(other)} with a genre tag that is none of the model's genres")
+        console.print(f"{_tracks(other)} with a genre tag that is not a genre of the model")
     if tags.disagreements.num_rows:
         print_table(
             ("tag", "label", "confidence", "track"),
@@ -205,17 +207,17 @@ def _print_tags(found: Trends) -> None:
                 (row["genre_tag"], row["genre"], f"{row['confidence']:.2f}", row["uri"])
                 for row in tags.disagreements.slice(0, 10).to_pylist()
             ],
-            title="the most confident disagreements",
+            title="most confident disagreements",
         )
 
 
-def rows_to_write(found: Trends, show: Show) -> pa.Table:
-    """One of the tables of `ROWS`.
+def select_rows(found: Trends, show: Show) -> pa.Table:
+    """Return one of the tables of `ROWS`.
 
     Raises
     ------
     MisuseError
-        If changes are asked for of groups that do not follow one another in time.
+        If `show` is ``changes`` and the groups are not periods of time.
     """
     if show == "changes":
         _check_over_time(found)
@@ -225,5 +227,5 @@ def rows_to_write(found: Trends, show: Show) -> pa.Table:
 def _check_over_time(found: Trends) -> None:
     if not found.groups.is_time:
         raise MisuseError(
-            f"genres rise and fall over time, not by {found.groups.by}; use --by year, month or seen"
+            f"--show changes needs groups in time, not {found.groups.by}; use --by year, month or seen"
         )

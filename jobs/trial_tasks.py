@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: a task each, which hands out its epochs as they end."""
+"""Trials on a Ray cluster: one task each, which yields its epochs as they end."""
 
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -9,7 +9,7 @@ from ray import exceptions as ray_errors
 
 from jobs.engine.actor_pool import last_line
 from jobs.engine.cluster import cpus_and_gpus
-from jobs.trials import Planned, Trial
+from jobs.trials import Trial, TrialPlan
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training import Epoch, TrainingOptions, train_by_epoch
@@ -19,42 +19,42 @@ from schemas.errors import EarmarkError
 log = get_logger(__name__)
 
 _ATTEMPTS = 3
-"""Times a trial is started whose process dies; with a checkpoint it goes on from there."""
+"""Attempts at a trial whose process dies; with a checkpoint, it resumes from there."""
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.NodeDiedError)
 
 
 def _trial(
     train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions, use_gpu: bool
 ) -> Generator[Epoch | ModelBundle, None, None]:
-    """Train on a worker, handing out each epoch and at last the model."""
+    """Train on a worker; yield each epoch and finally the model."""
     if not use_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     bundle = yield from train_by_epoch(train_set, valid_set, options)
     yield bundle
 
 
-# A fresh process for each: TensorFlow's threads and Keras' names are a process's own.
+# A new process for each, because TensorFlow's threads and Keras' names are per process.
 _task = ray.remote(max_calls=1, max_retries=0)(_trial)
 
 
 def run_trials(
-    planned: Sequence[Planned],
+    planned: Sequence[TrialPlan],
     train_set: TrainingSet,
     valid_set: TrainingSet,
     options: Sequence[TrainingOptions],
     on_epoch: Callable[[int, Epoch], None],
 ) -> list[Trial]:
-    """Train each trial in a task of its own on the connected Ray cluster.
+    """Train each trial in its own task on the connected Ray cluster.
 
     Parameters
     ----------
-    planned : sequence of Planned
+    planned : sequence of TrialPlan
     train_set, valid_set : TrainingSet
-        The same for all: put into Ray's object store once.
+        Shared by all trials: put into Ray's object store once.
     options : sequence of TrainingOptions
-        What each is trained with.
+        Options of each trial.
     on_epoch : callable
-        Called with the place of a trial in `planned` and each of its epochs.
+        Called with the index of a trial in `planned` and each of its epochs.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def run_trials(
     Raises
     ------
     EarmarkError
-        If a training fails, or its process dies again and again.
+        If a training fails, or its process dies three times.
     """
     cpus, gpus = cpus_and_gpus()
     sets = ray.put(train_set), ray.put(valid_set)
@@ -87,7 +87,10 @@ def run_trials(
             del running[stream]
             log.warning("training died", trial=number, attempt=attempt, error=last_line(error))
             if attempt == _ATTEMPTS:
-                raise EarmarkError(f"the process of a training dies: {last_line(error)}") from error
+                raise EarmarkError(
+                    f"a training process died {_ATTEMPTS} times: {last_line(error)}; make sure that "
+                    "the nodes have enough memory, and run again"
+                ) from error
             running[start(number)] = number, attempt + 1
         except ray_errors.RayTaskError as error:
             if isinstance(error.cause, EarmarkError):

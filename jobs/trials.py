@@ -1,4 +1,4 @@
-"""Trials: one training for each seed and setting, and the best of them."""
+"""Trials: one training for each seed and setting, and the choice of the best."""
 
 import itertools
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _GRID = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A training that was done: its settings, what distinguishes them, and its model."""
+    """A finished training: its settings, a text for the varied ones, and its model."""
 
     settings: TrainingSettings
     varied: str
@@ -32,40 +32,40 @@ class Trial:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy on the valid tracks."""
+        """Accuracy on the validation tracks."""
         return self.bundle.info.figures[0].accuracy
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """A training to be done: its settings, and in words what distinguishes them apart from the seed."""
+class TrialPlan:
+    """A training to do: its settings, and a text for the varied ones other than the seed."""
 
     settings: TrainingSettings
     varied: str = ""
 
 
-def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence[str]) -> list[Planned]:
+def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence[str]) -> list[TrialPlan]:
     """Return the trials of every setting with every seed.
 
     Parameters
     ----------
     settings : TrainingSettings
-        What they have in common.
+        Settings that all trials share.
     seeds : sequence of int
     grid : sequence of str
-        Such as ``learning_rate=1e-3,3e-4``; each setting of one goes with each of the others.
+        Such as ``learning_rate=1e-3,3e-4``; all combinations are tried.
 
     Raises
     ------
     MisuseError
-        For a setting that cannot be varied, or a value that it cannot have.
+        If a setting cannot be varied, or a value is invalid.
     """
     axes = [_axis(each) for each in grid]
     planned = []
     for values in itertools.product(*(values for _, values in axes)):
         changes = dict(zip((name for name, _ in axes), values, strict=True))
         varied = ", ".join(f"{name} {value:g}" for name, value in changes.items())
-        planned += [Planned(settings.changed({**changes, "seed": seed}), varied) for seed in seeds]
+        planned += [TrialPlan(settings.changed({**changes, "seed": seed}), varied) for seed in seeds]
     return planned
 
 
@@ -85,9 +85,9 @@ def _axis(text: str) -> tuple[str, list[float]]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Trials of one setting: what distinguishes it, accuracies by seed, their mean and standard deviation.
+    """Trials of one setting: the varied text, accuracies by seed, their mean and standard deviation.
 
-    A single seed has no deviation: None.
+    The standard deviation of a single seed is None.
     """
 
     varied: str
@@ -97,7 +97,7 @@ class Summary:
 
 
 def summarize(trials: Sequence[Trial]) -> list[Summary]:
-    """Return the trials by setting, the one with the best mean first."""
+    """Summarize the trials by setting, best mean first."""
     by_setting: dict[str, dict[int, float]] = {}
     for trial in trials:
         by_setting.setdefault(trial.varied, {})[trial.settings.seed] = trial.accuracy
@@ -112,7 +112,7 @@ def _deviation(values: list[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def pick(trials: Sequence[Trial]) -> Trial:
-    """Return the best trial of the setting with the best mean; of equals the first."""
+def pick_best(trials: Sequence[Trial]) -> Trial:
+    """Return the best trial of the setting with the best mean; the first one on a tie."""
     best = summarize(trials)[0].varied
     return max((trial for trial in trials if trial.varied == best), key=lambda trial: trial.accuracy)

@@ -1,4 +1,4 @@
-"""``earmark vacuum``: say what no run refers to any more, and remove it when asked to."""
+"""``earmark vacuum``: list data that no run refers to anymore, and delete it on request."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,39 +19,39 @@ def vacuum_job(
     delete: bool,
     say: Callable[[str], None],
 ) -> list[Removal]:
-    """Find what can go, and with `delete` remove it under the lease.
+    """List what can be deleted; with `delete`, delete it under the lease.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     options : VacuumOptions
-        What can go.
+        What to include.
     delete : bool
-        Whether it is removed; by default nothing is written.
+        Delete the objects instead of only listing them.
     say : callable
-        Gets sentences for the person who waits.
+        Prints a message for the user.
 
     Returns
     -------
     list of Removal
-        What can go, or went.
+        What can be deleted, or was deleted.
 
     Raises
     ------
     LeaseHeldError
-        If a run is at work on the tables.
+        If a run holds the lease.
     EarmarkError
-        If the store refuses.
+        If the store fails.
     """
     if not delete:
         stored = list_objects(tables)
         return plan_vacuum(stored, read_reports(tables), options)
     name = f"vacuum-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        # First of all: of what it left half done, old and merged parts hold the same rows.
+        # First, because old and merged parts of an unfinished compaction hold the same rows.
         if recovered := recover_compactions(tables, lease.check):
-            say(f"finished or undid what a killed compaction had begun ({recovered})")
+            say(f"finished or undid merges of a killed compaction ({recovered})")
         stored = list_objects(tables)
         removals = plan_vacuum(stored, read_reports(tables), options)
         remove_planned(stored, removals, options, lease.check)

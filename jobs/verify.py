@@ -1,9 +1,9 @@
-"""``earmark verify``: check the promise on real tables, and say what was found."""
+"""``earmark verify``: check that the tables hold every track exactly once."""
 
 from dataclasses import asdict
 
 from jobs.console.output import json_text
-from jobs.console.progress import metered
+from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
 from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.vouching import confirm_versions
@@ -15,33 +15,33 @@ from schemas.errors import EarmarkError
 
 
 def verify_job(tables: Tables, catalog: str | None, *, deep: bool) -> tuple[Verification, bool]:
-    """Check the tables, and whether they hold all of a catalog.
+    """Check the tables and, optionally, whether they cover a catalog.
 
     Parameters
     ----------
     tables : Tables
-        The tables; they are only read, and no lease is taken.
+        The tables, which are only read, without taking the lease.
     catalog : str or None
-        The catalog that must be done; None: what the runs have listed.
+        The catalog that the tables must cover; if None, what the runs have listed.
     deep : bool
         Read all data of all parts.
 
     Returns
     -------
     verification : Verification
-        What was found.
+        The findings.
     busy : bool
-        Whether something held the lease before or after: what was found may be of a moment.
+        Whether the lease was held before or after, so that findings may be temporary.
 
     Raises
     ------
     EarmarkError
-        If the catalog is empty, or the store refuses.
+        If the catalog is empty, or the store fails.
     """
     busy = _is_held(tables)
     listing = None
     if catalog is not None:
-        with metered("listing") as meter:
+        with show_progress("listing") as meter:
             surveyed = survey(canonical(catalog), progress=meter.show)
         listing = confirm_versions(surveyed, tables).tracks
         if not listing.num_rows:
@@ -54,8 +54,8 @@ def _is_held(tables: Tables) -> bool:
     return leases.free_number(tables.root) is None
 
 
-def verification_json(tables: Tables, verification: Verification, *, busy: bool) -> str:
-    """The verification for programs."""
+def render_json(tables: Tables, verification: Verification, *, busy: bool) -> str:
+    """Return the verification as JSON for other programs."""
     states = {"sound": verification.sound, "complete": not verification.unchecked, "busy": busy}
     whole = {"tables": tables.root} | states | asdict(verification)
     return json_text(whole, indent=2)

@@ -1,4 +1,4 @@
-"""``earmark labels --write-tags``: the labels as genre tags of the files, or of copies of them."""
+"""``earmark labels --write-tags`` and ``--in-place``: write labels as genre tags into files or copies."""
 
 import os
 from collections import Counter
@@ -16,22 +16,22 @@ from pipeline.catalogs.tracks import stat_track
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
-TaggingOutcome = Literal["to write", "written", "unchanged", "there already", "failed"]
+TaggingOutcome = Literal["to write", "written", "unchanged", "already there", "failed"]
 
 _PRINTED = 20
 _PROGRESS_EVERY = 100
-_NO_FILES = frozenset({"missing", "unreadable", "irregular"})
-"""Etags of what cannot be read."""
+_NOT_READABLE = frozenset({"missing", "unreadable", "irregular"})
+"""Etags of files that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tagging:
-    """A file and the genre that goes into it.
+    """A file and the genre to write into it.
 
     Attributes
     ----------
     uri, etag : str
-        The track, in the version that was labeled.
+        The track, and the version of its content that was labeled.
     target : Path
         The file to write: a copy, or the track itself.
     genre : str
@@ -39,9 +39,9 @@ class Tagging:
     before : str or None
         The tag as it was when the track was read.
     outcome : str
-        What is to be done, or what was done.
+        What remains to be done, or what was done.
     reason : str
-        Why it failed.
+        Why writing failed.
     """
 
     uri: str
@@ -54,9 +54,9 @@ class Tagging:
 
 
 def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
-    """What to write for copies of the tracks in a folder, below which they lie as below the catalog.
+    """Plan copies of the tracks in a folder, with the same relative paths as in the catalog.
 
-    A file that is there already is left alone.
+    A file that already exists is left alone.
 
     Parameters
     ----------
@@ -64,48 +64,50 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
         Labels with the columns ``track_id``, ``uri``, ``etag``, ``genre`` and ``genre_tag``; rows without a
         genre are left out.
     catalog : str
-        Where the catalog is.
+        Location of the catalog.
     folder : Path
-        For the copies.
+        Folder for the copies.
 
     Raises
     ------
     MisuseError
-        If the folder lies in the catalog: the next run would take the copies for new tracks.
+        If the folder is inside the catalog, where the next run would take the copies for new tracks.
     """
     if storage.is_local(catalog):
         root = Path(storage.split(catalog)[1]).resolve()
         if folder.resolve().is_relative_to(root if root.is_dir() else root / "."):
-            raise MisuseError(f"{folder} lies in the catalog, which would then hold the copies; name another")
-    labeled = _labeled(rows)
-    below = _below([storage.split(row["uri"])[1] for row in labeled], storage.split(catalog)[1])
+            raise MisuseError(
+                f"{folder} is inside the catalog, and the next run would label the copies; choose another"
+            )
+    labeled = _select_labeled(rows)
+    below = _relative_paths([storage.split(row["uri"])[1] for row in labeled], storage.split(catalog)[1])
     plan, taken = [], set()
     for row, relative in zip(labeled, below, strict=True):
         target = folder / relative
         if target in taken:
             target = target.with_name(f"{row['track_id']} {target.name}")
         taken.add(target)
-        outcome: TaggingOutcome = "there already" if target.exists() else "to write"
+        outcome: TaggingOutcome = "already there" if target.exists() else "to write"
         plan.append(Tagging(row["uri"], row["etag"], target, row["genre"], row["genre_tag"], outcome))
     return plan
 
 
 def plan_in_place(rows: pa.Table) -> list[Tagging]:
-    """What to write for changing the tracks themselves; see `plan_copies`.
+    """Plan to change the tracks themselves; see `plan_copies`.
 
-    A track that has its genre already is left alone: as it was labeled, or after an earlier command.
+    A track whose tag already is its genre is left alone.
 
     Raises
     ------
     MisuseError
-        If a track is an object of a store.
+        If a track is an object in a store.
     """
     plan = []
-    for row in _labeled(rows):
+    for row in _select_labeled(rows):
         protocol, path = storage.split(row["uri"])
         if protocol != "file":
             raise MisuseError(
-                f"{row['uri']} is no local file; write copies with --write-tags DIR and upload them"
+                f"{row['uri']} is not a local file; write copies with --write-tags DIR and upload them"
             )
         outcome: TaggingOutcome = "unchanged" if _has_genre(row) else "to write"
         plan.append(Tagging(row["uri"], row["etag"], Path(path), row["genre"], row["genre_tag"], outcome))
@@ -113,26 +115,26 @@ def plan_in_place(rows: pa.Table) -> list[Tagging]:
 
 
 def _has_genre(row: Mapping[str, str]) -> bool:
-    """Whether a track has its genre, when it was labeled or, where it has changed since, now."""
+    """Return whether the tag of a track was its genre when labeled, or is now, if the file has changed."""
     if row["genre_tag"] == row["genre"]:
         return True
     try:
         track = stat_track(row["uri"], "")
-        if track.etag in {row["etag"], *_NO_FILES}:
+        if track.etag in {row["etag"], *_NOT_READABLE}:
             return False
         with storage.open_binary(row["uri"], track.size) as file:
             return read_tags(file, row["uri"]).genre_tag == row["genre"]
     except (EarmarkError, OSError):
-        return False  # writing tells the reason
+        return False  # writing reports the reason
 
 
-def _labeled(rows: pa.Table) -> list[dict[str, str]]:
+def _select_labeled(rows: pa.Table) -> list[dict[str, str]]:
     wanted = rows.select(["track_id", "uri", "etag", "genre", "genre_tag"])
     return [row for row in wanted.to_pylist() if row["genre"] is not None]
 
 
-def _below(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
-    """Paths below the catalog or, for a manifest, below the deepest folder that all share; never outside."""
+def _relative_paths(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
+    """Return paths relative to the catalog or, for a manifest, to the deepest common folder."""
     paths = [path.lstrip("/") for path in paths]
     root = f"{catalog.strip('/')}/"
     if paths and not all(path.startswith(root) for path in paths):
@@ -142,40 +144,42 @@ def _below(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
 
 
 def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[Tagging]:
-    """Do what is to be done; a file that cannot be written does not stop the others.
+    """Write the tags; a file that cannot be written does not stop the others.
 
     Parameters
     ----------
     plan : sequence of Tagging
-        Of `plan_copies` or `plan_in_place`.
+        From `plan_copies` or `plan_in_place`.
     progress : callable
-        Told how many files are done, every now and then.
+        Called every hundred files with the number of files done.
     """
     done = []
     for number, each in enumerate(plan, start=1):
-        done.append(_written(each) if each.outcome == "to write" else each)
+        done.append(_write(each) if each.outcome == "to write" else each)
         if number % _PROGRESS_EVERY == 0:
             progress(number)
     return done
 
 
-def _written(each: Tagging) -> Tagging:
+def _write(each: Tagging) -> Tagging:
     outcome: TaggingOutcome = "written"
     reason = ""
     try:
         track = stat_track(each.uri, "")
         if track.etag != each.etag:
-            raise EarmarkError(f"{each.uri} has changed since it was labeled, or is gone; run again first")
+            raise EarmarkError(
+                f"{each.uri} has changed since it was labeled, or is gone; run 'earmark run' first"
+            )
         write_tagged(each.uri, track.size, each.target, each.genre)
     except EarmarkError as error:
         outcome, reason = "failed", str(error)
-    except Exception as error:  # whatever is wrong with one file, the others are written
+    except Exception as error:  # one bad file must not stop the others
         outcome, reason = "failed", f"{each.uri}: {type(error).__name__}: {error}"
     return Tagging(each.uri, each.etag, each.target, each.genre, each.before, outcome, reason)
 
 
 def print_taggings(plan: Sequence[Tagging]) -> None:
-    """Print what is to be written or was written, the first lines of it, and the sums."""
+    """Print the first files that are to be written or were written, the failures, and totals."""
     shown = [each for each in plan if each.outcome in {"to write", "written"}]
     if shown:
         print_table(

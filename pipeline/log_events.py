@@ -1,4 +1,4 @@
-"""Events: log records within bounds, to be handed from process to process, and to a file."""
+"""Events: log records of bounded size that can be sent between processes and written to a file."""
 
 import logging
 from collections import deque
@@ -6,24 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from pipeline.log import ROOT, attached, current
+from pipeline.log import ROOT, attach_handler, current
 
 MOST_EVENTS = 200
-"""Kept of one piece of work, of each kind: warnings, and what is less."""
+"""Maximum number of warnings to keep for one task, and of other events."""
 _MOST_CHARACTERS = 1000
-"""Of a text: names may be long, and errors of libraries very long."""
+"""Maximum length of a text; errors of libraries can be very long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was logged.
+    """A logged event.
 
     Attributes
     ----------
     time : float
-        When, seconds since the epoch.
+        Seconds since the epoch.
     level : int
-        One of `logging`'s.
+        Level, as in `logging`.
     logger, message : str
     fields : mapping of str to str, number, bool or None
     """
@@ -36,21 +36,21 @@ class Event:
 
     @classmethod
     def of(cls, record: logging.LogRecord) -> "Event":
-        """Return what a record says, long texts cut."""
+        """Convert a record, truncating long texts."""
         fields: Mapping[str, object] = getattr(record, "fields", {})
         cut = {name: _cut(value) if isinstance(value, str) else value for name, value in fields.items()}
         return cls(record.created, record.levelno, record.name, _cut(record.getMessage()), cut)
 
 
 class EventBuffer(logging.Handler):
-    """Keeps the newest events; many of little weight do not push out warnings.
+    """Keeps the newest events; lower levels do not displace warnings.
 
     Parameters
     ----------
     level : int
-        Events of a lower level are not kept.
+        Lowest level to keep.
     most : int
-        Kept of warnings and errors, and as many of others.
+        Maximum number of warnings and errors, and of other events.
     """
 
     def __init__(self, level: int, most: int = MOST_EVENTS) -> None:
@@ -66,7 +66,7 @@ class EventBuffer(logging.Handler):
         self.n_events += 1
 
     def events(self) -> tuple[Event, ...]:
-        """Return what is kept, in order; first, how many events are not, where there are such."""
+        """Return the kept events in order; if any were dropped, the first event says how many."""
         self.acquire()
         try:
             kept = sorted((*self._kept[False], *self._kept[True]), key=lambda numbered: numbered[0])
@@ -81,15 +81,15 @@ class EventBuffer(logging.Handler):
 
 
 @contextmanager
-def recorded(level: int) -> Iterator[EventBuffer]:
-    """Keep what is logged in a ``with`` block from a level on."""
+def record_events(level: int) -> Iterator[EventBuffer]:
+    """Keep what is logged during a ``with`` block, from a level on."""
     buffer = EventBuffer(level)
-    with attached(buffer):
+    with attach_handler(buffer):
         yield buffer
 
 
-def as_record(event: Event) -> logging.LogRecord:
-    """Return an event as what handlers and formatters take."""
+def to_record(event: Event) -> logging.LogRecord:
+    """Convert an event to a record for handlers and formatters."""
     return logging.makeLogRecord(
         {
             "name": event.logger,
@@ -103,11 +103,11 @@ def as_record(event: Event) -> logging.LogRecord:
 
 
 def replay(events: Iterable[Event]) -> None:
-    """Log what was logged in another process; what this one is at work on is added to the fields."""
+    """Log the events of another process again, with the current fields of this one added."""
     for event in events:
         logger = logging.getLogger(event.logger)
         if logger.isEnabledFor(event.level):
-            logger.handle(as_record(replace(event, fields={**current(), **event.fields})))
+            logger.handle(to_record(replace(event, fields={**current(), **event.fields})))
 
 
 def _cut(text: str) -> str:

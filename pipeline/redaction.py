@@ -1,4 +1,4 @@
-"""Hiding what a reader of a report or a log must not see: passwords, signatures, tokens, keys."""
+"""Redact secrets from reports and logs: passwords, signatures, tokens and keys."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from functools import cache
 from urllib.parse import quote
 
 _HIDDEN = "(hidden)"
-# Atomic, or a long word of "tokentokentoken" would take time in proportion to its square.
+# Atomic: with backtracking, a long "tokentokentoken" would take quadratic time.
 _NAMES = r"(?>[\w.-]*?(?:secret|token|password|passwd|signature|credential|access_?key|api_?key)[\w.-]*+)"
 _NAME = re.compile(_NAMES, re.IGNORECASE)
 _USER = re.compile(r"(?<=://)[^/@\s]+@")
@@ -18,20 +18,20 @@ _HEADER = re.compile(r"((?<!\w)(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)[^
 _KEY_ID = re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])")
 _PASSWORD = re.compile(r"://[^/@\s:]*:(\S+)@")
 _SHORTEST = 6
-"""Of a secret in the environment: a shorter one would hide half of every text."""
+"""Minimum length of a secret in the environment; a shorter value would hide parts of ordinary text."""
 
 
 def redact(text: str, *, name: str = "") -> str:
-    """The text with passwords of addresses, and signatures and tokens of signed ones, left out.
+    """Return a text without the passwords of addresses and the signatures and tokens of signed URLs.
 
-    What this process's environment says in variables that are called secrets is left out wherever it stands.
+    Values of environment variables whose names denote a secret are hidden everywhere.
 
     Parameters
     ----------
     text : str
         Any text, such as a URI or a message with one in it.
     name : str
-        The setting whose value it is: one that is called a secret is hidden whole.
+        Name of the setting that holds the text; if it denotes a secret, the whole text is hidden.
     """
     if name and _NAME.fullmatch(name):
         return _HIDDEN
@@ -43,10 +43,10 @@ def redact(text: str, *, name: str = "") -> str:
 
 @cache
 def _secrets() -> tuple[str, ...]:
-    """Values in the environment under a secret's name, or as an address's password, long ones first."""
+    """Return the secrets in the environment, by name or as the password of an address, longest first."""
     found: set[str] = set()
     for name, value in os.environ.items():
-        if _NAME.fullmatch(name) and not value.startswith("/"):  # the path of a file is none
+        if _NAME.fullmatch(name) and not value.startswith("/"):  # the path of a file is not a secret
             found.add(value)
         found.update(_PASSWORD.findall(value))
     long = {secret for secret in found if len(secret) >= _SHORTEST}

@@ -12,73 +12,76 @@ from schemas.errors import MisuseError
 class RunConfig(BaseModel):
     """Settings of ``earmark run``, ``featurize`` and ``label``. The TOML file uses these names as keys.
 
-    This is the only place where a setting is declared: its flag, the help of that and the table in
-    docs/operations.md are made from its field.
+    A setting is declared only here: its flag, its help text and its row in docs/operations.md are generated
+    from its field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(
-        default="default", description="A shipped model's name, or the folder (path or URI) of a trained one."
+        default="default",
+        description="Name of a shipped model, or the folder (path or URI) of a trained one.",
     )
     address: str | None = Field(
         default=None,
-        description="Ray cluster to use; without it RAY_ADDRESS, else a local Ray for the run.",
+        description="Address of the Ray cluster. Default: RAY_ADDRESS, else a local Ray for this run.",
     )
-    limit: int | None = Field(default=None, ge=1, description="Only the first N tracks of the listing.")
+    limit: int | None = Field(
+        default=None, ge=1, description="Process only the first N tracks of the listing."
+    )
     retry_failed: bool = Field(
-        default=False, description="Try failed tracks again although they have not changed."
+        default=False, description="Retry failed tracks even if they have not changed."
     )
-    descriptors: bool = Field(default=False, description="Compute the 57 descriptors too.")
-    segment_labels: bool = Field(default=False, description="Write a label for each segment too.")
+    descriptors: bool = Field(default=False, description="Also compute the 57 descriptors.")
+    segment_labels: bool = Field(default=False, description="Also write a label for each segment.")
     min_confidence: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Leave the genre null where the model is less sure; labels that are there stay.",
+        description="Write no genre for tracks with a lower confidence; existing labels stay as they are.",
     )
     actors: int | None = Field(
         default=None,
         ge=1,
-        description="Actors that run the model; else one a GPU, or one for every eight CPUs.",
+        description="Number of actors that run the model. Default: one per GPU, or one per eight CPUs.",
     )
     gpus_per_actor: float | None = Field(
         default=None,
         ge=0,
-        description="GPUs of an actor, such as 0.5; else one where the cluster has GPUs, or none.",
+        description="GPUs per actor, such as 0.5. Default: 1 if the cluster has GPUs, otherwise 0.",
     )
     batch_size: int | None = Field(
         default=None,
         ge=1,
         le=4096,
-        description="Segments the model takes at once; else 64 on a GPU, or 8 on CPUs.",
+        description="Segments per batch of the model. Default: 64 on a GPU, 8 on CPUs.",
     )
-    cpus: int | None = Field(default=None, ge=1, description="CPUs of the local Ray; else all.")
+    cpus: int | None = Field(default=None, ge=1, description="CPUs of the local Ray. Default: all.")
     track_timeout_s: float = Field(
         default=120.0,
         gt=0,
         le=1e7,
-        description="Seconds after which a track that is still decoded and featurized has failed.",
+        description="Seconds that decoding and featurizing one track may take before it fails.",
     )
     track_memory_mb: int = Field(
         default=320,
         ge=64,
-        description="Memory in MiB above which a track that is decoded and featurized has failed.",
+        description="Memory in MiB that decoding and featurizing one track may take before it fails.",
     )
     max_failure_rate: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Exit with 3 when more than this share of the catalog's tracks have failed.",
+        description="Exit with 3 if more than this share of the catalog's tracks have failed.",
     )
-    shard_tracks: int = Field(default=128, ge=1, le=10000, description="Most tracks of a shard.")
+    shard_tracks: int = Field(default=128, ge=1, le=10000, description="Maximum number of tracks per shard.")
     shard_mb: int = Field(
-        default=2048, ge=1, description="Shards are cut at about this many megabytes of audio files."
+        default=2048, ge=1, description="Approximate size of a shard in MiB of audio files."
     )
 
     @classmethod
     def load(cls, file: Path | None, **flags: object) -> Self:
-        """Settings of a TOML file, overridden by the flags that are not None.
+        """Read settings from a TOML file; flags that are not None override them.
 
         Raises
         ------
@@ -106,6 +109,6 @@ class RunConfig(BaseModel):
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
-    """Return the first setting that cannot be as it was given, and why."""
+    """Return the name of the first invalid setting, and the reason."""
     first = error.errors()[0]
     return ".".join(str(part) for part in first["loc"]), first["msg"].lower()

@@ -1,4 +1,4 @@
-"""Modules of a user's own that hide those of the same name which Earmark needs."""
+"""Find user modules that hide modules of the same name that Earmark needs."""
 
 import os
 import sys
@@ -6,17 +6,17 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 
-def hidden_module() -> str | None:
-    """Return a sentence about a module that lies on PYTHONPATH and hides another one; None if none does.
+def describe_hidden_module() -> str | None:
+    """Return a sentence about a module on PYTHONPATH that hides another module; None if there is none.
 
-    To be asked when something has failed that cannot fail: to have two modules of a name is no fault in
-    itself. It imports next to nothing, since whatever it might import may be the one that is hidden.
+    Call this only after an unexpected error: two modules of the same name are not a fault in themselves. This
+    module imports as little as possible, because anything it imports may itself be hidden.
     """
     for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         others = [place for place in sys.path if place and Path(place).resolve() != Path(folder).resolve()]
         for name in _modules_in(folder):
-            theirs = _found(name, [folder])
-            if theirs is not None and _found(name, others) is not None:
+            theirs = _find_origin(name, [folder])
+            if theirs is not None and _find_origin(name, others) is not None:
                 return (
                     f"{theirs} hides the module '{name}' that Earmark needs; rename it, or keep {folder} off "
                     "PYTHONPATH"
@@ -31,7 +31,7 @@ def _modules_in(folder: str) -> list[str]:
         return []
 
 
-def _found(name: str, places: list[str]) -> str | None:
-    """Where a module is; None for a folder without code, before which Python takes any other."""
+def _find_origin(name: str, places: list[str]) -> str | None:
+    """Return where a module is; None for a folder without code, which Python ranks below any other."""
     spec = PathFinder.find_spec(name, places)
     return None if spec is None else spec.origin

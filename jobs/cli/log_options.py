@@ -1,4 +1,4 @@
-"""``--log-level`` and ``--log-format``: options of the whole command line, before a command or after it."""
+"""``--log-level`` and ``--log-format``, accepted before and after the name of a command."""
 
 import functools
 import inspect
@@ -9,8 +9,8 @@ import typer
 
 from jobs.console.logs import LogFormat, LogLevel, configure
 
-_LEVEL = "Log to stderr from this level on. The log file beside a run's report holds info in any case."
-_FORMAT = "Log as lines of text, or as JSON, an object a line."
+_LEVEL = "Lowest level to log to stderr. The log file of a run always includes info."
+_FORMAT = "Log as text or as JSON, one object per line."
 
 LevelOption = Annotated[
     LogLevel,
@@ -31,8 +31,8 @@ _OPTIONS = {
 }
 
 
-def logged(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command that has the two options too; they win over those before the command."""
+def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the two options to a command; they override those given before its name."""
     signature = inspect.signature(command)
     ours = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -1,4 +1,4 @@
-"""The command line. Commands import their jobs when they run, so that ``earmark --help`` is quick."""
+"""The command line. Commands import their jobs when they run, which keeps ``earmark --help`` fast."""
 
 import os
 import sys
@@ -7,15 +7,15 @@ from typing import Annotated
 import typer
 
 from jobs.cli.commands import evaluation, labels, models, pages, runs, tables
-from jobs.cli.hidden_modules import hidden_module
-from jobs.cli.log_options import FormatOption, LevelOption, logged
+from jobs.cli.hidden_modules import describe_hidden_module
+from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.console.logs import configure
 from jobs.console.messages import say
 from schemas.errors import EarmarkError
 
 app = typer.Typer(
     name="earmark",
-    help="Label a music catalog by genre, exactly once, at any scale one Ray cluster holds.",
+    help="Label every track of a music catalog by genre, exactly once, on one machine or a Ray cluster.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,11 +63,11 @@ for command in (
     models.train,
     evaluation.evaluate,
 ):
-    app.command()(logged(command))
+    app.command()(with_log_options(command))
 
 
 def main() -> None:
-    """Run the command line: one sentence on stderr and an exit code for whatever goes wrong."""
+    """Run the command line; on an error, print one sentence to stderr and exit with its code."""
     try:
         app()
     except EarmarkError as error:
@@ -76,11 +76,11 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("EARMARK_DEBUG"):
             raise
-        if (hidden := hidden_module()) is not None:
+        if (hidden := describe_hidden_module()) is not None:
             say(f"error: {hidden}")
             sys.exit(EarmarkError.exit_code)
         say(
-            f"internal error: {type(error).__name__}: {error}; what is done stays done. Set EARMARK_DEBUG=1 "
-            "to see where it happened, and please report it"
+            f"internal error: {type(error).__name__}: {error}; finished work is kept. Set EARMARK_DEBUG=1 to "
+            "see the traceback, and please report it"
         )
         sys.exit(EarmarkError.exit_code)

@@ -1,1 +1,1 @@
-"""What people read on a terminal: messages, progress, tables, and rows for programs."""
+"""Output: messages and progress on stderr, tables on stdout, and rows for other programs."""

@@ -15,42 +15,42 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
 _BARE = re.compile(r"[^\s\"=\\]+")
-"""Values that need no quotation marks."""
+"""Values that need no quotes."""
 
 
 class TextFormatter(logging.Formatter):
-    """A line: time (UTC), level, message, fields as ``name=value``; nothing in it steers a terminal."""
+    """One line per record: time (UTC), level, message, and fields as ``name=value``, safe for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record, without its end."""
+        """Format a record, without a line end."""
         fields = getattr(record, "fields", {})
-        pairs = (f"{name}={_quoted(value)}" for name, value in fields.items() if value is not None)
-        head = f"{_time(record.created)} {record.levelname.lower()} {record.getMessage()}"
+        pairs = (f"{name}={_quote(value)}" for name, value in fields.items() if value is not None)
+        head = f"{_format_time(record.created)} {record.levelname.lower()} {record.getMessage()}"
         return printable(" ".join((head, *pairs)))
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line: ``time`` (UTC), ``level``, ``logger``, ``message``, and the fields."""
+    """One JSON object per record: ``time`` (UTC), ``level``, ``logger``, ``message``, and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line of a record, without its end."""
-        said = {
-            "time": _time(record.created),
+        """Format a record, without a line end."""
+        head = {
+            "time": _format_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        return json_text({**said, **getattr(record, "fields", {}), **said})
+        return json_text({**head, **getattr(record, "fields", {}), **head})
 
 
 FORMATTERS: dict[LogFormat, type[logging.Formatter]] = {"text": TextFormatter, "json": JsonFormatter}
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to what `sys.stderr` is at the moment: a progress bar puts itself in between."""
+    """Writes to the current `sys.stderr`, which a progress bar replaces while it is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; a stderr that is closed or full ends nothing."""
+        """Write a record; ignore a stderr that is closed or full."""
         try:
             sys.stderr.write(f"{self.format(record)}\n")
             sys.stderr.flush()
@@ -59,7 +59,7 @@ class _StderrHandler(logging.Handler):
 
 
 def configure(level: LogLevel, form: LogFormat) -> None:
-    """Log to stderr from a level on; again: in place of what was said before."""
+    """Log to stderr from a level on, replacing any earlier configuration."""
     root = logging.getLogger(ROOT)
     for handler in [each for each in root.handlers if isinstance(each, _StderrHandler)]:
         root.removeHandler(handler)
@@ -67,13 +67,13 @@ def configure(level: LogLevel, form: LogFormat) -> None:
     handler.setFormatter(FORMATTERS[form]())
     root.addHandler(handler)
     root.setLevel(handler.level)
-    root.propagate = False  # libraries that set up Python's root logger shall not print ours once more
+    root.propagate = False  # or a library that configures the root logger prints our records again
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     text = str(value)
     return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)

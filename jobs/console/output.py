@@ -1,4 +1,4 @@
-"""What the commands print: tables on a terminal, CSV, JSON and Parquet for programs."""
+"""What the commands print: tables on a terminal, and CSV, JSON or Parquet for other programs."""
 
 import csv
 import json
@@ -16,22 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.console.json_text import json_text as json_text
-from jobs.console.json_text import plain
+from jobs.console.json_text import to_plain
 from jobs.console.messages import printable as printable
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 Format = Literal["table", "csv", "json", "parquet"]
 
-_NAMED: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_FORMATS: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _ROWS_AT_ONCE = 10_000
 
 
 class PlainConsole(Console):
-    """A console that prints text as it is: no genre or name is taken for markup, or steers the terminal.
-
-    A line that is printed is one line, whatever is in it.
-    """
+    """A console that prints text literally: no markup, no control characters, exactly one line per string."""
 
     def __init__(
         self, file: TextIO | None = None, *, width: int | None = None, force_terminal: bool | None = None
@@ -41,7 +38,7 @@ class PlainConsole(Console):
         )
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print text, or anything else that rich renders."""
+        """Print strings literally, and other objects as rich renders them."""
         plain = (Text(printable(each)) if isinstance(each, str) else each for each in objects)
         super().print(*plain, **options)
 
@@ -50,9 +47,9 @@ console = PlainConsole()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print rows as a table. Cells are plain text: no track's name is taken for markup or color codes.
+    """Print rows as a table. Cells are literal text: names of tracks are never read as markup or color codes.
 
-    Columns of numbers stand right and are never folded: a table of many is wider than a narrow terminal.
+    Columns of numbers are right-aligned and never folded, even if the table gets wider than the terminal.
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     heads = [printable(name) for name in columns]
@@ -66,11 +63,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
             table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
             least += width
         else:
-            table.add_column(Text(name), overflow="fold", min_width=min(width, _NARROWEST))
-            least += min(width, _NARROWEST)
+            table.add_column(Text(name), overflow="fold", min_width=min(width, _MIN_TEXT_WIDTH))
+            least += min(width, _MIN_TEXT_WIDTH)
     for row in cells:
         table.add_row(*map(Text, row))
-    # As wide as it needs to be where no terminal limits it, so that a log or a pipe gets whole names.
+    # Without a terminal, be wide enough that a log or a pipe gets names in full.
     wide = Console(highlight=False, width=max(console.width, least) if console.is_terminal else 500)
     with wide.capture() as captured:
         wide.print(table)
@@ -79,9 +76,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
 
 
 _GAP = 2
-"""Blanks between two columns."""
-_NARROWEST = 16
-"""To this width names and messages are folded where a terminal is narrow."""
+"""Spaces between two columns."""
+_MIN_TEXT_WIDTH = 16
+"""Minimum width of a text column, to which it is folded on a narrow terminal."""
 _NUMBER = re.compile(r"[+-]?[\d,]+(\.\d+)?( ([kMGT]?B|%))?")
 _MISSING = {"", "–", "·"}
 
@@ -94,28 +91,30 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     """Write rows as CSV, a JSON array or Parquet to a file, a URI or stdout.
 
-    For ``table``, which no file holds, the name of the file says which (``labels.parquet``), and CSV where it
-    says none.
+    With ``table``, a file gets the format of its extension (``labels.parquet``), or CSV if it has none of
+    these extensions.
 
     Raises
     ------
     MisuseError
-        If Parquet were to go to a terminal.
+        If Parquet would be written to a terminal.
     """
     if out is not None:
-        named = _NAMED.get(PurePosixPath(out).suffix.lower(), form)
+        by_name = _FORMATS.get(PurePosixPath(out).suffix.lower(), form)
         with storage.explain_errors(out, "write"):
-            storage.write_bytes(out, b"".join(_encoded(rows, named if form == "table" else form)))
+            storage.write_bytes(out, b"".join(_encode_rows(rows, by_name if form == "table" else form)))
         return
     if form == "parquet" and sys.stdout.isatty():
-        raise MisuseError("Parquet is no text for a terminal; name a file with --out, or redirect the output")
-    for chunk in _encoded(rows, form):
+        raise MisuseError(
+            "cannot print Parquet to a terminal; name a file with --out, or redirect the output"
+        )
+    for chunk in _encode_rows(rows, form):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
 
 
-def _encoded(rows: pa.Table, form: Format) -> Iterator[bytes]:
-    """The rows in a format, some thousand rows at a time."""
+def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:
+    """Yield the rows in a format, a few thousand at a time."""
     if form == "parquet":
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd")
@@ -135,14 +134,15 @@ def _encoded(rows: pa.Table, form: Format) -> Iterator[bytes]:
     writer.writerow(rows.column_names)
     for records in batches:
         writer.writerows([_cell(value) for value in record.values()] for record in records)
-        yield sink.taken()
-    yield sink.taken()
+        yield sink.take()
+    yield sink.take()
 
 
 class _Lines:
-    """Takes the lines of a CSV writer, which quotes what holds a character of its line end, and ends them so.
+    """Collects the lines of a CSV writer and ends them with a line feed.
 
-    Every reader takes a carriage return for the end of a line, unless it is quoted.
+    The writer quotes a value only if it contains a character of the line terminator, and readers take an
+    unquoted carriage return for the end of a line. So the writer must use both characters.
     """
 
     def __init__(self) -> None:
@@ -151,12 +151,12 @@ class _Lines:
     def write(self, line: str) -> None:
         self._lines.append(line.removesuffix("\r\n") + "\n")
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         lines, self._lines = self._lines, []
         return "".join(lines).encode()
 
 
 def _cell(value: object) -> object:
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=plain)
+        return json.dumps(value, ensure_ascii=False, default=to_plain)
     return value.isoformat() if hasattr(value, "isoformat") else value

@@ -21,18 +21,18 @@ _LINE_EVERY_S = 5.0
 
 
 class Meter:
-    """Shows how far a piece of work has come.
+    """Shows the progress of some work.
 
     Parameters
     ----------
     doing : str
-        What is done, such as ``labeling``.
+        What is being done, such as ``labeling``.
     total : int or None
-        How many there are to do; None: not known yet.
+        Number of items to do; None if it is not known.
     unit : str
-        What is counted.
+        What the items are.
     console : PlainConsole
-        Where to.
+        Where to print.
     """
 
     def __init__(self, doing: str, total: int | None, unit: str, console: PlainConsole) -> None:
@@ -57,10 +57,10 @@ class Meter:
             self._bar.start()
 
     def show(self, done: int, note: str = "", *, under_way: bool = True) -> None:
-        """Show that `done` of them are done, with a note such as ``3 failed``.
+        """Show that `done` items are done, with a note such as ``3 failed``.
 
-        The rate and the time left are shown too, but for what is not `under_way`: what was done until then
-        says nothing of the rest.
+        If the work is `under_way`, also show the rate and the time left; before that, the items done so far
+        would give a wrong estimate.
         """
         note = " · ".join(part for part in (note, self._rate(done) if under_way else "") if part)
         if self._bar is not None:
@@ -73,7 +73,7 @@ class Meter:
             self._console.print(f"{self._doing}: {done:,}{of}" + (f" · {note}" if note else ""))
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
@@ -89,8 +89,8 @@ class Meter:
 
 
 @contextmanager
-def metered(doing: str, total: int | None = None, *, unit: str = "tracks") -> Iterator[Meter]:
-    """A `Meter` on stderr for the length of a ``with`` block."""
+def show_progress(doing: str, total: int | None = None, *, unit: str = "tracks") -> Iterator[Meter]:
+    """Show a `Meter` on stderr during a ``with`` block."""
     meter = Meter(doing, total, unit, PlainConsole(file=sys.stderr))
     try:
         yield meter

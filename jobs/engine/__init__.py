@@ -1,4 +1,4 @@
-"""The engine: a plan's work spread over Ray, every track ending once whatever dies."""
+"""The engine: runs the work of a plan on Ray, so that every track ends once even if workers die."""
 
 import os
 

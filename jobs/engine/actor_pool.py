@@ -1,4 +1,4 @@
-"""The pool of actors that run the model: sized to the cluster, and mended when one dies."""
+"""The pool of actors that run the model: sized to the cluster, and refilled when an actor dies."""
 
 import itertools
 import time
@@ -21,16 +21,16 @@ log = get_logger(__name__)
 
 _SIZE_EVERY_S = 15.0
 _FAILED_STARTS = 3
-"""Starts in a row that fail in the actor's own code: it is the model."""
+"""Consecutive starts that fail in the code of the actor before the model is blamed."""
 _KILLED_STARTS = 10
-"""Starts in a row that something ends from outside: not just preemption, there is too little memory."""
+"""Consecutive starts that are killed from outside before the run fails: more than preemption explains."""
 _PARTS_PER_ACTOR = 2
-"""One that it works on and one that waits, so that it need not."""
+"""One in progress and one queued, so that an actor never waits."""
 
 
 @dataclass(slots=True)
 class _Member:
-    """An actor: the GPUs it takes, its node once it has loaded the model, and the parts it has to do."""
+    """An actor: its GPUs, its node once it has loaded the model, and the number of parts assigned to it."""
 
     num_gpus: float
     node: str | None = None
@@ -39,17 +39,17 @@ class _Member:
 
 
 class ActorPool:
-    """Labeler actors, how busy each is, and those that still start.
+    """The labeler actors, the load of each, and those that are starting.
 
     Actors follow the cluster: when GPUs join, actors on GPUs take the place of those on CPUs, and the other
-    way round. Those that are replaced finish what they have, and none goes before another one is up.
+    way round. Replaced actors finish their parts first, and none ends before another is ready.
 
     Parameters
     ----------
     model : str
         Location of the model.
     config : RunConfig
-        May fix the number of actors and what each takes.
+        May set the number of actors and their resources.
     """
 
     def __init__(self, model: str, config: RunConfig) -> None:
@@ -64,12 +64,12 @@ class ActorPool:
 
     @property
     def starting(self) -> Mapping[Any, Any]:
-        """References that are ready when an actor has loaded the model."""
+        """References that become ready when an actor has loaded the model, with their actors."""
         return self._starting
 
     @property
     def n_actors(self) -> int:
-        """Actors that were started and have not died."""
+        """Number of actors that were started and have not died."""
         return len(self._members)
 
     @property
@@ -78,7 +78,7 @@ class ActorPool:
         return any(member.node is not None for member in self._members.values())
 
     def size(self) -> None:
-        """Start the actors that the cluster has room for; it may have changed since the last look."""
+        """Start the actors that the cluster has room for, which may have changed since the last check."""
         if time.monotonic() - self._sized_at < _SIZE_EVERY_S:
             return
         self._sized_at = time.monotonic()
@@ -93,23 +93,23 @@ class ActorPool:
                 num_gpus=plan.num_gpus,
                 node=None if plan.num_cpus else self._next_worker_node(),
             )
-            log.info("actor is started", cpus=plan.num_cpus, gpus=plan.num_gpus, batch_size=plan.batch_size)
+            log.info("actor started", cpus=plan.num_cpus, gpus=plan.num_gpus, batch_size=plan.batch_size)
             self._members[actor] = _Member(plan.num_gpus)
             self._starting[actor.ready.remote()] = actor
         self._replace()
 
     def _next_worker_node(self) -> str | None:
-        """Return a node for an actor that takes no CPU: Ray would place it on a head that takes no work."""
+        """Choose a node for an actor without a CPU, which Ray might place on a head that runs no work."""
         nodes = sorted(worker_nodes())
         return nodes[next(self._numbers) % len(nodes)] if nodes else None
 
     def _replace(self) -> None:
-        """End actors that the plan has others for, once they are idle and one of the others is up."""
+        """End idle actors that the plan no longer contains, once a planned actor is ready."""
         if not any(member.node is not None for member in self._members.values() if self._is_planned(member)):
             return
         for actor, member in list(self._members.items()):
             if not self._is_planned(member) and member.load == 0:
-                log.info("actor is replaced by planned ones", node=member.address, gpus=member.num_gpus)
+                log.info("actor replaced by a planned one", node=member.address, gpus=member.num_gpus)
                 self._end(actor)
 
     def _is_planned(self, member: _Member) -> bool:
@@ -121,13 +121,13 @@ class ActorPool:
         ray.kill(actor)
 
     def started(self, ref: Any) -> None:
-        """Take up an actor that has loaded the model.
+        """Add an actor that has loaded the model.
 
         Raises
         ------
         EarmarkError
-            If several in a row could not, or many in a row were killed while they did; or at once, where the
-            node lacks what every actor needs.
+            If several actors in a row failed to start, or many were killed while starting; at once if the
+            node lacks something that every actor needs.
         """
         actor = self._starting.pop(ref, None)
         if actor is None:
@@ -137,7 +137,7 @@ class ActorPool:
         except ray_errors.RayError as error:
             del self._members[actor]
             self._sized_at = float("-inf")
-            log.warning("actor died while it started", error=last_line(error))
+            log.warning("actor died while starting", error=last_line(error))
             self._count_failed_start(error)
             return
         origin = loaded.origin
@@ -158,7 +158,7 @@ class ActorPool:
             raise EarmarkError(f"the model cannot be loaded on the cluster: {last_line(error)}") from error
 
     def take(self) -> Any | None:
-        """The actor with the least to do, with one part more to do now; None if all have enough."""
+        """Assign one more part to the least busy actor and return it; None if all are busy."""
         up = {actor: member for actor, member in self._members.items() if member.node is not None}
         planned = {actor: member for actor, member in up.items() if self._is_planned(member)}
         actor, member = min(
@@ -170,17 +170,17 @@ class ActorPool:
         return actor
 
     def done(self, actor: Any) -> None:
-        """The actor has one part less to do."""
+        """Note that an actor has finished a part."""
         if actor in self._members:
             self._members[actor].load -= 1
             self._replace()
 
     def is_cut_off(self, actor: Any) -> bool:
-        """Whether an actor's node is held for dead: the actor may be at work still, and is not to blame."""
+        """Return whether the node of an actor is considered dead: the actor is not to blame, and may live."""
         return actor in self._members and self._members[actor].node not in live_nodes()
 
     def lost(self, actor: Any) -> None:
-        """Give an actor that died or is out of reach no more work, and have it replaced."""
+        """Remove an actor that died or is unreachable, and have it replaced."""
         if actor in self._members:
             self._sized_at = float("-inf")
             log.warning("actor died, starting another", node=self._members[actor].address)
@@ -188,6 +188,6 @@ class ActorPool:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of an error, which is where Ray's errors say what happened."""
+    """Return the last line of an error, where Ray says what happened."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""What the engine is given and what it gives back."""
+"""The input and the output of the engine."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from schemas.features import FeatureSpec
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a run's workers need to know.
+    """What the workers of a run need to know.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """What was done so far: tracks, seconds by stage, genres, slow tracks; and the cluster that does it."""
+    """Running totals: tracks, seconds by stage, genres, slow tracks, and the size of the cluster."""
 
     featurized: int = 0
     labeled: int = 0

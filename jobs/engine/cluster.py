@@ -1,4 +1,4 @@
-"""The Ray cluster of a run: a local one for its length, or one that is there already."""
+"""The Ray cluster of a run: a local one that ends with the run, or an existing one."""
 
 import contextlib
 import logging
@@ -27,7 +27,7 @@ _CPUS_PER_ACTOR = 8
 _SMALL_CLUSTER_CPUS = 4
 _OBJECT_STORE_BYTES = 128 << 20
 _HEAD_LOST_S = 20.0
-"""A head that is restarted, and finds its state again, has answered by then."""
+"""Time within which a restarted head with its state recovered answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +52,29 @@ class ActorPlan:
 
 @contextlib.contextmanager
 def connected(config: RunConfig) -> Iterator[None]:
-    """Be connected to Ray for the length of a ``with`` block.
+    """Connect to Ray during a ``with`` block.
 
-    With `RunConfig.address` or ``RAY_ADDRESS`` (which ``ray job submit`` sets) that cluster is used, else a
-    local Ray is started and ended. Where this process is connected already, that connection is used and left
-    open: several jobs in a row share one cluster.
+    Use the cluster at `RunConfig.address` or ``RAY_ADDRESS`` (which ``ray job submit`` sets), else start a
+    local Ray and shut it down at the end. If this process is already connected, use that connection and leave
+    it open, so that consecutive jobs share one cluster.
 
     Raises
     ------
     EarmarkError
         If there is no cluster at the address, or Ray does not start on this machine.
     MisuseError
-        If actors ask for GPUs and this machine, without a cluster, has too few.
+        If actors need more GPUs than this machine has, and no cluster is given.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield
         return
     address = config.address or os.environ.get("RAY_ADDRESS") or "local"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's own, in C, would end this process at a SIGTERM that comes while Ray starts, with no report.
+    # Otherwise, a SIGTERM while Ray starts ends this process in C code, without a report.
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
-        # Without this, a local Ray leaves a token behind that later clusters of this user would ask for.
+        # Otherwise, a local Ray leaves a token that later clusters of this user ask for.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         options |= {
             "num_cpus": config.cpus,  # None: Ray counts them, and knows of a container's limit
@@ -90,9 +90,9 @@ def connected(config: RunConfig) -> Iterator[None]:
         try:
             with _working_directory(empty):
                 ray.init(address=address, namespace="earmark", **options)
-        except (AttributeError, ImportError):  # something hides Ray, or what Ray needs
+        except (AttributeError, ImportError):  # Ray, or a module that it needs, is hidden
             raise
-        except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
+        except Exception as error:  # Ray raises a plain Exception if its start takes too long
             raise EarmarkError(_not_connected(address, error)) from error
         try:
             cpus, gpus = cpus_and_gpus()
@@ -115,10 +115,10 @@ def connected(config: RunConfig) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _working_directory(folder: str) -> Iterator[None]:
-    """Stand in `folder` for the length of a ``with`` block.
+    """Change to `folder` during a ``with`` block.
 
-    Ray puts the directory in which it is initialized first on the path of all workers: a ``pipeline`` or a
-    ``random.py`` of the user's that happens to lie there would be imported in place of what is meant.
+    Ray puts the directory in which it is initialized first on the path of all workers, where a user's
+    ``pipeline`` or ``random.py`` would hide the intended module.
     """
     try:
         before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
@@ -140,14 +140,14 @@ def _not_connected(address: str, error: Exception) -> str:
     reason = str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
     if address == "local":
         return (
-            f"cannot start Ray on this machine: {reason}; run the same command again when the machine does "
-            "less, or has more room"
+            f"cannot start Ray on this machine: {reason}; run the same command again when the machine is "
+            "less busy or has more free memory"
         )
     return f"cannot reach a Ray cluster at {address}: {reason}"
 
 
 def _look_for(address: str) -> None:
-    """Make sure that something listens at ``host:port``: Ray itself tries for minutes before it says so.
+    """Check that something listens at ``host:port``; Ray itself would retry for minutes.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def _look_for(address: str) -> None:
 
 
 def cpus_and_gpus() -> tuple[int, int]:
-    """CPUs and GPUs of the connected cluster as it is now; an autoscaling one may have none yet.
+    """Return the current CPUs and GPUs of the connected cluster; an autoscaling one may have none yet.
 
     Raises
     ------
@@ -194,7 +194,7 @@ class Node:
 
 
 def live_nodes() -> dict[str, Node]:
-    """Nodes that the connected cluster's head does not hold for dead, by id.
+    """Return the nodes that the head of the connected cluster considers alive, by id.
 
     Raises
     ------
@@ -212,18 +212,18 @@ def live_nodes() -> dict[str, Node]:
 
 
 def worker_nodes() -> dict[str, Node]:
-    """Live nodes that have a CPU for a task, by id."""
+    """Return the live nodes that have a CPU for a task, by id."""
     return {name: node for name, node in live_nodes().items() if node.cpus >= 1}
 
 
 def _answer(question: Callable[[], T]) -> T:
-    """What the cluster's head answers.
+    """Return the answer of the cluster's head to a question.
 
     Raises
     ------
     EarmarkError
-        If it does not answer. Ray itself would wait for a minute, and then end this process without a word in
-        the run report.
+        If it does not answer. Ray itself would wait for a minute and then end this process, without a run
+        report.
     """
     answer: Future[T] = Future()
 
@@ -238,24 +238,24 @@ def _answer(question: Callable[[], T]) -> T:
         return answer.result(timeout=_HEAD_LOST_S)
     except TimeoutError:
         raise EarmarkError(
-            f"the Ray cluster's head has not answered for {_HEAD_LOST_S:.0f} s; what is done stays done, run "
-            "the same command again when there is a cluster"
+            f"the head of the Ray cluster has not answered for {_HEAD_LOST_S:.0f} s; finished work is kept: "
+            "run the same command again when the cluster is back"
         ) from None
 
 
 def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
-    """Size the actor pool: one actor a GPU, else one for every eight CPUs.
+    """Size the actor pool: one actor per GPU, else one per eight CPUs.
 
-    On a small machine the only actor takes no CPU from Ray, or a decoder would stand still beside an actor
-    that is mostly idle; the operating system shares the cores. There is always one actor at least: where it
-    does not fit, an autoscaler sees what is wanted.
+    On a small machine, the only actor takes no CPU from Ray, so that no decoder waits for a CPU held by an
+    actor that is mostly idle; the operating system shares the cores. There is always at least one actor: if
+    it does not fit, an autoscaler sees the demand.
 
     Parameters
     ----------
     config : RunConfig
-        May fix the number, the GPUs and the batch size.
+        May set the number, the GPUs and the batch size.
     cpus, gpus : int
-        Of the cluster as it is now.
+        Current resources of the cluster.
     """
     num_gpus = config.gpus_per_actor if config.gpus_per_actor is not None else float(gpus > 0)
     if num_gpus:

@@ -1,9 +1,10 @@
-"""The engine: shards to Ray tasks, their parts to a pool of actors, both at once and bounded.
+"""The engine: sends shards to Ray tasks and their parts to a pool of actors, concurrently and bounded.
 
-Whatever dies, every track ends once. Work whose worker died is done again in a process of its own, whose end
-says which track it was and why; label tasks are halved until the track stands alone. A track is to blame when
-a second process, on another node where there is one, fails on it too, and known-good input passes there: else
-it is the node, and when no node is left, the run. Parts have fixed names, so nothing is written twice.
+Every track ends exactly once, even if workers die. Work of a dead worker is retried in an isolated process,
+whose death identifies the track and the reason; label tasks are halved until a single track is left. A track
+is blamed only if a second process, on another node if there is one, fails on it too while known-good input
+passes there. Otherwise the node is blamed, and if no node is left, the run fails. Parts have fixed names, so
+a retry never writes anything twice.
 """
 
 import itertools
@@ -43,25 +44,25 @@ log = get_logger(__name__)
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
-"""The worker is out of reach and may be at work still: the same work is done again under the same names.
-So is that of an actor whose node was lost, which Ray reports as dead."""
+"""Errors of a worker that is unreachable but may still run: its work is retried under the same names. This
+also holds for an actor whose node was lost, which Ray reports as dead."""
 _ATTEMPTS = 3
-"""Times a shard is tried that cannot be read or written."""
+"""Attempts at a shard that cannot be read or written."""
 _GRACE_S = 0.5
-"""Time for what ends by itself, of the three seconds that `ray job stop` leaves in all."""
+"""Seconds for work to end by itself, of the three seconds in all that `ray job stop` leaves."""
 
 
 class Engine:
-    """Runs a plan's shards and label tasks to the end.
+    """Runs the shards and label tasks of a plan to the end.
 
     Parameters
     ----------
     assignment : Assignment
         What the workers need to know.
     totals : Totals
-        Where what is done is added up, as it is done.
+        Updated as work is finished.
     report : callable
-        Called with the `Totals` whenever they change, and now and then in between.
+        Called with the `Totals` when they change, and at least every half second.
     """
 
     def __init__(self, assignment: Assignment, totals: Totals, report: Callable[[Totals], None]) -> None:
@@ -81,22 +82,22 @@ class Engine:
         self._installation_checked = False
 
     def stop(self) -> None:
-        """Start nothing more: `run` returns when what is in flight has ended."""
+        """Start no more work: `run` returns when the work in flight has ended."""
         self._stopping = True
 
     def stop_soon(self) -> None:
-        """Start nothing more: `run` returns in a second, though what is in flight may not have ended."""
+        """Start no more work: `run` returns within a second, even if work in flight has not ended."""
         self._ends_at = min(self._ends_at, time.monotonic() + _GRACE_S)
         self._stopping = True
 
     def run(self, shards: list[Shard], label_tasks: list[LabelTask]) -> Totals:
-        """Work until all is done, or what was in flight when `stop` was called.
+        """Work until everything is done or, after `stop`, until the work in flight has ended.
 
         Raises
         ------
         EarmarkError
-            If the run cannot go on: parts cannot be written, the model cannot be loaded, workers die
-            whatever they are given, or another run took the tables over.
+            If the run cannot continue: parts cannot be written, the model cannot be loaded, workers die on
+            any input, or another run has taken over the tables.
         """
         self._waiting.for_tasks.extend(Try(shard) for shard in shards)
         self._waiting.for_actors.extend(Try(task) for task in label_tasks)
@@ -121,14 +122,15 @@ class Engine:
         return self.totals
 
     def halt(self, held: HeldLease) -> None:
-        """End what `run` has left in flight; nothing of it is written after that."""
+        """End the work that `run` left in flight; it writes nothing afterwards."""
         halt(held, self._in_flight)
         self._in_flight.clear()
 
     def _drop_waiting(self) -> None:
-        """Take back the tasks that wait in Ray for a CPU: their tracks are left for the next run.
+        """Cancel the tasks that wait in Ray for a CPU, whose tracks remain for the next run.
 
-        Which ones those are is Ray's affair; the oldest are at work. One that began just now is interrupted.
+        Ray does not say which tasks are running; most likely the oldest are. One that has just begun is
+        interrupted.
         """
         if self._dropped:
             return
@@ -137,7 +139,7 @@ class Engine:
             (flight.number, ref) for ref, flight in self._in_flight.items() if flight.actor is None
         )
         log.info(
-            "asked to stop",
+            "stopping",
             in_flight=len(self._in_flight),
             left=len(self._waiting.for_tasks) + len(self._waiting.for_actors),
         )
@@ -159,7 +161,7 @@ class Engine:
 
     def _submit(self) -> None:
         cpus = max(1, cpus_and_gpus()[0])
-        # Twice the CPUs: a worker finds its next shard waiting, and an autoscaler sees that more is wanted.
+        # Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand.
         for _ in range(min(len(self._waiting.for_tasks), 2 * cpus - self._n_tasks)):
             tried = self._waiting.for_tasks.popleft()
             node = self._faults.place(type(tried.work), tried.avoided, chosen=tried.deaths > 0)
@@ -192,7 +194,7 @@ class Engine:
             self._collect_answer(flight, answer)
 
     def _collect_answer(self, flight: Flight, answer: Answer) -> None:
-        """Take what came of a task or of an actor's work, or another node for it."""
+        """Handle the answer of a task or an actor: a result, or a fault of its node."""
         tried, node = flight.tried, answer.origin.node
         if (ours := version_error(answer.origin.address, answer.origin.version)) is not None:
             raise ours
@@ -207,19 +209,19 @@ class Engine:
         self._done(tried, answer.result, node)
 
     def _at_fault(self, tried: Try, origin: Origin, fault: EnvironmentFaultError) -> None:
-        """Known-good input failed too: in a new process it is the node's fault, in a worker perhaps its own.
+        """Handle a failure of known-good input: retry in a new process; if it fails there, blame the node.
 
-        A worker does one task after the other, and may suffer from what a track of an earlier one has done.
+        A worker runs many tasks, and a track of an earlier task may have damaged it.
         """
         if tried.isolated:
             self._faults.note(type(tried.work), origin, fault)
             self._waiting.again(tried.avoiding(origin.node))
         else:
             log.info(
-                "worker cannot do the work, trying a new process",
+                "worker failed on known-good input, trying a new process",
                 node=origin.address,
                 error=fault,
-                **tried.logged(),
+                **tried.log_fields(),
             )
             self._waiting.again(replace(tried, isolated=True))
 
@@ -229,7 +231,7 @@ class Engine:
             flight = self._at_work(flight)
             tried = flight.tried if flight.node is None else flight.tried.avoiding(flight.node)
             if cut_off or isinstance(error, _LOST):
-                log.warning("node is lost, its work is done again", error=last_line(error), **tried.logged())
+                log.warning("node lost, retrying its work", error=last_line(error), **tried.log_fields())
                 self._waiting.again(tried)
             else:
                 self._died(tried, error)
@@ -246,9 +248,9 @@ class Engine:
             raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
 
     def _at_work(self, flight: Flight) -> Flight:
-        """What the worker was doing that died or is out of reach, given one flight that it took along.
+        """Return the flight that a dead or unreachable worker was working on, given any of its flights.
 
-        An actor is replaced, and what had only been waiting for it is put back: it is not to blame.
+        An actor is replaced, and the work that was only queued for it is put back, since it is not to blame.
         """
         if flight.actor is None or self._pool is None:
             return flight
@@ -289,36 +291,36 @@ class Engine:
         )
 
     def _failed(self, tried: Try, error: Exception) -> None:
-        """Parts could not be read or written, as a rule: the store may be back in a moment."""
+        """Handle an error, usually of a store, which may recover: retry, then fail or halve the work."""
         work = tried.work
-        log.warning("work failed", attempt=tried.errors + 1, error=error, **tried.logged())
+        log.warning("work failed", attempt=tried.errors + 1, error=error, **tried.log_fields())
         if tried.errors + 1 < _ATTEMPTS:
             self._waiting.again(replace(tried, errors=tried.errors + 1))
         elif isinstance(work, LabelTask) and is_damage(error):
             raise EarmarkError(
-                f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, its "
-                "tracks are then featurized again"
+                f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, which "
+                "featurizes its tracks again"
             ) from error
         elif is_store_error(error):
             raise EarmarkError(
                 f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; run "
-                "again when the store is well, what is done stays done"
+                "again when the store works, finished work is kept"
             ) from error
         else:
-            # Not the store, but something in the work itself: halved until it stands alone.
+            # Not the store but something in the work itself: halve it until a single track is left.
             if not self._installation_checked and (ours := installation_error()) is not None:
                 raise ours from error
             self._installation_checked = True
             self._split(tried, error)
 
     def _died(self, tried: Try, error: Exception) -> None:
-        """A worker died; in isolation not of its tracks, unless it goes on like that."""
+        """Handle the death of a worker: isolate the work first, then retry, then halve it."""
         log.warning(
-            "worker died, its tracks are isolated",
+            "worker died, isolating its tracks",
             attempt=tried.deaths + 1,
             isolated=tried.isolated,
             error=last_line(error),
-            **tried.logged(),
+            **tried.log_fields(),
         )
         if not tried.isolated:
             self._waiting.again(replace(tried, isolated=True))
@@ -330,7 +332,7 @@ class Engine:
             self._split(tried, error)
 
     def _label_failed(self, tried: Try, error: LabelError, node: str) -> None:
-        """Tracks failed in a process of their own in which known-good features pass."""
+        """Handle tracks that failed in an isolated process in which known-good features pass."""
         if tried.work.tracks.num_rows > 1:
             self._split(tried, error)
         elif not tried.confirming:
@@ -340,12 +342,12 @@ class Engine:
             self._tally.failed(1)
 
     def _split(self, tried: Try, error: Exception) -> None:
-        """Halve a shard or label task until the track stands alone that it fails for."""
+        """Halve a shard or label task until only the track that fails is left."""
         if self._waiting.halve(tried):
-            log.info("work is halved", error=last_line(error), **tried.logged())
+            log.info("work halved", error=last_line(error), **tried.log_fields())
             return
         if isinstance(tried.work, LabelTask) and not tried.isolated:
             self._waiting.put_back(Try(tried.work, isolated=True))
         else:
-            # Not yet a failure, which would be remembered: while nothing succeeds, it may not be the track.
+            # Not recorded as a failure yet: until other work succeeds, the track may not be to blame.
             self._quarantine.hold(tried.work, error, killed=isinstance(error, _CRASHES))

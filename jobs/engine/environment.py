@@ -1,4 +1,4 @@
-"""What Earmark's installation on the nodes lacks, told from errors that no track is to blame for."""
+"""Recognize errors that are caused by the installation on a node, not by a track."""
 
 import re
 from collections.abc import Callable
@@ -19,12 +19,12 @@ _IMPORT_FAILED = re.compile(r"failed to import on the worker|^(ModuleNotFound|Im
 _MISSING = re.compile(r"No module named '([\w.]+)'")
 _ADDRESS = re.compile(r"\bip=([^,)\s]+)")
 _MODULES = ("schemas.tracks", "pipeline.shards.featurize_shard", "jobs.engine.workers")
-"""One of each of Earmark's packages: what hides a package lacks it."""
+"""One module of each of Earmark's packages, which a package that hides ours lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Installation:
-    """What a node's workers find: Earmark's version, and for each package of it that is not ours, what is."""
+    """What a node has: the version of Earmark, and the locations of packages that hide ours."""
 
     address: str
     version: str | None
@@ -33,14 +33,14 @@ class _Installation:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where an answer comes from.
+    """The source of an answer.
 
     Attributes
     ----------
     node, address : str
         Id and address of the node.
     version : str or None
-        Of its Earmark; None where it runs without being installed.
+        Version of its Earmark; None if it is not installed as a package.
     """
 
     node: str
@@ -49,13 +49,13 @@ class Origin:
 
     @classmethod
     def here(cls) -> "Origin":
-        """Return where this is called."""
+        """Return the origin of the current process."""
         return cls(ray.get_runtime_context().get_node_id(), ray.util.get_node_ip_address(), earmark_version())
 
 
 @cache
 def earmark_version() -> str | None:
-    """The version of Earmark that is installed here; None where it runs without being installed."""
+    """Return the installed version of Earmark; None if it is not installed as a package."""
     try:
         return version("earmark")
     except PackageNotFoundError:
@@ -63,10 +63,10 @@ def earmark_version() -> str | None:
 
 
 def environment_error(error: ray_errors.RayError) -> EarmarkError | None:
-    """Return the sentence about an error of the workers' environment; None: it is an error of another kind.
+    """Return an error that explains a fault of the workers' environment; None if it is another kind of error.
 
-    Modules that are missing or hidden, and code or values that cannot be unpickled since the other side has
-    another version of it, fail for every track.
+    Missing or hidden modules, and code or values that cannot be unpickled because the versions differ, fail
+    for every track.
 
     Parameters
     ----------
@@ -88,12 +88,12 @@ def environment_error(error: ray_errors.RayError) -> EarmarkError | None:
 
 
 def installation_error() -> EarmarkError | None:
-    """Ask all nodes for their Earmark, and return the sentence about one that has not the same as we."""
-    for node in _inspected():
+    """Inspect all nodes, and return an error about one whose Earmark differs from ours; None if all match."""
+    for node in _inspect_nodes():
         for package, location in node.others.items():
             if location is None:
                 return EarmarkError(
-                    f"node {node.address} lacks Earmark (there is no package '{package}'); install "
+                    f"node {node.address} lacks Earmark (it has no package '{package}'); install "
                     f"{_ours()} on every node, as in the image of infra/, and run again"
                 )
             return EarmarkError(
@@ -106,11 +106,11 @@ def installation_error() -> EarmarkError | None:
 
 
 def version_error(address: str, theirs: str | None) -> EarmarkError | None:
-    """Return the sentence about a node with another version of Earmark; None if it is not known to have."""
+    """Return an error about a node with another version of Earmark; None if no difference is known."""
     if None in (theirs, earmark_version()) or theirs == earmark_version():
         return None
     return EarmarkError(
-        f"node {address} has Earmark {theirs}, and this run is of {earmark_version()}; install the same "
+        f"node {address} has Earmark {theirs}, but this run uses {earmark_version()}; install the same "
         "version on every node, and run again"
     )
 
@@ -120,7 +120,7 @@ def _ours() -> str:
 
 
 def _what_it_lacks(text: str) -> str:
-    """What the text of an error says, where all of Earmark is in place."""
+    """Describe what is missing on a node that has all of Earmark, by the text of an error."""
     address = _ADDRESS.search(text)
     where = f"node {address[1]}" if address else "a node of the cluster"
     if module := _MISSING.search(text):
@@ -128,12 +128,12 @@ def _what_it_lacks(text: str) -> str:
     else:
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         fault = f"cannot load what Earmark needs ({lines[-1]})"
-    return f"{where} {fault}; install {_ours()} and all it needs there, and run again"
+    return f"{where} {fault}; install {_ours()} and its dependencies there, and run again"
 
 
-def _inspected() -> list[_Installation]:
-    """What each node has of Earmark, as far as it answers."""
-    task = ray.remote(num_cpus=0, max_retries=0)(_inspection())
+def _inspect_nodes() -> list[_Installation]:
+    """Return the installation of every node that answers."""
+    task = ray.remote(num_cpus=0, max_retries=0)(_make_inspector())
     asked = {}
     for name, node in live_nodes().items():
         there = NodeAffinitySchedulingStrategy(name, soft=False)
@@ -149,8 +149,8 @@ def _inspected() -> list[_Installation]:
     return found
 
 
-def _inspection() -> Callable[..., Any]:
-    """A function that Ray sends by value: where it runs, there may be no Earmark to import it from."""
+def _make_inspector() -> Callable[..., Any]:
+    """Return a function that Ray pickles by value, since the node may lack Earmark to import it from."""
 
     def inspect(modules: tuple[str, ...]) -> Any:
         import importlib.metadata

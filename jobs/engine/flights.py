@@ -1,4 +1,4 @@
-"""Work in flight: what is tried, how often it was tried before, and by whom."""
+"""Work in flight, with its earlier tries and its worker."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,13 +14,13 @@ class Try:
     Attributes
     ----------
     errors, deaths : int
-        Tries that ended with an error, and in isolation with the death of the worker.
+        Earlier tries that ended with an error, and isolated tries that ended with the death of the process.
     isolated : bool
-        Whether what may kill a process is done in one of its own.
+        Whether to run code that may crash in a process of its own.
     confirming : bool
-        Whether another process has failed on these very tracks: if this one does too, they are to blame.
+        Whether another process has failed on these tracks: if this one fails too, they are to blame.
     avoided : frozenset of str
-        Nodes that have had their say: others are asked, where there are any.
+        Nodes that have already failed on this work: others are preferred.
     """
 
     work: Shard | LabelTask
@@ -31,11 +31,11 @@ class Try:
     avoided: frozenset[str] = frozenset()
 
     def avoiding(self, node: str) -> "Try":
-        """Return the same try, which another node is to make."""
+        """Return the same try, to be made on another node."""
         return replace(self, avoided=self.avoided | {node})
 
-    def logged(self) -> dict[str, object]:
-        """Return the fields of a log record about it: the track where it stands alone."""
+    def log_fields(self) -> dict[str, object]:
+        """Return fields for a log record: shard, work, number of tracks, and the track if it is one."""
         tracks = self.work.tracks
         track = {"track": tracks["uri"][0].as_py()} if tracks.num_rows == 1 else {}
         doing = "featurize" if isinstance(self.work, Shard) else "label"
@@ -44,7 +44,7 @@ class Try:
 
 @dataclass(frozen=True)
 class Flight:
-    """A try in flight, with its actor, or the node that was chosen for it; flights are numbered in order."""
+    """A try in flight, numbered in order, with its actor or the node chosen for it."""
 
     tried: Try
     number: int

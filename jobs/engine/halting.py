@@ -1,4 +1,4 @@
-"""Halting: a run's workers end within a second, and none of them writes once the lease is released."""
+"""Halt a run: its workers end within a second, and none writes after the lease is released."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -11,45 +11,45 @@ from jobs.engine.flights import Flight
 from jobs.engine.lease import HeldLease
 
 _ASKED_S = 0.5
-"""Time for workers to end by themselves: in Python, and not while they write."""
+"""Time for workers to end by themselves, in Python code and not during a write."""
 _KILLED_S = 0.4
-"""Time to hear that killed ones are dead."""
+"""Time until killed workers are reported dead."""
 
 
 def halt(held: HeldLease, in_flight: Mapping[Any, Flight]) -> None:
-    """End what is in flight, and note in the lease whether any of it may still be under way to the store.
+    """End the work in flight, and note in the lease whether any write may still be under way to the store.
 
-    The lease is shut first: who has not begun to write by then, never will. Who has is not interrupted (see
-    `pipeline.shards.uninterrupted`), so that a task that ends when it is asked to leaves nothing under way.
-    Others are killed. On a disk the dead write nothing, but a store may be at work on what it was sent.
+    The lease is shut first, so that no worker begins another write. A write that has begun is not interrupted
+    (see `pipeline.shards.uninterrupted`), so a task that ends when asked leaves no write under way. Other
+    workers are killed. On a disk, dead workers write nothing, but a store may still process a request.
 
     Parameters
     ----------
     held : HeldLease
         The run's lease.
     in_flight : mapping of ray.ObjectRef to Flight
-        What is in flight, by the reference to its result.
+        The work in flight, by the reference to its result.
     """
     if not in_flight:
         held.settled = True
         return
     tasks = [ref for ref, flight in in_flight.items() if flight.actor is None]
     actors = {flight.actor for flight in in_flight.values() if flight.actor is not None}
-    shut = _tried(held.shut)
-    asked = _done(lambda: [ray.cancel(ref) for ref in tasks])
-    left = _waited(list(in_flight), _ASKED_S)
-    killed = _done(
+    shut = _succeeds(held.shut)
+    asked = _succeeds_soon(lambda: [ray.cancel(ref) for ref in tasks])
+    left = _wait(list(in_flight), _ASKED_S)
+    killed = _succeeds_soon(
         lambda: [
             *(ray.cancel(ref, force=True) for ref in tasks if ref in left),
             *(ray.kill(actor) for actor in actors),
         ]
     )
-    dead = not _waited(left, _KILLED_S)
+    dead = not _wait(left, _KILLED_S)
     held.settled = shut and asked and killed and dead and (not left or held.is_local)
 
 
-def _waited(refs: list[Any], timeout_s: float) -> list[Any]:
-    """Those of the references that are not ready by then; all where Ray does not say."""
+def _wait(refs: list[Any], timeout_s: float) -> list[Any]:
+    """Return the references that are not ready after a timeout; all of them if Ray does not answer."""
     if not refs:
         return []
     try:
@@ -58,12 +58,12 @@ def _waited(refs: list[Any], timeout_s: float) -> list[Any]:
         return refs
 
 
-def _done(step: Callable[[], object]) -> bool:
-    """Whether a step succeeds soon: where the cluster's head is lost, Ray waits for it, and then for ever."""
+def _succeeds_soon(step: Callable[[], object]) -> bool:
+    """Run a step and return whether it succeeds in time; Ray would wait forever for a lost head."""
     succeeded = threading.Event()
 
     def attempt() -> None:
-        if _tried(step):
+        if _succeeds(step):
             succeeded.set()
 
     thread = threading.Thread(target=attempt, daemon=True, name="halt")
@@ -72,8 +72,8 @@ def _done(step: Callable[[], object]) -> bool:
     return succeeded.is_set()
 
 
-def _tried(step: Callable[[], object]) -> bool:
-    """Whether a step succeeds; one that does not must not keep the others from being tried."""
+def _succeeds(step: Callable[[], object]) -> bool:
+    """Run a step and return whether it succeeds; an error must not prevent the other steps."""
     try:
         step()
     except Exception:

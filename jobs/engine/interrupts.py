@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM: how a run is asked to stop, and that it has stopped before it is killed.
+"""Ctrl-C and SIGTERM: stop a run in time before it is killed.
 
-Ctrl-C lets what is in flight finish; a second one, or SIGTERM, gives it a second. Who sends SIGTERM kills
-soon after: ``ray job stop`` after three seconds. By then the run's report and its lease must be in order,
-whatever the main thread is stuck in. Python runs signal handlers in the main thread only, between two of its
-instructions; so a thread of its own hears of signals too, by `signal.set_wakeup_fd`, and closes the run where
-the main thread does not.
+Ctrl-C lets the work in flight finish; a second Ctrl-C, or SIGTERM, gives it one second. SIGTERM is usually
+followed by SIGKILL: ``ray job stop`` sends it after three seconds. By then the report and the lease must be
+in order, even if the main thread is stuck. Python runs signal handlers only in the main thread, between two
+bytecode instructions, so a separate thread also receives signals, by `signal.set_wakeup_fd`, and closes the
+run if the main thread does not.
 """
 
 import contextlib
@@ -17,32 +17,32 @@ from typing import Protocol
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MAIN_THREAD_S = 2.0
-"""Seconds after the signal in which the main thread is to have closed the run."""
+"""Seconds after the signal within which the main thread should close the run."""
 _UNWIND_S = 1.0
-"""Seconds for a main thread that has not, before the process ends without it."""
+"""Seconds for a main thread that has not closed the run, before the process exits without it."""
 _ACCOUNT_S = 20.0
-"""Seconds for one that has: to count what was written, over a store that may be slow."""
+"""Seconds for a main thread that has, to count what was written in a store that may be slow."""
 _EXIT_CODE = 130
 
 
 class Closing(Protocol):
-    """What has to be done before the process may be killed."""
+    """Work that must be done before the process is killed."""
 
     def __call__(self) -> None:
-        """Do it, unless it is done."""
+        """Do the work, unless it is already done."""
 
     @property
     def closed(self) -> threading.Event:
-        """Set when it is done."""
+        """Set when the work is done."""
 
 
 class Interrupt:
-    """Whether the run was asked to stop, and who is to be told.
+    """Tracks whether the run was asked to stop, and calls the functions that stop it.
 
     Attributes
     ----------
     asked : bool
-        Whether a signal came.
+        Whether a signal was received.
     """
 
     def __init__(self) -> None:
@@ -53,29 +53,29 @@ class Interrupt:
         self._ended = threading.Event()
 
     def install(self) -> None:
-        """Handle SIGINT and SIGTERM from now on. Ray's start puts handlers of its own in place of these."""
+        """Handle SIGINT and SIGTERM; call it again after Ray has started and replaced the handlers."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
     def tell(self, stop: Callable[[], None], halt: Callable[[], None]) -> None:
-        """From now on call `stop` at the first Ctrl-C, `halt` at a second one or at SIGTERM.
+        """From now on, call `stop` on the first Ctrl-C, and `halt` on a second one or on SIGTERM.
 
-        Who was asked to stop before, and goes on all the same, met code that drops KeyboardInterrupt.
+        If a signal came earlier and the run still continues, some code swallowed KeyboardInterrupt: stop now.
         """
         self._stop, self._halt = stop, halt
         if self.asked:
             stop()
 
     def tell_nobody(self) -> None:
-        """From now on a signal raises KeyboardInterrupt, as it does at first."""
+        """From now on, let a signal raise KeyboardInterrupt, as it does initially."""
         self._stop = self._halt = None
 
     def defer(self) -> None:
-        """From now on a signal is noted and changes nothing: what is left to do takes a moment."""
+        """From now on, only note signals, since the remaining work is short."""
         self.tell(lambda: None, lambda: None)
 
     def close_with(self, closing: Closing) -> None:
-        """Call `closing` when the main thread has not done so soon after it was asked to stop at once."""
+        """Call `closing` if the main thread does not do so soon after it was asked to stop at once."""
         self._closing = closing
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -83,11 +83,11 @@ class Interrupt:
         if self._stop is not None and self._halt is not None:
             gently = first and number == signal.SIGINT
             (self._stop if gently else self._halt)()
-        elif first or number == signal.SIGINT:  # who sends SIGTERM twice does not want less order
+        elif first or number == signal.SIGINT:  # a second SIGTERM must not disturb the cleanup
             raise KeyboardInterrupt
 
     def watch(self, descriptor: int) -> None:
-        """Read the numbers of signals until the other end is closed, and see to it that they take effect."""
+        """Read signal numbers until the other end is closed, and make sure that they take effect."""
         heard = False
         while numbers := os.read(descriptor, 64):
             for number in numbers:
@@ -102,11 +102,11 @@ class Interrupt:
         if not in_time:
             closing()
         if not self._ended.wait(_ACCOUNT_S if in_time else _UNWIND_S):
-            os.write(2, b"earmark: interrupted; run the same command again to go on\n")
+            os.write(2, b"earmark: interrupted; run the same command again to continue\n")
             os._exit(_EXIT_CODE)
 
     def end(self) -> None:
-        """The main thread has come to the end: nothing needs to be seen to any more."""
+        """Note that the main thread has finished, so that nothing needs to be enforced anymore."""
         self._ended.set()
         if self._closing is not None:
             self._closing.closed.set()
@@ -114,7 +114,7 @@ class Interrupt:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Handle SIGINT and SIGTERM by an `Interrupt` for the length of a ``with`` block."""
+    """Handle SIGINT and SIGTERM with an `Interrupt` during a ``with`` block."""
     interrupt = Interrupt()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     ours, theirs = os.pipe()

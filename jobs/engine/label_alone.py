@@ -1,4 +1,4 @@
-"""Labeling in a process of its own: tracks that are suspected of killing actors, or of breaking them."""
+"""Label tracks that are suspected of crashing or breaking actors, in an isolated process."""
 
 from contextlib import closing
 from functools import cache
@@ -8,7 +8,7 @@ import numpy as np
 import ray
 
 from jobs.engine.assignment import Assignment
-from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
+from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, on_node, run_work
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger, level
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
@@ -25,20 +25,20 @@ _FRAMES = 388
 
 
 def label_alone(task: LabelTask, assignment: Assignment, log_level: int) -> Answer:
-    """Label tracks in a process of their own: its end says what they do to the model's."""
-    return answered(lambda: _labeled(task, assignment), task, log_level)
+    """Label tracks in an isolated process, whose death shows that they crash the model."""
+    return run_work(lambda: _label_isolated(task, assignment), task, log_level)
 
 
-def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
+def _label_isolated(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
     uri = task.tracks["uri"][0].as_py()
     with closing(Isolated()) as process:
-        # First, in the very process: what known-good features do not survive is no track's fault.
+        # Check first, in the same process: if known-good features fail, no track is to blame.
         _check_process(process, assignment.model_location)
         try:
             result: LabelResult = call_with_restarts(process, _label_once, task, assignment)
         except ProcessDiedError as death:
-            log.info("track ended its process", track=uri, by=death.how)
-            return LabelerCrashedError(_what_it_did(death, uri))
+            log.info("track crashed its process", track=uri, by=death.how)
+            return LabelerCrashedError(_describe_death(death, uri))
         except (OSError, EarmarkError, ImportError):
             raise
         except Exception as broken:
@@ -49,7 +49,7 @@ def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelErro
 
 
 def _check_process(process: Isolated, model: str) -> None:
-    """Make sure that known-good features get a label in a process.
+    """Check that known-good features get a label in a process.
 
     Raises
     ------
@@ -68,12 +68,12 @@ def _labeler(model: str) -> Labeler:
 
 
 def _label_known_good(model: str) -> None:
-    """Label noise, which every model has some answer to.
+    """Label noise, for which every model has probabilities.
 
     Raises
     ------
     EnvironmentFaultError
-        If it has none here.
+        If the model fails, or its probabilities are not finite.
     """
     classifier = _labeler(model).classifier
     shape = 1, classifier.info.features.n_mels, _FRAMES
@@ -87,8 +87,8 @@ def _label_known_good(model: str) -> None:
         raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
 
 
-def _what_it_did(death: ProcessDiedError, uri: str) -> str:
-    """What a track's features did to the model's process."""
+def _describe_death(death: ProcessDiedError, uri: str) -> str:
+    """Describe how the features of a track ended the process of the model."""
     if death.code == TIMED_OUT:
         return f"{uri} has features for which the model takes more than {PREDICT_TIMEOUT_S:.0f} s"
     return f"{uri} has features that crash the model's process ({death.how})"
@@ -102,5 +102,5 @@ _label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
 
 
 def start_label_alone(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
-    """Start the task that labels suspects; the reference to the `Answer` with what came of it."""
+    """Start the task that labels suspects; return the reference to its `Answer`."""
     return _label_alone.options(**on_node(node)).remote(task, assignment, level())

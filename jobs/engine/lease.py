@@ -1,9 +1,9 @@
-"""One run at a time a root: a lease object, made with create-if-absent and renewed while the run lives.
+"""One run at a time per root: a lease object, created if absent and renewed while the run lives.
 
-Leases are numbered objects ``_lease/00000007.json``. A run makes the next number, which exactly one contender
-can, and from then on overwrites only its own. A lease is free when its holder has released it, and stale when
-it has not changed for `TTL_S` by the watcher's own clock, so clocks need not agree. Workers look before each
-part they write: a run that has lost its lease writes nothing more.
+Leases are numbered objects, ``_lease/00000007.json``. A run creates the next number, which only one run can,
+and from then on overwrites only its own object. A lease is free when its holder has released it, and
+stale when it has not changed for `TTL_S` by the clock of the waiting run, so clocks need not agree. Workers
+check the lease before they write a part: a run that has lost its lease writes nothing more.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ log = get_logger(__name__)
 TTL_S = 20.0
 RENEW_S = 5.0
 _RENEWAL_S = 0.7
-"""Time for a renewal that is under way when the lease is released."""
+"""Time for a renewal in progress to end when the lease is released."""
 _SETTLE_S = 2.0
-"""Time for what a dying worker had begun to write when another run took over, on a disk."""
+"""Time for writes to a disk that a dying worker had begun when another run took over."""
 
 
 class LeaseHeldError(EarmarkError):
@@ -43,7 +43,7 @@ class LeaseLostError(EarmarkError):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease that this run holds, or, in a worker, that its run held when the work was handed out.
+    """A lease held by this run or, in a worker, by the run that submitted the work.
 
     Attributes
     ----------
@@ -57,12 +57,12 @@ class Lease:
     number: int
 
     def check(self) -> None:
-        """Make sure that no other run has taken the tables over, and that this one still goes on.
+        """Check that no other run has taken over the tables, and that this run is still active.
 
         Raises
         ------
         LeaseLostError
-            If it does not.
+            If the lease is lost.
         """
         latest = objects.newest(self.root)
         if latest is not None and latest > self.number:
@@ -77,7 +77,7 @@ class Lease:
                 "node can reach them"
             )
         if ours is None or objects.is_released(ours) or objects.decode(ours).get("stopping"):
-            # A worker that outlives its run, which was stopped at once.
+            # This worker has outlived its run, which was stopped at once.
             raise LeaseLostError(
                 f"the run that wrote to {self.root} has ended; its workers write nothing more"
             )
@@ -89,10 +89,10 @@ class HeldLease:
     Attributes
     ----------
     lease : Lease
-        What workers are given.
+        The lease to pass to workers.
     settled : bool
-        Whether nothing can be under way to the store any more when the lease is released. If not, the next
-        run waits until it must have arrived before it looks what is there.
+        Whether no write can be under way to the store when the lease is released. If False, the next run
+        waits until such writes have ended before it reads the tables.
     """
 
     def __init__(self, lease: Lease, holder: dict[str, Any]) -> None:
@@ -106,24 +106,24 @@ class HeldLease:
 
     @property
     def is_local(self) -> bool:
-        """Whether the tables are on a disk, where a process that is dead writes nothing more."""
+        """Whether the tables are on a disk, where a dead process writes nothing more."""
         return storage.is_local(self.lease.root)
 
     def shut(self) -> None:
-        """Let no worker begin to write any more, though the run goes on to hold the tables.
+        """Keep workers from beginning another write, while the run still holds the tables.
 
         Raises
         ------
         OSError
-            If the store refuses.
+            If the store fails.
         """
         self._write(self._holder | {"stopping": True})
 
     def release(self) -> None:
-        """Let the next run have the tables; a lease that another run has taken over is left alone.
+        """Release the tables for the next run, unless another run has already taken over.
 
-        The released lease stays, so that numbers only grow and no worker of an old run takes a later lease
-        for its own. If the store refuses, the next run waits for the lease to be stale.
+        The released object is kept, so that numbers only grow and a worker of an old run never mistakes a
+        later lease for its own. If the store fails, the next run waits until the lease is stale.
         """
         if self._released:
             return
@@ -131,11 +131,11 @@ class HeldLease:
             if objects.newest(self.lease.root) == self.lease.number:
                 self._write(self._holder | {"released": True, "settled": self.settled})
                 self._released = True
-                log.info("lease is released", lease=self.lease.number, settled=self.settled)
+                log.info("lease released", lease=self.lease.number, settled=self.settled)
 
     def _write(self, holder: dict[str, Any]) -> None:
         self._stop.set()
-        # A renewal that is under way ends first, or it would undo this; but it may wait for a store for long.
+        # Let a renewal in progress end first, or it would undo this; but do not wait long for a slow store.
         locked = self._writing.acquire(timeout=_RENEWAL_S)
         try:
             objects.write(self.lease.root, self.lease.number, holder)
@@ -147,36 +147,36 @@ class HeldLease:
         beats = 0
         while not self._stop.wait(RENEW_S):
             beats += 1
-            # A store that is away for a moment must not end the run: the next beat tries again, and before
-            # any part is written `check` finds out whether the lease was lost meanwhile.
+            # A transient error must not end the run: the next beat tries again, and `check` finds out before
+            # each write whether the lease was lost meanwhile.
             try:
                 with self._writing:
                     self.lease.check()
                     if not self._stop.is_set():
                         objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
             except Exception as error:
-                log.warning("lease is not renewed", run=self._holder["run"], error=error)
+                log.warning("lease not renewed", run=self._holder["run"], error=error)
 
 
 @contextlib.contextmanager
-def held(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[HeldLease]:
-    """Hold the lease of a root for the length of a ``with`` block.
+def hold_for_workers(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[HeldLease]:
+    """Hold the lease of a root during a ``with`` block.
 
     Parameters
     ----------
     root : str
         Root of the tables.
     run : str
-        Name of the run, for whoever finds the lease.
+        Name of the run, recorded in the lease.
     say : callable
-        Gets a sentence when there is something to wait for, or the store does not support leases.
+        Prints a message if the run must wait, or if the store does not support leases.
 
     Raises
     ------
     LeaseHeldError
         If a live run holds it; the message says which.
     MisuseError
-        If a newer Earmark has made the tables.
+        If a newer Earmark has written the tables.
     """
     holder = {
         "run": run,
@@ -200,8 +200,8 @@ def held(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[HeldLea
 
 @contextlib.contextmanager
 def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
-    """Hold the lease as `held` does, for jobs without workers."""
-    with held(root, run, say=say) as ours:
+    """Hold the lease as `hold_for_workers` does, for jobs without workers."""
+    with hold_for_workers(root, run, say=say) as ours:
         yield ours.lease
 
 
@@ -214,7 +214,7 @@ def _give_back(root: str, holder: dict[str, Any]) -> None:
 
 
 def free_number(root: str) -> int | None:
-    """Number of the newest lease if nobody holds it, 0 where there never was one; None while it is held."""
+    """Return the number of the newest lease if it is free, 0 if there is none, None while it is held."""
     latest = objects.newest(root)
     if latest is None:
         return 0
@@ -224,7 +224,7 @@ def free_number(root: str) -> int | None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # in a container, the user id may have no name
         return str(os.getuid())
 
 
@@ -236,25 +236,26 @@ def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> i
     location, data = objects.location_of(root, number), objects.encode(holder)
     with storage.explain_errors(root, "write to"):
         if not storage.create(location, data):
-            raise _held(root, number)
+            raise _held_error(root, number)
         if not storage.is_local(root) and storage.put_if_absent(location, data):
             say(
-                "the store ignores If-None-Match, so two runs at once are not kept apart; start one at a time"
+                "the store ignores If-None-Match, so the lease cannot exclude a second run; start only one "
+                "at a time"
             )
     if latest is not None:
-        # Where the store refuses, it stays: only the newest counts.
+        # If the store fails, the old lease remains, which does no harm: only the newest counts.
         with contextlib.suppress(OSError):
             storage.delete(objects.location_of(root, latest))
     if abandoned:
         time.sleep(_settle_s(root))
     elif unsettled_since is not None:
         _settle(root, number, unsettled_since, say)
-    log.info("lease is taken", run=holder["run"], lease=number, tables=root, taken_over=abandoned)
+    log.info("lease acquired", run=holder["run"], lease=number, tables=root, taken_over=abandoned)
     return number
 
 
 def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool:
-    """Whether the lease was released; if not, watch it until it has not changed for `TTL_S`.
+    """Return True if the lease is released; otherwise watch it for `TTL_S`, and return False if it is stale.
 
     Raises
     ------
@@ -264,7 +265,7 @@ def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool
     first = objects.read(root, number)
     if objects.is_released(first):
         return True
-    say(f"{_described(root, number)}; waiting {TTL_S:.0f} s to see whether it is alive")
+    say(f"{_describe(root, number)}; waiting {TTL_S:.0f} s to see whether it is still alive")
     end = time.monotonic() + TTL_S
     while time.monotonic() < end:
         time.sleep(1.0)
@@ -272,13 +273,13 @@ def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool
         if objects.is_released(now):
             return True
         if now != first:
-            raise _held(root, number)
-    say("it is not; taking over")
+            raise _held_error(root, number)
+    say("it is not; taking over the tables")
     return False
 
 
 def _unsettled_since(root: str, number: int) -> float | None:
-    """When a lease was released by a run that had to kill workers which may have been writing."""
+    """Return when a lease was released, if its run had to kill workers that may have been writing."""
     data = objects.read(root, number)
     if data is None or objects.decode(data).get("settled") is not False:
         return None
@@ -286,16 +287,16 @@ def _unsettled_since(root: str, number: int) -> float | None:
 
 
 def _settle(root: str, number: int, since: float, say: Callable[[str], None]) -> None:
-    """Wait until what killed workers had begun to write is there, or has failed."""
-    # Both moments are by the store's clock, whatever the clocks of the runs say.
+    """Wait until writes that killed workers had begun have ended."""
+    # Both times are by the clock of the store, so the clocks of the runs do not matter.
     left_s = _settle_s(root) - max(0.0, objects.modified_at(root, number) - since)
     if left_s > 0:
-        say(f"the last run was stopped a moment ago; waiting {left_s:.0f} s for what it was writing")
+        say(f"the last run was stopped a moment ago; waiting {left_s:.0f} s for its writes to end")
         time.sleep(left_s)
 
 
 def _settle_s(root: str) -> float:
-    """Seconds for what a worker of a dead run had begun to write to be there, and in the plan, or to fail."""
+    """Return the seconds after which writes of a dead run have ended, so that a plan sees them."""
     if storage.is_local(root):
         return _SETTLE_S
     from pipeline.storage.s3 import REQUEST_TIMEOUT_S  # S3's client: not for runs on a disk
@@ -303,11 +304,11 @@ def _settle_s(root: str) -> float:
     return REQUEST_TIMEOUT_S
 
 
-def _held(root: str, number: int) -> LeaseHeldError:
-    return LeaseHeldError(f"{_described(root, number)}; wait until it has ended, or stop it")
+def _held_error(root: str, number: int) -> LeaseHeldError:
+    return LeaseHeldError(f"{_describe(root, number)}; wait until it has ended, or stop it")
 
 
-def _described(root: str, number: int) -> str:
+def _describe(root: str, number: int) -> str:
     data = objects.read(root, number)
     if data is None:
         return f"another run is writing to {root}"

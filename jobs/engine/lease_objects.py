@@ -1,4 +1,4 @@
-"""The lease objects of a root: ``_lease/00000007.json``, numbered, each with who holds it in JSON."""
+"""The lease objects of a root, ``_lease/00000007.json``: numbered, with the holder as JSON."""
 
 import json
 from datetime import datetime
@@ -9,12 +9,12 @@ from pipeline.storage.retry import with_retries
 
 
 def newest(root: str) -> int | None:
-    """Number of the newest lease of a root; None where there never was one.
+    """Return the number of the newest lease of a root; None if there never was one.
 
     Raises
     ------
     EarmarkError
-        If the store refuses.
+        If the store fails.
     """
     folder = storage.join(root, "_lease")
     with storage.explain_errors(folder, "look at"):
@@ -24,17 +24,17 @@ def newest(root: str) -> int | None:
 
 
 def location_of(root: str, number: int) -> str:
-    """Where a lease is."""
+    """Return the location of a lease."""
     return storage.join(root, "_lease", f"{number:08}.json")
 
 
 def read(root: str, number: int) -> bytes | None:
-    """What a lease says; None where it is gone.
+    """Return the content of a lease; None if it is gone.
 
     Raises
     ------
     EarmarkError
-        If the store refuses.
+        If the store fails.
     """
     location = location_of(root, number)
     with storage.explain_errors(location, "read"):
@@ -45,12 +45,12 @@ def read(root: str, number: int) -> bytes | None:
 
 
 def modified_at(root: str, number: int) -> float:
-    """When a lease was last written, in seconds by the store's clock.
+    """Return when a lease was last written, in seconds by the clock of the store.
 
     Raises
     ------
     EarmarkError
-        If the store refuses.
+        If the store fails.
     """
     location = location_of(root, number)
     protocol, path = storage.split(location)
@@ -60,23 +60,23 @@ def modified_at(root: str, number: int) -> float:
 
 
 def write(root: str, number: int, holder: dict[str, Any]) -> None:
-    """Write a lease anew.
+    """Overwrite a lease.
 
     Raises
     ------
     OSError
-        If the store refuses.
+        If the store fails.
     """
     storage.write_bytes(location_of(root, number), encode(holder))
 
 
 def encode(holder: dict[str, Any]) -> bytes:
-    """A lease's bytes."""
+    """Encode the holder of a lease."""
     return json.dumps(holder).encode()
 
 
 def decode(data: bytes) -> dict[str, Any]:
-    """Who holds a lease; nothing of a damaged one, which its run, while it lives, writes anew in seconds."""
+    """Decode the holder of a lease; {} if it is damaged, which a live run repairs within seconds."""
     try:
         holder = json.loads(data)
     except ValueError:
@@ -85,5 +85,5 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 def is_released(data: bytes | None) -> bool:
-    """Whether a lease is gone, or its run has ended in order."""
+    """Return whether a lease is gone or was released by its run."""
     return data is None or bool(decode(data).get("released"))

@@ -6,7 +6,7 @@ from ray.util.metrics import Counter
 
 
 class Metrics:
-    """Counters of a run; Prometheus adds ``_total`` and the rates are its business."""
+    """Counters of a run; Prometheus adds ``_total`` and computes rates."""
 
     def __init__(self) -> None:
         self._tracks = Counter(

@@ -1,4 +1,4 @@
-"""Nodes that cannot do the work, whatever they are given: kept out of it as long as others can."""
+"""Nodes that fail on known-good input: they get no work as long as other nodes can do it."""
 
 import random
 from collections import Counter
@@ -11,16 +11,16 @@ from schemas.errors import EarmarkError, EnvironmentFaultError
 log = get_logger(__name__)
 
 _FAULTS_IN_A_ROW = 2
-"""A full disk, or a machine that cannot start one process more, may have passed at the second try."""
+"""Faults in a row that exclude a node; a full disk or process table may have recovered at the second try."""
 
 
 class NodeFaults:
-    """Counts the faults of nodes, by the kind of work, and places work elsewhere.
+    """Counts the faults of nodes by kind of work, and places work elsewhere.
 
     Parameters
     ----------
     seed : int
-        Of the choice among the other nodes.
+        Seed of the choice among the other nodes.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -33,7 +33,7 @@ class NodeFaults:
         Raises
         ------
         EarmarkError
-            If no node is left that could do such work.
+            If no node is left that can do this kind of work.
         """
         self._faults[kind, origin.node] += 1
         log.warning(
@@ -46,25 +46,25 @@ class NodeFaults:
         )
         if not set(worker_nodes()) - self._faulty(kind):
             raise EarmarkError(
-                f"no track is to blame, node {origin.address} cannot do the work: {fault}; repair it, or "
-                "take it out of the cluster, and run again"
+                f"node {origin.address} cannot do the work, and no track is to blame: {fault}; repair it, or "
+                "remove it from the cluster, and run again"
             ) from fault
 
     def clear(self, kind: type, node: str) -> None:
-        """Forget the faults of a node that has done such work."""
+        """Forget the faults of a node that has done this kind of work."""
         self._faults.pop((kind, node), None)
 
     def place(self, kind: type, avoided: frozenset[str], *, chosen: bool) -> str | None:
-        """Return the node that a task is to run on; None: whichever Ray takes.
+        """Return the node on which to run a task; None lets Ray choose.
 
         Parameters
         ----------
         kind : type
             The kind of work.
         avoided : frozenset of str
-            Nodes that have had their say on it: faulty ones are kept out of it, these where possible.
+            Nodes that have already failed on this work: avoided if possible, while faulty nodes always are.
         chosen : bool
-            Choose a node in any case, so that it is known which one has had its say.
+            Always choose a node, so that it is known which one ran the work.
         """
         faulty = self._faulty(kind)
         if not (faulty or avoided or chosen):

@@ -1,4 +1,4 @@
-"""Quarantine: tracks whose worker dies of them, or breaks on them, until it is clear that it is them."""
+"""Quarantine: tracks that seem to kill or break their worker, until it is clear that they are to blame."""
 
 from collections import Counter
 
@@ -23,19 +23,19 @@ log = get_logger(__name__)
 Work = Shard | LabelTask
 
 _DEATHS_IN_A_ROW = 75
-"""So many workers that die with no work of their kind done between: it is the machines."""
+"""Consecutive deaths of workers, without any finished work of the kind, that fail the run."""
 _CRASHED: dict[type, type[TrackError]] = {Shard: DecoderCrashedError, LabelTask: LabelerCrashedError}
 _FAULTY: dict[type, type[TrackError]] = {Shard: FeatureError, LabelTask: LabelError}
 _DOING: dict[type, str] = {Shard: "featurized", LabelTask: "labeled"}
 
 
 class Quarantine:
-    """Tracks whose failure is not written, and so not remembered, before other work of the kind succeeds.
+    """Tracks whose failure is recorded only after other work of the same kind has succeeded.
 
     Parameters
     ----------
     assignment : Assignment
-        Where failures go.
+        Says where failures are written.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -50,63 +50,63 @@ class Quarantine:
         Raises
         ------
         EarmarkError
-            If all of them do.
+            If too many die in a row.
         """
         kind = type(work)
         self._deaths[kind] += 1
         if self._deaths[kind] >= _DEATHS_IN_A_ROW:
             raise EarmarkError(
-                f"workers die whatever they are given ({self._deaths[kind]} in a row): {last_line(error)}; "
-                "see that the machines have enough memory, and run again"
+                f"workers keep dying on any input ({self._deaths[kind]} in a row): {last_line(error)}; "
+                "make sure that the nodes have enough memory, and run again"
             )
 
     def hold(self, work: Work, error: Exception, *, killed: bool) -> None:
-        """Take in a track that stands alone, for an error or for the worker's death."""
+        """Quarantine a single track, for an error or for the death of its worker."""
         uri = work.tracks["uri"][0].as_py()
         if killed:
             reason = f"{uri}: its worker was killed {MAX_KILLS} times: {last_line(error)}"
             failure = _CRASHED[type(work)](reason)
         else:
             failure = _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")
-        log.info("track is in quarantine", shard=work.name, track=uri, error=failure)
+        log.info("track quarantined", shard=work.name, track=uri, error=failure)
         self._held.append((work, failure))
 
     def succeeded(self, work: Work) -> int:
-        """Note that tracks were featurized, or labeled; how many tracks of that kind fail therefore."""
+        """Note that work of a kind succeeded, record its failures, and return their number."""
         self._succeeded.add(type(work))
         del self._deaths[type(work)]
         return self._release(type(work))
 
     def end(self) -> int:
-        """Decide at the end of a run; how many tracks fail.
+        """Decide at the end of a run, and return the number of tracks that fail.
 
         Raises
         ------
         EarmarkError
-            If no track was featurized, or labeled, that could show that the others are to blame.
+            If no work of the kind succeeded, so that no track can be blamed.
         """
         n_tracks = sum(self._release(kind) for kind in self._succeeded)
         if self._held:
             work, error = self._held[0]
             raise EarmarkError(
-                f"no track could be {_DOING[type(work)]}, so that none can be called bad: {error}; see that "
-                "the machines are in order, and run again"
+                f"no track could be {_DOING[type(work)]}, so no single track can be blamed: {error}; make "
+                "sure that the nodes work, and run again"
             )
         return n_tracks
 
     def _release(self, kind: type) -> int:
-        """Write the failures of one kind of work."""
+        """Write the failures of one kind of work and return their number."""
         bad = [(work, error) for work, error in self._held if type(work) is kind]
         self._held = [(work, error) for work, error in self._held if type(work) is not kind]
         if bad:
-            log.info("quarantine is decided: its tracks have failed", tracks=len(bad))
+            log.info("quarantined tracks have failed", tracks=len(bad))
         for work, error in bad:
             write_failure(work, error, self._assignment)
         return len(bad)
 
 
 def write_failure(work: Work, error: TrackError, assignment: Assignment) -> None:
-    """Write the failure of the track that a shard or a label task consists of.
+    """Write the failure of the only track of a shard or label task.
 
     Raises
     ------

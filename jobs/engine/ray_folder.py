@@ -6,19 +6,19 @@ import tempfile
 from schemas.errors import EarmarkError
 
 _SOCKET = "ray/session_2026-01-01_00-00-00_000000_{pid}/sockets/plasma_store"
-"""As long as the longest name that Ray gives to a socket below that folder."""
+"""As long as the longest socket name that Ray creates below its folder."""
 _MOST_BYTES = 107
-"""A socket's address holds no longer path."""
+"""Maximum length of the path of a socket."""
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (Ray makes a folder of its own in it)
 
 
 def ray_folder() -> str | None:
-    """A folder for a local Ray where its own choice, ``TMPDIR``, is too long a path; None where it is not.
+    """Return a folder for a local Ray if its default, ``TMPDIR``, is too long a path; None otherwise.
 
     Raises
     ------
     EarmarkError
-        If no folder with a short name can be written to, or the user chose a long one for Ray.
+        If no folder with a short path is writable, or RAY_TMPDIR is too long.
     """
     chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
     if _fits(chosen):
@@ -30,7 +30,7 @@ def ray_folder() -> str | None:
     variable = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
     most = _MOST_BYTES - _socket_bytes()
     raise EarmarkError(
-        f"{variable} ({chosen}) is too long a path for the sockets of Ray; set RAY_TMPDIR to a folder of at "
+        f"{variable} ({chosen}) is too long a path for the sockets of Ray; set RAY_TMPDIR to a path of at "
         f"most {most} characters"
     )
 

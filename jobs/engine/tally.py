@@ -1,4 +1,4 @@
-"""The tally of a run: what came of its work, added up as it is done."""
+"""The tally of a run: adds up results as they arrive."""
 
 from jobs.engine.assignment import Totals
 from jobs.engine.metrics import Metrics
@@ -8,12 +8,12 @@ from pipeline.stopwatch import slowest_of
 
 
 class Tally:
-    """Adds up results, and tells Ray's metrics of them.
+    """Adds up results, and updates the Ray metrics.
 
     Attributes
     ----------
     totals : Totals
-        What was done so far.
+        The running totals.
     """
 
     def __init__(self, totals: Totals) -> None:
@@ -21,7 +21,7 @@ class Tally:
         self._metrics = Metrics()
 
     def add(self, result: ShardResult | LabelResult) -> None:
-        """Add what came of a shard or a label task."""
+        """Add the result of a shard or a label task."""
         totals = self.totals
         totals.failed += result.n_failed
         totals.seconds.update(result.seconds)
@@ -30,7 +30,7 @@ class Tally:
             totals.featurized += result.n_featurized
             totals.audio_s += result.audio_s
             totals.slowest = slowest_of([*totals.slowest, *result.slowest])
-            # Who waits for a store that fails has a CPU, and does not use it.
+            # A worker that waits for a failing store holds a CPU without using it.
             at_work = sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
             totals.timeline.worked("featurizing", at_work)
             tracks["featurized"] = result.n_featurized
@@ -43,6 +43,6 @@ class Tally:
         self._metrics.add(tracks, result.seconds)
 
     def failed(self, n_tracks: int) -> None:
-        """Add tracks whose failures the engine itself has written."""
+        """Add tracks whose failures the engine itself wrote."""
         self.totals.failed += n_tracks
         self._metrics.add({"failed": n_tracks}, {})

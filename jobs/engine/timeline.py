@@ -1,4 +1,4 @@
-"""TimelineRecorder: how busy the workers of a run were, kept in few numbers however long the run is."""
+"""TimelineRecorder: how busy the workers of a run were, in a bounded number of steps."""
 
 import time
 from collections.abc import Callable
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from schemas.report import Timeline
 
 _STEPS = 120
-"""Steps kept at most: when they are full they are joined in pairs, and each is twice as long."""
+"""Maximum number of steps; when they are full, pairs are merged and each step is twice as long."""
 _MEANS = ("featurizing", "labeling")
 _MOST = ("cpus", "actors", "shards_left", "parts_left")
 
 
 class TimelineRecorder:
-    """Records work as it is handed in.
+    """Records work as its results arrive.
 
-    A piece of work is counted for the seconds that its worker says it took, up to the moment at which its
-    result comes in: that needs no clock but the driver's, and misses nothing between two looks.
+    Work is counted for the seconds that its worker reports, ending when the result arrives. This needs only
+    the clock of the driver, and misses no work between two observations.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class TimelineRecorder:
         self._most: dict[str, NDArray[np.int64]] = {name: np.zeros(_STEPS, np.int64) for name in _MOST}
 
     def worked(self, kind: str, seconds: float) -> None:
-        """Count a piece of work that ends now.
+        """Count work that ends now.
 
         Parameters
         ----------
@@ -49,14 +49,14 @@ class TimelineRecorder:
         self._busy_s[kind] += np.maximum(overlap, 0.0)
 
     def observe(self, *, cpus: int, actors: int, shards_left: int, parts_left: int) -> None:
-        """Record what there is to work with and what is left to do at this moment."""
+        """Record the current resources and the remaining work."""
         step = int(self._now() / self._step_s)
         values = {"cpus": cpus, "actors": actors, "shards_left": shards_left, "parts_left": parts_left}
         for name, value in values.items():
             self._most[name][step] = max(self._most[name][step], value)
 
     def timeline(self) -> Timeline:
-        """What was recorded so far."""
+        """Return the timeline so far."""
         now = self._now()
         n_steps = int(now / self._step_s) + 1
         lengths = np.minimum(self._step_s, now - np.arange(n_steps) * self._step_s).clip(1e-9)
@@ -67,7 +67,7 @@ class TimelineRecorder:
         return Timeline(step_s=self._step_s, **means, **most)
 
     def _now(self) -> float:
-        """Seconds since the start, for which there is a step."""
+        """Return the seconds since the start, after merging steps so that one covers them."""
         now = self._clock() - self._start
         while now >= _STEPS * self._step_s:
             empty = np.zeros(_STEPS // 2)

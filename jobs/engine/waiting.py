@@ -1,4 +1,4 @@
-"""Work that waits: shards and suspects for tasks, parts for actors."""
+"""Queues of waiting work: shards and suspects for tasks, parts for actors."""
 
 from collections import deque
 from dataclasses import replace
@@ -12,12 +12,12 @@ from pipeline.storage import storage
 
 
 class Waiting:
-    """What is still to be started, by what does it; what is tried again goes first.
+    """Work that is not started yet, for tasks and for actors; retries go first.
 
     Parameters
     ----------
     assignment : Assignment
-        Where parts go.
+        Says where parts are written.
 
     Attributes
     ----------
@@ -33,17 +33,17 @@ class Waiting:
         return bool(self.for_tasks or self.for_actors)
 
     def put_back(self, tried: Try) -> None:
-        """Have work tried next."""
+        """Put work at the front of its queue."""
         by_actor = isinstance(tried.work, LabelTask) and not tried.isolated
         (self.for_actors if by_actor else self.for_tasks).appendleft(tried)
 
     def again(self, tried: Try) -> None:
-        """Put a try back. What it may have written goes first: the next one may find no failures to write."""
+        """Delete what a try may have written and put it back; the next try may write fewer parts."""
         self._delete_parts(tried.work)
         self.put_back(tried)
 
     def halve(self, tried: Try) -> bool:
-        """Put the halves of a shard or label task back; false if it is a single track."""
+        """Put back both halves of a shard or label task; return False if it is a single track."""
         work, n_tracks = tried.work, tried.work.tracks.num_rows
         self._delete_parts(work)
         if n_tracks == 1:

@@ -1,1 +1,1 @@
-"""A run: the request, the work on Ray, the accounting."""
+"""A run: the request, the work on Ray, and the accounting."""

@@ -1,4 +1,4 @@
-"""Accounting at the end of a run: what it wrote is counted in the tables themselves."""
+"""Accounting at the end of a run: count in the tables what the run wrote."""
 
 import time
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, RunReport, SlowTrack
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Before each further count, where the tables show less than the workers say that they wrote."""
+"""Pauses before counting again, while the tables list less than the workers report."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What the tables hold of a run: tracks done and failed, and whether each of them is there once."""
+    """What the tables hold of a run: tracks done and failed, and whether each is there exactly once."""
 
     done: int
     failed: int
@@ -25,32 +25,32 @@ class _Written:
     examples: dict[str, tuple[FailureExample, ...]]
 
 
-def accounted(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
-    """The report with what the run wrote.
+def account_for(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
+    """Count what a run wrote and return its completed report.
 
-    A store, or a disk that is mounted over a network, may list a part a moment after it was written only:
-    as long as there is less than the workers say, it is counted again, for a quarter of a minute.
+    A store or a network disk may list a part only some time after it was written. If the tables hold less
+    than the workers report, count again for up to 15.5 seconds.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     report : RunReport
-        The report as the run began.
+        The report from the start of the run.
     totals : Totals
-        What the workers say.
+        What the workers report.
 
     Raises
     ------
     EarmarkError
         If the tables cannot be read.
     """
-    written = _written(tables, report)
+    written = _count_written(tables, report)
     for pause_s in _PAUSES_S:
         if _shows_all(written, report, totals):
             break
         time.sleep(pause_s)
-        written = _written(tables, report)
+        written = _count_written(tables, report)
     todo = report.counts.listed - report.counts.labeled_before - report.counts.failed_before
     counts = report.counts.model_copy(
         update={
@@ -83,7 +83,7 @@ def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
     return written.done >= done and failed >= totals.failed
 
 
-def _written(tables: Tables, report: RunReport) -> _Written:
+def _count_written(tables: Tables, report: RunReport) -> _Written:
     done, done_unique = _count(tables, "features" if report.command == "featurize" else "labels", report)
     failed, failed_unique = _count(tables, "failures", report)
     failures, examples = summarize_failures(tables, report.run)
@@ -91,7 +91,7 @@ def _written(tables: Tables, report: RunReport) -> _Written:
 
 
 def _count(tables: Tables, table: str, report: RunReport) -> tuple[int, int]:
-    """Rows that the run wrote, and tracks among them: of features, the first segments count."""
+    """Return the rows that the run wrote and their distinct tracks; features count by first segment."""
     where = pc.field("run") == report.run
     if table == "features":
         where &= pc.field("segment") == 0

@@ -1,4 +1,4 @@
-"""Closing a run: its report, then its lease, before whoever asked it to stop kills it."""
+"""Closing a run that is asked to stop: write its report, then release its lease, before it is killed."""
 
 import contextlib
 import threading
@@ -15,29 +15,29 @@ from schemas.report import RunReport
 log = get_logger(__name__)
 
 _LOG_S = 0.4
-"""Time for the log, of the three seconds that there are in all."""
+"""Seconds to write the log, of the three seconds in all."""
 
 
 class Closing:
-    """Closes a run that is stopped: its main thread does so, or a thread that finds it stuck.
+    """Closes a stopped run, from its main thread or from a thread that finds the main thread stuck.
 
     Parameters
     ----------
     tables : Tables
-        Where the report goes.
+        Where to write the report.
     started : float
         When the run began, by `time.monotonic`.
     run_log : RunLog
-        What was logged.
+        The log of the run.
 
     Attributes
     ----------
     held : HeldLease or None
         The lease, once the run has it.
     report : RunReport or None
-        The report as it is now; what the run wrote may not be counted in it yet.
+        The current report, in which the written tracks may not be counted yet.
     closed : threading.Event
-        Set when the report is written and the lease released, as far as the store lets us.
+        Set when the report is written and the lease released, or the store failed.
     """
 
     def __init__(self, tables: Tables, started: float, run_log: RunLog) -> None:
@@ -50,14 +50,14 @@ class Closing:
         self._lock = threading.Lock()
 
     def __call__(self) -> None:
-        """Say in the report that the run was interrupted, and release the lease; nothing if that is done."""
+        """Write the report as interrupted and release the lease, unless that is already done."""
         with self._lock:
             if self.closed.is_set():
                 return
-            with contextlib.suppress(Exception):  # the lease is worth more
+            with contextlib.suppress(Exception):  # releasing the lease matters more
                 if self.report is not None:
                     if self.report.outcome == "running":
-                        self.report = self.finished(self.report, {"outcome": "interrupted"})
+                        self.report = self.finish(self.report, {"outcome": "interrupted"})
                     write_report(self._tables, self.report)
             if self.held is not None:
                 self.held.release()
@@ -65,8 +65,8 @@ class Closing:
             self._run_log.write(_LOG_S)
             self.closed.set()
 
-    def finished(self, report: RunReport, outcome: dict[str, str]) -> RunReport:
-        """The report of a run that ends now, and so."""
+    def finish(self, report: RunReport, outcome: dict[str, str]) -> RunReport:
+        """Return the report of a run that ends now, with its outcome."""
         wall_s = time.monotonic() - self._started
         worked = report.counts.labeled + report.counts.failed
         figures = {

@@ -1,4 +1,4 @@
-"""A job: what was asked for, checked, and what is to be done for it."""
+"""A job: the checked request, its listing and its plan."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.console.progress import metered
+from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.planning import Goal, Plan, make_plan
 from pipeline.catalogs.vouching import confirm_versions
@@ -28,7 +28,7 @@ Only = Literal["log-mel", "descriptors"]
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked for.
+    """A request for a run.
 
     Attributes
     ----------
@@ -41,10 +41,10 @@ class Job:
     config : RunConfig
         Settings.
     bundle : ModelBundle
-        The model; ``featurize`` takes its features only.
+        The model; ``featurize`` uses only its feature settings.
     only : str or None
-        ``log-mel`` or ``descriptors``: the features to compute alone; None: what the model takes, and
-        descriptors where the settings ask for them.
+        ``log-mel`` or ``descriptors``: compute only these features; None: the features of the model, and
+        descriptors if the settings request them.
     """
 
     command: Command
@@ -79,7 +79,7 @@ def make_job(
     moved: bool = False,
     only: Only | None = None,
 ) -> Job:
-    """Check what was asked for and load the model.
+    """Check a request and load the model.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def make_job(
     bundle = ModelBundle.load(config.model)
     last = read_reports(opened, last=1)
     if not last and command == "label":
-        raise MisuseError(f"there are no tables in {tables}; make them with 'earmark run CATALOG {tables}'")
+        raise MisuseError(f"there are no tables in {tables}; create them with 'earmark run CATALOG {tables}'")
     if catalog is not None:
         catalog = canonical(catalog)
         if last and not moved:
@@ -99,7 +99,7 @@ def make_job(
 
 
 def _as_recorded(catalog: str, recorded: str, tables: str) -> str:
-    """The catalog as the tables spell it: the tracks' URIs stay as they are, however it is spelled tonight.
+    """Return the catalog as the tables spell it, so that the URIs of tracks do not change.
 
     Raises
     ------
@@ -108,14 +108,14 @@ def _as_recorded(catalog: str, recorded: str, tables: str) -> str:
     """
     if not is_same(catalog, recorded):
         raise MisuseError(
-            f"{tables} holds the tables of {recorded}, not of {catalog}; write to another place, "
-            "or say --catalog-moved if it is the same catalog in a new place"
+            f"{tables} holds the tables of {recorded}, not of {catalog}; choose other tables, "
+            "or add --catalog-moved if the catalog has moved"
         )
     return recorded
 
 
 def list_job(job: Job) -> Listing:
-    """List the job's catalog, or for ``label`` the tracks in the tables that have features.
+    """List the catalog of a job, or for ``label`` the tracks in the tables that have features.
 
     Raises
     ------
@@ -123,8 +123,8 @@ def list_job(job: Job) -> Listing:
         If the catalog is empty, or cannot be listed.
     """
     if job.catalog is None:
-        return Listing(_featurized_tracks(job))
-    with metered("listing") as meter:
+        return Listing(_list_featurized(job))
+    with show_progress("listing") as meter:
         listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
@@ -134,22 +134,22 @@ def list_job(job: Job) -> Listing:
 
 
 def plan_job(job: Job, listing: Listing) -> Plan:
-    """Compare the listing with the tables; nothing is written."""
-    # What a listing lacks is gone from the catalog only if it was a listing of all the catalog.
+    """Compare the listing with the tables, without writing anything."""
+    # A missing track is gone only if the whole catalog was listed.
     partial = job.catalog is None or job.config.limit is not None
     return make_plan(listing.tracks, job.tables, job.goal, partial=partial)
 
 
-def _featurized_tracks(job: Job) -> pa.Table:
-    """The tracks in the tables that have features for the model, as a listing."""
+def _list_featurized(job: Job) -> pa.Table:
+    """Return the tracks in the tables that have features for the model, as a listing."""
     where = pc.field("feature_set").isin(job.goal.feature_sets)
     featurized = job.tables.read("features", ["track_id", "etag"], where)
     if not featurized.num_rows:
         others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
-        have = f"they hold {', '.join(sorted(others))}" if others else "they hold none"
+        have = f"they hold {', '.join(sorted(others))}" if others else "they hold no features"
         raise MisuseError(
             f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
-            f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
+            f"{job.tables.root} lack ({have}); compute them with 'earmark run CATALOG {job.tables.root} "
             f"--model {job.config.model}'"
         )
     return semi_join(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)

@@ -1,4 +1,4 @@
-"""``earmark run``, ``featurize`` and ``label``: list, plan, work, account."""
+"""``earmark run``, ``featurize`` and ``label``: list, plan, work, and account for every track."""
 
 import time
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from jobs.console.progress import metered
+from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected, cpus_and_gpus
 from jobs.engine.interrupts import Interrupt, interruptible
-from jobs.run.accounting import accounted
+from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
 from jobs.run.request import Job, list_job, plan_job
-from jobs.run.run_log import RunLog, kept
+from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.changes import change_rows
 from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
 from pipeline.log import about, get_logger
@@ -34,45 +34,45 @@ log = get_logger(__name__)
 
 Say = Callable[[str], None]
 _LOG_S = 10.0
-"""Time for the log, at the end of a run."""
+"""Seconds to write the log at the end of a run."""
 _SHARDS_PER_CPU = 4
 _FEWEST_SHARDS = 32
 
 
 def run_job(job: Job, say: Say) -> RunReport:
-    """Do what the plan says and account for every track.
+    """Run a job and account for every track.
 
     Parameters
     ----------
     job : Job
-        What was asked for.
+        The request.
     say : callable
-        Gets sentences for the person who waits.
+        Prints a message for the user.
 
     Returns
     -------
     RunReport
-        As written to ``_runs/``. Its outcome is ``interrupted`` after Ctrl-C or SIGTERM.
+        The report as written to ``_runs/``; its outcome is ``interrupted`` after Ctrl-C or SIGTERM.
 
     Raises
     ------
     EarmarkError
-        If the run cannot start or go on; the report then says so too.
+        If the run cannot start or continue; the report also records the error.
     """
     started = time.monotonic()
-    with kept(job.tables) as run_log, interruptible() as interrupt:
+    with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
         free = leases.free_number(job.tables.root)
         listing = list_job(job)
-        # Named after the listing, which may take long: runs have their names in the order of their work.
+        # Named after the listing, which may take long, so that names of runs sort in the order of their work.
         run = new_run_name(datetime.now(UTC))
-        with about(run=run), leases.held(job.tables.root, run, say=say) as held:
+        with about(run=run), leases.hold_for_workers(job.tables.root, run, say=say) as held:
             closing.held = held
             run_log.begin(run)
             if free is None or held.lease.number != free + 1:
-                listing = list_job(job)  # another run was at work meanwhile, and may have listed later
-            # Planned under the lease: nobody else changes the tables from here on.
+                listing = list_job(job)  # another run may have listed later
+            # Plan under the lease: from here on, no other run changes the tables.
             plan = plan_job(job, listing)
             try:
                 report = _first_report(job, run, plan, listing.left_out)
@@ -92,7 +92,7 @@ def _run_planned(
     say: Say,
     run_log: RunLog,
 ) -> RunReport:
-    """Do what the plan says under the lease; the report is written as the run begins and as it ends."""
+    """Run the plan under the lease; write the report at the start and at the end."""
     pages = RunPages(job.tables, say)
     totals = Totals()
     ended: dict[str, str] = {}
@@ -114,11 +114,11 @@ def _run_planned(
             try:
                 _work(job, report, plan, held, interrupt, totals, closing, run_log)
             finally:
-                report = accounted(job.tables, report, totals)
+                report = account_for(job.tables, report, totals)
         if not report.balanced or (report.counts.left and not interrupt.asked):
             raise EarmarkError(
-                f"the run's parts do not hold every track just once (left: {report.counts.left}); please "
-                f"report it with {job.tables.root}/_runs/{report.run}.json"
+                f"the parts of the run do not hold every track exactly once (remaining: "
+                f"{report.counts.left}); please report it with {job.tables.root}/_runs/{report.run}.json"
             )
         ended = {"outcome": "interrupted" if interrupt.asked else "done"}
     except EarmarkError as error:
@@ -128,12 +128,12 @@ def _run_planned(
         ended = {"outcome": "failed", "error": f"internal error: {type(error).__name__}: {error}"}
         raise
     except (KeyboardInterrupt, SystemExit):
-        # While Ray starts, a SIGTERM arrives as its handler's SystemExit.
+        # While Ray starts, its handler turns SIGTERM into SystemExit.
         ended = {"outcome": "interrupted"}
         raise KeyboardInterrupt from None
     finally:
         interrupt.defer()
-        closing.report = report = closing.finished(report, ended)
+        closing.report = report = closing.finish(report, ended)
         log.info(
             "run ends",
             outcome=report.outcome,
@@ -173,7 +173,7 @@ def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunRepor
 
 
 def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: leases.Lease) -> None:
-    """Write the plan, and the rows of tracks that changed without being read."""
+    """Write the plan, and rows for tracks that changed in the listing only."""
     objects = {}
     if plan.n_todo:
         table = pa.concat_tables(
@@ -198,13 +198,13 @@ def _work(
     closing: Closing,
     run_log: RunLog,
 ) -> None:
-    """Run the plan on Ray, adding up what came of it in `totals`."""
+    """Run the plan on Ray and add up the results in `totals`."""
     if report.model is not None:
         _keep_model(job, held.lease)
     doing = "featurizing" if job.command == "featurize" else "labeling"
-    with connected(job.config), metered(doing, plan.n_todo) as meter:
+    with connected(job.config), show_progress(doing, plan.n_todo) as meter:
         interrupt.install()
-        from jobs.engine.engine import Engine  # Ray: a run with nothing to do never gets here
+        from jobs.engine.engine import Engine  # imports Ray, which a run with nothing to do does not need
 
         totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(
@@ -224,7 +224,7 @@ def _work(
             if totals.waiting_for_actors:
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
-            run_log.write_now_and_then()
+            run_log.write_if_due()
 
         engine = Engine(assignment, totals, show)
         interrupt.tell(engine.stop, engine.stop_soon)
@@ -235,14 +235,14 @@ def _work(
             )
         finally:
             engine.halt(held)
-            # Before Ray is left and what was written is counted, which may take longer than there is time.
+            # Close now: shutting down Ray and counting what was written may take too long.
             if interrupt.asked:
                 closing()
             interrupt.tell_nobody()
 
 
 def _keep_model(job: Job, lease: leases.Lease) -> None:
-    """Put the model beside the tables: actors on any node load it there, and labels can be made again."""
+    """Store the model with the tables, where actors on any node load it, so that labels stay reproducible."""
     folder = storage.join(job.tables.root, "_models", job.bundle.model)
     info = job.bundle.info.model_dump_json(indent=2).encode()
     with storage.explain_errors(folder, "write the model to"):
@@ -266,7 +266,7 @@ def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
 
 
 def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask]:
-    """Tasks for the tracks that have features already, one a features part."""
+    """Return tasks for the tracks that already have features, one per features part."""
     rows = plan.to_label.sort_by("part")
     starts = [
         0,

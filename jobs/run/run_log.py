@@ -1,4 +1,4 @@
-"""A run's log: what was logged during it, in a file of JSON lines beside its report."""
+"""The log of a run: a file of JSON lines next to its report."""
 
 import contextlib
 import logging
@@ -9,8 +9,8 @@ from contextvars import copy_context
 from functools import partial
 
 from jobs.console.logs import JsonFormatter
-from pipeline.log import attached, get_logger, level
-from pipeline.log_events import Event, EventBuffer, as_record
+from pipeline.log import attach_handler, get_logger, level
+from pipeline.log_events import Event, EventBuffer, to_record
 from pipeline.storage import storage
 from pipeline.tables.runs import log_location
 from pipeline.tables.tables import Tables
@@ -18,20 +18,20 @@ from pipeline.tables.tables import Tables
 log = get_logger(__name__)
 
 _MOST_EVENTS = 10_000
-"""Kept of warnings, and as many of what is less: some megabytes."""
+"""Maximum number of warnings to keep, and of other events: a few megabytes."""
 _EVERY_S = 60.0
-"""Seconds between two writes: what a driver that is killed had logged is lost since the last one."""
+"""Seconds between two writes; if the driver is killed, events since the last write are lost."""
 
 
 class RunLog:
-    """Keeps what a run logs, and writes it now and then. It never makes the run fail, nor wait for long.
+    """Keeps the events of a run and writes them regularly, without ever failing or delaying the run.
 
-    An object store appends nothing to an object: the file is written anew each time.
+    Objects cannot be appended to, so the whole file is written each time.
 
     Parameters
     ----------
     tables : Tables
-        Where the file goes.
+        Where to write the file.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -43,17 +43,17 @@ class RunLog:
         self._n_written = 0
 
     def begin(self, run: str) -> None:
-        """Take the name of the run, which is known when it holds the lease: nothing is written before."""
+        """Set the name of the run, once it holds the lease; nothing is written before."""
         self._run = run
 
-    def write_now_and_then(self) -> None:
-        """Begin to write what is kept, if the last write is some time ago."""
+    def write_if_due(self) -> None:
+        """Start to write in the background if the last write is long enough ago."""
         if time.monotonic() - self._written_at >= _EVERY_S and not self._writing.locked():
             self._written_at = time.monotonic()
             self.write(within_s=0.0)
 
     def write(self, within_s: float) -> None:
-        """Write what is kept, and wait so long for it: a store that is slow or away may take minutes."""
+        """Write the events, and wait at most `within_s` seconds, since a failing store may take minutes."""
         if self._run is None:
             return
         work = partial(copy_context().run, self._write, self._run)
@@ -70,19 +70,19 @@ class RunLog:
                 storage.write_bytes(log_location(self._tables, run), encode(self.buffer.events()))
                 self._n_written = n_events
             except Exception as error:
-                log.warning("the run's log is not written", run=run, error=error)
+                log.warning("run log not written", run=run, error=error)
 
 
 @contextlib.contextmanager
-def kept(tables: Tables) -> Iterator[RunLog]:
-    """Keep what is logged in a ``with`` block."""
+def keep_log(tables: Tables) -> Iterator[RunLog]:
+    """Keep what is logged during a ``with`` block."""
     run_log = RunLog(tables)
-    with attached(run_log.buffer):
+    with attach_handler(run_log.buffer):
         yield run_log
 
 
 def encode(events: tuple[Event, ...]) -> bytes:
-    """Events as JSON lines, in the order of their times: those of a worker come when it has done its work."""
+    """Encode events as JSON lines sorted by time, since events of a worker arrive with its result."""
     formatter = JsonFormatter()
     ordered = sorted(events, key=lambda event: event.time)
-    return "".join(f"{formatter.format(as_record(event))}\n" for event in ordered).encode()
+    return "".join(f"{formatter.format(to_record(event))}\n" for event in ordered).encode()

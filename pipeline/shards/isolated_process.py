@@ -9,7 +9,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pipeline.log_events import Event, recorded
+from pipeline.log_events import Event, record_events
 from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import EnvironmentFaultError
 
@@ -42,7 +42,7 @@ def _answer(call: bytes) -> tuple[Any, tuple[Event, ...]]:
             "version of Earmark and its dependencies on every node"
         )
         return fault, ()
-    with recorded(level) as log:
+    with record_events(level) as log:
         try:
             answer = function(*arguments)
         except Exception as error:

@@ -23,7 +23,7 @@ VALID_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """The result of an epoch: its number from 1, the number of epochs, the mean loss, the valid accuracy."""
+    """The result of an epoch: number from 1, number of epochs, mean loss, and validation accuracy."""
 
     number: int
     n_epochs: int
@@ -33,7 +33,7 @@ class Epoch:
     def __str__(self) -> str:
         return (
             f"epoch {self.number} of {self.n_epochs}: loss {self.loss:.3f}, "
-            f"valid accuracy {self.valid_accuracy:.3f}"
+            f"validation accuracy {self.valid_accuracy:.3f}"
         )
 
 

@@ -17,46 +17,55 @@ _AUGMENTATION = "augmentation_"
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(allow_inf_nan=False))
 class TrainingSettings:
-    """The settings of a training. Defaults are for ``cnn``; `for_arch` has those of the other architectures.
+    """The settings of a training. Defaults are for ``cnn``; `for_arch` returns those of other architectures.
 
-    This is the only place where a setting is declared: the flags of ``earmark train`` and their help are made
-    from its fields.
+    A setting is declared only here: the flags of ``earmark train`` and their help texts are generated from
+    these fields.
     """
 
     arch: Arch = Field(default="cnn", description="cnn (log-mels), dense (the 57 descriptors) or both.")
-    epochs: int = Field(default=60, ge=1, description="Passes over the training tracks.")
-    batch_size: int = Field(default=32, ge=1, description="Segments a step.")
-    crop: int = Field(default=128, ge=1, description="Most frames of a training crop.")
+    epochs: int = Field(default=60, ge=1, description="Number of passes over the training tracks.")
+    batch_size: int = Field(default=32, ge=1, description="Segments per step.")
+    crop: int = Field(default=128, ge=1, description="Maximum number of frames of a training crop.")
     n_frames: int = Field(
-        default=384, ge=1, description="Most frames that the finished network takes at once."
+        default=384, ge=1, description="Maximum number of frames per input of the finished network."
     )
     learning_rate: float = Field(
-        default=2e-3, gt=0, lt=10, description="Of Adam (of AdamW, Loshchilov and Hutter 2019, with decay)."
+        default=2e-3,
+        gt=0,
+        lt=10,
+        description="Learning rate of Adam (of AdamW, Loshchilov and Hutter 2019, with weight decay).",
     )
-    weight_decay: float = Field(default=1e-2, ge=0, lt=1, description="Of AdamW.")
+    weight_decay: float = Field(default=1e-2, ge=0, lt=1, description="Weight decay of AdamW.")
     schedule: Literal["cosine", "constant"] = Field(
-        default="cosine", description="The rate rises for 200 steps, then falls as a cosine; or it stays."
+        default="cosine",
+        description="Learning rate schedule: warm up for 200 steps, then cosine decay; or constant.",
     )
-    dropout: float = Field(default=0.3, ge=0, lt=1, description="Share of values dropped.")
-    keep_bands: bool = Field(default=False, description="See `pipeline.models.cnn.embed`; for cnn.")
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout rate.")
+    keep_bands: bool = Field(default=False, description="For cnn: see `pipeline.models.cnn.embed`.")
     label_smoothing: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of a target spread over all genres."
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Label smoothing: share of each target spread evenly over all genres.",
     )
     average: float = Field(
         default=0.998,
         ge=0,
         lt=1,
-        description="Decay of the moving average of the weights, a step; 0: the last weights are kept.",
+        description="Decay per step of the moving average of the weights; 0 keeps the last weights.",
     )
     early_stopping: int | None = Field(
-        default=None, ge=1, description="Stop after N epochs without a lower valid loss; keep the best."
+        default=None,
+        ge=1,
+        description="Stop after N epochs without a lower validation loss, and keep the best epoch.",
     )
     class_weights: bool = Field(
-        default=False, description="Weigh rare genres up in training, by the inverse of their shares."
+        default=False, description="Weight genres by the inverse of their share of the training tracks."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    # Other counts add floats in another order: equal in kind, not in bits.
-    threads: int = Field(default=2, ge=1, description="CPU threads of TensorFlow.")
+    seed: int = Field(default=0, ge=0, description="Random seed.")
+    # Another number of threads adds floats in another order: results are similar, not bit-identical.
+    threads: int = Field(default=2, ge=1, description="Number of CPU threads of TensorFlow.")
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
     @classmethod
@@ -82,12 +91,12 @@ class TrainingSettings:
                 augmentation=Augmentation(mixup=0.0),
             )
         if arch not in get_args(Arch):
-            raise MisuseError(f"there is no architecture '{arch}': choose {', '.join(get_args(Arch))}")
+            raise MisuseError(f"there is no architecture '{arch}'; choose {', '.join(get_args(Arch))}")
         return cls(arch=arch)  # type: ignore[arg-type]
 
     @classmethod
     def from_notes(cls, arch: str, training: Mapping[str, Any]) -> "TrainingSettings":
-        """Return the settings in the notes of a model (`ModelInfo.training`); missing ones have defaults."""
+        """Return the settings recorded in a model (`ModelInfo.training`), with defaults for missing ones."""
         settings = cls.for_arch(arch)
         names = {each.name for each in fields(cls)} - {"arch", "augmentation"}
         amounts = {
@@ -101,18 +110,18 @@ class TrainingSettings:
         return settings.changed(values | {"augmentation": replace(settings.augmentation, **amounts)})
 
     def to_notes(self) -> dict[str, str | int | float | None]:
-        """Return the settings as a flat dict for the notes of a model."""
+        """Return the settings as a flat dict, to be recorded in a model."""
         values = asdict(self)
         augmentation = values.pop("augmentation")
         return {**values, **{_AUGMENTATION + key: value for key, value in augmentation.items()}}
 
     def changed(self, changes: Mapping[str, object]) -> "TrainingSettings":
-        """Return these settings with some others.
+        """Return these settings with some of them changed.
 
         Raises
         ------
         MisuseError
-            If a setting cannot have its value.
+            If a value is invalid.
         """
         try:
             return replace(self, **changes)  # type: ignore[arg-type]

@@ -133,7 +133,7 @@ def test_another_model_labels_everything_without_decoding(labeled: Labeled, tmp_
 
 def test_failures_are_not_tried_again_unless_asked(labeled: Labeled) -> None:
     """A broken file costs one row, not a decode every night; insisting counts the attempts."""
-    assert "3 failed before" in succeed("run", labeled.catalog, labeled.tables)
+    assert "3 failed in earlier runs, not retried" in succeed("run", labeled.catalog, labeled.tables)
     succeed("run", labeled.catalog, labeled.tables, "--retry-failed")
     assert read_table(labeled.tables, "failures").groupby("uri")["attempts"].max().unique() == [2]
     assert "TooShortError" in succeed("failures", labeled.tables)

@@ -174,7 +174,7 @@ def test_a_cluster_that_is_lost_with_its_head(
     assert run.returncode == 1, output
     said = [line for line in output.splitlines() if line.startswith("earmark: error:")]
     assert len(said) == 1, output
-    assert "head has not answered" in said[0]
+    assert "of the Ray cluster has not answered" in said[0]
     assert "Traceback" not in output
     report = read_reports(Tables(str(tmp_path / "tables")), last=1)[0]
     assert (report.outcome, report.error) == ("failed", said[0].removeprefix("earmark: error: "))

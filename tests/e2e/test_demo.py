@@ -34,7 +34,7 @@ def test_nine_of_ten_labels_are_right_on_artists_that_training_did_not_hear(demo
     n_right = int((both["genre"] == both["genre_tag"]).sum())
     assert len(both) == N_TRACKS
     assert n_right >= 0.9 * N_TRACKS
-    assert f"{n_right} of {N_TRACKS} labels are right" in printed
+    assert f"{n_right} of {N_TRACKS} labels are correct" in printed
     heard = {path.name.split(" - ")[0] for path in (out / "shelves").glob("*/*")}
     assert not heard & set(both["artist"]), "an artist on both sides would make the figure too good"
     figure = ModelBundle.load("default").info.figures[0]
@@ -63,7 +63,7 @@ def test_a_second_demo_in_the_same_folder_says_the_same_and_does_nothing(demo: t
     before = {path: path.stat().st_mtime_ns for name in ("shelves", "catalog", "model", "tables/labels")
               for path in (out / name).rglob("*") if path.is_file()}  # fmt: skip
     again = _demo(out)
-    assert "using the model that is there" in again
+    assert "using the existing model" in again
     assert again.partition("labels\n")[2] == printed.partition("labels\n")[2]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(read_table(out / "tables", "labels")) == N_TRACKS
@@ -75,7 +75,7 @@ def test_a_demo_that_was_moved_goes_on(demo: tuple[Path, str], tmp_path: Path) -
     moved = tmp_path / "moved"
     out.rename(moved)
     try:
-        assert f"of {N_TRACKS} labels are right" in _demo(moved)
+        assert f"of {N_TRACKS} labels are correct" in _demo(moved)
     finally:
         moved.rename(out)
 
@@ -86,7 +86,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "model" / "precious").touch()
     done = earmark("demo", "--out", tmp_path)
     assert done.returncode == 2
-    assert "choose a new or an empty folder" in done.stderr
+    assert "choose a new or empty folder" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     done = earmark("demo", "--out", tmp_path / "model" / "precious")
     assert done.returncode == 2

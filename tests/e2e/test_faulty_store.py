@@ -181,7 +181,7 @@ def test_a_track_that_is_listed_but_gone_is_a_failure(catalog: Catalog, proxy: F
         assert set(etags[etags[uri] == now.uri]["etag"]) == {now.etag}
     proxy.rate = 0.0
     again = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url, timeout=300)
-    assert again.stdout.startswith("nothing to do: 2 tracks listed, 2 done before")
+    assert again.stdout.startswith("nothing to do: 2 tracks listed, 2 already done")
 
 
 @pytest.fixture

@@ -100,7 +100,9 @@ def test_a_manifest_that_is_out_of_date_is_labeled_once(bucket: str, tmp_path: P
     second = succeed("run", manifest, tables)
     assert "3 tracks listed: 0 labeled, 1 failed" in second
     third = succeed("run", manifest, tables)
-    assert third.startswith("nothing to do: 3 tracks listed, 2 done before, 1 failed before")
+    assert third.startswith(
+        "nothing to do: 3 tracks listed, 2 already done, 1 failed in earlier runs, not retried"
+    )
     succeed("verify", tables)
     storage.write_bytes(f"{bucket}/gone.wav", track_bytes(4, "wav"))
     assert "1 labeled, 0 failed" in succeed("run", manifest, tables)

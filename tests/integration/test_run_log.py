@@ -14,7 +14,7 @@ import pytest
 import ray
 
 from jobs.engine.cluster import connected
-from jobs.engine.workers import Answer, answered, events_of
+from jobs.engine.workers import Answer, events_of, run_work
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.log import get_logger
 from pipeline.shards.label_part import LabelResult, LabelTask
@@ -72,9 +72,9 @@ def test_a_track_that_kills_its_worker_is_seen(catalog: Path, tmp_path: Path) ->
         done = earmark("--log-format", "json", "run", folder, tables, "--cpus", 2, "--log-level", "info")
     assert done.returncode == 0, done.stderr
     kept = file_of(tables)
-    (died,) = only(kept, "worker died, its tracks are isolated")
+    (died,) = only(kept, "worker died, isolating its tracks")
     assert (died["level"], bool(died["shard"])) == ("warning", True)
-    ended = only(kept, "track ended its process")
+    ended = only(kept, "track crashed its process")
     assert len(ended) == 2, "it is to blame when a second process fails on it too"
     for line in (*ended, *only(kept, "track is suspected, another process is to confirm")):
         assert line["track"] == str(poison)
@@ -93,7 +93,7 @@ def test_a_track_that_kills_its_worker_is_seen(catalog: Path, tmp_path: Path) ->
     # All of it was on stderr too; the file was closed while the run still had its lease.
     *shown, last = logged(done)
     assert sorted(shown, key=lambda line: line["time"]) == kept
-    assert last["message"] == "lease is released"
+    assert last["message"] == "lease released"
 
 
 def test_a_run_says_nothing_new_unless_it_is_asked(catalog: Path, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_run_says_nothing_new_unless_it_is_asked(catalog: Path, tmp_path: Path
     assert again.stderr == ""
     listed = earmark("run", catalog, tmp_path / "tables", EARMARK_LOG_LEVEL="INFO", EARMARK_LOG_FORMAT="json")
     assert [line["message"] for line in logged(listed)] == [
-        "lease is taken", "run begins", "run ends", "lease is released"
+        "lease acquired", "run begins", "run ends", "lease released"
     ]  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_is_stopped_leaves_its_log(catalog: Path, tmp_path: Path) -> 
         output, _ = run.communicate(timeout=120)
     assert run.returncode == 130, output
     kept = file_of(tables)
-    assert only(kept, "asked to stop") or only(kept, "closed: report and lease are in order")
+    assert only(kept, "stopping") or only(kept, "closed: report and lease are in order")
     assert kept[-1]["message"] == "run ends"
     assert kept[-1]["outcome"] == "interrupted"
 
@@ -151,7 +151,7 @@ def test_what_a_worker_logs_before_it_fails_reaches_the_driver() -> None:
             get_logger("jobs").warning("before it failed", track="t")
             raise StoreFailingError("the store is down")
 
-        return answered(work, task, logging.INFO)
+        return run_work(work, task, logging.INFO)
 
     tracks = pa.table({"track_id": ["t"]})
     task = LabelTask("000001", "r", "2026-01-01", "m", "part", "f", tracks)

@@ -123,7 +123,7 @@ def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> 
     succeed("run", music, tables)
     before = succeed("labels", tables, "--format", "csv")
     said = succeed("verify", tables, "--catalog", music, "--deep")
-    assert f"{10 + N_BROKEN} tracks: 10 labeled, {N_BROKEN} failed, nothing lost, nothing twice" in said
+    assert f"{10 + N_BROKEN} tracks: 10 labeled, {N_BROKEN} failed, none missing, none duplicated" in said
     assert "features" in succeed("compact", tables, "--older-than", "0")
     parts = list_objects(Tables(tables)).parts
     assert {len(found) for table, found in parts.items() if table != "segment_labels"} == {1}
@@ -131,14 +131,14 @@ def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> 
     assert "nothing to remove" in succeed("vacuum", tables, "--older-than", "0")
     assert succeed("labels", tables, "--format", "csv") == before
     assert succeed("run", music, tables).startswith("nothing to do")
-    assert "nothing lost, nothing twice" in succeed("verify", tables, "--deep")
+    assert "none missing, none duplicated" in succeed("verify", tables, "--deep")
     # Compacted features serve another model as well as fresh ones.
     bundle = ModelBundle.load("default")
     other = bundle.info.model_copy(update={"name": "other", "temperature": 9.0})
     ModelBundle(other, bundle.weights).save(tmp_path / "other")
     succeed("label", tables, "--model", tmp_path / "other")
     assert len(succeed("labels", tables, "--model", "other", "--format", "csv").splitlines()) == 1 + 10
-    assert "nothing lost, nothing twice" in succeed("verify", tables)
+    assert "none missing, none duplicated" in succeed("verify", tables)
     # A part that is lost is found.
     (lost,) = [part for part in list_objects(Tables(tables)).parts["labels"] if bundle.model in part.path]
     storage.delete(f"{tables}/{lost.path}")

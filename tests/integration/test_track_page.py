@@ -100,10 +100,10 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["plot"])
     words = browser.evaluate("[...document.querySelectorAll('main img')].map(image => image.alt)")
     assert len(set(words)) == 10
-    assert "in the mean" in words[0]
+    assert "; mean: " in words[0]
     browser.open(pages["explain"])
     first = browser.evaluate("document.querySelector('main img').alt")
-    assert first.startswith("Importance by Grad-CAM over the log-mel. Most: ")
+    assert first.startswith("Importance by Grad-CAM over the log-mel. Strongest evidence: ")
     assert "Strongest evidence:" in browser.evaluate("document.body.innerText")
 
 

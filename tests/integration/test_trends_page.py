@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
-from jobs.status import open_tables
+from jobs.read_tables import open_tables
 from jobs.trends import write_trends_page
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.engine.assignment import Totals
 from jobs.run import accounting
-from jobs.run.accounting import accounted
+from jobs.run.accounting import account_for
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, summarize_failures
 from schemas.errors import EarmarkError
@@ -29,7 +29,7 @@ def test_parts_that_a_listing_shows_late_are_waited_for(history: TableHistory, t
     hidden = last.rename(last.with_name(f".{last.name}"))
     showing = threading.Timer(0.7, hidden.rename, [last])
     showing.start()
-    counts = accounted(history.tables, report, Totals(labeled=8, failed=4)).counts
+    counts = account_for(history.tables, report, Totals(labeled=8, failed=4)).counts
     showing.join()
     assert (counts.labeled, counts.failed, counts.left) == (8, 4, 0)
 
@@ -41,7 +41,7 @@ def test_what_workers_did_not_write_is_not_waited_for(
     (report,) = read_reports(history.tables)
     report = report.model_copy(update={"counts": report.counts.model_copy(update={"listed": 20})})
     monkeypatch.setattr(accounting.time, "sleep", lambda seconds: pytest.fail("waits"))
-    assert accounted(history.tables, report, Totals(labeled=8, failed=4)).counts.left == 8
+    assert account_for(history.tables, report, Totals(labeled=8, failed=4)).counts.left == 8
 
 
 def test_a_damaged_part_of_failures_is_said(history: TableHistory) -> None:

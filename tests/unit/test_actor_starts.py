@@ -114,7 +114,7 @@ def test_the_engine_learns_of_an_actor_of_another_version(monkeypatch: pytest.Mo
     """Labels of an old Earmark among those of a new one would have the same model's name."""
     monkeypatch.setattr("jobs.engine.environment.earmark_version", lambda: "2.0")
     Started(monkeypatch, Origin("b", "10.0.0.9", "1.0"))
-    with pytest.raises(EarmarkError, match=r"node 10\.0\.0\.9 has Earmark 1\.0, and this run is of 2\.0"):
+    with pytest.raises(EarmarkError, match=r"node 10\.0\.0\.9 has Earmark 1\.0, but this run uses 2\.0"):
         settle(ActorPool("model", RunConfig(actors=1)))
 
 

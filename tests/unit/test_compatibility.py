@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from jobs.cli.main import app
 from jobs.engine import lease as leases
-from jobs.status import failures, labels, open_tables, status
+from jobs.read_tables import open_tables, read_failures, read_labels, read_status
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.formats import FORMAT_FILE, record_format
 from pipeline.tables.maintenance.verify.verification import verify
@@ -109,9 +109,9 @@ def test_fields_that_a_later_version_added_are_ignored(tables: Path) -> None:
     edit(model / "model.json", later=[1], figures=[])
     edit(tables / FORMAT_FILE if (tables / FORMAT_FILE).exists() else _written(tables), later="x")
     opened = open_tables(str(tables))
-    assert status(opened).n_tracks == 6
-    assert labels(opened, None).num_rows == 4
-    assert failures(opened, None).num_rows == 2
+    assert read_status(opened).n_tracks == 6
+    assert read_labels(opened, None).num_rows == 4
+    assert read_failures(opened, None).num_rows == 2
     assert verify(opened, read_reports(opened), deep=True).sound
     assert ModelBundle.load(str(model)).model == model.name
 
@@ -136,7 +136,7 @@ def test_columns_that_a_later_version_added_are_sound(tables: Path) -> None:
         pq.write_table(rows.append_column("mood", pa.nulls(rows.num_rows, pa.string())), part)
     opened = open_tables(str(tables))
     assert verify(opened, read_reports(opened), deep=True).sound
-    assert labels(opened, None).num_rows == 4
+    assert read_labels(opened, None).num_rows == 4
 
 
 def test_features_of_a_later_version_are_passed_over(tables: Path) -> None:

@@ -102,7 +102,7 @@ def test_where_every_worker_dies_the_run_ends_and_blames_no_track(
     assignment: Assignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A night on machines without memory would leave every track of the catalog failed for good."""
-    with pytest.raises(EarmarkError, match=r"workers die whatever they are given \(75 in a row\)"):
+    with pytest.raises(EarmarkError, match=r"workers keep dying on any input \(75 in a row\)"):
         run(assignment, monkeypatch, lambda tried: ray_errors.WorkerCrashedError())
     assert failures(assignment) == {}
 

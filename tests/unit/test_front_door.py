@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 import earmark
-from jobs import status
+from jobs import read_tables
 from pipeline.tables.current import current_labels
 from pipeline.tables.formats import FORMAT_FILE
 from schemas import errors as error_types
@@ -290,20 +290,20 @@ def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path)
     """An analyst would come to other numbers than the command line, or change what a run goes by."""
     before = {path: path.stat().st_mtime_ns for path in (home / "tables").rglob("*")}
     tables = earmark.open_tables(home / "tables")
-    stored = status.open_tables(str(home / "tables"))
+    stored = read_tables.open_tables(str(home / "tables"))
     assert tables.models() == ["small-35b1e80b"]
     assert tables.labels().equals(current_labels(stored, "small-35b1e80b"))
     assert tables.labels("small", genre="blues").num_rows == 4
-    with pytest.raises(MisuseError, match="knows no genre 'polka'"):
+    with pytest.raises(MisuseError, match="has no genre 'polka'"):
         tables.labels(genre="polka")
-    assert tables.failures().equals(status.failures(stored, None))
+    assert tables.failures().equals(read_tables.read_failures(stored, None))
     tracks = tables.tracks().to_pandas()
     assert len(tracks) == 6
     assert tracks["uri"].is_monotonic_increasing
     assert {"track_id", "uri", "etag", "duration_s", "genre_tag", "listed_at"} <= set(tracks)
     shares = tables.trends("folder").to_pandas()
     assert shares.groupby("folder")["share"].sum().to_numpy() == pytest.approx(1)
-    with pytest.raises(MisuseError, match="rise and fall over time"):
+    with pytest.raises(MisuseError, match="needs groups in time"):
         tables.trends("folder", show="changes")
     runs = tables.runs().to_pandas()
     assert runs["run"].is_monotonic_increasing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.training_data import labeled_data
+from jobs.training_data import read_labeled_data
 from schemas.errors import MisuseError
 
 
@@ -14,5 +14,5 @@ from schemas.errors import MisuseError
 def test_a_pipe_is_no_training_data(tmp_path: Path, name: str) -> None:
     """`earmark train` waited for ever for somebody to write to it."""
     os.mkfifo(tmp_path / name)
-    with pytest.raises(MisuseError, match=rf"{name} is no file but a pipe, a socket or a device"):
-        labeled_data(str(tmp_path / name), "cnn")
+    with pytest.raises(MisuseError, match=rf"{name} is a pipe, a socket or a device, not a file"):
+        read_labeled_data(str(tmp_path / name), "cnn")

@@ -108,7 +108,7 @@ def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
 
 def test_no_worker_begins_to_write_when_the_lease_is_shut(tmp_path: Path) -> None:
     """A run that is stopped kills its workers: one that lives a moment longer must not write in it."""
-    with leases.held(str(tmp_path), "run-1", say=print) as held:
+    with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
         held.lease.check()
         held.shut()
         with pytest.raises(leases.LeaseLostError, match="has ended"):
@@ -126,7 +126,7 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
     """A store may be at work on a part whose worker is dead: a plan made before it appears labels twice."""
     said: list[str] = []
     monkeypatch.setattr(leases, "_SETTLE_S", 1.5)
-    with leases.held(str(tmp_path), "run-1", say=print) as held:
+    with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
         held.settled = False
     started = time.monotonic()
     with leases.hold(str(tmp_path), "run-2", say=said.append):
@@ -135,7 +135,7 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
     # Only once, and only as long as it takes.
     with leases.hold(str(tmp_path), "run-3", say=said.append):
         pass
-    with leases.held(str(tmp_path), "run-4", say=print) as held:
+    with leases.hold_for_workers(str(tmp_path), "run-4", say=print) as held:
         held.settled = False
     time.sleep(1.6)
     with leases.hold(str(tmp_path), "run-5", say=said.append):

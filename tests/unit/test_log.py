@@ -16,10 +16,10 @@ import pytest
 
 from jobs.console.logs import JsonFormatter, TextFormatter, configure
 from jobs.run import run_log as run_logs
-from jobs.run.run_log import RunLog, kept
+from jobs.run.run_log import RunLog, keep_log
 from pipeline import redaction
 from pipeline.log import ROOT, about, get_logger, level
-from pipeline.log_events import Event, EventBuffer, as_record, recorded, replay
+from pipeline.log_events import Event, EventBuffer, record_events, replay, to_record
 from pipeline.shards.fetching import fetch_ahead
 from pipeline.shards.isolation import Isolated
 from pipeline.storage import retry, storage
@@ -47,7 +47,7 @@ def event(message: str = "m", weight: int = logging.INFO, **fields: object) -> E
 
 def test_records_say_what_the_code_is_at_work_on() -> None:
     """A retry deep in the storage must be told apart from the others: of which run, shard and track."""
-    with recorded(logging.INFO) as buffer, about(run="r", shard="1"):
+    with record_events(logging.INFO) as buffer, about(run="r", shard="1"):
         with about(track="a.mp3"):
             log.info("inside", attempt=2)
         log.info("after")
@@ -75,7 +75,7 @@ def test_tracks_that_are_fetched_ahead_are_logged_under_their_shard(monkeypatch:
 
     monkeypatch.setattr(store, "cat_file", failing_once)
     tracks = [TrackRef(str(n), f"memory://music/{n}.mp3", 5, "e", 0.0) for n in range(4)]
-    with recorded(logging.INFO) as buffer, about(shard="000007"):
+    with record_events(logging.INFO) as buffer, about(shard="000007"):
         for _, opener in fetch_ahead(tracks, again=False):
             opener().file.close()
     assert [(e.message, e.fields["shard"], e.fields["track"]) for e in buffer.events()] == [
@@ -87,7 +87,7 @@ def test_tracks_that_are_fetched_ahead_are_logged_under_their_shard(monkeypatch:
 def test_a_slow_store_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails: a night takes twice as long, and nothing says that it is the store, and which object."""
     monkeypatch.setattr(retry, "_SLOW_S", 0.01)
-    with recorded(logging.WARNING) as buffer:
+    with record_events(logging.WARNING) as buffer:
         for of in ({}, {"track": "s3://b/a.mp3"}):
             with about(**of), retry.transfer("read", "s3://b/a.mp3"):
                 time.sleep(0.02)
@@ -102,7 +102,7 @@ def test_a_slow_store_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_line_of_text_is_one_line_that_steers_no_terminal() -> None:
     """Names of tracks are anybody's: one must neither forge a line nor color the terminal."""
-    line = TextFormatter().format(as_record(event("m", track=HOSTILE, plain="x/y.mp3", none=None, n=1.5)))
+    line = TextFormatter().format(to_record(event("m", track=HOSTILE, plain="x/y.mp3", none=None, n=1.5)))
     assert line.isprintable()
     assert line.startswith("1970-01-01T00:00:00.000Z info m track=")
     assert line.endswith(" plain=x/y.mp3 n=1.5")
@@ -111,11 +111,11 @@ def test_a_line_of_text_is_one_line_that_steers_no_terminal() -> None:
 
 def test_a_line_of_json_is_one_object_of_what_was_logged() -> None:
     """What collects logs reads lines, and strict parsers know no NaN; a field must not pose as the time."""
-    with recorded(logging.INFO) as buffer:
+    with record_events(logging.INFO) as buffer:
         log.info(
             "m", track=HOSTILE, nan=float("nan"), error=ValueError("no"), none=None, time="x", path=Path("/p")
         )
-    line = JsonFormatter().format(as_record(buffer.events()[0]))
+    line = JsonFormatter().format(to_record(buffer.events()[0]))
     assert "\n" not in line
     assert not {"\x1b", "\u202e", "\x7f", "\u2028"} & set(line)
     line.encode()
@@ -136,7 +136,7 @@ class WordlessError(Exception):
 
 def test_an_error_without_words_is_logged_all_the_same() -> None:
     """A log line must never end the run that it is about."""
-    with recorded(logging.INFO) as buffer:
+    with record_events(logging.INFO) as buffer:
         log.info("100 % of %s", error=WordlessError())
     assert buffer.events()[0].message == "100 % of %s"
     assert buffer.events()[0].fields["error"] == "WordlessError"
@@ -169,11 +169,11 @@ def test_no_secret_is_logged(text: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22@proxy:3128")
     redaction._secrets.cache_clear()
     try:
-        with recorded(logging.INFO) as buffer, about(address=text):
+        with record_events(logging.INFO) as buffer, about(address=text):
             log.info("m", error=OSError(text), **{"session_token": "FwoGZX"})
     finally:
         redaction._secrets.cache_clear()
-    said = JsonFormatter().format(as_record(buffer.events()[0]))
+    said = JsonFormatter().format(to_record(buffer.events()[0]))
     for secret in HIDDEN:
         assert secret not in said
     assert "(hidden)" in said
@@ -203,18 +203,18 @@ def test_what_is_kept_is_bounded_and_warnings_stay() -> None:
     buffer = EventBuffer(logging.INFO, most=5)
     for number in range(100):
         weight = logging.WARNING if number in (3, 60) else logging.INFO
-        buffer.handle(as_record(event(f"{number}", weight)))
+        buffer.handle(to_record(event(f"{number}", weight)))
     first, *others = buffer.events()
     assert (first.message, first.fields) == ("earlier lines were dropped", {"lines": 93})
     assert [each.message for each in others] == ["3", "60", "95", "96", "97", "98", "99"]
-    long = Event.of(as_record(event("m", text="x" * 10_000_000)))
+    long = Event.of(to_record(event("m", text="x" * 10_000_000)))
     assert len(pickle.dumps(long)) < 2000
 
 
 def test_levels_below_are_not_recorded_and_the_level_comes_back(logger: logging.Logger) -> None:
     """Debug lines of a million tracks are work for nothing where nobody asked for them."""
     logger.setLevel(logging.WARNING)
-    with recorded(logging.INFO) as buffer:
+    with record_events(logging.INFO) as buffer:
         log.debug("small")
         log.info("news")
         assert level() == logging.INFO
@@ -223,11 +223,11 @@ def test_levels_below_are_not_recorded_and_the_level_comes_back(logger: logging.
     assert [each.message for each in buffer.events()] == ["news"]
 
 
-def test_what_was_recorded_elsewhere_is_logged_here_with_what_this_is_about() -> None:
+def test_what_wto_recorded_elsewhere_is_logged_here_with_what_this_is_about() -> None:
     """Events of workers reach the driver's file and stderr as if they had been logged there."""
     logged = event("m", logging.WARNING, track="t", shard="theirs"), event("d", logging.DEBUG)
     sent = pickle.loads(pickle.dumps(logged))  # noqa: S301
-    with recorded(logging.INFO) as buffer, about(run="r", shard="ours"):
+    with record_events(logging.INFO) as buffer, about(run="r", shard="ours"):
         replay(sent)
     (got,) = buffer.events()
     assert (got.message, got.level, got.time) == ("m", logging.WARNING, 0.0)
@@ -245,7 +245,7 @@ def log_and_fail(fail: bool) -> int:
 @pytest.mark.parametrize("fail", [False, True])
 def test_what_an_isolated_process_logs_reaches_its_worker(fail: bool) -> None:
     """Suspects are read there: without this nobody sees that the store failed them."""
-    with recorded(logging.INFO) as buffer, about(shard="1"), closing(Isolated()) as process:
+    with record_events(logging.INFO) as buffer, about(shard="1"), closing(Isolated()) as process:
         try:
             process.call(log_and_fail, fail)
         except ValueError:
@@ -297,7 +297,7 @@ def lines_of(tables: Tables, run: str = "r") -> list[str]:
 def test_a_run_s_log_is_written_from_its_beginning_and_again(tmp_path: Path) -> None:
     """What was logged before the run had its name is part of it; nothing is there before the lease is."""
     tables = Tables(str(tmp_path))
-    with kept(tables) as run_log:
+    with keep_log(tables) as run_log:
         log.info("listing")
         run_log.write(1.0)
         assert list(tmp_path.iterdir()) == []
@@ -316,13 +316,13 @@ def test_a_run_s_log_is_written_from_its_beginning_and_again(tmp_path: Path) -> 
 def test_a_long_run_writes_its_log_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that the kernel kills leaves what led to it."""
     tables = Tables(str(tmp_path))
-    with kept(tables) as run_log:
+    with keep_log(tables) as run_log:
         run_log.begin("r")
         log.info("news")
-        run_log.write_now_and_then()
+        run_log.write_if_due()
         assert not (tmp_path / "_runs").exists()
         monkeypatch.setattr(run_logs, "_EVERY_S", 0.0)
-        run_log.write_now_and_then()
+        run_log.write_if_due()
         run_log.write(60.0)
         assert lines_of(tables) == ["news"]
 
@@ -331,18 +331,18 @@ def test_a_log_that_cannot_be_written_ends_no_run(tmp_path: Path, capsys: pytest
     """The labels are worth more. That it is not there is said."""
     (tmp_path / "tables").write_text("in the way")
     configure("warning", "text")
-    with kept(Tables(str(tmp_path / "tables"))) as run_log:
+    with keep_log(Tables(str(tmp_path / "tables"))) as run_log:
         run_log.begin("r")
         log.info("news")
         run_log.write(60.0)
-    assert "warning the run's log is not written run=r" in capsys.readouterr().err
+    assert "warning run log not written run=r" in capsys.readouterr().err
 
 
 def test_a_store_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After SIGTERM there are three seconds, for the report and the lease."""
     free = threading.Event()
     monkeypatch.setattr(storage, "write_bytes", lambda *_, **__: free.wait())
-    with kept(Tables(str(tmp_path))) as run_log:
+    with keep_log(Tables(str(tmp_path))) as run_log:
         run_log.begin("r")
         log.info("news")
         run_log.write(0.1)
@@ -353,7 +353,7 @@ def test_a_store_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytes
 def test_the_log_of_a_debugged_run_holds_debug(tmp_path: Path) -> None:
     """``--log-level debug`` is asked for to find something: the file must hold it too."""
     configure("debug", "text")
-    with kept(Tables(str(tmp_path))) as run_log:
+    with keep_log(Tables(str(tmp_path))) as run_log:
         log.debug("small")
     assert [each.message for each in run_log.buffer.events()] == ["small"]
     assert isinstance(run_log, RunLog)

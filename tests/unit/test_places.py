@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.plot import kind_of
+from jobs.plot import check_output
 from pipeline.storage.outputs import check_writable
 from schemas.errors import MisuseError
 
@@ -16,14 +16,14 @@ def test_an_unwritable_path_is_refused_at_once(tmp_path: Path) -> None:
         with pytest.raises(
             MisuseError, match=r"cannot write the picture .*a\.png: .*/file is not a writable directory"
         ):
-            kind_of(str(out), (".png",))
+            check_output(str(out), (".png",))
     (tmp_path / "b.png").mkdir()
     with pytest.raises(MisuseError, match=r"cannot write the picture .*b\.png: it is a directory"):
-        kind_of(str(tmp_path / "b.png"), (".png",))
+        check_output(str(tmp_path / "b.png"), (".png",))
 
 
 def test_new_folders_and_buckets_are_accepted(tmp_path: Path) -> None:
     """A path that can be written must not be refused."""
     check_writable(tmp_path / "new" / "deep" / "model", "the model folder")
     check_writable("s3://bucket/a.png", "the picture")
-    assert kind_of(str(tmp_path / "new" / "A.PNG"), (".html", ".png")) == ".png"
+    assert check_output(str(tmp_path / "new" / "A.PNG"), (".html", ".png")) == ".png"

@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 import pytest
 
-from jobs.playlists import playlist, with_facts, write_playlists
+from jobs.playlists import add_track_columns, render_playlist, write_playlists
 from pipeline.tables.current import current_labels
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -33,7 +33,7 @@ def _opened(line: str) -> str:
 def test_every_track_can_be_opened() -> None:
     """A player would skip tracks with odd names, or take the rest of a name for a track of its own."""
     tracks = [{"uri": uri, "artist": None, "title": None, "duration_s": None} for uri in ODD]
-    lines = playlist("rock", tracks).splitlines()
+    lines = render_playlist("rock", tracks).splitlines()
     assert lines[:2] == ["#EXTM3U", "#PLAYLIST:rock"]
     assert len(lines) == 2 + 2 * len(ODD)
     entries = [_opened(line) for line in lines[3::2]]
@@ -48,7 +48,7 @@ def test_captions() -> None:
         {"uri": "/m/01 Name.mp3", "artist": None, "title": None, "duration_s": None},
         {"uri": "/m/y.mp3", "artist": "A\nB", "title": "  #EXTINF:1,\r\nc ", "duration_s": 0.4},
     ]
-    captions = playlist("a\nb", tracks).splitlines()[2::2]
+    captions = render_playlist("a\nb", tracks).splitlines()[2::2]
     assert captions == ["#EXTINF:305,Björk - Jóga", "#EXTINF:-1,01 Name", "#EXTINF:0,A B - #EXTINF:1, c"]
 
 
@@ -61,7 +61,7 @@ def test_a_list_for_each_genre(tmp_path: Path) -> None:
         [None, *labels["genre"].to_pylist()[1:]], pa.string()
     )  # as --min-confidence leaves it
     labels = labels.set_column(labels.column_names.index("genre"), "genre", open_ended)
-    written = write_playlists(with_facts(tables, labels), str(tmp_path / "lists"))
+    written = write_playlists(add_track_columns(tables, labels), str(tmp_path / "lists"))
     assert sum(written.values()) == 199
     found = {}
     for location, n_tracks in written.items():
@@ -81,5 +81,5 @@ def test_genres_make_file_names(tmp_path: Path) -> None:
     write_playlists(pa.table({**columns, "genre": ["../up", "R&B / soul"]}), str(folder))
     assert sorted(path.name for path in folder.iterdir()) == ["R&B _ soul.m3u8", "___up.m3u8"]
     assert [path.name for path in tmp_path.iterdir()] == ["lists"]
-    with pytest.raises(MisuseError, match="called like another"):
+    with pytest.raises(MisuseError, match="would both be"):
         write_playlists(pa.table({**columns, "genre": ["a/b", "a:b"]}), str(folder))

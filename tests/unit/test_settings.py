@@ -141,7 +141,7 @@ def test_the_help_says_default_and_range_as_they_are_declared() -> None:
 def test_what_holds_without_a_setting_is_what_its_meaning_says() -> None:
     """Somebody sizes a cluster by the help, which no check of types covers."""
     fields = RunConfig.model_fields
-    sizes = f"else {GPU_BATCH_SIZE} on a GPU, or {CPU_BATCH_SIZE} on CPUs"
+    sizes = f"Default: {GPU_BATCH_SIZE} on a GPU, {CPU_BATCH_SIZE} on CPUs"
     assert sizes in str(fields["batch_size"].description)
     plans = [plan_actors(RunConfig(), cpus, gpus) for cpus, gpus in ((64, 0), (64, 2))]
     assert [plan.n_actors for plan in plans] == [64 // 8, 2]

@@ -133,7 +133,7 @@ def test_the_model_has_seen_what_its_start_has_seen(start: ModelBundle, tmp_path
         ),
         say=said.append,
     )
-    assert [sentence[:40] for sentence in said] == ["LEAKS: 6 of the 6 held-out tracks are, b"]
+    assert [sentence[:40] for sentence in said] == ["LEAKS: 6 of the 6 held-out tracks were u"]
 
 
 def test_the_recorded_command_names_the_start_without_its_folder(start: ModelBundle, tmp_path: Path) -> None:

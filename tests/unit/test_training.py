@@ -262,8 +262,8 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
         ({"epochs": 0}, "setting 'epochs': input should be greater than or equal to 1"),
         ({"dropout": 1.0}, "setting 'dropout': input should be less than 1"),
         ({"learning_rate": -1.0}, "setting 'learning_rate': input should be greater than 0"),
-        ({"options": {"name": "My Model"}}, "'My Model' cannot name a model"),
-        ({"options": {"seeds": (1, 1)}}, "names a seed twice"),
+        ({"options": {"name": "My Model"}}, "'My Model' is not a valid model name"),
+        ({"options": {"seeds": (1, 1)}}, "contains a seed twice"),
         ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),
         ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
         ({"arch": "dense"}, "the data has no descriptors, which --arch dense reads"),
@@ -300,6 +300,6 @@ def test_a_folder_with_something_in_it_is_left_alone(npz: Path, tmp_path: Path) 
     """A model, or something else, is overwritten."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("mine")
-    with pytest.raises(MisuseError, match="is there already"):
+    with pytest.raises(MisuseError, match="already exists"):
         train_model(npz, tmp_path / "out", epochs=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.verify import verification_json
+from jobs.verify import render_json
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
@@ -179,7 +179,7 @@ def test_what_was_removed_and_done_again_is_no_fault(history: TableHistory) -> N
 
 
 def test_a_track_of_a_limited_run_that_is_lost_is_found(history: TableHistory) -> None:
-    """Runs with --limit list only part of the catalog; what they planned must still be accounted for."""
+    """Runs with --limit list only part of the catalog; what they planned must still be account_for for."""
     run = history.run(tracks(4, start=50), unchanged=0)
     history.report(run, Counts(listed=4, labeled=4), config={"limit": 4})
     assert check(history).sound
@@ -486,7 +486,7 @@ def test_the_json_form_says_the_same(history: TableHistory) -> None:
     """A scheduler reads the JSON and raises the alarm."""
     part_of(history, "labels", last=True).unlink()
     verification = check(history)
-    said = json.loads(verification_json(history.tables, verification, busy=False))
+    said = json.loads(render_json(history.tables, verification, busy=False))
     assert said["sound"] is False
     assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report mismatch"}
     assert said["accounts"][0]["missing"] == 4

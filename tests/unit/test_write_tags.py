@@ -216,13 +216,13 @@ def test_copies_lie_as_in_the_catalog(tmp_path: Path) -> None:
     mine.parent.mkdir()
     mine.write_text("mine")
     plan = plan_copies(rows, str(catalog), folder)
-    assert [each.outcome for each in plan] == ["to write", "to write", "there already"]
+    assert [each.outcome for each in plan] == ["to write", "to write", "already there"]
     done = write_all(plan, lambda _: None)
-    assert [each.outcome for each in done] == ["written", "written", "there already"]
+    assert [each.outcome for each in done] == ["written", "written", "already there"]
     assert mine.read_text() == "mine"
     assert [_tags(folder / name).genre_tag for name in ("a/x.mp3", "b/x.mp3")] == ["jazz", "jazz"]  # type: ignore[attr-defined]
     again = plan_copies(rows, str(catalog), folder)
-    assert {each.outcome for each in again} == {"there already"}
+    assert {each.outcome for each in again} == {"already there"}
 
 
 def test_copies_of_a_manifests_tracks_stay_in_their_folder(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_copies_are_not_put_into_the_catalog(tmp_path: Path) -> None:
     """The next night would label the copies as new tracks, every night twice as many."""
     track = _write(tmp_path / "catalog" / "x.mp3")
     for folder in (tmp_path / "catalog", tmp_path / "catalog" / "new"):
-        with pytest.raises(MisuseError, match="lies in the catalog"):
+        with pytest.raises(MisuseError, match="is inside the catalog"):
             plan_copies(_labels((track, "jazz", None)), str(tmp_path / "catalog"), folder)
 
 
@@ -264,7 +264,7 @@ def test_in_place(tmp_path: Path) -> None:
     assert "changed since it was labeled" in done[2].reason
     assert same.read_bytes() == before
     assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
-    with pytest.raises(MisuseError, match="no local file"):
+    with pytest.raises(MisuseError, match="is not a local file"):
         plan_in_place(rows.set_column(1, "uri", [["s3://b/x.mp3"] * 5]))
 
 

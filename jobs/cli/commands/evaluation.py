@@ -1,4 +1,4 @@
-"""The command that judges models: evaluate."""
+"""The command that evaluates models: evaluate."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -24,56 +24,68 @@ def evaluate(
         list[str],
         typer.Argument(
             metavar="[MODEL] DATA",
-            help="A shipped model's name or a model's folder (none with --arch), and labeled data: audio in "
-            "folders by genre, tables of a run, a CSV of descriptors, or an .npz of log-mels.",
+            help="The name of a shipped model or the folder of a model (omit with --arch), and labeled data: "
+            "a folder of audio for each genre, tables, a CSV of the 57 descriptors, or an .npz of log-mels.",
             show_default=False,
         ),
     ],
     *,
     arch: Annotated[
         str | None,
-        typer.Option("--arch", help="Train this architecture for it: cnn, dense or both."),
+        typer.Option("--arch", help="Train this architecture and evaluate it: cnn, dense or both."),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             "--split",
-            help="What is tested: segment (random pieces: leaks), track (random tracks), or "
-            "file:TRAIN.txt,VALID.txt. Without it a model is tested on all of the data.",
+            help="How to split the data: segment (random pieces; leaks), track (random tracks), or "
+            "file:TRAIN.txt,VALID.txt. Without it, a model is tested on all of the data.",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option("--folds", help="Cross-validation in so many folds.")] = 1,
+    folds: Annotated[int, typer.Option("--folds", help="Number of cross-validation folds.")] = 1,
     pieces: Annotated[
-        int | None, typer.Option("--pieces", help="Cut each segment into so many (segment: 10).")
+        int | None,
+        typer.Option(
+            "--pieces", help="Cut each segment into N pieces (10 with --split segment).", metavar="N"
+        ),
     ] = None,
     baselines: Annotated[
-        bool, typer.Option("--baselines/--no-baselines", help="SVM, k-NN, k-means on the same split.")
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines", help="Also evaluate SVM, k-NN and k-means on the same split."
+        ),
     ] = True,
     outside: Annotated[
         str | None,
-        typer.Option("--outside", help="A catalog of music of none of the genres: how much is accepted?"),
+        typer.Option(
+            "--outside",
+            help="A catalog of music of other genres, to measure how much of it the model accepts.",
+        ),
     ] = None,
     label_column: Annotated[
         str | None,
-        typer.Option("--label-column", help="The genres: a column of the manifest, genre_tag, or folder."),
+        typer.Option(
+            "--label-column", help="Where the genres are: a column of the manifest, genre_tag, or folder."
+        ),
     ] = None,
     tables: Annotated[
-        str | None, typer.Option("--tables", help="Keep the features of audio here for the next evaluation.")
+        str | None,
+        typer.Option("--tables", help="Keep the features of audio in these tables for the next evaluation."),
     ] = None,
     json: Annotated[str | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     html: Annotated[str | None, typer.Option("--html", help="Write a page with plots to this file.")] = None,
     training: Mapping[str, object],
     settings: RunConfig,
 ) -> None:
-    """Measure a model, or an architecture, on labeled data, with plain classifiers beside it."""
+    """Evaluate a model or an architecture on labeled data, next to baseline classifiers."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.evaluate import Request
     from pipeline.storage.outputs import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
-        raise MisuseError("give a model and its data (earmark evaluate MODEL DATA), or --arch and the data")
-    # Before a training of many minutes, not after it.
+        raise MisuseError("give a model and data (earmark evaluate MODEL DATA), or --arch ARCH and data")
+    # Check now, not after many minutes of training.
     for file, what in ((json, "the figures"), (html, "the page")):
         if file is not None:
             check_writable_file(file, what)
@@ -83,14 +95,14 @@ def evaluate(
         settings=TrainingSettings.for_arch(arch or "cnn").changed(training), config=settings,
     )  # fmt: skip
     evaluation = _evaluate(request)
-    # Files first: a reader of the tables that closes the pipe early must not cost them.
+    # Files first, so that they are written even if the reader of stdout closes the pipe early.
     write_evaluation(evaluation, json, html)
     print_evaluation(evaluation)
 
 
 def _evaluate(request: "Request") -> "Evaluation":
     """Evaluate with progress on stderr."""
-    from jobs.console.progress import Meter, metered
+    from jobs.console.progress import Meter, show_progress
     from jobs.evaluate import evaluate_job
 
     n_epochs = request.settings.epochs
@@ -98,9 +110,9 @@ def _evaluate(request: "Request") -> "Evaluation":
         meters: list[Meter] = []
 
         def show(fold: int, epoch: "Epoch") -> None:
-            # Not before: while features are computed, the engine shows how far it is.
+            # Not earlier: the engine shows its own progress while it computes features.
             if not meters:
-                training = metered("training", n_epochs * request.n_folds, unit="epochs")
+                training = show_progress("training", n_epochs * request.n_folds, unit="epochs")
                 meters.append(stack.enter_context(training))
             which = f"fold {fold}: " if request.n_folds > 1 else ""
             note = f"{which}loss {epoch.loss:.3f}, accuracy {epoch.valid_accuracy:.3f}"

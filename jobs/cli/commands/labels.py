@@ -1,4 +1,4 @@
-"""Commands that hand labels on: labels, ddl."""
+"""Commands that export labels: labels, ddl."""
 
 import sys
 from pathlib import Path
@@ -20,19 +20,22 @@ def labels(
     model: opt.Model = None,
     genre: Annotated[str | None, typer.Option("--genre", help="Only tracks of this genre.")] = None,
     min_confidence: Annotated[
-        float, typer.Option("--min-confidence", min=0, max=1, help="Only labels at least this sure.")
+        float,
+        typer.Option("--min-confidence", min=0, max=1, help="Only labels with at least this confidence."),
     ] = 0.0,
     output_format: Annotated[
         Literal["table", "csv", "json", "parquet", "m3u"],
-        typer.Option("--format", help="How to print; m3u: a playlist for each genre, in the folder --out."),
+        typer.Option(
+            "--format", help="Output format; m3u writes a playlist for each genre to the folder --out."
+        ),
     ] = "table",
     out: opt.Out = None,
     write_tags: Annotated[
         Path | None,
         typer.Option(
             "--write-tags",
-            help="Write copies of the tracks with the genre in their tags to this folder. Without --yes it "
-            "is only said what would be written.",
+            help="Write copies of the tracks, with the genre in their tags, to this folder. Without --yes, "
+            "only print what would be written.",
             show_default=False,
         ),
     ] = None,
@@ -40,27 +43,28 @@ def labels(
         bool,
         typer.Option(
             "--in-place",
-            help="Write the genre into the tracks themselves, with --yes: they count as changed then, and "
+            help="Write the genre into the tracks themselves (with --yes). They then count as changed, so "
             "the next run labels them again.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Really write tags.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Write the tags.")] = False,
 ) -> None:
-    """Print the current labels: of each track in the catalog the newest one of its present content."""
+    """Print the current labels: for each track in the catalog, the newest label of its present content."""
     from jobs.cli.summaries.runs import print_labels
     from jobs.console.output import write_rows
-    from jobs.status import labels as read_labels
-    from jobs.status import open_tables
+    from jobs.read_tables import open_tables, read_labels
     from schemas.errors import MisuseError
 
     if write_tags is not None and in_place:
-        raise MisuseError("--write-tags DIR writes copies and --in-place the tracks themselves; choose one")
+        raise MisuseError(
+            "--write-tags DIR writes copies and --in-place changes the tracks themselves; choose one"
+        )
     if yes and write_tags is None and not in_place:
-        raise MisuseError("--yes writes tags; say where with --write-tags DIR or --in-place")
+        raise MisuseError("--yes writes tags; add --write-tags DIR or --in-place to choose where")
     if (write_tags is not None or in_place) and (output_format != "table" or out is not None):
-        raise MisuseError("--format and --out print labels; give them without --write-tags or --in-place")
+        raise MisuseError("--format and --out cannot be combined with --write-tags or --in-place")
     if output_format == "m3u" and out is None:
-        raise MisuseError("playlists are several files; name a folder for them with --out")
+        raise MisuseError("--format m3u writes several files; name a folder for them with --out")
     opened = open_tables(tables)
     rows = read_labels(opened, model, genre=genre, min_confidence=min_confidence)
     if write_tags is not None or in_place:
@@ -75,22 +79,22 @@ def labels(
 
 def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
     from jobs.console.output import print_table
-    from jobs.playlists import with_facts, write_playlists
+    from jobs.playlists import add_track_columns, write_playlists
 
-    written = write_playlists(with_facts(tables, rows), folder)
+    written = write_playlists(add_track_columns(tables, rows), folder)
     if not written:
-        say("no track has such a label; no playlist was written")
+        say("no track has such a label, so no playlist was written")
         return
     print_table(("tracks", "playlist"), [(f"{n:,}", location) for location, n in written.items()])
 
 
 def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes: bool) -> None:
-    from jobs.playlists import with_facts
+    from jobs.playlists import add_track_columns
     from jobs.write_tags import plan_copies, plan_in_place, print_taggings, write_all
     from pipeline.tables.runs import read_reports
     from schemas.errors import EarmarkError
 
-    facts = with_facts(tables, rows)
+    facts = add_track_columns(tables, rows)
     if folder is None:
         plan = plan_in_place(facts)
     else:
@@ -99,22 +103,22 @@ def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes:
         plan = write_all(plan, lambda done: say(f"{done:,} of {len(plan):,} files"))
     print_taggings(plan)
     if not yes:
-        say("nothing was written; add --yes to write")
+        say("nothing was written; add --yes to write the tags")
     elif folder is None and any(each.outcome == "written" for each in plan):
-        say("the files written are new versions to the next run, which decodes and labels them again")
+        say("the written files count as changed: the next run decodes and labels them again")
     if failed := sum(each.outcome == "failed" for each in plan):
-        others = "; the others are done" if failed < len(plan) else ""
+        others = "; all others are done" if failed < len(plan) else ""
         raise EarmarkError(f"{failed:,} of {len(plan):,} files could not be written{others}")
 
 
 def ddl(
     tables: opt.TablesRoot,
     dialect: Annotated[
-        Literal["duckdb", "spark", "athena"], typer.Option("--dialect", help="Whose SQL.")
+        Literal["duckdb", "spark", "athena"], typer.Option("--dialect", help="SQL dialect.")
     ] = "duckdb",
 ) -> None:
-    """Print the SQL that makes DuckDB, Spark or Athena read the tables and the current labels."""
-    from jobs.status import open_tables
+    """Print SQL with which DuckDB, Spark or Athena can read the tables and the current labels."""
+    from jobs.read_tables import open_tables
     from pipeline.tables.ddl import generate_ddl
 
     sys.stdout.write(generate_ddl(open_tables(tables), dialect))

@@ -1,4 +1,4 @@
-"""Commands that make and judge models: train."""
+"""The command that trains models: train."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from jobs.train import TrainRequest, TrainResult
     from pipeline.training.training import Epoch
 
-_SEEDS = "Train once for each of these seeds, such as 0,1,2, on a Ray cluster, and keep the best by valid."
+_SEEDS = (
+    "Train once with each of these seeds, such as 0,1,2, on a Ray cluster, and keep the model with the best "
+    "validation accuracy."
+)
 
 
 @with_training(
@@ -27,47 +30,66 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="A folder with a folder of audio for each genre, a manifest with a column label, tables, a "
-            "CSV of the 57 descriptors, or an .npz of log-mels.",
+            help="A folder with a folder of audio for each genre, a manifest with a label column, tables, "
+            "a CSV of the 57 descriptors, or an .npz of log-mels.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model to make.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the model to.", show_default=False)],
     *,
     arch: Annotated[
-        str | None, typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both (cnn).")
+        str | None,
+        typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both. Default: cnn."),
     ] = None,
     split: Annotated[
-        str, typer.Option("--split", help="segment (leaks), track, or file:TRAIN.txt,VALID.txt.")
+        str,
+        typer.Option(
+            "--split", help="How to split the data: segment (leaks), track, or file:TRAIN.txt,VALID.txt."
+        ),
     ] = "track",
     training: Mapping[str, object],
     split_seed: Annotated[
-        int | None, typer.Option("--split-seed", help="Seed of a random split; else that of the training.")
+        int | None,
+        typer.Option("--split-seed", help="Seed of a random split. Default: the seed of the training."),
     ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help=_SEEDS)] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option("--grid", help="Try settings, such as learning_rate=1e-3,3e-4; may be given again."),
+        typer.Option(
+            "--grid", help="Values of a setting to try, such as learning_rate=1e-3,3e-4; may be repeated."
+        ),
     ] = None,
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Start from this model's weights, such as default, instead of random ones."
+            "--from", help="Fine-tune this model (such as default) instead of starting from random weights."
         ),
     ] = None,
     like: Annotated[
-        str | None, typer.Option("--like", help="Take all settings from this model's notes; flags win.")
+        str | None,
+        typer.Option(
+            "--like", help="Use the settings that this model was trained with; other options override them."
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model; else the folder's.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model. Default: the name of the folder.")
+    ] = None,
     label_column: Annotated[
         str | None,
-        typer.Option("--label-column", help="The genres: a column of the manifest, genre_tag, or folder."),
+        typer.Option(
+            "--label-column", help="Where the genres are: a column of the manifest, genre_tag, or folder."
+        ),
     ] = None,
     tables: Annotated[
-        str | None, typer.Option("--tables", help="Keep the features of audio here for the next training.")
+        str | None,
+        typer.Option("--tables", help="Keep the features of audio in these tables for the next training."),
     ] = None,
     checkpoint: Annotated[
-        str | None, typer.Option("--checkpoint", help="Folder to go on from when a training was killed.")
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            help="Folder for checkpoints, from which the same command resumes after an interruption.",
+        ),
     ] = None,
     tensorboard: Annotated[
         str | None, typer.Option("--tensorboard", help="Folder for TensorBoard's event files.")
@@ -85,7 +107,7 @@ def train(
         start=start,
         split=split,
         split_seed=split_seed,
-        seeds=_numbers(seeds),
+        seeds=_parse_seeds(seeds),
         grid=tuple(grid or ()),
         name=name,
         label_column=label_column,
@@ -101,7 +123,7 @@ def train(
 
 def _train(request: "TrainRequest") -> "TrainResult":
     """Train with progress on stderr."""
-    from jobs.console.progress import metered
+    from jobs.console.progress import show_progress
     from jobs.train import train_job
 
     with ExitStack() as stack:
@@ -109,28 +131,30 @@ def _train(request: "TrainRequest") -> "TrainResult":
         done: dict[int, int] = {}
 
         def start(n_epochs: int) -> None:
-            # Not before: while features are computed, the engine shows how far it is.
-            meters.append(stack.enter_context(metered("training", n_epochs, unit="epochs")))
+            # Not earlier: the engine shows its own progress while it computes features.
+            meters.append(stack.enter_context(show_progress("training", n_epochs, unit="epochs")))
 
         def show(trial: int, epoch: "Epoch") -> None:
             done[trial] = epoch.number
             which = f"trial {trial + 1}: " if len(done) > 1 else ""
-            note = f"{which}loss {epoch.loss:.3f}, valid accuracy {epoch.valid_accuracy:.3f}"
+            note = f"{which}loss {epoch.loss:.3f}, validation accuracy {epoch.valid_accuracy:.3f}"
             meters[0].show(sum(done.values()), note)
 
         try:
             return train_job(request, on_start=start, on_epoch=show, say=say)
         except KeyboardInterrupt:
-            kept = "; the same command goes on from the checkpoint" if request.checkpoint else ""
-            say(f"interrupted{kept}")
+            resume = (
+                "; run the same command again to resume from the checkpoint" if request.checkpoint else ""
+            )
+            say(f"interrupted{resume}")
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _numbers(listed: str | None) -> tuple[int, ...]:
-    """The seeds of ``0,1,2``."""
+def _parse_seeds(listed: str | None) -> tuple[int, ...]:
+    """Parse seeds such as ``0,1,2``."""
     from schemas.errors import MisuseError
 
     try:
         return tuple(int(number) for number in listed.split(",")) if listed else ()
     except ValueError as error:
-        raise MisuseError(f"--seeds takes whole numbers with commas between, not '{listed}'") from error
+        raise MisuseError(f"--seeds takes integers separated by commas, not '{listed}'") from error

@@ -17,22 +17,27 @@ Catalog = Annotated[
     ),
 ]
 TablesRoot = Annotated[
-    str, typer.Argument(metavar="TABLES", help="Folder or prefix of the tables.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="TABLES",
+        help="Folder of the tables, or a prefix such as s3://bucket/tables.",
+        show_default=False,
+    ),
 ]
 Config = Annotated[
-    Path | None, typer.Option("--config", help="TOML file with the settings below; flags win over it.")
+    Path | None, typer.Option("--config", help="TOML file with the settings below; options override it.")
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="The model, by its name or its folder; else the one that labeled last."),
+    typer.Option("--model", help="Name or folder of the model. Default: the one that labeled last."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
 Only = Annotated[
     Literal["log-mel", "descriptors"] | None,
-    typer.Option("--only", help="Compute the log-mels or the descriptors alone."),
+    typer.Option("--only", help="Compute only the log-mels or only the descriptors."),
 ]
 Moved = Annotated[
-    bool, typer.Option("--catalog-moved", help="The catalog is the one the tables know, in a new place.")
+    bool, typer.Option("--catalog-moved", help="The catalog of these tables has moved to CATALOG.")
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="How to print.")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="Output format.")]
 Out = Annotated[str | None, typer.Option("--out", help="Write to this file or URI instead of stdout.")]

@@ -1,4 +1,4 @@
-"""Commands that make pages and pictures: trends, report, plot, explain."""
+"""Commands that make pages and plots: trends, report, plot, explain."""
 
 from typing import Annotated, Literal
 
@@ -17,69 +17,68 @@ def trends(
         str,
         typer.Option(
             "--by",
-            help="year, month (of release), seen (day first listed), artist, album, folder (the first below "
-            "the catalog), or a column of the manifest.",
+            help="How to group tracks: year, month (of release), seen (day first listed), artist, album, "
+            "folder (the first below the catalog), or a column of the manifest.",
         ),
     ] = "year",
     weight: Annotated[
         Literal["count", "confidence"],
-        typer.Option("--weight", help="What a track counts: one, or its confidence."),
+        typer.Option("--weight", help="Weight of a track: 1, or its confidence."),
     ] = "count",
     top: Annotated[
-        int | None, typer.Option("--top", min=1, help="Only the N groups with most tracks.")
+        int | None, typer.Option("--top", min=1, help="Only the N groups with the most tracks.")
     ] = None,
     show: Annotated[
         Literal["shares", "changes", "tags", "disagreements"] | None,
         typer.Option(
             "--show",
-            help="Only this table: shares by group, rising and falling genres, genre tags against labels, "
-            "or the most confident contradictions of tags. Without it all are printed; to a file go the "
-            "shares.",
+            help="Only this table: shares by group, rising and falling genres, genre tags versus labels, or "
+            "the most confident disagreements with tags. Default: print all; write shares to a file.",
         ),
     ] = None,
     output_format: opt.OutputFormat = "table",
     out: opt.Out = None,
     html: Annotated[str | None, typer.Option("--html", help="Write a page with charts to this file.")] = None,
 ) -> None:
-    """Say which genres the catalog holds, by year or other groups, and which rise and fall."""
+    """Show the shares of genres by year or other groups, and which genres are rising or falling."""
     from jobs.console.output import write_rows
-    from jobs.status import open_tables
-    from jobs.trends import find_trends, print_trends, rows_to_write, write_trends_page
+    from jobs.read_tables import open_tables
+    from jobs.trends import find_trends, print_trends, select_rows, write_trends_page
     from schemas.errors import MisuseError
 
     if html is not None and html == out:
-        raise MisuseError(f"--html and --out both name {out}; the second would replace the first")
+        raise MisuseError(f"--html and --out both name {out}; choose two different files")
     opened = open_tables(tables)
     if html is None:
         found = find_trends(opened, model, by=by, weight=weight, top=top)
     else:
         found = write_trends_page(opened, model, html, by=by, weight=weight, top=top)
-        say(f"the page is in {html}")
+        say(f"page written to {html}")
     if output_format != "table" or out is not None:
-        write_rows(rows_to_write(found, show or "shares"), output_format, out)
+        write_rows(select_rows(found, show or "shares"), output_format, out)
     elif html is None or show is not None:
         print_trends(found, top=top, show=show)
 
 
 def report(
     tables: opt.TablesRoot,
-    run: Annotated[str | None, typer.Option("--run", help="The run; else the last one.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Name of the run. Default: the last one.")] = None,
     out: Annotated[
-        str | None, typer.Option("--out", help="Write the page to this file or URI, not beside the tables.")
+        str | None, typer.Option("--out", help="Write the page to this file or URI instead of the tables.")
     ] = None,
-    list_runs: Annotated[bool, typer.Option("--list", help="List the runs, the last one first.")] = False,
+    list_runs: Annotated[bool, typer.Option("--list", help="List the runs, newest first.")] = False,
     browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Make the page of a run again from its report: counts, time, busy workers, failures, drift."""
+    """Render the page of a run again from its report: counts, timing, utilization, failures, drift."""
     from jobs.cli.summaries.runs import print_runs
     from jobs.console.output import console
-    from jobs.status import open_tables
+    from jobs.read_tables import open_tables
     from pipeline.pages.run_pages import rewrite_page
     from pipeline.tables.runs import read_reports
     from schemas.errors import MisuseError
 
     if list_runs and (run is not None or out is not None or browse):
-        raise MisuseError("--list prints the runs; --run, --out and --open are for the page of one")
+        raise MisuseError("--list prints the runs; it cannot be combined with --run, --out or --open")
     opened = open_tables(tables)
     if list_runs:
         print_runs(list(reversed(read_reports(opened))))
@@ -96,7 +95,7 @@ _Track = Annotated[
 ]
 _Segment = Annotated[
     int | None,
-    typer.Option("--segment", min=0, help="Number of the segment; else the middle one."),
+    typer.Option("--segment", min=0, help="Number of the segment, from 0. Default: the middle one."),
 ]
 
 
@@ -105,19 +104,19 @@ def plot(
     track: _Track,
     out: Annotated[
         str | None,
-        typer.Option("--out", help="Page (.html) or picture (.png); else TRACK.html."),
+        typer.Option("--out", help="Page (.html) or image (.png) to write. Default: TRACK.html."),
     ] = None,
     *,
     settings: RunConfig,
     segment: _Segment = None,
 ) -> None:
-    """Draw a track: waveform, spectrograms, chroma, tempo and more, and its genres along time."""
+    """Plot a track: waveform, spectrograms, chroma, tempo and more, and its genres over time."""
     from jobs.console.output import console, printable
-    from jobs.plot import default_out, plot_track
+    from jobs.plot import choose_output, plot_track
 
-    out = out or default_out(track, ".html")
+    out = out or choose_output(track, ".html")
     console.print(plot_track(track, out, settings.model, segment))
-    say(f"the pictures are in {printable(out)}")
+    say(f"plots written to {printable(out)}")
 
 
 @with_settings("model")
@@ -125,26 +124,27 @@ def explain(
     track: _Track,
     method: Annotated[
         Literal["occlusion", "grad-cam"],
-        typer.Option("--method", help="occlusion: the reference; grad-cam: quicker and coarser."),
+        typer.Option("--method", help="occlusion: the reference; grad-cam: faster and coarser."),
     ] = "occlusion",
     genre: Annotated[
-        str | None, typer.Option("--genre", help="The genre to explain; else the most probable one.")
+        str | None, typer.Option("--genre", help="Genre to explain. Default: the most probable one.")
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", help="Page (.html), picture (.png) or numbers (.json); else TRACK.explained.html."
+            "--out",
+            help="Page (.html), image (.png) or numbers (.json) to write. Default: TRACK.explained.html.",
         ),
     ] = None,
     *,
     settings: RunConfig,
     segment: _Segment = None,
 ) -> None:
-    """Show which seconds and bands of a track carried the model's decision."""
+    """Show which seconds and frequency bands of a track the model's decision rests on."""
     from jobs.console.output import console, printable
     from jobs.explain import explain_track
-    from jobs.plot import default_out
+    from jobs.plot import choose_output
 
-    out = out or default_out(track, ".explained.html")
+    out = out or choose_output(track, ".explained.html")
     console.print(explain_track(track, out, settings.model, segment, method, genre))
-    say(f"the explanation is in {printable(out)}")
+    say(f"explanation written to {printable(out)}")

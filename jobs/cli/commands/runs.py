@@ -19,7 +19,7 @@ def demo(
         Path, typer.Option("--out", help="Folder for the music, the model and the tables.")
     ] = Path("earmark-demo"),
 ) -> None:
-    """Train a small model on synthesized music, label other pieces with it, and print how many are right."""
+    """Train a small model on synthesized music, label other pieces with it, and count the correct labels."""
     from jobs.cli.summaries.runs import print_demo
     from jobs.console.output import console
     from jobs.demo import run_demo
@@ -29,7 +29,7 @@ def demo(
     except KeyboardInterrupt:
         result = None
     if result is None or result.report.outcome == "interrupted":
-        say("interrupted; run the same command again to go on")
+        say("interrupted; run the same command again to continue")
         raise typer.Exit(INTERRUPTED)
     print_demo(result)
 
@@ -38,12 +38,15 @@ def demo(
 def scan(
     catalog: opt.Catalog,
     out: Annotated[
-        str | None, typer.Option("--out", help="Write the listing there (.csv or .parquet): a manifest.")
+        str | None,
+        typer.Option(
+            "--out", help="Write the listing to this file (.csv or .parquet), usable as a manifest."
+        ),
     ] = None,
     *,
     settings: RunConfig,
 ) -> None:
-    """Say what is there: counts, formats, bytes, hours."""
+    """Summarize a catalog: files, formats, bytes, hours."""
     from jobs.cli.summaries.runs import print_scan
     from jobs.scan import scan as scan_catalog
 
@@ -62,7 +65,7 @@ def run(
     dry_run: opt.DryRun = False,
     catalog_moved: opt.Moved = False,
 ) -> None:
-    """Featurize and label what is new or changed in a catalog: the nightly command."""
+    """Featurize and label the tracks of a catalog that are new or changed: the nightly command."""
     _run("run", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
 
 
@@ -79,7 +82,7 @@ def featurize(
     dry_run: opt.DryRun = False,
     catalog_moved: opt.Moved = False,
 ) -> None:
-    """Only decode and featurize what is new or changed, for the features that a model takes."""
+    """Only decode and featurize the tracks that are new or changed, with the features that a model takes."""
     _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved, only=only)
 
 
@@ -89,7 +92,7 @@ def featurize(
     file=True,
 )  # fmt: skip
 def label(tables: opt.TablesRoot, settings: RunConfig, dry_run: opt.DryRun = False) -> None:
-    """Only label what is featurized already; nothing is decoded."""
+    """Only label the tracks that are already featurized; decode nothing."""
     _run("label", None, tables, settings, dry_run=dry_run, moved=False)
 
 
@@ -115,7 +118,7 @@ def _run(
     try:
         report = run_job(job, say)
     except KeyboardInterrupt:
-        say("interrupted; what is done stays done, run the same command again to go on")
+        say("interrupted; finished work is kept: run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
     print_report(report, tables)
     if (
@@ -124,15 +127,15 @@ def _run(
         and (settings.descriptors or settings.segment_labels)
     ):
         say(
-            "descriptors and segment labels were made of what this run labeled; for what was labeled "
-            f"before, 'earmark featurize {catalog} {tables} --only descriptors' makes the descriptors"
+            "descriptors and segment labels cover only the tracks that this run labeled; to compute the "
+            f"descriptors of the others, run 'earmark featurize {catalog} {tables} --only descriptors'"
         )
     if report.outcome == "interrupted":
         raise typer.Exit(INTERRUPTED)
     failed = report.counts.failed + report.counts.failed_before
     if failed > settings.max_failure_rate * report.counts.listed:
         say(
-            f"{failed} of {report.counts.listed} tracks have failed, more than --max-failure-rate "
+            f"{failed:,} of {report.counts.listed:,} tracks have failed, more than --max-failure-rate "
             f"{settings.max_failure_rate:g} allows"
         )
         raise typer.Exit(TOO_MANY_FAILURES)

@@ -1,4 +1,4 @@
-"""Options made from the declarations of what they set: a setting has its default, bounds and help once."""
+"""Options generated from the settings, so that default, bounds and help text are declared only once."""
 
 import functools
 import inspect
@@ -20,23 +20,23 @@ _UNITS = ("_s", "_mb")
 
 
 def with_settings(*names: str, file: bool = False) -> Callable[[Command], Command]:
-    """Give a command options in place of its parameter ``settings``, which gets the `RunConfig` they make.
+    """Replace the parameter ``settings`` of a command with options; it receives their `RunConfig`.
 
     Parameters
     ----------
     *names : str
         The settings that can be given on the command line, in the order of the help.
     file : bool
-        Whether the others, and the defaults of these, can stand in a file: ``--config``.
+        Add ``--config``: a file that may hold these settings and all others.
     """
     options = [
         _option(name, RunConfig.model_fields[name], TypeAdapter(RunConfig), default_of(name))
         for name in names
     ]
     if not file:
-        return _replacing("settings", options, lambda given: RunConfig.load(None, **given))
+        return _replace_parameter("settings", options, lambda given: RunConfig.load(None, **given))
     config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
-    return _replacing(
+    return _replace_parameter(
         "settings",
         [config, *options],
         lambda given: RunConfig.load(given["config"], **{name: given[name] for name in names}),
@@ -44,7 +44,7 @@ def with_settings(*names: str, file: bool = False) -> Callable[[Command], Comman
 
 
 def with_training(*names: str) -> Callable[[Command], Command]:
-    """Give a command options in place of its parameter ``training``, which gets those that were given.
+    """Replace the parameter ``training`` of a command with options; it receives those that were given.
 
     Parameters
     ----------
@@ -53,28 +53,28 @@ def with_training(*names: str) -> Callable[[Command], Command]:
     """
     declared: dict[str, FieldInfo] = TrainingSettings.__pydantic_fields__  # type: ignore[attr-defined]
     options = [
-        _option(name, declared[name], TypeAdapter(TrainingSettings), _defaults_of_training(name))
+        _option(name, declared[name], TypeAdapter(TrainingSettings), _training_defaults(name))
         for name in names
     ]
-    return _replacing(
+    return _replace_parameter(
         "training", options, lambda given: {key: value for key, value in given.items() if value is not None}
     )
 
 
 def flag_of(name: str) -> str:
-    """Return the flag of a setting: its name without the unit, which the help says."""
+    """Return the flag of a setting: its name without the unit, which the help text states."""
     for unit in _UNITS:
         name = name.removesuffix(unit)
     return f"--{name.replace('_', '-')}"
 
 
 def default_of(name: str) -> str:
-    """Return the default of a setting of `RunConfig` in words; none where it depends, or it is off."""
-    return _in_words(RunConfig.model_fields[name].default)
+    """Return the default of a setting of `RunConfig` as text; "" if it is off or depends on other things."""
+    return _default_text(RunConfig.model_fields[name].default)
 
 
 def range_of(field: FieldInfo) -> str:
-    """Return what a number may be, such as ``0<x<=1``; nothing where it may be any."""
+    """Return the bounds of a number, such as ``0<x<=1``; "" if it has none."""
     low, high = "", ""
     for bound in field.metadata:
         match bound:
@@ -91,21 +91,21 @@ def range_of(field: FieldInfo) -> str:
     return f"{low}x{high}" if high else ""
 
 
-def _defaults_of_training(name: str) -> str:
-    """The default of an architecture, and those of the others that differ."""
-    own = {arch: _in_words(getattr(TrainingSettings.for_arch(arch), name)) for arch in get_args(Arch)}
+def _training_defaults(name: str) -> str:
+    """Return the default of the default architecture, and those of other architectures that differ."""
+    own = {arch: _default_text(getattr(TrainingSettings.for_arch(arch), name)) for arch in get_args(Arch)}
     first = own[TrainingSettings().arch]
     return "; ".join([first, *(f"{arch}: {other}" for arch, other in own.items() if other != first)])
 
 
-def _in_words(default: object) -> str:
+def _default_text(default: object) -> str:
     if default is None or isinstance(default, bool):
         return ""
     return f"{default:.10g}" if isinstance(default, int | float) else str(default)
 
 
 def _option(name: str, field: FieldInfo, adapter: TypeAdapter[Any], default: str) -> inspect.Parameter:
-    """Make the option of a setting. None stands for one that was not given, whatever the default is."""
+    """Make the option of a setting. Its default is None, to tell an option that was not given."""
     (kind,) = {*(get_args(field.annotation) or (field.annotation,))} - {type(None)}
     flag = flag_of(name)
     facts = [f"default: {default}"] if default else []
@@ -121,7 +121,7 @@ def _option(name: str, field: FieldInfo, adapter: TypeAdapter[Any], default: str
 
 
 def _parser(name: str, adapter: TypeAdapter[Any]) -> Callable[[str], object]:
-    """Return what reads the text after a flag, by the declaration itself."""
+    """Return a function that parses the value of a flag as the setting declares it."""
 
     def parse(text: str) -> object:
         try:
@@ -132,10 +132,10 @@ def _parser(name: str, adapter: TypeAdapter[Any]) -> Callable[[str], object]:
     return parse
 
 
-def _replacing(
+def _replace_parameter(
     name: str, options: Sequence[inspect.Parameter], read: Callable[[Mapping[str, Any]], object]
 ) -> Callable[[Command], Command]:
-    """Replace a parameter of a command by options, from which its value is read."""
+    """Replace a parameter of a command with options from which its value is computed."""
 
     def extend(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -148,7 +148,7 @@ def _replacing(
         shown: list[inspect.Parameter] = []
         for each in signature.parameters.values():
             shown += options if each.name == name else [each.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-        # What Typer reads.
+        # Typer reads the signature.
         vars(extended)["__signature__"] = signature.replace(parameters=shown)
         return extended
 

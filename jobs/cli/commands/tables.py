@@ -1,4 +1,4 @@
-"""Commands that read and look after the tables: status, failures, verify, compact, vacuum, …"""
+"""Commands that read and maintain the tables: status, failures, verify, compact, vacuum, …"""
 
 from typing import Annotated, Literal
 
@@ -10,12 +10,11 @@ from jobs.console.messages import INTERRUPTED, UNCHECKED, say
 
 def status(
     tables: opt.TablesRoot,
-    last: Annotated[int, typer.Option("--last", min=1, help="Show this many runs.")] = 5,
+    last: Annotated[int, typer.Option("--last", min=1, help="Number of runs to show.")] = 5,
 ) -> None:
-    """Say what the tables hold, and how the last runs ended."""
+    """Summarize the tables and the last runs."""
     from jobs.cli.summaries.runs import print_status
-    from jobs.status import open_tables
-    from jobs.status import status as read_status
+    from jobs.read_tables import open_tables, read_status
 
     print_status(read_status(open_tables(tables), last=last))
 
@@ -29,8 +28,7 @@ def failures(
     """List the tracks that could not be labeled, and why."""
     from jobs.cli.summaries.runs import print_failures
     from jobs.console.output import write_rows
-    from jobs.status import failures as read_failures
-    from jobs.status import open_tables
+    from jobs.read_tables import open_tables, read_failures
 
     rows = read_failures(open_tables(tables), model)
     if output_format == "table" and out is None:
@@ -43,49 +41,53 @@ def export_descriptors(
     tables: opt.TablesRoot,
     csv: Annotated[str, typer.Option("--csv", help="File or URI to write.", show_default=False)],
 ) -> None:
-    """Write the descriptors as the published CSV: filename, length, 57 columns, label."""
+    """Write the descriptors as a CSV like the published one: filename, length, 57 columns, label."""
     from jobs.console.output import console
     from jobs.export import export_descriptors as export
-    from jobs.status import open_tables
+    from jobs.read_tables import open_tables
 
     n_rows = export(open_tables(tables), csv)
-    console.print(f"{n_rows:,} rows in {csv}")
+    console.print(f"{n_rows:,} rows written to {csv}")
 
 
 def verify(
     tables: opt.TablesRoot,
     catalog: Annotated[
         str | None,
-        typer.Option("--catalog", help="Also list this catalog: each of its tracks must be done."),
+        typer.Option(
+            "--catalog", help="Also list this catalog and check that every track is labeled or failed."
+        ),
     ] = None,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Read all data of all parts, log-mels too, not only footers and keys."),
+        typer.Option(
+            "--deep", help="Read all data of all parts, including log-mels, not only footers and keys."
+        ),
     ] = False,
     output_format: Annotated[
-        Literal["table", "json"], typer.Option("--format", help="How to print.")
+        Literal["table", "json"], typer.Option("--format", help="Output format.")
     ] = "table",
 ) -> None:
-    """Check that every track ended once, as a label or a failure, and that the tables are sound.
+    """Check that every track has exactly one label or failure, and that the tables are intact.
 
-    Only reads. Exits with 1 where something is lost, doubled, damaged, or still to be done, and with 4 where
-    none of that was found, but something could not be read.
+    Read only. Exits with 1 if anything is lost, duplicated, damaged or remaining, and with 4 if no such fault
+    was found but some data could not be read.
     """
     from jobs.cli.summaries.maintenance import print_verification
-    from jobs.status import open_tables
-    from jobs.verify import verification_json, verify_job
+    from jobs.read_tables import open_tables
+    from jobs.verify import render_json, verify_job
     from schemas.errors import StoreError
 
     try:
         opened = open_tables(tables)
         verification, busy = verify_job(opened, catalog, deep=deep)
     except StoreError as error:
-        say(f"the tables could not be checked: {error}; run again")
+        say(f"the tables could not be checked: {error}; run verify again")
         raise typer.Exit(UNCHECKED) from None
     if busy:
-        say("a run is at work on the tables, or was killed: what is found here may be of a moment")
+        say("a run is writing to the tables, or was killed: some findings may be temporary")
     if output_format == "json":
-        typer.echo(verification_json(opened, verification, busy=busy))
+        typer.echo(render_json(opened, verification, busy=busy))
     else:
         print_verification(verification)
     if verification.faulty:
@@ -101,26 +103,26 @@ def compact(
         typer.Option(
             "--older-than",
             min=0,
-            help="Leave partitions alone that changed in the last DAYS.",
+            help="Skip partitions that changed in the last DAYS.",
             metavar="DAYS",
         ),
     ] = 1.0,
     target_mb: Annotated[
-        int, typer.Option("--target-mb", min=1, help="About how large parts are to become.")
+        int, typer.Option("--target-mb", min=1, help="Approximate size of merged parts, in MiB.")
     ] = 128,
     dry_run: opt.DryRun = False,
 ) -> None:
     """Merge the small parts of each partition into large ones, with the same rows.
 
-    On a local disk on Linux a partition changes in one step: no reader sees a row twice or not at all, and
-    one that had listed the old parts fails loudly. On object stores the merged part is written first and the
-    old ones are removed after: for that moment a raw reader may see rows twice, while Earmark and the
-    documented SQL, which take the newest row, see each once. The next compact finishes or undoes what was
-    killed.
+    On a local disk on Linux, a partition changes in one atomic swap: no reader sees a row twice or misses
+    one, and a reader that had already listed the old parts fails with an error. On an object store, the
+    merged part is written first and the old parts are deleted afterwards: in between, a raw reader may see
+    rows twice, while Earmark and the documented SQL, which take the newest row, see each row once. If compact
+    is killed, the next compact finishes or undoes the merge.
     """
     from jobs.cli.summaries.maintenance import print_compacted, print_compaction_plan
     from jobs.compact import compact_job, plan_compact_job
-    from jobs.status import open_tables
+    from jobs.read_tables import open_tables
 
     opened = open_tables(tables)
     if dry_run:
@@ -129,35 +131,43 @@ def compact(
     try:
         done = compact_job(opened, older_than_days=older_than, target_mb=target_mb, say=say)
     except KeyboardInterrupt:
-        say("interrupted; what is merged stays merged, run the same command again to go on")
+        say("interrupted; merged parts are kept: run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
     print_compacted(done)
 
 
 def vacuum(
     tables: opt.TablesRoot,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; else it is only listed.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete the objects instead of only listing them.")
+    ] = False,
     older_than: Annotated[
         float,
         typer.Option(
-            "--older-than", min=0, metavar="DAYS", help="Keep what changed or was current in the last DAYS."
+            "--older-than",
+            min=0,
+            metavar="DAYS",
+            help="Keep everything that changed or was current in the last DAYS.",
         ),
     ] = 7.0,
     unused_feature_sets: Annotated[
-        bool, typer.Option("--unused-feature-sets", help="Also features that no model in _models/ takes.")
+        bool, typer.Option("--unused-feature-sets", help="Include features that no model in _models/ takes.")
     ] = False,
     rewrite: Annotated[
         bool,
-        typer.Option("--rewrite", help="Also rows of replaced content in parts that hold current rows too."),
+        typer.Option(
+            "--rewrite", help="Include rows of replaced content in parts that also hold current rows."
+        ),
     ] = False,
 ) -> None:
-    """List what no run refers to any more, and remove it with --delete.
+    """List data that no run refers to anymore; with --delete, delete it.
 
-    That is what killed writers left, features of content that has changed or gone, models without labels,
-    plans of finished runs and old leases. Labels, failures and the log of tracks always stay.
+    This covers leftovers of killed writers, features of content that has changed or is gone, models without
+    labels, plans and logs of finished runs, and old leases. Labels, failures and the log of tracks are
+    always kept.
     """
     from jobs.cli.summaries.maintenance import print_removals
-    from jobs.status import open_tables
+    from jobs.read_tables import open_tables
     from jobs.vacuum import vacuum_job
     from pipeline.tables.maintenance.vacuum import VacuumOptions
 
@@ -165,6 +175,6 @@ def vacuum(
     try:
         removals = vacuum_job(open_tables(tables), options, delete=delete, say=say)
     except KeyboardInterrupt:
-        say("interrupted; run the same command again to go on")
+        say("interrupted; run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
     print_removals(removals, deleted=delete)

@@ -1,1 +1,1 @@
-"""Summaries: what a command prints of what it did."""
+"""Summaries: what each command prints about its result."""

@@ -14,13 +14,13 @@ _SHOWN_THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print an evaluation as tables; the protocol stands beside each figure."""
+    """Print an evaluation as tables, with the protocol next to each figure."""
     console.print(f"{evaluation.model} on {evaluation.data}")
     console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}")
     seen = describe_seen(evaluation)
     if seen:
         console.print(seen)
-    console.print(_tested(evaluation))
+    console.print(_describe_test_set(evaluation))
     console.print()
     _print_scores(evaluation)
     _print_genres(evaluation)
@@ -29,7 +29,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     _print_mistakes(evaluation)
 
 
-def _tested(evaluation: Evaluation) -> str:
+def _describe_test_set(evaluation: Evaluation) -> str:
     tested = f"tested: {evaluation.n_tracks:,} tracks in {evaluation.n_segments:,} segments"
     if evaluation.split:
         tested += f", split {evaluation.split}"
@@ -48,9 +48,9 @@ def _print_scores(evaluation: Evaluation) -> None:
         folds = ", ".join(f"{accuracy:.3f}" for accuracy in evaluation.fold_accuracies)
         console.print(f"accuracy by fold: {folds}")
     if evaluation.baseline_features:
-        console.print(f"the baselines read {evaluation.baseline_features}")
+        console.print(f"the baselines use {evaluation.baseline_features}")
     elif evaluation.protocol == "as given":
-        console.print("no baselines: they need a part to train on (--split)")
+        console.print("no baselines: they need training data (--split)")
 
 
 def _cells(scores: Scores) -> tuple[str, ...]:
@@ -77,9 +77,9 @@ def _print_genres(evaluation: Evaluation) -> None:
 
 def _print_confusion(evaluation: Evaluation) -> None:
     _print_title(
-        f"Confusion ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)}); row: the true genre"
+        f"Confusion ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)}); row: true genre"
     )
-    # Short heads keep ten genres on a terminal of 80 columns.
+    # Short headings fit ten genres on a terminal of 80 columns.
     heads = [genre[:5] for genre in evaluation.genres]
     width = max(len(str(count)) for row in evaluation.confusion for count in row)
     rows = (
@@ -90,32 +90,32 @@ def _print_confusion(evaluation: Evaluation) -> None:
 
 
 def _print_coverage(evaluation: Evaluation) -> None:
-    _print_title(f"What a threshold does (protocol {protocol_label(evaluation.protocol)})")
+    _print_title(f"Effect of a confidence threshold (protocol {protocol_label(evaluation.protocol)})")
     points = [point for point in evaluation.coverage if point.min_confidence in _SHOWN_THRESHOLDS]
-    columns = ["--min-confidence", f"{evaluation.unit}s kept", "accuracy of those"]
+    columns = ["--min-confidence", f"{evaluation.unit}s kept", "their accuracy"]
     rows = [
         [f"{point.min_confidence:.1f}", f"{point.coverage:.3f}", _or_dash(point.accuracy)] for point in points
     ]
     if evaluation.outside:
-        columns.append("of none of the genres, kept")
+        columns.append("out of distribution, kept")
         for row, point in zip(rows, points, strict=True):
             row.append(_or_dash(point.outside_accepted))
     print_table(columns, rows)
     if evaluation.outside:
         taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items())
         console.print(
-            f"{evaluation.outside.n:,} tracks of none of the genres ({evaluation.outside.source}): "
-            f"mean confidence {evaluation.outside.mean_confidence:.2f}, taken for {taken}",
+            f"{evaluation.outside.n:,} tracks out of distribution ({evaluation.outside.source}): "
+            f"mean confidence {evaluation.outside.mean_confidence:.2f}, labeled as {taken}",
         )
 
 
 def _print_mistakes(evaluation: Evaluation) -> None:
     if not evaluation.mistakes:
         return
-    _print_title(f"The most confident of {evaluation.n_mistakes:,} mistakes")
+    _print_title(f"Most confident of {evaluation.n_mistakes:,} errors")
     shown = evaluation.mistakes[:_SHOWN_MISTAKES]
     print_table(
-        ("confidence", "is", "taken for", "track"),
+        ("confidence", "true genre", "label", "track"),
         ((f"{m.confidence:.2f}", m.genre, m.predicted, m.track) for m in shown),
     )
 
@@ -130,7 +130,7 @@ def _or_dash(value: float | None) -> str:
 
 
 def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None) -> None:
-    """Write the figures as JSON and as a page, where a file is named.
+    """Write the figures as JSON, as a page, or both, to the files that are not None.
 
     Raises
     ------
@@ -146,4 +146,4 @@ def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None)
             continue
         with storage.explain_errors(out, "write"):
             storage.write_bytes(out, text().encode())
-        say(f"written: {out}")
+        say(f"written to {out}")

@@ -1,4 +1,4 @@
-"""What the commands that look after the tables print: verify, compact, vacuum."""
+"""What the maintenance commands print: verify, compact, vacuum."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _DUPLICATE_KINDS = {"duplicate", "duplicated by compaction"}
 
 
 def print_verification(verification: Verification) -> None:
-    """Print the verification for people: what became of the tracks, then what was found."""
+    """Print a verification as text: the account of the tracks, then the findings."""
     for account in verification.accounts:
         prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
         console.print(prefix + _account_text(account, verification))
@@ -42,29 +42,29 @@ def _print_finding(finding: Finding) -> None:
 
 
 def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
-    """Print what could not be read, by the reason."""
+    """Print what could not be read, by reason."""
     reasons: dict[str, list[str]] = {}
     for each in unchecked:
         reasons.setdefault(each.reason, []).append(each.path)
     for reason, paths in reasons.items():
         console.print()
-        console.print(f"COULD NOT BE CHECKED: {len(paths):,}, because {printable(reason)}")
+        console.print(f"COULD NOT BE CHECKED: {len(paths):,} objects, because {printable(reason)}")
         for path in paths[:EXAMPLES]:
             console.print(f"      {printable(path)}")
         if len(paths) > EXAMPLES:
             console.print("      …")
     if unchecked:
         console.print()
-        console.print("That says nothing of what they hold: leave them as they are, and run verify again")
+        console.print("They may be intact: leave them as they are, and run verify again")
 
 
 def _account_text(account: ModelAccount, verification: Verification) -> str:
     words = [f"{account.labeled:,} labeled", f"{account.failed:,} failed"]
     if account.unseen:
-        words.append(f"{account.unseen:,} not given to this model")
-    words.append(f"{account.missing:,} missing" if account.missing else "nothing lost")
+        words.append(f"{account.unseen:,} not yet seen by this model")
+    words.append(f"{account.missing:,} missing" if account.missing else "none missing")
     twice = sum(finding.count for finding in verification.findings if finding.kind in _DUPLICATE_KINDS)
-    words.append(f"{twice:,} twice" if twice else "nothing twice")
+    words.append(f"{twice:,} duplicated" if twice else "none duplicated")
     return f"{account.tracks:,} tracks: " + ", ".join(words)
 
 
@@ -75,7 +75,7 @@ def print_compaction_plan(plans: Sequence[TableCompaction]) -> None:
         console.print("nothing to merge")
         return
     print_table(
-        ("table", "partitions", "parts", "to merge", "bytes"),
+        ("table", "partitions", "parts", "to merge", "size"),
         [
             (plan.table, f"{len(plan.groups):,}", f"{plan.parts:,}", f"{plan.small:,}", size_text(plan.size))
             for plan in work
@@ -91,7 +91,7 @@ def print_compacted(tables: Sequence[CompactedTable]) -> None:
         console.print("nothing to merge")
         return
     print_table(
-        ("table", "partitions", "parts", "became", "bytes", "are now"),
+        ("table", "partitions", "parts", "parts now", "size", "size now"),
         [
             (
                 table.table,
@@ -111,8 +111,8 @@ def print_removals(removals: Sequence[Removal], *, deleted: bool) -> None:
     if not removals:
         console.print("nothing to remove")
         return
-    total = ("all", sum(len(removal.objects) for removal in removals), sum(r.size for r in removals))
+    total = ("total", sum(len(removal.objects) for removal in removals), sum(r.size for r in removals))
     rows = [*((removal.kind, len(removal.objects), removal.size) for removal in removals), total]
-    print_table(("kind", "objects", "bytes"), [(kind, f"{n:,}", size_text(size)) for kind, n, size in rows])
+    print_table(("kind", "objects", "size"), [(kind, f"{n:,}", size_text(size)) for kind, n, size in rows])
     if not deleted:
-        console.print("nothing was removed; say --delete to remove it")
+        console.print("nothing was removed; add --delete to remove these objects")

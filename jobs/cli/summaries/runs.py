@@ -1,4 +1,4 @@
-"""What each command prints when it is done."""
+"""What the commands about runs, tables and models print when they are done."""
 
 import shutil
 import sys
@@ -10,8 +10,8 @@ import pyarrow as pa
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.demo import DemoResult
+from jobs.read_tables import Status
 from jobs.scan import FormatCount, Scan
-from jobs.status import Status
 from jobs.trials import Trial, summarize
 from pipeline.catalogs.planning import Plan
 from pipeline.models.bundle import ModelBundle
@@ -21,18 +21,18 @@ from schemas.report import LeftOut, RunReport
 
 
 def print_scan(scan: Scan) -> None:
-    """Print what `scan` found."""
+    """Print the summary of a catalog."""
     counts = scan.formats
     rows = [
         (count.extension, f"{count.n_files:,}", f"{count.n_empty:,}", size_text(count.size), _hours(count))
         for count in counts
     ]
     known = [count.hours for count in counts if count.hours is not None]
-    # A total that lacks some files is at least so much, however the rest was found.
+    # A total that lacks some files is a lower bound, even if other files were estimated.
     is_least = any(count.n_unknown and not (count.estimated and count.hours is not None) for count in counts)
     about = "≥ " if is_least else "≈ " if any(count.estimated for count in counts) else ""
     total = (
-        "all",
+        "total",
         f"{sum(count.n_files for count in counts):,}",
         f"{sum(count.n_empty for count in counts):,}",
         size_text(sum(count.size for count in counts)),
@@ -40,8 +40,8 @@ def print_scan(scan: Scan) -> None:
     )
     print_table(("format", "files", "empty", "size", "hours"), [*rows, total])
     if n_unknown := sum(count.n_unknown for count in counts):
-        files = "file does not tell its" if n_unknown == 1 else "files do not tell their"
-        console.print(f"{n_unknown:,} {files} length in a header: the hours are of the others")
+        files = "file has" if n_unknown == 1 else "files have"
+        console.print(f"{n_unknown:,} {files} no length in the header; the hours cover the other files")
     _print_left_out(scan.left_out)
 
 
@@ -53,13 +53,13 @@ def _hours(count: FormatCount) -> str:
 
 
 def print_report(report: RunReport, tables: str) -> None:
-    """Print what a run came to."""
+    """Print the outcome of a run."""
     counts = report.counts
     before = []
     if counts.labeled_before:
-        before.append(f"{counts.labeled_before:,} done before")
+        before.append(f"{counts.labeled_before:,} already done")
     if counts.failed_before:
-        before.append(f"{counts.failed_before:,} failed before and not tried again")
+        before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
     if not counts.labeled and not counts.failed and not counts.left:
         console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
@@ -69,16 +69,15 @@ def print_report(report: RunReport, tables: str) -> None:
     now = [f"{counts.labeled:,} {verb}", f"{counts.failed:,} failed"]
     console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
-        are = "is" if counts.left == 1 else "are"
-        console.print(f"{_tracks(counts.left)} {are} left; run the same command again to go on")
+        console.print(f"{_tracks(counts.left)} remaining; run the same command again to continue")
     _print_left_out(report.left_out)
     _print_gone(report)
     if report.tracks_per_hour:
-        console.print(f"{report.wall_s:,.1f} s, {report.tracks_per_hour:,.0f} tracks an hour")
+        console.print(f"{report.wall_s:,.1f} s, {report.tracks_per_hour:,.0f} tracks per hour")
     if report.genres:
         console.print("genres: " + ", ".join(f"{genre} {n:,}" for genre, n in report.genres.items()))
     if report.rejected:
-        console.print(f"without a genre, below --min-confidence or silent: {report.rejected:,}")
+        console.print(f"without a genre (silent, or below --min-confidence): {report.rejected:,}")
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})")
@@ -92,7 +91,7 @@ def _tracks(n: int) -> str:
 
 def _print_gone(report: RunReport) -> None:
     if report.counts.gone:
-        console.print(f"gone from the catalog, and from the current labels: {report.counts.gone:,}")
+        console.print(f"removed from the catalog, and so from the current labels: {report.counts.gone:,}")
 
 
 def _print_left_out(left_out: LeftOut) -> None:
@@ -101,15 +100,15 @@ def _print_left_out(left_out: LeftOut) -> None:
 
 
 def print_plan(plan: Plan, left_out: LeftOut) -> None:
-    """Print what a run would do."""
+    """Print the plan of a run."""
     console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
     rows = (
-        ("labeled before", plan.n_labeled),
-        ("failed before, not tried again", plan.n_failed),
+        ("already labeled", plan.n_labeled),
+        ("failed in earlier runs, not retried", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
-        ("to label with features that are there", plan.to_label.num_rows),
-        ("gone from the catalog", plan.gone.num_rows),
+        ("to label from stored features", plan.to_label.num_rows),
+        ("removed from the catalog", plan.gone.num_rows),
     )
     for name, count in rows:
         console.print(f"  {count:>12,} {name}")
@@ -117,7 +116,7 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
 
 
 def print_labels(rows: pa.Table) -> None:
-    """Print labels, a track a line."""
+    """Print labels, one track per line."""
     print_table(
         ("genre", "confidence", "segments", "track"),
         (
@@ -128,7 +127,7 @@ def print_labels(rows: pa.Table) -> None:
 
 
 def print_failures(rows: pa.Table) -> None:
-    """Print failures, a track a line."""
+    """Print failures, one track per line."""
     if not rows.num_rows:
         console.print("no failures")
         return
@@ -142,13 +141,13 @@ def print_failures(rows: pa.Table) -> None:
 
 
 def print_status(status: Status) -> None:
-    """Print the state of the tables."""
+    """Print the summary of the tables."""
     console.print(f"catalog: {printable(status.catalog)}")
     console.print(f"tracks: {status.n_tracks:,}")
     if status.models:
         console.print()
         print_table(
-            ("model", "labeled", "failed", "left"),
+            ("model", "labeled", "failed", "remaining"),
             (
                 (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}")
                 for state in status.models
@@ -162,9 +161,9 @@ def print_status(status: Status) -> None:
 
 
 def print_runs(runs: Sequence[RunReport]) -> None:
-    """Print how runs ended, a run a line."""
+    """Print how runs ended, one run per line."""
     print_table(
-        ("run", "command", "outcome", "labeled", "failed", "s"),
+        ("run", "command", "outcome", "labeled", "failed", "seconds"),
         (
             (
                 run.run,
@@ -180,12 +179,12 @@ def print_runs(runs: Sequence[RunReport]) -> None:
 
 
 def print_demo(demo: DemoResult) -> None:
-    """Print what the demo made, how many labels are right, and what to try next."""
+    """Print the labels of the demo, how many are correct, and what to try next."""
     console.print()
     root = f"{demo.catalog.absolute()}/"
     columns = ["genre", "confidence", "genre_tag", "uri"]
     print_table(
-        ("genre", "confidence", "made as", "track"),
+        ("label", "confidence", "true genre", "track"),
         (
             (row["genre"], f"{row['confidence']:.2f}", row["genre_tag"], row["uri"].removeprefix(root))
             for row in demo.labels.select(columns).to_pylist()
@@ -199,17 +198,17 @@ def print_demo(demo: DemoResult) -> None:
             (row["error_type"], row["message"].replace(root, ""))
             for row in demo.failures.select(["error_type", "message"]).to_pylist()
         ),
-        title=f"{demo.failures.num_rows} failures: the catalog has three broken files on purpose",
+        title=f"{demo.failures.num_rows} failures: three files of the catalog are broken on purpose",
     )
     shipped = demo.shipped
     for line in (
         "",
-        f"{demo.n_right} of {demo.labels.num_rows} labels are right, on artists that the training did not "
-        "hear.",
-        "Synthesized audio is easy: expect less of recordings. The model that ships with Earmark was trained",
-        f"on ten genres of music from before 2002; {shipped.accuracy:.2f} of {shipped.n} clips are right on "
-        "GTZAN's fault-filtered,",
-        "artist-aware split, and it takes speech for music. For genres of your own, train as the demo did.",
+        f"{demo.n_right} of {demo.labels.num_rows} labels are correct, on artists not heard in training.",
+        "Synthesized audio is easy: expect a lower accuracy on recordings. The model shipped with Earmark",
+        f"was trained on ten genres of music from before 2002; its accuracy is {shipped.accuracy:.2f} on the "
+        f"{shipped.n} test clips",
+        "of GTZAN's fault-filtered, artist-aware split, and it labels speech as music. To label your own",
+        "genres, train a model as the demo did.",
         "",
         *_next_commands(demo),
     ):
@@ -217,42 +216,42 @@ def print_demo(demo: DemoResult) -> None:
 
 
 def _next_commands(demo: DemoResult) -> list[str]:
-    # Under `make demo` the environment is not activated: name the programs so that they can be copied.
+    # `make demo` does not activate the environment: print a path that can be copied and run.
     earmark = "earmark" if shutil.which("earmark") else str(Path(sys.argv[0]).parent / "earmark")
     commands = (
-        (f"labels {demo.tables}", "the labels again; --format csv, json or parquet"),
-        ("run MUSIC TABLES", "your music, with the model that ships"),
-        ("train SHELVES --out MODEL", "your genres: SHELVES has a folder of audio for each"),
-        ("run MUSIC TABLES --model MODEL", "your music, in your genres"),
+        (f"labels {demo.tables}", "print the labels again (--format csv, json or parquet)"),
+        ("run MUSIC TABLES", "label your music with the shipped model"),
+        ("train SHELVES --out MODEL", "train on your genres: a folder of audio for each"),
+        ("run MUSIC TABLES --model MODEL", "label your music in your genres"),
     )
     width = max(len(command) for command, _ in commands)
     lines = [f"    {earmark} {command:<{width}}  # {what}" for command, what in commands]
     page = demo.tables / "_runs" / "index.html"
-    return [f"The pages of the run start at {page}. Next:", "", *lines]
+    return [f"Open {page} for the pages of the run. Next:", "", *lines]
 
 
 def print_trials(trials: Sequence[Trial]) -> None:
-    """Print the accuracy of each trial, and mean and standard deviation by setting, the best one first."""
+    """Print the accuracy of each trial, and the mean and standard deviation by setting, best first."""
     if not trials:
         return
     rows = [
         (
-            summary.varied or "as given",
+            summary.varied or "default",
             f"{summary.mean:.3f}" + ("" if summary.std is None else f" ± {summary.std:.3f}"),
             ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
         )
         for summary in summarize(trials)
     ]
-    print_table(("setting", "valid accuracy", "by seed"), rows)
-    kept = "the best seed of the first; its own figure flatters, the mean is the honest one"
+    print_table(("setting", "validation accuracy", "by seed"), rows)
+    kept = "the best seed of the first setting; its own accuracy is optimistic, report the mean"
     if len(trials) == len(rows):
-        kept = "the first; the best of several flatters, and a single seed does not say how much"
+        kept = "the first setting; the best of several is optimistic, and one seed does not show by how much"
     console.print(f"kept: {kept}")
     console.print()
 
 
 def print_model(bundle: ModelBundle, folder: Path) -> None:
-    """Print what was trained."""
+    """Print a trained model and its figures."""
     console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
     for figure in bundle.info.figures:
         console.print(

@@ -1,4 +1,4 @@
-"""``earmark status``, ``failures`` and ``labels``: what the tables hold."""
+"""Read tables: ``earmark status``, ``failures`` and ``labels``."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from schemas.report import RunReport
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Tracks of the catalog that one model has labeled, failed on, and not seen yet."""
+    """Numbers of tracks that one model has labeled, failed on, and not seen yet (``left``)."""
 
     model: str
     labeled: int
@@ -34,7 +34,7 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """State of the tables: the catalog, its tracks, the models that labeled them, the last runs."""
+    """A summary of the tables: the catalog, its tracks, models, failures by type, and the last runs."""
 
     catalog: str
     n_tracks: int
@@ -44,23 +44,23 @@ class Status:
 
 
 def open_tables(location: str) -> Tables:
-    """The tables at a location.
+    """Open the tables at a location.
 
     Raises
     ------
     MisuseError
-        If no run has written there, or a newer Earmark.
+        If no run has written there, or a newer Earmark has.
     """
     tables = tables_at(canonical(location))
     if not read_reports(tables, last=1):
         raise MisuseError(
-            f"there are no tables in {location}; make them with 'earmark run CATALOG {location}'"
+            f"there are no tables in {location}; create them with 'earmark run CATALOG {location}'"
         )
     return tables
 
 
-def status(tables: Tables, *, last: int = 5) -> Status:
-    """The state of the tables, with the reports of the `last` runs."""
+def read_status(tables: Tables, *, last: int = 5) -> Status:
+    """Summarize the tables, with the reports of the `last` runs."""
     tracks = current_tracks(tables)
     states = []
     for model in list_models(tables):
@@ -74,24 +74,24 @@ def status(tables: Tables, *, last: int = 5) -> Status:
 
 
 def pick_model(tables: Tables, wanted: str | None) -> str:
-    """The full name of the model whose labels are wanted.
+    """Return the full name of the model whose labels to read.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     wanted : str or None
-        The name with or without its hash, or the folder of a model; None: the one that labeled last.
+        Name with or without hash, or folder, of a model; if None, the one that labeled last.
 
     Raises
     ------
     MisuseError
-        If the tables hold no labels of it.
+        If the tables hold no labels of this model.
     """
     have = list_models(tables)
     if wanted is None:
         if not have:
-            raise MisuseError(f"the tables {tables.root} hold no labels yet")
+            raise MisuseError(f"the tables {tables.root} hold no labels yet; make some with 'earmark run'")
         return have[-1]
     matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
     if not matching and have:
@@ -105,32 +105,30 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     return matching[-1]
 
 
-def failures(tables: Tables, model: str | None) -> pa.Table:
-    """The current failures that stand in the way of a model: by default that of the last run."""
+def read_failures(tables: Tables, model: str | None) -> pa.Table:
+    """Read the current failures that concern a model; by default, the model of the last run."""
     if model is None:
         last = [report.model for report in read_reports(tables) if report.model is not None]
         return current_failures(tables, last[-1] if last else None)
     return current_failures(tables, pick_model(tables, model))
 
 
-def labels(
+def read_labels(
     tables: Tables, model: str | None, *, genre: str | None = None, min_confidence: float = 0.0
 ) -> pa.Table:
-    """The current labels of a model, of one genre and with at least some confidence where asked for.
+    """Read the current labels of a model, optionally of one genre or above a confidence.
 
     Raises
     ------
     MisuseError
-        If the tables hold no labels of the model, or it knows no such genre.
+        If the tables hold no labels of the model, or the model has no such genre.
     """
     full_model = pick_model(tables, model)
     rows = current_labels(tables, full_model)
     if genre is not None:
         known = read_genres(tables, full_model)
         if genre not in known:
-            raise MisuseError(
-                f"the model {full_model} knows no genre {genre!r} (it knows {', '.join(known)})"
-            )
+            raise MisuseError(f"the model {full_model} has no genre {genre!r} (it has {', '.join(known)})")
         rows = rows.filter(pc.equal(rows["genre"], genre))
     if min_confidence > 0:
         rows = rows.filter(pc.greater_equal(rows["confidence"], min_confidence))

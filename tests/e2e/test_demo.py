@@ -38,7 +38,7 @@ def test_nine_of_ten_labels_are_right_on_artists_that_training_did_not_hear(demo
     heard = {path.name.split(" - ")[0] for path in (out / "shelves").glob("*/*")}
     assert not heard & set(both["artist"]), "an artist on both sides would make the figure too good"
     figure = ModelBundle.load("default").info.figures[0]
-    assert f"{figure.accuracy:.2f} of {figure.n} clips" in printed
+    assert f"its accuracy is {figure.accuracy:.2f}" in printed
 
 
 def test_broken_files_are_listed_with_their_reasons_and_pages_are_there(demo: tuple[Path, str]) -> None:

@@ -74,7 +74,7 @@ def test_trends_are_written(tables: Path, tmp_path: Path) -> None:
         (("trends", "--html", "same", "--out", "same"), "both name same"),
         (("report", "--list", "--out", "page.html"), "--list prints the runs"),
         (("labels", "--format", "m3u"), "name a folder"),
-        (("labels", "--write-tags", "copies", "--format", "csv"), "without --write-tags"),
+        (("labels", "--write-tags", "copies", "--format", "csv"), "cannot be combined with --write-tags"),
         (("labels", "--genre", "rok"), "has no genre 'rok' (it has blues"),
         (("labels", "--yes"), "add --write-tags DIR or --in-place"),
         (("labels", "--write-tags", "x", "--in-place"), "choose one"),

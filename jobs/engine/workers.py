@@ -193,8 +193,13 @@ def start_labeler(
     model: str, *, batch_size: int, num_cpus: float, num_gpus: float, node: str | None = None
 ) -> Any:
     """Start a `Labeler` actor. The engine, not Ray, replaces dead actors, since it knows when to give up."""
-    options = {"scheduling_strategy": "SPREAD"} | on_node(node)
+    # A hard affinity: with a soft one, Ray still places an actor without CPUs on the head.
+    strategy = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=False)
     actor = ray.remote(Labeler).options(
-        num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0, max_task_retries=0, **options
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+        max_restarts=0,
+        max_task_retries=0,
+        scheduling_strategy=strategy,
     )
     return actor.remote(model, batch_size, num_gpus > 0, level())

@@ -189,7 +189,7 @@ def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path
     assert sorted(baselines) == ["k-means", "k-nn", "majority", "svm"]
     assert baselines["svm"] < figures["accuracy"], "the network is worth its while"
     assert str(gtzan) not in (tmp_path / "a.json").read_text() + (tmp_path / "new" / "a.html").read_text()
-    for expected in ("file (lists)", "svm", "precision", "--min-confidence", "mistakes"):
+    for expected in ("file (lists)", "svm", "precision", "--min-confidence", "errors"):
         assert expected in out
 
 

@@ -49,6 +49,7 @@ def test_bad_input(tmp_path: Path, catalog: Path, arguments: list[str], code: in
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.thorough
 def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
     """The actors' node may lack what the model needs: the run must say so, not wait all night."""
     import zipfile

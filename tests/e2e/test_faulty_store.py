@@ -122,6 +122,7 @@ def test_a_run_over_a_store_that_fails_at_one_request_in_twenty(catalog: Catalog
     assert run(catalog, tables, proxy).stdout.startswith("nothing to do")
 
 
+@pytest.mark.thorough
 @pytest.mark.s3
 def test_a_stale_listing_costs_a_night_and_no_label(catalog: Catalog, proxy: FaultyProxy) -> None:
     """Some stores list what is gone, or do not list what is there: the first is a failure with a name, the

@@ -188,6 +188,7 @@ def test_an_album_that_crashes_its_decoder_costs_its_rows(catalog: Path, tmp_pat
     assert set(failures.loc[album, "error_type"]) == {"DecoderCrashedError"}
 
 
+@pytest.mark.thorough
 def test_a_catalog_of_nothing_but_crashing_tracks_is_decided(tmp_path: Path) -> None:
     """Where no other track shows that the machine is in order, known-good sounds do."""
     album = crashing_album(tmp_path / "catalog", 3)

@@ -82,6 +82,7 @@ def tables(tmp_path: Path) -> Tables:
     return tables
 
 
+@pytest.mark.thorough
 def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> None:
     """A poisonous part must not take the actors, and with them the labels of the whole catalog."""
     from jobs.engine.engine import Engine
@@ -207,6 +208,7 @@ class CutOff(threading.Thread):
             pipe.write(self._data)
 
 
+@pytest.mark.thorough
 def test_an_actor_that_works_on_after_its_node_was_given_up_doubles_nothing(
     tables: Tables, two_nodes: str
 ) -> None:

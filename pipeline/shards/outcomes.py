@@ -149,7 +149,7 @@ def featurize_isolated(
                     watch.add(seconds)
                 except ProcessDiedError as error:
                     read, outcome, death = track, decoding_failure(error, track.uri, limits), error
-                    log.info("track ended its process", track=track.uri, error=outcome)
+                    log.info("track crashed its process", track=track.uri, error=outcome)
                 except TransferError as error:
                     read, outcome = track, FeatureError(f"{track.uri}: {error}")
                 if _may_be_the_machine(outcome):

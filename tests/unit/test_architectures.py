@@ -109,7 +109,7 @@ def test_a_network_that_does_not_fit_its_notes_is_refused(tmp_path: Path) -> Non
     ):
         ModelBundle.load(str(tmp_path / "m"))
     for wrong in ({"arch": "cnn"}, {"n_frames": 20}):
-        with pytest.raises(ValueError, match=r"do not match the architecture|n_frames is needed"):
+        with pytest.raises(ValueError, match=r"do not match the architecture|n_frames must be set"):
             ModelInfo.model_validate(info | wrong)
 
 

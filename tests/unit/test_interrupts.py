@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -64,6 +65,14 @@ def test_a_run_whose_main_thread_is_stuck_is_closed(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert (tmp_path / "closed").read_text() == "closed"
     assert b"run the same command again" in said
+
+
+@pytest.fixture(autouse=True)
+def pythons_handler() -> Iterator[None]:
+    """Have Python's own handler: in the background of a shell, SIGINT is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Notes:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _no_cluster() -> Iterator[None]:
     """Whoever looks for Ray, in this process or a child, is sent to where none listens."""
     with pytest.MonkeyPatch.context() as patch:

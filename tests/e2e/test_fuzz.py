@@ -27,6 +27,14 @@ def test_mutants_end_no_process(seed: int) -> None:
     assert counts["DecodeError"]
 
 
+@pytest.mark.parametrize(("seed", "number"), [(978735, 7482)])
+def test_what_fuzzing_found_stays_found(seed: int, number: int) -> None:
+    """An MPEG-TS in which a stream appears midway, which PyAV does not know, ended with an IndexError."""
+    counts, findings = fuzz(seed, range(number, number + 1))
+    assert not findings
+    assert counts.total() == 1
+
+
 def test_a_catalog_of_mutants_is_counted_right(seed: int, tmp_path: Path) -> None:
     """Whatever uploads look like, each must end once, with a reason that is one of ours."""
     (tmp_path / "music").mkdir()

@@ -263,7 +263,7 @@ def _packets(
         try:
             yield from container.demux(stream)
             return
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # IndexError: a packet of a stream that appeared midway
             continue
 
 

@@ -3,8 +3,10 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object]
 
 
 @contextlib.contextmanager
@@ -16,18 +18,9 @@ def defer_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    interrupted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
+    with _note_interrupts(lambda number, frame: None) as received:
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupted:
+    if received:
         raise KeyboardInterrupt
 
 
@@ -42,17 +35,26 @@ def deliver_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
-    interrupted = False
+    received: list[int] = []
+    try:
+        with _note_interrupts(before) as received:
+            yield
+    finally:
+        if received:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _note_interrupts(handle: Handler) -> Iterator[list[int]]:
+    """Collect the SIGINTs that come within the block, each of which is also given to `handle`."""
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        before(number, frame)
+        received.append(number)
+        handle(number, frame)
 
-    signal.signal(signal.SIGINT, note)
+    before = signal.signal(signal.SIGINT, note)
     try:
-        yield
+        yield received
     finally:
         signal.signal(signal.SIGINT, before)
-        if interrupted:
-            raise KeyboardInterrupt

@@ -94,6 +94,9 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
     kept = old.difference(unused)
     parts = [part for part in stored.parts["features"] if part in kept]
     stale, partly_stale = _find_stale_features(stored, parts, cutoff)
+    finished = _find_finished_runs(reports)
+    plans = {f"_runs/{run}.plan.parquet" for run in finished}
+    logs = {f"_runs/{run}.log.jsonl" for run in finished}
     removals = [
         Removal(
             "leftovers of killed writers", tuple(e for e in listed if e.name.startswith(LEFTOVER_PREFIX))
@@ -102,8 +105,8 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
         Removal("features of tracks that changed or left", tuple(stale)),
         Removal("features that no kept model uses", tuple(unused)),
         Removal("models without labels", tuple(_find_unused_models(stored, old))),
-        Removal("plans of finished runs", tuple(_find_of_finished_runs(old, reports, "plan.parquet"))),
-        Removal("logs of finished runs", tuple(_find_of_finished_runs(old, reports, "log.jsonl"))),
+        Removal("plans of finished runs", tuple(e for e in old if e.path in plans)),
+        Removal("logs of finished runs", tuple(e for e in old if e.path in logs)),
         Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:
@@ -229,18 +232,16 @@ def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[S
     ]
 
 
-def _find_of_finished_runs(
-    old: Set[StoredObject], reports: Sequence[RunReport], suffix: str
-) -> list[StoredObject]:
-    """Find old plans or logs of runs that finished, or that a later full run of the same model superseded."""
+def _find_finished_runs(reports: Sequence[RunReport]) -> set[str]:
+    """Find the runs that finished, or that a later full run of the same model superseded."""
     finished: set[str] = set()
     superseded: set[str | None] = set()
     for report in reversed(reports):
         if report.outcome == "done" or report.model in superseded:
-            finished.add(f"_runs/{report.run}.{suffix}")
+            finished.add(report.run)
         if report.outcome == "done" and is_full_run(report):
             superseded.add(report.model)
-    return [entry for entry in old if entry.path in finished]
+    return finished
 
 
 def _find_old_leases(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
 from schemas.config import RunConfig
@@ -62,12 +63,7 @@ def evaluate(
             help="A catalog of music of other genres, to measure how much of it the model accepts.",
         ),
     ] = None,
-    label_column: Annotated[
-        str | None,
-        typer.Option(
-            "--label-column", help="Where the genres are: a column of the manifest, genre_tag, or folder."
-        ),
-    ] = None,
+    label_column: opt.LabelColumn = None,
     tables: Annotated[
         str | None,
         typer.Option("--tables", help="Keep the features of audio in these tables for the next evaluation."),

@@ -31,6 +31,12 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="Name or folder of the model. Default: the one that labeled last."),
 ]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--label-column", help="Where the genres are: a column of the manifest, genre_tag, or folder."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")]
 Only = Annotated[
     Literal["log-mel", "descriptors"] | None,

@@ -1,6 +1,7 @@
 """Converts FFmpeg's frames to blocks at one sample rate in which every sample keeps its position."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import chain, groupby, islice
 from typing import Any
 
@@ -116,7 +117,8 @@ class _Pipe:
 
     def write(self, frame: av.AudioFrame) -> NDArray[np.float32] | None:
         """Add a frame; return a block when there are enough samples for one."""
-        frame.pts = None
+        # Samples are only counted: after damage, a frame may come with another time base.
+        frame.pts, frame.time_base = None, Fraction(1, frame.sample_rate)
         self._fifo.write(frame)
         return self._read(last=False) if self._fifo.samples >= BLOCK_FRAMES else None
 

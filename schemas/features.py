@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -40,17 +40,33 @@ class FeatureSpec(BaseModel):
     min_s : float
         Audio shorter than this many seconds is a failure (`TooShortError`).
     n_fft : int
-        STFT window length in samples (Hann, centered, zero-padded at the edges as librosa does).
+        STFT length in samples (frames centered, zero-padded at the edges as librosa does).
     n_mels : int
-        Mel bands (Slaney scale and normalization, 0 Hz to Nyquist, as librosa's default).
+        Mel bands from 0 Hz on.
     mel_hop : int
         Samples between log-mel frames.
     top_db : float
-        Floor of the log-mel in dB below its maximum.
+        Range of the log-mel in dB: its floor lies so far below its maximum, or below `max_db`.
     log_mel : bool
         Whether log-mels are computed: what networks read.
     descriptors : bool
         Whether the 57 descriptors of the published GTZAN tables are computed.
+    window : str
+        ``hann`` (periodic, as librosa's) or ``hann-symmetric``.
+    win_length : int or None
+        Samples that the window covers, in the middle of `n_fft`; None: all of them.
+    preemphasis : float
+        Share of each sample that is subtracted from the next one before the STFT; 0: none.
+    mel_scale : str
+        ``slaney`` (triangles of unit area on Slaney's scale, straight over Hz) or ``htk-kaldi`` (triangles of unit
+        height on 1127 ln(1 + f / 700), straight over mels, as Kaldi's).
+    f_max : float or None
+        Upper edge of the highest band in Hz; None: Nyquist.
+    max_db : float or None
+        Power in dB that level 255 stands for: levels are absolute. None: level 255 is the loudest value of the
+        segment.
+    n_levels : int
+        Different levels, evenly from 0 to 255; fewer take less space.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,11 +81,22 @@ class FeatureSpec(BaseModel):
     top_db: float = Field(default=80.0, gt=0)
     log_mel: bool = True
     descriptors: bool = False
+    window: Literal["hann", "hann-symmetric"] = "hann"
+    win_length: int | None = Field(default=None, ge=16)
+    preemphasis: float = Field(default=0.0, ge=0, lt=1)
+    mel_scale: Literal["slaney", "htk-kaldi"] = "slaney"
+    f_max: float | None = Field(default=None, gt=0)
+    max_db: float | None = None
+    n_levels: int = Field(default=256, ge=2, le=256)
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
+        if self.win_length is not None and self.win_length > self.n_fft:
+            raise ValueError("the window is longer than the transform")
+        if self.f_max is not None and self.f_max > self.sample_rate / 2:
+            raise ValueError("the highest band lies above half the sample rate")
         return self
 
     @model_serializer(mode="wrap")

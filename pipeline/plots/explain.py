@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.log_mel import mel_edges
+from pipeline.audio.features.mel_bands import band_edges
 from pipeline.models.bundle import Classifier, fit_frames
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -256,7 +256,7 @@ def strongest(
     list of (float, float, float, float)
         From and to in seconds of the track, lowest and highest frequency in Hz.
     """
-    edges = mel_edges(spec.sample_rate, spec.n_mels)
+    edges = band_edges(spec)
     frame_s = spec.mel_hop / spec.sample_rate
     patches = sorted(_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
     n_mels, n_frames = found.importance.shape

@@ -58,13 +58,13 @@ class FeatureSpec(BaseModel):
     preemphasis : float
         Share of each sample that is subtracted from the next one before the STFT; 0: none.
     mel_scale : str
-        ``slaney`` (triangles of unit area on Slaney's scale, straight over Hz) or ``htk-kaldi`` (triangles of unit
-        height on 1127 ln(1 + f / 700), straight over mels, as Kaldi's).
+        ``slaney`` (triangles of unit area, straight over Hz, on Slaney's scale) or ``htk-kaldi`` (triangles of
+        unit height, straight over mels, on 1127 ln(1 + f / 700), as Kaldi's).
     f_max : float or None
         Upper edge of the highest band in Hz; None: Nyquist.
     max_db : float or None
-        Power in dB that level 255 stands for: levels are absolute. None: level 255 is the loudest value of the
-        segment.
+        Power in dB that level 255 stands for: levels are absolute. None: level 255 is the loudest value of
+        the segment.
     n_levels : int
         Different levels, evenly from 0 to 255; fewer take less space.
     """

@@ -3,8 +3,8 @@
 References
 ----------
 Howard et al., "Searching for MobileNetV3", ICCV 2019: table 1 has the blocks.
-Schmid, Koutini and Widmer, "Efficient large-scale audio tagging via transformer-to-CNN knowledge distillation",
-ICASSP 2023: the log-mel, the width, and one more squeeze-and-excitation detail (a sigmoid that is not hard).
+Schmid, Koutini and Widmer, "Efficient large-scale audio tagging via transformer-to-CNN knowledge
+distillation", ICASSP 2023: the log-mel, the width, and an excitation whose sigmoid is not hard.
 """
 
 from collections.abc import Mapping

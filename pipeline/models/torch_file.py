@@ -1,7 +1,7 @@
 """Reading PyTorch's ``.pt`` files of weights without PyTorch, and without running what is in them.
 
-Such a file is a zip of a pickle, which names the tensors, and of their raw numbers. A pickle is a program: here
-it may build ordered dictionaries and tensors, and nothing else, within bounds.
+Such a file is a zip of a pickle, which names the tensors, and of their raw numbers. A pickle is a program:
+here it may build ordered dictionaries and tensors, and nothing else, within bounds.
 """
 
 import io
@@ -10,7 +10,7 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,13 +121,13 @@ class _Unpickler(pickle.Unpickler):
             return self._tensor
         if module == "torch" and name in _KINDS:
             return _KINDS[name]
-        _refuse(f"{module}.{name}")
+        raise _refusal(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
             case ("storage", np.dtype() as kind, str(member), str(), int(size)) if size >= 0:
                 return _Storage(member, kind, size)
-        _refuse("a reference")
+        raise _refusal("a reference")
 
     def _tensor(
         self,
@@ -147,5 +147,5 @@ class _Unpickler(pickle.Unpickler):
         return numbers[offset : offset + size].reshape(shape)
 
 
-def _refuse(what: str) -> NoReturn:
-    raise NotWeightsError(f"the file asks for {what}, and weights are made of tensors alone")
+def _refusal(what: str) -> NotWeightsError:
+    return NotWeightsError(f"the file asks for {what}, and weights are made of tensors alone")

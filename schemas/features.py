@@ -58,7 +58,7 @@ class FeatureSpec(BaseModel):
     preemphasis : float
         Share of each sample that is subtracted from the next one before the STFT; 0: none.
     mel_scale : str
-        ``slaney`` (triangles of unit area, straight over Hz, on Slaney's scale) or ``htk-kaldi`` (triangles of
+        ``slaney`` (triangles of unit area, straight over Hz, Slaney's scale) or ``htk-kaldi`` (triangles of
         unit height, straight over mels, on 1127 ln(1 + f / 700), as Kaldi's).
     f_max : float or None
         Upper edge of the highest band in Hz; None: Nyquist.

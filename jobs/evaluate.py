@@ -165,6 +165,11 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
         raise MisuseError(
             f"{request.data} has log-mels of {data.log_mel.shape[1]} bands, but {bundle.model} takes {n_mels}"
         )
+    if bundle is not None and n_mels and (differing := bundle.info.features.other_form(data.features)):
+        raise MisuseError(
+            f"{request.data} has log-mels that were made otherwise than those that {bundle.model} takes "
+            f"({', '.join(differing)}); evaluate it on audio"
+        )
     return data
 
 

@@ -119,6 +119,11 @@ class FeatureSpec(BaseModel):
         ]
         return [self.model_copy(update=kind) for kind in kinds]
 
+    def other_form(self, other: "FeatureSpec") -> list[str]:
+        """Return the settings by which another spec's log-mels look otherwise, but for hop and bands."""
+        form = {"sample_rate", "window", "win_length", "preemphasis", "mel_scale", "f_max", "max_db"}
+        return sorted(name for name in form if getattr(self, name) != getattr(other, name))
+
     @property
     def feature_set(self) -> str:
         """Ten hex digits that name these features: the start of the SHA-256 of the sorted JSON form."""

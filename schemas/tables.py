@@ -105,6 +105,15 @@ def features_schema(descriptor_names: Sequence[str] = ()) -> pa.Schema:
     return pa.schema([*_FEATURES, *described])
 
 
+_LABELS = pa.list_(
+    pa.struct(
+        [
+            pa.field("genre", pa.string()),
+            pa.field("style", pa.string()),
+            pa.field("probability", pa.float32()),
+        ]
+    )
+)
 _TOP3 = pa.list_(pa.struct([pa.field("genre", pa.string()), pa.field("probability", pa.float32())]))
 
 LABELS = pa.schema(
@@ -115,7 +124,8 @@ LABELS = pa.schema(
         _column(
             "genre",
             pa.string(),
-            "The most probable genre; null for silence, and below the --min-confidence of the run",
+            "The most probable genre; null for silence, for what the model does not take for music, and "
+            "below the --min-confidence of the run",
             nullable=True,
         ),
         _column("confidence", pa.float32(), "Calibrated probability of the most probable genre", "0–1"),
@@ -131,6 +141,26 @@ LABELS = pa.schema(
         _column("feature_set", pa.string(), "The feature set the model read"),
         _column("labeled_at", TIMESTAMP, "When the label was made"),
         _column("run", pa.string(), "The run that made the label"),
+        _column(
+            "is_music",
+            pa.float32(),
+            "Probability that the track is music; null where the model does not say, and for silence",
+            "0–1",
+            nullable=True,
+        ),
+        _column(
+            "style",
+            pa.string(),
+            "The style of the genre, such as techno, where the model means one",
+            nullable=True,
+        ),
+        _column(
+            "labels",
+            _LABELS,
+            "All genres and styles that the model means, the most probable one first, each with the "
+            "probability that it holds beside the others; null where the model names one genre only",
+            nullable=True,
+        ),
     ]
 )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, runs, tables
+from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
 from jobs.cli.hidden_modules import hidden_module
 from jobs.console.messages import say
 from schemas.errors import EarmarkError
@@ -60,6 +60,7 @@ for command in (
     evaluation.evaluate,
 ):
     app.command()(command)
+app.add_typer(published.app, name="models")
 
 
 def main() -> None:

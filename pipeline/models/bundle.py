@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from pipeline.models.added import ADDABLE, added_models
 from pipeline.models.network_shape import check_network, input_shapes
+from pipeline.models.prediction import Prediction, no_prediction, read_outputs
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.storage import storage
 from schemas.errors import MisuseError
@@ -29,6 +31,8 @@ from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
 
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
+_NOTES = {"format_version", "name", "figures", "training", "counts", "source", "license", "weights_sha256"}
+"""Fields of ``model.json`` that no answer depends on."""
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
 """Segments that run together unless something else is asked for."""
 
@@ -70,7 +74,7 @@ class ModelBundle:
         """
         answering = self.info.model_dump(
             mode="json",
-            exclude={"format_version", "name", "figures", "training"},
+            exclude=_NOTES,
             exclude_defaults=True,
         )
         with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
@@ -87,7 +91,7 @@ class ModelBundle:
         Parameters
         ----------
         name_or_uri : str
-            The name of a shipped model, or a folder: a local path or any URI that fsspec opens.
+            The name of a shipped or added model, or a folder: a local path or any URI that fsspec opens.
 
         Raises
         ------
@@ -97,11 +101,15 @@ class ModelBundle:
         EarmarkError
             Where the store refuses or fails.
         """
-        shipped = shipped_models()
-        folder = str(shipped.get(name_or_uri, name_or_uri))
+        known = shipped_models() | (added_models() if name_or_uri in ADDABLE else {})
+        folder = str(known.get(name_or_uri, name_or_uri))
         if "/" not in folder and not Path(folder).is_dir():
-            known = ", ".join(shipped) or "none"
-            raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({known})")
+            if folder in ADDABLE:
+                raise MisuseError(
+                    f"the model '{folder}' is not there yet; add it with 'earmark models add {folder}'"
+                )
+            names = ", ".join(known) or "none"
+            raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")
         bundle = cls(parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
         check_network(bundle.weights, bundle.info, f"{folder}/{WEIGHTS_FILE}")
         return bundle
@@ -201,7 +209,7 @@ class Classifier:
     ----------
     logits : callable
         The compiled network: uint8 (batch_size, n_mels, n_frames, 1) and float32 (batch_size, 57), or that
-        of the two which the model takes, to logits (batch_size, n_genres).
+        of the two which the model takes, to logits (batch_size, n_outputs).
     network : keras.Model
         The network itself, which takes float32 of any batch size.
 
@@ -236,7 +244,21 @@ class Classifier:
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        """Return the calibrated probability of each genre.
+        """Return the calibrated probability of each genre: `predict` without what else a model may say.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_genres)
+            Rows sum to 1.
+        """
+        return self.predict(log_mels, descriptors).proba
+
+    def predict(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> Prediction:
+        """Return what the model says of segments.
 
         Parameters
         ----------
@@ -248,8 +270,9 @@ class Classifier:
 
         Returns
         -------
-        ndarray of float64, shape (n, n_genres)
-            Rows sum to 1. Softmax of logits divided by the bundle's temperature (Guo et al. 2017).
+        Prediction
+            Probabilities of genres, calibrated by the bundle's temperature (Guo et al. 2017), and what else
+            the model says.
 
         Raises
         ------
@@ -259,10 +282,10 @@ class Classifier:
         taken = self._taken(log_mels, descriptors)
         n = len(taken[0])
         if not n:
-            return np.empty((0, len(self.info.genres)))
+            return no_prediction(self.info)
         starts = range(0, n, self.batch_size)
         batches = [self._run([each[start : start + self.batch_size] for each in taken]) for start in starts]
-        return softmax(np.concatenate(batches) / self.info.temperature)
+        return read_outputs(np.concatenate(batches), self.info)
 
     def _taken(self, log_mels: Any, descriptors: Any) -> list[Any]:
         """What the network takes of what is given, in its order."""
@@ -286,12 +309,6 @@ class Classifier:
                 batch[: len(segments)] = segments
             batches.append(batch)
         return np.asarray(self.logits(*batches), np.float64)[: len(taken[0])]
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def load_network(bundle: ModelBundle) -> Any:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import softmax
+from pipeline.models.prediction import softmax
 
 CALIBRATION_BINS = 15
 
@@ -64,6 +64,22 @@ def _per_track(
         return right.astype(np.int64), np.ones(len(right), np.int64)
     _, track_of = np.unique(tracks, return_inverse=True)
     return np.bincount(track_of, right).astype(np.int64), np.bincount(track_of).astype(np.int64)
+
+
+def wilson_interval(count: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Return Wilson's interval (1927) of a share: 95 % as it is, and some width where all or none hold.
+
+    Parameters
+    ----------
+    count, n : int
+        So many of so many.
+    z : float
+        Standard deviations.
+    """
+    share, spread = count / n, z * z / n
+    middle = (share + spread / 2) / (1 + spread)
+    reach = z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
 
 
 def top_k_accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp], k: int = 3) -> float:

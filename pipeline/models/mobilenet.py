@@ -25,7 +25,7 @@ EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class Block:
     """An inverted residual: kernel, channels inside and out (of width 1), excitation, hard-swish, stride."""
 
     kernel: int
@@ -36,23 +36,24 @@ class _Block:
     stride: int
 
 
-_STEM, _LAST_EXPANDED = 16, 960
-_BLOCKS = (
-    _Block(3, 16, 16, False, False, 1),
-    _Block(3, 64, 24, False, False, 2),
-    _Block(3, 72, 24, False, False, 1),
-    _Block(5, 72, 40, True, False, 2),
-    _Block(5, 120, 40, True, False, 1),
-    _Block(5, 120, 40, True, False, 1),
-    _Block(3, 240, 80, False, True, 2),
-    _Block(3, 200, 80, False, True, 1),
-    _Block(3, 184, 80, False, True, 1),
-    _Block(3, 184, 80, False, True, 1),
-    _Block(3, 480, 112, True, True, 1),
-    _Block(3, 672, 112, True, True, 1),
-    _Block(5, 672, 160, True, True, 2),
-    _Block(5, 960, 160, True, True, 1),
-    _Block(5, 960, 160, True, True, 1),
+STEM, LAST_EXPANDED = 16, 960
+"""Channels of width 1 of the first convolution and of the last."""
+BLOCKS = (
+    Block(3, 16, 16, False, False, 1),
+    Block(3, 64, 24, False, False, 2),
+    Block(3, 72, 24, False, False, 1),
+    Block(5, 72, 40, True, False, 2),
+    Block(5, 120, 40, True, False, 1),
+    Block(5, 120, 40, True, False, 1),
+    Block(3, 240, 80, False, True, 2),
+    Block(3, 200, 80, False, True, 1),
+    Block(3, 184, 80, False, True, 1),
+    Block(3, 184, 80, False, True, 1),
+    Block(3, 480, 112, True, True, 1),
+    Block(3, 672, 112, True, True, 1),
+    Block(5, 672, 160, True, True, 2),
+    Block(5, 960, 160, True, True, 1),
+    Block(5, 960, 160, True, True, 1),
 )
 
 
@@ -88,15 +89,15 @@ def add_mobilenet(x: Any, weights: Weights, *, width: float) -> Any:
     from keras import layers
 
     x = _convolve(x, weights, "features.0", stride=2, activation="hard_silu")
-    for number, block in enumerate(_BLOCKS, start=1):
+    for number, block in enumerate(BLOCKS, start=1):
         x = _residual(x, weights, f"features.{number}.block", block, width)
-    x = _convolve(x, weights, f"features.{len(_BLOCKS) + 1}", activation="hard_silu")
+    x = _convolve(x, weights, f"features.{len(BLOCKS) + 1}", activation="hard_silu")
     x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
     x = _dense(x, weights, "classifier.2", activation="hard_silu")
     return _dense(x, weights, "classifier.5", activation=None)
 
 
-def _residual(x: Any, weights: Weights, name: str, block: _Block, width: float) -> Any:
+def _residual(x: Any, weights: Weights, name: str, block: Block, width: float) -> Any:
     from keras import layers
 
     activation = "hard_silu" if block.swish else "relu"
@@ -113,7 +114,7 @@ def _residual(x: Any, weights: Weights, name: str, block: _Block, width: float) 
     x = _convolve(x, weights, f"{name}.{part}", activation=None)
     if x.shape[-1] != out:
         raise ValueError(f"{name} has {x.shape[-1]} channels instead of {out}")
-    return layers.Add()([x, entry]) if block.stride == 1 and n_in == out else x
+    return layers.Add(name=_layer(name, "add"))([x, entry]) if block.stride == 1 and n_in == out else x
 
 
 def _convolve(
@@ -137,12 +138,13 @@ def _convolve(
     size = kernel.shape[0]
     if size > 1:
         # As PyTorch pads: the same on both sides, also where a stride leaves one of them out.
-        x = layers.ZeroPadding2D(size // 2)(x)
+        x = layers.ZeroPadding2D(size // 2, name=_layer(name, "pad"))(x)
+    options = {"strides": stride, "activation": activation, "name": _layer(name)}
     if depthwise:
-        layer = layers.DepthwiseConv2D(size, strides=stride, activation=activation)
+        layer = layers.DepthwiseConv2D(size, **options)
         kernel = kernel.transpose(0, 1, 3, 2)
     else:
-        layer = layers.Conv2D(kernel.shape[3], size, strides=stride, activation=activation)
+        layer = layers.Conv2D(kernel.shape[3], size, **options)
     x = layer(x)
     layer.set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
     return x
@@ -153,17 +155,23 @@ def _excite(x: Any, weights: Weights, name: str) -> Any:
     from keras import layers
 
     n_channels = x.shape[-1]
-    scale = layers.GlobalAveragePooling2D()(x)
+    scale = layers.GlobalAveragePooling2D(name=_layer(name, "squeeze"))(x)
     scale = _dense(scale, weights, f"{name}.fc1", activation="relu")
     scale = _dense(scale, weights, f"{name}.fc2", activation="sigmoid")
-    return layers.Multiply()([x, layers.Reshape((1, 1, n_channels))(scale)])
+    scale = layers.Reshape((1, 1, n_channels), name=_layer(name, "reshape"))(scale)
+    return layers.Multiply(name=_layer(name, "scale"))([x, scale])
 
 
 def _dense(x: Any, weights: Weights, name: str, *, activation: str | None) -> Any:
     from keras import layers
 
     kernel = weights[f"{name}.weight"]
-    layer = layers.Dense(kernel.shape[0], activation=activation)
+    layer = layers.Dense(kernel.shape[0], activation=activation, name=_layer(name))
     x = layer(x)
     layer.set_weights([np.ascontiguousarray(kernel.T), weights[f"{name}.bias"]])
     return x
+
+
+def _layer(name: str, role: str = "") -> str:
+    """Return a layer's name: Keras' own depend on what was built before, and the hash on them."""
+    return "_".join([*name.split("."), *([role] if role else [])])

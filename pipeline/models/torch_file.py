@@ -141,8 +141,11 @@ class _Unpickler(pickle.Unpickler):
     ) -> NDArray[Any]:
         numbers = self._archive.numbers(storage)
         size = math.prod(shape)
-        contiguous = tuple(math.prod(shape[place + 1 :]) for place in range(len(shape)))
-        if strides != contiguous or offset < 0 or min(shape, default=0) < 0 or offset + size > len(numbers):
+        contiguous = [
+            length <= 1 or stride == math.prod(shape[place + 1 :])
+            for place, (length, stride) in enumerate(zip(shape, strides, strict=True))
+        ]
+        if not all(contiguous) or offset < 0 or min(shape, default=0) < 0 or offset + size > len(numbers):
             raise NotWeightsError("the file has a tensor that lies outside of its numbers")
         return numbers[offset : offset + size].reshape(shape)
 

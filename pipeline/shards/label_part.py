@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.bundle import Classifier
-from pipeline.models.label import label_track
+from pipeline.models.label import label_prediction
+from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import in_time
 from pipeline.stopwatch import Stopwatch
@@ -23,6 +24,7 @@ from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError
 from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
 from schemas.tables import LABELS, SEGMENT_LABELS
 from schemas.tracks import is_silent_range
 
@@ -137,17 +139,17 @@ def label_part(
     info = classifier.info
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
     segments: list[dict[str, object]] = []
-    probabilities: list[NDArray[np.float64]] = []
+    predictions: list[Prediction] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
         with watch.stage("predict"), in_time(timeout_s):
-            probabilities.append(classifier.predict_proba(log_mels, descriptors))
+            predictions.append(classifier.predict(log_mels, descriptors))
         segments += rows
-    p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))
-    labels, failures = _label_tracks(task, segments, p, info.genres, min_confidence)
+    found = join_predictions(predictions, info)
+    labels, failures = _label_tracks(task, segments, found, info, min_confidence)
     parts = task.parts(tables)
     rows_of = {
         "failures": failure_rows(failures),
-        "segment_labels": _segment_rows(task, segments if segment_labels else [], p, info.genres),
+        "segment_labels": _segment_rows(task, segments if segment_labels else [], found.proba, info.genres),
         "labels": pa.Table.from_pylist(labels, LABELS.with_metadata({"genres": json.dumps(info.genres)})),
     }
     with watch.stage("write"):
@@ -195,8 +197,8 @@ def _is_silent(segment: Mapping[str, Any]) -> bool:
 def _label_tracks(
     task: LabelTask,
     segments: list[dict[str, object]],
-    p: NDArray[np.float64],
-    genres: tuple[str, ...],
+    found: Prediction,
+    info: ModelInfo,
     min_confidence: float,
 ) -> tuple[list[dict[str, object]], list[Failure]]:
     rows_of: dict[object, list[int]] = {}
@@ -211,7 +213,7 @@ def _label_tracks(
             continue
         silent = [_is_silent(segments[index]) for index in indices]
         try:
-            label = label_track(track["uri"], p[indices], silent, genres, min_confidence)
+            label = label_prediction(track["uri"], found.rows(indices), silent, info, min_confidence)
         except LabelError as error:
             failures.append(
                 Failure(
@@ -228,12 +230,15 @@ def _label_tracks(
                 "confidence": label.confidence,
                 "probabilities": label.probabilities.tolist(),
                 "top3": [
-                    {"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]
+                    {"genre": info.genres[i], "probability": label.probabilities[i]} for i in label.order[:3]
                 ],
                 "n_segments": len(indices),
                 "feature_set": task.feature_set,
                 "labeled_at": now,
                 "run": task.run,
+                "is_music": label.is_music,
+                "style": label.style,
+                "labels": None if label.labels is None else [asdict(each) for each in label.labels],
             }
         )
     return labels, failures

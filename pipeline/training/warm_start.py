@@ -21,8 +21,12 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
     Raises
     ------
     MisuseError
-        If the model is of another.
+        If the model is of another, or its outputs are classes that a taxonomy makes genres of.
     """
+    if start.info.taxonomy is not None:
+        raise MisuseError(
+            f"cannot start from {start.model}: others trained it, for other classes than genres"
+        )
     if start.info.arch != arch:
         raise MisuseError(
             f"cannot start from {start.model}: it is of --arch {start.info.arch}, and this training of {arch}"

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from pipeline.models.label import MUSIC
 from pipeline.tables.current import genres_of
 from pipeline.tables.tables import Tables, newest, readable
 from schemas.errors import EarmarkError
@@ -72,13 +73,15 @@ def labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> L
     tracks = _present_tracks(_read(tables, dataset, ["track_id", "etag", "present", "listed_at"]))
     labels = tables.read(
         "labels",
-        ["track_id", "etag", "genre", "confidence", "probabilities", "labeled_at"],
+        ["track_id", "etag", "genre", "confidence", "probabilities", "labeled_at", "is_music"],
         pc.field("model") == model,
     )
     # One look-up by track instead of a join: tracks are unique here, and lists cannot be joined.
     place = pc.index_in(labels["track_id"], tracks["track_id"].combine_chunks())
     same = pc.fill_null(pc.equal(labels["etag"], tracks["etag"].take(place)), False)
     labels = newest(labels.append_column("__track", place).filter(same), "labeled_at")
+    # What is no music has no share in any genre.
+    labels = labels.filter(pc.fill_null(pc.greater_equal(labels["is_music"], MUSIC), True))
     labels, tracks = (
         labels.drop(["track_id", "etag"]),
         tracks.select(["first_seen", "__row"]).take(labels["__track"]),

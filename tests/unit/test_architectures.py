@@ -214,7 +214,7 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
 
 def test_the_temperature_is_of_tracks_that_were_not_trained_on() -> None:
     """Fitted to what was trained on, confidences would be near 1 and mean nothing."""
-    from pipeline.models.bundle import softmax
+    from pipeline.models.prediction import softmax
 
     valid_set = split_by_track(make_set(), seed=0)[1]
     bundle = fit(settings_of("dense", epochs=5))

@@ -23,7 +23,8 @@ Config = Annotated[
     Path | None, typer.Option("--config", help="TOML file with the settings below; flags win over it.")
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Name of a shipped model, or the folder of a trained one.")
+    str | None,
+    typer.Option("--model", help="Name of a model (see earmark models), or the folder of a trained one."),
 ]
 Address = Annotated[
     str | None,

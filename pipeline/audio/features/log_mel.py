@@ -179,7 +179,7 @@ def _coarser(levels: NDArray[np.uint8], n_levels: int) -> NDArray[np.uint8]:
     if n_levels == 256:
         return levels
     nearest = np.rint(np.arange(256) * ((n_levels - 1) / 255)).astype(np.uint8)
-    return _levels(n_levels)[nearest[levels]]
+    return np.asarray(_levels(n_levels)[nearest[levels]])
 
 
 def _levels(n_levels: int) -> NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from pipeline.storage import storage
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.objects import StoredObject
+from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
 
 _GROUP_ROWS = (64, 1 << 16)
@@ -155,7 +156,7 @@ class _Building:
         self._n_rows = 0
         self._file = folder / "building"
         self._sink = self._file.open("wb")
-        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", compression_level=ZSTD_LEVEL)
 
     def takes(self, schema: pa.Schema, target_bytes: int) -> bool:
         """Whether it takes one more source."""

@@ -44,31 +44,21 @@ class MusicWeights(BaseModel):
     speech: float
 
 
-class Mixing(BaseModel):
-    """What the scores of some genres say of each other: rock that the network calls country, say.
+class Adjustment(BaseModel):
+    """Outputs of a head of our own that are added to scores of genres: rock that is called country, say.
 
     Attributes
     ----------
+    first : int
+        The first of these outputs.
     genres : tuple of str
-        Those genres.
-    means : tuple of float
-        Their mean scores, which are subtracted first.
-    weights : tuple of tuple of float
-        What a genre's score (row) adds to another's (column).
+        The genres that they are added to, in their order.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    first: int = Field(ge=0)
     genres: tuple[str, ...] = Field(min_length=1)
-    means: tuple[float, ...]
-    weights: tuple[tuple[float, ...], ...]
-
-    @model_validator(mode="after")
-    def _is_square(self) -> Self:
-        n = len(self.genres)
-        if len(self.means) != n or len(self.weights) != n or any(len(row) != n for row in self.weights):
-            raise ValueError("the mixing needs a mean for each of its genres, and a weight for each pair")
-        return self
 
 
 class Taxonomy(BaseModel):
@@ -86,8 +76,8 @@ class Taxonomy(BaseModel):
         The outputs for speech.
     biases : dict of str to float
         What is added to the logits of a genre's classes; 0 where it says nothing.
-    mixing : Mixing or None
-        What the scores of genres add to each other; None: nothing.
+    adjustment : Adjustment or None
+        Outputs that are added to the scores of genres; None: none.
     slope, offset : float
         The probability that a class holds, beside others, is the logistic function of `slope` times its logit
         with the bias, plus `offset`.
@@ -104,7 +94,7 @@ class Taxonomy(BaseModel):
     music: int = Field(ge=0)
     speech: tuple[int, ...] = Field(min_length=1)
     biases: dict[str, float] = Field(default_factory=dict)
-    mixing: Mixing | None = None
+    adjustment: Adjustment | None = None
     slope: float = Field(default=1.0, gt=0)
     offset: float = 0.0
     threshold: float = Field(default=0.3, gt=0, lt=1)
@@ -119,8 +109,11 @@ class Taxonomy(BaseModel):
             raise ValueError("a class is named twice")
         if len({(each.genre, each.style) for each in self.classes}) < len(indices):
             raise ValueError("two classes mean the same genre and style")
-        if self.mixing is not None and not set(self.mixing.genres) <= set(self.genres()):
-            raise ValueError("the mixing names a genre that no class means")
+        if (own := self.adjustment) is not None:
+            if not set(own.genres) <= set(self.genres()):
+                raise ValueError("the adjustment names a genre that no class means")
+            if own.first + len(own.genres) > self.n_outputs:
+                raise ValueError("the adjustment lies beyond the network's outputs")
         return self
 
     def genres(self) -> tuple[str, ...]:

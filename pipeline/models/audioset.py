@@ -1,7 +1,8 @@
 """The model ``audioset``: EfficientAT's ``mn04_as`` as a bundle, with AudioSet's music classes as genres.
 
 The weights come as their authors published them; the network around them, the mapping of classes to genres
-(``audioset_classes.json``) and the calibration (``audioset_calibration.json``) are ours.
+(``audioset_classes.json``) and the calibration (``audioset_calibration.json``, ``audioset_head.npz``) are
+ours.
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
-from pipeline.models.mobilenet import Weights, add_mobilenet
+from pipeline.models.mobilenet import Head, Weights, add_mobilenet
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.models.torch_file import NotWeightsError, read_weights
 from schemas.features import FeatureSpec
@@ -89,7 +90,7 @@ def build_audioset(data: bytes, **facts: str) -> ModelBundle:
         If it is another file, or the network built from it does not answer as the published one does.
     """
     try:
-        network = build_network(read_weights(data))
+        network = build_network(read_weights(data), own_head())
     except (KeyError, ValueError) as error:
         if isinstance(error, NotWeightsError):
             raise
@@ -101,13 +102,27 @@ def build_audioset(data: bytes, **facts: str) -> ModelBundle:
         return ModelBundle(audioset_info().model_copy(update=facts), file.read_bytes())
 
 
-def build_network(weights: Weights) -> Any:
+def own_head() -> Head:
+    """Return the head that was fitted to train clips; see ``infra/audioset_calibration.py``."""
+    with np.load(Path(__file__).with_name(f"{NAME}_head.npz")) as arrays:
+        return Head(arrays["weights"], arrays["bias"])
+
+
+def build_network(weights: Weights, head: Head | None = None) -> Any:
     """Return the network.
+
+    Parameters
+    ----------
+    weights : mapping of str to ndarray
+        The published weights.
+    head : Head, optional
+        Our own head.
 
     Returns
     -------
     keras.Model
-        Takes levels of 0 … 255, float32 (batch, 128, 1000, 1); gives logits (batch, 527).
+        Takes levels of 0 … 255, float32 (batch, 128, 1000, 1); gives logits (batch, 527), and behind
+        them the head's outputs.
 
     Raises
     ------
@@ -126,7 +141,7 @@ def build_network(weights: Weights) -> Any:
     x = layers.Rescaling(1.0, -math.log(_OFFSET), name="above_offset")(x)
     x = layers.Activation("softplus", name="with_offset")(x)
     x = layers.Rescaling(1 / _SPREAD, (math.log(_OFFSET) - _MEAN) / _SPREAD, name="scaled")(x)
-    return keras.Model(levels, add_mobilenet(x, weights, width=WIDTH), name=NAME)
+    return keras.Model(levels, add_mobilenet(x, weights, width=WIDTH, head=head), name=NAME)
 
 
 def _gain(x: Any) -> Any:
@@ -142,7 +157,7 @@ def check_outputs(network: Any) -> list[float]:
     """Return outputs for some noise, by which a network is known again."""
     shape = (1, FEATURES.n_mels, N_FRAMES, 1)
     noise = np.random.default_rng(0).integers(60, 160, shape).astype(np.float32)
-    return [round(float(each), 4) for each in np.asarray(network(noise, training=False))[0, :256:16]]
+    return [round(float(each), 4) for each in np.asarray(network(noise, training=False))[0, :527:31]]
 
 
 def _check(network: Any) -> None:

@@ -64,7 +64,23 @@ def channels(of_width_1: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
-def add_mobilenet(x: Any, weights: Weights, *, width: float) -> Any:
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear layer of our own, beside the network's last.
+
+    Attributes
+    ----------
+    weights : ndarray of float32, shape (n_embedding, n)
+        What it takes of each number of the embedding.
+    bias : ndarray of float32, shape (n,)
+        What it adds.
+    """
+
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def add_mobilenet(x: Any, weights: Weights, *, width: float, head: Head | None = None) -> Any:
     """Apply the network to a log-mel.
 
     Parameters
@@ -75,11 +91,13 @@ def add_mobilenet(x: Any, weights: Weights, *, width: float) -> Any:
         The trained weights.
     width : float
         Scale of all channels.
+    head : Head, optional
+        A layer over the embedding whose outputs follow those of the network.
 
     Returns
     -------
     keras.KerasTensor
-        Logits, shape (batch, n_classes).
+        Logits, shape (batch, n_classes), and behind them the outputs of the head.
 
     Raises
     ------
@@ -92,9 +110,21 @@ def add_mobilenet(x: Any, weights: Weights, *, width: float) -> Any:
     for number, block in enumerate(BLOCKS, start=1):
         x = _residual(x, weights, f"features.{number}.block", block, width)
     x = _convolve(x, weights, f"features.{len(BLOCKS) + 1}", activation="hard_silu")
-    x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
-    x = _dense(x, weights, "classifier.2", activation="hard_silu")
-    return _dense(x, weights, "classifier.5", activation=None)
+    embedding = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
+    x = _dense(embedding, weights, "classifier.2", activation="hard_silu")
+    if head is None:
+        return _dense(x, weights, "classifier.5", activation=None)
+    last = _beside(weights["classifier.5.weight"], weights["classifier.5.bias"], head)
+    x = layers.Concatenate(name="both")([x, embedding])
+    return _dense(x, last, "classifier.5", activation=None)
+
+
+def _beside(kernel: NDArray[Any], bias: NDArray[Any], head: Head) -> Weights:
+    """Return the weights of one layer that does what the last layer and the head do side by side."""
+    (n_out, n_in), (n_embedding, n_head) = kernel.shape, head.weights.shape
+    both = np.zeros((n_out + n_head, n_in + n_embedding), np.float32)
+    both[:n_out, :n_in], both[n_out:, n_in:] = kernel, head.weights.T
+    return {"classifier.5.weight": both, "classifier.5.bias": np.concatenate([bias, head.bias])}
 
 
 def _residual(x: Any, weights: Weights, name: str, block: Block, width: float) -> Any:

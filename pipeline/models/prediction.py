@@ -86,7 +86,7 @@ def read_outputs(logits: Floats, info: ModelInfo) -> Prediction:
 
 
 def genre_scores(logits: Floats, info: ModelInfo, taxonomy: Taxonomy) -> Floats:
-    """Return the score of each genre: the greatest logit of its classes, its bias, and what others add.
+    """Return the score of each genre: the greatest logit of its classes, its bias, and its adjustment.
 
     Parameters
     ----------
@@ -103,10 +103,9 @@ def genre_scores(logits: Floats, info: ModelInfo, taxonomy: Taxonomy) -> Floats:
     """
     greatest = [logits[:, list(indices)].max(axis=1) for indices in class_indices(info.genres, taxonomy)]
     scores = np.stack(greatest, axis=1) + np.array([taxonomy.biases.get(genre, 0.0) for genre in info.genres])
-    if (mixing := taxonomy.mixing) is not None:
-        places = [info.genres.index(genre) for genre in mixing.genres]
-        biases = [taxonomy.biases.get(genre, 0.0) for genre in mixing.genres]
-        scores[:, places] += (scores[:, places] - np.add(mixing.means, biases)) @ np.array(mixing.weights)
+    if (own := taxonomy.adjustment) is not None:
+        places = [info.genres.index(genre) for genre in own.genres]
+        scores[:, places] += logits[:, own.first : own.first + len(own.genres)]
     return np.asarray(scores)
 
 

@@ -16,7 +16,7 @@ from pipeline.audio.features.log_mel import log_mel, spec_power
 from pipeline.audio.features.mel_bands import band_edges, filterbank
 from pipeline.models import audioset, published
 from pipeline.models.added import CACHE_VARIABLE
-from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_network
+from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_network, own_head
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.label import MUSIC, label_prediction
 from pipeline.models.prediction import Prediction, read_outputs, softmax
@@ -168,7 +168,8 @@ def outputs(**logits: float) -> Floats:
     """Outputs of one segment: that of the named classes, and little of all others."""
     info = audioset_info()
     assert info.taxonomy is not None
-    found = np.full((1, 527), -9.0)
+    found = np.full((1, info.n_outputs), -9.0)
+    found[0, 527:] = 0
     for name, logit in logits.items():
         indices = [each.index for each in info.taxonomy.classes if each.name.replace(" ", "_") == name]
         found[0, indices or {"Music": [137], "Speech": [0]}[name]] = logit
@@ -224,7 +225,7 @@ def test_models_without_a_taxonomy_answer_as_before() -> None:
 
 
 def random_bundle() -> ModelBundle:
-    return ModelBundle(audioset_info(), network_bytes(build_network(random_weights())))
+    return ModelBundle(audioset_info(), network_bytes(build_network(random_weights(), own_head())))
 
 
 def test_network_of_random_weights_is_a_bundle(tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Genre trends: the numbers against SQL, intervals and verdicts against known truth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -343,3 +345,18 @@ def test_a_name_that_is_no_utf8_lies_in_its_folder(catalog: str) -> None:
     groups = group("folder", pa.table({"uri": uris}), catalog)
     assert groups.names == ["rock", "."]
     assert groups.codes.tolist() == [0, 0, 1]
+
+
+def test_what_is_no_music_has_no_share(tmp_path: Path) -> None:
+    """A catalog of audio books would have its shares of blues and country."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 200)
+    whole = read_labeled(tables, MODEL).n_tracks
+    for part in (tmp_path / "labels").rglob("*.parquet"):
+        rows = pq.read_table(part, partitioning=None)
+        place = rows.schema.get_field_index("is_music")
+        values = pa.array([0.1, 0.9, None, 0.5] * rows.num_rows, pa.float32())[: rows.num_rows]
+        pq.write_table(rows.set_column(place, rows.schema.field(place), values), part)
+    left = read_labeled(tables, MODEL).n_tracks
+    assert left == pytest.approx(0.75 * whole, abs=len(list((tmp_path / "labels").rglob("*.parquet"))) + 1)
+    assert left < whole

@@ -78,13 +78,16 @@ def label(
         ========================  ====================================================================
         ``uri``                   where the track is, as the tables of a run have it
         ``genre``                 the most probable genre; missing where the track failed, is silent,
-                                  or is below `min_confidence`
+                                  no music, or is below `min_confidence`
         ``confidence``            its calibrated probability, float32; NaN where the track failed
         ``p_blues``, …            the probability of each genre, float32, in the order of `Model.genres`
         ``duration_s``            length of the track, seconds; NaN where it could not be read
         ``error_type``            why it failed, by the name of a class in `earmark.errors`
         ``error``                 … and in a sentence; both missing where it did not fail
         ========================  ====================================================================
+
+        Models that answer for styles and for music at all have the columns ``style``, ``is_music`` and ``labels``
+        too, as the labels table has them.
 
     Raises
     ------

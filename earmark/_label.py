@@ -86,8 +86,8 @@ def label(
         ``error``                 … and in a sentence; both missing where it did not fail
         ========================  ====================================================================
 
-        Models that answer for styles and for music at all have the columns ``style``, ``is_music`` and ``labels``
-        too, as the labels table has them.
+        Models that answer for styles and for music at all have the columns ``style``, ``is_music`` and
+        ``labels`` too, as the labels table has them.
 
     Raises
     ------

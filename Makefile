@@ -1,14 +1,14 @@
-# make demo | test | chaos | fuzz | lint | docs | bench | model: each sets up .venv first, where that is not done yet.
+# make demo | unit | test | thorough | chaos | fuzz | lint | docs | bench | model | pictures: each sets up .venv first, if needed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test chaos fuzz lint docs bench model pictures
+.PHONY: venv demo unit test thorough chaos fuzz lint docs bench model pictures
 
 venv: $(STAMP)
 
-# The stamp is touched last: an interrupted installation is not taken for a whole one.
+# The stamp is touched last, so that an interrupted installation does not count as complete.
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
@@ -17,15 +17,25 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/earmark demo
 
-# Three files at once, on two cores too: many tests wait, for Ray to start or for a store that fails on purpose.
-test: venv
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(TEST)
+# The quick tests, to run while you work: no Ray, no store, no training.
+unit: venv
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
 
-# Takes a quarter of an hour; CHAOS="--seed N" repeats one.
+# Four test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
+# The order is that of testpaths, in which the longest files are first, so that the workers end together.
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+test: venv
+	$(BIN)/python -m pytest $(PARALLEL) -m "not thorough" $(TEST)
+
+# Minutes more: longer forms, and more kinds, of what other tests show.
+thorough: venv
+	$(BIN)/python -m pytest $(PARALLEL) -m thorough $(TEST)
+
+# Takes about 15 minutes; CHAOS="--seed N" repeats a run.
 chaos: venv
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-# Twelve thousand mutants take about ten minutes; FUZZ="--seed N" repeats them.
+# 12,000 mutants take about 10 minutes; FUZZ="--seed N" repeats them.
 fuzz: venv
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
@@ -40,14 +50,14 @@ docs: venv
 bench: venv
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-# Trains the shipped model again by its own notes, on GTZAN's log-mels and the two lists.
-# TRAIN="--epochs 2" tries it out.
+# Trains the shipped model again with its recorded settings, on GTZAN's log-mels and the two lists.
+# TRAIN="--epochs 2" is a quick trial.
 GTZAN ?= ../shared/data/gtzan
 MODEL ?= build/model
 model: venv
 	$(BIN)/earmark train $(GTZAN)/log_mel_128x387.npz --like default --name gtzan-cnn --out $(MODEL) \
 	  --split file:$(GTZAN)/splits/train_filtered.txt,$(GTZAN)/splits/valid_filtered.txt $(TRAIN)
 
-# The pictures of the README, from the demo catalog; needs Chromium.
+# Makes the pictures of the README from the demo catalog; needs Chromium.
 pictures: venv
 	$(BIN)/python infra/pictures.py

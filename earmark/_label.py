@@ -20,7 +20,7 @@ from pipeline.catalogs.tracks import from_table
 from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
-from pipeline.shards.outcomes import Outcome, isolated
+from pipeline.shards.outcomes import TrackOutcome, featurize_isolated
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from schemas.config import RunConfig
@@ -155,8 +155,8 @@ def _labeled(model: Model, tracks: list[TrackRef], options: RunConfig) -> Iterat
     """Each track with its label or its failure, those that had to wait for their store last."""
     limits = TrackLimits(options.track_timeout_s, options.track_memory_mb << 20)
     outcomes = cast(
-        "Generator[tuple[TrackRef, Outcome], None, None]",
-        isolated(tracks, model.features, Stopwatch(), limits),
+        "Generator[tuple[TrackRef, TrackOutcome], None, None]",
+        featurize_isolated(tracks, model.features, Stopwatch(), limits),
     )
     waiting: list[tuple[TrackRef, TrackFeatures]] = []
     with closing(outcomes):  # at once, with its process, also where a traceback keeps this frame

@@ -8,7 +8,7 @@ import pyarrow as pa
 from jobs import status
 from jobs.trends import find_trends, rows_to_write
 from pipeline.tables.current import current_tracks
-from pipeline.tables.current import models as models_of
+from pipeline.tables.current import list_models as models_of
 from pipeline.tables.run_reports import read_reports
 from pipeline.tables.tables import Tables as StoredTables
 from schemas.report import Counts
@@ -163,7 +163,7 @@ def open_tables(location: str | os.PathLike[str]) -> Tables:
     ['DecodeError', 'EmptyFileError']
     >>> tables.runs().to_pandas()[["outcome", "labeled", "failed"]]
       outcome  labeled  failed
-    0    done         4       2
-    1    done         2       0
+    0    done        4       2
+    1    done        2       0
     """
     return Tables(status.open_tables(os.fspath(location)))

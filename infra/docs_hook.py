@@ -1,4 +1,4 @@
-"""MkDocs hook: pages of the repository join the site under ``repository/``; docs/ need not repeat them."""
+"""MkDocs hook: add pages of the repository to the site, under ``repository/``."""
 
 import re
 from pathlib import Path
@@ -12,30 +12,30 @@ PAGES = ("README.md", "CONTRIBUTING.md", "infra/README.md", "pipeline/pretrained
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the pages and the pictures that they show."""
+    """Add the pages and their pictures."""
     for name in (*PAGES, *(str(path.relative_to(ROOT)) for path in (ROOT / "infra/pictures").glob("*.png"))):
         files.append(File.generated(config, PREFIX + name, abs_src_path=str(ROOT / name)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
-    """Turn links to what is in the repository but not on the site (folders, code) into plain text."""
+    """Turn links to files that are in the repository but not on the site (folders, code) into plain text."""
     source = page.file.src_uri
     if not source.startswith(PREFIX):
         return markdown
     folder = (ROOT / source.removeprefix(PREFIX)).parent
 
-    def keep(link: re.Match[str]) -> str:
+    def resolve(link: re.Match[str]) -> str:
         target = link[2].partition("#")[0]
         if not target or "://" in target:
             return link[0]
         path = (folder / target).resolve()
         path = path / "README.md" if path.is_dir() else path
         if path.is_relative_to(ROOT / "docs"):
-            on_site, depth = path.relative_to(ROOT / "docs"), source.count("/")
+            on_site = path.relative_to(ROOT / "docs")
         else:
-            on_site, depth = PREFIX / path.relative_to(ROOT), source.count("/")
-        here = files.get_file_from_path(str(on_site))
-        return f"[{link[1]}]({'../' * depth}{on_site})" if here else link[1]
+            on_site = PREFIX / path.relative_to(ROOT)
+        is_on_site = files.get_file_from_path(str(on_site))
+        return f"[{link[1]}]({'../' * source.count('/')}{on_site})" if is_on_site else link[1]
 
-    return re.sub(r"\[([^\]\[]*)\]\(([^)\s]+)\)", keep, markdown)
+    return re.sub(r"\[([^\]\[]*)\]\(([^)\s]+)\)", resolve, markdown)

@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from the demo catalog: `make pictures`. It needs Chromium for the page."""
+"""Make the pictures of the README from the demo catalog: `make pictures`. It needs Chromium."""
 
 import io
 import subprocess
@@ -11,15 +11,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.browser import chromium  # noqa: E402 - the checkout's own harness, found by the line above
+from tests.browser import chromium  # noqa: E402 - the checkout's own harness, found through the line above
 
 OUT = ROOT / "infra" / "pictures"
 EARMARK = Path(sys.executable).with_name("earmark")
 WIDTH, PAGE_WIDTH, PAGE_HEIGHT = 900, 1280, 1180
 TRACK_HEIGHT = 1462
-"""The first five pictures of a track."""
+"""Pixels that hold the first five plots of a track."""
 COLORS = 128
-"""Those that stand furthest apart: a scale in a corner keeps its own."""
+"""Colors of a picture, chosen for coverage, so that a small color scale in a corner keeps its own."""
 
 
 def earmark(*arguments: object) -> None:
@@ -27,8 +27,8 @@ def earmark(*arguments: object) -> None:
     subprocess.run([EARMARK, *map(str, arguments)], check=True)  # noqa: S603 - our own command
 
 
-def keep(png: bytes, name: str, *, height: int | None = None) -> None:
-    """Write a picture in few colors, cut off below at `height`, no wider than the README shows it."""
+def save_picture(png: bytes, name: str, *, height: int | None = None) -> None:
+    """Write a picture in `COLORS` colors, cropped to `height`, no wider than the README shows it."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     picture = picture.crop((0, 0, picture.width, min(height or picture.height, picture.height)))
     scale = min(1.0, WIDTH / picture.width)
@@ -47,19 +47,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="earmark-pictures-") as folder:
         scratch = Path(folder)
         earmark("demo", "--out", scratch / "demo")
-        # The first piece of a style that the model takes for rock too.
+        # A piece that the model, too, labels as rock.
         track = sorted((scratch / "demo" / "catalog" / "The Half Measures").rglob("*.*"))[0]
         earmark("plot", track, "--out", scratch / "track.png")
         earmark("explain", track, "--out", scratch / "why.png")
-        keep((scratch / "track.png").read_bytes(), "track.png", height=TRACK_HEIGHT)
-        keep((scratch / "why.png").read_bytes(), "why.png")
+        save_picture((scratch / "track.png").read_bytes(), "track.png", height=TRACK_HEIGHT)
+        save_picture((scratch / "why.png").read_bytes(), "why.png")
         (page,) = (scratch / "demo" / "tables" / "_runs").glob("2*.html")
-        # A reader is not to wonder about this machine's folders.
+        # Hide the folders of this machine.
         page.write_text(page.read_text("utf-8").replace(str(scratch / "demo" / "catalog"), "music"), "utf-8")
         with chromium(scratch / "profile") as browser:
             browser.open(page, width=PAGE_WIDTH)
             browser.screenshot(scratch / "run.png")
-        keep((scratch / "run.png").read_bytes(), "run.png", height=PAGE_HEIGHT)
+        save_picture((scratch / "run.png").read_bytes(), "run.png", height=PAGE_HEIGHT)
 
 
 if __name__ == "__main__":

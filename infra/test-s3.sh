@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A real S3 server for the tests: Ceph's object gateway over an in-memory store, on the loopback interface only.
+# A real S3 server for the tests: Ceph's object gateway over an in-memory store, only on the loopback interface.
 #
-#   infra/test-s3.sh install           install the Debian packages it needs (as root)
-#   infra/test-s3.sh start DIR [PORT]  start it with its state under DIR (default port 9200, and the two above it
-#                                      for its monitor) and print the environment variables for its clients
-#   infra/test-s3.sh stop DIR          end what start began; the data are gone with it
+#   infra/test-s3.sh install           install the Debian packages that it needs (as root)
+#   infra/test-s3.sh start DIR [PORT]  start it with its state under DIR (on port 9200 by default; its monitor takes
+#                                      the next two) and print the environment variables for clients
+#   infra/test-s3.sh stop DIR          stop it; its data are lost
 set -euo pipefail
 
 install() {
@@ -61,7 +61,7 @@ start() {
         --addv a "[v2:127.0.0.1:$((port + 1)),v1:127.0.0.1:$((port + 2))]" >/dev/null
     ceph-mon -c "$conf" --mkfs -i a --monmap "$dir/monmap" >/dev/null
     ceph-mon -c "$conf" -i a
-    # It complains of the missing key ring: there is no authentication inside this cluster of one.
+    # It complains about a missing key ring, but this cluster of one uses no authentication.
     ceph-osd -c "$conf" --mkfs -i 0 --osd-uuid "$(cat /proc/sys/kernel/random/uuid)" $crc >/dev/null 2>&1 || true
     ceph -c "$conf" $crc osd new "$(cat "$dir/osd/fsid")" 0 >/dev/null 2>&1 || true
     ceph-osd -c "$conf" -i 0 $crc >/dev/null

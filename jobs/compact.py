@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from pipeline.tables.maintenance.compact.compaction import TableCompaction, compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import recover
-from pipeline.tables.objects import take_inventory
-from pipeline.tables.runs import new_run
+from pipeline.tables.maintenance.compact.log import recover_compactions
+from pipeline.tables.objects import list_objects
+from pipeline.tables.runs import new_run_name
 from pipeline.tables.tables import Tables
 
 _SAY_EVERY_S = 5.0
@@ -46,7 +46,7 @@ class CompactedTable:
 def plan_compact_job(tables: Tables, *, older_than_days: float, target_mb: int) -> list[TableCompaction]:
     """What `compact_job` would merge; nothing is written."""
     return plan_compaction(
-        take_inventory(tables), target_bytes=target_mb << 20, older_than_days=older_than_days
+        list_objects(tables), target_bytes=target_mb << 20, older_than_days=older_than_days
     )
 
 
@@ -73,11 +73,11 @@ def compact_job(
     EarmarkError
         If a part cannot be read or written; what was merged stays merged.
     """
-    name = f"compact-{new_run(datetime.now(UTC))}"
+    name = f"compact-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        if recovered := recover(tables, lease.check):
+        if recovered := recover_compactions(tables, lease.check):
             say(f"finished or undid what a killed compaction had begun ({recovered})")
-        before = take_inventory(tables)
+        before = list_objects(tables)
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
         compact(
             before,
@@ -86,7 +86,7 @@ def compact_job(
             check=lease.check,
             progress=_progress(sum(plan.small for plan in plans), say),
         )
-        after = take_inventory(tables)
+        after = list_objects(tables)
     return [
         CompactedTable(
             table=plan.table,

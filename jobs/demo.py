@@ -13,12 +13,12 @@ from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage.outputs import check_place
+from pipeline.storage.outputs import check_writable
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
-from schemas.model import Figure
+from schemas.model import Measurement
 from schemas.report import RunReport
 
 MARKER = ".earmark-demo"
@@ -28,7 +28,7 @@ MODEL_NAME = "demo-dense"
 N_SHELVED, N_TRACKS, DURATION_S = 60, 40, 20.0
 _CONFIG = RunConfig(address="local")
 # A quarter of the usual epochs: sixty tracks are learned by then.
-_SETTINGS = replace(TrainingSettings.of("dense"), epochs=150, threads=1)
+_SETTINGS = replace(TrainingSettings.for_arch("dense"), epochs=150, threads=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class DemoResult:
     report: RunReport
     labels: pa.Table
     failures: pa.Table
-    shipped: Figure
+    shipped: Measurement
 
     @property
     def n_right(self) -> int:
@@ -116,7 +116,7 @@ def run_demo(out: Path, say: Say) -> DemoResult:
 
 def _claim(out: Path) -> None:
     """Mark `out` as the demo's own; a folder of something else raises."""
-    check_place(out, "the demo to")
+    check_writable(out, "the demo to")
     marks = (out / MARKER, out / "catalog" / CATALOG_MARKER)
     if out.exists() and not (out.is_dir() and (any(mark.is_file() for mark in marks) or _is_empty(out))):
         raise MisuseError(f"{out} holds something other than a demo: choose a new or an empty folder (--out)")

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from jobs.run.run import Say
 from jobs.training_data import labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
-from pipeline.evaluation.evaluation import Answers, score, summarize
-from pipeline.evaluation.ood import outside_probabilities
-from pipeline.evaluation.protocols import LEAKS, Split, other_unit, plan_splits, unit_of, without_folders
+from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize
+from pipeline.evaluation.ood import predict_outside
+from pipeline.evaluation.protocols import LEAKS, Split, drop_folders, other_unit, plan_splits, unit_of
 from pipeline.models import metrics
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
-from pipeline.training.provenance import seen_by
-from pipeline.training.training import Epoch, train
+from pipeline.training.provenance import count_seen
+from pipeline.training.training import Epoch, TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError, TrackError
-from schemas.evaluation import Evaluation, Protocol, Scores, Unit
+from schemas.evaluation import Evaluation, EvaluationProtocol, Scores, Unit
 
 PIECE_AUGMENTATION = Augmentation(
     stretch=0.05, shift=1.0, gain=8, tilt=4, contrast=0.03, band_mask=4, frame_mask=3, mixup=0.0
@@ -79,10 +79,10 @@ class Request:
 
 @dataclass(slots=True)
 class _Gathered:
-    """Answers of all folds so far; `ranks` says of each baseline whether the order of its genres counts."""
+    """Predictions of all folds so far, and for each baseline whether its order of genres is meaningful."""
 
-    model: list[Answers] = field(default_factory=list)
-    baselines: dict[str, list[Answers]] = field(default_factory=dict)
+    model: list[Predictions] = field(default_factory=list)
+    baselines: dict[str, list[Predictions]] = field(default_factory=dict)
     ranks: dict[str, bool] = field(default_factory=dict)
     n_train_tracks: list[int] = field(default_factory=list)
     baseline_features: str | None = None
@@ -187,12 +187,12 @@ def _aligned(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, Train
         raise MisuseError(
             f"the data's genres ({', '.join(data.genres)}) are none of the model's ({', '.join(genres)})"
         )
-    aligned = replace(data.rows(known), labels=labels[known], genres=genres)
-    return aligned, data.rows(strange) if len(strange) else None
+    aligned = replace(data.take(known), labels=labels[known], genres=genres)
+    return aligned, data.take(strange) if len(strange) else None
 
 
 def _train(
-    split: Split, request: Request, protocol: Protocol, on_epoch: Callable[[Epoch], None]
+    split: Split, request: Request, protocol: EvaluationProtocol, on_epoch: Callable[[Epoch], None]
 ) -> ModelBundle:
     """Train the architecture on one split."""
     train_set, settings = split.train_set, request.settings
@@ -202,16 +202,13 @@ def _train(
         settings = replace(
             settings, augmentation=PIECE_AUGMENTATION, label_smoothing=0.05, keep_bands=request.arch == "cnn"
         )
-    return train(
-        train_set,
-        split.test_set,
+    options = TrainingOptions(
         name=f"{request.arch}-evaluated",
-        features=train_set.features,
         protocol=protocol if protocol != "as given" else "track",
         dataset=Path(request.data).name,
         settings=settings,
-        on_epoch=on_epoch,
     )
+    return train(train_set, split.test_set, options, on_epoch=on_epoch)
 
 
 def _ask(
@@ -223,8 +220,8 @@ def _ask(
     if calibrate:
         # The temperature that the training fitted was fitted to what is tested here.
         logits = np.log(np.maximum(proba, 1e-300))
-        proba = metrics.cross_fitted(logits, test_set.labels, test_set.tracks, seed=seed)
-    gathered.model.append(Answers(proba, test_set.labels, test_set.tracks))
+        proba = metrics.cross_calibrate(logits, test_set.labels, test_set.tracks, seed=seed)
+    gathered.model.append(Predictions(proba, test_set.labels, test_set.tracks))
     if train_set is None:
         return
     gathered.n_train_tracks.append(len(set(train_set.tracks.tolist())))
@@ -233,7 +230,7 @@ def _ask(
         for answer in run_baselines(train_set, test_set, seed):
             gathered.ranks[answer.name] = answer.ranks
             answers = gathered.baselines.setdefault(answer.name, [])
-            answers.append(Answers(answer.scores, test_set.labels, test_set.tracks))
+            answers.append(Predictions(answer.scores, test_set.labels, test_set.tracks))
 
 
 def _ask_outside(
@@ -248,12 +245,12 @@ def _ask_outside(
         others = ", ".join(sorted({strange.genres[label] for label in strange.labels.tolist()}))
         proba = classifier.predict_proba(strange.log_mel, strange.descriptors)
         sources.append(f"{others} of {Path(request.data).name}")
-        probabilities.append(metrics.mean_by_track(proba, strange.labels, strange.tracks)[0])
+        probabilities.append(metrics.average_by_track(proba, strange.labels, strange.tracks)[0])
     if request.outside is not None:
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)
         probabilities.append(
-            outside_probabilities(request.outside, features, classifier.predict_proba, partial(_tell, say))
+            predict_outside(request.outside, features, classifier.predict_proba, partial(_tell, say))
         )
     return (", ".join(sources), np.concatenate(probabilities)) if sources else None
 
@@ -262,44 +259,55 @@ def _summary(
     request: Request,
     known: TrainingSet,
     bundle: ModelBundle | None,
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     gathered: _Gathered,
     outside: tuple[str, NDArray[np.float64]] | None,
 ) -> Evaluation:
     unit, seed = unit_of(protocol), request.settings.seed
-    answers = Answers.joined(gathered.model)
-    counted = [fold.of(unit) for fold in gathered.model] if request.n_folds > 1 else []
+    answers = Predictions.concatenate(gathered.model)
+    counted = [fold.by_unit(unit) for fold in gathered.model] if request.n_folds > 1 else []
     trained_on = gathered.n_train_tracks if bundle is None else []
     return summarize(
         bundle.model if bundle else str(request.arch),
         answers,
         unit,
         known.genres,
+        Setup(
+            data=Path(request.data).name,
+            protocol=protocol,
+            leak=_leak(protocol, made_before=bundle is not None),
+            split=None if protocol == "as given" else drop_folders(request.split or protocol),
+            folds=request.n_folds,
+            n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
+            fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
+            baselines=_baseline_scores(gathered, unit, seed),
+            baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed)
+            if answers.has_pieces
+            else (),
+            baseline_features=gathered.baseline_features,
+            seen=None if bundle is None else count_seen(bundle.info, answers.tracks.tolist(), known),
+            versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
+        ),
         outside=outside,
         seed=seed,
-        data=Path(request.data).name,
-        protocol=protocol,
-        leak=_leak(protocol, made_before=bundle is not None),
-        split=None if protocol == "as given" else without_folders(request.split or protocol),
-        folds=request.n_folds,
-        n_train_tracks=round(float(np.mean(trained_on))) if trained_on else None,
-        fold_accuracies=tuple(metrics.accuracy(fold.proba, fold.labels) for fold in counted),
-        baselines=_baseline_scores(gathered, unit, seed),
-        baselines_other_unit=_baseline_scores(gathered, other_unit(unit), seed) if answers.differ else (),
-        baseline_features=gathered.baseline_features,
-        seen=None if bundle is None else seen_by(bundle.info, answers.tracks.tolist(), known),
-        versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
     )
 
 
 def _baseline_scores(gathered: _Gathered, unit: Unit, seed: int) -> tuple[Scores, ...]:
     return tuple(
-        score(name, Answers.joined(parts), unit, seed=seed, ranks=gathered.ranks[name], calibrated=False)
+        score(
+            name,
+            Predictions.concatenate(parts),
+            unit,
+            seed=seed,
+            ranks=gathered.ranks[name],
+            calibrated=False,
+        )
         for name, parts in gathered.baselines.items()
     )
 
 
-def _leak(protocol: Protocol, *, made_before: bool) -> str:
+def _leak(protocol: EvaluationProtocol, *, made_before: bool) -> str:
     """Say what leaks; a model made before knows nothing of the split that its baselines are fitted on."""
     if made_before and protocol != "as given":
         return f"the model was made before; for the baselines, {LEAKS[protocol]}"

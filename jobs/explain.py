@@ -7,13 +7,20 @@ import numpy as np
 
 from jobs.plot import kind_of
 from pipeline.models.bundle import Classifier, ModelBundle
-from pipeline.pages.redaction import without_secrets
-from pipeline.pages.track_page import Picture, track_page
+from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
-from pipeline.plots.explain import Explanation, MaskingTest, Method, explain, masking_test, strongest
+from pipeline.plots.explain import (
+    Explanation,
+    MaskingTest,
+    Method,
+    explain,
+    find_strongest_patches,
+    run_masking_test,
+)
 from pipeline.plots.figures import new_figure, place_axes, to_png
 from pipeline.plots.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
 from pipeline.plots.track_view import SegmentView, TrackView, view_track
+from pipeline.redaction import redact
 from pipeline.storage import storage
 from schemas.features import FeatureSpec
 
@@ -22,7 +29,7 @@ _METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
 
 
 def explain_track(
-    track: str, out: str, model: str | None, segment: int | None, method: Method, genre: str | None
+    track: str, out: str, model: str, segment: int | None, method: Method, genre: str | None
 ) -> str:
     """Explain the label of a segment and write the pictures; give the result in a sentence.
 
@@ -32,8 +39,8 @@ def explain_track(
         A path or the URI of an object.
     out : str
         File or URI, ``.html``, ``.png`` or ``.json``.
-    model : str or None
-        The model; None: the default one.
+    model : str
+        The model, by name or folder.
     segment : int or None
         Number of the segment; None: the middle one.
     method : str
@@ -49,12 +56,12 @@ def explain_track(
         If the track cannot be read.
     """
     suffix = kind_of(out, (".html", ".png", ".json"))
-    bundle = ModelBundle.load(model or "default")
+    bundle = ModelBundle.load(model)
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
-    tested = masking_test(chosen.log_mel, classifier, found)
+    tested = run_masking_test(chosen.log_mel, classifier, found)
     summary = _NOTHING if chosen.is_silent else _sentence(found, tested, bundle)
     if suffix == ".json":
         data = json.dumps(
@@ -63,7 +70,7 @@ def explain_track(
     elif suffix == ".png":
         data = to_png(_figure(view, chosen, found))
     else:
-        data = track_page(
+        data = render_track_page(
             view,
             chosen,
             _pictures(view, chosen, found),
@@ -72,7 +79,7 @@ def explain_track(
             lines=[] if chosen.is_silent else _lines(view, chosen, found),
             out=out,
         ).encode()
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return summary
 
@@ -88,7 +95,7 @@ def _sentence(found: Explanation, tested: MaskingTest, bundle: ModelBundle) -> s
 def _lines(view: TrackView, segment: SegmentView, found: Explanation) -> list[str]:
     return [
         f"{first:.1f} to {last:.1f} s, {low:,.0f} to {high:,.0f} Hz"
-        for first, last, low, high in strongest(found, view.spec, segment.start_s)
+        for first, last, low, high in find_strongest_patches(found, view.spec, segment.start_s)
     ]
 
 
@@ -149,7 +156,7 @@ def _as_json(
 ) -> dict[str, Any]:
     start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
     return {
-        "track": without_secrets(view.uri),
+        "track": redact(view.uri),
         "model": bundle.model,
         "method": found.method,
         "genre": found.genre,
@@ -162,7 +169,7 @@ def _as_json(
         },
         "strongest": [
             dict(zip(("from_s", "to_s", "from_hz", "to_hz"), place, strict=True))
-            for place in strongest(found, view.spec, segment.start_s)
+            for place in find_strongest_patches(found, view.spec, segment.start_s)
         ],
         "frequencies_hz": band_frequencies(view.spec).round(1).tolist(),
         "times_s": (start_s + np.arange(found.importance.shape[1]) * _frame_s(view.spec)).round(3).tolist(),

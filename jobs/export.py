@@ -2,7 +2,6 @@
 
 import io
 from collections import Counter
-from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION, Tables, newest, within
+from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
@@ -66,7 +65,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
         sink,
         csv.WriteOptions(quoting_style="needed", quoting_header="needed"),
     )
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, sink.getvalue())
     return len(filenames)
 
@@ -86,17 +85,16 @@ def _described(tables: Tables, spec: FeatureSpec) -> pa.Table:
     """The descriptor rows of the current tracks, each segment once."""
     columns = ["track_id", "etag", "segment", "duration_s", "feature_set", *DESCRIPTOR_NAMES]
     # They are the same whether log-mels were computed beside them or not.
-    sets = [other.feature_set for other in spec.model_copy(update={"log_mel": False}).serving()]
+    sets = [other.feature_set for other in spec.model_copy(update={"log_mel": False}).supersets()]
     rows = tables.read("features", columns, pc.field("feature_set").isin(sets))
     # After a crash a segment may stand in two parts.
-    rows = newest(rows, "feature_set", key=(*VERSION, "segment"))
-    return within(rows, current_tracks(tables))
+    rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
+    return semi_join(rows, current_tracks(tables))
 
 
 def _filename(uri: str, catalog: str, segment: int | None) -> str:
     """Path below the catalog, with the segment's number before the extension where there are several."""
-    root = f"{catalog}/"
-    name = uri.removeprefix(root) if uri.startswith(root) else PurePosixPath(uri).name
+    name = storage.path_below(uri, catalog)
     if segment is None:
         return name
     stem, dot, extension = name.rpartition(".")

@@ -7,7 +7,7 @@ from pipeline.models.added import added_models
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle, parse_info, shipped_models
 from pipeline.models.metrics import wilson_interval
 from pipeline.models.published import PUBLISHED, add_model
-from schemas.model import Figure, ModelInfo
+from schemas.model import Measurement, ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ def _listed(name: str, state: str, terms: str, folder: Path) -> ListedModel:
     return ListedModel(name, state, info.license or terms, (folder / WEIGHTS_FILE).stat().st_size, info)
 
 
-def figure_in_words(figure: Figure) -> str:
-    """Return a figure with its protocol, its number of tracks and its interval."""
-    low, high = wilson_interval(round(figure.accuracy * figure.n), figure.n)
-    calibration = "" if figure.ece is None else f", ECE {figure.ece:.3f}"
-    right = f"{figure.accuracy:.2f} ({low:.2f} – {high:.2f}) of {figure.n}"
-    return f"{right}, protocol {figure.protocol}{calibration}: {figure.dataset}"
+def measurement_in_words(measured: Measurement) -> str:
+    """Return a measured accuracy with its interval, number of tracks, protocol and data."""
+    low, high = wilson_interval(round(measured.accuracy * measured.n), measured.n)
+    calibration = "" if measured.ece is None else f", ECE {measured.ece:.3f}"
+    accuracy = f"{measured.accuracy:.2f} ({low:.2f} – {high:.2f}) of {measured.n}"
+    return f"{accuracy}, protocol {measured.protocol}{calibration}: {measured.dataset}"
 
 
 def facts_in_words(info: ModelInfo) -> list[str]:
     """Return what a model says of itself, a sentence each."""
-    lines = [figure_in_words(figure) for figure in info.figures]
+    lines = [measurement_in_words(measured) for measured in info.figures]
     lines += [f"{count.count} of {count.n} {count.what}" for count in info.counts]
     styles = 0 if info.taxonomy is None else sum(each.style is not None for each in info.taxonomy.classes)
     lines.append(f"genres: {', '.join(info.genres)}" + (f", and {styles} styles of them" if styles else ""))

@@ -69,7 +69,7 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
         location = storage.join(folder, f"{_file_name(genre)}.m3u8")
         if location in written:
             raise MisuseError(f"the playlist of {genre} would be called like another one ({location})")
-        with storage.explained(location, "write"):
+        with storage.explain_errors(location, "write"):
             storage.write_bytes(location, playlist(genre, tracks).encode())
         written[location] = len(tracks)
     return written

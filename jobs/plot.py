@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.label import track_probabilities
-from pipeline.pages.track_page import Picture, track_page
+from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.figures import to_png
 from pipeline.plots.track_view import SegmentView, TrackView, segment_probabilities, view_track
 from pipeline.storage import storage
-from pipeline.storage.outputs import check_file
+from pipeline.storage.outputs import check_writable_file
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def default_out(track: str, suffix: str) -> str:
     return Path(storage.split(track)[1]).stem + suffix
 
 
-def plot_track(track: str, out: str, model: str | None, segment: int | None) -> str:
+def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
     """Draw a track and write the pictures; give the label in a sentence.
 
     Parameters
@@ -37,8 +37,8 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
         A path or the URI of an object.
     out : str
         File or URI, ``.html`` or ``.png``.
-    model : str or None
-        The model whose probabilities and log-mels are drawn; None: the default one.
+    model : str
+        The model whose probabilities and log-mels are drawn.
     segment : int or None
         Number of the segment to draw; None: the middle one.
 
@@ -50,7 +50,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
         If the track cannot be read.
     """
     suffix = kind_of(out, (".html", ".png"))
-    bundle = ModelBundle.load(model or "default")
+    bundle = ModelBundle.load(model)
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
     proba = segment_probabilities(view, Classifier(bundle, batch_size=4, threads=2))
@@ -58,7 +58,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
     if suffix == ".png":
         data = to_png(_overview(view, chosen, proba, bundle.info.genres))
     else:
-        data = track_page(
+        data = render_track_page(
             view,
             chosen,
             _pictures(view, chosen, proba, bundle.info.genres),
@@ -66,7 +66,7 @@ def plot_track(track: str, out: str, model: str | None, segment: int | None) -> 
             summary=sentence,
             out=out,
         ).encode()
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return sentence
 
@@ -82,7 +82,7 @@ def kind_of(out: str, known: tuple[str, ...]) -> str:
     suffix = Path(out).suffix.lower()
     if suffix not in known:
         raise MisuseError(f"--out {out} must end in {' or '.join(known)}")
-    check_file(out, "the picture")
+    check_writable_file(out, "the picture")
     return suffix
 
 

@@ -147,5 +147,5 @@ def _write_listing(listing: pa.Table, out: str) -> None:
         csv.write_csv(rows, buffer)
     else:
         pq.write_table(rows, buffer)
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, buffer.getvalue())

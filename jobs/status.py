@@ -12,8 +12,8 @@ from pipeline.tables.current import (
     current_failures,
     current_labels,
     current_tracks,
-    genres_of,
-    models,
+    list_models,
+    read_genres,
 )
 from pipeline.tables.formats import tables_at
 from pipeline.tables.runs import read_reports
@@ -63,7 +63,7 @@ def status(tables: Tables, *, last: int = 5) -> Status:
     """The state of the tables, with the reports of the `last` runs."""
     tracks = current_tracks(tables)
     states = []
-    for model in models(tables):
+    for model in list_models(tables):
         labeled = count_current_labels(tables, model)
         failed = current_failures(tables, model).num_rows
         states.append(ModelStatus(model, labeled, failed, tracks.num_rows - labeled - failed))
@@ -88,7 +88,7 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     MisuseError
         If the tables hold no labels of it.
     """
-    have = models(tables)
+    have = list_models(tables)
     if wanted is None:
         if not have:
             raise MisuseError(f"the tables {tables.root} hold no labels yet")
@@ -126,7 +126,7 @@ def labels(
     full_model = pick_model(tables, model)
     rows = current_labels(tables, full_model)
     if genre is not None:
-        known = genres_of(tables, full_model)
+        known = read_genres(tables, full_model)
         if genre not in known:
             raise MisuseError(
                 f"the model {full_model} knows no genre {genre!r} (it knows {', '.join(known)})"

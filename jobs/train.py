@@ -1,29 +1,28 @@
 """The training job: labeled data in, a model folder out."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from jobs.run.run import Say
 from jobs.training_data import labeled_data
 from jobs.trials import Planned, Trial, pick, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
-from pipeline.evaluation.protocols import without_folders
+from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage.outputs import check_place
+from pipeline.storage.outputs import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
-from pipeline.training.provenance import seen_by
+from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_data
-from pipeline.training.training import Epoch, train
+from pipeline.training.training import Epoch, TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from pipeline.training.warm_start import check_arch
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
-from schemas.model import NAME_PATTERN, Protocol
+from schemas.model import NAME_PATTERN, SplitProtocol
 
 _FLAGS = (
     "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
@@ -99,22 +98,22 @@ class TrainResult:
     trials: tuple[Trial, ...] = ()
 
 
-def settings_for(arch: str | None, like: str | None, flags: Mapping[str, Any]) -> TrainingSettings:
-    """Return the settings of an architecture, or of a model's notes, with the flags that are not None.
+def settings_for(arch: str | None, like: str | None, flags: Mapping[str, object]) -> TrainingSettings:
+    """Return the settings of an architecture, or of a model's notes, with those that were given.
 
     Raises
     ------
     MisuseError
-        If there is no such architecture or model, or both are named and differ.
+        If there is no such architecture or model, both are named and differ, or a value cannot be.
     """
     if like is None:
-        settings = TrainingSettings.of(arch or "cnn")
+        settings = TrainingSettings.for_arch(arch or "cnn")
     else:
         info = ModelBundle.load(like).info
         if arch not in (None, info.arch):
             raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}")
-        settings = TrainingSettings.recorded(info.arch, info.training)
-    return replace(settings, **{name: value for name, value in flags.items() if value is not None})
+        settings = TrainingSettings.from_notes(info.arch, info.training)
+    return settings.changed(flags)
 
 
 def train_job(
@@ -158,20 +157,13 @@ def train_job(
         _tell_leak(start, valid_set, say)
     on_start(sum(each.settings.epochs for each in planned))
 
-    def options_of(each: Planned) -> dict[str, Any]:
-        several = len(planned) > 1
-        return {**_options(request, each, protocol, valid_set, several=several), "start": start}
-
+    several = len(planned) > 1
+    options = [_options(request, each, protocol, valid_set, start, several=several) for each in planned]
     if len(planned) == 1:
-        bundle = train(
-            train_set,
-            valid_set,
-            on_epoch=lambda epoch: on_epoch(0, epoch),
-            **options_of(planned[0]),
-        )
+        bundle = train(train_set, valid_set, options[0], on_epoch=lambda epoch: on_epoch(0, epoch))
         result = TrainResult(bundle)
     else:
-        result = _best_of(request, planned, train_set, valid_set, options_of, on_epoch)
+        result = _best_of(request, planned, train_set, valid_set, options, on_epoch)
     result.bundle.save(request.out)
     if request.checkpoint is not None:
         for each in planned:
@@ -190,7 +182,7 @@ def _start(request: TrainRequest) -> ModelBundle | None:
 
 def _tell_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
     tracks = set(valid_set.tracks.tolist())
-    seen = seen_by(start.info, tracks, valid_set)
+    seen = count_seen(start.info, tracks, valid_set)
     if met := seen.trained_on + seen.calibrated_on:
         say(
             f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks are, by content or by name, tracks that "
@@ -207,7 +199,7 @@ def _best_of(
     planned: list[Planned],
     train_set: TrainingSet,
     valid_set: TrainingSet,
-    options_of: Callable[[Planned], dict[str, Any]],
+    options: Sequence[TrainingOptions],
     on_epoch: Callable[[int, Epoch], None],
 ) -> TrainResult:
     """Train on Ray and keep the best, with what became of the others in its notes."""
@@ -215,7 +207,7 @@ def _best_of(
     from jobs.trial_tasks import run_trials
 
     with connected(request.config):
-        trials = run_trials(planned, train_set, valid_set, options_of, on_epoch)
+        trials = run_trials(planned, train_set, valid_set, options, on_epoch)
     best, summary = pick(trials), summarize(trials)[0]
     notes = {
         "picked_from_trials": len(trials),
@@ -229,30 +221,37 @@ def _best_of(
 
 
 def _options(
-    request: TrainRequest, each: Planned, protocol: Protocol, valid_set: TrainingSet, *, several: bool
-) -> dict[str, Any]:
-    """The arguments of `pipeline.training.training.training` for a trial."""
-    file, split = _last_name(request.data), without_folders(request.split)
+    request: TrainRequest,
+    each: Planned,
+    protocol: SplitProtocol,
+    valid_set: TrainingSet,
+    start: ModelBundle | None,
+    *,
+    several: bool,
+) -> TrainingOptions:
+    """What a trial is trained with."""
+    file, split = _last_name(request.data), drop_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
     # Absolute: workers stand in other directories.
     log = None if request.tensorboard is None else canonical(request.tensorboard)
     if log is not None and several:
         log = f"{log}/{each.varied.replace(', ', '-').replace(' ', '=') or 'seeds'}/seed-{each.settings.seed}"
-    return {
-        "name": request.model_name,
-        "protocol": protocol,
-        "dataset": f"{file}, {n_tracks} held-out tracks of split {split}",
-        "command": _command(request, file, split, each.settings),
-        "notes": {} if protocol == "file" else {"split_seed": request.first_seed},
-        "settings": each.settings,
-        "checkpoint": None if request.checkpoint is None else canonical(request.checkpoint),
-        "tensorboard": log,
-    }
+    return TrainingOptions(
+        name=request.model_name,
+        protocol=protocol,
+        dataset=f"{file}, {n_tracks} held-out tracks of split {split}",
+        settings=each.settings,
+        command=_command(request, file, split, each.settings),
+        notes={} if protocol == "file" else {"split_seed": request.first_seed},
+        start=start,
+        checkpoint=None if request.checkpoint is None else canonical(request.checkpoint),
+        tensorboard=log,
+    )
 
 
 def _command(request: TrainRequest, file: str, split: str, settings: TrainingSettings) -> str:
     """The command that trains this one model again, but for where things lay on this machine."""
-    own = TrainingSettings.of(settings.arch)
+    own = TrainingSettings.for_arch(settings.arch)
     words = ["earmark train", file, "--out MODEL"]
     words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
     words += [f"--from {_last_name(request.start)}"] if request.start else []
@@ -280,7 +279,6 @@ def _name_for(folder: Path) -> str:
 
 def _check_options(request: TrainRequest) -> None:
     folder = request.out
-    request.settings.check()
     if not re.fullmatch(NAME_PATTERN, request.model_name):
         raise MisuseError(f"'{request.model_name}' cannot name a model: use a-z, 0-9 and '-' (--name)")
     if len(set(request.seeds)) < len(request.seeds):
@@ -289,6 +287,6 @@ def _check_options(request: TrainRequest) -> None:
         raise MisuseError(
             f"cannot write a model to {folder}: --out must be a local folder; copy it from there"
         )
-    check_place(folder, "the model folder")
+    check_writable(folder, "the model folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MisuseError(f"{folder} is there already: choose another --out, no model is overwritten")

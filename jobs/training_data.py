@@ -17,7 +17,7 @@ from pipeline.training.data.labeled_tables import FOLDER, import_tables, is_tabl
 from pipeline.training.training_set import TrainingSet
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
-from schemas.model import Arch, kinds_of
+from schemas.model import Arch, feature_kinds
 
 _SHOWN_FAILURES = 5
 
@@ -60,14 +60,14 @@ def labeled_data(
     """
     _refuse_irregular(data)
     if is_tables(data):
-        return import_tables(data, label_column=label_column, say=say, **kinds_of(arch))
+        return import_tables(data, label_column=label_column, say=say, **feature_kinds(arch))
     if not _is_audio(data):
         return import_data(data, label_column=label_column)
     with _root(tables) as root:
         job = _featurized(data, root, arch, config or RunConfig(), say)
         _tell_left_out(job, say)
         column = label_column or (None if is_manifest(data) else FOLDER)
-        return import_tables(root, label_column=column, say=say, **kinds_of(arch))
+        return import_tables(root, label_column=column, say=say, **feature_kinds(arch))
 
 
 def _refuse_irregular(data: str) -> None:
@@ -98,7 +98,7 @@ def _root(tables: str | None) -> Iterator[str]:
 
 def _featurized(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -> Job:
     """Run the engine over the audio, for just the features that the architecture takes."""
-    kinds = kinds_of(arch)
+    kinds = feature_kinds(arch)
     settings = config.model_copy(update={"descriptors": kinds["descriptors"]})
     only = None if all(kinds.values()) else "log-mel" if kinds["log_mel"] else "descriptors"
     job = make_job("featurize", data, root, settings, only=only)  # type: ignore[arg-type]

@@ -11,14 +11,22 @@ from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.status import pick_model
 from pipeline.models.bundle import ModelBundle
-from pipeline.pages.trends_page import trends_page
+from pipeline.pages.trends_page import render_trends_page
 from pipeline.storage import storage
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
-from pipeline.trends.grouping import TIMES
-from pipeline.trends.trends import Trends, Weight, change_rows, read_labeled, share_rows, tag_rows, trends
+from pipeline.trends.grouping import TIME_GROUPINGS
+from pipeline.trends.trends import (
+    Trends,
+    Weight,
+    compute_trends,
+    read_tracks_to_group,
+    tabulate_changes,
+    tabulate_shares,
+    tabulate_tags,
+)
 from schemas.errors import EarmarkError, MisuseError
-from schemas.model import Figure
+from schemas.model import Measurement
 
 Show = Literal["shares", "changes", "tags", "disagreements"]
 
@@ -26,9 +34,9 @@ PRINTED_GROUPS = 20
 """Groups that are printed where they do not follow one another in time, unless ``--top`` says otherwise."""
 
 ROWS: dict[Show, Callable[[Trends], pa.Table]] = {
-    "shares": share_rows,
-    "changes": lambda found: change_rows(found.changes),
-    "tags": tag_rows,
+    "shares": tabulate_shares,
+    "changes": lambda found: tabulate_changes(found.changes),
+    "tags": tabulate_tags,
     "disagreements": lambda found: found.tags.disagreements,
 }
 """The tables of trends that can be printed or written."""
@@ -46,7 +54,7 @@ def find_trends(
     model : str or None
         See `jobs.status.pick_model`.
     by : str
-        See `pipeline.trends.grouping.group`.
+        See `pipeline.trends.grouping.group_tracks`.
     weight : str
         ``count`` or ``confidence``.
     top : int, optional
@@ -57,8 +65,8 @@ def find_trends(
     MisuseError
         If there are no labels of the model, or no track has what is grouped by.
     """
-    labeled = read_labeled(tables, pick_model(tables, model), by)
-    return trends(labeled, by, read_reports(tables, last=1)[0].catalog, weight=weight, top=top)
+    labeled = read_tracks_to_group(tables, pick_model(tables, model), by)
+    return compute_trends(labeled, by, read_reports(tables, last=1)[0].catalog, weight=weight, top=top)
 
 
 def write_trends_page(
@@ -67,22 +75,22 @@ def write_trends_page(
     """Write the page of trends; see `find_trends`."""
     full_model = pick_model(tables, model)
     catalog = read_reports(tables, last=1)[0].catalog
-    labeled = read_labeled(tables, full_model, by, "year", "artist")
-    found = trends(labeled, by, catalog, weight=weight, top=top)
-    time = found if by in TIMES else trends(labeled, "year", catalog, weight=weight)
-    page = trends_page(
+    labeled = read_tracks_to_group(tables, full_model, by, "year", "artist")
+    found = compute_trends(labeled, by, catalog, weight=weight, top=top)
+    time = found if by in TIME_GROUPINGS else compute_trends(labeled, "year", catalog, weight=weight)
+    page = render_trends_page(
         found,
         time=time if time.groups.names else None,
         model=full_model,
         figures=_figures(tables, full_model),
         catalog=printable(catalog),
     )
-    with storage.explained(out, "write"):
+    with storage.explain_errors(out, "write"):
         storage.write_bytes(out, page.encode())
     return found
 
 
-def _figures(tables: Tables, model: str) -> tuple[Figure, ...] | None:
+def _figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
     """What was measured of a model, from the copy that the run left with the tables; None without one."""
     try:
         return ModelBundle.load(storage.join(tables.root, "_models", model)).info.figures
@@ -142,8 +150,8 @@ def _print_shares(found: Trends, top: int | None) -> None:
     if found.n_ungrouped:
         elsewhere = "in other groups, or without" if top else "without"
         console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
-    if found.labeled.n_open:
-        unsure = _tracks(found.labeled.n_open)
+    if found.labeled.n_without_genre:
+        unsure = _tracks(found.labeled.n_without_genre)
         console.print(f"{unsure} without a genre, silent or for want of confidence, counted by probabilities")
 
 

@@ -10,10 +10,13 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import last_line
 from jobs.engine.cluster import cpus_and_gpus
 from jobs.trials import Planned, Trial
+from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
-from pipeline.training.training import Epoch, training
+from pipeline.training.training import Epoch, TrainingOptions, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
+
+log = get_logger(__name__)
 
 _ATTEMPTS = 3
 """Times a trial is started whose process dies; with a checkpoint it goes on from there."""
@@ -21,12 +24,12 @@ _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_erro
 
 
 def _trial(
-    train_set: TrainingSet, valid_set: TrainingSet, options: dict[str, Any], use_gpu: bool
+    train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions, use_gpu: bool
 ) -> Generator[Epoch | ModelBundle, None, None]:
     """Train on a worker, handing out each epoch and at last the model."""
     if not use_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    bundle = yield from training(train_set, valid_set, **options)
+    bundle = yield from train_by_epoch(train_set, valid_set, options)
     yield bundle
 
 
@@ -38,7 +41,7 @@ def run_trials(
     planned: Sequence[Planned],
     train_set: TrainingSet,
     valid_set: TrainingSet,
-    options_of: Callable[[Planned], dict[str, Any]],
+    options: Sequence[TrainingOptions],
     on_epoch: Callable[[int, Epoch], None],
 ) -> list[Trial]:
     """Train each trial in a task of its own on the connected Ray cluster.
@@ -48,8 +51,8 @@ def run_trials(
     planned : sequence of Planned
     train_set, valid_set : TrainingSet
         The same for all: put into Ray's object store once.
-    options_of : callable
-        Gives the arguments of `pipeline.training.training.training` for a trial.
+    options : sequence of TrainingOptions
+        What each is trained with.
     on_epoch : callable
         Called with the place of a trial in `planned` and each of its epochs.
 
@@ -69,7 +72,7 @@ def run_trials(
     def start(number: int) -> Any:
         threads = planned[number].settings.threads
         task = _task.options(num_cpus=min(threads, max(cpus, 1)), num_gpus=float(gpus > 0))
-        return task.remote(*sets, options_of(planned[number]), gpus > 0)
+        return task.remote(*sets, options[number], gpus > 0)
 
     running = {start(number): (number, 1) for number in range(len(planned))}
     done: dict[int, ModelBundle] = {}
@@ -82,6 +85,7 @@ def run_trials(
             del running[stream]
         except _CRASHES as error:
             del running[stream]
+            log.warning("training died", trial=number, attempt=attempt, error=last_line(error))
             if attempt == _ATTEMPTS:
                 raise EarmarkError(f"the process of a training dies: {last_line(error)}") from error
             running[start(number)] = number, attempt + 1
@@ -92,6 +96,7 @@ def run_trials(
         else:
             if isinstance(result, ModelBundle):
                 done[number] = result
+                log.info("training is done", trial=number)
             else:
                 on_epoch(number, result)
     return [Trial(each.settings, each.varied, done[number]) for number, each in enumerate(planned)]

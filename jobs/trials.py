@@ -2,8 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -64,12 +63,9 @@ def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence
     axes = [_axis(each) for each in grid]
     planned = []
     for values in itertools.product(*(values for _, values in axes)):
-        changes: dict[str, Any] = dict(zip((name for name, _ in axes), values, strict=True))
+        changes = dict(zip((name for name, _ in axes), values, strict=True))
         varied = ", ".join(f"{name} {value:g}" for name, value in changes.items())
-        for seed in seeds:
-            each = replace(settings, seed=seed, **changes)
-            each.check()
-            planned.append(Planned(each, varied))
+        planned += [Planned(settings.changed({**changes, "seed": seed}), varied) for seed in seeds]
     return planned
 
 

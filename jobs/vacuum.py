@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
-from pipeline.tables.maintenance.compact.log import recover
+from pipeline.tables.maintenance.compact.log import recover_compactions
 from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
-from pipeline.tables.objects import take_inventory
-from pipeline.tables.runs import new_run, read_reports
+from pipeline.tables.objects import list_objects
+from pipeline.tables.runs import new_run_name, read_reports
 from pipeline.tables.tables import Tables
 
 
@@ -45,14 +45,14 @@ def vacuum_job(
         If the store refuses.
     """
     if not delete:
-        inventory = take_inventory(tables)
-        return plan_vacuum(inventory, read_reports(tables), options)
-    name = f"vacuum-{new_run(datetime.now(UTC))}"
+        stored = list_objects(tables)
+        return plan_vacuum(stored, read_reports(tables), options)
+    name = f"vacuum-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         # First of all: of what it left half done, old and merged parts hold the same rows.
-        if recovered := recover(tables, lease.check):
+        if recovered := recover_compactions(tables, lease.check):
             say(f"finished or undid what a killed compaction had begun ({recovered})")
-        inventory = take_inventory(tables)
-        removals = plan_vacuum(inventory, read_reports(tables), options)
-        remove_planned(inventory, removals, options, lease.check)
+        stored = list_objects(tables)
+        removals = plan_vacuum(stored, read_reports(tables), options)
+        remove_planned(stored, removals, options, lease.check)
     return removals

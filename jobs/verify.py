@@ -6,7 +6,7 @@ from jobs.console.output import json_text
 from jobs.console.progress import metered
 from jobs.engine import lease as leases
 from pipeline.catalogs.catalog import canonical, survey
-from pipeline.catalogs.vouching import confirm
+from pipeline.catalogs.vouching import confirm_versions
 from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
@@ -43,7 +43,7 @@ def verify_job(tables: Tables, catalog: str | None, *, deep: bool) -> tuple[Veri
     if catalog is not None:
         with metered("listing") as meter:
             surveyed = survey(canonical(catalog), progress=meter.show)
-        listing = confirm(surveyed, tables).tracks
+        listing = confirm_versions(surveyed, tables).tracks
         if not listing.num_rows:
             raise EarmarkError(f"the catalog {catalog} holds no audio files")
     verification = verify(tables, read_reports(tables), listing=listing, deep=deep)

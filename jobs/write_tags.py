@@ -16,7 +16,7 @@ from pipeline.catalogs.tracks import stat_track
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
-Outcome = Literal["to write", "written", "unchanged", "there already", "failed"]
+TaggingOutcome = Literal["to write", "written", "unchanged", "there already", "failed"]
 
 _PRINTED = 20
 _PROGRESS_EVERY = 100
@@ -49,7 +49,7 @@ class Tagging:
     target: Path
     genre: str
     before: str | None
-    outcome: Outcome = "to write"
+    outcome: TaggingOutcome = "to write"
     reason: str = ""
 
 
@@ -85,7 +85,7 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
         if target in taken:
             target = target.with_name(f"{row['track_id']} {target.name}")
         taken.add(target)
-        outcome: Outcome = "there already" if target.exists() else "to write"
+        outcome: TaggingOutcome = "there already" if target.exists() else "to write"
         plan.append(Tagging(row["uri"], row["etag"], target, row["genre"], row["genre_tag"], outcome))
     return plan
 
@@ -107,7 +107,7 @@ def plan_in_place(rows: pa.Table) -> list[Tagging]:
             raise MisuseError(
                 f"{row['uri']} is no local file; write copies with --write-tags DIR and upload them"
             )
-        outcome: Outcome = "unchanged" if _has_genre(row) else "to write"
+        outcome: TaggingOutcome = "unchanged" if _has_genre(row) else "to write"
         plan.append(Tagging(row["uri"], row["etag"], Path(path), row["genre"], row["genre_tag"], outcome))
     return plan
 
@@ -160,7 +160,7 @@ def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[
 
 
 def _written(each: Tagging) -> Tagging:
-    outcome: Outcome = "written"
+    outcome: TaggingOutcome = "written"
     reason = ""
     try:
         track = stat_track(each.uri, "")

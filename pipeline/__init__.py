@@ -1,1 +1,1 @@
-"""What is done to the data: plain functions and small classes; no Ray, usable from a notebook."""
+"""What is done to the data: plain functions and small classes, without Ray, usable from a notebook."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds by stage, and by track."""
+    """Wall-clock seconds, summed by stage and by track."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -16,7 +16,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time of a ``with`` block as the stage's."""
+        """Add the time of a ``with`` block to a stage."""
         start = time.perf_counter()
         try:
             yield
@@ -24,17 +24,17 @@ class Stopwatch:
             self._seconds[name] += time.perf_counter() - start
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Add seconds by stage that were counted elsewhere."""
+        """Add seconds by stage that were measured elsewhere, as in another process."""
         for name, value in seconds.items():
             self._seconds[name] += value
 
     def track(self, uri: str, seconds: float) -> None:
-        """Add the seconds that a try of a track took."""
+        """Add the seconds that one attempt at a track took."""
         self._tracks[uri] += seconds
 
     @property
     def slowest(self) -> tuple[tuple[float, str], ...]:
-        """The tracks that took longest; see `slowest_of`."""
+        """The slowest tracks; see `slowest_of`."""
         return slowest_of((seconds, uri) for uri, seconds in self._tracks.items())
 
     @property
@@ -48,5 +48,5 @@ N_SLOWEST = 20
 
 
 def slowest_of(times: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], ...]:
-    """The greatest of some times, in seconds with the track's URI, the greatest first."""
+    """Return the longest of some (seconds, URI) pairs, the longest first."""
     return tuple(heapq.nlargest(N_SLOWEST, times))

@@ -1,8 +1,8 @@
-"""Values in words: sizes, durations, and what a listing left out."""
+"""Values as text: sizes, durations, and the files that a listing left out."""
 
 from schemas.report import LeftOut
 
-_MOST_KINDS = 8
+_MAX_KINDS = 8
 _FILES = {
     "._*": "AppleDouble (._*)",
     ".DS_Store": ".DS_Store",
@@ -11,7 +11,7 @@ _FILES = {
 
 
 def left_out_text(left_out: LeftOut) -> str:
-    """Left-out files by kind, as part of a sentence; "" if there are none.
+    """Describe the files left out of a listing, by kind; "" if there are none.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def left_out_text(left_out: LeftOut) -> str:
 
 
 def size_text(size: int) -> str:
-    """Bytes in words: 1,234,567 → 1.2 MB."""
+    """Format a number of bytes: 1,234,567 → 1.2 MB."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if value < 1000 or unit == "TB":
@@ -37,7 +37,7 @@ def size_text(size: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds in words: 3,725 → 1 h 02 min, 2.345 → 2.35 s."""
+    """Format a number of seconds: 3,725 → 1 h 02 min, 2.345 → 2.35 s."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -47,7 +47,7 @@ def duration_text(seconds: float) -> str:
 
 def _by_extension(counts: dict[str, int]) -> str:
     kinds = sorted(counts.items(), key=lambda item: -item[1])
-    shown, rest = kinds[:_MOST_KINDS], kinds[_MOST_KINDS:]
+    shown, rest = kinds[:_MAX_KINDS], kinds[_MAX_KINDS:]
     texts = [f"{kind} {n:,}" for kind, n in shown]
     if rest:
         texts.append(f"{len(rest):,} other kinds {sum(n for _, n in rest):,}")

@@ -1,1 +1,1 @@
-"""What the data is: Arrow schemas of every table, frozen configuration, genres, error types."""
+"""The data model: Arrow schemas of every table, configuration, reports, genres and error types."""

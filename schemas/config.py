@@ -1,8 +1,8 @@
-"""RunConfig: what can be set for a run, by flags or in a TOML file."""
+"""RunConfig: the settings of a run, from flags or a TOML file."""
 
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -10,73 +10,82 @@ from schemas.errors import MisuseError
 
 
 class RunConfig(BaseModel):
-    """Settings of ``earmark run``, ``featurize`` and ``label``. Keys of the TOML file have these names.
+    """Settings of ``earmark run``, ``featurize`` and ``label``. The TOML file uses these names as keys.
 
-    Attributes
-    ----------
-    model : str
-        A shipped model's name, or the folder (path or URI) of a trained one.
-    address : str or None
-        Ray cluster to use; None: ``RAY_ADDRESS`` where set, else a local Ray for the run.
-    actors : int or None
-        Actors that run the model; None: one a GPU, else one for every eight CPUs.
-    gpus_per_actor : float or None
-        GPUs (or share of one) an actor takes; None: one where the cluster has GPUs, else none.
-    cpus : int or None
-        CPUs of the local Ray; None: all.
-    batch_size : int or None
-        Segments the model takes at once; None: 64 on a GPU, 8 on CPUs.
-    limit : int or None
-        Only the first tracks of the listing.
-    retry_failed : bool
-        Try failed tracks again although they have not changed.
-    descriptors : bool
-        Compute the 57 descriptors too.
-    segment_labels : bool
-        Write ``segment_labels/`` too.
-    min_confidence : float
-        Leave the genre null where the model is less sure than this. What is labeled already stays as it is.
-    max_failure_rate : float
-        Exit with 3 when more than this share of the catalog's tracks have failed.
-    track_timeout_s : float
-        A track that takes longer than this to decode and featurize is a failure.
-    track_memory_mb : int
-        A track that takes more memory than this (MiB) to decode and featurize is a failure.
-    shard_tracks : int
-        Most tracks of a shard.
-    shard_mb : int
-        Shards are cut at about this many megabytes of audio files.
+    This is the only place where a setting is declared: its flag, the help of that and the table in
+    docs/operations.md are made from its field.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str = "default"
-    address: str | None = None
-    actors: int | None = Field(default=None, ge=1)
-    gpus_per_actor: float | None = Field(default=None, ge=0)
-    cpus: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1, le=4096)
-    limit: int | None = Field(default=None, ge=1)
-    retry_failed: bool = False
-    descriptors: bool = False
-    segment_labels: bool = False
-    min_confidence: float = Field(default=0.0, ge=0, le=1)
-    max_failure_rate: float = Field(default=0.5, ge=0, le=1)
-    track_timeout_s: float = Field(default=120.0, gt=0, le=1e7)
-    track_memory_mb: int = Field(default=320, ge=64)
-    shard_tracks: int = Field(default=128, ge=1, le=10000)
-    shard_mb: int = Field(default=2048, ge=1)
+    model: str = Field(
+        default="default", description="A shipped model's name, or the folder (path or URI) of a trained one."
+    )
+    address: str | None = Field(
+        default=None,
+        description="Ray cluster to use; without it RAY_ADDRESS, else a local Ray for the run.",
+    )
+    limit: int | None = Field(default=None, ge=1, description="Only the first N tracks of the listing.")
+    retry_failed: bool = Field(
+        default=False, description="Try failed tracks again although they have not changed."
+    )
+    descriptors: bool = Field(default=False, description="Compute the 57 descriptors too.")
+    segment_labels: bool = Field(default=False, description="Write a label for each segment too.")
+    min_confidence: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Leave the genre null where the model is less sure; labels that are there stay.",
+    )
+    actors: int | None = Field(
+        default=None,
+        ge=1,
+        description="Actors that run the model; else one a GPU, or one for every eight CPUs.",
+    )
+    gpus_per_actor: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs of an actor, such as 0.5; else one where the cluster has GPUs, or none.",
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Segments the model takes at once; else 64 on a GPU, or 8 on CPUs.",
+    )
+    cpus: int | None = Field(default=None, ge=1, description="CPUs of the local Ray; else all.")
+    track_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        le=1e7,
+        description="Seconds after which a track that is still decoded and featurized has failed.",
+    )
+    track_memory_mb: int = Field(
+        default=320,
+        ge=64,
+        description="Memory in MiB above which a track that is decoded and featurized has failed.",
+    )
+    max_failure_rate: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Exit with 3 when more than this share of the catalog's tracks have failed.",
+    )
+    shard_tracks: int = Field(default=128, ge=1, le=10000, description="Most tracks of a shard.")
+    shard_mb: int = Field(
+        default=2048, ge=1, description="Shards are cut at about this many megabytes of audio files."
+    )
 
     @classmethod
-    def load(cls, file: Path | None, **flags: Any) -> Self:
+    def load(cls, file: Path | None, **flags: object) -> Self:
         """Settings of a TOML file, overridden by the flags that are not None.
 
         Raises
         ------
         MisuseError
-            If the file cannot be read, is no TOML, or a key or value is not one of the above.
+            If the file cannot be read or is not valid TOML, or if a key or value is invalid.
         """
-        settings: dict[str, Any] = {}
+        settings: dict[str, object] = {}
         if file is not None:
             try:
                 settings = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -86,12 +95,17 @@ class RunConfig(BaseModel):
                 raise MisuseError(f"the configuration {file} is not valid TOML: {error}") from error
         settings |= {key: value for key, value in flags.items() if value is not None}
         try:
-            return cls(**settings)
+            return cls.model_validate(settings)
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
+            key, reason = first_fault(error)
             where = f" in {file}" if file is not None and flags.get(key) is None else ""
-            if first["type"] == "extra_forbidden":
+            if key not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
                 raise MisuseError(f"unknown setting '{key}'{where}; the settings are {known}") from error
-            raise MisuseError(f"setting '{key}'{where}: {first['msg'].lower()}") from error
+            raise MisuseError(f"setting '{key}'{where}: {reason}") from error
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Return the first setting that cannot be as it was given, and why."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"].lower()

@@ -1,4 +1,4 @@
-"""Errors a user meets. Each message is one sentence: what is wrong, where, and what to do."""
+"""Errors that users see. Each message is one sentence: what is wrong, where, and what to do."""
 
 from typing import ClassVar, Literal
 
@@ -8,31 +8,31 @@ Stage = Literal["read", "decode", "featurize", "label"]
 
 
 class EarmarkError(Exception):
-    """The job cannot go on; the command prints the message without a traceback and exits with `exit_code`."""
+    """The job cannot continue: the command prints the message, no traceback, and exits with `exit_code`."""
 
     exit_code: ClassVar[int] = 1
 
 
 class MisuseError(EarmarkError):
-    """The command, an option, a configuration or a name it was given is wrong."""
+    """A command, an option, a setting or a name given by the user is wrong."""
 
     exit_code: ClassVar[int] = 2
 
 
 class StoreError(EarmarkError):
-    """A store, or a disk, did not do what was asked of it: that says nothing of what it holds."""
+    """A store or a disk refused or failed a request. The data in it may be fine."""
 
 
 class EnvironmentFaultError(EarmarkError):
-    """A machine, its libraries or its installation cannot do the work: no track is to blame for that."""
+    """A machine, its libraries or its installation cannot do the work; no track is to blame."""
 
 
 class TrackError(EarmarkError):
-    """One track cannot be labeled; it becomes one row of the failures table and the run goes on.
+    """One track cannot be labeled. It becomes one row of the failures table, and the run continues.
 
-    The class name is the row's ``error_type``. `retryable` says whether the same bytes may succeed at
-    another time (network faults) or not (a broken file): the next run tries only the former again. `tags`
-    is what the file says of itself, where that could be read all the same.
+    The class name is the row's ``error_type``. `retryable` is true if the same bytes may succeed later (a
+    network fault), false if they cannot (a broken file); the next run retries only the former. `tags` holds
+    the file's tags if they could be read.
     """
 
     stage: ClassVar[Stage]
@@ -41,50 +41,50 @@ class TrackError(EarmarkError):
 
 
 class ReadError(TrackError):
-    """The store did not hand out the bytes; another run may get them.
+    """The store did not return the bytes; a later run may get them.
 
-    `passing` says whether another try in the same run may get them too: the store was overloaded, the
-    network failed, or the track was written to while it was read.
+    `transient` is true if a retry in the same run may succeed: the store was overloaded, the network failed,
+    or the track was written to while it was read.
     """
 
     stage = "read"
     retryable = True
-    passing: bool = False
+    transient: bool = False
 
 
 class NotFoundError(TrackError):
-    """The track was listed but is gone from the store."""
+    """The track was listed but no longer exists in the store."""
 
     stage = "read"
     retryable = True
 
 
 class EmptyFileError(TrackError):
-    """The file has no bytes."""
+    """The file has zero bytes."""
 
     stage = "read"
 
 
 class DecodeError(TrackError):
-    """No decoder makes audio of the file."""
+    """No decoder can read the file as audio."""
 
     stage = "decode"
 
 
 class NotAFileError(TrackError):
-    """The name is that of a folder, a pipe, a socket or a device."""
+    """The path is a directory, a pipe, a socket or a device, not a regular file."""
 
     stage = "read"
 
 
 class TooShortError(TrackError):
-    """The audio that decodes is shorter than the feature set asks for."""
+    """The decoded audio is shorter than the feature set requires."""
 
     stage = "decode"
 
 
 class FeatureError(TrackError):
-    """The features of the decoded audio cannot be computed."""
+    """Features cannot be computed from the decoded audio."""
 
     stage = "featurize"
 
@@ -108,7 +108,7 @@ class TooMuchMemoryError(TrackError):
 
 
 class LabelError(TrackError):
-    """The model gave no usable answer for the track's features."""
+    """The model returned no usable output for the track's features."""
 
     stage = "label"
 

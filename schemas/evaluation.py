@@ -1,10 +1,10 @@
-"""Evaluation: what measuring a classifier came to, as ``earmark evaluate --json`` writes it."""
+"""Evaluation: the results of measuring a classifier, as ``earmark evaluate --json`` writes them."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Protocol = Literal["as given", "segment", "track", "file"]
+EvaluationProtocol = Literal["as given", "segment", "track", "file"]
 Unit = Literal["track", "piece"]
 
 
@@ -13,24 +13,25 @@ class _Frozen(BaseModel):
 
 
 class Scores(_Frozen):
-    """Figures of one classifier on one set of tracks or pieces.
+    """Metrics of one classifier on one set of tracks or pieces.
 
     Attributes
     ----------
     name : str
         The model, or a baseline: ``svm``, ``k-nn``, ``k-means``, ``majority``.
     unit : str
-        What is counted: tracks (mean of the probabilities of a track's segments) or pieces.
+        What is counted: tracks (probabilities averaged over a track's segments) or pieces.
     n : int
-        How many of them.
+        Number of tracks or pieces.
     accuracy : float
-        Share whose most probable genre is the true one.
+        Fraction whose most probable genre is the true one.
     accuracy_interval : tuple of float
-        95 % interval by bootstrap over tracks.
+        95 % bootstrap interval, resampling tracks.
     macro_f1 : float
-        Mean of the F1 scores of the genres that were tested.
+        Mean F1 score over the genres in the test set.
     top3_accuracy : float or None
-        Share whose true genre is among the three most probable; None for a classifier that only names one.
+        Fraction whose true genre is among the three most probable; None for a classifier that predicts only
+        one.
     ece : float or None
         Expected calibration error (15 bins of equal width); None for a classifier without probabilities.
     """
@@ -46,14 +47,14 @@ class Scores(_Frozen):
 
 
 class GenreScore(_Frozen):
-    """How one genre fared: of the tracks that are of it (recall), of those that were put into it (precision).
+    """Precision, recall and F1 score of one genre.
 
     Attributes
     ----------
     precision, recall, f1 : float or None
-        None where nothing was put into the genre (precision) or none of the tracks is of it (recall).
+        Precision is None if nothing was predicted as the genre; recall is None if no track belongs to it.
     support : int
-        Tracks (or pieces) of the genre.
+        Tracks (or pieces) that belong to the genre.
     """
 
     genre: str
@@ -69,11 +70,11 @@ class ConfidenceBin(_Frozen):
     Attributes
     ----------
     low, high : float
-        Confidences from `low` to below `high`.
+        The bin holds confidences in the half-open interval [`low`, `high`).
     n : int
-        Tracks (or pieces) of such confidence.
+        Tracks (or pieces) in the bin.
     confidence, accuracy : float or None
-        Their mean confidence, and the share of them that is right; None for an empty bin.
+        Mean confidence and fraction correct in the bin; None for an empty bin.
     """
 
     low: float
@@ -84,17 +85,18 @@ class ConfidenceBin(_Frozen):
 
 
 class CoveragePoint(_Frozen):
-    """What ``--min-confidence`` at one value would do.
+    """The effect of one value of ``--min-confidence``.
 
     Attributes
     ----------
     min_confidence : float
+        The threshold.
     coverage : float
-        Share of tracks (or pieces) that are still given a genre.
+        Fraction of tracks (or pieces) that still get a genre.
     accuracy : float or None
-        Share of those that is right; None where none is left.
+        Fraction of those that are correct; None if none is left.
     outside_accepted : float or None
-        Share of the tracks of none of the genres that are given one all the same; None where none were given.
+        Fraction of out-of-distribution tracks that still get a genre; None if none were tested.
     """
 
     min_confidence: float
@@ -104,7 +106,7 @@ class CoveragePoint(_Frozen):
 
 
 class Mistake(_Frozen):
-    """A track that was put into another genre than its own."""
+    """A misclassified track."""
 
     track: str
     genre: str
@@ -112,18 +114,19 @@ class Mistake(_Frozen):
     confidence: float
 
 
-class Outside(_Frozen):
-    """Tracks of none of the model's genres: what they were taken for.
+class OutOfDistribution(_Frozen):
+    """Out-of-distribution tracks (of none of the model's genres) and what the model predicted for them.
 
     Attributes
     ----------
     source : str
-        Where they came from.
+        Where the tracks came from.
     n : int
+        Number of tracks.
     mean_confidence : float
-        Mean confidence the model has in its answer, which is always wrong.
+        Mean confidence of the predictions, all of which are wrong.
     taken_for : dict
-        How many were put into each genre, the most frequent first.
+        Number of tracks per predicted genre, most frequent first.
     """
 
     source: str
@@ -132,18 +135,18 @@ class Outside(_Frozen):
     taken_for: dict[str, int]
 
 
-class Seen(_Frozen):
-    """How many of the tested tracks the model has met before, as far as it says what it was made from.
+class TrainingOverlap(_Frozen):
+    """How many tested tracks the model was also trained or calibrated on.
 
     Attributes
     ----------
     known : bool
-        Whether the model says which tracks it was made from.
+        Whether the model records which tracks it was made from.
     trained_on, calibrated_on : int
-        Tested tracks that are among those that its weights and its temperature were fitted to: by content
-        where that can be compared, else by name.
+        Tested tracks that its weights, or its temperature, were fitted to: compared by content where
+        possible, else by name.
     same_name : int
-        Others that bear the name of one that its weights were fitted to, with other content.
+        Other tested tracks that share a name with a training track but have different content.
     """
 
     known: bool
@@ -153,46 +156,46 @@ class Seen(_Frozen):
 
 
 class Evaluation(_Frozen):
-    """An evaluation. The figures at the top level are those of the model by `unit`.
+    """The results of an evaluation. Top-level metrics are the model's, counted by `unit`.
 
     Attributes
     ----------
     model : str
         Name and content hash, or the architecture that was trained for this evaluation.
     data : str
-        What was tested on.
+        The test data.
     protocol : str
-        How tested and training tracks were kept apart: ``as given`` (a model made before), ``segment``,
-        ``track`` or ``file``.
+        How test and training tracks were kept apart: ``as given`` (an existing model), ``segment``, ``track``
+        or ``file``.
     leak : str
-        What of the tested music the classifier may have met in training, in a sentence.
+        What the classifier may have heard of the test music in training, as a sentence.
     split : str or None
-        The split as it was asked for, without folders.
+        The requested split, without folders.
     folds : int
-        Parts of the cross-validation; 1 for a single split.
+        Cross-validation folds; 1 for a single split.
     seed : int
-        Of splits, training and intervals.
+        Seed of splits, training and intervals.
     n_tracks, n_segments : int
-        Tracks that were tested, and their segments (or pieces).
+        Tested tracks and their segments (or pieces).
     n_train_tracks : int or None
-        Tracks that were trained on (the mean over folds); None for a model made before.
+        Training tracks (mean over folds); None for an existing model.
     confusion : list of list of int
-        Row: the true genre, column: the one given, both in the order of `genres`.
+        Confusion matrix. Rows are true genres and columns predicted ones, both in the order of `genres`.
     other_unit : Scores or None
-        The same figures by piece (or by track, where `unit` is ``piece``), where the two differ.
+        The same metrics by piece (or by track if `unit` is ``piece``), if the two differ.
     fold_accuracies : tuple of float
         Accuracy of each fold.
     baselines : tuple of Scores
-        Classifiers of scikit-learn on the same split, by `unit`.
+        scikit-learn classifiers on the same split, counted by `unit`.
     baselines_other_unit : tuple of Scores
-        The same by the other one, where the two differ.
+        The same baselines counted by the other unit, if the two differ.
     baseline_features : str or None
-        What the baselines read.
+        The features that the baselines use.
     """
 
     model: str
     data: str
-    protocol: Protocol
+    protocol: EvaluationProtocol
     leak: str
     split: str | None = None
     folds: int = 1
@@ -218,6 +221,6 @@ class Evaluation(_Frozen):
     baselines: tuple[Scores, ...] = ()
     baselines_other_unit: tuple[Scores, ...] = ()
     baseline_features: str | None = None
-    outside: Outside | None = None
-    seen: Seen | None = None
+    outside: OutOfDistribution | None = None
+    seen: TrainingOverlap | None = None
     versions: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""FeatureSpec: which numbers are taken from a track. Its hash names the feature set in every table."""
+"""FeatureSpec: the features computed from a track. Its hash identifies the feature set in every table."""
 
 import hashlib
 import json
@@ -19,54 +19,54 @@ _ALWAYS_STORED = frozenset(
         *("log_mel", "descriptors"),
     }
 )
-"""The fields of the first release. Later ones are stored, and hashed, only where they differ from their
-default: ids stay as they are, and an unknown field always means other features than those one knows."""
+"""The fields of the first release. Later fields are stored and hashed only if they differ from their default,
+so that existing ids do not change and an unknown field always means features that this version cannot
+compute."""
 
 
 class FeatureSpec(BaseModel):
-    """How a track becomes segments and a segment becomes features.
+    """How a track is cut into segments and features are computed from each segment.
 
-    Two specs with the same values have the same `feature_set`; features of different sets never mix. A field
-    that is added later needs a default under which features are what they were; no default ever changes.
+    Specs with equal values have the same `feature_set`; features of different sets never mix. A new field
+    needs a default that leaves features unchanged, and defaults never change.
 
     Attributes
     ----------
     sample_rate : int
-        Rate in Hz that audio is resampled to (soxr HQ) after mixing to mono.
+        Sample rate in Hz after mixing to mono and resampling (soxr HQ).
     segment_s : float
         Length of a segment in seconds. A track no longer than this is one segment.
     max_segments : int
-        Segments of a longer track, spaced evenly over it.
+        Number of segments in a longer track, spaced evenly.
     min_s : float
-        Audio shorter than this many seconds is a failure (`TooShortError`).
+        Minimum length of the audio in seconds; shorter audio raises `TooShortError`.
     n_fft : int
-        STFT length in samples (frames centered, zero-padded at the edges as librosa does).
+        STFT length in samples (frames centered, zero-padded at the edges like librosa's).
     n_mels : int
-        Mel bands from 0 Hz on.
+        Mel bands, from 0 Hz to `f_max`.
     mel_hop : int
         Samples between log-mel frames.
     top_db : float
         Range of the log-mel in dB: its floor lies so far below its maximum, or below `max_db`.
     log_mel : bool
-        Whether log-mels are computed: what networks read.
+        Whether to compute log-mels, the input of networks.
     descriptors : bool
-        Whether the 57 descriptors of the published GTZAN tables are computed.
+        Whether to compute the 57 descriptors of the published GTZAN tables.
     window : str
-        ``hann`` (periodic, as librosa's) or ``hann-symmetric``.
+        ``hann`` (periodic, like librosa's) or ``hann-symmetric``.
     win_length : int or None
-        Samples that the window covers, in the middle of `n_fft`; None: all of them.
+        Length of the window in samples, centered in `n_fft`; None: `n_fft`.
     preemphasis : float
-        Share of each sample that is subtracted from the next one before the STFT; 0: none.
+        Fraction of each sample that is subtracted from the next one before the STFT; 0: none.
     mel_scale : str
-        ``slaney`` (triangles of unit area, straight over Hz, Slaney's scale) or ``htk-kaldi`` (triangles of
-        unit height, straight over mels, on 1127 ln(1 + f / 700), as Kaldi's).
+        ``slaney`` (Slaney scale and normalization, librosa's defaults) or ``htk-kaldi`` (triangles of unit
+        height, linear over mels, on the scale 1127 ln(1 + f / 700), like Kaldi's).
     f_max : float or None
         Upper edge of the highest band in Hz; None: Nyquist.
     max_db : float or None
-        Power in dB that level 255 stands for: levels are absolute. None: level 255 is the loudest value of
-        the segment.
+        Power in dB of level 255, so that levels are absolute. None: level 255 is the maximum of the segment.
     n_levels : int
-        Different levels, evenly from 0 to 255; fewer take less space.
+        Number of different levels, spaced evenly from 0 to 255; fewer take less space.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,7 +90,7 @@ class FeatureSpec(BaseModel):
     n_levels: int = Field(default=256, ge=2, le=256)
 
     @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
+    def _check_kinds(self) -> Self:
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
         if self.win_length is not None and self.win_length > self.n_fft:
@@ -100,7 +100,7 @@ class FeatureSpec(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _omit_later_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         fields = type(self).model_fields
         stored: dict[str, Any] = serialize(self)
         return {
@@ -109,8 +109,8 @@ class FeatureSpec(BaseModel):
             if name in _ALWAYS_STORED or getattr(self, name) != fields[name].default
         }
 
-    def serving(self) -> list["FeatureSpec"]:
-        """The specs whose features hold all of this one's: itself, and those that compute more."""
+    def supersets(self) -> list["FeatureSpec"]:
+        """Return the specs whose features include all of this one's: itself and those that compute more."""
         kinds = [
             {"log_mel": log_mel, "descriptors": descriptors}
             for log_mel in (True, False)
@@ -126,6 +126,6 @@ class FeatureSpec(BaseModel):
 
     @property
     def feature_set(self) -> str:
-        """Ten hex digits that name these features: the start of the SHA-256 of the sorted JSON form."""
+        """The id of these features: the first ten hex digits of the SHA-256 of the spec as sorted JSON."""
         canonical = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]

@@ -1,4 +1,4 @@
-"""The genre taxonomy of GTZAN (Tzanetakis and Cook, 2002), in the order every probability list uses."""
+"""The genre taxonomy of GTZAN (Tzanetakis and Cook, 2002), in the order of every list of probabilities."""
 
 GTZAN_GENRES: tuple[str, ...] = (
     "blues",

@@ -1,4 +1,4 @@
-"""ModelInfo: what a model bundle says of itself (``model.json`` beside ``model.keras``)."""
+"""ModelInfo: the metadata of a model bundle (``model.json`` next to ``model.keras``)."""
 
 from typing import Literal, Self
 
@@ -11,39 +11,39 @@ from schemas.versions import MODEL_FORMAT
 Arch = Literal["cnn", "dense", "both"]
 """Networks over log-mels, over descriptors, and over both."""
 
-Protocol = Literal["segment", "track", "file"]
-"""How test and training tracks are kept apart: ``segment`` leaks."""
+SplitProtocol = Literal["segment", "track", "file"]
+"""How test and training tracks are kept apart; ``segment`` leaks."""
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,40}$"
 
 
-def kinds_of(arch: Arch) -> dict[str, bool]:
-    """Return which kinds of features networks of an architecture take, as `FeatureSpec` has them."""
+def feature_kinds(arch: Arch) -> dict[str, bool]:
+    """Return which kinds of features an architecture takes, as the `FeatureSpec` fields that select them."""
     return {"log_mel": arch != "dense", "descriptors": arch != "cnn"}
 
 
-class Figure(BaseModel):
-    """An accuracy that was measured, with what it was measured on.
+class Measurement(BaseModel):
+    """A measured accuracy and what it was measured on.
 
     Attributes
     ----------
     protocol : str
         How test and training tracks were kept apart: ``segment`` (leaks), ``track`` or ``file``.
     dataset : str
-        What was tested on, in words.
+        The test data, described in words.
     accuracy : float
-        Share of tracks (``segment``: of pieces) whose most probable genre is the true one.
+        Fraction of tracks (``segment``: of pieces) whose most probable genre is the true one.
     ece : float or None
         Expected calibration error, 15 bins of equal width.
     n : int
-        Number of tracks (or pieces) tested.
+        Tracks (or pieces) tested.
     by_genre : dict of str to tuple of (int, int)
-        Right answers and tracks tested, by genre; empty where it is not known.
+        Correct answers and tracks tested, by genre; empty if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    protocol: Protocol
+    protocol: SplitProtocol
     dataset: str
     accuracy: float = Field(ge=0, le=1)
     ece: float | None = None
@@ -70,36 +70,36 @@ class Count(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """The bundle's ``model.json``. Fields that later versions have added are ignored, except in `features`.
+    """The bundle's ``model.json``. Fields added by later versions are ignored, except in `features`.
 
     Attributes
     ----------
     format_version : int
         See `schemas.versions`.
     name : str
-        Chosen by whoever trained it: lower-case letters, digits, ``-``.
+        Chosen by whoever trained it: lowercase letters, digits and ``-``.
     arch : str
         ``cnn`` (log-mels), ``dense`` (descriptors) or ``both``.
     genres : tuple of str
         In the order of the network's outputs.
     features : FeatureSpec
-        The features the network takes: just those kinds that it reads.
+        The features the network takes, limited to the kinds that it reads.
     n_frames : int or None
-        Log-mel frames the network takes; shorter segments are repeated up to it, longer ones cut. None where
-        it takes no log-mels.
+        Log-mel frames the network takes; shorter segments are repeated to that length, longer ones cropped.
+        None if it takes no log-mels.
     temperature : float
-        Divides the logits, fitted on data that was not trained on (Guo et al. 2017).
-    figures : tuple of Figure
-        What was measured.
+        Divides the logits; fitted on held-out data (Guo et al. 2017).
+    figures : tuple of Measurement
+        Measured accuracies.
     training : dict
-        Where the training data came from, the seed, the epochs and the other settings.
+        Source of the training data, seed, epochs and other settings.
     taxonomy : Taxonomy or None
-        How outputs that stand for a class each become genres; None: the outputs are logits of the genres, of
-        which one holds (softmax).
+        How the network's outputs, one for each class, become genres; None if the outputs are the logits of
+        the genres (softmax).
     counts : tuple of Count
-        What else was measured: how much speech is taken for music, say.
+        Other measurements, such as how much speech is taken for music.
     source, license, weights_sha256 : str or None
-        Where weights that others trained come from, the terms they are under, and the SHA-256 of their file.
+        Origin of weights that others trained, their license, and the SHA-256 of their file.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -111,7 +111,7 @@ class ModelInfo(BaseModel):
     features: FeatureSpec
     n_frames: int | None = Field(default=None, ge=8)
     temperature: float = Field(gt=0)
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[Measurement, ...] = ()
     training: dict[str, str | int | float | None] = Field(default_factory=dict)
     taxonomy: Taxonomy | None = None
     counts: tuple[Count, ...] = ()
@@ -120,14 +120,14 @@ class ModelInfo(BaseModel):
     weights_sha256: str | None = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        takes = kinds_of(self.arch)
+    def _check_consistency(self) -> Self:
+        takes = feature_kinds(self.arch)
         if takes != {"log_mel": self.features.log_mel, "descriptors": self.features.descriptors}:
-            raise ValueError(f"features do not fit the architecture {self.arch}")
+            raise ValueError(f"features do not match the architecture {self.arch}")
         if (self.n_frames is not None) != takes["log_mel"]:
-            raise ValueError("n_frames is needed where the network takes log-mels, and there alone")
+            raise ValueError("n_frames must be set if and only if the network takes log-mels")
         if self.taxonomy is not None and self.taxonomy.genres() != self.genres:
-            raise ValueError("the genres are not those of the taxonomy, in alphabetical order")
+            raise ValueError("the genres must be those of the taxonomy, in alphabetical order")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""RunReport: what a run did, kept as JSON in ``_runs/``. Fields that later versions add are ignored."""
+"""RunReport: what a run did, stored as JSON in ``_runs/``. Fields added by later versions are ignored."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,24 +7,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from schemas.features import FeatureSpec
 
-Outcome = Literal["running", "done", "interrupted", "failed"]
+RunOutcome = Literal["running", "done", "interrupted", "failed"]
 
 
 class Counts(BaseModel):
-    """Tracks of a run. ``listed = labeled_before + failed_before + labeled + failed + left``.
+    """Track counts of a run. ``listed = labeled_before + failed_before + labeled + failed + left``.
+
+    In a ``featurize`` run a featurized track is complete: it counts as ``labeled`` (or ``labeled_before``),
+    so that the equation holds for every command.
 
     Attributes
     ----------
     listed : int
         Tracks in the catalog.
     labeled_before, failed_before : int
-        Those that earlier runs had labeled, or had failed on (and that have not changed since).
+        Unchanged tracks that earlier runs labeled or failed on.
     featurized, labeled, failed : int
-        What this run added. Where only features were asked for, ``labeled`` counts featurized tracks.
+        Tracks that this run featurized, labeled or failed on.
     left : int
-        Tracks that are still to be done: none, unless the run was interrupted or failed.
+        Tracks still to process; 0 unless the run was interrupted or failed.
     gone : int
-        Tracks that have left the catalog since the run before.
+        Tracks that have left the catalog since the previous run.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -40,8 +43,8 @@ class Counts(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _spelled_as_now(cls, fields: Any) -> Any:
-        """Take the British spelling that Earmark 0.1.0 wrote."""
+    def _accept_british_spelling(cls, fields: Any) -> Any:
+        """Accept the British spelling that Earmark 0.1.0 wrote."""
         if not isinstance(fields, dict):
             return fields
         return {name.replace("labelled", "labeled"): value for name, value in fields.items()}
@@ -55,15 +58,15 @@ class Counts(BaseModel):
 
 
 class LeftOut(BaseModel):
-    """Files that lie in the catalog but are no tracks, counted by kind.
+    """Files in the catalog that are not tracks, counted by kind.
 
     Attributes
     ----------
     not_audio : dict
-        Files without an extension of audio, by extension.
+        Files without an audio extension, by extension.
     system : dict
-        Files of operating systems and sync programs, by the name of their folder (``@eaDir``) or their own
-        (``._*``); folders that were not opened are counted as one.
+        Files of operating systems and sync tools, by folder name (``@eaDir``) or file name (``._*``); a
+        folder that was not opened counts as one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,23 +76,23 @@ class LeftOut(BaseModel):
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """All files left out."""
         return sum(self.not_audio.values()) + sum(self.system.values())
 
 
 class Timeline(BaseModel):
-    """How busy the workers of a run were, in steps of equal length from its start.
+    """Worker utilization of a run, in equal time steps from its start.
 
     Attributes
     ----------
     step_s : float
-        Length of a step, seconds; the last step may be cut short by the end of the run.
+        Length of a step, seconds; the end of the run may cut the last step short.
     featurizing, labeling : tuple of float
-        Featurize workers and actors at work, mean over each step.
+        Busy featurize workers and busy actors, mean over each step.
     cpus, actors : tuple of int
-        What there was to work with, the most in each step.
+        CPUs and actors available, maximum in each step.
     shards_left, parts_left : tuple of int
-        Shards not yet featurized and featurized parts not yet labeled, the most in each step.
+        Shards not yet featurized and featurized parts not yet labeled, maximum in each step.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -104,7 +107,7 @@ class Timeline(BaseModel):
 
 
 class SlowTrack(BaseModel):
-    """A track and the seconds a worker took to read, decode and featurize it."""
+    """A track and the time it took to read, decode and featurize it, seconds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -113,7 +116,7 @@ class SlowTrack(BaseModel):
 
 
 class FailureExample(BaseModel):
-    """A track that failed, and the reason in a sentence."""
+    """A failed track and the reason."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -131,33 +134,34 @@ class RunReport(BaseModel):
     command : str
         ``run``, ``featurize`` or ``label``.
     outcome : str
-        ``running`` is written before the work begins, and stays where a run was killed.
+        ``running`` is written before the work starts, and remains if the run is killed.
     error : str or None
-        Why it failed.
+        Why the run failed.
     balanced : bool
-        Whether every listed track ended exactly once as labeled, failed or left.
+        Whether every listed track is accounted for exactly once: labeled, failed or left.
     wall_s : float
-        Length of the run, seconds.
+        Duration of the run, seconds.
     seconds : dict
-        Seconds by stage, added up over all workers.
+        Seconds by stage, summed over all workers.
     audio_s : float
-        Length of the segments that were decoded, seconds.
+        Duration of the decoded segments, seconds.
     genres, failures : dict
-        Tracks this run labeled, by genre; tracks it failed on, by error type.
+        Tracks that this run labeled, by genre; tracks that it failed on, by error type.
     left_out : LeftOut
-        Files of the catalog that are no tracks; none where a manifest names the tracks.
+        Files in the catalog that are not tracks; empty if a manifest names the tracks.
     rejected : int
-        Tracks this run labeled without a genre, for want of confidence: ``labeled`` counts them too.
+        Tracks labeled without a genre because they are silent or the model abstained; included in
+        ``labeled``.
     failure_examples : dict
-        Some of the tracks that failed, by error type.
+        A few failed tracks, by error type.
     timeline : Timeline or None
-        How busy the workers were; None where there was nothing to do.
+        Worker utilization; None if there was nothing to do.
     slowest : tuple of SlowTrack
-        The tracks that took longest to featurize, the slowest first.
+        The tracks that took longest to featurize, slowest first.
     cluster : dict
-        CPUs, GPUs, actors.
+        Numbers of CPUs, GPUs and actors.
     versions : dict
-        Versions of the packages that make the numbers.
+        Versions of the packages that determine the results.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -165,7 +169,7 @@ class RunReport(BaseModel):
     run: str
     command: Literal["run", "featurize", "label"]
     catalog: str
-    outcome: Outcome
+    outcome: RunOutcome
     error: str | None = None
     started_at: datetime
     finished_at: datetime | None = None
@@ -191,7 +195,7 @@ class RunReport(BaseModel):
 
     @property
     def spec(self) -> FeatureSpec | None:
-        """The features that the run computed; None where only a newer Earmark knows what they are."""
+        """The features that the run computed; None if only a newer Earmark knows them."""
         try:
             return FeatureSpec.model_validate(self.features)
         except ValidationError:

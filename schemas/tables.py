@@ -1,8 +1,9 @@
-"""Arrow schemas of the tables. Every field carries a ``description`` and, where it has one, a ``unit``.
+"""Arrow schemas of the tables. Every field has a ``description`` and, where applicable, a ``unit``.
 
-Partition columns (hive style, in the path) are not stored in the files; `PARTITIONS` lists them.
+Partition columns (Hive style, in the path) are not stored in the files; `PARTITIONS` lists them.
 """
 
+import json
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -18,14 +19,16 @@ def _column(
 
 
 _TRACK_ID = _column(
-    "track_id", pa.string(), "The manifest's id, else a hash of the path below the catalog root"
+    "track_id", pa.string(), "The manifest's id, or else a hash of the path below the catalog root"
 )
-_URI = _column("uri", pa.string(), "Where the bytes are: a local path or an object's URI")
-_ETAG = _column("etag", pa.string(), "Version of the content: the store's entity tag, or size and mtime")
-_SEGMENT = _column("segment", pa.int16(), "Number of the segment in its track, from 0")
+_URI = _column("uri", pa.string(), "Location of the file: a local path or an object's URI")
+_ETAG = _column(
+    "etag", pa.string(), "Version of the content: the store's entity tag, or size and modification time"
+)
+_SEGMENT = _column("segment", pa.int16(), "Index of the segment in its track, from 0")
 _START_S = _column("start_s", pa.float32(), "Start of the segment in the track", "s")
 _CARRIED = _column(
-    "carried", pa.map_(pa.string(), pa.string()), "Further columns of the manifest, as text", nullable=True
+    "carried", pa.map_(pa.string(), pa.string()), "Other columns of the manifest, as text", nullable=True
 )
 
 LISTING = pa.schema(
@@ -34,17 +37,17 @@ LISTING = pa.schema(
         _URI,
         _column("size", pa.int64(), "Size of the file", "bytes"),
         _ETAG,
-        _column("modified_at", TIMESTAMP, "When the store last changed the file", nullable=True),
+        _column("modified_at", TIMESTAMP, "When the file was last modified", nullable=True),
         _CARRIED,
     ]
 )
-"""A catalog as listed; not stored, but the head of `TRACKS`."""
+"""A catalog as listed: not stored itself, but the first columns of `TRACKS`."""
 
 TRACKS = pa.schema(
     [
         *LISTING,
         _column(
-            "present", pa.bool_(), "Whether the listing held the track; false: it is gone from the catalog"
+            "present", pa.bool_(), "Whether the track was in the listing; false if it has left the catalog"
         ),
         _column("listed_at", TIMESTAMP, "When the run that wrote the row listed the catalog"),
         _column("artist", pa.string(), "The file's artist tag", nullable=True),
@@ -54,49 +57,48 @@ TRACKS = pa.schema(
         _column(
             "release_date",
             pa.string(),
-            "The file's date tag as far as it is known: 1999, 1999-05 or 1999-05-03",
+            "The file's date tag, as precise as it is: 1999, 1999-05 or 1999-05-03",
             nullable=True,
         ),
-        _column("genre_tag", pa.string(), "The file's own genre tag", nullable=True),
-        _column("codec", pa.string(), "Codec that decoded the file; null when none did", nullable=True),
-        _column("duration_s", pa.float64(), "Length of the audio", "s", nullable=True),
+        _column("genre_tag", pa.string(), "The file's genre tag", nullable=True),
+        _column("codec", pa.string(), "Codec of the audio; null if it was not decoded", nullable=True),
+        _column("duration_s", pa.float64(), "Duration of the audio", "s", nullable=True),
         _column("sample_rate", pa.int32(), "Sample rate of the file", "Hz", nullable=True),
-        _column("channels", pa.int16(), "Channels of the file", nullable=True),
+        _column("channels", pa.int16(), "Number of channels", nullable=True),
     ]
 )
-"""One row for each change of a track: new, changed, gone or back. The newest row of a track counts."""
+"""One row per change of a track: new, changed, gone or back. The newest row of a track is the current one."""
 
 _FEATURES = [
     _TRACK_ID,
     _ETAG,
     _SEGMENT,
     _START_S,
-    _column("duration_s", pa.float32(), "Length of the segment", "s"),
+    _column("duration_s", pa.float32(), "Duration of the segment", "s"),
     _column(
         "log_mel",
         pa.large_binary(),
-        "Log-mel levels, uint8, n_mels × n_frames in C order, row 0 the lowest band: "
-        "255 is the loudest value of the segment, 0 lies range_db below it; null when not computed",
+        "Log-mel levels as uint8, n_mels × n_frames in C order, lowest band first: 255 is the maximum of the "
+        "segment, 0 is range_db below it; null if not computed",
         nullable=True,
     ),
-    _column("n_frames", pa.int32(), "Frames (columns) of log_mel"),
+    _column("n_frames", pa.int32(), "Number of frames (columns) in log_mel"),
     _column(
         "range_db",
         pa.float32(),
-        "Range between level 0 and level 255; 0 where there is nothing to label, -1 where that is so and "
-        "there is no log_mel",
+        "Range between level 0 and level 255. For a silent segment 0, or -1 if log_mel was not computed",
         "dB",
     ),
 ]
 
 
 def features_schema(descriptor_names: Sequence[str] = ()) -> pa.Schema:
-    """Schema of ``features/``: a segment a row.
+    """Return the schema of ``features/``, one row per segment.
 
     Parameters
     ----------
     descriptor_names : sequence of str
-        Names of the descriptor columns (float64) to add; none by default.
+        Names of descriptor columns (float64) to add; none by default.
     """
     described = [
         _column(name, pa.float64(), f"Descriptor {name} of the published GTZAN tables", nullable=True)
@@ -124,21 +126,21 @@ LABELS = pa.schema(
         _column(
             "genre",
             pa.string(),
-            "The most probable genre; null for silence, for what the model does not take for music, and "
-            "below the --min-confidence of the run",
+            "The most probable genre; null if the track is silent, probably not music, or its confidence "
+            "below --min-confidence",
             nullable=True,
         ),
         _column("confidence", pa.float32(), "Calibrated probability of the most probable genre", "0–1"),
         _column(
             "probabilities",
             pa.list_(pa.float32()),
-            "Calibrated probability of each genre, mean over the segments, in the order of the "
-            "file's metadata key 'genres'",
+            "Calibrated probability of each genre, averaged over the segments, in the order of the "
+            "metadata key 'genres' of the file",
             "0–1",
         ),
-        _column("top3", _TOP3, "The three most probable genres, the first one first"),
-        _column("n_segments", pa.int16(), "Segments the label was made from"),
-        _column("feature_set", pa.string(), "The feature set the model read"),
+        _column("top3", _TOP3, "The three most probable genres, most probable first"),
+        _column("n_segments", pa.int16(), "Number of segments behind the label"),
+        _column("feature_set", pa.string(), "The feature set that the model read"),
         _column("labeled_at", TIMESTAMP, "When the label was made"),
         _column("run", pa.string(), "The run that made the label"),
         _column(
@@ -164,6 +166,12 @@ LABELS = pa.schema(
     ]
 )
 
+
+def labels_schema(genres: Sequence[str]) -> pa.Schema:
+    """Schema of a part of ``labels/``: with the genres, in the order of the probabilities."""
+    return LABELS.with_metadata({"genres": json.dumps(list(genres))})
+
+
 SEGMENT_LABELS = pa.schema(
     [
         _TRACK_ID,
@@ -181,14 +189,16 @@ FAILURES = pa.schema(
         _TRACK_ID,
         _URI,
         _ETAG,
-        _column("stage", pa.string(), "Where it failed: read, decode, featurize or label"),
-        _column("error_type", pa.string(), "Kind of the failure, one of the names in schemas.errors"),
-        _column("message", pa.string(), "What was wrong, in a sentence"),
-        _column("attempts", pa.int32(), "Runs that have tried this version of the track"),
-        _column("retryable", pa.bool_(), "Whether the next run tries again by itself"),
-        _column("model", pa.string(), "The model, where the failure is one of labeling", nullable=True),
-        _column("feature_set", pa.string(), "The feature set, where another one may not fail", nullable=True),
-        _column("failed_at", TIMESTAMP, "When it failed"),
+        _column("stage", pa.string(), "Stage that failed: read, decode, featurize or label"),
+        _column("error_type", pa.string(), "Type of the failure, one of the classes in schemas.errors"),
+        _column("message", pa.string(), "What went wrong"),
+        _column("attempts", pa.int32(), "Number of runs that have tried this version of the track"),
+        _column("retryable", pa.bool_(), "Whether the next run retries the track automatically"),
+        _column("model", pa.string(), "The model, if labeling failed", nullable=True),
+        _column(
+            "feature_set", pa.string(), "The feature set, if a different one might succeed", nullable=True
+        ),
+        _column("failed_at", TIMESTAMP, "When the track failed"),
     ]
 )
 
@@ -199,7 +209,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
     "segment_labels": ("model", "run_date"),
     "failures": ("run",),
 }
-"""Hive partition columns of each table, all text."""
+"""Hive partition columns of each table, all strings."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "tracks": TRACKS,
@@ -208,4 +218,4 @@ SCHEMAS: dict[str, pa.Schema] = {
     "segment_labels": SEGMENT_LABELS,
     "failures": FAILURES,
 }
-"""The columns stored in the files of each table (``features`` without descriptors)."""
+"""The columns in the files of each table (``features`` without descriptors)."""

@@ -1,4 +1,4 @@
-"""Values that travel between the steps: a track as listed, its facts and tags, its features."""
+"""Values passed between the stages: a listed track, its audio properties and tags, its features."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,27 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 SILENT_WITHOUT_LOG_MEL = -1.0
-"""The range of a silent segment whose log-mel was not computed; it is 0 for others without a log-mel."""
+"""``range_db`` of a silent segment without a log-mel. A segment with sound but without a log-mel has 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackRef:
-    """A track as the catalog lists it; ``(track_id, etag)`` is one version of its content.
+    """A track as listed in the catalog; ``(track_id, etag)`` identifies one version of its content.
 
     Attributes
     ----------
     track_id : str
-        From the manifest where it has one, else a hash of the path below the catalog root.
+        The manifest's id, or else a hash of the path below the catalog root.
     uri : str
-        Where the bytes are: a local path or ``s3://bucket/key``.
+        Location of the file: a local path or ``s3://bucket/key``.
     size : int
-        Bytes.
+        Size in bytes.
     etag : str
-        The store's entity tag, or size and modification time on disk.
+        The store's entity tag; on disk, size and modification time.
     modified_at : float
-        Seconds since the epoch, 0.0 where the store does not say.
+        Seconds since the epoch; 0.0 if the store does not say.
     carried : Mapping[str, str]
-        Further columns of the manifest, carried along as text.
+        Other columns of the manifest, as text.
     """
 
     track_id: str
@@ -40,18 +40,18 @@ class TrackRef:
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the decoder says of a file.
+    """Audio properties of a file, as the decoder reports them.
 
     Attributes
     ----------
     codec : str
-        Short lower-case name: ``wav``, ``flac``, ``mp3``, ``vorbis``, ``opus``, ``aac``, ``alac``, …
+        Short lowercase name: ``wav``, ``flac``, ``mp3``, ``vorbis``, ``opus``, ``aac``, ``alac``, …
     duration_s : float
-        Seconds that decode, as far as is known.
+        Decodable duration in seconds, as far as it is known.
     sample_rate : int
-        Hz.
+        Sample rate in Hz.
     channels : int
-        Channel count of the file (before mixing to mono).
+        Number of channels in the file, before mixing to mono.
     """
 
     codec: str
@@ -62,9 +62,9 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The file's own tags; None where there is none. Text exactly as stored.
+    """The file's tags; None where a tag is absent. Text is kept exactly as stored.
 
-    ``release_date`` is the date tag as far as it is known: ``1999``, ``1999-05`` or ``1999-05-03``.
+    ``release_date`` is the date tag, as precise as it is: ``1999``, ``1999-05`` or ``1999-05-03``.
     """
 
     artist: str | None = None
@@ -82,11 +82,11 @@ class SegmentFeatures:
     Attributes
     ----------
     start_s, duration_s : float
-        Where the segment lies in the track, seconds.
+        Start and duration of the segment in the track, seconds.
     log_mel : ndarray of uint8, shape (n_mels, n_frames), or None
-        dB below the segment's maximum, the range 0 … `range_db` mapped to 255 … 0; row 0 is the lowest band.
+        dB below the segment's maximum, with 0 … `range_db` mapped to 255 … 0; row 0 is the lowest band.
     range_db : float
-        dB between level 255 and level 0; of a silent segment 0, or `SILENT_WITHOUT_LOG_MEL`.
+        dB between level 255 and level 0. For a silent segment 0, or `SILENT_WITHOUT_LOG_MEL`.
     descriptors : ndarray of float64, shape (57,), or None
         In the order of `pipeline.audio.features.descriptors.DESCRIPTOR_NAMES`.
     """
@@ -99,21 +99,22 @@ class SegmentFeatures:
 
     @property
     def is_silent(self) -> bool:
-        """Whether there is nothing in it to label."""
+        """Whether the segment has nothing to label."""
         return is_silent_range(self.range_db, has_log_mel=self.log_mel is not None)
 
 
 def is_silent_range(range_db: float, *, has_log_mel: bool) -> bool:
-    """Return what `range_db` says of a segment: whether there is nothing in it to label.
+    """Return whether `range_db` marks a segment as silent, that is, with nothing to label.
 
-    Tables without log-mels that were written before silence was looked for say 0 of all segments.
+    Without a log-mel, 0 does not mean silence: tables written before silence was detected have 0 for every
+    segment.
     """
     return range_db < 0 or (has_log_mel and range_db == 0)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackFeatures:
-    """What featurizing one track gives."""
+    """The result of featurizing one track."""
 
     info: AudioInfo
     tags: Tags

@@ -1,7 +1,7 @@
-"""Format versions of tables and models: a newer Earmark reads all older formats, an older one says so.
+"""Format versions of tables and models: a newer Earmark reads older formats, an older one refuses newer ones.
 
-A format version grows only with a change that an older Earmark would misread. What it can ignore is added
-without: fields of reports and of ``model.json``, nullable columns, settings of features that have a default.
+A format version is raised only for a change that an older Earmark would misread. Additions that it can ignore
+do not raise it: fields of reports and of ``model.json``, nullable columns, feature settings with a default.
 """
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,18 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.errors import MisuseError
 
 TABLES_FORMAT = 1
-"""The newest format of tables that this version reads, and the one it writes."""
+"""The format of tables that this version writes, and the newest that it reads."""
 MODEL_FORMAT = 1
 """The same for models."""
 
 
 class FormatHeader(BaseModel):
-    """The part of a JSON file that every format has in common; other fields are ignored.
+    """The part of a JSON file that all formats share; other fields are ignored.
 
     Attributes
     ----------
     format_version : int
-        The file's format, or that of the folder it describes; 1 where the file does not say.
+        The format of the file, or of the folder that it describes; 1 if the file does not say.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,16 +34,16 @@ def check_format(version: int, newest: int, made: str) -> None:
     Parameters
     ----------
     version : int
-        The format that was found.
+        The format of the file or folder.
     newest : int
-        The newest one that can be read.
+        The newest format that can be read.
     made : str
-        The beginning of the message, such as ``the tables /srv/tables were``.
+        Start of the error message, such as ``the tables /srv/tables were``.
 
     Raises
     ------
     MisuseError
-        If the format is newer.
+        If the format is newer than `newest`.
     """
     if version > newest:
         raise MisuseError(

@@ -1,17 +1,18 @@
 """Tables as runs write them, made in milliseconds: through the same functions and the same parts."""
 
-import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.catalogs.tracks import to_batch
+from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.featurize_shard import Shard, feature_rows, track_rows, write_parts
+from pipeline.shards.label_part import LabelTask, label_row, label_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
@@ -19,14 +20,13 @@ from schemas.errors import DecodeError, TrackError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.model import ModelInfo
-from schemas.report import Counts, Outcome, RunReport
-from schemas.tables import FAILURES, LABELS, TRACKS, features_schema
-from schemas.tracks import TrackRef
+from schemas.report import Counts, RunOutcome, RunReport
+from schemas.tables import LISTING, TRACKS
+from schemas.tracks import AudioInfo, SegmentFeatures, Tags, TrackFeatures, TrackRef
 
 SPEC = FeatureSpec()
 MODEL = "cnn-0123456789"
-_FEATURES = features_schema(DESCRIPTOR_NAMES).with_metadata({"feature_spec": SPEC.model_dump_json()})
-_LABELS = LABELS.with_metadata({"genres": json.dumps(GTZAN_GENRES)})
+_INFO = AudioInfo("mp3", 240.0, 44100, 2)
 
 
 class TableHistory:
@@ -68,7 +68,7 @@ class TableHistory:
         gone: dict[str, str] | None = None,
         unchanged: int = 0,
         shard_tracks: int = 4,
-        outcome: Outcome = "done",
+        outcome: RunOutcome = "done",
         model: str = MODEL,
         n_frames: int = 4,
         attempts: int = 1,
@@ -83,19 +83,17 @@ class TableHistory:
             chunk = everything[start : start + shard_tracks]
             good = [version for version in chunk if version[0] in tracks]
             bad = [version for version in chunk if version[0] in failing]
-            self.write("tracks", f"{number:06}", track_rows(refs(chunk), {}, self.now), run=run)
-            if bad:
-                self.write("failures", f"{number:06}", failed(bad, attempts=attempts, at=self.now), run=run)
+            shard = Shard(f"{number:06}", run, SPEC.feature_set, listed(chunk), self.now)
+            rows = {
+                "tracks": track_rows(refs(chunk), {}, self.now),
+                "failures": failed(bad, attempts=attempts, at=self.now),
+                "features": self.features(good, n_frames),
+            }
+            write_parts(shard, self.tables, rows, lambda: None)
             if good:
-                rows = self.features(good, n_frames)
-                self.write("features", f"{number:06}", rows, feature_set=SPEC.feature_set, run=run)
-                self.write(
-                    "labels",
-                    f"{run}-{number:06}",
-                    self.labels(good, run),
-                    model=model,
-                    run_date=f"{self.now:%Y-%m-%d}",
-                )
+                task = self._labeling(run, shard.name, model)
+                location = task.parts(self.tables)["labels"]
+                storage.write_bytes(location, encode_part(self._labels(good, task)))
         if gone:
             rows = track_rows(refs(list(gone.items())), {}, self.now).to_pylist()
             rows = [row | {"present": False} for row in rows]
@@ -109,7 +107,7 @@ class TableHistory:
         return run
 
     def report(
-        self, run: str, counts: Counts, outcome: Outcome = "done", model: str = MODEL, **fields: object
+        self, run: str, counts: Counts, outcome: RunOutcome = "done", model: str = MODEL, **fields: object
     ) -> None:
         write_report(
             self.tables,
@@ -120,10 +118,9 @@ class TableHistory:
         )  # fmt: skip
 
     def _write_plan(self, run: str, versions: dict[str, str]) -> None:
-        rows = [{"track_id": name, "uri": uri(name), "etag": etag} for name, etag in versions.items()]
-        schema = pa.schema([(name, pa.string()) for name in ("track_id", "uri", "etag")])
         location = storage.join(self.tables.root, "_runs", f"{run}.plan.parquet")
-        storage.write_bytes(location, encode_part(pa.Table.from_pylist(rows, schema)))
+        rows = listed(list(versions.items())).select(["track_id", "uri", "etag"])
+        storage.write_bytes(location, encode_part(rows))
 
     def write(self, table: str, name: str, rows: pa.Table, **partitions: str) -> str:
         location = self.tables.part(table, name, **partitions)
@@ -131,31 +128,28 @@ class TableHistory:
         return location
 
     def features(self, versions: Sequence[tuple[str, str]], n_frames: int = 4) -> pa.Table:
-        rows = [
-            {
-                "track_id": name, "etag": etag, "segment": segment, "start_s": 30.0 * segment,
-                "duration_s": 30.0, "log_mel": self.rng.bytes(128 * n_frames), "n_frames": n_frames,
-                "range_db": 80.0,
-            }
-            for name, etag in versions
-            for segment in range(3)
-        ]  # fmt: skip
-        return pa.Table.from_pylist(rows, _FEATURES)
+        def segments() -> Iterator[SegmentFeatures]:
+            for number in range(3):
+                levels = np.frombuffer(self.rng.bytes(128 * n_frames), np.uint8).reshape(128, n_frames)
+                yield SegmentFeatures(30.0 * number, 30.0, levels, 80.0)
+
+        return feature_rows(
+            [(track, TrackFeatures(_INFO, Tags(), tuple(segments()))) for track in refs(versions)], SPEC
+        )
 
     def labels(self, versions: Sequence[tuple[str, str]], run: str) -> pa.Table:
+        return self._labels(versions, self._labeling(run, "", MODEL))
+
+    def _labeling(self, run: str, name: str, model: str) -> LabelTask:
+        return LabelTask(name, run, f"{self.now:%Y-%m-%d}", model, "", SPEC.feature_set, listed([]))
+
+    def _labels(self, versions: Sequence[tuple[str, str]], task: LabelTask) -> pa.Table:
         rows = []
-        for name, etag in versions:
-            p = self.rng.dirichlet(np.ones(10)).astype(np.float32)
-            best = np.argsort(-p, kind="stable")
-            rows.append(
-                {
-                    "track_id": name, "uri": uri(name), "etag": etag, "genre": GTZAN_GENRES[best[0]],
-                    "confidence": p[best[0]], "probabilities": p.tolist(),
-                    "top3": [{"genre": GTZAN_GENRES[i], "probability": p[i]} for i in best[:3]],
-                    "n_segments": 3, "feature_set": SPEC.feature_set, "labeled_at": self.now, "run": run,
-                }
-            )  # fmt: skip
-        return pa.Table.from_pylist(rows, _LABELS)
+        for track in listed(versions).to_pylist():
+            p = np.tile(self.rng.dirichlet(np.ones(10)), (3, 1))
+            label = label_track(track["uri"], p, [False] * 3, GTZAN_GENRES)
+            rows.append(label_row(task, track, label, 3, GTZAN_GENRES, self.now))
+        return label_rows(rows, GTZAN_GENRES)
 
 
 def uri(name: str) -> str:
@@ -164,6 +158,13 @@ def uri(name: str) -> str:
 
 def refs(versions: Sequence[tuple[str, str]]) -> list[TrackRef]:
     return [TrackRef(name, uri(name), 1000, etag) for name, etag in versions]
+
+
+def listed(versions: Sequence[tuple[str, str]]) -> pa.Table:
+    """Tracks as a shard has them."""
+    return pa.Table.from_batches([to_batch(refs(versions))], LISTING).append_column(
+        "attempts", pa.array([0] * len(versions), pa.int32())
+    )
 
 
 def failed(
@@ -175,10 +176,9 @@ def failed(
     at: datetime | None = None,
 ) -> pa.Table:
     error = error or DecodeError("broken")
-    rows = failure_rows(Failure(name, uri(name), etag, attempts, error, model) for name, etag in versions)
-    if at is None:
-        return rows
-    return pa.Table.from_pylist([row | {"failed_at": at} for row in rows.to_pylist()], FAILURES)
+    return failure_rows(
+        (Failure(name, uri(name), etag, attempts, error, model) for name, etag in versions), at
+    )
 
 
 def tracks(count: int, etag: str = "1", start: int = 0) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Tables of invented labels, of any size, as a run would have left them; written column by column."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +13,7 @@ from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport
-from schemas.tables import LABELS, TRACKS
+from schemas.tables import LABELS, TRACKS, labels_schema
 
 MODEL = "invented-0123456789"
 RUNS = ("20260101T000000-aaaa", "20260102T000000-bbbb", "20260103T000000-cccc")
@@ -94,7 +93,7 @@ def add_night(tables: Tables) -> None:
     labels = labels.take(pa.array([*range(10, 20), *range(30, 40)]))
     etag = pc.if_else(pa.array(np.arange(20) < 10), pa.scalar("changed"), labels["etag"].combine_chunks())
     labels = _with(labels, etag=etag, labeled_at=[at] * 20, genre=["jazz"] * 20)
-    schema = LABELS.with_metadata({"genres": json.dumps(GTZAN_GENRES)})
+    schema = labels_schema(GTZAN_GENRES)
     place = tables.part("labels", "later", model=MODEL, run_date=at.date().isoformat())
     storage.write_bytes(place, encode_part(labels.cast(schema)))
 
@@ -191,7 +190,7 @@ def _labels(columns: dict[str, pa.Array], p: NDArray[np.float32], at: datetime, 
         "labeled_at": _repeated(at, n, LABELS.field("labeled_at").type),
         "run": _repeated(run, n, pa.string()),
     }
-    schema = LABELS.with_metadata({"genres": json.dumps(GTZAN_GENRES)})
+    schema = labels_schema(GTZAN_GENRES)
     nulls = {field.name: pa.nulls(n, field.type) for field in schema if field.name not in values}
     return pa.table([(values | nulls)[name] for name in schema.names], schema)
 

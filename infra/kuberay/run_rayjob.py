@@ -1,9 +1,10 @@
-"""Make the RayJob of a manifest and wait until it has ended: what the nightly CronJob's pod runs.
+"""Create a RayJob from a manifest and wait for it to end; the pod of the nightly CronJob runs this.
 
-The RayJob takes the name of the Kubernetes Job around it. So a pod that takes over from an evicted one finds
-the RayJob that is there instead of making a second, and deleting the Job deletes its RayJob.
+The RayJob is named after the Kubernetes Job that owns it. A pod that takes over from an evicted one therefore
+finds the existing RayJob instead of creating a second, and deleting the Job deletes its RayJob.
 
-Exit: 0 the run succeeded, 1 it failed, 2 the Kubernetes API refused, 75 it could not be reached for long.
+Exit codes: 0 the run succeeded, 1 it failed, 2 the Kubernetes API refused a request, 75 the API did not
+answer for 15 minutes.
 """
 
 import os
@@ -17,32 +18,32 @@ import yaml
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 POLL_S = 15.0
-PATIENCE_S = 900.0
+GIVE_UP_AFTER_S = 900.0
 
 
 class RefusedError(Exception):
-    """The Kubernetes API understood the request and said no."""
+    """The Kubernetes API refused a request."""
 
 
 class RayJobs:
-    """The RayJobs of the pod's namespace, through the Kubernetes API, as the pod's service account."""
+    """The RayJobs in the namespace of the pod, read and created with its service account."""
 
     def __init__(self, api_url: str, account: Path) -> None:
         self.account = account
         self.url = f"{api_url}/apis/ray.io/v1/namespaces/{(account / 'namespace').read_text()}/rayjobs"
 
     def create(self, rayjob: dict[str, Any]) -> None:
-        """Make the RayJob, unless one of its name is there."""
+        """Create the RayJob, unless one of that name exists."""
         self._send("POST", self.url, rayjob, also=requests.codes.conflict)
 
     def status(self, name: str) -> dict[str, Any]:
-        """Read a RayJob's status; empty until the operator has seen it."""
+        """Read the status of a RayJob; empty until the operator has set it."""
         return dict(self._send("GET", f"{self.url}/{name}").json().get("status") or {})
 
     def _send(
         self, method: str, url: str, body: dict[str, Any] | None = None, also: int | None = None
     ) -> requests.Response:
-        # The token is read each time: Kubernetes replaces it while the pod runs.
+        # Read the token each time: Kubernetes rotates it while the pod runs.
         headers = {"Authorization": f"Bearer {(self.account / 'token').read_text()}"}
         answer = requests.request(
             method, url, json=body, headers=headers, timeout=30, verify=str(self.account / "ca.crt")
@@ -54,15 +55,21 @@ class RayJobs:
         return answer
 
 
-def owned(rayjob: dict[str, Any], job_name: str, job_uid: str) -> dict[str, Any]:
-    """Name the RayJob after its Job and let it be deleted with it."""
+def set_owner(rayjob: dict[str, Any], job_name: str, job_uid: str) -> dict[str, Any]:
+    """Name the RayJob after its Job, and make the Job its owner, so that both are deleted together."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": job_uid}
     kept = {key: value for key, value in rayjob["metadata"].items() if key != "generateName"}
     return rayjob | {"metadata": kept | {"name": job_name, "ownerReferences": [owner]}}
 
 
 def run(rayjobs: RayJobs, rayjob: dict[str, Any]) -> int:
-    """Make the RayJob and wait for its end; faults that pass are tried again for `PATIENCE_S`."""
+    """Create the RayJob and wait for it to end; retry transient errors for `GIVE_UP_AFTER_S`.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
     name, created, said = rayjob["metadata"]["name"], False, ""
     last_answer = time.monotonic()
     while True:
@@ -75,8 +82,8 @@ def run(rayjobs: RayJobs, rayjob: dict[str, Any]) -> int:
             print(f"The Kubernetes API refused RayJob {name}: {error}", flush=True)
             return 2
         except requests.RequestException as error:
-            if time.monotonic() - last_answer > PATIENCE_S:
-                print(f"The Kubernetes API gives no answer about RayJob {name}: {error}", flush=True)
+            if time.monotonic() - last_answer > GIVE_UP_AFTER_S:
+                print(f"The Kubernetes API does not answer about RayJob {name}: {error}", flush=True)
                 return 75
         else:
             last_answer = time.monotonic()
@@ -91,11 +98,11 @@ def run(rayjobs: RayJobs, rayjob: dict[str, Any]) -> int:
 
 
 def main() -> int:
-    """Take the manifest from the command line and the Job's name and uid from the environment."""
+    """Run the manifest named on the command line for the Job named in the environment."""
     rayjob = yaml.safe_load(Path(sys.argv[1]).read_text("utf-8"))
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     rayjobs = RayJobs(f"https://{host}:{port}", ACCOUNT)
-    return run(rayjobs, owned(rayjob, os.environ["JOB_NAME"], os.environ["JOB_UID"]))
+    return run(rayjobs, set_owner(rayjob, os.environ["JOB_NAME"], os.environ["JOB_UID"]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import typer
 
 from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
 from jobs.cli.hidden_modules import hidden_module
+from jobs.cli.log_options import FormatOption, LevelOption, logged
+from jobs.console.logs import configure
 from jobs.console.messages import say
 from schemas.errors import EarmarkError
 
@@ -34,8 +36,10 @@ def _earmark(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_level: LevelOption = "warning",
+    log_format: FormatOption = "text",
 ) -> None:
-    pass
+    configure(log_level, log_format)
 
 
 for command in (
@@ -59,7 +63,7 @@ for command in (
     models.train,
     evaluation.evaluate,
 ):
-    app.command()(command)
+    app.command()(logged(command))
 app.add_typer(published.app, name="models")
 
 

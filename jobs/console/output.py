@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.console.json_text import json_text as json_text
+from jobs.console.json_text import plain
 from jobs.console.messages import printable as printable
 from pipeline.storage import storage
 from schemas.errors import MisuseError
@@ -23,8 +25,6 @@ Format = Literal["table", "csv", "json", "parquet"]
 
 _NAMED: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _ROWS_AT_ONCE = 10_000
-_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What JSON leaves as it is: old control characters, line ends, and what turns the direction of writing."""
 
 
 class PlainConsole(Console):
@@ -33,8 +33,12 @@ class PlainConsole(Console):
     A line that is printed is one line, whatever is in it.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, soft_wrap=True, **options)
+    def __init__(
+        self, file: TextIO | None = None, *, width: int | None = None, force_terminal: bool | None = None
+    ) -> None:
+        super().__init__(
+            file=file, width=width, force_terminal=force_terminal, highlight=False, soft_wrap=True
+        )
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print text, or anything else that rich renders."""
@@ -100,7 +104,7 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     """
     if out is not None:
         named = _NAMED.get(PurePosixPath(out).suffix.lower(), form)
-        with storage.explained(out, "write"):
+        with storage.explain_errors(out, "write"):
             storage.write_bytes(out, b"".join(_encoded(rows, named if form == "table" else form)))
         return
     if form == "parquet" and sys.stdout.isatty():
@@ -152,17 +156,7 @@ class _Lines:
         return "".join(lines).encode()
 
 
-def json_text(value: object, *, indent: int | None = None) -> str:
-    """A value as JSON, in which what would steer a terminal is escaped too."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain, indent=indent)
-    return _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
-
-
 def _cell(value: object) -> object:
     if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=_plain)
+        return json.dumps(value, ensure_ascii=False, default=plain)
     return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -11,9 +11,13 @@ from ray import exceptions as ray_errors
 
 from jobs.engine.cluster import cpus_and_gpus, live_nodes, plan_actors, worker_nodes
 from jobs.engine.environment import environment_error, version_error
-from jobs.engine.workers import start_labeler
+from jobs.engine.workers import Loaded, start_labeler
+from pipeline.log import about, get_logger
+from pipeline.log_events import replay
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
+
+log = get_logger(__name__)
 
 _SIZE_EVERY_S = 15.0
 _FAILED_STARTS = 3
@@ -30,6 +34,7 @@ class _Member:
 
     num_gpus: float
     node: str | None = None
+    address: str | None = None
     load: int = 0
 
 
@@ -88,6 +93,7 @@ class ActorPool:
                 num_gpus=plan.num_gpus,
                 node=None if plan.num_cpus else self._next_worker_node(),
             )
+            log.info("actor is started", cpus=plan.num_cpus, gpus=plan.num_gpus, batch_size=plan.batch_size)
             self._members[actor] = _Member(plan.num_gpus)
             self._starting[actor.ready.remote()] = actor
         self._replace()
@@ -103,6 +109,7 @@ class ActorPool:
             return
         for actor, member in list(self._members.items()):
             if not self._is_planned(member) and member.load == 0:
+                log.info("actor is replaced by planned ones", node=member.address, gpus=member.num_gpus)
                 self._end(actor)
 
     def _is_planned(self, member: _Member) -> bool:
@@ -126,16 +133,20 @@ class ActorPool:
         if actor is None:
             return  # ended while it started
         try:
-            origin = ray.get(ref)
+            loaded: Loaded = ray.get(ref)
         except ray_errors.RayError as error:
             del self._members[actor]
             self._sized_at = float("-inf")
+            log.warning("actor died while it started", error=last_line(error))
             self._count_failed_start(error)
             return
+        origin = loaded.origin
+        with about(node=origin.address):
+            replay(loaded.events)
         if (different := version_error(origin.address, origin.version)) is not None:
             raise different
         self._failed_starts = 0
-        self._members[actor].node = origin.node
+        self._members[actor].node, self._members[actor].address = origin.node, origin.address
         self._replace()
 
     def _count_failed_start(self, error: ray_errors.RayError) -> None:
@@ -172,6 +183,7 @@ class ActorPool:
         """Give an actor that died or is out of reach no more work, and have it replaced."""
         if actor in self._members:
             self._sized_at = float("-inf")
+            log.warning("actor died, starting another", node=self._members[actor].address)
             self._end(actor)
 
 

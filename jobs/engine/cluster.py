@@ -7,15 +7,19 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from jobs.engine.ray_folder import ray_folder
+from pipeline.log import get_logger
 from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -79,6 +83,7 @@ def connected(config: RunConfig) -> Iterator[None]:
             "_temp_dir": ray_folder(),
         }
     _look_for(address)
+    start = time.monotonic()
     import ray
 
     with tempfile.TemporaryDirectory(prefix="earmark-", ignore_cleanup_errors=True) as empty:
@@ -89,9 +94,16 @@ def connected(config: RunConfig) -> Iterator[None]:
             raise
         except Exception as error:  # Ray's own, of a start that takes too long, is a plain one
             raise EarmarkError(_not_connected(address, error)) from error
-        _silence_ray()
         try:
-            _, gpus = cpus_and_gpus()
+            cpus, gpus = cpus_and_gpus()
+            log.info(
+                "connected to Ray",
+                address=address,
+                nodes=len(live_nodes()),
+                cpus=cpus,
+                gpus=gpus,
+                seconds=time.monotonic() - start,
+            )
             if address == "local" and (config.gpus_per_actor or 0) > gpus:
                 raise MisuseError(
                     f"an actor asks for {config.gpus_per_actor:g} GPUs, but this machine has {gpus}"
@@ -132,13 +144,6 @@ def _not_connected(address: str, error: Exception) -> str:
             "less, or has more room"
         )
     return f"cannot reach a Ray cluster at {address}: {reason}"
-
-
-def _silence_ray() -> None:
-    """Keep Ray from printing each worker's death to stdout, where results go: the engine deals with these."""
-    from ray._private import worker
-
-    worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _look_for(address: str) -> None:

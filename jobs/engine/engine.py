@@ -28,14 +28,18 @@ from jobs.engine.node_faults import NodeFaults
 from jobs.engine.quarantine import Quarantine, write_failure
 from jobs.engine.tally import Tally
 from jobs.engine.waiting import Waiting
-from jobs.engine.workers import Answer, start_featurize
+from jobs.engine.workers import Answer, events_of, start_featurize
+from pipeline.log import get_logger
+from pipeline.log_events import replay
 from pipeline.shards.featurize_shard import Shard, ShardResult
-from pipeline.shards.isolation import MOST_KILLS
+from pipeline.shards.isolation import MAX_KILLS
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError
+
+log = get_logger(__name__)
 
 _CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_errors.ActorDiedError)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
@@ -132,6 +136,11 @@ class Engine:
         tasks = sorted(
             (flight.number, ref) for ref, flight in self._in_flight.items() if flight.actor is None
         )
+        log.info(
+            "asked to stop",
+            in_flight=len(self._in_flight),
+            left=len(self._waiting.for_tasks) + len(self._waiting.for_actors),
+        )
         for _, ref in tasks[max(1, cpus_and_gpus()[0]) :]:
             ray.cancel(ref)
 
@@ -164,7 +173,7 @@ class Engine:
         self._pool.size()
         while self._waiting.for_actors and (actor := self._pool.take()) is not None:
             tried = self._waiting.for_actors.popleft()
-            ref = actor.label.remote(tried.work, self._assignment)
+            ref = actor.answer.remote(tried.work, self._assignment)
             self._in_flight[ref] = Flight(tried, next(self._numbers), actor)
 
     def _collect(self, ref: Any) -> None:
@@ -175,25 +184,23 @@ class Engine:
         if self._pool is not None:
             self._pool.done(flight.actor)
         try:
-            result = ray.get(ref)
+            answer: Answer = ray.get(ref)
         except ray_errors.RayError as error:
             self._collect_error(flight, error)
         else:
-            if isinstance(result, Answer):
-                self._collect_answer(flight.tried, result)
-            else:
-                self._done(flight.tried, result)
+            replay(answer.events)
+            self._collect_answer(flight, answer)
 
-    def _collect_answer(self, tried: Try, answer: Answer) -> None:
-        """Take what came of a task, or another node for it."""
-        kind = type(tried.work)
-        node = answer.origin.node
+    def _collect_answer(self, flight: Flight, answer: Answer) -> None:
+        """Take what came of a task or of an actor's work, or another node for it."""
+        tried, node = flight.tried, answer.origin.node
         if (ours := version_error(answer.origin.address, answer.origin.version)) is not None:
             raise ours
         if isinstance(answer.result, EnvironmentFaultError):
             self._at_fault(tried, answer.origin, answer.result)
             return
-        self._faults.clear(kind, node)
+        if flight.actor is None:
+            self._faults.clear(type(tried.work), node)
         if isinstance(answer.result, LabelError):
             self._label_failed(tried, answer.result, node)
             return
@@ -208,6 +215,12 @@ class Engine:
             self._faults.note(type(tried.work), origin, fault)
             self._waiting.again(tried.avoiding(origin.node))
         else:
+            log.info(
+                "worker cannot do the work, trying a new process",
+                node=origin.address,
+                error=fault,
+                **tried.logged(),
+            )
             self._waiting.again(replace(tried, isolated=True))
 
     def _collect_error(self, flight: Flight, error: ray_errors.RayError) -> None:
@@ -216,6 +229,7 @@ class Engine:
             flight = self._at_work(flight)
             tried = flight.tried if flight.node is None else flight.tried.avoiding(flight.node)
             if cut_off or isinstance(error, _LOST):
+                log.warning("node is lost, its work is done again", error=last_line(error), **tried.logged())
                 self._waiting.again(tried)
             else:
                 self._died(tried, error)
@@ -224,6 +238,7 @@ class Engine:
         elif (ours := environment_error(error)) is not None:
             raise ours from error
         elif isinstance(error, ray_errors.RayTaskError):
+            replay(events_of(error.cause))
             if isinstance(error.cause, EarmarkError):
                 raise error.cause from None
             self._failed(flight.tried, error.cause)
@@ -276,6 +291,7 @@ class Engine:
     def _failed(self, tried: Try, error: Exception) -> None:
         """Parts could not be read or written, as a rule: the store may be back in a moment."""
         work = tried.work
+        log.warning("work failed", attempt=tried.errors + 1, error=error, **tried.logged())
         if tried.errors + 1 < _ATTEMPTS:
             self._waiting.again(replace(tried, errors=tried.errors + 1))
         elif isinstance(work, LabelTask) and is_damage(error):
@@ -297,11 +313,18 @@ class Engine:
 
     def _died(self, tried: Try, error: Exception) -> None:
         """A worker died; in isolation not of its tracks, unless it goes on like that."""
+        log.warning(
+            "worker died, its tracks are isolated",
+            attempt=tried.deaths + 1,
+            isolated=tried.isolated,
+            error=last_line(error),
+            **tried.logged(),
+        )
         if not tried.isolated:
             self._waiting.again(replace(tried, isolated=True))
             return
         self._quarantine.died(tried.work, error)
-        if tried.deaths + 1 < MOST_KILLS:
+        if tried.deaths + 1 < MAX_KILLS:
             self._waiting.again(replace(tried, deaths=tried.deaths + 1))
         else:
             self._split(tried, error)
@@ -319,6 +342,7 @@ class Engine:
     def _split(self, tried: Try, error: Exception) -> None:
         """Halve a shard or label task until the track stands alone that it fails for."""
         if self._waiting.halve(tried):
+            log.info("work is halved", error=last_line(error), **tried.logged())
             return
         if isinstance(tried.work, LabelTask) and not tried.isolated:
             self._waiting.put_back(Try(tried.work, isolated=True))

@@ -34,6 +34,13 @@ class Try:
         """Return the same try, which another node is to make."""
         return replace(self, avoided=self.avoided | {node})
 
+    def logged(self) -> dict[str, object]:
+        """Return the fields of a log record about it: the track where it stands alone."""
+        tracks = self.work.tracks
+        track = {"track": tracks["uri"][0].as_py()} if tracks.num_rows == 1 else {}
+        doing = "featurize" if isinstance(self.work, Shard) else "label"
+        return {"shard": self.work.name, "doing": doing, "tracks": tracks.num_rows, **track}
+
 
 @dataclass(frozen=True)
 class Flight:

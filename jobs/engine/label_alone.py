@@ -10,20 +10,23 @@ import ray
 from jobs.engine.assignment import Assignment
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, answered, on_node
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
-from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
+from pipeline.log import get_logger, level
+from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask
-from pipeline.shards.limits import TIMED_OUT, in_time
-from pipeline.shards.transfer import described
+from pipeline.shards.limits import TIMED_OUT, time_limit
+from pipeline.shards.transfer import format_error
 from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedError, LabelError
 
+log = get_logger(__name__)
+
 _FRAMES = 388
 
 
-def label_alone(task: LabelTask, assignment: Assignment) -> Answer:
+def label_alone(task: LabelTask, assignment: Assignment, log_level: int) -> Answer:
     """Label tracks in a process of their own: its end says what they do to the model's."""
-    return answered(lambda: _labeled(task, assignment))
+    return answered(lambda: _labeled(task, assignment), task, log_level)
 
 
 def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
@@ -32,15 +35,16 @@ def _labeled(task: LabelTask, assignment: Assignment) -> LabelResult | LabelErro
         # First, in the very process: what known-good features do not survive is no track's fault.
         _check_process(process, assignment.model_location)
         try:
-            result: LabelResult = surviving(process, _label_once, task, assignment)
+            result: LabelResult = call_with_restarts(process, _label_once, task, assignment)
         except ProcessDiedError as death:
+            log.info("track ended its process", track=uri, by=death.how)
             return LabelerCrashedError(_what_it_did(death, uri))
         except (OSError, EarmarkError, ImportError):
             raise
         except Exception as broken:
             if is_damage(broken) or is_store_error(broken):
                 raise
-            return LabelError(f"{uri}: {described(broken)}")
+            return LabelError(f"{uri}: {format_error(broken)}")
     return result
 
 
@@ -53,7 +57,7 @@ def _check_process(process: Isolated, model: str) -> None:
         If they do not.
     """
     try:
-        surviving(process, _label_known_good, model)
+        call_with_restarts(process, _label_known_good, model)
     except ProcessDiedError as death:
         raise EnvironmentFaultError(f"known-good features crash the model's process ({death.how})") from death
 
@@ -75,10 +79,10 @@ def _label_known_good(model: str) -> None:
     shape = 1, classifier.info.features.n_mels, _FRAMES
     log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     try:
-        with in_time(PREDICT_TIMEOUT_S):
+        with time_limit(PREDICT_TIMEOUT_S):
             p = classifier.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
     except Exception as error:
-        raise EnvironmentFaultError(f"known-good features get no label: {described(error)}") from error
+        raise EnvironmentFaultError(f"known-good features get no label: {format_error(error)}") from error
     if not np.isfinite(p).all():
         raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
 
@@ -99,4 +103,4 @@ _label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
 
 def start_label_alone(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
     """Start the task that labels suspects; the reference to the `Answer` with what came of it."""
-    return _label_alone.options(**on_node(node)).remote(task, assignment)
+    return _label_alone.options(**on_node(node)).remote(task, assignment, level())

@@ -18,9 +18,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.engine import lease_objects as objects
+from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.tables.formats import check_tables_format
 from schemas.errors import EarmarkError
+
+log = get_logger(__name__)
 
 TTL_S = 20.0
 RENEW_S = 5.0
@@ -128,6 +131,7 @@ class HeldLease:
             if objects.newest(self.lease.root) == self.lease.number:
                 self._write(self._holder | {"released": True, "settled": self.settled})
                 self._released = True
+                log.info("lease is released", lease=self.lease.number, settled=self.settled)
 
     def _write(self, holder: dict[str, Any]) -> None:
         self._stop.set()
@@ -145,10 +149,13 @@ class HeldLease:
             beats += 1
             # A store that is away for a moment must not end the run: the next beat tries again, and before
             # any part is written `check` finds out whether the lease was lost meanwhile.
-            with contextlib.suppress(Exception), self._writing:
-                self.lease.check()
-                if not self._stop.is_set():
-                    objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
+            try:
+                with self._writing:
+                    self.lease.check()
+                    if not self._stop.is_set():
+                        objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
+            except Exception as error:
+                log.warning("lease is not renewed", run=self._holder["run"], error=error)
 
 
 @contextlib.contextmanager
@@ -227,7 +234,7 @@ def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> i
     unsettled_since = None if latest is None else _unsettled_since(root, latest)
     number = (latest or 0) + 1
     location, data = objects.location_of(root, number), objects.encode(holder)
-    with storage.explained(root, "write to"):
+    with storage.explain_errors(root, "write to"):
         if not storage.create(location, data):
             raise _held(root, number)
         if not storage.is_local(root) and storage.put_if_absent(location, data):
@@ -242,6 +249,7 @@ def _acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> i
         time.sleep(_settle_s(root))
     elif unsettled_since is not None:
         _settle(root, number, unsettled_since, say)
+    log.info("lease is taken", run=holder["run"], lease=number, tables=root, taken_over=abandoned)
     return number
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 
 
 def newest(root: str) -> int | None:
@@ -17,8 +17,8 @@ def newest(root: str) -> int | None:
         If the store refuses.
     """
     folder = storage.join(root, "_lease")
-    with storage.explained(folder, "look at"):
-        names = storage.names(folder)
+    with storage.explain_errors(folder, "look at"):
+        names = storage.list_names(folder)
     stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
     return max((int(stem) for stem in stems if stem.isdecimal()), default=None)
 
@@ -37,7 +37,7 @@ def read(root: str, number: int) -> bytes | None:
         If the store refuses.
     """
     location = location_of(root, number)
-    with storage.explained(location, "read"):
+    with storage.explain_errors(location, "read"):
         try:
             return storage.read_bytes(location)
         except FileNotFoundError:
@@ -54,8 +54,8 @@ def modified_at(root: str, number: int) -> float:
     """
     location = location_of(root, number)
     protocol, path = storage.split(location)
-    with storage.explained(location, "look at"):
-        modified: datetime = patiently(lambda: storage.filesystem(protocol).modified(path))
+    with storage.explain_errors(location, "look at"):
+        modified: datetime = with_retries(lambda: storage.filesystem(protocol).modified(path))
         return modified.timestamp()
 
 

@@ -5,7 +5,10 @@ from collections import Counter
 
 from jobs.engine.cluster import worker_nodes
 from jobs.engine.environment import Origin
+from pipeline.log import get_logger
 from schemas.errors import EarmarkError, EnvironmentFaultError
+
+log = get_logger(__name__)
 
 _FAULTS_IN_A_ROW = 2
 """A full disk, or a machine that cannot start one process more, may have passed at the second try."""
@@ -33,6 +36,14 @@ class NodeFaults:
             If no node is left that could do such work.
         """
         self._faults[kind, origin.node] += 1
+        log.warning(
+            "node cannot do the work",
+            node=origin.address,
+            kind=kind.__name__,
+            faults=self._faults[kind, origin.node],
+            kept_out=origin.node in self._faulty(kind),
+            error=fault,
+        )
         if not set(worker_nodes()) - self._faulty(kind):
             raise EarmarkError(
                 f"no track is to blame, node {origin.address} cannot do the work: {fault}; repair it, or "

@@ -1,16 +1,14 @@
 """Quarantine: tracks whose worker dies of them, or breaks on them, until it is clear that it is them."""
 
 from collections import Counter
-from typing import Any
 
 from jobs.engine.actor_pool import last_line
 from jobs.engine.assignment import Assignment
-from pipeline.shards.failures import Failure, failure_rows
+from pipeline.log import get_logger
 from pipeline.shards.featurize_shard import Shard, write_failures
-from pipeline.shards.isolation import MOST_KILLS
-from pipeline.shards.label_part import LabelTask
+from pipeline.shards.isolation import MAX_KILLS
+from pipeline.shards.label_part import LabelTask, write_label_failures
 from pipeline.storage import storage
-from pipeline.tables.tables import encode_part
 from schemas.errors import (
     DecoderCrashedError,
     EarmarkError,
@@ -19,6 +17,8 @@ from schemas.errors import (
     LabelError,
     TrackError,
 )
+
+log = get_logger(__name__)
 
 Work = Shard | LabelTask
 
@@ -64,10 +64,12 @@ class Quarantine:
         """Take in a track that stands alone, for an error or for the worker's death."""
         uri = work.tracks["uri"][0].as_py()
         if killed:
-            reason = f"{uri}: its worker was killed {MOST_KILLS} times: {last_line(error)}"
-            self._held.append((work, _CRASHED[type(work)](reason)))
+            reason = f"{uri}: its worker was killed {MAX_KILLS} times: {last_line(error)}"
+            failure = _CRASHED[type(work)](reason)
         else:
-            self._held.append((work, _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")))
+            failure = _FAULTY[type(work)](f"{uri}: {type(error).__name__}: {error}")
+        log.info("track is in quarantine", shard=work.name, track=uri, error=failure)
+        self._held.append((work, failure))
 
     def succeeded(self, work: Work) -> int:
         """Note that tracks were featurized, or labeled; how many tracks of that kind fail therefore."""
@@ -96,6 +98,8 @@ class Quarantine:
         """Write the failures of one kind of work."""
         bad = [(work, error) for work, error in self._held if type(work) is kind]
         self._held = [(work, error) for work, error in self._held if type(work) is not kind]
+        if bad:
+            log.info("quarantine is decided: its tracks have failed", tracks=len(bad))
         for work, error in bad:
             write_failure(work, error, self._assignment)
         return len(bad)
@@ -109,14 +113,8 @@ def write_failure(work: Work, error: TrackError, assignment: Assignment) -> None
     EarmarkError
         If it cannot be written.
     """
-    with storage.explained(work.name, "write the failures of"):
+    with storage.explain_errors(work.name, "write the failures of"):
         if isinstance(work, Shard):
             write_failures(work, assignment.tables, (error,), assignment.lease.check)
-            return
-        tracks: list[dict[str, Any]] = work.tracks.to_pylist()
-        rows = failure_rows(
-            Failure(track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, work.model)
-            for track in tracks
-        )
-        part = work.parts(assignment.tables)["failures"]
-        storage.write_bytes(part, encode_part(rows), check=assignment.lease.check)
+        else:
+            write_label_failures(work, assignment.tables, error, assignment.lease.check)

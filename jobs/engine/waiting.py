@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from jobs.engine.assignment import Assignment
 from jobs.engine.flights import Try
-from pipeline.catalogs.planning import copied
+from pipeline.catalogs.planning import copy_rows
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
@@ -50,11 +50,11 @@ class Waiting:
             return False
         middle = n_tracks // 2
         for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
-            half = replace(work, name=work.name + suffix, tracks=copied(work.tracks, start, stop))
+            half = replace(work, name=work.name + suffix, tracks=copy_rows(work.tracks, start, stop))
             self.put_back(replace(tried, work=half, errors=0, deaths=0))
         return True
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:
         for part in work.parts(self._assignment.tables).values():
-            with storage.explained(part, "remove"):
+            with storage.explain_errors(part, "remove"):
                 storage.delete(part, check=self._assignment.lease.check)

@@ -1,7 +1,9 @@
 """What runs on Ray: a task that featurizes a shard, and an actor that labels parts."""
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,8 @@ from jobs.engine.assignment import Assignment
 from jobs.engine.environment import Origin
 from jobs.engine.flights import Try
 from jobs.engine.lease import Lease
+from pipeline.log import about, get_logger, level
+from pipeline.log_events import Event, recorded
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
@@ -19,6 +23,8 @@ from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError, LabelError
 from schemas.features import FeatureSpec
+
+log = get_logger(__name__)
 
 PREDICT_TIMEOUT_S = 300.0
 """Seconds that the model may take for a row group, which takes less than one as a rule: a driver or a library
@@ -35,18 +41,54 @@ class Answer:
         Where.
     result : ShardResult, LabelResult, LabelError or EnvironmentFaultError
         What came of it; an `EnvironmentFaultError`: the node cannot do the work, whatever it is given.
+    events : tuple of Event
+        What was logged meanwhile.
     """
 
     origin: Origin
     result: ShardResult | LabelResult | LabelError | EnvironmentFaultError
+    events: tuple[Event, ...] = ()
 
 
-def answered(work: Callable[[], ShardResult | LabelResult | LabelError]) -> Answer:
-    """What some work comes to on this node; a fault of the node is an answer too."""
-    try:
-        return Answer(Origin.here(), work())
-    except EnvironmentFaultError as fault:
-        return Answer(Origin.here(), fault)
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Where an actor has loaded the model, and what was logged meanwhile."""
+
+    origin: Origin
+    events: tuple[Event, ...]
+
+
+def answered(
+    work: Callable[[], ShardResult | LabelResult | LabelError], task: Shard | LabelTask, log_level: int
+) -> Answer:
+    """Do some work on this node, and return what comes of it; a fault of the node is an answer too.
+
+    Parameters
+    ----------
+    work : callable
+        Does it. What else it raises is raised, with what was logged as the attribute ``events``.
+    task : Shard or LabelTask
+        What it is done for, for the log.
+    log_level : int
+        Level from which on the driver wants log records.
+    """
+    origin = Origin.here()
+    with recorded(log_level) as buffer, about(run=task.run, shard=task.name, node=origin.address):
+        try:
+            result = work()
+        except EnvironmentFaultError as fault:
+            return Answer(origin, fault, buffer.events())
+        except Exception as error:
+            with suppress(AttributeError):  # it has slots; its own reason is what counts
+                error.events = buffer.events()  # type: ignore[attr-defined]
+            raise
+    return Answer(origin, result, buffer.events())
+
+
+def events_of(error: Exception) -> tuple[Event, ...]:
+    """Return what a worker logged before it raised an error, as far as that came along."""
+    events: tuple[Event, ...] = getattr(error, "events", ())
+    return events
 
 
 def featurize(
@@ -57,12 +99,15 @@ def featurize(
     limits: TrackLimits,
     isolated: bool,
     confirming: bool,
+    log_level: int,
 ) -> Answer:
     """Featurize a shard; a track that takes too much ends this worker, or the process it is isolated in."""
     return answered(
         lambda: featurize_shard(
             shard, tables, spec, lease.check, limits=limits, isolated=isolated, confirming=confirming
-        )
+        ),
+        shard,
+        log_level,
     )
 
 
@@ -89,6 +134,7 @@ def start_featurize(tried: Try, assignment: Assignment, node: str | None) -> Any
         limits,
         isolated=tried.isolated,
         confirming=tried.confirming,
+        log_level=level(),
     )
 
 
@@ -103,6 +149,8 @@ class Labeler:
         Segments the network takes at once.
     use_gpu : bool
         Whether the actor was given a GPU. Ray hides no GPU from an actor that asked for none.
+    log_level : int, optional
+        Level from which on the driver wants log records; that of this process if not given.
 
     Attributes
     ----------
@@ -110,14 +158,23 @@ class Labeler:
         The model.
     """
 
-    def __init__(self, model: str, batch_size: int, use_gpu: bool) -> None:
+    def __init__(self, model: str, batch_size: int, use_gpu: bool, log_level: int | None = None) -> None:
         if not use_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        self.classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
+        self._log_level = level() if log_level is None else log_level
+        with recorded(self._log_level) as buffer:
+            start = time.monotonic()
+            self.classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
+            log.info("model loaded", model=model, seconds=time.monotonic() - start, gpu=use_gpu)
+        self._loading = buffer.events()
 
-    def ready(self) -> Origin:
+    def ready(self) -> Loaded:
         """Answers when the model is loaded."""
-        return Origin.here()
+        return Loaded(Origin.here(), self._loading)
+
+    def answer(self, task: LabelTask, assignment: Assignment) -> Answer:
+        """Label a part, for the engine."""
+        return answered(lambda: self.label(task, assignment), task, self._log_level)
 
     def label(self, task: LabelTask, assignment: Assignment) -> LabelResult:
         """Label a part."""
@@ -140,4 +197,4 @@ def start_labeler(
     actor = ray.remote(Labeler).options(
         num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0, max_task_retries=0, **options
     )
-    return actor.remote(model, batch_size, num_gpus > 0)
+    return actor.remote(model, batch_size, num_gpus > 0, level())

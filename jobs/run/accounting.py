@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 
 from jobs.engine.assignment import Totals
-from pipeline.tables.runs import failures_of
+from pipeline.tables.runs import summarize_failures
 from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, RunReport, SlowTrack
 
@@ -86,7 +86,7 @@ def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
 def _written(tables: Tables, report: RunReport) -> _Written:
     done, done_unique = _count(tables, "features" if report.command == "featurize" else "labels", report)
     failed, failed_unique = _count(tables, "failures", report)
-    failures, examples = failures_of(tables, report.run)
+    failures, examples = summarize_failures(tables, report.run)
     return _Written(done, failed, (done, failed) == (done_unique, failed_unique), failures, examples)
 
 

@@ -6,9 +6,16 @@ import time
 from datetime import UTC, datetime
 
 from jobs.engine.lease import HeldLease
+from jobs.run.run_log import RunLog
+from pipeline.log import get_logger
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.report import RunReport
+
+log = get_logger(__name__)
+
+_LOG_S = 0.4
+"""Time for the log, of the three seconds that there are in all."""
 
 
 class Closing:
@@ -20,6 +27,8 @@ class Closing:
         Where the report goes.
     started : float
         When the run began, by `time.monotonic`.
+    run_log : RunLog
+        What was logged.
 
     Attributes
     ----------
@@ -31,11 +40,12 @@ class Closing:
         Set when the report is written and the lease released, as far as the store lets us.
     """
 
-    def __init__(self, tables: Tables, started: float) -> None:
+    def __init__(self, tables: Tables, started: float, run_log: RunLog) -> None:
         self.held: HeldLease | None = None
         self.report: RunReport | None = None
         self.closed = threading.Event()
         self._tables = tables
+        self._run_log = run_log
         self._started = started
         self._lock = threading.Lock()
 
@@ -51,6 +61,8 @@ class Closing:
                     write_report(self._tables, self.report)
             if self.held is not None:
                 self.held.release()
+            log.info("closed: report and lease are in order")
+            self._run_log.write(_LOG_S)
             self.closed.set()
 
     def finished(self, report: RunReport, outcome: dict[str, str]) -> RunReport:

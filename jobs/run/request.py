@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 
 from jobs.console.progress import metered
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
-from pipeline.catalogs.planning import Done, Plan, make_plan
-from pipeline.catalogs.vouching import confirm
+from pipeline.catalogs.planning import Goal, Plan, make_plan
+from pipeline.catalogs.vouching import confirm_versions
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.formats import tables_at
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables, within
+from pipeline.tables.tables import Tables, semi_join
 from pipeline.wording import left_out_text
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -64,10 +64,10 @@ class Job:
         return features.model_copy(update=kinds)
 
     @property
-    def done(self) -> Done:
-        """What counts as done."""
+    def goal(self) -> Goal:
+        """What every track should have after the run."""
         model = None if self.command == "featurize" else self.bundle.model
-        return Done(self.spec, model, self.config.retry_failed)
+        return Goal(self.spec, model, self.config.retry_failed)
 
 
 def make_job(
@@ -129,20 +129,20 @@ def list_job(job: Job) -> Listing:
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
         raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
-    with storage.explained(job.catalog, "look at the files of"):
-        return confirm(listing, job.tables)
+    with storage.explain_errors(job.catalog, "look at the files of"):
+        return confirm_versions(listing, job.tables)
 
 
 def plan_job(job: Job, listing: Listing) -> Plan:
     """Compare the listing with the tables; nothing is written."""
     # What a listing lacks is gone from the catalog only if it was a listing of all the catalog.
     partial = job.catalog is None or job.config.limit is not None
-    return make_plan(listing.tracks, job.tables, job.done, partial=partial)
+    return make_plan(listing.tracks, job.tables, job.goal, partial=partial)
 
 
 def _featurized_tracks(job: Job) -> pa.Table:
     """The tracks in the tables that have features for the model, as a listing."""
-    where = pc.field("feature_set").isin(job.done.feature_sets)
+    where = pc.field("feature_set").isin(job.goal.feature_sets)
     featurized = job.tables.read("features", ["track_id", "etag"], where)
     if not featurized.num_rows:
         others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
@@ -152,4 +152,4 @@ def _featurized_tracks(job: Job) -> pa.Table:
             f"{job.tables.root} lack ({have}); make them with 'earmark run CATALOG {job.tables.root} "
             f"--model {job.config.model}'"
         )
-    return within(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)
+    return semi_join(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)

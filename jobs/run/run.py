@@ -15,20 +15,26 @@ from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.run.accounting import accounted
 from jobs.run.closing import Closing
 from jobs.run.request import Job, list_job, plan_job
+from jobs.run.run_log import RunLog, kept
 from pipeline.catalogs.changes import change_rows
-from pipeline.catalogs.planning import Plan, copied, cut_shards
+from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
+from pipeline.log import about, get_logger
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
 from pipeline.pages.run_pages import RunPages
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.tables.formats import record_format
-from pipeline.tables.runs import new_run, read_reports, versions, write_report
+from pipeline.tables.runs import new_run_name, package_versions, read_reports, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, LeftOut, RunReport
 
+log = get_logger(__name__)
+
 Say = Callable[[str], None]
+_LOG_S = 10.0
+"""Time for the log, at the end of a run."""
 _SHARDS_PER_CPU = 4
 _FEWEST_SHARDS = 32
 
@@ -54,22 +60,23 @@ def run_job(job: Job, say: Say) -> RunReport:
         If the run cannot start or go on; the report then says so too.
     """
     started = time.monotonic()
-    with interruptible() as interrupt:
-        closing = Closing(job.tables, started)
+    with kept(job.tables) as run_log, interruptible() as interrupt:
+        closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
         free = leases.free_number(job.tables.root)
         listing = list_job(job)
         # Named after the listing, which may take long: runs have their names in the order of their work.
-        run = new_run(datetime.now(UTC))
-        with leases.held(job.tables.root, run, say=say) as held:
+        run = new_run_name(datetime.now(UTC))
+        with about(run=run), leases.held(job.tables.root, run, say=say) as held:
             closing.held = held
+            run_log.begin(run)
             if free is None or held.lease.number != free + 1:
                 listing = list_job(job)  # another run was at work meanwhile, and may have listed later
             # Planned under the lease: nobody else changes the tables from here on.
             plan = plan_job(job, listing)
             try:
                 report = _first_report(job, run, plan, listing.left_out)
-                return _run_planned(job, report, plan, held, closing, interrupt, say)
+                return _run_planned(job, report, plan, held, closing, interrupt, say, run_log)
             except KeyboardInterrupt:
                 closing()
                 raise
@@ -83,12 +90,21 @@ def _run_planned(
     closing: Closing,
     interrupt: Interrupt,
     say: Say,
+    run_log: RunLog,
 ) -> RunReport:
     """Do what the plan says under the lease; the report is written as the run begins and as it ends."""
     pages = RunPages(job.tables, say)
     totals = Totals()
     ended: dict[str, str] = {}
     closing.report = report
+    log.info(
+        "run begins",
+        command=job.command,
+        catalog=report.catalog,
+        tables=job.tables.root,
+        model=report.model,
+        **report.counts.model_dump(include={"listed", "labeled_before", "failed_before", "left", "gone"}),
+    )
     try:
         record_format(job.tables, held.lease.check)
         write_report(job.tables, report)
@@ -96,7 +112,7 @@ def _run_planned(
         _record_changes(job, report.run, plan, report.started_at, held.lease)
         if plan.n_todo:
             try:
-                _work(job, report, plan, held, interrupt, totals, closing)
+                _work(job, report, plan, held, interrupt, totals, closing, run_log)
             finally:
                 report = accounted(job.tables, report, totals)
         if not report.balanced or (report.counts.left and not interrupt.asked):
@@ -118,8 +134,18 @@ def _run_planned(
     finally:
         interrupt.defer()
         closing.report = report = closing.finished(report, ended)
-        write_report(job.tables, report)
-        pages.write(report)
+        log.info(
+            "run ends",
+            outcome=report.outcome,
+            seconds=report.wall_s,
+            error=report.error,
+            **report.counts.model_dump(include={"featurized", "labeled", "failed", "left"}),
+        )
+        try:
+            write_report(job.tables, report)
+            pages.write(report)
+        finally:
+            run_log.write(_LOG_S)
     return report
 
 
@@ -142,7 +168,7 @@ def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunRepor
         feature_set=job.spec.feature_set,
         features=job.spec.model_dump(),
         config=job.config.model_dump(),
-        versions=versions(),
+        versions=package_versions(),
     )
 
 
@@ -158,7 +184,7 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
     if changes.num_rows:
         objects[job.tables.part("tracks", "listing", run=run)] = changes
     for location, rows in objects.items():
-        with storage.explained(location, "write"):
+        with storage.explain_errors(location, "write"):
             storage.write_bytes(location, encode_part(rows), check=lease.check)
 
 
@@ -170,6 +196,7 @@ def _work(
     interrupt: Interrupt,
     totals: Totals,
     closing: Closing,
+    run_log: RunLog,
 ) -> None:
     """Run the plan on Ray, adding up what came of it in `totals`."""
     if report.model is not None:
@@ -197,6 +224,7 @@ def _work(
             if totals.waiting_for_actors:
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
+            run_log.write_now_and_then()
 
         engine = Engine(assignment, totals, show)
         interrupt.tell(engine.stop, engine.stop_soon)
@@ -217,8 +245,8 @@ def _keep_model(job: Job, lease: leases.Lease) -> None:
     """Put the model beside the tables: actors on any node load it there, and labels can be made again."""
     folder = storage.join(job.tables.root, "_models", job.bundle.model)
     info = job.bundle.info.model_dump_json(indent=2).encode()
-    with storage.explained(folder, "write the model to"):
-        if INFO_FILE in storage.names(folder):
+    with storage.explain_errors(folder, "write the model to"):
+        if INFO_FILE in storage.list_names(folder):
             return
         for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
             storage.write_bytes(storage.join(folder, name), data, check=lease.check)
@@ -257,7 +285,7 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
                 model=str(report.model),
                 part=rows["part"][start].as_py(),
                 feature_set=rows["feature_set"][start].as_py(),
-                tracks=copied(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+                tracks=copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
             )
         )
     return tasks

@@ -1,1 +1,1 @@
-"""Catalogs: what there is to label, what of it is new, and the plan of a run."""
+"""Catalogs: what to label, what of it is new, and the plan of a run."""

@@ -1,7 +1,7 @@
 """Listing a catalog: a folder, a bucket prefix, a manifest or a single file becomes `LISTING` rows.
 
 The listing streams, so that millions of objects show progress, and it is all or nothing: a folder that cannot
-be read is an error, since leaving it out would look like its tracks were gone.
+be read is an error, because skipping it would look as if its tracks were gone.
 """
 
 import contextlib
@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
-from pipeline.catalogs.local_folder import local_folder
+from pipeline.catalogs.local_folder import list_local_folder
 from pipeline.catalogs.manifest import read_manifest
 from pipeline.catalogs.manifest_file import is_manifest
-from pipeline.catalogs.remote_folder import remote_folder
+from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.tracks import stat_track, to_batch, track_id_of
 from pipeline.storage import storage
@@ -32,16 +32,16 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Listing:
-    """A catalog as listed.
+    """The listing of a catalog.
 
     Attributes
     ----------
     tracks : pyarrow.Table
         Schema `schemas.tables.LISTING`.
     left_out : LeftOut
-        How many files are no tracks, by kind.
+        Counts of the files that are not tracks, by kind.
     vouched : pyarrow.Array of bool or None
-        Of which tracks a manifest says the version, so that their store was not asked; None: of none.
+        Which tracks have their version from a manifest, without a request to the store; None for no manifest.
     """
 
     tracks: pa.Table
@@ -50,19 +50,19 @@ class Listing:
 
 
 def canonical(catalog: str) -> str:
-    """The catalog's location in the form that tables record: absolute, without a trailing slash."""
+    """Return a location in the form that tables record: absolute, without a trailing slash."""
     if not catalog.strip():
-        raise MisuseError("the name of a catalog or of tables is empty; a variable may not be set")
+        raise MisuseError("the name of the catalog or the tables is empty; check that its variable is set")
     protocol, path = storage.split(catalog)
     path = path.rstrip("/") or "/"
     if protocol != "file":
         return f"{protocol}://{path}"
-    # What ".." leads to depends on links: text alone does not tell.
+    # Where ".." leads depends on links, so it cannot be resolved as text.
     return storage.local_uri(os.path.realpath(path) if ".." in path.split("/") else path)
 
 
 def is_same(catalog: str, other: str) -> bool:
-    """Whether two locations are one: as they stand, by links, or as one folder that is mounted twice."""
+    """Whether two locations are the same: as text, through links, or as one folder mounted twice."""
     (protocol, path), (other_protocol, other_path) = (
         storage.split(canonical(location)) for location in (catalog, other)
     )
@@ -77,11 +77,11 @@ def is_same(catalog: str, other: str) -> bool:
 
 
 _STORES = {"gcs": "gs", "az": "abfs", "abfss": "abfs"}
-"""Protocols of the same store, by fsspec."""
+"""Protocols that fsspec takes for the same store."""
 
 
 def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress | None = None) -> pa.Table:
-    """List the tracks of a catalog; see `survey`, which also tells what is left out.
+    """List the tracks of a catalog; see `survey`, which also counts the files left out.
 
     Returns
     -------
@@ -102,20 +102,20 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
     limit : int, optional
         Stop after this many tracks.
     progress : callable, optional
-        Told how many tracks were found so far, every now and then.
+        Called from time to time with the number of tracks found so far.
 
     Returns
     -------
     Listing
-        The tracks, those of a folder sorted by path, and how many other files there are, by kind: files
-        without an extension of audio, and what systems keep beside the music (``@eaDir``, ``._*``).
+        The tracks, sorted by path for a folder, and counts of the other files by kind: files without an audio
+        extension, and what systems keep beside the music (``@eaDir``, ``._*``).
 
     Raises
     ------
     MisuseError
-        If the catalog does not exist, or the manifest is no manifest.
+        If the catalog does not exist, or its manifest is not valid.
     EarmarkError
-        If some of it cannot be listed.
+        If part of it cannot be listed.
     """
     selection = Selection()
     if _is_manifest(catalog):
@@ -123,10 +123,10 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
         if progress is not None:
             progress(manifest.tracks.num_rows)
         return Listing(manifest.tracks, selection.left_out, manifest.vouched)
-    return Listing(_collected(_tracks(catalog, selection), limit, progress), selection.left_out)
+    return Listing(_collect(_list_tracks(catalog, selection), limit, progress), selection.left_out)
 
 
-def _collected(tracks: Iterator[TrackRef], limit: int | None, progress: Progress | None) -> pa.Table:
+def _collect(tracks: Iterator[TrackRef], limit: int | None, progress: Progress | None) -> pa.Table:
     batches: list[pa.RecordBatch] = []
     rows: list[TrackRef] = []
     found = 0
@@ -154,24 +154,24 @@ def _is_manifest(catalog: str) -> bool:
         raise MisuseError(f"the catalog {catalog} does not exist")
     if Path(path).is_dir() or not is_manifest(path):
         return False
-    if not Path(path).is_file():  # a pipe that nobody writes to would be waited for
+    if not Path(path).is_file():  # reading a pipe that nobody writes to would wait forever
         raise MisuseError(
-            f"the manifest {catalog} is no file but a pipe, a socket or a device; write it to a file"
+            f"the manifest {catalog} is a pipe, socket or device, not a file; write it to a file"
         )
     return True
 
 
-def _tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
+def _list_tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
     protocol, path = storage.split(catalog)
     if protocol == "file" and Path(path).is_dir():
-        return local_folder(path, selection)
+        return list_local_folder(path, selection)
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
-        with storage.explained(catalog, "look at"):
+        with storage.explain_errors(catalog, "look at"):
             track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
         if protocol == "file" or track.etag != "irregular":
             return iter([track])
     if protocol != "file":
-        return remote_folder(catalog, selection)
+        return list_remote_folder(catalog, selection)
     raise MisuseError(
-        f"the catalog {catalog} is neither a folder, nor a manifest (.csv, .tsv, .parquet), nor an audio file"
+        f"the catalog {catalog} is not a folder, a manifest (.csv, .tsv, .parquet) or an audio file; name one"
     )

@@ -1,4 +1,4 @@
-"""A folder of this machine as a catalog."""
+"""A local folder as a catalog."""
 
 import heapq
 import os
@@ -13,20 +13,20 @@ from schemas.tracks import TrackRef
 _VISIBLE_LINK, _HIDDEN, _HIDDEN_LINK = range(3)
 
 
-def local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
-    """The tracks below a folder, sorted by path.
+def list_local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
+    """Yield the tracks below a folder, sorted by path.
 
     Parameters
     ----------
     root : str
         An absolute path.
     selection : Selection
-        Says which files are tracks, and counts the others.
+        Decides which files are tracks, and counts the others.
 
     Raises
     ------
     EarmarkError
-        If a folder cannot be read: to leave it out would look as if its tracks were gone.
+        If a folder cannot be read: skipping it would look as if its tracks were gone.
     """
     below = len(root.rstrip("/")) + 1
     for path in sorted(_Walk(selection).files(root)):
@@ -34,12 +34,12 @@ def local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
 
 
 class _Walk:
-    """Links are followed, and each real folder is entered once.
+    """Walk a folder, following links and entering each real folder once.
 
-    Links to folders wait until all real folders are done, and then have their turn by name: neither a link
-    that somebody adds nor the order of a disk's directories gives tracks another path, and so another id.
-    Folders whose names begin with a dot come after all others, since earlier releases never entered them: a
-    track that was listed by a link into one keeps its path.
+    The order decides which path, and so which id, a track has if several lead to it. Real folders come first,
+    then links in the order of their names: neither a new link nor the order of directory entries changes a
+    track's path. Folders whose names begin with a dot come last, because earlier releases never entered them:
+    a track that was listed through a link into one keeps its path.
     """
 
     def __init__(self, selection: Selection) -> None:
@@ -48,7 +48,7 @@ class _Walk:
         self._waiting: list[tuple[int, str]] = []
 
     def files(self, root: str) -> Iterator[str]:
-        """Paths of the audio files below a folder."""
+        """Yield the paths of the audio files below a folder, in no particular order."""
         heapq.heappush(self._waiting, (_VISIBLE_LINK, root))
         while self._waiting:
             tier, folder = heapq.heappop(self._waiting)
@@ -68,17 +68,19 @@ class _Walk:
                             elif self._selection.takes(entry.name):
                                 yield entry.path
             except OSError as error:
-                raise EarmarkError(f"cannot list {folder}: {error.strerror}; nothing was done") from error
+                raise EarmarkError(
+                    f"cannot list {folder}: {error.strerror}; nothing was done; make it readable, then retry"
+                ) from error
 
     def _is_new(self, folder: str) -> bool:
-        status = os.stat(folder)  # noqa: PTH116 (a Path for each of a million names takes its time)
+        status = os.stat(folder)  # noqa: PTH116 (a million Path objects take seconds)
         if (status.st_dev, status.st_ino) in self._seen:
             return False
         self._seen.add((status.st_dev, status.st_ino))
         return True
 
     def _is_entered(self, entry: "os.DirEntry[str]", *, hidden: bool) -> bool:
-        """Whether a subfolder is entered now; if not, it is put on the heap or left out."""
+        """Whether to enter a subfolder now; if not, it is pushed to the heap or left out."""
         if kind := system_folder(entry.name):
             self._leave_out(entry, kind)
             return False
@@ -92,7 +94,7 @@ class _Walk:
         return True
 
     def _leave_out(self, entry: "os.DirEntry[str]", kind: str) -> None:
-        """Count the files below a folder of the system, as far as it lets itself be read."""
+        """Count the files below a system folder, as far as it is readable."""
         if kind in SNAPSHOTS or entry.is_symlink():
             self._selection.leave_out(f"{kind} (not opened)", 1)
             return
@@ -102,12 +104,12 @@ class _Walk:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, say: named like audio it is a track that cannot be read
+    except OSError:  # such as a link to itself; with an audio name, it becomes a track that cannot be read
         return False
 
 
 def _count_files(folder: str) -> int:
-    """Files below a folder; what may not be read of its subfolders is not missed."""
+    """Count the files below a folder, skipping subfolders that cannot be read."""
     n, folders = 0, [folder]
     while folders:
         folder = folders.pop()

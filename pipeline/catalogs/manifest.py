@@ -7,9 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.inventory import inventory_rows, is_inventory
-from pipeline.catalogs.manifest_columns import carried, sizes, text, times, versions, with_facts_named
+from pipeline.catalogs.manifest_columns import (
+    pack_columns,
+    parse_etags,
+    parse_sizes,
+    parse_times,
+    rename_facts,
+    to_text,
+)
 from pipeline.catalogs.manifest_file import plain_name, read_columns
-from pipeline.catalogs.manifest_uris import resolved
+from pipeline.catalogs.manifest_uris import resolve_uris
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.store_facts import with_store_facts
 from pipeline.catalogs.tracks import track_id_of
@@ -18,7 +25,7 @@ from schemas.errors import MisuseError
 from schemas.tables import LISTING
 
 _LIKELY = ("path", "file", "filename", "filepath", "location", "url", "key", "track", "name")
-"""Columns that may be meant where there is no ``uri``."""
+"""Column names that probably mean ``uri``, for the advice in an error message."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class ManifestListing:
     tracks : pyarrow.Table
         Schema `LISTING`, in the order of the manifest.
     vouched : pyarrow.Array of bool
-        Of which tracks the manifest says size and version, so that their store was not asked.
+        Which tracks have their size and version from the manifest, without a request to their store.
     """
 
     tracks: pa.Table
@@ -44,40 +51,40 @@ def read_manifest(
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ManifestListing:
-    """The tracks of a manifest, in its order.
+    """Read the tracks of a manifest, in its order.
 
     Parameters
     ----------
     location : str
         A ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet`` file with a column ``uri`` (absolute, or relative to
-        the manifest's folder) and optionally ``track_id``, or one of S3 Inventory. With ``size`` and
-        ``etag``, as ``earmark scan --out`` writes them, the store of an object is not asked; files on disk
-        are looked at all the same, since their version is made of what the disk says. Every other column is
-        carried along as text.
+        the manifest's folder) and optionally ``track_id``, or an S3 Inventory. With ``size`` and ``etag``, as
+        ``earmark scan --out`` writes them, no request is made for an object. Local files are always looked
+        up, because their version is their size and modification time. All other columns are carried along
+        as text.
     selection : Selection
-        Counts what is no track in an inventory; of other manifests all is.
+        Selects the tracks of an inventory and counts its other objects; other manifests list only tracks.
     limit : int, optional
-        Only the first tracks.
+        Read only this many tracks.
     progress : callable, optional
-        Told how many tracks were looked at so far.
+        Called with the number of tracks looked up so far.
 
     Raises
     ------
     MisuseError
-        If the file cannot be read, has no column ``uri``, names a track twice, leaves a uri empty, names a
-        web address or, being remote, files of this machine's disk, or has a size that is none.
+        If the file cannot be read, has no column ``uri``, names a track twice, has an empty uri or a web
+        address, has an invalid size, or is remote and names local files.
     EarmarkError
-        If a store cannot be asked.
+        If a store cannot be accessed.
     """
     table = read_columns(location)
     if is_inventory(table.column_names):
         table = inventory_rows(table, location, selection)
-    table = with_facts_named(table)
+    table = rename_facts(table)
     _check_columns(table, location)
-    written = pc.utf8_trim_whitespace(text(table["uri"]))
-    uris = resolved(written, location)
-    ids = _ids(table, written)
-    _refuse_doubles(ids, written, location)
+    written = pc.utf8_trim_whitespace(to_text(table["uri"]))
+    uris = resolve_uris(written, location)
+    ids = _track_ids(table, written)
+    _refuse_duplicates(ids, written, location)
     if limit is not None:
         table, uris, ids = table.slice(0, limit), uris.slice(0, limit), ids.slice(0, limit)
     n = len(uris)
@@ -85,12 +92,12 @@ def read_manifest(
     names = set(table.column_names) & {"uri", "track_id"}
     if {"size", "etag"} <= set(table.column_names):
         names |= set(table.column_names) & {"size", "etag", "modified_at"}
-        facts = [sizes(table["size"], location), versions(table["etag"]), times(table)]
+        facts = [parse_sizes(table["size"], location), parse_etags(table["etag"]), parse_times(table)]
     known = pc.and_(pc.is_valid(facts[0]), pc.is_valid(facts[1]))
     vouched = pc.and_(known, _is_remote(uris))
-    columns = [ids, uris, *facts, carried(table.drop_columns(list(names)))]
+    columns = [ids, uris, *facts, pack_columns(table.drop_columns(list(names)))]
     schema = pa.schema([field.with_nullable(True) for field in LISTING])
-    with storage.explained(location, "look at the files of"):
+    with storage.explain_errors(location, "look at the files of"):
         tracks = with_store_facts(
             pa.Table.from_arrays(columns, schema=schema), pc.invert(vouched), progress=progress
         )
@@ -102,11 +109,11 @@ def _check_columns(table: pa.Table, location: str) -> None:
     if "uri" not in names:
         meant = next((name for name in names if plain_name(name) == "uri"), None)
         meant = meant or next((name for name in names if plain_name(name) in _LIKELY), None)
-        advice = f"; rename the column '{meant}' to 'uri' if that is where the tracks are" if meant else ""
+        advice = f"; rename the column '{meant}' to 'uri' if it holds the tracks' locations" if meant else ""
         if any("/" in name or is_audio_name(name) for name in names):
             advice = (
-                "; its first row is a track, so put the names of the columns before it (of an S3 Inventory "
-                "they are the fileSchema in its manifest.json)"
+                "; its first row is a track, so insert a row with the column names before it (those of an S3 "
+                "Inventory are the fileSchema in its manifest.json)"
             )
         have = ", ".join(names)
         raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have}){advice}")
@@ -132,17 +139,17 @@ def _is_text_or_integer(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or any(is_text(kind) for is_text in texts)
 
 
-def _ids(table: pa.Table, written: pa.Array) -> pa.Array:
-    """The manifest's ids, and hashes of what it writes for a uri where it has none."""
+def _track_ids(table: pa.Table, written: pa.Array) -> pa.Array:
+    """Return the manifest's ids; where it has none, hashes of its uris as written."""
     if "track_id" not in table.column_names:
         return pa.array([track_id_of(uri) for uri in written.to_pylist()], pa.string())
-    given = text(table["track_id"])
+    given = to_text(table["track_id"])
     lacking = pc.equal(given, "")
     hashes = [track_id_of(uri) for uri in written.filter(lacking).to_pylist()]
     return pc.replace_with_mask(given, lacking, pa.array(hashes, pa.string()))
 
 
-def _refuse_doubles(ids: pa.Array, written: pa.Array, location: str) -> None:
+def _refuse_duplicates(ids: pa.Array, written: pa.Array, location: str) -> None:
     if pc.count_distinct(ids).as_py() == len(ids):
         return
     seen: dict[str, int] = {}
@@ -151,8 +158,7 @@ def _refuse_doubles(ids: pa.Array, written: pa.Array, location: str) -> None:
         if first != row:
             what = f"{written[row - 1].as_py()}, track {track_id}"
             raise MisuseError(
-                f"rows {first} and {row} of the manifest {location} are the same track ({what}); each track "
-                "may stand there once"
+                f"rows {first} and {row} of the manifest {location} are the same track ({what}); remove one"
             )
 
 

@@ -1,4 +1,4 @@
-"""The columns of a manifest as those of a listing."""
+"""Converts the columns of a manifest to those of a listing."""
 
 import contextlib
 from datetime import datetime
@@ -12,16 +12,16 @@ from schemas.errors import MisuseError
 from schemas.tables import LISTING, TIMESTAMP
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a", "<na>")
-"""How programs write that a value is missing, in lower case."""
+"""How programs write a missing value, in lower case."""
 _NO_SIZES = pa.array(_MISSING)
 _NO_VERSIONS = pa.array([*_MISSING, "missing", "unreadable", "irregular"])
-"""What stands for an etag where the file could not be looked at, too: it may be there by now."""
+"""Also Earmark's own etags for files that could not be looked up: they may exist by now."""
 
-_ROWS_AT_ONCE = 1 << 17
+_CHUNK_ROWS = 1 << 17
 
 
-def text(column: pa.ChunkedArray) -> pa.Array:
-    """A column as text, "" for nulls."""
+def to_text(column: pa.ChunkedArray) -> pa.Array:
+    """Return a column as text, with "" for nulls."""
     return pc.fill_null(column.cast(pa.string()).combine_chunks(), "")
 
 
@@ -34,8 +34,8 @@ _FACTS = {
 }
 
 
-def with_facts_named(table: pa.Table) -> pa.Table:
-    """The table with its columns of sizes, etags and times under our names, if it has sizes and etags."""
+def rename_facts(table: pa.Table) -> pa.Table:
+    """Rename the columns of sizes, etags and times to those of a listing, if there are sizes and etags."""
     meant = {name: _FACTS.get(plain_name(name), name) for name in table.column_names}
     names = list(meant.values())
     if not {"size", "etag"} <= set(names) or len(set(names)) < len(names):
@@ -43,53 +43,53 @@ def with_facts_named(table: pa.Table) -> pa.Table:
     return table.rename_columns(names)
 
 
-def sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
-    """Sizes in bytes; null where there is none.
+def parse_sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
+    """Return sizes in bytes, null where missing.
 
     Raises
     ------
     MisuseError
-        If one is no number of bytes; the message names the row.
+        If one is not a number of bytes; the message names the row.
     """
-    if pa.types.is_floating(column.type):  # as pandas makes of integers with gaps
+    if pa.types.is_floating(column.type):  # pandas stores integers with gaps as floats
         column = pc.if_else(pc.is_nan(column), None, column)
         with contextlib.suppress(pa.ArrowInvalid):
             column = column.cast(pa.int64())
-    written = pc.utf8_trim_whitespace(text(column))
+    written = pc.utf8_trim_whitespace(to_text(column))
     written = pc.if_else(pc.is_in(pc.utf8_lower(written), _NO_SIZES), "", written)
     sound = pc.match_substring_regex(written, r"^(\d{1,18}(\.0*)?)?$")
     wrong = pc.index(sound, False).as_py()
     if wrong >= 0:
         raise MisuseError(
             f"row {wrong + 1} of the manifest {location} has the size '{written[wrong]}', which is not a "
-            "number of bytes; leave it empty to have the store asked"
+            "number of bytes; leave it empty to look it up in the store"
         )
     whole = pc.replace_substring_regex(written, r"\.0*$", "")
     return pc.if_else(pc.equal(whole, ""), None, whole).cast(pa.int64())
 
 
-def versions(column: pa.ChunkedArray) -> pa.Array:
-    """Entity tags without their quotes; null where there is none."""
-    tags = pc.utf8_trim(pc.utf8_trim_whitespace(text(column)), '"')
+def parse_etags(column: pa.ChunkedArray) -> pa.Array:
+    """Return entity tags without their quotes, null where missing."""
+    tags = pc.utf8_trim(pc.utf8_trim_whitespace(to_text(column)), '"')
     return pc.if_else(pc.is_in(pc.utf8_lower(tags), _NO_VERSIONS), pa.scalar(None, pa.string()), tags)
 
 
-def times(table: pa.Table) -> pa.Array:
-    """The column ``modified_at`` as timestamps; null where there is none, or none that can be read as one."""
+def parse_times(table: pa.Table) -> pa.Array:
+    """Return the column ``modified_at`` as timestamps, null where missing or not a valid time."""
     if "modified_at" not in table.column_names:
         return pa.nulls(table.num_rows, TIMESTAMP)
     column = table["modified_at"].combine_chunks()
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # without the nanoseconds
         return pc.assume_timezone(column, "UTC") if column.type.tz is None else column.cast(TIMESTAMP)
-    written = pc.utf8_trim_whitespace(text(table["modified_at"]))
+    written = pc.utf8_trim_whitespace(to_text(table["modified_at"]))
     sound = pc.match_substring_regex(
         written, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
     )
     likely = pc.if_else(sound, written, pa.scalar(None, pa.string()))
     try:
         return likely.cast(TIMESTAMP)
-    except pa.ArrowInvalid:  # one has the form of a time and is none
+    except pa.ArrowInvalid:  # one looks like a time but is invalid, such as February 30
         return pa.array([None if each is None else _time(each) for each in likely.to_pylist()], TIMESTAMP)
 
 
@@ -100,19 +100,19 @@ def _time(written: str) -> datetime | None:
         return None
 
 
-def carried(table: pa.Table) -> pa.ChunkedArray:
-    """All columns as one of maps from a column's name to its text, without nulls; null for an empty map."""
+def pack_columns(table: pa.Table) -> pa.ChunkedArray:
+    """Pack all columns into one of maps from column name to text, without nulls; null for an empty map."""
     kind = LISTING.field("carried").type
     if not table.num_columns:
         return pa.chunked_array([pa.nulls(table.num_rows, kind)])
-    starts = range(0, table.num_rows, _ROWS_AT_ONCE)
-    return pa.chunked_array([_maps(table.slice(start, _ROWS_AT_ONCE), kind) for start in starts], kind)
+    starts = range(0, table.num_rows, _CHUNK_ROWS)
+    return pa.chunked_array([_maps(table.slice(start, _CHUNK_ROWS), kind) for start in starts], kind)
 
 
 def _maps(table: pa.Table, kind: pa.MapType) -> pa.Array:
     n_rows, n_columns = table.num_rows, table.num_columns
-    values = pa.concat_arrays([_as_written(column) for column in table.columns])
-    # The values are taken row by row from where they lie column by column.
+    values = pa.concat_arrays([_to_strings(column) for column in table.columns])
+    # The values lie column by column; take them row by row.
     order = np.arange(n_columns) * n_rows + np.arange(n_rows)[:, None]
     values = values.take(pa.array(order.ravel()))
     there = values.is_valid().to_numpy(zero_copy_only=False)
@@ -124,7 +124,7 @@ def _maps(table: pa.Table, kind: pa.MapType) -> pa.Array:
     return pa.MapArray.from_arrays(pa.array(offsets, mask=is_empty), keys, values.drop_null(), type=kind)
 
 
-def _as_written(column: pa.ChunkedArray) -> pa.Array:
+def _to_strings(column: pa.ChunkedArray) -> pa.Array:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.string()).combine_chunks()

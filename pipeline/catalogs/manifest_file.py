@@ -1,4 +1,4 @@
-"""The file of a manifest: CSV in its dialects, or Parquet, as a table of its columns."""
+"""Reads the file of a manifest, CSV in its dialects or Parquet, as a table."""
 
 import codecs
 import csv
@@ -9,12 +9,13 @@ import zlib
 import pyarrow as pa
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from schemas.errors import MisuseError
 
 MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark is a prefix of this one
     codecs.BOM_UTF32_BE: "utf-32-be",
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
@@ -22,20 +23,20 @@ _BOMS = {
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _HEADER_CHARACTERS = 1 << 16
 _END = "end of the manifest"
-"""The first value of a row that is put after all others."""
+"""First value of a sentinel row that is appended to a CSV; see `_read_csv`."""
 _BLOCK_BYTES = 8 << 20
 
 
 def is_manifest(location: str) -> bool:
-    """Whether a location is a manifest, as its extension has it."""
+    """Whether a location's extension is that of a manifest."""
     return location.lower().endswith(MANIFEST_EXTENSIONS)
 
 
 def read_columns(location: str) -> pa.Table:
-    """The columns of a manifest as they stand in the file; those of a CSV are all text, exactly as written.
+    """Read the columns of a manifest; those of a CSV are text, exactly as written.
 
-    CSV may be compressed by gzip, encoded as UTF-8 or as its byte order mark says, and separated by commas,
-    semicolons, tabs or vertical bars, as its header tells.
+    A CSV may be compressed with gzip. It is UTF-8 or what its byte order mark says, and separated by commas,
+    semicolons, tabs or vertical bars, which is detected from its header.
 
     Parameters
     ----------
@@ -45,17 +46,17 @@ def read_columns(location: str) -> pa.Table:
     Raises
     ------
     MisuseError
-        If the file cannot be read as that, or has two columns of one name.
+        If the file cannot be read in its format, or has two columns of the same name.
     EarmarkError
-        If the store does not hand it out.
+        If the store does not return it.
     """
-    with storage.explained(location, "read the manifest"):
+    with storage.explain_errors(location, "read the manifest"):
         data = storage.read_bytes(location)
     try:
         if location.lower().endswith(".parquet"):
             import pyarrow.parquet as pq
 
-            table = pq.read_table(_source(data), use_threads=False)
+            table = pq.read_table(in_arrows_memory(data), use_threads=False)
             names = [name.strip() for name in table.column_names]
         else:
             text = _as_utf8(data, location)
@@ -65,20 +66,8 @@ def read_columns(location: str) -> pa.Table:
         reason = str(error).partition("\n")[0]
         raise MisuseError(f"the manifest {location} cannot be read: {reason}") from error
     if len(set(names)) < len(names):
-        raise MisuseError(f"the manifest {location} has two columns of the same name; name each but once")
+        raise MisuseError(f"the manifest {location} has two columns of the same name; rename one of them")
     return table.rename_columns(names)
-
-
-def _source(*data: bytes) -> pa.BufferReader:
-    """The bytes, one after the other, in Arrow's own memory.
-
-    Arrow reads ahead in a thread of its own. What that thread holds may outlive an error, and then be
-    released while the interpreter ends, which aborts the process where it is an object of Python's.
-    """
-    sink = pa.BufferOutputStream()
-    for each in data:
-        sink.write(each)
-    return pa.BufferReader(sink.getvalue())
 
 
 def _as_utf8(data: bytes, location: str) -> bytes:
@@ -89,7 +78,7 @@ def _as_utf8(data: bytes, location: str) -> bytes:
     data = data[len(mark) :]
     if encoding == "utf-8" and b"\0" in data[:64]:
         raise MisuseError(
-            f"the manifest {location} has zero bytes, as UTF-16 without a byte order mark; save it as UTF-8"
+            f"the manifest {location} has zero bytes, like UTF-16 without a byte order mark; save it as UTF-8"
         )
     try:
         text = data.decode(encoding)
@@ -102,7 +91,7 @@ def _as_utf8(data: bytes, location: str) -> bytes:
 
 
 def _header(data: bytes, location: str) -> tuple[list[str], str]:
-    """The names of the columns, and what separates them: whatever gives a name that is known, else commas."""
+    """Return the column names and the separator: the one that yields a known name, else a comma."""
     text = data[:_HEADER_CHARACTERS].decode("utf-8", "replace")
     splits = {separator: _first_row(text, separator) for separator in _SEPARATORS}
     if not splits[","]:
@@ -111,13 +100,11 @@ def _header(data: bytes, location: str) -> tuple[list[str], str]:
     if not fitting and is_known(splits[","]):
         return splits[","], ","
     if not fitting:
-        # No name is known; the message that follows is to show the names apart.
+        # No name is known; split as finely as possible, for the error message that lists the names.
         fitting = [max(splits, key=lambda separator: len(splits[separator]))]
     if len(fitting) > 1:
         kinds = " and ".join(_SEPARATORS[separator] for separator in fitting)
-        raise MisuseError(
-            f"the header of the manifest {location} is separated by {kinds}; separate all columns by commas"
-        )
+        raise MisuseError(f"the header of the manifest {location} is separated by {kinds}; use commas only")
     return splits[fitting[0]], fitting[0]
 
 
@@ -130,13 +117,13 @@ def _first_row(text: str, separator: str) -> list[str]:
 
 
 def is_known(names: list[str]) -> bool:
-    """Whether columns name the tracks: by a uri, or as an S3 Inventory does."""
+    """Whether the columns locate tracks: by a uri, or as an S3 Inventory does."""
     plain = {plain_name(name) for name in names}
     return "uri" in plain or {"bucket", "key"} <= plain
 
 
 def plain_name(name: str) -> str:
-    """A column's name without case, blanks and underscores, which spell one name in many ways."""
+    """Normalize a column's name, without case, spaces and underscores, to compare spellings."""
     return name.strip().lower().replace("_", "").replace(" ", "")
 
 
@@ -146,7 +133,7 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
     names = [str(number) for number in range(n_columns)]
     end = f"\n{_END}{separator * (n_columns - 1)}\n"
     rows = arrow_csv.read_csv(
-        _source(data, end.encode()),
+        in_arrows_memory(data, end.encode()),
         # Without threads, errors name the row.
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
@@ -155,10 +142,10 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
     )
-    # Arrow takes a quote that is never closed for the start of a value that holds the rest of the file.
+    # To Arrow, an unclosed quote starts a value that contains the rest of the file, the sentinel included.
     if rows["0"][-1].as_py() != _END:
         raise MisuseError(
-            f"the manifest {location} cannot be read: row {rows.num_rows - 1} has a quotation mark that is "
-            "never closed, which hides the rows after it; close it, or double it where it is part of a text"
+            f"the manifest {location} cannot be read: row {rows.num_rows - 1} has an unclosed quotation mark "
+            "that hides the rows after it; close it, or double it if it is part of the text"
         )
     return rows.slice(1, rows.num_rows - 2)  # without the header

@@ -1,4 +1,4 @@
-"""What the column ``uri`` of a manifest names: checked, and made absolute."""
+"""Checks the column ``uri`` of a manifest and makes it absolute."""
 
 from pathlib import PurePosixPath
 
@@ -9,29 +9,29 @@ from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 _PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}
-"""What a manifest may name: disks and object stores, and no web addresses: its writer shall not have
-workers ask the hosts of their network."""
+"""Protocols that a manifest may name: disks and object stores, but no web addresses. Its author must not be
+able to make workers send requests to hosts in their network."""
 _UNTIDY = r"//|(^|/)\.(/|$)|/$|^(?i:file):/"
-"""Parts of a path that lead nowhere: it is written without them. And the URIs that Java writes."""
+"""Matches paths that need normalizing: redundant slashes and dots, and Java's spelling of file URIs."""
 
 
-def resolved(written: pa.Array, location: str) -> pa.Array:
-    """Absolute locations of what a manifest names.
+def resolve_uris(written: pa.Array, location: str) -> pa.Array:
+    """Return the absolute locations of a manifest's tracks.
 
     Parameters
     ----------
     written : pyarrow.Array of str
-        As they stand in the manifest: URIs, absolute paths, or paths relative to the manifest's folder.
+        As written in the manifest: URIs, absolute paths, or paths relative to the manifest's folder.
     location : str
         The manifest.
 
     Raises
     ------
     MisuseError
-        If one is empty, names a web address or, in a remote manifest, a file that is not below its folder.
+        If one is empty, is a web address or, in a remote manifest, is a path outside its folder.
     """
     if row := _first(pc.equal(written, "")):
-        raise MisuseError(f"row {row} of the manifest {location} has no uri")
+        raise MisuseError(f"row {row} of the manifest {location} has no uri; fill it in or remove the row")
     is_uri = pc.match_substring(written, "://")
     is_path = pc.invert(is_uri)
     _refuse_protocols(written, is_uri, location)
@@ -45,7 +45,7 @@ def resolved(written: pa.Array, location: str) -> pa.Array:
 
 
 def _first(rows: pa.Array) -> int:
-    """The number, from 1, of the first row that is true; 0 if none is."""
+    """Return the number, from 1, of the first row that is true; 0 if none is."""
     return int(pc.index(rows, True).as_py()) + 1
 
 
@@ -58,12 +58,12 @@ def _refuse_protocols(written: pa.Array, is_uri: pa.Array, location: str) -> Non
         if protocol == "file" and not storage.is_local(location):
             raise MisuseError(
                 f"row {row} of the remote manifest {location} names a local file ({uri}); list it in a local "
-                "manifest instead"
+                "manifest"
             )
         if protocol not in _PROTOCOLS:
             raise MisuseError(
-                f"row {row} of the manifest {location} names a {protocol}:// address, which is neither a "
-                "file nor an object of a store; copy the track to a folder or a bucket first"
+                f"row {row} of the manifest {location} names a {protocol}:// address, which is not a file or "
+                "an object in a store; copy the track to a folder or a bucket first"
             )
 
 
@@ -71,14 +71,14 @@ def _refuse_other_folders(written: pa.Array, is_path: pa.Array, location: str) -
     outside = pc.match_substring_regex(written, r"^/|(^|/)\.\.(/|$)|^(?i:file):/")
     if row := _first(pc.and_(is_path, outside)):
         raise MisuseError(
-            f"row {row} of the manifest {location} has the path {written[row - 1]}, which leaves the "
+            f"row {row} of the manifest {location} has the path {written[row - 1]}, which is outside the "
             "manifest's folder; write it as a full URI"
         )
 
 
 def _local_paths(written: pa.Array, folder: str) -> pa.Array:
     root = storage.local_uri(folder)
-    if root != folder:  # no text that Arrow could hold
+    if root != folder:  # not valid UTF-8, which Arrow cannot hold
         return pa.array([_local_path(path, folder) for path in written.to_pylist()], pa.string())
     absolute = pc.starts_with(written, "/")
     below = pc.binary_join_element_wise(root.rstrip("/"), written, "/")

@@ -1,4 +1,4 @@
-"""The plan of a run: what the catalog holds, minus what the tables hold, cut into shards."""
+"""The plan of a run: the catalog minus the tracks already processed, cut into shards."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
-from pipeline.tables.current import current_tracks, not_overcome
-from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from pipeline.tables.current import current_tracks, drop_resolved
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
@@ -16,14 +16,14 @@ MIN_SHARD_TRACKS = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """The work of a run.
 
     Attributes
     ----------
     listing : pyarrow.Table
         The catalog, schema `LISTING`.
     n_labeled, n_failed : int
-        Tracks of the listing that the tables hold as labeled, or as failed and not to be tried again.
+        Tracks of the listing that are labeled in the tables, or failed and not to be retried.
     to_featurize : pyarrow.Table
         Tracks without features, schema `LISTING` and ``attempts`` (failures of this version so far).
     to_label : pyarrow.Table
@@ -32,7 +32,7 @@ class Plan:
     changed : pyarrow.Table
         ``track_id``, ``etag``, ``uri`` of tracks that are new, changed, moved or back since the last listing.
     gone : pyarrow.Table
-        ``track_id``, ``uri``, ``etag`` of tracks that were in the catalog and are not any more.
+        ``track_id``, ``uri``, ``etag`` of tracks that were in the catalog and no longer are.
     """
 
     listing: pa.Table
@@ -50,17 +50,17 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Done:
-    """What counts as done for a run.
+class Goal:
+    """What every track of the catalog should have after a run.
 
     Attributes
     ----------
     spec : FeatureSpec
-        Features that are wanted; sets that hold more serve as well.
+        Features; a feature set that contains more serves as well.
     model : str or None
-        Labels that are wanted; None: features are all that is.
+        The model of the labels; None for features without labels.
     retry_failed : bool
-        Whether failures are tried again although the track has not changed.
+        Whether to retry failed tracks that have not changed.
     """
 
     spec: FeatureSpec
@@ -69,11 +69,11 @@ class Done:
 
     @property
     def feature_sets(self) -> list[str]:
-        """The feature sets that serve."""
-        return [spec.feature_set for spec in self.spec.serving()]
+        """The feature sets that contain the features."""
+        return [spec.feature_set for spec in self.spec.supersets()]
 
 
-def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = False) -> Plan:
+def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = False) -> Plan:
     """Compare the catalog with the tables.
 
     Parameters
@@ -81,76 +81,79 @@ def make_plan(listing: pa.Table, tables: Tables, done: Done, *, partial: bool = 
     listing : pyarrow.Table
         The catalog, schema `LISTING`; each ``track_id`` once.
     tables : Tables
-        What was done so far.
-    done : Done
-        What counts as done.
+        The tables.
+    goal : Goal
+        What every track should have.
     partial : bool
-        Whether the listing was cut short (``--limit``): what it lacks is then not gone.
+        Whether the listing was cut short (``--limit``): tracks that it lacks are then not gone.
     """
-    if done.model is None:
-        finished = featurized = _featurized(tables, done)
-        remaining = without(listing, finished)
+    if goal.model is None:
+        finished = featurized = _read_featurized(tables, goal)
+        remaining = anti_join(listing, finished)
     else:
-        finished = tables.read("labels", list(VERSION), pc.field("model") == done.model)
-        remaining = without(listing, finished)
-        # Reading the features' index costs most of planning: not when nothing remains.
-        featurized = _featurized(tables, done) if remaining.num_rows else _NO_FEATURES
-    failures = _failures(tables, done, featurized)
-    # A file that was not there is tried again when it is: its version is then another one.
+        finished = tables.read("labels", list(VERSION_KEY), pc.field("model") == goal.model)
+        remaining = anti_join(listing, finished)
+        # Reading which tracks have features is most of the cost of planning; skip it if nothing remains.
+        featurized = _read_featurized(tables, goal) if remaining.num_rows else _NO_FEATURES
+    failures = _read_failures(tables, goal, featurized)
+    # A missing file needs no retry: once it exists, it has another version.
     final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
-    blocked = failures.slice(0, 0) if done.retry_failed else failures.filter(final)
-    todo = _with_attempts(without(remaining, blocked), failures)
-    to_label = within(todo, featurized) if done.model else todo.slice(0, 0)
+    blocked = failures.slice(0, 0) if goal.retry_failed else failures.filter(final)
+    todo = _add_attempts(anti_join(remaining, blocked), failures)
+    to_label = semi_join(todo, featurized) if goal.model else todo.slice(0, 0)
     known = current_tracks(tables)
-    changed = without(listing.select([*VERSION, "uri"]), known, (*VERSION, "uri"))
+    changed = anti_join(listing.select([*VERSION_KEY, "uri"]), known, (*VERSION_KEY, "uri"))
     return Plan(
         listing=listing,
         n_labeled=listing.num_rows - remaining.num_rows,
         n_failed=remaining.num_rows - todo.num_rows,
-        to_featurize=without(todo, featurized),
-        to_label=_with_part(to_label, featurized),
+        to_featurize=anti_join(todo, featurized),
+        to_label=_add_parts(to_label, featurized),
         changed=changed,
-        gone=known.slice(0, 0) if partial else without(known, listing, ("track_id",)),
+        gone=known.slice(0, 0) if partial else anti_join(known, listing, ("track_id",)),
     )
 
 
-_NO_FEATURES = pa.schema([(name, pa.string()) for name in (*VERSION, "feature_set", "part")]).empty_table()
+_NO_FEATURES = pa.schema(
+    [(name, pa.string()) for name in (*VERSION_KEY, "feature_set", "part")]
+).empty_table()
 
 
-def _featurized(tables: Tables, done: Done) -> pa.Table:
-    """One row for each featurized version: track_id, etag, part. Where crashes left a version's
-    features in two parts, one of them is picked, always the same.
+def _read_featurized(tables: Tables, goal: Goal) -> pa.Table:
+    """Return one row for each featurized version: track_id, etag, feature_set and part.
+
+    If crashes left a version's features in two parts, the choice between them is deterministic.
     """
-    where = pc.field("feature_set").isin(done.feature_sets) & (pc.field("segment") == 0)
-    rows = tables.read("features", [*VERSION, "feature_set", "__filename"], where)
+    where = pc.field("feature_set").isin(goal.feature_sets) & (pc.field("segment") == 0)
+    rows = tables.read("features", [*VERSION_KEY, "feature_set", "__filename"], where)
     protocol, _ = storage.split(tables.root)
-    # pyarrow names files of a store without the protocol.
+    # pyarrow names files in a store without the protocol.
     prefix = "" if protocol == "file" else f"{protocol}://"
     parts = pc.binary_join_element_wise(prefix, rows["__filename"].cast(pa.string()), "")
-    rows = pa.table({name: rows[name] for name in (*VERSION, "feature_set")} | {"part": parts})
-    return newest(rows, "part", key=VERSION)
+    rows = pa.table({name: rows[name] for name in (*VERSION_KEY, "feature_set")} | {"part": parts})
+    return keep_newest(rows, "part", key=VERSION_KEY)
 
 
-def _failures(tables: Tables, done: Done, featurized: pa.Table) -> pa.Table:
-    """The newest failure of each track version that stands in the way of what is wanted."""
-    columns = [*VERSION, "attempts", "retryable", "failed_at", "model"]
-    ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(done.feature_sets)
+def _read_failures(tables: Tables, goal: Goal, featurized: pa.Table) -> pa.Table:
+    """Return the newest failure of each track version that blocks the goal."""
+    columns = [*VERSION_KEY, "attempts", "retryable", "failed_at", "model"]
+    ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(goal.feature_sets)
     theirs = pc.field("model").is_null()
-    if done.model is not None:
-        theirs |= pc.field("model") == done.model
+    if goal.model is not None:
+        theirs |= pc.field("model") == goal.model
     rows = tables.read("failures", columns, ours & theirs)
-    return newest(not_overcome(rows, featurized), "failed_at", key=VERSION)
+    return keep_newest(drop_resolved(rows, featurized), "failed_at", key=VERSION_KEY)
 
 
-def _with_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
-    tried = within(failures, tracks)
+def _add_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
+    tried = semi_join(failures, tracks)
     attempts = dict(zip(_versions(tried), tried["attempts"].to_pylist(), strict=True))
     column = [attempts.get(version, 0) for version in _versions(tracks)] if attempts else [0] * len(tracks)
     return tracks.append_column("attempts", pa.array(column, pa.int32()))
 
 
-def _with_part(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
-    picked = within(featurized, tracks)
+def _add_parts(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
+    picked = semi_join(featurized, tracks)
     row_of = {version: row for row, version in enumerate(_versions(picked))}
     rows = picked.take(pa.array([row_of[version] for version in _versions(tracks)], pa.int64()))
     tracks = tracks.select(["track_id", "uri", "etag", "attempts"])
@@ -171,12 +174,12 @@ def cut_shards(
     tracks : pyarrow.Table
         With a column ``size``.
     max_tracks, max_bytes : int
-        A shard is full when it has reached either.
+        A shard is full when it reaches either.
     at_least : int
-        Cut into about this many shards if there are tracks enough, so that every worker gets some and none is
-        left with the last long one.
+        Cut into about this many shards if there are enough tracks, so that all workers are busy and none is
+        left with a long last shard.
     min_tracks : int
-        But not into shards of fewer tracks than this: each leaves some objects, which every later run lists.
+        Smallest shard to cut for `at_least`: each shard writes some objects, which every later run lists.
     """
     sizes = tracks["size"].to_pylist()
     even_tracks = max(min_tracks, -(-len(sizes) // max(1, at_least)))
@@ -186,13 +189,13 @@ def cut_shards(
     for index, size in enumerate(sizes):
         total += size
         if index + 1 - start >= max_tracks or total >= max_bytes:
-            shards.append(copied(tracks, start, index + 1))
+            shards.append(copy_rows(tracks, start, index + 1))
             start, total = index + 1, 0
     if start < len(sizes):
-        shards.append(copied(tracks, start, len(sizes)))
+        shards.append(copy_rows(tracks, start, len(sizes)))
     return shards
 
 
-def copied(tracks: pa.Table, start: int, stop: int) -> pa.Table:
-    """Rows `start` to `stop` as a table of their own: of a slice, a worker would be sent the whole table."""
+def copy_rows(tracks: pa.Table, start: int, stop: int) -> pa.Table:
+    """Copy rows `start` to `stop`: Ray serializes a slice together with the whole table it belongs to."""
     return tracks.take(pa.array(range(start, stop), pa.int64()))

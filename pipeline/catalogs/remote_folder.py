@@ -6,38 +6,38 @@ from typing import Any
 from pipeline.catalogs.selection import Selection
 from pipeline.catalogs.tracks import Facts, facts, track_id_of
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.tracks import TrackRef
 
 
-def remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]:
-    """The tracks below a prefix, in the store's order.
+def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]:
+    """Yield the tracks below a prefix, in the store's order.
 
     Parameters
     ----------
     catalog : str
         The URI of the prefix.
     selection : Selection
-        Says which objects are tracks, and counts the others.
+        Decides which objects are tracks, and counts the others.
 
     Raises
     ------
     EarmarkError
-        If the store does not list it.
+        If the store cannot list it.
     """
     protocol, path = storage.split(catalog)
     root = path.rstrip("/")
     entries = _s3_entries(root) if protocol == "s3" else _fsspec_entries(protocol, root)
-    with storage.explained(catalog, "list"):
+    with storage.explain_errors(catalog, "list"):
         for key, its_facts in entries:
-            # Just the root goes: m/x.mp3 and m//x.mp3 are two objects.
+            # Remove the root and one slash only: m/x.mp3 and m//x.mp3 are two objects.
             relative = key[len(root) + 1 :]
             if not key.endswith("/") and selection.takes_key(relative):
                 yield TrackRef(track_id_of(relative), f"{protocol}://{key}", *its_facts)
 
 
 def _s3_entries(root: str) -> Iterator[tuple[str, Facts]]:
-    """Objects below a prefix, page by page: s3fs's own find holds everything back until the last page."""
+    """Yield objects below a prefix, page by page: s3fs's own find returns nothing until the last page."""
     bucket, _, prefix = root.partition("/")
     request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
     while True:
@@ -50,18 +50,18 @@ def _s3_entries(root: str) -> Iterator[tuple[str, Facts]]:
 
 
 def s3_page(request: dict[str, str]) -> dict[str, Any]:
-    """One answer, of up to 1,000 objects, to the request ``ListObjectsV2``."""
+    """Return one page, of up to 1,000 objects, of a ``ListObjectsV2`` request."""
     fs = storage.filesystem("s3")
-    page: dict[str, Any] = patiently(lambda: fs.call_s3("list_objects_v2", **request))
+    page: dict[str, Any] = with_retries(lambda: fs.call_s3("list_objects_v2", **request))
     return page
 
 
 def s3_facts(item: dict[str, Any]) -> Facts:
-    """Size, etag and modification time of an object as a page lists it."""
+    """Return size, etag and modification time of an object on a page."""
     return item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp()
 
 
 def _fsspec_entries(protocol: str, root: str) -> Iterator[tuple[str, Facts]]:
     fs = storage.filesystem(protocol)
-    for path, info in sorted(patiently(lambda: fs.find(root, detail=True)).items()):
+    for path, info in sorted(with_retries(lambda: fs.find(root, detail=True)).items()):
         yield path, facts(info)

@@ -1,4 +1,4 @@
-"""Which files of a catalog are tracks, and how many of which kind are left out."""
+"""Which files of a catalog are tracks, and how many of each kind are left out."""
 
 import re
 from collections import Counter
@@ -17,30 +17,28 @@ _SYSTEM_FOLDERS = {
         *(".snapshot", ".snapshots", ".zfs"),
     )
 }
-"""Folders that systems, not people, fill: indexes, waste bins, older versions of what lies beside them."""
+"""Folders filled by systems, not people: indexes, recycle bins, older versions of the files beside them."""
 _TRASH = ".Trash-"
 _LOST_AND_FOUND = "lost+found"
-"""In lower case only: "Lost+Found" is an album in buckets whose keys have a plus for a space."""
+"""Only in lower case: "Lost+Found" is an album in buckets whose keys have a plus for a space."""
 SNAPSHOTS = frozenset({"#snapshot", "@Recently-Snapshot", ".snapshot", ".snapshots", ".zfs"})
-"""Folders that may hold all of the catalog many times over."""
+"""Folders that may contain the whole catalog many times over."""
 
 _SYSTEM_FILES = (
     (re.compile(r"\._"), "._*"),
     (re.compile(r"\.DS_Store\Z"), ".DS_Store"),
     (re.compile(r"\.tmp-[0-9a-f]{32}(\.|\Z)"), ".tmp-*"),
 )
-"""Files that hold no music whatever their extension: AppleDouble, Finder's, and our own that were not renamed
-before a crash.
-"""
+"""Files that are never music, whatever their extension: AppleDouble, Finder's, Earmark's temporary files."""
 _EXTENSION = re.compile(r"[a-z0-9][a-z0-9_+~-]{0,9}")
-_MOST_EXTENSIONS = 500
+_MAX_EXTENSIONS = 500
 NO_EXTENSION, OTHER = "no extension", "other"
 
 
 def extension_of(name: str) -> str:
-    """The extension of a file's name or location, in lower case and without the dot; "" if it has none.
+    """Return the extension of a name or location, in lower case and without the dot; "" if it has none.
 
-    Dots and blanks at the end, which some systems drop and others keep, do not count: ``a.mp3.`` is an mp3.
+    Trailing dots and spaces, which some systems drop and others keep, do not count: ``a.mp3.`` is an mp3.
     """
     _, dot, extension = name.rpartition(".")
     if not extension or extension[-1] == " ":
@@ -49,12 +47,12 @@ def extension_of(name: str) -> str:
 
 
 def is_audio_name(name: str) -> bool:
-    """Whether the extension is one of audio."""
+    """Whether the extension is that of an audio format."""
     return extension_of(name) in AUDIO_EXTENSIONS
 
 
 def system_folder(name: str) -> str | None:
-    """The usual spelling of the name, if it is that of a folder that a system fills; else None."""
+    """Return the usual spelling of a system folder's name; None for other names."""
     if name == _LOST_AND_FOUND:
         return name
     if name.startswith(_TRASH):
@@ -63,9 +61,9 @@ def system_folder(name: str) -> str | None:
 
 
 class Selection:
-    """Takes the files that are tracks, and counts the others by kind.
+    """Selects the files that are tracks, and counts the others by kind.
 
-    The counts do not grow with the catalog: of extensions beyond some hundred, the rest are counted together.
+    Memory does not grow with the catalog: beyond some hundred extensions, the others are counted together.
     """
 
     def __init__(self) -> None:
@@ -74,7 +72,7 @@ class Selection:
         self._kind_of: dict[str, str | None] = {}
 
     def takes(self, name: str) -> bool:
-        """Whether a file of that name, without folders, is a track; if not, it is counted as left out."""
+        """Whether a file name (without folders) is a track's; if not, count it as left out."""
         if name[:1] == ".":
             for pattern, kind in _SYSTEM_FILES:
                 if pattern.match(name):
@@ -85,16 +83,16 @@ class Selection:
             return True
         if not _EXTENSION.fullmatch(extension):
             extension = NO_EXTENSION
-        elif extension not in self._not_audio and len(self._not_audio) >= _MOST_EXTENSIONS:
+        elif extension not in self._not_audio and len(self._not_audio) >= _MAX_EXTENSIONS:
             extension = OTHER
         self._not_audio[extension] += 1
         return False
 
     def takes_key(self, relative: str) -> bool:
-        """As `takes`, for the path of an object below the catalog's root."""
+        """Decide as `takes` does, for the path of an object below the catalog's root."""
         folder, _, name = relative.rpartition("/")
         if folder not in self._kind_of:
-            # Stores list a folder's objects in a row: the last folder is all that need be known.
+            # Stores list a folder's objects together, so remembering the last folder is enough.
             kinds = (system_folder(part) for part in folder.split("/"))
             self._kind_of = {folder: next((kind for kind in kinds if kind), None)}
         kind = self._kind_of[folder]
@@ -104,11 +102,11 @@ class Selection:
         return False
 
     def leave_out(self, kind: str, n: int) -> None:
-        """Count files in folders of a system."""
+        """Count `n` files in system folders as left out."""
         if n:
             self._system[kind] += n
 
     @property
     def left_out(self) -> LeftOut:
-        """What was left out so far, the most frequent kinds first."""
+        """The files left out so far, the most frequent kinds first."""
         return LeftOut(not_audio=dict(self._not_audio.most_common()), system=dict(self._system.most_common()))

@@ -1,4 +1,4 @@
-"""What stores say of many files that are known by name: sizes and versions, in as few requests as may be."""
+"""Sizes and versions of many files known by name, looked up in as few requests as possible."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -14,31 +14,31 @@ import pyarrow.compute as pc
 from pipeline.catalogs.remote_folder import s3_facts, s3_page
 from pipeline.catalogs.tracks import Facts, local_track, stat_track
 from pipeline.storage import storage
-from pipeline.storage.errors import is_store_error, passes
+from pipeline.storage.errors import is_store_error, is_transient
 from schemas.tables import TIMESTAMP
 
 _FACTS = pa.schema([("size", pa.int64()), ("etag", pa.string()), ("modified_at", pa.float64())])
 _THREADS = 32
 _FILES_AT_ONCE = 100
-_AT_ONCE = 2000
-"""Names that one thread looks up in a listing, and that are asked for between two signs of progress."""
-_LEAST_BY_PAGE = 10
-"""Of the 1,000 objects of a page, from so many on it costs less than to ask for each by itself."""
+_CHUNK = 2000
+"""Names that one thread looks up in a listing, and that are looked up between two progress reports."""
+_MIN_PER_PAGE = 10
+"""Objects wanted of a page of 1,000 from which listing costs less than one request for each."""
 
 
 def with_store_facts(
     tracks: pa.Table, which: pa.Array, *, progress: Callable[[int], None] | None = None
 ) -> pa.Table:
-    """Rows of a listing, some of them with size, etag and time of writing as their stores have them now.
+    """Return listing rows, some of them with the size, etag and modification time that their stores have now.
 
     Parameters
     ----------
     tracks : pyarrow.Table
         Columns of `schemas.tables.LISTING`.
     which : pyarrow.Array of bool
-        Of which tracks the stores are asked.
+        The tracks to look up.
     progress : callable, optional
-        Told how many tracks are known by now.
+        Called with the number of tracks known so far.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def with_store_facts(
     uris = tracks["uri"].filter(which).to_pylist()
     answers = [pa.Table.from_arrays([[], [], []], schema=_FACTS)]
     n_known = tracks.num_rows - len(uris)
-    for facts in store_facts(uris):
+    for facts in look_up_facts(uris):
         answers.append(pa.table(list(zip(*facts, strict=True)), schema=_FACTS))
         n_known += len(facts)
         if progress is not None:
@@ -65,16 +65,16 @@ def with_store_facts(
     return tracks
 
 
-def store_facts(uris: Sequence[str]) -> Iterator[list[Facts]]:
-    """Sizes, etags and times of writing, in the order of the uris, some thousand at a time.
+def look_up_facts(uris: Sequence[str]) -> Iterator[list[Facts]]:
+    """Yield sizes, etags and modification times in the order of the uris, some thousand at a time.
 
-    Objects of S3 are looked up in the listing of their bucket where many of them lie close together, and are
-    asked for one by one where they do not, where they are missing, or where listing is not allowed.
+    S3 objects that lie close together are looked up in the listing of their bucket. The others are looked up
+    one by one, as are those that are missing, or in a bucket that may not be listed.
 
     Parameters
     ----------
     uris : sequence of str
-        Paths and URIs; those that are not there get the etags of `pipeline.catalogs.tracks.stat_track`.
+        Paths and URIs; missing ones get the etags of `pipeline.catalogs.tracks.stat_track`.
 
     Raises
     ------
@@ -82,29 +82,29 @@ def store_facts(uris: Sequence[str]) -> Iterator[list[Facts]]:
         If a store fails.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        listed = _listed(pool, uris)
-        for start in range(0, len(uris), _AT_ONCE):
-            chunk = uris[start : start + _AT_ONCE]
+        listed = _find_in_listings(pool, uris)
+        for start in range(0, len(uris), _CHUNK):
+            chunk = uris[start : start + _CHUNK]
             left = [uri for uri in chunk if uri not in listed]
-            asked = chain.from_iterable(pool.map(_ask, _groups(left)))
+            asked = chain.from_iterable(pool.map(_stat_all, _groups(left)))
             yield [listed[uri] if uri in listed else next(asked) for uri in chunk]
 
 
 def _groups(uris: list[str]) -> Iterator[list[str]]:
-    """What a thread is given at a time: a hundred files of a disk, which are quick, or one object."""
+    """Yield what one thread looks up at a time: a hundred local files, which are quick, or one object."""
     for _, alike in groupby(uris, key=lambda uri: uri.startswith("/")):
         group = list(alike)
         step = _FILES_AT_ONCE if group[0].startswith("/") else 1
         yield from (group[start : start + step] for start in range(0, len(group), step))
 
 
-def _ask(uris: list[str]) -> list[Facts]:
+def _stat_all(uris: list[str]) -> list[Facts]:
     tracks = (local_track(uri, uri, "") if uri.startswith("/") else stat_track(uri, "") for uri in uris)
     return [(track.size, track.etag, track.modified_at) for track in tracks]
 
 
-def _listed(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str, Facts]:
-    """Facts, by uri, of those objects of S3 that were found in listings."""
+def _find_in_listings(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str, Facts]:
+    """Return the facts, by uri, of the S3 objects that were found in listings."""
     uris_of: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for uri in uris:
         if not uri.startswith("/") and (location := storage.split(uri))[0] == "s3":
@@ -113,31 +113,31 @@ def _listed(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str, Facts]:
     found: dict[str, Facts] = {}
     for bucket, uris_by_key in uris_of.items():
         keys = sorted(uris_by_key)
-        chunks = [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
+        chunks = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
         for facts_of in pool.map(_look_up, [bucket] * len(chunks), chunks):
             found |= {uri: facts for key, facts in facts_of.items() for uri in uris_by_key[key]}
     return found
 
 
 def _look_up(bucket: str, keys: list[str]) -> dict[str, Facts]:
-    """Facts of those keys, of a sorted list, that lie close enough together in the bucket's listing."""
+    """Return the facts of those sorted keys that lie close enough together in the bucket's listing."""
     found: dict[str, Facts] = {}
-    folder = commonprefix([keys[0], keys[-1]]).rpartition("/")[0]  # noqa: RUF071 (keys are no paths)
+    folder = commonprefix([keys[0], keys[-1]]).rpartition("/")[0]  # noqa: RUF071 (keys are not paths)
     start = 0
-    while len(keys) - start >= _LEAST_BY_PAGE:
-        # The listing begins after a key: the wanted one without its last character is just before it.
+    while len(keys) - start >= _MIN_PER_PAGE:
+        # StartAfter is exclusive; the wanted key without its last character sorts just before it.
         request = {"Bucket": bucket, "Prefix": f"{folder}/" if folder else "", "StartAfter": keys[start][:-1]}
         try:
             page = s3_page(request)
         except Exception as error:
-            if not is_store_error(error) or passes(error):
+            if not is_store_error(error) or is_transient(error):
                 raise
-            break  # who may read each object need not be allowed to list them
+            break  # permission to read objects does not imply permission to list them
         contents = page.get("Contents", ())
         wanted = set(keys[start:])
         n_before = len(found)
         found |= {item["Key"]: s3_facts(item) for item in contents if item["Key"] in wanted}
-        if not page.get("IsTruncated") or len(found) - n_before < _LEAST_BY_PAGE:
+        if not page.get("IsTruncated") or len(found) - n_before < _MIN_PER_PAGE:
             break
         start = bisect_right(keys, contents[-1]["Key"])
     return found

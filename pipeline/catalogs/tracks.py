@@ -1,4 +1,4 @@
-"""TrackRef values: made from what a store says of a file, and to and from Arrow."""
+"""TrackRef values: made from a store's facts about a file, and converted to and from Arrow."""
 
 import errno
 import hashlib
@@ -11,27 +11,27 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 
 
 def track_id_of(relative_path: str) -> str:
-    """The id of a track without one of its own: a hash of its path below the catalog root.
+    """Return the default id of a track: a hash of its path below the catalog root.
 
-    Moving or renaming the root keeps the ids. 80 bits: among ten million tracks two share an id with a
-    probability of 4e-11.
+    Moving or renaming the root keeps the ids. With 80 bits, the probability that any two of ten million
+    tracks share an id is 4e-11.
     """
     data = relative_path.encode("utf-8", "surrogateescape")
     return hashlib.sha256(data).hexdigest()[:20]
 
 
 Facts = tuple[int, str, float]
-"""Size, etag and modification time: what a listing, or a store that is asked, says of a file."""
+"""Size, etag and modification time of a file, as its store reports them."""
 
 
 def facts(info: dict[str, Any]) -> Facts:
-    """Size, etag and modification time from an fsspec info."""
+    """Return size, etag and modification time from an fsspec info."""
     modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
     modified_at = modified.timestamp() if isinstance(modified, datetime) else float(modified)
     size = int(info.get("size") or 0)
@@ -40,21 +40,21 @@ def facts(info: dict[str, Any]) -> Facts:
 
 
 def etag_of(status: os.stat_result) -> str:
-    """The version of a local file's content, as far as its size and time of writing tell."""
+    """Return the version of a local file: its size and modification time."""
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def stat_track(uri: str, track_id: str) -> TrackRef:
-    """A track that is known by name: its size and version are asked of the store.
+    """Look up the size and version of a track in its store.
 
-    A track that is not there has the etag ``missing``, one that may not be looked at ``unreadable``, a
-    folder, pipe, socket or device ``irregular``; reading it then fails with a reason.
+    A missing track gets the etag ``missing``, one without permission ``unreadable``, and a directory, pipe,
+    socket or device ``irregular``; reading it then fails with the reason.
     """
     protocol, path = storage.split(uri)
     if protocol == "file":
         return local_track(path, uri, track_id)
     try:
-        info = patiently(lambda: storage.filesystem(protocol).info(path))
+        info = with_retries(lambda: storage.filesystem(protocol).info(path))
     except PermissionError:
         return TrackRef(track_id, uri, 0, "unreadable")
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -65,9 +65,9 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
 
 
 def local_track(path: str, uri: str, track_id: str) -> TrackRef:
-    """As `stat_track`, for a path of this machine."""
+    """Look up a local track, as `stat_track` does."""
     try:
-        status = os.stat(path)  # noqa: PTH116 (a Path for each of a million names takes its time)
+        status = os.stat(path)  # noqa: PTH116 (a million Path objects take seconds)
     except PermissionError:
         return TrackRef(track_id, uri, 0, "unreadable")
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -76,13 +76,13 @@ def local_track(path: str, uri: str, track_id: str) -> TrackRef:
         if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
             return TrackRef(track_id, uri, 0, "missing")
         raise
-    if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
         return TrackRef(track_id, uri, 0, "irregular")
     return TrackRef(track_id, uri, status.st_size, etag_of(status), status.st_mtime)
 
 
 def to_batch(tracks: Iterable[TrackRef]) -> pa.RecordBatch:
-    """Tracks as one record batch with the schema `LISTING`."""
+    """Return tracks as one record batch with the schema `LISTING`."""
     rows = [
         {
             "track_id": track.track_id,
@@ -98,7 +98,7 @@ def to_batch(tracks: Iterable[TrackRef]) -> pa.RecordBatch:
 
 
 def from_table(listing: pa.Table | pa.RecordBatch) -> list[TrackRef]:
-    """The tracks of `LISTING` rows: the inverse of `to_batch`."""
+    """Return the tracks of `LISTING` rows: the inverse of `to_batch`."""
     return [
         TrackRef(
             track_id=row["track_id"],

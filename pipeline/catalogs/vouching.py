@@ -1,4 +1,4 @@
-"""Versions that a manifest vouches for, against those that the tables hold."""
+"""Checks the versions that a manifest vouches for against those in the tables."""
 
 from dataclasses import replace
 
@@ -8,22 +8,27 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import Listing
 from pipeline.catalogs.store_facts import with_store_facts
 from pipeline.tables.current import current_tracks
-from pipeline.tables.tables import VERSION, Tables, within, without
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
 from schemas.errors import NotFoundError
 
 
-def confirm(listing: Listing, tables: Tables) -> Listing:
-    """A listing in which tracks are as their store has them, where the tables contradict the manifest.
+def confirm_versions(listing: Listing, tables: Tables) -> Listing:
+    """Look up the tracks whose version in the manifest contradicts the tables, and correct the listing.
 
-    A manifest may be older than what the tables hold, name what is gone, or say versions that its store does
-    not. Such a track would be read again every night: under the manifest's version it is never done.
+    A manifest may be older than the tables, name missing tracks, or state versions that its store does not
+    have. Such a track would be read again every night, since it is never done in the manifest's version.
 
     Parameters
     ----------
     listing : Listing
         The catalog.
     tables : Tables
-        The tables. New tracks are not asked for, nor those that they hold in the manifest's version.
+        The tables. New tracks are not looked up, nor those that the tables hold in the manifest's version.
+
+    Returns
+    -------
+    Listing
+        The same tracks, the doubtful ones in the version that their store has now.
 
     Raises
     ------
@@ -34,9 +39,9 @@ def confirm(listing: Listing, tables: Tables) -> Listing:
         return listing
     known = current_tracks(tables)
     vouched = listing.tracks.select(["track_id", "etag"]).filter(listing.vouched)
-    changed = within(without(vouched, known), known, ("track_id",))
-    not_found = tables.read("failures", VERSION, pc.field("error_type") == NotFoundError.__name__)
-    doubtful = pa.concat_tables([changed, within(vouched, not_found)])
+    changed = semi_join(anti_join(vouched, known), known, ("track_id",))
+    not_found = tables.read("failures", VERSION_KEY, pc.field("error_type") == NotFoundError.__name__)
+    doubtful = pa.concat_tables([changed, semi_join(vouched, not_found)])
     if not doubtful.num_rows:
         return listing
     ids = listing.tracks["track_id"].combine_chunks()

@@ -1,1 +1,1 @@
-"""The demonstration catalog: synthesized music with tags, in files of four formats."""
+"""The demo catalog: synthesized, tagged music in four file formats."""

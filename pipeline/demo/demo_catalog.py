@@ -1,7 +1,7 @@
-"""The demonstration catalogs: synthesized pieces with tags, in four formats.
+"""The demo catalogs: synthesized, tagged pieces in four formats.
 
-`write_demo_catalog` makes what is to be labeled, in folders by artist, with three broken files;
-`write_demo_shelves` makes what a model is trained on, in folders by genre.
+`write_demo_catalog` writes the music to be labeled, in folders by artist, with three broken files;
+`write_demo_shelves` writes the training music, in folders by genre.
 """
 
 import json
@@ -23,7 +23,7 @@ from pipeline.demo.synthesis import synthesize
 from schemas.errors import MisuseError
 
 MARKER = ".earmark-demo-catalog"
-"""Hidden file at the root of a demo catalog: the settings it was written with, as JSON."""
+"""Hidden file at the root of a demo catalog, with the settings it was written with, as JSON."""
 
 N_ARTISTS = 2
 """Invented artists for each style."""
@@ -34,7 +34,7 @@ MIN_DURATION_S = 5.0
 _CUT_BYTES = 4096
 _BLOCK = 65536
 _N_THREADS = 4
-_LINER_NOTES = "Recorded in one afternoon.\nThis text has the name of an mp3 and is none.\n"
+_LINER_NOTES = "Recorded in one afternoon.\nThis text file is named like an mp3.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class _Settings:
     def check(self) -> None:
         if self.n_tracks < 1 or self.duration_s < MIN_DURATION_S:
             raise MisuseError(
-                f"A demo catalog of {self.n_tracks} tracks of {self.duration_s:g} s is too small: "
-                f"ask for at least 1 track of {MIN_DURATION_S:g} s."
+                f"a demo catalog of {self.n_tracks} tracks of {self.duration_s:g} s is too small: "
+                f"choose at least 1 track of {MIN_DURATION_S:g} s"
             )
 
 
@@ -77,7 +77,8 @@ class _Track:
         return f"{self.number:02d} {self.title}.{self.encoding.suffix}"
 
 
-# Seven encodings against ten styles: no style has one format alone. The first is an mp3, to cut it short.
+# Seven encodings for ten styles, so that every style has several formats. The first is an mp3, which
+# _write_broken truncates.
 _ENCODINGS = (
     _Encoding("mp3", "MPEG_LAYER_III", 44100, 2),
     _Encoding("ogg", "VORBIS", 32000, 1),
@@ -97,38 +98,38 @@ def write_demo_catalog(
     duration_s: float = 40.0,
     artists: tuple[int, ...] = (0, 1),
 ) -> int:
-    """Write a small music catalog: wav, flac, ogg and mp3 in folders by artist and album, with tags.
+    """Write a small music catalog: tagged wav, flac, ogg and mp3 in folders by artist and album.
 
     The pieces cycle through the styles of `pipeline.demo.styles.STYLES`; a track's genre tag is the name of
-    its style. Three further files are broken, as real catalogs have them: an mp3 cut off after its first
-    frames, an empty one and a text named ``.mp3``.
+    its style. Three more files are broken, as in real catalogs: an mp3 truncated after its first frames, an
+    empty file, and a text file named ``.mp3``.
 
-    The catalog is written beside `folder` and renamed, so `folder` is complete or not there. One that holds a
-    demo catalog of the same settings is left as it is; of other settings, it is replaced.
+    The catalog is written beside `folder` and renamed, so `folder` is complete or absent. A demo catalog with
+    the same settings is kept; one with other settings is replaced.
 
     Parameters
     ----------
     folder : Path
-        New, empty or a demo catalog.
+        A new or empty folder, or a demo catalog.
     seed : int
-        Chooses the music; the same seed gives the same samples, names and tags.
+        Determines the music: the same seed gives the same samples, names and tags.
     n_tracks : int
         Playable tracks, at least 1.
     duration_s : float
-        Typical length of a piece in seconds, at least `MIN_DURATION_S`: pieces take 0.85 to 1.05 of it, every
-        fifth 1.6 of it (at the default, long enough for two segments of 30 seconds).
+        Typical length of a piece in seconds, at least `MIN_DURATION_S`. Pieces take 0.85 to 1.05 of it, every
+        fifth 1.6 (by default, long enough for two segments of 30 seconds).
     artists : tuple of int
-        Which of the `N_ARTISTS` artists of each style play, from 0.
+        Indices of the artists of each style that play, below `N_ARTISTS`.
 
     Returns
     -------
     int
-        Files in the catalog: `n_tracks` and the `N_BROKEN` that cannot be labeled.
+        Number of files in the catalog: `n_tracks`, and `N_BROKEN` that cannot be labeled.
 
     Raises
     ------
     MisuseError
-        `folder` holds something else or cannot be written, or a setting is out of range.
+        If `folder` holds something else or cannot be written, or a setting is out of range.
     """
     _write(folder, _Settings(seed, n_tracks, duration_s, artists))
     return n_tracks + N_BROKEN
@@ -137,22 +138,22 @@ def write_demo_catalog(
 def write_demo_shelves(
     folder: Path, *, seed: int = 0, n_tracks: int = 60, duration_s: float = 20.0, artists: tuple[int, ...]
 ) -> int:
-    """Write labeled music to train on: a folder for each style, with no broken file.
+    """Write labeled music for training: a folder for each style, without broken files.
 
     Parameters
     ----------
     folder, seed, n_tracks, duration_s, artists
-        As `write_demo_catalog`.
+        See `write_demo_catalog`.
 
     Returns
     -------
     int
-        Files on the shelves.
+        Number of files.
 
     Raises
     ------
     MisuseError
-        As `write_demo_catalog`.
+        See `write_demo_catalog`.
     """
     _write(folder, _Settings(seed, n_tracks, duration_s, artists, shelved=True))
     return n_tracks
@@ -170,12 +171,12 @@ def _write(folder: Path, settings: _Settings) -> None:
 
 
 def _is_written(folder: Path, settings: _Settings) -> bool:
-    """Whether `folder` is the demo catalog of these settings; what is not a demo catalog raises."""
+    """Return whether `folder` is the demo catalog with these settings; raise if it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     marker = folder / MARKER
     if not marker.is_file():
-        raise MisuseError(f"{folder} exists and is not a demo catalog: choose a new or an empty folder.")
+        raise MisuseError(f"{folder} exists and is not a demo catalog: choose a new or an empty folder")
     return marker.read_text("utf-8") == _marker_text(settings)
 
 
@@ -187,9 +188,9 @@ def _write_whole(folder: Path, settings: _Settings) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".earmark-demo-", dir=folder.parent) as temporary:
         new, old = Path(temporary) / "new", Path(temporary) / "old"
-        with ThreadPoolExecutor(_N_THREADS) as pool:  # the encoders leave the interpreter lock
-            place = _on_shelf if settings.shelved else _in_album
-            paths = list(pool.map(partial(_write_track, new, place, settings.seed), _plan(settings)))
+        with ThreadPoolExecutor(_N_THREADS) as pool:  # the encoders release the GIL
+            path_of = _shelf_path if settings.shelved else _album_path
+            paths = list(pool.map(partial(_write_track, new, path_of, settings.seed), _plan(settings)))
         if not settings.shelved:
             _write_broken(new, whole_mp3=paths[0])
         (new / MARKER).write_text(_marker_text(settings), "utf-8")
@@ -199,7 +200,7 @@ def _write_whole(folder: Path, settings: _Settings) -> None:
 
 
 def _plan(settings: _Settings) -> list[_Track]:
-    """Name every track and choose its style, encoding and length."""
+    """Choose the name, style, encoding and length of every track."""
     rng = np.random.default_rng(settings.seed)
     titles = rng.permutation([f"{first} {second}" for first in FIRST_WORDS for second in SECOND_WORDS])
     styles = tuple(STYLES)
@@ -224,24 +225,24 @@ def _plan(settings: _Settings) -> list[_Track]:
     return tracks
 
 
-def _in_album(track: _Track) -> Path:
+def _album_path(track: _Track) -> Path:
     return Path(track.artist, track.album, track.file_name)
 
 
-def _on_shelf(track: _Track) -> Path:
+def _shelf_path(track: _Track) -> Path:
     return Path(track.style, f"{track.artist} - {track.file_name}")
 
 
-def _write_track(root: Path, place: Callable[[_Track], Path], seed: int, track: _Track) -> Path:
+def _write_track(root: Path, path_of: Callable[[_Track], Path], seed: int, track: _Track) -> Path:
     encoding = track.encoding
-    path = root / place(track)
+    path = root / path_of(track)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The title is part of the seed: pieces of one style differ.
-    piece = [seed, *track.title.encode(), track.number]
-    y = synthesize(track.style, seed=piece, duration_s=track.duration_s, sr=encoding.sample_rate)
+    # The title is part of the seed, so that pieces of one style differ.
+    piece_seed = [seed, *track.title.encode(), track.number]
+    y = synthesize(track.style, seed=piece_seed, duration_s=track.duration_s, sr=encoding.sample_rate)
     channels = y if encoding.channels == 2 else y.mean(axis=1)
     with sf.SoundFile(path, "w", encoding.sample_rate, encoding.channels, encoding.subtype) as file:
-        # In blocks: libvorbis overflows the stack when it is handed minutes at once (libsndfile #1095).
+        # In blocks: libvorbis overflows the stack if it gets minutes at once (libsndfile #1095).
         for start in range(0, len(channels), _BLOCK):
             file.write(channels[start : start + _BLOCK])
     _write_tags(path, track)
@@ -249,7 +250,7 @@ def _write_track(root: Path, place: Callable[[_Track], Path], seed: int, track: 
 
 
 def _write_tags(path: Path, track: _Track) -> None:
-    """ID3 frames in mp3 and wav, Vorbis comments in flac and ogg."""
+    """Write ID3 frames to mp3 and wav, and Vorbis comments to flac and ogg."""
     audio = mutagen.File(path)
     if audio.tags is None:
         audio.add_tags()

@@ -1,4 +1,4 @@
-"""Invented artists, albums and titles, with the characters that real catalogs have in their names."""
+"""Invented artists, albums and titles, with the kinds of characters found in real catalogs."""
 
 ALBUMS = {
     "blues": (("Lonnie Marsh", "Delta Mile #9", "1962"), ("The Tin Roof Four", "Rain on Tin", "1971-08-02")),

@@ -1,8 +1,8 @@
 """Ten clearly different styles of music as tables: tempo, chords and a pattern for each instrument.
 
-A pattern is one bar, one character a step: ``x`` a hit, ``-`` a rest; sixteen steps play straight, twelve
-swing. A style is named after the music it imitates; nothing says that a model trained on recordings hears it
-so.
+A pattern is one bar with one character per step: ``x`` is a hit, ``-`` a rest. Sixteen steps play straight,
+twelve swing. A style is named after the music it imitates; a model trained on recordings may label it
+differently.
 """
 
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ class Timbre:
     partials : tuple of float
         Amplitudes of the harmonics, the fundamental first.
     attack_s : float
-        Linear rise, seconds.
+        Length of the linear rise, in seconds.
     decay_s : float
-        Time constant of the exponential fall, seconds.
+        Time constant of the exponential decay, in seconds.
     drive : float
-        Gain into a tanh after the notes are mixed; 0 leaves the sound clean.
+        Gain before a tanh over the mixed notes; 0 for a clean sound.
     """
 
     partials: tuple[float, ...]
@@ -32,7 +32,7 @@ class Timbre:
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """What an instrument plays: its pattern, its sound and the octaves it stands above the key's lowest."""
+    """The part of an instrument: its pattern, its sound, and its octaves above the lowest note of the key."""
 
     pattern: str
     timbre: Timbre
@@ -46,14 +46,14 @@ class Style:
     Attributes
     ----------
     bpm : tuple of float
-        Slowest and fastest tempo in beats a minute; a bar has four beats.
+        Slowest and fastest tempo in beats per minute; a bar has four beats.
     chords : tuple of (int, tuple of int)
-        One a bar: the root in semitones above the key, and the chord's notes above the root.
+        One per bar: the root in semitones above the key, and the notes of the chord above the root.
     bass, comp, lead : Voice
-        The bass plays the chord's notes in turn, the accompaniment the whole chord, the lead a seeded walk
-        over `scale`.
+        The bass plays the notes of the chord in turn, the accompaniment the whole chord, and the lead a
+        random walk over `scale`.
     drums : dict of str to str
-        A pattern for each drum of `pipeline.demo.synthesis.DRUMS` that plays.
+        The pattern of each drum that plays, by its name in `pipeline.demo.synthesis.DRUMS`.
     scale : tuple of int
         Semitones above the key.
     """

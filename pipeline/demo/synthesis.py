@@ -1,4 +1,4 @@
-"""Synthesized music in the styles of `pipeline.demo.styles`: additive voices and noise drums, seeded."""
+"""Seeded synthesis of music in the styles of `pipeline.demo.styles`: additive voices and noise drums."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -24,14 +24,14 @@ _SECTIONS = (
 
 
 def synthesize(style: str, *, seed: Sequence[int], duration_s: float, sr: int = 44100) -> Samples:
-    """Play a piece.
+    """Synthesize a piece.
 
     Parameters
     ----------
     style : str
         A key of `pipeline.demo.styles.STYLES`.
     seed : sequence of int
-        Chooses tempo, key, melody and sections; the same seed gives the same samples.
+        Determines tempo, key, melody and sections: the same seed gives the same samples.
     duration_s : float
         Length in seconds, more than `FADE_S`; the last `FADE_S` fade out.
     sr : int
@@ -53,7 +53,7 @@ def synthesize(style: str, *, seed: Sequence[int], duration_s: float, sr: int = 
 
 
 def _arrange(stems: dict[str, Samples], rng: np.random.Generator, n: int, n_section: int) -> Samples:
-    """Fill `n` stereo samples with sections of the looped stems, never the same section twice running."""
+    """Fill `n` stereo samples with sections of the looped stems, never the same section twice in a row."""
     y = np.zeros((2, n), np.float32)
     n_loop = len(stems["drums"])
     chosen = -1
@@ -68,7 +68,7 @@ def _arrange(stems: dict[str, Samples], rng: np.random.Generator, n: int, n_sect
 
 
 def _play_stems(score: Style, rng: np.random.Generator, sr: int, bar: int) -> dict[str, Samples]:
-    """Play the chords once through: a mono loop each for the drums and the three voices."""
+    """Play the chords once, and return mono loops of the drums and the three voices."""
     n = bar * len(score.chords)
     key_hz = 55 * 2 ** (int(rng.integers(-4, 6)) / 12)
     stems = {"drums": np.zeros(n, np.float32)}
@@ -105,14 +105,14 @@ def _envelope(timbre: Timbre, n: int, sr: int) -> Samples:
 
 
 def _tone(timbre: Timbre, hz: float, envelope: Samples, sr: int) -> Samples:
-    """One note by table look-up, with the partials below the Nyquist frequency."""
+    """Return a note by table lookup, with the partials below the Nyquist frequency."""
     phase = np.arange(_TABLE_SIZE) * (2 * np.pi / _TABLE_SIZE)
     table = np.zeros(_TABLE_SIZE)
     for k, amplitude in enumerate(timbre.partials, start=1):
         if k * hz < sr / 2:
             table += amplitude * np.sin(k * phase)
     table /= sum(timbre.partials)
-    # A phase of 32 bits wraps by itself: a modulo of 64 bits takes most of the demo's time.
+    # A 32-bit phase wraps around by itself; a 64-bit modulo would take most of the time of the demo.
     phase_step = np.uint32(round(hz / sr * 2**32))
     position = (np.arange(len(envelope), dtype=np.uint32) * phase_step) >> np.uint32(32 - _TABLE_BITS)
     tone: Samples = table.astype(np.float32)[position] * envelope
@@ -120,7 +120,7 @@ def _tone(timbre: Timbre, hz: float, envelope: Samples, sr: int) -> Samples:
 
 
 def _add_wrapped(y: Samples, note: Samples, start: int) -> None:
-    """Add a note to a loop; what rings past the end goes on at its beginning."""
+    """Add a note to a loop; what rings past the end continues at the beginning."""
     fits = min(len(note), len(y) - start)
     y[start : start + fits] += note[:fits]
     y[: len(note) - fits] += note[fits:]
@@ -169,7 +169,7 @@ def _snare(rng: np.random.Generator, sr: int) -> Samples:
 
 
 def _noise(rng: np.random.Generator, sr: int, *, low_hz: float, decay_s: float, level: float) -> Samples:
-    """Noise above `low_hz`, dying away."""
+    """Return decaying noise above `low_hz`."""
     t = np.arange(round(5 * decay_s * sr)) / sr
     spectrum = np.fft.rfft(rng.standard_normal(len(t)))
     spectrum[np.fft.rfftfreq(len(t), 1 / sr) < low_hz] = 0

@@ -1,1 +1,1 @@
-"""Evaluation: figures of a model by a named protocol, with plain classifiers beside it."""
+"""Evaluation: figures of a model by a named protocol, beside those of baselines."""

@@ -1,4 +1,4 @@
-"""Baselines: classifiers of scikit-learn, for saying what a network adds to plain ones on the same split."""
+"""Baselines: simple scikit-learn classifiers, to show what a network adds on the same split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ SVM_C = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class BaselineAnswer:
-    """What a baseline says of the tested segments.
+class BaselinePredictions:
+    """The predictions of a baseline for the tested segments.
 
     Attributes
     ----------
     name : str
         ``svm``, ``k-nn``, ``k-means`` or ``majority``.
     scores : ndarray of float64, shape (n, n_genres)
-        The higher, the likelier; no probabilities.
+        Higher is more likely; these are not probabilities.
     ranks : bool
-        Whether the order behind the first genre means something.
+        Whether the order after the first genre is meaningful.
     """
 
     name: str
@@ -31,46 +31,45 @@ class BaselineAnswer:
     ranks: bool
 
 
-def run_baselines(train: TrainingSet, test: TrainingSet, seed: int) -> list[BaselineAnswer]:
-    """Fit four baselines on one set and ask them about another.
+def run_baselines(train: TrainingSet, test: TrainingSet, seed: int) -> list[BaselinePredictions]:
+    """Fit four baselines on one set and predict another.
 
-    All see standardised features (see `baseline_features`): a support vector machine with a radial kernel
-    (C = 10), the 5 nearest neighbors, and k-means with as many clusters as genres, each matched to the genre
-    that makes the most of the training segments right (Hungarian assignment, Kuhn 1955). The fourth always
-    gives the most frequent genre.
+    They read standardized features (see `baseline_features`): a support vector machine with an RBF kernel
+    (C = 10); the 5 nearest neighbors; k-means with one cluster per genre, matched to the genres so that the
+    most training segments are right (Hungarian assignment, Kuhn 1955); and the most frequent genre.
 
     Parameters
     ----------
     train, test : TrainingSet
-        Of the same genres, with descriptors or log-mels.
+        Sets with the same genres, with descriptors or log-mels.
     seed : int
-        Of k-means.
+        Seed of k-means.
 
     Returns
     -------
-    list of BaselineAnswer
+    list of BaselinePredictions
     """
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler()
-    known = scaler.fit_transform(baseline_features(train))
-    asked = scaler.transform(baseline_features(test))
+    x_train = scaler.fit_transform(baseline_features(train))
+    x_test = scaler.transform(baseline_features(test))
     n_genres = len(train.genres)
     majority = np.full(len(test), np.bincount(train.labels, minlength=n_genres).argmax())
     fits: tuple[tuple[str, Callable[[], NDArray[np.float64]], bool], ...] = (
-        ("svm", lambda: _svm(known, train.labels, asked, n_genres), True),
-        ("k-nn", lambda: _nearest(known, train.labels, asked, n_genres), True),
-        ("k-means", lambda: _k_means(known, train.labels, asked, n_genres, seed), False),
+        ("svm", lambda: _predict_svm(x_train, train.labels, x_test, n_genres), True),
+        ("k-nn", lambda: _predict_k_nn(x_train, train.labels, x_test, n_genres), True),
+        ("k-means", lambda: _predict_k_means(x_train, train.labels, x_test, n_genres, seed), False),
         ("majority", lambda: np.eye(n_genres)[majority], False),
     )
-    return [BaselineAnswer(name, answer(), ranks) for name, answer, ranks in fits]
+    return [BaselinePredictions(name, answer(), ranks) for name, answer, ranks in fits]
 
 
 def baseline_features(data: TrainingSet) -> NDArray[np.float64]:
-    """Return what the baselines read of each segment, shape (n, n_features).
+    """Return the features that the baselines read, shape (n, n_features).
 
-    The descriptors where there are any; else, for each mel band, the mean, the standard deviation and the
-    mean absolute change from frame to frame of its levels.
+    These are the descriptors if there are any. Otherwise they are, for each mel band, the mean, the standard
+    deviation and the mean absolute change of its levels from frame to frame.
     """
     if data.descriptors is not None:
         return data.descriptors
@@ -84,53 +83,55 @@ def baseline_features(data: TrainingSet) -> NDArray[np.float64]:
 
 
 def describe_features(data: TrainingSet) -> str:
-    """Say in words what `baseline_features` gives."""
+    """Return a description of `baseline_features`."""
     if data.descriptors is not None:
-        return f"the {data.descriptors.shape[1]} descriptors, standardised"
-    return "mean, standard deviation and mean absolute change of each mel band, standardised"
+        return f"the {data.descriptors.shape[1]} descriptors, standardized"
+    return "mean, standard deviation and mean absolute change of each mel band, standardized"
 
 
-def _svm(
-    known: NDArray[np.float64], labels: NDArray[np.intp], asked: NDArray[np.float64], n_genres: int
+def _predict_svm(
+    x_train: NDArray[np.float64], labels: NDArray[np.intp], x_test: NDArray[np.float64], n_genres: int
 ) -> NDArray[np.float64]:
     from sklearn.svm import SVC
 
-    machine = SVC(C=SVM_C, cache_size=500).fit(known, labels)
-    margins = machine.decision_function(asked)
-    # Of two genres there is one margin; the sign says which.
+    machine = SVC(C=SVM_C, cache_size=500).fit(x_train, labels)
+    margins = machine.decision_function(x_test)
+    # For two genres there is one margin, whose sign decides.
     margins = np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
-    return _spread(margins, machine.classes_, n_genres)
+    return _expand_classes(margins, machine.classes_, n_genres)
 
 
-def _nearest(
-    known: NDArray[np.float64], labels: NDArray[np.intp], asked: NDArray[np.float64], n_genres: int
+def _predict_k_nn(
+    x_train: NDArray[np.float64], labels: NDArray[np.intp], x_test: NDArray[np.float64], n_genres: int
 ) -> NDArray[np.float64]:
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbors = KNeighborsClassifier(min(N_NEIGHBORS, len(known)), weights="distance").fit(known, labels)
-    return _spread(neighbors.predict_proba(asked), neighbors.classes_, n_genres)
+    neighbors = KNeighborsClassifier(min(N_NEIGHBORS, len(x_train)), weights="distance").fit(x_train, labels)
+    return _expand_classes(neighbors.predict_proba(x_test), neighbors.classes_, n_genres)
 
 
-def _k_means(
-    known: NDArray[np.float64],
+def _predict_k_means(
+    x_train: NDArray[np.float64],
     labels: NDArray[np.intp],
-    asked: NDArray[np.float64],
+    x_test: NDArray[np.float64],
     n_genres: int,
     seed: int,
 ) -> NDArray[np.float64]:
     from scipy.optimize import linear_sum_assignment
     from sklearn.cluster import KMeans
 
-    clusters = KMeans(min(n_genres, len(known)), n_init=10, random_state=seed).fit(known)
-    together = np.zeros((n_genres, n_genres), np.intp)
-    np.add.at(together, (clusters.labels_, labels), 1)
-    genre_of = linear_sum_assignment(together, maximize=True)[1]
-    matched: NDArray[np.float64] = np.eye(n_genres)[genre_of[clusters.predict(asked)]]
-    return matched
+    clusters = KMeans(min(n_genres, len(x_train)), n_init=10, random_state=seed).fit(x_train)
+    counts = np.zeros((n_genres, n_genres), np.intp)
+    np.add.at(counts, (clusters.labels_, labels), 1)
+    genre_of = linear_sum_assignment(counts, maximize=True)[1]
+    scores: NDArray[np.float64] = np.eye(n_genres)[genre_of[clusters.predict(x_test)]]
+    return scores
 
 
-def _spread(scores: NDArray[np.float64], classes: NDArray[np.intp], n_genres: int) -> NDArray[np.float64]:
-    """Give genres that the training part lacks a column too, below all others."""
-    spread = np.full((len(scores), n_genres), scores.min() - 1.0)
-    spread[:, classes] = scores
-    return spread
+def _expand_classes(
+    scores: NDArray[np.float64], classes: NDArray[np.intp], n_genres: int
+) -> NDArray[np.float64]:
+    """Add columns, below all others, for genres that the training set lacks."""
+    expanded = np.full((len(scores), n_genres), scores.min() - 1.0)
+    expanded[:, classes] = scores
+    return expanded

@@ -1,9 +1,8 @@
-"""Evaluation: from a classifier's answers on held-out music to every figure that is reported of it."""
+"""Compute every reported figure from the predictions of a classifier on held-out music."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,26 +13,28 @@ from schemas.evaluation import (
     ConfidenceBin,
     CoveragePoint,
     Evaluation,
+    EvaluationProtocol,
     GenreScore,
     Mistake,
-    Outside,
+    OutOfDistribution,
     Scores,
+    TrainingOverlap,
     Unit,
 )
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(20))
-"""Values of ``--min-confidence`` that the coverage is given for."""
-MOST_MISTAKES = 25
+"""Values of ``--min-confidence`` for which coverage is reported."""
+MAX_MISTAKES = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What a classifier said of tested segments.
+class Predictions:
+    """The predictions of a classifier for tested segments.
 
     Attributes
     ----------
     proba : ndarray of float64, shape (n, n_genres)
-        Probabilities, or other scores of which the highest wins.
+        Probabilities, or other scores; the highest wins.
     labels : ndarray of int, shape (n,)
         Index of the true genre.
     tracks : ndarray of str, shape (n,)
@@ -49,24 +50,24 @@ class Answers:
 
     @property
     def predicted(self) -> NDArray[np.intp]:
-        """Index of the genre given to each, shape (n,)."""
+        """Index of the predicted genre of each segment, shape (n,)."""
         return np.asarray(self.proba.argmax(axis=1))
 
     @property
-    def differ(self) -> bool:
+    def has_pieces(self) -> bool:
         """Whether a track has several segments, so that figures by track and by piece differ."""
         return len(np.unique(self.tracks)) < len(self)
 
-    def of(self, unit: Unit) -> "Answers":
-        """Return the answers by `unit`: as they are, or the mean over each track."""
+    def by_unit(self, unit: Unit) -> "Predictions":
+        """Return the predictions by piece, unchanged, or by track, averaged over its segments."""
         if unit == "piece":
             return self
-        proba, labels = metrics.mean_by_track(self.proba, self.labels, self.tracks)
-        return Answers(proba, labels, np.unique(self.tracks))
+        proba, labels = metrics.average_by_track(self.proba, self.labels, self.tracks)
+        return Predictions(proba, labels, np.unique(self.tracks))
 
     @classmethod
-    def joined(cls, parts: Sequence["Answers"]) -> "Answers":
-        """Put the answers of several folds together."""
+    def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
+        """Concatenate the predictions of several folds."""
         return cls(
             np.concatenate([part.proba for part in parts]),
             np.concatenate([part.labels for part in parts]),
@@ -75,24 +76,30 @@ class Answers:
 
 
 def score(
-    name: str, answers: Answers, unit: Unit, *, seed: int = 0, ranks: bool = True, calibrated: bool = True
+    name: str,
+    predictions: Predictions,
+    unit: Unit,
+    *,
+    seed: int = 0,
+    ranks: bool = True,
+    calibrated: bool = True,
 ) -> Scores:
     """Return the figures of a classifier by `unit`.
 
     Parameters
     ----------
     name : str
-    answers : Answers
-        Of segments.
+    predictions : Predictions
+        Predictions of segments.
     unit : {"track", "piece"}
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     ranks : bool
-        Whether the order behind the first genre means something; where not, there is no top-3 accuracy.
+        Whether the order after the first genre is meaningful; otherwise there is no top-3 accuracy.
     calibrated : bool
-        Whether the answers are probabilities; where not, there is no calibration error.
+        Whether the scores are probabilities; otherwise there is no calibration error.
     """
-    counted = answers.of(unit)
+    counted = predictions.by_unit(unit)
     n_genres = counted.proba.shape[1]
     confusion = metrics.confusion_matrix(counted.predicted, counted.labels, n_genres)
     interval = metrics.accuracy_interval(counted.proba, counted.labels, counted.tracks, seed=seed)
@@ -109,60 +116,89 @@ def score(
     )
 
 
+@dataclass(frozen=True)
+class Setup:
+    """How answers came about: fields of `schemas.evaluation.Evaluation` that no answer tells."""
+
+    data: str
+    protocol: EvaluationProtocol
+    leak: str
+    split: str | None = None
+    folds: int = 1
+    n_train_tracks: int | None = None
+    fold_accuracies: tuple[float, ...] = ()
+    baselines: tuple[Scores, ...] = ()
+    baselines_other_unit: tuple[Scores, ...] = ()
+    baseline_features: str | None = None
+    seen: TrainingOverlap | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
 def summarize(
     name: str,
-    answers: Answers,
+    predictions: Predictions,
     unit: Unit,
     genres: Sequence[str],
+    setup: Setup,
     *,
     outside: tuple[str, NDArray[np.float64]] | None = None,
     seed: int = 0,
-    **about: Any,
 ) -> Evaluation:
-    """Return everything that is reported of a classifier.
+    """Return everything that is reported about a classifier.
 
     Parameters
     ----------
     name : str
-        The model.
-    answers : Answers
+        The name of the model.
+    predictions : Predictions
         Probabilities of segments.
     unit : {"track", "piece"}
-        What the figures count.
+        The unit that the figures count.
     genres : sequence of str
         In the order of the probabilities.
+    setup : Setup
+        How the answers came about.
     outside : tuple of str and ndarray of shape (m, n_genres), optional
-        Where tracks of none of the genres came from, and the model's probabilities of each.
+        The source of tracks of none of the genres, and the probabilities of each of them.
     seed : int
         Of the bootstrap.
-    **about
-        Further fields of `schemas.evaluation.Evaluation`: data, protocol, leak, …
     """
-    figures = score(name, answers, unit, seed=seed)
-    counted = answers.of(unit)
+    figures = score(name, predictions, unit, seed=seed)
+    counted = predictions.by_unit(unit)
     confusion = metrics.confusion_matrix(counted.predicted, counted.labels, len(genres))
-    wrong = most_confident_mistakes(counted, genres)
+    wrong = list_mistakes(counted, genres)
     return Evaluation(
         model=name,
         unit=unit,
         seed=seed,
-        n_tracks=len(np.unique(answers.tracks)),
-        n_segments=len(answers),
+        n_tracks=len(np.unique(predictions.tracks)),
+        n_segments=len(predictions),
         accuracy=figures.accuracy,
         accuracy_interval=figures.accuracy_interval,
         macro_f1=figures.macro_f1,
         top3_accuracy=figures.top3_accuracy,
         ece=figures.ece or 0.0,
-        other_unit=score(name, answers, other_unit(unit), seed=seed) if answers.differ else None,
+        other_unit=score(name, predictions, other_unit(unit), seed=seed) if predictions.has_pieces else None,
         genres=tuple(genres),
         confusion=tuple(map(tuple, confusion.tolist())),
         per_genre=genre_scores(confusion, genres),
         reliability=reliability_bins(counted),
         coverage=coverage_points(counted, outside[1] if outside else None),
-        mistakes=tuple(wrong[:MOST_MISTAKES]),
+        mistakes=tuple(wrong[:MAX_MISTAKES]),
         n_mistakes=len(wrong),
         outside=describe_outside(*outside, genres) if outside else None,
-        **about,
+        data=setup.data,
+        protocol=setup.protocol,
+        leak=setup.leak,
+        split=setup.split,
+        folds=setup.folds,
+        n_train_tracks=setup.n_train_tracks,
+        fold_accuracies=setup.fold_accuracies,
+        baselines=setup.baselines,
+        baselines_other_unit=setup.baselines_other_unit,
+        baseline_features=setup.baseline_features,
+        seen=setup.seen,
+        versions=setup.versions,
     )
 
 
@@ -170,12 +206,14 @@ def genre_scores(confusion: NDArray[np.int64], genres: Sequence[str]) -> tuple[G
     """Return precision, recall, F1 and support of each genre."""
     columns = (column.tolist() for column in metrics.precision_recall_f1(confusion))
     return tuple(
-        GenreScore(genre=genre, precision=_known(p), recall=_known(r), f1=_known(f), support=int(n))
+        GenreScore(
+            genre=genre, precision=_nan_to_none(p), recall=_nan_to_none(r), f1=_nan_to_none(f), support=int(n)
+        )
         for genre, p, r, f, n in zip(genres, *columns, confusion.sum(axis=1), strict=True)
     )
 
 
-def reliability_bins(counted: Answers) -> tuple[ConfidenceBin, ...]:
+def reliability_bins(counted: Predictions) -> tuple[ConfidenceBin, ...]:
     """Return the bars of the reliability diagram (Niculescu-Mizil and Caruana 2005)."""
     n, confidence, right = metrics.reliability(counted.proba, counted.labels)
     width = 1 / len(n)
@@ -192,9 +230,9 @@ def reliability_bins(counted: Answers) -> tuple[ConfidenceBin, ...]:
 
 
 def coverage_points(
-    counted: Answers, outside: NDArray[np.float64] | None = None
+    counted: Predictions, outside: NDArray[np.float64] | None = None
 ) -> tuple[CoveragePoint, ...]:
-    """Return, for each of `THRESHOLDS`, how many tracks keep a genre and how many of those are right."""
+    """Return, for each of `THRESHOLDS`, the share of tracks that keep a genre, and their accuracy."""
     confidence = counted.proba.max(axis=1)
     right = counted.predicted == counted.labels
     points = []
@@ -212,11 +250,11 @@ def coverage_points(
     return tuple(points)
 
 
-def most_confident_mistakes(counted: Answers, genres: Sequence[str]) -> list[Mistake]:
-    """Return what was put into a wrong genre, the most confident first."""
+def list_mistakes(counted: Predictions, genres: Sequence[str]) -> list[Mistake]:
+    """Return the tracks with a wrong genre, the most confident first."""
     confidence, predicted = counted.proba.max(axis=1), counted.predicted
     wrong = np.flatnonzero(predicted != counted.labels)
-    # Names break ties, so that the list is the same on every machine.
+    # Names break ties, so that the order is the same on every machine.
     order = sorted(wrong.tolist(), key=lambda row: (-confidence[row], str(counted.tracks[row])))
     return [
         Mistake(
@@ -229,16 +267,16 @@ def most_confident_mistakes(counted: Answers, genres: Sequence[str]) -> list[Mis
     ]
 
 
-def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> Outside:
-    """Say what tracks of none of the genres were taken for."""
-    taken = Counter(genres[place] for place in proba.argmax(axis=1).tolist())
-    return Outside(
+def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> OutOfDistribution:
+    """Summarize the genres that tracks of none of the genres were given."""
+    predicted = Counter(genres[index] for index in proba.argmax(axis=1).tolist())
+    return OutOfDistribution(
         source=source,
         n=len(proba),
         mean_confidence=float(proba.max(axis=1).mean()),
-        taken_for=dict(taken.most_common()),
+        taken_for=dict(predicted.most_common()),
     )
 
 
-def _known(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Music of none of a model's genres: read without labels, to see how much of it the model accepts."""
+"""Out-of-distribution audio: tracks of none of the genres, to measure how many of them a model accepts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,37 +14,37 @@ from schemas.features import FeatureSpec
 from schemas.tracks import SegmentFeatures
 
 Predict = Callable[[Any, Any], NDArray[np.float64]]
-"""Log-mels (a sequence) and descriptors (an array) of segments, or None, to probabilities."""
+"""Maps log-mels (a sequence or None) and descriptors (an array or None) of segments to probabilities."""
 
 
-def outside_probabilities(
+def predict_outside(
     catalog: str,
     features: FeatureSpec,
     predict: Predict,
     on_failure: Callable[[TrackError], None] = lambda error: None,
 ) -> NDArray[np.float64]:
-    """Return a model's probabilities of each track of a catalog, whatever music it holds.
+    """Return the probabilities that a model gives each track of a catalog without labels.
 
     Parameters
     ----------
     catalog : str
         A folder of audio, a prefix of an object store, a manifest, or one file.
     features : FeatureSpec
-        What the model takes.
+        The features that the model reads.
     predict : callable
-        The model.
+        See `Predict`.
     on_failure : callable
-        Called with the error of each track that gives no features; it is left out.
+        Called with the error of each track that cannot be featurized; the track is left out.
 
     Returns
     -------
     ndarray of float64, shape (n_tracks, n_genres)
-        Of each track, as labeling finds them; see `pipeline.models.label.track_probabilities`.
+        The same probabilities as in labeling; see `pipeline.models.label.track_probabilities`.
 
     Raises
     ------
     MisuseError
-        If the catalog holds no track that gives features.
+        If no track of the catalog can be featurized.
     """
     rows = []
     for uri in list_catalog(catalog)["uri"].to_pylist():
@@ -54,13 +54,13 @@ def outside_probabilities(
             on_failure(error)
             continue
         silent = [segment.is_silent for segment in segments]
-        rows.append(track_probabilities(predict(*_inputs(segments)), silent))
+        rows.append(track_probabilities(predict(*_stack_inputs(segments)), silent))
     if not rows:
-        raise MisuseError(f"{catalog} holds no track that can be featurized (--outside)")
+        raise MisuseError(f"{catalog} has no track that can be featurized: give other audio with --outside")
     return np.stack(rows)
 
 
-def _inputs(segments: tuple[SegmentFeatures, ...]) -> tuple[Any, Any]:
+def _stack_inputs(segments: tuple[SegmentFeatures, ...]) -> tuple[Any, Any]:
     log_mels = [segment.log_mel for segment in segments if segment.log_mel is not None]
     descriptors = [segment.descriptors for segment in segments if segment.descriptors is not None]
     return log_mels or None, np.stack(descriptors) if descriptors else None

@@ -1,4 +1,4 @@
-"""Protocols: how tested music is kept apart from the music trained on, and what leaks all the same."""
+"""Protocols: how tested music is separated from training music, and what still leaks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,29 +7,29 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.training.splits import cut_for, read_split, split_data
+from pipeline.training.splits import cut_for_protocol, parse_split, split_data
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
-from schemas.evaluation import Evaluation, Protocol, Unit
+from schemas.evaluation import Evaluation, EvaluationProtocol, Unit
 
-LEAKS: dict[Protocol, str] = {
-    "as given": "all of the data is tested; what it shares with the model's training is for its user to know",
+LEAKS: dict[EvaluationProtocol, str] = {
+    "as given": "all of the data is tested; it may share music with the training data of the model",
     "segment": (
-        "pieces of one track are on both sides, so the figure says how well recordings are recognized that "
-        "were trained on, not how well new music is labeled"
+        "pieces of one track are on both sides, so the figure tells how well the model recognizes recordings "
+        "from its training, not how well it labels new music"
     ),
     "track": (
-        "no track is on both sides, but tracks of one artist or album, and copies of a recording, may be"
+        "no track is on both sides, but tracks of one artist or album, and copies of a recording, can be"
     ),
     "file": (
-        "no track is on both sides; artists and copies of a recording are as far apart as the lists keep them"
+        "no track is on both sides; artists and copies of a recording are only separated if the lists do so"
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One parting of the data: what may be trained on (None: nothing) and what is tested."""
+    """One split of the data: the training set (None if nothing is trained) and the test set."""
 
     train_set: TrainingSet | None
     test_set: TrainingSet
@@ -37,58 +37,58 @@ class Split:
 
 def plan_splits(
     data: TrainingSet, split: str | None, *, n_folds: int = 1, n_pieces: int | None = None, seed: int = 0
-) -> tuple[Protocol, Iterator[Split]]:
-    """Return the protocol that was asked for, and its splits.
+) -> tuple[EvaluationProtocol, Iterator[Split]]:
+    """Return the protocol that `split` names, and its splits.
 
     Parameters
     ----------
     data : TrainingSet
     split : str or None
-        ``segment``, ``track`` or ``file:TRAIN.txt,VALID.txt``; None: all of the data is tested.
+        ``segment``, ``track`` or ``file:TRAIN.txt,VALID.txt``; None to test all of the data.
     n_folds : int
-        Cross-validation in so many folds, by track or (``segment``) by piece; 1: one split, a fifth
-        is tested. Lists are one split.
+        Folds of a cross-validation, by track or (``segment``) by piece. 1 is a single split that tests a
+        fifth of the data. Lists are always a single split.
     n_pieces : int, optional
-        Cut each segment into so many first; if not given, ten under ``segment``, else the segments
-        stay whole.
+        Cut each segment into this many pieces first. By default, ``segment`` cuts ten, and the other
+        protocols keep segments whole.
     seed : int
 
     Raises
     ------
     MisuseError
-        For another word, lists that do not fit the data, or more folds than a genre has tracks.
+        If the protocol is unknown, the lists do not fit the data, or a genre has fewer tracks than folds.
     """
     if split is None:
-        return "as given", iter([Split(None, data if n_pieces is None else data.pieces(n_pieces))])
-    protocol, lists = read_split(split)
+        return "as given", iter([Split(None, data if n_pieces is None else data.cut_pieces(n_pieces))])
+    protocol, lists = parse_split(split)
     if lists is None and n_folds > 1:
-        cut = cut_for(protocol, data, n_pieces)
-        parted = folds(cut, n_folds, by_track=protocol == "track", seed=seed)
-        return protocol, (Split(*sets) for sets in parted)
+        cut = cut_for_protocol(protocol, data, n_pieces)
+        folds = split_folds(cut, n_folds, by_track=protocol == "track", seed=seed)
+        return protocol, (Split(*sets) for sets in folds)
     return protocol, iter([Split(*split_data(data, split, seed, n_pieces=n_pieces)[:2])])
 
 
-def unit_of(protocol: Protocol) -> Unit:
-    """Return what a protocol's figure counts."""
+def unit_of(protocol: EvaluationProtocol) -> Unit:
+    """Return the unit that the figures of a protocol count."""
     return "piece" if protocol == "segment" else "track"
 
 
 def other_unit(unit: Unit) -> Unit:
-    """Return the other one."""
+    """Return the unit that is not `unit`."""
     return "piece" if unit == "track" else "track"
 
 
-def folds(
+def split_folds(
     data: TrainingSet, n_folds: int, *, by_track: bool, seed: int
 ) -> Iterator[tuple[TrainingSet, TrainingSet]]:
-    """Part data into folds, each genre in proportion, and yield all but one and that one, for each.
+    """Split data into folds, stratified by genre; for each fold, yield all others and the fold itself.
 
     Parameters
     ----------
     data : TrainingSet
     n_folds : int
     by_track : bool
-        Whether all segments of a track go into one fold. Where not, the figure leaks.
+        Whether all segments of a track go into one fold. If not, the figure leaks.
     seed : int
 
     Yields
@@ -102,16 +102,18 @@ def folds(
     """
     groups = np.unique(data.tracks, return_inverse=True)[1] if by_track else np.arange(len(data))
     _, first = np.unique(groups, return_index=True)
-    fold_of = _deal(data.labels[first], n_folds, data.genres, seed)[groups]
+    fold_of = _assign_folds(data.labels[first], n_folds, data.genres, seed)[groups]
     for fold in range(n_folds):
         yield (
-            data.rows(np.flatnonzero(fold_of != fold)),
-            data.rows(np.flatnonzero(fold_of == fold)),
+            data.take(np.flatnonzero(fold_of != fold)),
+            data.take(np.flatnonzero(fold_of == fold)),
         )
 
 
-def _deal(labels: NDArray[np.intp], n_folds: int, genres: tuple[str, ...], seed: int) -> NDArray[np.intp]:
-    """Deal the members of each genre out to the folds in random order, going on where the last one ended."""
+def _assign_folds(
+    labels: NDArray[np.intp], n_folds: int, genres: tuple[str, ...], seed: int
+) -> NDArray[np.intp]:
+    """Deal each genre to the folds in random order, starting where the previous genre ended."""
     present, counts = np.unique(labels, return_counts=True)
     if n_folds < 2 or n_folds > counts.min():
         scarce = genres[present[counts.argmin()]]
@@ -125,8 +127,8 @@ def _deal(labels: NDArray[np.intp], n_folds: int, genres: tuple[str, ...], seed:
     return fold_of
 
 
-def protocol_label(protocol: Protocol) -> str:
-    """Return the protocol in the few words that stand beside a figure."""
+def protocol_label(protocol: EvaluationProtocol) -> str:
+    """Return the short name of a protocol that is printed beside a figure."""
     return {
         "as given": "as given",
         "segment": "segment (leaks)",
@@ -135,33 +137,33 @@ def protocol_label(protocol: Protocol) -> str:
     }[protocol]
 
 
-def without_folders(split: str) -> str:
-    """Drop the folders of the lists: where files lay on one machine is no part of a figure."""
+def drop_folders(split: str) -> str:
+    """Drop the folders of the lists, since the paths of one machine do not belong in a figure."""
     kind, colon, lists = split.partition(":")
     return kind + colon + ",".join(Path(path).name for path in lists.split(",") if path)
 
 
-def seen_sentence(evaluation: Evaluation) -> str | None:
-    """Say how far a model that was made before has met what it was tested on; None for one trained for it."""
+def describe_seen(evaluation: Evaluation) -> str | None:
+    """Return how much of the tested music the model has seen; None if it was trained for this evaluation."""
     seen = evaluation.seen
     if seen is None:
         return None
     if not seen.known:
-        return "this model does not say which tracks it was trained on, so nothing could be compared"
+        return "this model does not record which tracks it was trained on, so leaks cannot be detected"
     parts = []
     if seen.trained_on:
         parts.append(
-            f"LEAKS: {seen.trained_on:,} of the {evaluation.n_tracks:,} tested tracks are, by content "
-            "or by name, tracks that this model was trained on; the figures are optimistic"
+            f"LEAKS: {seen.trained_on:,} of the {evaluation.n_tracks:,} tested tracks were used to train "
+            "this model (matched by content or by name); the figures are optimistic"
         )
     if seen.calibrated_on:
         parts.append(
-            f"{seen.calibrated_on:,} are tracks that its temperature was fitted to; the calibration is "
+            f"its temperature was fitted to {seen.calibrated_on:,} tested tracks; the calibration is "
             "slightly optimistic"
         )
     if seen.same_name:
         parts.append(
-            f"{seen.same_name:,} bear the name of a track that it was trained on, with other content: the "
-            "same music in another format, or other music of that name"
+            f"{seen.same_name:,} tested tracks have the name of a training track but other content: the same "
+            "music in another format, or other music of that name"
         )
-    return "; ".join(parts) or "no tested track is, by content or by name, one that this model was made from"
+    return "; ".join(parts) or "this model was not made from any of the tested tracks, by content or by name"

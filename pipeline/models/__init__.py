@@ -1,1 +1,1 @@
-"""Models: the networks, the bundles they are kept in, and their figures."""
+"""Models: networks, the bundles that store them, and their metrics."""

@@ -1,7 +1,7 @@
-"""Model bundles: reading, checking and writing them, and running the network over segments.
+"""Read, check and write model bundles, and run their networks over segments.
 
 A bundle is a folder of two files: ``model.json`` (`schemas.model.ModelInfo`) and ``model.keras``. Neither
-can carry code: JSON is data, and Keras loads in safe mode. Reading a bundle does not import TensorFlow.
+can run code: JSON is data, and Keras loads in safe mode. Reading a bundle does not import TensorFlow.
 """
 
 import contextlib
@@ -34,16 +34,16 @@ WEIGHTS_FILE = "model.keras"
 _NOTES = {"format_version", "name", "figures", "training", "counts", "source", "license", "weights_sha256"}
 """Fields of ``model.json`` that no answer depends on."""
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
-"""Segments that run together unless something else is asked for."""
+"""Default number of segments that run together."""
 
 
 def shipped_models() -> dict[str, Path]:
-    """Return the folders of the models in this package, by the name that ``--model`` takes.
+    """Return the folders of the shipped models, by the name that ``--model`` takes.
 
     Returns
     -------
     dict of str to Path
-        Sorted by name; "default" is the one that a run uses when none is named.
+        Sorted by name; a run uses "default" unless another is named.
     """
     folder = Path(__file__).parent.parent / "pretrained"
     return {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{INFO_FILE}"))}
@@ -51,14 +51,14 @@ def shipped_models() -> dict[str, Path]:
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model as stored.
+    """A model as stored on disk.
 
     Attributes
     ----------
     info : ModelInfo
-        What ``model.json`` says.
+        The contents of ``model.json``.
     weights : bytes
-        The file ``model.keras``: architecture and weights.
+        The contents of ``model.keras``: architecture and weights.
     """
 
     info: ModelInfo
@@ -66,27 +66,28 @@ class ModelBundle:
 
     @cached_property
     def model(self) -> str:
-        """Name and content hash, as the labels table has it: ``gtzan-cnn-1f3a9c02``.
+        """Name and content hash, as in the labels table: ``gtzan-cnn-1f3a9c02``.
 
-        Hashed is what answers depend on: the network, genres, features, frames and temperature. Figures,
-        training notes and file dates are left out, so measuring a model again does not make it a new one;
-        so are values at their defaults, so a new setting in a later version does not either; and the format.
+        The hash covers what labels depend on: the network, genres, features, frames and temperature. It
+        leaves out figures, training notes and file dates, so that measuring a model again does not make it
+        a new one. It also leaves out the format version and values at their defaults, so that a setting added
+        in a later version does not either.
         """
-        answering = self.info.model_dump(
+        relevant = self.info.model_dump(
             mode="json",
             exclude=_NOTES,
             exclude_defaults=True,
         )
         with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
-            network = json.loads(archive.read("config.json"), object_hook=_without_object_ids)
+            network = json.loads(archive.read("config.json"), object_hook=_drop_object_id)
             weights = archive.read("model.weights.h5")
-        canonical = json.dumps([answering, network], sort_keys=True).encode()
+        canonical = json.dumps([relevant, network], sort_keys=True).encode()
         digest = hashlib.sha256(hashlib.sha256(canonical).digest() + hashlib.sha256(weights).digest())
         return f"{self.info.name}-{digest.hexdigest()[:8]}"
 
     @classmethod
     def load(cls, name_or_uri: str) -> "ModelBundle":
-        """Read a bundle and check that its two files fit each other.
+        """Read a bundle and check that its two files match.
 
         Parameters
         ----------
@@ -96,10 +97,10 @@ class ModelBundle:
         Raises
         ------
         MisuseError
-            For an unknown name, a missing or broken file, another format version, or a network whose
-            input or output does not fit ``model.json``.
+            If the name is unknown, a file is missing or broken, the format version is newer, or the inputs
+            or outputs of the network do not match ``model.json``.
         EarmarkError
-            Where the store refuses or fails.
+            If the store refuses or fails.
         """
         known = shipped_models() | (added_models() if name_or_uri in ADDABLE else {})
         folder = str(known.get(name_or_uri, name_or_uri))
@@ -115,14 +116,14 @@ class ModelBundle:
         return bundle
 
     def save(self, folder: str | Path) -> None:
-        """Write the two files into a local folder, which is made where it is missing.
+        """Write the two files into a local folder, which is created if it is missing.
 
-        The folder appears whole or not at all: a hidden neighbor is filled and then renamed.
+        The folder appears whole or not at all: a hidden folder beside it is filled and then renamed.
 
         Raises
         ------
         MisuseError
-            Where the folder exists and is not empty, or cannot be written.
+            If the folder exists and is not empty, or cannot be written.
         """
         target = Path(folder)
         try:
@@ -137,29 +138,29 @@ class ModelBundle:
             raise MisuseError(f"cannot write the model folder {target}: {error.strerror}") from error
 
 
-def _without_object_ids(config: dict[str, Any]) -> dict[str, Any]:
-    """Drop what Keras takes from memory addresses: it differs from process to process."""
+def _drop_object_id(config: dict[str, Any]) -> dict[str, Any]:
+    """Drop the id that Keras derives from a memory address: it differs from process to process."""
     return {key: value for key, value in config.items() if key != "shared_object_id"}
 
 
 def _read(folder: str, file: str) -> bytes:
     path = storage.join(folder, file)
-    with storage.explained(path, "read"):
+    with storage.explain_errors(path, "read"):
         try:
             return storage.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise MisuseError(f"there is no {file} in {folder}: a model folder holds it") from error
+            raise MisuseError(f"there is no {file} in {folder}: give the folder of a model") from error
 
 
 def parse_info(data: bytes, folder: str) -> ModelInfo:
-    """What the ``model.json`` of a model folder says.
+    """Parse the ``model.json`` of a model folder.
 
     Raises
     ------
     MisuseError
-        If it is none, or was written by a newer Earmark that made a model which this one cannot run.
+        If it is not valid, or a newer Earmark wrote a model that this version cannot run.
     """
-    with contextlib.suppress(ValidationError):  # said below, with what is wrong
+    with contextlib.suppress(ValidationError):  # reported below, with the cause
         header = FormatHeader.model_validate_json(data)
         check_format(header.format_version, MODEL_FORMAT, f"the model {folder} was")
     try:
@@ -176,7 +177,7 @@ def parse_info(data: bytes, folder: str) -> ModelInfo:
 
 
 def fit_frames(log_mel: NDArray[np.uint8], n_frames: int) -> NDArray[np.uint8]:
-    """Repeat a log-mel in time up to `n_frames`, or cut its middle out.
+    """Repeat a log-mel in time up to `n_frames`, or keep only its middle.
 
     Parameters
     ----------
@@ -194,29 +195,29 @@ def fit_frames(log_mel: NDArray[np.uint8], n_frames: int) -> NDArray[np.uint8]:
 
 
 class Classifier:
-    """A bundle's network, ready to run: one compiled function of one batch shape.
+    """The network of a bundle, compiled for one batch shape.
 
     Parameters
     ----------
     bundle : ModelBundle
     threads : int
-        CPU threads of an operation. TensorFlow takes this once a process, before its first operation.
+        CPU threads per operation. It takes effect only before the first TensorFlow operation of a process.
     batch_size : int
-        Segments that run together; a smaller batch is filled up with zeros, so that every batch has the
-        same shape and an answer does not depend on its neighbors.
+        Segments that run together. A smaller batch is padded with zeros, so that every batch has the same
+        shape and the output of a segment does not depend on the others.
 
     Attributes
     ----------
     logits : callable
-        The compiled network: uint8 (batch_size, n_mels, n_frames, 1) and float32 (batch_size, 57), or that
-        of the two which the model takes, to logits (batch_size, n_outputs).
+        The compiled network. It maps uint8 (batch_size, n_mels, n_frames, 1), float32 (batch_size, 57), or
+        both, depending on the model, to logits (batch_size, n_outputs).
     network : keras.Model
-        The network itself, which takes float32 of any batch size.
+        The network itself. It takes float32 of any batch size.
 
     Raises
     ------
     MisuseError
-        Where Keras in safe mode refuses the network.
+        If Keras in safe mode refuses the network.
     """
 
     def __init__(self, bundle: ModelBundle, *, threads: int = 1, batch_size: int = 32) -> None:
@@ -263,44 +264,51 @@ class Classifier:
         Parameters
         ----------
         log_mels : sequence of ndarray of uint8, each of shape (n_mels, t)
-            Segments of any length of at least one frame; see `fit_frames`. A model of descriptors alone
-            leaves them aside.
+            Segments of at least one frame; see `fit_frames`. Ignored by a model that reads only
+            descriptors.
         descriptors : ndarray of float64, shape (n, 57)
-            Of the same segments. A model of log-mels alone leaves them aside.
+            Descriptors of the same segments. Ignored by a model that reads only log-mels.
 
         Returns
         -------
         Prediction
-            Probabilities of genres, calibrated by the bundle's temperature (Guo et al. 2017), and what else
-            the model says.
+            Probabilities of the genres: softmax of the logits divided by the bundle's temperature (Guo et al.
+            2017). With a taxonomy also the probabilities of music and of each class.
 
         Raises
         ------
         MisuseError
-            If what the model takes is not given.
+            If features that the model reads are missing.
         """
-        taken = self._taken(log_mels, descriptors)
-        n = len(taken[0])
+        inputs = self._select_inputs(log_mels, descriptors)
+        n = len(inputs[0])
         if not n:
             return no_prediction(self.info)
         starts = range(0, n, self.batch_size)
-        batches = [self._run([each[start : start + self.batch_size] for each in taken]) for start in starts]
-        return read_outputs(np.concatenate(batches), self.info)
+        logits = [
+            self._compute_logits([each[start : start + self.batch_size] for each in inputs])
+            for start in starts
+        ]
+        return read_outputs(np.concatenate(logits), self.info)
 
-    def _taken(self, log_mels: Any, descriptors: Any) -> list[Any]:
-        """What the network takes of what is given, in its order."""
+    def _select_inputs(self, log_mels: Any, descriptors: Any) -> list[Any]:
+        """Return the inputs that the network reads, in its order."""
         given = {
             "log-mels": (log_mels, self.info.features.log_mel),
             "descriptors": (descriptors, self.info.features.descriptors),
         }
-        for name, (segments, wanted) in given.items():
-            if wanted and segments is None:
-                raise MisuseError(f"the model {self.info.name} takes {name}, and there are none")
-        return [segments for segments, wanted in given.values() if wanted]
+        for name, (segments, is_read) in given.items():
+            if is_read and segments is None:
+                raise MisuseError(
+                    f"the model {self.info.name} reads {name}, which this data does not have; "
+                    "choose other data or another model"
+                )
+        return [segments for segments, is_read in given.values() if is_read]
 
-    def _run(self, taken: list[Any]) -> NDArray[np.float64]:
+    def _compute_logits(self, inputs: list[Any]) -> NDArray[np.float64]:
+        """Pad the inputs to a whole batch and return the logits of the real segments."""
         batches = []
-        for segments, shape in zip(taken, self._shapes, strict=True):
+        for segments, shape in zip(inputs, self._shapes, strict=True):
             batch = np.zeros(shape, self._dtype(shape))
             if batch.dtype == np.uint8:
                 for row, log_mel in zip(batch, segments, strict=False):
@@ -308,16 +316,16 @@ class Classifier:
             else:
                 batch[: len(segments)] = segments
             batches.append(batch)
-        return np.asarray(self.logits(*batches), np.float64)[: len(taken[0])]
+        return np.asarray(self.logits(*batches), np.float64)[: len(inputs[0])]
 
 
 def load_network(bundle: ModelBundle) -> Any:
-    """Return a bundle's network, read in Keras' safe mode.
+    """Load the network of a bundle in Keras' safe mode.
 
     Raises
     ------
     MisuseError
-        Where Keras refuses it.
+        If Keras refuses it.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""A small CNN over a log-mel, out of built-in Keras layers alone, which Keras loads in safe mode."""
+"""A small CNN over log-mels, made only of built-in Keras layers, so that Keras loads it in safe mode."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ def build_cnn(
 ) -> Any:
     """Build the untrained network.
 
-    Five 3 x 3 convolutions of `width`, 2, 4, 6 and 8 times `width` channels (Simonyan and Zisserman
-    2015), a maximum over 2 x 2 after all but the last, then a mean over time and bands. No weight depends
-    on `n_frames`: what is trained on crops serves whole segments.
+    Five 3 x 3 convolutions with 1, 2, 4, 6 and 8 times `width` channels (Simonyan and Zisserman 2015), 2 x 2
+    max pooling after all but the last, then a mean over time and bands. No weight depends on `n_frames`, so a
+    network trained on crops runs on whole segments.
 
     Parameters
     ----------
@@ -30,18 +30,19 @@ def build_cnn(
         Channels of the first convolution.
     dropout : float
     keep_bands : bool
-        As `embed`.
+        See `embed`.
 
     Returns
     -------
     keras.Model
-        Takes levels of 0 … 255, float32 (batch, n_mels, n_frames, 1); gives logits (batch, n_genres).
+        Maps levels of 0 … 255, float32 (batch, n_mels, n_frames, 1), to logits (batch, n_genres).
     """
     import keras
     from keras import layers
 
     levels = layers.Input((n_mels, n_frames, 1))
-    # In this order: layers draw their seeds as they are made, and recorded trainings shall come out alike.
+    # Keep this order: layers draw their seeds when they are created, and the same training must give the same
+    # weights.
     x = embed(levels, width, keep_bands=keep_bands)
     x = layers.Dropout(dropout)(x)
     return keras.Model(levels, layers.Dense(n_genres)(x))
@@ -55,10 +56,10 @@ def embed(levels: Any, width: int = 24, *, keep_bands: bool = False) -> Any:
     levels : keras.KerasTensor
         Levels of 0 … 255, shape (batch, n_mels, n_frames, 1).
     width : int
-        As `build_cnn`.
+        Channels of the first convolution.
     keep_bands : bool
-        Take the mean over time alone: what lies low and what lies high in the spectrum stay apart. It knows a
-        recording again by its sound, and new music less well.
+        Take the mean over time only, which keeps low and high bands apart. This recognizes known recordings
+        better and new music worse.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def embed(levels: Any, width: int = 24, *, keep_bands: bool = False) -> Any:
     from keras import layers
 
     x = layers.Rescaling(1 / SPREAD, offset=-CENTER / SPREAD)(levels)
-    # Each mel band by its own mean and spread over the training data.
+    # Normalizes each mel band by its mean and variance over the training data.
     x = layers.BatchNormalization(axis=1, center=False, scale=False)(x)
     for multiple in (1, 2, 4, 6):
         x = _convolve(x, multiple * width, pool=2)
@@ -82,7 +83,7 @@ def _convolve(x: Any, channels: int, *, pool: int) -> Any:
     from keras import layers
 
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
-    # Pooled first, so that the rest runs over a quarter of the values: a third less time for training.
+    # Pooling first leaves a quarter of the values for the layers below: training takes a third less time.
     if pool > 1:
         x = layers.MaxPooling2D(pool)(x)
     return layers.ReLU()(layers.BatchNormalization()(x))

@@ -1,4 +1,4 @@
-"""A track's label out of the probabilities of its segments."""
+"""The label of a track, from the probabilities of its segments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,25 +36,26 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class TrackLabel:
-    """What a model says of a track.
+    """The label that a model gives a track.
 
     Attributes
     ----------
     genre : str or None
-        The most probable genre; None for silence, for no music, and where the model is not sure enough.
+        The most probable genre; None for silence, for what is probably not music, and if the model is not
+        confident enough.
     confidence : float
-        Its probability, rounded to float32 as tables store it: a reader who compares the column with the same
-        number comes to the same tracks.
+        The probability of the most probable genre, rounded to float32 as in the tables, so that filtering the
+        column by the same threshold selects the same tracks.
     probabilities : ndarray of float64, shape (n_genres,)
-        Of all genres, in the model's order.
+        Probabilities of all genres, in the order of the model.
     order : ndarray of int64, shape (n_genres,)
-        Numbers of the genres, the most probable first; ties are in the model's order.
+        Indices of the genres, the most probable first; ties keep the order of the model.
     is_music : float or None
-        Probability that there is music; None where the model does not say, and for silence.
+        Probability that the track is music; None for silence, and if the model does not tell.
     style : str or None
-        The style of the genre, where the model means one.
+        The most probable style of the genre; None if the model finds none.
     labels : tuple of Label or None
-        All genres and styles that the model means, the most probable first; None where it names one genre.
+        All genres and styles that the model finds, the most probable first; None if it has no taxonomy.
     """
 
     genre: str | None
@@ -78,15 +79,15 @@ def label_track(
     Parameters
     ----------
     uri : str
-        The track, for the message.
+        The track, named in the error message.
     segments : ndarray of float64, shape (n, n_genres)
         The calibrated probabilities of each segment.
     silent : sequence of bool, of length n
-        Whether a segment has no sound at all.
+        Whether there is nothing to label in each segment.
     genres : sequence of str
         The model's genres.
     min_confidence : float
-        A track that the model is less sure of gets no genre.
+        Below this confidence a track gets no genre.
 
     Raises
     ------
@@ -150,19 +151,19 @@ def _likely(probabilities: NDArray[np.float64], taxonomy: Taxonomy) -> tuple[Lab
 
 
 def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:
-    """Return the mean over the segments that are not silent: a network answers something for silence too.
+    """Return the mean over the segments that are not silent, since a network gives silence a genre too.
 
     Parameters
     ----------
     segments : ndarray of float64, shape (n, n_genres)
         The calibrated probabilities of each segment.
     silent : sequence of bool, of length n
-        Whether there is nothing to label in a segment.
+        Whether there is nothing to label in each segment.
 
     Returns
     -------
     ndarray of float64, shape (n_genres,)
-        Of a track of silence alone, all are equally probable.
+        Equal probabilities if all segments are silent.
     """
     heard = ~np.asarray(silent, bool)
     n_genres = segments.shape[1]

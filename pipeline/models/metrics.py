@@ -1,4 +1,4 @@
-"""Figures of a classifier: accuracy with its interval, calibration, and the temperature that mends it."""
+"""Metrics of a classifier: accuracy with its interval, calibration error, and the fitted temperature."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,37 +29,37 @@ def accuracy_interval(
     proba : ndarray, shape (n, n_genres)
     labels : ndarray of int, shape (n,)
     tracks : ndarray of str, shape (n,), optional
-        The track of each row: tracks are drawn, each with all its rows, since pieces of one track are not
-        independent and an interval over them would be too narrow. Without it each row is a track.
+        The track of each row. Whole tracks are resampled, since pieces of one track are not independent and
+        resampling them would make the interval too narrow. If not given, each row is a track.
     level : float
     draws, seed : int
 
     Notes
     -----
-    Where everything is right, or everything wrong, no draw differs from another. The far end is then the
-    exact one of Clopper and Pearson (1934), so that five tracks out of five are no proof of 100 %.
+    If all rows are right, or all are wrong, every resample is the same. The far end of the interval is then
+    the exact one of Clopper and Pearson (1934), so that 5 of 5 tracks do not prove an accuracy of 100 %.
     """
     right = proba.argmax(axis=1) == labels
-    n_right, n_rows = _per_track(right, tracks)
+    n_right, n_rows = _count_by_track(right, tracks)
     tail = (1 - level) / 2
     if right.all() or not right.any():
-        reach = float(tail ** (1 / len(n_rows)))
-        return (reach, 1.0) if right.all() else (0.0, 1 - reach)
+        bound = float(tail ** (1 / len(n_rows)))
+        return (bound, 1.0) if right.all() else (0.0, 1 - bound)
     rng = np.random.default_rng(seed)
-    # In blocks: a table of all draws of 100,000 tracks would take a gigabyte.
-    at_once = max(1, 10**7 // len(n_rows))
+    # In blocks: all resamples of 100,000 tracks at once would take more than a gigabyte.
+    block = max(1, 10**7 // len(n_rows))
     means = []
-    for start in range(0, draws, at_once):
-        drawn = rng.integers(0, len(n_rows), (min(at_once, draws - start), len(n_rows)))
+    for start in range(0, draws, block):
+        drawn = rng.integers(0, len(n_rows), (min(block, draws - start), len(n_rows)))
         means.append(n_right[drawn].sum(axis=1) / n_rows[drawn].sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _per_track(
+def _count_by_track(
     right: NDArray[np.bool_], tracks: NDArray[np.str_] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how many rows of each track are right, and how many there are."""
+    """Return the number of right rows and of all rows of each track."""
     if tracks is None:
         return right.astype(np.int64), np.ones(len(right), np.int64)
     _, track_of = np.unique(tracks, return_inverse=True)
@@ -83,7 +83,7 @@ def wilson_interval(count: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def top_k_accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp], k: int = 3) -> float:
-    """Return the share of rows whose true genre is among the `k` most probable; a tie counts against."""
+    """Return the share of rows whose true genre is among the `k` most probable; a tie counts as a miss."""
     true = proba[np.arange(len(labels)), labels]
     others = (proba >= true[:, None]).sum(axis=1) - 1
     return float(np.mean(others < k))
@@ -92,25 +92,25 @@ def top_k_accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp], k: int 
 def confusion_matrix(
     predicted: NDArray[np.intp], labels: NDArray[np.intp], n_genres: int
 ) -> NDArray[np.int64]:
-    """Count rows by true genre (row) and given genre (column), shape (n_genres, n_genres)."""
+    """Count rows by true genre (row) and predicted genre (column), shape (n_genres, n_genres)."""
     return np.bincount(labels * n_genres + predicted, minlength=n_genres**2).reshape(n_genres, n_genres)
 
 
 def precision_recall_f1(
     confusion: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision, recall and F1 of each genre; NaN where the genre was not given, or not tested.
+    """Return precision, recall and F1 of each genre.
 
-    F1 is NaN only where a genre was neither tested nor given.
+    Precision is NaN if the genre was never predicted, recall if it was not tested, F1 if neither.
     """
     hits = np.diag(confusion).astype(np.float64)
-    given, support = confusion.sum(axis=0), confusion.sum(axis=1)
+    n_predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return hits / given, hits / support, 2 * hits / (given + support)
+        return hits / n_predicted, hits / support, 2 * hits / (n_predicted + support)
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """Return the mean F1 of the genres that were tested: each counts alike, however many tracks it has."""
+    """Return the unweighted mean F1 of the genres that were tested."""
     tested = confusion.sum(axis=1) > 0
     return float(precision_recall_f1(confusion)[2][tested].mean())
 
@@ -126,32 +126,32 @@ def expected_calibration_error(
 def reliability(
     proba: NDArray[np.float64], labels: NDArray[np.intp], *, bins: int = CALIBRATION_BINS
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Add up confidences and right answers over bins of equal width: the bars of a reliability diagram.
+    """Sum confidences and right predictions over bins of equal width, for a reliability diagram.
 
     Returns
     -------
     n : ndarray of int, shape (bins,)
-        Rows of each bin; a confidence of 1 belongs to the last.
+        Rows in each bin; a confidence of 1 is in the last.
     confidence, right : ndarray of float, shape (bins,)
-        Sum of their confidences, and how many of them are right.
+        Sum of the confidences of these rows, and the number that are right.
     """
     confidence = proba.max(axis=1)
     right = (proba.argmax(axis=1) == labels).astype(np.float64)
-    place = np.minimum((confidence * bins).astype(np.intp), bins - 1)
+    bin_of = np.minimum((confidence * bins).astype(np.intp), bins - 1)
     return (
-        np.bincount(place, minlength=bins).astype(np.int64),
-        np.bincount(place, confidence, minlength=bins).astype(np.float64),
-        np.bincount(place, right, minlength=bins).astype(np.float64),
+        np.bincount(bin_of, minlength=bins).astype(np.int64),
+        np.bincount(bin_of, confidence, minlength=bins).astype(np.float64),
+        np.bincount(bin_of, right, minlength=bins).astype(np.float64),
     )
 
 
-def mean_by_track(
+def average_by_track(
     proba: NDArray[np.float64], labels: NDArray[np.intp], tracks: NDArray[np.str_]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Average the probabilities of each track's segments; tracks in sorted order.
+    """Average the probabilities of the segments of each track; tracks are in sorted order.
 
-    So does labeling, but for segments without sound: those of tables are left out before
-    (`pipeline.training.data.labeled_tables.import_tables`), and arrays do not mark them.
+    Labeling does the same, but ignores silent segments. Data from tables has none of them
+    (`pipeline.training.data.labeled_tables.import_tables` drops them); arrays do not mark them.
     """
     _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
     summed = np.zeros((len(first), proba.shape[1]))
@@ -160,15 +160,15 @@ def mean_by_track(
 
 
 def negative_log_likelihood(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
-    """Return the mean of minus the log of the probability of the true genre."""
+    """Return the mean negative log of the probability of the true genre."""
     likelihood = softmax(logits)[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(likelihood, 1e-300)).mean())
 
 
 def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
-    """Return the temperature that makes the labels most likely (Guo et al. 2017).
+    """Return the temperature that maximizes the likelihood of the labels (Guo et al. 2017).
 
-    Sought between 0.05 and 20: a classifier that is never wrong on a small set would go to 0.
+    The search is bounded to 0.05 … 20: a classifier that is never wrong on a small set would get 0.
     """
     from scipy.optimize import minimize_scalar
 
@@ -179,13 +179,13 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> fl
     return float(np.exp(found.x))
 
 
-def cross_fitted(
+def cross_calibrate(
     logits: NDArray[np.float64], labels: NDArray[np.intp], tracks: NDArray[np.str_], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return probabilities whose temperature was never fitted to the track that it is applied to.
+    """Return probabilities calibrated without fitting a temperature to the tracks it is applied to.
 
-    The tracks are halved at random; each half is divided by the temperature that fits the other half best. No
-    training data is spent on calibration, and the calibration error does not flatter.
+    The tracks are split into random halves, and each half uses the temperature fitted to the other. This
+    costs no training data, and the calibration error is not optimistic.
 
     Parameters
     ----------
@@ -193,12 +193,12 @@ def cross_fitted(
     labels : ndarray of int, shape (n,)
     tracks : ndarray of str, shape (n,)
     seed : int
-        Of the halves.
+        Seed of the random halves.
 
     Returns
     -------
     ndarray of float64, shape (n, n_genres)
-        A set of one track alone is left as it is.
+        A single track is not calibrated.
     """
     names, track_of = np.unique(tracks, return_inverse=True)
     if len(names) < 2:

@@ -1,4 +1,4 @@
-"""Whether a network's inputs and outputs are those that ``model.json`` names, read without TensorFlow."""
+"""Check the inputs and outputs of a network against ``model.json``, without TensorFlow."""
 
 import io
 import json
@@ -14,7 +14,7 @@ _Shape = tuple[int | None, ...]
 
 
 def input_shapes(info: ModelInfo) -> list[tuple[int, ...]]:
-    """Return the shape of one segment in each of the network's inputs: log-mel first, then descriptors."""
+    """Return the shape of one segment in each input of the network: log-mel first, then descriptors."""
     shapes: list[tuple[int, ...]] = []
     if info.n_frames is not None:
         shapes.append((info.features.n_mels, info.n_frames, 1))
@@ -24,21 +24,23 @@ def input_shapes(info: ModelInfo) -> list[tuple[int, ...]]:
 
 
 def check_network(weights: bytes, info: ModelInfo, path: str) -> None:
-    """Check that a ``.keras`` file takes and gives what its ``model.json`` says.
+    """Check that the inputs and outputs of a ``.keras`` file match its ``model.json``.
 
     Raises
     ------
     MisuseError
-        If it does not, or is no network; `path` is what the message calls it.
+        If they do not, or the file is not a network. The message names it as `path`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(weights)) as archive:
             config = json.loads(archive.read("config.json"))["config"]
             archive.getinfo("model.weights.h5")
-        shapes, n_outputs = _ends(config)
+        shapes, n_outputs = _read_shapes(config)
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError) as error:
-        raise MisuseError(f"{path} is not a network that Earmark can read") from error
-    found, expected = (_in_words(each) for each in ([shape[1:] for shape in shapes], input_shapes(info)))
+        raise MisuseError(
+            f"{path} is not a network that Earmark can read; train or copy the model again"
+        ) from error
+    found, expected = (_format_shapes(each) for each in ([shape[1:] for shape in shapes], input_shapes(info)))
     if found != expected:
         raise MisuseError(f"{path} takes arrays of shape {found}, but model.json says {expected}")
     if n_outputs != info.n_outputs:
@@ -46,18 +48,20 @@ def check_network(weights: bytes, info: ModelInfo, path: str) -> None:
         raise MisuseError(f"{path} has {n_outputs} outputs, but model.json names {info.n_outputs} {named}")
 
 
-def _in_words(shapes: list[Any]) -> str:
+def _format_shapes(shapes: list[Any]) -> str:
     return " and ".join(str(tuple(shape)) for shape in shapes) or "none"
 
 
-def _ends(config: Mapping[str, Any]) -> tuple[list[_Shape], int]:
+def _read_shapes(config: Mapping[str, Any]) -> tuple[list[_Shape], int]:
     """Return the input shapes (batch first) and the width of the last layer of a functional Keras model."""
     layers = {layer["config"]["name"]: layer["config"] for layer in config["layers"]}
-    inputs = [layers[name] for name in _names(config["input_layers"])]
-    (output,) = (layers[name] for name in _names(config["output_layers"]))
+    inputs = [layers[name] for name in _layer_names(config["input_layers"])]
+    (output,) = (layers[name] for name in _layer_names(config["output_layers"]))
     return [tuple(layer["batch_shape"]) for layer in inputs], int(output["units"])
 
 
-def _names(ends: list[Any]) -> list[str]:
-    """Keras writes one end as ``[name, 0, 0]``, several as a list of these."""
-    return [ends[0]] if isinstance(ends[0], str) else [end[0] for end in ends]
+def _layer_names(references: list[Any]) -> list[str]:
+    """Return the names of referenced layers. Keras writes one as ``[name, 0, 0]``, several as a list."""
+    if isinstance(references[0], str):
+        return [references[0]]
+    return [reference[0] for reference in references]

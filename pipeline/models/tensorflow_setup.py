@@ -1,4 +1,4 @@
-"""Importing TensorFlow once a process, quiet, with a bounded number of threads and no greed for memory."""
+"""Import TensorFlow quietly, with a bounded number of threads and GPU memory that grows on demand."""
 
 import contextlib
 import os
@@ -9,21 +9,21 @@ from typing import Any
 
 
 def set_up_tensorflow(threads: int) -> Any:
-    """Import TensorFlow as this process's Keras backend and return the module.
+    """Import TensorFlow as the Keras backend of this process and return the module.
 
     Parameters
     ----------
     threads : int
-        Threads of one CPU operation; operations themselves run one after another.
+        Threads per CPU operation. Operations run one after another.
 
     Notes
     -----
-    Threads and GPU memory growth can only be set before the first operation of a process. Later calls
-    leave them as they are.
+    Threads and GPU memory growth can be set only before the first operation of a process. Later calls do not
+    change them.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _held_back_stderr():
+    with _buffer_stderr():
         import tensorflow as tf
 
         try:
@@ -32,16 +32,16 @@ def set_up_tensorflow(threads: int) -> Any:
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:
-            # TensorFlow already runs in this process, with the threads that its first user asked for.
+            # TensorFlow already runs in this process, with the number of threads that was set first.
             return tf
     return tf
 
 
 @contextlib.contextmanager
-def _held_back_stderr() -> Iterator[None]:
-    """Hold back what native code writes to stderr, and let it out only where the block fails.
+def _buffer_stderr() -> Iterator[None]:
+    """Buffer what native code writes to stderr, and print it only if the block fails.
 
-    TensorFlow logs its start, and each GPU library it does not find, before its log level counts.
+    TensorFlow logs its start and each missing GPU library before its log level takes effect.
     """
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_BYTES = 512 << 20
+MAX_BYTES = 512 << 20
 """A file, or what it says its members hold unpacked, is refused above this."""
 
-_MOST_PICKLE_BYTES = 4 << 20
-_MOST_MEMBERS = 20_000
+_MAX_PICKLE_BYTES = 4 << 20
+_MAX_MEMBERS = 20_000
 _KINDS: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
@@ -54,8 +54,8 @@ def read_weights(data: bytes) -> dict[str, NDArray[Any]]:
     NotWeightsError
         If the file is damaged or too large, or its pickle asks for anything but tensors in dictionaries.
     """
-    if len(data) > MOST_BYTES:
-        raise NotWeightsError(f"the file is larger than {MOST_BYTES >> 20} MB")
+    if len(data) > MAX_BYTES:
+        raise NotWeightsError(f"the file is larger than {MAX_BYTES >> 20} MB")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _Archive(archive).tensors()
@@ -76,12 +76,12 @@ class _Archive:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         members = archive.infolist()
-        if len(members) > _MOST_MEMBERS or sum(member.file_size for member in members) > MOST_BYTES:
+        if len(members) > _MAX_MEMBERS or sum(member.file_size for member in members) > MAX_BYTES:
             raise NotWeightsError("the file unpacks to more than weights need")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise NotWeightsError("the file has compressed members, which PyTorch does not write")
         pickles = [member for member in members if member.filename.split("/")[1:] == ["data.pkl"]]
-        if len(pickles) != 1 or pickles[0].file_size > _MOST_PICKLE_BYTES:
+        if len(pickles) != 1 or pickles[0].file_size > _MAX_PICKLE_BYTES:
             raise NotWeightsError("the file has no list of tensors that can be read")
         self._archive = archive
         self._pickle = pickles[0]

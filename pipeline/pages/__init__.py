@@ -1,9 +1,9 @@
-"""Pages: single HTML files with nothing loaded from elsewhere, one look for all of them.
+"""Pages: self-contained HTML files with a common look.
 
-A page is a Jinja template that extends ``page.html``; `render` escapes every value, puts the style sheet and
-the page's script inside, and forbids the browser anything else by a content security policy.
+Each page is a Jinja template that extends ``page.html``. `render` escapes every value, embeds the style sheet
+and the page's script, and forbids everything else with a content security policy.
 """
 
-from pipeline.pages.render import data_uri, render
+from pipeline.pages.render import render, to_data_uri
 
-__all__ = ["data_uri", "render"]
+__all__ = ["render", "to_data_uri"]

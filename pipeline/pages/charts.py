@@ -1,25 +1,25 @@
-"""Charts as SVG that follows the page's width and colors: only lines are stretched, never text."""
+"""SVG charts that adapt to the width and colors of the page. Only lines are stretched, never text."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SIZE = 1000
-"""The drawing is a square of this size, stretched to whatever the page has room for."""
+"""The drawing is a square of this size that the page stretches to fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Numbers that a chart shows.
+    """A data series of a chart.
 
     Attributes
     ----------
     name : str
-        For the legend.
+        Name in the legend.
     values : sequence of float
-        One a step.
+        One value per step.
     filled : bool
-        Drawn as an area down to zero rather than as a line.
+        Whether to draw an area down to zero instead of a line.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark on an axis: its place, in per cent of the axis from its start, and what stands there."""
+    """A tick on an axis: its position in percent of the axis, and its label."""
 
     at: float
     text: str
@@ -37,7 +37,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class StepChart:
-    """What the macro ``step_chart`` of ``charts.html`` draws; see `step_chart`."""
+    """A chart for the macro ``step_chart`` of ``charts.html``; see `lay_out_step_chart`."""
 
     caption: str
     alternative: str
@@ -48,30 +48,32 @@ class StepChart:
     step_names: tuple[str, ...]
 
 
-def step_chart(caption: str, alternative: str, series: Sequence[Series], *, step_s: float) -> StepChart:
-    """Lay out numbers over time, each holding for a step.
+def lay_out_step_chart(
+    caption: str, alternative: str, series: Sequence[Series], *, step_s: float
+) -> StepChart:
+    """Lay out a chart of values over time that are constant within each step.
 
     Parameters
     ----------
     caption : str
-        What is shown.
+        Caption of the chart.
     alternative : str
-        The same in words, for those who do not see it.
+        Text alternative for screen readers.
     series : sequence of Series
-        All with the same number of values, at least one.
+        At least one series, all with the same number of values.
     step_s : float
         Length of a step, seconds.
     """
     n_steps = len(series[0].values)
     y_ticks = nice_ticks(max(max(one.values, default=0.0) for one in series))
     top = y_ticks[-1]
-    unit_s, unit = _time_unit(n_steps * step_s)
+    unit_s, unit = _choose_time_unit(n_steps * step_s)
     x_ticks = [x for x in nice_ticks(n_steps * step_s / unit_s) if x * unit_s <= n_steps * step_s]
     return StepChart(
         caption=caption,
         alternative=alternative,
         series=tuple(series),
-        paths=tuple(_step_path(one, top) for one in series),
+        paths=tuple(_draw_steps(one, top) for one in series),
         x_ticks=tuple(
             Tick(100 * x * unit_s / (n_steps * step_s), f"{x:g} {unit}" if x else "0") for x in x_ticks
         ),
@@ -81,9 +83,9 @@ def step_chart(caption: str, alternative: str, series: Sequence[Series], *, step
 
 
 def nice_ticks(top: float, *, n_most: int = 5, whole: bool = False) -> list[float]:
-    """Return round numbers from 0 to at least `top`, evenly spaced, at most `n_most` and one more.
+    """Return evenly spaced round numbers from 0 to at least `top`, with at most `n_most` intervals.
 
-    Those of counts are `whole`.
+    For counts, set `whole` to get integers.
     """
     if top <= 0:
         return [0.0, 1.0]
@@ -93,15 +95,15 @@ def nice_ticks(top: float, *, n_most: int = 5, whole: bool = False) -> list[floa
     return [i * step for i in range(math.ceil(top / step - 1e-9) + 1)]
 
 
-def _step_path(series: Series, top: float) -> str:
-    """The commands of an SVG path, from the lower left corner where it is filled."""
+def _draw_steps(series: Series, top: float) -> str:
+    """Return the commands of an SVG path; a filled one starts in the lower left corner."""
     width = _SIZE / len(series.values)
     points = [f"{_SIZE * (1 - value / top):.1f}" for value in series.values]
     steps = "".join(f"V{y}H{width * (i + 1):.1f}" for i, y in enumerate(points))
     return f"M0 {_SIZE}{steps}V{_SIZE}Z" if series.filled else f"M0 {points[0]}{steps}"
 
 
-def _time_unit(duration_s: float) -> tuple[float, str]:
+def _choose_time_unit(duration_s: float) -> tuple[float, str]:
     if duration_s < 180:
         return 1.0, "s"
     return (60.0, "min") if duration_s < 3 * 3600 else (3600.0, "h")

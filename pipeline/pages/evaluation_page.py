@@ -1,19 +1,19 @@
-"""The page of an evaluation: figures with their protocol, tables and plots in a single HTML file."""
+"""The evaluation page: metrics with their protocol, tables and plots in a single HTML file."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pipeline.evaluation.protocols import protocol_label, seen_sentence
+from pipeline.evaluation.protocols import describe_seen, protocol_label
 from pipeline.pages import render
 from schemas.evaluation import Evaluation, Scores
 
 _SIZE = 1000
-"""Plots are squares of this size, both axes from 0 to 1, stretched to what the page has room for."""
+"""Plots are squares of this size, with both axes from 0 to 1, that the page stretches to fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A classifier in the comparison: its figures, and the interval as a stroke from 0 to `_SIZE`."""
+    """A classifier in the comparison: its metrics, and its interval scaled to 0 … `_SIZE`."""
 
     scores: Scores
     is_model: bool
@@ -22,12 +22,13 @@ class _Row:
     high: float
 
 
-def evaluation_page(evaluation: Evaluation) -> str:
-    """Return an evaluation as a page that loads nothing from elsewhere.
+def render_evaluation_page(evaluation: Evaluation) -> str:
+    """Render an evaluation as a self-contained page.
 
     Parameters
     ----------
     evaluation : Evaluation
+        The results to show.
 
     Returns
     -------
@@ -39,18 +40,18 @@ def evaluation_page(evaluation: Evaluation) -> str:
         title=f"{evaluation.model} on {evaluation.data}",
         evaluation=evaluation,
         protocol=protocol_label(evaluation.protocol),
-        seen=seen_sentence(evaluation),
-        rows=list(_rows(evaluation)),
-        shares=[_shares(row) for row in evaluation.confusion],
-        reliability_bars=_reliability_bars(evaluation),
-        accuracy_line=_line((p.min_confidence, p.accuracy) for p in evaluation.coverage),
-        coverage_line=_line((p.min_confidence, p.coverage) for p in evaluation.coverage),
-        outside_line=_line((p.min_confidence, p.outside_accepted) for p in evaluation.coverage),
+        seen=describe_seen(evaluation),
+        rows=list(_iter_rows(evaluation)),
+        shares=[_compute_shares(row) for row in evaluation.confusion],
+        reliability_bars=_draw_reliability_bars(evaluation),
+        accuracy_line=_draw_line((p.min_confidence, p.accuracy) for p in evaluation.coverage),
+        coverage_line=_draw_line((p.min_confidence, p.coverage) for p in evaluation.coverage),
+        outside_line=_draw_line((p.min_confidence, p.outside_accepted) for p in evaluation.coverage),
     )
 
 
 def model_scores(evaluation: Evaluation) -> Scores:
-    """Return the figures at the top of an evaluation as those of one classifier."""
+    """Return the top-level metrics of an evaluation as the scores of one classifier."""
     return Scores(
         name=evaluation.model,
         unit=evaluation.unit,
@@ -63,8 +64,8 @@ def model_scores(evaluation: Evaluation) -> Scores:
     )
 
 
-def all_scores(evaluation: Evaluation) -> Iterator[Scores]:
-    """Yield the figures of the model and of the baselines, and those by the other unit where they differ."""
+def iter_scores(evaluation: Evaluation) -> Iterator[Scores]:
+    """Yield the scores of the model and the baselines, then those by the other unit if they differ."""
     yield model_scores(evaluation)
     yield from evaluation.baselines
     if evaluation.other_unit:
@@ -72,22 +73,22 @@ def all_scores(evaluation: Evaluation) -> Iterator[Scores]:
     yield from evaluation.baselines_other_unit
 
 
-def _rows(evaluation: Evaluation) -> Iterator[_Row]:
-    for scores in all_scores(evaluation):
+def _iter_rows(evaluation: Evaluation) -> Iterator[_Row]:
+    for scores in iter_scores(evaluation):
         low, high = scores.accuracy_interval
         is_model = scores.name == evaluation.model
         yield _Row(scores, is_model, _SIZE * low, _SIZE * scores.accuracy, _SIZE * high)
 
 
-def _shares(row: Iterable[int]) -> list[float]:
-    """Each count's share of its row: how dark a cell is."""
+def _compute_shares(row: Iterable[int]) -> list[float]:
+    """Return each count as a share of its row, which sets the shade of the cell."""
     counts = list(row)
     total = max(1, sum(counts))
     return [count / total for count in counts]
 
 
-def _reliability_bars(evaluation: Evaluation) -> str:
-    """One path of all bars of the reliability diagram."""
+def _draw_reliability_bars(evaluation: Evaluation) -> str:
+    """Draw all bars of the reliability diagram as one path."""
     bars = []
     for one in evaluation.reliability:
         if one.accuracy:
@@ -96,7 +97,7 @@ def _reliability_bars(evaluation: Evaluation) -> str:
     return "".join(bars)
 
 
-def _line(points: Iterable[tuple[float, float | None]]) -> str:
-    """A path through the points that have a value."""
+def _draw_line(points: Iterable[tuple[float, float | None]]) -> str:
+    """Draw a path through the points that have a value."""
     known = [f"{_SIZE * x:.0f} {_SIZE * (1 - y):.0f}" for x, y in points if y is not None]
     return "M" + "L".join(known) if known else ""

@@ -1,4 +1,4 @@
-"""Rendering a template of this folder to one self-contained HTML text."""
+"""Rendering the templates in this folder to self-contained HTML."""
 
 import base64
 import hashlib
@@ -13,36 +13,36 @@ if TYPE_CHECKING:
 _FOLDER = Path(__file__).parent
 
 
-def render(template: str, *, title: str, script: str | None = None, **values: Any) -> str:
+def render(template: str, *, title: str, script: str | None = None, **values: object) -> str:
     """Fill a template in.
 
     Parameters
     ----------
     template : str
-        A file of this folder that extends ``page.html`` (block ``content``).
+        A file in this folder that extends ``page.html`` (block ``content``).
     title : str
-        Title of the page and of the window.
+        Title of the page and the window.
     script : str, optional
-        A JavaScript file of this folder. The page's content security policy lets this text run and no other,
-        so that a script in a track's name could not even if it were not escaped.
+        A JavaScript file in this folder. The content security policy allows only this script to run, so that
+        a script in a track's name could not run even if it were not escaped.
     **values
-        What the template names. Texts are escaped; in a template ``{{ value | embedded }}`` inside
-        ``<script type="application/json">`` hands a value to the page's script.
+        Variables of the template. Strings are escaped. To pass a value to the page's script, write
+        ``{{ value | embedded }}`` inside ``<script type="application/json">``.
 
     Returns
     -------
     str
-        The page: HTML with its style, script and pictures inside.
+        HTML with its style, script and pictures embedded.
 
     Raises
     ------
     jinja2.UndefinedError
-        If the template names a value that is not given.
+        If the template uses a variable that is not given.
     """
     source = "" if script is None else (_FOLDER / script).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     return (
-        _environment()
+        _get_environment()
         .get_template(template)
         .render(
             title=title,
@@ -54,13 +54,13 @@ def render(template: str, *, title: str, script: str | None = None, **values: An
     )
 
 
-def data_uri(data: bytes, media_type: str) -> str:
-    """Bytes as a ``data:`` URI, which a page's pictures and sounds may come from."""
+def to_data_uri(data: bytes, media_type: str) -> str:
+    """Encode bytes as a ``data:`` URI, the only source of images and audio that the pages allow."""
     return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 @lru_cache(maxsize=1)
-def _environment() -> "Environment":
+def _get_environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -70,15 +70,15 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embedded"] = _embedded
+    environment.filters["embedded"] = _embed
     return environment
 
 
-def _embedded(value: Any) -> Any:
-    """JSON that no text in it can end early, whatever a track is called."""
+def _embed(value: Any) -> Any:
+    """Encode a value as JSON that cannot close the script element early, for example with a track's name."""
     from markupsafe import Markup
 
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 - the characters that HTML knows are gone
+    return Markup(text)  # noqa: S704 - characters special to HTML are escaped

@@ -1,12 +1,12 @@
-"""What the pages of ``_runs/`` say: one a run, and one that lists the last runs."""
+"""The content of the pages in ``_runs/``: one page per run, and a list of the latest runs."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from pipeline.pages import render
-from pipeline.pages.charts import Series, StepChart, step_chart
-from pipeline.pages.redaction import without_secrets
-from pipeline.trends.drift import Drift, population_stability
+from pipeline.pages.charts import Series, StepChart, lay_out_step_chart
+from pipeline.redaction import redact
+from pipeline.trends.drift import Drift, measure_drift
 from pipeline.wording import duration_text, left_out_text
 from schemas.report import RunReport, Timeline
 
@@ -20,17 +20,17 @@ _DRIFT_WORDS = {
 _OUTCOME_CLASSES = {"done": "good", "running": "warn", "interrupted": "warn", "failed": "bad"}
 
 
-def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequence[str] = ()) -> str:
-    """The page of a run as HTML.
+def render_run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequence[str] = ()) -> str:
+    """Render the page of a run as HTML.
 
     Parameters
     ----------
     report : RunReport
         The run.
     earlier : sequence of RunReport
-        Runs before it, oldest first: the last with the same model is what genres are compared to.
+        Earlier runs, oldest first. Genres are compared with the latest one that has the same model.
     linked : sequence of str
-        Files beside the page that it may link to.
+        Files in the same folder that the page may link to.
     """
     before = next((o for o in reversed(earlier) if o.model == report.model and o.genres), None)
     previous = earlier[-1].run if earlier and f"{earlier[-1].run}.html" in linked else None
@@ -39,30 +39,30 @@ def run_page(report: RunReport, earlier: Sequence[RunReport], *, linked: Sequenc
         title=f"Run {report.run}",
         report=report,
         outcome_class=_OUTCOME_CLASSES[report.outcome],
-        catalog=without_secrets(report.catalog),
-        error=without_secrets(report.error or ""),
-        facts=_facts(report),
-        sums=_sums(report),
-        stages=_stages(report),
+        catalog=redact(report.catalog),
+        error=redact(report.error or ""),
+        facts=_summarize(report),
+        sums=_list_counts(report),
+        stages=_list_stages(report),
         left_out=left_out_text(report.left_out),
-        charts=_charts(report.timeline) if report.timeline else [],
-        genres=_genres(report, before),
+        charts=_lay_out_charts(report.timeline) if report.timeline else [],
+        genres=_compare_genres(report, before),
         before=before,
-        drift=_drift(report, before),
-        failures=_failures(report),
-        slowest=[(_shown(slow.uri, report), duration_text(slow.seconds)) for slow in report.slowest],
-        settings={name: _setting(name, value) for name, value in report.config.items()},
+        drift=_describe_drift(report, before),
+        failures=_list_failures(report),
+        slowest=[(_shorten(slow.uri, report), duration_text(slow.seconds)) for slow in report.slowest],
+        settings={name: _format_setting(name, value) for name, value in report.config.items()},
         previous=previous,
         index=INDEX if linked else None,
     )
 
 
-def index_page(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
-    """The list of runs as HTML, the last one first."""
+def render_run_list(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
+    """Render the list of runs as HTML, latest first."""
     return render(
         "run_list.html",
         title="Runs",
-        catalog=without_secrets(reports[-1].catalog) if reports else "",
+        catalog=redact(reports[-1].catalog) if reports else "",
         runs=[
             {
                 "report": report,
@@ -75,36 +75,36 @@ def index_page(reports: Sequence[RunReport], linked: Sequence[str]) -> str:
     )
 
 
-def _facts(report: RunReport) -> dict[str, str]:
+def _summarize(report: RunReport) -> dict[str, str]:
     counts = report.counts
     facts = {
         "tracks listed": f"{counts.listed:,}",
         "featurized" if report.command == "featurize" else "labeled": f"{counts.labeled:,}",
         "failed": f"{counts.failed:,}",
-        "left": f"{counts.left:,}",
+        "remaining": f"{counts.left:,}",
         "wall time": duration_text(report.wall_s),
     }
     if report.tracks_per_hour:
-        facts["tracks an hour"] = f"{report.tracks_per_hour:,.0f}"
+        facts["tracks per hour"] = f"{report.tracks_per_hour:,.0f}"
     if report.audio_s and report.wall_s:
         facts["hours of audio decoded"] = f"{report.audio_s / 3600:,.2f}"
-        facts["times real time"] = f"{report.audio_s / report.wall_s:,.0f}"
+        facts["speed, × real time"] = f"{report.audio_s / report.wall_s:,.0f}"
     return facts
 
 
-def _sums(report: RunReport) -> list[tuple[str, int]]:
+def _list_counts(report: RunReport) -> list[tuple[str, int]]:
     counts = report.counts
     verb = "featurized" if report.command == "featurize" else "labeled"
     return [
-        (f"{verb} before", counts.labeled_before),
-        ("failed before, not tried again", counts.failed_before),
+        (f"{verb} by earlier runs", counts.labeled_before),
+        ("failed in earlier runs, not retried", counts.failed_before),
         (f"{verb} by this run", counts.labeled),
         ("failed in this run", counts.failed),
-        ("left", counts.left),
+        ("remaining", counts.left),
     ]
 
 
-def _stages(report: RunReport) -> list[dict[str, Any]]:
+def _list_stages(report: RunReport) -> list[dict[str, Any]]:
     total = sum(report.seconds.values()) or 1.0
     done = max(1, report.counts.featurized or report.counts.labeled)
     return [
@@ -113,31 +113,31 @@ def _stages(report: RunReport) -> list[dict[str, Any]]:
     ]
 
 
-def _charts(timeline: Timeline) -> list[StepChart]:
+def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
     cpus, actors = max(timeline.cpus, default=0), max(timeline.actors, default=0)
-    workers = _mean_while(timeline.featurizing, timeline.shards_left)
+    workers = _mean_while_busy(timeline.featurizing, timeline.shards_left)
     charts = [
-        step_chart(
-            f"Featurize workers: {workers:.2f} of {cpus} CPUs at work while there were shards to featurize.",
-            f"Featurize workers at work over the run, {workers:.2f} of {cpus} CPUs while there were shards",
-            [Series("at work", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
+        lay_out_step_chart(
+            f"Featurize workers: {workers:.2f} of {cpus} CPUs busy while shards were left to featurize",
+            f"Busy featurize workers over the run: {workers:.2f} of {cpus} CPUs while shards were left",
+            [Series("busy", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
             step_s=timeline.step_s,
         )
     ]
     if actors:
-        busy = _mean_while(timeline.labeling, timeline.parts_left)
+        busy = _mean_while_busy(timeline.labeling, timeline.parts_left)
         charts.append(
-            step_chart(
-                f"Actors: {busy:.2f} of {actors} at work while there were parts to label.",
-                f"Actors at work over the run, {busy:.2f} of {actors} while there were parts to label",
-                [Series("at work", timeline.labeling, filled=True), Series("actors", timeline.actors)],
+            lay_out_step_chart(
+                f"Actors: {busy:.2f} of {actors} busy while parts were left to label",
+                f"Busy actors over the run: {busy:.2f} of {actors} while parts were left to label",
+                [Series("busy", timeline.labeling, filled=True), Series("actors", timeline.actors)],
                 step_s=timeline.step_s,
             )
         )
     charts.append(
-        step_chart(
-            "Work left: parts that pile up wait for actors; where there are none, actors wait for features.",
-            f"Work left over the run: at most {max(timeline.shards_left)} shards to featurize and "
+        lay_out_step_chart(
+            "Backlog: if parts pile up, actors are the bottleneck; if there are none, featurizing is",
+            f"Backlog over the run: at most {max(timeline.shards_left)} shards to featurize and "
             f"{max(timeline.parts_left)} parts to label",
             [
                 Series("shards to featurize", timeline.shards_left),
@@ -149,8 +149,8 @@ def _charts(timeline: Timeline) -> list[StepChart]:
     return charts
 
 
-def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
-    """A row for each genre of this run or the one before; none where this run labeled nothing."""
+def _compare_genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]:
+    """Return a row for each genre in this run or the previous one; empty if this run labeled nothing."""
     if not report.genres:
         return []
     earlier = before.genres if before else {}
@@ -166,21 +166,21 @@ def _genres(report: RunReport, before: RunReport | None) -> list[dict[str, Any]]
     ]
 
 
-def _drift(report: RunReport, before: RunReport | None) -> dict[str, Any] | None:
-    drift: Drift | None = population_stability(before.genres, report.genres) if before else None
+def _describe_drift(report: RunReport, before: RunReport | None) -> dict[str, Any] | None:
+    drift: Drift | None = measure_drift(before.genres, report.genres) if before else None
     if drift is None:
         return None
     style, words = _DRIFT_WORDS[drift.verdict]
     return {"psi": drift.psi, "by_chance": drift.by_chance, "style": style, "words": words}
 
 
-def _failures(report: RunReport) -> list[dict[str, Any]]:
+def _list_failures(report: RunReport) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
             "n": n,
             "examples": [
-                (_shown(example.uri, report), _shown(example.message, report))
+                (_shorten(example.uri, report), _shorten(example.message, report))
                 for example in report.failure_examples.get(kind, ())
             ],
         }
@@ -188,16 +188,16 @@ def _failures(report: RunReport) -> list[dict[str, Any]]:
     ]
 
 
-def _shown(text: str, report: RunReport) -> str:
-    """Text with tracks named by their place below the catalog, which the page says once."""
-    return without_secrets(text.replace(f"{report.catalog.rstrip('/')}/", ""))
+def _shorten(text: str, report: RunReport) -> str:
+    """Shorten locations in a text to paths below the catalog, and redact secrets."""
+    return redact(text.replace(f"{report.catalog.rstrip('/')}/", ""))
 
 
-def _setting(name: str, value: Any) -> str:
-    return "–" if value is None else without_secrets(str(value), name=name)
+def _format_setting(name: str, value: Any) -> str:
+    return "–" if value is None else redact(str(value), name=name)
 
 
-def _mean_while(values: Sequence[float], left: Sequence[int]) -> float:
-    """Mean over the steps in which anything was left to do."""
+def _mean_while_busy(values: Sequence[float], left: Sequence[int]) -> float:
+    """Average the steps in which work was left."""
     chosen = [value for value, n in zip(values, left, strict=True) if n]
     return sum(chosen) / len(chosen) if chosen else 0.0

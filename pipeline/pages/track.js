@@ -1,4 +1,4 @@
-// A line moves over the pictures as the audio plays; a click on a picture plays from there.
+// Move a playhead over the pictures while the audio plays; clicking a picture plays from that point.
 "use strict";
 const audio = document.querySelector("audio");
 const length = Number(audio.dataset.length);
@@ -19,7 +19,7 @@ for (const picture of document.querySelectorAll(".timed")) {
     const share = ((event.clientX - box.left) / box.width - left) / width;
     if (share < 0 || share > 1) return;
     audio.currentTime = share * length;
-    // A browser that does not let pages play still stands at the place that was clicked.
+    // If the browser blocks playback, the position still moves to the point that was clicked.
     audio.play().catch(() => {});
   });
 }

@@ -129,7 +129,7 @@
       const wanted = plain(search.value.trim());
       const main = Number(genre.value);
       matching = rows.filter((row) => row.plain.includes(wanted) && (main < 0 || row.main === main));
-      // Artists without a year stand at the end, whichever way the others are sorted.
+      // Artists without a year come last in either sort order.
       matching.sort((a, b) => (a[key] === null) - (b[key] === null) || (downwards ? compare(b, a) : compare(a, b)));
       for (const button of table.tHead.querySelectorAll("button")) {
         const sorted = button.dataset.key === key ? (downwards ? "descending" : "ascending") : "none";

@@ -1,4 +1,4 @@
-"""The page of genre trends: one HTML file, whatever the number of tracks, with its charts and data inside."""
+"""The page of genre trends: a single HTML file of bounded size, with charts and data embedded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,44 +11,43 @@ from numpy.typing import NDArray
 
 from pipeline.pages import render
 from pipeline.pages.charts import Tick, nice_ticks
-from pipeline.trends.artists import artist_rows
-from pipeline.trends.changes import central
+from pipeline.trends.artists import summarize_artists
+from pipeline.trends.changes import trim_strays
 from pipeline.trends.grouping import Groups
 from pipeline.trends.shares import GenreShares
-from pipeline.trends.trends import CONFIDENCE_BINS, Trends, confidence_histogram
-from schemas.model import Figure
+from pipeline.trends.trends import CONFIDENCE_BINS, Trends, count_by_confidence
+from schemas.model import Measurement
 
 SIZE = 1000
-"""Charts are squares of this size, stretched to the room that the page has."""
+"""Charts are squares of this size that the page stretches to fit."""
 MAX_ARTISTS = 5_000
 MAX_PERIODS = 1_500
 MAX_GROUPS = 60
 MAX_TAGS = 30
 MAX_TEXT = 100
-"""Longer names are cut on the page: a tag may hold a book."""
+"""Longer names are truncated on the page, since tags can be arbitrarily long."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeChart:
-    """Shares over time as stacked steps, each period as wide as it lasts, with gaps where there are no
-    tracks.
+    """Shares over time as stacked steps, on a uniform time axis with gaps where there are no tracks.
 
     Attributes
     ----------
     paths : list of str
         SVG path of each genre's area, the first genre at the bottom.
     counts : str
-        SVG path of the number of tracks of each period, the most filling the square.
+        SVG path of the number of tracks in each period, scaled to the largest.
     x_ticks : list of Tick
-        Periods named along the axis.
+        Ticks of the time axis.
     cells : list of int
-        Place of each period along the axis.
+        Position of each period on the axis.
     n_cells : int
-        Places along the axis.
+        Number of positions on the axis.
     first : int
-        Number of the first period shown; so many before it and `hidden` less so many after it are left out.
+        Index of the first period shown.
     hidden : int
-        Periods left out since hardly any track lies in them.
+        Number of periods omitted at both ends because they hold hardly any tracks.
     """
 
     paths: list[str]
@@ -60,33 +59,38 @@ class TimeChart:
     hidden: int
 
 
-def trends_page(
-    trends: Trends, *, time: Trends | None, model: str, figures: Sequence[Figure] | None, catalog: str
+def render_trends_page(
+    trends: Trends,
+    *,
+    time: Trends | None,
+    model: str,
+    figures: Sequence[Measurement] | None,
+    catalog: str,
 ) -> str:
-    """Draw the page.
+    """Render the page.
 
     Parameters
     ----------
     trends : Trends
-        What was asked for; its tracks have the columns ``artist`` and ``year`` too.
+        The requested trends; their tracks also need the columns ``artist`` and ``year``.
     time : Trends or None
-        The same tracks by time; None where no track is dated.
+        Trends of the same tracks by time; None if no track has a date.
     model : str
         The model's full name.
-    figures : sequence of Figure or None
-        What was measured of the model; None where its bundle is not at hand.
+    figures : sequence of Measurement or None
+        Measured accuracies of the model; None if its bundle is not available.
     catalog : str
-        Where the catalog is.
+        Location of the catalog.
 
     Returns
     -------
     str
-        HTML that loads nothing from elsewhere. Names are escaped.
+        Self-contained HTML. Names are escaped.
     """
     genres = trends.labeled.genres
-    chart = None if time is None or not time.groups.names else time_chart(time.groups, time.shares)
-    artists = artist_rows(trends.labeled)
-    histogram = confidence_histogram(trends.labeled)
+    chart = None if time is None or not time.groups.names else lay_out_time_chart(time.groups, time.shares)
+    artists = summarize_artists(trends.labeled)
+    histogram = count_by_confidence(trends.labeled)
     return render(
         "trends.html",
         title=f"Genres of {catalog}",
@@ -99,12 +103,12 @@ def trends_page(
         time=time,
         chart=chart,
         periods=[] if time is None else list(range(len(time.groups.names)))[-MAX_PERIODS:],
-        groups=None if trends.groups.is_time else _group_rows(trends),
-        changes=[] if time is None else _change_rows(time),
-        tags=_tag_rows(trends),
-        disagreements=_disagreements(trends),
+        groups=None if trends.groups.is_time else _list_groups(trends),
+        changes=[] if time is None else _list_changes(time),
+        tags=_list_tags(trends),
+        disagreements=_list_disagreements(trends),
         histogram=histogram,
-        histogram_paths=_bars(histogram),
+        histogram_paths=_draw_bars(histogram),
         histogram_ticks=nice_ticks(float(histogram.max(initial=1)), whole=True),
         mean_confidence=float(trends.labeled.confidence.mean()) if trends.labeled.n_tracks else None,
         n_artists=artists.num_rows,
@@ -112,25 +116,25 @@ def trends_page(
         bins=CONFIDENCE_BINS,
         data={
             "genres": list(genres),
-            "time": None if time is None or chart is None else _time_data(time, chart),
-            "artists": _artist_data(artists, len(genres)),
+            "time": None if time is None or chart is None else _collect_time_data(time, chart),
+            "artists": _collect_artist_data(artists, len(genres)),
         },
     )
 
 
-def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
-    """Lay out shares over time, without the stray periods at either end; see `central`."""
-    cells = np.array([_cell(name) for name in groups.names])
-    shown = central(shares.tracks, groups.years())
+def lay_out_time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
+    """Lay out shares over time without the stray periods at either end; see `trim_strays`."""
+    cells = np.array([_to_cell(name) for name in groups.names])
+    shown = trim_strays(shares.tracks, groups.midpoints())
     cells = cells[shown] - cells[shown.start]
     n_cells = int(cells[-1]) + 1
     tops = np.cumsum(shares.share[shown], axis=1)
     bottoms = np.hstack([np.zeros((len(tops), 1)), tops[:, :-1]])
     most = shares.tracks[shown].max()
     return TimeChart(
-        paths=[_steps(cells, n_cells, bottoms[:, k], tops[:, k]) for k in range(tops.shape[1])],
-        counts=_steps(cells, n_cells, np.zeros(len(cells)), shares.tracks[shown] / most),
-        x_ticks=_x_ticks(groups.names[shown], cells, n_cells),
+        paths=[_draw_steps(cells, n_cells, bottoms[:, k], tops[:, k]) for k in range(tops.shape[1])],
+        counts=_draw_steps(cells, n_cells, np.zeros(len(cells)), shares.tracks[shown] / most),
+        x_ticks=_place_ticks(groups.names[shown], cells, n_cells),
         cells=cells.tolist(),
         n_cells=n_cells,
         first=shown.start,
@@ -138,8 +142,8 @@ def time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
     )
 
 
-def _cell(name: str) -> int:
-    """The number of a period among all of its kind, without gaps: years, months or days."""
+def _to_cell(name: str) -> int:
+    """Return the index of a period on a continuous scale of years, months or days."""
     if len(name) == 4:
         return int(name)
     if len(name) == 7:
@@ -147,10 +151,10 @@ def _cell(name: str) -> int:
     return date.fromisoformat(name).toordinal()
 
 
-def _steps(
+def _draw_steps(
     cells: NDArray[np.int64], n_cells: int, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> str:
-    """One closed path for each run of neighboring periods: up along the tops and back along the bottoms."""
+    """Draw one closed path per run of consecutive periods: forward along the tops, back along the bottoms."""
     width = SIZE / n_cells
     runs = np.split(np.arange(len(cells)), np.flatnonzero(np.diff(cells) > 1) + 1)
     path = []
@@ -163,8 +167,8 @@ def _steps(
     return "".join(path)
 
 
-def _x_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
-    """At most six names along the axis: round years where there are many, else evenly spaced periods."""
+def _place_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
+    """Place at most six ticks on the axis: round years if there are many, else evenly spaced periods."""
     if len(names[0]) == 4 and n_cells > 12:
         first = int(names[0])
         step = next(step for step in (5, 10, 20, 25, 50, 100, 200, 500) if n_cells / step <= 6)
@@ -174,7 +178,7 @@ def _x_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> li
     return [Tick(100 * (int(cells[i]) + 0.5) / n_cells, names[i]) for i in picked]
 
 
-def _bars(histogram: NDArray[np.int64]) -> list[str]:
+def _draw_bars(histogram: NDArray[np.int64]) -> list[str]:
     top = nice_ticks(float(histogram.max(initial=1)), whole=True)[-1]
     width = SIZE / len(histogram)
     return [
@@ -183,12 +187,12 @@ def _bars(histogram: NDArray[np.int64]) -> list[str]:
     ]
 
 
-def _group_rows(trends: Trends) -> list[dict[str, Any]]:
-    """The largest groups with their shares."""
+def _list_groups(trends: Trends) -> list[dict[str, Any]]:
+    """Return the largest groups with their shares."""
     order = np.argsort(-trends.shares.tracks, kind="stable")[:MAX_GROUPS]
     return [
         {
-            "name": _cut(trends.groups.names[i]),
+            "name": _truncate(trends.groups.names[i]),
             "tracks": int(trends.shares.tracks[i]),
             "shares": trends.shares.share[i].tolist(),
         }
@@ -196,8 +200,8 @@ def _group_rows(trends: Trends) -> list[dict[str, Any]]:
     ]
 
 
-def _change_rows(time: Trends) -> list[dict[str, Any]]:
-    """Changes with their intervals as places on a line, 0 in the middle."""
+def _list_changes(time: Trends) -> list[dict[str, Any]]:
+    """Return the changes with their intervals as positions on a line with 0 in the middle."""
     widest = max((max(abs(each.low), abs(each.high)) for each in time.changes), default=0.0) or 1.0
     return [
         {
@@ -211,12 +215,12 @@ def _change_rows(time: Trends) -> list[dict[str, Any]]:
     ]
 
 
-def _place(widest: float, slope: float) -> float:
-    return 50 + 48 * slope / widest
+def _place(widest: float, change: float) -> float:
+    return 50 + 48 * change / widest
 
 
-def _tag_rows(trends: Trends) -> list[dict[str, Any]]:
-    """Tags, the largest of those that are no genre last, with each cell's share of its row."""
+def _list_tags(trends: Trends) -> list[dict[str, Any]]:
+    """Return tags with their counts by genre: genres first, then the most frequent other tags."""
     rows: list[dict[str, Any]] = []
     genres = trends.labeled.genres
     for tag, counts in zip(trends.tags.tags, trends.tags.counts, strict=True):
@@ -227,37 +231,38 @@ def _tag_rows(trends: Trends) -> list[dict[str, Any]]:
             {"count": int(n), "share": n / total, "contradicts": tag in genres and tag != genre}
             for n, genre in zip(counts.tolist(), genres, strict=True)
         ]
-        rows.append({"tag": _cut(tag), "total": total, "cells": cells})
+        rows.append({"tag": _truncate(tag), "total": total, "cells": cells})
     return rows
 
 
-def _disagreements(trends: Trends) -> list[dict[str, Any]]:
+def _list_disagreements(trends: Trends) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = trends.tags.disagreements.to_pylist()
     return [
-        {key: _cut(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        {key: _truncate(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
     ]
 
 
-def _time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
-    """What the chart says of the period under the pointer; shares in thousandths."""
+def _collect_time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
+    """Collect the data that the chart shows for the selected period; shares are in thousandths."""
     shown = slice(chart.first, chart.first + len(chart.cells))
     return {
         "names": time.groups.names[shown],
         "cells": chart.cells,
         "nCells": chart.n_cells,
         "tracks": time.shares.tracks[shown].tolist(),
-        "share": _thousandths(time.shares.share[shown]),
-        "low": _thousandths(time.shares.low[shown]),
-        "high": _thousandths(time.shares.high[shown]),
+        "share": _to_thousandths(time.shares.share[shown]),
+        "low": _to_thousandths(time.shares.low[shown]),
+        "high": _to_thousandths(time.shares.high[shown]),
     }
 
 
-def _artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
-    """The artists with most tracks, column by column; shares in per cent."""
+def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
+    """Collect the artists with the most tracks as columns; shares are in percent."""
     rows = artists.slice(0, MAX_ARTISTS)
     shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, n_genres)
     return {
-        "name": [_cut(name) for name in rows["artist"].to_pylist()],
+        "name": [_truncate(name) for name in rows["artist"].to_pylist()],
         "tracks": rows["tracks"].to_pylist(),
         "confidence": np.round(100 * np.asarray(rows["confidence"])).astype(int).tolist(),
         "from": rows["first_year"].to_pylist(),
@@ -266,10 +271,10 @@ def _artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
     }
 
 
-def _thousandths(shares: NDArray[np.float64]) -> list[list[int]]:
+def _to_thousandths(shares: NDArray[np.float64]) -> list[list[int]]:
     rounded: list[list[int]] = np.round(1000 * shares).astype(int).tolist()
     return rounded
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

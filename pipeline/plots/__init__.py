@@ -1,1 +1,1 @@
-"""Plots: drawings of tracks and of what carried their labels."""
+"""Plots of tracks, and of the evidence for their labels."""

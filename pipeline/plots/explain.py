@@ -1,9 +1,9 @@
-"""Explaining a label: which seconds and bands of a segment carried the model's decision.
+"""Explaining a label: the time and frequency regions of a segment that the model's decision depends on.
 
-Occlusion (Zeiler and Fergus 2014) is the reference: a patch of the log-mel is replaced by the segment's
-median level, and what the probability of the genre loses by it is the patch's importance. Grad-CAM (Selvaraju
-et al. 2017) is quick: the last convolution's channels, weighted by how the genre's logit rises with each.
-Neither says why a genre sounds as it does; both say what this network reads.
+Occlusion (Zeiler and Fergus 2014) is the reference method: a patch of the log-mel is replaced with the
+segment's median level, and the resulting loss of probability is the patch's importance. Grad-CAM (Selvaraju
+et al. 2017) is fast: it weights the channels of the last convolution by the gradient of the genre's logit.
+Neither explains why a genre sounds the way it does; both show what this network responds to.
 """
 
 from collections.abc import Iterator
@@ -24,17 +24,17 @@ Method = Literal["occlusion", "grad-cam"]
 Map = NDArray[np.float64]
 
 PATCH = (16, 32)
-"""Bands and frames of an occluded patch: about 2.5 s."""
+"""Size of an occluded patch in bands and frames; 32 frames are about 2.5 s."""
 STRIDE = (8, 16)
-"""Bands and frames from one patch to the next."""
+"""Distance between patches in bands and frames."""
 MASKED = 0.1
-"""Share of a log-mel that `masking_test` masks."""
+"""Fraction of the log-mel that `run_masking_test` masks."""
 _TRIALS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What carried a decision.
+    """The evidence for or against a genre in a segment.
 
     Attributes
     ----------
@@ -45,10 +45,10 @@ class Explanation:
     probability : float
         Its calibrated probability for the segment.
     first_frame : int
-        Frame of the segment that the first column of `importance` belongs to.
+        Frame of the segment that corresponds to the first column of `importance`.
     importance : ndarray of float64, shape (n_mels, n_frames)
-        Occlusion: probability that the genre loses without the cell's surroundings, negative where they spoke
-        against it. Grad-CAM: 0 to 1, relative.
+        Occlusion: loss of probability when the surroundings of the cell are masked, negative for evidence
+        against the genre. Grad-CAM: relative importance, 0 to 1.
     """
 
     method: Method
@@ -60,16 +60,16 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class MaskingTest:
-    """Whether an explanation holds: what the genre's probability becomes with a tenth of the log-mel masked.
+    """A check of an explanation: the genre's probability with a tenth of the log-mel masked.
 
     Attributes
     ----------
     whole : float
-        The probability as it is.
+        Probability with nothing masked.
     without_top : float
-        With the most important tenth masked.
+        Probability with the most important tenth masked.
     without_random : float
-        With as many cells masked elsewhere, in patches at random; mean of eight trials.
+        Probability with the same number of cells masked in random patches; mean of eight trials.
     """
 
     whole: float
@@ -85,9 +85,10 @@ def explain(
     Parameters
     ----------
     log_mel : ndarray of uint8, shape (n_mels, n_frames)
-        The segment; a longer one than the model takes is explained in its middle, where the model reads it.
+        The segment. If it is longer than the model's input, its middle is explained, which is what the model
+        reads.
     classifier : Classifier
-        A model of log-mels.
+        A model that reads log-mels.
     method : str
         ``occlusion`` or ``grad-cam``.
     genre : str, optional
@@ -96,16 +97,16 @@ def explain(
     Raises
     ------
     MisuseError
-        If the model knows no such genre, or reads anything but log-mels.
+        If the model does not have the genre, or does not read log-mels only.
     """
     info = classifier.info
     if info.arch != "cnn":
         raise MisuseError(
-            f"the model {info.name} reads descriptors; only models of log-mels can be explained"
+            f"the model {info.name} reads descriptors; only models that read log-mels can be explained"
         )
     if genre is not None and genre not in info.genres:
         raise MisuseError(
-            f"the model {info.name} knows no genre '{genre}' (it knows {', '.join(info.genres)})"
+            f"the model {info.name} has no genre '{genre}'; its genres are {', '.join(info.genres)}"
         )
     n_frames = min(log_mel.shape[1], info.n_frames or log_mel.shape[1])
     seen = fit_frames(log_mel, n_frames)
@@ -113,12 +114,12 @@ def explain(
     number = int(proba.argmax()) if genre is None else info.genres.index(genre)
     find = occlusion if method == "occlusion" else grad_cam
     importance = find(seen, classifier, number)
-    first_frame = (log_mel.shape[1] - n_frames) // 2  # as fit_frames cuts
+    first_frame = (log_mel.shape[1] - n_frames) // 2  # fit_frames crops to the middle
     return Explanation(method, info.genres[number], float(proba[number]), first_frame, importance)
 
 
 def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> Map:
-    """Return how much of a genre's probability hangs on each cell.
+    """Return how much of a genre's probability depends on each cell.
 
     Parameters
     ----------
@@ -127,24 +128,24 @@ def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) ->
     classifier : Classifier
         The model.
     genre : int
-        Number of the genre.
+        Index of the genre.
 
     Returns
     -------
     ndarray of float64, shape (n_mels, n_frames)
-        Mean loss over the patches that a cell lies in.
+        Loss of probability, averaged over the patches that contain the cell.
 
     References
     ----------
     Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
     """
     whole = classifier.predict_proba([log_mel])[0, genre]
-    patches = list(_patches(log_mel.shape))
+    patches = list(_iter_patches(log_mel.shape))
     level = np.uint8(np.median(log_mel))
     total, times = np.zeros(log_mel.shape), np.zeros(log_mel.shape)
     for first in range(0, len(patches), classifier.batch_size):
         some = patches[first : first + classifier.batch_size]
-        masked = [_masked(log_mel, patch, level) for patch in some]
+        masked = [_mask(log_mel, patch, level) for patch in some]
         for patch, lost in zip(some, whole - classifier.predict_proba(masked)[:, genre], strict=True):
             total[patch] += lost
             times[patch] += 1
@@ -152,9 +153,9 @@ def occlusion(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) ->
 
 
 def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> Map:
-    """Return where the last convolution speaks for a genre.
+    """Return where the last convolution finds evidence for a genre.
 
-    Parameters and shape as `occlusion`; from 0 to 1, all 0 where nothing speaks for the genre.
+    Parameters and shape are those of `occlusion`. Values are 0 to 1, all 0 if nothing supports the genre.
 
     References
     ----------
@@ -172,7 +173,7 @@ def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> 
     with tf.GradientTape() as tape:
         tape.watch(x)
         channels, logits = both(x, training=False)
-        logit = tf.reduce_max(tf.gather(logits[0], _outputs(classifier.info, genre)))
+        logit = tf.reduce_max(tf.gather(logits[0], _find_outputs(classifier.info, genre)))
     weights = tf.reduce_mean(tape.gradient(logit, channels), axis=(1, 2), keepdims=True)
     small = tf.nn.relu(tf.reduce_sum(channels * weights, axis=-1, keepdims=True))
     resized: Any = tf.image.resize(small, (log_mel.shape[0], n_frames), method="bilinear")
@@ -181,15 +182,15 @@ def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> 
     return np.asarray(importance / largest if largest > 0 else importance)
 
 
-def _outputs(info: ModelInfo, genre: int) -> tuple[int, ...]:
-    """Return the outputs that speak for a genre."""
+def _find_outputs(info: ModelInfo, genre: int) -> tuple[int, ...]:
+    """Return the indices of the network's outputs for a genre."""
     if info.taxonomy is None:
         return (genre,)
     return class_indices(info.genres, info.taxonomy)[genre]
 
 
-def masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Explanation) -> MaskingTest:
-    """Mask what an explanation names, and as much elsewhere, and compare.
+def run_masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Explanation) -> MaskingTest:
+    """Mask the cells that an explanation names, then as many random ones, and compare the probabilities.
 
     Parameters
     ----------
@@ -198,7 +199,7 @@ def masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Expl
     classifier : Classifier
         The model.
     found : Explanation
-        What `explain` gave.
+        The result of `explain`.
     """
     seen = fit_frames(log_mel, found.importance.shape[1])
     number = classifier.info.genres.index(found.genre)
@@ -207,13 +208,13 @@ def masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Expl
     top = np.zeros(seen.size, bool)
     top[np.argsort(-found.importance, axis=None, kind="stable")[:n_masked]] = True
     rng = np.random.default_rng(0)
-    masks = [top.reshape(seen.shape), *(_random_mask(seen.shape, n_masked, rng) for _ in range(_TRIALS))]
-    proba = classifier.predict_proba([_masked(seen, mask, level) for mask in masks])[:, number]
+    masks = [top.reshape(seen.shape), *(_draw_random_mask(seen.shape, n_masked, rng) for _ in range(_TRIALS))]
+    proba = classifier.predict_proba([_mask(seen, mask, level) for mask in masks])[:, number]
     return MaskingTest(found.probability, float(proba[0]), float(proba[1:].mean()))
 
 
-def _patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """Patches that together cover a log-mel, those at its upper and right edge moved back into it."""
+def _iter_patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Yield patches that cover a log-mel; those at its upper and right edges are shifted to fit inside."""
 
     def starts(length: int, size: int, stride: int) -> list[int]:
         last = max(length - size, 0)
@@ -224,9 +225,9 @@ def _patches(shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
             yield slice(band, band + PATCH[0]), slice(frame, frame + PATCH[1])
 
 
-def _random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Patches at random until `n_masked` cells are covered; the last patch is cut to that number."""
-    patches = list(_patches(shape))
+def _draw_random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Mask random patches until `n_masked` cells are covered; the last patch is cropped to that number."""
+    patches = list(_iter_patches(shape))
     mask = np.zeros(shape, bool)
     for number in rng.permutation(len(patches)):
         before = mask.copy()
@@ -238,36 +239,36 @@ def _random_mask(shape: tuple[int, ...], n_masked: int, rng: np.random.Generator
     return mask
 
 
-def _masked(log_mel: NDArray[np.uint8], where: Any, level: np.uint8) -> NDArray[np.uint8]:
+def _mask(log_mel: NDArray[np.uint8], where: Any, level: np.uint8) -> NDArray[np.uint8]:
     copy = log_mel.copy()
     copy[where] = level
     return copy
 
 
-def strongest(
+def find_strongest_patches(
     found: Explanation, spec: FeatureSpec, start_s: float, *, n: int = 3
 ) -> list[tuple[float, float, float, float]]:
-    """Return the patches that carried most, none of which overlap.
+    """Return the patches with the strongest evidence, without overlaps.
 
     Parameters
     ----------
     found : Explanation
-        What `explain` gave.
+        The result of `explain`.
     spec : FeatureSpec
-        What the log-mel was made by.
+        The spec of the log-mel.
     start_s : float
-        Where the segment starts in the track, seconds.
+        Start of the segment in the track, seconds.
     n : int
-        Patches at most.
+        Maximum number of patches.
 
     Returns
     -------
     list of (float, float, float, float)
-        From and to in seconds of the track, lowest and highest frequency in Hz.
+        Start and end in seconds of the track, lowest and highest frequency in Hz.
     """
     edges = band_edges(spec)
     frame_s = spec.mel_hop / spec.sample_rate
-    patches = sorted(_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
+    patches = sorted(_iter_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
     n_mels, n_frames = found.importance.shape
     taken = np.zeros((n_mels, n_frames), bool)
     chosen: list[tuple[float, float, float, float]] = []

@@ -1,4 +1,4 @@
-"""Figures as pictures: PNG, and SVG that follows the light or dark of the page around it."""
+"""Figures as PNG, and as SVG that adapts to the light or dark theme of the page."""
 
 import io
 from typing import TYPE_CHECKING
@@ -8,13 +8,13 @@ if TYPE_CHECKING:
 
 WIDTH_IN = 9.0
 LEFT, RIGHT = 0.085, 0.985
-"""Where the axes of every figure begin and end, as shares of its width: times line up."""
+"""Left and right edge of the axes in every figure, as fractions of its width, so that times line up."""
 
 BLUE, ORANGE, GREEN, GRAY = "#3d84d6", "#d9702b", "#2f9e5b", "#8a949e"
-"""Readable on a light and on a dark ground."""
+"""Colors that are readable on light and dark backgrounds."""
 
 _LABELS = -0.075
-"""Where the labels of vertical axes stand, as a share of the axes' width."""
+"""Position of y axis labels, as a fraction of the axes' width."""
 
 _INK = "#010203"
 _SVG_STYLE = (
@@ -25,9 +25,9 @@ _RASTER_DPI = 100
 
 
 def new_figure(height_in: float) -> "Figure":
-    """A figure of the common width, inches, whose axes line up with those of the others.
+    """Create a figure of the common width and the given height in inches.
 
-    It is no pyplot figure: nothing has to be closed, and it can be drawn in any thread.
+    It is not a pyplot figure, so it need not be closed and can be drawn in any thread.
     """
     from matplotlib.figure import Figure
 
@@ -35,16 +35,16 @@ def new_figure(height_in: float) -> "Figure":
 
 
 def to_png(figure: "Figure", *, dpi: int = 110) -> bytes:
-    """The figure as PNG, on white."""
+    """Render a figure as PNG on white."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
     return buffer.getvalue()
 
 
 def to_svg(figure: "Figure") -> bytes:
-    """The figure as SVG without a ground; its text and axes are dark on light pages and light on dark ones.
+    """Render a figure as SVG with a transparent background; text and axes follow the theme of the page.
 
-    Pictures in it (spectrograms) are pixels. The same figure gives the same bytes.
+    Images in it (spectrograms) are rasterized. The output is deterministic.
     """
     import matplotlib as mpl
 
@@ -61,7 +61,7 @@ def to_svg(figure: "Figure") -> bytes:
 def place_axes(
     figure: "FigureBase", *, n_rows: int = 1, top_in: float = 0.35, below_in: float = 0.45
 ) -> None:
-    """Leave room for the labels around the axes of a figure, in inches."""
+    """Adjust margins to leave room for the labels; `top_in` and `below_in` are in inches."""
     from matplotlib.axes import Axes
 
     height = figure.get_window_extent().height / figure.get_figure(root=True).dpi
@@ -69,13 +69,14 @@ def place_axes(
     figure.subplots_adjust(
         left=LEFT, right=RIGHT, top=1 - top_in / height, bottom=below_in / height, hspace=gap
     )
-    # Labels line up too, and long numbers beside them push none out of the picture.
+    # Fixed positions: labels line up across figures, and wide tick labels cannot push them out of the
+    # picture.
     for axes in figure.findobj(Axes):
         axes.yaxis.set_label_coords(_LABELS, 0.5)
 
 
 def _set_ink(figure: "Figure") -> None:
-    """Give all text and axes a color that no data has, which the page then chooses."""
+    """Give all text and axes a placeholder color that no data uses, to be replaced by the page's color."""
     from matplotlib.axes import Axes
     from matplotlib.text import Text
 

@@ -1,4 +1,4 @@
-"""Parts that plots share: a waveform, a picture over time, the axes of a log-mel."""
+"""Building blocks of plots: a waveform, an image over time, the axes of a log-mel."""
 
 from typing import Any
 
@@ -10,19 +10,27 @@ from pipeline.audio.features.stft import HOP_LENGTH
 from schemas.features import FeatureSpec
 
 N_COLUMNS = 1200
-"""Columns that a curve or a picture over time has at most."""
+"""Maximum number of columns of a curve or an image over time."""
 _CHARACTER = 0.0075
-"""Width of a character of the smallest text, as a share of the axes' width."""
+"""Width of a character of the smallest text, as a fraction of the axes' width."""
 
 
 def draw_waveform(
-    axes: Any, y: NDArray[np.float32], sr: int, start_s: float, color: str, **style: Any
+    axes: Any,
+    y: NDArray[np.float32],
+    sr: int,
+    start_s: float,
+    color: str,
+    *,
+    alpha: float = 1.0,
+    label: str | None = None,
 ) -> None:
-    """Draw samples over time, each column as the range of its samples."""
+    """Draw samples over time, with the range of the samples in each column."""
     n = max(1, len(y) // N_COLUMNS)
     blocks = np.pad(y, (0, -len(y) % n), mode="edge").reshape(-1, n)
     times = start_s + np.arange(len(blocks)) * n / sr
-    axes.fill_between(times, blocks.min(axis=1), blocks.max(axis=1), color=color, linewidth=0.4, **style)
+    low, high = blocks.min(axis=1), blocks.max(axis=1)
+    axes.fill_between(times, low, high, color=color, linewidth=0.4, alpha=alpha, label=label)
 
 
 def draw_image(
@@ -30,29 +38,36 @@ def draw_image(
     values: NDArray[Any],
     extent: tuple[float, float, float, float],
     limits: tuple[float, float],
-    **style: Any,
+    *,
+    cmap: str = "magma",
+    alpha: float | NDArray[np.float64] = 1.0,
 ) -> None:
-    """Draw rows of numbers as a picture, the first row below.
+    """Draw a matrix as an image, first row at the bottom.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-        Where to.
+        The axes to draw into.
     values : ndarray, shape (rows, columns)
-        The numbers.
+        The values.
     extent : tuple of float
-        Left, right, lower and upper edge in the units of the axes.
+        Left, right, bottom and top edge in the units of the axes.
     limits : tuple of float
         The numbers that are darkest and lightest.
-    **style
-        Passed on to ``imshow``.
+    cmap : str
+        The colors, as matplotlib names them.
+    alpha : float or ndarray of the shape of `values`
+        How opaque each number is.
     """
-    style = {"cmap": "magma", "interpolation": "nearest"} | style
-    axes.imshow(values, aspect="auto", origin="lower", extent=extent, vmin=limits[0], vmax=limits[1], **style)
+    low, high = limits
+    axes.imshow(
+        values, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high, cmap=cmap, alpha=alpha,
+        interpolation="nearest",
+    )  # fmt: skip
 
 
 def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
-    """Draw what the colors of a picture mean into the line of its title, on the right: `low` to `high`."""
+    """Draw a color scale from `low` to `high` at the right end of the title line."""
     end = 0.995 - _CHARACTER * len(high)
     scale = axes.inset_axes((end - 0.1, 1.05, 0.1, 0.07))
     scale.imshow(np.linspace(0, 1, 64)[np.newaxis], aspect="auto", cmap=cmap)
@@ -62,26 +77,26 @@ def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
 
 
 def set_title(axes: Any, title: str) -> None:
-    """Write the title, in a place that leaves the rest of its line to `draw_scale` and `draw_legend`."""
+    """Draw the title at the left, leaving the rest of the line to `draw_scale` and `draw_legend`."""
     axes.set_title(title, loc="left", fontsize=10, y=1.0)
 
 
 def draw_legend(axes: Any) -> None:
-    """Name the curves in the line of the title, where they cross no curve."""
+    """Draw the legend in the title line, where it does not cover any curve."""
     axes.legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False, borderaxespad=0.1
     )
 
 
-def thinned(values: NDArray[Any]) -> NDArray[Any]:
-    """The largest of neighboring columns, so that there are not many more than can be seen."""
+def thin_columns(values: NDArray[Any]) -> NDArray[Any]:
+    """Reduce the number of columns to what can be seen by taking the maximum of neighboring ones."""
     n = -(-values.shape[1] // N_COLUMNS)
     padded = np.pad(values, ((0, 0), (0, -values.shape[1] % n)), mode="edge")
     return np.asarray(padded.reshape(len(values), -1, n).max(axis=2))
 
 
 def frame_times(values: NDArray[Any], sr: int, start_s: float) -> NDArray[np.float64]:
-    """Return the middle of each frame of the descriptors, seconds."""
+    """Return the center time of each frame of the descriptors, seconds."""
     return np.asarray(start_s + np.arange(len(values)) * HOP_LENGTH / sr)
 
 
@@ -91,12 +106,14 @@ def draw_log_mel(
     spec: FeatureSpec,
     start_s: float,
     limits: tuple[float, float],
-    **style: Any,
+    *,
+    cmap: str = "magma",
+    alpha: float | NDArray[np.float64] = 1.0,
 ) -> None:
-    """Draw numbers over the frames and bands of a log-mel, with axes in seconds and Hz."""
+    """Draw values for the frames and bands of a log-mel, with axes in seconds and Hz."""
     n_mels, n_frames = values.shape
     end_s = start_s + n_frames * spec.mel_hop / spec.sample_rate
-    draw_image(axes, values, (start_s, end_s, -0.5, n_mels - 0.5), limits, **style)
+    draw_image(axes, values, (start_s, end_s, -0.5, n_mels - 0.5), limits, cmap=cmap, alpha=alpha)
     centers = band_frequencies(spec)
     wanted = (100, 300, 1000, 3000, 8000)
     ticks = [int(np.argmin(np.abs(centers - hz))) for hz in wanted if hz < spec.sample_rate / 2]
@@ -106,5 +123,5 @@ def draw_log_mel(
 
 
 def band_frequencies(spec: FeatureSpec) -> NDArray[np.float64]:
-    """Return the frequency that each mel band weighs most, Hz, shape (n_mels,)."""
+    """Return the center frequency of each mel band, Hz, shape (n_mels,)."""
     return band_edges(spec)[1:-1]

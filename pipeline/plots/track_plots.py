@@ -8,8 +8,8 @@
     display(Audio(segment.y, rate=22050))
     display(plot_waveform(segment.y, 22050), plot_spectrogram(segment.y, 22050, scale="log"))
 
-Every function gives a matplotlib figure, or draws into the one it is given (a `SubFigure`, say). The numbers
-are those of the tables: the functions that compute the descriptors compute the curves.
+Every function returns a matplotlib figure, or draws into a given one (such as a `SubFigure`). The curves
+match the tables, because the functions that compute the descriptors also compute the curves.
 """
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -26,7 +26,7 @@ from pipeline.plots.plot_parts import (
     draw_waveform,
     frame_times,
     set_title,
-    thinned,
+    thin_columns,
 )
 from schemas.features import FeatureSpec
 
@@ -38,17 +38,17 @@ Scale = Literal["linear", "log"]
 Into: TypeAlias = "FigureBase | None"
 
 TOP_HZ = 10_000.0
-"""Spectrograms end here."""
+"""Upper end of the frequency axis of spectrograms."""
 LOWEST_HZ = 32.0
-"""Where a logarithmic frequency axis begins."""
+"""Lower end of logarithmic frequency axes."""
 RANGE_DB = 80.0
 AMIN = 1e-5
-"""Magnitudes below it count as none, as in ``librosa.amplitude_to_db``."""
+"""Smallest magnitude before taking the logarithm, as in ``librosa.amplitude_to_db``."""
 _LOG_ROWS = 480
 
 
 def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
-    """Plot the samples over time; what lies between two pixels is drawn as its range.
+    """Plot the samples over time; each pixel column shows the range of its samples.
 
     Parameters
     ----------
@@ -57,18 +57,19 @@ def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = Non
     sr : int
         Sample rate, Hz.
     start_s : float
-        Where the audio starts in its track, seconds; moves the time axis.
+        Start of the audio in its track, seconds; shifts the time axis.
     into : matplotlib.figure.FigureBase, optional
-        The figure to draw into; a new one if not given. All functions here take it.
+        The figure to draw into; a new one by default. All functions in this module take it.
 
     Returns
     -------
     matplotlib.figure.FigureBase
+        The new figure, or `into`.
     """
-    figure, axes = _axes(into, "Waveform", 2.0)
+    figure, axes = _new_axes(into, "Waveform", 2.0)
     draw_waveform(axes, y, sr, start_s, BLUE)
     axes.set_ylabel("amplitude (±1)")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_spectrogram(
@@ -79,12 +80,12 @@ def plot_spectrogram(
     start_s: float = 0.0,
     into: Into = None,
 ) -> Any:
-    """Plot the magnitude in dB below its maximum, from 0 (``log``: 32 Hz) to 10 kHz.
+    """Plot the magnitude spectrogram in dB below its maximum, from 0 (``log``: 32 Hz) to 10 kHz.
 
-    That is ``librosa.amplitude_to_db(abs(librosa.stft(y, pad_mode="reflect")), ref=np.max)``. Other
-    parameters as `plot_waveform`.
+    The values equal ``librosa.amplitude_to_db(abs(librosa.stft(y, pad_mode="reflect")), ref=np.max)``.
+    Parameters other than `scale` are those of `plot_waveform`.
     """
-    figure, axes = _axes(into, f"Spectrogram, {scale} frequency axis", 2.8)
+    figure, axes = _new_axes(into, f"Spectrogram, {scale} frequency axis", 2.8)
     freqs, S_db = spectrogram_db(y, sr)
     top = min(TOP_HZ, sr / 2)
     if scale == "linear":
@@ -96,15 +97,15 @@ def plot_spectrogram(
         octaves = np.arange(np.ceil(low), high)
         axes.set_yticks(octaves, [f"{2**octave:g}" for octave in octaves])
         axes.set_ylabel("Hz")
-    draw_image(axes, thinned(rows), (start_s, start_s + len(y) / sr, low, high), (-RANGE_DB, 0))
+    draw_image(axes, thin_columns(rows), (start_s, start_s + len(y) / sr, low, high), (-RANGE_DB, 0))
     draw_scale(axes, "magma", f"−{RANGE_DB:.0f}", "0 dB")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def spectrogram_db(y: Samples, sr: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return the frequencies in Hz, shape (1025,), and the magnitudes in dB, shape (1025, n_frames).
 
-    Silence has no maximum to be below, and lies at the floor.
+    Silence has no maximum to refer to; all its values are at the floor.
     """
     from pipeline.audio.features.stft import fft_frequencies, stft_blocks
 
@@ -129,15 +130,15 @@ def plot_log_mel(
     Parameters
     ----------
     levels : ndarray of uint8, shape (n_mels, n_frames)
-        As the features table has them.
+        Log-mel levels as stored in the features table.
     range_db : float
-        dB between level 0 and 255.
+        dB between level 0 and level 255.
     spec : FeatureSpec
-        What they were made by.
+        The spec that the log-mel was computed with.
     start_s, into
-        As `plot_waveform`.
+        See `plot_waveform`.
     """
-    figure, axes = _axes(into, "Log-mel spectrogram, as the model sees it", 2.8)
+    figure, axes = _new_axes(into, "Log-mel spectrogram, as the model sees it", 2.8)
     S_db = (levels.astype(np.float32) / 255 - 1) * range_db
     draw_log_mel(axes, S_db, spec, start_s, (-max(range_db, 1.0), 0.0))
     draw_scale(axes, "magma", f"−{max(range_db, 1.0):.0f}", "0 dB")
@@ -150,7 +151,7 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     from pipeline.audio.features.hpss import separate
     from pipeline.audio.features.spectral_shape import spectral_shape
 
-    figure, axes = _axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
+    figure, axes = _new_axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
     centroid, _, rolloff = spectral_shape(separate(y)[1], sr)
     behind = axes.twinx()
     draw_waveform(behind, y, sr, start_s, GRAY, alpha=0.35)
@@ -162,27 +163,27 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     axes.set_ylabel("kHz")
     axes.set_ylim(0, None)
     draw_legend(axes)
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
-    """Plot the power on the twelve pitch classes, for the audio's own tuning; see `plot_waveform`."""
+    """Plot the power in the twelve pitch classes, relative to the audio's own tuning; see `plot_waveform`."""
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import separate
 
-    figure, axes = _axes(into, "Chroma", 2.4)
+    figure, axes = _new_axes(into, "Chroma", 2.4)
     power = np.square(separate(y)[1])
     tuning = estimate_tuning(find_peaks(power, sr))
     values = chroma(power, sr, tuning).T
-    draw_image(axes, thinned(values), (start_s, start_s + len(y) / sr, -0.5, 11.5), (0, 1))
+    draw_image(axes, thin_columns(values), (start_s, start_s + len(y) / sr, -0.5, 11.5), (0, 1))
     axes.set_yticks(range(0, 12, 2), ("C", "D", "E", "F♯", "G♯", "A♯"))
     axes.set_ylabel(f"tuned {100 * tuning:+.0f} cents")
     draw_scale(axes, "magma", "0", "1, the strongest")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
-    """Plot the zero crossing rate, and the crossings in 10 ms at the loudest place; see `plot_waveform`."""
+    """Plot the zero-crossing rate, and the crossings in the loudest 10 ms; see `plot_waveform`."""
     from pipeline.audio.features.spectral_shape import SILENCE, rms, zero_crossing_rate
 
     figure = new_figure(3.6) if into is None else into
@@ -208,31 +209,31 @@ def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
 
 
 def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
-    """Plot the part that lasts and the part that strikes, as waveforms; see `plot_waveform`."""
+    """Plot the waveforms of the harmonic and the percussive component; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
 
-    figure, axes = _axes(into, "Harmonic and percussive parts", 2.4)
+    figure, axes = _new_axes(into, "Harmonic and percussive parts", 2.4)
     harmonic = separate(y)[0]
     for name, part, color in (("harmonic", harmonic, BLUE), ("percussive", y - harmonic, ORANGE)):
         draw_waveform(axes, part, sr, start_s, color, alpha=0.6, label=name)
     draw_legend(axes)
     axes.set_ylabel("amplitude (±1)")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_tempo(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
-    """Plot how much louder each frame is than the one before, with the tempo; see `plot_waveform`."""
+    """Plot the onset strength, with the estimated tempo in the title; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
     from pipeline.audio.features.mfcc import mel_db
     from pipeline.audio.features.tempo import onset_strength, tempo
 
     onsets = onset_strength(mel_db(np.square(separate(y)[1]), sr))
     bpm = tempo(onsets, sr)
-    title = f"Onsets, tempo {bpm:.1f} beats a minute" if bpm else "Onsets, no tempo"
-    figure, axes = _axes(into, title, 2.0)
+    title = f"Onset strength, tempo {bpm:.1f} BPM" if bpm else "Onset strength, no tempo"
+    figure, axes = _new_axes(into, title, 2.0)
     axes.plot(frame_times(onsets, sr, start_s), onsets, color=GREEN, linewidth=1)
     axes.set_ylabel("dB")
-    return _timed(figure, axes, y, sr, start_s)
+    return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
 def plot_genre_probabilities(
@@ -243,7 +244,7 @@ def plot_genre_probabilities(
     duration_s: float,
     into: Into = None,
 ) -> Any:
-    """Plot the calibrated probability of each genre for each segment, along the whole track.
+    """Plot the calibrated probability of each genre for each segment over the whole track.
 
     Parameters
     ----------
@@ -256,7 +257,7 @@ def plot_genre_probabilities(
     duration_s : float
         Length of the track, seconds.
     """
-    figure, axes = _axes(into, "Probability of each genre, by segment", 2.8)
+    figure, axes = _new_axes(into, "Probability of each genre, by segment", 2.8)
     for row, (start_s, length_s) in zip(probabilities, spans, strict=True):
         extent = (start_s, start_s + length_s, -0.5, len(genres) - 0.5)
         axes.imshow(
@@ -270,19 +271,19 @@ def plot_genre_probabilities(
     draw_scale(axes, "viridis", "0", "1")
     axes.set_yticks(range(len(genres)), genres, fontsize=8)
     axes.set_xlim(0, duration_s)
-    axes.set_xlabel("s of the track")
+    axes.set_xlabel("s in the track")
     place_axes(figure)
     return figure
 
 
-def _axes(into: Into, title: str, height_in: float) -> tuple[Any, Any]:
+def _new_axes(into: Into, title: str, height_in: float) -> tuple[Any, Any]:
     figure = new_figure(height_in) if into is None else into
     axes = figure.subplots()
     set_title(axes, title)
     return figure, axes
 
 
-def _timed(figure: Any, axes: Any, y: Samples, sr: int, start_s: float) -> Any:
+def _finish_time_axis(figure: Any, axes: Any, y: Samples, sr: int, start_s: float) -> Any:
     axes.set_xlim(start_s, start_s + len(y) / sr)
     axes.set_xlabel("s")
     place_axes(figure)

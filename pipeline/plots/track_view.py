@@ -1,4 +1,4 @@
-"""TrackView: a track as the model hears it, with its samples, for those who look at one track."""
+"""TrackView: a track as the model hears it, with its samples, for inspecting a single track."""
 
 from dataclasses import dataclass
 
@@ -23,11 +23,11 @@ class SegmentView:
     Attributes
     ----------
     start_s : float
-        Where it starts in the track, seconds.
+        Start in the track, seconds.
     y : ndarray of float32, shape (n,)
-        Its samples: mono, resampled to the feature set's rate, full scale ±1.
+        Samples: mono, resampled to the feature set's rate, full scale ±1.
     log_mel : ndarray of uint8, shape (n_mels, n_frames)
-        As the features table has it; see `pipeline.audio.features.log_mel.quantize`.
+        Log-mel as stored in the features table; see `pipeline.audio.features.log_mel.quantize`.
     range_db : float
         dB between level 255 and level 0.
     """
@@ -39,13 +39,13 @@ class SegmentView:
 
     @property
     def is_silent(self) -> bool:
-        """Whether there is nothing in it to label, as the labels have it."""
+        """Whether the segment has nothing to label, by the same rule as labeling uses."""
         return is_silent_range(self.range_db, has_log_mel=True)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackView:
-    """A track: where it is, its audio facts and tags, its segments, and what these were made by."""
+    """A track: its location, audio properties, tags and segments, and the spec of the segments."""
 
     uri: str
     info: AudioInfo
@@ -54,7 +54,7 @@ class TrackView:
     spec: FeatureSpec
 
     def segment(self, number: int | None) -> SegmentView:
-        """A segment by its number from 0; for None the middle one of those that are not silent.
+        """Return a segment by its index; for None, the middle one of those that are not silent.
 
         Raises
         ------
@@ -63,8 +63,8 @@ class TrackView:
         """
         n = len(self.segments)
         if number is not None and not 0 <= number < n:
-            has = f"the segments 0 to {n - 1}" if n > 1 else "one segment, number 0"
-            raise MisuseError(f"{self.uri} has {has}; there is no segment {number}")
+            has = f"the segments 0 to {n - 1}" if n > 1 else "only segment 0"
+            raise MisuseError(f"{self.uri} has no segment {number}; it has {has}")
         if number is not None:
             return self.segments[number]
         candidates = [segment for segment in self.segments if not segment.is_silent] or self.segments
@@ -72,19 +72,19 @@ class TrackView:
 
 
 def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:
-    """Read the segments of a track, exactly those that a run would featurize.
+    """Read exactly the segments of a track that a run would featurize.
 
     Parameters
     ----------
     track : str
         A path, or the URI of an object (``s3://bucket/song.mp3``).
     spec : FeatureSpec, optional
-        Which segments, and which log-mels of them; the default features if not given.
+        Determines the segments and their log-mels; the default features if not given.
 
     Raises
     ------
     TrackError
-        If there is no such track, or it is no audio; see `pipeline.audio.decode.audio.read_segments`.
+        If the track does not exist or is not audio; see `pipeline.audio.decode.audio.read_segments`.
     """
     spec = spec or FeatureSpec()
     listed = stat_track(track, track)

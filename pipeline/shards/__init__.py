@@ -1,1 +1,1 @@
-"""Shards: tracks to parts of features, and those to parts of labels, with every failure in its row."""
+"""Shards: tracks become parts of features, and those parts of labels; every failure becomes a row."""

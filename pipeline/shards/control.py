@@ -1,4 +1,4 @@
-"""Control: known-good sounds, which tell whether a failure is the track's or the machine's."""
+"""Control: known-good sounds, which show whether a failure is due to the track or the machine."""
 
 import io
 import wave
@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.shards.isolation import Isolated, ProcessDiedError, surviving
+from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
-from pipeline.shards.transfer import described
+from pipeline.shards.transfer import format_error
 from schemas.errors import EnvironmentFaultError
 from schemas.features import FeatureSpec
 
 _MP3 = Path(__file__).with_name("control.mp3")
-"""A tone in noise, 1.5 s: read by the other decoder than a wav is."""
+"""A tone in noise, 1.5 s, which FFmpeg decodes; wav goes to libsndfile."""
 _RATE = 44100
 _DURATION_S = 1.5
-_LONGEST_S = 600.0
-"""Where no limit is tested: longer than any machine takes that works, kernels to compile included."""
+_UNLIMITED_S = 600.0
+"""Longer than any working machine takes, including the time to compile kernels."""
 
 
 def featurize_known_good(spec: FeatureSpec, limits: TrackLimits | None = None) -> None:
@@ -29,65 +29,65 @@ def featurize_known_good(spec: FeatureSpec, limits: TrackLimits | None = None) -
     Parameters
     ----------
     spec : FeatureSpec
-        Which features.
+        The features to compute.
     limits : TrackLimits, optional
-        What a sound may take; one that takes more ends this process.
+        Time and memory that a sound may take; exceeding them ends this process.
 
     Raises
     ------
     EnvironmentFaultError
-        If that fails: whatever else fails here is no track's fault.
+        If a sound fails: then no failure on this machine is a track's fault.
     """
     spec = spec.model_copy(update={"min_s": min(spec.min_s, 1.0)})
     for name, sound in _sounds():
         try:
             file = io.BytesIO(sound)
-            with limits.guarded(file, remote=False) if limits else file as opened:
+            with limits.enforce(file, remote=False) if limits else file as opened:
                 featurize_track(opened, name, spec)
         except Exception as error:
             raise EnvironmentFaultError(
-                f"a known-good sound ({name}) gives no features: {described(error)}"
+                f"a known-good sound ({name}) gives no features: {format_error(error)}"
             ) from error
 
 
 def check_process(process: Isolated, spec: FeatureSpec, limits: TrackLimits, death: int | None) -> None:
-    """Make sure that known-good sounds get through a process in which a track failed.
+    """Check that known-good sounds pass in a process in which a track failed.
 
-    A track may leave a process behind in which nothing works any more, with its heap overwritten or its
-    files used up; that says nothing of the machine, which a new process does.
+    A track may corrupt its process, by overwriting its heap or using up its file descriptors. That says
+    nothing about the machine, so if the sounds fail too, they are tried in a new process.
 
     Parameters
     ----------
     process : Isolated
-        The process, or the one that takes its place.
+        The process.
     spec : FeatureSpec
-        Which features.
+        The features to compute.
     limits : TrackLimits
-        What a track may take.
+        Time and memory that a track may take.
     death : int or None
-        The exit code, where the track ended the process. If it took too long, the sounds must not.
+        The exit code, if the track ended the process. If it timed out, the sounds must not.
 
     Raises
     ------
     EnvironmentFaultError
-        If they do not.
+        If the sounds fail in a new process too.
     """
-    unlimited = TrackLimits(_LONGEST_S, 1 << 40)
+    unlimited = TrackLimits(_UNLIMITED_S, 1 << 40)
     if death is None:
         with suppress(EnvironmentFaultError, ProcessDiedError):
             process.call(featurize_known_good, spec, unlimited)
             return
         process.close()
     try:
-        surviving(process, featurize_known_good, spec, unlimited)
+        call_with_restarts(process, featurize_known_good, spec, unlimited)
         if death == TIMED_OUT:
-            # Again, since a process that is new takes time to load what it needs.
-            surviving(process, featurize_known_good, spec, limits)
+            # A second time, since a new process first needs time to load its libraries.
+            call_with_restarts(process, featurize_known_good, spec, limits)
     except ProcessDiedError as own_death:
-        raise EnvironmentFaultError(_what_it_did(own_death, limits)) from own_death
+        raise EnvironmentFaultError(_death_message(own_death, limits)) from own_death
 
 
-def _what_it_did(death: ProcessDiedError, limits: TrackLimits) -> str:
+def _death_message(death: ProcessDiedError, limits: TrackLimits) -> str:
     sound = f"a known-good sound of {_DURATION_S:g} s"
     if death.code == TIMED_OUT:
         return f"{sound} takes longer to decode than --track-timeout allows ({limits.timeout_s:g} s)"
@@ -95,7 +95,7 @@ def _what_it_did(death: ProcessDiedError, limits: TrackLimits) -> str:
 
 
 def _sounds() -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of the sounds."""
+    """Yield the names and bytes of the sounds."""
     yield "wav", _wav()
     yield "mp3", _MP3.read_bytes()
 

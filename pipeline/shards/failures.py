@@ -1,4 +1,4 @@
-"""Failure rows: one for each track that cannot be labeled."""
+"""Rows of the table ``failures``: one for each track that cannot be labeled."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from pipeline.log import get_logger
 from schemas.errors import TrackError
 from schemas.tables import FAILURES
+
+log = get_logger(__name__)
 
 _MESSAGE_CHARACTERS = 500
 
@@ -21,13 +24,13 @@ class Failure:
     track_id, uri, etag : str
         The track as listed.
     attempts : int
-        Runs that have tried it, this one included.
+        Runs that have attempted it, including this one.
     error : TrackError
         What went wrong.
     model : str or None
         The model, where labeling failed.
     feature_set : str or None
-        The feature set, where the failure is one of its making: another one may not fail.
+        The feature set, if the failure depends on it: the track may pass with another one.
     """
 
     track_id: str
@@ -38,10 +41,22 @@ class Failure:
     model: str | None = None
     feature_set: str | None = None
 
+    def logged(self) -> dict[str, object]:
+        """Return the fields of a log record about it."""
+        return {
+            "track": self.uri,
+            "stage": self.error.stage,
+            "error_type": type(self.error).__name__,
+            "error": str(self.error),
+        }
 
-def failure_rows(failures: Iterable[Failure]) -> pa.Table:
-    """Failures as rows of the table ``failures``."""
-    now = datetime.now(UTC)
+
+def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None) -> pa.Table:
+    """Return failures as rows of the table ``failures``, failed now by default; each is logged."""
+    failures = list(failures)
+    for failure in failures:
+        log.info("track failed", **failure.logged())
+    failed_at = failed_at or datetime.now(UTC)
     rows = [
         {
             "track_id": failure.track_id,
@@ -54,7 +69,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
             "retryable": failure.error.retryable,
             "model": failure.model,
             "feature_set": failure.feature_set,
-            "failed_at": now,
+            "failed_at": failed_at,
         }
         for failure in failures
     ]
@@ -62,7 +77,7 @@ def failure_rows(failures: Iterable[Failure]) -> pa.Table:
 
 
 def _message(error: TrackError) -> str:
-    """What was wrong, as text that a table can hold; of a message with a very long name, both ends."""
+    """Return the error as text that a table can hold: its start and end, if a very long name is in it."""
     text = str(error).encode("utf-8", "backslashreplace").decode()
     half = _MESSAGE_CHARACTERS // 2
     return text if len(text) <= _MESSAGE_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"

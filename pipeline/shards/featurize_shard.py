@@ -1,35 +1,37 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
-from pipeline.catalogs.tracks import from_table, to_batch
+from pipeline.catalogs.tracks import from_table
+from pipeline.log import get_logger
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.uninterrupted import uninterrupted
+from pipeline.shards.rows import feature_rows, track_rows
+from pipeline.shards.uninterrupted import defer_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import FeatureError, TooShortError, TrackError
 from schemas.features import FeatureSpec
-from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef
 
 if TYPE_CHECKING:
-    from pipeline.shards.outcomes import Outcome
+    from pipeline.shards.outcomes import TrackOutcome
+
+log = get_logger(__name__)
 
 _ROW_GROUP_SEGMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard and where its parts go.
+    """Tracks to featurize, and where their parts go.
 
     Attributes
     ----------
@@ -52,7 +54,7 @@ class Shard:
     listed_at: datetime
 
     def parts(self, tables: Tables) -> dict[str, str]:
-        """Locations of the parts it writes, by table."""
+        """Return the locations of the shard's parts, by table."""
         return {
             "tracks": tables.part("tracks", self.name, run=self.run),
             "failures": tables.part("failures", self.name, run=self.run),
@@ -60,12 +62,20 @@ class Shard:
         }
 
     def only(self, track_ids: Collection[str], name: str) -> "Shard":
-        """Return a shard of this name with those of its tracks."""
+        """Return a shard, called `name`, of some of its tracks."""
         chosen = pc.is_in(self.tracks["track_id"], pa.array(list(track_ids), pa.string()))
         return replace(self, name=name, tracks=self.tracks.filter(chosen))
 
     def as_read(self, changed: Mapping[str, str], without: Collection[str] = ()) -> pa.Table:
-        """``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks but some, with the etags read."""
+        """Return ``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks, in the versions read.
+
+        Parameters
+        ----------
+        changed : mapping of str to str
+            Etags of the tracks whose version is not the listed one, by track id.
+        without : collection of str
+            Ids of tracks to leave out.
+        """
         tracks = self.tracks.select(["track_id", "uri", "etag", "attempts"])
         if without:
             left_out = pc.is_in(tracks["track_id"], pa.array(list(without), pa.string()))
@@ -79,7 +89,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What featurizing a shard came to.
+    """The result of featurizing a shard.
 
     Attributes
     ----------
@@ -88,16 +98,16 @@ class ShardResult:
     n_segments : int
         Rows of the features part.
     audio_s : float
-        Length of the segments that were read, seconds.
+        Total length of the segments, seconds.
     seconds : dict
         Wall-clock seconds by stage.
     slowest : tuple of (float, str)
-        Seconds and URI of the tracks that took longest, the slowest first.
+        Seconds and URI of the slowest tracks, the slowest first.
     failed : tuple of str
         Ids of the tracks that failed.
     suspects : tuple of str
-        Ids of the tracks that failed for what may not be their fault: nothing was written of these, and
-        another process has to try them.
+        Ids of the tracks whose failure may not be their fault. Nothing was written for them: they go to
+        quarantine, where another process tries them.
     changed : Mapping of str to str
         Etags, by track id, of tracks that were read in another version than the listed one.
     """
@@ -113,6 +123,39 @@ class ShardResult:
     changed: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """The outcomes of a shard's tracks.
+
+    Attributes
+    ----------
+    read : list of TrackRef
+        All tracks, in the versions read.
+    featurized : list of (TrackRef, TrackFeatures)
+        Those with features.
+    failures : list of Failure
+        The failures of the others.
+    """
+
+    read: list[TrackRef]
+    featurized: list[tuple[TrackRef, TrackFeatures]]
+    failures: list[Failure]
+
+    def without(self, track_ids: Collection[str]) -> "_Outcomes":
+        """Return the outcomes without some failed tracks."""
+        return _Outcomes(
+            [track for track in self.read if track.track_id not in track_ids],
+            self.featurized,
+            [failure for failure in self.failures if failure.track_id not in track_ids],
+        )
+
+    @property
+    def by_track(self) -> dict[str, "TrackOutcome"]:
+        """Features or error of each track, by its id."""
+        outcomes: dict[str, TrackOutcome] = {failure.track_id: failure.error for failure in self.failures}
+        return outcomes | {track.track_id: features for track, features in self.featurized}
+
+
 def featurize_shard(
     shard: Shard,
     tables: Tables,
@@ -125,7 +168,8 @@ def featurize_shard(
 ) -> ShardResult:
     """Featurize the tracks of a shard and write its parts.
 
-    Errors of a track become failures. The features part is written last: when it is there, so are the others.
+    An error of a track becomes its failure. The features part is written last: once it exists, so do the
+    others.
 
     Parameters
     ----------
@@ -134,168 +178,121 @@ def featurize_shard(
     tables : Tables
         Where the parts go.
     spec : FeatureSpec
-        Which features.
+        The features to compute.
     check : callable
-        Called before each try of a write; raises if this run may not write any more.
+        Called before each attempt to write; raises if this run may no longer write.
     limits : TrackLimits, optional
-        What a track may take; without `isolated`, a track that takes more ends this process.
+        Time and memory that a track may take; without `isolated`, exceeding them ends this process.
     isolated : bool
-        Decode in a process of its own, which tells tracks that crash it, or take more than the limits.
+        Decode in a child process, which shows which track crashes it or exceeds the limits.
     confirming : bool
-        The tracks are suspects of another process: whatever fails here again is the track's failure.
+        The tracks failed in another process: if they fail here too, the failure is theirs.
 
     Raises
     ------
     EnvironmentFaultError, ImportError
-        If this machine cannot do the work, whatever the track.
+        If this machine cannot do the work, whichever track it is given.
     OSError
         If a part cannot be written.
     """
-    from pipeline.shards import outcomes as ways  # decoders: not for a driver, which may find nothing to do
+    # Imported late: it loads the decoders, and a driver that finds nothing to do needs none.
+    from pipeline.shards.outcomes import SUSPECT_ERRORS, featurize_isolated, featurize_tracks
 
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
     if isolated and limits is not None:
-        outcomes = ways.isolated(tracks, spec, watch, limits)
+        outcomes = _sort_outcomes(shard, featurize_isolated(tracks, spec, watch, limits))
     else:
-        outcomes = ways.featurized(tracks, spec, watch, limits)
-    read, done, failures = _sorted_out(shard, outcomes)
+        outcomes = _sort_outcomes(shard, featurize_tracks(tracks, spec, watch, limits))
     suspects: set[str] = set()
     if not confirming:
-        suspects = {failure.track_id for failure in failures if isinstance(failure.error, ways.SUSPICIOUS)}
-        read = [track for track in read if track.track_id not in suspects]
-        failures = [failure for failure in failures if failure.track_id not in suspects]
+        suspects = {each.track_id for each in outcomes.failures if isinstance(each.error, SUSPECT_ERRORS)}
+        for failure in outcomes.failures:
+            if failure.track_id in suspects:
+                log.info("track is suspected, another process is to confirm", **failure.logged())
+        outcomes = outcomes.without(suspects)
     rows = {
-        "tracks": track_rows(read, _outcomes(done, failures), shard.listed_at),
-        "failures": failure_rows(failures),
-        "features": _feature_rows(done, spec),
+        "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
+        "failures": failure_rows(outcomes.failures),
+        "features": feature_rows(outcomes.featurized, spec),
     }
-    with watch.stage("write"), uninterrupted():
-        _write(shard, tables, rows, check)
-    segments = [segment for _, features in done for segment in features.segments]
-    audio_s = sum(segment.duration_s for segment in segments)
-    listed = {track.track_id: track.etag for track in tracks}
-    return ShardResult(
-        n_featurized=len(done),
-        n_failed=len(failures),
-        n_segments=len(segments),
-        audio_s=audio_s,
-        seconds=dict(watch.seconds),
-        slowest=watch.slowest,
-        failed=tuple(failure.track_id for failure in failures),
-        suspects=tuple(suspects),
-        changed={t.track_id: t.etag for t in read if t.etag != listed[t.track_id]},
+    with watch.stage("write"), defer_interrupts():
+        write_parts(shard, tables, rows, check)
+    log.info(
+        "shard featurized",
+        tracks=len(outcomes.featurized),
+        failed=len(outcomes.failures),
+        suspected=len(suspects),
+        seconds=sum(watch.seconds.values()),
     )
-
-
-def _write(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
-    parts = shard.parts(tables)
-    for table, part in parts.items():
-        if table in rows and rows[table].num_rows:
-            data = encode_part(
-                rows[table], row_group_size=_ROW_GROUP_SEGMENTS if table == "features" else None
-            )
-            storage.write_bytes(part, data, check=check)
-        else:
-            # Another try of the shard, which could not write all its parts, may have left this one.
-            storage.delete(part, check=check)
+    return _summarize(tracks, outcomes, suspects, watch)
 
 
 def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: storage.Check) -> None:
-    """Write the parts of a shard of which each track is a failure.
+    """Write the parts of a shard all of whose tracks failed.
 
     Raises
     ------
     OSError
         If a part cannot be written.
     """
-    tracks = from_table(shard.tracks)
-    _, _, failures = _sorted_out(shard, zip(tracks, errors, strict=True))
-    _write(
-        shard,
-        tables,
-        {
-            "tracks": track_rows(tracks, _outcomes([], failures), shard.listed_at),
-            "failures": failure_rows(failures),
-        },
-        check,
-    )
+    outcomes = _sort_outcomes(shard, zip(from_table(shard.tracks), errors, strict=True))
+    rows = {
+        "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
+        "failures": failure_rows(outcomes.failures),
+    }
+    write_parts(shard, tables, rows, check)
 
 
-def _sorted_out(
-    shard: Shard, outcomes: Iterable[tuple[TrackRef, "Outcome"]]
-) -> tuple[list[TrackRef], list[tuple[TrackRef, TrackFeatures]], list[Failure]]:
-    """All tracks as they were read; those that gave features, with them; and failures."""
+def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]]) -> _Outcomes:
+    """Run through the outcomes and separate features from failures."""
     rows = shard.tracks.select(["track_id", "etag", "attempts"]).to_pylist()
     attempts = {(row["track_id"], row["etag"]): row["attempts"] for row in rows}
-    read: list[TrackRef] = []
-    done: list[tuple[TrackRef, TrackFeatures]] = []
-    failures: list[Failure] = []
+    found = _Outcomes([], [], [])
     for track, outcome in outcomes:
-        read.append(track)
+        found.read.append(track)
         if isinstance(outcome, TrackFeatures):
-            done.append((track, outcome))
+            found.featurized.append((track, outcome))
             continue
+        # Only these failures depend on the feature set: with another one the track may pass.
         feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
         tried = attempts.get((track.track_id, track.etag), 0) + 1
-        failures.append(
+        found.failures.append(
             Failure(track.track_id, track.uri, track.etag, tried, outcome, feature_set=feature_set)
         )
-    return read, done, failures
+    return found
 
 
-def _outcomes(
-    done: Sequence[tuple[TrackRef, TrackFeatures]], failures: Sequence[Failure]
-) -> dict[str, "Outcome"]:
-    failed: dict[str, Outcome] = {failure.track_id: failure.error for failure in failures}
-    return failed | {track.track_id: features for track, features in done}
+def write_parts(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
+    """Write the parts of a shard, and remove those that have no rows.
 
-
-def track_rows(tracks: list[TrackRef], outcomes: Mapping[str, "Outcome"], listed_at: datetime) -> pa.Table:
-    """Rows of the table ``tracks``: as listed or read, with the tags and audio facts that are known.
-
-    Parameters
-    ----------
-    tracks : list of TrackRef
-        The tracks.
-    outcomes : mapping
-        What came of the tracks that were read, by track id.
-    listed_at : datetime
-        When the catalog was listed.
+    Raises
+    ------
+    OSError
+        If a part cannot be written.
     """
-    listing = pa.Table.from_batches([to_batch(tracks)], LISTING)
-    rows = []
-    for track in tracks:
-        row: dict[str, object] = {"present": True, "listed_at": listed_at}
-        if outcome := outcomes.get(track.track_id):
-            row |= asdict(outcome.tags)
-        if isinstance(outcome, TrackFeatures):
-            row |= asdict(outcome.info)
-        rows.append(row)
-    facts = pa.Table.from_pylist(
-        rows, pa.schema([field for field in TRACKS if field.name not in LISTING.names])
+    for table, part in shard.parts(tables).items():
+        if table in rows and rows[table].num_rows:
+            row_group_size = _ROW_GROUP_SEGMENTS if table == "features" else None
+            storage.write_bytes(part, encode_part(rows[table], row_group_size=row_group_size), check=check)
+        else:
+            # An earlier attempt at the shard that failed midway may have left this part.
+            storage.delete(part, check=check)
+
+
+def _summarize(
+    listed: list[TrackRef], outcomes: _Outcomes, suspects: Collection[str], watch: Stopwatch
+) -> ShardResult:
+    segments = [segment for _, features in outcomes.featurized for segment in features.segments]
+    listed_etags = {track.track_id: track.etag for track in listed}
+    return ShardResult(
+        n_featurized=len(outcomes.featurized),
+        n_failed=len(outcomes.failures),
+        n_segments=len(segments),
+        audio_s=sum(segment.duration_s for segment in segments),
+        seconds=dict(watch.seconds),
+        slowest=watch.slowest,
+        failed=tuple(failure.track_id for failure in outcomes.failures),
+        suspects=tuple(suspects),
+        changed={t.track_id: t.etag for t in outcomes.read if t.etag != listed_etags[t.track_id]},
     )
-    return pa.Table.from_arrays([*listing.columns, *facts.columns], schema=TRACKS)
-
-
-def _feature_rows(done: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec) -> pa.Table:
-    rows = [
-        {
-            "track_id": track.track_id,
-            "etag": track.etag,
-            "segment": number,
-            "start_s": segment.start_s,
-            "duration_s": segment.duration_s,
-            "log_mel": None if segment.log_mel is None else segment.log_mel.tobytes(),
-            "n_frames": 0 if segment.log_mel is None else segment.log_mel.shape[1],
-            "range_db": segment.range_db,
-        }
-        | dict(
-            zip(DESCRIPTOR_NAMES, () if segment.descriptors is None else segment.descriptors, strict=False)
-        )
-        for track, features in done
-        for number, segment in enumerate(features.segments)
-    ]
-    # Every part has every column: readers take the first part's columns for the table's.
-    schema = features_schema(DESCRIPTOR_NAMES).with_metadata({"feature_spec": spec.model_dump_json()})
-    return pa.Table.from_pylist(rows, schema)

@@ -1,4 +1,4 @@
-"""The process of `isolation.Isolated`: ``python -m pipeline.shards.isolated_process DESCRIPTOR PARENT``."""
+"""Child process of `isolation.Isolated`: ``python -m pipeline.shards.isolated_process DESCRIPTOR PARENT``."""
 
 import ctypes
 import os
@@ -9,7 +9,8 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pipeline.shards.transfer import TransferError, described
+from pipeline.log_events import Event, recorded
+from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import EnvironmentFaultError
 
 _PR_SET_PDEATHSIG = 1
@@ -19,7 +20,7 @@ def main() -> None:
     """Answer calls until the parent closes its end."""
     descriptor, parent = map(int, sys.argv[1:])
     _die_with(parent)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and would fill the disk
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core dumps fill the disk
     with Connection(descriptor) as pipe:
         pipe.send_bytes(pickle.dumps("ready"))
         while True:
@@ -27,45 +28,48 @@ def main() -> None:
                 call = pipe.recv_bytes()
             except EOFError:
                 return
-            pipe.send_bytes(_encoded(_answer(call)))
+            pipe.send_bytes(_encode(*_answer(call)))
 
 
-def _answer(call: bytes) -> Any:
-    """What a pickled call returns or raises."""
+def _answer(call: bytes) -> tuple[Any, tuple[Event, ...]]:
+    """Return what a pickled call returns or raises, and what it logged."""
     try:
-        function, arguments = pickle.loads(call)  # noqa: S301 (from the parent alone)
+        function, arguments, level = pickle.loads(call)  # noqa: S301 (only from the parent)
     except Exception as error:
-        # The same code runs in both processes, or nothing that either says counts.
-        return EnvironmentFaultError(
-            f"a process that a worker started cannot load its code: {described(error)}; install the same "
-            "Earmark and all it needs on every node"
+        # Parent and child must run the same code, or neither can blame a track.
+        fault = EnvironmentFaultError(
+            f"a worker's child process cannot load its code: {format_error(error)}; install the same "
+            "version of Earmark and its dependencies on every node"
         )
-    try:
-        return function(*arguments)
-    except Exception as error:
-        return error
+        return fault, ()
+    with recorded(level) as log:
+        try:
+            answer = function(*arguments)
+        except Exception as error:
+            answer = error
+    return answer, log.events()
 
 
-def _encoded(answer: Any) -> bytes:
-    """An answer pickled, or in its place why it cannot be."""
+def _encode(answer: Any, events: tuple[Event, ...]) -> bytes:
+    """Pickle an answer with what was logged, or the reason why it cannot be pickled."""
     try:
-        data = pickle.dumps(answer)
+        data = pickle.dumps((answer, events))
         if isinstance(answer, Exception):
             pickle.loads(data)  # noqa: S301 (our own: many exceptions pickle and do not unpickle)
     except Exception as error:
         if isinstance(answer, Exception):
-            reason = f"{described(answer)} (an error that cannot be pickled)"
+            reason = f"{format_error(answer)} (an error that cannot be pickled)"
         else:
-            reason = f"a result of type {type(answer).__name__} cannot be pickled: {described(error)}"
-        return pickle.dumps(TransferError(reason))
+            reason = f"a result of type {type(answer).__name__} cannot be pickled: {format_error(error)}"
+        return pickle.dumps((TransferError(reason), events))
     return data
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process with its parent: its work is then started again elsewhere."""
+    """Have the kernel kill this process when its parent dies: the work is then restarted elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before
+        if os.getppid() != parent:  # it died before the call above
             os._exit(0)
 
 

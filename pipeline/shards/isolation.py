@@ -1,4 +1,4 @@
-"""Isolation: work on suspects in a process of its own, whose end tells what a track did to it."""
+"""Isolation: risky work runs in a child process, whose exit code shows what a track did to it."""
 
 import contextlib
 import os
@@ -10,8 +10,10 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from pipeline.log import get_logger, level
+from pipeline.log_events import replay
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from pipeline.shards.transfer import TransferError, described
+from pipeline.shards.transfer import TransferError, format_error
 from schemas.errors import (
     DecoderCrashedError,
     EnvironmentFaultError,
@@ -20,22 +22,24 @@ from schemas.errors import (
     TrackError,
 )
 
-MOST_KILLS = 10
-"""So often may a process be killed from outside before what it was at work on is held to be the reason."""
+log = get_logger(__name__)
 
-_END_WITHIN_S = 5.0
-"""Seconds that a process gets to end by itself, and once more after SIGTERM."""
+MAX_KILLS = 10
+"""Kills from outside after which the work itself is taken for the cause."""
+
+_EXIT_TIMEOUT_S = 5.0
+"""Seconds that a process gets to exit by itself, and again after SIGTERM."""
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
-"""Signals that no decoder sends itself: a node that is preempted, a machine out of memory, an operator."""
+"""Signals that decoders do not cause: they come from preemption, the out-of-memory killer or an operator."""
 
 
 class ProcessDiedError(Exception):
-    """The process died at its work.
+    """The process died during a call.
 
     Parameters
     ----------
     code : int
-        Its exit code, or the signal's number, negative, that ended it.
+        Its exit code, or the negative number of the signal that killed it.
     """
 
     def __init__(self, code: int) -> None:
@@ -44,12 +48,12 @@ class ProcessDiedError(Exception):
 
     @property
     def from_outside(self) -> bool:
-        """Whether something else than the work ended it."""
+        """Whether something other than the work killed it."""
         return -self.code in _FROM_OUTSIDE
 
     @property
     def how(self) -> str:
-        """How it ended, in words."""
+        """How it died, in words: "SIGSEGV", "exit code 3"."""
         if self.code >= 0:
             return f"exit code {self.code}"
         known = -self.code in set(signal.Signals)
@@ -57,10 +61,10 @@ class ProcessDiedError(Exception):
 
 
 class Isolated:
-    """A process that works for this one, a call at a time.
+    """A child process that runs one call at a time.
 
-    It lives as long as this one at most, and is started when it is needed. Calls and results are pickled: it
-    is to be trusted as much as this process, which would do the same work otherwise.
+    It is started when needed and dies with this process at the latest. Calls and results are pickled: the
+    child is trusted as much as this process, which would otherwise do the same work itself.
     """
 
     def __init__(self) -> None:
@@ -68,18 +72,18 @@ class Isolated:
         self._pipe: Connection | None = None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what `function`, which must be importable by name, returns in the process.
+        """Call `function`, which must be importable by name, in the process and return its result.
 
         Raises
         ------
         ProcessDiedError
-            If the process died of it; the next call has a new one.
+            If the process died during the call; the next call starts a new one.
         TransferError
-            If the call, or what came of it, cannot be handed from process to process.
+            If the call or its result cannot be pickled.
         EnvironmentFaultError, OSError
             If the process does not start, or this machine has no room for it.
         """
-        call = pickle.dumps((function, arguments))
+        call = pickle.dumps((function, arguments, level()))
         pipe = self._pipe or self._start()
         try:
             pipe.send_bytes(call)
@@ -87,28 +91,29 @@ class Isolated:
         except (EOFError, OSError):
             raise ProcessDiedError(self.close()) from None
         try:
-            result = pickle.loads(data)  # noqa: S301 (from our own process)
+            result, events = pickle.loads(data)  # noqa: S301 (from our own process)
         except Exception as error:
             raise TransferError(
-                f"a result of the isolated process cannot be unpickled: {described(error)}"
+                f"a result of the child process cannot be unpickled: {format_error(error)}"
             ) from error
+        replay(events)
         if isinstance(result, Exception):
             raise result
         return result
 
     def _start(self) -> Connection:
-        """Start the process; returns when it can work, so that its later end has to do with its work.
+        """Start the process and wait until it is ready, so that a later death is due to its work.
 
         Raises
         ------
         ProcessDiedError
-            If it was killed meanwhile.
+            If it was killed while starting.
         EnvironmentFaultError, OSError
-            If it does not start, or this machine has no room for it: that is no fault of the work.
+            If it does not start, or this machine has no room for it: no fault of the work.
         """
         pipe, theirs = Pipe()
         with theirs:
-            # -P: a folder called pipeline where the worker happens to stand is not ours.
+            # -P: a folder named pipeline in the worker's current directory must not be imported.
             command = [sys.executable, "-P", "-m", "pipeline.shards.isolated_process", str(theirs.fileno())]
             self._process = subprocess.Popen(  # noqa: S603 (this very interpreter)
                 [*command, str(os.getpid())],
@@ -124,14 +129,14 @@ class Isolated:
             code = self.close()
             if code > 0:
                 raise EnvironmentFaultError(
-                    f"a worker cannot start a process of its own (exit code {code}); "
-                    "check that Earmark and all it needs are installed there, and run again"
+                    f"a worker cannot start a child process (exit code {code}); "
+                    "check that Earmark and its dependencies are installed there, and run again"
                 ) from None
             raise ProcessDiedError(code) from None
         return pipe
 
     def close(self) -> int:
-        """End the process, where there is one, by force if it does not end by itself; its exit code."""
+        """End the process, if there is one, by force if necessary; return its exit code."""
         if self._pipe is not None:
             self._pipe.close()
             self._pipe = None
@@ -140,45 +145,46 @@ class Isolated:
             return 0
         for end in (process.terminate, process.kill):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(_END_WITHIN_S)
+                return process.wait(_EXIT_TIMEOUT_S)
             end()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(_END_WITHIN_S)
-        return -signal.SIGKILL  # it hangs in the kernel, which ends it when it can
+            return process.wait(_EXIT_TIMEOUT_S)
+        return -signal.SIGKILL  # it hangs in a system call; the kernel kills it when that returns
 
 
-def surviving(process: Isolated, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a call in `process` returns, starting anew when it is killed from outside.
+def call_with_restarts(process: Isolated, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a call in `process` returns, repeating it when the process is killed from outside.
 
     Raises
     ------
     ProcessDiedError
-        If the work ended it, or if it was killed `MOST_KILLS` times.
+        If the work killed the process, or if it was killed from outside `MAX_KILLS` times.
     """
-    for attempt in range(1, MOST_KILLS + 1):
+    for attempt in range(1, MAX_KILLS + 1):
         try:
             return process.call(function, *arguments)
         except ProcessDiedError as death:
-            if attempt == MOST_KILLS or not death.from_outside:
+            if attempt == MAX_KILLS or not death.from_outside:
                 raise
+            log.warning("process was killed from outside, starting another", attempt=attempt, by=death.how)
     raise AssertionError("unreachable")
 
 
 def decoding_failure(death: ProcessDiedError, uri: str, limits: TrackLimits) -> TrackError:
-    """Return what the death of a process means for the track that it decoded."""
+    """Return the failure of the track that a process was decoding when it died."""
     if death.code == TIMED_OUT:
         return TimedOutError(
-            f"{uri} took longer than {limits.timeout_s:g} s to decode; if it is right, allow more with "
+            f"{uri} took longer than {limits.timeout_s:g} s to decode; if the file is good, allow more with "
             "--track-timeout and --retry-failed"
         )
     if death.code == TOO_MUCH_MEMORY:
         return TooMuchMemoryError(
-            f"{uri} took more than {limits.memory_bytes >> 20} MB of memory to decode; if it is right, "
+            f"{uri} took more than {limits.memory_bytes >> 20} MB of memory to decode; if the file is good, "
             "allow more with --track-memory and --retry-failed"
         )
     if death.from_outside:
         return DecoderCrashedError(
-            f"{uri}: the process that decoded it was killed {MOST_KILLS} times ({death.how}); the machine "
-            "may have too little memory for it"
+            f"{uri}: its decoding process was killed {MAX_KILLS} times ({death.how}); the machine may have "
+            "too little memory for it"
         )
     return DecoderCrashedError(f"{uri} crashes its decoder ({death.how}); replace the file")

@@ -1,8 +1,7 @@
-"""A part of ``features/`` becomes one part of ``labels/``: batches through the network, mean a track."""
+"""A part of ``features/`` becomes one part of ``labels/``: the mean prediction over each track's segments."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,27 +12,31 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.log import get_logger
 from pipeline.models.bundle import Classifier
-from pipeline.models.label import label_prediction
+from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.limits import in_time
+from pipeline.shards.limits import time_limit
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
-from schemas.errors import LabelError
+from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
-from schemas.tables import LABELS, SEGMENT_LABELS
+from schemas.tables import SEGMENT_LABELS, labels_schema
 from schemas.tracks import is_silent_range
+
+log = get_logger(__name__)
 
 _KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelTask:
-    """Tracks of a features part that want labels.
+    """Tracks of a features part to label.
 
     Attributes
     ----------
@@ -51,7 +54,7 @@ class LabelTask:
         The feature set it belongs to.
     tracks : pyarrow.Table
         ``track_id``, ``uri``, ``etag``, ``attempts`` of the tracks to label. Those that the part lacks are
-        passed over.
+        skipped.
     """
 
     name: str
@@ -63,7 +66,7 @@ class LabelTask:
     tracks: pa.Table
 
     def parts(self, tables: Tables) -> dict[str, str]:
-        """Locations of the parts it writes, by table. Part names carry the run: days may hold several."""
+        """Return the locations of the parts, by table. Names include the run: a day may have several."""
         name = f"{self.run}-{self.name}"
         return {
             "failures": tables.part("failures", f"label-{self.name}", run=self.run),
@@ -74,19 +77,20 @@ class LabelTask:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """What labeling a part came to.
+    """The result of labeling a part.
 
     Attributes
     ----------
     n_labeled, n_failed : int
         Tracks.
     n_rejected : int
-        Those of the labeled tracks whose genre was left null.
+        Labeled tracks without a genre.
     n_segments : int
+        Segments read.
     genres : dict
         Tracks by genre.
     seconds : dict
-        Seconds by stage.
+        Wall-clock seconds by stage.
     """
 
     n_labeled: int
@@ -107,11 +111,11 @@ def label_part(
     min_confidence: float = 0.0,
     timeout_s: float | None = None,
 ) -> LabelResult:
-    """Label the tracks of a features part and write the labels part, last of all.
+    """Label the tracks of a features part and write the labels part last.
 
-    A track's probabilities are the mean of its segments' calibrated probabilities, its genre the most
-    probable one, and that probability its confidence. Segments with nothing to label have no say: a network
-    answers something for silence too. A track of nothing else has no genre, and all are equally probable.
+    A track's probabilities are the mean of its segments' calibrated probabilities, its genre is the most
+    probable one, and its confidence that probability. Silent segments do not count: a network predicts
+    something for silence too. A track with only silent segments has no genre, and equal probabilities.
 
     Parameters
     ----------
@@ -122,13 +126,14 @@ def label_part(
     classifier : Classifier
         The model.
     check : callable
-        Called before each try of a write; raises if this run may not write any more.
+        Called before each attempt to write; raises if this run may no longer write.
     segment_labels : bool
-        Write a part of ``segment_labels/`` too.
+        Also write a part of ``segment_labels/``.
     min_confidence : float
-        Tracks that the model is less sure of get no genre (null); their confidence and probabilities stay.
+        The model abstains on tracks below this confidence: their genre is null, their confidence and
+        probabilities stay.
     timeout_s : float, optional
-        Seconds that the model may take for a row group of the part; if it takes longer, this process ends.
+        Seconds that the model may take for a row group of the part; exceeding them ends this process.
 
     Raises
     ------
@@ -141,7 +146,7 @@ def label_part(
     segments: list[dict[str, object]] = []
     predictions: list[Prediction] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
-        with watch.stage("predict"), in_time(timeout_s):
+        with watch.stage("predict"), time_limit(timeout_s):
             predictions.append(classifier.predict(log_mels, descriptors))
         segments += rows
     found = join_predictions(predictions, info)
@@ -150,7 +155,7 @@ def label_part(
     rows_of = {
         "failures": failure_rows(failures),
         "segment_labels": _segment_rows(task, segments if segment_labels else [], found.proba, info.genres),
-        "labels": pa.Table.from_pylist(labels, LABELS.with_metadata({"genres": json.dumps(info.genres)})),
+        "labels": label_rows(labels, info.genres),
     }
     with watch.stage("write"):
         for table, part in parts.items():
@@ -159,19 +164,38 @@ def label_part(
                 storage.write_bytes(part, data, check=check)
     genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
     n_rejected = len(labels) - genres.total()
+    log.info("part labeled", tracks=len(labels), failed=len(failures), seconds=sum(watch.seconds.values()))
     return LabelResult(
         len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds)
+    )
+
+
+def write_label_failures(task: LabelTask, tables: Tables, error: TrackError, check: storage.Check) -> None:
+    """Write the failures part of a task all of whose tracks failed.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    rows = failure_rows(_failure(task, track, error) for track in task.tracks.to_pylist())
+    storage.write_bytes(task.parts(tables)["failures"], encode_part(rows), check=check)
+
+
+def _failure(task: LabelTask, track: Mapping[str, Any], error: TrackError) -> Failure:
+    return Failure(
+        track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, model=task.model
     )
 
 
 def _batches(
     part: str, versions: set[tuple[str, str]], spec: FeatureSpec, watch: Stopwatch
 ) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
-    """Rows, log-mels and descriptors of the wanted versions, a row group at a time."""
+    """Yield rows, log-mels and descriptors of the wanted track versions, one row group at a time."""
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
-        file = read_parsed(part, lambda data: pq.ParquetFile(pa.BufferReader(data)))
+        file = read_parsed(part, lambda data: pq.ParquetFile(in_arrows_memory(data)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()
@@ -183,9 +207,9 @@ def _batches(
                     for row in wanted
                 ]
             if spec.descriptors:
-                # A null becomes NaN, and its track a failure: the probabilities are then no numbers.
-                described = [[row.pop(name) for name in names] for row in wanted]
-                descriptors = np.array(described, np.float64).reshape(-1, len(names))
+                # A null becomes NaN, so do the probabilities, and the track becomes a failure.
+                values = [[row.pop(name) for name in names] for row in wanted]
+                descriptors = np.array(values, np.float64).reshape(-1, len(names))
         if wanted:
             yield wanted, log_mels, descriptors
 
@@ -215,33 +239,42 @@ def _label_tracks(
         try:
             label = label_prediction(track["uri"], found.rows(indices), silent, info, min_confidence)
         except LabelError as error:
-            failures.append(
-                Failure(
-                    track["track_id"], track["uri"], track["etag"], track["attempts"] + 1, error, task.model
-                )
-            )
+            failures.append(_failure(task, track, error))
             continue
-        labels.append(
-            {
-                "track_id": track["track_id"],
-                "uri": track["uri"],
-                "etag": track["etag"],
-                "genre": label.genre,
-                "confidence": label.confidence,
-                "probabilities": label.probabilities.tolist(),
-                "top3": [
-                    {"genre": info.genres[i], "probability": label.probabilities[i]} for i in label.order[:3]
-                ],
-                "n_segments": len(indices),
-                "feature_set": task.feature_set,
-                "labeled_at": now,
-                "run": task.run,
-                "is_music": label.is_music,
-                "style": label.style,
-                "labels": None if label.labels is None else [asdict(each) for each in label.labels],
-            }
-        )
+        labels.append(label_row(task, track, label, len(indices), info.genres, now))
     return labels, failures
+
+
+def label_row(
+    task: LabelTask,
+    track: Mapping[str, Any],
+    label: TrackLabel,
+    n_segments: int,
+    genres: Sequence[str],
+    labeled_at: datetime,
+) -> dict[str, object]:
+    """A row of the table ``labels``."""
+    return {
+        "track_id": track["track_id"],
+        "uri": track["uri"],
+        "etag": track["etag"],
+        "genre": label.genre,
+        "confidence": label.confidence,
+        "probabilities": label.probabilities.tolist(),
+        "top3": [{"genre": genres[i], "probability": label.probabilities[i]} for i in label.order[:3]],
+        "n_segments": n_segments,
+        "feature_set": task.feature_set,
+        "labeled_at": labeled_at,
+        "run": task.run,
+        "is_music": label.is_music,
+        "style": label.style,
+        "labels": None if label.labels is None else [asdict(each) for each in label.labels],
+    }
+
+
+def label_rows(rows: Sequence[Mapping[str, object]], genres: Sequence[str]) -> pa.Table:
+    """Rows of the table ``labels`` as a part has them: with the genres of the probabilities."""
+    return pa.Table.from_pylist(list(rows), labels_schema(genres))
 
 
 def _segment_rows(

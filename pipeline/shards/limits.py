@@ -1,4 +1,4 @@
-"""Limits of time and memory for one track: what goes beyond ends the process, whatever it is stuck in."""
+"""Limits of time and memory for one track: exceeding them ends the process, even one stuck in C code."""
 
 import contextlib
 import io
@@ -12,63 +12,64 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 TIMED_OUT = -signal.SIGALRM
-"""Exit code of a process whose track took too long, as `subprocess` counts: the signal that ended it."""
+"""Exit code, as `subprocess` reports it, of a process whose track took too long: the negative signal."""
 TOO_MUCH_MEMORY = 86
 """Exit code of a process whose track took too much memory."""
 
-_LOOK_EVERY_S = 0.02
+_CHECK_EVERY_S = 0.02
 _STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True, slots=True)
 class TrackLimits:
-    """What one track may take.
+    """Time and memory that one track may take.
 
     Attributes
     ----------
     timeout_s : float
-        Seconds to decode and featurize it, without those that a store takes to hand out its bytes.
+        Seconds to decode and featurize it, not counting the time spent waiting for a store.
     memory_bytes : int
-        Memory that its process may grow by meanwhile. Only where there is a ``/proc``, as on Linux.
+        Bytes that its process may grow by. Enforced only where there is a ``/proc``, as on Linux.
     """
 
     timeout_s: float
     memory_bytes: int
 
     @contextlib.contextmanager
-    def guarded(self, file: BinaryIO, *, remote: bool) -> Iterator[BinaryIO]:
-        """End this process with `TIMED_OUT` or `TOO_MUCH_MEMORY` if the block takes more.
+    def enforce(self, file: BinaryIO, *, remote: bool) -> Iterator[BinaryIO]:
+        """End this process with `TIMED_OUT` or `TOO_MUCH_MEMORY` if the block exceeds the limits.
 
-        Nothing less stops a decoder that loops or allocates in C; who started the process finds the track.
+        Nothing less stops a decoder that loops or allocates in C; the parent process finds the track.
 
         Parameters
         ----------
         file : BinaryIO
             The track's file, which is closed at the end of the block.
         remote : bool
-            Whether reading from `file` may wait for a store.
+            Whether reads from `file` may wait for a store.
 
         Yields
         ------
         BinaryIO
-            The file to read from: while a store is waited for, the clock stands still.
+            The file to read from; if `remote`, the clock stops during reads.
         """
         clock = _Clock(self.timeout_s)
-        with file, _watched_memory(self.memory_bytes), clock:
-            yield cast(BinaryIO, _Unhurried(file, clock)) if remote else file
+        with file, _limit_memory(self.memory_bytes), clock:
+            yield cast(BinaryIO, _UntimedFile(file, clock)) if remote else file
 
 
-def in_time(timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
-    """End this process with `TIMED_OUT` if the block takes longer; None: it may take as long as it likes."""
+def time_limit(timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
+    """End this process with `TIMED_OUT` if the block takes longer than this; None means no limit."""
     return contextlib.nullcontext() if timeout_s is None else _Clock(timeout_s)
 
 
 class _Clock:
-    """Ends this process when it has run for so many seconds; it can be stopped and started again.
+    """Ends this process after some seconds; it can be stopped and restarted.
 
-    The kernel does it, by a signal that nothing catches: that needs neither the interpreter's lock, which a
-    decoder may hold, nor a look at what runs, at which `faulthandler` crashes one time in ten.
-    A process has one such timer: another user of it, as pytest-timeout, needs a process of its own.
+    The kernel kills the process with a signal that nothing catches. That needs neither the interpreter's
+    lock, which a decoder may hold, nor a walk over the running frames, in which `faulthandler` crashes one
+    time in ten. A process has only one such timer, so other users of it, such as pytest-timeout, must run in
+    another process.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -76,7 +77,7 @@ class _Clock:
         self._since = 0.0
 
     def __enter__(self) -> None:
-        # Whoever started this process may have handed on that it ignores the signal, or blocks it.
+        # A parent that ignores or blocks the signal passes that on to its children.
         if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
@@ -102,8 +103,8 @@ class _Clock:
             self._run()
 
 
-class _Unhurried(io.BufferedIOBase):
-    """A file whose reads do not count as a track's own time."""
+class _UntimedFile(io.BufferedIOBase):
+    """A file whose reads stop the clock."""
 
     def __init__(self, file: BinaryIO, clock: _Clock) -> None:
         self._file = file
@@ -127,15 +128,15 @@ class _Unhurried(io.BufferedIOBase):
 
 
 @contextlib.contextmanager
-def _watched_memory(most_bytes: int) -> Iterator[None]:
-    """End this process if it grows by more than `most_bytes` in the block."""
-    limit = private_bytes() + most_bytes
+def _limit_memory(max_bytes: int) -> Iterator[None]:
+    """End this process if it grows by more than `max_bytes` in the block."""
+    limit = private_bytes() + max_bytes
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(_LOOK_EVERY_S):
+        while not done.wait(_CHECK_EVERY_S):
             if private_bytes() > limit:
-                os.write(2, f"earmark: a track takes more than {most_bytes >> 20} MB\n".encode())
+                os.write(2, f"earmark: a track takes more than {max_bytes >> 20} MB\n".encode())
                 os._exit(TOO_MUCH_MEMORY)
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -148,7 +149,7 @@ def _watched_memory(most_bytes: int) -> Iterator[None]:
 
 
 def private_bytes() -> int:
-    """Memory of this process that it shares with no other and with no file; 0 where that cannot be known."""
+    """Return the resident memory that this process shares with no other process or file; 0 if unknown."""
     try:
         _, resident, shared, *_ = _STATM.read_bytes().split()
     except OSError:

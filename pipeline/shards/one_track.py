@@ -3,9 +3,8 @@
     import earmark
     earmark.describe("song.mp3")
 
-`describe` gives the 57 descriptors as a data frame; `pipeline.audio.features.descriptors` says what each
-number is, its unit and its source. `track_features` gives everything that ``earmark run`` would keep of the
-track.
+`describe` returns the 57 descriptors as a data frame; `pipeline.audio.features.descriptors` documents each
+with its unit and source. `track_features` returns everything that ``earmark run`` would store of the track.
 """
 
 import os
@@ -43,7 +42,7 @@ def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = Non
     Raises
     ------
     TrackError
-        If there is no such track, or it is no audio; see `pipeline.audio.features.featurize.featurize_track`.
+        If the track does not exist or is not audio; see `pipeline.audio.features.featurize.featurize_track`.
 
     Examples
     --------
@@ -60,7 +59,7 @@ def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = Non
 
 
 def named_track(track: str | os.PathLike[str]) -> TrackRef:
-    """A track as its store has it now, where there is one; `open_track` says what is wrong where not.
+    """Look up a track in its store. If it is missing or unreadable, `open_track` raises the reason.
 
     Raises
     ------
@@ -70,19 +69,19 @@ def named_track(track: str | os.PathLike[str]) -> TrackRef:
         If the store does not answer.
     """
     uri = canonical(os.fspath(track))
-    with storage.explained(uri, "look at"):
+    with storage.explain_errors(uri, "look at"):
         return stat_track(uri, uri)
 
 
 def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> pd.DataFrame:
-    """The 57 descriptors of each segment of a track.
+    """Compute the 57 descriptors of each segment of a track.
 
     Parameters
     ----------
     track : str or path
         A path, or the URI of an object.
     spec : FeatureSpec, optional
-        Says how the track is cut into segments; up to three of 30 s if not given.
+        How the track is cut into segments; by default, up to three of 30 s.
 
     Returns
     -------

@@ -1,12 +1,12 @@
-"""What cannot be handed from one process to another, said as what it is."""
+"""Errors of passing work between processes."""
 
 
 class TransferError(Exception):
-    """A call, a result or an error cannot be pickled or unpickled; no process died, and no track is bad."""
+    """A call, result or error cannot be pickled or unpickled; no process died, and no track is at fault."""
 
 
-def described(error: BaseException) -> str:
-    """Return an error's type and message, whatever its ``__str__`` does."""
+def format_error(error: BaseException) -> str:
+    """Return an error's type and message, or its type alone if its ``__str__`` raises."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:

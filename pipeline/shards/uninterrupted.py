@@ -1,4 +1,4 @@
-"""Interrupts of a task, by which Ray cancels it: put off while it writes, and never lost in C code."""
+"""KeyboardInterrupt, with which Ray cancels a task: deferred during writes, and never lost in C code."""
 
 import contextlib
 import signal
@@ -8,10 +8,10 @@ from types import FrameType
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put a KeyboardInterrupt off until the end of the block, as far as the main thread is concerned.
+def defer_interrupts() -> Iterator[None]:
+    """Defer a KeyboardInterrupt to the end of the block, if this is the main thread.
 
-    A task that has ended then has nothing under way to the store.
+    A task that has ended then has no write in flight.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,11 +32,11 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupts_heeded() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end of the block at the latest, where one came in it.
+def deliver_interrupts() -> Iterator[None]:
+    """Raise a KeyboardInterrupt that came within the block no later than at its end.
 
-    A decoder calls back into Python for bytes; what is raised there is printed and lost, and to the decoder
-    the file ends at that place. What the block makes of such a file must not count.
+    A decoder calls back into Python for bytes. An exception raised there is printed and lost, and to the
+    decoder the file ends at that point: the result of the block must not count.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):

@@ -1,1 +1,1 @@
-"""Storage: local disk and object stores, with retries and checks."""
+"""Storage: local disk and object stores, with retries and integrity checks."""

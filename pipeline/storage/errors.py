@@ -1,4 +1,4 @@
-"""What the errors of stores mean: in words, and whether they pass."""
+"""Storage errors: what they mean, and whether they are transient."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ _ERRNOS = frozenset(
     )
     if hasattr(errno, name)
 )
-"""What a disk that is mounted over a network says while it is away."""
+"""Errors of a network mount whose server is away."""
 _STATUSES = frozenset({429, 500, 502, 503, 504})
 _CODES = frozenset(
     {
@@ -24,34 +24,34 @@ _CODES = frozenset(
         "XAmzContentSHA256Mismatch",
     }
 )
-"""Codes of object stores that come with a status of 4xx and yet pass."""
+"""Codes of object stores that are transient although their status is 4xx."""
 _KINDS = frozenset(
     {
         *("botocore.HTTPClientError", "botocore.ConnectionError", "botocore.IncompleteReadError"),
         *("botocore.ResponseParserError", "aiohttp.ClientError"),
     }
 )
-"""Errors of connections and of answers that broke off, by package and class."""
+"""Errors of connections and of truncated responses, by package and class."""
 
 
 class StoreFailingError(OSError):
-    """The store failed in a way that passes, as often as it was tried."""
+    """Every retry of a transient error failed."""
 
 
 class VersionChangedError(OSError):
-    """The file or the object is not, or no more, the version that was to be read."""
+    """The file or object is no longer the version that was requested."""
 
 
 class BucketMissingError(OSError):
-    """The bucket is not there, at the moment at least: that says nothing of the objects in it."""
+    """The bucket does not exist, at least for now; that says nothing about its objects."""
 
 
 class DamagedAnswerError(OSError):
-    """The store's answer is not the whole of what it says it is."""
+    """A response is incomplete, or does not match its checksum."""
 
 
-def passes(error: BaseException | None) -> bool:
-    """Whether the same request may succeed in a moment: overload, network faults, answers that broke off."""
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the same request may succeed soon: overload, network faults, truncated responses."""
     if isinstance(error, StoreFailingError | VersionChangedError | DamagedAnswerError):
         return True
     if response := _response(error):
@@ -61,20 +61,27 @@ def passes(error: BaseException | None) -> bool:
         return True
     if isinstance(error, OSError) and error.errno in _ERRNOS:
         return True
-    # By name: a run on local disk shall not load the clients of object stores.
+    # Compared by name, so that a run on local disk does not import object store clients.
     kinds = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     return bool(kinds & _KINDS)
 
 
 def is_store_error(error: BaseException | None) -> bool:
-    """Whether it is the store, or its client for want of credentials or of a connection, that failed."""
+    """Whether the store failed, or its client (no credentials, no connection)."""
     client = type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp"))
     return client or isinstance(error, OSError)
 
 
 @contextlib.contextmanager
-def explained(location: str, doing: str) -> Iterator[None]:
-    """Turn a store's errors into one sentence about `location`.
+def explain_errors(location: str, doing: str) -> Iterator[None]:
+    """Turn storage errors into a `StoreError` with one sentence about `location`.
+
+    Parameters
+    ----------
+    location : str
+        What is accessed.
+    doing : str
+        What is done to it, as it follows "cannot" in the message: "read", "write the report to".
 
     Raises
     ------
@@ -90,31 +97,31 @@ def explained(location: str, doing: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """What a store's error means, in words."""
-    # Some answers of object stores carry no text: s3fs then says "None".
+    """Return what a storage error means, in words."""
+    # s3fs turns a response without a message into the text "None".
     said = error.strerror if isinstance(error, OSError) and error.strerror != "None" else None
     said = said or store_code(error) or (str(error) if str(error) != "None" else "")
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"the disk is full ({said}); make room there and run again"
+        return f"the disk is full ({said}); free some space and run again"
     if isinstance(error, PermissionError):
         detail = f" ({said})" if said else ""
-        return f"access is refused{detail}; check the permissions or the AWS credentials"
+        return f"access is denied{detail}; check the permissions or the AWS credentials"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
     if isinstance(error, FileExistsError | NotADirectoryError):
-        return "a file is in the way of a folder"
+        return "a file is where a folder should be"
     if type(error).__name__ == "NoCredentialsError":
         return "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a role"
     return said or type(error).__name__
 
 
 def store_code(error: BaseException) -> str:
-    """The code that an object store answered with (``NoSuchBucket``, …), else nothing."""
+    """Return the error code of an object store (``NoSuchBucket``, …), or ""."""
     return str(_response(error).get("Error", {}).get("Code", ""))
 
 
 def _response(error: BaseException | None) -> dict[str, Any]:
-    """A store's answer; s3fs keeps it only in the cause."""
+    """Return the store's response; s3fs attaches it only to the cause of its error."""
     for holder in (error, getattr(error, "__cause__", None)):
         response = getattr(holder, "response", None)
         if isinstance(response, dict):

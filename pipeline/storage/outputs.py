@@ -1,4 +1,4 @@
-"""Where results go: whether they can be written there is said before minutes of work, not after."""
+"""Checks that results can be written, made before minutes of work and not after."""
 
 import os
 from pathlib import Path
@@ -7,35 +7,35 @@ from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 
-def check_place(out: str | Path, what: str) -> None:
-    """Check that a file or folder could be made at a local place; of object stores nothing is known yet.
+def check_writable(out: str | Path, what: str) -> None:
+    """Check that a file or folder can be created at a local path; object stores are not checked.
 
     Parameters
     ----------
     out : str or Path
-        The place.
+        The path.
     what : str
-        What is to be there, for the message.
+        What will be written, for the message.
 
     Raises
     ------
     MisuseError
-        If the nearest folder that is there cannot be written to, or is none.
+        If the nearest existing parent is not a directory or is not writable.
     """
     path = _local_path(out)
     if path is None:
         return
     parent = next(each for each in path.parents if each.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise MisuseError(f"cannot write {what} {out}: {parent} is no folder that can be written to")
+        raise MisuseError(f"cannot write {what} {out}: {parent} is not a writable directory")
 
 
-def check_file(out: str | Path, what: str) -> None:
-    """As `check_place`, for a file: a folder in its place is an error too."""
-    check_place(out, what)
+def check_writable_file(out: str | Path, what: str) -> None:
+    """Check as `check_writable` does, and that `out` is not a directory."""
+    check_writable(out, what)
     path = _local_path(out)
     if path is not None and path.is_dir():
-        raise MisuseError(f"cannot write {what} {out}: it is a folder; name a file in it")
+        raise MisuseError(f"cannot write {what} {out}: it is a directory; name a file in it")
 
 
 def _local_path(out: str | Path) -> Path | None:

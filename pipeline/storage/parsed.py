@@ -1,4 +1,4 @@
-"""Objects that are read and parsed: what does not parse is read again, before it is called damaged."""
+"""Read and parse an object; one that does not parse is read again before it is called damaged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,30 +6,30 @@ from typing import TypeVar
 
 from pipeline.storage import storage
 from pipeline.storage.errors import DamagedAnswerError
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 
 T = TypeVar("T")
 
 
 def read_parsed(location: str, parse: Callable[[bytes], T]) -> T:
-    """Return what `parse` makes of an object.
+    """Read an object and return what `parse` makes of it.
 
-    A store may cut an answer short and say that it is the whole. Where `parse` fails and the object is longer
-    than what came, that is what happened, and the object is read again.
+    A store may truncate a response and present it as complete. If `parse` fails and the object is longer than
+    the bytes received, that is what happened, and the object is read again.
 
     Parameters
     ----------
     location : str
         Path or URI.
     parse : callable
-        Makes something of the object's bytes; what it raises of bytes that are whole is raised.
+        Parses the object's bytes; what it raises for complete bytes is raised.
 
     Raises
     ------
     FileNotFoundError
         If there is no such object.
     OSError
-        If it cannot be read; `StoreFailingError` if the store does not hand out all of it.
+        If it cannot be read; `StoreFailingError` if it never arrives complete.
     """
 
     def once() -> T:
@@ -39,10 +39,10 @@ def read_parsed(location: str, parse: Callable[[bytes], T]) -> T:
         except Exception as error:
             size = _size_of(location)
             if size != len(data):
-                raise DamagedAnswerError(f"{len(data):,} of {size:,} bytes came") from error
+                raise DamagedAnswerError(f"received {len(data):,} of {size:,} bytes") from error
             raise
 
-    return patiently(once)
+    return with_retries(once)
 
 
 def _size_of(location: str) -> int:

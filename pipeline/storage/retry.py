@@ -1,39 +1,45 @@
-"""Patience with stores: what passes is tried again, with growing pauses, within bounds."""
+"""Retries of transient storage errors, with exponential backoff and within bounds."""
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from pipeline.storage.errors import StoreFailingError, VersionChangedError, passes, store_code
+from pipeline.log import about, current, get_logger
+from pipeline.storage.errors import StoreFailingError, VersionChangedError, is_transient, store_code
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
 Check = Callable[[], None]
-"""Called before each try at a change of the tables; raises if others may be at work on them by now."""
+"""Called before each attempt to change the tables; raises if another run may be writing to them by now."""
 
 _TRIES = 5
 _FIRST_PAUSE_S = 0.25
 _GIVE_UP_S = 45.0
+_SLOW_S = 5.0
+"""Longer than a healthy store takes for 32 MB."""
 
 
-def patiently(call: Callable[[], T], check: Check | None = None) -> T:
-    """Return what `call` returns, trying again what passes.
+def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
+    """Return what `call` returns, retrying transient errors with exponential backoff.
 
-    The store's client tries single requests again by itself, with backoff. This is for what it does not: a
-    body that breaks off, an answer that was damaged, a store that needs a moment longer.
+    The store's client retries single requests by itself. This function covers what the client does not: a
+    body that is cut off, a damaged response, a store that needs a little longer.
 
     Parameters
     ----------
     call : callable
-        Something that may be done twice.
+        Must be safe to call twice.
     check : callable, optional
-        Called before each try, since the one before may have taken long; what it raises is raised.
+        Called before each attempt, since the last one may have taken long; what it raises is raised.
 
     Raises
     ------
     StoreFailingError
-        If it fails in a way that passes as often as it is tried, or when nearly a minute has gone by.
+        If every attempt fails with a transient error, or after nearly a minute.
     """
     start = time.monotonic()
     for attempt in range(1, _TRIES + 1):
@@ -44,46 +50,71 @@ def patiently(call: Callable[[], T], check: Check | None = None) -> T:
         except VersionChangedError:
             raise
         except Exception as error:
-            if not passes(error):
+            if not is_transient(error):
                 raise
             if attempt == _TRIES or time.monotonic() - start > _GIVE_UP_S:
-                raise StoreFailingError(_said(error)) from error
-            time.sleep(pause_s(_FIRST_PAUSE_S * 2 ** (attempt - 1)))
+                log.warning("store failed, giving up", attempt=attempt, error=_describe(error))
+                raise StoreFailingError(_describe(error)) from error
+            wait_s = add_jitter(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+            log.warning("store failed, retrying", attempt=attempt, wait_s=wait_s, error=_describe(error))
+            time.sleep(wait_s)
     raise AssertionError("unreachable")
 
 
-def _said(error: Exception) -> str:
-    """The error in a few words: an answer's code, which for want of a body may be a number."""
+@contextmanager
+def transfer(doing: str, location: str) -> Iterator[None]:
+    """Log a ``with`` block as the transfer of an object, with a warning if it was slow.
+
+    Parameters
+    ----------
+    doing : str
+        ``read`` or ``write``.
+    location : str
+        The object's URI.
+    """
+    fields = {} if current().get("track") == location else {"location": location}
+    with about(**fields):
+        start = time.monotonic()
+        yield
+        seconds = time.monotonic() - start
+        if seconds > _SLOW_S:
+            log.warning(f"slow store {doing}", seconds=seconds)
+
+
+def _describe(error: Exception) -> str:
+    """Describe an error in a few words; the code of a response without a body is its status."""
     code = store_code(error)
     return f"the store answered with {code}" if code else str(error) or type(error).__name__
 
 
-def pause_s(mean_s: float) -> float:
-    """A pause about as long, seconds: workers that failed together shall not come back together."""
+def add_jitter(mean_s: float) -> float:
+    """Return a random pause around `mean_s`, seconds: workers that failed together do not retry together."""
     return mean_s * random.uniform(0.5, 1.5)  # noqa: S311
 
 
-class ShardPatience:
-    """How long a shard waits for a store from which nothing comes.
+class RetryBudget:
+    """How long to go on with a store that only fails.
+
+    A store that is down must not cost the full retries of every track, part or object.
 
     Parameters
     ----------
-    most_s : float
-        Seconds of failures, with no success between, after which the rest of the shard is not tried.
+    max_failing_s : float
+        Seconds of failures without a success after which the budget is exhausted.
     """
 
-    def __init__(self, most_s: float) -> None:
-        self.most_s = most_s
+    def __init__(self, max_failing_s: float) -> None:
+        self.max_failing_s = max_failing_s
         self._failing_since: float | None = None
 
-    def note(self, *, failed: bool) -> None:
-        """Take note of how the store did."""
+    def record(self, *, failed: bool) -> None:
+        """Record whether the store failed or succeeded."""
         if not failed:
             self._failing_since = None
         elif self._failing_since is None:
             self._failing_since = time.monotonic()
 
     @property
-    def is_over(self) -> bool:
-        """Whether the store has failed for too long."""
-        return self._failing_since is not None and time.monotonic() - self._failing_since > self.most_s
+    def is_exhausted(self) -> bool:
+        """Whether the store has failed for longer than `max_failing_s`."""
+        return self._failing_since is not None and time.monotonic() - self._failing_since > self.max_failing_s

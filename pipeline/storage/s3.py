@@ -1,4 +1,4 @@
-"""S3 whose answers are believed only when they are whole, and of the version that was asked for."""
+"""S3 with verified reads: a response counts only if it is complete and of the requested version."""
 
 import contextlib
 import hashlib
@@ -12,30 +12,33 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 from s3fs.core import S3File
 
+from pipeline.log import get_logger
 from pipeline.storage.errors import (
     BucketMissingError,
     DamagedAnswerError,
     VersionChangedError,
     store_code,
 )
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import transfer, with_retries
+
+log = get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 15
-"""Seconds without a byte after which a request is given up."""
+"""Seconds without a byte after which a request is abandoned."""
 REQUEST_TIMEOUT_S = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
-"""Seconds for which a request that gets no answer goes on."""
+"""Seconds until a request without a response is abandoned."""
 ANSWER_TIMEOUT_S = 300
-"""Seconds that one answer of up to 32 MB may take: a store that trickles shall not hold a worker for ever."""
+"""Seconds that a response of up to 32 MB may take: a store that trickles bytes must not block a worker."""
 CONFIG: dict[str, object] = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": READ_TIMEOUT_S}
 _TRIES = 3
-"""Of a request, with exponential backoff and jitter, and a budget: a store that is down is not kept busy."""
+"""Attempts at a request by botocore, with exponential backoff, jitter and a retry quota."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """A GET's answer: the bytes, the object's entity tag, and whether that may be the MD5 of the object."""
+class _Response:
+    """The response to a GET: the bytes, the object's ETag, and whether that may be the object's MD5."""
 
     data: bytes
     etag: str
@@ -43,7 +46,7 @@ class _Answer:
 
 
 class CheckedS3(S3FileSystem):  # type: ignore[misc]
-    """s3fs with timeouts, bounded retries and checked reads."""
+    """s3fs with timeouts, bounded retries and verified reads."""
 
     retries = 2
 
@@ -52,23 +55,23 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         super().__init__(use_listings_cache=False, config_kwargs=CONFIG | {"retries": attempts}, **options)
 
     @cached_property
-    def _once(self) -> "CheckedS3":
-        """The same store by a client that tries nothing again by itself, neither s3fs nor botocore."""
+    def _single_try(self) -> "CheckedS3":
+        """A client of the same store in which neither s3fs nor botocore retries."""
         client = CheckedS3(tries=1, skip_instance_cache=True)
         client.retries = 1
         return client
 
     def fetch(self, path: str, *, size: int | None = None, etag: str | None = None) -> bytes:
-        """The whole object.
+        """Return the whole object.
 
         Parameters
         ----------
         path : str
             Bucket and key.
         size : int, optional
-            Bytes that the version named by `etag` has.
+            Size of the version named by `etag`, bytes.
         etag : str, optional
-            The version to read; any if not given.
+            The version to read; by default the current one.
 
         Raises
         ------
@@ -77,50 +80,54 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         VersionChangedError
             If the object is another version.
         StoreFailingError
-            If the store does not hand it out, or hands out something else.
+            If retries do not produce the object, complete and undamaged.
         """
         doubted: set[str] = set()
 
         def once() -> bytes:
             answer = self._get(path, etag)
             if size is not None and len(answer.data) != size:
-                raise DamagedAnswerError(f"{len(answer.data)} of {size} bytes came")
+                raise DamagedAnswerError(f"received {len(answer.data)} of {size} bytes")
+            # Some ETags look like an MD5 but are not. If the same bytes arrive twice, in the object's full
+            # size, this is taken for one of them.
             if answer.maybe_md5:
                 digest = hashlib.md5(answer.data, usedforsecurity=False).hexdigest()
                 if digest != answer.etag and not (digest in doubted and self._has_size(path, answer)):
                     doubted.add(digest)
-                    raise DamagedAnswerError("what came does not have the object's MD5")
+                    raise DamagedAnswerError("the bytes received do not match the object's MD5")
             return answer.data
 
-        return patiently(once)
+        with transfer("read", f"s3://{path}"):
+            return with_retries(once)
 
     def fetch_range(self, path: str, start: int, end: int, *, etag: str | None = None) -> bytes:
-        """Bytes `start` up to `end` of an object, both within its size. Raises as `fetch` does."""
+        """Return bytes `start` to `end` of an object, both within its size. Raises as `fetch` does."""
 
         def once() -> bytes:
             data = self._get(path, etag, Range=f"bytes={start}-{end - 1}").data
             if len(data) != end - start:
-                raise DamagedAnswerError(f"{len(data)} of {end - start} bytes came")
+                raise DamagedAnswerError(f"received {len(data)} of {end - start} bytes")
             return data
 
-        return patiently(once) if end > start else b""
+        with transfer("read", f"s3://{path}"):
+            return with_retries(once) if end > start else b""
 
-    def open_version(self, path: str, *, size: int, etag: str, **options: Any) -> "CheckedS3File":
+    def open_version(self, path: str, *, size: int, etag: str, **options: object) -> "CheckedS3File":
         """A file object that reads one version of an object by ranges; opening it asks the store nothing."""
         return CheckedS3File(self, path, size=size, etag=etag, **options)
 
     def put_once(self, path: str, data: bytes) -> None:
-        """Write the object with a request that is made once: who asks again looks first if it still may."""
-        self._once.pipe_file(path, data)
+        """Write the object in a single attempt: the caller checks its lease before it retries."""
+        self._single_try.pipe_file(path, data)
 
     def remove_once(self, path: str) -> None:
-        """Remove the object with a request that is made once."""
-        self._once.rm_file(path)
+        """Remove the object in a single attempt, as `put_once`."""
+        self._single_try.rm_file(path)
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
-        """One PUT with ``If-None-Match: *``: False if the store says that there is an object.
+        """Write the object with ``If-None-Match: *``; return False if the store says that one exists.
 
-        A PUT whose answer was lost says so too, being tried again.
+        That may be this call's own object: a PUT whose response was lost is retried, and then refused.
         """
         try:
             self.pipe_file(path, data, mode="create")
@@ -133,11 +140,17 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         return True
 
     async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
-        with _bucket_found():
-            return await super()._call_s3(method, *arguments, **options)
+        with _distinguish_missing_bucket():
+            answer = await super()._call_s3(method, *arguments, **options)
+        # Retries by the client itself, which succeeded.
+        if isinstance(answer, dict) and (
+            retries := answer.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+        ):
+            log.info("store answered after retries", request=method, retries=retries)
+        return answer
 
     async def _iterdir(self, bucket: str, *arguments: Any, **options: Any) -> Any:
-        with _bucket_found():
+        with _distinguish_missing_bucket():
             async for entry in super()._iterdir(bucket, *arguments, **options):
                 yield entry
 
@@ -149,17 +162,20 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         wanted = {name: options[name] for name in ("cache_options", "size") if name in options}
         return CheckedS3File(self, path, block_size=block_size, cache_type=cache_type, **wanted)
 
-    def _has_size(self, path: str, answer: _Answer) -> bool:
-        """Whether the object is as long as what came; if that came twice, its tag is no MD5."""
+    def _has_size(self, path: str, answer: _Response) -> bool:
+        """Whether the object is as long as the response."""
         return bool(self.info(path)["size"] == len(answer.data))
 
-    def _get(self, path: str, etag: str | None, **request: str) -> _Answer:
+    def _get(self, path: str, etag: str | None, **request: str) -> _Response:
         bucket, key, _ = self.split_path(path)
         if etag is not None:
             request["IfMatch"] = f'"{etag}"'
         try:
-            answer: _Answer = sync(
-                self.loop, self._answered, {"Bucket": bucket, "Key": key, **request}, timeout=ANSWER_TIMEOUT_S
+            answer: _Response = sync(
+                self.loop,
+                self._get_object,
+                {"Bucket": bucket, "Key": key, **request},
+                timeout=ANSWER_TIMEOUT_S,
             )
         except OSError as error:
             if store_code(error) in {"PreconditionFailed", "412", "InvalidRange", "416"}:
@@ -169,7 +185,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
             raise VersionChangedError(f"{path} has changed")
         return answer
 
-    async def _answered(self, request: dict[str, str]) -> _Answer:
+    async def _get_object(self, request: dict[str, str]) -> _Response:
         response = await self._call_s3("get_object", **request)
         body = response["Body"]
         try:
@@ -178,17 +194,17 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
             body.close()
         etag = str(response.get("ETag", "")).strip('"')
         keyed = "SSECustomerAlgorithm" in response or "kms" in str(response.get("ServerSideEncryption", ""))
-        return _Answer(data, etag, bool(_MD5.fullmatch(etag)) and not keyed and "Range" not in request)
+        return _Response(data, etag, bool(_MD5.fullmatch(etag)) and not keyed and "Range" not in request)
 
 
 @contextlib.contextmanager
-def _bucket_found() -> Iterator[None]:
-    """Tell a bucket that is gone from an object that is: s3fs makes the same error of both.
+def _distinguish_missing_bucket() -> Iterator[None]:
+    """Distinguish a missing bucket from a missing object: s3fs raises the same error for both.
 
     Raises
     ------
     BucketMissingError
-        In place of FileNotFoundError, which callers take for an object that was never written.
+        Instead of FileNotFoundError, which callers take for an object that was never written.
     """
     try:
         yield
@@ -199,7 +215,7 @@ def _bucket_found() -> Iterator[None]:
 
 
 class CheckedS3File(S3File):  # type: ignore[misc]
-    """An object that is read by ranges, all of one version.
+    """An object read by ranges, all of the same version.
 
     Parameters
     ----------
@@ -208,7 +224,7 @@ class CheckedS3File(S3File):  # type: ignore[misc]
     path : str
         Bucket and key.
     etag : str, optional
-        The version to read; the one that is there now if not given.
+        The version to read; by default the one that is current at the first read.
     """
 
     def __init__(self, fs: CheckedS3, path: str, *, etag: str | None = None, **options: Any) -> None:

@@ -1,22 +1,24 @@
 """Local disk and object stores behind a handful of functions: whole-object reads and writes, listing.
 
-A location is a path or a URI (``s3://bucket/key``), used as it stands: no percent-decoding, no globbing. Only
-local names that are no valid UTF-8 are spelled as percent-encoded ``file://`` URIs, since tables hold text.
+A location is a path or a URI (``s3://bucket/key``), taken literally: no percent-decoding, no globbing. Only
+local names that are not valid UTF-8 become percent-encoded ``file://`` URIs, since tables hold text.
 """
 
 import contextlib
 import io
 import os
-import uuid
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from pipeline.storage.errors import explained as explained
+from pipeline.log import about
+from pipeline.storage.errors import explain_errors as explain_errors
 from pipeline.storage.errors import reason as reason
+from pipeline.storage.local_files import create_file, write_file
+from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.retry import Check as Check
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import transfer, with_retries
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
@@ -26,11 +28,11 @@ RANGE_BYTES = 1 << 20
 
 
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
-"""What Hadoop calls S3."""
+"""Hadoop's names for S3."""
 
 
 def split(location: str) -> tuple[str, str]:
-    """``(protocol, path)`` of a location; the protocol of a plain path is ``file``.
+    """Split a location into protocol and path; the protocol of a plain path is ``file``.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def split(location: str) -> tuple[str, str]:
     """
     protocol, separator, path = location.partition("://")
     if not separator:
-        if location[:6].lower() == "file:/":  # as Java writes it
+        if location[:6].lower() == "file:/":  # Java's spelling
             return split(f"file://{location[5:]}")
         return "file", str(Path(location).expanduser().absolute())
     protocol = protocol.lower()
@@ -47,19 +49,31 @@ def split(location: str) -> tuple[str, str]:
         host, _, below = path.partition("/")
         if host not in {"", "localhost"}:
             raise MisuseError(
-                f"{location} names a file of the machine {host}; a local file is file:///{path}"
+                f"{location} names a file on the machine {host}; write a local file as file:///{path}"
             )
         return "file", os.fsdecode(unquote_to_bytes(f"/{below}"))
     return _ALIASES.get(protocol, protocol), path
 
 
 def join(location: str, *parts: str) -> str:
-    """The location `parts` below `location`."""
+    """Append `parts` to a location, each after a slash."""
     return "/".join([location.rstrip("/"), *parts]) if parts else location
 
 
+def path_below(location: str, folder: str) -> str:
+    """Return the path of a location below a folder, or its name alone if it is elsewhere.
+
+    Examples
+    --------
+    >>> path_below("s3://bucket/music/jazz/a.mp3", "s3://bucket/music")
+    'jazz/a.mp3'
+    """
+    root = f"{folder}/"
+    return location.removeprefix(root) if location.startswith(root) else PurePosixPath(location).name
+
+
 def local_uri(path: str) -> str:
-    """A local path as tables hold it: as it is, or as a ``file://`` URI where it is no valid UTF-8."""
+    """Return a local path as tables hold it: unchanged, or a ``file://`` URI if it is not valid UTF-8."""
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
@@ -68,18 +82,20 @@ def local_uri(path: str) -> str:
 
 
 def is_local(location: str) -> bool:
-    """Whether the location is on this machine's disk."""
+    """Whether the location is in this machine's file system."""
     return split(location)[0] == "file"
 
 
 @cache
 def filesystem(protocol: str) -> Any:
-    """The fsspec filesystem of a protocol, one a process: clients of object stores must not survive a fork.
+    """Return the fsspec filesystem of a protocol, one for each process.
+
+    fsspec's own instance cache is bypassed for S3: a client must not be shared across a fork.
 
     Raises
     ------
     MisuseError
-        If fsspec knows no such protocol or lacks the package for it.
+        If fsspec does not know the protocol or lacks the package for it.
     """
     import fsspec
 
@@ -90,25 +106,27 @@ def filesystem(protocol: str) -> Any:
             return CheckedS3(skip_instance_cache=True)
         return fsspec.filesystem(protocol)
     except (ValueError, TypeError, ImportError) as error:
-        raise MisuseError(f"no storage is known for {protocol}:// ({error})") from error
+        raise MisuseError(
+            f"{protocol}:// locations are not supported ({error}); use a path or a store such as s3://"
+        ) from error
 
 
 def exists(location: str) -> bool:
-    """Whether there is a file, a folder or, on an object store, anything below the location."""
+    """Whether the location is a file, a folder or, on an object store, a prefix with objects."""
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).exists()
-    with explained(location, "look at"):
-        return patiently(lambda: bool(filesystem(protocol).exists(path)))
+    with explain_errors(location, "look at"), about(location=location):
+        return with_retries(lambda: bool(filesystem(protocol).exists(path)))
 
 
 def read_bytes(location: str) -> bytes:
-    """The whole object.
+    """Return the whole object.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If it does not exist.
     OSError
         If it cannot be read.
     """
@@ -119,9 +137,9 @@ def read_bytes(location: str) -> bytes:
 
 
 def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> None:
-    """Write the whole object, or nothing: one PUT, or a temporary file that is synced and renamed.
+    """Write the whole object or nothing: one PUT, or a temporary file that is synced and renamed.
 
-    What a link points to is written, not the link; a device or a pipe is written to, never replaced.
+    A link's target is written, not the link itself; a device or a pipe is written to, never replaced.
 
     Parameters
     ----------
@@ -130,7 +148,7 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     data : bytes
         The object.
     check : callable, optional
-        Called before each try, and before a file takes its place.
+        Called before each attempt, and before a file is renamed into place.
 
     Raises
     ------
@@ -141,31 +159,18 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     if protocol != "file":
         fs = filesystem(protocol)
         write = fs.put_once if protocol == "s3" and check is not None else fs.pipe_file
-        patiently(lambda: write(path, data), check)
+        with transfer("write", location):
+            with_retries(lambda: write(path, data), check)
         return
-    if check is not None:
-        check()
-    target = Path(os.path.realpath(path))
-    if target.exists() and not (target.is_file() or target.is_dir()):
-        target.write_bytes(data)
-        return
-    temporary = _write_temporary(target, data)
-    try:
-        if check is not None:
-            check()  # a disk that is mounted over a network may have hung meanwhile
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
+    write_file(Path(path), data, check=check)
 
 
 def create(location: str, data: bytes) -> bool:
-    """Write the object if there is none: True if this call made it, False if it was there already.
+    """Create the object; return True if this call created it, False if it existed.
 
     On S3 this is a PUT with ``If-None-Match: *``; a store that ignores the header overwrites. A PUT whose
-    answer was lost is refused when it is tried again; the object then holds `data`, which therefore nobody
-    else may write.
+    response was lost is refused when it is retried. The object then holds `data`, which is how this function
+    recognizes its own write: `data` must be unique to the caller.
     """
     protocol, path = split(location)
     if protocol != "file":
@@ -173,36 +178,27 @@ def create(location: str, data: bytes) -> bool:
             return True
         try:
             return read_bytes(location) == data
-        except FileNotFoundError:  # removed since
+        except FileNotFoundError:  # removed in the meantime
             return False
-    temporary = _write_temporary(Path(path), data)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    except OSError:
-        return _create_without_links(Path(path), data)
-    finally:
-        temporary.unlink()
-    sync_folder(Path(path).parent)
-    return True
+    return create_file(Path(path), data)
 
 
 def put_if_absent(location: str, data: bytes) -> bool:
-    """Write an object of a store: False if the store refuses because there is one."""
+    """Write an object to a store; return False if the store refuses because it exists."""
     protocol, path = split(location)
     fs = filesystem(protocol)
     if protocol == "s3":
-        return patiently(lambda: bool(fs.put_if_absent(path, data)))
+        with transfer("write", location):
+            return with_retries(lambda: bool(fs.put_if_absent(path, data)))
     try:
-        patiently(lambda: fs.pipe_file(path, data, mode="create"))
+        with_retries(lambda: fs.pipe_file(path, data, mode="create"))
     except FileExistsError:
         return False
     return True
 
 
 def delete(location: str, *, check: Check | None = None) -> None:
-    """Remove the object; it is no error if there is none. `check` is called before each try."""
+    """Remove the object, if it exists. `check` is called before each attempt."""
     protocol, path = split(location)
     if protocol == "file":
         if check is not None:
@@ -211,17 +207,18 @@ def delete(location: str, *, check: Check | None = None) -> None:
         return
     fs = filesystem(protocol)
     remove = fs.remove_once if protocol == "s3" and check is not None else fs.rm_file
-    with contextlib.suppress(FileNotFoundError):
-        patiently(lambda: remove(path), check)
+    with contextlib.suppress(FileNotFoundError), about(location=location):
+        with_retries(lambda: remove(path), check)
 
 
-def names(location: str) -> list[str]:
-    """Names of the files right below a folder, sorted; none if there is no such folder."""
+def list_names(location: str) -> list[str]:
+    """Return the names of the files directly in a folder, sorted; none if the folder does not exist."""
     protocol, path = split(location)
     try:
         if protocol == "file":
             return sorted(entry.name for entry in os.scandir(path) if entry.is_file())
-        listed = patiently(lambda: filesystem(protocol).ls(path, detail=True))
+        with about(location=location):
+            listed = with_retries(lambda: filesystem(protocol).ls(path, detail=True))
     except FileNotFoundError:
         return []
     return sorted(info["name"].rsplit("/", 1)[-1] for info in listed if info["type"] == "file")
@@ -230,79 +227,43 @@ def names(location: str) -> list[str]:
 def open_binary(
     location: str, size: int, *, etag: str | None = None, whole_bytes: int = WHOLE_OBJECT_BYTES
 ) -> BinaryIO:
-    """A seekable file object: small remote objects are fetched whole, larger ones read by ranges.
+    """Open a seekable file object: small remote objects are fetched whole, larger ones read by ranges.
 
     Parameters
     ----------
     location : str
         Path or URI.
     size : int
-        The size as listed, bytes; it decides how a remote object is read.
+        The listed size, bytes; it decides how a remote object is read.
     etag : str, optional
-        The version to read, of an object on S3: what is read is then all of it, and has the size as listed.
+        For an object on S3, the version to read; a response of any other size than the listed one is
+        rejected.
     whole_bytes : int
         Remote objects up to this size are fetched whole.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If it does not exist.
     VersionChangedError
-        If the object is another version. Like other failures it may come when a large object is read.
+        If the object is another version. For a large object, this and other errors may come from a read.
     StoreFailingError
-        If the store does not hand it out, tried again and again.
+        If every retry fails.
     """
     protocol, path = split(location)
     if protocol == "file":
         return Path(path).open("rb")
     if size <= whole_bytes:
         return io.BytesIO(_fetch(protocol, path, size=size, etag=etag))
-    # Decoders go back and forth between a container's index and its data: keep several blocks.
+    # Decoders jump between a container's index and its data: cache several blocks.
     ranges = {"block_size": RANGE_BYTES, "cache_type": "blockcache", "cache_options": {"maxblocks": 8}}
     if protocol == "s3" and etag is not None:
         return cast(BinaryIO, filesystem(protocol).open_version(path, size=size, etag=etag, **ranges))
-    return cast(BinaryIO, patiently(lambda: filesystem(protocol).open(path, "rb", **ranges)))
+    return cast(BinaryIO, with_retries(lambda: filesystem(protocol).open(path, "rb", **ranges)))
 
 
 def _fetch(protocol: str, path: str, *, size: int | None = None, etag: str | None = None) -> bytes:
     fs = filesystem(protocol)
     if protocol == "s3":
         return cast(bytes, fs.fetch(path, size=size if etag is not None else None, etag=etag))
-    return cast(bytes, patiently(lambda: fs.cat_file(path)))
-
-
-def _write_temporary(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The leading dot hides a crash's leftovers from every reader of the tables.
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def _create_without_links(path: Path, data: bytes) -> bool:
-    """Create a file on a disk without hard links (exFAT, SMB): only one writer makes it, in one write."""
-    try:
-        with path.open("xb", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
-    except FileExistsError:
-        return False
-    return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a local folder last, whatever happens to the machine."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network disks cannot sync folders; their servers order names themselves.
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return cast(bytes, with_retries(lambda: fs.cat_file(path)))

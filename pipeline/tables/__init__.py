@@ -1,1 +1,1 @@
-"""Tables: reading and writing them, what holds now, and their SQL."""
+"""Tables: reading and writing them, their current rows, and their SQL."""

@@ -1,4 +1,4 @@
-"""What holds now: the current tracks, labels and failures, read off the tables' rows."""
+"""The current tracks, labels and failures, derived from the rows of the tables."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
-from pipeline.tables.tables import VERSION, Tables, newest, within, without
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
 from schemas.errors import EarmarkError
 
 _LABEL_COLUMNS = [
@@ -17,23 +17,23 @@ _LABEL_COLUMNS = [
 
 
 def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
-    """The tracks that the catalog held when it was last listed: the newest row of each, if it is present.
+    """Read the tracks that were in the catalog when it was last listed: those whose newest row is present.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     columns : tuple of str
-        Columns to give beside ``track_id``, ``uri`` and ``etag``.
+        Columns to return in addition to ``track_id``, ``uri`` and ``etag``.
     """
     wanted = list(dict.fromkeys(("track_id", "uri", "etag", *columns)))
     rows = tables.read("tracks", [*dict.fromkeys((*wanted, "present", "listed_at"))])
-    rows = newest(rows, "listed_at")
+    rows = keep_newest(rows, "listed_at")
     return rows.filter(rows["present"]).select(wanted)
 
 
 def current_labels(tables: Tables, model: str) -> pa.Table:
-    """The labels that hold now: of each track in the catalog the newest label of its present version.
+    """Read the current labels: for each track in the catalog, the newest label of its present version.
 
     Parameters
     ----------
@@ -45,80 +45,80 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        Columns of `schemas.tables.LABELS` and ``model``, ``run_date``, sorted by uri.
+        Columns of `schemas.tables.LABELS` plus ``model`` and ``run_date``, sorted by ``uri``.
     """
     rows = tables.read("labels", _LABEL_COLUMNS, pc.field("model") == model)
-    rows = newest(within(rows, current_tracks(tables)), "labeled_at")
+    rows = keep_newest(semi_join(rows, current_tracks(tables)), "labeled_at")
     return rows.sort_by("uri")
 
 
 def count_current_labels(tables: Tables, model: str) -> int:
-    """How many tracks `current_labels` has, without reading what the labels say."""
-    rows = tables.read("labels", list(VERSION), pc.field("model") == model)
-    return len(within(rows, current_tracks(tables))["track_id"].unique())
+    """Count the rows of `current_labels` without reading genres and probabilities."""
+    rows = tables.read("labels", list(VERSION_KEY), pc.field("model") == model)
+    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
 
 
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
-    """The failures that hold now: the newest of each present track version that has no label.
+    """Read the current failures: the newest failure of each present track version that has no label.
 
-    Failures to featurize are over where there are features: of the same set, or of any where the failure is
-    of none in particular.
+    A failure to featurize is resolved once there are features: of the same feature set, or of any set if the
+    failure does not name one.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     model : str, optional
-        Count labels and labeling failures of this model only.
+        Consider only labels and labeling failures of this model.
     """
     rows = tables.read("failures")
     if model is not None:
         rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], model)))
-    features = tables.read("features", [*VERSION, "feature_set"]) if rows.num_rows else rows
-    of_none = pc.is_null(rows["feature_set"])
+    features = tables.read("features", [*VERSION_KEY, "feature_set"]) if rows.num_rows else rows
+    any_set = pc.is_null(rows["feature_set"])
     rows = pa.concat_tables(
         [
-            not_overcome(rows.filter(of_none), features),
-            not_overcome(rows.filter(pc.invert(of_none)), features, (*VERSION, "feature_set")),
+            drop_resolved(rows.filter(any_set), features),
+            drop_resolved(rows.filter(pc.invert(any_set)), features, (*VERSION_KEY, "feature_set")),
         ]
     )
-    rows = newest(within(rows, current_tracks(tables)), "failed_at")
+    rows = keep_newest(semi_join(rows, current_tracks(tables)), "failed_at")
     where = None if model is None else pc.field("model") == model
     labeled = tables.read("labels", ["track_id", "etag"], where)
-    return without(rows, labeled).sort_by("uri")
+    return anti_join(rows, labeled).sort_by("uri")
 
 
-def not_overcome(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
-    """Failures to label, and those failures to featurize whose key has no features by now."""
+def drop_resolved(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
+    """Drop the failures to featurize whose key has features by now. Failures to label are kept."""
     featurizing = pc.is_null(failures["model"])
     return pa.concat_tables(
-        [failures.filter(pc.invert(featurizing)), without(failures.filter(featurizing), features, key)]
+        [failures.filter(pc.invert(featurizing)), anti_join(failures.filter(featurizing), features, key)]
     )
 
 
-def models(tables: Tables) -> list[str]:
-    """The models that have labels in the tables, the one that labeled last at the end."""
+def list_models(tables: Tables) -> list[str]:
+    """List the models that have labels in the tables, in order of their latest label."""
     rows = tables.read("labels", ["model", "labeled_at"])
     last = rows.group_by("model").aggregate([("labeled_at", "max")]).sort_by("labeled_at_max")
     return [str(model) for model in last["model"].to_pylist()]
 
 
-def genres_of(tables: Tables, model: str) -> tuple[str, ...]:
-    """The genres that a model chose its labels from, as the labels name them.
+def read_genres(tables: Tables, model: str) -> tuple[str, ...]:
+    """Read a model's genres from the metadata of its labels.
 
     Raises
     ------
     EarmarkError
-        If they do not.
+        If the labels do not name their genres.
     """
     dataset = tables.dataset("labels")
     fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
     for fragment in fragments:
-        with storage.explained(fragment.path, "read"):
+        with storage.explain_errors(fragment.path, "read"):
             metadata = fragment.physical_schema.metadata or {}
         if b"genres" in metadata:
             return tuple(json.loads(metadata[b"genres"]))
     raise EarmarkError(
         f"the labels of {model} in {tables.root} do not name their genres (metadata key 'genres'); "
-        "they were not written by Earmark, or rewritten by something else"
+        "they were written or rewritten by a program other than Earmark"
     )

@@ -1,14 +1,13 @@
-"""The tables in SQL: statements that let other engines read them, out of the schemas that write them."""
+"""SQL statements, generated from the schemas, that let other engines read the tables."""
 
 from collections.abc import Callable
 from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
-from pipeline.tables.tables import Tables
-from schemas.tables import LABELS, PARTITIONS, SCHEMAS, features_schema
+from pipeline.tables.tables import Tables, stored_schema
+from schemas.tables import LABELS, PARTITIONS, SCHEMAS
 
 Dialect = Literal["duckdb", "spark", "athena"]
 
@@ -47,37 +46,37 @@ FROM (
 ) AS dated
 WHERE label_age = 1;
 """
-"""The labels that hold now, of every model: what `pipeline.tables.current.current_labels` gives of one."""
+"""The current labels of every model; `pipeline.tables.current.current_labels` returns those of one model."""
 
 
-def ddl(tables: Tables, dialect: Dialect) -> str:
-    """Statements that make the tables and the view ``current_labels``.
+def generate_ddl(tables: Tables, dialect: Dialect) -> str:
+    """Generate statements that create the tables and the view ``current_labels``.
 
     Parameters
     ----------
     tables : Tables
-        Those that are there are made.
+        The tables; those without a folder are skipped.
     dialect : str
         ``duckdb`` (views), ``spark`` (Spark SQL) or ``athena`` (Athena and Hive).
 
     Returns
     -------
     str
-        SQL, one statement after the other, each ended by a semicolon.
+        SQL statements, each terminated by a semicolon.
     """
-    there = [table for table in SCHEMAS if storage.exists(tables.folder(table))]
-    make = {"duckdb": _duckdb, "spark": _spark, "athena": _athena}[dialect]
-    statements = [make(table, tables.folder(table)) for table in there]
-    if {"tracks", "labels"} <= set(there):
+    existing = [table for table in SCHEMAS if storage.exists(tables.folder(table))]
+    generate = {"duckdb": _generate_duckdb, "spark": _generate_spark, "athena": _generate_athena}[dialect]
+    statements = [generate(table, tables.folder(table)) for table in existing]
+    if {"tracks", "labels"} <= set(existing):
         columns = ", ".join([*LABELS.names, *PARTITIONS["labels"]])
         statements.append(CURRENT_LABELS.format(columns=columns))
     return "\n".join(statements)
 
 
-def _duckdb(table: str, folder: str) -> str:
-    columns = ", ".join([*_schema(table).names, *PARTITIONS[table]])
+def _generate_duckdb(table: str, folder: str) -> str:
+    columns = ", ".join([*stored_schema(table).names, *PARTITIONS[table]])
     kinds = ", ".join(f"'{name}': VARCHAR" for name in PARTITIONS[table])
-    files = _quoted(storage.join(folder, *["*"] * len(PARTITIONS[table]), "*.parquet"))
+    files = _quote(storage.join(folder, *["*"] * len(PARTITIONS[table]), "*.parquet"))
     options = f"hive_partitioning = true, hive_types = {{{kinds}}}, union_by_name = true"
     # Parts written before a column was there lack it: a query of no rows names it, with its type.
     later = [
@@ -89,44 +88,41 @@ def _duckdb(table: str, folder: str) -> str:
     return f"CREATE OR REPLACE VIEW {table} AS\nSELECT {columns}\nFROM (\n{rows}\n);\n"
 
 
-def _spark(table: str, folder: str) -> str:
-    columns = [_column(field) for field in _schema(table)]
+def _generate_spark(table: str, folder: str) -> str:
+    columns = [_define_column(field) for field in stored_schema(table)]
     columns += [f"  {name} STRING" for name in PARTITIONS[table]]
+    lines = ",\n".join(columns)
     return (
-        f"CREATE TABLE IF NOT EXISTS {table} (\n{_lines(columns)}\n)\nUSING PARQUET\n"
-        f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quoted(folder)};\n\n"
+        f"CREATE TABLE IF NOT EXISTS {table} (\n{lines}\n)\nUSING PARQUET\n"
+        f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quote(folder)};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
     )
 
 
-def _athena(table: str, folder: str) -> str:
-    columns = [_column(field) for field in _schema(table)]
+def _generate_athena(table: str, folder: str) -> str:
+    lines = ",\n".join(_define_column(field) for field in stored_schema(table))
     partitions = ", ".join(f"{name} STRING" for name in PARTITIONS[table])
     return (
-        f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} (\n{_lines(columns)}\n)\n"
-        f"PARTITIONED BY ({partitions})\nSTORED AS PARQUET\nLOCATION {_quoted(f'{folder}/')};\n\n"
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} (\n{lines}\n)\n"
+        f"PARTITIONED BY ({partitions})\nSTORED AS PARQUET\nLOCATION {_quote(f'{folder}/')};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
     )
 
 
-def _schema(table: str) -> pa.Schema:
-    """The columns in the files of a table, the descriptors among them."""
-    return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
-
-
-def _column(field: pa.Field) -> str:
-    """A column with its description, whose apostrophes each engine would have quoted in its own way."""
+def _define_column(field: pa.Field) -> str:
+    """Define a column, with its description as a comment."""
+    # Engines escape apostrophes differently, so the comment uses a typographic one.
     description = (field.metadata or {}).get(b"description", b"").decode().replace("'", "’")
     return f"  {field.name} {sql_type(field.type)} COMMENT '{description}'"
 
 
 def sql_type(kind: pa.DataType) -> str:
-    """The type that Hive and Spark have for an Arrow type.
+    """Return the Hive and Spark type for an Arrow type.
 
     Raises
     ------
     TypeError
-        If there is none among those that the tables use.
+        If the type is not one that the tables use.
     """
     for is_kind, name in _SCALARS:
         if is_kind(kind):
@@ -141,7 +137,7 @@ def sql_type(kind: pa.DataType) -> str:
 
 
 def _duckdb_type(kind: pa.DataType) -> str:
-    """The type that DuckDB has for an Arrow type."""
+    """Return the DuckDB type for an Arrow type."""
     if pa.types.is_list(kind):
         return f"{_duckdb_type(kind.value_type)}[]"
     if pa.types.is_map(kind):
@@ -152,9 +148,5 @@ def _duckdb_type(kind: pa.DataType) -> str:
     return {"STRING": "VARCHAR", "BINARY": "BLOB", "TIMESTAMP": "TIMESTAMPTZ"}.get(name, name)
 
 
-def _lines(columns: list[str]) -> str:
-    return ",\n".join(columns)
-
-
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"

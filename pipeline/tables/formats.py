@@ -1,7 +1,8 @@
-"""The format of tables: ``_format.json`` in their root, written by the first run, checked by every command.
+"""The format of the tables: ``_format.json`` in their root, written by the first run, checked by every
+command.
 
-It stands apart from what it describes, so that a later format may change reports and parts alike, and one
-small read answers for millions of parts. Tables without it, as 0.1.0 wrote them, are of format 1.
+It is a file of its own so that a later format may change reports and parts alike, and so that one small read
+is enough for millions of parts. Tables without it (0.1.0 did not write it) have format 1.
 """
 
 from pydantic import ValidationError
@@ -15,19 +16,19 @@ FORMAT_FILE = "_format.json"
 
 
 def tables_at(root: str) -> Tables:
-    """The tables under a root, which need not exist yet, if this version of Earmark can read them.
+    """Return the tables under a root after checking that this version of Earmark can read them.
 
     Parameters
     ----------
     root : str
-        Folder or URI in its canonical form.
+        Folder or URI in canonical form; it need not exist yet.
 
     Raises
     ------
     MisuseError
-        If a newer Earmark made them.
+        If a newer Earmark made the tables.
     EarmarkError
-        If the store refuses, or the format file is damaged.
+        If the store refuses access, or the format file is damaged.
     """
     check_tables_format(root)
     return Tables(root)
@@ -41,31 +42,31 @@ def check_tables_format(root: str) -> None:
 
 
 def record_format(tables: Tables, check: storage.Check) -> None:
-    """Write the format of new tables; the caller holds the lease.
+    """Write the format of new tables, unless it is already recorded. The caller holds the lease.
 
     Parameters
     ----------
     tables : Tables
-        The tables. Where their format is known, it stays.
+        The tables.
     check : callable
-        Called before the write; raises if this run may not write any more.
+        Called before the write; raises if this run may no longer write.
 
     Raises
     ------
     EarmarkError
-        If the store refuses.
+        If the store refuses the write.
     """
     if _read_header(tables.root) is not None:
         return
     location = storage.join(tables.root, FORMAT_FILE)
     header = FormatHeader(format_version=TABLES_FORMAT)
-    with storage.explained(location, "write"):
+    with storage.explain_errors(location, "write"):
         storage.write_bytes(location, header.model_dump_json().encode(), check=check)
 
 
 def _read_header(root: str) -> FormatHeader | None:
     location = storage.join(root, FORMAT_FILE)
-    with storage.explained(root, "open the tables"):
+    with storage.explain_errors(root, "open the tables"):
         try:
             data = storage.read_bytes(location)
         except (FileNotFoundError, NotADirectoryError):
@@ -74,6 +75,6 @@ def _read_header(root: str) -> FormatHeader | None:
         return FormatHeader.model_validate_json(data)
     except ValidationError as error:
         raise EarmarkError(
-            f"{location} does not name the format of the tables; remove it if no newer Earmark has "
+            f"{location} does not name the format of the tables; delete it if no newer Earmark has "
             "written to them"
         ) from error

@@ -1,4 +1,4 @@
-"""The models that are kept beside the tables, in ``_models/``."""
+"""The models kept next to the tables, in ``_models/``."""
 
 from pipeline.models.bundle import INFO_FILE, parse_info
 from pipeline.storage import storage
@@ -6,8 +6,8 @@ from pipeline.storage.parsed import read_parsed
 from schemas.model import ModelInfo
 
 
-def read_info(folder: str) -> ModelInfo:
-    """What the ``model.json`` of a kept model says.
+def read_kept_info(folder: str) -> ModelInfo:
+    """Read the ``model.json`` of a kept model.
 
     Parameters
     ----------
@@ -17,9 +17,9 @@ def read_info(folder: str) -> ModelInfo:
     Raises
     ------
     StoreError
-        If the store does not hand it out.
+        If the store does not return the file.
     MisuseError
-        If it is whole, and not valid.
+        If the file is complete but invalid.
     """
-    with storage.explained(folder, "read"):
+    with storage.explain_errors(folder, "read"):
         return read_parsed(storage.join(folder, INFO_FILE), lambda data: parse_info(data, folder))

@@ -1,4 +1,4 @@
-"""What lies under the root of the tables: every object, told apart into parts and what is none."""
+"""The objects stored under the root of the tables, divided into parts and everything else."""
 
 import os
 from collections import defaultdict
@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from pipeline.tables.tables import Tables, stored_schema
 from schemas.tables import PARTITIONS
 
 LEFTOVER_PREFIX = ".tmp-"
-"""Names of what a writer that was killed on a local disk leaves behind."""
+"""Prefix of the temporary files that a killed writer leaves behind on a local disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class StoredObject:
     Attributes
     ----------
     path : str
-        Below the root, with ``/``.
+        Path below the root, with ``/`` as separator.
     size : int
-        Bytes.
+        Size in bytes.
     modified_at : float
         Seconds since the epoch.
     """
@@ -40,23 +40,23 @@ class StoredObject:
 
     @property
     def name(self) -> str:
-        """The last piece of the path."""
+        """The last component of the path."""
         return self.path.rpartition("/")[2]
 
     @property
     def folder(self) -> str:
-        """The path without its last piece."""
+        """The path without its last component."""
         return self.path.rpartition("/")[0]
 
     @property
     def hidden(self) -> bool:
-        """Whether readers of Parquet folders pass over it: a piece of the path begins with ``.`` or ``_``."""
+        """Whether Parquet readers skip it because a component of the path starts with ``.`` or ``_``."""
         return any(piece.startswith((".", "_")) for piece in self.path.split("/"))
 
 
 @dataclass(frozen=True)
-class Inventory:
-    """The objects under the root of the tables, at the moment they were listed.
+class StoredObjects:
+    """The objects under the root of the tables at the time they were listed.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Inventory:
 
     @cached_property
     def parts(self) -> dict[str, list[StoredObject]]:
-        """The parts of each table: objects in a partition of it, by their names."""
+        """The parts of each table, recognized by their paths."""
         parts: dict[str, list[StoredObject]] = {table: [] for table in PARTITIONS}
         for entry in self.objects:
             if _is_part(entry):
@@ -80,7 +80,7 @@ class Inventory:
 
     @cached_property
     def strays(self) -> list[StoredObject]:
-        """Objects under the tables' folders that are no parts."""
+        """Objects in the folders of the tables that are not parts."""
         return [
             entry
             for entry in self.objects
@@ -88,16 +88,16 @@ class Inventory:
         ]
 
     def below(self, folder: str) -> list[StoredObject]:
-        """The objects below a folder of the root, such as ``_runs``."""
+        """Return the objects below a folder of the root, such as ``_runs``."""
         return [entry for entry in self.objects if entry.path.startswith(f"{folder}/")]
 
     def location(self, entry: StoredObject) -> str:
-        """Path or URI of an object."""
+        """Return the path or URI of an object."""
         return storage.join(self.tables.root, entry.path)
 
 
-def take_inventory(tables: Tables) -> Inventory:
-    """List everything under the root.
+def list_objects(tables: Tables) -> StoredObjects:
+    """List all objects under the root.
 
     Raises
     ------
@@ -105,29 +105,29 @@ def take_inventory(tables: Tables) -> Inventory:
         If the store refuses.
     """
     protocol, root = storage.split(tables.root)
-    with storage.explained(tables.root, "list"):
-        found = _walk(root) if protocol == "file" else _find(protocol, root)
-        return Inventory(tables, tuple(sorted(found, key=lambda entry: entry.path)))
+    with storage.explain_errors(tables.root, "list"):
+        found = _list_local(root) if protocol == "file" else _list_remote(protocol, root)
+        return StoredObjects(tables, tuple(sorted(found, key=lambda entry: entry.path)))
 
 
-def _walk(root: str) -> Iterable[StoredObject]:
-    for folder, _, names in os.walk(root, onerror=_fail):
+def _list_local(root: str) -> Iterable[StoredObject]:
+    for folder, _, names in os.walk(root, onerror=_raise_unless_gone):
         for name in names:
             path = Path(folder, name)
             try:
                 status = path.stat()
-            except FileNotFoundError:  # it went while the folder was read
+            except FileNotFoundError:  # it was deleted after the folder was read
                 continue
             yield StoredObject(path.relative_to(root).as_posix(), status.st_size, status.st_mtime)
 
 
-def _fail(error: OSError) -> None:
+def _raise_unless_gone(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
-def _find(protocol: str, root: str) -> Iterable[StoredObject]:
-    found = patiently(lambda: storage.filesystem(protocol).find(root, detail=True))
+def _list_remote(protocol: str, root: str) -> Iterable[StoredObject]:
+    found = with_retries(lambda: storage.filesystem(protocol).find(root, detail=True))
     for name, info in found.items():
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
         at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)
@@ -135,7 +135,7 @@ def _find(protocol: str, root: str) -> Iterable[StoredObject]:
 
 
 def partition_values(entry: StoredObject) -> dict[str, str]:
-    """Values of the partition columns in an object's path, by column."""
+    """Parse the partition values in an object's path, by column."""
     pieces = entry.path.split("/")[1:-1]
     return {name: value for name, separator, value in (piece.partition("=") for piece in pieces) if separator}
 
@@ -148,8 +148,8 @@ def _is_part(entry: StoredObject) -> bool:
     return len(pieces) == len(columns) + 2 and tuple(partition_values(entry)) == columns
 
 
-def partitions(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
-    """Parts by the folder of their partition, in the order of their names."""
+def group_by_partition(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
+    """Group parts by the folder of their partition, sorted by path."""
     found: dict[str, list[StoredObject]] = defaultdict(list)
     for part in sorted(parts, key=lambda part: part.path):
         found[part.folder].append(part)
@@ -157,13 +157,13 @@ def partitions(parts: Iterable[StoredObject]) -> dict[str, list[StoredObject]]:
 
 
 def days_ago(days: float) -> float:
-    """The moment `days` days ago, in seconds since the epoch, which is the earliest."""
+    """Return the time `days` days ago in seconds since the epoch, never before the epoch itself."""
     return max(0.0, datetime.now(UTC).timestamp() - days * 86400)
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenParts(Tables):
-    """The tables as they would be with some of their parts only.
+    """A view of the tables that is limited to some of their parts.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ class ChosenParts(Tables):
     chosen: dict[str, list[StoredObject]]
 
     def dataset(self, table: str) -> ds.Dataset | None:
-        """The chosen parts of a table as a dataset; None where there are none."""
+        """Open the chosen parts of a table as a dataset; None if there are none."""
         parts = self.chosen.get(table)
         if not parts:
             return None

@@ -1,4 +1,4 @@
-"""Reading what runs say of themselves in ``_runs/``."""
+"""Reading run reports from ``_runs/``."""
 
 from pydantic import ValidationError
 
@@ -10,7 +10,7 @@ from schemas.report import RunReport
 
 
 def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
-    """The reports of all runs, or of the last ones, oldest first.
+    """Read the reports of all runs, or of the `last` ones, oldest first.
 
     Raises
     ------
@@ -18,8 +18,8 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
         If a report cannot be read.
     """
     folder = storage.join(tables.root, "_runs")
-    with storage.explained(folder, "read the run reports in"):
-        names = [name for name in storage.names(folder) if name.endswith(".json")]
+    with storage.explain_errors(folder, "read the run reports in"):
+        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
         reports = []
         for name in names[-last:] if last else names:
             try:
@@ -28,7 +28,7 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"]) or "the file"
                 raise EarmarkError(
-                    f"{folder}/{name} cannot be read as a run report ({where}: {first['msg']}); upgrade "
-                    "Earmark if a newer one wrote it, else move it away"
+                    f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
+                    "if a newer version wrote it, otherwise move it out of the folder"
                 ) from error
     return reports

@@ -1,4 +1,4 @@
-"""Run reports: naming runs, and writing ``_runs/``; `pipeline.tables.run_reports` reads them."""
+"""Naming runs and writing their reports to ``_runs/``; `pipeline.tables.run_reports` reads them."""
 
 import secrets
 from collections import Counter
@@ -9,20 +9,26 @@ import pyarrow.compute as pc
 
 from pipeline.storage import storage
 from pipeline.tables.run_reports import read_reports
-from pipeline.tables.tables import Tables, readable
+from pipeline.tables.tables import Tables, explain_read_errors
 from schemas.report import FailureExample, RunReport
 
-__all__ = ["failures_of", "new_run", "read_reports", "versions", "write_report"]
+__all__ = [
+    "log_location",
+    "new_run_name",
+    "package_versions",
+    "read_reports",
+    "summarize_failures",
+    "write_report",
+]
 
 _EXAMPLES = 3
-"""Tracks that a report names for each kind of failure."""
+"""Tracks named in a report for each type of failure."""
 
 _PACKAGES = (
     "earmark",
     "ray",
     "tensorflow",
     "keras",
-    "librosa",
     "numpy",
     "scipy",
     "soundfile",
@@ -32,21 +38,26 @@ _PACKAGES = (
 )
 
 
-def new_run(now: datetime) -> str:
-    """A name for a run: names sort by time, and two runs that begin in the same second differ."""
+def new_run_name(now: datetime) -> str:
+    """Return a name for a run. Names sort by time and differ even for runs that start in the same second."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def write_report(tables: Tables, report: RunReport) -> str:
-    """Write the report and give its location."""
+    """Write a report and return its location."""
     location = storage.join(tables.root, "_runs", f"{report.run}.json")
-    with storage.explained(location, "write the run report"):
+    with storage.explain_errors(location, "write the run report"):
         storage.write_bytes(location, report.model_dump_json(indent=2).encode())
     return location
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that make the numbers."""
+def log_location(tables: Tables, run: str) -> str:
+    """Return the location of a run's log, in JSON lines."""
+    return storage.join(tables.root, "_runs", f"{run}.log.jsonl")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that determine the results."""
     found = {}
     for package in _PACKAGES:
         try:
@@ -56,15 +67,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def failures_of(tables: Tables, run: str) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
-    """How many tracks a run failed on by error type, the most frequent first, and some of each type.
+def summarize_failures(
+    tables: Tables, run: str
+) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
+    """Count the tracks that a run failed on by error type, most frequent first, and pick examples of each.
 
     Parameters
     ----------
     tables : Tables
         The tables.
     run : str
-        The run.
+        Name of the run.
 
     Raises
     ------
@@ -76,7 +89,7 @@ def failures_of(tables: Tables, run: str) -> tuple[dict[str, int], dict[str, tup
     examples: dict[str, list[FailureExample]] = {}
     if dataset is None:
         return {}, {}
-    with readable(tables, "failures"):
+    with explain_read_errors(tables, "failures"):
         columns = ["error_type", "uri", "message"]
         for batch in dataset.to_batches(columns=columns, filter=pc.field("run") == run):
             for pair in batch["error_type"].value_counts():

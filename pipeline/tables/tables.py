@@ -1,4 +1,4 @@
-"""Reading and writing the tables: hive-partitioned Parquet under one root, a part an object."""
+"""Reading and writing the tables: Hive-partitioned Parquet under one root, one object per part."""
 
 import contextlib
 import io
@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
-from pipeline.storage.retry import patiently
+from pipeline.storage.retry import with_retries
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
-VERSION = ("track_id", "etag")
-"""The columns that name one version of a track's content."""
+VERSION_KEY = ("track_id", "etag")
+"""The columns that identify one version of a track's content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +33,30 @@ class Tables:
     root: str
 
     def folder(self, table: str, **partitions: str) -> str:
-        """Location of a table, or of one of its partitions, named in the order of `PARTITIONS`."""
-        parts = [f"{name}={partitions[name]}" for name in PARTITIONS[table] if name in partitions]
-        return storage.join(self.root, table, *parts)
+        """Return the location of a table, or of one of its partitions."""
+        folders = [f"{name}={partitions[name]}" for name in PARTITIONS[table] if name in partitions]
+        return storage.join(self.root, table, *folders)
 
     def part(self, table: str, name: str, **partitions: str) -> str:
-        """Location of the part `name` of a table."""
+        """Return the location of the part `name` of a table."""
         return storage.join(self.folder(table, **partitions), f"{name}.parquet")
 
     def dataset(self, table: str) -> ds.Dataset | None:
-        """The table as a pyarrow dataset with its partition columns; None where it has no part yet.
+        """Open a table as a pyarrow dataset with its partition columns; None if it does not exist yet.
 
         Raises
         ------
         EarmarkError
-            If the store refuses, or a file under the table is no Parquet.
+            If the store refuses, or a file under the table is not Parquet.
         """
         location = self.folder(table)
         protocol, path = storage.split(location)
         partitioning = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
-        with storage.explained(location, "read the table"):
+        with storage.explain_errors(location, "read the table"):
             if not storage.exists(location):
                 return None
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
-            return patiently(
+            return with_retries(
                 lambda: ds.dataset(
                     path,
                     schema=pa.unify_schemas([stored_schema(table), partitioning]),
@@ -69,16 +69,16 @@ class Tables:
     def read(
         self, table: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None
     ) -> pa.Table:
-        """Rows of a table, in no order; no rows where there is none yet.
+        """Read rows of a table, in no particular order; an empty table if it does not exist yet.
 
         Parameters
         ----------
         table : str
             A key of `schemas.tables.SCHEMAS`.
         columns : sequence of str, optional
-            Columns to read, partition columns among them, and ``__filename`` for the part's location.
+            Columns to read; may include partition columns, and ``__filename`` for the location of the part.
         where : pyarrow.compute.Expression, optional
-            Which rows.
+            Filter for the rows.
         """
         dataset = self.dataset(table)
         if dataset is None:
@@ -87,21 +87,21 @@ class Tables:
             wanted = columns or [name for name in whole.names if name != "__filename"]
             return pa.schema([whole.field(name) for name in wanted]).empty_table()
         names = list(columns) if columns else None
-        with readable(self, table):
-            return patiently(lambda: dataset.to_table(columns=names, filter=where))
+        with explain_read_errors(self, table):
+            return with_retries(lambda: dataset.to_table(columns=names, filter=where))
 
 
 @contextlib.contextmanager
-def readable(tables: Tables, table: str) -> Iterator[None]:
-    """Turn errors of reading a table's parts into one sentence.
+def explain_read_errors(tables: Tables, table: str) -> Iterator[None]:
+    """Turn errors from reading a table's parts into messages for users.
 
     Raises
     ------
     EarmarkError
-        In place of Arrow's errors and those of stores.
+        In place of errors from Arrow and the store.
     """
     folder = tables.folder(table)
-    with storage.explained(folder, "read the table"):
+    with storage.explain_errors(folder, "read the table"):
         try:
             yield
         except Exception as error:
@@ -114,12 +114,13 @@ def readable(tables: Tables, table: str) -> Iterator[None]:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether Arrow found a part damaged. Of damaged pages it raises an OSError, but one without a number."""
+    """Return whether an error means that a part is damaged."""
+    # For damaged pages Arrow raises a plain OSError, without the errno that the system's errors have.
     return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
 
 
 def stored_schema(table: str) -> pa.Schema:
-    """The columns that files of a table may have; those that a file lacks are read as nulls."""
+    """Return all columns that files of a table may have; columns missing from a file are read as nulls."""
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
 
 
@@ -128,14 +129,14 @@ ZSTD_LEVEL = 3
 
 
 def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
-    """A part's bytes: Parquet, zstd.
+    """Encode a part as Parquet with zstd compression.
 
     Parameters
     ----------
     rows : pyarrow.Table
-        With the table's schema.
+        Rows with the table's schema.
     row_group_size : int, optional
-        Rows a row group; readers of wide rows (log-mels) take one group at a time.
+        Rows per row group. Readers of wide rows (log-mels) load one group at a time.
     """
     buffer = io.BytesIO()
     pq.write_table(
@@ -144,36 +145,36 @@ def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) -> pa.Table:
-    """The row with the greatest value of `by` for each key; of equal ones the last."""
+def keep_newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) -> pa.Table:
+    """Keep the row with the greatest value of `by` for each key, or the last of several such rows."""
     keys = list(key)
-    # Most nights nothing stands there twice: a count is cheaper than a sort.
+    # Usually no key occurs twice, and counting is cheaper than sorting.
     if len(keys) == 1 and pc.count_distinct(rows[keys[0]], "all").as_py() == rows.num_rows:
         return rows
     order = pa.array(range(rows.num_rows), pa.int64())
     ordered = rows.select([*keys, by]).append_column("__row", order)
     ordered = ordered.sort_by([(by, "ascending"), ("__row", "ascending")])
     picked = ordered.group_by(keys, use_threads=False).aggregate([("__row", "last")])["__row_last"]
-    return rows.take(_sorted(picked))
+    return rows.take(_sort(picked))
 
 
-def without(rows: pa.Table, taken: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
-    """The rows of the first table whose key is not in the second, in their order."""
-    return _filtered(rows, taken, key, "left anti")
+def anti_join(rows: pa.Table, taken: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
+    """Return the rows of the first table whose key is not in the second, in their order."""
+    return _join_keys(rows, taken, key, "left anti")
 
 
-def within(rows: pa.Table, wanted: pa.Table, key: Sequence[str] = VERSION) -> pa.Table:
-    """The rows of the first table whose key is in the second, in their order."""
-    return _filtered(rows, wanted, key, "left semi")
+def semi_join(rows: pa.Table, wanted: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
+    """Return the rows of the first table whose key is in the second, in their order."""
+    return _join_keys(rows, wanted, key, "left semi")
 
 
-def _filtered(rows: pa.Table, other: pa.Table, key: Sequence[str], kind: str) -> pa.Table:
-    # Only keys and row numbers are joined: Arrow joins neither lists nor maps as payload.
+def _join_keys(rows: pa.Table, other: pa.Table, key: Sequence[str], kind: str) -> pa.Table:
+    # Join only keys and row numbers: Arrow cannot carry lists or maps through a join.
     keys = list(key)
     numbered = rows.select(keys).append_column("__row", pa.array(range(rows.num_rows), pa.int64()))
     kept = numbered.join(other.select(keys), keys=keys, join_type=kind)["__row"]
-    return rows.take(_sorted(kept))
+    return rows.take(_sort(kept))
 
 
-def _sorted(numbers: pa.ChunkedArray) -> pa.Array:
+def _sort(numbers: pa.ChunkedArray) -> pa.Array:
     return numbers.combine_chunks().sort()

@@ -1,1 +1,1 @@
-"""Training: labeled data in, a model bundle out."""
+"""Training: from labeled data to a model bundle."""

@@ -1,7 +1,7 @@
-"""Augmentation of log-mel batches: what may change in a recording without changing its genre.
+"""Augmentation of log-mel batches: changes to a recording that do not change its genre.
 
-Everything works on whole batches of levels (0 … 255, top_db over 255 dB a level) with one generator, so
-that a seed fixes every batch.
+All functions work on whole batches of levels (0 … 255, top_db / 255 dB per level) and draw from one
+generator, so that a seed fixes every batch.
 """
 
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How strongly a batch is varied; every amount is the largest that is drawn.
+    """How strongly a batch is varied; each value is the maximum that is drawn.
 
     Attributes
     ----------
     stretch : float
-        Change of tempo, as a share: frames are read at 1 ± stretch times the rate.
+        Relative change of tempo: frames are read at 1 ± stretch times the rate.
     shift : float
         Transposition in mel bands, up or down.
     gain, tilt : float
-        Levels added to all bands, and levels by which smooth curves over the bands rise and fall.
+        Levels added to all bands, and the height in levels of smooth curves over the bands.
     contrast : float
-        Change of the dB range, as a share.
+        Relative change of the dB range.
     band_mask, frame_mask : int
-        Widest mask over bands and over frames (SpecAugment, Park et al. 2019); two of each are laid.
+        Width of the masks over bands and over frames, two of each (SpecAugment, Park et al. 2019).
     mixup : float
-        Parameter of the Beta distribution that weighs two clips (Zhang et al. 2018); 0 for none.
+        Parameter of the Beta distribution that weights two clips (Zhang et al. 2018); 0 for no mixup.
     """
 
     stretch: float = 0.25
@@ -48,7 +48,7 @@ def random_crops(
     amount: Augmentation,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Cut one crop out of each clip, at a random place, tempo and transposition.
+    """Cut one crop out of each clip, at a random position, tempo and transposition.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def random_crops(
     rows : ndarray of int, shape (batch,)
         The clips to cut from.
     crop : int
-        Frames of a crop. Clips that are shorter at the drawn tempo are read round and round.
+        Frames of a crop. A clip that is shorter at the drawn tempo is repeated.
 
     Returns
     -------
@@ -73,10 +73,10 @@ def random_crops(
 
 
 def equalize(x: NDArray[np.float32], amount: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Vary loudness, dB range and the balance of the bands, as other masterings of the same music do."""
+    """Vary loudness, dB range and the balance of the bands, as different masterings of the same music do."""
     n, n_mels, _ = x.shape
-    place = np.linspace(0, np.pi, n_mels)
-    curves = np.stack([np.cos(k * place) for k in (1, 2, 3, 4)])
+    phase = np.linspace(0, np.pi, n_mels)
+    curves = np.stack([np.cos(k * phase) for k in (1, 2, 3, 4)])
     weights = rng.normal(0, amount.tilt / 2, (n, 4)) / np.sqrt([1, 2, 3, 4])
     offset = rng.uniform(-amount.gain, amount.gain, (n, 1)) + weights @ curves
     contrast = rng.uniform(1 - amount.contrast, 1 + amount.contrast, (n, 1, 1))
@@ -86,27 +86,27 @@ def equalize(x: NDArray[np.float32], amount: Augmentation, rng: np.random.Genera
 
 
 def mask(x: NDArray[np.float32], amount: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Replace two stripes of bands and two of frames of each crop by the crop's mean."""
+    """Replace two stripes of bands and two of frames in each crop by the mean of the crop."""
     n, n_mels, n_frames = x.shape
-    hidden = np.zeros(x.shape, bool)
+    is_masked = np.zeros(x.shape, bool)
     for _ in range(2):
-        hidden |= _stripes(n, n_mels, amount.band_mask, rng)[:, :, None]
-        hidden |= _stripes(n, n_frames, amount.frame_mask, rng)[:, None, :]
-    masked: NDArray[np.float32] = np.where(hidden, x.mean((1, 2), keepdims=True), x)
+        is_masked |= _draw_stripes(n, n_mels, amount.band_mask, rng)[:, :, None]
+        is_masked |= _draw_stripes(n, n_frames, amount.frame_mask, rng)[:, None, :]
+    masked: NDArray[np.float32] = np.where(is_masked, x.mean((1, 2), keepdims=True), x)
     return masked
 
 
-def _stripes(n: int, size: int, widest: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    width = rng.integers(0, widest + 1, (n, 1))
+def _draw_stripes(n: int, size: int, max_width: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    width = rng.integers(0, max_width + 1, (n, 1))
     start = rng.integers(0, size - np.minimum(width, size - 1), (n, 1))
-    place = np.arange(size)
-    return (place >= start) & (place < start + width)
+    index = np.arange(size)
+    return (index >= start) & (index < start + width)
 
 
 def mix(
     arrays: Sequence[NDArray[np.float32]], amount: Augmentation, rng: np.random.Generator
 ) -> list[NDArray[np.float32]]:
-    """Blend each row with another row of the batch (mixup), in all arrays alike.
+    """Blend each row with another row of the batch (mixup), in the same way in all arrays.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""TrainingBatches: augmented batches without end, out of a seed, whose place can be kept and found again."""
+"""TrainingBatches: an endless, seeded stream of augmented batches with a position that can be saved."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from pipeline.training.augment import equalize, mask, mix, random_crops
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
-from schemas.model import kinds_of
+from schemas.model import feature_kinds
 
 Inputs = tuple[NDArray[np.float32], ...]
-"""What a network takes: log-mels (batch, n_mels, n_frames, 1), descriptors (batch, 57), or both in turn."""
+"""Inputs of a network: log-mels (batch, n_mels, n_frames, 1), descriptors (batch, 57), or both."""
 
 
 class TrainingBatches:
-    """An iterator over batches: inputs, and target shares (batch, n_genres).
+    """An iterator over batches: inputs, and target shares of the genres (batch, n_genres).
 
-    Every segment is drawn once before one is drawn again.
+    Every segment is drawn once before any is drawn again.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ class TrainingBatches:
         self._data = data
         self._crop = crop
         self._settings = settings
-        self._takes = kinds_of(settings.arch)
-        certain = np.eye(len(data.genres), dtype=np.float32)[data.labels]
-        self._targets = certain if data.shares is None else data.shares
+        self._takes = feature_kinds(settings.arch)
+        one_hot = np.eye(len(data.genres), dtype=np.float32)[data.labels]
+        self._targets = one_hot if data.shares is None else data.shares
         self._rng = np.random.default_rng(settings.seed)
         self._queue = np.empty(0, np.intp)
 
     @property
     def state(self) -> dict[str, Any]:
-        """The place in the stream, as JSON has it; set it to go on from there."""
+        """The position in the stream, as JSON values; set it to resume from there."""
         return {"rng": self._rng.bit_generator.state, "queue": self._queue.tolist()}
 
     @state.setter
@@ -68,9 +68,9 @@ class TrainingBatches:
 
 
 def balancing_weights(labels: NDArray[np.intp], n_genres: int) -> NDArray[np.float32]:
-    """Return a weight for each genre, inverse to its share; over the segments their mean is 1.
+    """Return a weight for each genre, inverse to its share; the mean over the segments is 1.
 
-    Genres without a segment weigh 1.
+    Genres without segments get the weight 1.
     """
     counts = np.bincount(labels, minlength=n_genres)
     present = np.count_nonzero(counts)

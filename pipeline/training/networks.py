@@ -1,4 +1,4 @@
-"""The architectures: which network is built for a training set, and what it is fed."""
+"""The architectures: the network that is built for a training set, and its inputs."""
 
 from typing import Any
 
@@ -11,25 +11,26 @@ from pipeline.models.dense import build_both, build_dense
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
-from schemas.model import Arch, kinds_of
+from schemas.model import Arch, feature_kinds
 
-FEWEST_FRAMES = 16
-_WORDS = {"log_mel": "log-mels", "descriptors": "descriptors"}
+MIN_FRAMES = 16
+"""The CNN pools by two four times."""
+_KIND_NAMES = {"log_mel": "log-mels", "descriptors": "descriptors"}
 
 
 def check_data(data: TrainingSet, arch: Arch) -> None:
-    """Check that the data has what networks of an architecture take.
+    """Check that the data has the features that networks of an architecture read.
 
     Raises
     ------
     MisuseError
-        If it has not.
+        If it does not.
     """
-    lacking = [kind for kind, wanted in kinds_of(arch).items() if wanted and getattr(data, kind) is None]
+    lacking = [kind for kind, wanted in feature_kinds(arch).items() if wanted and getattr(data, kind) is None]
     if lacking:
         raise MisuseError(
-            f"the data has no {_WORDS[lacking[0]]}, which --arch {arch} takes: choose another architecture, "
-            "or train on audio, of which both are computed"
+            f"the data has no {_KIND_NAMES[lacking[0]]}, which --arch {arch} reads: choose another "
+            "architecture, or train on audio, from which both are computed"
         )
 
 
@@ -37,46 +38,44 @@ def build_network(data: TrainingSet, settings: TrainingSettings, n_frames: int |
     """Build the untrained network for log-mels of `n_frames`, or for descriptors alone."""
     n_genres, dropout = len(data.genres), settings.dropout
     if data.log_mel is None or n_frames is None:
-        return build_dense(_described(data), n_genres, dropout=dropout)
+        return build_dense(_require_descriptors(data), n_genres, dropout=dropout)
     n_mels = data.log_mel.shape[1]
     if settings.arch == "both":
-        return build_both(n_mels, n_frames, _described(data), n_genres, dropout=dropout)
+        return build_both(n_mels, n_frames, _require_descriptors(data), n_genres, dropout=dropout)
     return build_cnn(n_mels, n_frames, n_genres, dropout=dropout, keep_bands=settings.keep_bands)
 
 
-def _described(data: TrainingSet) -> NDArray[np.float64]:
+def _require_descriptors(data: TrainingSet) -> NDArray[np.float64]:
     check_data(data, "dense")
     return np.asarray(data.descriptors)
 
 
-def fitting_frames(data: TrainingSet, settings: TrainingSettings, most: int) -> int | None:
-    """Return as many frames as the network shall take, at most those of the segments; None for descriptors.
+def choose_n_frames(data: TrainingSet, settings: TrainingSettings, max_frames: int) -> int | None:
+    """Return the number of frames that the network takes, at most that of the segments; None for descriptors.
 
     Raises
     ------
     MisuseError
         If the segments are too short.
     """
-    if not kinds_of(settings.arch)["log_mel"] or data.log_mel is None:
+    if not feature_kinds(settings.arch)["log_mel"] or data.log_mel is None:
         return None
-    n_frames = min(most, int(data.log_mel.shape[2]))
-    if n_frames < FEWEST_FRAMES:
-        raise MisuseError(
-            f"segments of {n_frames} frames are too short to train on: {FEWEST_FRAMES} are needed"
-        )
+    n_frames = min(max_frames, int(data.log_mel.shape[2]))
+    if n_frames < MIN_FRAMES:
+        raise MisuseError(f"segments of {n_frames} frames are too short to train on: {MIN_FRAMES} are needed")
     return n_frames
 
 
-def whole_segments(data: TrainingSet, arch: Arch, n_frames: int | None) -> list[NDArray[Any]]:
-    """Return what a network takes of whole segments, an array an input."""
+def prepare_inputs(data: TrainingSet, arch: Arch, n_frames: int | None) -> list[NDArray[Any]]:
+    """Return whole segments as the inputs of a network, one array for each input."""
     inputs: list[NDArray[Any]] = []
     if data.log_mel is not None and n_frames is not None:
         inputs.append(np.stack([fit_frames(log_mel, n_frames) for log_mel in data.log_mel])[..., None])
-    if data.descriptors is not None and kinds_of(arch)["descriptors"]:
+    if data.descriptors is not None and feature_kinds(arch)["descriptors"]:
         inputs.append(data.descriptors)
     return inputs
 
 
-def as_input(inputs: Any) -> Any:
-    """Return a network's inputs as Keras wants them: one as it is, several as a list."""
+def pack_inputs(inputs: Any) -> Any:
+    """Return inputs as Keras expects them: one as an array, several as a list."""
     return list(inputs) if len(inputs) > 1 else inputs[0]

@@ -1,10 +1,10 @@
-"""What a model was made from: short hashes of its tracks' content and names, kept in its bundle.
+"""Provenance: short hashes of the content and the names of the tracks that a model was made from.
 
-With them an evaluation can say that a model has seen the music it is tested on. The names themselves stay
-where they are: a catalog's titles are nobody's business. Content decides where it can: features that Earmark
-made of the same file in the same way are the same to the bit, whatever the file is called now, and two tracks
-that are both called ``01 Intro`` are not. Where it cannot, because a set came as arrays or its features are
-others, names do, without folder and extension.
+They are stored in the bundle, so that an evaluation can tell whether the model has seen the music it is
+tested on. Only hashes are stored, because the titles of a catalog are private. Content is compared if
+possible: features that Earmark computed from the same file with the same settings are equal bit for bit, even
+if the file was renamed, and two tracks named ``01 Intro`` differ. If a set came as arrays, or its features
+have other settings, names are compared instead, without folder and extension.
 """
 
 import hashlib
@@ -16,111 +16,112 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.training.training_set import TrainingSet, track_name
-from schemas.evaluation import Seen
+from schemas.evaluation import TrainingOverlap
 from schemas.model import ModelInfo
 
 TRAINED_ON, CALIBRATED_ON = "trained_on", "calibrated_on"
-"""Hashes of names."""
+"""Entries with hashes of names."""
 _CONTENT, _NAME_ONLY = "_content", "_name_only"
-"""Suffixes of the entries with hashes of segments, and of names of tracks whose content is not known."""
-_MADE_AS = "content_made_as"
-"""The entry that says how the features were made, without which segments cannot be compared."""
-_DIGITS = 10
+"""Suffixes of entries with hashes of segments, and of names of tracks whose content is unknown."""
+_CONTENT_FEATURE_SET = "content_made_as"
+"""The entry with the feature set of the segments; only segments of the same one can be compared."""
+_NAME_DIGITS = 10
 _CONTENT_DIGITS = 14
-"""A million segments are compared with a million."""
+"""Enough hex digits to compare a million segments with a million."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Met:
-    """What a model has met: all names, those of tracks whose content it does not know, and content."""
+class _Hashes:
+    """Hashes in the notes of a model: all names, names of tracks whose content is unknown, and content."""
 
     names: set[str]
     name_only: set[str]
     content: set[str]
 
 
-def provenance(
+def describe_provenance(
     train_set: TrainingSet, calibration_set: TrainingSet, start: ModelInfo | None = None
 ) -> dict[str, str]:
-    """Return the entries of `ModelInfo.training` that say which tracks a model was made from.
+    """Return the entries of `ModelInfo.training` that identify the tracks a model was made from.
 
     Parameters
     ----------
     train_set, calibration_set : TrainingSet
-        What the weights and the temperature were fitted to.
+        The data that the weights and the temperature were fitted to.
     start : ModelInfo, optional
-        Of the model that the training started from: what that was made from, this one has met too.
+        The model that the training started from; its tracks are included.
 
     Returns
     -------
     dict of str to str
-        ``trained_on`` and ``calibrated_on``: ten hex digits a name, separated by spaces, sorted; older
-        versions of Earmark read these. Where the features were made of audio, ``…_content`` with 14 digits a
-        segment, and ``…_name_only`` for what a model that it started from knows by name alone.
+        ``trained_on`` and ``calibrated_on``: ten hex digits per name, sorted and separated by spaces. Older
+        versions of Earmark read these. If the features were computed from audio, also ``…_content`` with 14
+        digits per segment, and ``…_name_only`` for tracks of `start` that are known only by name.
     """
-    made_as = _made_as(train_set)
+    feature_set = _comparable_set(train_set)
     entries: dict[str, set[str]] = {}
     for key, data in ((TRAINED_ON, train_set), (CALIBRATED_ON, calibration_set)):
-        entries[key] = _names(data.tracks.tolist())
-        if made_as is not None:
-            entries[key + _CONTENT] = set(_segments(data).tolist())
+        entries[key] = {_hash_name(track) for track in set(data.tracks.tolist())}
+        if feature_set is not None:
+            entries[key + _CONTENT] = set(_hash_segments(data).tolist())
     if start is not None:
         for key in (TRAINED_ON, CALIBRATED_ON):
-            met = _met(start, key, made_as)
-            entries[TRAINED_ON] |= met.names
-            if made_as is not None:
-                entries[TRAINED_ON + _CONTENT] |= met.content
-                entries.setdefault(TRAINED_ON + _NAME_ONLY, set()).update(met.name_only)
-    kept = {key: " ".join(sorted(digests)) for key, digests in entries.items()}
-    return kept if made_as is None else kept | {_MADE_AS: made_as}
+            hashes = _read_hashes(start, key, feature_set)
+            entries[TRAINED_ON] |= hashes.names
+            if feature_set is not None:
+                entries[TRAINED_ON + _CONTENT] |= hashes.content
+                entries.setdefault(TRAINED_ON + _NAME_ONLY, set()).update(hashes.name_only)
+    notes = {key: " ".join(sorted(digests)) for key, digests in entries.items()}
+    return notes if feature_set is None else notes | {_CONTENT_FEATURE_SET: feature_set}
 
 
-def seen_by(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Seen:
-    """Count the tracks that a model was made from.
+def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> TrainingOverlap:
+    """Count the tested tracks that a model was made from.
 
     Parameters
     ----------
     info : ModelInfo
         The model.
     tracks : iterable of str
-        Names of the tracks that it is tested on.
+        Names of the tested tracks.
     data : TrainingSet
-        Their segments, and maybe those of others.
+        The segments of these tracks, and possibly of others.
     """
-    made_as = _made_as(data)
+    feature_set = _comparable_set(data)
     tested = set(tracks)
-    segments = None if made_as is None else _segments(data)
+    segments = None if feature_set is None else _hash_segments(data)
 
-    def found(met: _Met) -> set[str]:
-        by_name = {track for track in tested if _name(track) in (met.name_only if met.content else met.names)}
+    def find(hashes: _Hashes) -> set[str]:
+        names = hashes.name_only if hashes.content else hashes.names
+        by_name = {track for track in tested if _hash_name(track) in names}
         if segments is None:
             return by_name
-        return by_name | (set(data.tracks[np.isin(segments, list(met.content))].tolist()) & tested)
+        return by_name | (set(data.tracks[np.isin(segments, list(hashes.content))].tolist()) & tested)
 
-    trained, calibrated = _met(info, TRAINED_ON, made_as), _met(info, CALIBRATED_ON, made_as)
-    seen = found(trained)
-    return Seen(
+    trained, calibrated = (_read_hashes(info, key, feature_set) for key in (TRAINED_ON, CALIBRATED_ON))
+    seen = find(trained)
+    return TrainingOverlap(
         known=bool(trained.names),
         trained_on=len(seen),
-        calibrated_on=len(found(calibrated)),
-        same_name=sum(_name(track) in trained.names for track in tested - seen),
+        calibrated_on=len(find(calibrated)),
+        same_name=sum(_hash_name(track) in trained.names for track in tested - seen),
     )
 
 
-def _met(info: ModelInfo, key: str, made_as: str | None) -> _Met:
-    """What a model says under a key; content only if it was made the same way."""
-    names = _digests(info, key)
-    if made_as is None or info.training.get(_MADE_AS) != made_as:
-        return _Met(names, names, set())
-    return _Met(names, _digests(info, key + _NAME_ONLY), _digests(info, key + _CONTENT))
+def _read_hashes(info: ModelInfo, key: str, feature_set: str | None) -> _Hashes:
+    """Return the hashes of an entry; content only if it has the same feature set."""
+    names = _read_entry(info, key)
+    if feature_set is None or info.training.get(_CONTENT_FEATURE_SET) != feature_set:
+        return _Hashes(names, names, set())
+    return _Hashes(names, _read_entry(info, key + _NAME_ONLY), _read_entry(info, key + _CONTENT))
 
 
-def _digests(info: ModelInfo, key: str) -> set[str]:
+def _read_entry(info: ModelInfo, key: str) -> set[str]:
     return set(str(info.training.get(key) or "").split())
 
 
-def _made_as(data: TrainingSet) -> str | None:
-    """How the features that are compared were made; None where they came from elsewhere."""
+def _comparable_set(data: TrainingSet) -> str | None:
+    """Return the feature set of the features that are compared; None if Earmark did not compute them."""
     if not data.from_audio:
         return None
     log_mel = data.log_mel is not None
@@ -128,21 +129,17 @@ def _made_as(data: TrainingSet) -> str | None:
     return data.features.model_copy(update=kinds).feature_set
 
 
-def _segments(data: TrainingSet) -> NDArray[np.str_]:
-    """A digest of each segment: of its log-mel, or of its descriptors where there is none."""
+def _hash_segments(data: TrainingSet) -> NDArray[np.str_]:
+    """Hash the log-mel of each segment, or its descriptors if there are no log-mels."""
     rows: NDArray[Any] | None = data.descriptors if data.log_mel is None else data.log_mel
     if rows is None:
         return np.empty(0, np.str_)
-    return np.array([_digest(row.tobytes(), _CONTENT_DIGITS) for row in rows], np.str_)
+    return np.array([_hash(row.tobytes(), _CONTENT_DIGITS) for row in rows], np.str_)
 
 
-def _names(tracks: Iterable[str]) -> set[str]:
-    return {_name(track) for track in set(tracks)}
+def _hash_name(track: str) -> str:
+    return _hash(track_name(track).encode(), _NAME_DIGITS)
 
 
-def _name(track: str) -> str:
-    return _digest(track_name(track).encode(), _DIGITS)
-
-
-def _digest(data: bytes, n_digits: int) -> str:
+def _hash(data: bytes, n_digits: int) -> str:
     return hashlib.sha256(data).hexdigest()[:n_digits]

@@ -1,4 +1,4 @@
-"""Splits: labeled data parted into what is trained on and what is held back, by one of three protocols."""
+"""Splits: labeled data divided into a training set and a held-out set, by one of three protocols."""
 
 from pathlib import Path
 
@@ -7,16 +7,16 @@ from numpy.typing import NDArray
 
 from pipeline.training.training_set import TrainingSet, track_path
 from schemas.errors import MisuseError
-from schemas.model import Protocol
+from schemas.model import SplitProtocol
 
-PIECES_A_SEGMENT = 10
+PIECES_PER_SEGMENT = 10
 VALID_SHARE = 0.2
 
 
 def split_data(
     data: TrainingSet, split: str, seed: int, *, n_pieces: int | None = None
-) -> tuple[TrainingSet, TrainingSet, Protocol]:
-    """Part data as ``--split`` says.
+) -> tuple[TrainingSet, TrainingSet, SplitProtocol]:
+    """Split data by the protocol that ``--split`` names.
 
     Parameters
     ----------
@@ -25,10 +25,10 @@ def split_data(
         ``segment`` (pieces at random, which leaks), ``track`` (random tracks) or
         ``file:TRAIN.txt,VALID.txt`` (lists of tracks).
     seed : int
-        Of the random splits.
+        Seed of the random splits.
     n_pieces : int, optional
-        Cut each segment into so many first; if not given, ten under ``segment``, else the segments
-        stay whole.
+        Cut each segment into this many pieces first. By default, ``segment`` cuts ten, and the other
+        protocols keep segments whole.
 
     Returns
     -------
@@ -38,22 +38,22 @@ def split_data(
     Raises
     ------
     MisuseError
-        For another word, or lists that do not fit the data.
+        If the protocol is unknown, or the lists do not fit the data.
     """
-    protocol, lists = read_split(split)
-    cut = cut_for(protocol, data, n_pieces)
+    protocol, lists = parse_split(split)
+    cut = cut_for_protocol(protocol, data, n_pieces)
     if lists is not None:
         return *split_by_lists(cut, *lists), protocol
     return *(split_by_track if protocol == "track" else split_at_random)(cut, seed), protocol
 
 
-def read_split(split: str) -> tuple[Protocol, tuple[Path, Path] | None]:
+def parse_split(split: str) -> tuple[SplitProtocol, tuple[Path, Path] | None]:
     """Return the protocol that ``--split`` names, and the lists of ``file:TRAIN.txt,VALID.txt``.
 
     Raises
     ------
     MisuseError
-        For another word.
+        If the protocol is unknown.
     """
     kind, _, rest = split.partition(":")
     lists = rest.split(",")
@@ -66,75 +66,76 @@ def read_split(split: str) -> tuple[Protocol, tuple[Path, Path] | None]:
     raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
 
 
-def cut_for(protocol: Protocol, data: TrainingSet, n_pieces: int | None) -> TrainingSet:
-    """Return the data in the pieces that were asked for, or else in those of the protocol.
+def cut_for_protocol(protocol: SplitProtocol, data: TrainingSet, n_pieces: int | None) -> TrainingSet:
+    """Return the data cut into `n_pieces`, or by default into those of the protocol.
 
     Raises
     ------
     MisuseError
-        Where the segments have fewer frames than that.
+        If the segments have fewer frames than pieces.
     """
-    n_pieces = n_pieces or (PIECES_A_SEGMENT if protocol == "segment" else 1)
-    return data if n_pieces == 1 else data.pieces(n_pieces)
+    n_pieces = n_pieces or (PIECES_PER_SEGMENT if protocol == "segment" else 1)
+    return data if n_pieces == 1 else data.cut_pieces(n_pieces)
 
 
 def split_at_random(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """Part the segments at random, 80 % to train on, each genre in proportion.
+    """Split the segments at random, 80 % for training, stratified by genre.
 
-    Segments of one track stand on both sides where it has several: the figure flatters (it leaks).
+    This leaks: segments of one track can be on both sides, so the figure is optimistic.
     """
-    return _parted(data, _stratified(data.labels, np.random.default_rng(seed)))
+    return _divide(data, _draw_held_out(data.labels, np.random.default_rng(seed)))
 
 
 def split_by_track(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """Part the tracks at random, 80 % to train on, each genre in proportion; no track on both sides."""
+    """Split the tracks at random, 80 % for training, stratified by genre; no track is on both sides."""
     _, first, track_of = np.unique(data.tracks, return_index=True, return_inverse=True)
-    return _parted(data, _stratified(data.labels[first], np.random.default_rng(seed))[track_of])
+    return _divide(data, _draw_held_out(data.labels[first], np.random.default_rng(seed))[track_of])
 
 
-def _parted(data: TrainingSet, held: NDArray[np.bool_]) -> tuple[TrainingSet, TrainingSet]:
-    if not held.any():
+def _divide(data: TrainingSet, is_held_out: NDArray[np.bool_]) -> tuple[TrainingSet, TrainingSet]:
+    if not is_held_out.any():
         raise MisuseError(
-            f"{len(data)} segments of {len(data.genres)} genres are too few to hold some back: "
+            f"{len(data)} segments of {len(data.genres)} genres are too few to hold some out: "
             "a genre needs at least three tracks"
         )
-    return data.rows(np.flatnonzero(~held)), data.rows(np.flatnonzero(held))
+    return data.take(np.flatnonzero(~is_held_out)), data.take(np.flatnonzero(is_held_out))
 
 
-def _stratified(labels: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.bool_]:
-    held = np.zeros(len(labels), bool)
+def _draw_held_out(labels: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Draw `VALID_SHARE` of each genre at random."""
+    is_held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        held[members[: round(VALID_SHARE * len(members))]] = True
-    return held
+        is_held_out[members[: round(VALID_SHARE * len(members))]] = True
+    return is_held_out
 
 
 def split_by_lists(data: TrainingSet, train: Path, valid: Path) -> tuple[TrainingSet, TrainingSet]:
-    """Part the tracks by two lists of file names, one a line, such as ``blues/blues.00029.wav``.
+    """Split the tracks by two lists of file names, one per line, such as ``blues/blues.00029.wav``.
 
-    A name stands for a track without its extension; folders are compared as far as both names have them.
-    Names that the data does not have are passed over: published lists name clips that nobody can decode.
+    Names are compared without extension, and folders only as far as both names have them. Names that are not
+    in the data are ignored: published lists name clips that cannot be decoded.
 
     Raises
     ------
     MisuseError
-        Where a list cannot be read or names none of the tracks, or both name the same track.
+        If a list cannot be read or names none of the tracks, or both lists name the same track.
     """
     names = _read_list(train), _read_list(valid)
     parts = []
     for path, listed in zip((train, valid), names, strict=True):
-        index = np.flatnonzero(_named(data.tracks, listed))
+        index = np.flatnonzero(_is_listed(data.tracks, listed))
         if not len(index):
             raise MisuseError(f"{path} names none of the {len(set(data.tracks))} tracks of the data")
-        parts.append(data.rows(index))
+        parts.append(data.take(index))
     both = sorted(set(parts[0].tracks.tolist()) & set(parts[1].tracks.tolist()))
     if both:
-        raise MisuseError(f"{train} and {valid} both name the track '{both[0]}': a track is on one side only")
+        raise MisuseError(f"{train} and {valid} both name the track '{both[0]}': remove it from one of them")
     return parts[0], parts[1]
 
 
-def _named(tracks: NDArray[np.str_], listed: set[str]) -> NDArray[np.bool_]:
-    """Whether each track is listed, by a name that may have more folders in front, or fewer."""
+def _is_listed(tracks: NDArray[np.str_], listed: set[str]) -> NDArray[np.bool_]:
+    """Return whether each track is listed, by a name that can have more leading folders, or fewer."""
     by_name: dict[str, list[str]] = {}
     for path in listed:
         by_name.setdefault(path.rpartition("/")[2], []).append(f"/{path}")

@@ -1,29 +1,29 @@
-"""EventLog: loss and accuracy by epoch, in the files that TensorBoard shows."""
+"""EventLog: loss and accuracy by epoch, in files that TensorBoard displays."""
 
 from types import TracebackType
 from typing import Any, Self
 
 
 class EventLog:
-    """Writes scalars of each epoch to an event file; TensorBoard need not be installed for it.
+    """Writes scalars of each epoch to an event file; it does not need TensorBoard.
 
     Parameters
     ----------
     tf : module
         TensorFlow.
     folder : str
-        Where the event file goes; a folder for each training.
+        Where the event file is written; one folder for each training.
     """
 
     def __init__(self, tf: Any, folder: str) -> None:
         self._tf = tf
         self._writer = tf.summary.create_file_writer(folder)
-        # What TensorBoard's own `tf.summary.scalar` writes, without needing its package.
+        # The same metadata as `tf.summary.scalar` writes, which needs the tensorboard package.
         plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
         self._metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
 
     def add(self, epoch: int, **values: float) -> None:
-        """Add the values of an epoch, by name."""
+        """Write the values of an epoch, by name."""
         with self._writer.as_default():
             for name, value in values.items():
                 scalar = self._tf.constant(value, self._tf.float32)

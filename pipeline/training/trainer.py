@@ -1,4 +1,4 @@
-"""Fitting a network: steps, averaged weights, early stopping, and going on from a checkpoint."""
+"""Train a network: steps, averaged weights, early stopping, and resuming from a checkpoint."""
 
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
@@ -11,11 +11,11 @@ from pipeline.models import metrics
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.networks import as_input, build_network, check_data, fitting_frames, whole_segments
+from pipeline.training.networks import build_network, check_data, choose_n_frames, pack_inputs, prepare_inputs
 from pipeline.training.tensorboard import EventLog
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
-from pipeline.training.warm_start import take_over
+from pipeline.training.warm_start import transfer_weights
 
 WARM_UP_STEPS = 200
 VALID_BATCH = 32
@@ -23,50 +23,52 @@ VALID_BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What is known after an epoch: its number from 1, of how many, the mean loss, the valid accuracy."""
+    """The result of an epoch: its number from 1, the number of epochs, the mean loss, the valid accuracy."""
 
     number: int
-    of: int
+    n_epochs: int
     loss: float
     valid_accuracy: float
 
     def __str__(self) -> str:
-        place = f"epoch {self.number} of {self.of}"
-        return f"{place}: loss {self.loss:.3f}, valid accuracy {self.valid_accuracy:.3f}"
+        return (
+            f"epoch {self.number} of {self.n_epochs}: loss {self.loss:.3f}, "
+            f"valid accuracy {self.valid_accuracy:.3f}"
+        )
 
 
 @dataclass(slots=True)
-class _Place:
-    """How far a training has come, and which epoch was the best so far."""
+class _Progress:
+    """The number of epochs done, and the best epoch so far."""
 
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
 
 
-class Fitting:
-    """A network, its averaged twin, which is the one that serves, and all that moves them.
+class Trainer:
+    """A network in training, and a copy of it with averaged weights, which is the result.
 
     Parameters
     ----------
     tf : module
-        TensorFlow, as `pipeline.models.tensorflow_setup.set_up_tensorflow` gives it.
+        TensorFlow, from `pipeline.models.tensorflow_setup.set_up_tensorflow`.
     train_set, valid_set : TrainingSet
     settings : TrainingSettings
     start : ModelBundle, optional
-        Whose weights to start from.
+        The model whose weights to start from.
 
     Attributes
     ----------
-    served : keras.Model
-        With the averaged weights.
+    averaged : keras.Model
+        The network with averaged weights.
     n_frames : int or None
-        Frames that `served` takes; None where it takes no log-mels.
+        Frames that `averaged` takes; None if it takes no log-mels.
 
     Raises
     ------
     MisuseError
-        Where the segments are too short for the network, or lack what it takes, or `start` does not fit it.
+        If the segments are too short for the network or lack features that it reads, or `start` does not fit.
     """
 
     def __init__(
@@ -80,93 +82,95 @@ class Fitting:
         import keras
 
         check_data(train_set, settings.arch)
-        # Layers are numbered within a process: without this a second training gives other names and hash.
+        # Keras numbers layers within a process: a second training would get other names, and another hash.
         keras.utils.clear_session()
         keras.utils.set_random_seed(settings.seed)
         if tf.config.list_physical_devices("GPU"):
             tf.config.experimental.enable_op_determinism()
-        crop = fitting_frames(train_set, settings, settings.crop)
-        self.n_frames = fitting_frames(train_set, settings, settings.n_frames)
+        crop = choose_n_frames(train_set, settings, settings.crop)
+        self.n_frames = choose_n_frames(train_set, settings, settings.n_frames)
         self._settings = settings
         self._network = build_network(train_set, settings, crop)
-        self.served = build_network(train_set, settings, self.n_frames)
+        self.averaged = build_network(train_set, settings, self.n_frames)
         if start is not None:
-            take_over([self._network, self.served], start, train_set, settings.arch)
-        self._n_steps = _steps_an_epoch(train_set, crop, settings.batch_size)
-        self._optimizer = _optimizer(keras, settings, settings.epochs * self._n_steps)
+            transfer_weights([self._network, self.averaged], start, train_set, settings.arch)
+        self._n_steps = _count_steps(train_set, crop, settings.batch_size)
+        self._optimizer = _build_optimizer(keras, settings, settings.epochs * self._n_steps)
         self._optimizer.build(self._network.trainable_variables)
         weights = (
             balancing_weights(train_set.labels, len(train_set.genres)) if settings.class_weights else None
         )
-        self._step = _compile_step(tf, keras, self._network, self.served, self._optimizer, settings, weights)
-        self._predict = tf.function(lambda *x: self.served(as_input(x), training=False), autograph=False)
+        self._step = _compile_step(
+            tf, keras, self._network, self.averaged, self._optimizer, settings, weights
+        )
+        self._predict = tf.function(lambda *x: self.averaged(pack_inputs(x), training=False), autograph=False)
         self._batches = TrainingBatches(train_set, crop or 1, settings)
-        self._valid = whole_segments(valid_set, settings.arch, self.n_frames)
+        self._valid = prepare_inputs(valid_set, settings.arch, self.n_frames)
         self._valid_labels = valid_set.labels
         self._best: list[NDArray[Any]] = []
 
     def epochs(
         self, checkpoint: Checkpoint | None = None, log: EventLog | None = None
     ) -> Generator[Epoch, None, NDArray[np.float64]]:
-        """Train, yielding after each epoch; return the logits of `served` on the valid set.
+        """Train, yield after each epoch, and return the logits of `averaged` on the valid set.
 
         Parameters
         ----------
         checkpoint : Checkpoint, optional
-            Gone on from where there is one, and written after epochs.
+            Resumed from if it exists, and written after epochs.
         log : EventLog, optional
-            Gets loss and accuracy of each epoch.
+            Receives the loss and accuracy of each epoch.
         """
-        place = _Place()
+        progress = _Progress()
         if checkpoint is not None and (kept := checkpoint.read()) is not None:
-            place = self._restore(*kept)
+            progress = self._restore(*kept)
         n_epochs = self._settings.epochs
-        while not self._is_done(place):
-            place.epoch += 1
-            loss = float(np.mean([self._one_step() for _ in range(self._n_steps)]))
+        while not self._is_done(progress):
+            progress.epoch += 1
+            loss = float(np.mean([self._run_step() for _ in range(self._n_steps)]))
             logits = self._logits()
-            epoch = Epoch(place.epoch, n_epochs, loss, metrics.accuracy(logits, self._valid_labels))
+            epoch = Epoch(progress.epoch, n_epochs, loss, metrics.accuracy(logits, self._valid_labels))
             if self._settings.early_stopping is not None:
-                self._note_best(place, logits)
+                self._keep_best(progress, logits)
             if checkpoint is not None:
-                checkpoint.write(*self._state(place), final=self._is_done(place))
+                checkpoint.write(*self._state(progress), final=self._is_done(progress))
             if log is not None:
                 log.add(epoch.number, loss=loss, valid_accuracy=epoch.valid_accuracy)
             yield epoch
         if self._best:
-            _assign(self.served.weights, self._best)
+            _assign(self.averaged.weights, self._best)
         return self._logits()
 
-    def _is_done(self, place: _Place) -> bool:
+    def _is_done(self, progress: _Progress) -> bool:
         patience = self._settings.early_stopping or self._settings.epochs
-        return place.epoch >= self._settings.epochs or place.epoch - place.best_epoch >= patience
+        return progress.epoch >= self._settings.epochs or progress.epoch - progress.best_epoch >= patience
 
-    def _one_step(self) -> float:
+    def _run_step(self) -> float:
         inputs, y = next(self._batches)
         return float(self._step(y, *inputs))
 
-    def _note_best(self, place: _Place, logits: NDArray[np.float64]) -> None:
+    def _keep_best(self, progress: _Progress, logits: NDArray[np.float64]) -> None:
         valid_loss = metrics.negative_log_likelihood(logits, self._valid_labels)
-        if valid_loss < place.best_loss:
-            place.best_loss, place.best_epoch = valid_loss, place.epoch
-            self._best = [_array(weight) for weight in self.served.weights]
+        if valid_loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = valid_loss, progress.epoch
+            self._best = [_array(weight) for weight in self.averaged.weights]
 
     def _variables(self) -> list[Any]:
-        return [*self._network.variables, *self.served.variables, *self._optimizer.variables]
+        return [*self._network.variables, *self.averaged.variables, *self._optimizer.variables]
 
-    def _state(self, place: _Place) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        state = {"place": asdict(place), "batches": self._batches.state}
+    def _state(self, progress: _Progress) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        state = {"place": asdict(progress), "batches": self._batches.state}
         return state, [*(_array(variable) for variable in self._variables()), *self._best]
 
-    def _restore(self, state: dict[str, Any], arrays: list[NDArray[Any]]) -> _Place:
+    def _restore(self, state: dict[str, Any], arrays: list[NDArray[Any]]) -> _Progress:
         variables = self._variables()
         _assign(variables, arrays[: len(variables)])
         self._best = arrays[len(variables) :]
         self._batches.state = state["batches"]
-        return _Place(**state["place"])
+        return _Progress(**state["place"])
 
     def _logits(self) -> NDArray[np.float64]:
-        """Return the logits of the whole valid segments, in batches of one shape."""
+        """Return the logits of the valid set, in batches of one shape, so that TensorFlow compiles once."""
         logits = []
         for start in range(0, len(self._valid_labels), VALID_BATCH):
             batch = [each[start : start + VALID_BATCH].astype(np.float32) for each in self._valid]
@@ -185,12 +189,13 @@ def _assign(variables: list[Any], arrays: list[NDArray[Any]]) -> None:
         variable.assign(array)
 
 
-def _steps_an_epoch(data: TrainingSet, crop: int | None, batch_size: int) -> int:
-    side_by_side = 1 if data.log_mel is None or crop is None else data.log_mel.shape[2] // crop
-    return int(max(1, round(len(data) * max(1, side_by_side) / batch_size)))
+def _count_steps(data: TrainingSet, crop: int | None, batch_size: int) -> int:
+    """Return the steps of an epoch: it draws as many crops as fit side by side into the segments."""
+    n_crops = 1 if data.log_mel is None or crop is None else data.log_mel.shape[2] // crop
+    return int(max(1, round(len(data) * max(1, n_crops) / batch_size)))
 
 
-def _optimizer(keras: Any, settings: TrainingSettings, n_steps: int) -> Any:
+def _build_optimizer(keras: Any, settings: TrainingSettings, n_steps: int) -> Any:
     rate: Any = settings.learning_rate
     if settings.schedule == "cosine":
         warm_up = min(WARM_UP_STEPS, n_steps // 4)
@@ -206,29 +211,29 @@ def _compile_step(
     tf: Any,
     keras: Any,
     network: Any,
-    served: Any,
+    averaged: Any,
     optimizer: Any,
     settings: TrainingSettings,
     genre_weights: NDArray[np.float32] | None,
 ) -> Callable[..., Any]:
-    """Return a compiled training step of `network` that moves the weights of `served` toward it."""
+    """Return a compiled training step of `network` that also updates the moving average in `averaged`."""
     loss_of = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing)
-    averaged = [
+    pairs = [
         (mean, weight)
-        for mean, weight in zip(served.weights, network.weights, strict=True)
+        for mean, weight in zip(averaged.weights, network.weights, strict=True)
         if weight.dtype == "float32"
     ]
 
     def step(y: Any, *inputs: Any) -> Any:
         weights = None if genre_weights is None else tf.linalg.matvec(y, genre_weights)
         with tf.GradientTape() as tape:
-            loss = loss_of(y, network(as_input(inputs), training=True), sample_weight=weights)
+            loss = loss_of(y, network(pack_inputs(inputs), training=True), sample_weight=weights)
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
-        # The first steps weigh all alike: an average that still holds the initial weights is of no use.
-        done = tf.cast(optimizer.iterations, tf.float32)
-        decay = tf.minimum(settings.average, done / (10.0 + done))
-        for mean, weight in averaged:
+        # A short average at first, so that it does not keep the initial weights.
+        n_steps = tf.cast(optimizer.iterations, tf.float32)
+        decay = tf.minimum(settings.average, n_steps / (10.0 + n_steps))
+        for mean, weight in pairs:
             mean.assign_add((1.0 - decay) * (weight - mean))
         return loss
 

@@ -1,13 +1,14 @@
-"""Training a bundle: a fitted network, its temperature and its figure.
+"""Train a bundle: a network, its temperature and its figure.
 
-The weights that are kept are an exponential moving average over the steps (Polyak averaging), unless settings
-say otherwise; then no epoch is picked by its figure, and the validation tracks choose nothing but the
-temperature. Early stopping picks the epoch by the loss on them, and its figure flatters for it.
+By default the result is an exponential moving average of the weights over the steps (Polyak averaging). No
+epoch is then picked by its figure, and the validation tracks determine only the temperature. Early stopping
+picks the epoch by the loss on these tracks, so its figure is optimistic.
 """
 
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,71 @@ from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
 from pipeline.models.prediction import softmax
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.provenance import provenance
+from pipeline.training.provenance import describe_provenance
 from pipeline.training.tensorboard import EventLog
-from pipeline.training.trainer import Epoch, Fitting
+from pipeline.training.trainer import Epoch, Trainer
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec
-from schemas.model import Figure, ModelInfo, Protocol, kinds_of
+from schemas.model import Measurement, ModelInfo, SplitProtocol, feature_kinds
 
-__all__ = ["Epoch", "TrainingSettings", "measure", "network_bytes", "train", "training"]
+__all__ = [
+    "Epoch",
+    "TrainingOptions",
+    "TrainingSettings",
+    "measure",
+    "network_bytes",
+    "train",
+    "train_by_epoch",
+]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained, and what is noted of it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    protocol : {"segment", "track", "file"}
+        How the two sets were saved apart, for the figure.
+    dataset : str
+        What the held-out set is, in words, for the figure.
+    settings : TrainingSettings
+    features : FeatureSpec or None
+        How the features were made: what the model asks of a catalog; None: those of the training set.
+    command : str
+        How to train this model again, for its notes.
+    notes : mapping
+        Further notes.
+    start : ModelBundle or None
+        Start from its weights, all but the last layer's where its genres are others.
+    checkpoint : str or None
+        Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
+        data and settings. It stays when the training is done; remove it when the model is saved.
+    tensorboard : str or None
+        Folder for the event file.
+    """
+
+    name: str
+    protocol: SplitProtocol
+    dataset: str
+    settings: TrainingSettings = field(default_factory=TrainingSettings)
+    features: FeatureSpec | None = None
+    command: str = ""
+    notes: Mapping[str, str | int | float | None] = field(default_factory=dict)
+    start: ModelBundle | None = None
+    checkpoint: str | None = None
+    tensorboard: str | None = None
 
 
 def train(
     train_set: TrainingSet,
     valid_set: TrainingSet,
+    options: TrainingOptions,
     *,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    **options: Any,
 ) -> ModelBundle:
     """Train a network and return it as a bundle.
 
@@ -43,10 +92,9 @@ def train(
     ----------
     train_set, valid_set : TrainingSet
         Of the same genres. The second is never trained on.
+    options : TrainingOptions
     on_epoch : callable
         Called after each epoch.
-    **options
-        The other arguments of `training`.
 
     Returns
     -------
@@ -55,9 +103,9 @@ def train(
     Raises
     ------
     MisuseError
-        As `training`.
+        See `train_by_epoch`.
     """
-    epochs = training(train_set, valid_set, **options)
+    epochs = train_by_epoch(train_set, valid_set, options)
     while True:
         try:
             on_epoch(next(epochs))
@@ -66,47 +114,16 @@ def train(
             return bundle
 
 
-def training(
-    train_set: TrainingSet,
-    valid_set: TrainingSet,
-    *,
-    name: str,
-    protocol: Protocol,
-    dataset: str,
-    features: FeatureSpec | None = None,
-    command: str = "",
-    notes: dict[str, str | int | float | None] | None = None,
-    settings: TrainingSettings | None = None,
-    start: ModelBundle | None = None,
-    checkpoint: str | None = None,
-    tensorboard: str | None = None,
+def train_by_epoch(
+    train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions
 ) -> Generator[Epoch, None, ModelBundle]:
-    """Train a network, yielding after each epoch; return it with its temperature and its figure.
+    """Train a network, yield after each epoch, and return it with its temperature and its figure.
 
     Parameters
     ----------
     train_set, valid_set : TrainingSet
-        Of the same genres. The second is never trained on; the temperature is fitted to it.
-    name : str
-        Name of the model.
-    protocol : {"segment", "track", "file"}
-        How the two sets were kept apart, for the figure.
-    dataset : str
-        What `valid_set` is, in words, for the figure.
-    features : FeatureSpec, optional
-        How the features were made: what the model asks of a catalog; if not given, those of `train_set`.
-    command : str
-        How to train this model again, for its notes.
-    notes : dict, optional
-        Further notes.
-    settings : TrainingSettings, optional
-    start : ModelBundle, optional
-        Start from its weights, all but the last layer's where its genres are others.
-    checkpoint : str, optional
-        Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
-        data and settings. It stays when the training is done; remove it when the model is kept.
-    tensorboard : str, optional
-        Folder for the event file.
+        Of the same genres. The second is never trained on.
+    options : TrainingOptions
 
     Returns
     -------
@@ -115,49 +132,53 @@ def training(
     Raises
     ------
     MisuseError
-        Where the data lacks what the architecture takes, or its segments are too short, or `start` does not
-        fit the network.
+        Where the data lacks what the architecture takes, or its segments are too short, or the model to start
+        from does not fit the network.
     """
-    settings = settings or TrainingSettings()
+    settings, start = options.settings, options.start
     tf = set_up_tensorflow(settings.threads)
-    fitting = Fitting(tf, train_set, valid_set, settings, start)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, train_set, valid_set, settings, start)
-    with nullcontext() if tensorboard is None else EventLog(tf, tensorboard) as log:
-        logits = yield from fitting.epochs(kept, log)
+    trainer = Trainer(tf, train_set, valid_set, settings, start)
+    saved = None
+    if options.checkpoint is not None:
+        saved = Checkpoint(options.checkpoint, train_set, valid_set, settings, start)
+    with nullcontext() if options.tensorboard is None else EventLog(tf, options.tensorboard) as log:
+        logits = yield from trainer.epochs(saved, log)
     temperature = metrics.fit_temperature(logits, valid_set.labels)
     info = ModelInfo(
-        name=name,
+        name=options.name,
         arch=settings.arch,
         genres=train_set.genres,
-        features=_taken(features or train_set.features, train_set, settings),
-        n_frames=fitting.n_frames,
+        features=_restrict_features(options.features or train_set.features, train_set, settings),
+        n_frames=trainer.n_frames,
         temperature=temperature,
-        figures=(measure(softmax(logits / temperature), valid_set, protocol, dataset),),
+        figures=(measure(softmax(logits / temperature), valid_set, options.protocol, options.dataset),),
         training={
-            "command": command,
+            "command": options.command,
             "train_segments": len(train_set),
             "tensorflow": tf.__version__,
-            **(notes or {}),
+            **options.notes,
             **({} if start is None else {"start": start.model}),
-            **settings.flat(),
-            **provenance(train_set, valid_set, None if start is None else start.info),
+            **settings.to_notes(),
+            **describe_provenance(train_set, valid_set, None if start is None else start.info),
         },
     )
-    return ModelBundle(info, network_bytes(fitting.served))
+    return ModelBundle(info, network_bytes(trainer.averaged))
 
 
-def _taken(spec: FeatureSpec, data: TrainingSet, settings: TrainingSettings) -> FeatureSpec:
-    """The features as the network takes them: no kind that it does not read."""
+def _restrict_features(spec: FeatureSpec, data: TrainingSet, settings: TrainingSettings) -> FeatureSpec:
+    """Return the features without the kinds that the network does not read."""
     n_mels = spec.n_mels if data.log_mel is None else data.log_mel.shape[1]
-    return spec.model_copy(update={"n_mels": n_mels, **kinds_of(settings.arch)})
+    return spec.model_copy(update={"n_mels": n_mels, **feature_kinds(settings.arch)})
 
 
-def measure(proba: NDArray[np.float64], data: TrainingSet, protocol: Protocol, dataset: str) -> Figure:
+def measure(
+    proba: NDArray[np.float64], data: TrainingSet, protocol: SplitProtocol, dataset: str
+) -> Measurement:
     """Return accuracy and calibration error by track, or by piece under the ``segment`` protocol."""
     labels = data.labels
     if protocol != "segment":
-        proba, labels = metrics.mean_by_track(proba, labels, data.tracks)
-    return Figure(
+        proba, labels = metrics.average_by_track(proba, labels, data.tracks)
+    return Measurement(
         protocol=protocol,
         dataset=dataset,
         accuracy=round(metrics.accuracy(proba, labels), 4),
@@ -167,7 +188,7 @@ def measure(proba: NDArray[np.float64], data: TrainingSet, protocol: Protocol, d
 
 
 def network_bytes(network: Any) -> bytes:
-    """Return the network as a ``.keras`` file."""
+    """Return the contents of a ``.keras`` file of the network."""
     with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
         path = Path(scratch) / WEIGHTS_FILE
         network.save(path)

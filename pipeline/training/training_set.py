@@ -1,4 +1,4 @@
-"""TrainingSet: labeled segments in memory, the names of their tracks and their genres."""
+"""TrainingSet: labeled segments in memory, with the names of their tracks and their genres."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,22 +18,23 @@ class TrainingSet:
     Attributes
     ----------
     log_mel : ndarray of uint8, shape (n, n_mels, n_frames), or None
-        As `schemas.tracks.SegmentFeatures.log_mel`.
+        See `schemas.tracks.SegmentFeatures.log_mel`.
     labels : ndarray of int, shape (n,)
         Index into `genres`.
     tracks : ndarray of str, shape (n,)
-        The track each segment is of: its path without extension, or its name alone.
+        The track of each segment: its path without extension, or only its name.
     genres : tuple of str
-        In the order of the network's outputs.
+        In the order of the outputs of the network.
     descriptors : ndarray of float64, shape (n, 57), or None
         In the order of `pipeline.audio.features.descriptors.DESCRIPTOR_NAMES`.
     features : FeatureSpec
-        How the features were made: what a model that is trained on them asks of a catalog.
+        The settings of the features; a model trained on them reads the same features from a catalog.
     shares : ndarray of float32, shape (n, n_genres), or None
-        How much each genre fits, where that is known: what another model answers (Hinton et al. 2015), or how
-        many listeners say so. Rows sum to 1. It is trained on in place of `labels`, the largest shares.
+        Soft labels, if known: the probabilities of another model (Hinton et al. 2015), or the share of
+        listeners for each genre. Rows sum to 1. Training uses them instead of `labels`, their maxima.
     from_audio : bool
-        Whether Earmark made these features of audio files, so that the same file has the same ones elsewhere.
+        Whether Earmark computed these features from audio files: the same file then has the same features
+        everywhere.
     """
 
     log_mel: NDArray[np.uint8] | None
@@ -48,7 +49,7 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, index: NDArray[np.intp]) -> "TrainingSet":
+    def take(self, index: NDArray[np.intp]) -> "TrainingSet":
         """Return the segments at `index`."""
         return replace(
             self,
@@ -59,16 +60,16 @@ class TrainingSet:
             shares=None if self.shares is None else self.shares[index],
         )
 
-    def pieces(self, n_pieces: int) -> "TrainingSet":
-        """Cut every log-mel into `n_pieces` of equal length, as the ``segment`` protocol asks.
+    def cut_pieces(self, n_pieces: int) -> "TrainingSet":
+        """Cut every log-mel into `n_pieces` of equal length, for the ``segment`` protocol.
 
-        Descriptors, which are of whole segments, are left out; a set of descriptors alone stays as it is:
-        its segments are the pieces.
+        Descriptors are left out, since they describe whole segments. A set that has only descriptors is
+        returned unchanged: its segments are the pieces.
 
         Raises
         ------
         MisuseError
-            Where the segments have fewer frames than that.
+            If the segments have fewer than `n_pieces` frames.
         """
         if self.log_mel is None:
             return self
@@ -92,7 +93,7 @@ class TrainingSet:
 
 
 def track_name(file: str) -> str:
-    """Return the track a listed file is: its name without folder and audio extension.
+    """Return the name of a file without folder and audio extension.
 
     >>> track_name("blues/blues.00029.wav")
     'blues.00029'
@@ -103,7 +104,7 @@ def track_name(file: str) -> str:
 
 
 def track_path(file: str) -> str:
-    """Return the file's path without its audio extension.
+    """Return the path of a file without its audio extension.
 
     >>> track_path("blues/blues.00029.wav")
     'blues/blues.00029'
@@ -114,12 +115,12 @@ def track_path(file: str) -> str:
 
 
 def pick_genres(names: Iterable[str], source: str) -> tuple[str, ...]:
-    """Return the genres of labeled data: GTZAN's ten in their order where they are just those, else sorted.
+    """Return the genres of labeled data: GTZAN's ten in their usual order if exactly those, else sorted.
 
     Raises
     ------
     MisuseError
-        Where there are fewer than two; `source` is what the message calls the data.
+        If there are fewer than two. The message names the data as `source`.
     """
     present = set(names)
     if len(present) < 2:
@@ -128,6 +129,6 @@ def pick_genres(names: Iterable[str], source: str) -> tuple[str, ...]:
 
 
 def index_genres(names: Iterable[str], genres: Sequence[str]) -> NDArray[np.intp]:
-    """Return each name's place in `genres`."""
-    place = {genre: number for number, genre in enumerate(genres)}
-    return np.array([place[name] for name in names], np.intp)
+    """Return the index of each name in `genres`."""
+    index_of = {genre: index for index, genre in enumerate(genres)}
+    return np.array([index_of[name] for name in names], np.intp)

@@ -1,72 +1,66 @@
-"""TrainingSettings: what a training is made of, by architecture, and how a model's notes keep it."""
+"""TrainingSettings: the settings of a training, with defaults for each architecture."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Literal, get_args
 
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
 from pipeline.training.augment import Augmentation
+from schemas.config import first_fault
 from schemas.errors import MisuseError
 from schemas.model import Arch
 
 _AUGMENTATION = "augmentation_"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ConfigDict(allow_inf_nan=False))
 class TrainingSettings:
-    """What a training is made of; the defaults are those of the ``cnn``, `of` has those of the others.
+    """The settings of a training. Defaults are for ``cnn``; `for_arch` has those of the other architectures.
 
-    Attributes
-    ----------
-    arch : str
-        ``cnn``, ``dense`` or ``both``.
-    epochs : int
-        In an epoch as many crops are seen as fit side by side into all training segments.
-    batch_size : int
-    crop : int
-        Frames of a training crop (at most those of the segments).
-    n_frames : int
-        Frames the finished network takes at once (at most those of the segments).
-    learning_rate, weight_decay : float
-        Of AdamW (Loshchilov and Hutter 2019); without decay it is Adam.
-    schedule : {"cosine", "constant"}
-        The rate rises for 200 steps, then falls as a cosine; or it stays.
-    dropout : float
-    keep_bands : bool
-        See `pipeline.models.cnn.embed`; for ``cnn``.
-    label_smoothing : float
-    average : float
-        Decay of the moving average of the weights, a step; 0: the last weights are kept.
-    early_stopping : int or None
-        Stop when the loss on the valid tracks has not fallen for so many epochs, and keep the best weights.
-    class_weights : bool
-        Weigh each genre by the inverse of its share in the training segments.
-    seed : int
-        Fixes the initial weights and every batch.
-    threads : int
-        CPU threads of an operation. Other counts add floats in another order: equal in kind, not in bits.
-    augmentation : Augmentation
+    This is the only place where a setting is declared: the flags of ``earmark train`` and their help are made
+    from its fields.
     """
 
-    arch: Arch = "cnn"
-    epochs: int = 60
-    batch_size: int = 32
-    crop: int = 128
-    n_frames: int = 384
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    schedule: Literal["cosine", "constant"] = "cosine"
-    dropout: float = 0.3
-    keep_bands: bool = False
-    label_smoothing: float = 0.1
-    average: float = 0.998
-    early_stopping: int | None = None
-    class_weights: bool = False
-    seed: int = 0
-    threads: int = 2
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    arch: Arch = Field(default="cnn", description="cnn (log-mels), dense (the 57 descriptors) or both.")
+    epochs: int = Field(default=60, ge=1, description="Passes over the training tracks.")
+    batch_size: int = Field(default=32, ge=1, description="Segments a step.")
+    crop: int = Field(default=128, ge=1, description="Most frames of a training crop.")
+    n_frames: int = Field(
+        default=384, ge=1, description="Most frames that the finished network takes at once."
+    )
+    learning_rate: float = Field(
+        default=2e-3, gt=0, lt=10, description="Of Adam (of AdamW, Loshchilov and Hutter 2019, with decay)."
+    )
+    weight_decay: float = Field(default=1e-2, ge=0, lt=1, description="Of AdamW.")
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="The rate rises for 200 steps, then falls as a cosine; or it stays."
+    )
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Share of values dropped.")
+    keep_bands: bool = Field(default=False, description="See `pipeline.models.cnn.embed`; for cnn.")
+    label_smoothing: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of a target spread over all genres."
+    )
+    average: float = Field(
+        default=0.998,
+        ge=0,
+        lt=1,
+        description="Decay of the moving average of the weights, a step; 0: the last weights are kept.",
+    )
+    early_stopping: int | None = Field(
+        default=None, ge=1, description="Stop after N epochs without a lower valid loss; keep the best."
+    )
+    class_weights: bool = Field(
+        default=False, description="Weigh rare genres up in training, by the inverse of their shares."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    # Other counts add floats in another order: equal in kind, not in bits.
+    threads: int = Field(default=2, ge=1, description="CPU threads of TensorFlow.")
+    augmentation: Augmentation = Field(default_factory=Augmentation)
 
     @classmethod
-    def of(cls, arch: str) -> "TrainingSettings":
+    def for_arch(cls, arch: str) -> "TrainingSettings":
         """Return the defaults of an architecture.
 
         Raises
@@ -92,45 +86,36 @@ class TrainingSettings:
         return cls(arch=arch)  # type: ignore[arg-type]
 
     @classmethod
-    def recorded(cls, arch: str, training: Mapping[str, Any]) -> "TrainingSettings":
-        """Return the settings that a model's notes keep (`ModelInfo.training`); what they lack is default."""
-        settings = cls.of(arch)
-        own = {each.name for each in fields(cls)} - {"arch", "augmentation"}
-        varied = {each.name for each in fields(Augmentation)}
+    def from_notes(cls, arch: str, training: Mapping[str, Any]) -> "TrainingSettings":
+        """Return the settings in the notes of a model (`ModelInfo.training`); missing ones have defaults."""
+        settings = cls.for_arch(arch)
+        names = {each.name for each in fields(cls)} - {"arch", "augmentation"}
         amounts = {
-            name: training[_AUGMENTATION + name] for name in varied if _AUGMENTATION + name in training
+            each.name: training[_AUGMENTATION + each.name]
+            for each in fields(Augmentation)
+            if _AUGMENTATION + each.name in training
         }
-        kept = {name: training[name] for name in own if name in training}
-        # JSON notes keep yes and no as 1 and 0.
-        kept |= {name: bool(kept.get(name)) for name in ("class_weights", "keep_bands")}
-        return replace(
-            settings,
-            **kept,
-            augmentation=replace(settings.augmentation, **amounts),
-        )
+        values = {name: training[name] for name in names if name in training}
+        # The notes store booleans as 1 and 0.
+        values |= {name: bool(values.get(name)) for name in ("class_weights", "keep_bands")}
+        return settings.changed(values | {"augmentation": replace(settings.augmentation, **amounts)})
 
-    def flat(self) -> dict[str, str | int | float | None]:
-        """Return the settings as a model's notes keep them."""
+    def to_notes(self) -> dict[str, str | int | float | None]:
+        """Return the settings as a flat dict for the notes of a model."""
         values = asdict(self)
         augmentation = values.pop("augmentation")
         return {**values, **{_AUGMENTATION + key: value for key, value in augmentation.items()}}
 
-    def check(self) -> None:
-        """Check that the numbers are ones that a training can have.
+    def changed(self, changes: Mapping[str, object]) -> "TrainingSettings":
+        """Return these settings with some others.
 
         Raises
         ------
         MisuseError
-            If one is out of its range.
+            If a setting cannot have its value.
         """
-        for name in ("epochs", "threads", "batch_size", "crop", "early_stopping"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise MisuseError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-        for name in ("dropout", "label_smoothing", "average"):
-            if not 0 <= getattr(self, name) < 1:
-                raise MisuseError(f"--{name.replace('_', '-')} must be from 0 to below 1")
-        if not 0 < self.learning_rate < 10 or not 0 <= self.weight_decay < 1:
-            raise MisuseError("--learning-rate must be above 0, and --weight-decay from 0 to below 1")
-        if self.seed < 0:
-            raise MisuseError(f"--seed must be at least 0, not {self.seed}")
+        try:
+            return replace(self, **changes)  # type: ignore[arg-type]
+        except ValidationError as error:
+            name, reason = first_fault(error)
+            raise MisuseError(f"setting '{name}': {reason}") from error

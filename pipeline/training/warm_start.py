@@ -1,7 +1,7 @@
-"""Starting from a model: weights that a training takes over, instead of random ones.
+"""Start a training from the weights of a model instead of random ones.
 
-What a network learned of one collection helps where another is small (transfer learning: Yosinski et al.
-2014), also when the genres are others: then all but the last layer is taken over.
+What a network learned from one collection helps on another, smaller one (transfer learning: Yosinski et al.
+2014), even if its genres differ: then all layers but the last are transferred.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.model import Arch
 
-_OF_A_LOG_MEL = {"sample_rate", "n_fft", "n_mels", "mel_hop", "top_db"}
+_LOG_MEL_SETTINGS = {"sample_rate", "n_fft", "n_mels", "mel_hop", "top_db"}
 
 
 def check_arch(start: ModelBundle, arch: Arch) -> None:
@@ -21,7 +21,7 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
     Raises
     ------
     MisuseError
-        If the model is of another, or its outputs are classes that a taxonomy makes genres of.
+        If the model has another architecture, or a taxonomy: its outputs are classes, not genres.
     """
     if start.info.taxonomy is not None:
         raise MisuseError(
@@ -29,42 +29,44 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
         )
     if start.info.arch != arch:
         raise MisuseError(
-            f"cannot start from {start.model}: it is of --arch {start.info.arch}, and this training of {arch}"
+            f"cannot start from {start.model}: it has --arch {start.info.arch}, but this training has {arch}"
         )
 
 
-def take_over(networks: Sequence[Any], start: ModelBundle, data: TrainingSet, arch: Arch) -> None:
-    """Set the weights of networks to those of a model; the last layer's only where the genres are the same.
+def transfer_weights(networks: Sequence[Any], start: ModelBundle, data: TrainingSet, arch: Arch) -> None:
+    """Set the weights of networks to those of a model; of the last layer only if the genres match.
 
     Parameters
     ----------
     networks : sequence of keras.Model
-        With the same layers. Where the genres are others they all get the last layer of the first.
+        Networks with the same layers. If the genres differ, all get the last layer of the first network.
     start : ModelBundle
     data : TrainingSet
-        What the networks are trained on.
+        The data that the networks are trained on.
     arch : str
-        Of the networks.
+        The architecture of the networks.
 
     Raises
     ------
     MisuseError
-        If the model is of another architecture, takes features made in another way, or has layers of other
-        sizes.
+        If the model has another architecture, reads features computed with other settings, or has layers of
+        other sizes.
     """
     check_arch(start, arch)
-    made, wanted = (spec.model_dump(include=_OF_A_LOG_MEL) for spec in (data.features, start.info.features))
+    made, wanted = (
+        spec.model_dump(include=_LOG_MEL_SETTINGS) for spec in (data.features, start.info.features)
+    )
     differing = ", ".join(name for name in made if made[name] != wanted[name])
     if start.info.features.log_mel and differing:
         raise MisuseError(
-            f"cannot start from {start.model}: the log-mels of this data were made otherwise ({differing})"
+            f"cannot start from {start.model}: the log-mels of this data have other settings ({differing})"
         )
-    theirs = load_network(start).weights
+    weights = load_network(start).weights
     if start.info.genres != data.genres:
-        # The kernel and the bias of the last layer.
-        theirs = [*theirs[:-2], *networks[0].weights[-2:]]
+        # The last two are the kernel and the bias of the last layer.
+        weights = [*weights[:-2], *networks[0].weights[-2:]]
     for network in networks:
-        if [tuple(weight.shape) for weight in theirs] != [tuple(weight.shape) for weight in network.weights]:
-            raise MisuseError(f"cannot start from {start.model}: its layers are of other sizes")
-        for weight, own in zip(theirs, network.weights, strict=True):
-            own.assign(weight)
+        if [tuple(each.shape) for each in weights] != [tuple(each.shape) for each in network.weights]:
+            raise MisuseError(f"cannot start from {start.model}: its layers have other sizes")
+        for source, target in zip(weights, network.weights, strict=True):
+            target.assign(source)

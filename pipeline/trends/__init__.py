@@ -1,1 +1,1 @@
-"""Trends: shares of genres among the labeled tracks, and what rises and falls."""
+"""Trends: genre shares among the labeled tracks, and which genres rise and fall."""

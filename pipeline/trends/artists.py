@@ -1,21 +1,21 @@
-"""What the labels say of each artist."""
+"""A summary of the labels of each artist."""
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.trends.grouping import group
+from pipeline.trends.grouping import group_tracks
 from pipeline.trends.labeled_tracks import LabeledTracks
-from pipeline.trends.trends import shares_of
+from pipeline.trends.trends import compute_group_shares
 
 
-def artist_rows(labeled: LabeledTracks) -> pa.Table:
-    """Artists, the one with most tracks first.
+def summarize_artists(labeled: LabeledTracks) -> pa.Table:
+    """Return one row per artist, most tracks first.
 
-    Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``, a
-    list of the genres' shares. The tracks need the columns ``artist`` and ``year``.
+    Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``,
+    the list of genre shares. The tracks need the columns ``artist`` and ``year``.
     """
-    groups = group("artist", labeled.tracks, "")
-    shares = shares_of(labeled, groups)
+    groups = group_tracks("artist", labeled.tracks, "")
+    shares = compute_group_shares(labeled, groups)
     inside = groups.codes >= 0
     sums = np.bincount(groups.codes[inside], labeled.confidence[inside], minlength=len(groups.names))
     years = pa.table({"code": groups.codes, "year": labeled.tracks["year"]}).filter(pa.array(inside))

@@ -1,4 +1,4 @@
-"""Which genres rise and which fall: a weighted regression of each genre's share over time."""
+"""Rising and falling genres: a weighted linear regression of each genre's share over time."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_PERIODS = 3
-"""A line through two points fits exactly: it says nothing of chance."""
+"""A line through two points fits exactly, so it says nothing about chance."""
 FALSE_DISCOVERY_RATE = 0.05
 _NEAR_YEARS = 10.0
 
@@ -23,19 +23,19 @@ class Change:
     genre : str
         The genre.
     start, end : float
-        Share on the fitted line at the first and the last period, 0 to 1.
+        Share on the fitted line in the first and the last period, clipped to 0 to 1.
     change : float
-        Their difference before both are cut to 0 to 1: what the share has gained or lost.
+        Difference between the two before clipping.
     low, high : float
         95 % interval of the change.
     per_year : float
-        The same a year: the slope of the line.
+        Slope of the line: change per year.
     p_value : float
-        Chance of a slope at least as steep where nothing changes.
+        Probability of a slope at least as steep if nothing changes.
     q_value : float
-        The same, adjusted for looking at all genres at once.
+        The p value adjusted for testing all genres at once.
     direction : str
-        ``rising`` or ``falling`` where `q_value` is below `FALSE_DISCOVERY_RATE`, else ``unclear``.
+        ``rising`` or ``falling`` if `q_value` is below `FALSE_DISCOVERY_RATE`, else ``unclear``.
     """
 
     genre: str
@@ -50,43 +50,43 @@ class Change:
     direction: Direction
 
 
-def changes(
+def fit_changes(
     genres: tuple[str, ...],
     time: NDArray[np.float64],
     share: NDArray[np.float64],
     n_effective: NDArray[np.float64],
 ) -> list[Change]:
-    """Fit a line through each genre's share over time, the fastest rise first and the fastest fall last.
+    """Fit a line through each genre's share over time, sorted from the fastest rise to the fastest fall.
 
-    Periods weigh what they have tracks. The variance of a share is taken as binomial, or as large as the
-    scatter around the line where that is larger (tracks come in albums, and years are not lines), so that a
-    few full years do not make a trend of noise. The q values are Benjamini and Hochberg's: of the genres
-    called rising or falling, at most one in twenty is expected to be so by chance.
+    Each period is weighted by its number of tracks. The variance of a share is the larger of the binomial
+    variance and the scatter around the line (tracks come in albums, and real trends are not straight), so
+    that a few large years do not turn noise into a trend. The q values follow Benjamini and Hochberg: of the
+    genres called rising or falling, at most one in twenty is expected to be due to chance.
 
-    A model shrinks shares toward the mix it was calibrated on, the more so the less sure it is: changes come
-    out smaller than they are, not larger.
+    An unsure model shrinks shares toward the genre mix it was calibrated on, so changes are underestimated
+    rather than overestimated.
 
     Parameters
     ----------
     genres : tuple of str
-        Names.
+        Names of the genres.
     time : ndarray of float64, shape (n_periods,)
-        When each period is, in years.
+        Midpoint of each period, in years.
     share : ndarray of float64, shape (n_periods, n_genres)
         Shares, 0 to 1.
     n_effective : ndarray of float64, shape (n_periods,)
-        Tracks of each period.
+        Effective number of tracks in each period.
 
     Returns
     -------
     list of Change
-        Empty for fewer than `MIN_PERIODS` periods.
+        Empty if there are fewer than `MIN_PERIODS` periods.
 
     References
     ----------
     Y. Benjamini and Y. Hochberg, Controlling the false discovery rate, J. R. Statist. Soc. B 57 (1995).
     """
-    from scipy import special  # not scipy.stats, which takes longer to import than all the rest
+    from scipy import special  # not scipy.stats, which takes longer to import than everything else
 
     if len(time) < MIN_PERIODS:
         return []
@@ -101,7 +101,7 @@ def changes(
     scatter = (weight * (share - fitted) ** 2).sum(axis=0) / freedom
     error = np.sqrt(np.maximum(np.maximum(binomial, scatter), 1e-12) / spread)
     p_values = 2 * special.stdtr(freedom, -np.abs(slope) / error)
-    q_values = false_discovery(p_values)
+    q_values = adjust_p_values(p_values)
     span = time.max() - time.min()
     half = special.stdtrit(freedom, 0.975) * error
     ends = np.clip(fitted[[int(time.argmin()), int(time.argmax())]], 0, 1)
@@ -116,20 +116,20 @@ def changes(
             per_year=float(slope[k]),
             p_value=float(p_values[k]),
             q_value=float(q_values[k]),
-            direction=_direction(float(slope[k]), float(q_values[k])),
+            direction=_classify_slope(float(slope[k]), float(q_values[k])),
         )
         for k, genre in enumerate(genres)
     ]
     return sorted(found, key=lambda change: -change.per_year)
 
 
-def false_discovery(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Q values of Benjamini and Hochberg: the false discovery rate where this p value is called a discovery.
+def adjust_p_values(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute Benjamini-Hochberg q values: the false discovery rate at which each test becomes significant.
 
     Parameters
     ----------
     p_values : ndarray of float64, shape (n,)
-        Of the tests that were made.
+        P values of all tests.
     """
     order = np.argsort(p_values)[::-1]
     n = len(p_values)
@@ -139,19 +139,20 @@ def false_discovery(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def central(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
-    """The periods but for stray ones at either end.
+def trim_strays(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
+    """Return the slice of periods without the stray ones at either end.
 
-    One mistyped year (1066, 2999) would otherwise stretch every chart, and pull every line to itself. Periods
-    are stray that hold, with all that lies beyond, less than a thousandth of the tracks; or less than a
-    hundredth, and are farther from the others than those are wide, and than ten years.
+    One mistyped year (1066, 2999) would otherwise stretch every chart and pull every fitted line toward it.
+    Periods at an end are stray if together they hold less than a thousandth of the tracks. They are also
+    stray if they hold less than a hundredth and lie farther from the others than those span, and farther than
+    ten years.
 
     Parameters
     ----------
     tracks : ndarray of int64, shape (n_periods,)
-        Tracks of each period, in order.
+        Number of tracks in each period, in order of time.
     years : ndarray of float64, shape (n_periods,)
-        When each period is.
+        Midpoint of each period, in years.
     """
     running = np.cumsum(tracks) / max(int(tracks.sum()), 1)
     most, core = (
@@ -164,7 +165,7 @@ def central(tracks: NDArray[np.int64], years: NDArray[np.float64]) -> slice:
     return slice(max(most.start, int(near[0])), min(most.stop, int(near[-1]) + 1))
 
 
-def _direction(slope: float, q_value: float) -> Direction:
+def _classify_slope(slope: float, q_value: float) -> Direction:
     if q_value >= FALSE_DISCOVERY_RATE:
         return "unclear"
     return "rising" if slope > 0 else "falling"

@@ -1,4 +1,4 @@
-"""Drift: whether the genres of one run are shared out otherwise than those of another."""
+"""Drift: whether the genre distribution differs between two runs."""
 
 import math
 from collections.abc import Mapping
@@ -8,27 +8,27 @@ from typing import Literal
 Verdict = Literal["stable", "unclear", "moderate", "large"]
 
 MODERATE = 0.1
-"""Below this a population stability index counts as no change …"""
+"""A population stability index below this is called stable."""
 LARGE = 0.25
-"""… and from here on as a large one (the usual thresholds of credit scoring)."""
+"""An index of this or more is called large. Both are the customary thresholds from credit scoring."""
 _CHANCE = 0.05
 _ADDED = 0.5
-"""Added to each count: a genre that one run lacks would make the index infinite."""
+"""Added to each count, since a genre missing from one run would make the index infinite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How much a distribution has moved.
+    """How much a distribution has changed.
 
     Attributes
     ----------
     psi : float
         Population stability index.
     by_chance : float
-        The index that one comparison in twenty exceeds where nothing has changed, for numbers this small.
+        The index that one comparison in twenty exceeds by chance, given these numbers of tracks.
     verdict : str
-        ``stable`` below 0.1; ``moderate`` from 0.1 and ``large`` from 0.25 on; ``unclear`` where the index is
-        that high, but not above `by_chance`: too few tracks to tell.
+        ``stable`` below 0.1, ``moderate`` from 0.1, ``large`` from 0.25; ``unclear`` if the index is at least
+        0.1 but not above `by_chance`, that is, if there are too few tracks to tell.
     """
 
     psi: float
@@ -36,10 +36,10 @@ class Drift:
     verdict: Verdict
 
 
-def population_stability(before: Mapping[str, int], now: Mapping[str, int]) -> Drift | None:
-    """Compare two distributions by the population stability index.
+def measure_drift(before: Mapping[str, int], now: Mapping[str, int]) -> Drift | None:
+    """Compare two distributions by their population stability index.
 
-    ``PSI = Σ (q - p) ln(q / p)`` over the categories, ``p`` and ``q`` their shares before and now.
+    ``PSI = Σ (q - p) ln(q / p)`` over the categories, where ``p`` and ``q`` are the shares before and now.
 
     Parameters
     ----------
@@ -49,15 +49,15 @@ def population_stability(before: Mapping[str, int], now: Mapping[str, int]) -> D
     Returns
     -------
     Drift or None
-        None where either is empty.
+        None if either distribution is empty.
 
     References
     ----------
     Yurdakul and Naranjo, "Statistical properties of the population stability index", Journal of Risk Model
-    Validation 14(4), 2020: with ``n`` and ``m`` counted and ``B`` categories the index of unchanged
-    distributions is about ``(1/n + 1/m) χ²(B - 1)``.
+    Validation 14(4), 2020: for sample sizes ``n`` and ``m`` and ``B`` categories, the index of unchanged
+    distributions is approximately ``(1/n + 1/m) χ²(B - 1)``.
     """
-    from scipy.special import chdtri  # not scipy.stats, which takes ten times as long to load
+    from scipy.special import chdtri  # not scipy.stats, which takes ten times as long to import
 
     categories = sorted(name for name in {*before, *now} if before.get(name, 0) + now.get(name, 0))
     n, m = sum(before.values()), sum(now.values())
@@ -69,10 +69,10 @@ def population_stability(before: Mapping[str, int], now: Mapping[str, int]) -> D
         q = (now.get(name, 0) + _ADDED) / (m + _ADDED * len(categories))
         psi += (q - p) * math.log(q / p)
     by_chance = (1 / n + 1 / m) * float(chdtri(len(categories) - 1, _CHANCE)) if len(categories) > 1 else 0.0
-    return Drift(psi, by_chance, _verdict(psi, by_chance))
+    return Drift(psi, by_chance, _judge(psi, by_chance))
 
 
-def _verdict(psi: float, by_chance: float) -> Verdict:
+def _judge(psi: float, by_chance: float) -> Verdict:
     if psi < MODERATE:
         return "stable"
     if psi <= by_chance:

@@ -1,4 +1,4 @@
-"""What files call their genres, in the model's words: "Hip-Hop/Rap" and "Trap" are ``hiphop``."""
+"""Mapping genre tags of files to the model's genres: "Hip-Hop/Rap" and "Trap" become ``hiphop``."""
 
 import re
 import unicodedata
@@ -53,27 +53,27 @@ ALIASES: dict[str, str] = {
     "synth pop": "pop",
     "chanson": "pop",
 }
-"""Words of tags, in lower case without accents and punctuation, and the genre of GTZAN that they mean."""
+"""GTZAN genres by genre tag; tags are in lower case, without accents or punctuation."""
 
-NOT_THEIR_LAST_WORD = frozenset({"rhythm and blues", "brit pop and soul"})
-"""Tags whose last word names another genre than they mean."""
+MISLEADING_ENDINGS = frozenset({"rhythm and blues", "brit pop and soul"})
+"""Tags that end in the name of a different genre."""
 
 _SEPARATORS = re.compile(r"[;/,|\\]| - ")
 
 
-def normalize(tag: str, genres: Sequence[str]) -> str:
-    """A genre tag in the model's words; one that it has no word for stays itself, in lower case.
+def normalize_tag(tag: str, genres: Sequence[str]) -> str:
+    """Map a genre tag to one of the model's genres, or return it in lower case if none matches.
 
-    Of a tag with several parts ("Electronic; Jazz", "Hip-Hop/Rap") the first that is known counts. A part is
-    known if it is a genre, an alias, or ends in one of them: "Progressive Rock" is ``rock``, "Death Metal"
-    ``metal``.
+    If a tag has several parts ("Electronic; Jazz", "Hip-Hop/Rap"), the first part that matches decides. A
+    part matches if it is a genre or an alias, or ends in one: "Progressive Rock" is ``rock``, "Death Metal"
+    is ``metal``.
 
     Parameters
     ----------
     tag : str
-        As the file has it.
+        The tag as stored in the file.
     genres : sequence of str
-        The model's genres; an alias counts only where its genre is one of them.
+        The model's genres; aliases of other genres are ignored.
 
     Examples
     --------
@@ -82,36 +82,36 @@ def normalize(tag: str, genres: Sequence[str]) -> str:
     >>> normalize("Sea Shanty", ["hiphop", "rock"])
     'sea shanty'
     """
-    known = {_squeezed(genre): genre for genre in genres}
-    if (found := _meant(_words(tag), known)) is not None:
+    known = {_squeeze(genre): genre for genre in genres}
+    if (found := _find_genre(_split_words(tag), known)) is not None:
         return found
     for part in _SEPARATORS.split(tag):
-        if (found := _meant_at_the_end(_words(part), known)) is not None:
+        if (found := _find_genre_at_end(_split_words(part), known)) is not None:
             return found
     return " ".join(tag.casefold().split())
 
 
-def _meant(words: list[str], known: dict[str, str]) -> str | None:
-    """The genre that words mean, taken as a whole."""
+def _find_genre(words: list[str], known: dict[str, str]) -> str | None:
+    """Return the genre that all the words together name, if any."""
     name = "".join(words)
     alias = ALIASES.get(" ".join(words), ALIASES.get(name, ""))
     return known.get(name) or known.get(alias)
 
 
-def _meant_at_the_end(words: list[str], known: dict[str, str]) -> str | None:
-    """The genre that a tag's words or the last of them mean."""
-    if " ".join(words) in NOT_THEIR_LAST_WORD:
+def _find_genre_at_end(words: list[str], known: dict[str, str]) -> str | None:
+    """Return the genre that the words, or the last few of them, name, if any."""
+    if " ".join(words) in MISLEADING_ENDINGS:
         return None
-    meanings = (_meant(words[start:], known) for start in range(len(words)))
+    meanings = (_find_genre(words[start:], known) for start in range(len(words)))
     return next((genre for genre in meanings if genre is not None), None)
 
 
-def _words(text: str) -> list[str]:
-    """Lower-case words without accents and punctuation; "&" is read as "and"."""
+def _split_words(text: str) -> list[str]:
+    """Split text into lower-case words without accents or punctuation, reading "&" as "and"."""
     plain = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     return re.findall(r"\w+", plain)
 
 
-def _squeezed(text: str) -> str:
-    return "".join(_words(text))
+def _squeeze(text: str) -> str:
+    return "".join(_split_words(text))

@@ -1,4 +1,4 @@
-"""Groups of tracks: by year, month of release, day first seen, artist, album, folder or a manifest column."""
+"""Grouping tracks by year, month of release, day first seen, artist, album, folder or a manifest column."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from schemas.errors import MisuseError
 
-TIMES = ("year", "month", "seen")
-"""Groupings along time."""
+TIME_GROUPINGS = ("year", "month", "seen")
+"""Groupings by time."""
 COLUMNS = {
     "year": ("year",),
     "month": ("release_date",),
@@ -22,21 +22,21 @@ COLUMNS = {
     "folder": ("uri",),
 }
 """Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
-_FILE = "file://"
+_FILE_SCHEME = "file://"
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """A partition of tracks.
+    """Tracks divided into groups.
 
     Attributes
     ----------
     by : str
-        What it is by.
+        The grouping.
     codes : ndarray of int64, shape (n_tracks,)
-        Number of each track's group, -1 where the track says nothing.
+        Index of each track's group; -1 if the track has no value to group by.
     names : list of str
-        Of the groups, as text; times in order (``1999``, ``1999-05``, ``2026-01-31``), others by size.
+        Names of the groups: times in order (``1999``, ``1999-05``, ``2026-01-31``), others by size.
     """
 
     by: str
@@ -45,20 +45,20 @@ class Groups:
 
     @property
     def is_time(self) -> bool:
-        """Whether the groups follow one another in time."""
-        return self.by in TIMES
+        """Whether the groups are periods of time."""
+        return self.by in TIME_GROUPINGS
 
     @property
     def unit(self) -> str:
-        """What a group is, in words."""
+        """What one group stands for, in words."""
         return {"month": "month of release", "seen": "day first seen"}.get(self.by, self.by)
 
-    def years(self) -> NDArray[np.float64]:
-        """The middle of each group in years, of a grouping by time."""
-        return np.array([_year(name) for name in self.names])
+    def midpoints(self) -> NDArray[np.float64]:
+        """Return the midpoint of each period, in years; only for groupings by time."""
+        return np.array([_to_year(name) for name in self.names])
 
     def largest(self, n: int) -> "Groups":
-        """The `n` groups with the most tracks, in their order; tracks of others are in no group."""
+        """Keep the `n` groups with the most tracks, in their order; other tracks are in no group."""
         sizes = np.bincount(self.codes[self.codes >= 0], minlength=len(self.names))
         kept = np.sort(np.argsort(-sizes, kind="stable")[:n])
         renumber = np.full(len(self.names) + 1, -1)
@@ -66,46 +66,46 @@ class Groups:
         return Groups(self.by, renumber[self.codes], [self.names[code] for code in kept])
 
 
-def columns_for(by: str) -> tuple[str, ...]:
-    """The columns of ``tracks/`` that a grouping reads."""
+def columns_to_group_by(by: str) -> tuple[str, ...]:
+    """Return the columns of ``tracks/`` that a grouping reads."""
     return COLUMNS.get(by, ("carried",))
 
 
-def group(by: str, tracks: pa.Table, catalog: str) -> Groups:
+def group_tracks(by: str, tracks: pa.Table, catalog: str) -> Groups:
     """Group tracks.
 
     Parameters
     ----------
     by : str
         ``year``, ``month``, ``seen``, ``artist``, ``album`` (of an artist), ``folder`` (the first below the
-        catalog) or a column carried from the manifest.
+        catalog) or a column of the manifest.
     tracks : pyarrow.Table
-        With the columns `columns_for` names, and ``first_seen``.
+        Tracks with the columns of `columns_to_group_by`, and ``first_seen``.
     catalog : str
-        Where the catalog is.
+        Location of the catalog.
 
     Raises
     ------
     MisuseError
         If no track has the manifest column.
     """
-    values = _values(by, tracks, catalog).combine_chunks().dictionary_encode()
+    values = _read_values(by, tracks, catalog).combine_chunks().dictionary_encode()
     codes = np.asarray(pc.fill_null(values.indices, -1), dtype=np.int64)
     names = values.dictionary.to_pylist()
     sizes = np.bincount(codes[codes >= 0], minlength=len(names))
     if by not in COLUMNS and not sizes.any():
-        raise MisuseError(f"no track has a column '{by}'; {_known_columns(tracks)}")
+        raise MisuseError(f"no track has a column '{by}'; {_describe_groupings(tracks)}")
     order = sorted(
         np.flatnonzero(sizes).tolist(),
-        key=(lambda i: names[i]) if by in TIMES else (lambda i: (-sizes[i], names[i])),
+        key=(lambda i: names[i]) if by in TIME_GROUPINGS else (lambda i: (-sizes[i], names[i])),
     )
     renumber = np.full(len(names) + 1, -1)
     renumber[order] = np.arange(len(order))
     return Groups(by, renumber[codes], [names[i] for i in order])
 
 
-def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
-    """The text that each track is grouped by, null where it has none."""
+def _read_values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
+    """Return the value that each track is grouped by, or null."""
     if by == "year":
         return pc.utf8_lpad(tracks["year"].cast(pa.string()), 4, "0")
     if by == "month":
@@ -121,26 +121,26 @@ def _values(by: str, tracks: pa.Table, catalog: str) -> pa.ChunkedArray:
         artists = pc.fill_null(tracks["artist"].cast(pa.string()), "?")
         return pc.binary_join_element_wise(artists, tracks["album"].cast(pa.string()), " – ")
     if by == "folder":
-        return _folders(tracks["uri"], catalog)
+        return _find_folders(tracks["uri"], catalog)
     values = pc.map_lookup(tracks["carried"], pa.scalar(by), "first")
-    # A cell without text, as CSV has it, says as little as none.
+    # An empty cell, as CSV writes it, means no value.
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
 
 
-def _folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
-    """The first folder below the catalog; "." for tracks that lie right in it."""
-    root = f"{common_root(uris, catalog)}/"
-    uris = _as_paths(uris)
+def _find_folders(uris: pa.ChunkedArray, catalog: str) -> pa.ChunkedArray:
+    """Return the first folder below the catalog for each track; "." for tracks directly in the catalog."""
+    root = f"{find_common_root(uris, catalog)}/"
+    uris = _to_paths(uris)
     below = pc.utf8_slice_codeunits(uris, len(root))
     slash = pc.find_substring(below, "/")
     first = pc.struct_field(pc.extract_regex(below, r"^(?P<first>[^/]*)/"), "first")
     return pc.if_else(pc.less(slash, 0), pa.scalar("."), first)
 
 
-def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
-    """The folder that all tracks lie below: the catalog, or for a manifest the deepest one they share."""
-    uris = _as_paths(uris)
-    catalog = _as_path(catalog).rstrip("/")
+def find_common_root(uris: pa.ChunkedArray, catalog: str) -> str:
+    """Return the folder that holds all tracks: the catalog or, for a manifest, the deepest one in common."""
+    uris = _to_paths(uris)
+    catalog = _to_path(catalog).rstrip("/")
     if not len(uris) or pc.all(pc.starts_with(uris, f"{catalog}/")).as_py():
         return catalog
     ends = pc.min_max(uris).as_py()
@@ -152,28 +152,26 @@ def common_root(uris: pa.ChunkedArray, catalog: str) -> str:
     return str(ends["min"][:shared].rpartition("/")[0])
 
 
-def _as_paths(uris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Locations in one spelling: a file whose name is not UTF-8 is a URI beside paths."""
+def _to_paths(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Convert ``file://`` URIs to paths: files whose names are not UTF-8 are listed as URIs among paths."""
     uris = uris.cast(pa.string())
-    if not pc.any(pc.starts_with(uris, _FILE)).as_py():
+    if not pc.any(pc.starts_with(uris, _FILE_SCHEME)).as_py():
         return uris
-    return pa.chunked_array([[_as_path(uri) for uri in uris.to_pylist()]], pa.string())
+    return pa.chunked_array([[_to_path(uri) for uri in uris.to_pylist()]], pa.string())
 
 
-def _as_path(uri: str) -> str:
-    return unquote(uri.removeprefix(_FILE), errors="replace") if uri.startswith(_FILE) else uri
+def _to_path(uri: str) -> str:
+    return unquote(uri.removeprefix(_FILE_SCHEME), errors="replace") if uri.startswith(_FILE_SCHEME) else uri
 
 
-def _known_columns(tracks: pa.Table) -> str:
-    """What there is to group by, for a message."""
+def _describe_groupings(tracks: pa.Table) -> str:
+    """Describe the available groupings, for an error message."""
     carried = tracks["carried"].combine_chunks().keys.unique().to_pylist()
-    manifest = (
-        f"columns of its manifest: {', '.join(sorted(carried))}" if carried else "its manifest has no others"
-    )
+    manifest = f"columns of the manifest: {', '.join(sorted(carried))}" if carried else "no manifest columns"
     return f"tracks can be grouped by {', '.join(COLUMNS)} ({manifest})"
 
 
-def _year(name: str) -> float:
+def _to_year(name: str) -> float:
     if len(name) == 4:
         return float(name)
     first = date.fromisoformat(name if len(name) == 10 else f"{name}-01")

@@ -1,4 +1,4 @@
-"""Where labels agree and disagree with the files' own genre tags."""
+"""Agreement and disagreement between labels and the files' genre tags."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.trends.genre_tags import normalize
+from pipeline.trends.genre_tags import normalize_tag
 from pipeline.trends.labeled_tracks import LabeledTracks
 
 COLUMNS = ("genre_tag", "uri", "artist", "title")
-"""The columns of ``tracks/`` that are read here."""
+"""The columns of ``tracks/`` that the comparison reads."""
 
 DISAGREEMENTS = pa.schema(
     [
@@ -28,22 +28,23 @@ DISAGREEMENTS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class TagAgreement:
-    """Tags against labels.
+    """Labels compared with genre tags.
 
     Attributes
     ----------
     tags : tuple of str
-        Normalized tags: first those that are genres of the model, in its order, then the others by number.
+        Normalized tags: first those that are genres of the model, in its order, then the others, most
+        frequent first.
     counts : ndarray of int64, shape (n_tags, n_genres)
-        Tracks by tag and label.
+        Number of tracks by tag and label.
     n_tagged : int
         Labeled tracks that have a genre tag.
     n_comparable : int
-        Those whose tag means a genre that the model knows.
+        Those whose tag maps to one of the model's genres.
     n_agree : int
-        Those of them whose label is that genre.
+        Those whose label is that genre.
     disagreements : pyarrow.Table
-        The most confident labels that contradict a tag; schema `DISAGREEMENTS`.
+        The most confident labels that contradict a tag, with schema `DISAGREEMENTS`.
     """
 
     tags: tuple[str, ...]
@@ -54,18 +55,18 @@ class TagAgreement:
     disagreements: pa.Table
 
 
-def tag_agreement(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAgreement:
-    """Compare labels with tags.
+def compare_with_tags(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAgreement:
+    """Compare labels with genre tags.
 
     Parameters
     ----------
     labeled : LabeledTracks
-        With the columns `COLUMNS`.
+        Tracks with the columns `COLUMNS`.
     n_disagreements : int
-        How many disagreements to list.
+        Maximum number of disagreements to list.
     """
     genres = labeled.genres
-    tags, codes = _normalized(labeled)
+    tags, codes = _normalize_tags(labeled)
     both = (codes >= 0) & (labeled.winner >= 0)
     n_tags, n_genres = len(tags), len(genres)
     counts = np.bincount(codes[both] * n_genres + labeled.winner[both], minlength=n_tags * n_genres).reshape(
@@ -84,25 +85,25 @@ def tag_agreement(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAg
         n_tagged=int(both.sum()),
         n_comparable=int(comparable.sum()),
         n_agree=int(comparable.sum() - wrong.sum()),
-        disagreements=_most_confident(labeled, tags, codes, wrong, n_disagreements),
+        disagreements=_select_most_confident(labeled, tags, codes, wrong, n_disagreements),
     )
 
 
-def _normalized(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
-    """Normalized tags, the model's genres first, and the number of each track's tag, -1 for none."""
-    # Tags repeat: each spelling is normalized once.
+def _normalize_tags(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the normalized tags, the model's genres first, and the index of each track's tag or -1."""
+    # Tags repeat, so normalize each spelling only once.
     stored = labeled.tracks["genre_tag"].combine_chunks().dictionary_encode()
     tags = list(labeled.genres)
     number = {tag: code for code, tag in enumerate(tags)}
     meaning = []
     for text in stored.dictionary.to_pylist():
-        tag = normalize(text, labeled.genres)
+        tag = normalize_tag(text, labeled.genres)
         meaning.append(number.setdefault(tag, len(number)) if tag else -1)
     codes = np.asarray(pc.fill_null(stored.indices, -1), dtype=np.int64)
     return list(number), np.array([*meaning, -1])[codes]
 
 
-def _most_confident(
+def _select_most_confident(
     labeled: LabeledTracks, tags: list[str], codes: NDArray[np.int64], wrong: NDArray[np.bool_], n: int
 ) -> pa.Table:
     rows = np.flatnonzero(wrong)

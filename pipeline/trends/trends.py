@@ -1,4 +1,4 @@
-"""Genre trends: shares of genres by group, rising and falling genres, tags against labels, as tables."""
+"""Genre trends: genre shares by group, rising and falling genres, and labels against tags, as tables."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from pipeline.tables.tables import Tables
 from pipeline.trends import tag_agreement
-from pipeline.trends.changes import Change, central, changes
-from pipeline.trends.grouping import Groups, columns_for, group
-from pipeline.trends.labeled_tracks import LabeledTracks, labeled_tracks
-from pipeline.trends.shares import GenreShares, genre_shares
+from pipeline.trends.changes import Change, fit_changes, trim_strays
+from pipeline.trends.grouping import Groups, columns_to_group_by, group_tracks
+from pipeline.trends.labeled_tracks import LabeledTracks, read_labeled_tracks
+from pipeline.trends.shares import GenreShares, compute_shares
 from pipeline.trends.tag_agreement import TagAgreement
 
 Weight = Literal["count", "confidence"]
@@ -27,29 +27,29 @@ CHANGES = pa.schema(
         for name, kind in Change.__annotations__.items()
     ]
 )
-"""Columns of `change_rows`: the attributes of `Change`."""
+"""Schema of `tabulate_changes`: the attributes of `Change`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trends:
-    """What the labels say of groups of tracks.
+    """Genre trends of a catalog.
 
     Attributes
     ----------
     labeled : LabeledTracks
         The tracks.
     groups : Groups
-        How they were grouped.
+        The groups of tracks.
     shares : GenreShares
-        Of each group.
+        Genre shares of each group.
     total : GenreShares
-        Of all tracks, as one group.
+        Genre shares of all tracks, as a single group.
     changes : list of Change
-        Rising and falling genres, where the groups follow one another in time.
+        Rising and falling genres, if the groups are periods of time.
     tags : TagAgreement
-        Labels against the files' own tags.
+        Labels compared with genre tags.
     weight : str
-        ``count``: every track counts one; ``confidence``: it counts its confidence.
+        ``count`` if every track has weight 1, ``confidence`` if tracks are weighted by confidence.
     """
 
     labeled: LabeledTracks
@@ -62,74 +62,76 @@ class Trends:
 
     @property
     def n_ungrouped(self) -> int:
-        """Tracks that say nothing of what they are grouped by."""
+        """Number of tracks in no group."""
         return int((self.groups.codes < 0).sum())
 
 
-def read_labeled(tables: Tables, model: str, *by: str) -> LabeledTracks:
-    """The labeled tracks with the columns that `trends` reads for these groupings."""
-    columns = dict.fromkeys([*tag_agreement.COLUMNS, *(name for each in by for name in columns_for(each))])
-    return labeled_tracks(tables, model, tuple(columns))
+def read_tracks_to_group(tables: Tables, model: str, *by: str) -> LabeledTracks:
+    """Read the labeled tracks with the columns that `compute_trends` needs for these groupings."""
+    columns = dict.fromkeys(
+        [*tag_agreement.COLUMNS, *(name for each in by for name in columns_to_group_by(each))]
+    )
+    return read_labeled_tracks(tables, model, tuple(columns))
 
 
-def trends(
+def compute_trends(
     labeled: LabeledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
 ) -> Trends:
-    """Find the trends in labeled tracks.
+    """Compute the trends of labeled tracks.
 
     Parameters
     ----------
     labeled : LabeledTracks
-        Of `read_labeled`, for this grouping.
+        The result of `read_tracks_to_group` for this grouping.
     by : str
-        See `pipeline.trends.grouping.group`.
+        The grouping; see `pipeline.trends.grouping.group_tracks`.
     catalog : str
-        Where the catalog is.
+        Location of the catalog.
     weight : str
         ``count`` or ``confidence``.
     top : int, optional
-        Only the groups with most tracks.
+        Keep only this many groups, those with the most tracks.
 
     Raises
     ------
     MisuseError
-        If there is nothing to group by.
+        If no track has the manifest column `by`.
     """
-    groups = group(by, labeled.tracks, catalog)
+    groups = group_tracks(by, labeled.tracks, catalog)
     if top is not None:
         groups = groups.largest(top)
-    shares = shares_of(labeled, groups, weight)
+    shares = compute_group_shares(labeled, groups, weight)
     found: list[Change] = []
     if groups.is_time and len(groups.names):
-        # Kish's effective number is at most the number of tracks; without weights it is that number.
-        years = groups.years()
-        shown = central(shares.tracks, years)
-        found = changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
+        # Kish's effective sample size; without weights, the number of tracks.
+        years = groups.midpoints()
+        shown = trim_strays(shares.tracks, years)
+        found = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
     everything = Groups("all", np.zeros(labeled.n_tracks, np.int64), ["all"])
     return Trends(
         labeled=labeled,
         groups=groups,
         shares=shares,
-        total=shares_of(labeled, everything, weight),
+        total=compute_group_shares(labeled, everything, weight),
         changes=found,
-        tags=tag_agreement.tag_agreement(labeled),
+        tags=tag_agreement.compare_with_tags(labeled),
         weight=weight,
     )
 
 
-def shares_of(labeled: LabeledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
-    """The shares of genres in groups of tracks."""
+def compute_group_shares(labeled: LabeledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
+    """Compute genre shares for groups of tracks."""
     weights = labeled.confidence if weight == "confidence" else None
-    return genre_shares(groups.codes, len(groups.names), labeled.probabilities, labeled.winner, weights)
+    return compute_shares(groups.codes, len(groups.names), labeled.probabilities, labeled.winner, weights)
 
 
-def share_rows(trends: Trends) -> pa.Table:
-    """Shares as a table, a row for each group and genre.
+def tabulate_shares(trends: Trends) -> pa.Table:
+    """Return the shares as a table with one row per group and genre.
 
-    Columns are the grouping's name (``group`` where that is the name of another column, as of a manifest's
-    column ``genre``), ``tracks`` (of the group), ``genre``, ``count`` (tracks with that label,
-    or their weight), ``expected`` and ``expected_sd`` (tracks that are of the genre, by the probabilities),
-    ``share``, ``low`` and ``high`` (0 to 1, 95 %).
+    Columns are the name of the grouping (``group`` if another column already has that name, as with a
+    manifest column ``genre``), ``tracks`` (in the group), ``genre``, ``count`` (tracks with that label, or
+    their weight), ``expected`` and ``expected_sd`` (expected tracks of the genre and its standard deviation),
+    ``share``, and ``low`` and ``high`` (0 to 1, its 95 % interval).
     """
     groups, shares, genres = trends.groups, trends.shares, trends.labeled.genres
     names = pa.array(groups.names, pa.string())
@@ -149,14 +151,14 @@ def share_rows(trends: Trends) -> pa.Table:
     return pa.table(columns)
 
 
-def change_rows(found: list[Change]) -> pa.Table:
-    """Rising and falling genres as a table."""
+def tabulate_changes(found: list[Change]) -> pa.Table:
+    """Return rising and falling genres as a table."""
     rows = [{name: getattr(each, name) for name in CHANGES.names} for each in found]
     return pa.Table.from_pylist(rows, CHANGES)
 
 
-def tag_rows(trends: Trends) -> pa.Table:
-    """Tags against labels as a table: tag, genre, tracks; pairs that do not occur are left out."""
+def tabulate_tags(trends: Trends) -> pa.Table:
+    """Return the number of tracks by tag and label as a table; pairs that do not occur are left out."""
     tag, genre = np.nonzero(trends.tags.counts)
     return pa.table(
         {
@@ -167,7 +169,7 @@ def tag_rows(trends: Trends) -> pa.Table:
     )
 
 
-def confidence_histogram(labeled: LabeledTracks) -> NDArray[np.int64]:
-    """Tracks by confidence, in `CONFIDENCE_BINS` bins of equal width from 0 to 1."""
+def count_by_confidence(labeled: LabeledTracks) -> NDArray[np.int64]:
+    """Count tracks by confidence, in `CONFIDENCE_BINS` bins of equal width from 0 to 1."""
     bins = (labeled.confidence * CONFIDENCE_BINS).astype(np.int64)
     return np.bincount(np.clip(bins, 0, CONFIDENCE_BINS - 1), minlength=CONFIDENCE_BINS)

@@ -1,10 +1,10 @@
-"""What the 57 descriptors cost: ``python tests/benchmarks/bench_descriptors.py [TURNS]``.
+"""The cost of the 57 descriptors: ``python tests/benchmarks/bench_descriptors.py [TURNS]``.
 
-One run, one thread: plain librosa (one call a feature), this package and, where they are installed,
-Essentia's MusicExtractor and openSMILE's ComParE 2016 (they compute other and more numbers, and show what is
-usual). All run in turn; what is printed are medians of processor time, and of the ratios within each turn.
-Then this package step by step, beside the least that its numbers need, and with decoding and log-mels around
-it; then a fresh process, and memory.
+Compares this package, in one run and with one thread, with plain librosa (one call per feature) and, if
+installed, with Essentia's MusicExtractor and openSMILE's ComParE 2016, which compute more and different
+numbers. They take turns; printed are medians of processor time, and of the ratios within each turn. Then the
+steps of this package beside their lower bound, the whole with decoding and log-mels, a fresh process, and
+memory.
 """
 
 import io
@@ -62,7 +62,7 @@ for seconds in (30, 600):
 
 
 def others(y: NDArray[np.float32], folder: Path) -> dict[str, Work]:
-    """Return what else is installed; Essentia's extractor reads files only."""
+    """Return the other extractors that are installed; Essentia's reads only files."""
     works: dict[str, Work] = {}
     try:
         import essentia
@@ -85,7 +85,7 @@ def others(y: NDArray[np.float32], folder: Path) -> dict[str, Work]:
 
 
 def compare(y: NDArray[np.float32], turns: int, folder: Path) -> None:
-    """Print one table: everybody's milliseconds, times real time, and ours in proportion."""
+    """Print the milliseconds of each package, its multiple of real time, and its ratio to ours."""
     works: dict[str, Work] = {
         "ours": lambda: compute_descriptors(y),
         "plain librosa": lambda: by_librosa(y),
@@ -93,7 +93,7 @@ def compare(y: NDArray[np.float32], turns: int, folder: Path) -> None:
     }
     for work in works.values():
         work()
-    # Ours is short: the median of some keeps one interruption from deciding a turn.
+    # Ours is short: with the median of five, one interruption does not decide a turn.
     took = {name: np.empty(turns) for name in works}
     for turn in range(turns):
         for name, work in works.items():
@@ -106,7 +106,7 @@ def compare(y: NDArray[np.float32], turns: int, folder: Path) -> None:
 
 
 def steps(y: NDArray[np.float32]) -> dict[str, Work]:
-    """Return the steps of `compute_descriptors`, each on what the ones before it give."""
+    """Return the steps of `compute_descriptors`, each with the results of the steps before it as input."""
     blocks = list(stft.stft_blocks(y, hpss.BLOCK))
     harmonic, S = hpss.separate(y)
     power = S * S
@@ -156,7 +156,7 @@ def profile(y: NDArray[np.float32], turns: int) -> None:
 
 
 def around(turns: int) -> None:
-    """Print what featurizing a track takes without and with descriptors."""
+    """Print how long featurizing a track takes with and without descriptors."""
     data = encode(music(44100, 2), 44100, "mp3")
 
     def featurize(spec: FeatureSpec) -> float:

@@ -1,9 +1,9 @@
-"""What log-mel features cost: ``python tests/benchmarks/bench_features.py [TURNS]``.
+"""The cost of log-mel features: ``python tests/benchmarks/bench_features.py [TURNS]``.
 
-For 30 s clips in several formats, one thread, in one run: `featurize_track` beside the least that anybody
-must do for the same bytes (decode, mix and resample, one STFT and the mel product, as straight as it can be
-written, by libsndfile where it reads the format and by FFmpeg), beside librosa's way, and by step. The three
-run in turn; what is printed are medians, and the medians of the ratios of each turn.
+Measures `featurize_track` on 30 s clips in several formats, in one run and with one thread, as a whole and by
+step. It is compared with the minimum of work for the same bytes (decode, mix, resample, one STFT and the mel
+product, as simply as possible, with libsndfile if it reads the format and with FFmpeg), and with librosa.
+They take turns; printed are medians, and the medians of the ratios within each turn.
 """
 
 import io
@@ -45,7 +45,7 @@ CLIPS = (
 
 
 def music(rate: int, channels: int) -> NDArray[np.float32]:
-    """Return 30.013 s, as long as a GTZAN clip, of chords and beats, seeded: no decoder gets off lightly."""
+    """Return 30.013 s (the length of a GTZAN clip) of seeded chords and beats, as hard to decode as music."""
     rng = np.random.default_rng(0)
     t = np.arange(round(30.013 * rate)) / rate
     y = np.zeros((len(t), channels))
@@ -79,7 +79,7 @@ def decode_ffmpeg(data: bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def least(decode: Callable[[bytes], tuple[NDArray[np.float32], int]], data: bytes) -> NDArray[np.float32]:
-    """Decode, mix, resample, one STFT, one mel product; no decibels, no tags, no care."""
+    """Decode, mix, resample, one STFT, one mel product; no decibels, no tags, no checks."""
     y, rate = decode(data)
     y = np.full(len(y), 1 / len(y), np.float32) @ y[:, : 30 * rate]
     if rate != SPEC.sample_rate:
@@ -90,7 +90,7 @@ def least(decode: Callable[[bytes], tuple[NDArray[np.float32], int]], data: byte
 
 
 def by_librosa(data: bytes) -> NDArray[np.float32]:
-    """The usual way: librosa.load, melspectrogram, power_to_db."""
+    """Compute log-mels in the usual way: librosa.load, melspectrogram, power_to_db."""
     y, sr = librosa.load(io.BytesIO(data), sr=SPEC.sample_rate, duration=30)
     power = librosa.feature.melspectrogram(
         y=y, sr=sr, n_fft=SPEC.n_fft, hop_length=SPEC.mel_hop, n_mels=SPEC.n_mels
@@ -99,14 +99,14 @@ def by_librosa(data: bytes) -> NDArray[np.float32]:
 
 
 def ms(work: Callable[[], object]) -> float:
-    """Return how many milliseconds of processor time `work` takes: what else the machine does is left out."""
+    """Return the milliseconds of processor time that `work` takes, which other processes do not affect."""
     start = time.process_time()
     work()
     return 1e3 * (time.process_time() - start)
 
 
 def compared(took: dict[str, NDArray[np.float64]], name: str) -> str:
-    """Return the cell of another way: its milliseconds, and ours in proportion."""
+    """Return the cell of another method: its milliseconds, and its ratio to ours."""
     if name not in took:
         return " " * 15
     return f"{np.median(took[name]):8.1f} {np.median(took[name] / took['ours']):6.2f}"
@@ -142,8 +142,8 @@ def row(form: str, rate: int, channels: int, turns: int) -> str:
 def main(turns: int) -> None:
     """Measure and print."""
     print(f"30 s to log-mel 128 x 388 at hop {SPEC.mel_hop}, one thread, medians of {turns} turns, ms;")
-    print("beside each other way: how many times ours is as fast (0.85 or more is the aim for the least)")
-    print(f"{'':19s}  {'':8s}  {'least, by':>15s}  {'least, by':>15s}  {'':15s}  {'ours by step':>16s}")
+    print("ratios tell how many times as fast ours is (the goal is 0.85 of the minimum)")
+    print(f"{'':19s}  {'':8s}  {'minimum, by':>15s}  {'minimum, by':>15s}  {'':15s}  {'ours by step':>16s}")
     print(
         f"{'clip':19s}  {'ours':>8s}  {'libsndfile':>15s}  {'FFmpeg':>15s}  {'librosa':>15s}"
         f"  {'read':>7s}  {'log-mel':>7s}  {'tags':>7s}"

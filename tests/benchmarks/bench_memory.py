@@ -1,8 +1,8 @@
-"""What memory a run takes, long files or not: ``python tests/benchmarks/bench_memory.py [--tracks 200]``.
+"""The memory of a run with long files: ``python tests/benchmarks/bench_memory.py [--tracks 200]``.
 
-The catalog has real-length mp3s, and among them a four-hour mp3 and a two-hour flac of 96 kHz. Printed is the
-peak of each kind of process: RSS counts pages that processes share in each of them, USS counts none of these,
-so that USS is what one process more costs, and RSS what a limit per process has to allow.
+The catalog has mp3s of usual length, a four-hour mp3 and a two-hour flac at 96 kHz. Printed are the peaks of
+each kind of process. RSS includes pages shared between processes: it is what a limit per process must allow.
+USS does not: it is what one more process costs.
 """
 
 import argparse
@@ -29,7 +29,7 @@ FLAC_RATE = 96_000
 
 
 def write_long_flac(path: Path, hours: float) -> None:
-    """Write a stereo flac of 96 kHz, a quiet noise that changes by the minute."""
+    """Write a stereo flac at 96 kHz: quiet noise that changes every minute."""
     rng = np.random.default_rng(0)
     with sf.SoundFile(
         path, "w", FLAC_RATE, 2, format="FLAC", subtype="PCM_16", compression_level=0.0
@@ -39,7 +39,7 @@ def write_long_flac(path: Path, hours: float) -> None:
 
 
 class PeakMemory:
-    """Watches a process and all below it: the peak RSS and USS of each kind of process, bytes."""
+    """Watches a process and its descendants: the peak RSS and USS in bytes of each kind of process."""
 
     def __init__(self, pid: int) -> None:
         self.rss: defaultdict[str, int] = defaultdict(int)
@@ -63,18 +63,18 @@ class PeakMemory:
                 continue
 
     def stop(self) -> None:
-        """End watching."""
+        """Stop watching."""
         self._stop.set()
         self._thread.join()
 
 
 def main() -> None:
-    """Run and print."""
+    """Make the catalog, run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tracks", type=int, default=200)
     parser.add_argument("--mp3-hours", type=float, default=4.0)
     parser.add_argument("--flac-hours", type=float, default=2.0)
-    parser.add_argument("--folder", type=Path, help="Keep the catalog there, and use it again.")
+    parser.add_argument("--folder", type=Path, help="Keep the catalog there for the next time.")
     parser.add_argument("flags", nargs="*", help="Flags of earmark run, after --")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="earmark-memory-"))

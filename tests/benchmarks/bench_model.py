@@ -1,10 +1,10 @@
-"""What the shipped model costs: ``python tests/benchmarks/bench_model.py [MODEL]``.
+"""The cost of the shipped model: ``python tests/benchmarks/bench_model.py [MODEL]``.
 
-Prints, for one thread: the size of the bundle, the time to read it and to get its classifier ready (the wish
-is 10 MB and a second after TensorFlow), and milliseconds a segment of `Classifier.predict_proba` beside the
-bare compiled network on arrays that already have its shape, and beside decoding and featurizing 30 s clips
-(the wish is a ratio of at most 1). What is compared runs in turn; what is printed are medians, and the median
-of the ratios of each turn.
+Prints, for one thread, the size of the bundle and the time to read it and to prepare its classifier (the goal
+is 10 MB and one second, without TensorFlow). Then it compares the milliseconds per segment of
+`Classifier.predict_proba` with those of the bare compiled network on prepared arrays, and with those of
+decoding and featurizing 30 s clips (the goal is a ratio of at most 1). They take turns; printed are medians,
+and the median of the ratios within each turn.
 """
 
 import io
@@ -32,7 +32,7 @@ SEGMENTS = 64
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how long `work` takes."""
+    """Return the seconds that `work` takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -61,7 +61,7 @@ def segments_of(bundle: ModelBundle) -> tuple[np.ndarray | None, np.ndarray | No
 
 
 def compare_with_bare(bundle: ModelBundle) -> None:
-    """Print what predicting costs beside the network alone."""
+    """Compare the cost of predicting with that of the network alone."""
     segments = segments_of(bundle)
     for batch_size in (1, 8, 32):
         classifier = Classifier(bundle, batch_size=batch_size)
@@ -89,7 +89,7 @@ def compare_with_bare(bundle: ModelBundle) -> None:
 
 
 def compare_with_features(bundle: ModelBundle) -> None:
-    """Print what predicting a 30 s segment costs beside decoding and featurizing it."""
+    """Compare the cost of predicting a 30 s segment with that of decoding and featurizing it."""
     y = synthesize("rock", seed=[1], duration_s=bundle.info.features.segment_s, sr=44100)
     classifier = Classifier(bundle, batch_size=8)
     segments = segments_of(bundle)

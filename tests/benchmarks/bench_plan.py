@@ -1,8 +1,8 @@
-"""What a night costs on which nothing is new: ``python tests/benchmarks/bench_plan.py [TRACKS …]``.
+"""The cost of a night with almost nothing new: ``python tests/benchmarks/bench_plan.py [TRACKS …]``.
 
-For catalogs of 1,000 and 100,000 files of which the tables hold all but 0.1 %: seconds of listing, and their
-ratio to a bare walk of the folder with a stat of each file; seconds of planning; and seconds and peak memory
-of the whole ``earmark run --dry-run``.
+For catalogs of 1,000 and 100,000 files, of which the tables hold all but 0.1 %: the seconds of listing, and
+their ratio to a walk of the folder with a stat of each file; the seconds of planning; and the seconds and
+peak memory of the whole ``earmark run --dry-run``.
 """
 
 import os
@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow as pa
 
 from pipeline.catalogs.catalog import canonical, list_catalog
-from pipeline.catalogs.planning import Done, make_plan
+from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.catalogs.tracks import from_table
 from pipeline.models.bundle import ModelBundle
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
@@ -34,7 +34,7 @@ _TRACKS_PER_PART = 256
 
 
 def write_catalog(folder: Path, n_tracks: int) -> None:
-    """One-byte files named as audio, a hundred a folder."""
+    """Write one-byte files named like audio, a hundred in each folder."""
     for number in range(n_tracks):
         path = folder / f"{number // 100:05}" / f"{number:07}.mp3"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def write_catalog(folder: Path, n_tracks: int) -> None:
 
 
 def write_history(tables: Tables, catalog: Path, model: str, feature_set: str, n_done: int) -> None:
-    """Tables as a run would have left them that labeled the first `n_done` tracks."""
+    """Write the tables of a run that labeled the first `n_done` tracks."""
     now = datetime.now(UTC)
     listing = list_catalog(str(catalog))
     for number, start in enumerate(range(0, n_done, _TRACKS_PER_PART)):
@@ -72,7 +72,7 @@ def write_history(tables: Tables, catalog: Path, model: str, feature_set: str, n
 
 
 def bare_walk(folder: Path) -> float:
-    """Seconds of walking the folder and asking each file's status."""
+    """Return the seconds of a walk of the folder with a stat of each file."""
     start = time.perf_counter()
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -81,7 +81,7 @@ def bare_walk(folder: Path) -> float:
 
 
 def measure(n_tracks: int) -> None:
-    """Print one row."""
+    """Measure a catalog and print one row."""
     folder = Path(tempfile.mkdtemp(prefix="earmark-bench-"))
     try:
         bundle = ModelBundle.load("default")
@@ -92,7 +92,7 @@ def measure(n_tracks: int) -> None:
         start = time.perf_counter()
         listing = list_catalog(str(folder / "catalog"))
         listed = time.perf_counter()
-        plan = make_plan(listing, tables, Done(spec, bundle.model))
+        plan = make_plan(listing, tables, Goal(spec, bundle.model))
         planned = time.perf_counter()
         if plan.n_todo != n_tracks // 1000:
             raise SystemExit(f"planned {plan.n_todo} tracks, not {n_tracks // 1000}")
@@ -116,7 +116,7 @@ def measure(n_tracks: int) -> None:
 
 
 def main() -> None:
-    """Run and print."""
+    """Measure all catalogs."""
     print("   tracks  walk s  listing s  × a walk  planning s  whole run s  peak MB")
     for argument in sys.argv[1:] or ("1000", "100000"):
         measure(int(argument))

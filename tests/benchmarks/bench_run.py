@@ -1,9 +1,9 @@
-"""What a whole run costs: ``python tests/benchmarks/bench_run.py [--tracks 300] [--turns 2] [--cpus 2]``.
+"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--turns 2] [--cpus 2]``.
 
-On a catalog of real-length mp3s, in one run of this script: ``earmark run`` beside the very same functions
-called in a plain loop in as many processes, without Ray, lease or plan. They take turns. Printed are tracks
-an hour, the ratio, the share of each stage in the workers' time, and the peak memory of driver and workers.
-Both are whole processes, start-up and loading TensorFlow included.
+Compares ``earmark run`` on mp3s of usual length with a plain loop over the same functions in as many
+processes, without Ray or a lease. They take turns. Printed are tracks per hour, the ratio, the share of each
+stage in the workers' time, and the peak memory of driver and workers. Both are measured as whole processes,
+including start-up and loading TensorFlow.
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import psutil
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.planning import Done, cut_shards, make_plan
+from pipeline.catalogs.planning import Goal, cut_shards, make_plan
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelTask, label_part
@@ -36,10 +36,10 @@ from tests.benchmarks.long_catalog import write_long_catalog
 
 
 def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
-    """Do every `cpus`-th shard: featurize it, label it. What `earmark run` does, less what makes it safe."""
+    """Featurize and label every `cpus`-th shard, as `earmark run` does, but without what makes it safe."""
     bundle = ModelBundle.load("default")
     spec, tables = bundle.info.features, Tables(root)
-    plan = make_plan(list_catalog(catalog), tables, Done(spec, bundle.model))
+    plan = make_plan(list_catalog(catalog), tables, Goal(spec, bundle.model))
     config = RunConfig()
     shards = cut_shards(
         plan.to_featurize, max_tracks=config.shard_tracks, max_bytes=config.shard_mb << 20, at_least=4 * cpus
@@ -61,7 +61,7 @@ def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
 
 
 class PeakMemory:
-    """Watches a process and all below it: the peak resident size of each kind of process, bytes."""
+    """Watches a process and its descendants: the peak RSS in bytes of each kind of process."""
 
     def __init__(self, pid: int) -> None:
         self.peaks: defaultdict[str, int] = defaultdict(int)
@@ -81,14 +81,14 @@ class PeakMemory:
                 continue
 
     def stop(self) -> dict[str, int]:
-        """End watching; the peaks."""
+        """Stop watching and return the peaks."""
         self._stop.set()
         self._thread.join()
         return dict(self.peaks)
 
 
 def time_earmark(catalog: Path, root: Path, cpus: int, *flags: str) -> tuple[float, dict[str, int]]:
-    """Wall seconds of ``earmark run``, and peak memory by kind of process."""
+    """Return the wall seconds of ``earmark run``, and the peak memory of each kind of process."""
     command = [Path(sys.executable).with_name("earmark"), "run", catalog, root, "--cpus", str(cpus), *flags]
     start = time.perf_counter()
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -99,7 +99,7 @@ def time_earmark(catalog: Path, root: Path, cpus: int, *flags: str) -> tuple[flo
 
 
 def time_plain(catalog: Path, root: Path, cpus: int) -> float:
-    """Wall seconds of the plain loop."""
+    """Return the wall seconds of the plain loop."""
     start = time.perf_counter()
     command = [sys.executable, __file__, "--plain", str(catalog), str(root), str(cpus)]
     runs = [subprocess.Popen([*command, str(process)], stderr=subprocess.DEVNULL) for process in range(cpus)]

@@ -1,7 +1,7 @@
-"""What trends cost: ``python tests/benchmarks/bench_trends.py [TRACKS] [--keep FOLDER]``.
+"""The cost of trends: ``python tests/benchmarks/bench_trends.py [TRACKS] [--keep FOLDER]``.
 
-Over seeded tables of a million tracks (by default): seconds, CPU seconds and peak memory of ``earmark
-trends`` as a table and as a page, the size of the page, and how long headless Chromium takes to open it.
+Measures seconds, CPU seconds and peak memory of ``earmark trends`` over seeded tables (of a million tracks by
+default), as a table and as a page; the size of the page; and how long headless Chromium takes to open it.
 """
 
 import argparse
@@ -21,7 +21,7 @@ EARMARK = Path(sys.executable).with_name("earmark")
 
 
 def measure(*arguments: str) -> None:
-    """Run the command; print its seconds, and the peak memory of the largest of all commands so far."""
+    """Run the command, and print its seconds and the peak memory of all commands so far."""
     begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([EARMARK, "trends", *arguments], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - begun
@@ -32,11 +32,11 @@ def measure(*arguments: str) -> None:
 
 
 def open_page(page: Path, folder: Path) -> None:
-    """Print how long the browser takes until the page's charts and list are drawn."""
+    """Print how long the browser takes to draw the charts and the list of the page."""
     from tests.browser import chromium, missing_programs
 
     if missing_programs():
-        print("no browser to open the page with")
+        print("no browser is installed to open the page")
         return
     with chromium(folder / "profile") as browser:
         for _ in range(2):  # the first one starts the renderer too
@@ -47,7 +47,7 @@ def open_page(page: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tracks", type=int, nargs="?", default=1_000_000)
     parser.add_argument(

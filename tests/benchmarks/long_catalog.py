@@ -1,7 +1,7 @@
-"""A catalog of real-length mp3s for benchmarks, written in seconds where encoding it would take an hour.
+"""A catalog of mp3s of usual length for benchmarks, written in seconds instead of encoded for an hour.
 
-Passages of a few seconds are synthesized and encoded once. A track is a long seeded sequence of them: every
-file differs in content, and decoding one costs what decoding any mp3 of its length and bit rate costs.
+Passages of a few seconds are synthesized and encoded once, and a track is a long, seeded sequence of them.
+Every file has different content, and costs as much to decode as any mp3 of its length and bit rate.
 """
 
 import io
@@ -33,16 +33,16 @@ def write_long_catalog(folder: Path, *, n_tracks: int = 300, seed: int = 0) -> i
     Parameters
     ----------
     folder : Path
-        New or empty; gets one folder for each ten tracks, about 5.5 MB a track.
+        A new or empty folder; it gets a folder for every ten tracks, at about 5.5 MB per track.
     n_tracks : int
-        How many.
+        Number of files.
     seed : int
-        Chooses passages and lengths; the same seed gives the same bytes.
+        Determines passages and lengths: the same seed gives the same bytes.
 
     Returns
     -------
     int
-        Bytes written.
+        Number of bytes written.
     """
     with ThreadPoolExecutor(4) as pool:
         passages = list(pool.map(partial(_encode_passages, seed=seed), STYLES))
@@ -63,7 +63,7 @@ def write_long_catalog(folder: Path, *, n_tracks: int = 300, seed: int = 0) -> i
 
 
 def write_long_mp3(path: Path, one: Path, *, hours: float) -> None:
-    """Write an mp3 of so many hours, with a right header: the frames of a track of ours, again and again."""
+    """Write an mp3 of this many hours, with a correct header, by repeating the frames of `one`."""
     data = one.read_bytes()
     frames = _split_frames(data[ID3(one).size :])[1:]  # the first one is the header
     frames *= round(hours * 3600 / (len(frames) * _FRAME_S))
@@ -71,7 +71,7 @@ def write_long_mp3(path: Path, one: Path, *, hours: float) -> None:
 
 
 def _encode_passages(style: str, *, seed: int) -> list[list[bytes]]:
-    """Passages as lists of mp3 frames; each was encoded alone, so it needs no bits of a frame before it."""
+    """Return passages as lists of mp3 frames. Each is encoded alone and needs no earlier frames."""
     y = synthesize(style, seed=[seed], duration_s=_PASSAGES_A_STYLE * _PASSAGE_S, sr=SR)
     passages = []
     for passage in np.split(y, _PASSAGES_A_STYLE):
@@ -93,12 +93,12 @@ def _split_frames(mp3: bytes) -> list[bytes]:
 
 
 def _xing_frame(frames: list[bytes]) -> bytes:
-    """The header frame of a VBR file: frames, bytes, a seek table of 100 entries and the quality."""
+    """Return the header frame of a VBR file: frames, bytes, a seek table of 100 entries and the quality."""
     header = bytes((0xFF, 0xFB, 0x90, 0x40))  # MPEG-1 layer III, 128 kbit/s, 44.1 kHz, joint stereo
     length = 144 * 128000 // SR
     ends = length + np.cumsum([len(frame) for frame in frames])
-    at = ends[np.arange(100) * len(frames) // 100]
-    seek_table = (at * 255 // ends[-1]).astype(np.uint8).tobytes()
+    positions = ends[np.arange(100) * len(frames) // 100]
+    seek_table = (positions * 255 // ends[-1]).astype(np.uint8).tobytes()
     counts = len(frames).to_bytes(4, "big") + int(ends[-1]).to_bytes(4, "big")
     scale = round(100 * (1 - _VBR_QUALITY)).to_bytes(4, "big")
     return (header + bytes(32) + b"Xing" + b"\0\0\0\x0f" + counts + seek_table + scale).ljust(length, b"\0")

@@ -1,4 +1,4 @@
-"""The chaos catalog: hundreds of short tracks from real encoders, tagged, and a share of bad files."""
+"""The chaos catalog: hundreds of short, tagged tracks from real encoders, and a share of bad files."""
 
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from tests.encoders import encode
 
 _SUFFIXES = {"wav": "wav", "flac": "flac", "mp3": "mp3", "vorbis": "ogg", "opus": "opus", "m4a": "m4a"}
 _SOURCE_S = 12.0
-_TRACKS_A_FOLDER = 20
+_TRACKS_PER_FOLDER = 20
 _OPUS_RATE = 48000
 
 
 @dataclass(frozen=True)
 class ChaosCatalog:
-    """A catalog and what must become of it.
+    """A catalog and its expected results.
 
     Attributes
     ----------
     root : Path
-        Its folder.
+        The folder.
     titles : dict
         The title tag of each good file, by its path.
     bad : dict
@@ -44,21 +44,21 @@ class ChaosCatalog:
 def write_chaos_catalog(
     root: Path, *, n_files: int, seed: int, bad_share: float = 0.05, kinds: tuple[str, ...] = tuple(EXPECTED)
 ) -> ChaosCatalog:
-    """Write `n_files` files in folders of twenty, a share of them bad, of all `kinds` in turn.
+    """Write `n_files` files in folders of twenty; `bad_share` of them are bad, of each of `kinds` in turn.
 
-    Good files are 2 to 4 s of mixed pieces in six formats; no two have the same audio. The same seed gives
-    the same samples, names and tags.
+    Good files are 2 to 4 s of mixed pieces in six formats, and no two have the same audio. The same seed
+    gives the same samples, names and tags.
     """
     n_bad = max(len(kinds), round(bad_share * n_files))
     rng = np.random.default_rng(seed)
-    places = dict(zip(rng.choice(n_files, n_bad, replace=False).tolist(), kinds * n_bad, strict=False))
+    kind_of = dict(zip(rng.choice(n_files, n_bad, replace=False).tolist(), kinds * n_bad, strict=False))
     catalog = ChaosCatalog(root, {}, {})
     good = []
     for number in range(n_files):
         form = tuple(_SUFFIXES)[number % len(_SUFFIXES)]
-        path = root / f"Album {number // _TRACKS_A_FOLDER:03d}" / f"{number:05d}.{_SUFFIXES[form]}"
+        path = root / f"Album {number // _TRACKS_PER_FOLDER:03d}" / f"{number:05d}.{_SUFFIXES[form]}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        if kind := places.get(number):
+        if kind := kind_of.get(number):
             write_bad(path, kind, rng)
             catalog.bad[str(path)] = kind
         else:

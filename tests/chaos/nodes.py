@@ -1,4 +1,4 @@
-"""A Ray cluster on this machine whose nodes and head can be lost without a word."""
+"""A Ray cluster on this machine whose nodes and head can be killed without warning."""
 
 import random
 import socket
@@ -9,16 +9,16 @@ _OBJECT_STORE_BYTES = 100 << 20
 
 
 def free_port() -> int:
-    """A port that nothing listens at."""
+    """Return a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Nodes:
-    """A head and one further node of a CPU each; the head comes back at the address it had.
+    """A head and one worker node with one CPU each. A new head has the address of the old one.
 
-    The environment must say ``RAY_AUTH_MODE=disabled``.
+    The environment must set ``RAY_AUTH_MODE=disabled``.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Nodes:
 
     @property
     def address(self) -> str:
-        """For ``--address``."""
+        """The value of ``--address``."""
         assert self._cluster is not None
         return str(self._cluster.address)
 
     def start(self) -> None:
-        """Start the head and the further node."""
+        """Start the head and the worker node."""
         self._cluster = Cluster(
             initialize_head=True,
             head_node_args={
@@ -45,24 +45,24 @@ class Nodes:
         self.add()
 
     def add(self) -> None:
-        """Add a node."""
+        """Add a worker node."""
         assert self._cluster is not None
         self._cluster.add_node(num_cpus=1, object_store_memory=_OBJECT_STORE_BYTES)
 
-    def lose_one(self, chance: random.Random) -> None:
-        """End all processes of a node that is not the head, and give another one for it."""
+    def kill_worker_node(self, rng: random.Random) -> None:
+        """Kill all processes of a worker node, and add a new one."""
         assert self._cluster is not None
-        self._cluster.remove_node(chance.choice(list(self._cluster.worker_nodes)), allow_graceful=False)
+        self._cluster.remove_node(rng.choice(list(self._cluster.worker_nodes)), allow_graceful=False)
         self.add()
 
-    def lose_head(self) -> None:
-        """End all processes of the whole cluster."""
+    def kill_cluster(self) -> None:
+        """Kill all processes of the cluster, including the head."""
         assert self._cluster is not None
         for node in (self._cluster.head_node, *self._cluster.worker_nodes):
             node.kill_all_processes(check_alive=False, allow_graceful=False)
 
     def stop(self) -> None:
-        """End what is left of the cluster."""
+        """Stop what is left of the cluster."""
         if self._cluster is not None:
             self._cluster.shutdown()
             self._cluster = None

@@ -1,4 +1,4 @@
-"""Rounds of chaos: the installed command on new tables, struck at random, run again until it is done."""
+"""Rounds of chaos: run the installed command on new tables and kill its processes, again until it is done."""
 
 import os
 import random
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tests.chaos.catalog import ChaosCatalog
 from tests.chaos.damage import CRASHES
+from tests.chaos.kills import ENDS_THE_RUN, HEAD, Killer, Run
 from tests.chaos.nodes import Nodes
-from tests.chaos.strikes import ENDS_THE_RUN, HEAD, Run, Striker
-from tests.chaos.verdict import TablesReader, faults
+from tests.chaos.verdict import TablesReader, find_faults
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK
 
@@ -26,36 +26,36 @@ Say = Callable[[str], None]
 
 
 class BrokenPromiseError(AssertionError):
-    """A track was lost, doubled or misnamed, or a run ended as it should not."""
+    """A track was lost, duplicated or failed with the wrong error, or a run ended in an unexpected way."""
 
 
 @dataclass
 class Round:
-    """What one round came to.
+    """The figures of one round.
 
     Attributes
     ----------
     on_cluster : bool
-        Whether it ran on a cluster; else on a local Ray.
-    strikes : Counter
-        By kind.
+        Whether it ran on a cluster, or on a local Ray.
+    kills : Counter
+        Number of kills by kind.
     n_runs : int
-        How often the command was started.
+        Number of times the command was started.
     wall_s : float
-        From the first start to the last end, seconds.
+        Seconds from the first start to the last end.
     n_decoded, n_repeated : int
-        Files that were opened, and how often one was opened again.
-    n_looks : int
-        How often another reader looked at the tables meanwhile.
+        Number of files that were opened, and of repeated opens.
+    n_reads : int
+        Number of times another reader read the tables meanwhile.
     """
 
     on_cluster: bool
-    strikes: Counter[str] = field(default_factory=Counter)
+    kills: Counter[str] = field(default_factory=Counter)
     n_runs: int = 0
     wall_s: float = 0.0
     n_decoded: int = 0
     n_repeated: int = 0
-    n_looks: int = 0
+    n_reads: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,33 +65,33 @@ class Chaos:
     Attributes
     ----------
     catalog : ChaosCatalog
-        What is labeled.
+        The catalog to label.
     folder : Path
-        For the tables, new ones each round.
-    chance : random.Random
+        The parent folder of the tables of each round.
+    rng : random.Random
         Chooses moments and victims.
-    longest_wait_s : float
-        Most seconds between two strikes.
+    max_wait_s : float
+        Maximum seconds between two kills.
     track_timeout_s : float
         ``--track-timeout`` of the runs.
     say : callable
-        Gets a line for each strike.
+        Called with a line for each kill.
     """
 
     catalog: ChaosCatalog
     folder: Path
-    chance: random.Random
-    longest_wait_s: float
+    rng: random.Random
+    max_wait_s: float
     track_timeout_s: float
     say: Say
 
-    def round(self, pending: list[str], *, on_cluster: bool) -> Round:
-        """Label the catalog into new tables under strikes, the first of `pending`, which those done leave.
+    def run_round(self, pending: list[str], *, on_cluster: bool) -> Round:
+        """Label the catalog into new tables during the `pending` kills, and remove those done from the list.
 
         Raises
         ------
         BrokenPromiseError
-            If the tables are not what they should be, or a run ended otherwise than it may.
+            If the tables are wrong, or a run ended in an unexpected way.
         """
         tables = Path(tempfile.mkdtemp(dir=self.folder, prefix="round-")) / "tables"
         crashing = [path for path, kind in self.catalog.bad.items() if kind == CRASHES]
@@ -104,47 +104,47 @@ class Chaos:
                 nodes.start()
             watch = stack.enter_context(CatalogWatch(self.catalog.root, crashing))
             reader = stack.enter_context(TablesReader(tables))
-            striker = Striker(self.chance, self.longest_wait_s, nodes)
+            killer = Killer(self.rng, self.max_wait_s, nodes)
             started = time.monotonic()
-            while self._run(tables, striker, pending, done) not in _DONE:
+            while self._run(tables, killer, pending, done) not in _DONE:
                 pass
             done.wall_s = time.monotonic() - started
-        done.n_decoded, done.n_looks = len(watch.opened), reader.n_looks
+        done.n_decoded, done.n_reads = len(watch.opened), reader.n_reads
         done.n_repeated = watch.opened.total() - len(watch.opened)
-        if found := reader.doubles + faults(self.catalog, tables):
+        if found := reader.duplicates + find_faults(self.catalog, tables):
             raise BrokenPromiseError(f"{tables}:\n" + "\n".join(found))
         return done
 
-    def _run(self, tables: Path, striker: Striker, pending: list[str], done: Round) -> int:
-        """Run the command once under strikes; its exit code."""
+    def _run(self, tables: Path, killer: Killer, pending: list[str], done: Round) -> int:
+        """Run the command once, kill its processes, and return its exit code."""
         command = [EARMARK, "run", self.catalog.root, tables, "--track-timeout", str(self.track_timeout_s)]
-        if striker.nodes is not None:
-            command += ["--address", striker.nodes.address]
+        if killer.nodes is not None:
+            command += ["--address", killer.nodes.address]
         done.n_runs += 1
         with tempfile.TemporaryFile("w+") as output:
             run = subprocess.Popen(
                 [*map(str, command)], stdout=output, stderr=subprocess.STDOUT, text=True, env=_environment()
             )
             try:
-                last = self._strike(run, striker, pending, done)
+                last = self._kill(run, killer, pending, done)
                 code = run.wait(timeout=_LONGEST_RUN_S)
             finally:
                 run.kill()
                 run.wait()
             output.seek(0)
-            _judge(code, last, output.read())
-        if last == HEAD and striker.nodes is not None:
-            striker.nodes.stop()
-            striker.nodes.start()
+            _check_exit(code, last, output.read())
+        if last == HEAD and killer.nodes is not None:
+            killer.nodes.stop()
+            killer.nodes.start()
         return code
 
-    def _strike(self, run: Run, striker: Striker, pending: list[str], done: Round) -> str | None:
-        """Strike a run until it is over or nothing is pending; the last strike."""
+    def _kill(self, run: Run, killer: Killer, pending: list[str], done: Round) -> str | None:
+        """Kill processes until the run is over or nothing is pending; return the last kind of kill."""
         last = None
-        while pending and last not in ENDS_THE_RUN and striker.strike(run, pending[0]):
+        while pending and last not in ENDS_THE_RUN and killer.kill(run, pending[0]):
             last = pending.pop(0)
-            done.strikes[last] += 1
-            self.say(f"  {last} struck in run {done.n_runs} of this round, {len(pending)} strikes to go")
+            done.kills[last] += 1
+            self.say(f"  {last} killed in run {done.n_runs} of this round, {len(pending)} kills to go")
         return last
 
 
@@ -154,13 +154,13 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _judge(code: int, last: str | None, output: str) -> None:
-    """See that a run ended as it may after its last strike."""
-    said = [line for line in output.splitlines() if line.startswith("earmark: error:")]
+def _check_exit(code: int, last: str | None, output: str) -> None:
+    """Check that a run ended in a way that its last kill allows."""
+    errors = [line for line in output.splitlines() if line.startswith("earmark: error:")]
     if code in _DONE:
         return
     if last in ENDS_THE_RUN - {HEAD} and code < 0:
         return
-    if last == HEAD and code == 1 and len(said) == 1 and "Traceback" not in output:
+    if last == HEAD and code == 1 and len(errors) == 1 and "Traceback" not in output:
         return
-    raise BrokenPromiseError(f"a run exited with {code} after the strike {last}:\n{output[-4000:]}")
+    raise BrokenPromiseError(f"a run exited with {code} after the kill of the {last}:\n{output[-4000:]}")

@@ -1,4 +1,4 @@
-"""Whether tables hold every track of a chaos catalog once, rightly named: meanwhile, and after."""
+"""Check that tables hold every track of a chaos catalog once, with the right result."""
 
 import threading
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ from tests.chaos.catalog import ChaosCatalog
 from tests.chaos.damage import EXPECTED
 from tests.e2e.earmark import earmark, read_table
 
-_LOOK_EVERY_S = 1.0
+_READ_EVERY_S = 1.0
 _KEYS = {
     "labels": ["model", "track_id", "etag"],
     "failures": ["track_id", "etag", "attempts"],
     "features": ["feature_set", "track_id", "etag", "segment"],
 }
-"""What may stand in a table once. A failure that is tried again has one row more, of another attempt."""
+"""The columns that identify a row. A retried failure has another row, with another number of attempts."""
 
 
-def doubles(tables: Path, names: Iterable[str] = _KEYS) -> list[str]:
-    """What stands in the tables twice, as pandas reads them."""
+def find_duplicates(tables: Path, names: Iterable[str] = _KEYS) -> list[str]:
+    """Return the duplicate rows of the tables, as pandas reads them."""
     found = []
     for name in names:
         folder = tables / name
@@ -34,19 +34,19 @@ def doubles(tables: Path, names: Iterable[str] = _KEYS) -> list[str]:
 
 
 class TablesReader:
-    """An analyst who reads labels and failures all the while, for a ``with`` block.
+    """Reads labels and failures all the time in a ``with`` block, as an analyst might.
 
     Attributes
     ----------
-    n_looks : int
-        How often they were read.
-    doubles : list of str
-        What was seen twice.
+    n_reads : int
+        Number of reads.
+    duplicates : list of str
+        Duplicate rows that were seen.
     """
 
     def __init__(self, tables: Path) -> None:
-        self.n_looks = 0
-        self.doubles: list[str] = []
+        self.n_reads = 0
+        self.duplicates: list[str] = []
         self._tables = tables
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True, name="tables reader")
@@ -62,17 +62,18 @@ class TablesReader:
         self._thread.join()
 
     def _read(self) -> None:
-        while not self._stop.wait(_LOOK_EVERY_S):
+        while not self._stop.wait(_READ_EVERY_S):
             try:
-                self.doubles += doubles(self._tables, ("labels", "failures"))
-                self.n_looks += 1
-            except FileNotFoundError:  # a part of a shard that is halved goes before its halves come
+                self.duplicates += find_duplicates(self._tables, ("labels", "failures"))
+                self.n_reads += 1
+            except FileNotFoundError:
+                # When a shard is halved, its part is removed before the halves are written.
                 continue
 
 
-def faults(catalog: ChaosCatalog, tables: Path) -> list[str]:
-    """What is wrong with the tables of a finished run: nothing, if Earmark keeps its promise."""
-    found = doubles(tables)
+def find_faults(catalog: ChaosCatalog, tables: Path) -> list[str]:
+    """Return everything that is wrong with the tables of a finished run."""
+    found = find_duplicates(tables)
     labels, failures = read_table(tables, "labels"), read_table(tables, "failures")
     tracks = read_table(tables, "tracks").sort_values("listed_at").groupby("uri").last()
     found += _differences("listed", set(tracks.index), {*catalog.titles, *catalog.bad})

@@ -1,4 +1,4 @@
-"""Watching a catalog from outside: what opens its files, and ending what opens those that crash decoders."""
+"""Watch which files of a catalog are opened, and crash processes that open some of them."""
 
 import ctypes
 import os
@@ -18,17 +18,17 @@ _BUFFER = 1 << 16
 
 
 class CatalogWatch:
-    """Counts how often each file of a catalog is opened, by Linux's inotify, for a ``with`` block.
+    """Counts how often each file of a catalog is opened in a ``with`` block, with Linux's inotify.
 
-    A process that opens one of the `crashing` files gets SIGSEGV, as from a decoder with a wrong pointer:
-    none of the decoders that are tested with has a crash that is known.
+    A process that opens one of the `crashing` files gets SIGSEGV, as from a decoder with a wrong pointer,
+    since no file is known to crash the real decoders.
 
     Attributes
     ----------
     opened : Counter
-        How often each path was opened.
+        Number of times each path was opened.
     crashes : int
-        Signals sent.
+        Number of signals sent.
     """
 
     def __init__(self, root: Path, crashing: Collection[str] = ()) -> None:
@@ -79,7 +79,7 @@ class CatalogWatch:
                 yield str(self._folders[number] / os.fsdecode(name))
 
     def _crash(self, path: str) -> None:
-        for process in holders(path):
+        for process in find_holders(path):
             try:
                 os.kill(process, signal.SIGSEGV)
             except ProcessLookupError:
@@ -87,8 +87,8 @@ class CatalogWatch:
             self.crashes += 1
 
 
-def holders(path: str) -> list[int]:
-    """Processes that have a file open, this one excepted."""
+def find_holders(path: str) -> list[int]:
+    """Return the other processes that have a file open."""
     found = []
     for process in os.listdir("/proc"):
         if not process.isdecimal() or int(process) == os.getpid():
@@ -97,6 +97,6 @@ def holders(path: str) -> list[int]:
             with os.scandir(f"/proc/{process}/fd") as opened:
                 if any(os.readlink(entry.path) == path for entry in opened):
                     found.append(int(process))
-        except OSError:  # it ended meanwhile
+        except OSError:  # the process has ended
             continue
     return found

@@ -120,7 +120,7 @@ def test_actors_that_are_killed_while_they_load_the_model_are_replaced(catalog: 
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGTERM])
 def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number: int) -> None:
     """Ctrl-C, and the SIGTERM of a preempted node: what is in flight ends, a report is left, exit 130."""
     run = start("run", catalog, tmp_path / "tables")
@@ -167,7 +167,7 @@ def test_a_cluster_that_is_lost_with_its_head(
         run = start("run", catalog, tmp_path / "tables", "--address", nodes.address)
         while not (tmp_path / "tables" / "tracks").exists() and run.poll() is None:
             time.sleep(0.01)
-        nodes.lose_head()
+        nodes.kill_cluster()
         output, _ = run.communicate(timeout=120)
     finally:
         nodes.stop()
@@ -244,7 +244,10 @@ def test_a_holder_is_named_while_it_lives_and_replaced_when_it_is_dead(catalog: 
     assert len(outcomes(tables)) == N_TRACKS + N_BROKEN
 
 
-@pytest.mark.parametrize(("number", "times"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(
+    ("number", "times"),
+    [pytest.param(signal.SIGTERM, 1, marks=pytest.mark.thorough), (signal.SIGINT, 2)],
+)
 def test_a_run_is_interrupted_while_a_long_track_decodes(
     catalog: Path, tmp_path: Path, number: int, times: int
 ) -> None:

@@ -90,7 +90,7 @@ def run(catalog: Catalog, tables: str, proxy: FaultyProxy) -> "subprocess.Comple
 
 
 def last_report(tables: str) -> dict[str, object]:
-    newest = max(name for name in storage.names(f"{tables}/_runs") if name.endswith(".json"))
+    newest = max(name for name in storage.list_names(f"{tables}/_runs") if name.endswith(".json"))
     return json.loads(storage.read_bytes(f"{tables}/_runs/{newest}"))
 
 

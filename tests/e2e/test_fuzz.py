@@ -30,7 +30,7 @@ def test_mutants_end_no_process(seed: int) -> None:
 def test_a_catalog_of_mutants_is_counted_right(seed: int, tmp_path: Path) -> None:
     """Whatever uploads look like, each must end once, with a reason that is one of ours."""
     (tmp_path / "music").mkdir()
-    n_mutants = 8 * len(KINDS)
+    n_mutants = 4 * len(KINDS)
     for number in range(n_mutants):
         kind, data = mutant(seed, number)
         (tmp_path / "music" / f"{number:04}.{EXTENSIONS.get(kind, kind)}").write_bytes(data)

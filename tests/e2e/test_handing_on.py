@@ -10,13 +10,13 @@ import pytest
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.tracks import from_table
 from pipeline.models.bundle import ModelBundle
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport
-from schemas.tables import LABELS
+from schemas.tables import labels_schema
 from tests.e2e.earmark import earmark, succeed
 from tests.trend_tables import write_trend_tables
 from tests.unit.test_tags import tagged
@@ -120,7 +120,7 @@ def _label(tables: Tables, catalog: Path) -> None:
         }
         for row in listing.to_pylist()
     ]  # fmt: skip
-    labels = pa.Table.from_pylist(rows, LABELS.with_metadata({"genres": json.dumps(GTZAN_GENRES)}))
+    labels = pa.Table.from_pylist(rows, labels_schema(GTZAN_GENRES))
     part = tables.part("labels", "p", model=bundle.model, run_date="2026-01-01")
     storage.write_bytes(part, encode_part(labels))
     report = RunReport(

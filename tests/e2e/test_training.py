@@ -128,8 +128,8 @@ def test_audio_by_genre_is_trained_on_and_broken_files_are_named(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "broken.mp3 is a text file, not audio; remove or replace it" in done.stderr
-    assert "left out for want of a genre: 1 of 10 tracks" in done.stderr
-    assert "left out for want of any sound: 1 of 10 tracks" in done.stderr
+    assert "left out because they have no genre: 1 of 10 tracks" in done.stderr
+    assert "left out because they have no sound: 1 of 10 tracks" in done.stderr
     info = ModelBundle.load(str(tmp_path / "m")).info
     assert info.genres == ("left", "right")
     assert (info.arch, info.features.descriptors) == ("both", True)

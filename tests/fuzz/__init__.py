@@ -1,1 +1,1 @@
-"""Fuzzing: real files, broken at random, through everything that reads a track."""
+"""Fuzzing: run randomly damaged real files through everything that reads a track."""

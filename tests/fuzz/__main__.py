@@ -1,7 +1,7 @@
 """Fuzzing: ``python -m tests.fuzz [--mutants 12000] [--seed N] [--keep DIR]``, or ``make fuzz``.
 
-Each mutant is featurized in a process of its own kind, as suspects are in a run. What crashes it, hangs,
-takes too much memory or raises what is no error of a track is printed and kept, and the exit code is then 1.
+Each mutant is featurized in a separate process, as in quarantine. A mutant that crashes the process, hangs,
+takes too much memory or raises anything but a TrackError is printed and kept, and the exit code is 1.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.fuzz.mutants import featurize_mutant, mutant
 
 
 def fuzz(seed: int, numbers: range) -> tuple[Counter[str], dict[int, str]]:
-    """Featurize mutants; how often each came to what, and what must not happen, by the mutant's number."""
+    """Featurize mutants; return the number of each outcome, and the findings by number of the mutant."""
     outcomes: Counter[str] = Counter()
     findings: dict[int, str] = {}
     with closing(Isolated()) as process:
@@ -29,14 +29,14 @@ def fuzz(seed: int, numbers: range) -> tuple[Counter[str], dict[int, str]]:
             try:
                 outcomes[process.call(featurize_mutant, seed, number)] += 1
             except ProcessDiedError as death:
-                findings[number] = f"ended its process: {death.how}"
+                findings[number] = f"killed its process: {death.how}"
             except Exception as error:
                 findings[number] = f"raised {type(error).__name__}: {error}"
     return outcomes, findings
 
 
 def main() -> int:
-    """Fuzz and print; the exit code."""
+    """Fuzz, print the findings, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mutants", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

@@ -1,4 +1,4 @@
-"""Mutants: real files of all formats, tagged, with seeded damage."""
+"""Mutants: tagged files of all formats with seeded damage."""
 
 import random
 import tempfile
@@ -22,7 +22,7 @@ SEVERAL = {
     "glued mp3": (("mp3", 22050, 1), ("mp3", 44100, 2)),
     "glued adts": (("adts", 22050, 1), ("adts", 44100, 2)),
 }
-"""Files of several streams: the form, the rate and the channels of each."""
+"""Files of several streams: the format, the rate and the channels of each."""
 
 KINDS = (*FORMS, "wavfloat", "wavulaw", "caf", "w64", "wavpack", "ac3", "oggflac", "mka", "mpegts", "tta")
 KINDS += ("spdif wav", *SEVERAL)
@@ -34,7 +34,7 @@ Damage = Callable[[bytearray, random.Random], None]
 
 @cache
 def original(kind: str) -> bytes:
-    """Return a sound file of three seconds, with tags where mutagen writes them."""
+    """Return a sound file of three seconds, with tags if mutagen can write them."""
     if kind in MUTAGEN:
         return tagged(kind, 3.0).getvalue()
     if kind in SEVERAL:
@@ -46,108 +46,108 @@ def original(kind: str) -> bytes:
     return encode(sweep(rate, 3.0, 2), rate, kind)
 
 
-def _place(data: bytearray, chance: random.Random) -> int:
-    """Return a position, as often as not in the header, where the damage is worst."""
-    most = len(data) if chance.random() < 0.5 else min(len(data), HEADER_BYTES)
-    return chance.randrange(max(1, most))
+def _position(data: bytearray, rng: random.Random) -> int:
+    """Return a position, half of the time in the header, where damage does the most harm."""
+    end = len(data) if rng.random() < 0.5 else min(len(data), HEADER_BYTES)
+    return rng.randrange(max(1, end))
 
 
-def _range(data: bytearray, chance: random.Random) -> tuple[int, int]:
-    first = _place(data, chance)
-    return first, min(len(data), first + chance.choice((1, 4, 16, 100, 1000, 10_000)))
+def _range(data: bytearray, rng: random.Random) -> tuple[int, int]:
+    first = _position(data, rng)
+    return first, min(len(data), first + rng.choice((1, 4, 16, 100, 1000, 10_000)))
 
 
-def flip_bits(data: bytearray, chance: random.Random) -> None:
-    """Flip a bit here and there."""
-    for _ in range(chance.choice((1, 3, 20))):
-        data[_place(data, chance)] ^= 1 << chance.randrange(8)
+def flip_bits(data: bytearray, rng: random.Random) -> None:
+    """Flip single bits."""
+    for _ in range(rng.choice((1, 3, 20))):
+        data[_position(data, rng)] ^= 1 << rng.randrange(8)
 
 
-def set_bytes(data: bytearray, chance: random.Random) -> None:
-    """Write random bytes here and there."""
-    for _ in range(chance.choice((1, 5, 50))):
-        data[_place(data, chance)] = chance.randrange(256)
+def set_bytes(data: bytearray, rng: random.Random) -> None:
+    """Write single random bytes."""
+    for _ in range(rng.choice((1, 5, 50))):
+        data[_position(data, rng)] = rng.randrange(256)
 
 
-def set_number(data: bytearray, chance: random.Random) -> None:
-    """Write an extreme number where a length or a count may stand."""
-    first, width = _place(data, chance), chance.choice((1, 2, 4, 8))
-    number = chance.choice((*EXTREMES, len(data), chance.getrandbits(32))) % (1 << 8 * width)
-    data[first : first + width] = number.to_bytes(width, chance.choice(("little", "big")))
+def set_number(data: bytearray, rng: random.Random) -> None:
+    """Write an extreme number, possibly over a length or a count."""
+    first, width = _position(data, rng), rng.choice((1, 2, 4, 8))
+    number = rng.choice((*EXTREMES, len(data), rng.getrandbits(32))) % (1 << 8 * width)
+    data[first : first + width] = number.to_bytes(width, rng.choice(("little", "big")))
 
 
-def truncate(data: bytearray, chance: random.Random) -> None:
+def truncate(data: bytearray, rng: random.Random) -> None:
     """Cut the end off."""
-    del data[_place(data, chance) + 1 :]
+    del data[_position(data, rng) + 1 :]
 
 
-def zero(data: bytearray, chance: random.Random) -> None:
+def zero(data: bytearray, rng: random.Random) -> None:
     """Write zeros over a range."""
-    first, last = _range(data, chance)
+    first, last = _range(data, rng)
     data[first:last] = bytes(last - first)
 
 
-def remove(data: bytearray, chance: random.Random) -> None:
-    """Take a range out."""
-    first, last = _range(data, chance)
+def remove(data: bytearray, rng: random.Random) -> None:
+    """Remove a range."""
+    first, last = _range(data, rng)
     del data[first:last]
 
 
-def repeat(data: bytearray, chance: random.Random) -> None:
+def repeat(data: bytearray, rng: random.Random) -> None:
     """Repeat a range."""
-    first, last = _range(data, chance)
-    data[last:last] = data[first:last] * chance.choice((1, 1, 5, 200))
+    first, last = _range(data, rng)
+    data[last:last] = data[first:last] * rng.choice((1, 1, 5, 200))
 
 
-def move(data: bytearray, chance: random.Random) -> None:
-    """Write a range over another place."""
-    first, last = _range(data, chance)
-    to = _place(data, chance)
+def overwrite(data: bytearray, rng: random.Random) -> None:
+    """Copy a range over another position."""
+    first, last = _range(data, rng)
+    to = _position(data, rng)
     data[to : to + last - first] = data[first:last]
 
 
-def splice(data: bytearray, chance: random.Random) -> None:
-    """Put a range of a file of another kind in."""
-    other = bytearray(original(chance.choice(KINDS)))
-    first, last = _range(other, chance)
-    at = _place(data, chance)
+def splice(data: bytearray, rng: random.Random) -> None:
+    """Insert a range of a file of another kind."""
+    other = bytearray(original(rng.choice(KINDS)))
+    first, last = _range(other, rng)
+    at = _position(data, rng)
     data[at:at] = other[first:last]
 
 
 DAMAGES: tuple[Damage, ...] = (
-    flip_bits, set_bytes, set_number, set_number, truncate, zero, remove, repeat, move, splice,
+    flip_bits, set_bytes, set_number, set_number, truncate, zero, remove, repeat, overwrite, splice,
 )  # fmt: skip
 
 
 def mutant(seed: int, number: int) -> tuple[str, bytes]:
-    """Return the kind and the bytes of a mutant; the same numbers always give the same."""
-    chance = random.Random(f"{seed} {number}")
+    """Return the kind and the bytes of a mutant; the same arguments give the same mutant."""
+    rng = random.Random(f"{seed} {number}")
     kind = KINDS[number % len(KINDS)]
     data = bytearray(original(kind))
-    for _ in range(chance.choice((1, 1, 2, 4))):
+    for _ in range(rng.choice((1, 1, 2, 4))):
         if data:
-            chance.choice(DAMAGES)(data, chance)
+            rng.choice(DAMAGES)(data, rng)
     return kind, bytes(data)
 
 
 def _on_disk(data: bytes) -> BinaryIO:
-    """Return a real file, which refuses places that bytes in memory allow to seek to."""
+    """Return a file on disk, which refuses seeks that BytesIO allows."""
     file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (its user closes it)
     file.write(data)
     return file
 
 
 def featurize_mutant(seed: int, number: int) -> str:
-    """Featurize a mutant as a worker would, within `LIMITS`; ``ok`` or the kind of its failure.
+    """Featurize a mutant as a worker would, within `LIMITS`, and return ``ok`` or the type of its failure.
 
     Raises
     ------
     Exception
-        What is no TrackError: no track may cause that.
+        Anything but a TrackError, which no track should cause.
     """
     kind, data = mutant(seed, number)
     try:
-        with LIMITS.guarded(_on_disk(data), remote=False) as file:
+        with LIMITS.enforce(_on_disk(data), remote=False) as file:
             features = featurize_track(file, f"mutant {number}.{kind}", SPEC)
     except ReadError as error:
         raise RuntimeError(f"a disk was blamed: {error}") from error

@@ -68,7 +68,7 @@ def labels_all(done: subprocess.CompletedProcess[str], tables: Path, n_tracks: i
     assert (len(read_table(tables, "labels")), len(read_table(tables, "failures"))) == (n_tracks, n_bad)
 
 
-@pytest.mark.parametrize("n_tracks", [3, 30])
+@pytest.mark.parametrize("n_tracks", [3, pytest.param(30, marks=pytest.mark.thorough)])
 def test_a_node_without_earmark_is_named(nodes: Any, tmp_path: Path, n_tracks: int) -> None:
     """Fails: the tracks that met that node are remembered as bad, and never tried again."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=n_tracks, duration_s=6)
@@ -122,7 +122,7 @@ def test_what_lies_in_the_working_directory_is_not_imported(catalog: Path, tmp_p
     labels_all(run(catalog, tmp_path / "tables", cwd=mine), tmp_path / "tables", N_TRACKS, N_BROKEN)
 
 
-@pytest.mark.parametrize("library", [WRONG_BUILD, BROKEN_LIBRARY])
+@pytest.mark.parametrize("library", [WRONG_BUILD, pytest.param(BROKEN_LIBRARY, marks=pytest.mark.thorough)])
 def test_a_node_that_cannot_decode_costs_no_track(
     nodes: Any, catalog: Path, tmp_path: Path, library: str
 ) -> None:
@@ -134,7 +134,11 @@ def test_a_node_that_cannot_decode_costs_no_track(
 
 
 @pytest.mark.parametrize(
-    ("library", "words"), [(WRONG_BUILD, "SIGILL"), (BROKEN_LIBRARY, "no room left in the cache")]
+    ("library", "words"),
+    [
+        pytest.param(WRONG_BUILD, "SIGILL", marks=pytest.mark.thorough),
+        (BROKEN_LIBRARY, "no room left in the cache"),
+    ],
 )
 def test_where_no_node_can_decode_the_run_fails(
     catalog: Path, tmp_path: Path, library: str, words: str
@@ -166,6 +170,7 @@ def crashing_album(folder: Path, n_tracks: int) -> list[str]:
     return sorted(str(path) for path in folder.iterdir())
 
 
+@pytest.mark.thorough
 def test_an_album_that_crashes_its_decoder_costs_its_rows(catalog: Path, tmp_path: Path) -> None:
     """26 files of one broken encoder must not end the run, night after night."""
     folder = tmp_path / "catalog"

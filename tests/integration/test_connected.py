@@ -1,5 +1,8 @@
 """Several jobs in a row on one local Ray."""
 
+import subprocess
+import sys
+
 from jobs.engine.cluster import connected
 from schemas.config import RunConfig
 
@@ -15,3 +18,23 @@ def test_a_job_inside_another_connection_uses_it_and_leaves_it_open() -> None:
             assert ray.get_runtime_context().get_node_id() == before
         assert ray.is_initialized()
     assert not ray.is_initialized()
+
+
+DIES = """
+import os, time
+from jobs.engine.cluster import connected
+from schemas.config import RunConfig
+with connected(RunConfig(address="local", cpus=1)):
+    import ray
+    try:
+        ray.get(ray.remote(max_retries=0)(lambda: os._exit(1)).remote())
+    except ray.exceptions.WorkerCrashedError:
+        print("died")
+    time.sleep(3)  # Ray says it later, in a thread
+"""
+
+
+def test_ray_prints_no_word_of_a_worker_that_died_among_the_results() -> None:
+    """What reads the report of a run from a pipe would get a paragraph of Ray's among its lines."""
+    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "died\n", done.stderr

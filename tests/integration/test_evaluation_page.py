@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.evaluation.evaluation import Answers, score, summarize
-from pipeline.pages.evaluation_page import evaluation_page
-from schemas.evaluation import Seen
+from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize
+from pipeline.pages.evaluation_page import render_evaluation_page
+from schemas.evaluation import TrainingOverlap
 from tests.browser import NARROW, WIDE, Browser
 
 HOSTILE = "<script>document.title='ran'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
@@ -20,15 +20,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = rng.integers(0, 3, 120)
     proba = rng.dirichlet(np.ones(3), 120) + 0.7 * np.eye(3)[labels]
     proba /= proba.sum(axis=1, keepdims=True)
-    answers = Answers(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
-    evaluation = summarize(
-        "model-1a2b3c4d", answers, "track", genres, data=HOSTILE, protocol="track", leak="leaks a little",
-        split="track", outside=("noise", rng.dirichlet(np.ones(3), 9)), seen=Seen(known=True, trained_on=2),
-        baselines=(score("svm", answers, "track", calibrated=False),), baseline_features="descriptors",
-        versions={"earmark": "1"},
+    answers = Predictions(proba, labels, np.array([f"{HOSTILE} {i // 2:03d}" for i in range(120)]))
+    setup = Setup(
+        data=HOSTILE, protocol="track", leak="leaks a little", split="track",
+        seen=TrainingOverlap(known=True, trained_on=2), versions={"earmark": "1"},
+        baseline_features="descriptors",
+        baselines=(score("svm", answers, "track", calibrated=False),),
     )  # fmt: skip
+    outside = ("noise", rng.dirichlet(np.ones(3), 9))
+    evaluation = summarize("model-1a2b3c4d", answers, "track", genres, setup, outside=outside)
     path = tmp_path_factory.mktemp("page") / "evaluation.html"
-    path.write_text(evaluation_page(evaluation), encoding="utf-8")
+    path.write_text(render_evaluation_page(evaluation), encoding="utf-8")
     return path
 
 

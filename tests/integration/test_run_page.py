@@ -1,4 +1,4 @@
-"""The page of a run in a real browser, for an engineer without a mouse, without eyes or with a printer."""
+"""The page of a run in a real browser, used with a keyboard, with a screen reader and on paper."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ TIMELINE = Timeline(
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the pages of two nights, the second of which drifted."""
+    """The folder with the pages of two nights; the second shows drift."""
     tables = Tables(str(tmp_path_factory.mktemp("nights")))
     write_report(tables, make_report(FIRST, genres={"jazz": 4000, "rock": 1000}))
     changed = {"jazz": 1000, f"{HOSTILE} & a genre with a long name": 4000}
@@ -34,14 +34,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 def test_everything_is_reached_by_tab(browser: Browser, pages: Path, width: int) -> None:
-    """Who uses no mouse could not open the numbers, scroll a table or get to the run before."""
+    """People without a mouse could not open the data, scroll a table or get to the previous run."""
     browser.open(pages / f"{SECOND}.html", width=width)
     browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     stops = browser.tab_stops()
     names = [stop.name for stop in stops]
-    assert names[:4] == ["Skip to the content", "The run before", "All runs", "The report as JSON"]
+    assert names[:4] == ["Skip to content", "Previous run", "All runs", "Report as JSON"]
     assert {"Time by stage", "Genres", "Slowest tracks"} < set(names)
-    assert names.count("The numbers") == 3
+    assert names.count("Show the data") == 3
     n_focusable = "document.querySelectorAll('a[href], summary, .scroll').length"
     assert len(stops) == browser.evaluate(n_focusable)
     assert [stop for stop in stops if not stop.outlined] == []
@@ -65,16 +65,16 @@ def test_keys_open_scroll_and_follow(browser: Browser, pages: Path) -> None:
     scrolled = "const region = arguments[0], done = arguments[1];"
     scrolled += "const look = () => region.scrollLeft ? done(true) : setTimeout(look, 20); look()"
     assert browser.driver.execute_async_script(scrolled, genres)
-    browser.driver.find_element(By.LINK_TEXT, "The run before").send_keys(Keys.ENTER)
+    browser.driver.find_element(By.LINK_TEXT, "Previous run").send_keys(Keys.ENTER)
     assert browser.driver.title == f"Run {FIRST}"
 
 
 def test_charts_have_words_and_numbers(browser: Browser, pages: Path) -> None:
-    """Who does not see the charts would not learn how busy the workers were."""
+    """Screen reader users would not learn how busy the workers were."""
     browser.open(pages / f"{SECOND}.html")
     labels = browser.evaluate("[...document.querySelectorAll('svg.drawing')].map(svg => svg.ariaLabel)")
-    assert labels[0].startswith("Featurize workers at work over the run, 1.25 of 2 CPUs")
-    assert labels[2].startswith("Work left over the run: at most 7 shards to featurize and 4 parts to label")
+    assert labels[0].startswith("Busy featurize workers over the run: 1.25 of 2 CPUs")
+    assert labels[2].startswith("Backlog over the run: at most 7 shards to featurize and 4 parts to label")
     rows = "[...document.querySelectorAll('details:last-of-type tbody')].map(body => [...body.rows]"
     rows += ".map(row => [...row.cells].map(cell => cell.textContent)))"
     workers, actors, left = browser.evaluate(rows)
@@ -87,7 +87,7 @@ def test_charts_have_words_and_numbers(browser: Browser, pages: Path) -> None:
 
 
 def test_drift_is_told_without_colors(browser: Browser, pages: Path) -> None:
-    """Who cannot tell red from green would take a drift for an ordinary night."""
+    """People who cannot tell red from green would not notice the drift."""
     browser.open(pages / f"{SECOND}.html")
     text = browser.evaluate("document.body.innerText")
     assert "large drift" in text
@@ -95,7 +95,7 @@ def test_drift_is_told_without_colors(browser: Browser, pages: Path) -> None:
 
 
 def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
-    """A message with a long path would make the reader of a telephone scroll the page sideways."""
+    """A message with a long path would make people on a phone scroll the page sideways."""
     long = FailureExample(uri=f"s3://bucket/music/{'a' * 200}.mp3", message="b" * 300)
     tables = Tables(str(tmp_path))
     write_report(tables, make_report(SECOND, failure_examples={"DecodeError": (long,)}, error="c" * 300))
@@ -122,7 +122,7 @@ def test_on_paper(browser: Browser, pages: Path) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_texts_can_be_read(browser: Browser, pages: Path, dark: bool) -> None:
-    """Who has weak eyes, or the sun on the screen, could not."""
+    """People with low vision, or with the sun on the screen, could not read the page."""
     browser.open(pages / f"{SECOND}.html", dark=dark)
     browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     assert browser.pale_texts() == []

@@ -134,7 +134,7 @@ def test_what_s3_refuses_is_explained(bucket: str) -> None:
     storage.write_bytes(f"{bucket}/a.mp3", b"x")
     wrong = earmark("run", bucket, f"{bucket}/tables", AWS_SECRET_ACCESS_KEY="wrong")  # noqa: S106
     assert wrong.returncode == 1
-    assert "access is refused" in wrong.stderr
+    assert "access is denied" in wrong.stderr
     assert "wrong" not in wrong.stderr
     nowhere = earmark("run", "s3://no-such-bucket-of-ours/music", f"{bucket}/tables")
     assert nowhere.returncode in {1, 2}
@@ -145,7 +145,7 @@ def test_what_s3_refuses_is_explained(bucket: str) -> None:
     assert read_only.returncode == 1
     assert "cannot open the tables s3://no-such-bucket-of-ours/tables" in read_only.stderr
     assert "Traceback" not in wrong.stderr + nowhere.stderr + empty.stderr + read_only.stderr
-    assert storage.names(f"{bucket}/tables/_lease") == []
+    assert storage.list_names(f"{bucket}/tables/_lease") == []
 
 
 def test_a_remote_manifest_names_no_local_files(bucket: str) -> None:

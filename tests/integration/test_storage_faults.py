@@ -16,7 +16,7 @@ from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.tracks import from_table, stat_track
 from pipeline.shards import fetching
 from pipeline.shards.fetching import open_track
-from pipeline.shards.outcomes import featurized
+from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.errors import StoreFailingError, VersionChangedError
@@ -96,7 +96,7 @@ def test_each_kind_of_fault_is_got_over(bucket: str, proxy: FaultyProxy, kind: s
             assert file.read() == blobs[track.uri][30_000:]
     for location in blobs:
         storage.delete(location)
-    assert storage.names(f"{bucket}/x") == []
+    assert storage.list_names(f"{bucket}/x") == []
     assert proxy.injected[kind] >= 3, proxy.injected
 
 
@@ -196,7 +196,7 @@ def test_a_large_track_that_changed_is_read_again_as_it_is_now(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of more than 32 MB only ranges are read: the new version's must be, from the first to the last."""
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.1,))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.1,))
     rng = np.random.default_rng(0)
     old, new = (
         encode((0.1 * rng.standard_normal((44100 * seconds, 2))).astype(np.float32), 44100, "wav")
@@ -207,7 +207,7 @@ def test_a_large_track_that_changed_is_read_again_as_it_is_now(
     listed = from_table(list_catalog(f"{bucket}/m"))
     assert listed[0].size > storage.WHOLE_OBJECT_BYTES
     storage.write_bytes(location, new)
-    ((track, outcome),) = featurized(listed, SPEC, Stopwatch(), None)
+    ((track, outcome),) = featurize_tracks(listed, SPEC, Stopwatch(), None)
     assert isinstance(outcome, TrackFeatures)
     assert outcome.info.duration_s == 210
     assert track == stat_track(location, track.track_id)
@@ -220,7 +220,9 @@ def test_a_track_that_changed_since_the_listing_is_read_as_it_is_now(bucket: str
     new = track_bytes(99, "flac")
     storage.write_bytes(listed[0].uri, new)
     storage.delete(listed[1].uri)
-    outcomes = {track.uri: (track, outcome) for track, outcome in featurized(listed, SPEC, Stopwatch(), None)}
+    outcomes = {
+        track.uri: (track, outcome) for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), None)
+    }
     track, outcome = outcomes[listed[0].uri]
     assert isinstance(outcome, TrackFeatures)
     assert (track.etag, track.size) == (stat_track(track.uri, "").etag, len(new))
@@ -233,12 +235,12 @@ def test_tracks_of_a_failing_store_are_put_off_and_their_neighbors_are_not(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad disk in a store must not hold up the shard; a track that can be read later must be."""
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.2, 0.2))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.2, 0.2))
     write_music(f"{bucket}/m", 6)
     listed = from_table(list_catalog(f"{bucket}/m"))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("slow_down",), "001.mp3"
     order = []
-    for track, outcome in featurized(listed, SPEC, Stopwatch(), None):
+    for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), None):
         assert isinstance(outcome, TrackFeatures)
         order.append(track.uri.rsplit("/")[-1])
         if len(order) == 5:
@@ -250,11 +252,11 @@ def test_what_stays_away_is_a_failure_that_the_next_run_tries_again(
     bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that refuses one key all night costs that key's label, with the reason, and no more."""
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.1,))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.1,))
     write_music(f"{bucket}/m", 3)
     listed = from_table(list_catalog(f"{bucket}/m"))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("internal_error",), "001.mp3"
-    outcomes = {track.uri: outcome for track, outcome in featurized(listed, SPEC, Stopwatch(), None)}
+    outcomes = {track.uri: outcome for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), None)}
     failed = outcomes[listed[1].uri]
     assert isinstance(failed, ReadError)
     assert failed.retryable
@@ -271,11 +273,11 @@ def test_what_is_forbidden_is_not_tried_again(bucket: str, proxy: FaultyProxy) -
     storage.filesystem.cache_clear()
     proxy.requests.clear()
     try:
-        with pytest.raises(ReadError, match="access is refused") as caught:
+        with pytest.raises(ReadError, match="access is denied") as caught:
             open_track(track)
     finally:
         os.environ["AWS_SECRET_ACCESS_KEY"] = before
-    assert not caught.value.passing
+    assert not caught.value.transient
     assert proxy.requests.total() == 1
 
 

@@ -1,4 +1,4 @@
-"""Tables on a store that fails while they are looked at: out of reach is not damaged, and not lost."""
+"""Tables on a store that fails while they are read: unreachable does not mean damaged or lost."""
 
 import json
 import re
@@ -24,12 +24,12 @@ pytestmark = pytest.mark.s3
 
 AWAY = ("slow_down", "internal_error", "no_answer", "access_denied", "no_such_bucket", "cut_body")
 ADVICE = re.compile(r"remove|move it away|move them away|damaged|lost\b", re.IGNORECASE)
-"""What nobody may be told of tables that are only out of reach."""
+"""Words that must not be said about tables that are only unreachable."""
 
 
 @pytest.fixture
 def proxy(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """A proxy in front of the S3 server, which this process talks to; stores are waited for less long."""
+    """A proxy in front of the S3 server, with shorter waits for a failing store."""
     with faulty_proxy(s3_environment["AWS_ENDPOINT_URL"], seed=1) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.01)
@@ -42,7 +42,7 @@ def proxy(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def tables(bucket: str, proxy: FaultyProxy) -> Tables:
-    """Sound tables of two days on S3."""
+    """Intact tables of two days on S3."""
     made = TableHistory(f"{bucket}/tables")
     made.model()
     made.run(tracks(8), failing=tracks(2, start=20))
@@ -63,7 +63,7 @@ def checked(tables: Tables) -> Verification:
 
 
 def assert_out_of_reach(tables: Tables) -> None:
-    """What cannot be read is named as that, without a word of loss or advice about it."""
+    """Unreadable parts must be named as such, without claims of loss or advice to remove them."""
     verification = checked(tables)
     assert not verification.faulty
     assert verification.unchecked
@@ -77,7 +77,7 @@ def assert_out_of_reach(tables: Tables) -> None:
 def test_what_is_out_of_reach_is_neither_lost_nor_damaged(
     tables: Tables, proxy: FaultyProxy, kind: str, below: str
 ) -> None:
-    """Whoever follows the advice to remove what a throttling store did not hand out loses labels."""
+    """Users told to remove parts that a throttling store did not return would lose labels."""
     assert check(tables).sound
     proxy.rate, proxy.kinds, proxy.below = 1.0, (kind,), f"/tables/{below}"
     if below in {"model.json", "plan.parquet"}:
@@ -91,7 +91,7 @@ def test_what_is_out_of_reach_is_neither_lost_nor_damaged(
 def test_a_body_that_the_store_cuts_now_and_then_is_read_again(
     tables: Tables, proxy: FaultyProxy, kind: str
 ) -> None:
-    """Half an answer is half a part only if a second look says so too."""
+    """A truncated response must not count as a truncated part unless a second read confirms it."""
     proxy.rate, proxy.kinds = 0.1, (kind,)
     for _ in range(100):
         verification = checked(tables)
@@ -115,7 +115,7 @@ def test_a_part_without_an_md5_that_is_always_cut_is_not_damaged(
 
 
 def test_a_damaged_part_is_still_found_beside_one_out_of_reach(tables: Tables, proxy: FaultyProxy) -> None:
-    """Caution about the store must not hide what is broken."""
+    """Caution about the store must not hide real damage."""
     folder = tables.folder("labels")
     label_parts = [name for name in storage.filesystem("s3").find(folder) if name.endswith(".parquet")]
     location = f"s3://{label_parts[0]}"
@@ -133,7 +133,7 @@ def test_the_command_says_so_and_exits_with_a_code_of_its_own(tables: Tables, pr
     said = earmark("verify", tables.root, AWS_ENDPOINT_URL=proxy.url)
     assert said.returncode == 4, said.stderr
     assert "COULD NOT BE CHECKED" in said.stdout
-    assert "access is refused" in said.stdout
+    assert "access is denied" in said.stdout
     assert not ADVICE.search(said.stdout)
     whole = earmark("verify", tables.root, "--format", "json", AWS_ENDPOINT_URL=proxy.url)
     assert whole.returncode == 4
@@ -168,11 +168,11 @@ def test_commands_that_read_say_that_the_store_failed(
 def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(
     tables: Tables, proxy: FaultyProxy
 ) -> None:
-    """A run that took it for one would label the whole catalog a second time."""
+    """A run that mistook it for an empty table would label the whole catalog again."""
     proxy.rate, proxy.kinds = 1.0, ("no_such_bucket",)
     for ask in (
         lambda: storage.exists(tables.folder("labels")),
-        lambda: storage.names(f"{tables.root}/_lease"),
+        lambda: storage.list_names(f"{tables.root}/_lease"),
         lambda: storage.read_bytes(f"{tables.root}/_runs/x.json"),
         lambda: tables.read("labels"),
         lambda: read_reports(tables),
@@ -182,7 +182,7 @@ def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(
 
 
 def test_a_part_that_may_not_be_read_is_not_damaged(tmp_path: Path) -> None:
-    """On a disk too: whoever lacks the right to read labels must not be told to remove them."""
+    """On a disk too, users who may not read the labels must not be told to remove them."""
     made = TableHistory(tmp_path)
     made.model()
     made.run(tracks(8))
@@ -195,4 +195,4 @@ def test_a_part_that_may_not_be_read_is_not_damaged(tmp_path: Path) -> None:
     else:
         pytest.skip("this user may read everything")
     (unchecked,) = check(made.tables).unchecked
-    assert "access is refused" in unchecked.reason
+    assert "access is denied" in unchecked.reason

@@ -24,9 +24,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     sf.write(folder / "song.flac", synthesize("rock", seed=[1], duration_s=DURATION_S, sr=SR), SR)
     sf.write(folder / "silence.wav", np.zeros(3 * SR), SR)
     names = {name: folder / f"{name}.html" for name in ("plot", "explain", "silence")}
-    plot_track(str(folder / "song.flac"), str(names["plot"]), None, None)
-    explain_track(str(folder / "song.flac"), str(names["explain"]), None, None, "grad-cam", None)
-    plot_track(str(folder / "silence.wav"), str(names["silence"]), None, None)
+    plot_track(str(folder / "song.flac"), str(names["plot"]), "default", None)
+    explain_track(str(folder / "song.flac"), str(names["explain"]), "default", None, "grad-cam", None)
+    plot_track(str(folder / "silence.wav"), str(names["silence"]), "default", None)
     return names
 
 
@@ -38,7 +38,7 @@ def test_everything_is_reached_by_tab(
     """Who uses no mouse could not play the track or move to the right end of a picture."""
     browser.open(pages[name], width=width)
     stops = browser.tab_stops()
-    assert [stop.name for stop in stops[:3]] == ["Skip to the content", "The whole file", _player(browser)]
+    assert [stop.name for stop in stops[:3]] == ["Skip to content", "Open the full file", _player(browser)]
     captions = browser.evaluate("[...document.querySelectorAll('figcaption')].map(each => each.innerText)")
     assert [stop.name for stop in stops[3:]] == captions
     assert [stop for stop in stops if not stop.outlined] == []
@@ -104,7 +104,7 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["explain"])
     first = browser.evaluate("document.querySelector('main img').alt")
     assert first.startswith("Importance by Grad-CAM over the log-mel. Most: ")
-    assert "What carried it most:" in browser.evaluate("document.body.innerText")
+    assert "Strongest evidence:" in browser.evaluate("document.body.innerText")
 
 
 def test_silence_is_said(browser: Browser, pages: dict[str, Path]) -> None:

@@ -23,7 +23,7 @@ ODD_ARTIST = "Émile & </script><img src=x onerror=alert(1)> \u2028 日本"
 
 
 def _odd_tables(folder: Path) -> Tables:
-    """Tables of which some tracks have tags that would like to be code."""
+    """Tables in which some tracks have tags that try to inject code."""
     tables = Tables(str(folder))
     write_trend_tables(tables, 4000, seed=9)
     rows = tables.read("tracks", TRACKS.names)
@@ -43,7 +43,7 @@ def _odd_tables(folder: Path) -> Tables:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Trends]]:
-    """The page by year and the page by folder, with what they show."""
+    """The page by year and the page by folder, with the trends they show."""
     folder = tmp_path_factory.mktemp("pages")
     tables = _odd_tables(folder / "tables")
     return {
@@ -77,7 +77,7 @@ def test_it_opens(
 
 
 def test_the_chart_is_read_by_keyboard(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:
-    """Who uses no mouse could not read the chart, or would read other numbers than the tables hold."""
+    """People without a mouse could not read the chart, or would read numbers that differ from the tables."""
     page, found = pages["year"]
     browser.open(page)
     canvas = browser.driver.find_element(By.CSS_SELECTOR, "#time .canvas")
@@ -165,7 +165,7 @@ def test_odd_tags_can_be_read(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_everything_is_reached_by_tab(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:
-    """Who uses no mouse could not scroll a table, open the numbers or sort the artists."""
+    """People without a mouse could not scroll a table, open the data or sort the artists."""
     browser.open(pages["year"][0], width=NARROW)
     reached = set()
     body = browser.driver.find_element(By.TAG_NAME, "body")
@@ -174,11 +174,18 @@ def test_everything_is_reached_by_tab(browser: Browser, pages: dict[str, tuple[P
         active = browser.driver.switch_to.active_element
         reached.add(active.get_attribute("id") or active.get_attribute("aria-label") or active.tag_name)
         active.send_keys(Keys.TAB)
-    assert {"Period of the chart", "Tags against labels", "search", "genre", "summary", "button"} <= reached
+    assert {
+        "Period shown below the chart",
+        "Labels by genre tag",
+        "search",
+        "genre",
+        "summary",
+        "button",
+    } <= reached
 
 
 def test_charts_have_words_and_numbers(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:
-    """Who does not see the charts would be told nothing."""
+    """Screen reader users would learn nothing from the charts."""
     page, found = pages["year"]
     browser.open(page)
     unnamed = (
@@ -210,7 +217,7 @@ def test_a_catalog_without_tags_has_its_page(browser: Browser, tmp_path: Path) -
         assert browser.complaints() == []
         text = browser.driver.find_element(By.TAG_NAME, "main").text
         assert "No labeled track has an artist tag." in text
-        assert "No track with a genre has a genre tag to compare it with." in text
+        assert "No track has both a genre and a genre tag." in text
 
 
 def test_data_in_the_page_is_json(pages: dict[str, tuple[Path, Trends]]) -> None:

@@ -1,5 +1,5 @@
-"""Tables as each release wrote them, with the model that made their labels, and the catalog they are of.
+"""Tables written by each release, with the model that made their labels.
 
-``python -m tests.releases VERSION`` adds a release's folder, by the installed ``earmark``. That is done once,
-when the release is made, and never again: what is there stands for what users have on their disks.
+``python -m tests.releases VERSION`` adds the folder of a release with the installed ``earmark``. Run it once,
+when the release is made: the folder represents what users have on their disks, and must not change.
 """

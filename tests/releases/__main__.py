@@ -1,4 +1,4 @@
-"""Make the folder of a release, by the installed command: ``python -m tests.releases VERSION``."""
+"""Make the folder of a release with the installed command: ``python -m tests.releases VERSION``."""
 
 import shutil
 import subprocess
@@ -14,11 +14,11 @@ from tests.e2e.earmark import EARMARK
 from tests.releases.catalog import GENRES, write_night
 
 PLACE = Path("/srv/earmark")
-"""Where the tables are made: reports and rows name the catalog, and shall name no machine's own folders."""
+"""Where the tables are made. Reports and rows contain this path, so it must not be specific to a machine."""
 
 
 def main(version: str) -> None:
-    """Label two nights of the catalog with a small model, and keep the tables, which hold the model."""
+    """Label two nights of the catalog with a small model, and keep the tables, which contain the model."""
     catalog, tables, model = PLACE / "music", PLACE / "tables", PLACE / "model"
     features = FeatureSpec()
     info = ModelInfo(name="small", genres=GENRES, features=features, n_frames=387, temperature=1.0)
@@ -28,7 +28,7 @@ def main(version: str) -> None:
         write_night(catalog, night)
         command = [EARMARK, "run", catalog, tables, "--model", model, "--descriptors", "--segment-labels"]
         subprocess.run(command, check=True)
-    # Without the pages, which are made again from the reports.
+    # Leave out the pages, which can be made again from the reports.
     kept = Path(__file__).with_name(version) / "tables"
     shutil.copytree(tables, kept, ignore=shutil.ignore_patterns("*.html"))
     shutil.rmtree(PLACE)

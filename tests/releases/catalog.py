@@ -1,4 +1,4 @@
-"""A small catalog in three nights, the same in sizes and times wherever it is written."""
+"""A small catalog that changes over three nights, with the same sizes and times on every machine."""
 
 import os
 import wave
@@ -9,7 +9,7 @@ import numpy as np
 GENRES = ("blues", "jazz", "rock")
 RATE = 22050
 WRITTEN_AT = 1_767_225_600
-"""2026-01-01: with the size, the time of writing is a local file's version."""
+"""2026-01-01. Size and modification time are the version of a local file."""
 
 _NIGHTS: tuple[dict[str, float | bytes | None], ...] = (
     {
@@ -23,11 +23,11 @@ _NIGHTS: tuple[dict[str, float | bytes | None], ...] = (
     {"blues/one.wav": None, "blues/three.wav": 3.0, "jazz/two.wav": 4.5},
     {"jazz/three.wav": 3.0, "blues/two.wav": 5.0, "jazz/one.wav": None, "empty.mp3": 3.2},
 )
-"""Seconds of music, other content, or None for what is gone, by path."""
+"""By path: seconds of music, other content, or None for a deleted file."""
 
 
 def write_night(folder: Path, night: int) -> None:
-    """Change a catalog as it changed before night 0, 1 or 2."""
+    """Apply the changes that precede night 0, 1 or 2."""
     for name, content in _NIGHTS[night].items():
         path = folder / name
         if content is None:
@@ -42,7 +42,7 @@ def write_night(folder: Path, night: int) -> None:
 
 
 def _write_music(path: Path, seconds: float) -> None:
-    """Write plucked notes as 16-bit wav, without a library that may come to write other headers."""
+    """Write plucked notes as 16-bit wav, without a library whose headers may change."""
     t = np.arange(round(seconds * RATE)) / RATE
     beat = t % 0.5
     y = np.exp(-6 * beat) * np.sin(2 * np.pi * 220 * (1 + np.floor(t / 0.5) % 4 / 4) * beat)

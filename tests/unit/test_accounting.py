@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from jobs.engine.assignment import Totals
+from jobs.run import accounting
 from jobs.run.accounting import accounted
-from jobs.run.run import accounting
-from pipeline.tables.objects import take_inventory
-from pipeline.tables.runs import failures_of, read_reports
+from pipeline.tables.objects import list_objects
+from pipeline.tables.runs import read_reports, summarize_failures
 from schemas.errors import EarmarkError
 from tests.table_history import TableHistory, tracks
 
@@ -25,7 +25,7 @@ def history(tmp_path: Path) -> TableHistory:
 def test_parts_that_a_listing_shows_late_are_waited_for(history: TableHistory, table: str) -> None:
     """A store that lists a part a second after it was written must not fail the night as not balanced."""
     (report,) = read_reports(history.tables)
-    last = Path(history.tables.root, take_inventory(history.tables).parts[table][-1].path)
+    last = Path(history.tables.root, list_objects(history.tables).parts[table][-1].path)
     hidden = last.rename(last.with_name(f".{last.name}"))
     showing = threading.Timer(0.7, hidden.rename, [last])
     showing.start()
@@ -47,7 +47,7 @@ def test_what_workers_did_not_write_is_not_waited_for(
 def test_a_damaged_part_of_failures_is_said(history: TableHistory) -> None:
     """A run that finds its account damaged must say which table it is, not that something internal failed."""
     (report,) = read_reports(history.tables)
-    part = Path(history.tables.root, take_inventory(history.tables).parts["failures"][0].path)
+    part = Path(history.tables.root, list_objects(history.tables).parts["failures"][0].path)
     part.write_bytes(part.read_bytes()[:-40])
     with pytest.raises(EarmarkError, match=r"a part of .*failures cannot be read"):
-        failures_of(history.tables, report.run)
+        summarize_failures(history.tables, report.run)

@@ -1,5 +1,6 @@
-"""Networks of descriptors and of both kinds, their training and their classifier."""
+"""Networks over descriptors, and over both kinds of features: their training and their classifier."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import TrainingSettings, train, training
+from pipeline.training.training import Epoch, TrainingOptions, TrainingSettings, train, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("loud", "mild", "quiet")
 
 
 def make_set(n_a_genre: int = 12) -> TrainingSet:
-    """Noise whose level, in the log-mel and in some descriptors of very unlike units, is the genre."""
+    """Return noise whose level depends on the genre, in the log-mel and in descriptors of different units."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(3), n_a_genre)
     log_mel = rng.integers(0, 60, (len(labels), 16, 20)) + 90 * (2 - labels)[:, None, None]
@@ -39,12 +42,18 @@ def make_set(n_a_genre: int = 12) -> TrainingSet:
 
 def settings_of(arch: str, **changes: Any) -> TrainingSettings:
     short = {"epochs": 30, "batch_size": 8, "threads": 1, "learning_rate": 2e-3}
-    return replace(TrainingSettings.of(arch), **(short | changes))
+    return replace(TrainingSettings.for_arch(arch), **(short | changes))
 
 
-def fit(settings: TrainingSettings, **options: Any) -> ModelBundle:
+def fit(
+    settings: TrainingSettings,
+    *,
+    tensorboard: str | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> ModelBundle:
     sets = split_by_track(make_set(), seed=0)
-    return train(*sets, name="m", protocol="track", dataset="d", settings=settings, **options)
+    options = TrainingOptions("m", "track", "d", settings, tensorboard=tensorboard)
+    return train(*sets, options, on_epoch=on_epoch)
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
@@ -54,8 +63,8 @@ def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
 
 
 @pytest.mark.parametrize("arch", ["dense", "both"])
-def test_a_model_of_descriptors_learns_saves_and_serves(arch: Arch, tmp_path: Path) -> None:
-    """From numbers of any unit to a folder to labels: else the article's network serves no catalog."""
+def test_a_model_of_descriptors_learns_and_labels(arch: Arch, tmp_path: Path) -> None:
+    """A model of descriptors cannot be trained, saved and used."""
     fit(settings_of(arch, batch_size=8 if arch == "dense" else 4)).save(tmp_path / "m")
     bundle = ModelBundle.load(str(tmp_path / "m"))
     assert bundle.info.arch == arch
@@ -68,12 +77,12 @@ def test_a_model_of_descriptors_learns_saves_and_serves(arch: Arch, tmp_path: Pa
     np.testing.assert_allclose(proba.sum(axis=1), 1, atol=1e-12)
     if arch == "dense":
         np.testing.assert_array_equal(classifier.predict_proba(descriptors=data.descriptors), proba)
-    with pytest.raises(MisuseError, match="the model m takes descriptors, and there are none"):
+    with pytest.raises(MisuseError, match="the model m reads descriptors, which this data does not have"):
         classifier.predict_proba(data.log_mel)
 
 
 def test_the_first_layer_is_the_standard_scaler() -> None:
-    """The article scales by scikit-learn's StandardScaler: a bundle without a pickle must do the same."""
+    """The scaler of a bundle differs from scikit-learn's StandardScaler."""
     import keras
     from sklearn.preprocessing import StandardScaler
 
@@ -90,7 +99,7 @@ def test_the_first_layer_is_the_standard_scaler() -> None:
 
 
 def test_a_network_that_does_not_fit_its_notes_is_refused(tmp_path: Path) -> None:
-    """A run must stop before any label, not feed 57 numbers to a network of log-mels."""
+    """A run feeds 57 numbers to a network of log-mels instead of stopping."""
     bundle = fit(settings_of("dense", epochs=1))
     info = bundle.info.model_dump()
     both = info | {"arch": "both", "n_frames": 20, "features": info["features"] | {"log_mel": True}}
@@ -100,13 +109,13 @@ def test_a_network_that_does_not_fit_its_notes_is_refused(tmp_path: Path) -> Non
     ):
         ModelBundle.load(str(tmp_path / "m"))
     for wrong in ({"arch": "cnn"}, {"n_frames": 20}):
-        with pytest.raises(ValueError, match=r"do not fit the architecture|n_frames is needed"):
+        with pytest.raises(ValueError, match=r"do not match the architecture|n_frames is needed"):
             ModelInfo.model_validate(info | wrong)
 
 
 @pytest.mark.parametrize("arch", ["dense", "both"])
 def test_the_seed_fixes_every_weight(arch: Arch) -> None:
-    """A published figure must be there again when its command is run again."""
+    """The recorded command does not reproduce a published figure."""
     first, second = (fit(settings_of(arch, epochs=2)) for _ in range(2))
     assert first.model == second.model
     for one, other in zip(weights(first), weights(second), strict=True):
@@ -118,39 +127,30 @@ def test_the_seed_fixes_every_weight(arch: Arch) -> None:
 def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
     arch: Arch, patience: int | None, tmp_path: Path
 ) -> None:
-    """A night's training on a spot machine: the same weights must come out, or the recorded seed is a lie."""
+    """A training that was interrupted on a spot machine gives other weights than its recorded seed."""
     settings = settings_of(arch, epochs=6, early_stopping=patience, class_weights=True)
     sets = split_by_track(make_set(), seed=0)
-    options: dict[str, Any] = {"name": "m", "protocol": "track", "dataset": "d", "settings": settings}
-    whole = train(*sets, **options)
-    cut = training(*sets, **options, checkpoint=str(tmp_path / "kept"))
+    options = TrainingOptions("m", "track", "d", settings)
+    kept = replace(options, checkpoint=str(tmp_path / "kept"))
+    whole = train(*sets, options)
+    cut = train_by_epoch(*sets, kept)
     next(cut)
     cut.close()
     assert len(list((tmp_path / "kept").iterdir())) == 1
     numbers: list[int] = []
-    again = train(
-        *sets,
-        **options,
-        checkpoint=str(tmp_path / "kept"),
-        on_epoch=lambda epoch: numbers.append(epoch.number),
-    )
+    again = train(*sets, kept, on_epoch=lambda epoch: numbers.append(epoch.number))
     assert numbers[0] == 2
     for one, other in zip(weights(whole), weights(again), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.model == whole.model
     at_once: list[int] = []
-    done = train(
-        *sets,
-        **options,
-        checkpoint=str(tmp_path / "kept"),
-        on_epoch=lambda epoch: at_once.append(epoch.number),
-    )
+    done = train(*sets, kept, on_epoch=lambda epoch: at_once.append(epoch.number))
     assert not at_once, "a finished training is not trained again"
     assert done.model == whole.model
 
 
-def test_checkpoints_are_of_one_training_and_damage_is_named(tmp_path: Path) -> None:
-    """Going on from another training's weights would be a silent mixture of two."""
+def test_a_checkpoint_belongs_to_one_training_and_damage_is_named(tmp_path: Path) -> None:
+    """A training silently resumes from the weights of another."""
     sets = split_by_track(make_set(), seed=0)
     settings = settings_of("dense")
     one = Checkpoint(str(tmp_path), *sets, settings)
@@ -168,7 +168,7 @@ def test_checkpoints_are_of_one_training_and_damage_is_named(tmp_path: Path) -> 
 
 
 def test_early_stopping_keeps_the_best_weights() -> None:
-    """600 epochs on a small set only learn it by heart."""
+    """600 epochs on a small set overfit."""
     epochs: list[Any] = []
     bundle = fit(settings_of("dense", epochs=400, early_stopping=5), on_epoch=epochs.append)
     assert len(epochs) < 400
@@ -178,7 +178,7 @@ def test_early_stopping_keeps_the_best_weights() -> None:
 
 
 def test_class_weights_make_up_for_rare_genres() -> None:
-    """A genre with a tenth of the tracks would hardly be learned, or ever be answered."""
+    """A genre with a tenth of the tracks is hardly learned or predicted."""
     labels = np.repeat(np.arange(3), [80, 15, 5])
     found = balancing_weights(labels, 4)
     np.testing.assert_allclose(found[:3] * [80, 15, 5], 100 / 3, rtol=1e-6)
@@ -189,12 +189,12 @@ def test_class_weights_make_up_for_rare_genres() -> None:
 
 
 def test_mixup_blends_descriptors_with_their_music() -> None:
-    """A log-mel of one track beside the descriptors of another would teach nonsense."""
+    """The log-mel of one track is trained on together with the descriptors of another."""
     data = make_set()
     means = data.log_mel.mean(axis=(1, 2))  # type: ignore[union-attr]
     described = np.tile(means[:, None], 57)
     settings = replace(
-        TrainingSettings.of("both"),
+        TrainingSettings.for_arch("both"),
         batch_size=8,
         augmentation=replace(
             TrainingSettings().augmentation,
@@ -212,8 +212,8 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
     np.testing.assert_allclose(levels.mean(axis=(1, 2, 3)), beside[:, 0], rtol=1e-4)
 
 
-def test_the_temperature_is_of_tracks_that_were_not_trained_on() -> None:
-    """Fitted to what was trained on, confidences would be near 1 and mean nothing."""
+def test_the_temperature_is_fitted_to_tracks_that_were_not_trained_on() -> None:
+    """A temperature fitted to training tracks gives confidences near 1 that mean nothing."""
     from pipeline.models.prediction import softmax
 
     valid_set = split_by_track(make_set(), seed=0)[1]
@@ -225,20 +225,20 @@ def test_the_temperature_is_of_tracks_that_were_not_trained_on() -> None:
     np.testing.assert_allclose(softmax(logits / bundle.info.temperature), tempered, atol=1e-6)
 
 
-def test_settings_come_back_from_a_model_s_notes() -> None:
-    """`--like MODEL` trains it again: a setting that is lost on the way makes another model."""
+def test_settings_are_read_from_the_notes_of_a_model() -> None:
+    """`--like MODEL` loses a setting and trains a different model."""
     settings = settings_of("dense", early_stopping=4, class_weights=True, dropout=0.35, seed=3)
     bundle = fit(replace(settings, epochs=1))
     noted = ModelInfo.model_validate_json(bundle.info.model_dump_json())
-    assert TrainingSettings.recorded("dense", noted.training) == replace(settings, epochs=1)
+    assert TrainingSettings.from_notes("dense", noted.training) == replace(settings, epochs=1)
     shipped = ModelBundle.load("default").info
-    recorded = TrainingSettings.recorded(shipped.arch, shipped.training)
-    for key, value in recorded.flat().items():
+    recorded = TrainingSettings.from_notes(shipped.arch, shipped.training)
+    for key, value in recorded.to_notes().items():
         assert shipped.training.get(key, value) == value
 
 
-def test_losses_are_logged_where_tensorboard_finds_them(tmp_path: Path) -> None:
-    """An event file that TensorBoard cannot read is found out after the training."""
+def test_tensorboard_can_read_the_losses(tmp_path: Path) -> None:
+    """TensorBoard cannot read the event file, which is noticed only after the training."""
     import tensorflow as tf
 
     epochs: list[Any] = []

@@ -1,4 +1,4 @@
-"""Damaged, mislabeled and hostile files: what decodes is used, the rest is one clear error, in silence."""
+"""Damaged, mislabeled and hostile files: what decodes is used, the rest is one clear error."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ def tracks() -> dict[str, bytes]:
 
 @pytest.fixture(autouse=True)
 def silence(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Hold that no decoder writes to stderr: a cluster's logs would drown in it."""
+    """Check that no decoder writes to stderr, which would flood a cluster's logs."""
     yield
     assert capfd.readouterr().err == ""
 
@@ -42,8 +42,8 @@ def read(data: bytes, spec: FeatureSpec = SPEC) -> tuple[float, list[tuple[float
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_of_a_truncated_file_what_is_there_is_used(tracks: dict[str, bytes], form: str) -> None:
-    """Fails: interrupted uploads are lost, or their segments are silence and past the end."""
+def test_the_audio_of_a_truncated_file_is_used(tracks: dict[str, bytes], form: str) -> None:
+    """Fails: interrupted uploads are lost, or their segments are silent or past the end."""
     data = tracks[form]
     duration_s, segments = read(data[: len(data) // 2])
     rate_share = 48000 / RATE if form in ("opus", "webm") else 1.0
@@ -55,7 +55,7 @@ def test_of_a_truncated_file_what_is_there_is_used(tracks: dict[str, bytes], for
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_of_too_short_a_rest_both_durations_are_told(tracks: dict[str, bytes], form: str) -> None:
+def test_too_little_audio_is_an_error_with_both_durations(tracks: dict[str, bytes], form: str) -> None:
     """Fails: the user cannot tell a file cut to half a second from one that was never audio."""
     data = tracks[form]
     with pytest.raises((TooShortError, DecodeError)) as caught:
@@ -68,7 +68,7 @@ def test_of_too_short_a_rest_both_durations_are_told(tracks: dict[str, bytes], f
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("damage", ["noise", "zeros"])
-def test_damage_in_the_middle_leaves_at_least_what_was_before(
+def test_damage_in_the_middle_keeps_at_least_what_precedes_it(
     tracks: dict[str, bytes], form: str, damage: str
 ) -> None:
     """Fails: one bad sector loses the track, hangs the decoder or crashes it."""
@@ -82,8 +82,8 @@ def test_damage_in_the_middle_leaves_at_least_what_was_before(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_wrong_bytes_in_the_header_are_the_files_fault(tracks: dict[str, bytes], form: str) -> None:
-    """Fails: a broken file crashes its worker, or counts as a fault of the store and is tried every night."""
+def test_a_corrupt_header_is_the_files_fault(tracks: dict[str, bytes], form: str) -> None:
+    """Fails: a broken file crashes its worker, or counts as a store error and is retried every night."""
     chance = random.Random(form)
     for _ in range(25):
         data = bytearray(tracks[form])
@@ -93,8 +93,8 @@ def test_wrong_bytes_in_the_header_are_the_files_fault(tracks: dict[str, bytes],
             assert featurize_track(io.BytesIO(bytes(data)), "s3://music/a", SPEC).segments
 
 
-def test_only_a_broken_header_means_places_outside_the_file() -> None:
-    """Fails: a negative offset in a header is an error of the store, to be tried again for ever."""
+def test_a_seek_outside_the_file_is_not_a_store_error() -> None:
+    """Fails: a negative offset in a header counts as a store error and is retried forever."""
     source = Source(io.BytesIO(b"0123456789"), "track", offset=3)
     assert [source.seek(-1), source.seek(-20, io.SEEK_END), source.seek(1 << 70)] == [-1, -1, -1]
     assert (source.seek(2), source.read(3), source.tell(), source.size()) == (2, b"567", 5, 7)
@@ -125,7 +125,7 @@ def test_a_streamed_flac_has_no_length_or_a_wrong_one(tracks: dict[str, bytes]) 
 
 
 def test_a_stream_may_change_its_channels_and_rate() -> None:
-    """Fails: recordings of radio streams, glued from programmes and advertisements, end at the first seam."""
+    """Fails: recordings of radio streams, made of programs and commercials, end at the first seam."""
     parts = [
         encode(sweep(rate, 4, channels), rate, "adts")
         for rate, channels in ((RATE, 2), (RATE, 1), (48000, 2))
@@ -142,27 +142,27 @@ def id3_block(length: int, claimed: int | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("form", ["wav", "aiff", "flac", "mp3", "vorbis", "alac", "adts"])
-def test_id3_blocks_in_front_are_passed_over(tracks: dict[str, bytes], form: str) -> None:
+def test_leading_id3_blocks_are_skipped(tracks: dict[str, bytes], form: str) -> None:
     """Fails: wavs and flacs that a careless tagger touched cannot be labeled."""
     prefixed = read(id3_block(3000) + id3_block(70_000) + tracks[form])
     assert prefixed[1] == read(tracks[form])[1]
 
 
-def test_tags_alone_are_no_audio() -> None:
+def test_tags_alone_are_not_audio() -> None:
     """Fails: the user cannot tell a download that stopped after the cover from one that is broken."""
     with pytest.raises(DecodeError, match="holds tags"):
         read(id3_block(5000) + id3_block(70_000))
 
 
 @pytest.mark.parametrize("claimed", [100, 0x0FFFFFFF])
-def test_an_id3_block_may_lie_about_its_length(tracks: dict[str, bytes], claimed: int) -> None:
-    """Fails: one wrong number in a tag makes a whole mp3 undecodable."""
+def test_an_id3_block_with_a_wrong_length_is_skipped(tracks: dict[str, bytes], claimed: int) -> None:
+    """Fails: one wrong number in a tag makes an mp3 undecodable."""
     duration_s, _ = read(id3_block(5000, claimed) + tracks["mp3"])
     assert duration_s == pytest.approx(DURATION_S, abs=0.5)
 
 
 def test_not_a_number_counts_as_silence() -> None:
-    """Fails: one broken float sample makes the whole segment's features NaN, or the label arbitrary."""
+    """Fails: one invalid float sample makes a segment's features NaN, or its label arbitrary."""
     y = sweep(RATE, 4, 2)
     clean = y.copy()
     for first, value in ((1000, np.nan), (2000, np.inf), (3000, -np.inf), (4000, 1e30)):
@@ -184,7 +184,7 @@ NOT_AUDIO = {
 
 
 @pytest.mark.parametrize("kind", NOT_AUDIO)
-def test_what_is_no_audio_is_a_decode_error(kind: str) -> None:
+def test_a_file_that_is_not_audio_is_a_decode_error(kind: str) -> None:
     """Fails: a stray file among the music ends the job, or becomes a row without a reason."""
     with pytest.raises(DecodeError, match=r"^s3://music/a.mp3 is not audio .*FFmpeg: ") as caught:
         read(NOT_AUDIO[kind])
@@ -202,14 +202,14 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path, header: str) -> None:
 
 
 def test_the_famous_undecodable_file(gtzan: Path) -> None:
-    """Fails: GTZAN's jazz.00054.wav, which everybody has, becomes noise with a genre."""
+    """Fails: GTZAN's well-known jazz.00054.wav becomes noise with a genre."""
     path = gtzan / "audio_corrupt" / "jazz.00054.wav"
     with path.open("rb") as file, pytest.raises(DecodeError, match=r"jazz\.00054\.wav"):
         read_segments(file, str(path), FeatureSpec())
 
 
 def test_an_empty_file_is_its_own_error() -> None:
-    """Fails: users look for a codec problem where an upload wrote nothing."""
+    """Fails: users look for a codec problem when an upload wrote nothing."""
     for call in (lambda file: read_segments(file, "a", SPEC), lambda file: open_audio(file, "a").__enter__()):
         with pytest.raises(EmptyFileError, match="a is empty"):
             call(io.BytesIO())

@@ -1,4 +1,4 @@
-"""Files of real encoders come out mono, at 22,050 Hz, at the right place, level and length."""
+"""Files from real encoders become mono at 22,050 Hz, at the right position, level and length."""
 
 import io
 import itertools
@@ -76,7 +76,7 @@ def lag(y: NDArray[np.float32], reference: NDArray[np.float32]) -> int:
 
 @pytest.mark.parametrize(("form", "rate", "channels"), CASES)
 def test_each_format_at_each_rate_and_channel_count(form: str, rate: int, channels: int) -> None:
-    """Fails: the labels of everybody's files in that format come from shifted, cut, quiet or wrong audio."""
+    """Fails: labels of all files in that format come from shifted, truncated, quiet or wrong audio."""
     y = sweep(rate, DURATION_S, channels)
     info, segments = read_segments(io.BytesIO(encode(y, rate, form)), "track", SPEC)
     reference = soxr.resample(y[:, 0], rate, SPEC.sample_rate, quality="HQ")
@@ -101,7 +101,7 @@ def test_each_format_at_each_rate_and_channel_count(form: str, rate: int, channe
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 32000, 44100, 48000, 96000, 192000])
-def test_thirty_seconds_are_thirty_seconds(rate: int) -> None:
+def test_thirty_seconds_have_the_same_length_at_any_rate(rate: int) -> None:
     """Fails: segments of one feature set have log-mels of several widths, by the rate of the file."""
     y = np.zeros(30 * rate, np.float32)
     _, [(_, segment)] = read_segments(io.BytesIO(encode(y, rate, "wav")), "track", SPEC)
@@ -109,7 +109,7 @@ def test_thirty_seconds_are_thirty_seconds(rate: int) -> None:
 
 
 def test_channels_are_averaged() -> None:
-    """Fails: what is panned to one side counts more, or two channels clip where each is full scale."""
+    """Fails: an instrument panned to one side counts more, or two full-scale channels clip."""
     rng = np.random.default_rng(0)
     y = rng.uniform(-1, 1, (44100, 2)).astype(np.float32)
     with open_audio(io.BytesIO(encode(y, 44100, "wavfloat")), "track") as audio:
@@ -153,7 +153,7 @@ SEEK_TOLERANCE = {
     ],
 )
 def test_an_excerpt_is_a_slice_of_the_whole(form: str, rate: int) -> None:
-    """Fails: segments of long tracks hold a decoder's start-up noise or come from another place."""
+    """Fails: segments of long tracks contain a decoder's start-up noise or come from another position."""
     data = encode(sweep(rate, 15, 1 if form in ("amr", "ra") else 2), rate, form)
     rng = np.random.default_rng(0)
     with open_audio(io.BytesIO(data), "track") as audio:

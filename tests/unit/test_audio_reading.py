@@ -1,4 +1,4 @@
-"""How tracks are read: by seeking, in bounded memory, and with the store's faults told from the file's."""
+"""Tracks are read by seeking, in bounded memory, and errors of the store are not taken for the file's."""
 
 import io
 import tracemalloc
@@ -35,8 +35,8 @@ class Failing(io.BytesIO):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
-def test_a_store_that_fails_is_not_a_broken_file(form: str, share: float) -> None:
-    """Fails: a network fault at night marks good tracks as broken for ever."""
+def test_a_store_failure_is_not_a_broken_file(form: str, share: float) -> None:
+    """Fails: a network fault marks good tracks as permanently broken."""
     data = noisy_sweeps()[form]
     needed = Counting(data)
     featurize_track(needed, "track", SPEC)
@@ -49,7 +49,7 @@ def test_a_store_that_fails_is_not_a_broken_file(form: str, share: float) -> Non
 def test_other_ends_of_reading_keep_their_meaning() -> None:
     """Fails: a deleted track is a network fault, or Ctrl-C is swallowed by a decoder's callback."""
     for form in ("wav", "mp3"):
-        with pytest.raises(NotFoundError, match="is gone"):
+        with pytest.raises(NotFoundError, match="no longer exists"):
             featurize_track(Failing(noisy_sweeps()[form], 9000, FileNotFoundError("a")), "a", SPEC)
         with pytest.raises(KeyboardInterrupt):
             featurize_track(Failing(noisy_sweeps()[form], 9000, KeyboardInterrupt()), "a", SPEC)
@@ -124,7 +124,7 @@ def test_excerpts_are_read_by_seeking(form: str) -> None:
 
 
 def test_memory_does_not_grow_with_the_track(tmp_path: Path) -> None:
-    """Fails: one four-hour mix, damaged so that it must be decoded from end to end, kills its worker."""
+    """Fails: a four-hour mix, damaged so that all of it must be decoded, kills its worker."""
     data = encode(sweep(8000, 20), 8000, "adts")
     hours = tmp_path / "hours.aac"
     hours.write_bytes(data * 180)

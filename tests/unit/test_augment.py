@@ -1,4 +1,4 @@
-"""Augmentation: what training sees must be possible music with the right target."""
+"""Augmentation must give plausible music with the right target."""
 
 import numpy as np
 
@@ -7,8 +7,8 @@ from pipeline.training.augment import Augmentation, equalize, mask, mix, random_
 STILL = Augmentation(stretch=0, shift=0, gain=0, tilt=0, contrast=0, band_mask=0, frame_mask=0, mixup=0)
 
 
-def test_amounts_of_zero_change_nothing_but_the_place() -> None:
-    """Each amount must switch its own variation off, or an ablation measures something else."""
+def test_amounts_of_zero_change_only_the_position() -> None:
+    """An ablation that sets an amount to zero measures something else."""
     rng = np.random.default_rng(0)
     log_mel = rng.integers(0, 256, (3, 16, 40), dtype=np.uint8)
     crops = random_crops(log_mel, np.array([2, 0]), 24, STILL, rng)
@@ -41,8 +41,8 @@ def test_stretch_and_shift_move_a_mark_within_bounds() -> None:
     assert 20 / 1.2 - 1 < min(periods) < 18 < 22 < max(periods) < 20 / 0.8 + 1
 
 
-def test_short_segments_are_read_round_and_round() -> None:
-    """Segments shorter than a crop must not end in silence or an index error."""
+def test_short_segments_are_repeated() -> None:
+    """Segments shorter than a crop end in silence or an IndexError."""
     log_mel = np.arange(1, 11, dtype=np.uint8).reshape(1, 1, 10).repeat(16, axis=1)
     crop = random_crops(log_mel, np.zeros(4, np.intp), 25, Augmentation(), np.random.default_rng(0))
     assert crop.shape == (4, 16, 25)
@@ -50,7 +50,7 @@ def test_short_segments_are_read_round_and_round() -> None:
 
 
 def test_levels_stay_levels() -> None:
-    """The network is served 0 … 255: training must not show it anything else."""
+    """Training shows the network levels outside 0 … 255, which it never gets in use."""
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (8, 128, 32)).astype(np.float32)
     varied = mask(equalize(x, Augmentation(gain=60, tilt=60), rng), Augmentation(), rng)
@@ -60,7 +60,7 @@ def test_levels_stay_levels() -> None:
 
 
 def test_mixing_keeps_targets_with_their_music() -> None:
-    """Targets must be the same blend as the input, sum to 1 and lean to the row's own genre."""
+    """Targets are blended differently from the inputs, so the network learns wrong genres."""
     rng = np.random.default_rng(0)
     targets = np.eye(8, dtype=np.float32)
     x = np.repeat(np.arange(8, dtype=np.float32), 6).reshape(8, 2, 3)

@@ -1,4 +1,4 @@
-"""Baselines: what a network is held against must be done properly, or it proves nothing."""
+"""Baselines: a network that beats badly fitted baselines proves nothing."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ GENRES = ("a", "b", "c", "d")
 
 
 def make_set(seed: int, n: int = 120, *, n_genres: int = 4, spread: float = 0.3) -> TrainingSet:
-    """Descriptors around one center a genre, on scales that differ a thousandfold."""
+    """Return descriptors around one center per genre, on scales that differ a thousandfold."""
     rng = np.random.default_rng(seed)
     centers = np.random.default_rng(99).normal(0, 1, (n_genres, 57))
     labels = np.arange(n) % n_genres
@@ -25,8 +25,8 @@ def accuracies(train: TrainingSet, test: TrainingSet) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("n_genres", [2, 4])
-def test_what_is_easy_is_solved(n_genres: int) -> None:
-    """Unscaled features or unmatched clusters would make the baselines look worse than they are."""
+def test_easy_data_is_solved(n_genres: int) -> None:
+    """Unscaled features or unmatched clusters make the baselines look worse than they are."""
     found = accuracies(make_set(0, n_genres=n_genres), make_set(1, n_genres=n_genres))
     assert found["svm"] >= 0.98
     assert found["k-nn"] >= 0.98
@@ -34,17 +34,17 @@ def test_what_is_easy_is_solved(n_genres: int) -> None:
     assert found["majority"] == pytest.approx(1 / n_genres)
 
 
-def test_what_is_noise_stays_at_chance() -> None:
-    """A baseline that sees the tested labels would shame every network."""
+def test_noise_stays_at_chance() -> None:
+    """A baseline that sees the test labels beats every network."""
     train = make_set(0, spread=100.0)
     found = accuracies(train, make_set(1, 400, spread=100.0))
     assert all(0.15 <= accuracy <= 0.35 for accuracy in found.values()), found
 
 
-def test_a_genre_without_training_tracks_is_never_given() -> None:
-    """Small lists lack genres: the columns of the others must not shift."""
+def test_a_genre_without_training_tracks_is_never_predicted() -> None:
+    """If a small list lacks a genre, the columns of the others shift."""
     whole, test = make_set(0), make_set(1)
-    train = whole.rows(np.flatnonzero(whole.labels != 1))
+    train = whole.take(np.flatnonzero(whole.labels != 1))
     for answer in run_baselines(train, test, 0):
         given = answer.scores.argmax(axis=1)
         assert answer.scores.shape == (120, 4)
@@ -53,8 +53,8 @@ def test_a_genre_without_training_tracks_is_never_given() -> None:
             assert np.mean(given[test.labels != 1] == test.labels[test.labels != 1]) >= 0.98
 
 
-def test_log_mels_are_summed_up_where_there_are_no_descriptors() -> None:
-    """An array file has log-mels alone; the report says what the baselines read."""
+def test_log_mels_are_summarized_if_there_are_no_descriptors() -> None:
+    """Baselines fail on an array file, which has only log-mels, or the report does not say what they read."""
     log_mel = np.zeros((2, 3, 4), np.uint8)
     log_mel[1] = [[0, 0, 0, 0], [10, 20, 10, 20], [5, 5, 5, 9]]
     data = TrainingSet(log_mel, np.array([0, 1]), np.array(["x", "y"]), GENRES[:2])

@@ -1,4 +1,4 @@
-"""DTS and AC-3 in the form of PCM are decoded, and PCM is never taken for them."""
+"""DTS and AC-3 stored as PCM are decoded, and PCM is never mistaken for them."""
 
 import io
 import shutil
@@ -44,7 +44,7 @@ def swapped(data: bytes) -> bytes:
 
 
 def in_14_bits(data: bytes) -> bytes:
-    """Return DTS as CDs hold it: 14 bits of it in each word, whose other two follow the sign."""
+    """Return DTS as on CDs: 14 bits in each sign-extended word."""
     words = []
     for frame in data.split(b"\x7f\xfe\x80\x01")[1:]:
         bits = np.unpackbits(np.frombuffer(b"\x7f\xfe\x80\x01" + frame, np.uint8))
@@ -85,7 +85,7 @@ def check(data: bytes, codec: str, *, duration_s: float = SECONDS, lead_s: float
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF"])
 @pytest.mark.parametrize("order", ["as it is", "swapped", "14 bits", "14 bits swapped"])
 def test_a_dts_cd_is_decoded(tmp_path: Path, form: str, order: str) -> None:
-    """Fails: rips of DTS CDs are labeled metal, with certainty, for the noise that they are as PCM."""
+    """Fails: rips of DTS CDs, which are noise as PCM, are labeled metal with high confidence."""
     data = dts(tmp_path, "-b:a", "1411200" if "14" not in order else "1234800")
     if "14" in order:
         words = in_14_bits(data)
@@ -96,21 +96,21 @@ def test_a_dts_cd_is_decoded(tmp_path: Path, form: str, order: str) -> None:
 
 
 def test_dts_of_a_lower_bitrate_plays_longer_than_its_pcm(tmp_path: Path) -> None:
-    """Fails: a DTS file that somebody put a wav header on is cut, or at the wrong places."""
+    """Fails: a DTS file with a wav header is truncated, or its excerpts are misplaced."""
     data = dts(tmp_path, "-b:a", "768000")
     check(as_pcm(data, 44100), "dts")
 
 
 def test_dts_may_begin_after_silence_at_any_word(tmp_path: Path) -> None:
-    """Fails: a rip with a pause in front is PCM to us, because its first samples are silence."""
+    """Fails: a rip that begins with a pause is taken for PCM, because its first samples are silent."""
     data = swapped(dts(tmp_path, "-b:a", "1411200"))
     check(as_pcm(bytes(44100 * 4 + 2) + data, 44100), "dts", duration_s=SECONDS + 1, lead_s=1.0)
 
 
 @pytest.mark.parametrize("lead_s", [3, 60])
 @pytest.mark.parametrize("noise", [0, 1])
-def test_a_recording_may_wait_for_its_bitstream(noise: int, lead_s: int) -> None:
-    """Fails: a digital output that was recorded from long before the film on is labeled on noise."""
+def test_a_bitstream_may_begin_late_in_a_recording(noise: int, lead_s: int) -> None:
+    """Fails: a digital output recorded from long before the film starts is labeled from noise."""
     words = encode(tone(48000), 48000, "spdif")
     lead = np.random.default_rng(0).integers(-noise, noise + 1, lead_s * 48000 * 2).astype("<i2").tobytes()
     check(as_pcm(lead + words, 48000), "ac3", duration_s=SECONDS + lead_s, lead_s=lead_s)
@@ -120,21 +120,21 @@ def test_a_recording_may_wait_for_its_bitstream(noise: int, lead_s: int) -> None
 @pytest.mark.parametrize("order", ["as it is", "swapped"])
 @pytest.mark.parametrize(("form", "codec"), [("spdif", "ac3"), ("spdifmp2", "mp3")])
 def test_a_recorded_digital_output_is_decoded(form: str, codec: str, order: str, subtype: str) -> None:
-    """Fails: recordings of a DVD player's digital output are labeled on noise."""
+    """Fails: recordings of a DVD player's digital output are labeled from noise."""
     words = encode(tone(48000), 48000, form)
     check(as_pcm(swapped(words) if order == "swapped" else words, 48000, "WAV", subtype), codec)
 
 
 @pytest.mark.parametrize("form", ["alac", "wavpack", "tta"])
-def test_other_lossless_codecs_keep_it_too(form: str) -> None:
-    """Fails: the same recording is noise again once it is archived."""
+def test_other_lossless_codecs_preserve_bitstreams(form: str) -> None:
+    """Fails: the same recording is noise once it is archived as another format."""
     words = np.frombuffer(encode(tone(48000), 48000, "spdif"), "<i2").reshape(-1, 2)
     y = (words / np.float32(32767)).astype(np.float32)  # the encoder's rounding gives the words back
     check(encode(y, 48000, form), "ac3")
 
 
-def test_what_cannot_be_decoded_is_called_by_its_name() -> None:
-    """Fails: a bitstream that FFmpeg does not know is labeled on noise."""
+def test_an_undecodable_bitstream_is_named() -> None:
+    """Fails: a bitstream that FFmpeg does not support is labeled from noise."""
     burst = b"\x72\xf8\x1f\x4e\x0b\x00\x00\x20" + np.random.default_rng(0).bytes(4096 - 8)
     with pytest.raises(DecodeError, match="S/PDIF bitstream"):
         read_segments(io.BytesIO(as_pcm(burst * 300, 48000, "FLAC")), "a.flac", SPEC)

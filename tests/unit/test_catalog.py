@@ -23,8 +23,8 @@ def below(folder: Path) -> list[str]:
     return [os.path.relpath(uri, folder) for uri in list_catalog(str(folder))["uri"].to_pylist()]
 
 
-def test_a_folder_is_listed_with_everything_in_it_that_is_audio(tmp_path: Path) -> None:
-    """What is left out here is never labeled; what is wrongly in becomes a failure every user sees."""
+def test_all_audio_in_a_folder_is_listed(tmp_path: Path) -> None:
+    """A file left out is never labeled; one listed by mistake becomes a failure that every user sees."""
     names = ["a.mp3", "sub/b.FLAC", "sub/deep/c d #1 100% ü.ogg", "empty.wav"]
     for name in names:
         touch(tmp_path / name, b"" if "empty" in name else b"xyz")
@@ -43,7 +43,7 @@ def test_a_folder_is_listed_with_everything_in_it_that_is_audio(tmp_path: Path) 
 
 
 def test_names_that_begin_with_a_dot_are_listed(tmp_path: Path) -> None:
-    """ "...And Justice for All" is an album; half a catalog of such names was left out without a word."""
+    """ "...And Justice for All" is an album; half a catalog of such names was silently left out."""
     names = ["Metallica/...And Justice for All/01.mp3", "Britney/...Baby One More Time.mp3", ".mp3", "..wav"]
     for name in [*names, "Plain/01.mp3", ".hidden/deep/x.Wv", "odd ends/a.mp3 ", "odd ends/b.mp3."]:
         touch(tmp_path / name)
@@ -51,8 +51,8 @@ def test_names_that_begin_with_a_dot_are_listed(tmp_path: Path) -> None:
     assert set(names) < set(below(tmp_path))
 
 
-def test_what_systems_keep_in_folders_is_left_out_and_counted(tmp_path: Path) -> None:
-    """Indexes of a NAS, waste bins and AppleDouble files look like tracks; a user is told what they were."""
+def test_system_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A NAS's indexes, recycle bins and AppleDouble files look like tracks; the user reads what they were."""
     for name in [
         *("a.mp3", "Lost+Found/b.mp3"),
         *("x/@eaDir/a.mp3/SYNOAUDIO.mp3", "@eadir/y.mp3", "#recycle/z.mp3", "$Recycle.Bin/S-1/q.mp3"),
@@ -71,7 +71,7 @@ def test_what_systems_keep_in_folders_is_left_out_and_counted(tmp_path: Path) ->
     }  # fmt: skip
 
 
-def test_counting_does_not_grow_with_what_is_counted(tmp_path: Path) -> None:
+def test_counts_of_extensions_are_bounded(tmp_path: Path) -> None:
     """Numbered extensions (song.00001) must not make a list as long as the catalog, here or in the report."""
     for number in range(600):
         touch(tmp_path / f"part.{number:05}")
@@ -80,7 +80,7 @@ def test_counting_does_not_grow_with_what_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_link_into_a_hidden_folder_keeps_its_ids(tmp_path: Path) -> None:
-    """Hidden folders were not entered before: what a link into one listed keeps its path, and its id."""
+    """Earlier releases did not enter hidden folders: a track listed through a link into one keeps its id."""
     touch(tmp_path / ".store" / "deep" / "a.mp3")
     touch(tmp_path / ".store" / "b.mp3")
     (tmp_path / "zz album").symlink_to(tmp_path / ".store" / "deep")
@@ -100,8 +100,8 @@ def test_ids_stay_when_the_catalog_moves_and_versions_change_with_content(tmp_pa
 
 
 @pytest.mark.parametrize("link", ["best", "new", "fav", "x1", "x2", "x3", "zz"])
-def test_a_link_that_is_added_changes_no_id(tmp_path: Path, link: str) -> None:
-    """Whether link or folder was listed hung on the order of the disk's directory: all tracks were new."""
+def test_a_new_link_changes_no_id(tmp_path: Path, link: str) -> None:
+    """The order of directory entries decided whether link or folder was listed: all tracks were new."""
     touch(tmp_path / "albums" / "deep" / "a.mp3")
     before = list_catalog(str(tmp_path)).to_pylist()
     (tmp_path / link).symlink_to(tmp_path / "albums" / "deep")
@@ -109,8 +109,8 @@ def test_a_link_that_is_added_changes_no_id(tmp_path: Path, link: str) -> None:
     assert list_catalog(str(tmp_path)).to_pylist() == before
 
 
-def test_loops_of_links_end_and_dangling_links_are_tracks_that_are_missing(tmp_path: Path) -> None:
-    """A link to a parent folder must not list for ever; a link to nothing must end as a named failure."""
+def test_link_loops_end_and_dangling_links_are_missing_tracks(tmp_path: Path) -> None:
+    """A link to a parent folder must not be listed forever; a dangling link must become a named failure."""
     touch(tmp_path / "album" / "a.mp3")
     (tmp_path / "album" / "loop").symlink_to(tmp_path)
     (tmp_path / "gone.mp3").symlink_to(tmp_path / "nowhere.mp3")
@@ -123,8 +123,8 @@ def test_loops_of_links_end_and_dangling_links_are_tracks_that_are_missing(tmp_p
     ]
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
-    """To open a pipe called x.wav is to wait for ever; a folder of that name is entered like any other."""
+def test_a_pipe_does_not_block_the_listing(tmp_path: Path) -> None:
+    """Opening a pipe named x.wav would wait forever; a folder of that name is entered like any other."""
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "zero.wav").symlink_to("/dev/zero")
     touch(tmp_path / "album.mp3" / "a.wav")
@@ -138,8 +138,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
             open_track(track)
 
 
-def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaving it out would look as if its tracks were gone."""
+def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skipping it would look as if its tracks were gone."""
     touch(tmp_path / "a.mp3")
     secret = touch(tmp_path / "secret" / "b.mp3").parent
     scandir = os.scandir
@@ -164,21 +164,21 @@ def test_limit_and_progress(tmp_path: Path) -> None:
 
 
 def test_a_single_file_is_a_catalog(tmp_path: Path) -> None:
-    """`earmark run song.mp3 TABLES` is the first thing somebody tries."""
+    """`earmark run song.mp3 TABLES` is what new users try first."""
     path = touch(tmp_path / "song.mp3")
     assert list_catalog(str(path))["uri"].to_pylist() == [str(path)]
 
 
 @pytest.mark.parametrize("what", ["nothing", "notes.txt"])
-def test_what_is_no_catalog_is_named(tmp_path: Path, what: str) -> None:
-    """A mistyped path is answered with that path."""
+def test_a_path_that_is_not_a_catalog_is_named(tmp_path: Path, what: str) -> None:
+    """The message for a mistyped path contains that path."""
     touch(tmp_path / "notes.txt")
     with pytest.raises(MisuseError, match=what):
         list_catalog(str(tmp_path / what))
 
 
 def test_listing_rows_round_trip() -> None:
-    """Workers get tracks as Arrow rows; nothing of them may change on the way."""
+    """Workers receive tracks as Arrow rows; nothing may change in the conversion."""
     tracks = [
         TrackRef("1", "s3://bucket/ü #.mp3", 3, "abc", 1.5e9, {"label": "x"}),
         TrackRef("2", "/a b", 0, "missing"),
@@ -187,7 +187,7 @@ def test_listing_rows_round_trip() -> None:
 
 
 def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same catalog must be known again, however it is spelled."""
+    """The same catalog must be recognized in every spelling."""
     monkeypatch.chdir(tmp_path)
     assert canonical("music/") == canonical(str(tmp_path / "music")) == str(tmp_path / "music")
     assert canonical("s3://bucket/music/") == canonical("s3a://bucket/music") == "s3://bucket/music"
@@ -198,12 +198,12 @@ def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert canonical(written) == local
     assert canonical("music/../music") == local
     assert canonical(f"file://{local}/caf%E9") == f"file://{local}/caf%E9"
-    with pytest.raises(MisuseError, match="the machine tmp; a local file is file:///tmp/music"):
+    with pytest.raises(MisuseError, match="the machine tmp; write a local file as file:///tmp/music"):
         canonical("file://tmp/music")
 
 
 def test_one_catalog_under_many_names(tmp_path: Path) -> None:
-    """Tables were refused as those of another catalog: the answer to a link was a night without labels."""
+    """Through a link, tables were refused as another catalog's, and the night ended without labels."""
     touch(tmp_path / "music" / "a.mp3")
     touch(tmp_path / "other" / "a.mp3")
     (tmp_path / "link").symlink_to(tmp_path / "music")

@@ -1,4 +1,4 @@
-"""Compaction: fewer parts, the same rows, at every moment and after every crash."""
+"""Compaction: fewer parts with the same rows, at any moment and after any crash."""
 
 import multiprocessing
 import os
@@ -20,11 +20,11 @@ import pytest
 from jobs.compact import compact_job, plan_compact_job
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact import replacement
-from pipeline.tables.maintenance.compact.atomic_swap import exchange
+from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import FOLDER, Journal, recover
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry, recover_compactions
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.objects import take_inventory
+from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS
@@ -48,7 +48,7 @@ def history(original: TableHistory, tmp_path: Path) -> TableHistory:
 
 
 def rows(tables: Tables, table: str) -> Counter[str]:
-    """The multiset of a table's rows, read as pandas does."""
+    """Return the multiset of a table's rows, as pandas reads them."""
     folder = Path(tables.folder(table))
     if not folder.exists():
         return Counter()
@@ -60,24 +60,24 @@ def all_rows(tables: Tables) -> dict[str, Counter[str]]:
 
 
 def n_parts(tables: Tables) -> dict[str, int]:
-    return {table: len(parts) for table, parts in take_inventory(tables).parts.items()}
+    return {table: len(parts) for table, parts in list_objects(tables).parts.items()}
 
 
 def compact_all(tables: Tables, check: Callable[[], None] = lambda: None, target: int = 128 << 20) -> None:
-    recover(tables, check)
-    inventory = take_inventory(tables)
-    plans = plan_compaction(inventory, target_bytes=target, older_than_days=0)
-    compact(inventory, plans, target_bytes=target, check=check)
+    recover_compactions(tables, check)
+    stored = list_objects(tables)
+    plans = plan_compaction(stored, target_bytes=target, older_than_days=0)
+    compact(stored, plans, target_bytes=target, check=check)
 
 
 def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replacement, "exchange", lambda first, second: False)
+    monkeypatch.setattr(replacement, "swap", lambda first, second: False)
 
 
-@pytest.fixture(params=["exchange", "journal"])
+@pytest.fixture(params=["swap", "log"])
 def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of replacing parts: as Linux disks can, and as object stores and other disks must."""
-    if request.param == "journal":
+    """Both ways of replacing parts: by atomic swap on Linux disks, and with the compaction log elsewhere."""
+    if request.param == "log":
         without_exchange(monkeypatch)
     return str(request.param)
 
@@ -90,7 +90,7 @@ def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory,
     assert n_parts(history.tables) == {
         "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "failures": 1,
     }  # fmt: skip
-    assert not Path(history.tables.root, FOLDER).exists()
+    assert not Path(history.tables.root, LOG_FOLDER).exists()
     (part, _) = sorted(Path(history.tables.folder("labels", model=MODEL)).rglob("*.parquet"))
     assert b"genres" in pq.read_schema(part).metadata
     (part, _) = sorted(Path(history.tables.folder("features")).rglob("*.parquet"))
@@ -100,11 +100,11 @@ def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory,
 
 
 def test_a_second_compaction_finds_nothing_to_do(history: TableHistory) -> None:
-    """Run every night it must not write the same rows again every night."""
+    """A nightly compaction would write the same rows again every night."""
     target = 200_000
     compact_all(history.tables, target=target)
-    inventory = take_inventory(history.tables)
-    assert all(not plan.groups for plan in plan_compaction(inventory, target_bytes=target, older_than_days=0))
+    stored = list_objects(history.tables)
+    assert all(not plan.groups for plan in plan_compaction(stored, target_bytes=target, older_than_days=0))
 
 
 def test_merged_parts_reach_the_target_and_large_ones_are_left_alone(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_parts_of_other_schemas_are_not_mixed(history: TableHistory, protocol: s
 
 
 def test_a_damaged_part_is_named_and_nothing_is_lost(history: TableHistory, protocol: str) -> None:
-    """A part that cannot be read must stop the compaction, not vanish in it."""
+    """A part that cannot be read must stop the compaction, not disappear."""
     part = next(iter(sorted(Path(history.tables.folder("labels")).rglob("*.parquet"))))
     part.write_bytes(part.read_bytes()[:-40])
     names = {path.relative_to(history.tables.root) for path in Path(history.tables.root).rglob("*.parquet")}
@@ -159,13 +159,13 @@ def test_a_damaged_part_is_named_and_nothing_is_lost(history: TableHistory, prot
     assert {name for name in there if name.parts[0] == "labels"} == {
         name for name in names if name.parts[0] == "labels"
     }
-    assert not list(Path(history.tables.root, FOLDER).glob("work-*"))
+    assert not list(Path(history.tables.root, LOG_FOLDER).glob("work-*"))
 
 
 def test_a_merge_that_fails_leaves_no_file_open(history: TableHistory) -> None:
     """A program that compacts one bucket after the other would run out of files, and of the disk that the
     half-built parts take although their names are gone."""
-    sources = take_inventory(history.tables).parts["labels"]
+    sources = list_objects(history.tables).parts["labels"]
     second = Path(history.tables.root, sources[1].path)
     second.write_bytes(second.read_bytes()[:-40])
     with pytest.raises(EarmarkError, match="cannot be merged") as caught:
@@ -175,7 +175,7 @@ def test_a_merge_that_fails_leaves_no_file_open(history: TableHistory) -> None:
 
 
 class _Reader(threading.Thread):
-    """Reads the labels over and over in one way; keeps what it saw, and its loud errors."""
+    """Reads the labels repeatedly in one way, and records what it saw and the errors it raised."""
 
     def __init__(self, read: Callable[[], Counter[tuple[str, str]]]) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ def _duckdb(tables: Tables) -> Callable[[], Counter[tuple[str, str]]]:
 def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
     history: TableHistory, reader: Callable[[Tables], Callable[[], Counter[tuple[str, str]]]]
 ) -> None:
-    """An analyst's query that runs while the nightly compaction does must be right, or fail loudly."""
+    """An analyst's query during the nightly compaction must be right or fail with an error."""
     expected = reader(history.tables)()
     thread = _Reader(reader(history.tables))
     thread.start()
@@ -232,7 +232,7 @@ def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
         for name, data in originals.items():
             (fresh / name).write_bytes(data)
         with thread.reading:
-            assert exchange(fresh, partition)
+            assert swap(fresh, partition)
         shutil.rmtree(fresh)
     thread.stop.set()
     thread.join()
@@ -240,8 +240,8 @@ def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
     assert all(seen == expected for seen in thread.seen)
 
 
-def _killed_at(root: str, step: int, with_journal: bool) -> None:
-    """Compact in this process until its `step`-th write or removal, then die as by kill -9."""
+def _killed_at(root: str, step: int, with_log: bool) -> None:
+    """Compact in this process until its `step`-th write or removal, then die as if by kill -9."""
     left = step
 
     def die() -> None:
@@ -250,9 +250,9 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
         if left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if with_journal:
-        replacement.exchange = lambda first, second: False  # type: ignore[assignment]
-    real_delete, real_exchange = storage.delete, replacement.exchange
+    if with_log:
+        replacement.swap = lambda first, second: False  # type: ignore[assignment]
+    real_delete, real_exchange = storage.delete, replacement.swap
 
     def delete(location: str, **options: Any) -> None:
         die()
@@ -263,13 +263,14 @@ def _killed_at(root: str, step: int, with_journal: bool) -> None:
         die()
         return done
 
-    storage.delete, replacement.exchange = delete, exchange_then_die
+    storage.delete, replacement.swap = delete, exchange_then_die
     compact_all(Tables(root), die)
 
 
-@pytest.mark.parametrize("with_journal", [False, True])
-def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_journal: bool) -> None:
-    """kill -9 between any two steps: no row is lost, and after the next compaction none is doubled."""
+@pytest.mark.slow
+@pytest.mark.parametrize("with_log", [False, True])
+def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, with_log: bool) -> None:
+    """After kill -9 at any step no row is lost, and after the next compaction none is duplicated."""
     original = TableHistory(tmp_path / "original")
     original.run(tracks(12), failing=tracks(4, start=12), shard_tracks=4)
     expected = all_rows(original.tables)
@@ -277,7 +278,7 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
     for step in range(1, 100):
         root = tmp_path / f"step-{step}"
         shutil.copytree(original.tables.root, root)
-        process = context.Process(target=_killed_at, args=(str(root), step, with_journal))
+        process = context.Process(target=_killed_at, args=(str(root), step, with_log))
         process.start()
         process.join()
         tables = Tables(str(root))
@@ -285,48 +286,48 @@ def test_a_compaction_killed_at_any_step_is_finished_by_the_next(tmp_path: Path,
         for table in TABLES:
             # No gap, ever; doubles only where folders cannot be exchanged, and until the next compaction.
             assert set(seen[table]) == set(expected[table])
-            if not with_journal:
+            if not with_log:
                 assert seen[table] == expected[table]
         compact_all(tables)
         assert all_rows(tables) == expected
-        assert not (root / FOLDER).exists()
+        assert not (root / LOG_FOLDER).exists()
         shutil.rmtree(root)
         if process.exitcode == 0:
             break
     assert process.exitcode == 0
-    assert step > (20 if with_journal else 6)
+    assert step > (20 if with_log else 6)
 
 
 def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHistory) -> None:
-    """Whoever finds it must learn which file it is, and what can be done before rows are lost."""
+    """The message must name the file, and say what to do before rows are lost."""
     tables = history.tables
-    sources = take_inventory(tables).parts["failures"]
+    sources = list_objects(tables).parts["failures"]
     folder = f"{tables.root}/{sources[0].folder}"
     names = tuple(part.name for part in sources)
-    journal = Journal(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
-    storage.write_bytes(journal.location(tables.root), journal.model_dump_json().encode())
+    entry = LogEntry(partition=sources[0].folder, merged="merged-x.parquet", rows=6, sources=names)
+    storage.write_bytes(entry.location(tables.root), entry.model_dump_json().encode())
     expected = all_rows(tables)
     whole = storage.read_bytes(f"{tables.root}/{sources[0].path}")
     for damaged in (b"", whole[:100], whole[:-4] + b"????"):
         storage.write_bytes(f"{folder}/merged-x.parquet", damaged)
-        with pytest.raises(EarmarkError, match=r"merged-x\.parquet.* is damaged .*remove it and run again"):
-            recover(tables, lambda: None)
+        with pytest.raises(EarmarkError, match=r"merged-x\.parquet.* is damaged .*delete it and run again"):
+            recover_compactions(tables, lambda: None)
     storage.delete(f"{folder}/merged-x.parquet")
-    assert recover(tables, lambda: None) == 1
+    assert recover_compactions(tables, lambda: None) == 1
     assert all_rows(tables) == expected
 
 
 def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: str) -> None:
-    """Vacuum rewrites parts without rows of replaced content; what is left over must be just the others."""
-    inventory = take_inventory(history.tables)
-    (first, _) = inventory.parts["failures"]
+    """When vacuum rewrites parts without rows of replaced content, exactly the other rows must remain."""
+    stored = list_objects(history.tables)
+    (first, _) = stored.parts["failures"]
 
     def keep(table: pa.Table) -> pa.Table:
         return table.filter(pc.equal(table["track_id"], "t0040"))
 
     replace_parts(
         history.tables,
-        {first.folder: inventory.parts["failures"]},
+        {first.folder: stored.parts["failures"]},
         target_bytes=1,
         check=lambda: None,
         keep=keep,
@@ -336,7 +337,7 @@ def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: st
 
 
 def test_the_job_works_under_the_lease_and_says_what_it_did(history: TableHistory) -> None:
-    """A run that is at work keeps compaction out, as a second run."""
+    """A compaction during a run would change the tables under it; the lease must keep it out."""
     said: list[str] = []
     tables = {
         table.table: table
@@ -348,5 +349,5 @@ def test_the_job_works_under_the_lease_and_says_what_it_did(history: TableHistor
         15,
     )
     assert tables["labels"].bytes_after < tables["labels"].bytes_before
-    assert storage.names(f"{history.tables.root}/_lease") == ["00000001.json"]
+    assert storage.list_names(f"{history.tables.root}/_lease") == ["00000001.json"]
     assert not said

@@ -70,7 +70,7 @@ def test_a_setting_that_is_added_changes_no_id() -> None:
     assert Later().feature_set == FeatureSpec().feature_set
     assert Later().model_dump_json() == FeatureSpec().model_dump_json()
     other = Later(taper="hamming")
-    assert other.feature_set not in {spec.feature_set for spec in FeatureSpec().serving()}
+    assert other.feature_set not in {spec.feature_set for spec in FeatureSpec().supersets()}
     assert json.loads(other.model_dump_json()) == FeatureSpec().model_dump() | {"taper": "hamming"}
     assert Later.model_validate_json(other.model_dump_json()) == other
     with pytest.raises(ValidationError, match="taper"):
@@ -218,7 +218,7 @@ def test_the_format_is_written_once_and_kept(tables: Path) -> None:
 def test_a_damaged_format_file_is_named(tables: Path, content: str) -> None:
     """What a disk or an editor spoiled would end in a traceback, or pass for the oldest format."""
     (tables / FORMAT_FILE).write_text(content)
-    with pytest.raises(EarmarkError, match=r"_format\.json does not name the format .*; remove it"):
+    with pytest.raises(EarmarkError, match=r"_format\.json does not name the format .*; delete it"):
         open_tables(str(tables))
 
 
@@ -226,7 +226,9 @@ def test_a_report_that_cannot_be_read_says_why(tables: Path) -> None:
     """Somebody would move away a newer version's report, and lose it, where an upgrade was all it took."""
     last = sorted((tables / "_runs").glob("*.json"))[-1]
     edit(last, command="embed")
-    with pytest.raises(EarmarkError, match=rf"{last.name} cannot be read .*\(command: .*upgrade Earmark if"):
+    with pytest.raises(
+        EarmarkError, match=rf"{last.name} is not a valid run report \(command: .*upgrade Earmark if"
+    ):
         open_tables(str(tables))
 
 

@@ -1,4 +1,4 @@
-"""Compiled kernels are kept on disk, wherever that can be, and work where it cannot."""
+"""Compiled kernels are cached on disk if possible, and work if not."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ RUN = (
 
 
 def run(install: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a kernel in a fresh process that imports the package from `install`; numba tells of its cache."""
+    """Run a kernel in a fresh process that imports the package from `install`; numba logs its cache."""
     kept = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "PYTHONPATH")}
     return subprocess.run(
         [sys.executable, "-c", RUN],
@@ -29,17 +29,17 @@ def run(install: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def read_only_install(folder: Path) -> Path:
-    """Copy the package to where numba cannot write beside it, not even as root: a file is in its way."""
+    """Copy the package to where numba cannot write beside it, even as root: a file blocks the folder."""
     for layer in ("pipeline", "schemas"):
         shutil.copytree(
             ROOT / layer, folder / layer, ignore=shutil.ignore_patterns("__pycache__", "pretrained")
         )
-    (folder / "pipeline" / "featurizing" / "__pycache__").write_text("")
+    (folder / "pipeline" / "audio" / "features" / "__pycache__").write_text("")
     return folder
 
 
 def test_a_read_only_install_keeps_kernels_for_the_user(tmp_path: Path) -> None:
-    """Fails: where the package cannot be written to, each worker compiles for seconds, or does not start."""
+    """Fails: with a read-only package, each worker compiles for seconds, or does not start."""
     install = read_only_install(tmp_path / "install")
     cache = tmp_path / "cache"
     first = run(install, XDG_CACHE_HOME=str(cache))

@@ -1,4 +1,4 @@
-"""Known-good sounds tell a machine that cannot decode from a track that cannot be decoded."""
+"""Known-good sounds distinguish a machine that cannot decode from a track that cannot be decoded."""
 
 import ctypes
 import sys
@@ -37,8 +37,8 @@ def process() -> Iterator[Isolated]:
 
 @pytest.mark.parametrize("min_s", [1.0, 30.0])
 @pytest.mark.parametrize("kind", [{}, {"log_mel": False, "descriptors": True}])
-def test_known_good_sounds_are_good(min_s: float, kind: dict[str, bool]) -> None:
-    """Fails: every node is called broken, whatever a model asks of its tracks."""
+def test_known_good_sounds_pass(min_s: float, kind: dict[str, bool]) -> None:
+    """Fails: for some feature sets, every node is called broken."""
     featurize_known_good(FeatureSpec(min_s=min_s, **kind))
 
 
@@ -49,31 +49,31 @@ def test_known_good_sounds_are_good(min_s: float, kind: dict[str, bool]) -> None
         (BROKEN_LIBRARY, "no room left in the cache"),
     ],
 )
-def test_a_machine_that_cannot_decode_is_told(
+def test_a_machine_that_cannot_decode_is_detected(
     process: Isolated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str
 ) -> None:
-    """A library that was built for another processor must not cost the catalog its tracks."""
+    """A library built for another processor must not turn a whole catalog into failures."""
     monkeypatch.setattr(sys, "path", [str(with_soxr(tmp_path / "wrong", source)), *sys.path])
     with pytest.raises(EnvironmentFaultError) as caught:
         check_process(process, SPEC, LIMITS, None)
     assert words in str(caught.value)
 
 
-def test_a_limit_that_nothing_keeps_is_no_fault_of_a_track(process: Isolated) -> None:
-    """A typing error in --track-timeout must end the run, not fail the whole catalog for good."""
+def test_an_impossible_limit_is_not_a_tracks_fault(process: Isolated) -> None:
+    """A typo in --track-timeout must end the run, not fail the whole catalog permanently."""
     with pytest.raises(EnvironmentFaultError, match="--track-timeout"):
         check_process(process, SPEC, TrackLimits(1e-4, 1 << 40), TIMED_OUT)
 
 
 def spoil(how: str) -> None:
-    """Leave this process as some decoders do after a bad file."""
+    """Corrupt this process as some decoders do after a bad file."""
     fault = RuntimeError("no file can be opened") if how == "it fails" else partial(ctypes.string_at, 0)
     patch("soxr.resample", Mock(side_effect=fault)).start()
 
 
 @pytest.mark.parametrize("how", ["it fails", "it crashes"])
-def test_what_a_track_leaves_behind_is_no_fault_of_the_machine(process: Isolated, how: str) -> None:
-    """A file that overwrites the decoder's heap, or uses up its files, must not end the run every night."""
+def test_a_corrupted_process_is_not_the_machines_fault(process: Isolated, how: str) -> None:
+    """A file that corrupts the decoder's heap or uses up its file descriptors must not end every run."""
     process.call(spoil, how)
     with pytest.raises((EnvironmentFaultError, ProcessDiedError)):
         process.call(featurize_known_good, SPEC)
@@ -83,7 +83,7 @@ def test_what_a_track_leaves_behind_is_no_fault_of_the_machine(process: Isolated
 
 @pytest.fixture
 def catalog(tmp_path: Path) -> Path:
-    """A good track, one that is no audio, and one that takes more memory than it may."""
+    """A good track, one that is not audio, and one that exceeds its memory limit."""
     folder = tmp_path / "catalog"
     folder.mkdir()
     (folder / "good.wav").write_bytes(encode(sweep(44100, 2), 44100, "wav"))
@@ -101,8 +101,10 @@ def featurize(catalog: Path, tables: Tables, *, isolated: bool, confirming: bool
     )
 
 
-def test_what_ends_its_process_is_a_suspect_and_then_a_failure(catalog: Path, tmp_path: Path) -> None:
-    """One process must not condemn a track for ever; a second one must, or it is tried every night."""
+def test_a_track_that_kills_its_process_is_a_suspect_and_then_a_failure(
+    catalog: Path, tmp_path: Path
+) -> None:
+    """One dead process must not condemn a track; a second one must, or it is retried every night."""
     tables = Tables(str(tmp_path / "tables"))
     first = featurize(catalog, tables, isolated=True, confirming=False)
     assert (first.n_featurized, first.n_failed, len(first.suspects)) == (1, 1, 1)
@@ -113,8 +115,8 @@ def test_what_ends_its_process_is_a_suspect_and_then_a_failure(catalog: Path, tm
     assert set(read_table(tables.root, "failures")["error_type"]) == {"DecodeError", "TooMuchMemoryError"}
 
 
-def test_a_shard_of_nothing_but_suspects_leaves_nothing(catalog: Path, tmp_path: Path) -> None:
-    """Fails: an album that crashes its decoder breaks the shard's writing."""
+def test_a_shard_of_suspects_writes_nothing(catalog: Path, tmp_path: Path) -> None:
+    """Fails: an album that crashes its decoder breaks the writing of its shard."""
     for name in ("good.wav", "notes.mp3"):
         (catalog / name).unlink()
     result = featurize(catalog, Tables(str(tmp_path / "tables")), isolated=True, confirming=False)
@@ -125,10 +127,10 @@ def test_a_shard_of_nothing_but_suspects_leaves_nothing(catalog: Path, tmp_path:
 @pytest.mark.parametrize(
     ("source", "error"), [(BROKEN_LIBRARY, EnvironmentFaultError), (WITHOUT_MODULE, ImportError)]
 )
-def test_no_track_fails_for_a_library(
+def test_a_broken_library_is_not_a_tracks_fault(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, error: type[Exception]
 ) -> None:
-    """A library that breaks, or is missing, on a machine must not be remembered as the tracks' failure."""
+    """A broken or missing library on one machine must not be recorded as failures of its tracks."""
     (catalog / "absurd.wav").unlink()
     fault = ModuleNotFoundError("No module named 'soxr'") if error is ImportError else RuntimeError("broken")
     with monkeypatch.context() as patched:

@@ -36,8 +36,8 @@ from pipeline.audio.tags.dates import parse_date
         ("٢٠٠١-٠٢-٠٣", "2001-02-03"),
     ],
 )
-def test_what_is_certain_is_taken(written: str, meant: str) -> None:
-    """Fails: tracks of such taggers have no year, or no month, in trends."""
+def test_unambiguous_dates_are_parsed(written: str, meant: str) -> None:
+    """Fails: tracks with such tags have no year, or no month, in trends."""
     assert parse_date(written) == meant
 
 
@@ -65,8 +65,8 @@ def test_what_is_certain_is_taken(written: str, meant: str) -> None:
         ("Summer 1969", "1969"),
     ],
 )
-def test_of_what_could_be_guessed_only_the_year_is_taken(written: str, year: str) -> None:
-    """Fails: tracks stand in a month or in a year that nobody gave them."""
+def test_only_the_year_of_an_ambiguous_date_is_used(written: str, year: str) -> None:
+    """Fails: tracks are put in a month or a year that nobody gave them."""
     assert parse_date(written) == year
 
 
@@ -78,13 +78,13 @@ def test_of_what_could_be_guessed_only_the_year_is_taken(written: str, year: str
         "between 1965 and 1970",
     ],
 )  # fmt: skip
-def test_what_is_no_certain_year_is_none(written: str) -> None:
+def test_an_uncertain_year_is_none(written: str) -> None:
     """Fails: trends show music of the year 9999, of 2542 (1999 in Thailand), or of 1999 for "'99" of 1899."""
     assert parse_date(written) is None
 
 
 @pytest.mark.timeout(20)
-def test_a_megabyte_is_no_date() -> None:
-    """Fails: one tag holds up a worker for hours."""
+def test_a_megabyte_is_not_a_date() -> None:
+    """Fails: one tag stalls a worker for hours."""
     for text in ("1" * (1 << 20), "1 " * (1 << 19), "May" + " " * (1 << 20) + "1999", "mon, " * (1 << 18)):
         assert parse_date(text) is None

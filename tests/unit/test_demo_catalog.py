@@ -1,4 +1,4 @@
-"""The demonstration catalog: what `earmark demo` and many tests stand on."""
+"""The demo catalog, which `earmark demo` and many tests use."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,13 +30,13 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_style_is_a_genre_of_the_taxonomy() -> None:
-    """The demo's genre tags could not be set beside the model's labels."""
+    """The genre tags of the demo cannot be compared with the labels of the model."""
     assert set(STYLES) == set(GTZAN_GENRES)
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_patterns_fit_the_bar_and_the_drums(style: str) -> None:
-    """A mistyped pattern plays out of time, or the demo dies with a KeyError."""
+    """A mistyped pattern plays out of time, or the demo ends with a KeyError."""
     score = STYLES[style]
     patterns = [voice.pattern for voice in (score.bass, score.comp, score.lead)] + list(score.drums.values())
     assert {len(pattern) for pattern in patterns} in ({8}, {12}, {16})
@@ -47,7 +47,7 @@ def test_patterns_fit_the_bar_and_the_drums(style: str) -> None:
 
 @pytest.mark.parametrize("style", STYLES)
 def test_synthesis_is_deterministic_audible_and_fades(style: str) -> None:
-    """Tests that compare runs over the demo catalog would differ by chance."""
+    """Tests that compare runs over the demo catalog fail at random."""
     y = synthesize(style, seed=[5], duration_s=8.0, sr=22050)
     assert y.shape == (8 * 22050, 2)
     assert y.dtype == np.float32
@@ -60,7 +60,7 @@ def test_synthesis_is_deterministic_audible_and_fades(style: str) -> None:
 
 
 def test_styles_sound_different() -> None:
-    """A catalog of ten names for one sound demonstrates nothing: spectra must tell the styles apart."""
+    """The styles sound alike, and the demo demonstrates nothing."""
     spectra = []
     for style in STYLES:
         y = synthesize(style, seed=[1], duration_s=20.0, sr=22050).mean(axis=1)
@@ -71,7 +71,7 @@ def test_styles_sound_different() -> None:
 
 
 def test_formats_tags_and_names(catalog: Path) -> None:
-    """The demo would not show the formats, tags and awkward names that real catalogs have."""
+    """The demo lacks the formats, tags and awkward names of real catalogs."""
     playable, artists = Counter[str](), set()
     for path in _files(catalog):
         if path.name.startswith(("98 ", "99 ", "liner ")):
@@ -93,8 +93,8 @@ def test_formats_tags_and_names(catalog: Path) -> None:
     assert all(character in names for character in " #%é東Л")
 
 
-def test_the_broken_files_fail_and_all_others_do_not(catalog: Path) -> None:
-    """The demo promises exactly three failures; its last line would be a lie."""
+def test_only_the_broken_files_fail(catalog: Path) -> None:
+    """The demo does not have exactly three failures, as it says."""
     failures: dict[str, type[TrackError]] = {}
     for path in _files(catalog):
         try:
@@ -111,7 +111,7 @@ def test_the_broken_files_fail_and_all_others_do_not(catalog: Path) -> None:
 
 
 def test_shelves_have_a_folder_for_each_style_and_no_artist_of_the_catalog(tmp_path: Path) -> None:
-    """The demo would be tested on artists that it was trained on, or training would meet a broken file."""
+    """The demo is tested on artists it was trained on, or the training finds a broken file."""
     assert write_demo_shelves(tmp_path / "s", seed=1, n_tracks=11, duration_s=6.0, artists=(1,)) == 11
     write_demo_catalog(tmp_path / "c", n_tracks=11, duration_s=6.0, artists=(0,))
     shelved, listed = _files(tmp_path / "s"), _files(tmp_path / "c")
@@ -131,7 +131,7 @@ def _is_mp3_or_ogg(path: Path) -> bool:
 
 
 def test_same_seed_same_catalog(catalog: Path, tmp_path: Path) -> None:
-    """A user who reports what the demo printed could not be followed on another machine."""
+    """The output of the demo cannot be reproduced on another machine."""
     write_demo_catalog(tmp_path / "again", seed=3, n_tracks=21, duration_s=6.0)
     write_demo_catalog(tmp_path / "other", seed=4, n_tracks=21, duration_s=6.0)
     names = [[p.relative_to(root) for p in _files(root)] for root in (catalog, tmp_path / "again")]
@@ -144,8 +144,8 @@ def test_same_seed_same_catalog(catalog: Path, tmp_path: Path) -> None:
         assert np.array_equal(sf.read(catalog / path)[0], sf.read(tmp_path / "again" / path)[0])
 
 
-def test_written_once_and_replaced_when_the_settings_change(tmp_path: Path) -> None:
-    """Running the demo twice would decode everything again, or mix two catalogs."""
+def test_it_is_written_once_and_replaced_when_the_settings_change(tmp_path: Path) -> None:
+    """A second run of the demo decodes everything again, or mixes two catalogs."""
     folder = tmp_path / "catalog"
     folder.mkdir()
     write_demo_catalog(folder, n_tracks=2, duration_s=5.0)
@@ -158,7 +158,7 @@ def test_written_once_and_replaced_when_the_settings_change(tmp_path: Path) -> N
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    """`earmark demo --out ~/Music` would overwrite somebody's music."""
+    """`earmark demo --out ~/Music` overwrites somebody's music."""
     (tmp_path / "my song.mp3").write_bytes(b"precious")
     with pytest.raises(MisuseError, match="not a demo catalog"):
         write_demo_catalog(tmp_path, n_tracks=1, duration_s=5.0)
@@ -167,8 +167,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         write_demo_catalog(tmp_path / "my song.mp3", n_tracks=1, duration_s=5.0)
 
 
-def test_an_unwritable_place_and_senseless_settings(tmp_path: Path) -> None:
-    """The user would get a traceback for a sentence."""
+def test_an_unwritable_folder_and_invalid_settings_are_refused(tmp_path: Path) -> None:
+    """The user gets a traceback instead of a message."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MisuseError, match="cannot be written"):
         write_demo_catalog(tmp_path / "file" / "catalog", n_tracks=1, duration_s=5.0)
@@ -178,6 +178,7 @@ def test_an_unwritable_place_and_senseless_settings(tmp_path: Path) -> None:
         write_demo_catalog(tmp_path / "catalog", duration_s=1.0)
 
 
+@pytest.mark.slow
 def test_the_benchmark_catalog_is_real_length_mp3_and_distinct(tmp_path: Path) -> None:
     """Throughput would be measured on files that decode faster, or seek worse, than a user's."""
     size = write_long_catalog(tmp_path, n_tracks=2)

@@ -1,4 +1,4 @@
-"""The 57 descriptors are librosa's, and those of the published tables, column by column."""
+"""The 57 descriptors equal librosa's and those of the published tables, column by column."""
 
 import csv
 from collections.abc import Iterator
@@ -78,19 +78,21 @@ def as_published(y: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def test_the_published_columns_in_the_published_order(gtzan: Path) -> None:
-    """Fails: tables made here cannot be put below the published ones, nor a model trained on both."""
+    """Fails: tables cannot be appended to the published ones, nor a model trained on both."""
     header = (gtzan / "features_30_sec.csv").read_text().splitlines()[0].split(",")
     assert header == ["filename", "length", *DESCRIPTOR_NAMES, "label"]
     assert len(DESCRIPTOR_NAMES) == 57
 
 
+@pytest.mark.slow
 def test_whole_clips_are_librosas(gtzan: Path) -> None:
-    """Fails: what analysts compute with librosa and what a run writes are two different things."""
+    """Fails: what analysts compute with librosa differs from what a run writes."""
     for path in all_clips(gtzan)[:20:10]:
         y = read(path)
         assert_equal_columns(compute_descriptors(y), by_librosa(y))
 
 
+@pytest.mark.slow
 def test_a_piece_of_every_clip_is_librosas(gtzan: Path) -> None:
     """Fails for some kind of music: one genre's descriptors are off, and its labels with them."""
     pieces = [read(path)[PIECE : 2 * PIECE - 1] for path in all_clips(gtzan)]
@@ -98,7 +100,7 @@ def test_a_piece_of_every_clip_is_librosas(gtzan: Path) -> None:
 
 
 def test_magnitudes_are_librosas_to_the_last_bit(gtzan: Path) -> None:
-    """Fails: a rolloff, tuning or tempo that the last bit decides may be decided otherwise here."""
+    """Fails: a rolloff, tuning or tempo that depends on the last bit may differ."""
     y = read(all_clips(gtzan)[0])[: 10 * PIECE // 3]
     D = librosa.stft(y, pad_mode="reflect")
     S = separate(y)[1]
@@ -126,7 +128,7 @@ def pieces_of(gtzan: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 
 def test_published_rows_of_pieces(gtzan: Path) -> None:
-    """Fails: three-second pieces, which most tutorials train on, come out otherwise than published."""
+    """Fails: three-second pieces, which most tutorials train on, differ from the published ones."""
     rows = published(gtzan / "features_3_sec.csv")
     names, pieces = zip(*((name, y) for name, y in pieces_of(gtzan) if name in rows), strict=True)
     assert len(names) > 80
@@ -160,12 +162,12 @@ def test_many_signals_are_each_signal() -> None:
         (np.zeros((2, 4096), np.float32), 22050, "mono"),
         (np.zeros(0, np.float32), 22050, "mono"),
         (np.zeros(4096, np.int16), 22050, "int16"),
-        (np.full(4096, np.nan, np.float32), 22050, "not numbers"),
+        (np.full(4096, np.nan, np.float32), 22050, "NaN or infinite"),
         (np.full(4096, np.inf, np.float32), 22050, "infinite"),
         (np.zeros(4096, np.float32), 500, "500"),
     ],
 )
-def test_what_is_no_signal_is_refused(y: NDArray[np.float32], sr: int, message: str) -> None:
-    """Fails: a caller's mistake, stereo say, becomes a row of numbers that mean nothing."""
+def test_invalid_signals_are_refused(y: NDArray[np.float32], sr: int, message: str) -> None:
+    """Fails: a caller's mistake, such as stereo, becomes a row of meaningless numbers."""
     with pytest.raises(ValueError, match=message):
         compute_descriptors(y, sr=sr)

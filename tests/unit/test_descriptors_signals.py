@@ -1,4 +1,4 @@
-"""Descriptors of signals that no record holds: silence, clicks, tones, the very quiet, the very short."""
+"""Descriptors of unusual signals: silence, clicks, tones, very quiet and very short ones."""
 
 import os
 import subprocess
@@ -56,6 +56,7 @@ SIGNALS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNALS)
 def test_signals_are_librosas(name: str) -> None:
     """Fails: jingles, test tones, spoken word or faulty transfers get other numbers than librosa's."""
@@ -72,7 +73,7 @@ def test_other_sample_rates_are_librosas(sr: int) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 511, 1024, 1025, 2047, 2048, 2049, 15 * 512, 32 * 512 - 1, 65 * 512])
 def test_short_signals_are_librosas(n: int) -> None:
-    """Fails: excerpts shorter than the median's window, or as long as a block, lose or repeat frames."""
+    """Fails: excerpts shorter than the median's window, or exactly one block long, lose or repeat frames."""
     assert_librosas_where_it_knows(noise(n))
 
 

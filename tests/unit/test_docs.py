@@ -1,17 +1,15 @@
-"""The documentation: that it builds, and that nothing in it is invented."""
+"""The documentation: that nothing in it is invented."""
 
 import ast
 import inspect
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from infra.docs_tables import PAGE, rendered
+from infra.docs_tables import PARTS, rendered
 from jobs.cli.main import app
 from schemas import errors
 from tests.docs import PAGES, ROOT, blocks, examples
@@ -48,10 +46,10 @@ def test_every_command_and_option_in_the_text_exists(page: Path) -> None:
             assert flag in FLAGS, code
 
 
-def test_the_tables_page_has_every_column_as_the_schemas_have_it() -> None:
-    """An analyst reads a column that is not there; `python -m infra.docs_tables` writes the page again."""
-    page = PAGE.read_text("utf-8")
-    assert rendered(page) == page
+@pytest.mark.parametrize("page", PARTS, ids=lambda page: page.name)
+def test_the_generated_parts_of_a_page_are_as_the_program_has_them(page: Path) -> None:
+    """Somebody reads of a column or a setting that is not there; `python -m infra.docs_tables` mends it."""
+    assert rendered(page) == page.read_text("utf-8")
 
 
 def test_every_error_type_is_explained_with_its_stage_and_whether_it_is_retried() -> None:
@@ -95,24 +93,6 @@ def test_python_examples_are_python() -> None:
     for page in PAGES:
         for block in blocks(page, "python"):
             ast.parse(block)
-
-
-def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    """A broken link is published, or pages stay blank behind a firewall."""
-    pytest.importorskip("mkdocs", reason="the extra 'docs' is not installed")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    pages = {path.name: path.read_text("utf-8") for path in tmp_path.glob("*.html")}
-    assert {page.with_suffix(".html").name for page in PAGES} <= set(pages)
-    for html in pages.values():
-        assert not re.search(
-            r"<(?:script|img|iframe)[^>]+src=.?https?:|<link[^>]+stylesheet[^>]+https?:", html
-        )
-    assert "track_features" in pages["api.html"]
-    readme = (tmp_path / "repository" / "index.html").read_text("utf-8")
-    assert 'src="infra/pictures/run.png"' in readme
-    assert (tmp_path / "repository" / "infra" / "pictures" / "run.png").is_file()
 
 
 def test_the_picture_is_readable_in_the_dark_and_asks_for_no_font() -> None:

@@ -1,4 +1,4 @@
-"""Mono mixes: the plain mean for all normal audio, and music that stays where channels cancel each other."""
+"""Mono mixes: the plain mean for normal audio, and no lost music if channels cancel."""
 
 import io
 
@@ -27,7 +27,7 @@ def channels(*each: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def likeness(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Correlation of two signals, whatever their sign."""
+    """Absolute correlation of two signals."""
     n = min(len(a), len(b))
     return abs(float(np.corrcoef(a[:n], b[:n])[0, 1]))
 
@@ -68,7 +68,7 @@ def test_normal_audio_is_the_plain_mean(y: NDArray[np.float32]) -> None:
 )
 @pytest.mark.parametrize("form", ["wavfloat", "wav", "vorbis", "m4a"])
 def test_music_in_opposite_phase_stays(y: NDArray[np.float32], form: str) -> None:
-    """Fails: a transfer with a reversed cable is labeled by its rounding noise, or by its codec's."""
+    """Fails: a transfer with a reversed cable is labeled from rounding noise or codec noise."""
     for segment, same in zip(read(encode(0.7 * y, SR, form)), read(encode(ONE, SR, form)), strict=True):
         assert likeness(segment, same) > 0.9
         assert np.sqrt(np.mean(segment**2)) > 0.2 * np.sqrt(np.mean(same**2))
@@ -84,15 +84,15 @@ def test_each_excerpt_is_mixed_as_a_whole() -> None:
     assert likeness(second, ONE[round(second_s * SR) :][: len(second)]) > 0.999
 
 
-def test_damaged_files_are_mixed_alike() -> None:
-    """Fails: of a truncated upload, which is decoded from end to end, opposite channels are lost."""
+def test_damaged_files_are_mixed_the_same_way() -> None:
+    """Fails: a truncated upload, all of which is decoded, loses its out-of-phase channels."""
     whole = encode(channels(ONE, -ONE), SR, "mp3")
     for segment in read(whole[: len(whole) * 19 // 20]):
         assert np.sqrt(np.mean(segment**2)) > 0.3 * np.sqrt(np.mean(ONE**2))
 
 
-def test_damaged_samples_decide_nothing() -> None:
-    """Fails: one broken float sample hides that the channels are in opposite phase, or makes it so."""
+def test_damaged_samples_do_not_affect_the_decision() -> None:
+    """Fails: one invalid float sample hides that channels cancel, or makes it seem so."""
     for right in (ONE, -ONE):
         y = channels(ONE, right).copy()
         y[1000:1010] = [np.nan, 1e30]
@@ -104,7 +104,7 @@ def test_damaged_samples_decide_nothing() -> None:
 
 
 def test_the_number_of_channels_may_change() -> None:
-    """Fails: a stream that goes on in mono is mixed with the signs of its stereo part, or not at all."""
+    """Fails: a stream that continues in mono is mixed with the signs of its stereo part, or not at all."""
     downmix = Downmix(SR)
     for block in (np.stack((ONE, -ONE)), ONE[np.newaxis], np.stack((ONE, OTHER, ONE))):
         downmix.mono(block)

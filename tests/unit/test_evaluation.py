@@ -1,19 +1,27 @@
-"""Evaluation: from answers to figures, by hand where a hand can follow."""
+"""Evaluation: from predictions to figures, checked by hand where possible."""
 
 import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from pipeline.evaluation.evaluation import Answers, coverage_points, most_confident_mistakes, score, summarize
+from pipeline.evaluation.evaluation import (
+    Predictions,
+    Setup,
+    coverage_points,
+    list_mistakes,
+    score,
+    summarize,
+)
 from schemas.evaluation import Evaluation
 
 GENRES = ("jazz", "metal", "rock")
 
 
-def answers() -> Answers:
-    """Three tracks: "a" jazz of two segments, "b" rock of two that disagree, "c" metal of one, wrong."""
-    return Answers(
+def answers() -> Predictions:
+    """Return three tracks: "a" jazz, two segments, "b" rock of two that disagree, "c" metal of one, wrong."""
+    return Predictions(
         np.array(
             [[0.8, 0.1, 0.1], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.5, 0.2, 0.3], [0.1, 0.3, 0.6]],
         ),
@@ -22,13 +30,13 @@ def answers() -> Answers:
     )
 
 
-def evaluation(**about: object) -> Evaluation:
-    known = {"data": "set.npz", "protocol": "track", "leak": "leaks a little"} | about
-    return summarize("model-1", answers(), "track", GENRES, **known)
+def evaluation(outside: tuple[str, NDArray[np.float64]] | None = None, seed: int = 0) -> Evaluation:
+    setup = Setup("set.npz", "track", "leaks a little")
+    return summarize("model-1", answers(), "track", GENRES, setup, outside=outside, seed=seed)
 
 
-def test_tracks_are_counted_by_the_mean_of_their_segments() -> None:
-    """A catalog gets one label a track: the figure must be of those, the other one stands beside it."""
+def test_track_figures_use_the_mean_over_segments() -> None:
+    """The main figure is not that of the labels, of which a catalog gets one per track."""
     found = evaluation()
     assert (found.unit, found.n_tracks, found.n_segments) == ("track", 3, 5)
     assert found.accuracy == pytest.approx(2 / 3)
@@ -45,15 +53,15 @@ def test_tracks_are_counted_by_the_mean_of_their_segments() -> None:
 
 def test_a_set_of_one_segment_a_track_has_one_figure() -> None:
     """The same number twice, under two names, is noise."""
-    whole = answers().of("track")
-    found = summarize("m", whole, "track", GENRES, data="d", protocol="file", leak="l")
+    whole = answers().by_unit("track")
+    found = summarize("m", whole, "track", GENRES, Setup("d", "file", "l"))
     assert found.other_unit is None
 
 
-def test_thresholds_tell_coverage_and_accuracy() -> None:
-    """Users choose --min-confidence by this table."""
+def test_coverage_and_accuracy_by_threshold() -> None:
+    """Users choose a wrong --min-confidence from this table."""
     outside = np.array([[0.34, 0.33, 0.33], [0.9, 0.05, 0.05]])
-    points = {point.min_confidence: point for point in coverage_points(answers().of("track"), outside)}
+    points = {point.min_confidence: point for point in coverage_points(answers().by_unit("track"), outside)}
     assert points[0.0].coverage == 1
     assert points[0.0].outside_accepted == 1
     # Confidences of the tracks: a 0.70, b 0.55, c 0.60 (wrong).
@@ -65,11 +73,9 @@ def test_thresholds_tell_coverage_and_accuracy() -> None:
 
 
 def test_mistakes_are_sorted_by_confidence_then_name() -> None:
-    """The list is where a person begins to look; ties must not change from run to run."""
+    """The list of mistakes changes from run to run."""
     proba = np.array([[0.6, 0.3, 0.1], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]])
-    found = most_confident_mistakes(
-        Answers(proba, np.array([1, 2, 1, 1]), np.array(["z", "y", "x", "w"])), GENRES
-    )
+    found = list_mistakes(Predictions(proba, np.array([1, 2, 1, 1]), np.array(["z", "y", "x", "w"])), GENRES)
     assert [(one.track, one.genre, one.predicted) for one in found] == [
         ("y", "rock", "jazz"),
         ("x", "metal", "jazz"),
@@ -77,8 +83,8 @@ def test_mistakes_are_sorted_by_confidence_then_name() -> None:
     ]
 
 
-def test_music_of_no_genre_is_told_apart() -> None:
-    """Each such label is wrong: a user must see how many the model gives all the same."""
+def test_out_of_distribution_tracks_are_reported() -> None:
+    """Users do not see how many tracks of no known genre the model labels anyway."""
     outside = ("noise", np.array([[0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.5, 0.3, 0.2]]))
     found = evaluation(outside=outside)
     assert found.outside is not None
@@ -87,8 +93,8 @@ def test_music_of_no_genre_is_told_apart() -> None:
     assert found.coverage[0].outside_accepted == 1
 
 
-def test_json_has_what_machines_ask_for() -> None:
-    """A dashboard reads these keys; protocol and leak go wherever the figure goes."""
+def test_json_has_the_documented_keys() -> None:
+    """A dashboard misses a key, or shows a figure without its protocol and leaks."""
     written = json.loads(evaluation().model_dump_json())
     for key in (
         "accuracy", "accuracy_interval", "ece", "macro_f1", "protocol", "leak", "n_tracks", "genres",
@@ -98,17 +104,17 @@ def test_json_has_what_machines_ask_for() -> None:
     assert Evaluation.model_validate_json(json.dumps(written)) == evaluation()
 
 
-def test_scores_of_a_classifier_without_probabilities_claim_none() -> None:
-    """Margins of a support vector machine are no confidences."""
+def test_a_classifier_without_probabilities_has_no_calibration_error() -> None:
+    """Margins of a support vector machine are reported as confidences."""
     found = score("svm", answers(), "track", ranks=False, calibrated=False)
     assert (found.ece, found.top3_accuracy) == (None, None)
     assert found.accuracy == pytest.approx(2 / 3)
 
 
 def test_the_interval_is_fixed_by_the_seed() -> None:
-    """A figure that changes between two looks at the same answers cannot be cited."""
+    """A figure changes between two evaluations of the same predictions."""
     rng = np.random.default_rng(0)
     tracks = rng.integers(0, 40, 90).astype(str)
-    many = Answers(rng.dirichlet(np.ones(3), 90), rng.integers(0, 3, 90), tracks)
+    many = Predictions(rng.dirichlet(np.ones(3), 90), rng.integers(0, 3, 90), tracks)
     assert score("m", many, "piece", seed=1) == score("m", many, "piece", seed=1)
     assert score("m", many, "piece", seed=1) != score("m", many, "piece", seed=2)

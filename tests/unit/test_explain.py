@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.cnn import build_cnn
-from pipeline.plots.explain import Explanation, explain, masking_test, strongest
+from pipeline.plots.explain import Explanation, explain, find_strongest_patches, run_masking_test
 from pipeline.plots.track_view import view_track
 from pipeline.training.training import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
+
+pytestmark = pytest.mark.slow
 
 N_MELS, N_FRAMES = 64, 128
 SPEC = FeatureSpec(n_mels=N_MELS)
@@ -67,7 +69,7 @@ def test_masking_what_was_found_takes_the_genre_away(
     classifier: Classifier, planted: NDArray[np.uint8]
 ) -> None:
     """The figure that says how far to trust an explanation would say nothing."""
-    tested = masking_test(planted, classifier, explain(planted, classifier, method="occlusion"))
+    tested = run_masking_test(planted, classifier, explain(planted, classifier, method="occlusion"))
     assert tested.whole > 0.9
     assert tested.without_top < tested.without_random - 0.3
 
@@ -77,13 +79,13 @@ def test_the_strongest_patch_is_named_in_seconds_and_hertz(
 ) -> None:
     """The words would send one to another place than the picture."""
     found = explain(planted, classifier, method="occlusion")
-    (first, *_) = strongest(found, SPEC, 10.0)
+    (first, *_) = find_strongest_patches(found, SPEC, 10.0)
     frame_s = SPEC.mel_hop / SPEC.sample_rate
     assert first[0] < 10 + 96 * frame_s
     assert first[1] > 10 + 64 * frame_s
     assert 0 <= first[2] < first[3] <= SPEC.sample_rate / 2
     importance = np.zeros((N_MELS, N_FRAMES))
-    assert strongest(Explanation("occlusion", "plain", 1.0, 0, importance), SPEC, 0.0) == []
+    assert find_strongest_patches(Explanation("occlusion", "plain", 1.0, 0, importance), SPEC, 0.0) == []
 
 
 @pytest.mark.parametrize("n_frames", [3, 50, 128, 200])
@@ -110,7 +112,7 @@ def test_on_real_music_what_is_found_matters(gtzan: Path) -> None:
         log_mel = (
             view_track(str(gtzan / "audio" / f"{name}.flac"), classifier.info.features).segments[0].log_mel
         )
-        occluded = masking_test(log_mel, classifier, explain(log_mel, classifier, method="occlusion"))
-        quick = masking_test(log_mel, classifier, explain(log_mel, classifier, method="grad-cam"))
+        occluded = run_masking_test(log_mel, classifier, explain(log_mel, classifier, method="occlusion"))
+        quick = run_masking_test(log_mel, classifier, explain(log_mel, classifier, method="grad-cam"))
         assert occluded.without_top < occluded.without_random - 0.05
         assert quick.without_top < quick.without_random

@@ -1,4 +1,4 @@
-"""Tracks that fail keep the tags that can be read of them: what is missing can be looked up and replaced."""
+"""Failed tracks keep the tags that can be read, so that they can be identified and replaced."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ def rows(tables: Tables) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_what_does_not_decode_has_its_tags(tmp_path: Path, isolated: bool) -> None:
+def test_a_track_that_does_not_decode_keeps_its_tags(tmp_path: Path, isolated: bool) -> None:
     """A list of broken tracks would not say which songs they are."""
     files = {
         "broken.mp3": ID3 + b"no audio" * 1000,
@@ -54,8 +54,8 @@ def test_what_does_not_decode_has_its_tags(tmp_path: Path, isolated: bool) -> No
     assert tracks["empty.mp3"]["artist"] is None
 
 
-def test_what_ends_its_process_has_its_tags(tmp_path: Path) -> None:
-    """Of the tracks that take most work to find, nobody would know what they are."""
+def test_a_track_that_kills_its_process_keeps_its_tags(tmp_path: Path) -> None:
+    """The tracks that are hardest to find would be the ones nobody could identify."""
     header, size = absurd_wav(20_000_000)
     chunk = b"id3 " + len(ID3).to_bytes(4, "little") + ID3 + bytes(len(ID3) % 2)
     write_sparse(tmp_path / "absurd.wav", header[:36] + chunk + header[36:], size + len(chunk))

@@ -1,4 +1,4 @@
-"""The two lines for a notebook."""
+"""The two-line use in a notebook."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ def song(tmp_path: Path) -> str:
 
 
 def test_a_track_is_described_segment_by_segment(song: str) -> None:
-    """A student gets the same numbers as a run writes into the table, under the published names."""
+    """Students get the same values that a run writes to the table, under the published names."""
     described = describe(song)
     assert list(described) == ["start_s", "duration_s", *DESCRIPTOR_NAMES]
     assert described["duration_s"].tolist() == [30.0, 30.0]
@@ -32,17 +32,17 @@ def test_a_track_is_described_segment_by_segment(song: str) -> None:
     np.testing.assert_allclose(described.loc[1, list(DESCRIPTOR_NAMES)].to_numpy(float), by_hand, rtol=1e-9)
 
 
-def test_what_is_not_there_is_named(song: str) -> None:
+def test_a_missing_track_is_named(song: str) -> None:
     """A mistyped name must not look like a broken file."""
     with pytest.raises(NotFoundError, match=r"nothing\.wav does not exist"):
         track_features(song.replace("song", "nothing"))
 
 
 @pytest.mark.parametrize("look", [track_features, describe, view_track])
-def test_what_is_no_file_is_named_and_not_waited_for(
+def test_a_pipe_or_directory_is_named_and_does_not_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[str], object]
 ) -> None:
-    """To open a pipe is to wait for its writer for ever, in a notebook as in `earmark plot`."""
+    """Opening a pipe would wait forever for its writer, in a notebook or in `earmark plot`."""
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "zero.wav").symlink_to("/dev/zero")
@@ -50,5 +50,5 @@ def test_what_is_no_file_is_named_and_not_waited_for(
         monkeypatch.chdir(tmp_path)  # a socket's address may be no longer than 107 bytes
         server.bind("socket.wav")
         for name in ("pipe.wav", "folder.wav", "zero.wav", "socket.wav"):
-            with pytest.raises(NotAFileError, match=rf"{name} is no file but"):
+            with pytest.raises(NotAFileError, match=rf"{name} is a (directory, )?pipe"):
                 look(str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""One track in, its features out: what featurizing promises to the jobs that call it."""
+"""Featurizing one track: the guarantees that jobs rely on."""
 
 import io
 from dataclasses import asdict
@@ -25,7 +25,7 @@ def assert_equal(one: TrackFeatures, other: TrackFeatures) -> None:
         np.testing.assert_equal(asdict(a), asdict(b))
 
 
-def test_what_a_track_gives() -> None:
+def test_the_features_of_a_track() -> None:
     """Fails: the features table has wrong shapes, types or places for every track."""
     data = encode(sweep(44100, 100, 2), 44100, "mp3")
     features = featurize_track(io.BytesIO(data), "track", SPEC)
@@ -50,7 +50,7 @@ def test_the_same_bytes_give_the_same_features() -> None:
         )
 
 
-def test_the_file_stays_open_wherever_it_was(tmp_path: Path) -> None:
+def test_the_file_may_be_at_any_position_and_stays_open(tmp_path: Path) -> None:
     """Fails: a caller that read a file before, or reads it after, gets other features or an error."""
     path = tmp_path / "track.wav"
     path.write_bytes(encode(sweep(44100, 2), 44100, "wav"))
@@ -74,7 +74,7 @@ class RangeFile(AbstractBufferedFile):
 
 
 @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "m4a", "wma", "vorbis"])
-def test_files_that_are_fetched_in_ranges(form: str) -> None:
+def test_files_read_by_ranges(form: str) -> None:
     """Fails: tracks on S3 get other features than the same tracks on disk, or are downloaded twice."""
     y = np.tile(np.random.default_rng(0).normal(0, 0.1, (44100, 2)), (120, 1)).astype(np.float32)
     data = encode(y, 44100, form)
@@ -99,7 +99,7 @@ def test_descriptors_come_with_the_spec_that_asks_for_them(gtzan: Path) -> None:
 
 
 def test_a_real_clip_by_way_of_mp3(gtzan: Path) -> None:
-    """Fails: what is stored as mp3 gets other features than the same music as flac."""
+    """Fails: an mp3 gets other features than the same music as flac."""
     import soundfile as sf
 
     y, rate = sf.read(gtzan / "audio" / "rock" / "rock.00000.flac", dtype="float32")

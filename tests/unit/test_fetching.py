@@ -1,4 +1,4 @@
-"""A label names the version that it was made from, whatever happens to the file meanwhile."""
+"""A label names the version that it was made from, even if the file changes in the meantime."""
 
 import io
 import os
@@ -17,8 +17,8 @@ from pipeline.catalogs.tracks import etag_of, stat_track, to_batch
 from pipeline.shards import featurize_shard as shards
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.fetching import in_rounds, open_track
-from pipeline.shards.outcomes import featurized
+from pipeline.shards.fetching import open_track, try_in_rounds
+from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
@@ -32,7 +32,7 @@ SPEC = FeatureSpec(segment_s=2, max_segments=1)
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(fetching, "RETRY_PAUSES_S", (0.01, 0.01, 0.01))
 
 
 def listed(path: Path, data: bytes) -> TrackRef:
@@ -46,8 +46,8 @@ def shard_of(tracks: list[TrackRef]) -> Shard:
     return Shard("000000", "run", SPEC.feature_set, table, datetime.now(UTC))
 
 
-def test_a_file_that_changed_since_the_listing_is_named_as_it_is_now(tmp_path: Path) -> None:
-    """Fails: the tables say that the old content has this label, and the next run labels the new one too."""
+def test_a_file_that_changed_since_the_listing_has_its_current_version(tmp_path: Path) -> None:
+    """Fails: the tables give the label to the old content, and the next run labels the new one again."""
     same = listed(tmp_path / "same.wav", encode(sweep(22050, 3), 22050, "wav"))
     changed = listed(tmp_path / "changed.wav", encode(sweep(22050, 3), 22050, "wav"))
     emptied = listed(tmp_path / "emptied.wav", b"x")
@@ -90,17 +90,17 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
 
     featurize_track = outcomes.featurize_track
     monkeypatch.setattr(outcomes, "featurize_track", copying)
-    ((read, outcome),) = featurized([track], SPEC, Stopwatch(), None)
+    ((read, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
     assert isinstance(outcome, TrackFeatures)
     assert outcome.info.duration_s == 5
     assert read.etag == etag_of(Path(track.uri).stat())
     assert len(reads) == 2
 
 
-def test_a_file_that_never_rests_is_a_failure_that_is_tried_again(
+def test_a_file_that_keeps_changing_is_a_retryable_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails: a recording in progress holds up its shard for ever, or is remembered as broken."""
+    """Fails: a recording in progress blocks its shard forever, or is remembered as broken."""
     track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
     reads = []
 
@@ -111,17 +111,17 @@ def test_a_file_that_never_rests_is_a_failure_that_is_tried_again(
 
     featurize_track = outcomes.featurize_track
     monkeypatch.setattr(outcomes, "featurize_track", writing)
-    ((_, outcome),) = featurized([track], SPEC, Stopwatch(), None)
+    ((_, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
     assert isinstance(outcome, ReadError)
     assert outcome.retryable
     assert len(reads) == 4
 
 
-def test_what_is_gone_or_no_file_is_said(tmp_path: Path) -> None:
-    """Fails: a run hangs on a pipe that took a file's place, or a deleted file looks like a broken one."""
+def test_missing_files_and_non_files_are_named(tmp_path: Path) -> None:
+    """Fails: a run hangs on a pipe that replaced a file, or a deleted file looks like a broken one."""
     gone = listed(tmp_path / "gone.wav", b"x")
     Path(gone.uri).unlink()
-    with pytest.raises(NotFoundError, match="was listed but is gone"):
+    with pytest.raises(NotFoundError, match="was listed but no longer exists"):
         open_track(gone)
     pipe = listed(tmp_path / "pipe.wav", b"x")
     Path(pipe.uri).unlink()
@@ -130,8 +130,8 @@ def test_what_is_gone_or_no_file_is_said(tmp_path: Path) -> None:
         open_track(pipe)
 
 
-def test_a_node_without_credentials_is_no_fault_of_a_track(monkeypatch: pytest.MonkeyPatch) -> None:
-    """botocore's error is no OSError. Fails: each track that the node was given is failed for good."""
+def test_missing_credentials_are_not_a_tracks_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore's error is not an OSError. Fails: every track on that node becomes a permanent failure."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -146,8 +146,8 @@ def test_a_node_without_credentials_is_no_fault_of_a_track(monkeypatch: pytest.M
     assert caught.value.retryable
 
 
-def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails: a track is lost or doubled, tried without end, or held to be broken by a store that was away."""
+def test_rounds_are_bounded_and_yield_each_track_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a track is lost, duplicated, retried endlessly, or called broken because its store was away."""
     tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(6)]
     tries: dict[str, int] = {}
 
@@ -156,41 +156,41 @@ def test_rounds_end_and_each_track_comes_once(monkeypatch: pytest.MonkeyPatch) -
             assert again == (track.track_id in tries)
             tries[track.track_id] = tries.get(track.track_id, 0) + 1
             error = ReadError("away")
-            error.passing = True
+            error.transient = True
             hopeless, late = track.track_id == "1", track.track_id == "2" and tries["2"] < 3
             yield track, error if hopeless or late else "read"
 
-    came = {track.track_id: outcome for track, outcome in in_rounds(tracks, once, Stopwatch())}
+    came = {track.track_id: outcome for track, outcome in try_in_rounds(tracks, once, Stopwatch())}
     assert list(came) == ["0", "3", "4", "5", "2", "1"]
     assert isinstance(came.pop("1"), ReadError)
     assert set(came.values()) == {"read"}
     assert tries == {"0": 1, "1": 4, "2": 3, "3": 1, "4": 1, "5": 1}
 
 
-def test_the_time_of_a_track_is_its_own() -> None:
-    """The report sent the curator to a small file that only came after one whose store had failed."""
+def test_a_track_is_not_charged_for_the_wait_of_another() -> None:
+    """The report sent the curator to a small file that merely followed one whose store had failed."""
     tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(3)]
 
     def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, str | ReadError], None, None]:
         for track in tracks:
             error = ReadError("away")
-            error.passing = True
+            error.transient = True
             away = track.track_id == "0" and not again
             time.sleep(0.5 * away)
             yield track, error if away else "read"
             time.sleep(0.02)
 
     watch = Stopwatch()
-    for _ in in_rounds(tracks, once, watch):
+    for _ in try_in_rounds(tracks, once, watch):
         time.sleep(0.5)
     assert watch.slowest[0][1] == "s3://b/0"
     assert watch.slowest[0][0] < 0.5 + watch.seconds["wait"]
     assert watch.slowest[1][0] < 0.4
 
 
-def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails: each of ten thousand tracks waits for its own timeouts, and the run never ends."""
-    monkeypatch.setattr(fetching, "MOST_FAILING_S", -1.0)
+def test_a_store_that_is_down_is_not_tried_for_every_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: each of ten thousand tracks waits for its own timeouts, and the run takes forever."""
+    monkeypatch.setattr(fetching, "MAX_FAILING_S", -1.0)
     tracks = [TrackRef(str(number), f"s3://b/{number}", 1, "e") for number in range(9)]
     tried = []
 
@@ -198,17 +198,19 @@ def test_a_store_that_is_down_is_not_asked_for_every_track(monkeypatch: pytest.M
         for track in tracks:
             tried.append(track)
             error = ReadError("down")
-            error.passing = True
+            error.transient = True
             yield track, error
 
-    came = list(in_rounds(tracks, once, Stopwatch()))
+    came = list(try_in_rounds(tracks, once, Stopwatch()))
     assert [track for track, _ in came] == tracks
     assert all(isinstance(outcome, ReadError) and outcome.retryable for _, outcome in came)
     assert "nothing" in str(came[-1][1])
     assert len(tried) == 1
 
 
-def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retried_shard_leaves_nothing_of_its_first_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fails: a track that could not be read at first is failed and labeled in one run, which then reports an
     error of its own."""
     track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
@@ -233,10 +235,10 @@ def test_a_second_try_leaves_nothing_of_the_first(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("failure", "passing"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
+    ("failure", "transient"), [(ConnectionResetError("cut"), True), (PermissionError("refused"), False)]
 )
-def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError, passing: bool) -> None:
-    """Fails: a hiccup in the middle of a large file is never tried again, or a refusal is."""
+def test_a_failed_read_in_a_decoder_says_whether_it_is_transient(failure: OSError, transient: bool) -> None:
+    """Fails: a transient error in the middle of a large file is never retried, or a refusal is."""
 
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
@@ -246,5 +248,5 @@ def test_a_read_that_fails_in_a_decoder_tells_whether_it_passes(failure: OSError
     assert source.read(4) == b""
     with pytest.raises(ReadError, match="could not be read") as caught:
         source.raise_if_failed()
-    assert caught.value.passing == passing
-    assert pickle.loads(pickle.dumps(caught.value)).passing == passing  # noqa: S301 (our own bytes)
+    assert caught.value.transient == transient
+    assert pickle.loads(pickle.dumps(caught.value)).transient == transient  # noqa: S301 (our own bytes)

@@ -78,6 +78,7 @@ EXAMPLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_are_true(here: Path, name: str) -> None:
     """A newcomer copies the first example they see, and it fails."""

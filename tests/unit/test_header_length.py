@@ -1,4 +1,4 @@
-"""What `earmark scan` believes of a header."""
+"""The lengths that `earmark scan` takes from headers."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ def wav(**options: str) -> bytes:
 
 
 def with_data_size(data: bytes, size: int) -> bytes:
-    """A wav as a program pipes it: the header is written before the length is known."""
+    """A wav written to a pipe: its header was written before the length was known."""
     at = data.index(b"data") + 4
     return (
         data[:4]
@@ -40,13 +40,13 @@ def with_data_size(data: bytes, size: int) -> bytes:
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 0x80000000])
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW", "PCM_U8"])
 def test_a_wav_is_no_longer_than_its_bytes(size: int, subtype: str) -> None:
-    """One piped wav counted as 6.76 hours, and a catalog of them as years."""
+    """One wav from a pipe counted as 6.76 hours, and a catalog of them as years."""
     length_s = length_of(with_data_size(wav(subtype=subtype), size), "a.wav")
     assert length_s == pytest.approx(4, abs=0.05)
 
 
 def test_an_aiff_is_no_longer_than_its_bytes() -> None:
-    """The same of the other format that says its length before it is known."""
+    """The same for the other format whose length is written before it is known."""
     buffer = io.BytesIO()
     soundfile.write(buffer, Y, 22050, format="AIFF")
     data = buffer.getvalue()
@@ -57,19 +57,19 @@ def test_an_aiff_is_no_longer_than_its_bytes() -> None:
 
 
 @pytest.mark.parametrize(("form", "name"), [("flac", "a.flac"), ("mp3", "a.mp3"), ("vorbis", "a.ogg")])
-def test_a_sound_header_is_believed(form: str, name: str) -> None:
-    """Bounds must not shorten what is right."""
+def test_a_valid_header_is_trusted(form: str, name: str) -> None:
+    """The bounds must not shorten correct lengths."""
     assert length_of(encode(Y, 22050, form), name) == pytest.approx(4, abs=0.1)
 
 
 def test_half_an_mp3_is_half_as_long() -> None:
-    """An upload that broke off has the header of the whole."""
+    """A truncated upload still has the header of the whole file."""
     data = encode(Y, 22050, "mp3")
     assert (length_of(data[: len(data) // 2], "a.mp3") or 0) < 3
 
 
-def test_a_length_that_cannot_be_is_unknown() -> None:
-    """A flac of 88 kB that says 432 hours has a broken header, and a wav of ADPCM is not made of samples."""
+def test_an_impossible_length_is_unknown() -> None:
+    """A flac of 88 kB with 432 hours has a broken header; an ADPCM wav does not consist of samples."""
     data = encode(Y, 22050, "flac")
     at = data.index(b"fLaC") + 4 + 4 + 10
     packed = int.from_bytes(data[at : at + 8], "big") | (1 << 36) - 1
@@ -82,8 +82,8 @@ def test_a_length_that_cannot_be_is_unknown() -> None:
     assert length_of(b"nothing", "a.mp3") is None
 
 
-def test_a_scan_says_of_how_many_files_the_hours_are(tmp_path: Path) -> None:
-    """Hours that lack some files must not look like all of them."""
+def test_a_scan_says_how_many_files_its_hours_cover(tmp_path: Path) -> None:
+    """Hours that do not include all files must not look as if they did."""
     (tmp_path / "a.wav").write_bytes(wav())
     (tmp_path / "b.wav").write_bytes(wav(subtype="IMA_ADPCM"))
     (tmp_path / "c.mkv").write_bytes(b"nothing")

@@ -1,4 +1,4 @@
-"""Tracks with long silence: segments lie where there is music, and stay where they were if they held some."""
+"""Tracks with long silence: segments move to the music, and those with music stay where they were."""
 
 import io
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.audio import read_segments
-from pipeline.audio.decode.placement import MOST_PROBES, probe_starts, segment_starts
+from pipeline.audio.decode.placement import MAX_PROBES, probe_starts, segment_starts
 from pipeline.audio.decode.silence import is_silent
 from pipeline.demo.synthesis import synthesize
 from schemas.features import FeatureSpec
@@ -50,12 +50,13 @@ def sounding(data: bytes) -> tuple[float, list[float]]:
     return info.duration_s, [start_s for start_s, y in segments if not is_silent(y, SR)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gap", "form"),
     [*((gap, "wav") for gap in (silence, dither, hiss)), (silence, "flac"), (silence, "mp3"), (hiss, "m4a")],
 )
 def test_a_hidden_piece_is_found(gap: Nothing, form: str) -> None:
-    """Fails: a song, ten minutes of nothing and the hidden track together have no genre."""
+    """Fails: a song followed by ten silent minutes and a hidden track has no genre."""
     data = encode(np.concatenate((music(60), gap(600), music(100))), SR, form)
     _, starts = sounding(data)
     assert len(starts) == 3
@@ -64,7 +65,7 @@ def test_a_hidden_piece_is_found(gap: Nothing, form: str) -> None:
 
 
 def test_a_hidden_piece_of_a_damaged_file_is_found() -> None:
-    """Fails: what is decoded from end to end, since seeking fails in it, has no genre."""
+    """Fails: a track in which seeking fails, all of which is decoded, has no genre."""
     y = np.concatenate((music(60), silence(300), music(100), music(100)))
     data = encode(y, SR, "flac")
     duration_s, starts = sounding(data[: len(data) * 3 // 5])
@@ -87,7 +88,7 @@ def test_a_hidden_piece_of_a_damaged_file_is_found() -> None:
     ids=["short", "short in hiss", "at the start", "at the end", "one segment", "quiet", "after hiss"],
 )
 def test_little_music_is_found(parts: tuple[NDArray[np.float32], ...], from_s: float, to_s: float) -> None:
-    """Fails: an interlude between long rests has no genre, or the noise beside it is taken for it."""
+    """Fails: an interlude between long rests has no genre, or the noise around it is labeled."""
     _, starts = sounding(encode(np.concatenate(parts), SR, "wav"))
     assert len(starts) == 1
     assert starts[0] <= from_s + 5
@@ -95,14 +96,14 @@ def test_little_music_is_found(parts: tuple[NDArray[np.float32], ...], from_s: f
 
 
 def test_segments_with_music_stay_where_they_are() -> None:
-    """Fails: one silent segment moves the others, and what was stored of them no longer compares."""
+    """Fails: one silent segment moves the others, and their stored features no longer compare."""
     y = np.concatenate((music(70), silence(70), music(70)))
     _, starts = sounding(encode(y, SR, "wav"))
     assert starts == [20.0, 130.0, 160.0]  # the middle one of 20, 90 and 160 was silent
 
 
 @pytest.mark.parametrize("nothing", [silence, dither, hiss])
-def test_what_is_silent_throughout_keeps_its_segments(nothing: Nothing) -> None:
+def test_a_silent_track_keeps_its_segments(nothing: Nothing) -> None:
     """Fails: a silent track has other segments in each release, or none."""
     _, segments = read_segments(io.BytesIO(encode(nothing(200), SR, "wav")), "track", SPEC)
     assert [start_s for start_s, _ in segments] == segment_starts(200, SPEC)
@@ -112,6 +113,6 @@ def test_the_search_is_bounded() -> None:
     """Fails: a silent recording of a day takes longer than the rest of its shard."""
     for duration_s in (31.0, 600.0, 86_400.0, 1e7):
         probes = probe_starts(duration_s)
-        assert 2 <= len(probes) <= MOST_PROBES
+        assert 2 <= len(probes) <= MAX_PROBES
         assert probes[0] == 0
         assert probes[-1] < duration_s

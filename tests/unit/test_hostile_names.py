@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from jobs.cli.main.printing import show
 from pyarrow import csv as pyarrow_csv
 from typer.testing import CliRunner
 
 from jobs.cli.main import app
+from jobs.console import output
 from jobs.console.messages import printable
 from jobs.console.progress import Meter
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
@@ -118,7 +118,7 @@ def test_markup_in_names_is_shown_as_it_stands(tables: Tables) -> None:
 def test_a_line_is_one_line_whatever_is_in_it() -> None:
     """In a log, a name with a line end could pretend to be a sentence of Earmark's."""
     sink = io.StringIO()
-    console = show.PlainConsole(file=sink, width=500, force_terminal=True, color_system="truecolor")
+    console = output.PlainConsole(file=sink, width=500, force_terminal=True)
     for name in NAMES:
         console.print(f"a {name} b")
         console.print(name, style="italic")
@@ -138,7 +138,7 @@ def test_names_of_all_scripts_are_left_alone() -> None:
 def test_progress_shows_names_as_they_stand(terminal: bool) -> None:
     """The bar and the lines are printed in another place than the tables."""
     sink = io.StringIO()
-    console = show.PlainConsole(file=sink, width=300, force_terminal=terminal, color_system=None)
+    console = output.PlainConsole(file=sink, width=300, force_terminal=terminal)
     meter = Meter("[bold]labeling", 3, "tracks", console)
     meter._last = float("-inf")
     meter.show(1, "[/] in rock [dub]")
@@ -156,7 +156,7 @@ def test_csv_is_read_back_by_all_readers_as_it_was(tmp_path: Path) -> None:
     """A carriage return in a title ended the row: everything after it was in the wrong column."""
     rows = rows_of_names()
     path = tmp_path / "rows.csv"
-    show.write_rows(rows, "csv", str(path))
+    output.write_rows(rows, "csv", str(path))
     with path.open(newline="", encoding="utf-8") as file:
         header, *lines = csv.reader(file)
     assert header == rows.column_names

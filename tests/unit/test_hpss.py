@@ -1,4 +1,4 @@
-"""The running median is scipy's, and the harmonic and percussive parts are librosa's."""
+"""The running median equals scipy's, and the harmonic and percussive parts equal librosa's."""
 
 import librosa
 import numpy as np
@@ -19,7 +19,7 @@ def medians(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def defined(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The median as it is defined, with no running about it."""
+    """The median computed directly from its definition."""
     n = len(x)
     mirrored = [min(i % (2 * n), 2 * n - 1 - i % (2 * n)) for i in range(-(WINDOW // 2), n + WINDOW // 2)]
     return np.stack([np.median(x[mirrored[i : i + WINDOW]], axis=0) for i in range(n)])
@@ -27,7 +27,7 @@ def defined(x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("shape", [(1293, 1025), (1025, 64), (17, 1), (31, 65), (200, 63)])
 def test_running_median_is_scipys_to_the_last_bit(shape: tuple[int, int]) -> None:
-    """Fails: the split of a whole catalog into its parts is another one than librosa's."""
+    """Fails: the parts of every track differ from librosa's."""
     x = np.random.default_rng(0).random(shape, dtype=np.float32) ** 4
     assert np.array_equal(medians(x), median_filter(x, size=(WINDOW, 1), mode="reflect"))
 
@@ -40,7 +40,7 @@ def test_running_median_is_scipys_to_the_last_bit(shape: tuple[int, int]) -> Non
     seed=st.integers(0, 99),
 )
 def test_running_median_of_any_shape_and_ties(n: int, columns: int, levels: int, seed: int) -> None:
-    """Fails: equal magnitudes (silence, steady tones) or short excerpts get a value that is no median."""
+    """Fails: equal magnitudes (silence, steady tones) or short excerpts get a value that is not a median."""
     x = np.random.default_rng(seed).integers(0, levels, (n, columns)).astype(np.float32)
     assert np.array_equal(medians(x), defined(x))
 
@@ -62,7 +62,7 @@ def test_running_median_from_some_row_on() -> None:
 
 @pytest.mark.parametrize("n", [66149, 66150, 64 * 512, 64 * 512 - 1, 65 * 512, 9000])
 def test_parts_are_librosas(n: int) -> None:
-    """Fails: the samples of the parts, not only their statistics, are other ones than librosa's."""
+    """Fails: the samples of the parts, not only their statistics, differ from librosa's."""
     rng = np.random.default_rng(0)
     t = np.arange(n) / 22050
     y = (0.3 * np.sin(2 * np.pi * 440 * t) + 0.3 * rng.normal(size=n) * (t % 0.5 < 0.02)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""ID3 tags byte for byte, in all their versions, and what harmful ones may cost."""
+"""ID3 tags byte for byte, in all versions, and bounds on the cost of malicious ones."""
 
 import io
 import os
@@ -85,8 +85,8 @@ TAGS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", TAGS)
-def test_all_frames_but_the_genre_stay_as_they_are(kind: str) -> None:
-    """A cover that is packed, or a frame of a collector's own, would be gone from thousands of files."""
+def test_all_frames_except_the_genre_keep_their_bytes(kind: str) -> None:
+    """Compressed covers and custom frames would be lost from thousands of files."""
     before = parse_id3(TAGS[kind])
     assert before.whole
     after = parse_id3(render_id3(with_genre(before, "jazz")) + b"audio")
@@ -102,15 +102,15 @@ def test_all_frames_but_the_genre_stay_as_they_are(kind: str) -> None:
 
 @pytest.mark.parametrize("version", [2, 3, 4])
 @pytest.mark.parametrize("genre", ["jazz", "Ærger ✓", "x" * 300])
-def test_any_genre_can_be_read_by_others(version: int, genre: str) -> None:
+def test_other_programs_read_any_genre(version: int, genre: str) -> None:
     """Players would show another genre than the one that was written."""
     written = render_id3(with_genre(parse_id3(tag(version, b"")), genre))
     frames = ID3(io.BytesIO(written)).getall("TCON")
     assert [f.text for f in frames] == [TCON(encoding=3, text=[genre]).text]
 
 
-def test_a_tag_with_room_keeps_its_length() -> None:
-    """Each genre would move the audio of a large file for nothing."""
+def test_a_tag_with_padding_keeps_its_size() -> None:
+    """Every genre would needlessly move the audio of a large file."""
     before = parse_id3(TAGS["2.3"])
     assert len(render_id3(with_genre(before, "jazz"))) == before.n_bytes == len(TAGS["2.3"])
 
@@ -122,8 +122,8 @@ def test_a_tag_with_room_keeps_its_length() -> None:
         b"ID3\4\0\0\xff\0\0\0" + bytes(100),
     ],
 )  # fmt: skip
-def test_what_is_no_tag_is_said(data: bytes) -> None:
-    """A tag that is not understood would be written over."""
+def test_an_unsupported_tag_is_refused(data: bytes) -> None:
+    """A tag that cannot be parsed would be overwritten."""
     with pytest.raises(Id3Error):
         parse_id3(data)
 
@@ -131,13 +131,13 @@ def test_what_is_no_tag_is_said(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [tag(4, TITLE + b"garbage, no frame"), tag(4, TITLE)[:-1], tag(3, frame(3, b"TIT2", b"\0T")[:-1])]
 )
-def test_what_is_damaged_is_known(data: bytes) -> None:
-    """What follows the damage would be dropped when the genre is written."""
+def test_damage_is_detected(data: bytes) -> None:
+    """The frames after the damage would be dropped when the genre is written."""
     assert not parse_id3(data).whole
 
 
 @pytest.mark.timeout(60)
-def test_what_unpacks_to_too_much_is_no_text() -> None:
+def test_text_that_unpacks_to_too_much_is_ignored() -> None:
     """A megabyte of ten thousand packed titles would take ten gigabytes of a worker's memory."""
     bomb = zlib.compress(b"\3" + b"x" * (1 << 20), 9)
     packed = frame(4, b"TIT2", synchsafe(1 << 20) + bomb, 0x09)
@@ -147,7 +147,7 @@ def test_what_unpacks_to_too_much_is_no_text() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_a_million_frames_are_soon_read() -> None:
-    """A file of small frames would hold up a worker, or `earmark scan`, for an hour."""
+def test_a_million_frames_are_read_quickly() -> None:
+    """A file of tiny frames would stall a worker, or `earmark scan`, for an hour."""
     body = frame(4, b"TIT2", b"\3") * 1_000_000 + frame(4, b"TPE1", b"\3A")
     assert parse_id3(tag(4, body)).texts(TEXTS)["TPE1"] == ["A"]

@@ -1,4 +1,4 @@
-"""Labeled data in the forms it comes in: what a researcher trains and measures on."""
+"""Importers: labeled data in every form that researchers train and measure on."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from schemas.errors import EarmarkError, MisuseError
 
 
 def make_table(n: int = 6) -> pd.DataFrame:
-    """A table in the published form: pieces 0, 1, … of tracks of two genres."""
+    """Return a table in the published form: pieces 0, 1, … of tracks of two genres."""
     rng = np.random.default_rng(0)
     numbers = pd.DataFrame(rng.normal(size=(n, 57)), columns=list(DESCRIPTOR_NAMES))
     names = pd.DataFrame({"filename": [f"jazz.{i // 2:05d}.{i % 2}.wav" for i in range(n)], "length": 66149})
@@ -26,8 +26,8 @@ def write(table: pd.DataFrame, folder: Path) -> str:
     return str(folder / "features.csv")
 
 
-def test_the_published_tables_are_read_as_they_are(gtzan: Path) -> None:
-    """The tables that everybody starts from: a wrong column, or a piece taken for a track, is fatal."""
+def test_the_published_tables_are_read_correctly(gtzan: Path) -> None:
+    """In the tables that everybody starts from, columns are mixed up or a piece counts as a track."""
     whole = import_data(str(gtzan / "features_30_sec.csv"))
     table = pd.read_csv(gtzan / "features_30_sec.csv")
     np.testing.assert_array_equal(whole.descriptors, table[list(DESCRIPTOR_NAMES)].to_numpy())
@@ -42,8 +42,8 @@ def test_the_published_tables_are_read_as_they_are(gtzan: Path) -> None:
     assert not set(train_set.tracks) & set(valid_set.tracks), "pieces of one track on both sides leak"
 
 
-def test_further_columns_spaces_and_rows_without_a_label_do_no_harm(tmp_path: Path) -> None:
-    """Tables that went through a spreadsheet have all of these."""
+def test_extra_columns_spaces_and_unlabeled_rows_are_accepted(tmp_path: Path) -> None:
+    """Tables that were saved by a spreadsheet are refused."""
     table = make_table()
     table.loc[0, "label"] = "  "
     table["label"] = table["label"].replace("rock", " rock ")
@@ -75,13 +75,13 @@ def spoiled(column: str, row: int, cell: object) -> pd.DataFrame:
 def test_a_table_that_is_wrong_is_refused_by_line_and_column(
     tmp_path: Path, table: pd.DataFrame, message: str
 ) -> None:
-    """Among a million cells nobody finds the wrong one without being told where it is."""
+    """Nobody can find the wrong cell among a million."""
     with pytest.raises(MisuseError, match=message):
         import_data(write(table, tmp_path))
 
 
-def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
-    """A typing error is a sentence, not a traceback."""
+def test_files_that_are_not_tables_are_named(tmp_path: Path) -> None:
+    """A typing error ends in a traceback."""
     with pytest.raises(EarmarkError, match=r"cannot read .*nope\.csv: it does not exist"):
         import_data(str(tmp_path / "nope.csv"))
     (tmp_path / "odd.csv").write_text("filename,label\na,b\nc\n")
@@ -89,8 +89,8 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
         import_data(str(tmp_path / "odd.csv"))
 
 
-def test_descriptors_may_stand_beside_log_mels_in_an_array_file(tmp_path: Path) -> None:
-    """How a model of both kinds is trained on arrays."""
+def test_an_array_file_can_have_descriptors_and_log_mels(tmp_path: Path) -> None:
+    """A model with --arch both cannot be trained on arrays."""
     arrays = {
         "log_mel": np.zeros((4, 16, 20), np.uint8),
         "track": np.array(list("wxyz")),
@@ -103,15 +103,15 @@ def test_descriptors_may_stand_beside_log_mels_in_an_array_file(tmp_path: Path) 
     assert data.features.descriptors
     arrays["descriptors"][2, 16] = np.nan
     np.savez(tmp_path / "set.npz", **arrays)  # type: ignore[arg-type]
-    with pytest.raises(MisuseError, match=r"no finite number in row 2, column 16 \(tempo\)"):
+    with pytest.raises(MisuseError, match=r"must be finite numbers, unlike row 2, column 16 \(tempo\)"):
         import_data(str(tmp_path / "set.npz"))
     np.savez(tmp_path / "set.npz", **(arrays | {"descriptors": np.zeros((4, 56))}))  # type: ignore[arg-type]
     with pytest.raises(MisuseError, match=r"it must be float64 \(4, 57\)"):
         import_data(str(tmp_path / "set.npz"))
 
 
-def test_lists_name_tracks_with_more_folders_or_fewer(tmp_path: Path) -> None:
-    """Published lists say ``blues/blues.00029.wav``; what is split may know the folders, or not."""
+def test_lists_can_name_tracks_with_more_or_fewer_folders(tmp_path: Path) -> None:
+    """A list with ``blues/blues.00029.wav`` matches nothing in data with other folders, or none."""
     table = make_table()
     table["filename"] = ["a/x.0.wav", "a/x.1.wav", "b/x.wav", "b/y.wav", "z.flac", "c/w.mp3"]
     data = import_data(write(table, tmp_path))
@@ -126,7 +126,7 @@ def test_lists_name_tracks_with_more_folders_or_fewer(tmp_path: Path) -> None:
         split_by_lists(data, tmp_path / "train.txt", tmp_path / "valid.txt")
 
 
-def test_too_few_tracks_to_hold_any_back_are_refused(tmp_path: Path) -> None:
-    """Else the figure would be the mean of nothing."""
-    with pytest.raises(MisuseError, match="too few to hold some back"):
+def test_too_few_tracks_to_hold_any_out_are_refused(tmp_path: Path) -> None:
+    """The figure is a mean over nothing."""
+    with pytest.raises(MisuseError, match="too few to hold some out"):
         split_by_track(import_data(write(make_table(4), tmp_path)), seed=0)

@@ -1,7 +1,9 @@
-"""The deployment files: what can be known of them without Docker, Kubernetes or AWS."""
+"""The deployment files, as far as they can be checked without Docker, Kubernetes or AWS."""
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 INFRA = ROOT / "infra"
 MANIFESTS = sorted((INFRA / "kuberay").glob("*.yaml"))
 
-# KubeRay's ray.io/v1: the fields of its types that such manifests have a use for.
+# The fields of KubeRay's ray.io/v1 types that such manifests can use.
 RAY_JOB = {
     "entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "activeDeadlineSeconds",
     "backoffLimit", "rayClusterSpec", "submissionMode", "submitterPodTemplate", "submitterConfig",
@@ -91,12 +93,12 @@ def test_ray_manifests_have_only_fields_that_kuberay_knows() -> None:
 
 
 def test_the_rayjob_runs_on_the_cluster_of_raycluster_yaml() -> None:
-    """A size or a fix that was put into one file only would be missing on the nightly run."""
+    """A size or a fix that was put into only one file is missing in the nightly run."""
     assert RAYJOB["spec"]["rayClusterSpec"] == CLUSTER
 
 
 def test_workers_exist_before_a_run_counts_them() -> None:
-    """On a cluster without CPUs all actors would be put on the head node, which has no room for them."""
+    """A run that starts on a head without CPUs has no node to decode or label on."""
     cpu, gpu = CLUSTER["workerGroupSpecs"]
     assert cpu["minReplicas"] >= 1
     assert CLUSTER["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
@@ -106,7 +108,7 @@ def test_workers_exist_before_a_run_counts_them() -> None:
 
 
 def test_images_and_versions_agree() -> None:
-    """Ray refuses to join nodes of different versions; an old image would run last month's code."""
+    """Ray refuses to join nodes of different versions; an old image runs last month's code."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     image = f"example/earmark:{version}"
     assert CLUSTER["rayVersion"] == _pinned("ray")
@@ -124,7 +126,7 @@ def test_images_and_versions_agree() -> None:
 
 
 def test_service_accounts_and_their_rights() -> None:
-    """Pods are not admitted, or the nightly pod may do more than make and read RayJobs."""
+    """Pods are not admitted, or the nightly pod may do more than create and read RayJobs."""
     documents = _documents(INFRA / "kuberay/service-accounts.yaml")
     accounts = {d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"}
     assert {group["template"]["spec"]["serviceAccountName"] for group in _groups()} == {"earmark"}
@@ -139,7 +141,7 @@ def test_service_accounts_and_their_rights() -> None:
 
 
 def test_nothing_runs_as_root_and_no_secret_is_written_down() -> None:
-    """A key in a manifest ends up in a repository; a decoder's hole would give an attacker root."""
+    """A key in a manifest ends up in a repository; a flaw in a decoder gives an attacker root."""
     for path in [*MANIFESTS, INFRA / "cluster.yaml"]:
         for document in _documents(path):
             assert document.get("kind") != "Secret"
@@ -152,7 +154,7 @@ def test_nothing_runs_as_root_and_no_secret_is_written_down() -> None:
 
 
 def test_the_nightly_run_is_alone_and_finds_its_files() -> None:
-    """Two runs at once, or a pod that starts without its script."""
+    """Two runs start at once, or a pod starts without its script."""
     (nightly,) = _documents(INFRA / "kuberay/nightly.yaml")
     spec = nightly["spec"]
     assert spec["concurrencyPolicy"] == "Forbid"
@@ -177,7 +179,7 @@ def _earmark_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", sorted(set(_earmark_commands())))
 def test_the_command_line_accepts_the_commands(command: str) -> None:
-    """The nightly job would exit with 2 each night."""
+    """The nightly job exits with 2 every night."""
     assert len(_earmark_commands()) >= 4
     commands = get_command(app).commands
     _, name, *arguments = shlex.split(command)
@@ -200,6 +202,13 @@ def test_the_image_takes_what_the_package_needs() -> None:
     assert copied == allowed == needed
     assert "--constraint constraints.txt" in dockerfile
     assert "gpu" in project["project"]["optional-dependencies"]
+
+
+def test_the_image_can_compile_the_kernels() -> None:
+    """`docker build` fails on a module that has moved."""
+    dockerfile = (INFRA / "Dockerfile").read_text().replace("\\\n", "")
+    (code,) = re.findall(r'^RUN python -c "([^"]*)"$', dockerfile, re.MULTILINE)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_rays_launcher_accepts_cluster_yaml() -> None:

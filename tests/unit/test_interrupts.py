@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: the run is closed in time, whatever its main thread is at."""
+"""SIGTERM and Ctrl-C: the run is closed in time, even if its main thread is stuck."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ from jobs.engine.interrupts import interruptible
 from pipeline.audio.features import featurize
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.uninterrupted import interrupts_heeded, uninterrupted
+from pipeline.shards.uninterrupted import defer_interrupts, deliver_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables.tables import Tables
 from schemas.features import FeatureSpec
@@ -79,7 +79,7 @@ class Notes:
 
 
 def interrupt_in_a_callback() -> None:
-    """Be interrupted as a decoder's callback for bytes is: C code drops what is raised in it."""
+    """Be interrupted as a decoder's callback is: C code drops the exception raised in it."""
     ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))()
 
 
@@ -139,12 +139,12 @@ def test_handlers_are_put_back() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_a_write_is_finished_before_a_task_is_canceled() -> None:
-    """Ray cancels by KeyboardInterrupt: half way through a PUT nobody would know whether it arrives."""
+def test_a_write_finishes_before_a_task_is_canceled() -> None:
+    """Ray cancels with KeyboardInterrupt: in the middle of a PUT, nobody would know whether it arrives."""
     done: list[str] = []
 
     def write() -> None:
-        with uninterrupted():
+        with defer_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("written")
         done.append("more")
@@ -155,10 +155,10 @@ def test_a_write_is_finished_before_a_task_is_canceled() -> None:
 
 
 def test_an_error_of_a_write_is_not_hidden_by_the_interrupt() -> None:
-    """A store that refuses is said, also while the run is stopped."""
+    """The user reads that the store refuses a write, even while the run is being stopped."""
 
     def write() -> None:
-        with uninterrupted():
+        with defer_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
             raise OSError("no room")
 
@@ -167,12 +167,12 @@ def test_an_error_of_a_write_is_not_hidden_by_the_interrupt() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_that_c_code_drops_is_heeded() -> None:
+def test_an_interrupt_dropped_by_c_code_is_delivered() -> None:
     """To the decoder the file ends where it is dropped: a run that is stopped would label half a track, or
     remember a good one as bad."""
 
     def decode() -> None:
-        with interrupts_heeded():
+        with deliver_interrupts():
             interrupt_in_a_callback()
             raise ValueError("the file ends early")
 
@@ -183,10 +183,8 @@ def test_an_interrupt_that_c_code_drops_is_heeded() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_task_that_is_cancelled_in_a_decoder_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C cancels tasks while the run may still write: what such a one has made of its tracks is void."""
+def test_a_task_canceled_in_a_decoder_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C cancels tasks while the run may still write: the results of such a task must not count."""
 
     def featurize_track(file: BinaryIO, name: str, spec: FeatureSpec, watch: Stopwatch) -> TrackFeatures:
         interrupt_in_a_callback()

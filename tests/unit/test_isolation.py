@@ -1,4 +1,4 @@
-"""What ends an isolated process is told apart: the track, its limits, or somebody from outside."""
+"""The end of an isolated process is attributed to the track, its limits, or a kill from outside."""
 
 import ctypes
 import errno
@@ -16,7 +16,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.shards.isolation import MOST_KILLS, Isolated, ProcessDiedError, decoding_failure, surviving
+from pipeline.shards.isolation import (
+    MAX_KILLS,
+    Isolated,
+    ProcessDiedError,
+    call_with_restarts,
+    decoding_failure,
+)
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
 from pipeline.shards.transfer import TransferError
 from schemas.errors import DecodeError, EarmarkError, EnvironmentFaultError
@@ -40,7 +46,7 @@ def kill(number: int) -> None:
 
 
 def kill_until(count: Path, times: int) -> int:
-    """Be killed the first `times` times, as by an operator; afterwards say how often it was called."""
+    """Be killed the first `times` times, as by an operator; then return how often it was called."""
     calls = len(count.read_text()) + 1 if count.exists() else 1
     count.write_text("x" * calls)
     if calls <= times:
@@ -87,7 +93,7 @@ def raise_holding() -> None:
 
 
 def outlive_the_pipe() -> None:
-    """Leave a thread that keeps the process up when it is told to end, and SIGTERM ignored."""
+    """Ignore SIGTERM and leave a thread that keeps the process alive."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=time.sleep, args=(600,)).start()
 
@@ -101,10 +107,10 @@ def outlive_the_pipe() -> None:
         (OnlyThere, "cannot be unpickled: OSError: made in another process"),
     ],
 )
-def test_what_cannot_be_handed_over_is_no_crash(
+def test_a_pickling_error_is_not_a_crash(
     process: Isolated, function: Callable[[], object], words: str
 ) -> None:
-    """Fails: a sound track is said to crash its decoder since a library's error does not pickle."""
+    """Fails: a good track is said to crash its decoder because a library's error cannot be pickled."""
     number = process.call(os.getpid)
     with pytest.raises(TransferError) as caught:
         process.call(function)
@@ -112,10 +118,10 @@ def test_what_cannot_be_handed_over_is_no_crash(
     assert process.call(os.getpid) == number, "the process did not live on"
 
 
-def test_code_that_only_one_side_has_is_no_fault_of_a_track(
+def test_different_code_in_the_child_is_not_a_tracks_fault(
     process: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails: of two versions of a package, each track pays with a crash that is none."""
+    """Fails: with two versions of a package, every track is said to crash its decoder."""
     here_alone = types.ModuleType("module_of_the_worker_alone")
     here_alone.Work = type("Work", (), {"__module__": here_alone.__name__})
     monkeypatch.setitem(sys.modules, here_alone.__name__, here_alone)
@@ -123,21 +129,21 @@ def test_code_that_only_one_side_has_is_no_fault_of_a_track(
         process.call(here_alone.Work)
 
 
-def test_a_process_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails: a worker waits for ever for a library's thread that will not end, and the run with it."""
-    monkeypatch.setattr("pipeline.shards.isolation._END_WITHIN_S", 0.5)
+def test_a_process_that_does_not_exit_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a worker, and the run with it, waits forever for a library's thread."""
+    monkeypatch.setattr("pipeline.shards.isolation._EXIT_TIMEOUT_S", 0.5)
     process = Isolated()
     process.call(outlive_the_pipe)
     assert process.close() == -signal.SIGKILL
 
 
-def test_calls_go_to_one_process(process: Isolated) -> None:
-    """A start for each call would cost a second each."""
+def test_calls_share_one_process(process: Isolated) -> None:
+    """A new process for each call would cost a second each."""
     assert process.call(os.getpid) == process.call(os.getpid) != os.getpid()
 
 
-def test_an_error_is_raised_here(process: Isolated) -> None:
-    """A track that only fails must keep its own reason."""
+def test_an_error_is_raised_in_the_parent(process: Isolated) -> None:
+    """A track that fails without a crash must keep its own reason."""
     with pytest.raises(DecodeError, match=r"a\.mp3 is not audio"):
         process.call(fail)
     assert process.call(os.getcwd) == os.getcwd()
@@ -168,7 +174,7 @@ def test_a_crash_is_named_by_its_signal_and_the_next_call_works(process: Isolate
         (-signal.SIGKILL, "DecoderCrashedError", "was killed 10 times"),
     ],
 )
-def test_each_end_has_its_reason(code: int, kind: str, words: str) -> None:
+def test_each_exit_code_has_its_reason(code: int, kind: str, words: str) -> None:
     """A wrong reason sends the user to the wrong option."""
     failure = decoding_failure(ProcessDiedError(code), "a.mp3", LIMITS)
     assert type(failure).__name__ == kind
@@ -177,33 +183,33 @@ def test_each_end_has_its_reason(code: int, kind: str, words: str) -> None:
 
 
 def test_exit_codes_come_through(process: Isolated) -> None:
-    """The limits end the process with codes of their own."""
+    """The limits end the process with specific codes."""
     with pytest.raises(ProcessDiedError) as caught:
         process.call(os._exit, TOO_MUCH_MEMORY)
     assert caught.value.code == TOO_MUCH_MEMORY
 
 
-def test_what_is_killed_from_outside_is_done_again(process: Isolated, tmp_path: Path) -> None:
-    """A healthy track whose process is killed by chance must not be remembered as a failure."""
-    assert surviving(process, kill_until, tmp_path / "calls", 3) == 4
+def test_a_call_killed_from_outside_is_repeated(process: Isolated, tmp_path: Path) -> None:
+    """A good track whose process happens to be killed must not be recorded as a failure."""
+    assert call_with_restarts(process, kill_until, tmp_path / "calls", 3) == 4
 
 
-def test_what_is_killed_again_and_again_ends(process: Isolated, tmp_path: Path) -> None:
-    """A track for which the kernel kills the process each time must not be tried for ever."""
+def test_repeated_kills_are_bounded(process: Isolated, tmp_path: Path) -> None:
+    """A track that makes the kernel kill its process each time must not be retried forever."""
     with pytest.raises(ProcessDiedError) as caught:
-        surviving(process, kill_until, tmp_path / "calls", 1000)
+        call_with_restarts(process, kill_until, tmp_path / "calls", 1000)
     assert caught.value.from_outside
-    assert len((tmp_path / "calls").read_text()) == MOST_KILLS
+    assert len((tmp_path / "calls").read_text()) == MAX_KILLS
 
 
-def test_a_crash_is_not_tried_again(process: Isolated, tmp_path: Path) -> None:
-    """Each try of a track that hangs costs its whole timeout."""
+def test_a_crash_is_not_repeated(process: Isolated, tmp_path: Path) -> None:
+    """Each attempt at a track that hangs costs its whole timeout."""
     with pytest.raises(ProcessDiedError):
-        surviving(process, kill, signal.SIGABRT)
+        call_with_restarts(process, kill, signal.SIGABRT)
 
 
 def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
-    """A worker that is killed must not leave a process behind that decodes on, or writes parts."""
+    """A killed worker must not leave a child behind that goes on decoding."""
     code = (
         "import os, sys, time\nfrom pipeline.shards.isolation import Isolated\nprocess = Isolated()\n"
         "print(process.call(os.getpid), flush=True)\nprocess.call(time.sleep, 60)"
@@ -218,21 +224,21 @@ def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
-def test_an_environment_without_the_package_is_no_fault_of_a_track(
+def test_a_broken_installation_is_not_a_tracks_fault(
     process: Isolated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A broken installation must end the run, not fail every track for good."""
+    """A broken installation must end the run, not fail every track permanently."""
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline" / "__init__.py").write_text("raise ImportError('broken')\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(EarmarkError, match="cannot start a process"):
+    with pytest.raises(EarmarkError, match="cannot start a child process"):
         process.call(os.getpid)
 
 
-def test_a_machine_without_room_for_a_process_is_no_fault_of_a_track(
+def test_a_machine_without_room_for_a_process_is_not_a_tracks_fault(
     process: Isolated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails: while memory or process numbers are short, sound tracks are failed for good."""
+    """Fails: while memory or process ids run out, good tracks become permanent failures."""
 
     def no_room(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))

@@ -1,4 +1,4 @@
-"""A track that takes too long or too much memory ends its process, whatever that is stuck in."""
+"""A track that takes too much time or memory ends its process, even one stuck in C code."""
 
 import mmap
 import subprocess
@@ -14,7 +14,7 @@ import io, re, time, zlib
 import numpy as np
 from pipeline.shards.limits import TrackLimits
 def guarded(timeout_s=60.0, memory_mb=1000, file=None, remote=False):
-    return TrackLimits(timeout_s, memory_mb << 20).guarded(file or io.BytesIO(), remote=remote)
+    return TrackLimits(timeout_s, memory_mb << 20).enforce(file or io.BytesIO(), remote=remote)
 """
 
 
@@ -34,7 +34,7 @@ STUCK = {
 
 @pytest.mark.parametrize("kind", STUCK)
 def test_a_stuck_worker_ends_itself(kind: str) -> None:
-    """Otherwise one file that loops in its decoder holds the run for ever."""
+    """Otherwise one file that loops in its decoder blocks the run forever."""
     start = time.monotonic()
     done = run(f"with guarded(timeout_s=0.5):\n    {STUCK[kind]}")
     assert done.returncode == TIMED_OUT
@@ -43,14 +43,14 @@ def test_a_stuck_worker_ends_itself(kind: str) -> None:
 
 @pytest.mark.parametrize("handed_on", ["signal(SIGALRM, SIG_IGN)", "pthread_sigmask(SIG_BLOCK, {SIGALRM})"])
 def test_no_parent_takes_the_limit_away(handed_on: str) -> None:
-    """A supervisor that ignores or blocks the signal hands that on to all that it starts."""
+    """A supervisor that ignores or blocks the signal passes that on to its children."""
     # First: numpy starts threads, and those that do not block it would let it through.
     first = f"from signal import *\n{handed_on}\n"
     assert run("with guarded(timeout_s=0.5):\n    time.sleep(5)", first).returncode == TIMED_OUT
 
 
-def test_work_in_time_goes_on() -> None:
-    """The watchdog of one track must not bite during the next."""
+def test_the_clock_stops_with_the_track() -> None:
+    """The limit of one track must not end the process during the next one."""
     done = run("with guarded(timeout_s=1.0):\n    pass\ntime.sleep(1.5)\nprint('alive')")
     assert done.stdout == "alive\n"
 
@@ -64,20 +64,20 @@ GREEDY = {
 
 @pytest.mark.parametrize("kind", GREEDY)
 def test_a_worker_that_grows_too_much_ends_itself(kind: str) -> None:
-    """Otherwise one file takes the memory of all: the kernel kills whatever is largest, or the node."""
+    """Otherwise one file uses up the memory, and the kernel kills the largest process, or the node dies."""
     done = run(f"with guarded(memory_mb=100):\n    {GREEDY[kind]}")
     assert done.returncode == TOO_MUCH_MEMORY, done.stderr
     assert "more than 100 MB" in done.stderr
 
 
-def test_memory_that_a_process_has_already_does_not_count() -> None:
-    """What Ray, Arrow and the tracks before have taken must not be held against a track."""
+def test_memory_allocated_before_does_not_count() -> None:
+    """Memory used by Ray, Arrow and earlier tracks must not count against a track."""
     code = "before = np.ones(40 * 10**6)\nwith guarded(memory_mb=200):\n    more = np.ones(10 * 10**6)\n"
     assert run(code + "    time.sleep(0.1)\nprint('alive')").stdout == "alive\n"
 
 
 def test_the_memory_of_a_process_is_known() -> None:
-    """A limit that measures nothing would never bite."""
+    """A limit that measures nothing would never apply."""
     before = private_bytes()
     # Mapped anew: what this process has freed before could be handed out again, and measure as nothing.
     with mmap.mmap(-1, 50 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as kept:
@@ -100,7 +100,7 @@ print("alive")
 
 
 def test_the_time_that_a_store_takes_is_not_the_tracks() -> None:
-    """On a bad day of the store, long recordings that are read by ranges would all be failures for good."""
+    """With a slow store, all long recordings, which are read by ranges, would be permanent failures."""
     assert run(SLOW.format(remote=True, after="time.sleep(0.5)")).stdout == "alive\n"
     assert run(SLOW.format(remote=True, after="time.sleep(30)")).returncode == TIMED_OUT
     assert run(SLOW.format(remote=False, after="pass")).returncode == TIMED_OUT

@@ -1,4 +1,4 @@
-"""What the decoders read, the listing knows: files of real encoders, under the names that people use."""
+"""The listing finds every format that the decoders read: files from real encoders, with usual names."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -47,10 +47,10 @@ def write(path: Path, container: str, codec: str) -> None:
 
 
 @pytest.mark.parametrize(("extension", "container", "codec"), WRITTEN)
-def test_what_is_encoded_here_is_listed_and_decoded(
+def test_encoded_files_are_listed_and_decoded(
     tmp_path: Path, extension: str, container: str, codec: str
 ) -> None:
-    """A catalog of .wv files was an empty one, although the decoders read them."""
+    """A catalog of .wv files was listed as empty, although the decoders read them."""
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no encoder {codec}")
     path = tmp_path / f"a.{extension.upper()}"
@@ -61,7 +61,7 @@ def test_what_is_encoded_here_is_listed_and_decoded(
 
 
 def test_every_extension_of_the_formats_that_are_read_is_listed() -> None:
-    """A format that is added to what FFmpeg may read, but not to what is listed, is never started."""
+    """A format that is added for FFmpeg but not for the listing is never read."""
     known = set()
     for name in FORMATS.split(","):
         known |= av.format.ContainerFormat(name, "r").extensions

@@ -1,4 +1,4 @@
-"""Log-mels are librosa's, and those that the shared GTZAN arrays hold."""
+"""Log-mels equal librosa's and those in the shared GTZAN arrays."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def clips(gtzan: Path) -> list[Path]:
 
 
 def test_real_clips_within_one_level_of_librosa(gtzan: Path) -> None:
-    """Fails: a model trained on librosa's log-mels sees other ones when it serves."""
+    """Fails: a model trained on librosa's log-mels sees different ones in a run."""
     for path in clips(gtzan):
         y, _ = sf.read(path, dtype="float32")
         levels, range_db = log_mel(y, SPEC)
@@ -89,7 +89,7 @@ def test_real_clips_equal_the_shared_arrays(gtzan: Path) -> None:
 )
 @pytest.mark.filterwarnings("ignore:Empty filters", "ignore:n_fft=")
 def test_any_length_gain_and_spec_equal_librosa(spec: FeatureSpec, n_samples: int, log_gain: float) -> None:
-    """Fails: an odd length or a configured feature set meets an edge that the defaults do not have."""
+    """Fails: an odd length or a custom feature set meets an edge case that the defaults do not have."""
     y = (10**log_gain * np.random.default_rng(n_samples).normal(size=n_samples)).astype(np.float32)
     S = ours_db(y, spec)
     # Librosa's floor of 1e-10 is absolute, and would cut more of the quiet than `top_db` does.
@@ -116,7 +116,7 @@ def test_silence_is_level_zero() -> None:
 
 
 def test_levels_and_range_give_the_decibels_back() -> None:
-    """Fails: nobody can read the stored log-mel in dB."""
+    """Fails: the stored log-mel cannot be converted back to dB."""
     y = np.random.default_rng(0).normal(size=50_000).astype(np.float32)
     S = ours_db(y, SPEC)
     levels, range_db = quantize(S)

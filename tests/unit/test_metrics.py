@@ -1,4 +1,4 @@
-"""Figures: what every accuracy and confidence that is printed rests on."""
+"""Metrics, on which every printed accuracy and confidence depends."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import pytest
 from pipeline.models.metrics import (
     accuracy,
     accuracy_interval,
+    average_by_track,
     confusion_matrix,
-    cross_fitted,
+    cross_calibrate,
     expected_calibration_error,
     fit_temperature,
     macro_f1,
-    mean_by_track,
     negative_log_likelihood,
     precision_recall_f1,
     reliability,
@@ -21,7 +21,7 @@ from pipeline.models.prediction import softmax
 
 
 def test_accuracy_and_its_interval() -> None:
-    """An interval that is too narrow sells luck as progress; the binomial one is known."""
+    """An interval that is too narrow makes chance look like progress; the binomial one is known."""
     labels = np.zeros(197, np.intp)
     proba = np.where(np.arange(197)[:, None] < 130, [0.8, 0.2], [0.3, 0.7])
     assert accuracy(proba, labels) == 130 / 197
@@ -32,14 +32,14 @@ def test_accuracy_and_its_interval() -> None:
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    """Users choose thresholds by confidence: the figure must be the published definition."""
+    """Users choose thresholds by a figure that differs from the published definition."""
     proba = np.array([[0.9, 0.1], [0.9, 0.1], [0.45, 0.55], [0.0, 1.0]])
     labels = np.array([0, 1, 1, 1])
     expected = (2 * abs(0.5 - 0.9) + abs(1 - 0.55) + 0) / 4
     assert expected_calibration_error(proba, labels) == pytest.approx(expected)
 
 
-def test_temperature_is_found_again() -> None:
+def test_temperature_is_recovered() -> None:
     """Labels drawn from softmax(logits): doubling the logits must give a temperature of 2."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 2, (20_000, 5))
@@ -51,22 +51,22 @@ def test_temperature_is_found_again() -> None:
     )
 
 
-def test_temperature_stays_finite_where_nothing_is_wrong() -> None:
-    """A small, easy validation set must not make a model that answers 100 % or NaN."""
+def test_temperature_stays_finite_if_everything_is_right() -> None:
+    """A small, easy validation set gives a model with confidences of 100 % or NaN."""
     temperature = fit_temperature(np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1]))
     assert 0.05 <= temperature < 0.1
 
 
 def test_mean_by_track_is_what_labeling_does() -> None:
-    """The figure must be of tracks, since a catalog gets one label a track."""
+    """The figure is not about tracks, although a catalog gets one label per track."""
     proba = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
-    mean, labels = mean_by_track(proba, np.array([0, 1, 0]), np.array(["b", "a", "b"]))
+    mean, labels = average_by_track(proba, np.array([0, 1, 0]), np.array(["b", "a", "b"]))
     np.testing.assert_allclose(mean, [[0.2, 0.8], [0.6, 0.4]])
     assert labels.tolist() == [1, 0]
 
 
 def test_interval_of_pieces_is_that_of_their_tracks() -> None:
-    """Ten pieces of a track are no ten tracks: else a leaky figure would look three times too sure."""
+    """Ten pieces of one track count as ten tracks, and the interval is three times too narrow."""
     rng = np.random.default_rng(0)
     proba = rng.dirichlet(np.ones(4), 60)
     labels = rng.integers(0, 4, 60)
@@ -78,8 +78,8 @@ def test_interval_of_pieces_is_that_of_their_tracks() -> None:
     assert high - low < 0.5 * (by_track[1] - by_track[0]), "rows taken for tracks"
 
 
-def test_interval_of_tracks_of_unlike_length_covers_the_truth() -> None:
-    """The promise of 95 %, checked by simulation where tracks differ in length and difficulty."""
+def test_interval_over_tracks_of_different_lengths_covers_the_truth() -> None:
+    """The interval covers the truth less often than 95 % when tracks differ in length and difficulty."""
     rng = np.random.default_rng(1)
     covered = 0
     for trial in range(200):
@@ -95,7 +95,7 @@ def test_interval_of_tracks_of_unlike_length_covers_the_truth() -> None:
 
 @pytest.mark.parametrize("n_right", [5, 0])
 def test_interval_of_five_out_of_five_is_wide(n_right: int) -> None:
-    """Five tracks that are all right do not prove a perfect model; scipy has the exact interval."""
+    """Five right tracks of five look like a perfect model; scipy has the exact interval."""
     from scipy.stats import binomtest
 
     proba = np.tile([0.9, 0.1], (5, 1))
@@ -105,7 +105,7 @@ def test_interval_of_five_out_of_five_is_wide(n_right: int) -> None:
 
 
 def test_figures_by_genre_are_those_of_scikit_learn() -> None:
-    """A table by genre that disagrees with the field's tool is not comparable with anything."""
+    """A table by genre disagrees with scikit-learn and cannot be compared with published ones."""
     from sklearn import metrics as reference
 
     rng = np.random.default_rng(2)
@@ -125,7 +125,7 @@ def test_figures_by_genre_are_those_of_scikit_learn() -> None:
 
 
 def test_top_3_accuracy_is_that_of_scikit_learn() -> None:
-    """Where a person chooses among three proposals, this is the figure that counts."""
+    """The figure is wrong for users who choose among three suggestions."""
     from sklearn.metrics import top_k_accuracy_score
 
     rng = np.random.default_rng(3)
@@ -135,7 +135,7 @@ def test_top_3_accuracy_is_that_of_scikit_learn() -> None:
 
 
 def test_reliability_counts_every_row_once() -> None:
-    """A diagram that loses the most confident rows hides the worst."""
+    """The diagram loses the most confident rows, which matter most."""
     proba = np.array([[1.0, 0.0], [0.5, 0.5], [0.55, 0.45], [0.07, 0.93]])
     n, confidence, right = reliability(proba, np.array([0, 0, 1, 1]), bins=10)
     assert n.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 2]
@@ -143,18 +143,18 @@ def test_reliability_counts_every_row_once() -> None:
     assert right[[5, 9]].tolist() == [1, 2]
 
 
-def test_cross_fitting_calibrates_without_looking() -> None:
-    """A temperature fitted to the tracks it is judged on would make every model look calibrated."""
+def test_cross_calibration_does_not_use_the_tested_tracks() -> None:
+    """Every model looks calibrated, because its temperature is fitted to the tested tracks."""
     rng = np.random.default_rng(4)
     logits = rng.normal(0, 2, (3000, 4))
     labels = np.array([rng.choice(4, p=p) for p in softmax(logits)])
     tracks = np.array([f"{i // 3:04d}" for i in range(3000)])
-    proba = cross_fitted(3 * logits, labels, tracks)
+    proba = cross_calibrate(3 * logits, labels, tracks)
     assert expected_calibration_error(softmax(3 * logits), labels) > 0.1
     assert expected_calibration_error(proba, labels) < 0.03
     np.testing.assert_array_equal(proba.argmax(axis=1), logits.argmax(axis=1))
     other = labels.copy()
     other[tracks == "0007"] = (other[tracks == "0007"] + 1) % 4
-    moved = cross_fitted(3 * logits, other, tracks)
+    moved = cross_calibrate(3 * logits, other, tracks)
     np.testing.assert_array_equal(moved[tracks == "0007"], proba[tracks == "0007"])
     assert (moved != proba).any(), "the other half is fitted to it"

@@ -1,4 +1,4 @@
-"""Model bundles and the classifier: what users of the labels table rely on for every row."""
+"""Model bundles and the classifier, on which every row of the labels table depends."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from pipeline.models.cnn import build_cnn
 from pipeline.training.training import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
-from schemas.model import Figure, ModelInfo
+from schemas.model import Measurement, ModelInfo
 
 N_MELS, N_FRAMES = 32, 48
 GENRES = ("blues", "jazz", "rock")
@@ -38,7 +38,7 @@ def make_info(**changes: object) -> ModelInfo:
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    """A small network of the real architecture with random weights."""
+    """Return a small network of the real architecture with random weights."""
     import keras
 
     keras.utils.set_random_seed(0)
@@ -66,7 +66,7 @@ def replace_member(weights: bytes, folder: Path, member: str, data: bytes) -> by
 
 
 def test_save_then_load_gives_the_same_model(bundle: ModelBundle, tmp_path: Path) -> None:
-    """A bundle that changes on its way through a folder would relabel whole catalogs."""
+    """A bundle changes when it is saved and loaded, and whole catalogs are labeled again."""
     bundle.save(tmp_path / "models" / "tiny")
     loaded = ModelBundle.load(str(tmp_path / "models" / "tiny"))
     assert loaded == bundle
@@ -77,7 +77,7 @@ def test_save_then_load_gives_the_same_model(bundle: ModelBundle, tmp_path: Path
 
 
 def test_load_takes_any_fsspec_uri(bundle: ModelBundle, tmp_path: Path) -> None:
-    """Clusters read the model from a bucket: a path is not always local."""
+    """Clusters cannot read a model from a bucket."""
     import fsspec
 
     bundle.save(tmp_path / "tiny")
@@ -86,9 +86,9 @@ def test_load_takes_any_fsspec_uri(bundle: ModelBundle, tmp_path: Path) -> None:
     assert ModelBundle.load("memory://models/tiny").model == bundle.model
 
 
-def test_model_name_follows_what_answers_depend_on(bundle: ModelBundle, tmp_path: Path) -> None:
-    """Labels of models that answer differently must not mix; measuring again must not relabel a catalog."""
-    figure = Figure(protocol="track", dataset="d", accuracy=0.5, n=10)
+def test_model_name_depends_on_what_labels_depend_on(bundle: ModelBundle, tmp_path: Path) -> None:
+    """Labels of different models mix, or measuring a model again relabels a catalog."""
+    figure = Measurement(protocol="track", dataset="d", accuracy=0.5, n=10)
     measured = ModelBundle(bundle.info.model_copy(update={"figures": (figure,)}), bundle.weights)
     redated = ModelBundle(bundle.info, replace_member(bundle.weights, tmp_path, "metadata.json", b"{}"))
     hotter = ModelBundle(bundle.info.model_copy(update={"temperature": 2.0}), bundle.weights)
@@ -98,7 +98,7 @@ def test_model_name_follows_what_answers_depend_on(bundle: ModelBundle, tmp_path
 
 
 def test_save_never_overwrites(bundle: ModelBundle, tmp_path: Path) -> None:
-    """A trained model is hours of work: a second training must not replace it silently."""
+    """A second training silently replaces a model that took hours."""
     bundle.save(tmp_path / "tiny")
     with pytest.raises(MisuseError, match=r"cannot write the model folder .*tiny"):
         bundle.save(tmp_path / "tiny")
@@ -106,7 +106,7 @@ def test_save_never_overwrites(bundle: ModelBundle, tmp_path: Path) -> None:
 
 
 def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path) -> None:
-    """A nightly run with nothing to do must end in seconds: TensorFlow alone costs four."""
+    """A nightly run with nothing to do loads TensorFlow, which takes four seconds."""
     bundle.save(tmp_path / "tiny")
     code = (
         "import sys; from pipeline.models.bundle import ModelBundle; "
@@ -137,7 +137,7 @@ def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path)
 def test_a_model_json_that_is_wrong_is_refused(
     bundle: ModelBundle, tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    """A bundle that does not fit itself must stop the run before any label is written."""
+    """A bundle whose files do not match writes wrong labels instead of stopping the run."""
     bundle.save(tmp_path / "tiny")
     info = json.loads((tmp_path / "tiny/model.json").read_text())
     change(info)
@@ -147,12 +147,12 @@ def test_a_model_json_that_is_wrong_is_refused(
 
 
 def test_missing_and_broken_files_are_named(bundle: ModelBundle, tmp_path: Path) -> None:
-    """Users must see which file of which folder to mend."""
+    """Users do not see which file of which folder to fix."""
     with pytest.raises(MisuseError, match="there is no model 'nope'"):
         ModelBundle.load("nope")
     with pytest.raises(MisuseError, match=r"there is no model\.json in .*tiny"):
         ModelBundle.load(str(tmp_path / "tiny"))
-    with pytest.raises(MisuseError, match="no storage is known for bogus://"):
+    with pytest.raises(MisuseError, match="bogus:// locations are not supported"):
         ModelBundle.load("bogus://tiny")
     bundle.save(tmp_path / "tiny")
     (tmp_path / "tiny/model.json").write_text("{")
@@ -168,7 +168,7 @@ def test_missing_and_broken_files_are_named(bundle: ModelBundle, tmp_path: Path)
 
 
 def test_code_in_a_network_is_refused(tmp_path: Path) -> None:
-    """A model folder from a stranger must not run code on the cluster."""
+    """A model folder from a stranger runs code on the cluster."""
     import keras
 
     x = keras.Input((N_MELS, N_FRAMES, 1))
@@ -181,7 +181,7 @@ def test_code_in_a_network_is_refused(tmp_path: Path) -> None:
 def test_predict_proba_is_the_tempered_softmax_of_keras(
     bundle: ModelBundle, log_mels: LogMels, tmp_path: Path
 ) -> None:
-    """The compiled, padded, batched path must give what Keras itself gives for each segment alone."""
+    """The compiled, padded, batched network gives other results than Keras for single segments."""
     network = build_cnn(N_MELS, N_FRAMES, len(GENRES), width=8)
     (tmp_path / "tiny.weights.h5").write_bytes(read_member(bundle.weights, "model.weights.h5"))
     network.load_weights(tmp_path / "tiny.weights.h5")
@@ -194,8 +194,8 @@ def test_predict_proba_is_the_tempered_softmax_of_keras(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_answers_do_not_depend_on_the_batch(bundle: ModelBundle, log_mels: LogMels) -> None:
-    """The same file must get the same answer, whatever shard it is in."""
+def test_probabilities_do_not_depend_on_the_batch(bundle: ModelBundle, log_mels: LogMels) -> None:
+    """The same file gets different labels in different shards."""
     classifier = Classifier(bundle, batch_size=4)
     together = classifier.predict_proba(log_mels)
     assert together.shape == (len(log_mels), len(GENRES))
@@ -210,7 +210,7 @@ def test_answers_do_not_depend_on_the_batch(bundle: ModelBundle, log_mels: LogMe
 
 
 def test_fit_frames_repeats_short_segments_and_cuts_the_middle_of_long_ones() -> None:
-    """A one-second jingle must be heard as music, not as music and 29 s of silence."""
+    """A one-second jingle is labeled as one second of music and 29 s of silence."""
     log_mel = np.arange(10, dtype=np.uint8).reshape(2, 5)
     assert fit_frames(log_mel, 12).tolist() == [
         [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1],
@@ -221,7 +221,7 @@ def test_fit_frames_repeats_short_segments_and_cuts_the_middle_of_long_ones() ->
 
 
 def test_shipped_models_load() -> None:
-    """The default of every command must be there and fit itself, or no run works."""
+    """The default model is missing or broken, and no run works."""
     assert "default" in shipped_models()
     for name in shipped_models():
         bundle = ModelBundle.load(name)

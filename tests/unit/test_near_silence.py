@@ -1,4 +1,4 @@
-"""Whether there is anything to label: quiet music is, and noise floors, hum and offsets are not."""
+"""What counts as silent: noise floors, hum and offsets do, quiet music does not."""
 
 import io
 from pathlib import Path
@@ -76,8 +76,8 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("kind", NOTHING)
-def test_nothing_is_nothing(kind: str) -> None:
-    """Fails: an inaudible track is metal at 0.9, since relative levels show its noise as if it were loud."""
+def test_inaudible_noise_is_silent(kind: str) -> None:
+    """Fails: an inaudible track is metal at 0.9, because relative levels make its noise look loud."""
     y = NOTHING[kind].astype(np.float32)
     stored = [y, y[: 10 * SR]]
     for form in ("wav", "mp3"):
@@ -87,8 +87,8 @@ def test_nothing_is_nothing(kind: str) -> None:
 
 
 @pytest.mark.parametrize("genre", ["blues", "classical", "hiphop", "jazz", "metal"])
-def test_quiet_music_is_music(genre: str) -> None:
-    """Fails: a quiet transfer is taken for its noise floor, and has no genre."""
+def test_quiet_music_is_not_silent(genre: str) -> None:
+    """Fails: a quiet transfer is taken for a noise floor and has no genre."""
     y = synthesize(genre, seed=[1], duration_s=30, sr=SR).mean(axis=1).astype(np.float32)
     for level_db in (0, -20, -40):
         quiet = y * np.float32(db(level_db))
@@ -110,8 +110,8 @@ NARROW = {
 
 
 @pytest.mark.parametrize("kind", NARROW)
-def test_quiet_music_of_few_bands_is_music(kind: str) -> None:
-    """Fails: a bass solo or a synthesizer pad, whose treble is empty, is called silent where it is quiet."""
+def test_quiet_music_in_few_bands_is_not_silent(kind: str) -> None:
+    """Fails: a quiet bass solo or synthesizer pad, without treble, counts as silent."""
     y = (NARROW[kind] / np.std(NARROW[kind])).astype(np.float32)
     for level_db in (-20, -42, -55):
         for form in ("wav", "mp3"):
@@ -119,9 +119,10 @@ def test_quiet_music_of_few_bands_is_music(kind: str) -> None:
             assert not is_silent(read_segments(io.BytesIO(data), "a", FeatureSpec())[1][0][1], SR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["float", "wav", "mp3"])
-def test_real_music_at_any_level_is_music(gtzan: Path, form: str) -> None:
-    """Fails: a song is labeled or not by how loud somebody digitized it."""
+def test_real_music_at_any_level_is_not_silent(gtzan: Path, form: str) -> None:
+    """Fails: whether a song gets a label depends on how loud it was digitized."""
     for path in sorted((gtzan / "audio").glob("*/*.flac")):
         y, sr = sf.read(path, dtype="float32")
         for level_db in (0, -20, -40):
@@ -131,15 +132,16 @@ def test_real_music_at_any_level_is_music(gtzan: Path, form: str) -> None:
             assert not is_silent(quiet, sr), (path, level_db)
 
 
-def test_loud_noise_is_still_heard() -> None:
-    """Fails: noise music is taken for silence; only level is decided here."""
+def test_loud_noise_is_not_silent() -> None:
+    """Fails: noise music counts as silent; above this level nothing does."""
     for level_db in (-30, -10):
         assert not is_silent(noise(level_db).astype(np.float32), SR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log_mel", [True, False])
-def test_every_feature_set_knows_silence(log_mel: bool) -> None:
-    """Fails: a model of descriptors gives near-silence a genre, or all its segments count as silent."""
+def test_every_feature_set_records_silence(log_mel: bool) -> None:
+    """Fails: a model of descriptors gives near-silence a genre, or all segments count as silent."""
     spec = FeatureSpec(log_mel=log_mel, descriptors=not log_mel)
     music = synthesize("rock", seed=[1], duration_s=10, sr=SR).mean(axis=1).astype(np.float32)
     for y, silent in ((noise(-60)[: 10 * SR].astype(np.float32), True), (music, False)):
@@ -148,13 +150,13 @@ def test_every_feature_set_knows_silence(log_mel: bool) -> None:
         assert is_silent_range(segment.range_db, has_log_mel=log_mel) is silent
 
 
-def test_tables_of_before_are_read_as_before() -> None:
+def test_older_tables_are_read_as_before() -> None:
     """Fails: all descriptors that earlier releases stored, with a range of 0, count as silent."""
     assert not is_silent_range(0.0, has_log_mel=False)
     assert is_silent_range(0.0, has_log_mel=True)
 
 
-def test_one_looks_at_a_segment_with_music(tmp_path: Path) -> None:
+def test_explain_chooses_a_segment_with_music(tmp_path: Path) -> None:
     """Fails: `earmark explain` explains the silence in the middle of a track."""
     music = synthesize("rock", seed=[1], duration_s=35, sr=SR).mean(axis=1).astype(np.float32)
     sf.write(tmp_path / "a.wav", np.concatenate((music, np.zeros(65 * SR, np.float32))), SR)

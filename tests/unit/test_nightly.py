@@ -1,4 +1,4 @@
-"""The nightly CronJob's script, over an HTTP server that answers as the Kubernetes API does."""
+"""The script of the nightly CronJob, against an HTTP server that answers as the Kubernetes API does."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ RAYJOB: dict[str, Any] = yaml.safe_load((KUBERAY / "rayjob.yaml").read_text("utf
 
 
 class _KubernetesApi(BaseHTTPRequestHandler):
-    """Answers for RayJobs as the Kubernetes API does; `script` is what successive reads find."""
+    """Answers for RayJobs as the Kubernetes API does; successive reads get the entries of `script`."""
 
     rayjobs: dict[str, dict[str, Any]]
     script: list[dict[str, str] | int]
@@ -60,10 +60,10 @@ Night = Callable[..., tuple[int, dict[str, dict[str, Any]]]]
 
 @pytest.fixture
 def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
-    """Runs the nightly script over a scripted API; gives its exit code and the RayJobs there afterwards."""
+    """Return a function that runs the nightly script and returns its exit code and the RayJobs."""
     module = _script()
     monkeypatch.setattr(module, "POLL_S", 0.01)
-    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(module, "GIVE_UP_AFTER_S", 0.2)
     for name, text in {"namespace": "music", "token": "token-1", "ca.crt": ""}.items():
         (tmp_path / name).write_text(text)
     servers: list[ThreadingHTTPServer] = []
@@ -78,7 +78,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
         threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
         api = module.RayJobs(f"http://127.0.0.1:{servers[-1].server_port}", tmp_path)
         assert api.url.endswith("/apis/ray.io/v1/namespaces/music/rayjobs")
-        return module.run(api, module.owned(RAYJOB, "earmark-nightly-1", "uid-1")), rayjobs
+        return module.run(api, module.set_owner(RAYJOB, "earmark-nightly-1", "uid-1")), rayjobs
 
     yield run
     for server in servers:
@@ -101,7 +101,7 @@ FAILED = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": "ex
 
 
 def test_a_night_that_succeeds(night: Night) -> None:
-    """The CronJob would not know how the run ended, or leave RayJobs behind for ever."""
+    """The CronJob does not learn how the run ended, or leaves RayJobs behind forever."""
     code, rayjobs = night([{}, RUNNING, 503, 429, RUNNING, SUCCEEDED])
     assert code == 0
     (rayjob,) = rayjobs.values()
@@ -113,20 +113,20 @@ def test_a_night_that_succeeds(night: Night) -> None:
 
 
 def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nobody would be told."""
+    """Nobody notices that the run failed."""
     assert night([RUNNING, FAILED])[0] == 1
     assert "exit code 1" in capsys.readouterr().out
 
 
 def test_a_pod_that_takes_over_makes_no_second_rayjob(night: Night) -> None:
-    """An evicted pod's successor would start the run again beside the first."""
+    """The successor of an evicted pod starts a second run beside the first."""
     code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1",))
     assert code == 0
     assert rayjobs == {"earmark-nightly-1": {"metadata": {"name": "earmark-nightly-1"}}}
 
 
 def test_a_refusal_and_an_outage_are_told_apart(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing right would be tried again all night, or a short outage end the watch."""
+    """A missing permission is retried all night, or a short outage ends the wait."""
     assert night([RUNNING], bearer="expired")[0] == 2
     assert "forbidden" in capsys.readouterr().out
     assert night([503])[0] == 75

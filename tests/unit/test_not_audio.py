@@ -1,4 +1,4 @@
-"""What is no audio is called by its name, and audio is never taken for something else."""
+"""Files that are not audio are named, and audio is never mistaken for something else."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ def song() -> bytes:
 
 
 def archive(form: str) -> bytes:
-    """Return an archive with an mp3 in it, stored as it is where the form allows."""
+    """Return an archive with an mp3 in it, uncompressed if the format allows."""
     file = io.BytesIO()
     if form == "zip":
         with zipfile.ZipFile(file, "w") as zipped:
@@ -72,7 +72,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_file_of_another_kind_is_called_by_its_name(kind: str) -> None:
+def test_a_file_of_another_kind_is_named(kind: str) -> None:
     """Fails: the user looks for a codec where a cover or an error page has the name of a track.
 
     Archives that hold an mp3 as it is would even be labeled.
@@ -88,14 +88,14 @@ def test_a_file_of_another_kind_is_called_by_its_name(kind: str) -> None:
         assert message.endswith("not audio; remove or replace it")
 
 
-def test_tags_in_front_do_not_hide_it() -> None:
-    """Fails: a picture that a tagger took for an mp3 is an unknown format."""
+def test_leading_tags_do_not_hide_another_kind() -> None:
+    """Fails: a picture with an ID3 tag is reported as an unknown format."""
     with pytest.raises(DecodeError, match="is a JPEG picture"):
         read_segments(io.BytesIO(id3_block(300) + OTHERS["a JPEG picture"]), "a", FeatureSpec())
 
 
 @pytest.mark.parametrize("form", [*SOUNDFILE, *FFMPEG])
-def test_audio_is_nothing_else(form: str) -> None:
+def test_audio_is_not_mistaken_for_another_kind(form: str) -> None:
     """Fails: good tracks of that format are refused as pictures."""
     rate, channels = {"amr": (8000, 1), "ra": (8000, 1)}.get(form, (48000, 2))
     source = Source(io.BytesIO(encode(sweep(rate, 1.5, channels), rate, form)), "track")

@@ -1,4 +1,4 @@
-"""The plan is the difference between the catalog and the tables, whatever happened before."""
+"""The plan is the difference between the catalog and the tables, after any history."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.changes import change_rows
-from pipeline.catalogs.planning import Done, Plan, cut_shards, make_plan
+from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan
 from pipeline.catalogs.tracks import to_batch
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
-from pipeline.tables.current import current_failures, current_labels, current_tracks, models
-from pipeline.tables.tables import Tables, encode_part, newest, within, without
+from pipeline.tables.current import current_failures, current_labels, current_tracks, list_models
+from pipeline.tables.tables import Tables, anti_join, encode_part, keep_newest, semi_join
 from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, LISTING, features_schema
@@ -21,7 +21,7 @@ from schemas.tracks import TrackRef
 
 SPEC = FeatureSpec()
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
-DONE = Done(SPEC, "m-1")
+GOAL = Goal(SPEC, "m-1")
 
 
 def listing(**etags: str) -> pa.Table:
@@ -91,8 +91,8 @@ def ids(rows: pa.Table) -> set[str]:
     return set(rows["track_id"].to_pylist())
 
 
-def plan(history: History, done: Done = DONE, **etags: str) -> Plan:
-    return make_plan(listing(**etags), history.tables, done)
+def plan(history: History, goal: Goal = GOAL, **etags: str) -> Plan:
+    return make_plan(listing(**etags), history.tables, goal)
 
 
 def test_a_first_run_does_everything(history: History) -> None:
@@ -103,7 +103,7 @@ def test_a_first_run_does_everything(history: History) -> None:
     assert made.to_label.num_rows == made.gone.num_rows == 0
 
 
-def test_only_what_is_new_or_changed_is_done(history: History) -> None:
+def test_only_new_or_changed_tracks_are_processed(history: History) -> None:
     """The nightly promise: labeled tracks are not decoded again, changed ones are."""
     history.listed(a="1", b="1")
     history.featurized(a="1", b="1")
@@ -115,7 +115,7 @@ def test_only_what_is_new_or_changed_is_done(history: History) -> None:
 
 
 def test_a_crash_between_the_stages_costs_no_decoding(history: History) -> None:
-    """Features without a label are labeled from where they are, once, though two crashes left them twice."""
+    """Features without a label are labeled from their part, once, even if two crashes left them twice."""
     history.listed(a="1", b="1")
     history.featurized(a="1", b="1")
     history.listed(a="1")
@@ -129,34 +129,34 @@ def test_a_crash_between_the_stages_costs_no_decoding(history: History) -> None:
 
 
 def test_a_second_model_needs_no_decoding(history: History) -> None:
-    """Models and features have versions of their own."""
+    """Models and features are versioned independently."""
     history.listed(a="1")
     history.featurized(a="1")
     history.labeled(a="1")
-    made = plan(history, Done(SPEC, "m-2"), a="1")
+    made = plan(history, Goal(SPEC, "m-2"), a="1")
     assert (made.to_featurize.num_rows, ids(made.to_label)) == (0, {"a"})
 
 
 def test_features_with_descriptors_serve_a_run_without(history: History) -> None:
-    """Whoever computed more than the model needs does not pay again; the other way round one must."""
+    """Features that contain more than the model needs are reused; those that lack something are not."""
     with_descriptors = SPEC.model_copy(update={"descriptors": True})
     history.listed(a="1")
     history.featurized(with_descriptors, a="1")
     assert plan(history, a="1").to_featurize.num_rows == 0
     history.listed(b="1")
     history.featurized(b="1")
-    assert ids(plan(history, Done(with_descriptors, "m-1"), a="1", b="1").to_featurize) == {"b"}
+    assert ids(plan(history, Goal(with_descriptors, "m-1"), a="1", b="1").to_featurize) == {"b"}
 
 
 def test_other_features_never_mix(history: History) -> None:
-    """Features of another spec are as good as none."""
+    """Features of another spec do not count."""
     history.listed(a="1")
     history.featurized(SPEC.model_copy(update={"mel_hop": 512}), a="1")
     assert ids(plan(history, a="1").to_featurize) == {"a"}
 
 
 def test_failures_are_remembered_until_the_file_changes(history: History) -> None:
-    """A broken file is not tried again every night; a mended one is, and one may insist."""
+    """A broken file is not retried every night; a repaired one is, and --retry-failed forces it."""
     history.listed(bad="1", away="1")
     history.failed(DecodeError("no"), bad="1")
     history.failed(ReadError("503"), away="1", attempts=2)
@@ -166,11 +166,11 @@ def test_failures_are_remembered_until_the_file_changes(history: History) -> Non
         zip(*made.to_featurize.select(["track_id", "attempts"]).to_pydict().values(), strict=True)
     ) == {"away": 2}
     assert ids(plan(history, bad="2", away="1").to_featurize) == {"bad", "away"}
-    assert ids(plan(history, Done(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
+    assert ids(plan(history, Goal(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
 
 
-def test_a_missing_file_is_not_looked_for_every_night(history: History) -> None:
-    """A dangling link starts no Ray each night; when the file is there, its version is another one."""
+def test_a_missing_file_is_not_retried_every_night(history: History) -> None:
+    """A dangling link must not start Ray every night; once the file exists, it has another version."""
     history.listed(gone="missing")
     history.failed(NotFoundError("gone"), gone="missing")
     assert plan(history, gone="missing").n_todo == 0
@@ -187,15 +187,15 @@ def test_a_failure_that_was_overcome_does_not_block(history: History) -> None:
 
 
 def test_a_labeling_failure_is_the_models_own(history: History) -> None:
-    """What one model cannot do, another may."""
+    """A track that one model cannot label, another may."""
     history.listed(a="1")
     history.featurized(a="1")
     history.failed(LabelError("nan"), model="m-1", a="1")
-    assert (plan(history, a="1").n_failed, plan(history, Done(SPEC, "m-2"), a="1").n_failed) == (1, 0)
+    assert (plan(history, a="1").n_failed, plan(history, Goal(SPEC, "m-2"), a="1").n_failed) == (1, 0)
 
 
 def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) -> None:
-    """A deleted track drops out; put back unchanged it has its label again with no work done."""
+    """A deleted track drops out; if it comes back unchanged, it has its label again without any work."""
     history.listed(a="1", b="1")
     history.featurized(a="1", b="1")
     history.labeled(a="1", b="1")
@@ -211,14 +211,14 @@ def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) ->
     assert ids(current_labels(history.tables, "m-1")) == {"a", "b"}
 
 
-def test_a_limited_listing_says_nothing_of_what_it_lacks(history: History) -> None:
+def test_a_limited_listing_removes_nothing(history: History) -> None:
     """--limit 1 must not delete the rest of the catalog."""
     history.listed(a="1", b="1")
-    assert make_plan(listing(a="1"), history.tables, DONE, partial=True).gone.num_rows == 0
+    assert make_plan(listing(a="1"), history.tables, GOAL, partial=True).gone.num_rows == 0
 
 
 def test_the_current_label_is_that_of_the_present_content(history: History) -> None:
-    """A label of replaced content must not be shown for the new one, not even while that has failed."""
+    """A label of replaced content must not be shown for the new one, not even if that failed."""
     history.listed(a="1")
     history.labeled(a="1", genre="jazz")
     history.listed(a="2")
@@ -228,11 +228,11 @@ def test_the_current_label_is_that_of_the_present_content(history: History) -> N
     history.labeled(a="2", genre="rock")
     assert current_labels(history.tables, "m-1")["genre"].to_pylist() == ["rock"]
     assert current_failures(history.tables).num_rows == 0
-    assert models(history.tables) == ["m-1"]
+    assert list_models(history.tables) == ["m-1"]
 
 
 def test_a_failure_is_over_when_the_track_has_features(history: History) -> None:
-    """A night of a bad network must not stand in `failures` until every track has a label."""
+    """Failures from one night of a bad network must not stay until every track has a label."""
     history.listed(a="1", b="1")
     history.failed(DecodeError("no"), a="1", b="1")
     history.featurized(a="1")
@@ -240,14 +240,14 @@ def test_a_failure_is_over_when_the_track_has_features(history: History) -> None
 
 
 def test_joins_keep_order_and_newest_takes_the_last_of_equals() -> None:
-    """Shards follow the listing's order, so a run is the same whenever it is made."""
+    """Shards follow the listing's order, so runs are reproducible."""
     rows = pa.table(
         {"track_id": ["c", "a", "b", "a"], "etag": ["1"] * 4, "at": [1, 2, 1, 2], "n": [0, 1, 2, 3]}
     )
     other = pa.table({"track_id": ["a", "x"], "etag": ["1", "1"]})
-    assert without(rows, other)["n"].to_pylist() == [0, 2]
-    assert within(rows, other)["n"].to_pylist() == [1, 3]
-    assert newest(rows, "at")["n"].to_pylist() == [0, 2, 3]
+    assert anti_join(rows, other)["n"].to_pylist() == [0, 2]
+    assert semi_join(rows, other)["n"].to_pylist() == [1, 3]
+    assert keep_newest(rows, "at")["n"].to_pylist() == [0, 2, 3]
 
 
 def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:

@@ -1,4 +1,4 @@
-"""What follows damage keeps its place, and of several streams the one that players play is decoded."""
+"""Audio after damage keeps its position, and the stream that players play is decoded."""
 
 import io
 from pathlib import Path
@@ -40,8 +40,8 @@ def music(form: str) -> tuple[NDArray[np.float32], int]:
 
 
 @pytest.mark.parametrize("form", TIMED)
-def test_damage_moves_nothing(form: str) -> None:
-    """Fails: one bad sector loses all that follows it, or the segments come from other places than said."""
+def test_damage_shifts_nothing(form: str) -> None:
+    """Fails: one bad sector loses all that follows, or segments do not come from their stated positions."""
     options = {"movflags": "faststart"} if form in ("m4a", "alac") else {}
     data = encode(*music(form), form, **options)
     info, clean = read_segments(io.BytesIO(data), "clean", SPEC)
@@ -66,7 +66,7 @@ def test_damage_moves_nothing(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["mp3", "adts"])
-def test_damage_costs_frames_without_time_stamps_no_more_than_their_length(form: str) -> None:
+def test_without_timestamps_damage_costs_no_more_than_its_length(form: str) -> None:
     """Fails: one bad sector of an mp3 loses all that follows it."""
     data = bytearray(encode(*music(form), form))
     middle = len(data) // 2
@@ -77,7 +77,7 @@ def test_damage_costs_frames_without_time_stamps_no_more_than_their_length(form:
 
 
 def test_a_flac_with_an_unreadable_half_keeps_the_other() -> None:
-    """Fails: what libsndfile does not reach counts as not there."""
+    """Fails: audio that libsndfile does not reach counts as missing."""
     y, rate = music("flac")
     data = bytearray(encode(y, rate, "flac"))
     data[len(data) // 4 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 4)
@@ -126,7 +126,7 @@ def several_streams(path: Path, container: str, codec: str, main: int | None, as
 )
 @pytest.mark.parametrize("main", [0, 1, 2])
 def test_the_default_stream_is_the_track(tmp_path: Path, container: str, codec: str, main: int) -> None:
-    """Fails: a concert is labeled on the commentary that lies before its music."""
+    """Fails: a concert is labeled from the commentary stream that precedes its music."""
     aside = 0 if main else 1
     data = several_streams(tmp_path / "film", container, codec, main, None if container == "mp4" else aside)
     with open_audio(io.BytesIO(data), "film") as audio:
@@ -134,15 +134,15 @@ def test_the_default_stream_is_the_track(tmp_path: Path, container: str, codec: 
         assert audio.info.duration_s == pytest.approx(6, abs=0.1)
 
 
-def test_a_commentary_is_no_track_where_none_is_the_default(tmp_path: Path) -> None:
-    """Fails: the same, where nobody marked the music."""
+def test_commentary_is_skipped_without_a_default_stream(tmp_path: Path) -> None:
+    """Fails: the same, if no stream is marked as the default."""
     data = several_streams(tmp_path / "film", "matroska", "aac", None, 0)
     with open_audio(io.BytesIO(data), "film") as audio:
         assert loudest_hertz(audio.read(1, 3), audio.info.sample_rate) == pytest.approx(TONES[1], abs=2)
 
 
 @pytest.mark.parametrize("form", [*SOUNDFILE, *FFMPEG])
-def test_every_form_that_can_be_encoded_here_is_decoded(form: str) -> None:
+def test_every_format_that_can_be_encoded_here_is_decoded(form: str) -> None:
     """Fails: files that the listing takes for tracks become failures."""
     rate, channels = {"amr": (8000, 1), "ra": (8000, 1)}.get(form, (48000, 2))
     info, [(_, y)] = read_segments(
@@ -153,14 +153,14 @@ def test_every_form_that_can_be_encoded_here_is_decoded(form: str) -> None:
 
 
 def test_the_formats_are_ffmpegs() -> None:
-    """Fails: a name with a typing error in it leaves a format out without a word."""
+    """Fails: a typo in a name silently leaves out a format."""
     assert {name for name in FORMATS.split(",") if name not in av.formats_available} == set()
     assert all(extension == extension.lower() and extension[0] != "." for extension in AUDIO_EXTENSIONS)
     assert {"mid", "m3u", "pls", "cue", "jpg", "txt"}.isdisjoint(AUDIO_EXTENSIONS)
 
 
-def test_frames_of_a_tta_that_are_out_of_place_are_no_noise() -> None:
-    """Fails: where bytes are missing in a tta, all that follows is noise as loud as music, and labeled."""
+def test_misplaced_tta_frames_do_not_become_noise() -> None:
+    """Fails: if bytes are missing in a tta, the rest decodes to noise as loud as music, and is labeled."""
     y = (0.3 * np.sin(2 * np.pi * 440 * np.arange(20 * 44100) / 44100)).astype(np.float32)
     data = encode(np.stack([y, y], axis=1), 44100, "tta")
     with open_audio(io.BytesIO(data[: len(data) // 2] + data[len(data) // 2 + 3000 :]), "a.tta") as audio:

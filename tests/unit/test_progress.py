@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from jobs.cli.main.printing import progress
 from rich.console import Console
 
+from jobs.console import progress
 from jobs.console.progress import Meter
 
 

@@ -1,12 +1,12 @@
-"""Protocols: a figure means nothing without what was kept apart, and who has seen what."""
+"""Protocols: how tested music is separated from training music, and what a model has seen."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.evaluation.protocols import folds, plan_splits, unit_of, without_folders
-from pipeline.training.provenance import provenance, seen_by
+from pipeline.evaluation.protocols import drop_folders, plan_splits, split_folds, unit_of
+from pipeline.training.provenance import count_seen, describe_provenance
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -16,7 +16,7 @@ GENRES = ("jazz", "rock")
 
 
 def make_set(n_tracks: int = 20, n_segments: int = 2) -> TrainingSet:
-    """Tracks of two genres; each segment's level is its own, so that it can be told from the others."""
+    """Return tracks of two genres; each segment has its own level, which identifies it."""
     n = n_tracks * n_segments
     labels = np.repeat(np.arange(n_tracks) % 2, n_segments)
     tracks = np.repeat([f"{GENRES[i % 2]}/{GENRES[i % 2]}.{i:05d}" for i in range(n_tracks)], n_segments)
@@ -31,9 +31,9 @@ def levels(data: TrainingSet) -> list[int]:
 
 @pytest.mark.parametrize("by_track", [True, False])
 def test_folds_test_every_segment_once(by_track: bool) -> None:
-    """A segment that is tested twice, or never, counts double or not at all in the pooled figure."""
+    """A segment counts twice or not at all in the pooled figure."""
     data = make_set()
-    parts = list(folds(data, 5, by_track=by_track, seed=0))
+    parts = list(split_folds(data, 5, by_track=by_track, seed=0))
     assert sorted(level for _, test in parts for level in levels(test)) == levels(data)
     for train, test in parts:
         assert sorted(levels(train) + levels(test)) == levels(data)
@@ -43,24 +43,24 @@ def test_folds_test_every_segment_once(by_track: bool) -> None:
 
 
 def test_folds_follow_the_seed() -> None:
-    """A figure must come out again."""
+    """A figure cannot be reproduced."""
     data = make_set()
 
     def tested(seed: int) -> list[list[int]]:
-        return [levels(test) for _, test in folds(data, 4, by_track=True, seed=seed)]
+        return [levels(test) for _, test in split_folds(data, 4, by_track=True, seed=seed)]
 
     assert tested(0) == tested(0)
     assert tested(0) != tested(1)
 
 
 def test_folds_that_do_not_fit_are_refused() -> None:
-    """A fold without a genre has no figure for it."""
+    """A fold lacks a genre and has no figure for it."""
     with pytest.raises(MisuseError, match=r"--folds 11 does not fit the data: choose 2 to 10, .* 'jazz'"):
-        list(folds(make_set(), 11, by_track=True, seed=0))
+        list(split_folds(make_set(), 11, by_track=True, seed=0))
 
 
-def test_each_word_gives_its_protocol(tmp_path: Path) -> None:
-    """The protocol stands beside every figure: it must be the one that was followed."""
+def test_each_split_has_its_protocol(tmp_path: Path) -> None:
+    """A figure is printed with a protocol that was not followed."""
     data = make_set()
     (tmp_path / "a.txt").write_text("jazz/jazz.00000.wav\nrock/rock.00001.wav\n")
     (tmp_path / "b.txt").write_text("jazz/jazz.00002.wav\nrock/rock.00003.wav\n")
@@ -86,24 +86,24 @@ def test_each_word_gives_its_protocol(tmp_path: Path) -> None:
 
 
 def test_names_of_lists_lose_their_folders() -> None:
-    """Where files lay on one machine is no part of a published figure."""
-    assert without_folders("file:/home/me/a.txt,../b.txt") == "file:a.txt,b.txt"
-    assert without_folders("track") == "track"
+    """A published figure contains the paths of one machine."""
+    assert drop_folders("file:/home/me/a.txt,../b.txt") == "file:a.txt,b.txt"
+    assert drop_folders("track") == "track"
 
 
-def test_a_model_tells_what_it_has_seen() -> None:
-    """Testing a model on its own training tracks is the mistake that flatters most."""
+def test_a_model_records_what_it_has_seen() -> None:
+    """Nobody notices that a model is tested on its training tracks."""
     data = make_set()
-    train, calibration = data.rows(np.arange(10)), data.rows(np.arange(10, 16))
+    train, calibration = data.take(np.arange(10)), data.take(np.arange(10, 16))
     info = ModelInfo(
         name="m", genres=GENRES, features=FeatureSpec(), n_frames=40, temperature=1.0,
-        training={"seed": 0, **provenance(train, calibration)},
+        training={"seed": 0, **describe_provenance(train, calibration)},
     )  # fmt: skip
     # By name alone: the array file knows no folders, a folder of audio has other extensions.
     tested = ["jazz.00000", "other/rock.00001", "jazz.00010", "jazz.00099"]
-    seen = seen_by(info, tested, data)
+    seen = count_seen(info, tested, data)
     assert (seen.known, seen.trained_on, seen.calibrated_on) == (True, 2, 0)
-    assert seen_by(info, data.tracks.tolist(), data).calibrated_on == 3
+    assert count_seen(info, data.tracks.tolist(), data).calibrated_on == 3
     assert "jazz" not in str(info.training), "names of a private catalog do not travel with the model"
     silent = info.model_copy(update={"training": {}})
-    assert not seen_by(silent, tested, data).known
+    assert not count_seen(silent, tested, data).known

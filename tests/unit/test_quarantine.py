@@ -105,6 +105,31 @@ def test_halves_hold_each_track_once(assignment: Assignment) -> None:
     assert len({work.name for work in alone}) == 5
 
 
+def test_what_a_try_has_written_goes_before_the_next_one(assignment: Assignment) -> None:
+    """The first try wrote failures, the second finds none to write: a track would be labeled and failed."""
+    waiting = Waiting(assignment)
+    whole = Try(replace(SHARD, tracks=TRACKS))
+    for put_back in (waiting.again, waiting.halve):
+        parts = [Path(part) for part in whole.work.parts(assignment.tables).values()]
+        for part in parts:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(b"of the first try")
+        put_back(whole)
+        assert not any(part.exists() for part in parts)
+
+
+def test_what_is_tried_again_goes_first_and_to_whom_can_do_it(assignment: Assignment) -> None:
+    """A suspect that waits behind a million tracks is decided in the morning; no actor isolates anything."""
+    waiting = Waiting(assignment)
+    waiting.for_tasks.append(Try(SHARD))
+    waiting.for_actors.append(Try(LABELING))
+    suspect, part, alone = Try(SHARD, isolated=True), Try(LABELING, errors=1), Try(LABELING, isolated=True)
+    for tried in (suspect, part, alone):
+        waiting.put_back(tried)
+    assert list(waiting.for_tasks) == [alone, suspect, Try(SHARD)]
+    assert list(waiting.for_actors) == [part, Try(LABELING)]
+
+
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Node]:
     nodes = {"a": Node("10.0.0.1", 8.0), "b": Node("10.0.0.2", 8.0)}

@@ -15,7 +15,7 @@ import sqlglot
 from sqlglot import exp
 
 from pipeline.tables.current import current_labels
-from pipeline.tables.ddl import Dialect, ddl, sql_type
+from pipeline.tables.ddl import Dialect, generate_ddl, sql_type
 from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS, SCHEMAS
 from tests.conftest import ROOT
@@ -83,7 +83,7 @@ def test_polars(tables: Tables, expected: dict[str, str]) -> None:
 def test_duckdb_views(tables: Tables, expected: dict[str, str]) -> None:
     """`earmark ddl --dialect duckdb` would make views that give other labels than `earmark labels`."""
     database = duckdb.connect()
-    database.execute(ddl(tables, "duckdb"))
+    database.execute(generate_ddl(tables, "duckdb"))
     found = database.execute("select uri, genre from current_labels where model = ?", [MODEL]).fetchall()
     assert len(found) == len(expected)
     assert dict(found) == expected
@@ -107,7 +107,9 @@ def test_the_readmes_sql(tables: Tables, expected: dict[str, str]) -> None:
 @pytest.mark.parametrize("dialect", ["spark", "athena"])
 def test_other_engines_tables_are_the_schemas(tables: Tables, dialect: Dialect) -> None:
     """Spark or Athena would refuse the statement, or read a column that is not there or of another type."""
-    statements = [each for each in sqlglot.parse(ddl(tables, dialect), read=dialect) if each is not None]
+    statements = [
+        each for each in sqlglot.parse(generate_ddl(tables, dialect), read=dialect) if each is not None
+    ]
     made = {s.this.this.name: s for s in statements if isinstance(s, exp.Create) and s.kind == "TABLE"}
     assert set(made) == {"tracks", "labels"}
     for table, statement in made.items():
@@ -124,7 +126,7 @@ def test_other_engines_tables_are_the_schemas(tables: Tables, dialect: Dialect) 
         sql = statement.sql(dialect)
         assert f"/{table}" in sql
         assert all(name in sql.partition("PARTITIONED BY")[2] for name in PARTITIONS[table])
-    assert "STRUCT<genre: STRING, probability: FLOAT>" in ddl(tables, dialect)
+    assert "STRUCT<genre: STRING, probability: FLOAT>" in generate_ddl(tables, dialect)
 
 
 @pytest.mark.parametrize("dialect", ["spark", "athena"])
@@ -135,10 +137,12 @@ def test_other_engines_view_gives_the_current_labels(
 
     Neither runs here: the view's text is translated from their dialect, and DuckDB runs it over the tables.
     """
-    statements = [each for each in sqlglot.parse(ddl(tables, dialect), read=dialect) if each is not None]
+    statements = [
+        each for each in sqlglot.parse(generate_ddl(tables, dialect), read=dialect) if each is not None
+    ]
     (view,) = (s for s in statements if isinstance(s, exp.Create) and s.kind == "VIEW")
     database = duckdb.connect()
-    database.execute(ddl(tables, "duckdb"))
+    database.execute(generate_ddl(tables, "duckdb"))
     database.execute("drop view current_labels")
     database.execute(view.sql("duckdb"))
     found = database.execute("select uri, genre from current_labels where model = ?", [MODEL]).fetchall()
@@ -158,5 +162,5 @@ def test_the_command(tables: Tables) -> None:
     """`earmark ddl` would print something beside SQL, which `psql`-like tools then choke on."""
     earmark = Path(sys.executable).with_name("earmark")
     done = subprocess.run([earmark, "ddl", tables.root], capture_output=True, text=True, check=True)
-    assert done.stdout == ddl(tables, "duckdb")
+    assert done.stdout == generate_ddl(tables, "duckdb")
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""Tables and the catalog that they are of, under other spellings."""
+"""Tables recognize their catalog in other spellings."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ def music(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("recorded", ["music", "link", "x/../music"])
 @pytest.mark.parametrize("given", ["music/", "link", "music/../music", "file:music", "./link/."])
-def test_the_same_catalog_is_known_again(
+def test_the_same_catalog_is_recognized(
     music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: str, given: str
 ) -> None:
     """A link or a ".." made a night's run end with "holds the tables of …, not of …"."""
@@ -57,13 +57,13 @@ def test_the_same_catalog_is_known_again(
         ("/b/x", "s3://b/x", False),
     ],
 )
-def test_a_store_has_protocols_of_several_names(location: str, other: str, same: bool) -> None:
-    """The catalog that was az:// yesterday and abfs:// today is one, and its tables are continued."""
+def test_protocols_of_the_same_store_are_equal(location: str, other: str, same: bool) -> None:
+    """A catalog that was az:// yesterday and abfs:// today is the same, and its tables are continued."""
     assert is_same(location, other) is same
 
 
 def test_another_catalog_is_refused(music: Path, tmp_path: Path) -> None:
-    """Tracks of two catalogs in one place would be gone and back night after night."""
+    """With two catalogs in the same tables, tracks would be gone and back night after night."""
     tables = tables_of(str(music), tmp_path / "tables")
     (tmp_path / "music2").mkdir()
     with pytest.raises(MisuseError, match=r"holds the tables of .*/music, not of .*/music2"):
@@ -72,7 +72,7 @@ def test_another_catalog_is_refused(music: Path, tmp_path: Path) -> None:
     assert moved.catalog == str(tmp_path / "music2")
 
 
-def test_an_empty_catalog_says_what_is_in_it(tmp_path: Path) -> None:
+def test_an_empty_catalog_lists_its_other_files(tmp_path: Path) -> None:
     """A folder of covers is not an empty one."""
     (tmp_path / "covers").mkdir()
     (tmp_path / "covers" / "a.jpg").touch()

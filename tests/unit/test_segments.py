@@ -37,8 +37,8 @@ def test_known_places(duration_s: float, starts: list[float]) -> None:
 
 
 @given(st.floats(0.2, 50_000), st.integers(1, 20), st.integers(1, 120))
-def test_segments_lie_inside_side_by_side(duration_s: float, max_segments: int, segment_s: int) -> None:
-    """Fails: some length of track has segments past its end, or the same seconds twice."""
+def test_segments_lie_inside_without_overlap(duration_s: float, max_segments: int, segment_s: int) -> None:
+    """Fails: at some track length, segments lie past the end or overlap."""
     spec = FeatureSpec(segment_s=segment_s, max_segments=max_segments)
     starts = segment_starts(duration_s, spec)
     assert len(starts) == max(1, min(max_segments, int(duration_s / segment_s)))
@@ -48,8 +48,8 @@ def test_segments_lie_inside_side_by_side(duration_s: float, max_segments: int, 
     assert all(later - earlier >= segment_s - 1e-6 for earlier, later in itertools.pairwise(starts))
 
 
-def test_segments_hold_the_samples_of_their_place() -> None:
-    """Fails: the start_s column of the features table points to other music than the features."""
+def test_segments_contain_the_samples_of_their_position() -> None:
+    """Fails: the start_s column of the features table does not match the features."""
     y = np.random.default_rng(0).uniform(-0.5, 0.5, 22050 * 100).astype(np.float32)
     _, segments = read_segments(io.BytesIO(encode(y, 22050, "wavfloat")), "track", SPEC)
     assert [start_s for start_s, _ in segments] == segment_starts(100, SPEC)

@@ -1,4 +1,4 @@
-"""The model that ships: its figure must be what users of the package get, by arrays and by audio."""
+"""The shipped model: users must get its published figure, from arrays and from audio."""
 
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.training.data.importers import import_npz
 from pipeline.training.splits import split_by_lists
 from pipeline.training.training_set import TrainingSet
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def valid_set(gtzan: Path) -> TrainingSet:
 def test_the_recorded_figure_is_what_the_package_gives(
     bundle: ModelBundle, classifier: Classifier, valid_set: TrainingSet
 ) -> None:
-    """A figure in model.json that the shipped weights do not reach misleads everyone who reads it."""
+    """The shipped weights do not reach the figure in model.json."""
     proba = classifier.predict_proba(list(valid_set.log_mel))
     figure = bundle.info.figures[0]
     assert (figure.protocol, figure.n) == ("file", 197)
@@ -45,7 +47,7 @@ def test_the_recorded_figure_is_what_the_package_gives(
 def test_labels_by_way_of_audio_are_those_of_the_arrays(
     bundle: ModelBundle, classifier: Classifier, gtzan: Path
 ) -> None:
-    """The model is trained on arrays and serves audio: features that differ would cost accuracy unseen.
+    """The model is trained on arrays and used on audio; features that differ cost accuracy unnoticed.
 
     The frames of the arrays lie up to half a window beside those of the audio, so a clip that is between two
     genres may flip: at most one of the 20 whole clips.
@@ -67,7 +69,7 @@ def test_labels_by_way_of_audio_are_those_of_the_arrays(
 
 
 def test_a_few_levels_more_or_less_change_little(classifier: Classifier, valid_set: TrainingSet) -> None:
-    """The maximum that levels are counted from depends on where frames fall: labels must not."""
+    """Labels depend on the alignment of frames, which shifts the maximum that levels are relative to."""
     log_mels = valid_set.log_mel[::4]
     plain = classifier.predict_proba(list(log_mels))
     for shift in (-5, 5):

@@ -1,4 +1,4 @@
-"""Tracks without sound, in part or throughout: a network answers something for silence too."""
+"""Tracks that are partly or entirely silent; a network gives silence a genre too."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ RUN = "20260101-000000-test"
 
 @pytest.fixture(scope="module")
 def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[LabelResult, dict[str, Any]]]:
-    """Labels three tracks: of sound alone, with a silent half between sound, and of silence."""
+    """Return a function that labels three tracks: sound, sound with a silent segment, and silence."""
     folder = tmp_path_factory.mktemp("silence")
     sound = np.random.default_rng(0).normal(0, 0.1, 100 * SR).astype(np.float32)
     parted = sound.copy()
@@ -55,7 +55,7 @@ def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Label
 
 
 def test_silence_has_no_genre(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
-    """It was classical, at 0.95: an empty upload would stand high in a playlist."""
+    """An empty upload is labeled classical at 0.95 and leads a playlist."""
     result, found = label(segment_labels=True)
     assert (result.n_labeled, result.n_failed, result.n_rejected) == (3, 0, 1)
     silence = found["silence"]
@@ -65,8 +65,8 @@ def test_silence_has_no_genre(label: Callable[..., tuple[LabelResult, dict[str, 
     assert silence["segments"] == []
 
 
-def test_a_silent_segment_has_no_say(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
-    """The minutes of nothing before a hidden track would make any album's end classical."""
+def test_a_silent_segment_does_not_count(label: Callable[..., tuple[LabelResult, dict[str, Any]]]) -> None:
+    """The silence before a hidden track makes the last track of an album classical."""
     _, found = label(segment_labels=True)
     parted, sound = found["parted"], found["sound"]
     assert (parted["n_segments"], len(parted["segments"]), len(sound["segments"])) == (3, 2, 3)

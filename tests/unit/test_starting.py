@@ -1,4 +1,4 @@
-"""`earmark train --from MODEL`: a small collection builds on what a model learned of a large one."""
+"""`earmark train --from MODEL`: start a training from the weights of a model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +11,21 @@ from numpy.typing import NDArray
 from jobs.train import TrainRequest, train_job
 from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
-from pipeline.training.provenance import seen_by
+from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import train
+from pipeline.training.training import TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("high", "low", "pulse")
 
 
 def make_set(genres: tuple[str, ...] = GENRES, n_mels: int = 32) -> TrainingSet:
-    """Noise whose level is the genre."""
+    """Return noise whose level depends on the genre."""
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(len(genres)), 8)
     log_mel = rng.integers(0, 60, (len(labels), n_mels, 20)) + 60 * labels[:, None, None]
@@ -34,7 +36,7 @@ def make_set(genres: tuple[str, ...] = GENRES, n_mels: int = 32) -> TrainingSet:
 def fit(data: TrainingSet, start: ModelBundle | None = None, **changes: Any) -> ModelBundle:
     settings = replace(TrainingSettings(epochs=2, batch_size=8, threads=1), **changes)
     sets = split_by_track(data, seed=0)
-    return train(*sets, name="m", protocol="track", dataset="d", settings=settings, start=start)
+    return train(*sets, TrainingOptions("m", "track", "d", settings, start=start))
 
 
 def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
@@ -53,13 +55,13 @@ def start() -> ModelBundle:
 
 
 def far_apart(one: ModelBundle, other: ModelBundle) -> list[float]:
-    """Of each array of weights, how far it moved for its size."""
+    """Return the relative change of each array of weights."""
     pairs = zip(weights(one), weights(other), strict=True)
     return [float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in pairs]
 
 
 def test_a_training_begins_at_the_weights_of_the_model(start: ModelBundle) -> None:
-    """It would begin at random ones, and a small collection gain nothing, without a sign of it."""
+    """The training silently starts from random weights, and a small collection gains nothing."""
     still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}
     kernels = [i for i, array in enumerate(weights(start)) if array.ndim > 1]
     moved = far_apart(start, fit(make_set(), start, **still))
@@ -68,7 +70,7 @@ def test_a_training_begins_at_the_weights_of_the_model(start: ModelBundle) -> No
 
 
 def test_other_genres_get_a_last_layer_of_their_own(start: ModelBundle) -> None:
-    """A curator's own genres, more of them or as many, must not inherit the answers of GTZAN's."""
+    """A curator's own genres inherit the outputs of GTZAN's genres."""
     still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}
     for genres in (("calm", "loud", "odd"), ("a", "b", "c", "d")):
         ours = fit(make_set(genres), start, **still)
@@ -79,44 +81,47 @@ def test_other_genres_get_a_last_layer_of_their_own(start: ModelBundle) -> None:
             assert np.abs(mine[-2] - theirs[-2]).max() > 0.05
 
 
-def test_the_start_is_noted_and_comes_out_alike(start: ModelBundle) -> None:
-    """Without it the recorded command makes another model."""
+def test_the_start_is_recorded_and_reproducible(start: ModelBundle) -> None:
+    """The recorded command trains a different model."""
     one, other = (fit(make_set(), start) for _ in range(2))
     assert one.model == other.model != fit(make_set()).model
     assert one.info.training["start"] == start.model
     assert "start" not in start.info.training
 
 
-def test_a_checkpoint_is_of_its_start(start: ModelBundle, tmp_path: Path) -> None:
-    """Going on from a training that began elsewhere would mix two."""
+def test_a_checkpoint_belongs_to_its_start(start: ModelBundle, tmp_path: Path) -> None:
+    """A training resumes from one that started from another model."""
     sets = split_by_track(make_set(), seed=0)
     places = {Checkpoint(str(tmp_path), *sets, TrainingSettings(), each).location for each in (None, start)}
     assert len(places) == 2
 
 
-def test_what_does_not_fit_is_refused(start: ModelBundle, tmp_path: Path) -> None:
-    """Weights of other shapes or other features would fail in Keras' words, or worse, not at all."""
-    with pytest.raises(MisuseError, match=r"were made otherwise \(n_mels\)"):
+def test_a_start_that_does_not_fit_is_refused(start: ModelBundle, tmp_path: Path) -> None:
+    """Weights of other shapes or features fail with an error of Keras, or not at all."""
+    with pytest.raises(MisuseError, match=r"have other settings \(n_mels\)"):
         fit(make_set(n_mels=16), start)
-    with pytest.raises(MisuseError, match="its layers are of other sizes"):
+    with pytest.raises(MisuseError, match="its layers have other sizes"):
         fit(make_set(), start, keep_bands=True, crop=16, n_frames=20)
     start.save(tmp_path / "start")
     request = TrainRequest(
-        "nowhere.csv", tmp_path / "out", settings=TrainingSettings.of("dense"), start=str(tmp_path / "start")
+        "nowhere.csv",
+        tmp_path / "out",
+        settings=TrainingSettings.for_arch("dense"),
+        start=str(tmp_path / "start"),
     )
-    with pytest.raises(MisuseError, match=r"m-[0-9a-f]{8}: it is of --arch cnn, and this training of dense"):
+    with pytest.raises(MisuseError, match=r"m-[0-9a-f]{8}: it has --arch cnn, but this training has dense"):
         train_job(request)
     with pytest.raises(MisuseError, match="no model 'nothing'"):
         train_job(replace(request, start="nothing"))
 
 
-def test_what_the_start_has_met_this_model_has_met_too(start: ModelBundle, tmp_path: Path) -> None:
-    """A figure on music that the start was trained on would be called one on new music."""
+def test_the_model_has_seen_what_its_start_has_seen(start: ModelBundle, tmp_path: Path) -> None:
+    """A figure on music that the start was trained on counts as one on new music."""
     apart = make_set(("calm", "loud", "odd"))
     ours = fit(apart, start)
     for part in split_by_track(make_set(), seed=0):
-        assert seen_by(ours.info, part.tracks.tolist(), part).trained_on == len(part)
-        assert not seen_by(fit(apart).info, part.tracks.tolist(), part).trained_on
+        assert count_seen(ours.info, part.tracks.tolist(), part).trained_on == len(part)
+        assert not count_seen(fit(apart).info, part.tracks.tolist(), part).trained_on
     start.save(tmp_path / "start")
     said: list[str] = []
     train_job(
@@ -132,7 +137,7 @@ def test_what_the_start_has_met_this_model_has_met_too(start: ModelBundle, tmp_p
 
 
 def test_the_recorded_command_names_the_start_without_its_folder(start: ModelBundle, tmp_path: Path) -> None:
-    """Where a model lay on one machine is no part of what it was made from."""
+    """The recorded command contains a path of one machine."""
     start.save(tmp_path / "start")
     request = TrainRequest(
         write_npz(make_set(), tmp_path),

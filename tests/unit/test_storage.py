@@ -1,4 +1,4 @@
-"""Writes are whole or not at all, and names are taken as they stand."""
+"""Writes are atomic, and names are taken literally."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,8 @@ from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
 
-def test_a_file_takes_its_place_only_while_it_may(tmp_path: Path) -> None:
-    """A disk that is mounted over a network may hang for minutes while a part is written: another run has
-    begun by then."""
+def test_a_file_is_renamed_only_if_the_check_passes(tmp_path: Path) -> None:
+    """A network mount may hang for minutes during a write; by then another run may hold the lease."""
     target, looks = tmp_path / "part", []
 
     def check() -> None:
@@ -28,7 +27,7 @@ def test_a_file_takes_its_place_only_while_it_may(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_the_old_object_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk during a rewrite must not cost the part that was there, nor leave a file readers see."""
+    """A full disk during a rewrite must not lose the old part, nor leave a file that readers see."""
     target = tmp_path / "table" / "part.parquet"
     storage.write_bytes(str(target), b"old")
 
@@ -44,7 +43,7 @@ def test_a_write_that_fails_leaves_the_old_object_and_no_litter(
 
 
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
-    """``--out /dev/null``, as root in a container, would put a file in the place of the device."""
+    """``--out /dev/null``, as root in a container, would replace the device by a file."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -56,8 +55,8 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_what_a_link_points_to_is_written(tmp_path: Path) -> None:
-    """A link to the place where a team reads the labels would become a file that nobody reads."""
+def test_a_links_target_is_written(tmp_path: Path) -> None:
+    """A link to where a team reads the labels would become a file that nobody reads."""
     (tmp_path / "link.csv").symlink_to(tmp_path / "labels.csv")
     storage.write_bytes(str(tmp_path / "link.csv"), b"new")
     assert (tmp_path / "link.csv").is_symlink()
@@ -70,12 +69,12 @@ def test_create_makes_an_object_once(tmp_path: Path) -> None:
     assert storage.create(target, b"first")
     assert not storage.create(target, b"second")
     assert storage.read_bytes(target) == b"first"
-    assert storage.names(str(tmp_path / "lease")) == ["1.json"]
+    assert storage.list_names(str(tmp_path / "lease")) == ["1.json"]
 
 
-def test_names_and_deletion_of_what_is_not_there(tmp_path: Path) -> None:
-    """A first run meets no tables at all; that is no error."""
-    assert storage.names(str(tmp_path / "nothing")) == []
+def test_missing_objects_have_no_names_and_can_be_deleted(tmp_path: Path) -> None:
+    """On a first run there are no tables, which is not an error."""
+    assert storage.list_names(str(tmp_path / "nothing")) == []
     storage.delete(str(tmp_path / "nothing"))
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(str(tmp_path / "nothing"))
@@ -83,15 +82,15 @@ def test_names_and_deletion_of_what_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["plain.mp3", "with space #1 100% ü.mp3", "a::b.mp3", "c?d*[e].mp3"])
 def test_odd_names_round_trip(tmp_path: Path, name: str) -> None:
-    """A file whose name looks like a URL, a glob or an encoding is opened under just that name."""
+    """A file whose name looks like a URL, a glob or an encoding is opened under exactly that name."""
     path = tmp_path / name
     path.write_bytes(b"music")
     with storage.open_binary(storage.local_uri(str(path)), 5) as file:
         assert file.read() == b"music"
 
 
-def test_a_name_that_is_no_utf8_round_trips(tmp_path: Path) -> None:
-    """Old archives hold Latin-1 names; tables hold text, and the file must still be found by it."""
+def test_a_name_that_is_not_utf8_round_trips(tmp_path: Path) -> None:
+    """Old archives have Latin-1 names; tables hold text, by which the file must still be found."""
     path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.mp3")
     with open(path, "wb") as file:
         file.write(b"music")
@@ -101,17 +100,17 @@ def test_a_name_that_is_no_utf8_round_trips(tmp_path: Path) -> None:
 
 
 def test_an_unknown_protocol_is_named() -> None:
-    """A typing mistake such as s4:// is answered with what was not understood."""
+    """The message for a typo such as s4:// names what was not understood."""
     with pytest.raises(MisuseError, match="s4://"):
         storage.filesystem("s4")
 
 
 def test_store_errors_become_one_sentence(tmp_path: Path) -> None:
-    """Whoever points the tables at a file reads why that cannot be, not a traceback."""
+    """A user who points the tables at a file gets a reason, not a traceback."""
     (tmp_path / "file").write_text("")
     where = str(tmp_path / "file" / "part")
     with (
-        pytest.raises(EarmarkError, match=r"cannot write .*: a file is in the way"),
-        storage.explained(where, "write"),
+        pytest.raises(EarmarkError, match=r"cannot write .*: a file is where a folder should be"),
+        storage.explain_errors(where, "write"),
     ):
         storage.write_bytes(where, b"")

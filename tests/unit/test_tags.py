@@ -1,4 +1,4 @@
-"""Tags of every format that people tag, as stored, and without harm from broken ones."""
+"""Tags of all common formats are read as stored, and broken ones do no harm."""
 
 import io
 import random
@@ -22,7 +22,7 @@ from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
-from pipeline.audio.tags.bounded_tags import MOST_BYTES, TagSource
+from pipeline.audio.tags.bounded_tags import MAX_BYTES, TagSource
 from pipeline.audio.tags.tags import read_tags
 from pipeline.shards.limits import private_bytes
 from schemas.errors import ReadError
@@ -98,7 +98,7 @@ def test_each_format(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["WAV", "AIFF", "CAF"])
-def test_text_chunks_of_wav_and_its_like(form: str) -> None:
+def test_text_chunks_of_wav_and_aiff(form: str) -> None:
     """Fails: wavs tagged by sound editors, which write no ID3, have no tags."""
     file = io.BytesIO()
     with sf.SoundFile(file, "w", 44100, 1, subtype="PCM_16", format=form) as sound:
@@ -112,8 +112,8 @@ def test_text_chunks_of_wav_and_its_like(form: str) -> None:
         assert (tags.album, tags.year, tags.genre_tag) == ("( )", 2002, "Post-Rock")
 
 
-def test_windows_letters_in_wav() -> None:
-    """Fails: Björk is "Bj�rk" in wavs of Windows programs, and the table is no valid UTF-8."""
+def test_windows_1252_in_wav() -> None:
+    """Fails: Björk is "Bj�rk" in wavs from Windows programs, and the table is not valid UTF-8."""
     artist = "Björk – “x”".encode("cp1252") + b"\0"
     info = b"INFOIART" + struct.pack("<I", len(artist)) + artist + b"\0" * (len(artist) % 2)
     wav = encode(np.zeros((44100, 1), np.float32), 44100, "wav")
@@ -138,20 +138,20 @@ def opus_in(form: str, of_file: Mapping[str, str], of_stream: Mapping[str, str] 
 
 @pytest.mark.parametrize("form", ["webm", "matroska"])
 def test_webm(form: str) -> None:
-    """Fails: webm, which mutagen does not know, has no tags."""
+    """Fails: webm, which mutagen does not support, has no tags."""
     texts = {"ARTIST": "Björk", "ALBUM": "Homogenic", "TITLE": "Jóga", "DATE": "1997", "GENRE": "Pop"}
     expected = Tags("Björk", "Homogenic", "Jóga", 1997, "1997", "Pop")
     assert read_tags(opus_in(form, texts), "track") == expected
 
 
 def test_streams_of_webm() -> None:
-    """Fails: webm whose tags are those of the stream has no album and no genre."""
+    """Fails: webm with tags on the stream has no album and no genre."""
     found = read_tags(opus_in("webm", {}, {"ALBUM": "Homogenic", "GENRE": "Pop", "title": "Stereo"}), "track")
     assert found == Tags(album="Homogenic", genre_tag="Pop")
 
 
-def test_a_value_that_stands_twice_is_one() -> None:
-    """FFmpeg writes the artist of a wma into two places: "Björk; Björk" was one more artist in trends."""
+def test_a_value_stored_twice_is_read_once() -> None:
+    """FFmpeg writes the artist of a wma in two places: "Björk; Björk" was another artist in trends."""
     file = tagged("wma")
     tags = ASF(file)
     tags["Author"] = ["Björk", "Björk", "Ella"]
@@ -175,7 +175,7 @@ def test_id3v1_alone_and_numbered_genres() -> None:
 
 
 def test_several_values_are_joined_and_blank_ones_are_none() -> None:
-    """Fails: of a duet one artist is lost, or an empty string is counted as an artist."""
+    """Fails: one artist of a duet is lost, or an empty string counts as an artist."""
     file = tagged("flac")
     track = FLAC(file)
     track["artist"], track["title"], track["date"] = ["Björk", "Thom Yorke"], "  ", "soon"
@@ -194,7 +194,7 @@ def test_several_values_are_joined_and_blank_ones_are_none() -> None:
     ],
 )
 def test_dates_of_id3(frames: list[Frame], year: int, release_date: str) -> None:
-    """Fails: of the files of ID3 2.3 the day, or even the year, is lost."""
+    """Fails: files with ID3 2.3 lose the day, or even the year."""
     file = io.BytesIO(encode(sweep(44100, 1), 44100, "mp3"))
     tags = ID3()
     for frame in frames:
@@ -210,7 +210,7 @@ def test_dates_of_id3(frames: list[Frame], year: int, release_date: str) -> None
     [("c. 1967", "1967"), ("May 3, 1999", "1999-05-03"), (" 1987 ", "1987"), ("2001;1999", "2001")],
 )
 def test_dates_that_mutagen_makes_empty(name: bytes, date: str, release_date: str) -> None:
-    """Fails: what a collector typed for a year is no year in trends, where the same in a flac is one."""
+    """Fails: a year typed by a collector is missing in trends for an mp3, but not for a flac."""
     version = 4 if name == b"TDRC" else 3
     data = id3_tag(version, id3_frame(version, name, b"\0" + date.encode()))
     found = read_tags(io.BytesIO(data + encode(sweep(44100, 1), 44100, "mp3")), "track")
@@ -228,8 +228,8 @@ def test_dates_in_words(form: str) -> None:
     assert read_tags(file, "track").release_date == "1999-05-03"
 
 
-def test_a_date_that_is_none_does_not_hide_another() -> None:
-    """Fails: a track with the date "unknown" has no year, though another tag has it."""
+def test_an_invalid_date_does_not_hide_a_valid_one() -> None:
+    """Fails: a track with the date "unknown" has no year, although another of its tags does."""
     file = tagged("flac")
     track = FLAC(file)
     track["date"], track["originaldate"] = "unknown", "1971"
@@ -239,7 +239,7 @@ def test_a_date_that_is_none_does_not_hide_another() -> None:
 
 
 def test_apev2_of_mp3() -> None:
-    """Fails: mp3s of players that write APEv2 have no tags, or only half of them."""
+    """Fails: mp3s from players that write APEv2 have no tags, or only half of them."""
     file = io.BytesIO(encode(sweep(44100, 1), 44100, "mp3"))
     ape = APEv2()
     ape["Artist"], ape["Album"], ape["Year"], ape["Genre"] = "Björk", "Homogenic", "c. 1997", "Trip-Hop"
@@ -254,7 +254,7 @@ def test_apev2_of_mp3() -> None:
 
 
 def test_id3_before_other_formats() -> None:
-    """Fails: a flac that a tagger put ID3 before has lost the tags that it had."""
+    """Fails: a flac with ID3 in front of it has lost its own tags."""
     id3 = id3_tag(3, id3_frame(3, b"TIT2", b"\0Of ID3") + id3_frame(3, b"TSSE", b"\0x"))
     for form in ("flac", "vorbis"):
         assert read_tags(io.BytesIO(id3 + tagged(form).getvalue()), "track") == EXPECTED
@@ -263,7 +263,7 @@ def test_id3_before_other_formats() -> None:
 
 
 def test_id3_of_dsf() -> None:
-    """Fails: what is bought as DSD, whose tags are behind the audio, has no artists."""
+    """Fails: DSD downloads, whose tags follow the audio, have no artists."""
     id3 = id3_tag(4, id3_frame(4, b"TPE1", b"\3A") + id3_frame(4, b"TDRC", b"\x031999"))
     audio = bytes(1000)
     header = b"DSD " + struct.pack("<QQQ", 28, 28 + len(audio) + len(id3), 28 + len(audio))
@@ -284,7 +284,7 @@ def _matroska_tag(level: str, **texts: str) -> bytes:
 
 
 def test_levels_of_matroska() -> None:
-    """Fails: of files of mkvtoolnix the album is unknown, or the track has the album's title."""
+    """Fails: files from MKVToolNix have no album, or the track has the album's title."""
     made = opus_in("matroska", {"comment": "x" * 1000}).getvalue()
     start = made.rindex(bytes.fromhex("1254c367"))
     width = 9 - made[start + 4].bit_length()
@@ -298,8 +298,8 @@ def test_levels_of_matroska() -> None:
 
 
 @pytest.mark.parametrize("form", [*MUTAGEN, "webm", "adts"])
-def test_broken_tags_are_no_tags(form: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Fails: a track that plays everywhere is a failure because of a byte in its tags."""
+def test_broken_tags_are_ignored(form: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Fails: a track that plays everywhere becomes a failure because of one byte in its tags."""
     chance = random.Random(form)
     good = tagged(form).getvalue() if form in MUTAGEN else encode(sweep(48000, 1), 48000, form)
     for _ in range(60):
@@ -313,8 +313,8 @@ def test_broken_tags_are_no_tags(form: str, capfd: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f", b"RIFF", bytes(5000)])
-def test_what_is_no_audio_has_no_tags(data: bytes) -> None:
-    """Fails: reading the tags of a stray file raises where decoding would have named the reason."""
+def test_a_file_that_is_not_audio_has_no_tags(data: bytes) -> None:
+    """Fails: reading the tags of a stray file raises, before decoding can name the reason."""
     assert read_tags(io.BytesIO(data), "track") == Tags()
 
 
@@ -334,15 +334,15 @@ class Watched(io.BytesIO):
 
 @pytest.mark.parametrize("form", MUTAGEN)
 def test_tags_cost_little_of_the_file(form: str) -> None:
-    """Fails: reading the tags of a file on S3 moves all of it."""
+    """Fails: reading the tags of a file on S3 downloads all of it."""
     file = Watched(tagged(form, 20).getvalue())
     assert read_tags(file, "track") == EXPECTED
     assert file.n_bytes < 150_000
 
 
 @pytest.mark.parametrize("form", ["mp3", "wav", "m4a"])
-def test_a_store_that_fails_is_told(form: str) -> None:
-    """Fails: a network fault leaves a track without artist and year for ever."""
+def test_a_store_failure_is_raised(form: str) -> None:
+    """Fails: a network fault permanently leaves a track without artist and year."""
     file = Watched(tagged(form).getvalue())
     file.failing = True
     with pytest.raises(ReadError, match="the network is unreachable"):
@@ -351,17 +351,17 @@ def test_a_store_that_fails_is_told(form: str) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["tag bomb.mp3", "tag flood.mp3", "private.mp3", "cover.mp3"])
-def test_tags_that_are_bombs_are_no_tags(name: str) -> None:
-    """Fails: a megabyte of tags takes a gigabyte or an hour, in a worker or in `earmark scan`."""
+def test_tag_bombs_are_ignored(name: str) -> None:
+    """Fails: a megabyte of tags takes a gigabyte or an hour in a worker or in `earmark scan`."""
     before = private_bytes()
     tags = read_tags(io.BytesIO(LABELED[name]()), "track")
     assert tags.title == {"private.mp3": "Private", "cover.mp3": "Cover"}.get(name)
     assert private_bytes() - before < 150 << 20
 
 
-def test_of_a_file_only_so_much_is_read_for_its_tags() -> None:
-    """Fails: a thousand pictures in a flac are all downloaded and kept in memory for an artist's name."""
-    source = TagSource(io.BytesIO(bytes(MOST_BYTES + 100)), "track")
-    assert len(source.read(MOST_BYTES - 10)) == MOST_BYTES - 10
+def test_bytes_read_for_tags_are_bounded() -> None:
+    """Fails: a thousand pictures in a flac are downloaded into memory for the artist's name."""
+    source = TagSource(io.BytesIO(bytes(MAX_BYTES + 100)), "track")
+    assert len(source.read(MAX_BYTES - 10)) == MAX_BYTES - 10
     source.seek(0)
     assert (len(source.read()), source.read(), source.read(5)) == (10, b"", b"")

@@ -24,11 +24,11 @@ def test_tensorflow_starts_quietly_with_its_threads_and_a_second_call_is_harmles
     assert done.stderr == ""
 
 
-def test_what_was_held_back_comes_out_when_the_start_fails() -> None:
+def test_buffered_stderr_is_printed_if_the_start_fails() -> None:
     """A library that cannot be loaded must not fail without its reason."""
     code = (
-        "import os; from pipeline.models.tensorflow_setup import _held_back_stderr\n"
-        "with _held_back_stderr():\n    os.write(2, b'native reason'); raise ImportError('no library')"
+        "import os; from pipeline.models.tensorflow_setup import _buffer_stderr\n"
+        "with _buffer_stderr():\n    os.write(2, b'native reason'); raise ImportError('no library')"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 1

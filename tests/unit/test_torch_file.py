@@ -90,7 +90,7 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         read_weights(zipped(b"\x80\x02}.", zeros, zipfile.ZIP_DEFLATED))
     with pytest.raises(NotWeightsError, match="no list of tensors"):
         read_weights(zipped(b"\x80\x02}." + bytes(5 << 20), {}))
-    monkeypatch.setattr(module, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     with pytest.raises(NotWeightsError, match="larger"):
         read_weights(zipped(b"\x80\x02}.", zeros))
 

@@ -1,4 +1,4 @@
-"""Training: what a researcher relies on when a figure or a model is to be made again."""
+"""Training: models and figures must be reproducible."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,13 @@ from pipeline.training.training_set import TrainingSet, track_name
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 
+pytestmark = pytest.mark.slow
+
 GENRES = ("high", "low", "pulse")
 
 
 def make_set(n_a_genre: int = 12, n_frames: int = 64) -> TrainingSet:
-    """Noise with one clear mark a genre: energy in high bands, in low bands, or in every eighth frame."""
+    """Return noise with a mark for each genre: energy in high bands, low bands, or every eighth frame."""
     rng = np.random.default_rng(0)
     log_mel = rng.integers(0, 100, (3 * n_a_genre, 32, n_frames), dtype=np.uint8)
     labels = np.repeat(np.arange(3), n_a_genre)
@@ -37,7 +39,7 @@ def make_set(n_a_genre: int = 12, n_frames: int = 64) -> TrainingSet:
 def train_model(
     data: object, out: Path, *, options: dict[str, Any] | None = None, **flags: Any
 ) -> TrainResult:
-    """What the command does: `flags` are settings, `options` the rest of the request."""
+    """Train as the command does: `flags` are settings, `options` the rest of the request."""
     settings = settings_for(flags.pop("arch", None), flags.pop("like", None), {"threads": 1, **flags})
     return train_job(TrainRequest(str(data), out, settings, **(options or {})))
 
@@ -51,8 +53,8 @@ def npz(tmp_path: Path) -> Path:
     return path
 
 
-def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -> None:
-    """From arrays to a folder to labels: if this breaks, nobody can make a model of their own."""
+def test_a_model_learns_and_labels(npz: Path, tmp_path: Path) -> None:
+    """Nobody can train a model of their own, from arrays to labels."""
     epochs: list[Epoch] = []
     lists = [tmp_path / "train.txt", tmp_path / "valid.txt"]
     for path, part in zip(lists, split_by_track(make_set(), seed=0), strict=True):
@@ -84,7 +86,7 @@ def test_training_learns_and_serves_what_it_learned(npz: Path, tmp_path: Path) -
 
 
 def test_the_seed_fixes_the_model(npz: Path, tmp_path: Path) -> None:
-    """A published figure must be there again when the recorded command is run again."""
+    """The recorded command does not reproduce a published figure."""
     again, other = (
         [
             train_model(npz, tmp_path / f"m{seed}{i}", epochs=1, seed=seed, options={"name": "m"}).bundle
@@ -97,7 +99,7 @@ def test_the_seed_fixes_the_model(npz: Path, tmp_path: Path) -> None:
 
 
 def test_batches_see_every_segment_once_before_one_twice() -> None:
-    """Else some tracks of a small set hardly count."""
+    """Some tracks of a small set hardly count."""
     data = make_set(n_a_genre=8)
     still = Augmentation(stretch=0, shift=0, gain=0, tilt=0, contrast=0, band_mask=0, frame_mask=0, mixup=0)
     settings = TrainingSettings(batch_size=8, augmentation=still)
@@ -115,7 +117,7 @@ def test_batches_see_every_segment_once_before_one_twice() -> None:
 
 
 def test_track_split_keeps_tracks_whole_and_genres_in_proportion() -> None:
-    """A track on both sides makes the figure a lie."""
+    """A track is on both sides, and the figure is wrong."""
     train_set, valid_set = split_by_track(make_set(n_a_genre=20), seed=0)
     assert not set(train_set.tracks) & set(valid_set.tracks)
     assert len(train_set) + len(valid_set) == 60
@@ -124,19 +126,19 @@ def test_track_split_keeps_tracks_whole_and_genres_in_proportion() -> None:
 
 
 def test_segment_split_cuts_pieces_that_leak() -> None:
-    """The protocol of most tutorials: it must be what they do, so that the leak can be shown."""
+    """The protocol differs from that of most tutorials, and their leak cannot be shown."""
     data = make_set()
     train_set, valid_set, protocol = split_data(data, "segment", seed=0)
     assert protocol == "segment"
     assert len(train_set) + len(valid_set) == 10 * len(data)
     assert train_set.log_mel.shape[1:] == (32, 6)
     assert set(valid_set.tracks) & set(train_set.tracks)
-    np.testing.assert_array_equal(data.pieces(2).log_mel[3], data.log_mel[1, :, 32:])
+    np.testing.assert_array_equal(data.cut_pieces(2).log_mel[3], data.log_mel[1, :, 32:])
     assert [len(part) for part in split_at_random(data, seed=0)] == [30, 6]
 
 
 def test_list_split_reads_the_published_lists(gtzan: Path) -> None:
-    """The fault-filtered split: 443 and 197 clips, one of which nobody can decode."""
+    """The fault-filtered split (443 and 197 clips, one of which cannot be decoded) is not read correctly."""
     data = import_npz(gtzan / "log_mel_128x387.npz")
     lists = gtzan / "splits/train_filtered.txt", gtzan / "splits/valid_filtered.txt"
     train_set, valid_set = split_by_lists(data, *lists)
@@ -147,7 +149,7 @@ def test_list_split_reads_the_published_lists(gtzan: Path) -> None:
 
 
 def test_track_name_drops_folder_and_audio_extension_only() -> None:
-    """Lists say ``blues/blues.00029.wav``, arrays say ``blues.00029``: both are one track."""
+    """``blues/blues.00029.wav`` in a list does not match ``blues.00029`` in an array."""
     assert track_name("blues/blues.00029.wav") == "blues.00029"
     assert track_name("blues.00029") == "blues.00029"
     assert track_name("a b#1.mp3") == "a b#1"
@@ -155,7 +157,7 @@ def test_track_name_drops_folder_and_audio_extension_only() -> None:
 
 
 def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    """A wrong list would train on the test."""
+    """A wrong list trains on the test set."""
     (tmp_path / "a.txt").write_text("high/high.00000.wav\n\nhigh/high.00001.wav\n")
     (tmp_path / "b.txt").write_text("high.00001\n")
     (tmp_path / "c.txt").write_text("ska.00001.wav\n")
@@ -184,7 +186,7 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_array_files_that_are_wrong_are_refused(
     tmp_path: Path, arrays: dict[str, np.ndarray], message: str
 ) -> None:
-    """Bad arrays must be named before hours of training on them; pickled objects must never run."""
+    """Bad arrays are found only after hours of training, or a pickled object runs."""
     good = {
         "log_mel": np.zeros((2, 4, 5), np.uint8),
         "track": np.array(["x", "y"]),
@@ -209,18 +211,18 @@ def write_shares(folder: Path, **arrays: np.ndarray) -> str:
     return str(folder / "set.npz")
 
 
-def test_shares_of_genres_are_trained_on_as_they_are(tmp_path: Path) -> None:
-    """What a teacher is unsure of would be taught as certain, and in another order of genres as wrong."""
+def test_soft_labels_are_trained_on_unchanged(tmp_path: Path) -> None:
+    """A teacher's soft labels are trained on as certain, or in the wrong order of genres."""
     data = import_data(write_shares(tmp_path))
     assert data.genres == ("rock", "folk")
     assert data.labels.tolist() == [0, 1]
     plain = TrainingSettings(batch_size=8, augmentation=Augmentation(mixup=0.0))
-    for each in (data, data.pieces(2)):
+    for each in (data, data.cut_pieces(2)):
         _, y = next(TrainingBatches(each, 16, plain))
         assert {tuple(row) for row in y.round(3).tolist()} == {
             tuple(row) for row in SHARES.astype(np.float32).round(3).tolist()
         }
-    np.testing.assert_array_equal(data.rows(np.array([1])).shares, SHARES[1:].astype(np.float32))
+    np.testing.assert_array_equal(data.take(np.array([1])).shares, SHARES[1:].astype(np.float32))
     other = replace(data, shares=data.shares[:, ::-1])  # type: ignore[index]
     places = {Checkpoint(str(tmp_path), each, each, plain).location for each in (data, other)}
     assert len(places) == 2, "a checkpoint is of one set of shares"
@@ -237,14 +239,14 @@ def test_shares_of_genres_are_trained_on_as_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_shares_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
-    """A row of logits or of another teacher's tags would train to nonsense without a word."""
+    """Logits or other values are silently trained on as probabilities."""
     with pytest.raises(MisuseError, match=message):
         import_data(write_shares(tmp_path, **arrays))
 
 
 def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
-    """A mistyped path is a sentence, not a traceback."""
-    with pytest.raises(MisuseError, match="is no labeled data"):
+    """A mistyped path ends in a traceback."""
+    with pytest.raises(MisuseError, match="is not labeled data"):
         import_data(str(tmp_path))
     with pytest.raises(MisuseError, match="cannot read the array file"):
         import_data(str(tmp_path / "nope.npz"))
@@ -257,21 +259,21 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"arch": "rnn"}, "no architecture 'rnn'"),
-        ({"epochs": 0}, "--epochs must be at least 1"),
-        ({"dropout": 1.0}, "--dropout must be from 0 to below 1"),
-        ({"learning_rate": -1.0}, "--learning-rate must be above 0"),
+        ({"epochs": 0}, "setting 'epochs': input should be greater than or equal to 1"),
+        ({"dropout": 1.0}, "setting 'dropout': input should be less than 1"),
+        ({"learning_rate": -1.0}, "setting 'learning_rate': input should be greater than 0"),
         ({"options": {"name": "My Model"}}, "'My Model' cannot name a model"),
         ({"options": {"seeds": (1, 1)}}, "names a seed twice"),
         ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),
         ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
-        ({"arch": "dense"}, "the data has no descriptors, which --arch dense takes"),
+        ({"arch": "dense"}, "the data has no descriptors, which --arch dense reads"),
         ({"arch": "dense", "like": "default"}, "is a model of --arch cnn, not dense"),
     ],
 )
 def test_options_are_checked_before_training(
     npz: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    """Half an hour of training that ends in a bad name is half an hour lost."""
+    """Half an hour of training fails at the end because of a bad name."""
     with pytest.raises(MisuseError, match=message):
         train_model(npz, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
@@ -280,14 +282,14 @@ def test_options_are_checked_before_training(
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("set.npz/model", "is no folder that can be written to"),
+        ("set.npz/model", "is not a writable directory"),
         ("s3://bucket/model", "must be a local folder"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_before_training(
     npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, message: str
 ) -> None:
-    """Else the model is lost at the very end."""
+    """The model is lost at the very end."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MisuseError, match=message):
         train_model(npz, Path(out), epochs=10**9, options={"name": "m"})
@@ -295,7 +297,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(
 
 
 def test_a_folder_with_something_in_it_is_left_alone(npz: Path, tmp_path: Path) -> None:
-    """No model, and nothing else, is overwritten."""
+    """A model, or something else, is overwritten."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out/notes.txt").write_text("mine")
     with pytest.raises(MisuseError, match="is there already"):

@@ -1,4 +1,4 @@
-"""Genre trends: the numbers against SQL, intervals and verdicts against known truth."""
+"""Genre trends: numbers checked against SQL, intervals and verdicts against known truth."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +12,24 @@ from scipy import stats
 
 from jobs.trends import print_trends
 from pipeline.pages.charts import nice_ticks
-from pipeline.pages.trends_page import trends_page
+from pipeline.pages.trends_page import render_trends_page
 from pipeline.tables.current import current_labels
-from pipeline.tables.ddl import ddl
+from pipeline.tables.ddl import generate_ddl
 from pipeline.tables.tables import Tables
-from pipeline.trends.artists import artist_rows
-from pipeline.trends.changes import central, changes, false_discovery
-from pipeline.trends.genre_tags import normalize
-from pipeline.trends.grouping import group
-from pipeline.trends.shares import Z95, genre_shares, wilson
-from pipeline.trends.trends import Trends, confidence_histogram, read_labeled, share_rows, tag_rows, trends
+from pipeline.trends.artists import summarize_artists
+from pipeline.trends.changes import adjust_p_values, fit_changes, trim_strays
+from pipeline.trends.genre_tags import normalize_tag
+from pipeline.trends.grouping import group_tracks
+from pipeline.trends.labeled_tracks import read_labeled_tracks
+from pipeline.trends.shares import Z95, compute_shares, wilson_interval
+from pipeline.trends.trends import (
+    Trends,
+    compute_trends,
+    count_by_confidence,
+    read_tracks_to_group,
+    tabulate_shares,
+    tabulate_tags,
+)
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 from tests.trend_tables import CATALOG, MODEL, YEARS, add_night, draw, write_trend_tables
@@ -31,7 +39,7 @@ N_TRACKS = 3000
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """Tables of three nights, and one later that changed some of it."""
+    """Tables of three nights, and a later night that changed some of the tracks."""
     made = Tables(str(tmp_path_factory.mktemp("trends")))
     write_trend_tables(made, N_TRACKS, seed=3)
     add_night(made)
@@ -42,7 +50,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 def sql(tables: Tables) -> duckdb.DuckDBPyConnection:
     """DuckDB with the tables and a view of each label's probability by genre."""
     database = duckdb.connect()
-    database.execute(ddl(tables, "duckdb"))
+    database.execute(generate_ddl(tables, "duckdb"))
     names = ", ".join(f"'{genre}'" for genre in GTZAN_GENRES)
     database.execute(f"""
         create view listed as select * from tracks qualify
@@ -60,13 +68,13 @@ def sql(tables: Tables) -> duckdb.DuckDBPyConnection:
 
 
 def _found(tables: Tables, by: str, **options: object) -> Trends:
-    return trends(read_labeled(tables, MODEL, by, "year", "artist"), by, CATALOG, **options)  # type: ignore[arg-type]
+    return compute_trends(read_tracks_to_group(tables, MODEL, by, "year", "artist"), by, CATALOG, **options)  # type: ignore[arg-type]
 
 
 def test_the_labels_that_hold_now(tables: Tables) -> None:
-    """An analyst would count tracks that are gone, old versions, or one track twice."""
+    """An analyst would count tracks that have left, old versions, or the same track twice."""
     expected = current_labels(tables, MODEL)
-    labeled = read_labeled(tables, MODEL, "folder")
+    labeled = read_tracks_to_group(tables, MODEL, "folder")
     assert labeled.n_tracks == N_TRACKS - 20
     found = dict(zip(labeled.tracks["uri"].to_pylist(), labeled.winner, strict=True))
     want = dict(zip(expected["uri"].to_pylist(), expected["genre"].to_pylist(), strict=True))
@@ -97,7 +105,7 @@ def test_shares_are_what_sql_says(
                sum({w} * p) / sum({w}) as share
         from long where {column} is not null group by 1, 2
     """).fetchall()
-    rows = share_rows(_found(tables, by, weight=weight)).to_pylist()
+    rows = tabulate_shares(_found(tables, by, weight=weight)).to_pylist()
     found = {(row[by], row["genre"]): row for row in rows}
     assert len(found) == len(rows) == len(expected)
     for name, genre, *numbers in expected:
@@ -117,7 +125,7 @@ def test_tags_confidences_and_artists_are_what_sql_says(
     expected = sql.execute(f"""
         select {tags}, label, count(*) from long where genre = 'blues' and genre_tag is not null group by 1, 2
     """).fetchall()
-    assert sorted(map(tuple, (row.values() for row in tag_rows(found).to_pylist()))) == sorted(expected)
+    assert sorted(map(tuple, (row.values() for row in tabulate_tags(found).to_pylist()))) == sorted(expected)
     wrong = sql.execute(f"""
         select max(confidence), count(*) from long
         where genre = 'blues' and genre_tag <> 'Sea Shanty' and {tags} <> label
@@ -128,13 +136,13 @@ def test_tags_confidences_and_artists_are_what_sql_says(
     bins = sql.execute("""
         select cast(floor(confidence * 20) as int), count(*) from long where genre = 'blues' group by 1
     """).fetchall()
-    histogram = confidence_histogram(found.labeled)
+    histogram = count_by_confidence(found.labeled)
     assert {i: n for i, n in enumerate(histogram.tolist()) if n} == dict(bins)
     artists = sql.execute("""
         select artist, count(*), avg(confidence), min(year), max(year) from long
         where genre = 'blues' group by 1
     """).fetchall()
-    rows = artist_rows(found.labeled).to_pylist()
+    rows = summarize_artists(found.labeled).to_pylist()
     by_name = {row["artist"]: row for row in rows}
     assert len(by_name) == len(rows) == len(artists)
     for name, tracks, confidence, first, last in artists:
@@ -153,45 +161,45 @@ def test_top_keeps_the_largest_groups(tables: Tables) -> None:
 
 
 def test_a_manifest_column_may_be_called_genre(tables: Tables) -> None:
-    """Shares by the manifest's own genres, the first thing a curator asks, would lose what they are by."""
-    labeled = read_labeled(tables, MODEL, "label")
+    """Shares by the manifest's own genre column, a curator's first question, would lose the group names."""
+    labeled = read_tracks_to_group(tables, MODEL, "label")
     carried = [[("genre", row[0][1])] if row else [] for row in labeled.tracks["carried"].to_pylist()]
     tracks = labeled.tracks.drop(["carried"]).append_column(
         "carried", pa.array(carried, pa.map_(pa.string(), pa.string()))
     )
-    rows = share_rows(trends(replace(labeled, tracks=tracks), "genre", CATALOG))
-    by_label = share_rows(_found(tables, "label"))
+    rows = tabulate_shares(compute_trends(replace(labeled, tracks=tracks), "genre", CATALOG))
+    by_label = tabulate_shares(_found(tables, "label"))
     assert rows["group"].to_pylist() == by_label["label"].to_pylist()
     assert rows["genre"].to_pylist() == by_label["genre"].to_pylist()
 
 
 def test_an_empty_cell_is_no_group(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tracks without a mood would be a mood without a name, and one track be "1 tracks"."""
-    labeled = read_labeled(tables, MODEL, "label")
+    """Tracks without a mood would form a nameless mood, and one track would be "1 tracks"."""
+    labeled = read_tracks_to_group(tables, MODEL, "label")
     carried = [[("mood", " " if number == 5 else "calm")] for number in range(labeled.n_tracks)]
     moods = pa.array(carried, pa.map_(pa.string(), pa.string()))
     tracks = labeled.tracks.drop(["carried"]).append_column("carried", moods)
-    found = trends(replace(labeled, tracks=tracks), "mood", CATALOG)
+    found = compute_trends(replace(labeled, tracks=tracks), "mood", CATALOG)
     assert found.groups.names == ["calm"]
     print_trends(found, top=None)
     assert "\n1 track without mood\n" in capsys.readouterr().out
 
 
 def test_tracks_without_a_genre_are_said(tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Counts by genre would not add up to the labeled tracks, and nobody would be told why."""
-    labeled = read_labeled(tables, MODEL, "month", "year", "artist")
+    """Counts by genre would not add up to the labeled tracks, without an explanation."""
+    labeled = read_tracks_to_group(tables, MODEL, "month", "year", "artist")
     unsure = replace(labeled, winner=np.where(np.arange(labeled.n_tracks) < 7, -1, labeled.winner))
-    found = trends(unsure, "month", CATALOG)
+    found = compute_trends(unsure, "month", CATALOG)
     print_trends(found, top=None)
     printed = capsys.readouterr().out
     assert "7 tracks without a genre" in printed
     assert f"{found.n_ungrouped:,} tracks without month of release" in printed
-    page = trends_page(found, time=found, model=MODEL, figures=None, catalog=CATALOG)
-    assert "<dt>of them without a genre</dt><dd>7</dd>" in page
+    page = render_trends_page(found, time=found, model=MODEL, figures=None, catalog=CATALOG)
+    assert "<dt>without a genre</dt><dd>7</dd>" in page
 
 
 def test_an_unknown_column_is_named(tables: Tables) -> None:
-    """A typing error would look like a catalog without labels."""
+    """A typo would look like a catalog without labels."""
     with pytest.raises(MisuseError, match=r"no track has a column 'lable'.*manifest: label"):
         _found(tables, "lable")
 
@@ -207,7 +215,7 @@ def test_intervals_hold_the_truth(concentration: float) -> None:
     n, repeats = 60, 2000
     p = rng.dirichlet(mix * concentration, repeats * n).astype(np.float32)
     truth = (p.cumsum(axis=1) < rng.random((repeats * n, 1))).sum(axis=1).clip(max=3)
-    found = genre_shares(np.repeat(np.arange(repeats), n), repeats, p, p.argmax(axis=1))
+    found = compute_shares(np.repeat(np.arange(repeats), n), repeats, p, p.argmax(axis=1))
     counts = np.stack([np.bincount(row, minlength=4) for row in truth.reshape(repeats, n)])
     in_music = (found.low <= mix) & (mix <= found.high)
     in_tracks = (n * found.low - 0.5 <= counts) & (counts <= n * found.high + 0.5)
@@ -222,14 +230,14 @@ def test_intervals_hold_the_truth(concentration: float) -> None:
 
 def test_wilson_is_the_textbooks() -> None:
     """Intervals of rare genres and small groups would leave 0 to 1, or have no width."""
-    low, high = wilson(np.array([0.0, 0.1, 0.5]), np.array([10.0, 50.0, 400.0]))
+    low, high = wilson_interval(np.array([0.0, 0.1, 0.5]), np.array([10.0, 50.0, 400.0]))
     for i, (successes, n) in enumerate(((0, 10), (5, 50), (200, 400))):
         expected = stats.binomtest(successes, n).proportion_ci(method="wilson")
         assert (low[i], high[i]) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_what_rises_and_falls_is_found(tables: Tables) -> None:
-    """The list of rising and falling genres would miss what was built into the data."""
+    """The list of rising and falling genres would miss trends that are built into the data."""
     found = {change.genre: change for change in _found(tables, "year").changes}
     assert found["hiphop"].direction == "rising"
     assert found["disco"].direction == "falling"
@@ -251,9 +259,11 @@ def test_noise_neither_rises_nor_falls() -> None:
         albums = rng.integers(0, 20, 150)
         p = rng.dirichlet(mix * 3, 150).astype(np.float32).repeat(10, axis=0)
         years = albums.repeat(10)
-        shares = genre_shares(years, 20, p, p.argmax(axis=1))
+        shares = compute_shares(years, 20, p, p.argmax(axis=1))
         seen = shares.tracks > 0
-        result = changes(tuple("abcdef"), np.arange(20.0)[seen], shares.share[seen], shares.effective[seen])
+        result = fit_changes(
+            tuple("abcdef"), np.arange(20.0)[seen], shares.share[seen], shares.effective[seen]
+        )
         alarms += any(change.direction != "unclear" for change in result)
     assert alarms / catalogs < 0.08
 
@@ -263,7 +273,7 @@ def test_slopes_are_those_of_weighted_least_squares() -> None:
     rng = np.random.default_rng(5)
     time, n = np.arange(1990.0, 2010.0), rng.integers(5, 500, 20).astype(float)
     share = rng.dirichlet(np.ones(3), 20)
-    for change in changes(("a", "b", "c"), time, share, n):
+    for change in fit_changes(("a", "b", "c"), time, share, n):
         k = "abc".index(change.genre)
         slope, start = np.polyfit(time, share[:, k], 1, w=np.sqrt(n))
         assert change.per_year == pytest.approx(slope)
@@ -274,11 +284,11 @@ def test_slopes_are_those_of_weighted_least_squares() -> None:
 def test_q_values_are_scipys() -> None:
     """The share of false alarms among the verdicts would not be what the page says."""
     p = np.random.default_rng(2).random(30) ** 3
-    assert false_discovery(p) == pytest.approx(stats.false_discovery_control(p))
+    assert adjust_p_values(p) == pytest.approx(stats.false_discovery_control(p))
 
 
 def test_counts_have_whole_ticks() -> None:
-    """The axis of the histogram would call 2.5 tracks 2, and stand beside the wrong height."""
+    """The axis of the histogram would label 2.5 tracks as 2, next to the wrong height."""
     for top in range(1, 3000):
         ticks = nice_ticks(float(top), whole=True)
         assert all(tick == round(tick) for tick in ticks)
@@ -288,23 +298,23 @@ def test_counts_have_whole_ticks() -> None:
 
 def test_two_periods_make_no_trend() -> None:
     """A line through two points fits anything."""
-    found = changes(("a",), np.array([1.0, 2.0]), np.array([[0.1], [0.9]]), np.array([9.0, 9.0]))
+    found = fit_changes(("a",), np.array([1.0, 2.0]), np.array([[0.1], [0.9]]), np.array([9.0, 9.0]))
     assert found == []
 
 
 def test_mistyped_years_pull_no_line() -> None:
     """One track of the year 1066 would hide the trend of a thousand others."""
     years = np.array([1066.0, *range(1990, 2020), 2999.0])
-    assert central(np.array([1, *[100] * 30, 1]), years) == slice(1, 31)
-    assert central(np.array([1, *[10] * 30, 1]), years) == slice(1, 31)
-    assert central(np.array([1, *[2] * 30, 1]), years) == slice(0, 32)  # of 62 tracks each one counts
+    assert trim_strays(np.array([1, *[100] * 30, 1]), years) == slice(1, 31)
+    assert trim_strays(np.array([1, *[10] * 30, 1]), years) == slice(1, 31)
+    assert trim_strays(np.array([1, *[2] * 30, 1]), years) == slice(0, 32)  # of 62 tracks each one counts
 
 
 def test_few_tracks_of_years_that_may_well_be_stay() -> None:
-    """A catalog's old records are few, and no mistake."""
-    assert central(np.array([3, 1, 2]), np.array([1999.0, 2000.0, 2001.0])) == slice(0, 3)
-    assert central(np.array([1, *[10] * 30]), np.array([1962.0, *range(1990, 2020)])) == slice(0, 31)
-    assert central(np.array([1, 200, 1]), np.array([2011.0, 2020.0, 2021.0])) == slice(0, 3)
+    """A catalog's few old records would be hidden as if they were mistakes."""
+    assert trim_strays(np.array([3, 1, 2]), np.array([1999.0, 2000.0, 2001.0])) == slice(0, 3)
+    assert trim_strays(np.array([1, *[10] * 30]), np.array([1962.0, *range(1990, 2020)])) == slice(0, 31)
+    assert trim_strays(np.array([1, 200, 1]), np.array([2011.0, 2020.0, 2021.0])) == slice(0, 3)
 
 
 @pytest.mark.parametrize(
@@ -322,13 +332,13 @@ def test_few_tracks_of_years_that_may_well_be_stay() -> None:
 )  # fmt: skip
 def test_tags_in_the_models_words(tag: str, genre: str) -> None:
     """Labels would seem to contradict tags that mean the same."""
-    assert normalize(tag, GTZAN_GENRES) == genre
+    assert normalize_tag(tag, GTZAN_GENRES) == genre
 
 
 def test_aliases_count_only_for_genres_of_the_model() -> None:
-    """A model without hiphop would be told that it contradicts every tag of rap."""
-    assert normalize("Rap", ["rock", "Latin Jazz"]) == "rap"
-    assert normalize("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
+    """A model without hiphop would seem to contradict every rap tag."""
+    assert normalize_tag("Rap", ["rock", "Latin Jazz"]) == "rap"
+    assert normalize_tag("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
 
 
 def test_the_invented_labels_are_calibrated() -> None:
@@ -342,7 +352,7 @@ def test_the_invented_labels_are_calibrated() -> None:
 def test_a_name_that_is_no_utf8_lies_in_its_folder(catalog: str) -> None:
     """One such name among thousands: all were grouped by "srv", and it by "ile:"."""
     uris = ["/srv/music/rock/a.mp3", "file:///srv/music/rock/caf%E9.mp3", "/srv/music/b.mp3"]
-    groups = group("folder", pa.table({"uri": uris}), catalog)
+    groups = group_tracks("folder", pa.table({"uri": uris}), catalog)
     assert groups.names == ["rock", "."]
     assert groups.codes.tolist() == [0, 0, 1]
 
@@ -351,12 +361,12 @@ def test_what_is_no_music_has_no_share(tmp_path: Path) -> None:
     """A catalog of audio books would have its shares of blues and country."""
     tables = Tables(str(tmp_path))
     write_trend_tables(tables, 200)
-    whole = read_labeled(tables, MODEL).n_tracks
+    whole = read_labeled_tracks(tables, MODEL).n_tracks
     for part in (tmp_path / "labels").rglob("*.parquet"):
         rows = pq.read_table(part, partitioning=None)
         place = rows.schema.get_field_index("is_music")
         values = pa.array([0.1, 0.9, None, 0.5] * rows.num_rows, pa.float32())[: rows.num_rows]
         pq.write_table(rows.set_column(place, rows.schema.field(place), values), part)
-    left = read_labeled(tables, MODEL).n_tracks
+    left = read_labeled_tracks(tables, MODEL).n_tracks
     assert left == pytest.approx(0.75 * whole, abs=len(list((tmp_path / "labels").rglob("*.parquet"))) + 1)
     assert left < whole

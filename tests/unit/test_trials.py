@@ -1,4 +1,4 @@
-"""Trials of several seeds and settings: what is said of them."""
+"""Reports about trials of several seeds and settings."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from pipeline.training.training_settings import TrainingSettings
 
 
 def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
-    """A setting that was tried once read "± 0.000": the most stable of all."""
+    """A setting that was tried once shows "± 0.000" and looks the most stable."""
     bundle = ModelBundle.load("default")
-    settings = TrainingSettings.of("cnn")
+    settings = TrainingSettings.for_arch("cnn")
     once = [Trial(replace(settings, seed=seed), f"lr {seed}", bundle) for seed in (0, 1)]
     twice = [Trial(replace(settings, seed=seed), "", bundle) for seed in (0, 1)]
     print_trials(once)

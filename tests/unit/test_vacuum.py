@@ -1,4 +1,4 @@
-"""Vacuum: what no run refers to goes, and nothing else: labels, runs and verification stay as they were."""
+"""Vacuum: only objects that no run refers to are removed; labels, runs and verification do not change."""
 
 import os
 import time
@@ -9,16 +9,16 @@ import pyarrow as pa
 import pytest
 
 from jobs.vacuum import vacuum_job
-from pipeline.catalogs.planning import Done, make_plan
+from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.objects import take_inventory
-from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION
+from pipeline.tables.objects import list_objects
+from pipeline.tables.runs import log_location, read_reports
+from pipeline.tables.tables import VERSION_KEY
 from schemas.features import FeatureSpec
 from schemas.report import Counts
 from schemas.tables import LISTING
@@ -29,7 +29,7 @@ NOW_OLD = VacuumOptions(older_than_days=0)
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> TableHistory:
-    """Ten tracks, of which the first four change, one of the others too, and two go."""
+    """Ten tracks, of which the first four and one other change, and two leave the catalog."""
     made = TableHistory(tmp_path_factory.mktemp("original"))
     made.model()
     made.run(tracks(10) | tracks(2, start=20), failing=tracks(2, start=10))
@@ -43,7 +43,7 @@ def history(original: TableHistory, tmp_path: Path) -> TableHistory:
 
 
 def found(history: TableHistory, options: VacuumOptions = NOW_OLD) -> dict[str, int]:
-    removals = plan_vacuum(take_inventory(history.tables), read_reports(history.tables), options)
+    removals = plan_vacuum(list_objects(history.tables), read_reports(history.tables), options)
     return {removal.kind: len(removal.objects) for removal in removals}
 
 
@@ -52,32 +52,32 @@ def vacuum(history: TableHistory, options: VacuumOptions = NOW_OLD) -> None:
 
 
 def state(history: TableHistory) -> list[pa.Table]:
-    """What the tables say now, and what a run would find done."""
+    """Return the current rows, and what a run would consider processed."""
     tables = history.tables
     listing = current_tracks(tables, tuple(LISTING.names)).select(LISTING.names)
-    plan = make_plan(listing, tables, Done(SPEC, MODEL))
+    plan = make_plan(listing, tables, Goal(SPEC, MODEL))
     counts = pa.table({"n": [plan.n_labeled, plan.n_failed, plan.n_todo, plan.gone.num_rows]})
     return [current_labels(tables, MODEL), current_failures(tables), counts]
 
 
 def features(history: TableHistory) -> set[tuple[str, str]]:
-    rows = history.tables.read("features", list(VERSION)).to_pylist()
+    rows = history.tables.read("features", list(VERSION_KEY)).to_pylist()
     return {(row["track_id"], row["etag"]) for row in rows}
 
 
 def test_nothing_is_removed_unless_asked(history: TableHistory) -> None:
-    """A dry run by default: whoever only looks must not lose anything."""
-    before = take_inventory(history.tables).objects
+    """Without --delete, someone who only wants to look would lose data."""
+    before = list_objects(history.tables).objects
     removals = vacuum_job(history.tables, NOW_OLD, delete=False, say=print)
     assert {removal.kind: len(removal.objects) for removal in removals} == {
-        "features of content that is gone": 1, "plans of finished runs": 2,
+        "features of tracks that changed or left": 1, "plans of finished runs": 2,
     }  # fmt: skip
     assert all(removal.size > 0 for removal in removals)
-    assert take_inventory(history.tables).objects == before
+    assert list_objects(history.tables).objects == before
 
 
 def test_what_holds_now_holds_after(history: TableHistory) -> None:
-    """Labels, failures and the next run's plan must not change by a byte; verify must be content."""
+    """Labels, failures and the next run's plan must not change by a byte, and verify must find no fault."""
     before = state(history)
     assert before[2]["n"].to_pylist() == [10, 2, 0, 0]
     vacuum(history)
@@ -97,10 +97,10 @@ def test_what_holds_now_holds_after(history: TableHistory) -> None:
 
 
 def test_another_model_labels_what_is_left(history: TableHistory) -> None:
-    """Features of present content are never removed: another model would need decoding again."""
+    """Without the features of present content, another model would have to decode it again."""
     vacuum(history, VacuumOptions(0, rewrite=True))
     listing = current_tracks(history.tables, tuple(LISTING.names)).select(LISTING.names)
-    plan = make_plan(listing, history.tables, Done(SPEC, "other-0000000000"))
+    plan = make_plan(listing, history.tables, Goal(SPEC, "other-0000000000"))
     assert (plan.to_label.num_rows, plan.to_featurize.num_rows) == (10, 0)
     assert all(storage.exists(part) for part in plan.to_label["part"].to_pylist())
 
@@ -112,10 +112,10 @@ def _aged(history: TableHistory, days: float) -> None:
 
 
 def test_nothing_young_goes(history: TableHistory) -> None:
-    """A mistake of today must be mendable tomorrow."""
+    """It must be possible to undo today's mistake tomorrow."""
     assert found(history, VacuumOptions(older_than_days=7)) == {}
     _aged(history, 30)
-    kinds = {"features of content that is gone": 1, "plans of finished runs": 2}
+    kinds = {"features of tracks that changed or left": 1, "plans of finished runs": 2}
     assert found(history, VacuumOptions(older_than_days=7)) == kinds
     assert found(history, VacuumOptions(older_than_days=1e6)) == {}
 
@@ -127,20 +127,33 @@ def test_content_that_left_the_catalog_lately_keeps_its_features(tmp_path: Path)
     history.run(tracks(4))
     history.run({}, gone=tracks(4))  # three days ago
     _aged(history, 30)
-    assert "features of content that is gone" in found(history, VacuumOptions(older_than_days=2))
-    assert "features of content that is gone" not in found(history, VacuumOptions(older_than_days=4))
+    assert "features of tracks that changed or left" in found(history, VacuumOptions(older_than_days=2))
+    assert "features of tracks that changed or left" not in found(history, VacuumOptions(older_than_days=4))
 
 
 def test_the_plan_of_a_run_that_was_killed_stays(history: TableHistory) -> None:
-    """It says what is still to be done; when a later run has done it, it goes."""
+    """The plan says what is unfinished; once a later run has processed it, the plan can be removed."""
     history.run(tracks(2, start=30), outcome="running", unchanged=12)
     assert found(history)["plans of finished runs"] == 2
     history.run(tracks(1, start=33), unchanged=14)
     assert found(history)["plans of finished runs"] == 4
 
 
+def test_logs_go_as_plans_do(history: TableHistory) -> None:
+    """A file a night adds up; that of a run that failed is wanted until it is made good."""
+    history.run(tracks(2, start=30), outcome="running", unchanged=12)
+    runs = [report.run for report in read_reports(history.tables)]
+    for run in runs:
+        storage.write_bytes(log_location(history.tables, run), b"{}")
+    _aged(history, 30)
+    assert found(history)["logs of finished runs"] == len(runs) - 1
+    vacuum(history)
+    assert storage.read_bytes(log_location(history.tables, runs[-1])) == b"{}"
+    assert len(read_reports(history.tables)) == len(runs)
+
+
 def test_leftovers_models_and_leases(history: TableHistory) -> None:
-    """What crashes and trials leave behind goes; the model that made labels and the newest lease stay."""
+    """Leftovers of crashes and trials are removed; models with labels and the newest lease stay."""
     root = Path(history.tables.root)
     (root / "labels" / ".tmp-123").write_bytes(b"x" * 100)
     (root / "_runs" / ".tmp-456").write_bytes(b"x")
@@ -151,21 +164,22 @@ def test_leftovers_models_and_leases(history: TableHistory) -> None:
     for number in (1, 2, 3):
         storage.write_bytes(f"{root}/_lease/{number:08}.json", b'{"released": true}')
     assert found(history) == {
-        "leftovers of killed writers": 2, "killed compactions": 1, "features of content that is gone": 1,
-        "models without labels": 2, "plans of finished runs": 2, "old leases": 2,
+        "leftovers of killed writers": 2, "killed compactions": 1,
+        "features of tracks that changed or left": 1, "models without labels": 2,
+        "plans of finished runs": 2, "old leases": 2,
     }  # fmt: skip
     vacuum(history)
     assert not list(root.rglob(".tmp-*"))
     assert not (root / "_compaction").exists()
     assert os.listdir(root / "_models") == [MODEL]
-    assert storage.names(f"{root}/_lease") == ["00000004.json"]
+    assert storage.list_names(f"{root}/_lease") == ["00000004.json"]
     assert len(read_reports(history.tables)) == 2
 
 
 def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
     history: TableHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its merged part is too young for vacuum, its sources are not: rows of both would stay for good."""
+    """Its merged part is too recent for vacuum but its sources are not: rows of both would remain forever."""
 
     class KilledError(Exception):
         pass
@@ -175,14 +189,14 @@ def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
 
     before = state(history)
     _aged(history, days=9)
-    inventory = take_inventory(history.tables)
-    plans = plan_compaction(inventory, target_bytes=1 << 27, older_than_days=0)
+    stored = list_objects(history.tables)
+    plans = plan_compaction(stored, target_bytes=1 << 27, older_than_days=0)
     with monkeypatch.context() as patched:
-        patched.setattr(replacement, "exchange", lambda first, second: False)
-        patched.setattr(replacement, "finish", killed)
+        patched.setattr(replacement, "swap", lambda first, second: False)
+        patched.setattr(replacement, "finish_replacement", killed)
         with pytest.raises(KilledError):
             compact(
-                inventory,
+                stored,
                 [plan for plan in plans if plan.table == "features"],
                 target_bytes=1 << 27,
                 check=lambda: None,
@@ -194,23 +208,23 @@ def test_a_young_killed_compaction_is_finished_before_parts_are_rewritten(
 
 
 def test_unused_feature_sets_go_only_when_asked(history: TableHistory) -> None:
-    """Descriptors serve no network, but somebody may have waited a week for them."""
+    """No network uses descriptors, but someone may have waited a week for them."""
     spec = FeatureSpec(log_mel=False, descriptors=True)
     rows = history.features([("t0000", "2")])
     rows = rows.replace_schema_metadata({"feature_spec": spec.model_dump_json()})
     run = f"{history.now:%Y%m%dT%H%M%S}-0001"
     history.report(run, Counts(listed=12, labeled=1, labeled_before=11), command="featurize", model=None)
     history.write("features", "0", rows, feature_set=spec.feature_set, run=run)
-    assert "features that no kept model takes" not in found(history)
+    assert "features that no kept model uses" not in found(history)
     asked = VacuumOptions(0, unused_feature_sets=True)
-    assert found(history, asked)["features that no kept model takes"] == 1
+    assert found(history, asked)["features that no kept model uses"] == 1
     vacuum(history, asked)
     assert os.listdir(history.tables.folder("features")) == [f"feature_set={SPEC.feature_set}"]
     assert verify(history.tables, read_reports(history.tables)).findings == ()
 
 
 def test_rows_that_no_listing_has_named_are_not_taken_for_gone(history: TableHistory) -> None:
-    """If the log of tracks were damaged, vacuum must not take all features for stale."""
+    """If the track history is damaged, vacuum must not treat all features as stale."""
     for part in Path(history.tables.folder("tracks")).rglob("*.parquet"):
         part.unlink()
     before = features(history)

@@ -1,4 +1,4 @@
-"""Verification: sound tables are found sound whatever lawful history they have, and each fault is named."""
+"""Verification: intact tables pass whatever their history, and each kind of fault is named."""
 
 import json
 from collections.abc import Callable
@@ -12,14 +12,14 @@ import pytest
 
 from jobs.verify import verification_json
 from pipeline.catalogs.tracks import to_batch
-from pipeline.shards.featurize_shard import track_rows
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.log import FOLDER, Journal
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.label_values import check_labels
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.objects import take_inventory
+from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, LabelError, ReadError
@@ -53,7 +53,7 @@ def check(history: TableHistory, *, deep: bool = False, **listing: str) -> Verif
 
 
 def faults(verification: Verification) -> dict[str, int]:
-    """Faults by kind and table, with how many things they are about."""
+    """Return the faults by kind and table, with the number of things affected."""
     return {
         f"{finding.kind} {finding.table}": finding.count for finding in verification.findings if finding.fault
     }
@@ -75,7 +75,7 @@ def rewrite(part: Path, change: Callable[[list[dict[str, object]]], list[dict[st
 
 
 def test_sound_tables_are_sound(history: TableHistory) -> None:
-    """A false alarm every night would teach everybody to ignore the real one."""
+    """A false alarm every night would teach people to ignore real ones."""
     verification = check(history, deep=True)
     assert verification.sound
     assert verification.findings == ()
@@ -86,7 +86,7 @@ def test_sound_tables_are_sound(history: TableHistory) -> None:
 
 
 def test_lawful_histories_are_no_fault(history: TableHistory) -> None:
-    """Content that changes back, retried failures, gone tracks, other models and features: all is lawful."""
+    """Content that changes back, retries, tracks that left, other models and features are no faults."""
     history.run({}, gone={"t0020": "1"}, unchanged=41)
     history.run({}, failing=tracks(6, start=34), attempts=2, unchanged=35)
     history.run(tracks(6, start=34), unchanged=35)
@@ -117,7 +117,7 @@ def test_lawful_histories_are_no_fault(history: TableHistory) -> None:
 
 
 def test_a_killed_run_that_was_finished_by_the_next_is_a_note(history: TableHistory) -> None:
-    """After kill -9 and another run all is well, even if the catalog has changed in between."""
+    """After kill -9 and another run there are no faults, even if the catalog changed in between."""
     new = tracks(8, start=50)
     killed = history.run(new, outcome="running", unchanged=42)
     for part in Path(history.tables.folder("labels")).rglob(f"{killed}-*.parquet"):
@@ -133,7 +133,7 @@ def test_a_killed_run_that_was_finished_by_the_next_is_a_note(history: TableHist
 
 
 def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
-    """Whoever verifies before running again must be told to run again, and what is open."""
+    """Someone who verifies before running again must learn which tracks are unfinished, and to run again."""
     killed = history.run(tracks(8, start=50), outcome="running", unchanged=42)
     parts = sorted(Path(history.tables.folder("labels")).rglob(f"{killed}-*.parquet"))
     parts[0].unlink()
@@ -143,8 +143,8 @@ def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
     history.write("tracks", "0", track_rows(refs([("t0050", "9")]), {}, history.now), run=run)
     history.report(run, Counts(listed=50, labeled_before=50), command="featurize", model=None)
     verification = check(history)
-    assert faults(verification) == {"left labels": 3}
-    (finding,) = (finding for finding in verification.findings if finding.kind == "left")
+    assert faults(verification) == {"unfinished labels": 3}
+    (finding,) = (finding for finding in verification.findings if finding.kind == "unfinished")
     assert "run again" in finding.message
     assert finding.examples == tuple(f"/music/t005{number}.mp3" for number in (1, 2, 3))
     assert verification.accounts[0].missing == 3
@@ -158,7 +158,7 @@ def test_a_lost_labels_part_is_found(history: TableHistory) -> None:
     assert (verification.sound, notes(verification)) == (True, {"removed since": 1})
     part_of(history, "labels", last=True).unlink()
     verification = check(history)
-    assert faults(verification) == {"missing labels": 4, "report disagrees _runs": 1}
+    assert faults(verification) == {"missing labels": 4, "report mismatch _runs": 1}
     assert verification.accounts[0].missing == 4
     assert verification.findings[0].examples[-1] == "/music/t0041.mp3"
 
@@ -179,13 +179,13 @@ def test_what_was_removed_and_done_again_is_no_fault(history: TableHistory) -> N
 
 
 def test_a_track_of_a_limited_run_that_is_lost_is_found(history: TableHistory) -> None:
-    """Runs with --limit list a part of the catalog only; what they planned must be there all the same."""
+    """Runs with --limit list only part of the catalog; what they planned must still be accounted for."""
     run = history.run(tracks(4, start=50), unchanged=0)
     history.report(run, Counts(listed=4, labeled=4), config={"limit": 4})
     assert check(history).sound
     for part in Path(history.tables.folder("labels")).rglob(f"{run}-*.parquet"):
         part.unlink()
-    assert faults(check(history)) == {"missing labels": 4, "report disagrees _runs": 1}
+    assert faults(check(history)) == {"missing labels": 4, "report mismatch _runs": 1}
 
 
 def test_a_lost_label_of_a_track_that_had_failed_before_is_found(history: TableHistory) -> None:
@@ -197,7 +197,7 @@ def test_a_lost_label_of_a_track_that_had_failed_before_is_found(history: TableH
 
 
 def test_features_that_another_command_made_since_are_no_fault(history: TableHistory) -> None:
-    """Fails: `earmark featurize` gets over a failing store, and verify calls the track lost."""
+    """Fails: `earmark featurize` recovers from a failing store, and verify calls the track lost."""
     names = tracks(1, start=34)
     assert not faults(check(history))
     history.now += timedelta(days=1)
@@ -211,7 +211,7 @@ def test_features_that_another_command_made_since_are_no_fault(history: TableHis
 
 
 def test_a_lost_failures_part_is_found(history: TableHistory) -> None:
-    """A failure that vanished is a track that nobody hears of again."""
+    """Without its failure, a track would silently drop out of the accounting."""
     n_rows = pq.read_metadata(part_of(history, "failures")).num_rows
     part_of(history, "failures").unlink()
     found = faults(check(history))
@@ -228,7 +228,7 @@ def test_rows_that_are_there_twice_are_found(history: TableHistory, table: str, 
     part.with_name("again.parquet").write_bytes(part.read_bytes())
     assert n_rows == copied
     verification = check(history)
-    assert faults(verification)[f"twice {table}"] == copied
+    assert faults(verification)[f"duplicate {table}"] == copied
     assert not verification.sound
 
 
@@ -243,7 +243,7 @@ def test_doubled_segment_labels_are_found_but_not_those_of_a_killed_run(history:
     history.write("segment_labels", "x", pa.Table.from_pylist(rows, SEGMENT_LABELS), **day)
     assert faults(check(history)) == {}
     history.write("segment_labels", "y", pa.Table.from_pylist(rows[:1], SEGMENT_LABELS), **day)
-    assert faults(check(history)) == {"twice segment_labels": 1}
+    assert faults(check(history)) == {"duplicate segment_labels": 1}
 
 
 def test_a_track_both_labeled_and_failed_by_a_run_is_found(history: TableHistory) -> None:
@@ -252,11 +252,11 @@ def test_a_track_both_labeled_and_failed_by_a_run_is_found(history: TableHistory
     history.write("failures", "late", failed([("t0060", "1")]), run=run)
     history.report(run, Counts(listed=45, labeled_before=42, labeled=2, failed=1))
     found = faults(check(history))
-    assert found["twice labels"] == 1
+    assert found["duplicate labels"] == 1
 
 
 def test_a_failure_after_a_label_is_found(history: TableHistory) -> None:
-    """A labeled track is not tried again; a newer failure of the same model means trouble."""
+    """A labeled track is not retried, so a newer failure of the same model means that something is wrong."""
     history.now += timedelta(days=1)
     run = f"{history.now:%Y%m%dT%H%M%S}-0000"
     history.write("failures", "0", failed([("t0020", "1")], at=history.now), run=run)
@@ -265,7 +265,7 @@ def test_a_failure_after_a_label_is_found(history: TableHistory) -> None:
 
 
 def test_damaged_parts_are_named_with_the_reason(history: TableHistory) -> None:
-    """One broken object must be named, and must not keep the rest from being checked."""
+    """A damaged object must be named, and must not keep the rest from being checked."""
     part = part_of(history, "features")
     part.write_bytes(part.read_bytes()[:100])
     empty = part_of(history, "labels", last=True)
@@ -278,7 +278,7 @@ def test_damaged_parts_are_named_with_the_reason(history: TableHistory) -> None:
 
 
 def test_damage_within_a_part_is_found_by_reading_deep(history: TableHistory) -> None:
-    """A flipped bit in a log-mel is in no footer; --deep must find it."""
+    """A flipped bit in a log-mel does not show in the footer; --deep must find it."""
     part = part_of(history, "features")
     file = pq.ParquetFile(part)
     column = file.schema_arrow.names.index("log_mel")
@@ -294,7 +294,7 @@ def test_damage_within_a_part_is_found_by_reading_deep(history: TableHistory) ->
 def test_damaged_pages_of_labels_are_an_error_in_words_and_named_by_reading_deep(
     history: TableHistory,
 ) -> None:
-    """Arrow raises an OSError without a number then; who verifies must be told how to find the part."""
+    """Arrow raises an OSError without an errno then; the message must say how to find the part."""
     part = part_of(history, "labels")
     group = pq.read_metadata(part).row_group(0)
     chunks = [group.column(number) for number in range(group.num_columns)]
@@ -308,16 +308,16 @@ def test_damaged_pages_of_labels_are_an_error_in_words_and_named_by_reading_deep
 
 
 def test_a_damaged_model_is_named_and_keeps_its_features(history: TableHistory) -> None:
-    """Fails: verify ends in an internal error, or vacuum takes the model's features for unused ones."""
+    """Fails: verify ends with an internal error, or vacuum treats the model's features as unused."""
     storage.write_bytes(f"{history.tables.root}/_models/{MODEL}/model.json", b"{")
     assert faults(check(history)) == {"unreadable model _models": 1}
-    inventory = take_inventory(history.tables)
+    stored = list_objects(history.tables)
     with pytest.raises(EarmarkError, match=r"model\.json is not valid"):
-        plan_vacuum(inventory, [], VacuumOptions(older_than_days=0, unused_feature_sets=True))
+        plan_vacuum(stored, [], VacuumOptions(older_than_days=0, unused_feature_sets=True))
 
 
 def test_parts_of_another_kind_are_found(history: TableHistory) -> None:
-    """A part with other columns, another feature set or other genres would be misread in silence."""
+    """A part with other columns, another feature set or other genres would be misread silently."""
     features = part_of(history, "features")
     other = FeatureSpec(mel_hop=512).model_dump_json()
     rows = pq.ParquetFile(features).read()
@@ -334,7 +334,7 @@ def test_parts_of_another_kind_are_found(history: TableHistory) -> None:
 
 
 def test_a_column_that_was_added_later_may_be_lacking(history: TableHistory) -> None:
-    """Tables of an older Earmark are sound tables."""
+    """Tables written by an older Earmark would be reported as faulty."""
     part = part_of(history, "tracks")
     rows = pq.ParquetFile(part).read()
     pq.write_table(rows.drop_columns("artist"), part)
@@ -344,7 +344,7 @@ def test_a_column_that_was_added_later_may_be_lacking(history: TableHistory) -> 
 
 
 def test_files_that_do_not_belong_are_named(history: TableHistory) -> None:
-    """pandas takes any file in the folder for a part; what it passes over is only noted."""
+    """pandas reads any file in the folder as a part; files that it skips are only noted."""
     root = Path(history.tables.root)
     (root / "labels" / "notes.txt").write_text("x")
     (root / "labels" / f"model={MODEL}" / "x.parquet").write_bytes(part_of(history, "labels").read_bytes())
@@ -387,19 +387,19 @@ def test_impossible_labels_are_found(history: TableHistory, change: dict[str, ob
     """A label that contradicts its own probabilities would go straight into somebody's charts."""
     rewrite(part_of(history, "labels"), lambda rows: [rows[0] | change, *rows[1:]])
     verification = check(history)
-    assert faults(verification) == {"impossible label labels": 1}
+    assert faults(verification) == {"invalid label labels": 1}
     assert verification.findings[0].examples == ("t0000",)
 
 
 def test_a_genre_left_null_and_a_tie_are_lawful(history: TableHistory) -> None:
-    """--min-confidence leaves the genre null; of two equal probabilities either may be it."""
+    """--min-confidence leaves the genre null; of two equal probabilities either may be the label."""
     tie = {"probabilities": [0.5, 0.5] + [0.0] * 8, "genre": "classical", "confidence": 0.5}
     rewrite(part_of(history, "labels"), lambda rows: [rows[0] | tie, rows[1] | {"genre": None}, *rows[2:]])
     assert faults(check(history)) == {}
 
 
 def test_label_checks_agree_with_a_plain_loop(tmp_path: Path) -> None:
-    """The vectorised check against the definition, label by label."""
+    """The vectorized check could disagree with the definition; compare them label by label."""
     rng = np.random.default_rng(7)
     genres = GTZAN_GENRES[:3]
     rows = []
@@ -437,7 +437,7 @@ def test_label_checks_agree_with_a_plain_loop(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_kept_is_said(history: TableHistory) -> None:
-    """The labels hold, but nobody can make them again: that is to be known."""
+    """The labels are valid, but nobody could reproduce them, which users should know."""
     (Path(history.tables.root) / "_models" / MODEL / "model.json").unlink()
     verification = check(history)
     assert verification.sound
@@ -445,41 +445,41 @@ def test_a_model_that_is_not_kept_is_said(history: TableHistory) -> None:
 
 
 def test_reports_that_do_not_add_up_are_found(history: TableHistory) -> None:
-    """The report is what people read; it must be what the tables hold."""
+    """People read the report, so its counts must match the tables."""
     report = read_reports(history.tables)[-1]
     counts = report.counts.model_copy(update={"labeled": 11, "left": 1})
     write_report(history.tables, report.model_copy(update={"counts": counts}))
-    assert faults(check(history)) == {"report disagrees _runs": 1}
+    assert faults(check(history)) == {"report mismatch _runs": 1}
     # A run that failed when the store did may have counted less than it wrote, but never more.
     failed_run = report.model_copy(update={"outcome": "failed", "counts": counts})
     write_report(history.tables, failed_run)
-    assert "report disagrees _runs" not in faults(check(history))
+    assert "report mismatch _runs" not in faults(check(history))
 
 
 def test_a_catalog_that_has_moved_on_is_compared(history: TableHistory) -> None:
-    """With --catalog, what is new or changed since the last run is named as not done yet."""
+    """With --catalog, tracks that are new or changed since the last run must be named as not processed."""
     now = tracks(10, etag="2") | tracks(24, start=10) | tracks(6, start=34) | tracks(2, start=40)
     assert check(history, **now).sound
     verification = check(history, **(now | {"t0011": "5", "new": "1"}))
-    assert faults(verification) == {"not done yet labels": 2}
+    assert faults(verification) == {"not processed labels": 2}
 
 
 def test_a_killed_compaction_is_named(history: TableHistory) -> None:
-    """Rows that raw readers see twice for a while are said, and are not taken for doubles of a run."""
+    """Rows that raw readers see twice for a while must be reported, but not as duplicates made by a run."""
     part = part_of(history, "labels")
     partition = str(part.parent.relative_to(history.tables.root))
     merged = part.with_name("merged-0123.parquet")
-    journal = Journal(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
-    storage.write_bytes(journal.location(history.tables.root), journal.model_dump_json().encode())
+    entry = LogEntry(partition=partition, merged=merged.name, rows=4, sources=(part.name,))
+    storage.write_bytes(entry.location(history.tables.root), entry.model_dump_json().encode())
     verification = check(history)
     assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
     merged.write_bytes(part.read_bytes())
     verification = check(history)
-    assert faults(verification) == {"doubled by compaction tables": 1}
+    assert faults(verification) == {"duplicated by compaction tables": 1}
     part.unlink()
     verification = check(history)
     assert (verification.sound, notes(verification)) == (True, {"killed compaction": 1})
-    assert FOLDER in journal.location("")
+    assert LOG_FOLDER in entry.location("")
 
 
 def test_the_json_form_says_the_same(history: TableHistory) -> None:
@@ -488,5 +488,5 @@ def test_the_json_form_says_the_same(history: TableHistory) -> None:
     verification = check(history)
     said = json.loads(verification_json(history.tables, verification, busy=False))
     assert said["sound"] is False
-    assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report disagrees"}
+    assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report mismatch"}
     assert said["accounts"][0]["missing"] == 4

@@ -1,4 +1,4 @@
-"""Writing genres into files: what changes, and above all what does not."""
+"""Writing genres into files: what changes and, above all, what does not."""
 
 import errno
 import io
@@ -41,7 +41,7 @@ def _tags(path: Path) -> object:
 
 @pytest.fixture(params=MUTAGEN)
 def track(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A tagged file of each format, whose name says nothing of it."""
+    """A tagged file of each format, whose name does not show the format."""
     path = tmp_path / "catalog" / f"track.{SUFFIXES.get(request.param, request.param)}"
     path.parent.mkdir()
     path.write_bytes(tagged(request.param).getvalue())
@@ -70,7 +70,7 @@ def test_a_file_without_tags_gets_one(track: Path) -> None:
 
 
 def test_id3_stays_in_its_version(tmp_path: Path) -> None:
-    """Players that know ID3 2.3 only would see no tags, and dates and musicians would be other frames."""
+    """Players that only support ID3 2.3 would see no tags, and dates and musicians would change frames."""
     path = tmp_path / "old.mp3"
     path.write_bytes(encode(sweep(44100, 1), 44100, "mp3"))
     old = ID3()
@@ -86,8 +86,8 @@ def test_id3_stays_in_its_version(tmp_path: Path) -> None:
     assert dict(after.items()) == dict(before.items())
 
 
-def test_pictures_and_odd_fields_stay(tmp_path: Path) -> None:
-    """Covers, ratings and a collector's own fields would be gone from thousands of files."""
+def test_pictures_and_custom_fields_stay(tmp_path: Path) -> None:
+    """Covers, ratings and custom fields would be lost from thousands of files."""
     flac, mp4 = tmp_path / "a.flac", tmp_path / "b.m4a"
     flac.write_bytes(tagged("flac").getvalue())
     picture = Picture()
@@ -122,12 +122,12 @@ def test_riff_info_is_not_hidden(tmp_path: Path) -> None:
     assert _tags(path) == replace(before, genre_tag="rock")  # type: ignore[type-var]
 
 
-def test_what_cannot_be_tagged_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_tagged_is_unchanged(tmp_path: Path) -> None:
     """A broken or odd file would be replaced by half a copy, or end the command in a traceback."""
     for form, suffix in (("webm", "webm"), ("au", "au"), ("adts", "aac")):
         path = tmp_path / f"x.{suffix}"
         path.write_bytes(encode(sweep(48000, 1), 48000, form))
-        with pytest.raises(EarmarkError, match=r"does not write tags to"):
+        with pytest.raises(EarmarkError, match=r"cannot write tags to"):
             write_tagged(str(path), path.stat().st_size, path, "rock")
     text = tmp_path / "y.flac"
     text.write_bytes(b"fLaC and no more")
@@ -162,8 +162,8 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_what_a_disk_keeps_beside_the_content_stays(tmp_path: Path) -> None:
-    """File managers keep stars and labels in extended attributes, which a new file lost."""
+def test_extended_attributes_stay(tmp_path: Path) -> None:
+    """File managers keep ratings and labels in extended attributes, which a new file would lose."""
     path = _write(tmp_path / "a.flac")
     try:
         os.setxattr(path, "user.xdg.tags", b"favorite")
@@ -175,8 +175,8 @@ def test_what_a_disk_keeps_beside_the_content_stays(tmp_path: Path) -> None:
     assert path.stat().st_mtime > 1e9  # a new version, also where its size is the same
 
 
-def test_a_disk_that_is_read_only_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message named a scratch file that was never there, and the kind of a Python exception."""
+def test_a_read_only_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message named a scratch file that never existed, and the type of a Python exception."""
     path = _write(tmp_path / "a.flac")
 
     def refuse(self: Path, *args: object, **options: object) -> None:
@@ -338,7 +338,7 @@ def test_another_name_of_the_file_keeps_its_content(tmp_path: Path) -> None:
 def test_a_file_in_the_way_of_the_copies_is_said(track: Path, tmp_path: Path) -> None:
     """A folder named wrongly would end all of the writing as an internal error, to be reported."""
     (tmp_path / "copies").write_text("no folder")
-    with pytest.raises(EarmarkError, match="a file is in the way of a folder"):
+    with pytest.raises(EarmarkError, match="a file is where a folder should be"):
         write_tagged(str(track), track.stat().st_size, tmp_path / "copies" / "album" / track.name, "pop")
 
 

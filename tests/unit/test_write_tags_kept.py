@@ -1,4 +1,4 @@
-"""Writing genres into files of every make: the audio and all other tags stay, or the file is refused."""
+"""Writing genres into files of every origin: the audio and all other tags stay, or the file is refused."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ NOISE = np.random.default_rng(0).normal(0, 0.1, (RATE, 1)).astype(np.float32)
 
 
 def write(data: bytes, form: str, genre: str = "jazz") -> bytes:
-    """Return what becomes of a file; the original stays, and nothing else is left."""
+    """Write a genre and return the result; check that the original is unchanged and nothing else is left."""
     with tempfile.TemporaryDirectory() as folder:
         path, target = Path(folder) / f"track.{form}", Path(folder) / "copies" / f"track.{form}"
         path.write_bytes(data)
@@ -87,8 +87,8 @@ WAVS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("kind", WAVS)
-def test_wavs_of_every_make(kind: str) -> None:
-    """The tag of a wav from a pipe would be noise at its end, and a sampler's loop points would be gone."""
+def test_wavs_of_every_origin(kind: str) -> None:
+    """The tag of a wav from a pipe would be noise at its end, and a sampler's loop points would be lost."""
     data = WAVS[kind]
     written = write(data, "wav")
     np.testing.assert_array_equal(by_ffmpeg(written), by_ffmpeg(data))
@@ -108,7 +108,7 @@ def test_wavs_of_every_make(kind: str) -> None:
 
 @pytest.mark.parametrize("genre", ["jazz", "classical"])
 def test_the_genre_of_riff_info_is_changed_too(genre: str) -> None:
-    """Players that read INFO before ID3, as those made of FFmpeg, would show the old genre."""
+    """Players that prefer INFO to ID3, such as those based on FFmpeg, would show the old genre."""
     items = b"".join(
         name + struct.pack("<I", len(text)) + text + bytes(len(text) % 2)
         for name, text in ((b"IART", b"Bjork\0"), (b"IGNR", b"Some\0"), (b"ICMT", b"mine\0"))
@@ -294,8 +294,8 @@ def _audio_start(data: bytes) -> int:
             return position
 
 
-def test_chained_ogg_keeps_its_pieces() -> None:
-    """Of a recorded stream all songs but the first would be gone."""
+def test_a_chained_ogg_keeps_its_links() -> None:
+    """All songs of a recorded stream except the first would be lost."""
     one, two = (encode(sweep(RATE, seconds), RATE, "vorbis") for seconds in (1, 2))
     written = write(one + two, "ogg")
     assert written.endswith(two[-2000:])
@@ -318,8 +318,8 @@ def test_comments_that_mutagen_would_change_are_refused() -> None:
 
 
 @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "m4a", "vorbis", "wma"])
-def test_other_audio_is_told(form: str, tmp_path: Path) -> None:
-    """A library that damages a file would be believed, and the original replaced."""
+def test_different_audio_is_detected(form: str, tmp_path: Path) -> None:
+    """If a library damaged a file, the original would be replaced all the same."""
     data = tagged(form).getvalue()
     original, copy = tmp_path / "a", tmp_path / "b"
     original.write_bytes(data)
@@ -342,7 +342,7 @@ def test_other_audio_is_told(form: str, tmp_path: Path) -> None:
 
 
 def test_a_flac_of_pictures_keeps_them() -> None:
-    """The booklet of an album would be gone."""
+    """An album's booklet would be lost."""
     file = tagged("flac")
     track = FLAC(file)
     for number in range(3):

@@ -1,16 +1,24 @@
 """The command that judges models: evaluate."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.commands import options as opt
+from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
+from schemas.config import RunConfig
 from schemas.errors import MisuseError
 
+if TYPE_CHECKING:
+    from jobs.evaluate import Request
+    from pipeline.training.training import Epoch
+    from schemas.evaluation import Evaluation
 
+
+@with_training("epochs", "seed", "threads")
+@with_settings("address", "cpus")
 def evaluate(
     names: Annotated[
         list[str],
@@ -21,6 +29,7 @@ def evaluate(
             show_default=False,
         ),
     ],
+    *,
     arch: Annotated[
         str | None,
         typer.Option("--arch", help="Train this architecture for it: cnn, dense or both."),
@@ -53,31 +62,25 @@ def evaluate(
     ] = None,
     json: Annotated[str | None, typer.Option("--json", help="Write all figures to this file.")] = None,
     html: Annotated[str | None, typer.Option("--html", help="Write a page with plots to this file.")] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Of a training.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of everything random.")] = 0,
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads of TensorFlow.")] = 2,
-    address: opt.Address = None,
-    cpus: opt.Cpus = None,
+    training: Mapping[str, object],
+    settings: RunConfig,
 ) -> None:
     """Measure a model, or an architecture, on labeled data, with plain classifiers beside it."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.evaluate import Request
-    from pipeline.storage.outputs import check_file
+    from pipeline.storage.outputs import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
-    from schemas.config import RunConfig
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and its data (earmark evaluate MODEL DATA), or --arch and the data")
     # Before a training of many minutes, not after it.
     for file, what in ((json, "the figures"), (html, "the page")):
         if file is not None:
-            check_file(file, what)
-    settings = replace(TrainingSettings.of(arch or "cnn"), seed=seed, threads=threads)
+            check_writable_file(file, what)
     request = Request(
         data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,
         n_pieces=pieces, baselines=baselines, outside=outside, label_column=label_column, tables=tables,
-        settings=settings if epochs is None else replace(settings, epochs=epochs),
-        config=RunConfig.load(None, address=address, cpus=cpus),
+        settings=TrainingSettings.for_arch(arch or "cnn").changed(training), config=settings,
     )  # fmt: skip
     evaluation = _evaluate(request)
     # Files first: a reader of the tables that closes the pipe early must not cost them.
@@ -85,7 +88,7 @@ def evaluate(
     print_evaluation(evaluation)
 
 
-def _evaluate(request: Any) -> Any:
+def _evaluate(request: "Request") -> "Evaluation":
     """Evaluate with progress on stderr."""
     from jobs.console.progress import Meter, metered
     from jobs.evaluate import evaluate_job
@@ -94,7 +97,7 @@ def _evaluate(request: Any) -> Any:
     with ExitStack() as stack:
         meters: list[Meter] = []
 
-        def show(fold: int, epoch: Any) -> None:
+        def show(fold: int, epoch: "Epoch") -> None:
             # Not before: while features are computed, the engine shows how far it is.
             if not meters:
                 training = metered("training", n_epochs * request.n_folds, unit="epochs")

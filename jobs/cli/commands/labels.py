@@ -2,12 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from jobs.cli.commands import options as opt
 from jobs.console.messages import say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.tables.tables import Tables
 
 
 def labels(
@@ -68,7 +73,7 @@ def labels(
         write_rows(rows, output_format, out)
 
 
-def _write_playlists(tables: Any, rows: Any, folder: str) -> None:
+def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
     from jobs.console.output import print_table
     from jobs.playlists import with_facts, write_playlists
 
@@ -79,7 +84,7 @@ def _write_playlists(tables: Any, rows: Any, folder: str) -> None:
     print_table(("tracks", "playlist"), [(f"{n:,}", location) for location, n in written.items()])
 
 
-def _write_tags(tables: Any, rows: Any, folder: Path | None, *, yes: bool) -> None:
+def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes: bool) -> None:
     from jobs.playlists import with_facts
     from jobs.write_tags import plan_copies, plan_in_place, print_taggings, write_all
     from pipeline.tables.runs import read_reports
@@ -110,6 +115,6 @@ def ddl(
 ) -> None:
     """Print the SQL that makes DuckDB, Spark or Athena read the tables and the current labels."""
     from jobs.status import open_tables
-    from pipeline.tables.ddl import ddl as statements
+    from pipeline.tables.ddl import generate_ddl
 
-    sys.stdout.write(statements(open_tables(tables), dialect))
+    sys.stdout.write(generate_ddl(open_tables(tables), dialect))

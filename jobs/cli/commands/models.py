@@ -1,17 +1,28 @@
 """Commands that make and judge models: train."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.cli.commands import options as opt
+from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
+from schemas.config import RunConfig
+
+if TYPE_CHECKING:
+    from jobs.train import TrainRequest, TrainResult
+    from pipeline.training.training import Epoch
 
 _SEEDS = "Train once for each of these seeds, such as 0,1,2, on a Ray cluster, and keep the best by valid."
 
 
+@with_training(
+    "epochs", "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
+    "class_weights", "seed", "threads",
+)  # fmt: skip
+@with_settings("address", "cpus")
 def train(
     data: Annotated[
         str,
@@ -22,31 +33,14 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the model to make.", show_default=False)],
+    *,
     arch: Annotated[
         str | None, typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both (cnn).")
     ] = None,
     split: Annotated[
         str, typer.Option("--split", help="segment (leaks), track, or file:TRAIN.txt,VALID.txt.")
     ] = "track",
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training tracks (60; dense: 600).")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", help="Segments a step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Of Adam.")] = None,
-    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Of AdamW.")] = None,
-    dropout: Annotated[float | None, typer.Option("--dropout", help="Share of values dropped.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option("--label-smoothing", help="From 0 to 1.")] = None,
-    early_stopping: Annotated[
-        int | None,
-        typer.Option(
-            "--early-stopping", help="Stop after N epochs without a lower valid loss; keep the best."
-        ),
-    ] = None,
-    class_weights: Annotated[
-        bool | None,
-        typer.Option("--class-weights/--no-class-weights", help="Weigh rare genres up in training."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything random (0).")] = None,
+    training: Mapping[str, object],
     split_seed: Annotated[
         int | None, typer.Option("--split-seed", help="Seed of a random split; else that of the training.")
     ] = None,
@@ -78,24 +72,16 @@ def train(
     tensorboard: Annotated[
         str | None, typer.Option("--tensorboard", help="Folder for TensorBoard's event files.")
     ] = None,
-    threads: Annotated[int | None, typer.Option("--threads", help="CPU threads of TensorFlow (2).")] = None,
-    address: opt.Address = None,
-    cpus: opt.Cpus = None,
+    settings: RunConfig,
 ) -> None:
     """Train a model on labeled audio, features, descriptors or log-mels."""
     from jobs.cli.summaries.runs import print_model, print_trials
     from jobs.train import TrainRequest, settings_for
-    from schemas.config import RunConfig
 
-    flags = {
-        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "dropout": dropout,
-        "weight_decay": weight_decay, "label_smoothing": label_smoothing, "early_stopping": early_stopping,
-        "class_weights": class_weights, "seed": seed, "threads": threads,
-    }  # fmt: skip
     request = TrainRequest(
         data=data,
         out=out,
-        settings=settings_for(arch, like, flags),
+        settings=settings_for(arch, like, training),
         start=start,
         split=split,
         split_seed=split_seed,
@@ -106,14 +92,14 @@ def train(
         tables=tables,
         checkpoint=checkpoint,
         tensorboard=tensorboard,
-        config=RunConfig.load(None, address=address, cpus=cpus),
+        config=settings,
     )
     result = _train(request)
     print_trials(result.trials)
     print_model(result.bundle, out)
 
 
-def _train(request: Any) -> Any:
+def _train(request: "TrainRequest") -> "TrainResult":
     """Train with progress on stderr."""
     from jobs.console.progress import metered
     from jobs.train import train_job
@@ -126,7 +112,7 @@ def _train(request: Any) -> Any:
             # Not before: while features are computed, the engine shows how far it is.
             meters.append(stack.enter_context(metered("training", n_epochs, unit="epochs")))
 
-        def show(trial: int, epoch: Any) -> None:
+        def show(trial: int, epoch: "Epoch") -> None:
             done[trial] = epoch.number
             which = f"trial {trial + 1}: " if len(done) > 1 else ""
             note = f"{which}loss {epoch.loss:.3f}, valid accuracy {epoch.valid_accuracy:.3f}"

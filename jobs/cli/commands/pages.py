@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 import typer
 
 from jobs.cli.commands import options as opt
+from jobs.cli.commands.settings import with_settings
 from jobs.console.messages import say
+from schemas.config import RunConfig
 
 
 def trends(
@@ -98,13 +100,15 @@ _Segment = Annotated[
 ]
 
 
+@with_settings("model")
 def plot(
     track: _Track,
     out: Annotated[
         str | None,
         typer.Option("--out", help="Page (.html) or picture (.png); else TRACK.html."),
     ] = None,
-    model: opt.Model = None,
+    *,
+    settings: RunConfig,
     segment: _Segment = None,
 ) -> None:
     """Draw a track: waveform, spectrograms, chroma, tempo and more, and its genres along time."""
@@ -112,10 +116,11 @@ def plot(
     from jobs.plot import default_out, plot_track
 
     out = out or default_out(track, ".html")
-    console.print(plot_track(track, out, model, segment))
+    console.print(plot_track(track, out, settings.model, segment))
     say(f"the pictures are in {printable(out)}")
 
 
+@with_settings("model")
 def explain(
     track: _Track,
     method: Annotated[
@@ -131,7 +136,8 @@ def explain(
             "--out", help="Page (.html), picture (.png) or numbers (.json); else TRACK.explained.html."
         ),
     ] = None,
-    model: opt.Model = None,
+    *,
+    settings: RunConfig,
     segment: _Segment = None,
 ) -> None:
     """Show which seconds and bands of a track carried the model's decision."""
@@ -140,5 +146,5 @@ def explain(
     from jobs.plot import default_out
 
     out = out or default_out(track, ".explained.html")
-    console.print(explain_track(track, out, model, segment, method, genre))
+    console.print(explain_track(track, out, settings.model, segment, method, genre))
     say(f"the explanation is in {printable(out)}")

@@ -1,13 +1,17 @@
 """Commands that run a job over a catalog: demo, scan, run, featurize, label."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jobs.cli.commands import options as opt
+from jobs.cli.commands.settings import with_settings
 from jobs.console.messages import INTERRUPTED, TOO_MANY_FAILURES, say
 from schemas.config import RunConfig
+
+if TYPE_CHECKING:
+    from jobs.run.request import Command, Only
 
 
 def demo(
@@ -30,111 +34,74 @@ def demo(
     print_demo(result)
 
 
+@with_settings("limit")
 def scan(
     catalog: opt.Catalog,
     out: Annotated[
         str | None, typer.Option("--out", help="Write the listing there (.csv or .parquet): a manifest.")
     ] = None,
-    limit: opt.Limit = None,
+    *,
+    settings: RunConfig,
 ) -> None:
     """Say what is there: counts, formats, bytes, hours."""
     from jobs.cli.summaries.runs import print_scan
     from jobs.scan import scan as scan_catalog
 
-    print_scan(scan_catalog(catalog, limit=limit, out=out))
+    print_scan(scan_catalog(catalog, limit=settings.limit, out=out))
 
 
+@with_settings(
+    "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "min_confidence", "actors",
+    "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb", "max_failure_rate",
+    file=True,
+)  # fmt: skip
 def run(
     catalog: opt.Catalog,
     tables: opt.TablesRoot,
-    config: opt.Config = None,
-    model: opt.Model = None,
-    address: opt.Address = None,
-    limit: opt.Limit = None,
+    settings: RunConfig,
     dry_run: opt.DryRun = False,
-    retry_failed: opt.RetryFailed = None,
-    descriptors: opt.Descriptors = None,
-    segment_labels: opt.SegmentLabels = None,
-    min_confidence: opt.MinConfidence = None,
-    actors: opt.Actors = None,
-    gpus_per_actor: opt.GpusPerActor = None,
-    batch_size: opt.BatchSize = None,
-    cpus: opt.Cpus = None,
-    track_timeout: opt.TrackTimeout = None,
-    track_memory: opt.TrackMemory = None,
-    max_failure_rate: opt.MaxFailureRate = None,
     catalog_moved: opt.Moved = False,
 ) -> None:
     """Featurize and label what is new or changed in a catalog: the nightly command."""
-    settings = RunConfig.load(
-        config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
-        segment_labels=segment_labels, actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size,
-        cpus=cpus, track_timeout_s=track_timeout, track_memory_mb=track_memory,
-        max_failure_rate=max_failure_rate,
-        min_confidence=min_confidence,
-    )  # fmt: skip
     _run("run", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved)
 
 
+@with_settings(
+    "model", "address", "limit", "retry_failed", "descriptors", "cpus", "track_timeout_s", "track_memory_mb",
+    "max_failure_rate",
+    file=True,
+)  # fmt: skip
 def featurize(
     catalog: opt.Catalog,
     tables: opt.TablesRoot,
-    config: opt.Config = None,
-    model: opt.Model = None,
-    address: opt.Address = None,
-    limit: opt.Limit = None,
-    dry_run: opt.DryRun = False,
-    retry_failed: opt.RetryFailed = None,
-    descriptors: opt.Descriptors = None,
+    settings: RunConfig,
     only: opt.Only = None,
-    cpus: opt.Cpus = None,
-    track_timeout: opt.TrackTimeout = None,
-    track_memory: opt.TrackMemory = None,
-    max_failure_rate: opt.MaxFailureRate = None,
+    dry_run: opt.DryRun = False,
     catalog_moved: opt.Moved = False,
 ) -> None:
     """Only decode and featurize what is new or changed, for the features that a model takes."""
-    settings = RunConfig.load(
-        config, model=model, address=address, limit=limit, retry_failed=retry_failed, descriptors=descriptors,
-        cpus=cpus, track_timeout_s=track_timeout, track_memory_mb=track_memory,
-        max_failure_rate=max_failure_rate,
-    )  # fmt: skip
     _run("featurize", catalog, tables, settings, dry_run=dry_run, moved=catalog_moved, only=only)
 
 
-def label(
-    tables: opt.TablesRoot,
-    config: opt.Config = None,
-    model: opt.Model = None,
-    address: opt.Address = None,
-    dry_run: opt.DryRun = False,
-    retry_failed: opt.RetryFailed = None,
-    segment_labels: opt.SegmentLabels = None,
-    min_confidence: opt.MinConfidence = None,
-    actors: opt.Actors = None,
-    gpus_per_actor: opt.GpusPerActor = None,
-    batch_size: opt.BatchSize = None,
-    cpus: opt.Cpus = None,
-    max_failure_rate: opt.MaxFailureRate = None,
-) -> None:
+@with_settings(
+    "model", "address", "retry_failed", "segment_labels", "min_confidence", "actors", "gpus_per_actor",
+    "batch_size", "cpus", "max_failure_rate",
+    file=True,
+)  # fmt: skip
+def label(tables: opt.TablesRoot, settings: RunConfig, dry_run: opt.DryRun = False) -> None:
     """Only label what is featurized already; nothing is decoded."""
-    settings = RunConfig.load(
-        config, model=model, address=address, retry_failed=retry_failed, segment_labels=segment_labels,
-        actors=actors, gpus_per_actor=gpus_per_actor, batch_size=batch_size, cpus=cpus,
-        max_failure_rate=max_failure_rate, min_confidence=min_confidence,
-    )  # fmt: skip
     _run("label", None, tables, settings, dry_run=dry_run, moved=False)
 
 
 def _run(
-    command: Any,
+    command: "Command",
     catalog: str | None,
     tables: str,
     settings: RunConfig,
     *,
     dry_run: bool,
     moved: bool,
-    only: Any = None,
+    only: "Only | None" = None,
 ) -> None:
     from jobs.cli.summaries.runs import print_plan, print_report
     from jobs.run.request import list_job, make_job, plan_job

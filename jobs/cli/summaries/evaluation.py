@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from jobs.console.messages import say
 from jobs.console.output import console, print_table
-from pipeline.evaluation.protocols import protocol_label, seen_sentence
-from pipeline.pages.evaluation_page import all_scores, evaluation_page
+from pipeline.evaluation.protocols import describe_seen, protocol_label
+from pipeline.pages.evaluation_page import iter_scores, render_evaluation_page
 from pipeline.storage import storage
 from schemas.evaluation import Evaluation, Scores
 
@@ -17,7 +17,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     """Print an evaluation as tables; the protocol stands beside each figure."""
     console.print(f"{evaluation.model} on {evaluation.data}")
     console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}")
-    seen = seen_sentence(evaluation)
+    seen = describe_seen(evaluation)
     if seen:
         console.print(seen)
     console.print(_tested(evaluation))
@@ -43,7 +43,7 @@ def _tested(evaluation: Evaluation) -> str:
 def _print_scores(evaluation: Evaluation) -> None:
     label = protocol_label(evaluation.protocol)
     columns = ("classifier", "accuracy", "95 % interval", "macro F1", "top 3", "ECE", "of", "protocol")
-    print_table(columns, ((*_cells(scores), label) for scores in all_scores(evaluation)))
+    print_table(columns, ((*_cells(scores), label) for scores in iter_scores(evaluation)))
     if evaluation.fold_accuracies:
         folds = ", ".join(f"{accuracy:.3f}" for accuracy in evaluation.fold_accuracies)
         console.print(f"accuracy by fold: {folds}")
@@ -139,11 +139,11 @@ def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None)
     """
     files: tuple[tuple[str | None, Callable[[], str]], ...] = (
         (json, lambda: evaluation.model_dump_json(indent=2) + "\n"),
-        (html, lambda: evaluation_page(evaluation)),
+        (html, lambda: render_evaluation_page(evaluation)),
     )
     for out, text in files:
         if out is None:
             continue
-        with storage.explained(out, "write"):
+        with storage.explain_errors(out, "write"):
             storage.write_bytes(out, text().encode())
         say(f"written: {out}")

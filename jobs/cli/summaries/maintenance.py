@@ -16,7 +16,7 @@ from pipeline.tables.maintenance.verify.findings import (
 )
 from pipeline.wording import size_text
 
-_DOUBLED = {"twice", "doubled by compaction"}
+_DUPLICATE_KINDS = {"duplicate", "duplicated by compaction"}
 
 
 def print_verification(verification: Verification) -> None:
@@ -63,7 +63,7 @@ def _account_text(account: ModelAccount, verification: Verification) -> str:
     if account.unseen:
         words.append(f"{account.unseen:,} not given to this model")
     words.append(f"{account.missing:,} missing" if account.missing else "nothing lost")
-    twice = sum(finding.count for finding in verification.findings if finding.kind in _DOUBLED)
+    twice = sum(finding.count for finding in verification.findings if finding.kind in _DUPLICATE_KINDS)
     words.append(f"{twice:,} twice" if twice else "nothing twice")
     return f"{account.tracks:,} tracks: " + ", ".join(words)
 

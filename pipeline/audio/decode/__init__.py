@@ -1,1 +1,1 @@
-"""Decoding: excerpts of audio files and their tags, whatever the format and the damage."""
+"""Decoding: excerpts of audio files of any format, damaged or not."""

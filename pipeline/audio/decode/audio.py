@@ -1,4 +1,4 @@
-"""Audio: excerpts of a track as mono float32, whatever the format, rate, channel count or damage."""
+"""Audio: excerpts of a track as mono float32, for any format, sample rate, channel count or damage."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,7 +26,7 @@ class Audio:
     Attributes
     ----------
     info : AudioInfo
-        What the container says of itself.
+        The facts that the container states.
     """
 
     info: AudioInfo
@@ -34,12 +34,12 @@ class Audio:
     _source: Source
 
     def read(self, start_s: float, duration_s: float) -> NDArray[np.float32]:
-        """Return the mono mix of an excerpt at the track's own rate.
+        """Return the mono mix of an excerpt at the track's own sample rate.
 
         Parameters
         ----------
         start_s, duration_s : float
-            The excerpt in seconds; at the end of the audio fewer samples come back.
+            The excerpt in seconds; at the end of the audio it is shorter.
 
         Returns
         -------
@@ -51,7 +51,7 @@ class Audio:
         DecodeError
             If the start of the excerpt cannot be reached.
         ReadError
-            If the store does not hand out the bytes.
+            If the store does not return the bytes.
         """
         rate = self.info.sample_rate
         try:
@@ -65,7 +65,7 @@ class Audio:
 
 @contextmanager
 def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
-    """Open a track with the first decoder that takes its content.
+    """Open a track with the first decoder that accepts its content.
 
     Parameters
     ----------
@@ -77,16 +77,16 @@ def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
     Yields
     ------
     Audio
-        Whose `read` gives excerpts.
+        Its `read` returns excerpts.
 
     Raises
     ------
     EmptyFileError
         If the file has no bytes.
     DecodeError
-        If no decoder takes it.
+        If no decoder accepts it.
     ReadError
-        If the store does not hand out the bytes.
+        If the store does not return the bytes.
     """
     source = open_source(file, name)
     reasons = []
@@ -106,10 +106,10 @@ def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
 
 
 def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioInfo, list[Excerpt]]:
-    """Decode the segments of a track, and no more of it than they need.
+    """Decode the segments of a track, reading only what they need.
 
-    Where the container promises more than decodes (a truncated file, a wrong header), what decodes is
-    counted first and the segments are placed in that.
+    If the container promises more audio than decodes (a truncated file, a wrong header), the audio that
+    decodes is measured first and the segments are placed in it.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
     name : str
         The track's URI, for messages.
     spec : FeatureSpec
-        Says the rate, length and number of segments.
+        Sample rate, length and number of segments.
 
     Returns
     -------
     info : AudioInfo
-        With the duration that decodes, as far as is known.
+        Audio facts, with the duration that decodes, as far as it is known.
     segments : list of (float, ndarray of float32)
         Start in seconds and the samples at ``spec.sample_rate``, mono.
 
@@ -132,22 +132,22 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
     EmptyFileError
         If the file has no bytes.
     DecodeError
-        If no decoder makes audio of it.
+        If no decoder finds audio in it.
     TooShortError
         If less than ``spec.min_s`` decodes.
     ReadError
-        If the store does not hand out the bytes.
+        If the store does not return the bytes.
     """
     source = open_source(file, name)
     reasons = []
-    counted: list[tuple[AudioInfo, DecoderType]] = []
+    measured: list[tuple[AudioInfo, DecoderType]] = []
     for decoder_type in decoders_for(source):
         try:
             sought = _seek_segments(decoder_type, source, spec)
             source.raise_if_failed()
             if sought is not None:
                 return sought
-            counted.append((_count(decoder_type, source), decoder_type))
+            measured.append((_measure(decoder_type, source), decoder_type))
         except UndecodableError as error:
             source.raise_if_failed()
             reasons.append(f"{decoder_type.library}: {error}")
@@ -155,21 +155,13 @@ def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioIn
                 break
             continue
         source.raise_if_failed()
-    if not counted:
+    if not measured:
         raise _undecodable(source, reasons)
-    # libsndfile stops where FFmpeg passes over damage.
-    info, decoder_type = max(counted, key=lambda found: found[0].duration_s)
-    if info.duration_s < spec.min_s:
-        raise TooShortError(
-            f"{name} has {info.duration_s:.2f} s of audio, less than the {spec.min_s:g} s that features need"
-        )
-    excerpts = walk_segments(lambda: decoder_type(source), info.duration_s, spec)
-    source.raise_if_failed()
-    return info, excerpts
+    return _walk_segments(source, measured, spec)
 
 
 def open_source(file: BinaryIO, name: str) -> Source:
-    """Return the view of `file` that decoders read: without ID3v2 blocks at its start.
+    """Return the view of `file` that decoders read, without the ID3v2 blocks at its start.
 
     Raises
     ------
@@ -178,18 +170,18 @@ def open_source(file: BinaryIO, name: str) -> Source:
     DecodeError
         If it is a picture, an archive or the like.
     ReadError
-        If the store does not hand out the bytes.
+        If the store does not return the bytes.
     """
     source = Source(file, name)
     size = source.size()
     source.raise_if_failed()
     if size == 0:
-        raise EmptyFileError(f"{name} is empty: it has 0 bytes")
+        raise EmptyFileError(f"{name} is empty (0 bytes)")
     offset = id3_bytes(source)
     source.raise_if_failed()
     if offset == size:
         raise DecodeError(f"{name} holds tags (ID3) but no audio; replace it")
-    # A block that claims to be longer than the file has a broken header; what follows that may be audio.
+    # A block longer than the file has a broken header; what follows the header may be audio.
     source = Source(file, name, offset if offset < size else ID3_HEADER_BYTES)
     kind = kind_of(source)
     source.raise_if_failed()
@@ -201,17 +193,30 @@ def open_source(file: BinaryIO, name: str) -> Source:
 def _seek_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
 ) -> tuple[AudioInfo, list[Excerpt]] | None:
-    """Return the excerpts, or None if one of them cannot be had in full where the container promises it."""
+    """Return the excerpts, or None if one of them is shorter than the container promises."""
     with closing(decoder_type(source)) as decoder:
         info = decoder.info
-        if not info.duration_s >= spec.min_s:
+        if not info.duration_s >= spec.min_s:  # also if it is unknown (NaN)
             return None
         excerpts = seek_segments(decoder, spec)
         return (info, excerpts) if excerpts else None
 
 
-def _count(decoder_type: DecoderType, source: Source) -> AudioInfo:
-    """Return what is known of a track, with the duration that decodes."""
+def _walk_segments(
+    source: Source, measured: list[tuple[AudioInfo, DecoderType]], spec: FeatureSpec
+) -> tuple[AudioInfo, list[Excerpt]]:
+    """Decode the segments with the decoder that gets furthest: libsndfile stops at damage."""
+    info, decoder_type = max(measured, key=lambda found: found[0].duration_s)
+    if info.duration_s < spec.min_s:
+        length = f"{info.duration_s:.2f} s of audio"
+        raise TooShortError(f"{source.uri} has {length}, less than the {spec.min_s:g} s that features need")
+    excerpts = walk_segments(lambda: decoder_type(source), info.duration_s, spec)
+    source.raise_if_failed()
+    return info, excerpts
+
+
+def _measure(decoder_type: DecoderType, source: Source) -> AudioInfo:
+    """Decode a whole track and return its facts, with the duration that decodes."""
     with closing(decoder_type(source)) as decoder:
         n_samples = sum(block.shape[1] for block in decoder.blocks(0))
         if not n_samples:

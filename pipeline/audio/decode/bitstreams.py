@@ -1,6 +1,6 @@
-"""Bitstreams: DTS, AC-3 and the like that are stored as if they were PCM, and would play as noise.
+"""Bitstreams: DTS, AC-3 and the like that are stored as if they were PCM, and would decode to noise.
 
-Rips of DTS CDs hold DTS frames in the words of a wav; recordings of a digital output hold bursts.
+Rips of DTS CDs hold DTS frames in the words of a wav; recordings of a digital output hold S/PDIF bursts.
 
 References
 ----------
@@ -25,20 +25,20 @@ PREROLL_S = 1.0
 """Lead-in decoded and dropped before an excerpt."""
 
 FRAME_BYTES = 4
-"""Of two channels of 16 bits."""
+"""Two channels of 16 bits."""
 
 DTS_HEADER_BYTES = 16
 
 OPENING_FRAMES = 9
-"""Frames of which the proportion of PCM to sound is taken."""
+"""Frames from which the ratio of decoded samples to PCM samples is measured."""
 
 PROBE_BYTES = 1 << 16
 
-LOOKED_AT = tuple((2 * i + 1) / n for n in (2, 4, 8, 16, 32) for i in range(n // 2))
-"""Where a track that begins with silence is looked at until there is none, as shares of its length."""
+PROBE_SHARES = tuple((2 * i + 1) / n for n in (2, 4, 8, 16, 32) for i in range(n // 2))
+"""Where a track that begins with silence is probed until there is sound, as fractions of its length."""
 
 QUIET = 1e-3
-"""Samples that all stay below this say nothing: each burst and each frame has louder ones in its header."""
+"""Samples that stay below this are not a bitstream: every burst and frame has louder ones in its header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,21 @@ class Packing:
     Attributes
     ----------
     sync : bytes
-        What each frame begins with, in words of low byte first.
+        The bytes that each frame begins with, in little-endian words.
     container : str
         FFmpeg's name for it.
     name : str
         Its name for users.
-    fewest : int
-        Frames at equal distances that tell it from PCM.
+    min_frames : int
+        Frames at equal distances that distinguish it from PCM.
     swapped : bool
-        Whether FFmpeg takes the words with the high byte first only.
+        Whether FFmpeg needs the words in big-endian order.
     """
 
     sync: bytes
     container: str
     name: str
-    fewest: int = 3
+    min_frames: int = 3
     swapped: bool = False
 
 
@@ -76,19 +76,19 @@ PACKINGS = (
 )
 
 
-def unpacked(decoder: Decoder) -> Decoder:
-    """Return `decoder`, or what decodes the bitstream that its samples are.
+def unpack_bitstream(decoder: Decoder) -> Decoder:
+    """Return `decoder` or, if its samples are a bitstream, the decoder of that.
 
     Raises
     ------
     UndecodableError
-        If they are a bitstream that FFmpeg does not decode.
+        If they are a bitstream that FFmpeg cannot decode.
     """
     y = decoder.opening
     packing = find_packing(y)
     n_samples = decoder.info.duration_s * decoder.info.sample_rate
     if packing is None and y.size and _is_quiet(y) and n_samples < 1 << 40:
-        for share in LOOKED_AT:
+        for share in PROBE_SHARES:
             y = next(decoder.blocks(int(n_samples * share)), y)
             if not _is_quiet(y):
                 packing = find_packing(y)
@@ -98,14 +98,14 @@ def unpacked(decoder: Decoder) -> Decoder:
 
 def find_packing(y: NDArray[np.float32]) -> Packing | None:
     """Return how samples of shape (2, n) hold a bitstream; None for PCM."""
-    with np.errstate(invalid="ignore"):  # NaN is no PCM either
+    with np.errstate(invalid="ignore"):  # NaN is not a bitstream either
         if len(y) != 2 or not (np.abs(y) <= 1).all():
             return None
     data = _words(y)
     for packing in PACKINGS:
-        places = list(islice(_places(data, packing.sync), packing.fewest))
+        places = list(islice(_places(data, packing.sync), packing.min_frames))
         distances = set(np.diff(places).tolist())
-        if len(places) == packing.fewest and len(distances) == 1:
+        if len(places) == packing.min_frames and len(distances) == 1:
             header = data[places[0] : places[0] + DTS_HEADER_BYTES]
             if packing.container != "dts" or _dts_bytes(header, packing) <= distances.pop():
                 return packing
@@ -113,7 +113,7 @@ def find_packing(y: NDArray[np.float32]) -> Packing | None:
 
 
 def _dts_bytes(header: bytes, packing: Packing) -> float:
-    """Return how many bytes of PCM a DTS frame takes by its header; infinity if that makes no sense."""
+    """Return how many bytes of PCM a DTS frame takes, by its header; infinity if the header is invalid."""
     is_14_bits = b"\x1f\xff" in (packing.sync[:2], packing.sync[1::-1])
     words = np.frombuffer(header, ">u2" if packing.sync[0] in b"\x7f\x1f" else "<u2")
     width = 14 if is_14_bits else 16
@@ -124,19 +124,19 @@ def _dts_bytes(header: bytes, packing: Packing) -> float:
 
 
 class BitstreamDecoder:
-    """The sound of a bitstream that another decoder takes for PCM.
+    """Decodes a bitstream that another decoder takes for PCM.
 
     Parameters
     ----------
     pcm : Decoder
-        Of the PCM; it is closed with this one.
+        The decoder of the PCM; it is closed with this one.
     packing : Packing
         How the PCM holds the bitstream.
 
     Raises
     ------
     UndecodableError
-        If FFmpeg does not decode it.
+        If FFmpeg cannot decode it.
     """
 
     def __init__(self, pcm: Decoder, packing: Packing) -> None:
@@ -176,7 +176,7 @@ class BitstreamDecoder:
         self._pcm.close()
 
     def _frames(self, place: int) -> Generator[tuple[float, av.AudioFrame], None, None]:
-        """Yield the frames in the PCM from sample `place` on, each with where it starts after that."""
+        """Yield the frames from PCM sample `place` on, each with its offset from there in samples."""
         words = _WordFile(self._pcm.blocks(place), self._packing)
         options = {"probesize": str(PROBE_BYTES)}
         with av.open(words, "r", format=self._packing.container, options=options) as container:
@@ -190,11 +190,11 @@ class BitstreamDecoder:
                     continue
 
     def _undecodable(self, reason: str) -> UndecodableError:
-        return UndecodableError(f"it holds {self._packing.name} in the form of PCM, and {reason}", final=True)
+        return UndecodableError(f"it holds {self._packing.name} stored as PCM, and {reason}", final=True)
 
 
 class _WordFile:
-    """PCM as FFmpeg reads a bitstream: bytes, from the first sync word on.
+    """PCM as the file of bytes that FFmpeg reads a bitstream from, starting at the first sync word.
 
     Attributes
     ----------
@@ -237,7 +237,7 @@ class _WordFile:
 
 
 def _words(y: NDArray[np.float32]) -> bytes:
-    """Return samples of shape (2, n) as the 16-bit words that they were, low byte first."""
+    """Return samples of shape (2, n) as the little-endian 16-bit words that they were decoded from."""
     words: NDArray[np.int16] = np.clip(y.T * np.float32(32768), -32768, 32767).astype("<i2")
     return words.tobytes()
 
@@ -247,7 +247,7 @@ def _is_quiet(y: NDArray[np.float32]) -> bool:
 
 
 def _places(data: bytes, sync: bytes) -> Iterator[int]:
-    """Yield where `sync` is in `data`."""
+    """Yield the offsets of `sync` in `data`."""
     at = data.find(sync)
     while at >= 0:
         yield at

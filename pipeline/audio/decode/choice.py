@@ -1,11 +1,11 @@
-"""Choice: which decoders a track is given to, by its content alone."""
+"""Choice of decoders for a track, detected from its content, not the extension."""
 
 from contextlib import closing
 from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol
 
-from pipeline.audio.decode.bitstreams import unpacked
+from pipeline.audio.decode.bitstreams import unpack_bitstream
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
 from pipeline.audio.decode.libsndfile import SoundfileDecoder
@@ -15,15 +15,15 @@ from pipeline.audio.decode.parts import Part, PartsDecoder
 from pipeline.audio.decode.source import Source
 
 LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
-"""How the formats start that libsndfile reads better; the rest is FFmpeg's, which is faster at it."""
+"""Signatures of the formats that libsndfile reads better; FFmpeg is faster at the others."""
 
 
 class DecoderType(Protocol):
-    """Makes a decoder of a track, or raises UndecodableError; `library` is whose it is, for messages."""
+    """Makes a decoder of a track, or raises UndecodableError."""
 
     @property
     def library(self) -> str:
-        """The library that decodes."""
+        """The library that decodes, for messages."""
         ...
 
     def __call__(self, source: Source, /) -> Decoder:
@@ -33,12 +33,12 @@ class DecoderType(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Unpacking:
-    """Makes decoders that notice when what they take for PCM is a bitstream.
+    """Makes decoders that detect a bitstream stored as PCM and decode it.
 
     Attributes
     ----------
     decoder_type : DecoderType
-        Of the PCM.
+        Makes the decoder of the PCM.
     """
 
     decoder_type: DecoderType
@@ -52,41 +52,41 @@ class Unpacking:
         """Open the track; UndecodableError if that fails."""
         decoder = self.decoder_type(source)
         try:
-            return unpacked(decoder)
+            return unpack_bitstream(decoder)
         except UndecodableError:
             decoder.close()
             raise
 
 
 class CutOgg:
-    """Makes decoders of the links of an ogg that begins amid a page, as a recording may that was cut out."""
+    """Makes decoders of the links of an ogg that begins in the middle of a page, as a cut recording may."""
 
     library = "FFmpeg"
 
     def __call__(self, source: Source, /) -> Decoder:
-        """Open the links; UndecodableError if the file is no ogg or has no beginning of a link."""
+        """Open the links; UndecodableError if the file is not such an ogg or no link begins in it."""
         parts = _ogg_parts(source) if begins_amid_page(source) else []
         if not parts:
-            raise UndecodableError("no beginning of an ogg in it")
+            raise UndecodableError("no ogg stream begins in it")
         return PartsDecoder(tuple(parts))(source)
 
 
 def decoders_for(source: Source) -> tuple[DecoderType, ...]:
-    """Return the decoders in the order to try them: the content decides, never the file's name.
+    """Return the decoders in the order to try them, by the content and never the file's name.
 
-    mp3 is kept from libsndfile, whose libmpg123 writes to stderr on each seek.
+    mp3 never goes to libsndfile, whose libmpg123 writes to stderr on each seek.
     """
     magic = source.read_at(0, 4)
     if magic in LIBSNDFILE_MAGIC:
         return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
     if magic == b"OggS":
-        return *_joined(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
+        return *_join_parts(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
     if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
-        return *_joined(mpeg_parts(source)), FfmpegDecoder
+        return *_join_parts(mpeg_parts(source)), FfmpegDecoder
     return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()
 
 
-def _joined(parts: list[Part]) -> tuple[DecoderType, ...]:
+def _join_parts(parts: list[Part]) -> tuple[DecoderType, ...]:
     return (PartsDecoder(tuple(parts)),) if parts else ()
 
 

@@ -1,4 +1,4 @@
-"""Decoders: what libsndfile and FFmpeg are to this package, float32 blocks from any position."""
+"""The interface of all decoders: blocks of float32 samples from any position."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from schemas.tracks import AudioInfo
 
 BLOCK_FRAMES = 1 << 14
-"""Frames decoded at a time: what bounds memory, whatever the length of the track."""
+"""Frames decoded at a time; bounds memory for tracks of any length."""
 
 
 class UndecodableError(Exception):
-    """The decoder makes no audio of the file; the message is a short reason without the file's name.
+    """A decoder cannot decode the file; the message is a short reason without the file's name.
 
     Parameters
     ----------
     reason : str
         The message.
     final : bool
-        Whether no other decoder shall try, as where it would decode to noise.
+        Whether other decoders must not try, because they would decode noise.
     """
 
     def __init__(self, reason: str, *, final: bool = False) -> None:
@@ -34,21 +34,21 @@ class Decoder(Protocol):
     Attributes
     ----------
     info : AudioInfo
-        What the container says; the duration is NaN where it does not say.
+        The facts that the container states; the duration is NaN if it states none.
     opening : ndarray of float32, shape (channels, n)
-        The first samples, where they are exactly those that were encoded; else none.
+        The first samples, if decoding is lossless; else empty.
     """
 
     info: AudioInfo
     opening: NDArray[np.float32]
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield what decodes at the track's own rate, from sample `start` to the end or the first damage.
+        """Yield samples at the track's own rate, from sample `start` to the end or the first damage.
 
         Yields
         ------
         ndarray of float32, shape (channels, n)
-            Full scale ±1, damaged float samples as they are; the channel count may change on the way.
+            Full scale ±1, damaged float samples unchanged; the channel count may change within the track.
 
         Raises
         ------
@@ -63,6 +63,6 @@ class Decoder(Protocol):
 
 
 def reason_of(error: Exception) -> str:
-    """Return libsndfile's or FFmpeg's own words for `error`."""
+    """Return libsndfile's or FFmpeg's own description of `error`."""
     words = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return str(words).rstrip(".")

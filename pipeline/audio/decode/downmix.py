@@ -1,4 +1,4 @@
-"""Downmix: the channels of an excerpt to mono, so that the music stays where channels are out of phase."""
+"""Downmix to mono that keeps the music even if the channels are out of phase."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
@@ -6,38 +6,40 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-LOUDEST = 1e12
-"""Float samples beyond this, infinite or NaN are damage and count as 0: their power has no float32."""
+MAX_SAMPLE = 1e12
+"""Larger, infinite or NaN float samples are damage and count as 0: their power would overflow float32."""
 
 CANCELED = 0.1
-"""Low frequencies whose sum has less than this share of the channels' powers have canceled each other.
+"""Channels cancel if their sum at low frequencies has less than this fraction of their total power.
 
-Unrelated channels have a share of 1, two of one polarity up to 2: of two, 0.1 is a correlation of -0.9. What
-lies below about a kilohertz decides: there a delay of some samples does not hide that a channel is inverted,
-and recordings have both channels in phase.
+For unrelated channels the fraction is 1, for two in phase up to 2; for two channels, 0.1 is a correlation of
+-0.9. Only frequencies below about a kilohertz count: there, a delay of some samples does not hide an inverted
+channel, and the channels of recordings are in phase.
 """
 
 WEAKENED = 0.6
-"""No more is left of the whole spectrum then: rumble in opposite phase does not make music so."""
+"""Channels also cancel only if no more than this is left of the whole spectrum: rumble in opposite phase
+alone does not do that to music.
+"""
 
 _LOW_RATE = 2000
 _STEP = 4
 _MEASURED = 2
-"""Of one block in four one half is measured: powers need no more, and mixing stays as fast as it was."""
+"""One half of every fourth block is measured: enough for powers, at no cost in speed."""
 
 
 class Downmix:
-    """Mixes the blocks of one excerpt to mono and finds whether their channels cancel.
+    """Mixes the blocks of one excerpt to mono and detects whether their channels cancel.
 
-    The decision is made for the whole excerpt, so it is known only after the last block; an excerpt that
-    cancels is mixed once more, with the signs that `signs` gives. `mix_excerpt` does both.
+    The decision is made for the whole excerpt, so it is known only after the last block. An excerpt that
+    cancels is mixed again, with the signs that `signs` returns. `mix_excerpt` does both.
 
     Parameters
     ----------
     rate : int
         Sample rate, Hz.
     signs : mapping, optional
-        A sign for each channel, by the number of channels; the mean is plain for other numbers of channels.
+        A sign for each channel, by the number of channels; for other numbers the plain mean is taken.
     """
 
     def __init__(self, rate: int, signs: Mapping[int, NDArray[np.float32]] | None = None) -> None:
@@ -47,7 +49,7 @@ class Downmix:
         self._n_blocks = 0
 
     def mono(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the mono mix of a block of shape (channels, n), and count the block in."""
+        """Return the mono mix of a block of shape (channels, n), and measure the block."""
         n_channels = len(block)
         if n_channels in self._signs:
             return to_mono(block * self._signs[n_channels][:, np.newaxis])
@@ -67,7 +69,7 @@ class Downmix:
         low.add(np.add.reduceat(part, np.arange(0, part.shape[1], self._width), axis=1))
 
     def signs(self) -> dict[int, NDArray[np.float32]]:
-        """Return, by number of channels, the signs to mix with where the plain mean cancels; else nothing."""
+        """Return, by number of channels, the signs to mix with if the plain mean cancels; else nothing."""
         return {
             n_channels: strongest_signs(low.covariance())
             for n_channels, (whole, low) in self._moments.items()
@@ -84,10 +86,10 @@ class _Moments:
         self._products = np.zeros((n_channels, n_channels))
 
     def add(self, y: NDArray[np.float32]) -> bool:
-        """Count samples in, unless some of them are damaged: then return False."""
+        """Add samples; return False, and add nothing, if some of them are damaged."""
         with np.errstate(invalid="ignore", over="ignore"):
             products = y @ y.T
-        if not products.trace() < LOUDEST**2:
+        if not products.trace() < MAX_SAMPLE**2:
             return False
         self._products += products
         self._sums += y @ np.ones(y.shape[1], np.float32)
@@ -95,11 +97,11 @@ class _Moments:
         return True
 
     def covariance(self) -> NDArray[np.float64]:
-        """Sums of products around the means: a constant offset of a channel is no sound."""
+        """Return the sums of products around the means: a channel's constant offset is not sound."""
         return self._products - np.outer(self._sums, self._sums) / max(self._n, 1)
 
     def share(self) -> float:
-        """Power of the sum of the channels, as a share of the sum of their powers; 1 for silence."""
+        """Return the power of the channels' sum as a fraction of the sum of their powers; 1 for silence."""
         covariance = self.covariance()
         powers = float(np.trace(covariance))
         return float(covariance.sum()) / powers if powers > 0 else 1.0
@@ -108,14 +110,14 @@ class _Moments:
 def mix_excerpt(blocks: Callable[[], Iterable[NDArray[np.float32]]], rate: int) -> NDArray[np.float32]:
     """Return the mono mix of an excerpt.
 
-    It is the mean of the channels. Where they cancel in it, as those of a reversed cable do, channels are
-    inverted so that the mix has the most power.
+    It is the mean of the channels. If they cancel, as with a reversed cable, channels are inverted so that
+    the mix has the most power.
 
     Parameters
     ----------
     blocks : callable
-        Gives the blocks of the excerpt, shape (channels, n); called once more where the mean cancels, so that
-        memory does not grow with the number of channels.
+        Returns the blocks of the excerpt, shape (channels, n). It is called again if the mean cancels, so
+        that memory does not grow with the number of channels.
     rate : int
         Sample rate, Hz.
 
@@ -131,7 +133,7 @@ def mix_excerpt(blocks: Callable[[], Iterable[NDArray[np.float32]]], rate: int) 
 
 
 def first_frames(blocks: Iterable[NDArray[np.float32]], n_frames: int) -> Iterator[NDArray[np.float32]]:
-    """Yield the first `n_frames` of blocks of shape (channels, n), or all of them if they are fewer."""
+    """Yield the first `n_frames` of blocks of shape (channels, n), or all if there are fewer."""
     for block in blocks:
         yield block[:, :n_frames]
         n_frames -= block.shape[1]
@@ -140,7 +142,7 @@ def first_frames(blocks: Iterable[NDArray[np.float32]], n_frames: int) -> Iterat
 
 
 def join(pieces: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return mono pieces in one array, empty for none."""
+    """Concatenate mono pieces; return an empty array for none."""
     taken = list(pieces)
     return np.concatenate(taken) if taken else np.empty(0, np.float32)
 
@@ -156,14 +158,14 @@ def to_mono(y: NDArray[np.float32]) -> NDArray[np.float32]:
             for channel in y[2:]:
                 mono += channel
             mono /= np.float32(len(y))
-    if not -LOUDEST < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < LOUDEST:
+    if not -MAX_SAMPLE < float(mono.min(initial=0.0)) <= float(mono.max(initial=0.0)) < MAX_SAMPLE:
         mono = without_damage(mono)
     return mono
 
 
 def without_damage(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return `y` with samples that are infinite, NaN or beyond `LOUDEST` set to 0."""
-    return np.where(np.abs(y) < LOUDEST, y, np.float32(0))
+    """Return `y` with samples that are infinite, NaN or beyond `MAX_SAMPLE` set to 0."""
+    return np.where(np.abs(y) < MAX_SAMPLE, y, np.float32(0))
 
 
 def strongest_signs(covariance: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Excerpts: the segments of a track by seeking, or, where it is damaged, by decoding all of it."""
+"""Excerpts: the segments of a track, read by seeking or, in damaged audio, by decoding all of it."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -21,11 +21,11 @@ from pipeline.audio.decode.silence import loudness
 from schemas.features import FeatureSpec
 
 SLACK_S = 0.1
-"""An excerpt that is short by no more is whole: containers count packets, not samples."""
+"""An excerpt that is short by no more than this is complete: containers count packets, not samples."""
 
 
 def seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts, or none if one of them cannot be had in full where the container promises it."""
+    """Read the segments by seeking; return none if one is shorter than the container promises."""
     duration_s = decoder.info.duration_s
     excerpts: list[Excerpt] = []
     for start_s in segment_starts(duration_s, spec):
@@ -43,7 +43,7 @@ def seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
 
 
 def _seek_excerpts(decoder: Decoder, starts: list[float], spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts that start there, without those that cannot be had in full."""
+    """Read the excerpts that start there, leaving out those that are too short."""
     duration_s, rate = decoder.info.duration_s, decoder.info.sample_rate
     excerpts = []
     for start_s in starts:
@@ -58,12 +58,12 @@ def _seek_excerpts(decoder: Decoder, starts: list[float], spec: FeatureSpec) -> 
 
 
 def read_mono(decoder: Decoder, start: int, n_samples: int) -> NDArray[np.float32]:
-    """Return the mono mix of `n_samples` from sample `start` on; UndecodableError if that is not reached."""
+    """Return the mono mix of `n_samples` from sample `start` on; UndecodableError if it cannot be reached."""
     return mix_excerpt(lambda: first_frames(decoder.blocks(start), n_samples), decoder.info.sample_rate)
 
 
 def _probe_levels(decoder: Decoder) -> Levels:
-    """Return how loud the track is at the places of a grid, by seeking."""
+    """Measure the level of the track on a grid, by seeking."""
     rate = decoder.info.sample_rate
     times_s = probe_starts(decoder.info.duration_s)
     db = []
@@ -77,7 +77,7 @@ def _probe_levels(decoder: Decoder) -> Levels:
 
 
 def walk_segments(open_decoder: Callable[[], Decoder], duration_s: float, spec: FeatureSpec) -> list[Excerpt]:
-    """Return the excerpts of damaged audio, where seeking may fail, by decoding all that decodes."""
+    """Read the segments of damaged audio, in which seeking may fail, by decoding all of it."""
 
     def read(starts: list[float]) -> list[Excerpt]:
         with closing(open_decoder()) as decoder:
@@ -119,7 +119,7 @@ def _walk_excerpts(
 
 
 def _walk_levels(decoder: Decoder) -> Levels:
-    """Return how loud the track is all along."""
+    """Measure the level of the whole track, block by block."""
     rate = decoder.info.sample_rate
     times_s, db = [], []
     position = 0

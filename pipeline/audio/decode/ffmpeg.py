@@ -1,4 +1,4 @@
-"""FFmpeg, through PyAV: mp3, ogg, m4a, wma, webm and what else comes in packets."""
+"""Decoding with FFmpeg, through PyAV: mp3, ogg, m4a, wma, webm and other formats made of packets."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,9 +17,9 @@ from pipeline.audio.decode.wavpack import next_block
 from schemas.tracks import AudioInfo
 
 PREROLLS_S = (1.0, 10.0)
-"""Lead-in decoded and dropped before an excerpt, the next one where a seek landed too late.
+"""Lead-in decoded and dropped before an excerpt; the second one is for a seek that landed too late.
 
-An mp3 frame at a low bitrate needs the bits of the 20 frames before it, an Opus decoder 80 ms to converge.
+An mp3 frame at a low bitrate needs bits of the 20 frames before it; an Opus decoder converges in 80 ms.
 """
 
 ASIDE = (
@@ -32,36 +32,37 @@ ASIDE = (
 """Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
 
 CHECKED = {"err_detect": "crccheck+explode"}
-"""Makes FFmpeg leave out frames of TTA whose checksum is wrong: they decode to noise as loud as music."""
+"""Makes FFmpeg drop TTA frames with a wrong checksum, which would decode to noise as loud as music."""
 
 FRAMES_TO_PLACE = 4
-"""Frames after a seek of which the position is taken."""
+"""Frames after a seek from which the position is determined."""
 
 VORBIS_JITTER_S = 0.046
-"""Time stamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
+"""Timestamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
 
 SEEKS_BADLY = ("ac3", "amr", "eac3", "mpc8", "rm")
-"""Formats in which FFmpeg's seeks land elsewhere than it says, or whose decoder remembers what was before the
-seek: they are decoded from their start."""
+"""Formats that are decoded from their start, because FFmpeg's seeks do not land where it reports, or its
+decoder keeps state from before the seek.
+"""
 
 LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
-"""Codecs that keep a bitstream which they take for PCM."""
+"""Codecs that preserve a bitstream stored as PCM."""
 
 PROTECTED = ("drms", "enca", "aavd")
 """Codec tags of encrypted audio: FairPlay, Common Encryption, Audible."""
 
-MOST_STUMBLES = 100
-"""Times that FFmpeg may fail to find the next packet: each time it passes over some bytes of damage."""
+MAX_STUMBLES = 100
+"""Times that FFmpeg may fail to find the next packet; each time it skips some bytes of damage."""
 
-MOST_STREAMS = 8
-"""Audio streams of a file that are tried, should the first ones not decode."""
+MAX_STREAMS = 8
+"""Audio streams of a file to try, if the first ones do not decode."""
 
 
 class FfmpegDecoder:
-    """mp3, ogg (vorbis, opus), m4a (aac, alac), wma, webm and what else FFmpeg reads, through PyAV.
+    """Decodes mp3, ogg (vorbis, opus), m4a (aac, alac), wma, webm and more with FFmpeg.
 
-    Excerpts are exact to the sample, but for noise that an AAC encoder left to the decoder to make up, and
-    for Vorbis in webm, whose clock ticks in milliseconds.
+    Excerpts are exact to the sample, except for noise that AAC decoders synthesize, and for Vorbis in webm,
+    whose timestamps are in milliseconds.
 
     Parameters
     ----------
@@ -95,17 +96,18 @@ class FfmpegDecoder:
         self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
 
     def _declared_s(self) -> float:
-        """Return the duration that the container states, or that FFmpeg guesses from the bitrate."""
+        """Return the duration that the container states, or that FFmpeg estimates from the bitrate."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         duration = self._container.duration
         return float("nan") if duration is None else duration / av.time_base
 
     def _position(self, frame: av.AudioFrame) -> int:
-        """Return where in the track `frame` starts, in samples from the first one that decodes."""
+        """Return where in the track `frame` starts, in samples from the first decoded one."""
         position = ((frame.time or 0.0) - self._origin_s) * self._rate
         if self._ticks_per_s < self._rate:
-            # Where all frames have one size, as in wma and opus, the frame's number tells the sample.
+            # Timestamps are coarser than samples. If all frames have one size, as in wma and opus, the
+            # frame's number gives the exact sample.
             number = round((position - self._first_samples) / frame.samples)
             snapped = self._first_samples + number * frame.samples
             if abs(position - snapped) * self._ticks_per_s <= self._rate:
@@ -113,12 +115,12 @@ class FfmpegDecoder:
         return round(position)
 
     def _seek(self, start: int) -> tuple[int, Iterator[av.AudioFrame]]:
-        """Return how many samples there are before `start`, and the frames that begin with those."""
+        """Seek to or before `start`; return the surplus samples before it, and the frames from there on."""
         opening, self._opening = self._opening, None
         if start == 0 and opening is not None:
             return 0, opening
         if self._container.format.name in SEEKS_BADLY:
-            return start, self._reopened()
+            return start, self._reopen()
         start_s = self._origin_s + start / self._rate
         for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
             try:
@@ -129,16 +131,16 @@ class FfmpegDecoder:
             first = list(islice(frames, FRAMES_TO_PLACE))
             if first and (position := self._place(first)) <= start:
                 return start - position, chain(first, frames)
-        return start, self._reopened()
+        return start, self._reopen()
 
     def _place(self, frames: list[av.AudioFrame]) -> int:
-        """Return where the first of `frames` starts; of Vorbis, some time stamps are late."""
+        """Return where the first of `frames` starts; for Vorbis, some timestamps are late."""
         lengths = accumulate((frame.samples for frame in frames), initial=0)
         positions = [self._position(frame) - length for frame, length in zip(frames, lengths, strict=False)]
         return min(positions) if self.info.codec == "vorbis" else positions[0]
 
-    def _reopened(self) -> Iterator[av.AudioFrame]:
-        """Return all frames of the stream, as in a file in which seeking fails."""
+    def _reopen(self) -> Iterator[av.AudioFrame]:
+        """Reopen the file and return all frames of the stream, for when seeking fails."""
         self.close()
         self._container, self._stream, first, frames = _open_stream(self._source)
         return chain([first], frames)
@@ -157,19 +159,19 @@ class FfmpegDecoder:
 
 
 def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container.InputContainer:
-    """Open `source` with FFmpeg, which may look at this file only.
+    """Open `source` with FFmpeg, which may open no other file.
 
     Parameters
     ----------
     source : Source
         The track.
     probe_bytes : int
-        How far FFmpeg may look for what the format is and what is in it.
+        How far FFmpeg may read to detect the format and its streams.
 
     Raises
     ------
     UndecodableError
-        If FFmpeg knows no such format.
+        If FFmpeg does not recognize the format.
     """
     source.seek(0)
     try:
@@ -178,7 +180,7 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
             mode="r",
             options={"format_whitelist": FORMATS, "probesize": str(probe_bytes)},
             metadata_errors="surrogateescape",
-            io_open=_refuse,
+            io_open=_refuse_url,
         )
     except (av.FFmpegError, ValueError) as error:
         raise UndecodableError(reason_of(error)) from error
@@ -187,9 +189,9 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
 def _open_stream(
     source: Source,
 ) -> tuple[av.container.InputContainer, av.AudioStream, av.AudioFrame, Iterator[av.AudioFrame]]:
-    """Return the audio stream that a player plays, or the next one that decodes, with its first frame."""
+    """Open the audio stream that a player would play, or the next one that decodes, with its first frame."""
     failure = UndecodableError("no audio in it")
-    for choice in range(MOST_STREAMS):
+    for choice in range(MAX_STREAMS):
         container = open_container(source)
         streams = _by_preference(container)
         if choice < len(streams):
@@ -209,9 +211,9 @@ def _open_stream(
 def _frames(
     container: av.container.InputContainer, stream: av.AudioStream, source: Source, *, settled: bool = False
 ) -> Iterator[av.AudioFrame]:
-    """Yield decoded frames; what is broken is left out, as far as FFmpeg finds what follows.
+    """Yield decoded frames, skipping damage as far as FFmpeg finds what follows.
 
-    `settled` leaves out those of the first page of an ogg, whose time stamps are a guess after a seek.
+    `settled` skips the first page of an ogg, whose timestamps FFmpeg guesses after a seek.
     """
     if stream.codec_context is None:
         raise UndecodableError("FFmpeg has no decoder for its codec")
@@ -221,6 +223,7 @@ def _frames(
     unsettled, end = None, 0
     for packet in _packets(container, stream):
         if is_mp4 and (stream.codec_context.codec_tag in PROTECTED or packet.has_sidedata("encryption_info")):
+            # Other decoders would read the encrypted bytes as audio.
             raise UndecodableError("its audio is encrypted (DRM)", final=True)
         if settled and unsettled is None:
             unsettled = packet.pos
@@ -255,8 +258,8 @@ def _later_blocks(source: Source, end: int) -> Iterator[av.AudioFrame]:
 def _packets(
     container: av.container.InputContainer, stream: av.AudioStream
 ) -> Iterator["av.Packet[av.AudioStream]"]:
-    """Yield the packets of a stream; what FFmpeg stumbles over is passed over, if it gets on at all."""
-    for _ in range(MOST_STUMBLES):
+    """Yield the packets of a stream, resuming after damage if FFmpeg makes progress."""
+    for _ in range(MAX_STUMBLES):
         try:
             yield from container.demux(stream)
             return
@@ -265,7 +268,7 @@ def _packets(
 
 
 def _by_preference(container: av.container.InputContainer) -> list[av.AudioStream]:
-    """Return the audio streams as players prefer them: the default one, else FFmpeg's choice."""
+    """Return the audio streams in a player's order: the default one first, else FFmpeg's choice."""
     best = container.streams.best("audio")
 
     def rank(stream: av.AudioStream) -> tuple[bool, bool, bool]:
@@ -279,5 +282,5 @@ def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
     return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> None:
+def _refuse_url(url: str, flags: int, options: dict[str, str]) -> None:
     raise PermissionError(f"a track may not open another file ({url})")

@@ -1,4 +1,4 @@
-"""Formats: what FFmpeg may take a file for, and what the names of files that the decoders read end with."""
+"""Formats that FFmpeg may detect, and extensions of the files that the decoders read."""
 
 FORMATS = ",".join(
     (
@@ -6,7 +6,7 @@ FORMATS = ",".join(
         "mpc,mpc8,mpeg,mpegts,oma,ogg,osq,rm,shn,spdif,tak,truehd,tta,voc,w64,wav,wv,xwma",
     )
 )
-"""What FFmpeg may take a file for. Playlists and scripts are left out: they would open other files."""
+"""FFmpeg's format whitelist. Playlists and scripts are not on it: they would open other files."""
 
 AUDIO_EXTENSIONS = frozenset(
     " ".join(
@@ -23,4 +23,4 @@ AUDIO_EXTENSIONS = frozenset(
         )
     ).split()
 )
-"""Lower-case extensions, without the dot, of what the decoders read, as the content then decides."""
+"""Lower-case extensions, without the dot, of files to try; their content then decides."""

@@ -1,4 +1,4 @@
-"""Frames: what FFmpeg decodes, as blocks at one rate in which every sample keeps its place."""
+"""Converts FFmpeg's frames to blocks at one sample rate in which every sample keeps its position."""
 
 from collections.abc import Iterator
 from itertools import chain, groupby, islice
@@ -12,54 +12,54 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.decoders import BLOCK_FRAMES
 
 MAX_CHANNELS = 8
-"""A planar frame has as many pointers to samples; PyAV crashes where a broken header claims more."""
+"""A planar frame has this many sample pointers; PyAV crashes if a broken header claims more channels."""
 
-SHORTEST_CHANGE = 5
-"""Fewer frames than this at another rate are damage, not a part of the recording."""
+MIN_CHANGE_FRAMES = 5
+"""Fewer frames than this at another sample rate are damage, not part of the recording."""
 
-LARGEST_RATIO = 64
-"""Rates farther apart than this do not come from one recording, and cost memory to convert."""
+MAX_RATIO = 64
+"""Sample rates farther apart than this do not belong to one recording, and take memory to convert."""
 
 JITTER_TICKS = 3
-"""Time stamps that count milliseconds are off by as much in sound files too."""
+"""Timestamps in milliseconds are off by this much even in undamaged files."""
 
 
 def steady_blocks(
     frames: Iterator[av.AudioFrame], rate: int, ticks_per_s: float, room: float, jitter_s: float = 0.0
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of `frames` in blocks: NumPy calls for each frame cost half the decoding.
+    """Yield the samples of `frames` in blocks; NumPy calls for each frame would cost half the decoding.
 
-    Where the stream goes on at another rate, it is resampled. Where time stamps tell that frames are
-    missing, because they are damaged, silence takes their place: what follows keeps its position.
+    If the stream continues at another sample rate, it is resampled. If timestamps show that frames are
+    missing because of damage, silence replaces them, so that what follows keeps its position.
 
     Parameters
     ----------
     frames : iterator of av.AudioFrame
-        Of one stream, in order.
+        Frames of one stream, in order.
     rate : int
-        Rate of the blocks.
+        Sample rate of the blocks.
     ticks_per_s : float
-        Unit of the frames' time stamps.
+        Resolution of the frames' timestamps.
     room : float
-        Samples to the end of the track; time stamps beyond it are wrong.
+        Samples to the end of the track; timestamps beyond it are wrong.
     jitter_s : float
-        By how much time stamps are off in sound files.
+        Error of the timestamps in undamaged files, seconds.
 
     Yields
     ------
     ndarray of float32, shape (channels, n)
-        Full scale ±1; the channel count may change on the way.
+        Full scale ±1; the channel count may change within the stream.
     """
     gaps = _Gaps(ticks_per_s, rate, jitter_s)
     for (frame_rate, channels, _), alike in groupby(frames, key=_kind):
         if channels > MAX_CHANNELS or not frame_rate:
             continue
         if frame_rate != rate:
-            opening = list(islice(alike, SHORTEST_CHANGE))
-            if len(opening) < SHORTEST_CHANGE or not _is_convertible(frame_rate, rate):
+            opening = list(islice(alike, MIN_CHANGE_FRAMES))
+            if len(opening) < MIN_CHANGE_FRAMES or not _is_convertible(frame_rate, rate):
                 continue
             alike = chain(opening, alike)
-        # A FIFO takes frames of another kind for its own and crashes.
+        # A FIFO for each kind: given a frame of another kind, PyAV's crashes.
         pipe = _Pipe(frame_rate, rate, channels)
         for frame in alike:
             missing = gaps.before(frame)
@@ -75,7 +75,7 @@ def steady_blocks(
 
 
 class _Gaps:
-    """Finds what is missing between frames."""
+    """Detects missing samples between frames, from their timestamps."""
 
     def __init__(self, ticks_per_s: float, rate: int, jitter_s: float) -> None:
         self._ticks_per_sample = ticks_per_s / rate
@@ -84,13 +84,13 @@ class _Gaps:
         self._expected: float | None = None
 
     def before(self, frame: av.AudioFrame) -> int:
-        """Return how many samples are missing between the frame before and this one, mostly 0."""
+        """Return how many samples are missing between the previous frame and this one, mostly 0."""
         expected, pts = self._expected, frame.pts
         if pts is not None and pts == expected and frame.sample_rate == self._rate:
             self._expected = pts + frame.samples * self._ticks_per_sample
             return 0
         length = frame.samples * self._ticks_per_sample
-        if frame.sample_rate != self._rate:  # raw streams go on counting frames of the rate they began with
+        if frame.sample_rate != self._rate:  # raw streams keep counting at the rate that they began with
             self._expected = None
         elif pts is not None:
             self._expected = pts + length
@@ -102,7 +102,7 @@ class _Gaps:
 
 
 class _Pipe:
-    """Frames of one kind in, blocks at the track's rate out."""
+    """Converts frames of one kind to blocks at the track's rate."""
 
     def __init__(self, frame_rate: int, rate: int, channels: int) -> None:
         self.n_samples = 0
@@ -115,13 +115,13 @@ class _Pipe:
         )
 
     def write(self, frame: av.AudioFrame) -> NDArray[np.float32] | None:
-        """Take a frame; a block when there are enough samples for one."""
+        """Add a frame; return a block when there are enough samples for one."""
         frame.pts = None
         self._fifo.write(frame)
         return self._read(last=False) if self._fifo.samples >= BLOCK_FRAMES else None
 
     def finish(self) -> NDArray[np.float32]:
-        """Return what is left."""
+        """Return the remaining samples."""
         return self._read(last=True)
 
     def _read(self, last: bool) -> NDArray[np.float32]:
@@ -166,7 +166,7 @@ def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArra
 
 
 def silence(channels: int, n_samples: int) -> Iterator[NDArray[np.float32]]:
-    """Yield zeros in blocks, `n_samples` of them."""
+    """Yield `n_samples` zeros, in blocks."""
     for first in range(0, n_samples, BLOCK_FRAMES):
         yield np.zeros((channels, min(BLOCK_FRAMES, n_samples - first)), np.float32)
 
@@ -176,4 +176,4 @@ def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:
 
 
 def _is_convertible(frame_rate: int, rate: int) -> bool:
-    return rate <= frame_rate * LARGEST_RATIO and frame_rate <= rate * LARGEST_RATIO
+    return rate <= frame_rate * MAX_RATIO and frame_rate <= rate * MAX_RATIO

@@ -1,4 +1,4 @@
-"""libsndfile: wav, aiff, au, flac and the like, where a sample is found by its number."""
+"""Decoding with libsndfile: wav, aiff, au, flac and the like, whose samples are addressed by number."""
 
 from collections.abc import Iterator
 
@@ -11,18 +11,18 @@ from pipeline.audio.decode.source import Source
 from schemas.tracks import AudioInfo
 
 UNKNOWN_FRAMES = 1 << 40
-"""libsndfile counts more than this where a stream does not say how long it is."""
+"""libsndfile reports more frames than this for a stream of unknown length."""
 
 
 class _Stream(sf.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """A SoundFile that does not seek after each read to where it already is, which libFLAC pays for."""
+    """A SoundFile that does not seek after each read to where it already is, which is slow in libFLAC."""
 
     def seekable(self) -> bool:
         return False
 
 
 class SoundfileDecoder:
-    """wav, aiff, au, flac and the like, through libsndfile; exact to the sample.
+    """Decodes wav, aiff, au, flac and the like with libsndfile, exact to the sample.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class SoundfileDecoder:
     Raises
     ------
     UndecodableError
-        If libsndfile does not know the format, or the header is broken.
+        If libsndfile does not support the format, or the header is broken.
     """
 
     library = "libsndfile"
@@ -62,7 +62,7 @@ class SoundfileDecoder:
         yield from self._read()
 
     def _read(self) -> Iterator[NDArray[np.float32]]:
-        """Yield blocks from where the file is."""
+        """Yield blocks from the current position."""
         while True:
             try:
                 block = self._file.read(out=np.empty((BLOCK_FRAMES, self._file.channels), np.float32))

@@ -1,4 +1,4 @@
-"""MPEG audio and AAC without a container: what the frame headers tell of length, and of changes on the way.
+"""MPEG audio and AAC without a container: durations and changes of sample rate, from the frame headers.
 
 References
 ----------
@@ -21,32 +21,32 @@ _BITRATES_KBPS = {
     (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (2, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-"""By version (2 and 2.5 alike) and layer."""
+"""By version (2 includes 2.5) and layer."""
 
 _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-"""By the two bits that tell the version."""
+"""By the two version bits."""
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 CHUNK_BYTES = 1 << 20
-LONGEST_FRAME = 1 << 13
-"""More than any frame has, in bytes."""
+MAX_FRAME_BYTES = 1 << 13
+"""Upper bound of the size of any frame."""
 
 HEAD_BYTES = 1 << 16
-"""The first frame is looked for in so many bytes."""
+"""The first frame is searched for in this many bytes."""
 
 PROBES = 8
-"""Places at which a file without a count of its frames is looked at."""
+"""Places at which a file without a frame count is probed."""
 
-FEWEST_FRAMES = 8
-"""A stretch of fewer frames than this is damage, or too short to count."""
+MIN_FRAMES = 8
+"""A stretch of fewer frames than this is damage, or too short to matter."""
 
 PROBE_BYTES = 4096
-"""Enough for two frames; less than this behind the frames that a header counts is no recording."""
+"""Enough for two frames; fewer bytes after the frames that a header counts are not a recording."""
 
 
 class Frame(NamedTuple):
-    """What a frame's header says; the layer is 0 for AAC."""
+    """The facts in a frame's header; the layer is 0 for AAC."""
 
     layer: int
     rate: int
@@ -56,14 +56,14 @@ class Frame(NamedTuple):
 
 
 def mpeg_parts(source: Source) -> list[Part]:
-    """Return the parts of an mp3, mp2 or ADTS file, each of one rate, with the durations of their frames.
+    """Return the parts of an mp3, mp2 or ADTS file, each of one sample rate, with exact durations.
 
-    Little is read of a file whose frames are counted in its header, or all of one bitrate.
+    Little is read of a file whose header has a frame count, or whose frames all have one bitrate.
 
     Returns
     -------
     list of Part
-        Empty where what FFmpeg makes of the beginning holds for all of it, or no frame is found.
+        Empty if FFmpeg handles the file correctly as a whole, or if there is no frame.
     """
     head = source.read_at(0, HEAD_BYTES)
     start = _find_frame(head, 0)
@@ -73,16 +73,16 @@ def mpeg_parts(source: Source) -> list[Part]:
     if first.layer:
         counted = _counted_bytes(head[start : start + PROBE_BYTES])
         if counted and not _goes_on(source, start + counted):
-            # FFmpeg takes long tags at the end for a sign that the count is wrong.
+            # Long tags at the end make FFmpeg distrust the count; a part without them avoids that.
             is_plain = start + counted + PROBE_BYTES > source.size()
             return [] if is_plain else [Part(0, start + counted, None, first.rate)]
         if not counted and _is_uniform(source, start, first):
             return []
-    parts: list[_Part] = []
+    parts: list[_Stretch] = []
     for part in _stretches(source):
-        if parts and (part.n_frames < FEWEST_FRAMES or part.rate == parts[-1].rate):
+        if parts and (part.n_frames < MIN_FRAMES or part.rate == parts[-1].rate):
             parts[-1].add(part)
-        elif parts and parts[-1].n_frames < FEWEST_FRAMES:
+        elif parts and parts[-1].n_frames < MIN_FRAMES:
             part.start = parts.pop().start
             parts.append(part)
         else:
@@ -94,7 +94,7 @@ def mpeg_parts(source: Source) -> list[Part]:
 
 
 def frame_at(data: bytes, at: int) -> Frame | None:
-    """Return the frame whose header is at `at` in `data`, None if none is."""
+    """Return the frame whose header is at `at` in `data`, or None."""
     if data[at : at + 1] != b"\xff":
         return None
     frame = _MPEG_FRAMES.get(data[at + 1 : at + 3])
@@ -112,7 +112,7 @@ def _adts_frame(header: bytes) -> Frame | None:
 
 
 def _mpeg_frames() -> dict[bytes, Frame]:
-    """Return what the second and the third byte of a header say, for all that have a meaning."""
+    """Return the frame for every valid pair of second and third header bytes."""
     frames = {}
     for version, rates in _MPEG_RATES.items():
         for layer, bitrate, rate, padding in product(range(1, 4), range(14), range(3), range(2)):
@@ -131,7 +131,7 @@ _MPEG_FRAMES = _mpeg_frames()
 
 
 def _find_frame(data: bytes, at: int) -> int | None:
-    """Return where the first two frames in a row begin in `data`, from `at` on."""
+    """Return where the first two consecutive frames in `data` begin, from `at` on."""
     while (at := data.find(b"\xff", at)) >= 0:
         frame = frame_at(data, at)
         following = frame and frame_at(data, at + frame.n_bytes)
@@ -142,7 +142,7 @@ def _find_frame(data: bytes, at: int) -> int | None:
 
 
 def _goes_on(source: Source, end: int) -> bool:
-    """Return whether another file begins at `end`."""
+    """Return whether another recording begins at `end`, as in concatenated files."""
     rest = source.read_at(end, PROBE_BYTES)
     return len(rest) == PROBE_BYTES and (
         id3_block_bytes(rest[:ID3_HEADER_BYTES]) > 0 or _find_frame(rest, 0) is not None
@@ -150,7 +150,7 @@ def _goes_on(source: Source, end: int) -> bool:
 
 
 def _is_uniform(source: Source, start: int, first: Frame) -> bool:
-    """Return whether all frames that are looked at have the rate and the bitrate of the first."""
+    """Return whether all probed frames have the sample rate and bitrate of the first."""
     size = source.size()
     for probe in range(1, PROBES + 1):
         data = source.read_at(start + (size - start) * probe // (PROBES + 1), PROBE_BYTES)
@@ -162,7 +162,7 @@ def _is_uniform(source: Source, start: int, first: Frame) -> bool:
 
 
 def _counted_bytes(frame: bytes) -> int:
-    """Return the length of the file that a Xing, Info or VBRI header in its first frame states, or 0."""
+    """Return the file length that a Xing, Info or VBRI header in the first frame states, or 0."""
     for name in (b"Xing", b"Info"):
         at = frame.find(name, 0, 48)
         if at >= 0 and frame[at + 7 : at + 8] and frame[at + 7] & 2:
@@ -171,8 +171,8 @@ def _counted_bytes(frame: bytes) -> int:
     return int.from_bytes(frame[46:50]) if frame[36:40] == b"VBRI" else 0
 
 
-class _Part:
-    """A stretch of frames of one rate, as it grows."""
+class _Stretch:
+    """A growing stretch of frames of one sample rate."""
 
     def __init__(self, start: int, rate: int) -> None:
         self.start = start
@@ -180,21 +180,21 @@ class _Part:
         self.n_frames = 0
         self.duration_s = 0.0
 
-    def add(self, other: "_Part") -> None:
-        """Count another stretch to this one."""
+    def add(self, other: "_Stretch") -> None:
+        """Add another stretch to this one."""
         self.n_frames += other.n_frames
         self.duration_s += other.duration_s
 
 
-def _stretches(source: Source) -> Iterator[_Part]:
-    """Yield the stretches of frames of one rate, however short."""
+def _stretches(source: Source) -> Iterator[_Stretch]:
+    """Yield the stretches of frames of one sample rate, including very short ones."""
     part, n_samples = None, 0
     for offset, frame in _frames(source):
         if part is None or frame.rate != part.rate:
             if part is not None:
                 part.duration_s = n_samples / part.rate
                 yield part
-            part, n_samples = _Part(offset, frame.rate), 0
+            part, n_samples = _Stretch(offset, frame.rate), 0
         part.n_frames += 1
         n_samples += frame.n_samples
     if part is not None:
@@ -203,11 +203,11 @@ def _stretches(source: Source) -> Iterator[_Part]:
 
 
 def _frames(source: Source) -> Iterator[tuple[int, Frame]]:
-    """Yield all frames and where they are; what is between them is passed over."""
+    """Yield all frames with their offsets, skipping what lies between them."""
     size = source.size()
     base, at, data = 0, 0, b""
     while base + at < size:
-        if at + LONGEST_FRAME > len(data) and base + len(data) < size:
+        if at + MAX_FRAME_BYTES > len(data) and base + len(data) < size:
             base, at = base + at, 0
             data = source.read_at(base, CHUNK_BYTES)
             if not data:
@@ -220,4 +220,4 @@ def _frames(source: Source) -> Iterator[tuple[int, Frame]]:
             at += block
         else:
             found = _find_frame(data, at + 1)
-            at = max(at + 1, len(data) - LONGEST_FRAME) if found is None else found
+            at = max(at + 1, len(data) - MAX_FRAME_BYTES) if found is None else found

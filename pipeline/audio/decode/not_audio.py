@@ -1,4 +1,4 @@
-"""Not audio: what a file is that no decoder takes, or of which one would make noise."""
+"""Identifies files that are not audio, so that the error says what they are."""
 
 import re
 from codecs import getincrementaldecoder
@@ -47,7 +47,7 @@ _SIGNATURES = [
         (rb"d(8:announce|13:announce|7:comment|10:created by)", "a torrent file"),
     )
 ]
-"""How files of other kinds begin: with bytes that no audio begins with by chance."""
+"""Signatures of other kinds of files, specific enough not to match any audio."""
 
 _TEXTS = [
     (re.compile(pattern, re.IGNORECASE), kind)
@@ -63,26 +63,26 @@ _TEXTS = [
         (rb"#!", "a script"),
     )
 ]
-"""How texts begin, after white space."""
+"""How kinds of text begin, after white space."""
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def kind_of(source: Source) -> str | None:
-    """Return what `source` is if its first bytes tell that it is no audio, such as "a JPEG picture"."""
+    """Return the kind of a file whose first bytes show that it is not audio, such as "a JPEG picture"."""
     head = source.read_at(0, HEAD_BYTES)
     return next((kind for pattern, kind in _SIGNATURES if pattern.match(head)), None)
 
 
 def undecoded_kind_of(source: Source) -> str | None:
-    """Return what `source` is that does not decode: text, of which kind, or nothing but zeros.
+    """Return the kind of a file that does not decode: a kind of text, or a file of zeros.
 
-    Some formats of audio begin with text or zeros too, so only files that do not decode are asked about.
+    Some audio formats also begin with text or zeros, so only call this after decoding has failed.
     """
     head = source.read_at(0, HEAD_BYTES)
     middle = source.read_at(source.size() // 2, HEAD_BYTES)
     if not any(head) and not any(middle):
-        return "a file of zeros, as an interrupted download leaves it"
+        return "a file of zeros (as from an interrupted download)"
     text = _as_utf8(head)
     if text is None:
         return None
@@ -91,7 +91,7 @@ def undecoded_kind_of(source: Source) -> str | None:
 
 
 def _as_utf8(head: bytes) -> bytes | None:
-    """Return `head` in UTF-8 without a byte order mark, None if it is no text."""
+    """Return `head` as UTF-8 without a byte order mark, or None if it is not text."""
     try:
         if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
             head = head.decode("utf-16").encode()

@@ -1,4 +1,4 @@
-"""Ogg: where the links of a chain are, the streams that internet radio writes one after the other.
+"""Ogg: finds the links of a chained file, the consecutive streams that internet radio writes.
 
 References
 ----------
@@ -10,11 +10,11 @@ from itertools import pairwise
 from pipeline.audio.decode.source import Source
 
 SCANNED_BYTES = 32 << 20
-"""Up to this size, which stores hand out whole, a file is searched through; larger ones are probed first."""
+"""Files up to this size, which are fetched whole anyway, are searched; larger ones are probed first."""
 
 CHUNK_BYTES = 1 << 20
 PROBE_BYTES = 1 << 17
-"""A page has at most 65,307 bytes: so many bytes hold a whole one."""
+"""Enough to contain a whole page, which has at most 65,307 bytes."""
 
 PROBES = 16
 
@@ -26,13 +26,13 @@ _FIRST_PAGE = b"OggS\0\x02"
 def ogg_links(source: Source) -> list[tuple[int, int]]:
     """Return where each link of an ogg starts and ends, in bytes.
 
-    Streams that are multiplexed, such as a film's sound and picture, are one link. What is before the first
-    link, in a recording that was begun amid a stream, cannot be decoded and belongs to none.
+    Multiplexed streams, such as the audio and video of a film, are one link. A recording that was started in
+    the middle of a stream cannot be decoded before its first link; that part belongs to none.
 
     Returns
     -------
     list of (int, int)
-        One link for an ordinary file; none where no stream begins.
+        One link for an ordinary file; none if no stream begins in it.
     """
     size = source.size()
     if size > SCANNED_BYTES and not _looks_chained(source, size):
@@ -50,13 +50,13 @@ def ogg_links(source: Source) -> list[tuple[int, int]]:
 
 
 def begins_amid_page(source: Source) -> bool:
-    """Return whether the rest of one page is all that is before the first page of a file."""
+    """Return whether a file begins with the rest of a page, in the middle of a stream."""
     pages = _pages(source.read_at(0, PROBE_BYTES))
     return len(pages) > 1 and pages[0][0] == pages[1][0] and pages[0][1] + 1 == pages[1][1]
 
 
 def opus_lead_s(source: Source, link: int) -> float:
-    """Return what an Opus stream has before its start, the pre-skip, which FFmpeg counts to its duration.
+    """Return the pre-skip of an Opus stream, seconds, which FFmpeg includes in its duration.
 
     References
     ----------
@@ -68,7 +68,7 @@ def opus_lead_s(source: Source, link: int) -> float:
 
 
 def _first_pages(source: Source) -> list[int]:
-    """Return where the bytes are with which the first page of a stream begins."""
+    """Return the offsets of the signature of a stream's first page."""
     found = []
     base, data = 0, b""
     while more := source.read_at(base + len(data), CHUNK_BYTES):
@@ -78,7 +78,7 @@ def _first_pages(source: Source) -> list[int]:
         while at >= 0:
             if data.startswith(_FIRST_PAGE, at):
                 found.append(base + at)
-            # From page to page, as far as they follow each other: searching takes twenty times as long.
+            # Jump from page to page while they are contiguous: searching is twenty times slower.
             n_segments = data[at + 26 : at + _HEADER_BYTES]
             body = at + _HEADER_BYTES + (n_segments[0] if n_segments else 0)
             following = body + sum(data[at + _HEADER_BYTES : body])
@@ -87,7 +87,7 @@ def _first_pages(source: Source) -> list[int]:
 
 
 def _first_page_bytes(source: Source, offset: int) -> int | None:
-    """Return the length of the page at `offset`, None if it is not the first one of a stream."""
+    """Return the length of the page at `offset`, or None if it is not the first of a stream."""
     data = source.read_at(offset, _HEADER_BYTES + 255)
     if len(data) < _HEADER_BYTES or any(data[6:14]):  # the granule position
         return None
@@ -97,7 +97,7 @@ def _first_page_bytes(source: Source, offset: int) -> int | None:
 
 
 def _looks_chained(source: Source, size: int) -> bool:
-    """Return whether pages here and there are not of the streams that the file begins with."""
+    """Return whether probed pages belong to other streams than those that the file begins with."""
     latest = dict(_pages(source.read_at(0, PROBE_BYTES)))
     for probe in range(1, PROBES + 1):
         for serial, number in _pages(source.read_at(size * probe // PROBES - PROBE_BYTES, PROBE_BYTES)):
@@ -108,7 +108,7 @@ def _looks_chained(source: Source, size: int) -> bool:
 
 
 def _pages(data: bytes) -> list[tuple[bytes, int]]:
-    """Return the serial number of the stream and the number of each page in `data`."""
+    """Return the stream serial number and the page number of each page in `data`."""
     pages = []
     at = data.find(_PAGE)
     while 0 <= at <= len(data) - _HEADER_BYTES:

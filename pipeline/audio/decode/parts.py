@@ -1,4 +1,4 @@
-"""Parts: a track whose file holds several streams one after the other, decoded as one."""
+"""Decodes a file of several consecutive streams as one track."""
 
 from bisect import bisect_right
 from collections import defaultdict
@@ -18,10 +18,10 @@ from pipeline.audio.decode.source import Source
 from schemas.tracks import AudioInfo
 
 LEAD_SAMPLES = 4096
-"""What a resampler is given before an excerpt, which it has then forgotten."""
+"""Samples fed to a resampler before an excerpt, so that its filter has settled."""
 
 PADDED_S = 1.0
-"""What a part is short of its duration by is silence up to this; more is a wrong duration."""
+"""A part that is short of its duration by up to this is padded; more means that the duration is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ class Part:
     Attributes
     ----------
     start, end : int
-        Its bytes in the file.
+        Its byte range in the file.
     duration_s : float, optional
-        How long it plays; None of the only part: what its container says.
+        How long it plays; for a single part, None stands for the container's duration.
     rate : int
         Its sample rate in Hz; for AAC with spectral band replication half of what decodes.
     """
@@ -51,33 +51,33 @@ class PartsDecoder:
     Attributes
     ----------
     parts : tuple of Part
-        In the order in which they play.
+        The parts in playing order.
     """
 
     parts: tuple[Part, ...]
     library = "FFmpeg"
 
     def __call__(self, source: Source) -> "JoinedDecoder":
-        """Return the decoder of a track with these parts; UndecodableError if the longest one is broken."""
+        """Open a track with these parts; UndecodableError if the longest one does not decode."""
         return JoinedDecoder(source, self.parts)
 
 
 class JoinedDecoder:
-    """The parts of a track as one stream, at the rate at which most of it plays.
+    """Decodes the parts of a track as one stream, at the sample rate of most of it.
 
-    Each part takes its duration exactly, so that an excerpt is found in its part without decoding others.
+    Each part takes exactly its stated duration, so an excerpt is located without decoding other parts.
 
     Parameters
     ----------
     source : Source
         The track.
     parts : sequence of Part
-        In the order in which they play; at least one.
+        The parts in playing order; at least one.
 
     Raises
     ------
     UndecodableError
-        If the part that stands for the track does not decode.
+        If the main part does not decode.
     """
 
     def __init__(self, source: Source, parts: tuple[Part, ...]) -> None:
@@ -113,27 +113,27 @@ class JoinedDecoder:
             self._opened = None
 
     def _decoder_of(self, part: Part) -> FfmpegDecoder:
-        # It stays open: FFmpeg finds each place in an mp3 anew by walking there, but for those it has passed.
+        # It stays open: FFmpeg seeks in an mp3 by reading up to the position, except to those already read.
         if self._opened is None or self._opened[0] is not part:
             self.close()
             self._opened = part, FfmpegDecoder(self._source.window(part.start, part.end))
         return self._opened[1]
 
     def _part_blocks(self, part: Part, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield what decodes of a part, from sample `start` at the track's rate on."""
+        """Yield the blocks of a part at the track's rate, from sample `start` at that rate on."""
         rate = self.info.sample_rate
         try:
             decoder = self._decoder_of(part)
             if decoder.info.sample_rate == rate:
                 yield from decoder.blocks(start)
             else:
-                yield from _resampled(decoder, rate, start)
+                yield from _resample(decoder, rate, start)
         except UndecodableError:
             return
 
 
 def _main_part(parts: tuple[Part, ...]) -> Part:
-    """Return the longest part of those whose rate plays longest."""
+    """Return the longest part at the sample rate that plays longest in total."""
     played_s: defaultdict[int, float] = defaultdict(float)
     for part in parts:
         played_s[part.rate] += part.duration_s or 0.0
@@ -141,17 +141,20 @@ def _main_part(parts: tuple[Part, ...]) -> Part:
     return max((part for part in parts if part.rate == rate), key=lambda part: part.duration_s or 0.0)
 
 
-def _resampled(decoder: FfmpegDecoder, rate: int, start: int) -> Iterator[NDArray[np.float32]]:
-    """Yield what `decoder` decodes, resampled to `rate`, from sample `start` at that rate on."""
+def _resample(decoder: FfmpegDecoder, rate: int, start: int) -> Iterator[NDArray[np.float32]]:
+    """Yield blocks resampled to `rate`, from sample `start` at that rate on.
+
+    Decoding starts earlier, at a position that both rates share, so that samples stay exactly aligned.
+    """
     from_rate = decoder.info.sample_rate
     divisor = gcd(from_rate, rate)
     steps = max(start // (rate // divisor) - -(-LEAD_SAMPLES // (from_rate // divisor)), 0)
     lead = start - steps * (rate // divisor)
     blocks = decoder.blocks(steps * (from_rate // divisor))
-    yield from without_lead(_converted(blocks, from_rate, rate), lead)
+    yield from without_lead(_convert_rate(blocks, from_rate, rate), lead)
 
 
-def _converted(
+def _convert_rate(
     blocks: Iterator[NDArray[np.float32]], from_rate: int, rate: int
 ) -> Iterator[NDArray[np.float32]]:
     for channels, alike in groupby(blocks, key=len):

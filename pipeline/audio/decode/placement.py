@@ -1,4 +1,4 @@
-"""Placement: where the segments of a track lie, and where else when there is nothing in them."""
+"""Placement of a track's segments, and of replacements for silent ones."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,39 +12,39 @@ from pipeline.audio.decode.silence import FLOOR_DB, is_silent, loudness
 from schemas.features import FeatureSpec
 
 Excerpt = tuple[float, NDArray[np.float32]]
-"""Start in seconds, and samples at the rate of the features, mono."""
+"""Start in seconds, and mono samples at the features' sample rate."""
 
 PROBE_S = 0.5
-"""What is decoded to learn whether there is sound at a place."""
+"""Length that is decoded to measure the level at a position."""
 
 PROBE_STEP_S = 5.0
-"""Probes lie no closer, so a piece of this length is found in a track of up to 20 minutes."""
+"""Smallest distance of probes: sound of this length is found in a track of up to 20 minutes."""
 
-MOST_PROBES = 240
-"""What bounds the search in long tracks."""
+MAX_PROBES = 240
+"""Bounds the search in long tracks."""
 
 ABOVE_NOISE_DB = 3.0
-"""A place counts as sound where it is louder by this than the loudest second of the silent segments."""
+"""A position counts as sound if it is louder by this than the loudest second of the silent segments."""
 
 _ROUNDS = 3
-"""Searches, each for something louder than all that turned out to be noise."""
+"""Searches, each for something louder than everything that turned out to be noise."""
 
-_LEAST_SHARE = 1 / 3
-"""Segments are placed on sound of this share of their length, or, if all is shorter, on the longest."""
+_MIN_SHARE = 1 / 3
+"""Segments go to sound of at least this fraction of their length or, if all is shorter, to the longest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """How loud a track is along its time.
+    """The level of a track over time.
 
     Attributes
     ----------
     times_s : ndarray of float64, shape (n,)
         Where each level was measured, ascending, seconds.
     db : ndarray of float64, shape (n,)
-        dBFS; -inf where nothing was heard, or decoded.
+        Levels, dBFS; -inf for digital silence and for what does not decode.
     step_s : float
-        Seconds from one to the next, about.
+        Approximate distance of measurements, seconds.
     """
 
     times_s: NDArray[np.float64]
@@ -54,7 +54,7 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A stretch of a track, seconds, and how much of it is sound."""
+    """A stretch of a track and how much of it is sound, seconds."""
 
     first_s: float
     last_s: float
@@ -64,9 +64,9 @@ class _Span:
 def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
     """Return where the segments of a track start, in seconds.
 
-    As many segments as fit side by side, at least one and at most ``spec.max_segments``. The track is cut
-    into that many equal parts and each segment lies in the middle of its part, moved back to a full tenth
-    of a second: intros and endings count less, and 30.01 s of audio start at 0.
+    There are as many segments as fit without overlap, at least one and at most ``spec.max_segments``. The
+    track is divided into that many equal parts, and each segment lies in the middle of its part, rounded down
+    to a tenth of a second: intros and endings count less, and the segment of 30.01 s of audio starts at 0.
     """
     n_segments = max(1, min(spec.max_segments, int(duration_s / spec.segment_s + 1e-9)))
     part_s = duration_s / n_segments
@@ -75,9 +75,9 @@ def segment_starts(duration_s: float, spec: FeatureSpec) -> list[float]:
 
 
 def probe_starts(duration_s: float) -> list[float]:
-    """Return where to listen for sound, evenly from the start of a track to its end, in seconds."""
+    """Return evenly spaced positions at which to measure the level of a track, in seconds."""
     last_s = max(duration_s - PROBE_S, 0.0)
-    n_steps = min(max(math.ceil(last_s / PROBE_STEP_S), 1), MOST_PROBES - 1)
+    n_steps = min(max(math.ceil(last_s / PROBE_STEP_S), 1), MAX_PROBES - 1)
     return [last_s * i / n_steps for i in range(n_steps + 1)]
 
 
@@ -88,23 +88,23 @@ def replace_silent(
     measure: Callable[[], Levels],
     read: Callable[[list[float]], list[Excerpt]],
 ) -> list[Excerpt]:
-    """Return the segments of a track with silent ones replaced by others that are not, where there are any.
+    """Replace the silent segments of a track by others that are not silent, where there are any.
 
-    Segments that hold something stay. The others are placed, without overlap, where the track is louder than
-    they are. What cannot be replaced stays too, unless a replacement overlaps it.
+    Segments with sound stay. The others move, without overlap, to where the track is louder. Those that
+    cannot be replaced stay too, unless a replacement overlaps them.
 
     Parameters
     ----------
     excerpts : list of (float, ndarray of float32)
         The segments as `segment_starts` places them.
     duration_s : float
-        Length of the track.
+        Length of the track, seconds.
     spec : FeatureSpec
-        Their length and rate.
+        Length and sample rate of the segments.
     measure : callable
-        Measures the track; called only where a segment is silent.
+        Measures the track's level; called only if a segment is silent.
     read : callable
-        Reads segments from the given starts; those that do not decode are left out.
+        Reads the segments at the given starts, leaving out those that do not decode.
     """
     sr = spec.sample_rate
     silent = [excerpt for excerpt in excerpts if is_silent(excerpt[1], sr)]
@@ -139,14 +139,14 @@ def _place(
     n_segments: int,
     spec: FeatureSpec,
 ) -> list[float]:
-    """Return up to `n_segments` starts on what is louder than the noise, beside the kept segments."""
+    """Return up to `n_segments` starts where the track is louder than the noise, beside the kept segments."""
     length_s = spec.segment_s
     edges = [0.0, *(edge for start_s in sorted(kept) for edge in (start_s, start_s + length_s)), duration_s]
     starts: list[float] = []
     gaps = [gap for gap in zip(edges[::2], edges[1::2], strict=True) if gap[1] - gap[0] >= length_s - 1e-6]
     spans = {gap: _sounding_spans(levels, noise_db, gap, length_s) for gap in gaps}
     every = [span for found in spans.values() for span in found]
-    least_s = length_s * _LEAST_SHARE
+    least_s = length_s * _MIN_SHARE
     if not any(span.sound_s >= least_s for span in every) and not kept:
         least_s = max((span.sound_s for span in every), default=0.0)
     usable = {gap: [span for span in found if span.sound_s >= least_s] for gap, found in spans.items()}
@@ -160,13 +160,13 @@ def _place(
 def _sounding_spans(
     levels: Levels, noise_db: float, gap: tuple[float, float], length_s: float
 ) -> list[_Span]:
-    """Return the stretches of sound in a gap; those that one segment can cover together count as one."""
+    """Return the stretches of sound in a gap, joining those that one segment can cover together."""
     inside = (levels.times_s >= gap[0] - 1e-6) & (levels.times_s + PROBE_S <= gap[1] + 1e-6)
     sounding = np.concatenate(([False], inside & (levels.db > noise_db), [False]))
     first, last = np.flatnonzero(np.diff(sounding.astype(np.int8))).reshape(-1, 2).T
     spans: list[_Span] = []
     for start_s, end_s in zip(levels.times_s[first], levels.times_s[last - 1] + PROBE_S, strict=True):
-        # Sound begins and ends between two probes.
+        # Sound begins and ends between two probes: add half a step at either end.
         sound_s = float(end_s - start_s) + min(levels.step_s, PROBE_STEP_S)
         if spans and end_s - spans[-1].first_s <= length_s:
             spans[-1] = _Span(spans[-1].first_s, float(end_s), spans[-1].sound_s + sound_s)
@@ -178,7 +178,7 @@ def _sounding_spans(
 def _share_out(
     n_segments: int, spans: dict[tuple[float, float], list[_Span]], length_s: float
 ) -> dict[_Span, int]:
-    """Return how many segments each stretch of sound gets: by its length (D'Hondt), as many as it holds."""
+    """Allocate segments to stretches of sound in proportion to length (D'Hondt), as far as they fit."""
     shares: dict[_Span, int] = {}
     room = {gap: int((gap[1] - gap[0]) / length_s + 1e-9) for gap in spans}
     for _ in range(n_segments):
@@ -197,13 +197,13 @@ def _share_out(
 
 
 def _spread(span: _Span, n: int, length_s: float) -> list[float]:
-    """Return the starts of `n` segments, each in the middle of an equal part of the stretch."""
+    """Return the starts of `n` segments, each centered in an equal part of the stretch."""
     part_s = (span.last_s - span.first_s) / max(n, 1)
     return [span.first_s + (i + 0.5) * part_s - length_s / 2 for i in range(n)]
 
 
 def _side_by_side(starts: list[float], gap: tuple[float, float], length_s: float) -> list[float]:
-    """Return ascending starts, moved apart and into the gap, at full tenths of a second where they fit."""
+    """Move starts apart and into the gap, rounded down to tenths of a second where they still fit."""
     placed: list[float] = []
     for start_s in sorted(starts):
         placed.append(max(start_s, placed[-1] + length_s if placed else gap[0]))

@@ -1,24 +1,24 @@
-"""Source: the bytes of one track, as decoders that cannot pass an exception on may read them."""
+"""Source: a track's bytes for decoders that cannot propagate Python exceptions."""
 
 import io
 from typing import BinaryIO
 
-from pipeline.storage.errors import passes, reason
+from pipeline.storage.errors import is_transient, reason
 from schemas.errors import NotFoundError, ReadError
 
 ID3_HEADER_BYTES = 10
-FARTHEST = 1 << 43
-"""No track is as long, in bytes; disks refuse to seek farther, which would look like a fault of theirs."""
+MAX_OFFSET = 1 << 43
+"""Beyond the size of any track, in bytes; a seek further than this would look like a disk error."""
 
 
 class Source:
     """A readable, seekable view of a track's file that remembers why reading failed.
 
-    libsndfile, FFmpeg and mutagen call back into Python for bytes; an exception raised there is printed
-    and lost, or taken for a broken file. So a failed read looks like the end of the file here, and
-    `raise_if_failed` tells afterwards what really happened.
+    libsndfile, FFmpeg and mutagen call back into Python for bytes. An exception raised there is printed and
+    lost, or taken for a broken file. So a failed read looks like the end of the file, and `raise_if_failed`
+    raises the reason afterwards.
 
-    It deliberately has no ``name``: decoders are to look at the content, and a wrong extension misleads them.
+    It deliberately has no ``name``: a wrong extension would mislead decoders that look at it.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Source:
     offset : int
         Bytes at the start of `file` that the view leaves out.
     end : int, optional
-        Where in `file` the view ends; None: with the file.
+        Where in `file` the view ends; by default at the end of the file.
     """
 
     def __init__(self, file: "BinaryIO | Source", name: str, offset: int = 0, end: int | None = None) -> None:
@@ -40,7 +40,7 @@ class Source:
         self._failure: BaseException | None = None
 
     def window(self, start: int, end: int) -> "Source":
-        """Return a view of a part of this one, which keeps remembering failures for both."""
+        """Return a view of a byte range of this one; this one also remembers its failures."""
         return Source(self, self.uri, start, end)
 
     def read(self, size: int = -1) -> bytes:
@@ -52,7 +52,7 @@ class Source:
                 left = max(self._end - self._file.tell(), 0)
                 size = left if size < 0 else min(size, left)
             return self._file.read(size)
-        except BaseException as failure:  # KeyboardInterrupt too: C code on the way would drop it
+        except BaseException as failure:  # even KeyboardInterrupt, which the C code in between would drop
             self._failure = failure
             return b""
 
@@ -62,13 +62,13 @@ class Source:
         return self.read(size)
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill `buffer` as far as there are bytes and return their count."""
+        """Read bytes into `buffer` and return their count."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to `offset` and return the new position; -1 for a place that only a broken header can mean."""
+        """Move to `offset` and return the new position; -1 for one that only a broken header can request."""
         try:
             if whence == io.SEEK_CUR:
                 offset += self._file.tell()
@@ -76,7 +76,7 @@ class Source:
                 offset += self._file.seek(0, io.SEEK_END) if self._end is None else self._end
             else:
                 offset += self._offset
-            if not self._offset <= offset <= FARTHEST:
+            if not self._offset <= offset <= MAX_OFFSET:
                 return -1
             return self._file.seek(offset) - self._offset
         except BaseException as failure:
@@ -92,36 +92,36 @@ class Source:
             return -1
 
     def size(self) -> int:
-        """Return the bytes in the view, leaving the position at its end."""
+        """Return the size of the view in bytes, leaving the position at its end."""
         return self.seek(0, io.SEEK_END)
 
     def raise_if_failed(self) -> None:
-        """Raise what a read or a seek failed with.
+        """Raise the error of a read or a seek that failed.
 
         Raises
         ------
         NotFoundError
-            The file is gone.
+            If the file is gone.
         ReadError
-            The store did not hand out the bytes.
+            If the store did not return the bytes.
         """
         failure, self._failure = self._failure, None
         if failure is None:
             return
         if isinstance(failure, FileNotFoundError):
-            raise NotFoundError(f"{self.uri} is gone: it was listed, but cannot be opened now") from failure
+            raise NotFoundError(f"{self.uri} was listed but no longer exists") from failure
         if isinstance(failure, MemoryError) or not isinstance(failure, Exception):
             raise failure
-        error = ReadError(f"{self.uri} could not be read ({reason(failure)}); run again to try once more")
-        error.passing = passes(failure)
+        error = ReadError(f"{self.uri} could not be read ({reason(failure)}); run again to retry")
+        error.transient = is_transient(failure)
         raise error from failure
 
 
 def id3_bytes(source: Source) -> int:
-    """Return the length in bytes of the ID3v2 blocks at the start of `source`, 0 where there is none.
+    """Return the length in bytes of the ID3v2 blocks at the start of `source`, 0 if there are none.
 
-    Decoders are better off without them: libmpg123 prints its opinion of odd ones to stderr, and some
-    taggers put them before wav and flac, where not every decoder looks past them.
+    They are hidden from decoders: libmpg123 prints warnings about odd ones to stderr, and some taggers put
+    them before wav and flac, where not every decoder skips them.
 
     References
     ----------
@@ -134,7 +134,7 @@ def id3_bytes(source: Source) -> int:
 
 
 def id3_block_bytes(header: bytes) -> int:
-    """Return the length in bytes of the ID3v2 block that begins with `header`, 0 if none does."""
+    """Return the length in bytes of the ID3v2 block that begins with `header`, or 0."""
     if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or any(byte & 0x80 for byte in header[6:10]):
         return 0
     footer = ID3_HEADER_BYTES if header[5] & 0x10 else 0

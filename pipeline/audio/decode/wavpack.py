@@ -1,4 +1,4 @@
-"""WavPack: where blocks go on after damage, at which FFmpeg stops.
+"""WavPack: finds the blocks after damage, at which FFmpeg stops.
 
 References
 ----------
@@ -11,12 +11,12 @@ CHUNK_BYTES = 1 << 18
 
 _MAGIC = b"wvpk"
 _HEADER_BYTES = 32
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 _VERSIONS = range(0x402, 0x411)
 
 
 def next_block(source: Source, at: int) -> int | None:
-    """Return where the first block begins from byte `at` on, None if none does."""
+    """Return the offset of the first block from byte `at` on, or None."""
     base, data = at, b""
     while more := source.read_at(base + len(data), CHUNK_BYTES):
         rest = data[-_HEADER_BYTES:]
@@ -33,4 +33,4 @@ def _is_header(header: bytes) -> bool:
     n_bytes = int.from_bytes(header[4:8], "little")
     n_samples = int.from_bytes(header[20:24], "little")
     version = int.from_bytes(header[8:10], "little")
-    return _HEADER_BYTES - 8 <= n_bytes <= _MOST_BYTES and version in _VERSIONS and n_samples > 0
+    return _HEADER_BYTES - 8 <= n_bytes <= _MAX_BYTES and version in _VERSIONS and n_samples > 0

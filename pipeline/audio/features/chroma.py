@@ -1,4 +1,4 @@
-"""Chroma: how much of a sound lies on each of the twelve pitch classes, for its own tuning."""
+"""Chroma: the power of a sound in each of the twelve pitch classes, relative to its own tuning."""
 
 from functools import lru_cache
 
@@ -9,22 +9,22 @@ from pipeline.audio.features.compiled import kernel
 from pipeline.audio.features.stft import N_BINS, N_FFT, fft_frequencies
 
 N_CHROMA = 12
-"""Pitch classes, from C."""
+"""Pitch classes, starting at C."""
 
 LOWEST_HZ = 150.0
-"""Spectral peaks from here …"""
+"""Lowest frequency of the spectral peaks that determine the tuning."""
 
 HIGHEST_HZ = 4000.0
-"""… to below here tell the tuning."""
+"""Their highest frequency (exclusive)."""
 
 PEAK_THRESHOLD = 0.1
-"""A peak has more than this share of its frame's largest power."""
+"""A peak has more than this fraction of its frame's largest power."""
 
 _A0_HZ = 440.0 / 16
 
 
 def find_peaks(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
-    """Find the spectral peaks of each frame, between bins by a parabola through each and its neighbors.
+    """Find the spectral peaks of each frame, interpolated by a parabola through the bin and its neighbors.
 
     The values are those of ``librosa.piptrack(S=S, sr=sr)`` where it is not zero.
 
@@ -52,7 +52,7 @@ def find_peaks(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
 
 
 def estimate_tuning(peaks: NDArray[np.float32]) -> float:
-    """Return by how much a sound is tuned off A440, as ``librosa.estimate_tuning`` does.
+    """Return the deviation of a sound's tuning from A440, as ``librosa.estimate_tuning`` does.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def estimate_tuning(peaks: NDArray[np.float32]) -> float:
     Returns
     -------
     float
-        Share of a semitone, -0.5 to 0.49 in steps of 0.01: the deviation that most of the higher half of the
-        peaks share. 0 without peaks.
+        Fraction of a semitone, -0.5 to 0.49 in steps of 0.01: the most frequent deviation among the higher
+        half of the peaks. 0 without peaks.
     """
     frequencies, heights = peaks
     if not len(frequencies):
@@ -91,7 +91,7 @@ def chroma(S: NDArray[np.float32], sr: int, tuning: float) -> NDArray[np.float32
     Returns
     -------
     ndarray of float32, shape (n, 12)
-        Power of each pitch class from C to B, the largest of each frame 1; zeros for silence.
+        Power of each pitch class from C to B, scaled so that each frame's largest is 1; zeros for silence.
     """
     raw: NDArray[np.float32] = S @ chroma_filterbank(sr, tuning).T
     largest = raw.max(axis=1, keepdims=True)
@@ -109,7 +109,7 @@ def chroma_filterbank(sr: int, tuning: float) -> NDArray[np.float32]:
     sr : int
         Sample rate, Hz.
     tuning : float
-        Share of a semitone above A440.
+        Fraction of a semitone above A440.
 
     Returns
     -------
@@ -145,14 +145,14 @@ def _find_peaks(
     sr: float,
     peaks: NDArray[np.float32],
 ) -> int:
-    """Write the peaks above the frames' thresholds; return their number."""
+    """Write the peaks above each frame's threshold to `peaks`; return their number."""
     n = 0
     n_fft = 2 * (S.shape[1] - 1)
     for i in range(S.shape[0]):
         for j in range(first_bin, last_bin + 1):
             left, middle, right = S[i, j - 1], S[i, j], S[i, j + 1]
             if middle > thresholds[i] and middle > left and middle >= right:
-                # Single and double precision as in librosa, so that ties in the tuning fall the same way.
+                # Single and double precision as in librosa, so that ties in the tuning resolve the same way.
                 curvature = np.float64(left + right) - 2.0 * middle
                 slope = np.float64(right - left) / 2.0
                 shift = np.float32(-slope / curvature if abs(slope) < abs(curvature) else 0.0)

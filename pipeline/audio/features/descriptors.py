@@ -3,24 +3,24 @@
     from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descriptors
     values = dict(zip(DESCRIPTOR_NAMES, compute_descriptors(y), strict=True))
 
-Each is the mean or the variance of a number that every frame has (2,048 samples, one frame every 512), but
-for the tempo, of which there is one.
+Each is the mean or the variance of a value computed for every frame (2,048 samples, one frame every 512),
+except for the tempo, which is a single value.
 
 ==============================  ==========================================================  ================
-``chroma_stft_mean``, ``_var``  power on the 12 pitch classes, the loudest of a frame 1     0–1
+``chroma_stft_mean``, ``_var``  power in the 12 pitch classes, each frame's largest 1       0–1
 ``rms_mean``, ``_var``          root mean square of the samples                             full scale 1
 ``spectral_centroid_mean``, …   mean frequency, weighted by magnitude                       Hz (var: Hz²)
 ``spectral_bandwidth_mean``, …  standard deviation of frequency around it                   Hz (var: Hz²)
 ``rolloff_mean``, ``_var``      frequency below which 85 % of the magnitude lies            Hz (var: Hz²)
-``zero_crossing_rate_mean``, …  share of samples whose sign is not the last one's           0–1
-``harmony_mean``, ``_var``      samples of the part that lasts (all samples, not frames)    full scale 1
-``perceptr_mean``, ``_var``     samples of the part that strikes (all samples)              full scale 1
-``tempo``                       the beat, 0 where no onset is heard                         beats a minute
+``zero_crossing_rate_mean``, …  fraction of samples whose sign changes                      0–1
+``harmony_mean``, ``_var``      samples of the harmonic part (all samples, not frames)      full scale 1
+``perceptr_mean``, ``_var``     samples of the percussive part (all samples)                full scale 1
+``tempo``                       the tempo, 0 without any onset                              beats a minute
 ``mfcc1_mean`` …                mel-frequency cepstral coefficients                         dB (var: dB²)
 ==============================  ==========================================================  ================
 
 The values are librosa's with ``pad_mode="reflect"``, the default when the tables were made. The modules that
-this one calls name the source of each method. Librosa itself is not used, only tested against.
+this one calls cite the source of each method. Librosa itself is not used, only tested against.
 """
 
 from collections.abc import Iterable
@@ -47,10 +47,10 @@ DESCRIPTOR_NAMES: tuple[str, ...] = (
 """Columns of the published tables between ``length`` and ``label``, in their order."""
 
 MIN_RATE = 1000
-"""Sample rates below this many Hz have no room for the tuning's frequencies."""
+"""Lowest sample rate, Hz, whose spectrum contains the frequencies that determine the tuning."""
 
 _NEGLIGIBLE = 1e-5
-"""Power of the percussive part, relative to the signal's, from which on it is found by subtraction."""
+"""Power of the percussive part, relative to the signal's, below which subtraction is too inexact."""
 
 
 def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[np.float64]:
@@ -66,8 +66,8 @@ def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[n
     Returns
     -------
     ndarray of float64, shape (57,)
-        In the order of `DESCRIPTOR_NAMES`; always finite. For silence all are 0 but ``mfcc1_mean``, which is
-        that of a level of -100 dB in every band.
+        In the order of `DESCRIPTOR_NAMES`; always finite. For silence all are 0 except ``mfcc1_mean``, which
+        is that of -100 dB in every band.
 
     Raises
     ------
@@ -75,8 +75,8 @@ def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[n
         If `y` is not one-dimensional, is empty, is not of a floating-point type, or has a NaN or infinite
         sample; if `sr` is below 1,000.
     """
-    y = _checked(y, sr)
-    # Numba and scipy take their time to load: only those who compute shall wait for them.
+    y = _validate(y, sr)
+    # Numba and scipy are slow to import; only computing descriptors needs them, not their names.
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import part_statistics, separate
     from pipeline.audio.features.mfcc import mel_db, mfcc
@@ -86,7 +86,7 @@ def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[n
     harmonic, S = separate(y)
     parts = part_statistics(y, harmonic)
     if parts[1, 1] < _NEGLIGIBLE * (parts[0, 1] + parts[0, 0] ** 2):
-        # What is left of a sum of much larger numbers is their rounding.
+        # The difference of two much larger numbers is mostly their rounding error.
         parts[1] = part_statistics(y, separate(y, percussive=True)[0])[0]
     frames = [rms(y), *spectral_shape(S, sr), zero_crossing_rate(y)]
 
@@ -110,7 +110,7 @@ def compute_descriptors_of(signals: Iterable[NDArray[np.float32]], *, sr: int = 
     Parameters
     ----------
     signals : iterable of ndarray of float32
-        Mono audio; one is looked at at a time.
+        Mono audio, processed one signal at a time.
     sr : int
         Sample rate of all, Hz.
 
@@ -127,16 +127,16 @@ def compute_descriptors_of(signals: Iterable[NDArray[np.float32]], *, sr: int = 
     return np.stack(rows) if rows else np.empty((0, len(DESCRIPTOR_NAMES)))
 
 
-def _checked(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+def _validate(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
     if y.ndim != 1 or not len(y):
-        raise ValueError(f"the signal must be mono, one row of samples, but its shape is {y.shape}")
+        raise ValueError(f"the signal must be mono, of shape (n,) with n > 0, but its shape is {y.shape}")
     if not np.issubdtype(y.dtype, np.floating):
         raise ValueError(f"the samples must be floating-point numbers, full scale 1, not {y.dtype}")
     if sr < MIN_RATE:
         raise ValueError(f"the sample rate must be at least {MIN_RATE} Hz, not {sr}")
     y = np.ascontiguousarray(y, np.float32)
     if not np.isfinite(y).all():
-        raise ValueError("the signal has samples that are not numbers or are infinite")
+        raise ValueError("the signal has NaN or infinite samples")
     return y
 
 

@@ -1,4 +1,4 @@
-"""Featurize: one track's bytes in, its segments' features out."""
+"""Featurizes one track: from its bytes to the features of its segments."""
 
 from typing import BinaryIO
 
@@ -39,11 +39,11 @@ def featurize_track(
     Raises
     ------
     EmptyFileError, DecodeError, TooShortError
-        If the file holds too little audio, or none.
+        If the file has too little audio, or none.
     FeatureError
         If the features of the decoded audio cannot be computed.
     ReadError, NotFoundError
-        If the store does not hand out the bytes.
+        If the store does not return the bytes.
     """
     watch = watch or Stopwatch()
     with watch.stage("decode"):
@@ -68,12 +68,14 @@ def _featurize_segment(
             with watch.stage("descriptors"):
                 descriptors = _descriptors(y, spec)
     except (ValueError, ArithmeticError) as error:
-        raise FeatureError(f"{name} has audio at {start_s:.1f} s that gives no features ({error})") from error
+        raise FeatureError(
+            f"{name} has audio at {start_s:.1f} s that cannot be featurized ({error})"
+        ) from error
     return SegmentFeatures(start_s, len(y) / spec.sample_rate, levels, range_db, descriptors)
 
 
 def _descriptors(y: NDArray[np.float32], spec: FeatureSpec) -> NDArray[np.float64]:
-    # Imported here: a run without descriptors shall not load their compiled kernels.
+    # Imported late: a run without descriptors does not need their compiled kernels.
     from pipeline.audio.features.descriptors import compute_descriptors
 
     return compute_descriptors(y, sr=spec.sample_rate)

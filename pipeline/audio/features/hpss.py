@@ -1,4 +1,4 @@
-"""Harmonic-percussive separation: the part of a sound that lasts, and the part that strikes."""
+"""Harmonic-percussive source separation: sustained tones and short, broadband sounds."""
 
 from functools import lru_cache
 
@@ -10,19 +10,20 @@ from pipeline.audio.features.running_median import REACH, running_median
 from pipeline.audio.features.stft import HOP_LENGTH, HOPS, N_BINS, n_frames, overlap_add, stft_blocks, unpad
 
 BLOCK = 64
-"""Frames separated together: with their neighbors they about fit a core's second-level cache."""
+"""Frames separated together: with their neighbors they roughly fit a core's second-level cache."""
 
 
 def separate(
     y: NDArray[np.float32], *, percussive: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the harmonic part of a signal, or the percussive one, and the magnitudes it was told from.
+    """Return the harmonic or the percussive part of a signal, and the magnitudes of its STFT.
 
-    The magnitudes' median over 31 frames keeps what lasts, that over 31 bins what is spread over frequency.
-    Each bin is shared out in the ratio of their squares. The values are those of ``librosa.effects.hpss``
-    with ``pad_mode="reflect"``.
+    The median of the magnitudes over 31 frames keeps sustained sounds, that over 31 bins broadband ones. Each
+    bin is divided in the ratio of their squares. The values are those of ``librosa.effects.hpss`` with
+    ``pad_mode="reflect"``.
 
-    (The librosa that made the published tables left the last ``n % 512`` samples of both parts zero.)
+    (The version of librosa that made the published tables left the last ``n % 512`` samples of both parts
+    zero.)
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def separate(
 
 
 def part_statistics(y: NDArray[np.float32], part: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the statistics of one part of a signal and of the rest.
+    """Return the mean and variance of one part of a signal and of the rest.
 
     Parameters
     ----------
@@ -90,11 +91,11 @@ def _separate_block(
 
 @lru_cache(maxsize=1)
 def _keep_freed_memory() -> None:
-    """Have the C library keep what is freed for the next signal.
+    """Make the C library keep freed memory for the next signal.
 
-    Else glibc hands it back to the system, which clears every page again: a quarter of the time for 30 s.
-    What it keeps for the process is twice the largest block that was ever freed, of those below 32 MB: this
-    one is never touched, and so costs nothing itself.
+    Otherwise glibc returns it to the system, which zeroes every page again: a quarter of the time for 30 s of
+    audio. glibc keeps up to twice the largest block below 32 MB that was ever freed, so one such block is
+    allocated and freed here. It is never touched, and so costs nothing itself.
     """
     np.empty(2**25 - 2**16, np.uint8)
 

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: librosa's numbers, from only the frames that are asked for, as 8-bit levels."""
+"""Log-mel spectrograms with librosa's values, computed only for the requested frames, as 8-bit levels."""
 
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from pipeline.audio.features.mel_bands import filterbank, mel_filterbank
 from schemas.features import FeatureSpec
 
 AMIN = 1e-10
-"""Power below this counts as this (librosa's `power_to_db`), but for quiet audio; see `log_mel_db`."""
+"""Floor of the power, as in librosa's `power_to_db`; lower for quiet audio, see `log_mel_db`."""
 
 FRAMES_AT_ONCE = 64
 """STFT frames computed together: their windows fit a core's cache."""
@@ -27,9 +27,10 @@ def log_mel_db(
 ) -> NDArray[np.float32]:
     """Return the log-mel spectrogram in dB below its maximum.
 
-    Equal, to float32 rounding, to ``librosa.power_to_db(librosa.feature.melspectrogram(y, ...), ref=np.max,
-    top_db=top_db)`` with librosa's defaults: Hann window, centered frames, zero padding, power 2. Only where
-    `AMIN` would cut more of quiet audio than `top_db` does, it is lowered, so that gain does not matter.
+    Equal, up to float32 rounding, to ``librosa.power_to_db(librosa.feature.melspectrogram(y, ...),
+    ref=np.max, top_db=top_db)`` with librosa's defaults: Hann window, centered frames, zero padding, power 2.
+    The exception is audio so quiet that `AMIN` would cut more than `top_db` does: there the floor is lowered,
+    so that the result does not depend on gain.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def _below_maximum(power: NDArray[np.float32], top_db: float) -> NDArray[np.floa
 def mel_power(
     y: NDArray[np.float32], *, sr: int, n_fft: int, hop_length: int, n_mels: int
 ) -> NDArray[np.float32]:
-    """Return the mel power spectrogram, ``librosa.feature.melspectrogram`` with its defaults.
+    """Return the mel power spectrogram, as ``librosa.feature.melspectrogram`` with its defaults.
 
     Parameters and shape are those of `log_mel_db`.
     """
@@ -118,7 +119,7 @@ def quantize(S: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
         ``round(255 * (S - min S) / -min S)``: 255 is the maximum, 0 the minimum. Silence, where `S` is 0
         everywhere, is all 0.
     range_db : float
-        ``-min S``, the dB between levels 0 and 255; 0 for silence.
+        ``-min S``, the range in dB between levels 0 and 255; 0 for silence.
     """
     range_db = -float(S.min())
     if range_db <= 0:
@@ -127,9 +128,9 @@ def quantize(S: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
 
 
 def log_mel(y: NDArray[np.float32], spec: FeatureSpec) -> tuple[NDArray[np.uint8], float]:
-    """Return the levels and range in dB (see `quantize`) of the log-mel that `spec` asks for.
+    """Return the levels and the range in dB (see `quantize`) of a segment's log-mel.
 
-    Where there is nothing to label, both are 0: levels are relative, and would show noise as if it were loud.
+    For a silent segment both are 0: levels are relative, so its noise would look as loud as music.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ def _levels(n_levels: int) -> NDArray[np.uint8]:
 
 
 def gtzan_columns(n_frames: int) -> NDArray[np.intp]:
-    """Return which frames of a whole clip's log-mel at hop 512 the shared GTZAN arrays hold.
+    """Return the frames of a whole clip's log-mel at hop 512 that the shared GTZAN arrays contain.
 
     Parameters
     ----------
@@ -207,7 +208,7 @@ def gtzan_columns(n_frames: int) -> NDArray[np.intp]:
 
 @lru_cache(maxsize=8)
 def _sparse_filterbank(sr: int, n_fft: int, n_mels: int) -> scipy.sparse.csr_array:
-    """Return `mel_filterbank` without its zeros, 98 in 100: a product that needs no BLAS and no threads."""
+    """Return `mel_filterbank` as a sparse matrix: 98 % is zero, and the product needs no BLAS threads."""
     return scipy.sparse.csr_array(mel_filterbank(sr, n_fft, n_mels))
 
 

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients: the outline of the spectrum, in decorrelated numbers."""
+"""Mel-frequency cepstral coefficients: the spectral envelope in decorrelated coefficients."""
 
 import numpy as np
 import scipy.fft
@@ -9,10 +9,10 @@ from pipeline.audio.features.mel_bands import mel_filterbank
 from pipeline.audio.features.stft import N_FFT
 
 N_MELS = 128
-"""Mel bands the coefficients are made of."""
+"""Mel bands from which the coefficients are computed."""
 
 N_MFCC = 20
-"""Coefficients of a frame."""
+"""Coefficients per frame."""
 
 TOP_DB = 80.0
 """Floor of the log-mel spectrogram, dB below its maximum."""
@@ -31,9 +31,9 @@ def mel_db(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (128, n)
-        dB re a power of 1, at least -100 and not more than 80 below the maximum.
+        dB relative to a power of 1, at least -100 and at most 80 below the maximum.
     """
-    # In this order BLAS sums as it does for librosa, to the last bit.
+    # With the operands in this order, BLAS sums as it does for librosa, to the last bit.
     mel = mel_filterbank(sr, N_FFT, N_MELS) @ S.T
     S_db: NDArray[np.float32] = 10.0 * np.log10(np.maximum(mel, np.float32(AMIN)))
     np.maximum(S_db, S_db.max() - np.float32(TOP_DB), out=S_db)
@@ -51,7 +51,7 @@ def mfcc(S_db: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (20, n)
-        Orthonormal DCT-II of each frame's bands; the first is its level.
+        Orthonormal DCT-II of each frame's bands; the first coefficient is the frame's level.
 
     References
     ----------

@@ -1,13 +1,13 @@
 """The running median of 31 rows, by sorting networks in vector registers.
 
-Sixteen neighboring medians share sixteen of their 31 rows. Those are sorted once; then the outputs are
-halved again and again, and each half merges in the rows that all its windows have besides. A value with too
-many others above or below it to become a median of the half is dropped at once: half as many outputs leave
-half as many candidates, and one output leaves one, its median. That takes 30 minima and maxima a value, with
-no branch between them, so that a vector register does 8 or 16 columns at a time.
+Sixteen neighboring medians share sixteen of their 31 rows, which are sorted once. The outputs are then
+halved repeatedly, and each half merges in the further rows that all its windows share. A value that has too
+many others above or below it to be a median of the half is dropped at once: half as many outputs leave half
+as many candidates, and a single output leaves one, its median. That takes 30 minima and maxima per value
+without branches, so that one vector register processes 8 or 16 columns at a time.
 
-The sharing is that of Adams, "Fast Median Filters using Separable Sorting Networks", ACM Transactions on
-Graphics 40(4), 2021, in one dimension; the merges are Batcher's bitonic ones (AFIPS 1968).
+The sharing follows Adams, "Fast Median Filters using Separable Sorting Networks", ACM Transactions on
+Graphics 40(4), 2021, in one dimension; the merges are Batcher's bitonic merges (AFIPS 1968).
 """
 
 from typing import Any
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from pipeline.audio.features.compiled import inlined, kernel
 
 WINDOW = 31
-"""Rows a median is taken of."""
+"""Rows of a median's window."""
 
 REACH = WINDOW // 2
 """Rows on either side of the middle one."""
 
 _GROUP = 16
-"""Medians made together: the most that windows of 31 rows share 16 rows for."""
+"""Medians computed together: the most whose windows of 31 rows share 16 rows."""
 
 _L = 64
-"""Columns taken together; entry ``[row, column]`` of a group's arrays lies at ``row * _L + column``."""
+"""Columns processed together; entry ``[row, column]`` of a group's arrays lies at ``row * _L + column``."""
 
-# Where a group of 16 rows keeps its columns' sorted runs of 1, 2, 4, 8 and 16 rows.
+# Offsets of the sorted runs of 1, 2, 4, 8 and 16 rows in a group's array.
 _R1, _R2, _R4, _R8, _R16 = (level * _GROUP * _L for level in range(5))
 _RUNS = 5 * _GROUP * _L
 
@@ -39,18 +39,18 @@ _Values = tuple[Any, ...]
 
 @kernel
 def running_median(x: NDArray[np.float32], first_row: int, out: NDArray[np.float32]) -> None:
-    """Take the median of each row and its 15 neighbors above and below, column by column.
+    """Compute the median of each row and its 15 neighbors above and below, column by column.
 
     The values are those of ``scipy.ndimage.median_filter(x, size=(31, 1), mode="reflect")``, bit for bit.
 
     Parameters
     ----------
     x : ndarray of float32, shape (n, n_columns)
-        No NaN. Beyond the first and last row it goes on as its mirror image (d c b a | a b c d | d c b a).
+        No NaN. Beyond its first and last row it is mirrored (d c b a | a b c d | d c b a).
     first_row : int
-        Row of `x` that the first row of `out` belongs to.
+        Row of `x` that corresponds to the first row of `out`.
     out : ndarray of float32, shape (m, n_columns), m <= n - first_row
-        Takes the medians.
+        Receives the medians.
     """
     above = np.zeros(_RUNS, np.float32)
     runs = np.zeros(_RUNS, np.float32)
@@ -68,7 +68,7 @@ def running_median(x: NDArray[np.float32], first_row: int, out: NDArray[np.float
 
 @kernel
 def _load(x: _Floats, first_row: int, first_column: int, runs: _Floats) -> None:
-    """Take 16 rows of some columns, mirrored at the ends, and sort their runs."""
+    """Load 16 rows of some columns, mirrored at the ends, and sort their runs."""
     n = x.shape[0]
     for i in range(_GROUP):
         row = (first_row + i) % (2 * n)
@@ -87,7 +87,7 @@ def _store(medians: _Floats, first_row: int, first_column: int, out: _Floats) ->
 
 @kernel
 def _sort_runs(runs: _Floats) -> None:
-    """Sort each 2, 4, 8 and 16 neighboring rows, by merging runs half as long."""
+    """Sort runs of 2, 4, 8 and 16 neighboring rows, by merging runs half as long."""
     for k in range(0, _GROUP * _L, 2 * _L):
         for i in range(k, k + _L):
             _put2(runs, _R2 + i, _order2(_up2(runs, _R1 + i)))
@@ -109,7 +109,7 @@ def _sort_runs(runs: _Floats) -> None:
 
 @kernel
 def _take_medians(above: _Floats, runs: _Floats, below: _Floats, medians: _Floats) -> None:
-    """Take the medians around 16 rows from their sorted runs and those of the groups above and below."""
+    """Compute the medians of 16 rows from their sorted runs and those of the groups above and below."""
     for i in range(_L):
         low, high = _up8(runs, _R16 + i), _down8(runs, _R16 + i + 8 * _L)
         upper = _middle8(low, high, _down8(above, _R8 + i + 8 * _L))
@@ -122,7 +122,7 @@ def _take_medians(above: _Floats, runs: _Floats, below: _Floats, medians: _Float
 
 @inlined
 def _take8(c: _Values, above: _Floats, below: _Floats, i: int, medians: _Floats) -> None:
-    """Take the medians of 8 rows from the 8 candidates of the rows they share."""
+    """Compute the medians of 8 rows from the 8 candidates of the rows that they share."""
     _take4(_middle4(c, _down4(above, _R4 + i + 4 * _L)), above, below, i, medians)
     _take4(_middle4(c, _down4(below, _R4 + i)), above, below, i + 4 * _L, medians)
 
@@ -139,7 +139,7 @@ def _take2(c: _Values, above: _Floats, below: _Floats, i: int, medians: _Floats)
     medians[i + _L] = _low(_high(c[0], below[_R1 + i]), c[1])
 
 
-# The middle half of 2 h sorted candidates and h more: `_high` leaves out the h lowest, `_low` the h highest.
+# The middle half of 2 h sorted candidates and h more: `_high` drops the h lowest, `_low` the h highest.
 
 
 @inlined
@@ -157,7 +157,7 @@ def _middle2(c: _Values, more_down: _Values) -> _Values:
     return _order2(_low2(_order2(_high2(c[:2], more_down)), (c[3], c[2])))
 
 
-# Bitonic merges: a tuple that falls and then rises, or the other way round, comes out ascending.
+# Bitonic merges: sort a tuple that falls and then rises, or rises and then falls, in ascending order.
 
 
 @inlined
@@ -175,7 +175,7 @@ def _order8(t: _Values) -> _Values:
     return _order4(_low4(t[:4], t[4:])) + _order4(_high4(t[:4], t[4:]))
 
 
-# Minima and maxima of pairs. Written as choices, they are one instruction each.
+# Minima and maxima of pairs. Written as conditional expressions, they compile to one instruction each.
 
 
 @inlined
@@ -218,7 +218,7 @@ def _high8(a: _Values, b: _Values) -> _Values:
     return _high4(a[:4], b[:4]) + _high4(a[4:], b[4:])
 
 
-# Rows of one column, read upwards or downwards, and written.
+# Reading the rows of one column, in ascending or descending order, and writing them.
 
 
 @inlined

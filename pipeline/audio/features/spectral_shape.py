@@ -1,4 +1,4 @@
-"""What a frame says by itself: spectral centroid, bandwidth and rolloff, power, zero crossings."""
+"""Descriptors of single frames: spectral centroid, bandwidth and rolloff, RMS, zero-crossing rate."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from pipeline.audio.features.compiled import inlined, kernel, summing
 from pipeline.audio.features.stft import HOP_LENGTH, HOPS, N_FFT, fft_frequencies, n_frames, pad_reflected
 
 ROLL_PERCENT = 0.85
-"""Share of the summed magnitudes that lies below the rolloff frequency."""
+"""Fraction of the summed magnitudes that lies below the rolloff frequency."""
 
 SILENCE = 1e-10
-"""Samples nearer to zero than this have no sign."""
+"""Samples closer to zero than this count as positive."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -37,7 +37,7 @@ def spectral_shape(S: NDArray[np.float32], sr: int) -> NDArray[np.float64]:
 
 
 def rms(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the root of the mean square of each frame, ``librosa.feature.rms`` with ``pad_mode="reflect"``.
+    """Return the root mean square of each frame, as ``librosa.feature.rms`` with ``pad_mode="reflect"``.
 
     Parameters
     ----------
@@ -51,17 +51,17 @@ def rms(y: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     hops = pad_reflected(y)[: (n_frames(len(y)) + HOPS - 1) * HOP_LENGTH].reshape(-1, HOP_LENGTH)
     energy = np.square(hops).sum(axis=1)
-    # In pairs, as numpy sums a whole frame for librosa.
+    # Summed in pairs, in the order in which numpy sums a whole frame for librosa.
     pairs = energy[:-1] + energy[1:]
     level: NDArray[np.float32] = np.sqrt((pairs[:-2] + pairs[2:]) / N_FFT)
     return level
 
 
 def zero_crossing_rate(y: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the share of each frame's samples whose sign is not that of the one before.
+    """Return the fraction of each frame's samples whose sign differs from the previous sample's.
 
-    As ``librosa.feature.zero_crossing_rate``: a signal goes on at its ends with its first and last sample,
-    and what is within 1e-10 of zero counts as positive.
+    As in ``librosa.feature.zero_crossing_rate``, the signal is padded with its first and last sample, and
+    values within 1e-10 of zero count as positive.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def _take_shape(S: NDArray[np.float32], freqs: NDArray[np.float64], shape: NDArr
     cumulative = np.empty((4, S.shape[1]), np.float32)
     for i in range(S.shape[0]):
         total, moment = _moments(S[i], freqs)
-        # Librosa leaves a frame of next to nothing as it is.
+        # Librosa does not normalize a frame of almost nothing.
         norm = total if total >= _TINY else 1.0
         shape[0, i] = moment / norm
         shape[1, i] = np.sqrt(_spread(S[i], freqs, shape[0, i]) / norm)
@@ -94,9 +94,9 @@ def _take_shape(S: NDArray[np.float32], freqs: NDArray[np.float64], shape: NDArr
 
 @inlined
 def _accumulate(S: NDArray[np.float32], i: int, cumulative: NDArray[np.float32]) -> None:
-    """Sum up four frames bin by bin, in single precision and this order, which decides where a rolloff falls.
+    """Accumulate four frames bin by bin, in single precision and this order, which affects the rolloff.
 
-    Each sum has to wait for the one before it: four frames at once keep the adder busy.
+    Each addition depends on the previous one; interleaving four frames keeps the adder busy.
     """
     last = S.shape[0] - 1
     a, b, c, d = S[i], S[min(i + 1, last)], S[min(i + 2, last)], S[min(i + 3, last)]
@@ -128,7 +128,7 @@ def _spread(s: NDArray[np.float32], freqs: NDArray[np.float64], center: float) -
 
 @kernel
 def _take_crossings(y: NDArray[np.float32], rate: NDArray[np.float64]) -> None:
-    """Add each hop's crossings to the frames it lies in; a frame does not see the sample before its first."""
+    """Add each hop's crossings to its frames; a crossing at a frame's first sample does not count for it."""
     half = HOPS // 2
     for hop in range((len(y) + HOP_LENGTH - 1) // HOP_LENGTH):
         start = hop * HOP_LENGTH

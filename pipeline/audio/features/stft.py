@@ -23,14 +23,14 @@ FRAMES_AT_ONCE = 16
 """Frames transformed together: their samples in double precision fit a core's second-level cache."""
 
 HOPS = N_FFT // HOP_LENGTH
-"""Frames that each sample lies in."""
+"""Frames that contain a given sample."""
 
 _WINDOW_POWER = 1.5
-"""Sum of the squared Hann windows over a sample, where all four frames are there."""
+"""Sum of the squared Hann windows at a sample that all four frames cover."""
 
 
 def pad_reflected(y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the signal with half a window of its mirror image at both ends, so that frames are centered.
+    """Pad the signal with half a window of its mirror image at both ends, so that frames are centered.
 
     Parameters
     ----------
@@ -51,24 +51,24 @@ def n_frames(n_samples: int) -> int:
 
 
 def stft_blocks(y: NDArray[np.float32], block: int) -> Iterator[tuple[int, NDArray[np.complex64]]]:
-    """Transform a signal, some frames at a time.
+    """Yield the STFT of a signal, some frames at a time.
 
     The values are those of ``librosa.stft(y, n_fft=2048, hop_length=512, pad_mode="reflect")``: the transform
-    is made in double precision, and rounded.
+    is computed in double precision and then rounded.
 
     Parameters
     ----------
     y : ndarray of float32, shape (n,)
         At least one sample.
     block : int
-        Frames at a time.
+        Frames per block.
 
     Yields
     ------
     first : int
         Number of the block's first frame.
     D : ndarray of complex64, shape (at most block, 1025)
-        Frames in rows; the caller's to keep and change.
+        Frames in rows; the caller may modify it.
     """
     frames = sliding_window_view(pad_reflected(y), N_FFT)[::HOP_LENGTH]
     for first in range(0, len(frames), block):
@@ -80,9 +80,9 @@ def stft_blocks(y: NDArray[np.float32], block: int) -> Iterator[tuple[int, NDArr
 
 
 def overlap_add(D: NDArray[np.complex64], first: int, y: NDArray[np.float32]) -> None:
-    """Add the inverse transform of some frames to a signal in the making.
+    """Add the inverse transform of some frames to an output signal.
 
-    When all frames are added, `unpad` makes it the signal of ``librosa.istft``.
+    After all frames are added, `unpad` turns it into the result of ``librosa.istft``.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def overlap_add(D: NDArray[np.complex64], first: int, y: NDArray[np.float32]) ->
     first : int
         Number of the first of them.
     y : ndarray of float32, shape (n_frames + 3, 512)
-        The signal with half a window before and behind it, a hop a row; zeros to begin with.
+        The signal with half a window of padding at either end, one hop per row; initially zeros.
     """
     for i in range(0, len(D), FRAMES_AT_ONCE):
         frames = scipy.fft.irfft(D[i : i + FRAMES_AT_ONCE], overwrite_x=True)
@@ -99,12 +99,12 @@ def overlap_add(D: NDArray[np.complex64], first: int, y: NDArray[np.float32]) ->
 
 
 def unpad(y: NDArray[np.float32], n_samples: int) -> NDArray[np.float32]:
-    """Cut the padding off a signal that `overlap_add` has made, and make up for frames its ends lack.
+    """Remove the padding from the result of `overlap_add`, and correct the ends, which fewer frames cover.
 
     Parameters
     ----------
     y : ndarray of float32, shape (n_frames + 3, 512)
-        All frames added; its ends are changed.
+        The sum of all frames; its ends are modified in place.
     n_samples : int
         Length of the signal.
     """
@@ -127,7 +127,7 @@ def _add_windowed(frames: NDArray[np.float32], window: NDArray[np.float32], y: N
 
 @lru_cache(maxsize=1)
 def _hann() -> NDArray[np.float64]:
-    """Return the periodic Hann window, `scipy.signal.get_window`'s to the last bit."""
+    """Return the periodic Hann window, equal to `scipy.signal.get_window`'s to the last bit."""
     return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, N_FFT + 1)[:-1])
 
 

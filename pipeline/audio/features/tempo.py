@@ -1,4 +1,4 @@
-"""Tempo: the beat period that the onsets of a sound repeat with."""
+"""Tempo: the period with which the onsets of a sound repeat."""
 
 from functools import lru_cache
 
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from pipeline.audio.features.stft import HOP_LENGTH, N_FFT
 
 WINDOW_S = 8.0
-"""Onsets are compared with each other over this long."""
+"""Length of the autocorrelation window."""
 
 START_BPM = 120.0
-"""The tempo that is likeliest before anything is heard."""
+"""The most likely tempo a priori."""
 
 FRAMES_AT_ONCE = 64
 """Windows transformed together: they fit a core's second-level cache."""
 
 MAX_BPM = 320.0
-"""No tempo is faster."""
+"""The fastest tempo."""
 
 
 def onset_strength(S_db: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much louder each frame is than the one before, in the median of its bands.
+    """Return the rise in level of each frame over the previous one, as the median over its bands.
 
-    As ``librosa.onset.onset_strength(aggregate=np.median)``, which librosa's beat tracker hears.
+    As ``librosa.onset.onset_strength(aggregate=np.median)``, which librosa's beat tracker uses.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def onset_strength(S_db: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (n,)
-        dB, never negative, moved by the three frames that windows reach back.
+        dB, never negative, delayed by three frames: one for the difference, two for centered windows.
     """
     rise = np.ascontiguousarray(np.diff(S_db).T)
     np.maximum(rise, 0, out=rise)
@@ -71,17 +71,17 @@ def tempo(onsets: NDArray[np.float32], sr: int) -> float:
 
 
 def mean_autocorrelation(onsets: NDArray[np.float32], length: int) -> NDArray[np.float64]:
-    """Return the autocorrelation of a window around each onset, scaled to 1 at lag 0, in the mean.
+    """Return the mean autocorrelation of a window around each frame, scaled to 1 at lag 0.
 
-    That is the mean over time of ``librosa.feature.tempogram(win_length=length)``. As the scaled
-    autocorrelation is linear in the scaled power spectrum, the mean is taken there, and transformed once.
+    That is the mean over time of ``librosa.feature.tempogram(win_length=length)``. Because the scaled
+    autocorrelation is linear in the scaled power spectrum, the mean is taken there and transformed once.
 
     Parameters
     ----------
     onsets : ndarray of float32, shape (n,)
         At least one.
     length : int
-        Frames of a window.
+        Length of a window in frames.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def mean_autocorrelation(onsets: NDArray[np.float32], length: int) -> NDArray[np
     frames = sliding_window_view(around, length)[: len(onsets)]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     n_fft = scipy.fft.next_fast_len(2 * length - 1, real=True)
-    # Real and imaginary parts in turn, squared.
+    # Squares of real and imaginary parts, interleaved.
     squares = np.zeros(2 * (n_fft // 2 + 1))
     padded = np.zeros((FRAMES_AT_ONCE, n_fft))
     for i in range(0, len(frames), FRAMES_AT_ONCE):
@@ -109,7 +109,7 @@ def mean_autocorrelation(onsets: NDArray[np.float32], length: int) -> NDArray[np
 
 @lru_cache(maxsize=8)
 def _tempi(sr: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the tempo of each lag, and the logarithm of how likely it is beforehand."""
+    """Return the tempo of each lag, and its log prior."""
     length = int(WINDOW_S * sr) // HOP_LENGTH
     bpm = np.concatenate(([np.inf], 60.0 * sr / (HOP_LENGTH * np.arange(1.0, length))))
     prior = -0.5 * (np.log2(bpm) - np.log2(START_BPM)) ** 2

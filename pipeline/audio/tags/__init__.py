@@ -1,1 +1,1 @@
-"""Tagging: what files say of themselves, read within bounds, and genres written without harm."""
+"""Tags: read within bounds of time and memory, and genres written without harm to the file."""

@@ -1,4 +1,4 @@
-"""The genre in the APEv2 tag that some mp3s have at their end, and that some players prefer to ID3.
+"""The genre in the APEv2 tag at the end of some mp3s, which some players prefer to ID3.
 
 References
 ----------
@@ -15,25 +15,25 @@ _SIZE_AT, _COUNT_AT, _FLAGS_AT = 12, 16, 20
 _HAS_HEADER = 1 << 31
 _KIND = 0b110
 _ITEM_HEADER_BYTES = 8
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 
 
-def ape_with_genre(file: BinaryIO, end: int, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of an APEv2 tag; nothing where it has none.
+def ape_genre_edits(file: BinaryIO, end: int, genre: str) -> list[Edit]:
+    """Return the edits that set the genre of an APEv2 tag; none if there is no tag or no genre in it.
 
     Parameters
     ----------
     file : BinaryIO
         The mp3.
     end : int
-        Where the tag would end: at the end of the file, or before ID3v1.
+        Where the tag would end: the end of the file, or the start of ID3v1.
     genre : str
         The new genre.
     """
     file.seek(max(end - _FOOTER_BYTES, 0))
     footer = file.read(_FOOTER_BYTES)
     size = _number(footer, _SIZE_AT)
-    if not footer.startswith(_MAGIC) or not _FOOTER_BYTES <= size <= min(end, _MOST_BYTES):
+    if not footer.startswith(_MAGIC) or not _FOOTER_BYTES <= size <= min(end, _MAX_BYTES):
         return []
     start = end - size
     file.seek(start)
@@ -55,7 +55,7 @@ def ape_with_genre(file: BinaryIO, end: int, genre: str) -> list[Edit]:
 
 
 def _genre_value(items: bytes, n_items: int) -> tuple[int, int, int] | None:
-    """Return where the genre's item, its value and the end of that are."""
+    """Return the offsets of the genre's item, of its value and of the value's end."""
     position = 0
     for _ in range(n_items):
         name_start = position + _ITEM_HEADER_BYTES

@@ -1,4 +1,4 @@
-"""mutagen within bounds: the tags of a file can neither fill the memory of a process nor hold it up."""
+"""mutagen within bounds: the tags of a file can neither exhaust a process's memory nor stall it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,17 +30,17 @@ from mutagen.wavpack import WavPack
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
 from pipeline.audio.tags.id3 import id3_at_start
 
-MOST_BYTES = 64 << 20
-"""What is read of a file for its tags; tags that lie behind more are none."""
+MAX_BYTES = 64 << 20
+"""Bytes of a file that are read for its tags; tags that need more are ignored."""
 
 
 class TagSource(Source):
-    """A view of a track's file that ends after `MOST_BYTES`, wherever they were read."""
+    """A view of a track's file that ends once `MAX_BYTES` were read, at any positions."""
 
-    _left = MOST_BYTES
+    _left = MAX_BYTES
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, none when there were enough."""
+        """Return up to `size` bytes, none once the limit is reached."""
         data = super().read(self._left if size < 0 else min(size, self._left))
         self._left -= len(data)
         return data
@@ -83,22 +83,22 @@ KINDS_WITHOUT_ID3 = (
     OggTheora, OggSpeex, OggVorbis, OggFLAC, FLAC, APEv2File, MP4, WavPack, Musepack, MonkeysAudio, OptimFROG,
     ASF, OggOpus, TAK,
 )  # fmt: skip
-"""The formats of mutagen whose tags are their own, or APEv2."""
+"""mutagen's formats with native or APEv2 tags."""
 _KINDS = (_MP3, _TrueAudio, *KINDS_WITHOUT_ID3, _AIFF, AAC, AC3, _DSF, _WAVE)
 
 
 def open_tagged(source: TagSource, kinds: Sequence[type] = _KINDS) -> mutagen.FileType | None:
-    """Return what mutagen makes of a file; None where it knows no such format, or finds it broken.
+    """Open a file with mutagen; return None if it does not recognize the format or finds it broken.
 
     Parameters
     ----------
     source : TagSource
         The track.
     kinds : sequence of type
-        The formats it may be. ID3 tags are not read, whatever the format; see `pipeline.audio.tags.id3`.
+        The formats to try. ID3 tags are not read in any of them; see `pipeline.audio.tags.id3`.
     """
     source.seek(0)
     try:
         return mutagen.File(source, options=kinds)
-    except Exception:  # mutagen meets odd bytes with whatever Python raises for them: no tags, not a failure
+    except Exception:  # on odd bytes mutagen raises any Python exception; the file then has no tags
         return None

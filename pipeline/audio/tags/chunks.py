@@ -1,14 +1,14 @@
-"""Chunks: how wav and aiff are divided, and where their ID3 tag lies."""
+"""The chunks of wav and aiff files, one of which may hold an ID3 tag."""
 
 import io
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 HEADER_BYTES = 8
-"""Of a chunk: its name and its size."""
+"""A chunk's header: its name and its size."""
 CONTAINER_BYTES = 12
-"""Of the file: RIFF or FORM, its size, and what it is."""
-_MOST_CHUNKS = 10_000
+"""The file's header: RIFF or FORM, its size, and its type."""
+_MAX_CHUNKS = 10_000
 _LONG_FORMS = (b"RF64", b"BW64")
 _BIG_ENDIAN = (b"FORM", b"RIFX")
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)
@@ -29,9 +29,9 @@ class Chunk:
     name : bytes
         Four letters.
     start, size : int
-        Where its header is, and how many bytes follow that, without what makes them even.
+        Offset of its header, and number of bytes after that, without the pad byte.
     end : int
-        Where the next chunk begins.
+        Offset of the next chunk.
     """
 
     name: bytes
@@ -41,17 +41,17 @@ class Chunk:
 
     @property
     def is_uneven(self) -> bool:
-        """Whether what should make it even is missing."""
+        """Whether its size is odd and the pad byte is missing."""
         return self.size % 2 == 1 and self.end == self.data_end
 
     @property
     def data_start(self) -> int:
-        """Where its bytes begin."""
+        """Offset of its content."""
         return self.start + HEADER_BYTES
 
     @property
     def data_end(self) -> int:
-        """Where its bytes end."""
+        """Offset of the end of its content."""
         return self.data_start + self.size
 
 
@@ -64,11 +64,11 @@ class Chunks:
     form : bytes
         RIFF, RIFX, RF64, BW64 or FORM.
     declared_bytes : int
-        The length of the file, by its header; for RF64 and BW64 by the chunk ``ds64``.
+        The size of the file according to its header; for RF64 and BW64, to the chunk ``ds64``.
     n_bytes : int
-        The length of the file.
+        The size of the file.
     chunks : tuple of Chunk
-        In the order of the file, up to the first thing that is none.
+        In the order of the file, up to the first bytes that are not a chunk.
     open_ended : bool
         Whether the audio runs to the end of the file because the header has no valid size: the file was
         written to a pipe, the recording was interrupted, or the file is truncated.
@@ -82,22 +82,22 @@ class Chunks:
 
     @property
     def byteorder(self) -> Literal["little", "big"]:
-        """How it stores numbers."""
+        """The byte order of its numbers."""
         return "big" if self.form in _BIG_ENDIAN else "little"
 
     @property
     def audio(self) -> Chunk | None:
-        """The audio."""
+        """The chunk with the audio."""
         return self._first(b"SSND" if self.form == b"FORM" else b"data")
 
     @property
     def id3(self) -> Chunk | None:
-        """The first ID3 tag."""
+        """The first chunk with an ID3 tag."""
         return self._first(*_ID3)
 
     @property
     def sizes(self) -> Chunk | None:
-        """The sizes of RF64 and BW64, which do not fit in the headers."""
+        """The chunk with the sizes of RF64 and BW64, which do not fit in the headers."""
         return self._first(b"ds64")
 
     def _first(self, *names: bytes) -> Chunk | None:
@@ -105,7 +105,7 @@ class Chunks:
 
 
 def read_chunks(file: _File) -> Chunks | None:
-    """Return the chunks of a wav or aiff, reading little more than their headers; None for other files."""
+    """Read the chunks of a wav or aiff, little more than their headers; return None for other files."""
     file.seek(0)
     header = file.read(CONTAINER_BYTES)
     form, kind = header[:4], header[8:]
@@ -123,7 +123,7 @@ def _walk(file: _File, form: bytes, declared: int, n_bytes: int) -> Chunks:
     chunks: list[Chunk] = []
     open_ended = False
     start = CONTAINER_BYTES
-    while len(chunks) < _MOST_CHUNKS and not open_ended and _is_chunk(file, form, start):
+    while len(chunks) < _MAX_CHUNKS and not open_ended and _is_chunk(file, form, start):
         file.seek(start)
         name, size = file.read(4), _number(file.read(4), form)
         if name == b"ds64" and form in _LONG_FORMS:
@@ -145,7 +145,7 @@ def _walk(file: _File, form: bytes, declared: int, n_bytes: int) -> Chunks:
 
 
 def _lacks_pad(file: _File, form: bytes, end: int, n_bytes: int) -> bool:
-    """Whether the next chunk follows an odd one at once, as some programs write it."""
+    """Whether the next chunk follows an odd one without a pad byte, as some programs write it."""
     file.seek(end)
     header = file.read(HEADER_BYTES)
     fits = end + HEADER_BYTES + _number(header[4:], form) <= n_bytes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 class CommentError(ValueError):
-    """Comments that cannot be taken apart; the message is a reason without the file's name."""
+    """Comments that cannot be parsed; the message is a reason without the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Comments:
     Attributes
     ----------
     vendor : bytes
-        What wrote the audio.
+        The software that wrote the audio.
     entries : tuple of bytes
-        ``NAME=text``, each.
+        Each is ``NAME=text``.
     """
 
     vendor: bytes
@@ -29,28 +29,28 @@ class Comments:
 
     @property
     def others(self) -> tuple[bytes, ...]:
-        """The entries that are no genres."""
+        """The entries other than genres."""
         return tuple(entry for entry in self.entries if not _is_genre(entry))
 
     def with_genre(self, genre: str) -> "Comments":
-        """Return the comments in which the genre is the one given, and all others are the same bytes."""
+        """Return the comments with another genre and all other entries byte for byte the same."""
         names = [entry[:5] for entry in self.entries if _is_genre(entry)]
         name = names[0] if names else b"GENRE"
         return Comments(self.vendor, (*self.others, name + b"=" + genre.encode()))
 
     def render(self) -> bytes:
-        """Return the block as it stands in a file."""
+        """Return the block as bytes for a file."""
         strings = [_sized(entry) for entry in self.entries]
         return b"".join((_sized(self.vendor), len(strings).to_bytes(4, "little"), *strings))
 
 
 def parse_comments(data: bytes) -> Comments:
-    """Take apart the block that `data` begins with.
+    """Parse the block that `data` begins with.
 
     Raises
     ------
     CommentError
-        If it is cut or damaged.
+        If it is truncated or damaged.
     """
     vendor, position = _string(data, 0)
     n_entries = int.from_bytes(data[position : position + 4], "little")

@@ -1,11 +1,11 @@
-"""Dates: what a date tag says for certain, a year or more, of the many ways in which people write one."""
+"""Parses date tags, in the many ways people write them, only as precisely as they are unambiguous."""
 
 import re
 import unicodedata
 from datetime import date
 
 FIRST_YEAR, LAST_YEAR = 1000, 2099
-"""Years that a piece of music can have by our calendar: 2542 is 1999 in Thailand, and 9999 is a filler."""
+"""Plausible years of music in the Gregorian calendar: 2542 is 1999 in Thailand, and 9999 is a placeholder."""
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH = (
@@ -33,24 +33,24 @@ _COMPACT = re.compile(r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?:T\d.*)?")
 _COMPACT_REVERSED = re.compile(r"(?P<day>\d\d)(?P<month>\d\d)(?P<year>\d{4})")
 _YEAR = re.compile(r"(?<!\d)(?P<year>\d{4})(?!\d)")
 _VAGUE = re.compile(r"\d{4}\s*['’]?s\b|\b(?:before|after|pre|post|until|between|AH)\b|[<>]", re.IGNORECASE)
-"""A decade, a bound, or a year of the Hijra: no year of ours is certain."""
-_LONGEST = 200
-"""Characters of a date tag that are looked at."""
+"""A decade, a bound, or a Hijri year: no Gregorian year is certain."""
+_MAX_CHARACTERS = 200
+"""Characters of a date tag that are parsed."""
 _EAST_ASIAN = str.maketrans({"年": "-", "月": "-", "日": " ", "년": "-", "월": "-", "일": " "})
 
 
 def parse_date(written: str) -> str | None:
-    """Return a date tag in ISO 8601, only as exact as it is certain.
+    """Return a date tag in ISO 8601, only as precise as it is unambiguous.
 
     Parameters
     ----------
     written : str
-        As the tag has it. Of several dates the first one counts.
+        The text of the tag. If it has several dates, the first one counts.
 
     Returns
     -------
     str or None
-        ``1999-05-03``, ``1999-05`` or ``1999``; None where not even the year is certain, as of ``'99`` or
+        ``1999-05-03``, ``1999-05`` or ``1999``; None if not even the year is certain, as in ``'99`` or
         ``1990s``.
 
     Examples
@@ -75,10 +75,10 @@ def parse_date(written: str) -> str | None:
 
 
 def _plain(written: str) -> str:
-    """Return text with ASCII digits and hyphens, and East Asian dates with hyphens between the numbers."""
+    """Normalize digits and hyphens to ASCII, and East Asian dates to numbers with hyphens between them."""
     digits = "".join(
         str(unicodedata.decimal(character)) if character.isdecimal() else character
-        for character in unicodedata.normalize("NFKC", written[:_LONGEST])
+        for character in unicodedata.normalize("NFKC", written[:_MAX_CHARACTERS])
     )
     text = re.sub(r"(?<=[年月년월])\s+", "", digits).translate(_EAST_ASIAN)
     return text.replace("\N{HYPHEN}", "-").replace("\N{EN DASH}", "-").strip(" -\t\r\n\0\ufeff")
@@ -89,12 +89,12 @@ def _year(found: re.Match[str]) -> str | None:
 
 
 def _date(found: re.Match[str]) -> str | None:
-    """Return the date, or the year alone where there is no such day."""
+    """Return the date, or the year alone if there is no such day."""
     return _exact(found) or _year(found)
 
 
 def _exact(found: re.Match[str]) -> str | None:
-    """Return the date as far as it is given; 00 is how some taggers say that they do not know it."""
+    """Return the date as far as it is given; some taggers write an unknown month or day as 00."""
     parts = found.groupdict()
     year, named = _year(found), parts["month"] or parts.get("month_alone") or ""
     month = int(named) if named.isdecimal() else _MONTHS.index(named[:3].lower()) + 1
@@ -109,7 +109,7 @@ def _exact(found: re.Match[str]) -> str | None:
 
 
 def _is_day(found: re.Match[str]) -> bool:
-    """Whether ``ddmmyyyy`` is one, or ``mmddyyyy``: the year is the same."""
+    """Whether the digits are a valid ``ddmmyyyy`` or ``mmddyyyy``; the year is the same in both."""
     year, first, second = int(found["year"]), int(found["day"]), int(found["month"])
     for month, day in ((first, second), (second, first)):
         try:

@@ -1,4 +1,4 @@
-"""Metadata blocks of flac: one is replaced, the others keep their bytes.
+"""Metadata blocks of flac: the comments are replaced, all others keep their bytes.
 
 References
 ----------
@@ -14,30 +14,30 @@ _MAGIC_BYTES = 4
 _HEADER_BYTES = 4
 _PADDING, _COMMENTS = 1, 4
 _LAST = 0x80
-_LARGEST = (1 << 24) - 1
+_MAX_SIZE = (1 << 24) - 1
 _NEW_PADDING = 1 << 12
 _VENDOR = b"earmark"
 
 _Block = tuple[int, bytes]
-"""Its kind and what is in it."""
+"""Its type and its content."""
 
 
-def flac_with_genre(file: BinaryIO, start: int, genre: str) -> Edit:
-    """Return the edits that set the genre of a flac.
+def flac_genre_edit(file: BinaryIO, start: int, genre: str) -> Edit:
+    """Return the edit that sets the genre of a flac.
 
     Parameters
     ----------
     file : BinaryIO
         The flac.
     start : int
-        Where it begins: behind an ID3 tag, if there is one.
+        Where it begins: after the ID3 tag, if there is one.
     genre : str
         The new genre.
 
     Raises
     ------
     CommentError
-        If its blocks are damaged, or have no room for the genre.
+        If its blocks are damaged or have no room for the genre.
     """
     start += _MAGIC_BYTES
     blocks, audio = _read_blocks(file, start)
@@ -45,16 +45,16 @@ def flac_with_genre(file: BinaryIO, start: int, genre: str) -> Edit:
     place = kinds.index(_COMMENTS) if _COMMENTS in kinds else None
     comments = Comments(_VENDOR, ()) if place is None else parse_comments(blocks[place][1])
     content = comments.with_genre(genre).render()
-    if len(content) > _LARGEST:
+    if len(content) > _MAX_SIZE:
         raise CommentError("its comments have no room for a genre")
     if place is None:
         blocks.insert(1, (_COMMENTS, content))
     else:
         blocks[place] = (_COMMENTS, content)
     kept = [_header(kind, data) + data for kind, data in blocks if kind != _PADDING]
-    # As much padding as keeps the audio where it is; else some for the next time.
+    # If possible, pad so that the audio stays in place; otherwise leave some padding for the next edit.
     room = audio - start - sum(map(len, kept)) - _HEADER_BYTES
-    padding = bytes(room if 0 <= room <= _LARGEST else _NEW_PADDING)
+    padding = bytes(room if 0 <= room <= _MAX_SIZE else _NEW_PADDING)
     return Edit(start, audio, b"".join((*kept, _header(_LAST | _PADDING, padding), padding)))
 
 

@@ -17,14 +17,14 @@ from mutagen.id3 import TCON
 
 from pipeline.audio.decode.source import ID3_HEADER_BYTES
 
-MOST_UNPACKED = 1 << 20
-"""What the compressed frames of a tag may unpack to, in all, when text is read."""
-MOST_STRINGS = 1000
-"""Strings of a frame; there may be a billion of them in a megabyte that unpacks."""
-_MOST_TEXT = 1 << 20
-"""A longer frame is no text that anybody wrote."""
+MAX_UNPACKED_BYTES = 1 << 20
+"""Total size that the compressed frames of a tag may unpack to when text is read."""
+MAX_STRINGS = 1000
+"""Strings of a frame; a compressed megabyte can hold a billion."""
+_MAX_TEXT_BYTES = 1 << 20
+"""Longer frames are not text that anyone wrote, and are ignored."""
 _PADDING = 1 << 10
-_LARGEST = (1 << 28) - 1
+_MAX_SIZE = (1 << 28) - 1
 
 _NAME = re.compile(rb"[A-Za-z0-9]{3}[A-Za-z0-9 \0]?")
 _SUCCESSORS = {
@@ -35,7 +35,7 @@ _ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 
 
 class Id3Error(ValueError):
-    """A tag that cannot be taken apart; the message is a reason without the file's name."""
+    """A tag that cannot be parsed; the message is a reason without the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Id3:
     version : int
         2, 3 or 4.
     unsynchronized : bool
-        Whether a zero follows each 0xFF in the frames, as a flag for all of them says.
+        Whether the tag's flag says that a zero follows each 0xFF in its frames.
     frames : tuple of bytes
-        With their headers.
+        The frames, including their headers.
     n_bytes : int
-        The length of the tag in the file, with its padding.
+        The size of the tag in the file, including its padding.
     whole : bool
         Whether nothing but padding follows the frames.
     """
@@ -67,76 +67,76 @@ class Id3:
         return 3 if self.version == 2 else 4
 
     def name(self, frame: bytes) -> str:
-        """Return the name of one of its frames, as ID3v2.3 and 2.4 call it."""
+        """Return the name of a frame, in the spelling of ID3v2.3 and 2.4."""
         name = frame[: self._name_bytes].decode("latin-1").rstrip(" \0")
         return _SUCCESSORS.get(name, name)
 
     def texts(self, names: frozenset[str]) -> dict[str, list[str]]:
-        """Return the strings of its text frames of those names; of one that is broken or huge, none."""
+        """Return the strings of the text frames with these names; none for broken or huge frames."""
         found: dict[str, list[str]] = {}
-        left = MOST_UNPACKED
+        left = MAX_UNPACKED_BYTES
         for frame in self.frames:
             if (name := self.name(frame)) in names:
                 content, n_unpacked = _content(frame, self.version, self.unsynchronized, left)
                 left -= n_unpacked
                 strings = found.setdefault(name, [])
-                strings += islice(_strings(content), MOST_STRINGS - len(strings))
+                strings += islice(_strings(content), MAX_STRINGS - len(strings))
         return found
 
 
 def id3_at_start(data: bytes) -> int:
-    """Return the length of the tag that `data` begins with, by its header; 0 where there is none."""
+    """Return the size of the tag that `data` begins with, according to its header; 0 if there is none."""
     if len(data) < ID3_HEADER_BYTES or data[:3] != b"ID3" or any(byte & 0x80 for byte in data[6:10]):
         return 0
     return ID3_HEADER_BYTES + _synchsafe(data[6:10]) + (ID3_HEADER_BYTES if data[5] & 0x10 else 0)
 
 
 def parse_id3(data: bytes) -> Id3:
-    """Take apart the tag that `data` begins with.
+    """Parse the tag that `data` begins with.
 
     Raises
     ------
     Id3Error
-        If there is none, or of a kind that cannot be read.
+        If there is none, or its version is not supported.
     """
     n_bytes = id3_at_start(data)
     if not n_bytes:
         raise Id3Error("no ID3v2 tag")
     version, flags = data[3], data[5]
     if version not in (2, 3, 4) or (version == 2 and flags & 0x40):
-        raise Id3Error(f"an ID3v2.{version} tag of an unknown form")
+        raise Id3Error(f"its ID3v2.{version} tag has an unknown form")
     body = data[ID3_HEADER_BYTES : ID3_HEADER_BYTES + _synchsafe(data[6:10])]
     unsynchronized = bool(flags & 0x80)
     if unsynchronized and version < 4:
-        body = _synchronized(body)
+        body = _resynchronize(body)
     if version > 2 and flags & 0x40:
         n_extended = _extended_header_bytes(body, version)
         if n_extended > len(body):
-            raise Id3Error("an ID3v2 tag with a damaged header")
+            raise Id3Error("its ID3v2 tag has a damaged header")
         body = body[n_extended:]
     frames, whole = _frames(body, version)
     return Id3(version, unsynchronized and version == 4, frames, n_bytes, whole and n_bytes <= len(data))
 
 
 def render_id3(tag: Id3) -> bytes:
-    """Return a tag as it stands in a file: as long as it was where its frames fit, else with some padding.
+    """Return a tag as bytes for a file: in its old size if the frames fit, else with some padding.
 
     Raises
     ------
     Id3Error
-        If it becomes larger than ID3 can be.
+        If it exceeds the size that ID3 allows.
     """
     body = b"".join(tag.frames)
     size = tag.n_bytes - ID3_HEADER_BYTES
     size = size if len(body) <= size else len(body) + _PADDING
-    if size > _LARGEST:
-        raise Id3Error("an ID3v2 tag without room for a genre")
+    if size > _MAX_SIZE:
+        raise Id3Error("its ID3v2 tag has no room for a genre")
     header = bytes([tag.version, 0, 0x80 if tag.unsynchronized else 0])
     return b"ID3" + header + _synchsafe_bytes(size) + body.ljust(size, b"\0")
 
 
 def with_genre(tag: Id3, genre: str) -> Id3:
-    """Return a tag in which the genre is the one given and all other frames are the same bytes."""
+    """Return a tag with another genre and all other frames byte for byte the same."""
     is_genre = [tag.name(frame) == "TCON" for frame in tag.frames]
     place = is_genre.index(True) if True in is_genre else len(is_genre)
     others = [frame for frame, other in zip(tag.frames, is_genre, strict=True) if not other]
@@ -145,13 +145,13 @@ def with_genre(tag: Id3, genre: str) -> Id3:
 
 
 def genre_names(texts: list[str]) -> list[str]:
-    """Return genres with the numbers among them, "(17)" or "17", spelled out."""
+    """Return genres with ID3v1 numbers, such as "(17)" or "17", replaced by names."""
     names: list[str] = TCON(encoding=3, text=texts).genres
     return names
 
 
 def _genre_frame(genre: str, version: int) -> bytes:
-    # UTF-8 came with 2.4. It has no 0xFF, so that the frame is the same in a tag without synchronization.
+    # UTF-8 is new in 2.4. It has no 0xFF, so the frame needs no unsynchronization.
     if version == 4:
         content = b"\3" + genre.encode()
     else:
@@ -162,8 +162,8 @@ def _genre_frame(genre: str, version: int) -> bytes:
     return b"TCON" + size.to_bytes(4) + b"\0\0" + content
 
 
-def _synchronized(data: bytes) -> bytes:
-    """Return data without the zeros after 0xFF; some taggers set the flag and put none there."""
+def _resynchronize(data: bytes) -> bytes:
+    """Remove the zeros after 0xFF, unless there are none: some taggers set the flag without adding them."""
     return data if re.search(rb"\xff[\xe0-\xff]", data) else data.replace(b"\xff\0", b"\xff")
 
 
@@ -176,7 +176,7 @@ def _synchsafe_bytes(size: int) -> bytes:
 
 
 def _extended_header_bytes(body: bytes, version: int) -> int:
-    # Some taggers set the flag and go on with a frame.
+    # Some taggers set the flag without writing an extended header: the body begins with a frame.
     if len(body) < 4 or _NAME.fullmatch(body[:4]):
         return 0
     return _synchsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4])
@@ -185,7 +185,7 @@ def _extended_header_bytes(body: bytes, version: int) -> int:
 def _frames(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool]:
     """Return the frames of a body, and whether nothing but padding follows them."""
     frames, whole = _walk(body, version, synchsafe=version == 4)
-    if version == 4 and not whole:  # iTunes wrote sizes as 2.3 has them
+    if version == 4 and not whole:  # iTunes wrote sizes as in 2.3
         plain, plain_whole = _walk(body, version, synchsafe=False)
         if plain_whole:
             return plain, True
@@ -210,8 +210,8 @@ def _walk(body: bytes, version: int, *, synchsafe: bool) -> tuple[tuple[bytes, .
 
 
 def _content(frame: bytes, version: int, unsynchronized: bool, most: int) -> tuple[bytes, int]:
-    """Return what is in a frame, none where that is encrypted, broken or too much; and what it unpacked."""
-    if len(frame) > _MOST_TEXT:
+    """Return a frame's content, empty if encrypted, broken or too large, and how many bytes were unpacked."""
+    if len(frame) > _MAX_TEXT_BYTES:
         return b"", 0
     if version == 2:
         return frame[6:], 0
@@ -223,7 +223,7 @@ def _content(frame: bytes, version: int, unsynchronized: bool, most: int) -> tup
     if encrypted:
         return b"", 0
     if version == 4 and (unsynchronized or flags & 0x02):
-        content = _synchronized(content)
+        content = _resynchronize(content)
     content = content[(1 if grouped else 0) + (4 if sized else 0) :]
     if not packed:
         return content, 0
@@ -246,7 +246,7 @@ def _strings(content: bytes) -> list[str]:
         decoded = text.decode(encoding)
     except UnicodeDecodeError:
         return []
-    strings = decoded.split("\0", MOST_STRINGS)
-    if len(strings) > MOST_STRINGS:
+    strings = decoded.split("\0", MAX_STRINGS)
+    if len(strings) > MAX_STRINGS:
         return []
     return [string.lstrip("\ufeff") for string in strings if string]

@@ -1,4 +1,4 @@
-"""Edits that set the genre in the ID3 tags of mp3, wav and aiff and keep all other bytes."""
+"""Edits that set the genre in the ID3 tags of mp3, wav and aiff files and keep all other bytes."""
 
 import io
 from typing import BinaryIO
@@ -6,36 +6,36 @@ from typing import BinaryIO
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 
 from pipeline.audio.decode.source import ID3_HEADER_BYTES
-from pipeline.audio.tags.ape_genre import ape_with_genre
+from pipeline.audio.tags.ape_genre import ape_genre_edits
 from pipeline.audio.tags.chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.id3 import Id3, Id3Error, id3_at_start, parse_id3, render_id3, with_genre
-from pipeline.audio.tags.riff_info import info_with_genre
+from pipeline.audio.tags.riff_info import info_genre_edits
 from pipeline.audio.tags.splicing import Edit
 from schemas.tracks import Tags
 
 _ID3V1_BYTES = 128
 _NO_GENRE = 255
-_LARGEST_SIZE = (1 << 32) - 2
+_MAX_SIZE = (1 << 32) - 2
 
 
-def mp3_with_genre(file: BinaryIO, size: int, known: Tags, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of an mp3: in ID3v2 and, where it has them, ID3v1 and APEv2.
+def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[Edit]:
+    """Return the edits that set the genre of an mp3: in ID3v2 and, if present, in ID3v1 and APEv2.
 
     Parameters
     ----------
     file : BinaryIO
         The mp3.
     size : int
-        Its length, bytes.
+        Its size, bytes.
     known : Tags
-        What other tags say, for an mp3 without ID3v2.
+        Values of its other tags, for an mp3 without ID3v2.
     genre : str
         The new genre.
 
     Raises
     ------
     Id3Error
-        If its ID3v2 tag is damaged, or has no room for the genre.
+        If its ID3v2 tag is damaged or has no room for the genre.
     """
     file.seek(max(size - _ID3V1_BYTES, 0))
     id3v1 = file.read(_ID3V1_BYTES)
@@ -43,18 +43,18 @@ def mp3_with_genre(file: BinaryIO, size: int, known: Tags, genre: str) -> list[E
     file.seek(0)
     n_bytes = id3_at_start(file.read(ID3_HEADER_BYTES))
     file.seek(0)
-    tag = _parsed(file.read(n_bytes)) if n_bytes else _new_tag(known, id3v1 if has_id3v1 else b"")
+    tag = _parse_undamaged(file.read(n_bytes)) if n_bytes else _new_tag(known, id3v1 if has_id3v1 else b"")
     edits = [Edit(0, n_bytes, render_id3(with_genre(tag, genre)))]
     if has_id3v1:
         edits.append(Edit(size - 1, size, bytes([_id3v1_number(genre)])))
-    return edits + ape_with_genre(file, size - _ID3V1_BYTES if has_id3v1 else size, genre)
+    return edits + ape_genre_edits(file, size - _ID3V1_BYTES if has_id3v1 else size, genre)
 
 
-def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of a wav or aiff: in ID3 and, where it has one, RIFF INFO.
+def chunk_genre_edits(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -> list[Edit]:
+    """Return the edits that set the genre of a wav or aiff: in ID3 and, if present, in RIFF INFO.
 
-    A header without a valid audio size, as in a wav from a pipe, gets the real one: the tag would be
-    decoded as audio otherwise.
+    A header without a valid audio size, as in a wav from a pipe, gets the real one: otherwise the tag would
+    be decoded as audio.
 
     Parameters
     ----------
@@ -63,18 +63,18 @@ def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
     chunks : Chunks
         Its chunks.
     known : Tags
-        What other tags say, for a file without ID3.
+        Values of its other tags, for a file without ID3.
     genre : str
         The new genre.
 
     Raises
     ------
     Id3Error
-        If there is no audio in its chunks, its ID3 tag is damaged, or it has no room for the genre.
+        If no chunk has audio, or the ID3 tag is damaged or has no room for the genre.
     """
     audio, old = chunks.audio, chunks.id3
     if audio is None:
-        raise Id3Error("no audio in its chunks")
+        raise Id3Error("none of its chunks has audio")
     if old is None:
         tag = _new_tag(known, b"")
         start = end = chunks.chunks[-1].end
@@ -83,12 +83,12 @@ def chunks_with_genre(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
     else:
         file.seek(old.data_start)
         data = file.read(old.size)
-        tag = _parsed(data) if data.strip(b"\0") else _new_tag(known, b"")
+        tag = _parse_undamaged(data) if data.strip(b"\0") else _new_tag(known, b"")
         start, end, even, name = old.start, old.end, b"", old.name
     content = render_id3(with_genre(tag, genre))
     content += bytes(len(content) % 2)
     chunk = even + name + len(content).to_bytes(4, chunks.byteorder) + content
-    edits = [Edit(start, end, chunk), *info_with_genre(file, chunks, genre)]
+    edits = [Edit(start, end, chunk), *info_genre_edits(file, chunks, genre)]
     growth = sum(len(edit.data) - (edit.end - edit.start) for edit in edits)
     return edits + _sizes(chunks, audio, growth)
 
@@ -104,7 +104,7 @@ def _sizes(chunks: Chunks, audio: Chunk, growth: int) -> list[Edit]:
         if chunks.open_ended:
             edits.append(Edit(place + 8, place + 16, audio.size.to_bytes(8, "little")))
         return edits
-    if size > _LARGEST_SIZE:
+    if size > _MAX_SIZE:
         raise Id3Error("with a genre it would exceed the 4 GB that its format allows")
     edits = [Edit(4, 8, size.to_bytes(4, chunks.byteorder))]
     if chunks.open_ended:
@@ -112,7 +112,7 @@ def _sizes(chunks: Chunks, audio: Chunk, growth: int) -> list[Edit]:
     return edits
 
 
-def _parsed(data: bytes) -> Id3:
+def _parse_undamaged(data: bytes) -> Id3:
     tag = parse_id3(data)
     if not tag.whole:
         raise Id3Error("its ID3 tag is damaged")
@@ -120,7 +120,7 @@ def _parsed(data: bytes) -> Id3:
 
 
 def _new_tag(known: Tags, id3v1: bytes) -> Id3:
-    """Return a new ID3 tag with the values of the other tags: most programs read only ID3v2 if present."""
+    """Return a new ID3 tag with the values of the other tags: most programs read only ID3v2 if it exists."""
     frames = dict(ParseID3v1(id3v1) or {})
     texts = ((TPE1, known.artist), (TALB, known.album), (TIT2, known.title), (TDRC, known.release_date))
     frames |= {kind.__name__: kind(encoding=3, text=[text]) for kind, text in texts if text is not None}
@@ -134,10 +134,10 @@ def _new_tag(known: Tags, id3v1: bytes) -> Id3:
 
 
 def _id3v1_number(genre: str) -> int:
-    """Return the number of a genre in ID3v1, 255 where it has none."""
-    names = [_letters(name) for name in TCON.GENRES]
-    return names.index(_letters(genre)) if _letters(genre) in names else _NO_GENRE
+    """Return the ID3v1 number of a genre, or 255 if it has none."""
+    names = [_fold_letters(name) for name in TCON.GENRES]
+    return names.index(_fold_letters(genre)) if _fold_letters(genre) in names else _NO_GENRE
 
 
-def _letters(genre: str) -> str:
+def _fold_letters(genre: str) -> str:
     return "".join(filter(str.isalnum, genre)).casefold()

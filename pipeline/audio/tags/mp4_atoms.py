@@ -1,4 +1,4 @@
-"""The atoms of m4a, as far as they hold tags.
+"""The atoms of m4a files that hold tags.
 
 References
 ----------
@@ -14,11 +14,11 @@ _HEADER_BYTES = 8
 _LONG_HEADER_BYTES = 16
 _META_VERSION_BYTES = 4
 _NO_TAGS = (b"hdlr", b"free", b"skip")
-"""What lies beside tags: of what kind they are, and room for more."""
+"""Atoms beside tags that are not tags: the type of metadata, and free space."""
 
 
 class AtomError(ValueError):
-    """Atoms that cannot be taken apart; the message is a reason without the file's name."""
+    """Atoms that cannot be parsed; the message is a reason without the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Mp4Tag:
     Attributes
     ----------
     place, name : bytes
-        The atom that it lies in, ``ilst`` most often, and its own name.
+        The name of its parent atom, usually ``ilst``, and its own.
     content : bytes
-        What is in it.
+        Its content.
     """
 
     place: bytes
@@ -51,7 +51,7 @@ def is_fragmented(file: BinaryIO) -> bool:
 
 
 def mp4_tags(file: BinaryIO) -> Iterator[Mp4Tag]:
-    """Yield all tags of an m4a, those outside of ``ilst`` too.
+    """Yield all tags of an m4a, including those outside ``ilst``.
 
     Raises
     ------

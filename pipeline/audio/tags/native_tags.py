@@ -1,4 +1,4 @@
-"""Genres in ogg, m4a and wma, written by mutagen; files whose other tags would change are refused."""
+"""Writes genres to ogg, m4a and wma files with mutagen; refuses files whose other tags would change."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -27,14 +27,14 @@ class RefusedError(Exception):
 
 
 def write_native(path: Path, genre: str) -> None:
-    """Change the genre of an ogg, m4a or wma where it lies.
+    """Change the genre of an ogg, m4a or wma file in place.
 
     Raises
     ------
     RefusedError
-        If it is none of these, or other tags would change.
+        If it is another kind of file, or other tags would change.
     Exception
-        Whatever mutagen raises.
+        Any exception, from mutagen.
     """
     tagged = mutagen.File(path, options=[*_OGG_PREFIXES, MP4, ASF])
     if tagged is None:
@@ -62,7 +62,7 @@ def _others(tagged: Any, path: Path) -> Counter[Hashable]:
 
 
 def _asf_tag(name: str, value: Any) -> Hashable:
-    # No language and no stream are the first language and all streams.
+    # A missing language means the first one, and a missing stream means all streams.
     return name, value.TYPE, value.language or 0, value.stream or 0, value.render("")
 
 
@@ -89,16 +89,16 @@ def _write_mp4(tagged: MP4, path: Path, genre: str) -> None:
     if tagged.tags is None:
         tagged.add_tags()
     tagged.tags.clear()
-    # mutagen writes atoms that it failed to parse back unchanged; treat all but the genre as such.
+    # mutagen writes back unchanged the atoms that it failed to parse; treat all but the genre as such.
     failed: dict[str, list[bytes]] = {}
     for tag in kept:
         failed.setdefault(tag.name.decode("latin-1"), []).append(tag.content)
     tagged.tags._failed_atoms = failed
     tagged.tags[_MP4_GENRE] = [genre]
-    tagged.save(padding=_without_moving if in_fragments else None)
+    tagged.save(padding=_padding_in_place if in_fragments else None)
 
 
-def _without_moving(info: Any) -> int:
+def _padding_in_place(info: Any) -> int:
     """Return the padding that keeps the fragments at their offsets."""
     if info.padding < 0:
         raise RefusedError(

@@ -1,4 +1,4 @@
-"""The genre in the INFO list of a wav, which some players read before ID3.
+"""The genre in the INFO list of a wav, which some players prefer to ID3.
 
 References
 ----------
@@ -11,14 +11,14 @@ from pipeline.audio.tags.chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.splicing import Edit
 
 _LIST, _INFO, _GENRE = b"LIST", b"INFO", b"IGNR"
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 
 
-def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
-    """Return the edits that set the genre of INFO lists; nothing where there is no list.
+def info_genre_edits(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
+    """Return the edits that set the genre in INFO lists; none if there is no list.
 
-    A list without a genre gets one: FFmpeg does not look at ID3 where there is a list, and writes one into
-    each wav to name itself.
+    A list without a genre gets one: FFmpeg ignores ID3 if there is a list, and writes a list into every wav
+    to name itself.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def info_with_genre(file: BinaryIO, chunks: Chunks, genre: str) -> list[Edit]:
     """
     edits = []
     for chunk in chunks.chunks:
-        if chunk.name == _LIST and chunk.size <= _MOST_BYTES:
+        if chunk.name == _LIST and chunk.size <= _MAX_BYTES:
             file.seek(chunk.data_start)
             edits += _edits(file.read(chunk.size), chunk, chunks, genre)
     return edits
@@ -42,7 +42,7 @@ def _edits(data: bytes, chunk: Chunk, chunks: Chunks, genre: str) -> list[Edit]:
         return []
     start, end = _place(data, chunks)
     text = genre.encode() + b"\0"
-    # Even, as items are to be; or odd, in place of a last item that lacks what makes it even.
+    # Items are padded to an even size, unless this one replaces a last item without its pad byte.
     text += bytes((len(text) + end - start) % 2)
     item = _GENRE + len(text).to_bytes(4, chunks.byteorder) + text
     new_size = chunk.size + len(item) - (end - start)
@@ -53,7 +53,7 @@ def _edits(data: bytes, chunk: Chunk, chunks: Chunks, genre: str) -> list[Edit]:
 
 
 def _place(data: bytes, chunks: Chunks) -> tuple[int, int]:
-    """Return where the genre is in a list or, where there is none, an empty range behind the last item."""
+    """Return the range of the genre in a list or, if there is none, an empty range after the last item."""
     start = len(_INFO)
     while start + HEADER_BYTES <= len(data):
         size = int.from_bytes(data[start + 4 : start + HEADER_BYTES], chunks.byteorder)

@@ -1,4 +1,4 @@
-"""Whether two files hold the same audio: the same packets for the decoder, with the same times."""
+"""Checks that two files hold the same audio: the same packets for the decoder, at the same times."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +20,7 @@ class DifferentAudioError(Exception):
 def assert_same_audio(original: Path, copy: Path) -> None:
     """Compare the streams of two files packet by packet, holding one packet of each in memory.
 
-    Pictures and chapters count too where they are streams.
+    Chapters, and pictures that are streams, must be the same too.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def assert_same_audio(original: Path, copy: Path) -> None:
     Raises
     ------
     DifferentAudioError
-        If they differ, or FFmpeg finds nothing to compare in them.
+        If they differ, or FFmpeg finds no packets to compare.
     """
     with original.open("rb") as one, copy.open("rb") as other:
         try:
@@ -39,7 +39,7 @@ def assert_same_audio(original: Path, copy: Path) -> None:
                 closing(open_container(Source(other, str(copy)))) as after,
             ):
                 _assert_same(before, after)
-        except IndexError as error:  # PyAV does not know streams that start midway
+        except IndexError as error:  # PyAV does not support streams that appear midway
             raise DifferentAudioError("a stream starts midway, so the copy cannot be verified") from error
         except (UndecodableError, av.FFmpegError) as error:
             raise DifferentAudioError(f"FFmpeg cannot read it: {reason_of(error)}") from error

@@ -1,4 +1,4 @@
-"""Splicing: a file with ranges of it replaced, in a copy."""
+"""Splicing: copies a file with some of its byte ranges replaced."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, order=True)
 class Edit:
-    """What replaces a range of a file.
+    """The replacement of a byte range.
 
     Attributes
     ----------
     start, end : int
-        The range, bytes; an empty one inserts.
+        The range; an empty range inserts.
     data : bytes
-        What stands there in the copy.
+        What replaces it in the copy.
     """
 
     start: int
@@ -26,7 +26,7 @@ class Edit:
 
 
 def splice(source: BinaryIO, edits: Iterable[Edit], target: Path) -> None:
-    """Copy an open file with edits, which do not overlap, holding little of it in memory.
+    """Copy an open file with edits that do not overlap, holding little of it in memory.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tags: what a file says of itself (artist, album, title, year, genre), in whatever form it says so."""
+"""Reads a file's tags (artist, album, title, year, genre) in any of their formats."""
 
 import io
 from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +56,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 """The names of each field in Vorbis comments, FFmpeg, ID3, mp4, asf and matroska, in order of preference."""
 
 PROBE_BYTES = 1 << 12
-"""Enough to know a format; what the audio is like is not asked here."""
+"""Enough to detect a format; nothing about its audio is needed here."""
 
 _ID3_NAMES = frozenset({*(key for keys in KEYS.values() for key in keys if len(key) == 4), "TDAT"})
 _ID3V1_BYTES = 128
@@ -64,10 +64,10 @@ _DSF_HEADER_BYTES = 28
 
 
 def read_tags(file: BinaryIO, name: str) -> Tags:
-    """Read a track's tags, touching little of the file.
+    """Read a track's tags, reading little of the file.
 
-    Of a file with several kinds of tags, those count first that its format has for its own, then ID3v2,
-    APEv2 and ID3v1; each gives what the ones before it lack.
+    If a file has several kinds of tags, those native to its format come first, then ID3v2, APEv2 and ID3v1;
+    each fills in the fields that the previous ones lack.
 
     Parameters
     ----------
@@ -79,30 +79,30 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
     Returns
     -------
     Tags
-        Text as stored, several values joined by "; "; empty for a file without tags, or with broken ones.
+        Text as stored, several values joined by "; "; empty for a file without tags or with broken ones.
 
     Raises
     ------
     ReadError, NotFoundError
-        If the store does not hand out the bytes.
+        If the store does not return the bytes.
     """
     source = TagSource(file, name)
     tags = Tags()
-    for stored in _stored(source, file):
+    for stored in _read_each_kind(source, file):
         source.raise_if_failed()
-        tags = _completed(tags, stored)
+        tags = _fill_in(tags, stored)
         if None not in (tags.artist, tags.album, tags.title, tags.year, tags.genre_tag):
             break
     source.raise_if_failed()
     return tags
 
 
-def _stored(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
-    """Yield each kind of tags that a file has, those first that count first."""
+def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+    """Yield each kind of tags that a file has, in order of precedence."""
     source.seek(0)
     header = source.read(ID3_HEADER_BYTES)
     n_id3 = id3_at_start(header)
-    # Some taggers put ID3 before formats that have tags of their own.
+    # Some taggers put ID3 before formats that have native tags.
     inner = TagSource(file, source.uri, n_id3)
     tagged = open_tagged(inner, KINDS_WITHOUT_ID3)
     inner.raise_if_failed()
@@ -127,7 +127,7 @@ def _stored(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
 
 
 def _id3(source: TagSource, n_at_start: int) -> dict[str, list[str]]:
-    """Return the text frames of the ID3v2 tag, at the start of a file or in a chunk of it."""
+    """Return the text frames of the ID3v2 tag, which is at the start of a file or in one of its chunks."""
     start, n_bytes = 0, n_at_start
     if not n_bytes:
         start, n_bytes = _id3_place(source)
@@ -141,13 +141,13 @@ def _id3(source: TagSource, n_at_start: int) -> dict[str, list[str]]:
     if "TCON" in texts:
         texts["TCON"] = genre_names(texts["TCON"])
     year, day = "".join(texts.get("TYER", ())), "".join(texts.pop("TDAT", ()))
-    if len(year) == len(day) == 4 and (year + day).isdecimal():  # 2.3 has the day apart, as ddmm
+    if len(year) == len(day) == 4 and (year + day).isdecimal():  # 2.3 has a separate frame for the day, ddmm
         texts["TYER"] = [f"{year}-{day[2:]}-{day[:2]}"]
     return texts
 
 
 def _id3_place(source: TagSource) -> tuple[int, int]:
-    """Return where wav, aiff and dsf have their ID3 tag, and its length; zeros where they have none."""
+    """Return the offset and size of the ID3 tag of wav, aiff and dsf; zeros if there is none."""
     if chunks := read_chunks(source):
         return (chunks.id3.data_start, chunks.id3.size) if chunks.id3 else (0, 0)
     source.seek(0)
@@ -168,25 +168,25 @@ def _id3v1(source: TagSource) -> dict[str, Any]:
 
 
 def _ffmpeg_metadata(source: Source) -> dict[str, str]:
-    """Return what mutagen does not read: RIFF INFO of wav, text chunks of aiff, matroska."""
+    """Read the tags that mutagen does not support: RIFF INFO of wav, text chunks of aiff, Matroska."""
     try:
         with open_container(source, PROBE_BYTES) as container:
-            metadata = _spelled(container.metadata)
+            metadata = _decode_metadata(container.metadata)
             for stream in container.streams.audio[:1]:
-                of_stream = _spelled(stream.metadata)
-                of_stream.pop("title", None)  # what a player calls the stream: "Stereo"
+                of_stream = _decode_metadata(stream.metadata)
+                of_stream.pop("title", None)  # the stream's title, not the track's: "Stereo"
                 metadata = of_stream | metadata
             return metadata
     except UndecodableError:
         return {}
 
 
-def _spelled(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {key.lower(): _unescaped(value) for key, value in metadata.items()}
+def _decode_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key.lower(): _decode_text(value) for key, value in metadata.items()}
 
 
-def _unescaped(text: str) -> str:
-    """Return FFmpeg's text with the bytes that are no UTF-8 taken for Windows', which wrote most of them."""
+def _decode_text(text: str) -> str:
+    """Decode FFmpeg's text; what is not UTF-8 is taken for Windows-1252, the source of most such tags."""
     if text.isascii():
         return text
     data = text.encode("utf-8", "surrogateescape")
@@ -196,8 +196,8 @@ def _unescaped(text: str) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _completed(tags: Tags, stored: Mapping[str, Any]) -> Tags:
-    """Return tags with what they lack taken from a mapping, as mutagen, FFmpeg or `_id3` gives it."""
+def _fill_in(tags: Tags, stored: Mapping[str, Any]) -> Tags:
+    """Fill in missing fields from a mapping, as returned by mutagen, FFmpeg or `_id3`."""
     found: dict[str, Any] = {}
     for field, key in (("artist", "artist"), ("album", "album"), ("title", "title"), ("genre_tag", "genre")):
         if getattr(tags, field) is None:
@@ -210,11 +210,11 @@ def _completed(tags: Tags, stored: Mapping[str, Any]) -> Tags:
 def _first(
     stored: Mapping[str, Any], keys: tuple[str, ...], meaning: Callable[[str], str | None]
 ) -> str | None:
-    """Return the first of `keys` that means something."""
+    """Return the meaning of the first of `keys` that has one."""
     for key in keys:
         try:
             value = stored.get(key)
-        except (KeyError, ValueError):  # a key that this kind of tag cannot have
+        except (KeyError, ValueError):  # the key is invalid for this kind of tag
             continue
         if value is not None and (meant := meaning(_text(value))) is not None:
             return meant
@@ -223,8 +223,8 @@ def _first(
 
 def _text(value: Any) -> str:
     """Return a tag's value as text that UTF-8 can hold."""
-    # ID3's genre frame holds numbers too, which `genres` spells out; other ID3 frames have `text`.
+    # ID3's genre frame may hold numbers, which `genres` replaces by names; other ID3 frames have `text`.
     parts = getattr(value, "genres", None) or getattr(value, "text", value)
-    # wma may have a value in two of its places.
+    # wma may hold the same value in two places.
     text = "; ".join(dict.fromkeys(map(str, parts))) if isinstance(parts, list) else str(parts)
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Write a genre into the tags of an audio file and verify that nothing else changed."""
+"""Writes a genre into the tags of an audio file and verifies that nothing else changed."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import Source, id3_bytes
 from pipeline.audio.tags.chunks import read_chunks
-from pipeline.audio.tags.flac_blocks import flac_with_genre
-from pipeline.audio.tags.id3_files import chunks_with_genre, mp3_with_genre
+from pipeline.audio.tags.flac_blocks import flac_genre_edit
+from pipeline.audio.tags.id3_files import chunk_genre_edits, mp3_genre_edits
 from pipeline.audio.tags.native_tags import write_native
 from pipeline.audio.tags.same_audio import assert_same_audio
 from pipeline.audio.tags.splicing import Edit, splice
@@ -29,13 +29,12 @@ _ANY_WRITES = 0o222
 
 
 def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
-    """Write a copy of a track with its genre tag changed, whole or not at all; over the track itself if
-    asked.
+    """Write a copy of a track with another genre, whole or not at all; `target` may be the track itself.
 
-    The copy is made beside `target`, compared with the track, synced and renamed: its encoded audio is the
-    track's, packet by packet, its other tags are the same bytes, and the genre reads back. It has the track's
-    permissions, extended attributes and, where that is allowed, its owner; of a link, what it points to is
-    replaced.
+    The copy is made beside `target`, compared with the track, synced and renamed. Its encoded audio is the
+    same, packet by packet, its other tags are byte for byte the same, and the genre reads back. It has the
+    track's permissions, extended attributes and, if allowed, owner. If `target` is a link, the file that it
+    points to is replaced.
 
     Parameters
     ----------
@@ -51,19 +50,19 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     Raises
     ------
     EarmarkError
-        If the track cannot be read, its format has no tags that can be written, they cannot be written
-        without harm to something else in it, or the copy cannot be written.
+        If the track cannot be read, its format is not supported, writing would harm something else in it, or
+        the copy cannot be written.
     """
     target = target.resolve()
     scratch = target.parent / f".tmp-{uuid.uuid4().hex}{target.suffix}"
     fetched = scratch.with_name(f"{scratch.name}.original")
-    with storage.explained(str(target), "write"):
+    with storage.explain_errors(str(target), "write"):
         if target.exists() and not target.stat().st_mode & _ANY_WRITES:
             raise EarmarkError(f"{target} is write-protected; make it writable first")
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with storage.explained(str(target), "write"):
+        with storage.explain_errors(str(target), "write"):
             original = _local(uri, size, fetched)
             before = original.stat()
             _write_copy(original, scratch, genre, uri)
@@ -72,19 +71,19 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
             _copy_access(uri, scratch)
             after = original.stat()
             if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise EarmarkError(f"{uri} was changed while its genre was written; run again first")
+                raise EarmarkError(f"{uri} changed while its genre was written; run again first")
             scratch.replace(target)
     finally:
         for file in (scratch, fetched):
-            with contextlib.suppress(OSError):  # a disk that is read-only says so of what is not there, too
+            with contextlib.suppress(OSError):  # a read-only disk raises even for files that do not exist
                 file.unlink()
-        for folder in made:  # of a track that is refused no empty folder is left
+        for folder in made:  # only empty folders can be removed: those of a track that was refused
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
 def _local(uri: str, size: int, fetched: Path) -> Path:
-    """Return the track's file, an object's after it was fetched."""
+    """Return the track's file; an object is fetched first."""
     protocol, path = storage.split(uri)
     if protocol == "file":
         return Path(path)
@@ -97,14 +96,14 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
     """Write a copy with another genre and verify it against the original.
 
     ID3 keeps its version. A wav tagged in RIFF INFO, or an mp3 tagged in APEv2 or ID3v1, gets an ID3v2 tag
-    with the same artist, album, title and date: most programs ignore the other tags once there is ID3v2.
+    with the same artist, album, title and date: most programs ignore the other tags if there is ID3v2.
     """
     try:
         with original.open("rb") as file:
             container = _container(file, name)
             if container is None:
                 raise EarmarkError(
-                    f"{name} is of a format that Earmark does not write tags to; it does to {TAGGABLE}"
+                    f"{name} has a format that Earmark cannot write tags to; it can for {TAGGABLE}"
                 )
             splice(file, _edits(file, container, genre, name), copy)
         if container in _NATIVE:
@@ -113,7 +112,10 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
         with copy.open("rb") as file:
             written = read_tags(file, name).genre_tag
         if written != genre:
-            raise EarmarkError(f"the genre of {name} cannot be written: it reads back as {written or 'none'}")
+            raise EarmarkError(
+                f"the genre of {name} cannot be written (it reads back as {written or 'none'}); the file is "
+                "left unchanged"
+            )
     except (EarmarkError, OSError):
         raise
     except Exception as error:  # on odd bytes mutagen raises any Python exception
@@ -124,7 +126,7 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
 
 
 def _container(file: BinaryIO, name: str) -> str | None:
-    """Return FFmpeg's name of a format that has tags; None for others."""
+    """Return FFmpeg's name of the format, or None if tags cannot be written to it."""
     source = Source(file, name)
     try:
         with open_container(source) as container:
@@ -135,23 +137,23 @@ def _container(file: BinaryIO, name: str) -> str | None:
 
 
 def _edits(file: BinaryIO, container: str, genre: str, name: str) -> list[Edit]:
-    """Return what changes the genre of a format that is not left to mutagen."""
+    """Return the edits that set the genre; none for formats that mutagen writes."""
     if container in _NATIVE:
         return []
     source = Source(file, name)
     if container == "flac":  # some taggers put ID3 before it
-        return [flac_with_genre(file, id3_bytes(source), genre)]
+        return [flac_genre_edit(file, id3_bytes(source), genre)]
     known = read_tags(file, name)
     if container == "mp3":
-        return mp3_with_genre(file, source.size(), known, genre)
+        return mp3_genre_edits(file, source.size(), known, genre)
     chunks = read_chunks(file)
     if chunks is None:
-        raise EarmarkError(f"{name} has no chunks that tags can be written to")
-    return chunks_with_genre(file, chunks, known, genre)
+        raise EarmarkError(f"{name} has no valid chunks, so its tags cannot be written; convert it first")
+    return chunk_genre_edits(file, chunks, known, genre)
 
 
 def _copy_access(uri: str, copy: Path) -> None:
-    """Give a copy what a disk keeps of a local track beside its content, except when it was written.
+    """Give a copy of a local track the same owner, permissions and extended attributes, but a new time.
 
     File managers keep ratings and labels in extended attributes, and Linux its access control lists.
     """

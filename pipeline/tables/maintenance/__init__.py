@@ -1,1 +1,1 @@
-"""Maintenance of tables: verify, compact, vacuum."""
+"""Maintenance of the tables: verify, compact and vacuum."""

@@ -1,4 +1,4 @@
-"""Vacuum: find and remove what no run refers to. Labels, failures and the log of tracks always stay."""
+"""Vacuum: find and remove objects that no run refers to. Labels, failures and track history always stay."""
 
 import contextlib
 import os
@@ -12,38 +12,38 @@ import pyarrow.compute as pc
 
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
-from pipeline.tables.kept_models import read_info
-from pipeline.tables.maintenance.compact.log import FOLDER, remove
+from pipeline.tables.kept_models import read_kept_info
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, remove_objects
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.maintenance.verify.keys import is_full
+from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import (
     LEFTOVER_PREFIX,
     ChosenParts,
-    Inventory,
     StoredObject,
+    StoredObjects,
     days_ago,
+    group_by_partition,
     partition_values,
-    partitions,
 )
-from pipeline.tables.tables import VERSION, newest, within, without
+from pipeline.tables.tables import VERSION_KEY, anti_join, keep_newest, semi_join
 from schemas.report import RunReport
 
 _TARGET_BYTES = 128 << 20
-"""Size of the parts that are made of what is kept of old ones."""
+"""Target size of parts that are rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
 class VacuumOptions:
-    """What can go.
+    """What may be removed.
 
     Attributes
     ----------
     older_than_days : float
-        Objects that have changed since stay, and so do features of content that the catalog held since.
+        Keep objects that changed within this time, and features of content that was in the catalog within it.
     unused_feature_sets : bool
-        Features that no model in ``_models/`` takes can go too.
+        Also remove features that no model in ``_models/`` takes.
     rewrite : bool
-        Parts of ``features/`` of which some rows can go are written anew without these.
+        Rewrite parts of ``features/`` that hold some removable rows, without those rows.
     """
 
     older_than_days: float = 7.0
@@ -53,16 +53,16 @@ class VacuumOptions:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Objects of one kind that can go.
+    """Removable objects of one kind.
 
     Attributes
     ----------
     kind : str
-        What they are.
+        What the objects are.
     objects : tuple of StoredObject
         The objects.
     rewritten : bool
-        Whether only some of their rows can go, so that they must be written anew without these.
+        Whether only some of their rows are removable, so that the parts are rewritten without them.
     """
 
     kind: str
@@ -71,97 +71,100 @@ class Removal:
 
     @property
     def size(self) -> int:
-        """Bytes of the objects."""
+        """Total size of the objects, bytes."""
         return sum(entry.size for entry in self.objects)
 
 
-def plan_vacuum(inventory: Inventory, reports: Sequence[RunReport], options: VacuumOptions) -> list[Removal]:
-    """What can go.
+def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: VacuumOptions) -> list[Removal]:
+    """Find what may be removed.
 
     Parameters
     ----------
-    inventory : Inventory
-        The objects.
+    stored : StoredObjects
+        The objects under the root.
     reports : sequence of RunReport
         The reports of all runs, oldest first.
     options : VacuumOptions
-        What is asked for.
+        What may be removed.
     """
-    newest_change = days_ago(options.older_than_days)
-    listed = [entry for entry in inventory.objects if entry.modified_at <= newest_change]
+    cutoff = days_ago(options.older_than_days)
+    listed = [entry for entry in stored.objects if entry.modified_at <= cutoff]
     old = frozenset(listed)
-    unused = _unused_features(inventory, old) if options.unused_feature_sets else []
+    unused = _find_unused_features(stored, old) if options.unused_feature_sets else []
     kept = old.difference(unused)
-    parts = [part for part in inventory.parts["features"] if part in kept]
-    stale, partly = _stale_features(inventory, parts, newest_change)
+    parts = [part for part in stored.parts["features"] if part in kept]
+    stale, partly_stale = _find_stale_features(stored, parts, cutoff)
     removals = [
         Removal(
             "leftovers of killed writers", tuple(e for e in listed if e.name.startswith(LEFTOVER_PREFIX))
         ),
-        Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{FOLDER}/"))),
-        Removal("features of content that is gone", tuple(stale)),
-        Removal("features that no kept model takes", tuple(unused)),
-        Removal("models without labels", tuple(_unused_models(inventory, old))),
-        Removal("plans of finished runs", tuple(_finished_plans(old, reports))),
-        Removal("old leases", tuple(_old_leases(inventory, old))),
+        Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{LOG_FOLDER}/"))),
+        Removal("features of tracks that changed or left", tuple(stale)),
+        Removal("features that no kept model uses", tuple(unused)),
+        Removal("models without labels", tuple(_find_unused_models(stored, old))),
+        Removal("plans of finished runs", tuple(_find_of_finished_runs(old, reports, "plan.parquet"))),
+        Removal("logs of finished runs", tuple(_find_of_finished_runs(old, reports, "log.jsonl"))),
+        Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:
-        removals.append(Removal("parts with rows of such content", tuple(partly), rewritten=True))
+        removals.append(Removal("parts with some such features", tuple(partly_stale), rewritten=True))
     return [removal for removal in removals if removal.objects]
 
 
 def remove_planned(
-    inventory: Inventory, removals: Sequence[Removal], options: VacuumOptions, check: storage.Check
+    stored: StoredObjects, removals: Sequence[Removal], options: VacuumOptions, check: storage.Check
 ) -> None:
-    """Remove what was planned with the same options.
+    """Remove what `plan_vacuum` found with the same options.
 
-    The caller holds the lease of the tables, and has recovered killed compactions before the inventory.
+    The caller holds the lease of the tables, and recovered killed compactions before listing the objects.
 
     Raises
     ------
     EarmarkError
-        If the store refuses; what is removed stays removed.
+        If the store refuses; objects already removed stay removed.
     """
-    with storage.explained(inventory.tables.root, "remove objects of"):
+    with storage.explain_errors(stored.tables.root, "remove objects of"):
         for removal in removals:
             if removal.rewritten:
-                gone = _gone_versions(inventory, days_ago(options.older_than_days))
-                _rewrite(inventory, removal.objects, gone, check)
+                gone = _read_gone_versions(stored, days_ago(options.older_than_days))
+                _rewrite(stored, removal.objects, gone, check)
                 continue
-            # A model is there when its model.json is: that goes first.
+            # A model exists if its model.json does, so remove that first.
             objects = sorted(removal.objects, key=lambda entry: entry.name != INFO_FILE)
-            remove([inventory.location(entry) for entry in objects], check)
-    _remove_empty_folders(inventory)
+            remove_objects([stored.location(entry) for entry in objects], check)
+    _remove_empty_folders(stored)
 
 
-def live_versions(inventory: Inventory, since: float) -> pa.Table:
-    """The track versions that the catalog held at any time since a moment: ``track_id``, ``etag``."""
-    tracks = inventory.tables.read("tracks", [*VERSION, "present", "listed_at"])
+def read_live_versions(stored: StoredObjects, since: float) -> pa.Table:
+    """Read the track versions that were in the catalog at any time since a moment: ``track_id``, ``etag``."""
+    tracks = stored.tables.read("tracks", [*VERSION_KEY, "present", "listed_at"])
     moment = pa.scalar(datetime.fromtimestamp(since, UTC), tracks["listed_at"].type)
     recent = pc.greater_equal(tracks["listed_at"], moment)
-    rows = pa.concat_tables([newest(tracks.filter(pc.invert(recent)), "listed_at"), tracks.filter(recent)])
-    return rows.filter(rows["present"]).select(list(VERSION))
+    rows = pa.concat_tables(
+        [keep_newest(tracks.filter(pc.invert(recent)), "listed_at"), tracks.filter(recent)]
+    )
+    return rows.filter(rows["present"]).select(list(VERSION_KEY))
 
 
-def _gone_versions(inventory: Inventory, since: float) -> pa.Table:
-    """The track versions that the catalog has held, but not since a moment."""
-    # What no listing has named is not gone.
-    known = inventory.tables.read("tracks", list(VERSION))
-    return without(known, live_versions(inventory, since))
+def _read_gone_versions(stored: StoredObjects, since: float) -> pa.Table:
+    """Read the track versions that were in the catalog, but not since a moment."""
+    # A version that no listing ever named does not count as gone.
+    known = stored.tables.read("tracks", list(VERSION_KEY))
+    return anti_join(known, read_live_versions(stored, since))
 
 
-def _stale_features(
-    inventory: Inventory, parts: Sequence[StoredObject], since: float
+def _find_stale_features(
+    stored: StoredObjects, parts: Sequence[StoredObject], since: float
 ) -> tuple[list[StoredObject], list[StoredObject]]:
-    """Parts of ``features/`` with nothing but rows of content that is gone, and those with some."""
-    gone = _gone_versions(inventory, since)
+    """Find parts of ``features/`` whose rows are all of content that is gone, and parts where some are."""
+    gone = _read_gone_versions(stored, since)
     if not gone.num_rows or not parts:
         return [], []
-    rows = ChosenParts(inventory.tables.root, {"features": list(parts)}).read(
-        "features", [*VERSION, "__filename"]
+    rows = ChosenParts(stored.tables.root, {"features": list(parts)}).read(
+        "features", [*VERSION_KEY, "__filename"]
     )
-    n_rows, n_stale = _rows_by_part(rows), _rows_by_part(within(rows, gone))
-    root = storage.split(inventory.tables.root)[1]
+    n_rows, n_stale = _count_rows_by_part(rows), _count_rows_by_part(semi_join(rows, gone))
+    root = storage.split(stored.tables.root)[1]
     stale: list[StoredObject] = []
     partly: list[StoredObject] = []
     for part in parts:
@@ -171,52 +174,52 @@ def _stale_features(
     return stale, partly
 
 
-def _rows_by_part(rows: pa.Table) -> dict[str, int]:
+def _count_rows_by_part(rows: pa.Table) -> dict[str, int]:
     files = rows["__filename"].cast(pa.string()).value_counts()
     return {str(pair["values"]): pair["counts"].as_py() for pair in files}
 
 
 def _rewrite(
-    inventory: Inventory, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
+    stored: StoredObjects, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
 ) -> None:
-    """Replace parts by such without the rows of content that is gone."""
-    # Asked once for each row group: a join would go through all that is gone each time.
-    versions = set(zip(*(gone[name].to_pylist() for name in VERSION), strict=True))
+    """Rewrite parts without the rows of content that is gone."""
+    # The filter runs once per row group: a join would scan all gone versions every time.
+    versions = set(zip(*(gone[name].to_pylist() for name in VERSION_KEY), strict=True))
 
-    def kept(rows: pa.Table) -> pa.Table:
-        keys = zip(*(rows[name].to_pylist() for name in VERSION), strict=True)
+    def keep(rows: pa.Table) -> pa.Table:
+        keys = zip(*(rows[name].to_pylist() for name in VERSION_KEY), strict=True)
         return rows.filter(pa.array([key not in versions for key in keys], pa.bool_()))
 
     replace_parts(
-        inventory.tables,
-        partitions(parts),
+        stored.tables,
+        group_by_partition(parts),
         target_bytes=_TARGET_BYTES,
         check=check,
-        keep=kept,
+        keep=keep,
     )
 
 
-def _unused_features(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
-    """Old parts of feature sets that serve none of the kept models; none where no model is kept."""
+def _find_unused_features(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
+    """Find old parts of feature sets that no kept model can use; none if no model is kept."""
     used: set[str] = set()
-    for entry in inventory.below("_models"):
+    for entry in stored.below("_models"):
         if entry.name == INFO_FILE:
-            info = read_info(inventory.location(entry).rpartition("/")[0])
-            used |= {spec.feature_set for spec in info.features.serving()}
+            info = read_kept_info(stored.location(entry).rpartition("/")[0])
+            used |= {spec.feature_set for spec in info.features.supersets()}
     if not used:
         return []
     return [
         part
-        for part in inventory.parts["features"]
+        for part in stored.parts["features"]
         if part in old and partition_values(part)["feature_set"] not in used
     ]
 
 
-def _unused_models(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
-    """Objects of models in ``_models/`` that have no labels in the tables."""
-    labeling = {partition_values(part)["model"] for part in inventory.parts["labels"]}
+def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
+    """Find old objects of models in ``_models/`` that have no labels in the tables."""
+    labeling = {partition_values(part)["model"] for part in stored.parts["labels"]}
     models: dict[str, list[StoredObject]] = {}
-    for entry in inventory.below("_models"):
+    for entry in stored.below("_models"):
         models.setdefault(entry.path.split("/")[1], []).append(entry)
     return [
         entry
@@ -226,29 +229,31 @@ def _unused_models(inventory: Inventory, old: Set[StoredObject]) -> list[StoredO
     ]
 
 
-def _finished_plans(old: Set[StoredObject], reports: Sequence[RunReport]) -> list[StoredObject]:
-    """Old plans of runs that ended, or that a later full run of their model has made good."""
+def _find_of_finished_runs(
+    old: Set[StoredObject], reports: Sequence[RunReport], suffix: str
+) -> list[StoredObject]:
+    """Find old plans or logs of runs that finished, or that a later full run of the same model superseded."""
     finished: set[str] = set()
-    made_good: set[str | None] = set()
+    superseded: set[str | None] = set()
     for report in reversed(reports):
-        if report.outcome == "done" or report.model in made_good:
-            finished.add(f"_runs/{report.run}.plan.parquet")
-        if report.outcome == "done" and is_full(report):
-            made_good.add(report.model)
+        if report.outcome == "done" or report.model in superseded:
+            finished.add(f"_runs/{report.run}.{suffix}")
+        if report.outcome == "done" and is_full_run(report):
+            superseded.add(report.model)
     return [entry for entry in old if entry.path in finished]
 
 
-def _old_leases(inventory: Inventory, old: Set[StoredObject]) -> list[StoredObject]:
-    """Lease objects but for the newest, whose number the next one continues."""
-    leases = sorted(inventory.below("_lease"), key=lambda entry: entry.path)
+def _find_old_leases(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
+    """Find old lease objects, except the newest, whose number the next lease continues."""
+    leases = sorted(stored.below("_lease"), key=lambda entry: entry.path)
     return [entry for entry in leases[:-1] if entry in old and entry.name.endswith(".json")]
 
 
-def _remove_empty_folders(inventory: Inventory) -> None:
-    """On a local disk, remove folders of partitions and models that hold nothing any more."""
-    if not storage.is_local(inventory.tables.root):
+def _remove_empty_folders(stored: StoredObjects) -> None:
+    """Remove empty folders of partitions and models on a local disk."""
+    if not storage.is_local(stored.tables.root):
         return
-    root = storage.split(inventory.tables.root)[1]
+    root = storage.split(stored.tables.root)[1]
     for name in ("features", "_models"):
         for folder, _, _ in os.walk(f"{root}/{name}", topdown=False):
             with contextlib.suppress(OSError):  # it is not empty

@@ -1,1 +1,1 @@
-"""Training data: importers of audio, tables, CSV and arrays."""
+"""Training data: importers of tables, CSV and array files."""

@@ -1,7 +1,6 @@
-"""Importing tables that runs have written, with genres from a column of the manifest, a tag or a folder."""
+"""Import tables written by runs, with genres from a manifest column, the genre tag or the folder."""
 
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,23 +15,22 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.formats import tables_at
 from pipeline.tables.run_reports import read_reports
-from pipeline.tables.tables import VERSION, Tables, newest, within
+from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
+from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
 LABEL_COLUMNS = ("label", "genre")
-"""Columns of a manifest that hold a track's label, the first one that is there."""
+"""Columns of a manifest that can hold the label; the first that exists is used."""
 FOLDER, GENRE_TAG = "folder", "genre_tag"
-"""What ``--label-column`` takes beside columns of the manifest: the first folder of a path, the genre tag."""
-_FEWEST_FRAMES = 16
-"""What the network's four poolings by two need."""
+"""Values of ``--label-column`` besides manifest columns: the first folder of a path, and the genre tag."""
 
 
 def is_tables(location: str) -> bool:
-    """Whether runs have written tables at the location."""
+    """Return whether runs have written tables at the location."""
     try:
-        return bool(storage.names(storage.join(canonical(location), "_runs")))
+        return bool(storage.list_names(storage.join(canonical(location), "_runs")))
     except NotADirectoryError:
         return False
 
@@ -52,45 +50,47 @@ def import_tables(
     location : str
         Folder or URI of the tables.
     label_column : str, optional
-        A column that the catalog's manifest had, ``genre_tag`` (the file's own tag) or ``folder`` (the first
-        folder below the catalog). If not given, the manifest's ``label`` or ``genre``.
+        A column of the catalog's manifest, ``genre_tag`` (the tag of the file) or ``folder`` (the first
+        folder below the catalog). By default the column ``label`` or ``genre`` of the manifest.
     log_mel, descriptors : bool, optional
-        What is wanted; if not given, what the last run computed.
+        The features to read; by default those that the last run computed.
     say : callable
-        Told how many tracks are left out for want of a genre, or of anything but silence.
+        Called with a message about tracks that are left out because they have no genre, or no sound.
 
     Returns
     -------
     TrainingSet
-        Tracks without a genre and tracks that failed are left out, and so are silent segments, which have no
-        say in labeling either. Log-mels of unlike length are repeated or cut, as labeling does, to that of
-        the longest.
+        A set without failed tracks, tracks without a genre, and silent segments, which labeling ignores too.
+        Log-mels are repeated up to the length of the longest, as in labeling.
 
     Raises
     ------
     MisuseError
-        Where the tables lack such features, or the column.
+        If the tables lack the features or the column.
     """
     tables = tables_at(canonical(location))
     spec = _pick_spec(tables, log_mel, descriptors)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
-    genre_of = _genres_of(tracks, catalog, label_column, tables.root)
-    rows = _rows(tables, spec, sorted(genre_of))
+    genre_of = _find_genres(tracks, catalog, label_column, tables.root)
+    rows = _read_rows(tables, spec, sorted(genre_of))
     n_tracks, n_labeled = _count_tracks(tables, spec), len(rows["track_id"].unique())
     rows = rows.filter(~_is_silent())
     if not rows.num_rows:
-        raise MisuseError(f"no track of the tables {tables.root} has both features and a genre")
+        raise MisuseError(
+            f"no track of the tables {tables.root} has both features and a genre; "
+            "choose another --label-column"
+        )
     n_used = len(rows["track_id"].unique())
-    for n_less, lacking in ((n_tracks - n_labeled, "a genre"), (n_labeled - n_used, "any sound")):
-        if n_less:
-            say(f"left out for want of {lacking}: {n_less:,} of {n_tracks:,} tracks")
-    path_of = {track["track_id"]: _path(track["uri"], catalog) for track in tracks}
+    for n_left_out, lacking in ((n_tracks - n_labeled, "genre"), (n_labeled - n_used, "sound")):
+        if n_left_out:
+            say(f"left out because they have no {lacking}: {n_left_out:,} of {n_tracks:,} tracks")
+    path_of = {track["track_id"]: storage.path_below(track["uri"], catalog) for track in tracks}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
-    genres = pick_genres(names, f"what is labeled in {catalog}")
+    genres = pick_genres(names, f"the labeled part of {catalog}")
     return TrainingSet(
-        _log_mels(rows, spec) if spec.log_mel else None,
+        _stack_log_mels(rows, spec) if spec.log_mel else None,
         index_genres(names, genres),
         np.array([track_path(path_of[track_id]) for track_id in ids], np.str_),
         genres,
@@ -101,7 +101,7 @@ def import_tables(
 
 
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
-    """The newest features of the tables that hold what is wanted, without what is not."""
+    """Return the keep_newest feature settings that have the wanted kinds, without other kinds."""
     specs = [report.spec for report in read_reports(tables) if report.spec is not None]
     for spec in reversed(specs):
         wanted = {
@@ -113,15 +113,15 @@ def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -
     lacking = "descriptors" if descriptors else "log-mels"
     flag = "--descriptors" if descriptors else "--only log-mel"
     raise MisuseError(
-        f"the tables {tables.root} hold no {lacking}; make them with "
+        f"the tables {tables.root} have no {lacking}; compute them with "
         f"'earmark featurize CATALOG {tables.root} {flag}'"
     )
 
 
-def _genres_of(
+def _find_genres(
     tracks: list[dict[str, Any]], catalog: str, label_column: str | None, root: str
 ) -> dict[str, str]:
-    """Genre by track id, of the tracks that have one."""
+    """Return the genre of each track that has one, by track id."""
     carried = [dict(track["carried"] or ()) for track in tracks]
     columns = sorted({name for values in carried for name in values})
     if label_column is None:
@@ -131,7 +131,7 @@ def _genres_of(
     elif label_column == GENRE_TAG:
         found = [track["genre_tag"] or "" for track in tracks]
     elif label_column == FOLDER:
-        found = [_first_folder(_path(track["uri"], catalog)) for track in tracks]
+        found = [_first_folder(storage.path_below(track["uri"], catalog)) for track in tracks]
     else:
         have = ", ".join([*columns, GENRE_TAG, FOLDER])
         what = f"no column '{label_column}'" if label_column else "no column label or genre"
@@ -141,49 +141,45 @@ def _genres_of(
     }
 
 
-def _path(uri: str, catalog: str) -> str:
-    """Path below the catalog, as far as it lies there."""
-    root = f"{catalog}/"
-    return uri.removeprefix(root) if uri.startswith(root) else PurePosixPath(uri).name
-
-
 def _first_folder(path: str) -> str:
     folder, slash, _ = path.partition("/")
     return folder if slash else ""
 
 
 def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
-    """How many current tracks have the features."""
-    sets = [other.feature_set for other in spec.serving()]
-    rows = tables.read("features", list(VERSION), pc.field("feature_set").isin(sets))
-    return len(within(rows, current_tracks(tables))["track_id"].unique())
+    """Count the current tracks that have the features."""
+    sets = [other.feature_set for other in spec.supersets()]
+    rows = tables.read("features", list(VERSION_KEY), pc.field("feature_set").isin(sets))
+    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
 
 
-def _rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
-    """The features of the wanted tracks, each segment once, by track and segment."""
+def _read_rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
+    """Return the features of the wanted tracks, each segment once, sorted by track and segment."""
     kinds = [
         *(["log_mel"] if spec.log_mel else ()),
         *(DESCRIPTOR_NAMES if spec.descriptors else ()),
     ]
-    sets = [other.feature_set for other in spec.serving()]
+    sets = [other.feature_set for other in spec.supersets()]
     where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(wanted)
     rows = tables.read(
-        "features", [*VERSION, "segment", "feature_set", "n_frames", "range_db", *kinds], where
+        "features", [*VERSION_KEY, "segment", "feature_set", "n_frames", "range_db", *kinds], where
     )
-    # After a crash a segment may stand in two parts.
-    rows = newest(rows, "feature_set", key=(*VERSION, "segment"))
-    return within(rows, current_tracks(tables)).sort_by([("track_id", "ascending"), ("segment", "ascending")])
+    # After a crash, a segment can be in two parts.
+    rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
+    return semi_join(rows, current_tracks(tables)).sort_by(
+        [("track_id", "ascending"), ("segment", "ascending")]
+    )
 
 
 def _is_silent() -> pc.Expression:
-    """`schemas.tracks.is_silent_range` of a row."""
+    """Return `schemas.tracks.is_silent_range` as an Arrow expression."""
     return (pc.field("range_db") < 0) | ((pc.field("n_frames") > 0) & (pc.field("range_db") == 0))
 
 
-def _log_mels(rows: pa.Table, spec: FeatureSpec) -> NDArray[np.uint8]:
-    n_frames = max(_FEWEST_FRAMES, pc.max(rows["n_frames"]).as_py())
+def _stack_log_mels(rows: pa.Table, spec: FeatureSpec) -> NDArray[np.uint8]:
+    n_frames = max(MIN_FRAMES, pc.max(rows["n_frames"]).as_py())
     fitted = np.empty((rows.num_rows, spec.n_mels, n_frames), np.uint8)
-    for place, levels in zip(fitted, rows["log_mel"], strict=True):
-        # No pylist: the bytes of a large set would stand in memory twice.
-        place[:] = fit_frames(np.frombuffer(levels.as_buffer(), np.uint8).reshape(spec.n_mels, -1), n_frames)
+    for target, levels in zip(fitted, rows["log_mel"], strict=True):
+        # Without to_pylist, which would copy all bytes of a large set.
+        target[:] = fit_frames(np.frombuffer(levels.as_buffer(), np.uint8).reshape(spec.n_mels, -1), n_frames)
     return fitted

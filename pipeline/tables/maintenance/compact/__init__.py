@@ -1,1 +1,1 @@
-"""Compaction: small parts merged, and swapped in atomically."""
+"""Compaction: merge small parts and swap them in atomically."""

@@ -1,4 +1,4 @@
-"""Two folders change places in one step, where the system can do that."""
+"""Atomic swap of two folders, on systems that support it."""
 
 import ctypes
 import errno
@@ -12,20 +12,21 @@ _RENAME_EXCHANGE = 2
 _UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP, errno.EPERM}
 
 
-def exchange(first: Path, second: Path) -> bool:
-    """Let two paths of one filesystem change places, as one step that no reader sees half done.
+def swap(first: Path, second: Path) -> bool:
+    """Swap two paths on the same filesystem atomically, so that no reader sees an intermediate state.
 
-    This is Linux's ``renameat2`` with ``RENAME_EXCHANGE`` (ext4, xfs, btrfs, tmpfs, …).
+    Uses Linux's ``renameat2`` with ``RENAME_EXCHANGE`` (ext4, xfs, btrfs, tmpfs, …).
 
     Returns
     -------
     bool
-        False where this system or this filesystem (most network filesystems) cannot; nothing was done then.
+        False if the system or the filesystem does not support it (most network filesystems do not); nothing
+        has changed then.
 
     Raises
     ------
     OSError
-        If it can, but one of the paths is missing or may not be moved.
+        If the swap is supported but one of the paths is missing or may not be moved.
     """
     rename = _renameat2()
     if rename is None:
@@ -42,7 +43,7 @@ def exchange(first: Path, second: Path) -> bool:
 def _renameat2() -> Any:
     try:
         function = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):  # no Linux, or a C library older than 2018
+    except (AttributeError, OSError):  # not Linux, or a C library older than 2018
         return None
     function.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
     return function

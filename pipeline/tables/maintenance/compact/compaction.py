@@ -1,24 +1,24 @@
-"""Compaction: the small parts of a partition become a few large ones, with the same rows."""
+"""Compaction: merge the small parts of a partition into a few large ones with the same rows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.objects import Inventory, StoredObject, days_ago, partitions
+from pipeline.tables.objects import StoredObject, StoredObjects, days_ago, group_by_partition
 from schemas.tables import PARTITIONS
 
 
 @dataclass(frozen=True, slots=True)
 class TableCompaction:
-    """What there is to compact in a table.
+    """The plan for compacting one table.
 
     Attributes
     ----------
     table : str
         Name of the table.
     parts : int
-        Parts that the table has.
+        Number of parts in the table.
     groups : dict
         Parts to merge, by the folder of their partition.
     """
@@ -29,67 +29,67 @@ class TableCompaction:
 
     @property
     def small(self) -> int:
-        """Parts to merge."""
+        """Number of parts to merge."""
         return sum(len(group) for group in self.groups.values())
 
     @property
     def size(self) -> int:
-        """Bytes of the parts to merge."""
+        """Total size of the parts to merge, bytes."""
         return sum(part.size for group in self.groups.values() for part in group)
 
 
 def plan_compaction(
-    inventory: Inventory, *, target_bytes: int, older_than_days: float
+    stored: StoredObjects, *, target_bytes: int, older_than_days: float
 ) -> list[TableCompaction]:
-    """Pick the parts to merge.
+    """Select the parts to merge.
 
-    These are parts of less than half the target, where a partition has several of them and nothing in it
-    has changed for `older_than_days`. Parts of different partitions are never merged.
+    A partition qualifies if it has several parts smaller than half the target and has not changed for
+    `older_than_days`. Parts of different partitions are never merged.
     """
-    newest = days_ago(older_than_days)
+    cutoff = days_ago(older_than_days)
     plans = []
     for table in PARTITIONS:
         groups = {}
-        for folder, parts in partitions(inventory.parts[table]).items():
+        for folder, parts in group_by_partition(stored.parts[table]).items():
             small = [part for part in parts if part.size < target_bytes / 2]
-            if len(small) > 1 and max(part.modified_at for part in parts) <= newest:
+            if len(small) > 1 and max(part.modified_at for part in parts) <= cutoff:
                 groups[folder] = small
-        plans.append(TableCompaction(table, len(inventory.parts[table]), groups))
+        plans.append(TableCompaction(table, len(stored.parts[table]), groups))
     return plans
 
 
 def compact(
-    inventory: Inventory,
+    stored: StoredObjects,
     plans: Sequence[TableCompaction],
     *,
     target_bytes: int,
     check: storage.Check,
     progress: Callable[[int], None] = lambda n_done: None,
 ) -> None:
-    """Merge what was planned; the caller holds the lease of the tables.
+    """Carry out the plans. The caller holds the lease of the tables.
 
     Parameters
     ----------
-    inventory : Inventory
-        What the plans were made from, listed under that lease.
+    stored : StoredObjects
+        The objects that the plans were made from, listed under that lease.
     plans : sequence of TableCompaction
-        What to merge.
+        The parts to merge.
     target_bytes : int
-        About how large merged parts are to become.
+        Approximate size of merged parts.
     check : callable
-        Called before each step that changes the tables; raises if others may be at work on them.
+        Called before each step that changes the tables; raises if another process may be changing them.
     progress : callable
-        Gets the number of parts that have been merged, now and then.
+        Called with the number of parts merged so far.
 
     Raises
     ------
     EarmarkError
-        If a part cannot be read or written; what was merged stays merged.
+        If a part cannot be read or written; parts already merged stay merged.
     """
     before = 0
     for plan in plans:
         replace_parts(
-            inventory.tables,
+            stored.tables,
             plan.groups,
             target_bytes=target_bytes,
             check=check,

@@ -1,7 +1,7 @@
-"""The journal of replacements on stores that cannot replace several objects in one step.
+"""The compaction log, for stores that cannot replace several objects in one step.
 
-It says which parts become which before the first of them is written, so that whoever comes after a crash can
-finish the replacement, or undo it where the merged part was never written.
+An entry records which parts a merged part replaces before that part is written. After a crash, the next
+command can therefore finish the replacement, or undo it if the merged part was never written.
 """
 
 import contextlib
@@ -20,25 +20,25 @@ from pipeline.tables.objects import LEFTOVER_PREFIX
 from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
 
-FOLDER = "_compaction"
-"""Folder under the root, beside the tables, for journals and for parts that are being built."""
-WORKSPACE_PREFIX = "work-"
-_DELETE_AT_ONCE = 200
+LOG_FOLDER = "_compaction"
+"""Folder under the root, next to the tables, for log entries and parts that are being built."""
+SCRATCH_PREFIX = "work-"
+_DELETE_BATCH = 200
 
 
-class Journal(BaseModel):
-    """Which parts of a partition one merged part replaces.
+class LogEntry(BaseModel):
+    """The parts of a partition that one merged part replaces.
 
     Attributes
     ----------
     partition : str
-        Folder below the root.
+        Folder of the partition, below the root.
     merged : str or None
-        Name of the merged part; None: no row is kept.
+        Name of the merged part; None if no row is kept.
     rows : int
-        Rows of the merged part.
+        Rows in the merged part.
     sources : tuple of str
-        Names of the parts it replaces.
+        Names of the parts that it replaces.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -49,82 +49,79 @@ class Journal(BaseModel):
     sources: tuple[str, ...]
 
     def location(self, root: str) -> str:
-        """Where the journal of such a replacement stands; the same for the same parts."""
+        """Return the location of the entry, which depends only on the parts to replace."""
         key = "\n".join((self.partition, *self.sources))
-        return storage.join(root, FOLDER, f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
+        return storage.join(root, LOG_FOLDER, f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json")
 
 
-def finish(tables: Tables, journal: Journal, check: storage.Check) -> None:
-    """Remove what the merged part replaces, and the journal."""
-    remove(
-        [storage.join(tables.root, journal.partition, name) for name in journal.sources],
-        check,
-    )
-    storage.delete(journal.location(tables.root), check=check)
+def finish_replacement(tables: Tables, entry: LogEntry, check: storage.Check) -> None:
+    """Remove the parts that the merged part replaces, then the log entry."""
+    remove_objects([storage.join(tables.root, entry.partition, name) for name in entry.sources], check)
+    storage.delete(entry.location(tables.root), check=check)
 
 
-def remove(locations: Sequence[str], check: storage.Check) -> None:
-    """Remove objects, several at a time; it is no error if one is gone already."""
+def remove_objects(locations: Sequence[str], check: storage.Check) -> None:
+    """Remove objects, several at a time. Objects that are already gone are ignored."""
     with ThreadPoolExecutor(16) as pool:
-        for start in range(0, len(locations), _DELETE_AT_ONCE):
+        for start in range(0, len(locations), _DELETE_BATCH):
             check()
-            list(pool.map(storage.delete, locations[start : start + _DELETE_AT_ONCE]))
+            list(pool.map(storage.delete, locations[start : start + _DELETE_BATCH]))
 
 
-def journals(tables: Tables) -> list[Journal]:
-    """The journals of replacements that are under way or were killed.
+def read_log(tables: Tables) -> list[LogEntry]:
+    """Read the entries of replacements that are in progress or were killed.
 
     Raises
     ------
     EarmarkError
-        If a journal cannot be read.
+        If an entry cannot be read.
     """
-    folder = storage.join(tables.root, FOLDER)
-    found = []
-    with storage.explained(folder, "read"):
-        for name in storage.names(folder):
+    folder = storage.join(tables.root, LOG_FOLDER)
+    entries = []
+    with storage.explain_errors(folder, "read"):
+        for name in storage.list_names(folder):
             if not name.endswith(".json"):
                 continue
             try:
-                found.append(read_parsed(storage.join(folder, name), Journal.model_validate_json))
-            except FileNotFoundError:  # its compaction ended meanwhile
+                entries.append(read_parsed(storage.join(folder, name), LogEntry.model_validate_json))
+            except FileNotFoundError:  # the compaction finished after the folder was listed
                 continue
             except ValidationError as error:
                 raise EarmarkError(
-                    f"{folder}/{name} cannot be read as a journal; upgrade Earmark if a newer one wrote it, "
-                    "else move it away"
+                    f"{folder}/{name} is not a valid entry of the compaction log; upgrade Earmark if a newer "
+                    "version wrote it, otherwise move it out of the folder"
                 ) from error
-    return found
+    return entries
 
 
-def recover(tables: Tables, check: storage.Check) -> int:
-    """Finish or undo the replacements that were killed; the caller holds the lease.
+def recover_compactions(tables: Tables, check: storage.Check) -> int:
+    """Finish or undo the replacements of killed compactions. The caller holds the lease.
 
     Returns
     -------
     int
-        Replacements that were finished or undone, and folders of such that were removed.
+        Number of replacements finished or undone, plus scratch folders removed.
 
     Raises
     ------
     EarmarkError
-        If a merged part that was written is damaged, or not as its journal says; nothing is removed then.
+        If a merged part is damaged or does not match its log entry. Its sources are not removed then.
     """
-    killed = journals(tables)
-    for journal in killed:
-        with storage.explained(storage.join(tables.root, journal.partition), "replace parts of"):
-            if is_written(tables, journal):
-                finish(tables, journal, check)
+    killed = read_log(tables)
+    for entry in killed:
+        with storage.explain_errors(storage.join(tables.root, entry.partition), "replace parts of"):
+            if is_written(tables, entry):
+                finish_replacement(tables, entry, check)
             else:
-                storage.delete(journal.location(tables.root), check=check)
+                storage.delete(entry.location(tables.root), check=check)
     folders: list[Path] = []
     if storage.is_local(tables.root):
-        parent = Path(storage.split(tables.root)[1], FOLDER)
-        folders = list(parent.glob(f"{WORKSPACE_PREFIX}*"))
+        parent = Path(storage.split(tables.root)[1], LOG_FOLDER)
+        folders = list(parent.glob(f"{SCRATCH_PREFIX}*"))
         for folder in folders:
             check()
             shutil.rmtree(folder)
-        for leftover in parent.glob(f"{LEFTOVER_PREFIX}*"):  # of a journal that was being written
+        for leftover in parent.glob(f"{LEFTOVER_PREFIX}*"):  # of an entry that was being written
             check()
             leftover.unlink()
         with contextlib.suppress(OSError):
@@ -132,11 +129,17 @@ def recover(tables: Tables, check: storage.Check) -> int:
     return len(killed) + len(folders)
 
 
-def is_written(tables: Tables, journal: Journal) -> bool:
-    """Whether the merged part is there, with the rows that it should have."""
-    if journal.merged is None:
+def is_written(tables: Tables, entry: LogEntry) -> bool:
+    """Return whether the merged part exists.
+
+    Raises
+    ------
+    EarmarkError
+        If it is damaged, or does not have the rows that the entry records.
+    """
+    if entry.merged is None:
         return True
-    location = storage.join(tables.root, journal.partition, journal.merged)
+    location = storage.join(tables.root, entry.partition, entry.merged)
     protocol, path = storage.split(location)
     if not storage.exists(location):
         return False
@@ -147,13 +150,13 @@ def is_written(tables: Tables, journal: Journal) -> bool:
         if not is_damage(error):
             raise
         raise EarmarkError(
-            f"{location}, which a killed compaction made of {len(journal.sources)} parts, is damaged "
-            f"({storage.reason(error)}); if the parts that {journal.location(tables.root)} names are all "
-            "there still, remove it and run again"
+            f"{location}, which a killed compaction merged from {len(entry.sources)} parts, is damaged "
+            f"({storage.reason(error)}); if all the parts listed in {entry.location(tables.root)} still "
+            "exist, delete it and run again"
         ) from error
-    if rows != journal.rows:
+    if rows != entry.rows:
         raise EarmarkError(
-            f"{location} holds {rows} rows, its journal {journal.location(tables.root)} says {journal.rows}; "
-            "move the journal away when you know which parts are right"
+            f"{location} has {rows} rows, but its compaction log entry {entry.location(tables.root)} says "
+            f"{entry.rows}; find out which parts are right, then move the entry out of the folder"
         )
     return True

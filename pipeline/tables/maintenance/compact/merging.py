@@ -1,4 +1,4 @@
-"""Small parts become larger ones with the same rows, streamed: memory does not grow with the table."""
+"""Merging small parts into larger ones with the same rows, streamed so that memory use stays constant."""
 
 import contextlib
 import hashlib
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.objects import StoredObject
@@ -21,29 +22,30 @@ from schemas.errors import EarmarkError
 
 _GROUP_ROWS = (64, 1 << 16)
 _GROUP_BYTES = 3 << 20
-"""Readers of log-mels take a row group at a time: 64 rows, as `pipeline.shards.featurize_shard` writes. Of
-narrow rows a group has more, since each group of each column costs some hundred bytes and a call."""
-_AHEAD_PARTS = 16
-_AHEAD_BYTES = 64 << 20
+"""Readers of log-mels load one row group at a time: 64 rows, as `pipeline.shards.featurize_shard` writes
+them. Groups of narrow rows are longer, since each column of each group costs a few hundred bytes and a
+read."""
+_READ_AHEAD_PARTS = 16
+_READ_AHEAD_BYTES = 64 << 20
 
-Keep = Callable[[pa.Table], pa.Table]
-"""Gives the rows of a table that are to be kept, in their order."""
+RowFilter = Callable[[pa.Table], pa.Table]
+"""Returns the rows of a table to keep, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergedPart:
-    """A part that was built on the local disk, and the parts that it stands for.
+    """A merged part on the local disk, and the parts that it replaces.
 
     Attributes
     ----------
     file : Path
         Where it was built.
     name : str
-        Its name among the parts, made from those of its sources: built again it has it again.
+        Its name in the table, derived from the names of its sources, so that a retry writes the same name.
     sources : tuple of StoredObject
         The parts whose rows it holds.
     rows : int
-        How many rows those are.
+        Number of rows.
     """
 
     file: Path
@@ -52,74 +54,74 @@ class MergedPart:
     rows: int
 
 
-def merged_parts(
+def merge_parts(
     root: str,
     sources: Iterable[StoredObject],
     folder: Path,
     *,
     target_bytes: int,
-    keep: Keep | None = None,
+    keep: RowFilter | None = None,
 ) -> Iterator[MergedPart]:
-    """Build merged parts of one partition's parts, one after the other.
+    """Merge the parts of one partition, yielding one merged part after the other.
 
-    A part ends when it has reached the target, or when the next source has another schema or other metadata.
-    Sources are never cut. Memory: one row group and the sources that are read ahead.
+    A merged part is complete when it reaches the target size, or when the next source has a different schema
+    or different metadata. Sources are never split. Memory holds one row group and the sources read ahead.
 
     Parameters
     ----------
     root : str
         Root of the tables.
     sources : iterable of StoredObject
-        Parts of one partition, in the order their rows shall have.
+        Parts of one partition, in the order their rows will have.
     folder : Path
-        A local folder where the merged parts are built.
+        Local folder in which to build the merged parts.
     target_bytes : int
-        Size from which a merged part takes no further source.
+        Size at which a merged part takes no more sources.
     keep : callable, optional
-        Which rows; by default all.
+        Selects the rows to keep; all rows by default.
 
     Raises
     ------
     EarmarkError
-        If a source cannot be read, or the built part does not hold just its rows.
+        If a source cannot be read, or a merged part does not have exactly the expected rows.
     """
-    building: _Building | None = None
+    builder: _PartBuilder | None = None
     try:
         for source, data in _read_ahead(root, sources):
             location = storage.join(root, source.path)
             try:
-                file = pq.ParquetFile(pa.BufferReader(data))
-                if building is not None and not building.takes(file.schema_arrow, target_bytes):
-                    yield building.finished()
-                    building = None
-                building = building or _Building(folder, file)
-                building.add(source, file, keep)
+                file = pq.ParquetFile(in_arrows_memory(data))
+                if builder is not None and not builder.accepts(file.schema_arrow, target_bytes):
+                    yield builder.finish()
+                    builder = None
+                builder = builder or _PartBuilder(folder, file)
+                builder.add(source, file, keep)
             except (pa.ArrowInvalid, OSError) as error:
                 raise EarmarkError(
-                    f"the part {location} cannot be merged ({storage.reason(error)}); 'earmark verify' tells "
-                    "more"
+                    f"the part {location} cannot be merged ({storage.reason(error)}); run 'earmark verify' "
+                    "for details"
                 ) from error
-        if building is not None:
-            yield building.finished()
+        if builder is not None:
+            yield builder.finish()
     finally:
-        if building is not None:
-            building.close()
+        if builder is not None:
+            builder.close()
 
 
 def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[StoredObject, bytes]]:
-    """Each source with its bytes; the next few small ones are fetched meanwhile."""
+    """Yield each source with its bytes, while the next few small ones are being fetched."""
 
     def read(source: StoredObject) -> bytes:
         location = storage.join(root, source.path)
-        with storage.explained(location, "read"):
-            return read_parsed(location, lambda data: _whole(data, source.size))
+        with storage.explain_errors(location, "read"):
+            return read_parsed(location, lambda data: _check_size(data, source.size))
 
-    with ThreadPoolExecutor(_AHEAD_PARTS) as pool:
+    with ThreadPoolExecutor(_READ_AHEAD_PARTS) as pool:
         ahead: deque[tuple[StoredObject, Future[bytes]]] = deque()
         for source in sources:
             while ahead and (
-                len(ahead) >= _AHEAD_PARTS
-                or sum(other.size for other, _ in ahead) + source.size > _AHEAD_BYTES
+                len(ahead) >= _READ_AHEAD_PARTS
+                or sum(other.size for other, _ in ahead) + source.size > _READ_AHEAD_BYTES
             ):
                 first, future = ahead.popleft()
                 yield first, future.result()
@@ -129,40 +131,41 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
             yield first, future.result()
 
 
-def _whole(data: bytes, size: int) -> bytes:
+def _check_size(data: bytes, size: int) -> bytes:
     if len(data) != size:
-        raise VersionChangedError(f"it has {len(data):,} bytes, {size:,} were listed")
+        raise VersionChangedError(f"it has {len(data):,} bytes, but was listed with {size:,}")
     return data
 
 
-def _group_rows(metadata: pq.FileMetaData) -> int:
-    """Rows of a row group, for rows as wide as those of a part."""
+def _rows_per_group(metadata: pq.FileMetaData) -> int:
+    """Return how many rows a row group should have, given the width of a part's rows."""
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     width = max(1, sum(group.total_byte_size for group in groups) // max(1, metadata.num_rows))
     least, most = _GROUP_ROWS
     return min(most, max(least, int(_GROUP_BYTES // width)))
 
 
-class _Building:
-    """A merged part that is being built."""
+class _PartBuilder:
+    """Builds one merged part."""
 
     def __init__(self, folder: Path, file: pq.ParquetFile) -> None:
         schema = file.schema_arrow
         self._schema = schema
-        self._group_rows = _group_rows(file.metadata)
+        self._group_rows = _rows_per_group(file.metadata)
         self._sources: list[StoredObject] = []
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
         self._n_rows = 0
-        self._file = folder / "building"
+        self._file = folder / "builder"
         self._sink = self._file.open("wb")
         self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", compression_level=ZSTD_LEVEL)
 
-    def takes(self, schema: pa.Schema, target_bytes: int) -> bool:
-        """Whether it takes one more source."""
+    def accepts(self, schema: pa.Schema, target_bytes: int) -> bool:
+        """Return whether a source with this schema can be added."""
         return self._sink.tell() < target_bytes and bool(self._schema.equals(schema, check_metadata=True))
 
-    def add(self, source: StoredObject, file: pq.ParquetFile, keep: Keep | None) -> None:
+    def add(self, source: StoredObject, file: pq.ParquetFile, keep: RowFilter | None) -> None:
+        """Add the rows of a source."""
         self._sources.append(source)
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group)
@@ -182,13 +185,14 @@ class _Building:
         self._n_waiting = rows.num_rows - whole
 
     def close(self) -> None:
-        """Close the file, also of a part that is given up: because the disk is full, say."""
+        """Close the file, even if the part was abandoned, for example because the disk is full."""
         with contextlib.suppress(OSError, pa.ArrowException):
             self._writer.close()
         with contextlib.suppress(OSError):
             self._sink.close()
 
-    def finished(self) -> MergedPart:
+    def finish(self) -> MergedPart:
+        """Write what is left, sync the file to disk and check its number of rows."""
         self._write_groups(at_least=1)
         self._writer.close()
         self._sink.flush()

@@ -1,4 +1,4 @@
-"""Folders in which merged parts are built: gone when their compaction ends, or when the next one begins."""
+"""Scratch folders for building merged parts, removed when the compaction ends or the next one starts."""
 
 import contextlib
 import fcntl
@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.log import FOLDER, WORKSPACE_PREFIX
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, SCRATCH_PREFIX
 
 _PREFIX = "earmark-compact-"
 
 
 @contextlib.contextmanager
-def workspace(root: str) -> Iterator[Path]:
-    """A local folder for the length of a ``with`` block.
+def scratch_folder(root: str) -> Iterator[Path]:
+    """Provide a local folder for the duration of a ``with`` block.
 
-    Of local tables it is on their own disk, and `recover` of the compaction log removes what a killed
-    compaction left. Else it is in the system's temporary folder, and locked, which ends with the process:
-    see `remove_abandoned`.
+    For local tables it is on the same disk, and `recover_compactions` removes what a killed compaction left
+    behind. Otherwise it is in the system's temporary directory, under a lock that ends with the process, so
+    that `remove_abandoned` can find it.
 
     Parameters
     ----------
@@ -29,10 +29,10 @@ def workspace(root: str) -> Iterator[Path]:
         Root of the tables.
     """
     if storage.is_local(root):
-        with _beside(root) as folder:
+        with _scratch_beside(root) as folder:
             yield folder
         return
-    folder, lock = _locked()
+    folder, lock = _make_locked_folder()
     try:
         yield folder
     finally:
@@ -42,12 +42,12 @@ def workspace(root: str) -> Iterator[Path]:
 
 
 def remove_abandoned() -> None:
-    """Remove the folders of this user's compactions that were killed on this machine.
+    """Remove the scratch folders that killed compactions of this user left on this machine.
 
-    Whoever can lock such a folder knows that nobody is at work in it.
+    A folder that can be locked is not in use.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # it is locked, or another one's, or another compaction removes it
+        with contextlib.suppress(OSError):  # in use, another user's, or just removed
             lock = _lock(folder)
             try:
                 if os.fstat(lock).st_uid == os.geteuid():
@@ -56,14 +56,17 @@ def remove_abandoned() -> None:
                 os.close(lock)
 
 
-def _locked() -> tuple[Path, int | None]:
-    """A new folder, and its lock; none on a disk that knows no locks, where nobody removes it either."""
+def _make_locked_folder() -> tuple[Path, int | None]:
+    """Create a folder and lock it; the lock is None on a filesystem without locks.
+
+    Such a filesystem is safe too: `remove_abandoned` cannot lock the folder either, and leaves it alone.
+    """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
             lock = _lock(folder)
         except (BlockingIOError, FileNotFoundError):
-            continue  # another compaction held it for abandoned, and removes it
+            continue  # another compaction took it for abandoned and is removing it
         except OSError:
             return folder, None
         if folder.exists():
@@ -72,12 +75,12 @@ def _locked() -> tuple[Path, int | None]:
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder, no link to one; the descriptor that holds the lock.
+    """Lock a folder (symbolic links are refused) and return the file descriptor that holds the lock.
 
     Raises
     ------
     OSError
-        If it is locked, or is no folder.
+        If it is already locked or is not a directory.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
@@ -89,9 +92,9 @@ def _lock(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _beside(root: str) -> Iterator[Path]:
-    parent = Path(storage.split(root)[1], FOLDER)
-    folder = parent / f"{WORKSPACE_PREFIX}{uuid.uuid4().hex}"
+def _scratch_beside(root: str) -> Iterator[Path]:
+    parent = Path(storage.split(root)[1], LOG_FOLDER)
+    folder = parent / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True)
         yield folder

@@ -1,1 +1,1 @@
-"""Verification: every track once, every part sound."""
+"""Verification: every track is accounted for exactly once, and every part is intact."""

@@ -1,4 +1,4 @@
-"""Findings: what `earmark verify` has to say of the tables."""
+"""Findings: what ``earmark verify`` reports about the tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,26 +6,27 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 EXAMPLES = 5
+"""Maximum number of examples in a finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about the tables that somebody ought to know.
+    """A fault in the tables, or a note about them.
 
     Attributes
     ----------
     kind : str
-        Two or three words that name the kind.
+        The kind of finding, in two or three words.
     table : str
-        The table, or another folder of the root, that it is about.
+        The table concerned, or another folder of the root.
     message : str
-        What is so, and what to do about it.
+        What was found, and what to do about it.
     count : int
-        How many tracks, rows or parts it is about.
+        Number of tracks, rows or parts affected.
     examples : tuple of str
-        Some of them.
+        The first few of them.
     fault : bool
-        Whether it breaks what the tables promise; other findings are only to be known.
+        Whether a guarantee of the tables is broken; other findings are only notes.
     """
 
     kind: str
@@ -36,8 +37,8 @@ class Finding:
     fault: bool = True
 
 
-def row_finding(kind: str, table: str, message: str, rows: pa.Table, *columns: str) -> list[Finding]:
-    """A finding about rows, with some columns of the first few as examples; none where there are no rows."""
+def report_rows(kind: str, table: str, message: str, rows: pa.Table, *columns: str) -> list[Finding]:
+    """Return a finding about rows, with some columns of the first few as examples; empty without rows."""
     if not rows.num_rows:
         return []
     first = rows.slice(0, EXAMPLES).select(list(columns)).to_pylist()
@@ -45,10 +46,10 @@ def row_finding(kind: str, table: str, message: str, rows: pa.Table, *columns: s
     return [Finding(kind, table, message, rows.num_rows, examples)]
 
 
-def name_finding(
+def report_names(
     kind: str, table: str, message: str, names: Iterable[str], *, fault: bool = True
 ) -> list[Finding]:
-    """A finding about things that have names; none where there are none."""
+    """Return a finding about named things, with the first few names as examples; empty without names."""
     found = sorted(names)
     if not found:
         return []
@@ -57,7 +58,7 @@ def name_finding(
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """Something that could not be read: that says nothing of what it holds.
+    """Something that could not be read, so that nothing is known about its content.
 
     Attributes
     ----------
@@ -73,18 +74,18 @@ class Unchecked:
 
 @dataclass(frozen=True, slots=True)
 class ModelAccount:
-    """What became of the tracks in the catalog, for one model.
+    """The accounting of one model: what became of each track in the catalog.
 
     Attributes
     ----------
     model : str
         Name with hash.
     tracks : int
-        Tracks that the catalog held when it was last listed.
+        Tracks in the catalog when it was last listed.
     labeled, failed : int
-        Those with a label, and those with a failure instead.
+        Tracks with a label, and tracks with a failure instead.
     missing : int
-        Track versions that a run of this model was to do and that have neither.
+        Track versions that a run of this model should have processed but that have neither.
     unseen : int
         Tracks that no run of this model has listed.
     """
@@ -99,18 +100,18 @@ class ModelAccount:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome of `pipeline.tables.maintenance.verify.verification.verify`.
+    """The result of `pipeline.tables.maintenance.verify.verification.verify`.
 
     Attributes
     ----------
     parts, rows : int
-        Parts and rows that were looked at.
+        Number of parts and rows checked.
     accounts : tuple of ModelAccount
-        By model, the one that ran last at the end.
+        One per model, the model that ran last at the end.
     findings : tuple of Finding
         Faults first.
     unchecked : tuple of Unchecked
-        What could not be read. Nothing is said to be missing then: it may be there.
+        What could not be read. Nothing is reported missing then, since it may be there.
     """
 
     parts: int
@@ -121,10 +122,10 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether all could be read, and nothing was found that breaks what the tables promise."""
+        """Whether everything could be read and no fault was found."""
         return not self.unchecked and not self.faulty
 
     @property
     def faulty(self) -> bool:
-        """Whether something was found that breaks what the tables promise."""
+        """Whether a fault was found."""
         return any(finding.fault for finding in self.findings)

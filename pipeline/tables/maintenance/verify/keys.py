@@ -1,4 +1,4 @@
-"""The ledger: the keys of all tables, and whether each thing is entered just once."""
+"""The keys of all tables, and checks that each occurs once and that tables and reports agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.tables.maintenance.verify.findings import Finding, name_finding, row_finding
-from pipeline.tables.tables import VERSION, Tables, within, without
+from pipeline.tables.maintenance.verify.findings import Finding, report_names, report_rows
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
 from schemas.report import RunReport
 
 
 @dataclass(frozen=True)
-class Ledger:
-    """The keys of the tables' rows, without what they say.
+class TableKeys:
+    """The keys of all rows in the tables, without their other columns.
 
     Attributes
     ----------
@@ -36,98 +36,100 @@ class Ledger:
     failures: pa.Table
 
 
-def read_ledger(tables: Tables) -> Ledger:
-    """Read the keys of all tables; checking them takes about 2 kB of memory for a track of three segments."""
-    return Ledger(
-        tracks=tables.read("tracks", [*VERSION, "present", "listed_at", "run"]),
-        features=tables.read("features", [*VERSION, "segment", "feature_set", "run"]),
-        labels=tables.read("labels", [*VERSION, "model", "run"]),
-        segment_labels=tables.read("segment_labels", [*VERSION, "segment", "model", "run"]),
-        failures=tables.read("failures", [*VERSION, "model", "feature_set", "run"]),
+def read_keys(tables: Tables) -> TableKeys:
+    """Read the keys of all tables; checking them needs about 2 kB of memory per track of three segments."""
+    return TableKeys(
+        tracks=tables.read("tracks", [*VERSION_KEY, "present", "listed_at", "run"]),
+        features=tables.read("features", [*VERSION_KEY, "segment", "feature_set", "run"]),
+        labels=tables.read("labels", [*VERSION_KEY, "model", "run"]),
+        segment_labels=tables.read("segment_labels", [*VERSION_KEY, "segment", "model", "run"]),
+        failures=tables.read("failures", [*VERSION_KEY, "model", "feature_set", "run"]),
     )
 
 
-# What names a row. A run may fail again on what an earlier one failed on, features of several feature sets
-# and labels of several models may stand side by side, and a run that was killed leaves segment labels without
-# a label, which a later run makes again; nothing else may be there twice.
-_KEYS = {
+# What identifies a row. A later run may fail on the same track again, several feature sets and models may
+# coexist, and a killed run leaves segment labels without a label, which a later run writes again. Nothing
+# else may occur twice.
+_ROW_KEYS = {
     "tracks": ("run", "track_id"),
-    "features": ("feature_set", *VERSION, "segment"),
-    "labels": ("model", *VERSION),
-    "segment_labels": ("model", "run", *VERSION, "segment"),
-    "failures": ("run", *VERSION),
+    "features": ("feature_set", *VERSION_KEY, "segment"),
+    "labels": ("model", *VERSION_KEY),
+    "segment_labels": ("model", "run", *VERSION_KEY, "segment"),
+    "failures": ("run", *VERSION_KEY),
 }
 
 
-def doubles(ledger: Ledger) -> list[Finding]:
-    """What is entered more than once in a table."""
+def find_duplicates(keys: TableKeys) -> list[Finding]:
+    """Find keys that occur more than once in a table."""
     findings = []
-    for table, key in _KEYS.items():
-        rows = getattr(ledger, table)
+    for table, key in _ROW_KEYS.items():
+        rows = getattr(keys, table)
         counts = rows.select(list(key)).group_by(list(key)).aggregate([([], "count_all")])
-        twice = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(key[0], "ascending")])
-        findings += row_finding("twice", table, f"rows with the same {', '.join(key)}", twice, *key)
+        repeated = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(key[0], "ascending")])
+        findings += report_rows("duplicate", table, f"rows with the same {', '.join(key)}", repeated, *key)
     return findings
 
 
-def contradictions(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
-    """Versions that one run has both labeled and failed on, or that failed after they had been labeled.
+def find_contradictions(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+    """Find versions that one run both labeled and failed on, or that failed after they had been labeled.
 
-    An older failure beside a label is none: the track was tried again. Nor is a failure of a run for another
-    model, or for features alone.
+    An older failure next to a label is no contradiction, because the track was retried. Neither is a failure
+    in a run of another model, or in a run that only computed features.
     """
-    key = ("run", *VERSION)
-    both = within(ledger.labels, ledger.failures, key)
-    findings = row_finding("twice", "labels", "versions labeled and failed on by the same run", both, *key)
+    key = ("run", *VERSION_KEY)
+    both = semi_join(keys.labels, keys.failures, key)
+    findings = report_rows(
+        "duplicate", "labels", "versions that one run both labeled and failed on", both, *key
+    )
     for model in sorted({report.model for report in reports if report.model is not None}):
         runs = pa.array([report.run for report in reports if report.model == model], pa.string())
-        failures = ledger.failures.filter(pc.is_in(ledger.failures["run"], runs))
-        labels = ledger.labels.filter(pc.equal(ledger.labels["model"], model))
-        labels = pa.table({"labeled_by": labels["run"]} | {name: labels[name] for name in VERSION})
-        joined = within(failures, labels).select(list(key)).join(labels, list(VERSION))
-        # Runs come one after the other, and their names say in which order; clocks of workers may differ.
+        failures = keys.failures.filter(pc.is_in(keys.failures["run"], runs))
+        labels = keys.labels.filter(pc.equal(keys.labels["model"], model))
+        labels = pa.table({"labeled_by": labels["run"]} | {name: labels[name] for name in VERSION_KEY})
+        joined = semi_join(failures, labels).select(list(key)).join(labels, list(VERSION_KEY))
+        # Order by the names of the runs, which follow one another; the clocks of workers may disagree.
         after = joined.filter(pc.greater(joined["run"], joined["labeled_by"]))
-        findings += row_finding(
+        findings += report_rows(
             "failed after a label",
             "failures",
-            f"versions that runs for {model} failed on although they had a label of it",
+            f"versions that a run of {model} failed on although {model} had already labeled them",
             after,
             *key,
         )
     return findings
 
 
-def unknown_tracks(ledger: Ledger) -> list[Finding]:
-    """Rows about tracks that no listing has named."""
+def find_unknown_tracks(keys: TableKeys) -> list[Finding]:
+    """Find rows about tracks that were never listed."""
     findings = []
     for table in ("features", "labels", "failures"):
-        ids = getattr(ledger, table).select(["track_id"]).group_by("track_id").aggregate([])
-        unknown = without(ids, ledger.tracks, ("track_id",))
-        findings += row_finding(
-            "unknown track", table, "tracks that the table tracks has never named", unknown, "track_id"
+        ids = getattr(keys, table).select(["track_id"]).group_by("track_id").aggregate([])
+        unknown = anti_join(ids, keys.tracks, ("track_id",))
+        findings += report_rows(
+            "unknown track", table, "tracks that are not in the table tracks", unknown, "track_id"
         )
     return findings
 
 
-def unknown_runs(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
-    """Labels of runs that have no report."""
+def find_unknown_runs(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+    """Find labels of runs that have no report."""
     known = pa.table({"run": pa.array([report.run for report in reports], pa.string())})
-    runs = ledger.labels.group_by("run").aggregate([([], "count_all")])
-    unknown = without(runs, known, ("run",))
-    return row_finding("unknown run", "labels", "no run with a report made these labels", unknown, "run")
+    runs = keys.labels.group_by("run").aggregate([([], "count_all")])
+    unknown = anti_join(runs, known, ("run",))
+    return report_rows("unknown run", "labels", "labels of runs that have no report", unknown, "run")
 
 
-def disagreements(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]:
-    """Reports whose counts are not those of the tables.
+def find_report_mismatches(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+    """Find reports whose counts differ from the tables.
 
-    The report of a run that was killed, or that failed when the store did, may count less than there is.
-    Where there is less than it counts, parts were removed; it is no fault once a later run of the same model
-    has done again what was still wanted.
+    The report of a killed run, or of one that failed with the store, may count fewer rows than there are. If
+    there are fewer rows than it counts, parts were removed; that is no longer a fault once a later full run
+    of the same model has processed what was still needed.
     """
-    labeled, failed = _by_run(ledger.labels), _by_run(ledger.failures)
+    labeled, failed = _count_by_run(keys.labels), _count_by_run(keys.failures)
     wrong: list[str] = []
     removed: list[str] = []
-    mended: set[str | None] = set()
+    redone: set[str | None] = set()
     for report in reversed(reports):
         counts = report.counts
         pairs = [("failed", counts.failed, failed.get(report.run, 0))]
@@ -135,27 +137,27 @@ def disagreements(ledger: Ledger, reports: Sequence[RunReport]) -> list[Finding]
             pairs.append(("labeled", counts.labeled, labeled.get(report.run, 0)))
         for word, said, there in pairs:
             text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
-            if said > there and report.model in mended:
+            if said > there and report.model in redone:
                 removed.append(text)
             elif said > there or (said < there and report.outcome == "done"):
                 wrong.append(text)
         if report.outcome == "done" and not (report.balanced and counts.balanced):
             wrong.append(f"{report.run}: its counts do not add up to the {counts.listed:,} tracks it listed")
-        if is_full(report) and report.outcome == "done":
-            mended.add(report.model)
-    lost = "reports of runs do not agree with the tables: rows were lost, or added by something else"
-    since = "parts of these runs were removed since; a later run did again what was still wanted"
+        if is_full_run(report) and report.outcome == "done":
+            redone.add(report.model)
+    lost = "run reports do not match the tables: rows were lost, or another program added some"
+    since = "parts of these runs were removed later; a newer run processed again what was still needed"
     return [
-        *name_finding("report disagrees", "_runs", lost, wrong),
-        *name_finding("removed since", "_runs", since, removed, fault=False),
+        *report_names("report mismatch", "_runs", lost, wrong),
+        *report_names("removed since", "_runs", since, removed, fault=False),
     ]
 
 
-def is_full(report: RunReport) -> bool:
-    """Whether the run was to do the whole catalog."""
+def is_full_run(report: RunReport) -> bool:
+    """Return whether the run was meant to process the whole catalog."""
     return report.command == "run" and report.config.get("limit") is None
 
 
-def _by_run(rows: pa.Table) -> dict[str, int]:
+def _count_by_run(rows: pa.Table) -> dict[str, int]:
     counted = rows.group_by("run").aggregate([([], "count_all")])
     return dict(zip(counted["run"].to_pylist(), counted["count_all"].to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""Checks of the parts themselves: readable Parquet with the table's columns, where parts belong."""
+"""Checks of the part files: readable Parquet, with the columns of their table, in the right place."""
 
 import hashlib
 import json
@@ -10,39 +10,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.parsed import read_parsed
-from pipeline.storage.retry import ShardPatience
-from pipeline.tables.maintenance.compact.log import FOLDER, Journal
-from pipeline.tables.maintenance.verify.findings import Finding, name_finding
-from pipeline.tables.objects import LEFTOVER_PREFIX, Inventory, StoredObject, partition_values
+from pipeline.storage.retry import RetryBudget
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
+from pipeline.tables.maintenance.verify.findings import Finding, report_names
+from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObject, StoredObjects, partition_values
 from pipeline.tables.tables import is_damage, stored_schema
 from schemas.tables import PARTITIONS
 
 _WHOLE_BYTES = 1 << 20
-_AT_ONCE = 16
-_PATIENCE_S = 60.0
-"""After so many seconds in which no part could be read, the others are not tried: the store is away."""
+_READ_THREADS = 16
+_MAX_FAILING_S = 60.0
+"""If no part could be read for this many seconds, the store is down and the rest are not tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartFacts:
-    """What a part's footer says, or what is wrong with the part.
+    """What the footer of a part says, or what is wrong with the part.
 
     Attributes
     ----------
     table : str
-        Its table.
+        The table that the part belongs to.
     part : StoredObject
         The part.
     rows : int
-        Its rows.
+        Number of rows.
     genres : tuple of str or None
-        The taxonomy in the metadata of a part of ``labels/``.
-    damaged, misfit : str or None
-        Why it is no Parquet, or does not fit its table.
-    out_of_reach : str or None
-        Why it could not be read, which says nothing of what it holds.
+        The genres in the metadata of a part of ``labels/``.
+    damaged, mismatch : str or None
+        Why it is not valid Parquet, or does not match its table.
+    unreadable : str or None
+        Why it could not be read; its content may be fine.
     """
 
     table: str
@@ -50,47 +51,47 @@ class PartFacts:
     rows: int = 0
     genres: tuple[str, ...] | None = None
     damaged: str | None = None
-    misfit: str | None = None
-    out_of_reach: str | None = None
+    mismatch: str | None = None
+    unreadable: str | None = None
 
     @property
     def sound(self) -> bool:
-        """Whether the part can be read as one of its table."""
-        return self.damaged is None and self.misfit is None and self.out_of_reach is None
+        """Whether the part is intact and matches its table."""
+        return self.damaged is None and self.mismatch is None and self.unreadable is None
 
 
-def read_parts(inventory: Inventory, skipped: Iterable[str], *, deep: bool) -> list[PartFacts]:
-    """Look at the footer of each part, or at all its pages.
+def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) -> list[PartFacts]:
+    """Read the footer of each part, or all of its data.
 
     Parameters
     ----------
-    inventory : Inventory
-        The parts.
+    stored : StoredObjects
+        The objects under the root.
     skipped : iterable of str
-        Paths of parts that are passed over.
+        Paths of parts to skip.
     deep : bool
-        Read all data, a row group at a time.
+        Read all data, one row group at a time.
     """
     leave = set(skipped)
     work = [
-        (table, part) for table, parts in inventory.parts.items() for part in parts if part.path not in leave
+        (table, part) for table, parts in stored.parts.items() for part in parts if part.path not in leave
     ]
-    patience = ShardPatience(_PATIENCE_S)
+    budget = RetryBudget(_MAX_FAILING_S)
 
-    def look(item: tuple[str, StoredObject]) -> PartFacts:
-        if patience.is_over:
-            return PartFacts(*item, out_of_reach=f"nothing could be read for {_PATIENCE_S:.0f} s before it")
-        facts = _read(inventory, *item, deep=deep)
-        patience.note(failed=facts.out_of_reach is not None)
+    def inspect(item: tuple[str, StoredObject]) -> PartFacts:
+        if budget.is_exhausted:
+            return PartFacts(*item, unreadable=f"nothing could be read for {_MAX_FAILING_S:.0f} s before it")
+        facts = _inspect_part(stored, *item, deep=deep)
+        budget.record(failed=facts.unreadable is not None)
         return facts
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(look, work))
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
+        return list(pool.map(inspect, work))
 
 
-def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -> PartFacts:
+def _inspect_part(stored: StoredObjects, table: str, part: StoredObject, *, deep: bool) -> PartFacts:
     try:
-        schema, rows = _opened(inventory.location(part), part.size, deep=deep)
+        schema, rows = _open_part(stored.location(part), part.size, deep=deep)
     except Exception as error:
         reason = storage.reason(error).splitlines()[0]
         if is_damage(error):
@@ -98,39 +99,44 @@ def _read(inventory: Inventory, table: str, part: StoredObject, *, deep: bool) -
         if not is_store_error(error):
             raise
         gone = isinstance(error, FileNotFoundError)
-        return PartFacts(table, part, out_of_reach="it is gone since it was listed" if gone else reason)
+        return PartFacts(table, part, unreadable="it was deleted after it was listed" if gone else reason)
     metadata = schema.metadata or {}
     try:
         genres = tuple(json.loads(metadata[b"genres"])) if table == "labels" else None
-        misfit = _column_misfit(schema, stored_schema(table)) or _set_misfit(table, part, metadata)
+        mismatch = _compare_columns(schema, stored_schema(table)) or _compare_feature_set(
+            table, part, metadata
+        )
     except KeyError as error:
-        return PartFacts(table, part, rows, misfit=f"lacks the metadata key {error}")
+        return PartFacts(table, part, rows, mismatch=f"lacks the metadata key {error}")
     except (ValueError, TypeError):
-        return PartFacts(table, part, rows, misfit="has metadata that is no JSON")
-    return PartFacts(table, part, rows, genres, misfit=misfit)
+        return PartFacts(table, part, rows, mismatch="has metadata that is not valid JSON")
+    return PartFacts(table, part, rows, genres, mismatch=mismatch)
 
 
-def _opened(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
-    """The schema and the number of rows of a part; what seems damaged is read again, all of it."""
+def _open_part(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]:
+    """Return the schema and number of rows of a part. A part that seems damaged is read again as a whole."""
     try:
         whole_bytes = storage.WHOLE_OBJECT_BYTES if deep else _WHOLE_BYTES
         with storage.open_binary(location, size, whole_bytes=whole_bytes) as binary:
-            return _looked_at(pq.ParquetFile(binary), deep=deep)
+            return _read_part(pq.ParquetFile(binary), deep=deep)
     except Exception as error:
         if not is_damage(error):
             raise
-    return read_parsed(location, lambda data: _looked_at(pq.ParquetFile(pa.BufferReader(data)), deep=deep))
+    return read_parsed(location, lambda data: _read_part(pq.ParquetFile(in_arrows_memory(data)), deep=deep))
 
 
-def _looked_at(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
+def _read_part(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
     if deep:
         for group in range(file.num_row_groups):
             file.read_row_group(group)
     return file.schema_arrow, file.metadata.num_rows
 
 
-def _column_misfit(schema: pa.Schema, wanted: pa.Schema) -> str | None:
-    """What is wrong with a part's columns. Nullable ones may be lacking, or unknown: added later."""
+def _compare_columns(schema: pa.Schema, wanted: pa.Schema) -> str | None:
+    """Return what is wrong with a part's columns, or None.
+
+    Nullable columns may be missing or unknown: they were added by a later version.
+    """
     for field in schema:
         if field.name not in wanted.names:
             if field.nullable:
@@ -138,12 +144,12 @@ def _column_misfit(schema: pa.Schema, wanted: pa.Schema) -> str | None:
             return f"has the unknown column {field.name}"
         if field.type != wanted.field(field.name).type:
             return f"has {field.name} as {field.type} instead of {wanted.field(field.name).type}"
-    lacking = [field.name for field in wanted if not field.nullable and field.name not in schema.names]
-    return f"lacks the column {lacking[0]}" if lacking else None
+    missing = [field.name for field in wanted if not field.nullable and field.name not in schema.names]
+    return f"lacks the column {missing[0]}" if missing else None
 
 
-def _set_misfit(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:
-    """What is wrong with the place of a part of ``features/``: its spec must hash to its feature set."""
+def _compare_feature_set(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:
+    """Return an error if the spec of a part of ``features/`` does not hash to the feature set in its path."""
     if table != "features":
         return None
     canonical = json.dumps(json.loads(metadata[b"feature_spec"]), sort_keys=True)
@@ -152,89 +158,92 @@ def _set_misfit(table: str, part: StoredObject, metadata: dict[bytes, bytes]) ->
     return None if named == here else f"holds the feature set {named}"
 
 
-def part_findings(facts: Sequence[PartFacts]) -> list[Finding]:
-    """Parts that are damaged, or do not fit their table."""
+def find_bad_parts(facts: Sequence[PartFacts]) -> list[Finding]:
+    """Find parts that are damaged or do not match their table."""
     findings = []
     for table in PARTITIONS:
         of_table = [fact for fact in facts if fact.table == table]
         damaged = [f"{fact.part.path}: {fact.damaged}" for fact in of_table if fact.damaged]
-        misfits = [f"{fact.part.path} {fact.misfit}" for fact in of_table if fact.misfit]
-        findings += name_finding(
+        mismatches = [f"{fact.part.path} {fact.mismatch}" for fact in of_table if fact.mismatch]
+        findings += report_names(
             "unreadable part",
             table,
-            "these parts are damaged: they were read whole and are no Parquet; remove them and run again",
+            "damaged parts: they were read completely and are not valid Parquet; delete them and run again",
             damaged,
         )
-        findings += name_finding(
-            "wrong schema", table, "these parts are not of this table; move them away", misfits
+        findings += report_names(
+            "wrong schema", table, "parts that do not belong to this table; move them away", mismatches
         )
     return findings
 
 
-def stray_findings(inventory: Inventory, runs: Iterable[str]) -> list[Finding]:
-    """Objects that do not belong where they are.
+def find_stray_objects(stored: StoredObjects, runs: Iterable[str]) -> list[Finding]:
+    """Find objects that do not belong where they are.
 
     Parameters
     ----------
-    inventory : Inventory
-        The objects.
+    stored : StoredObjects
+        The objects under the root.
     runs : iterable of str
         Names of the runs that have a report.
     """
     known = set(runs)
-    strays = [entry for entry in inventory.strays if not entry.hidden]
+    strays = [entry for entry in stored.strays if not entry.hidden]
     hidden = [
         entry
-        for entry in inventory.strays
+        for entry in stored.strays
         if entry.hidden and not entry.name.startswith(LEFTOVER_PREFIX) and entry.size
     ]
     orphans = [
         part.path
         for table in PARTITIONS
-        for part in inventory.parts[table]
+        for part in stored.parts[table]
         if "run" in PARTITIONS[table] and partition_values(part)["run"] not in known
     ]
-    leftovers = [entry.path for entry in inventory.objects if entry.name.startswith(LEFTOVER_PREFIX)]
+    leftovers = [entry.path for entry in stored.objects if entry.name.startswith(LEFTOVER_PREFIX)]
     return [
-        *name_finding(
-            "stray file", "tables", "readers take these for parts; move them away", [e.path for e in strays]
+        *report_names(
+            "stray file",
+            "tables",
+            "files that readers mistake for parts; move them away",
+            [e.path for e in strays],
         ),
-        *name_finding("unknown run", "tables", "no run with a report wrote these parts", orphans),
-        *name_finding(
-            "hidden file", "tables", "readers pass over these", [e.path for e in hidden], fault=False
+        *report_names("unknown run", "tables", "parts of runs that have no report", orphans),
+        *report_names(
+            "hidden file", "tables", "files that readers skip", [e.path for e in hidden], fault=False
         ),
-        *name_finding(
+        *report_names(
             "leftover",
             "tables",
-            "writers that were killed left these, which no reader sees; 'earmark vacuum' removes them",
+            "temporary files of killed writers, invisible to readers; 'earmark vacuum' removes them",
             leftovers,
             fault=False,
         ),
     ]
 
 
-def journal_findings(inventory: Inventory, journals: Sequence[Journal]) -> tuple[list[Finding], set[str]]:
-    """Compactions that were killed, and the parts that have been replaced but not removed yet."""
-    paths = {entry.path for entry in inventory.objects}
+def find_killed_compactions(stored: StoredObjects, log: Sequence[LogEntry]) -> tuple[list[Finding], set[str]]:
+    """Find killed compactions, and the parts that they replaced but did not remove."""
+    paths = {entry.path for entry in stored.objects}
     replaced = {
-        f"{journal.partition}/{name}"
-        for journal in journals
-        if journal.merged is None or f"{journal.partition}/{journal.merged}" in paths
-        for name in journal.sources
+        f"{entry.partition}/{name}"
+        for entry in log
+        if entry.merged is None or f"{entry.partition}/{entry.merged}" in paths
+        for name in entry.sources
     } & paths
-    begun = [entry.path for entry in inventory.below(FOLDER)]
-    findings = name_finding(
-        "doubled by compaction",
+    begun = [entry.path for entry in stored.below(LOG_FOLDER)]
+    findings = report_names(
+        "duplicated by compaction",
         "tables",
-        "a compaction was killed, or is at work: raw readers see the rows of these parts twice, those that "
-        "take the newest row see them once; 'earmark compact' removes them",
+        "a compaction was killed or is running: raw readers see the rows of these parts twice, readers that "
+        "take the newest row see them once; 'earmark compact' removes these parts",
         replaced,
     )
     if not replaced:
-        findings = name_finding(
+        findings = report_names(
             "killed compaction",
-            FOLDER,
-            "a compaction was killed, or is at work; readers see nothing of it, 'earmark compact' removes it",
+            LOG_FOLDER,
+            "a compaction was killed or is running; readers are not affected, 'earmark compact' cleans up",
             begun,
             fault=False,
         )

@@ -1,4 +1,4 @@
-"""Verification: whether the tables hold what they promise, each track once and nothing lost."""
+"""Verification: check that each track is in the tables exactly once and that nothing is lost or damaged."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -7,33 +7,33 @@ import pyarrow as pa
 
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
-from pipeline.tables.kept_models import read_info
-from pipeline.tables.maintenance.compact.log import journals
-from pipeline.tables.maintenance.verify.accounting import coverage
+from pipeline.tables.kept_models import read_kept_info
+from pipeline.tables.maintenance.compact.log import read_log
+from pipeline.tables.maintenance.verify.accounting import account_for_tracks
 from pipeline.tables.maintenance.verify.findings import (
     Finding,
     ModelAccount,
     Unchecked,
     Verification,
-    name_finding,
+    report_names,
 )
 from pipeline.tables.maintenance.verify.keys import (
-    contradictions,
-    disagreements,
-    doubles,
-    read_ledger,
-    unknown_runs,
-    unknown_tracks,
+    find_contradictions,
+    find_duplicates,
+    find_report_mismatches,
+    find_unknown_runs,
+    find_unknown_tracks,
+    read_keys,
 )
 from pipeline.tables.maintenance.verify.label_values import check_labels
 from pipeline.tables.maintenance.verify.part_checks import (
     PartFacts,
-    journal_findings,
-    part_findings,
-    read_parts,
-    stray_findings,
+    find_bad_parts,
+    find_killed_compactions,
+    find_stray_objects,
+    inspect_parts,
 )
-from pipeline.tables.objects import ChosenParts, Inventory, take_inventory
+from pipeline.tables.objects import ChosenParts, StoredObjects, list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError, StoreError
 from schemas.report import RunReport
@@ -47,7 +47,7 @@ def verify(
     listing: pa.Table | None = None,
     deep: bool = False,
 ) -> Verification:
-    """Check the tables. Nothing is written; what is read are footers, keys, and what labels say.
+    """Check the tables. Read footers, keys and label values; write nothing.
 
     Parameters
     ----------
@@ -56,41 +56,42 @@ def verify(
     reports : sequence of RunReport
         The reports of all runs, oldest first.
     listing : pyarrow.Table, optional
-        The catalog as it is now, schema `schemas.tables.LISTING`: its tracks must be done too.
+        The catalog as it is now, with schema `schemas.tables.LISTING`: its tracks must have been processed
+        too.
     deep : bool
-        Read all data of all parts, log-mels too, and not the footers alone.
+        Read all data of all parts, including log-mels, not only the footers.
 
     Raises
     ------
     StoreError
-        If the store does not list what there is.
+        If the store cannot list the objects.
     EarmarkError
-        If a plan or journal is damaged.
+        If a plan or an entry of the compaction log is damaged.
     """
-    inventory = take_inventory(tables)
-    begun, replaced = journal_findings(inventory, journals(tables))
-    facts = read_parts(inventory, replaced, deep=deep)
-    unchecked = [Unchecked(f.part.path, f.out_of_reach) for f in facts if f.out_of_reach is not None]
+    stored = list_objects(tables)
+    begun, replaced = find_killed_compactions(stored, read_log(tables))
+    facts = inspect_parts(stored, replaced, deep=deep)
+    unchecked = [Unchecked(f.part.path, f.unreadable) for f in facts if f.unreadable is not None]
     sound = ChosenParts(
         tables.root,
         {table: [fact.part for fact in facts if fact.table == table and fact.sound] for table in PARTITIONS},
     )
     findings = [
-        *part_findings(facts),
-        *stray_findings(inventory, [report.run for report in reports]),
+        *find_bad_parts(facts),
+        *find_stray_objects(stored, [report.run for report in reports]),
         *begun,
-        *_killed(reports),
+        *_find_killed_runs(reports),
     ]
     accounts: list[ModelAccount] = []
     checks = (
-        partial(_row_findings, tables, sound, reports, listing, accounts, unchecked),
-        partial(_label_findings, sound, inventory, facts, unchecked),
+        partial(_check_rows, tables, sound, reports, listing, accounts, unchecked),
+        partial(_check_labels, sound, stored, facts, unchecked),
     )
     for check in checks:
         try:
             findings += check()
         except StoreError as error:
-            unchecked.append(Unchecked("what the rows say", str(error)))
+            unchecked.append(Unchecked("the rows of the tables", str(error)))
     return Verification(
         parts=len(facts),
         rows=sum(fact.rows for fact in facts),
@@ -100,7 +101,7 @@ def verify(
     )
 
 
-def _row_findings(
+def _check_rows(
     tables: Tables,
     sound: Tables,
     reports: Sequence[RunReport],
@@ -108,59 +109,61 @@ def _row_findings(
     accounts: list[ModelAccount],
     unchecked: Sequence[Unchecked],
 ) -> list[Finding]:
-    """What is wrong with the rows; the models are accounted for in `accounts`.
+    """Find faults in the rows, and append the accounting of each model to `accounts`.
 
-    Where parts could not be read, only what is there too often is found: what seems to be missing may be in
-    them.
+    If some parts could not be read, look only for duplicates: rows that seem to be missing may be in those
+    parts.
     """
-    ledger = read_ledger(sound)
-    findings = [*doubles(ledger), *contradictions(ledger, reports), *unknown_runs(ledger, reports)]
+    keys = read_keys(sound)
+    findings = [
+        *find_duplicates(keys),
+        *find_contradictions(keys, reports),
+        *find_unknown_runs(keys, reports),
+    ]
     if unchecked:
         return findings
-    models, uncovered = coverage(tables, ledger, reports, listing)
+    models, missing = account_for_tracks(tables, keys, reports, listing)
     accounts += models
-    return [*findings, *uncovered, *disagreements(ledger, reports), *unknown_tracks(ledger)]
+    return [*findings, *missing, *find_report_mismatches(keys, reports), *find_unknown_tracks(keys)]
 
 
-def _label_findings(
-    tables: Tables, inventory: Inventory, facts: Iterable[PartFacts], unchecked: list[Unchecked]
+def _check_labels(
+    tables: Tables, stored: StoredObjects, facts: Iterable[PartFacts], unchecked: list[Unchecked]
 ) -> list[Finding]:
-    """What is wrong with the labels of each model, and the models that are not kept beside the tables.
+    """Find faults in the labels of each model, and models that are not kept next to the tables.
 
-    A model that cannot be read is added to `unchecked`.
+    Models that cannot be read are appended to `unchecked`.
     """
-    kept = {
-        entry.folder.rpartition("/")[2] for entry in inventory.below("_models") if entry.name == INFO_FILE
-    }
+    kept = {entry.folder.rpartition("/")[2] for entry in stored.below("_models") if entry.name == INFO_FILE}
     findings: list[Finding] = []
-    taxonomies = _taxonomies(facts)
+    taxonomies = _group_by_taxonomy(facts)
     for model, found in sorted(taxonomies.items()):
         genres = min(found, key=lambda names: -len(found[names]))
         if model in kept:
             folder = storage.join(tables.root, "_models", model)
             try:
-                genres = read_info(folder).genres
+                genres = read_kept_info(folder).genres
             except StoreError as error:
                 unchecked.append(Unchecked(f"_models/{model}", str(error)))
             except MisuseError as error:
                 findings.append(Finding("unreadable model", "_models", str(error), 1, (model,)))
         others = [path for names, paths in found.items() if names != genres for path in paths]
-        findings += name_finding(
-            "wrong genres", "labels", f"parts whose genres are not those of {model}", others
+        findings += report_names(
+            "wrong genres", "labels", f"parts whose genres differ from those of {model}", others
         )
         findings += check_labels(tables, model, genres)
-    findings += name_finding(
+    findings += report_names(
         "model not kept",
         "labels",
-        "models that made labels and are not in _models/: the labels hold, but cannot be made again",
+        "models that made labels but are not in _models/: the labels are valid but cannot be reproduced",
         set(taxonomies) - kept,
         fault=False,
     )
     return findings
 
 
-def _taxonomies(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
-    """Paths of the parts of ``labels/``, by model and by the genres that they name."""
+def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
+    """Group the paths of parts of ``labels/`` by model and by the genres in their metadata."""
     found: dict[str, dict[tuple[str, ...], list[str]]] = {}
     for fact in facts:
         if fact.sound and fact.genres is not None:
@@ -169,8 +172,8 @@ def _taxonomies(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], l
     return found
 
 
-def _killed(reports: Sequence[RunReport]) -> list[Finding]:
+def _find_killed_runs(reports: Sequence[RunReport]) -> list[Finding]:
     runs = [report.run for report in reports if report.outcome == "running"]
-    return name_finding(
-        "killed run", "_runs", "runs that were killed, or are at work; no fault in itself", runs, fault=False
+    return report_names(
+        "killed run", "_runs", "runs that were killed or are still running; not a fault", runs, fault=False
     )

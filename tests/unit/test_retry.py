@@ -1,4 +1,4 @@
-"""What passes is tried again, within bounds; what does not is not."""
+"""Transient errors are retried within bounds; final ones are raised at once."""
 
 import errno
 import time
@@ -8,14 +8,14 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 from s3fs.errors import translate_boto_error
 
-from pipeline.storage import retry as patience
-from pipeline.storage.errors import StoreFailingError, VersionChangedError, passes, reason
-from pipeline.storage.retry import ShardPatience, patiently
+from pipeline.storage import retry
+from pipeline.storage.errors import StoreFailingError, VersionChangedError, is_transient, reason
+from pipeline.storage.retry import RetryBudget, with_retries
 from schemas.errors import EarmarkError
 
 
 def answer(status: int, code: str) -> Exception:
-    """An answer of S3 as s3fs raises it."""
+    """An S3 error response as s3fs raises it."""
     response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return translate_boto_error(ClientError(response, "GetObject"))
 
@@ -36,9 +36,9 @@ def answer(status: int, code: str) -> Exception:
         OSError(errno.ESTALE, "stale file handle"),
     ],
 )
-def test_overload_and_network_faults_pass(error: Exception) -> None:
-    """A hiccup that is taken for final costs labels every night."""
-    assert passes(error)
+def test_overload_and_network_faults_are_transient(error: Exception) -> None:
+    """If a transient error counted as final, labels would be lost every night."""
+    assert is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_overload_and_network_faults_pass(error: Exception) -> None:
         ValueError("x"),
     ],
 )
-def test_refusals_do_not_pass(error: Exception) -> None:
-    """A refusal that is asked for again and again wastes the night, and hides its reason for as long."""
-    assert not passes(error)
+def test_refusals_are_final(error: Exception) -> None:
+    """Retrying a refusal wastes the night and hides its reason all that time."""
+    assert not is_transient(error)
     calls = []
 
     def refuse() -> None:
@@ -66,13 +66,13 @@ def test_refusals_do_not_pass(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        patiently(refuse)
+        with_retries(refuse)
     assert len(calls) == 1
 
 
-def test_what_fails_now_and_then_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is asked again, later each time, and the answer is the one that came."""
-    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.01)
+def test_a_transient_error_is_retried_with_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call is repeated after growing pauses, and its result is returned."""
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.01)
     moments = []
 
     def hiccup() -> int:
@@ -81,15 +81,15 @@ def test_what_fails_now_and_then_succeeds(monkeypatch: pytest.MonkeyPatch) -> No
             raise ConnectionResetError
         return 7
 
-    assert patiently(hiccup) == 7
+    assert with_retries(hiccup) == 7
     gaps = [later - before for before, later in pairwise(moments)]
     assert gaps[0] >= 0.005
     assert gaps[2] >= 0.02
 
 
-def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither tries nor seconds without end; and the reason is that of the store."""
-    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
+def test_retries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts and seconds are limited, and the error names the store's reason."""
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
     calls = []
 
     def away() -> None:
@@ -97,20 +97,20 @@ def test_a_store_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         raise answer(503, "SlowDown")
 
     with pytest.raises(StoreFailingError, match="SlowDown") as caught:
-        patiently(away)
+        with_retries(away)
     assert 2 < len(calls) < 10
-    assert passes(caught.value)
-    monkeypatch.setattr(patience, "_GIVE_UP_S", 0.0)
+    assert is_transient(caught.value)
+    monkeypatch.setattr(retry, "_GIVE_UP_S", 0.0)
     calls.clear()
     with pytest.raises(StoreFailingError):
-        patiently(away)
+        with_retries(away)
     assert len(calls) == 1
 
 
-def test_each_try_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_attempt_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that is tried for a minute goes on when another run has taken the tables over meanwhile, and
     labels stand there twice."""
-    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(retry, "_FIRST_PAUSE_S", 0.001)
     order: list[str] = []
 
     def away() -> None:
@@ -123,12 +123,12 @@ def test_each_try_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:
             raise EarmarkError("another run has taken over")
 
     with pytest.raises(EarmarkError, match="taken over"):
-        patiently(away, check)
+        with_retries(away, check)
     assert order == ["check", "try", "check", "try", "check"]
 
 
-def test_another_version_is_for_the_caller_to_handle() -> None:
-    """Asking again for a version that is gone never helps."""
+def test_a_changed_version_is_not_retried() -> None:
+    """Requesting a version that is gone never succeeds; the caller must handle it."""
     calls = []
 
     def changed() -> None:
@@ -136,29 +136,29 @@ def test_another_version_is_for_the_caller_to_handle() -> None:
         raise VersionChangedError("x")
 
     with pytest.raises(VersionChangedError):
-        patiently(changed)
+        with_retries(changed)
     assert len(calls) == 1
 
 
-def test_a_shards_patience_ends_only_without_success(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is down must not cost minutes a track; one that still answers must be waited for."""
+def test_a_retry_budget_is_exhausted_only_without_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is down must not cost minutes per track; one that still answers deserves retries."""
     now = [0.0]
-    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
-    shard = ShardPatience(100)
-    shard.note(failed=True)
+    monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
+    budget = RetryBudget(100)
+    budget.record(failed=True)
     now[0] = 99
-    assert not shard.is_over
-    shard.note(failed=False)
-    shard.note(failed=True)
+    assert not budget.is_exhausted
+    budget.record(failed=False)
+    budget.record(failed=True)
     now[0] = 150
-    shard.note(failed=True)
-    assert not shard.is_over
+    budget.record(failed=True)
+    assert not budget.is_exhausted
     now[0] = 200
-    assert shard.is_over
+    assert budget.is_exhausted
 
 
 def test_a_full_disk_is_named() -> None:
-    """Whoever is called at night reads what to do."""
+    """The operator on call reads what to do."""
     assert reason(OSError(errno.ENOSPC, "No space left on device")) == (
-        "the disk is full (No space left on device); make room there and run again"
+        "the disk is full (No space left on device); free some space and run again"
     )

@@ -1,4 +1,4 @@
-"""Folders of compactions on object stores: in use as long as their process lives, and removed after."""
+"""Scratch folders of compactions on object stores: in use while their process lives, removed afterwards."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tables.maintenance.compact.scratch import remove_abandoned, workspace
+from pipeline.tables.maintenance.compact.scratch import remove_abandoned, scratch_folder
 
 BUCKET = "s3://bucket/tables"
 CONTEXT = multiprocessing.get_context("fork")
@@ -25,7 +25,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _work(pipe: Connection) -> None:
-    with workspace(BUCKET) as folder:
+    with scratch_folder(BUCKET) as folder:
         (folder / "building").write_bytes(b"half a part")
         pipe.send(str(folder))
         pipe.recv()
@@ -63,13 +63,13 @@ def _in_turn(work: Callable[[], None], until: float) -> None:
 
 
 def _use() -> None:
-    with workspace(BUCKET) as folder:
+    with scratch_folder(BUCKET) as folder:
         for number in range(5):
             (folder / str(number)).write_bytes(b"x")  # raises if the folder was taken away
 
 
 def test_compactions_that_begin_at_once_leave_each_other_alone(temporary: Path) -> None:
-    """Between making a folder and locking it another compaction may look: it must not take it away."""
+    """Another compaction may look between creating a folder and locking it: it must not remove the folder."""
     until = time.monotonic() + 2
     processes = [CONTEXT.Process(target=_in_turn, args=(_use, until)) for _ in range(2)]
     processes += [CONTEXT.Process(target=_in_turn, args=(remove_abandoned, until)) for _ in range(2)]

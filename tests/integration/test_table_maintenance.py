@@ -12,9 +12,9 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import FOLDER, recover
+from pipeline.tables.maintenance.compact.log import LOG_FOLDER, recover_compactions
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.objects import take_inventory
+from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS
@@ -28,7 +28,7 @@ _TARGET = 128 << 20
 
 
 def rows(tables: Tables) -> dict[str, Counter[str]]:
-    """The multiset of each table's rows as a raw reader sees it."""
+    """Return the multiset of each table's rows as a raw reader sees them."""
     return {
         table: Counter(repr(row) for row in tables.read(table).to_pylist())
         for table in PARTITIONS
@@ -37,18 +37,18 @@ def rows(tables: Tables) -> dict[str, Counter[str]]:
 
 
 def compact_all(tables: Tables) -> None:
-    recover(tables, lambda: None)
-    inventory = take_inventory(tables)
-    plans = plan_compaction(inventory, target_bytes=_TARGET, older_than_days=0)
-    compact(inventory, plans, target_bytes=_TARGET, check=lambda: None)
+    recover_compactions(tables, lambda: None)
+    stored = list_objects(tables)
+    plans = plan_compaction(stored, target_bytes=_TARGET, older_than_days=0)
+    compact(stored, plans, target_bytes=_TARGET, check=lambda: None)
 
 
 class Killed(BaseException):
-    """Ends a compaction on the spot. On a bucket nothing is cleaned up: it is left as by kill -9."""
+    """Ends a compaction immediately. Nothing on the bucket is cleaned up, as after kill -9."""
 
 
 def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    """End what works on the store just before or after its `step`-th half of a write or removal."""
+    """Stop all work on the store just before or after its `step`-th write or removal."""
     left = step
 
     def die() -> None:
@@ -73,7 +73,7 @@ def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
 def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the merged part and its sources' removal rows are there twice; never is one missing."""
+    """Until the sources of a merged part are removed, rows are there twice; none may ever be missing."""
     history = TableHistory(bucket)
     history.model()
     history.run(tracks(2), shard_tracks=1)
@@ -81,7 +81,7 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     expected, labels = rows(tables), current_labels(tables, MODEL)
     originals = {
         location: storage.read_bytes(location)
-        for location in map(take_inventory(tables).location, take_inventory(tables).parts["labels"])
+        for location in map(list_objects(tables).location, list_objects(tables).parts["labels"])
     }
     for step in range(1, 100):
         with monkeypatch.context() as patch:
@@ -98,15 +98,15 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
         # Whoever takes the newest row of each key sees what was there before.
         assert current_labels(tables, MODEL) == labels
         kinds = {finding.kind for finding in verify(tables, read_reports(tables)).findings}
-        assert kinds <= {"killed compaction", "doubled by compaction"}
-        assert ("doubled by compaction" in kinds) == (seen != expected)
+        assert kinds <= {"killed compaction", "duplicated by compaction"}
+        assert ("duplicated by compaction" in kinds) == (seen != expected)
         compact_all(tables)
         assert rows(tables) == expected
-        assert storage.names(f"{tables.root}/{FOLDER}") == []
+        assert storage.list_names(f"{tables.root}/{LOG_FOLDER}") == []
         if not died:
             break
         # Only the labels are cut up again, which keeps the number of steps down.
-        for part in take_inventory(tables).parts["labels"]:
+        for part in list_objects(tables).parts["labels"]:
             storage.delete(f"{tables.root}/{part.path}")
         for location, data in originals.items():
             storage.write_bytes(location, data)
@@ -125,7 +125,7 @@ def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> 
     said = succeed("verify", tables, "--catalog", music, "--deep")
     assert f"{10 + N_BROKEN} tracks: 10 labeled, {N_BROKEN} failed, nothing lost, nothing twice" in said
     assert "features" in succeed("compact", tables, "--older-than", "0")
-    parts = take_inventory(Tables(tables)).parts
+    parts = list_objects(Tables(tables)).parts
     assert {len(found) for table, found in parts.items() if table != "segment_labels"} == {1}
     succeed("vacuum", tables, "--older-than", "0", "--delete", "--rewrite")
     assert "nothing to remove" in succeed("vacuum", tables, "--older-than", "0")
@@ -140,7 +140,7 @@ def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> 
     assert len(succeed("labels", tables, "--model", "other", "--format", "csv").splitlines()) == 1 + 10
     assert "nothing lost, nothing twice" in succeed("verify", tables)
     # A part that is lost is found.
-    (lost,) = [part for part in take_inventory(Tables(tables)).parts["labels"] if bundle.model in part.path]
+    (lost,) = [part for part in list_objects(Tables(tables)).parts["labels"] if bundle.model in part.path]
     storage.delete(f"{tables}/{lost.path}")
     found = earmark("verify", tables)
     assert (found.returncode, "FAULT missing" in found.stdout) == (1, True)

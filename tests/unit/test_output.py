@@ -7,8 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from jobs.cli.main.printing import show
 from rich.console import Console
+
+from jobs.console import output
 
 COLUMNS = ("genre", "tracks", "share", "bytes", "track")
 ROWS = [
@@ -20,8 +21,8 @@ ROWS = [
 def _printed(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, color_system=None, width=width, soft_wrap=True)
-    monkeypatch.setattr(show, "console", terminal)
-    show.print_table(COLUMNS, ROWS)
+    monkeypatch.setattr(output, "console", terminal)
+    output.print_table(COLUMNS, ROWS)
     return out.getvalue().splitlines()
 
 
@@ -46,8 +47,8 @@ def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
     """``--out labels.parquet`` would be CSV, and the next program could not read it."""
     rows = pa.table({"genre": ["jazz"], "confidence": [0.5]})
 
-    def written(name: str, form: show.Format = "table") -> bytes:
-        show.write_rows(rows, form, str(tmp_path / name))
+    def written(name: str, form: output.Format = "table") -> bytes:
+        output.write_rows(rows, form, str(tmp_path / name))
         return (tmp_path / name).read_bytes()
 
     assert written("a.csv") == written("a.txt") == written("a") == b"genre,confidence\njazz,0.5\n"

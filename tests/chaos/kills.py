@@ -1,4 +1,4 @@
-"""Ending processes of a run as a machine that fails does: SIGKILL, no warning, at any moment."""
+"""Kill processes of a run as a failing machine does: by SIGKILL, without warning, at any moment."""
 
 import contextlib
 import random
@@ -11,59 +11,59 @@ import psutil
 from tests.chaos.nodes import Nodes
 
 WORKER, ACTOR, DRIVER, MACHINE, NODE, HEAD = "worker", "actor", "driver", "machine", "node", "head"
-"""A featurize worker; an inference actor; the command alone; the command and the local Ray it started; a node
-of the cluster; the cluster with its head."""
+"""A featurize worker; an actor that runs the model; only the command; the command and its local Ray; a node
+of the cluster; the whole cluster with its head."""
 
 ENDS_THE_RUN = frozenset({DRIVER, MACHINE, HEAD})
-"""After these the same command is run again; the others the run has to get over by itself."""
+"""After these the same command is run again; the run itself must recover from the others."""
 
 _TITLES = {WORKER: "ray::featurize", ACTOR: "ray::Labeler"}
-_LOOK_EVERY_S = 0.02
+_POLL_S = 0.02
 
 Run = subprocess.Popen[str]
 
 
 @dataclass(frozen=True)
-class Striker:
-    """Strikes runs on a local Ray, or on a cluster of `nodes`.
+class Killer:
+    """Kills processes of runs on a local Ray, or on a cluster of `nodes`.
 
     Attributes
     ----------
-    chance : random.Random
+    rng : random.Random
         Chooses moments and victims.
-    longest_wait_s : float
-        Each strike comes at a moment between the last one, or the start of the run, and this much later.
+    max_wait_s : float
+        Each kill is at most this many seconds after the last one, or after the start of the run.
     nodes : Nodes or None
-        The cluster.
+        The cluster, if any.
     """
 
-    chance: random.Random
-    longest_wait_s: float
+    rng: random.Random
+    max_wait_s: float
     nodes: Nodes | None
 
-    def strike(self, run: Run, kind: str) -> bool:
-        """Wait for a random moment and for a victim, and end it; false if the run ended before."""
+    def kill(self, run: Run, kind: str) -> bool:
+        """Wait for a random moment and for a victim, and kill it; return False if the run ended before."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            run.wait(timeout=self.chance.uniform(0, self.longest_wait_s))
+            run.wait(timeout=self.rng.uniform(0, self.max_wait_s))
         while run.poll() is None:
-            if self._struck(run, kind):
+            if self._try_kill(run, kind):
                 return True
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_S)
         return False
 
-    def _struck(self, run: Run, kind: str) -> bool:
+    def _try_kill(self, run: Run, kind: str) -> bool:
         if kind in _TITLES:
             return self._kill_one(run, _TITLES[kind])
         if self.nodes is not None and kind == NODE:
-            self.nodes.lose_one(self.chance)
+            self.nodes.kill_worker_node(self.rng)
         elif self.nodes is not None and kind == HEAD:
-            self.nodes.lose_head()
+            self.nodes.kill_cluster()
         else:
             _kill_all(run, with_children=kind == MACHINE)
         return True
 
     def _kill_one(self, run: Run, title: str) -> bool:
-        """Kill a process of a title, if there is one."""
+        """Kill a random process with this title, if there is one."""
         with contextlib.suppress(psutil.NoSuchProcess):
             root = psutil.Process(run.pid if self.nodes is None else None)
             found = [
@@ -72,7 +72,7 @@ class Striker:
                 if process.name().startswith(title) and process.status() != psutil.STATUS_ZOMBIE
             ]
             if found:
-                self.chance.choice(found).kill()
+                self.rng.choice(found).kill()
                 return True
         return False
 

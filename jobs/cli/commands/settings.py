@@ -1,0 +1,155 @@
+"""Options made from the declarations of what they set: a setting has its default, bounds and help once."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, get_args
+
+import typer
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from jobs.cli.commands.options import Config
+from pipeline.training.training_settings import TrainingSettings
+from schemas.config import RunConfig, first_fault
+from schemas.model import Arch
+
+Command = Callable[..., None]
+_UNITS = ("_s", "_mb")
+
+
+def with_settings(*names: str, file: bool = False) -> Callable[[Command], Command]:
+    """Give a command options in place of its parameter ``settings``, which gets the `RunConfig` they make.
+
+    Parameters
+    ----------
+    *names : str
+        The settings that can be given on the command line, in the order of the help.
+    file : bool
+        Whether the others, and the defaults of these, can stand in a file: ``--config``.
+    """
+    options = [
+        _option(name, RunConfig.model_fields[name], TypeAdapter(RunConfig), default_of(name))
+        for name in names
+    ]
+    if not file:
+        return _replacing("settings", options, lambda given: RunConfig.load(None, **given))
+    config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
+    return _replacing(
+        "settings",
+        [config, *options],
+        lambda given: RunConfig.load(given["config"], **{name: given[name] for name in names}),
+    )
+
+
+def with_training(*names: str) -> Callable[[Command], Command]:
+    """Give a command options in place of its parameter ``training``, which gets those that were given.
+
+    Parameters
+    ----------
+    *names : str
+        Fields of `TrainingSettings`, in the order of the help.
+    """
+    declared: dict[str, FieldInfo] = TrainingSettings.__pydantic_fields__  # type: ignore[attr-defined]
+    options = [
+        _option(name, declared[name], TypeAdapter(TrainingSettings), _defaults_of_training(name))
+        for name in names
+    ]
+    return _replacing(
+        "training", options, lambda given: {key: value for key, value in given.items() if value is not None}
+    )
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting: its name without the unit, which the help says."""
+    for unit in _UNITS:
+        name = name.removesuffix(unit)
+    return f"--{name.replace('_', '-')}"
+
+
+def default_of(name: str) -> str:
+    """Return the default of a setting of `RunConfig` in words; none where it depends, or it is off."""
+    return _in_words(RunConfig.model_fields[name].default)
+
+
+def range_of(field: FieldInfo) -> str:
+    """Return what a number may be, such as ``0<x<=1``; nothing where it may be any."""
+    low, high = "", ""
+    for bound in field.metadata:
+        match bound:
+            case Ge(ge=least):
+                low = f"{least:.10g}<="
+            case Gt(gt=below):
+                low = f"{below:.10g}<"
+            case Le(le=most):
+                high = f"<={most:.10g}"
+            case Lt(lt=above):
+                high = f"<{above:.10g}"
+    if low and not high:
+        return "x" + (">=" if low.endswith("=") else ">") + low.rstrip("<=")
+    return f"{low}x{high}" if high else ""
+
+
+def _defaults_of_training(name: str) -> str:
+    """The default of an architecture, and those of the others that differ."""
+    own = {arch: _in_words(getattr(TrainingSettings.for_arch(arch), name)) for arch in get_args(Arch)}
+    first = own[TrainingSettings().arch]
+    return "; ".join([first, *(f"{arch}: {other}" for arch, other in own.items() if other != first)])
+
+
+def _in_words(default: object) -> str:
+    if default is None or isinstance(default, bool):
+        return ""
+    return f"{default:.10g}" if isinstance(default, int | float) else str(default)
+
+
+def _option(name: str, field: FieldInfo, adapter: TypeAdapter[Any], default: str) -> inspect.Parameter:
+    """Make the option of a setting. None stands for one that was not given, whatever the default is."""
+    (kind,) = {*(get_args(field.annotation) or (field.annotation,))} - {type(None)}
+    flag = flag_of(name)
+    facts = [f"default: {default}"] if default else []
+    facts += [limits] if (limits := range_of(field)) else []
+    text = f"{field.description}  [{'; '.join(facts)}]" if facts else field.description
+    if kind is bool:
+        option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text)
+    else:
+        option = typer.Option(flag, help=text, metavar=f"<{kind.__name__}>", parser=_parser(name, adapter))
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _parser(name: str, adapter: TypeAdapter[Any]) -> Callable[[str], object]:
+    """Return what reads the text after a flag, by the declaration itself."""
+
+    def parse(text: str) -> object:
+        try:
+            return getattr(adapter.validate_python({name: text}), name)
+        except ValidationError as error:
+            raise typer.BadParameter(first_fault(error)[1]) from error
+
+    return parse
+
+
+def _replacing(
+    name: str, options: Sequence[inspect.Parameter], read: Callable[[Mapping[str, Any]], object]
+) -> Callable[[Command], Command]:
+    """Replace a parameter of a command by options, from which its value is read."""
+
+    def extend(command: Command) -> Command:
+        signature = inspect.signature(command)
+
+        @functools.wraps(command)
+        def extended(**given: object) -> None:
+            values = {option.name: given.pop(option.name) for option in options}
+            command(**given, **{name: read(values)})
+
+        shown: list[inspect.Parameter] = []
+        for each in signature.parameters.values():
+            shown += options if each.name == name else [each.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        # What Typer reads.
+        vars(extended)["__signature__"] = signature.replace(parameters=shown)
+        return extended
+
+    return extend

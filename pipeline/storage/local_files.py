@@ -1,0 +1,102 @@
+"""Atomic writes of local files: a reader sees the old file, the whole new one or none, never a part."""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from pipeline.storage.retry import Check
+
+
+def write_file(path: Path, data: bytes, *, check: Check | None = None) -> None:
+    """Write a file whole or not at all: a temporary file is synced and renamed.
+
+    A link's target is written, not the link itself; a device or a pipe is written to, never replaced.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    data : bytes
+        Its content.
+    check : callable, optional
+        Called before the write and before the rename; what it raises is raised.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    if check is not None:
+        check()
+    target = Path(os.path.realpath(path))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        target.write_bytes(data)
+        return
+    temporary = _write_temporary(target, data)
+    try:
+        if check is not None:
+            check()  # a network mount may have hung in the meantime
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def create_file(path: Path, data: bytes) -> bool:
+    """Create a file whole; return False if it exists.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    temporary = _write_temporary(path, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        return _create_without_links(path, data)
+    finally:
+        temporary.unlink()
+    sync_folder(path.parent)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync a local folder, so that renames in it survive a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network mounts cannot sync folders; their servers order renames themselves.
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_temporary(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Readers of the tables ignore names with a leading dot, so a crash leaves nothing that they see.
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _create_without_links(path: Path, data: bytes) -> bool:
+    """Create a file on a disk without hard links (exFAT, SMB): one writer succeeds, with one write."""
+    try:
+        with path.open("xb", buffering=0) as file:
+            file.write(data)
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""A cluster in this process that does as a test says: the engine's decisions, without Ray and its seconds.
+
+What a real cluster does stands in tests/integration and tests/e2e; here is what is decided after it did.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from jobs.engine.assignment import Assignment
+from jobs.engine.cluster import Node
+from jobs.engine.environment import Origin
+from jobs.engine.flights import Try
+from jobs.engine.workers import Answer
+from pipeline.shards.featurize_shard import ShardResult
+
+NODES = {"a": Node("10.0.0.1", 8.0), "b": Node("10.0.0.2", 8.0)}
+Outcome = ShardResult | BaseException
+Script = Callable[[Try], Outcome]
+
+
+class Reference:
+    """What Ray gives for a task: compared by itself."""
+
+
+@dataclass
+class ScriptedRay:
+    """Takes the place of Ray in the engine; each task is done at once, as `script` says.
+
+    Attributes
+    ----------
+    script : callable
+        What comes of a try: a result, or the error that Ray would raise.
+    tried : list of Try
+        All tries, in order.
+    """
+
+    script: Script
+    tried: list[Try] = field(default_factory=list)
+    _results: dict[Reference, Outcome] = field(default_factory=dict)
+
+    def start(self, tried: Try, assignment: Assignment, node: str | None) -> Reference:
+        """In place of `start_featurize`."""
+        self.tried.append(tried)
+        reference = Reference()
+        self._results[reference] = self.script(tried)
+        return reference
+
+    def wait(
+        self, references: Sequence[Reference], num_returns: int, timeout: float
+    ) -> tuple[list[Reference], list[Reference]]:
+        """In place of `ray.wait`."""
+        return list(references[:num_returns]), list(references[num_returns:])
+
+    def get(self, reference: Reference) -> Answer:
+        """In place of `ray.get`."""
+        result = self._results.pop(reference)
+        if isinstance(result, BaseException):
+            raise result
+        return Answer(Origin("a", "10.0.0.1", None), result)
+
+    def patched(self, monkeypatch: pytest.MonkeyPatch) -> "ScriptedRay":
+        """Put it in Ray's place in the engine."""
+        places: dict[str, Any] = {
+            "engine.start_featurize": self.start,
+            "engine.ray.wait": self.wait,
+            "engine.ray.get": self.get,
+            "engine.cpus_and_gpus": lambda: (2, 0),
+            "engine.installation_error": lambda: None,
+            "node_faults.worker_nodes": lambda: NODES,
+        }
+        for name, part in places.items():
+            monkeypatch.setattr(f"jobs.engine.{name}", part)
+        return self

@@ -1,0 +1,173 @@
+"""How many actors a run starts, which of them gets work, and when it gives up starting them."""
+
+from typing import Any
+
+import pytest
+from ray import exceptions as ray_errors
+
+from jobs.engine.actor_pool import ActorPool
+from jobs.engine.cluster import ActorPlan, Node, plan_actors
+from jobs.engine.environment import Origin
+from jobs.engine.workers import Loaded
+from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError
+
+UP = Origin("a", "10.0.0.1", None)
+LOADING_FAILED = ray_errors.RayActorError(
+    error_msg="The actor died\nValueError: no such model", actor_init_failed=True
+)
+KILLED = ray_errors.RayActorError(error_msg="The actor died\nit was preempted")
+
+
+class Actor:
+    """An actor that is asked whether it is ready; it has come up, or failed, as `outcome` says."""
+
+    def __init__(self, outcome: Origin | Exception) -> None:
+        self.outcome = outcome
+
+    @property
+    def ready(self) -> "Actor":
+        return self
+
+    def remote(self) -> "Actor":
+        """The reference to whether it is ready is the actor itself."""
+        return self
+
+
+class Started:
+    """Actors in the place of Ray's: `outcomes` in order, and the last one for all that follow."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *outcomes: Origin | Exception) -> None:
+        self.actors: list[Actor] = []
+        self.killed: list[Actor] = []
+        self._outcomes = outcomes
+        parts: dict[str, Any] = {
+            "start_labeler": self._start,
+            "cpus_and_gpus": lambda: (16, 0),
+            "worker_nodes": lambda: {"a": Node("10.0.0.1", 16.0)},
+            "ray.get": self._get,
+            "ray.kill": self.killed.append,
+        }
+        for name, part in parts.items():
+            monkeypatch.setattr(f"jobs.engine.actor_pool.{name}", part)
+
+    def _start(self, model: str, **options: object) -> Actor:
+        self.actors.append(Actor(self._outcomes[min(len(self.actors), len(self._outcomes) - 1)]))
+        return self.actors[-1]
+
+    def _get(self, actor: Actor) -> Loaded:
+        if isinstance(actor.outcome, Exception):
+            raise actor.outcome
+        return Loaded(actor.outcome, ())
+
+
+def settle(pool: ActorPool) -> None:
+    """Size the pool and hear of all that starts, as the engine does in a round."""
+    pool.size()
+    for reference in list(pool.starting):
+        pool.started(reference)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run_at_the_third_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fails: a damaged model is loaded, four gigabytes at a time, all night."""
+    started = Started(monkeypatch, LOADING_FAILED)
+    pool = ActorPool("model", RunConfig(actors=1))
+    settle(pool)
+    settle(pool)
+    with pytest.raises(EarmarkError, match=r"cannot be loaded on the cluster: ValueError: no such model"):
+        settle(pool)
+    assert len(started.actors) == 3
+
+
+def test_actors_that_are_killed_while_they_start_are_given_more_tries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Preemption comes in waves: three in a row say nothing about the model; ten say there is no room."""
+    started = Started(monkeypatch, KILLED)
+    pool = ActorPool("model", RunConfig(actors=1))
+    for _ in range(9):
+        settle(pool)
+    assert not pool.is_up
+    with pytest.raises(EarmarkError, match="cannot be loaded on the cluster: it was preempted"):
+        settle(pool)
+    assert len(started.actors) == 10
+
+
+def test_one_that_comes_up_forgives_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bad starts on Monday and one on Tuesday are not three in a row."""
+    started = Started(monkeypatch, LOADING_FAILED, LOADING_FAILED, UP, LOADING_FAILED, LOADING_FAILED, UP)
+    pool = ActorPool("model", RunConfig(actors=1))
+    for _ in range(3):
+        settle(pool)
+    assert pool.is_up
+    pool.lost(started.actors[-1])
+    for _ in range(3):
+        settle(pool)
+    assert pool.is_up
+    assert pool.n_actors == 1
+
+
+def test_the_engine_learns_of_an_actor_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels of an old Earmark among those of a new one would have the same model's name."""
+    monkeypatch.setattr("jobs.engine.environment.earmark_version", lambda: "2.0")
+    Started(monkeypatch, Origin("b", "10.0.0.9", "1.0"))
+    with pytest.raises(EarmarkError, match=r"node 10\.0\.0\.9 has Earmark 1\.0, and this run is of 2\.0"):
+        settle(ActorPool("model", RunConfig(actors=1)))
+
+
+def test_an_actor_has_one_part_at_work_and_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More would be lost with the actor, and less leaves it idle between two parts."""
+    started = Started(monkeypatch, UP)
+    pool = ActorPool("model", RunConfig(actors=2))
+    assert pool.take() is None, "none is up"
+    settle(pool)
+    assert sorted(started.actors.index(pool.take()) for _ in range(4)) == [0, 0, 1, 1]
+    assert pool.take() is None
+    pool.done(started.actors[1])
+    assert pool.take() is started.actors[1]
+
+
+def test_a_lost_actor_is_replaced_and_gets_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that are given to the dead wait for ever."""
+    started = Started(monkeypatch, UP)
+    pool = ActorPool("model", RunConfig(actors=1))
+    settle(pool)
+    first = pool.take()
+    pool.lost(first)
+    assert started.killed == [first]
+    assert pool.take() is None
+    settle(pool)
+    assert pool.take() is started.actors[1]
+    pool.done(first)
+    pool.lost(first)
+    assert (pool.n_actors, started.killed) == (1, [first]), "its other parts end later, and change nothing"
+
+
+@pytest.mark.parametrize(
+    ("config", "cpus", "gpus", "plan"),
+    [
+        # A small machine: the actor takes no CPU from the decoders.
+        ({}, 2, 0, ActorPlan(1, 0.0, 0.0, CPU_BATCH_SIZE)),
+        ({}, 4, 0, ActorPlan(1, 0.0, 0.0, CPU_BATCH_SIZE)),
+        ({}, 5, 0, ActorPlan(1, 1.0, 0.0, CPU_BATCH_SIZE)),
+        ({}, 64, 0, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE)),
+        # A cluster that has no node yet: an autoscaler must see that one is wanted.
+        ({}, 0, 0, ActorPlan(1, 1.0, 0.0, CPU_BATCH_SIZE)),
+        ({"gpus_per_actor": 1.0}, 0, 0, ActorPlan(1, 1.0, 1.0, GPU_BATCH_SIZE)),
+        ({}, 64, 4, ActorPlan(4, 1.0, 1.0, GPU_BATCH_SIZE)),
+        ({"gpus_per_actor": 0.5}, 64, 4, ActorPlan(8, 1.0, 0.5, GPU_BATCH_SIZE)),
+        # Of 0.6 GPU each, one fits on a GPU; of two GPUs each, one on three.
+        ({"gpus_per_actor": 0.6}, 64, 4, ActorPlan(4, 1.0, 0.6, GPU_BATCH_SIZE)),
+        ({"gpus_per_actor": 2.0}, 64, 3, ActorPlan(1, 1.0, 2.0, GPU_BATCH_SIZE)),
+        ({"gpus_per_actor": 0.0}, 64, 4, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE)),
+        ({"actors": 3, "batch_size": 7}, 64, 4, ActorPlan(3, 1.0, 1.0, 7)),
+    ],
+)
+def test_the_pool_is_as_large_as_the_cluster(
+    config: dict[str, Any], cpus: int, gpus: int, plan: ActorPlan
+) -> None:
+    """Too many actors wait for each other's GPU; too few leave it idle."""
+    assert plan_actors(RunConfig(**config), cpus, gpus) == plan

@@ -1,0 +1,171 @@
+"""What the engine does when work fails: how often it tries, whom it blames, and when it gives up."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from ray import exceptions as ray_errors
+
+from jobs.engine import lease as leases
+from jobs.engine.assignment import Assignment, Totals
+from jobs.engine.engine import Engine
+from jobs.engine.flights import Try
+from pipeline.catalogs.tracks import to_batch
+from pipeline.shards.featurize_shard import Shard, ShardResult
+from pipeline.shards.isolation import MAX_KILLS
+from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError
+from schemas.features import FeatureSpec
+from schemas.tables import LISTING
+from schemas.tracks import TrackRef
+from tests.e2e.earmark import read_table
+from tests.unit.scripted_ray import Outcome, Script, ScriptedRay
+
+RUN = "20260101-000000-test"
+TRACKS = pa.Table.from_batches(
+    [to_batch([TrackRef(f"id-{n}", f"/music/{n}.wav", 1, "etag", 0.0) for n in range(8)])], LISTING
+).append_column("attempts", pa.array([0] * 8, pa.int32()))
+SHARDS = [
+    Shard(f"{n:06}", RUN, FeatureSpec().feature_set, TRACKS.slice(4 * n, 4), datetime.now(UTC))
+    for n in range(2)
+]
+
+
+@pytest.fixture
+def assignment(tmp_path: Path) -> Iterator[Assignment]:
+    tables = Tables(str(tmp_path / "tables"))
+    with leases.hold(tables.root, RUN, say=print) as lease:
+        yield Assignment(RUN, "2026-01-01", tables, lease, FeatureSpec(), None, "", RunConfig())
+
+
+def ids(tried: Try) -> list[str]:
+    return list(tried.work.tracks["track_id"].to_pylist())
+
+
+def done(tried: Try) -> ShardResult:
+    return ShardResult(len(ids(tried)), 0, 3 * len(ids(tried)), 1.0, {})
+
+
+def raised(error: Exception) -> ray_errors.RayTaskError:
+    """An error as Ray hands it out."""
+    return ray_errors.RayTaskError("featurize", "Traceback …", error)
+
+
+def run(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> tuple[ScriptedRay, Totals]:
+    ray = ScriptedRay(script).patched(monkeypatch)
+    return ray, Engine(assignment, Totals(), lambda totals: None).run(SHARDS, [])
+
+
+def failures(assignment: Assignment) -> dict[str, str]:
+    rows = read_table(assignment.tables.root, "failures")
+    return dict(zip(rows["track_id"], rows["error_type"], strict=True)) if len(rows) else {}
+
+
+def test_a_worker_that_dies_once_costs_nothing(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something else took the memory for a moment: no track is to be remembered for it."""
+
+    def script(tried: Try) -> Outcome:
+        return done(tried) if tried.isolated or "id-0" not in ids(tried) else ray_errors.WorkerCrashedError()
+
+    ray, totals = run(assignment, monkeypatch, script)
+    assert (totals.featurized, totals.failed) == (8, 0)
+    assert [tried.isolated for tried in ray.tried if "id-0" in ids(tried)] == [False, True]
+    assert failures(assignment) == {}
+
+
+def test_the_track_that_kills_each_worker_stands_alone_in_the_end(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file of a zip bomb's kind must cost its own label, and not those of the seven beside it."""
+
+    def script(tried: Try) -> Outcome:
+        return ray_errors.OutOfMemoryError("killed") if "id-2" in ids(tried) else done(tried)
+
+    ray, totals = run(assignment, monkeypatch, script)
+    assert (totals.featurized, totals.failed) == (7, 1)
+    assert failures(assignment) == {"id-2": "DecoderCrashedError"}
+    alone = [tried for tried in ray.tried if ids(tried) == ["id-2"]]
+    assert len(alone) == MAX_KILLS
+    assert all(tried.isolated for tried in alone)
+    assert [tried.deaths for tried in alone] == list(range(MAX_KILLS))
+
+
+def test_where_every_worker_dies_the_run_ends_and_blames_no_track(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A night on machines without memory would leave every track of the catalog failed for good."""
+    with pytest.raises(EarmarkError, match=r"workers die whatever they are given \(75 in a row\)"):
+        run(assignment, monkeypatch, lambda tried: ray_errors.WorkerCrashedError())
+    assert failures(assignment) == {}
+
+
+def test_a_store_that_fails_is_asked_three_times(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment without network must not end the night; a bucket that is gone must, and blame no track."""
+    outage = raised(OSError(28, "No space left on device"))
+    ray, totals = run(
+        assignment,
+        monkeypatch,
+        lambda tried: outage if tried.work.name == "000000" and tried.errors < 2 else done(tried),
+    )
+    assert totals.featurized == 8
+    assert [tried.errors for tried in ray.tried if tried.work.name == "000000"] == [0, 1, 2]
+    with pytest.raises(EarmarkError, match=r"cannot be read or written: .*No space left"):
+        run(assignment, monkeypatch, lambda tried: outage)
+    assert failures(assignment) == {}
+
+
+def test_an_error_nobody_knows_is_traced_to_its_track(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug that one odd file meets must be a row with its name, and not the end of every run."""
+
+    def script(tried: Try) -> Outcome:
+        return raised(ZeroDivisionError("division by zero")) if "id-5" in ids(tried) else done(tried)
+
+    ray, totals = run(assignment, monkeypatch, script)
+    assert (totals.featurized, totals.failed) == (7, 1)
+    assert failures(assignment) == {"id-5": "FeatureError"}
+    assert [len(ids(tried)) for tried in ray.tried if "id-5" in ids(tried)] == [4] * 3 + [2] * 3 + [1] * 3
+
+
+def test_a_run_that_lost_its_lease_ends_at_once(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run writes now: nothing is to be tried again beside it."""
+    ray = ScriptedRay(lambda tried: raised(leases.LeaseLostError("another run has taken over"))).patched(
+        monkeypatch
+    )
+    with pytest.raises(leases.LeaseLostError, match="taken over"):
+        Engine(assignment, Totals(), lambda totals: None).run(SHARDS[:1], [])
+    assert len(ray.tried) == 1
+
+
+def test_work_on_a_node_that_was_lost_is_done_elsewhere(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preemption, ten times a night: neither a death of a worker, nor a fault of a track."""
+    lost = iter([ray_errors.LocalRayletDiedError()] * 20)
+    ray, totals = run(assignment, monkeypatch, lambda tried: next(lost, None) or done(tried))
+    assert (totals.featurized, totals.failed) == (8, 0)
+    assert not any(tried.isolated or tried.deaths or tried.errors for tried in ray.tried)
+
+
+def test_after_stop_nothing_more_is_started(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C: what is in flight is finished and counted, and the rest is left for the next run."""
+    many = [replace(SHARDS[0], name=f"{n:06}") for n in range(20)]
+    ray = ScriptedRay(done).patched(monkeypatch)
+    monkeypatch.setattr("jobs.engine.engine.ray.cancel", lambda reference: None)
+    engine = Engine(assignment, Totals(), lambda totals: engine.stop())
+    totals = engine.run(many, [])
+    assert len(ray.tried) == 4, "twice the CPUs"
+    assert totals.featurized == 4 * 4

@@ -1,0 +1,149 @@
+"""Options of commands, which are made from the declarations of what they set."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from jobs.cli.commands.settings import with_settings, with_training
+from jobs.cli.main import app
+from jobs.engine.cluster import plan_actors
+from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.training.training_settings import TrainingSettings
+from schemas.config import RunConfig
+
+RUN = (
+    "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "min_confidence", "actors",
+    "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb", "max_failure_rate",
+)  # fmt: skip
+FLAGS = {
+    "run": "--config --model --address --limit --retry-failed --descriptors --segment-labels "
+    "--min-confidence --actors --gpus-per-actor --batch-size --cpus --track-timeout --track-memory "
+    "--max-failure-rate --dry-run --catalog-moved",
+    "featurize": "--config --model --address --limit --retry-failed --descriptors --cpus --track-timeout "
+    "--track-memory --max-failure-rate --only --dry-run --catalog-moved",
+    "label": "--config --model --address --retry-failed --segment-labels --min-confidence --actors "
+    "--gpus-per-actor --batch-size --cpus --max-failure-rate --dry-run",
+    "scan": "--out --limit",
+    "train": "--out --arch --split --epochs --batch-size --learning-rate --weight-decay --dropout "
+    "--label-smoothing --early-stopping --class-weights --seed --threads --split-seed --seeds --grid --from "
+    "--like --name --label-column --tables --checkpoint --tensorboard --address --cpus",
+    "evaluate": "--arch --split --folds --pieces --baselines --outside --label-column --tables --json --html "
+    "--epochs --seed --threads --address --cpus",
+    "plot": "--out --model --segment",
+    "explain": "--method --genre --out --model --segment",
+}
+"""What the commands took before their options were made from declarations."""
+
+
+def taken(*arguments: str) -> tuple[RunConfig, Mapping[str, object], str]:
+    """What a command gets for these arguments, and what is printed where it gets nothing."""
+    got: list[tuple[RunConfig, Mapping[str, object]]] = []
+    small = typer.Typer(rich_markup_mode=None)
+
+    @small.command()
+    @with_training("epochs", "class_weights", "learning_rate")
+    @with_settings(*RUN, file=True)
+    def command(settings: RunConfig, training: Mapping[str, object]) -> None:
+        got.append((settings, training))
+
+    done = CliRunner().invoke(small, arguments)
+    assert done.exit_code == (0 if got else 2), done.output
+    return (*got[0], "") if got else (RunConfig(), {}, done.output)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_no_command_has_lost_a_flag(name: str) -> None:
+    """Every script and every crontab that names one would exit with 2 after an update."""
+    params = get_command(app).commands[name].params  # type: ignore[attr-defined]
+    flags = {flag for each in params for flag in each.opts if flag.startswith("--")}
+    assert flags == {*FLAGS[name].split(), "--log-level", "--log-format"}
+
+
+def test_every_setting_comes_through_from_its_flag() -> None:
+    """A flag that sets another setting, or none, is worse than one that is missing."""
+    flags = (
+        "--model m --address a:1 --limit 2 --retry-failed --descriptors --segment-labels "
+        "--min-confidence 0.25 --actors 3 --gpus-per-actor 0.5 --batch-size 4 --cpus 5 --track-timeout 1.5 "
+        "--track-memory 65 --max-failure-rate 1 --epochs 7 --class-weights"
+    )
+    config, training, _ = taken(*flags.split())
+    given = (
+        "m", "a:1", 2, True, True, True, 0.25, 3, 0.5, 4, 5, 1.5, 65, 1.0,
+    )  # fmt: skip
+    assert tuple(getattr(config, name) for name in RUN) == given
+    assert training == {"epochs": 7, "class_weights": True}
+
+
+def test_without_flags_the_declared_defaults_hold() -> None:
+    """A default that stands in two places is, sooner or later, two defaults."""
+    config, training, _ = taken()
+    assert config == RunConfig()
+    assert training == {}
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    """The nightly file says to retry; for one night somebody says not to."""
+    file = tmp_path / "nightly.toml"
+    file.write_text("retry_failed = true\ntrack_timeout_s = 60\nshard_mb = 100\nlimit = 9\n")
+    config, _, _ = taken("--config", str(file), "--no-retry-failed", "--limit", "3")
+    assert config == RunConfig(retry_failed=False, track_timeout_s=60.0, shard_mb=100, limit=3)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("--track-timeout", "nan", "finite number"),
+        ("--track-timeout", "0", "greater than 0"),
+        ("--track-timeout", "2 minutes", "valid number"),
+        ("--track-memory", "63", "greater than or equal to 64"),
+        ("--track-memory", "1.5", "valid integer"),
+        ("--gpus-per-actor", "inf", "finite number"),
+        ("--min-confidence", "1.01", "less than or equal to 1"),
+        ("--actors", "0", "greater than or equal to 1"),
+        ("--epochs", "0", "greater than or equal to 1"),
+        ("--learning-rate", "nan", "finite number"),
+    ],
+)
+def test_a_bad_value_names_the_flag_and_the_range(flag: str, value: str, reason: str) -> None:
+    """Whoever typed --track-timeout does not know that the file calls it track_timeout_s."""
+    *_, said = taken(flag, value)
+    assert f"Invalid value for '{flag}'" in said
+    assert reason in said
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_no_setting_of_the_file_is_infinite(tmp_path: Path, value: str) -> None:
+    """Actors of infinitely many GPUs fit nowhere: the run would wait for ever."""
+    file = tmp_path / "nightly.toml"
+    file.write_text(f"gpus_per_actor = {value}\n")
+    done = CliRunner().invoke(app, ["label", str(tmp_path), "--config", str(file)])
+    assert str(done.exception) == f"setting 'gpus_per_actor' in {file}: input should be a finite number"
+
+
+def test_the_help_says_default_and_range_as_they_are_declared() -> None:
+    """A help that is written by hand promises a default that was changed long ago."""
+    shown = " ".join(CliRunner().invoke(app, ["run", "--help"]).output.split())
+    for name in RUN:
+        field = RunConfig.model_fields[name]
+        assert field.description in shown, name
+    assert "[default: 120; 0<x<=10000000]" in shown
+    assert "[default: 320; x>=64]" in shown
+    assert "--retry-failed / --no-retry-failed" in shown
+    shown = " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
+    epochs = [TrainingSettings.for_arch(arch).epochs for arch in ("cnn", "dense")]
+    assert "[default: {}; dense: {}; x>=1]".format(*epochs) in shown
+
+
+def test_what_holds_without_a_setting_is_what_its_meaning_says() -> None:
+    """Somebody sizes a cluster by the help, which no check of types covers."""
+    fields = RunConfig.model_fields
+    sizes = f"else {GPU_BATCH_SIZE} on a GPU, or {CPU_BATCH_SIZE} on CPUs"
+    assert sizes in str(fields["batch_size"].description)
+    plans = [plan_actors(RunConfig(), cpus, gpus) for cpus, gpus in ((64, 0), (64, 2))]
+    assert [plan.n_actors for plan in plans] == [64 // 8, 2]
+    assert [plan.batch_size for plan in plans] == [CPU_BATCH_SIZE, GPU_BATCH_SIZE]
+    assert all(field.description for field in fields.values())

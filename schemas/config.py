@@ -19,7 +19,8 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str = Field(
-        default="default", description="A shipped model's name, or the folder (path or URI) of a trained one."
+        default="default",
+        description="Name of a model (see earmark models), or the folder (path or URI) of a trained one.",
     )
     address: str | None = Field(
         default=None,

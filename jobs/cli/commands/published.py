@@ -1,18 +1,20 @@
-"""Commands for models that ship or were published by others: models, models add."""
+"""Commands for models that ship or that others published: models, models add."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from jobs.cli.log_options import logged
 from jobs.console.messages import say
 
 app = typer.Typer(help="List the models, or add one that others trained.", rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
+@logged
 def models(context: typer.Context) -> None:
-    """List the models: those that ship, those that were added, and those that can be."""
+    """List the models that ship, and those that were or can be added."""
     if context.invoked_subcommand is not None:
         return
     from jobs.console.output import console, print_table
@@ -35,12 +37,13 @@ def models(context: typer.Context) -> None:
 
 
 @app.command()
+@logged
 def add(
     name: Annotated[str, typer.Argument(help="The model, such as audioset.", show_default=False)],
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="The file of its weights, where it is here already: no network is needed."
+            "--file", help="The file of its weights, if you have it already: then no network is needed."
         ),
     ] = None,
 ) -> None:

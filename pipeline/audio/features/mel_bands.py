@@ -12,7 +12,7 @@ _KALDI_MELS, _KALDI_HZ = 1127.0, 700.0
 
 
 def band_edges(spec: FeatureSpec) -> NDArray[np.float64]:
-    """Return the frequencies, Hz, shape (n_mels + 2,): band ``i`` lies between ``i`` and ``i + 2``."""
+    """Return the band edges in Hz, shape (n_mels + 2,): band ``i`` lies between edges ``i`` and ``i + 2``."""
     f_max = spec.sample_rate / 2 if spec.f_max is None else spec.f_max
     if spec.mel_scale == "slaney":
         return _slaney_edges(spec.n_mels, f_max)
@@ -90,7 +90,7 @@ def _slaney_edges(n_mels: int, f_max: float) -> NDArray[np.float64]:
 
 
 def _hz_to_mel(hz: float) -> float:
-    """Slaney's scale: linear below 1 kHz, logarithmic above."""
+    """Convert to Slaney's mel scale: linear below 1 kHz, logarithmic above."""
     return hz / (200.0 / 3) if hz < 1000.0 else 15.0 + float(np.log(hz / 1000.0)) / (np.log(6.4) / 27.0)
 
 

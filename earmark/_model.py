@@ -103,7 +103,7 @@ class Model:
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
-        """Return all that the model says of each segment; parameters and errors as `predict_proba`."""
+        """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
         return self._classifier.predict(log_mels, descriptors)
 
     def label(

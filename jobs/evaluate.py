@@ -167,7 +167,7 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
         )
     if bundle is not None and n_mels and (differing := bundle.info.features.other_form(data.features)):
         raise MisuseError(
-            f"{request.data} has log-mels that were made otherwise than those that {bundle.model} takes "
+            f"{request.data} has log-mels with other settings than {bundle.model} takes "
             f"({', '.join(differing)}); evaluate it on audio"
         )
     return data

@@ -120,7 +120,7 @@ class FeatureSpec(BaseModel):
         return [self.model_copy(update=kind) for kind in kinds]
 
     def other_form(self, other: "FeatureSpec") -> list[str]:
-        """Return the settings by which another spec's log-mels look otherwise, but for hop and bands."""
+        """Return the settings, except hop and bands, that make the log-mels of another spec differ."""
         form = {"sample_rate", "window", "win_length", "preemphasis", "mel_scale", "f_max", "max_db"}
         return sorted(name for name in form if getattr(self, name) != getattr(other, name))
 

@@ -79,7 +79,7 @@ _FEATURES = [
         "log_mel",
         pa.large_binary(),
         "Log-mel levels as uint8, n_mels × n_frames in C order, lowest band first: 255 is the maximum of the "
-        "segment, 0 is range_db below it; null if not computed",
+        "segment (or max_db of the feature set), 0 is range_db below it; null if not computed",
         nullable=True,
     ),
     _column("n_frames", pa.int32(), "Number of frames (columns) in log_mel"),
@@ -146,21 +146,21 @@ LABELS = pa.schema(
         _column(
             "is_music",
             pa.float32(),
-            "Probability that the track is music; null where the model does not say, and for silence",
+            "Probability that the track is music; null if the track is silent or the model does not tell",
             "0–1",
             nullable=True,
         ),
         _column(
             "style",
             pa.string(),
-            "The style of the genre, such as techno, where the model means one",
+            "The style of the genre, such as techno; null if the model finds none",
             nullable=True,
         ),
         _column(
             "labels",
             _LABELS,
-            "All genres and styles that the model means, the most probable one first, each with the "
-            "probability that it holds beside the others; null where the model names one genre only",
+            "All genres and styles that the model finds, most probable first, each with its own probability; "
+            "null if the model names only one genre",
             nullable=True,
         ),
     ]

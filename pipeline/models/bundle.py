@@ -32,7 +32,7 @@ from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
 _NOTES = {"format_version", "name", "figures", "training", "counts", "source", "license", "weights_sha256"}
-"""Fields of ``model.json`` that no answer depends on."""
+"""Fields of ``model.json`` that labels do not depend on."""
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
 """Default number of segments that run together."""
 
@@ -245,7 +245,7 @@ class Classifier:
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        """Return the calibrated probability of each genre: `predict` without what else a model may say.
+        """Return the calibrated probability of each genre. Parameters and errors are those of `predict`.
 
         Returns
         -------
@@ -259,7 +259,7 @@ class Classifier:
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
-        """Return what the model says of segments.
+        """Return all predictions for segments.
 
         Parameters
         ----------

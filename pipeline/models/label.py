@@ -12,21 +12,21 @@ from schemas.model import ModelInfo
 from schemas.taxonomy import Taxonomy
 
 MUSIC = 0.5
-"""A track that is less probably music than this gets no genre."""
+"""A track gets no genre if the probability that it is music is below this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A genre, or a style of one, that holds beside others.
+    """A genre or a style of one, among others that a track may have.
 
     Attributes
     ----------
     genre : str
         The genre.
     style : str or None
-        Its style; None: the genre as a whole.
+        Its style; None for the genre as a whole.
     probability : float
-        That it holds, whatever else does.
+        Its own probability, independent of other labels.
     """
 
     genre: str
@@ -106,20 +106,20 @@ def label_track(
 def label_prediction(
     uri: str, segments: Prediction, silent: Sequence[bool], info: ModelInfo, min_confidence: float = 0.0
 ) -> TrackLabel:
-    """Label a track by all that a model says of its segments.
+    """Label a track from everything that a model predicts for its segments.
 
     Parameters
     ----------
     uri : str
-        The track, for the message.
+        The track, named in the error message.
     segments : Prediction
-        Of the track's segments.
-    silent : sequence of bool
-        Whether a segment has no sound at all.
+        The predictions for the track's segments.
+    silent : sequence of bool, of length n
+        Whether there is nothing to label in each segment.
     info : ModelInfo
         The model.
     min_confidence : float
-        A track that the model is less sure of gets no genre.
+        Below this confidence a track gets no genre.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Predictions: a network's outputs read as probabilities of genres, styles and music at all."""
+"""Predictions: the outputs of a network as probabilities of genres, of styles, and of music."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of segments.
+    """The predictions of a model for segments.
 
     Attributes
     ----------
     proba : ndarray of float64, shape (n, n_genres)
         Calibrated probabilities of the genres; rows sum to 1.
     is_music : ndarray of float64, shape (n,), or None
-        Probability that there is music; None where the model does not say.
+        Probability that the segment is music; None if the model does not tell.
     labels : ndarray of float64, shape (n, n_classes), or None
-        Probability of each class of the model's taxonomy, whatever the others are; None where it has none.
+        Probability of each class of the model's taxonomy, independent of the others; None if it has none.
     """
 
     proba: Floats

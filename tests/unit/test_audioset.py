@@ -228,6 +228,7 @@ def random_bundle() -> ModelBundle:
     return ModelBundle(audioset_info(), network_bytes(build_network(random_weights(), own_head())))
 
 
+@pytest.mark.slow
 def test_network_of_random_weights_is_a_bundle(tmp_path: Path) -> None:
     """Workers could not read the model that the driver made, or would answer otherwise."""
     bundle = random_bundle()
@@ -243,6 +244,7 @@ def test_network_of_random_weights_is_a_bundle(tmp_path: Path) -> None:
     np.testing.assert_allclose(here.proba.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_name_is_the_same_in_another_process() -> None:
     """Each machine that adds the model would label the catalog anew: its hash would be another."""
     code = "from tests.unit.test_audioset import random_bundle; print(random_bundle().model)"
@@ -255,6 +257,7 @@ def test_name_is_the_same_in_another_process() -> None:
     assert len(names) == 1
 
 
+@pytest.mark.slow
 def test_file_of_another_network_is_refused(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +299,7 @@ def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
         published.add_model("audioset")
 
 
+@pytest.mark.slow
 def test_added_model_hears_what_real_clips_are(weights: Path, cache: Path, gtzan: Path) -> None:
     """The network built here would not be the published one: another padding, another scale."""
     bundle, folder = published.add_model("audioset", weights)
@@ -317,6 +321,7 @@ def test_added_model_hears_what_real_clips_are(weights: Path, cache: Path, gtzan
     assert right >= 0.6 * len(paths)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_the_networks_own_log_mel(weights: Path, gtzan: Path) -> None:
     """Levels of 2.5 dB and the raise of quiet segments would cost labels: logits move by 0.5 at most."""
     network = build_network(read_weights(weights.read_bytes()))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +17,7 @@ from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.selection import is_audio_name
 from pipeline.catalogs.tracks import from_table
-from pipeline.models.label import TrackLabel, label_track
+from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
 from pipeline.shards.outcomes import TrackOutcome, featurize_isolated
@@ -25,6 +25,7 @@ from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, LabelError, TrackError
+from schemas.model import ModelInfo
 from schemas.tracks import TrackFeatures, TrackRef
 
 _SEGMENTS = 64
@@ -77,13 +78,16 @@ def label(
         ========================  ====================================================================
         ``uri``                   where the track is, as the tables of a run have it
         ``genre``                 the most probable genre; missing where the track failed, is silent,
-                                  or is below `min_confidence`
+                                  no music, or is below `min_confidence`
         ``confidence``            its calibrated probability, float32; NaN where the track failed
         ``p_blues``, …            the probability of each genre, float32, in the order of `Model.genres`
         ``duration_s``            length of the track, seconds; NaN where it could not be read
         ``error_type``            why it failed, by the name of a class in `earmark.errors`
         ``error``                 … and in a sentence; both missing where it did not fail
         ========================  ====================================================================
+
+        Models that answer for styles and for music at all have the columns ``style``, ``is_music`` and
+        ``labels`` too, as the labels table has them.
 
     Raises
     ------
@@ -116,7 +120,7 @@ def label(
     if single and isinstance(found[0].result, TrackError):
         raise found[0].result
     found.sort(key=lambda each: int(each.track.track_id))
-    return _frame(found, ready.genres)
+    return _frame(found, ready.info)
 
 
 def _is_one_track(source: object) -> bool:
@@ -175,19 +179,22 @@ def _predict(
     segments = [segment for _, features in tracks for segment in features.segments]
     log_mels = [segment.log_mel for segment in segments if segment.log_mel is not None]
     descriptors = [segment.descriptors for segment in segments if segment.descriptors is not None]
-    p = model.predict_proba(log_mels, np.array(descriptors) if descriptors else None)
+    found = model.predict(log_mels, np.array(descriptors) if descriptors else None)
+    first = 0
     for track, features in tracks:
-        own, p = p[: len(features.segments)], p[len(features.segments) :]
+        own = found.rows(slice(first, first + len(features.segments)))
+        first += len(features.segments)
         silent = [segment.is_silent for segment in features.segments]
         result: TrackLabel | TrackError
         try:
-            result = label_track(track.uri, own, silent, model.genres, min_confidence)
+            result = label_prediction(track.uri, own, silent, model.info, min_confidence)
         except LabelError as error:
             result = error
         yield _Labeled(track, result, features.info.duration_s)
 
 
-def _frame(rows: list[_Labeled], genres: tuple[str, ...]) -> pd.DataFrame:
+def _frame(rows: list[_Labeled], info: ModelInfo) -> pd.DataFrame:
+    genres = info.genres
     labels = [row.result if isinstance(row.result, TrackLabel) else None for row in rows]
     errors = [row.result if isinstance(row.result, TrackError) else None for row in rows]
     unknown = np.full(len(genres), np.nan)
@@ -199,6 +206,7 @@ def _frame(rows: list[_Labeled], genres: tuple[str, ...]) -> pd.DataFrame:
         "confidence": np.array(
             [np.nan if label is None else label.confidence for label in labels], np.float32
         ),
+        **(_taxonomy_columns(labels) if info.taxonomy is not None else {}),
         **{f"p_{genre}": p[:, number] for number, genre in enumerate(genres)},
         "duration_s": np.array([row.duration_s for row in rows], np.float64),
         "error_type": pd.Series(
@@ -207,3 +215,16 @@ def _frame(rows: list[_Labeled], genres: tuple[str, ...]) -> pd.DataFrame:
         "error": pd.Series([None if error is None else str(error) for error in errors], dtype=object),
     }
     return pd.DataFrame(columns)
+
+
+def _taxonomy_columns(labels: list[TrackLabel | None]) -> dict[str, Any]:
+    """Return what models of classes say beside the genre."""
+    is_music = [None if label is None else label.is_music for label in labels]
+    several = [None if label is None or label.labels is None else label.labels for label in labels]
+    return {
+        "style": pd.Series([None if label is None else label.style for label in labels], dtype=object),
+        "is_music": np.array([np.nan if each is None else each for each in is_music], np.float32),
+        "labels": pd.Series(
+            [None if each is None else [asdict(label) for label in each] for each in several], dtype=object
+        ),
+    }

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, ModelBundle
+from pipeline.models.prediction import Prediction
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from schemas.config import RunConfig
 from schemas.features import FeatureSpec
@@ -96,6 +97,14 @@ class Model:
         (2, 10)
         """
         return self._classifier.predict_proba(log_mels, descriptors)
+
+    def predict(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> Prediction:
+        """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
+        return self._classifier.predict(log_mels, descriptors)
 
     def label(
         self,

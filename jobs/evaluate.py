@@ -166,6 +166,11 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
         raise MisuseError(
             f"{request.data} has log-mels of {data.log_mel.shape[1]} bands, but {bundle.model} takes {n_mels}"
         )
+    if bundle is not None and n_mels and (differing := bundle.info.features.other_form(data.features)):
+        raise MisuseError(
+            f"{request.data} has log-mels with other settings than {bundle.model} takes "
+            f"({', '.join(differing)}); evaluate it on audio"
+        )
     return data
 
 

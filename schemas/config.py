@@ -20,7 +20,7 @@ class RunConfig(BaseModel):
 
     model: str = Field(
         default="default",
-        description="Name of a shipped model, or the folder (path or URI) of a trained one.",
+        description="Name of a model (see `earmark models`), or the folder (path or URI) of a trained one.",
     )
     address: str | None = Field(
         default=None,

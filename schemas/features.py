@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -41,17 +41,32 @@ class FeatureSpec(BaseModel):
     min_s : float
         Minimum length of the audio in seconds; shorter audio raises `TooShortError`.
     n_fft : int
-        STFT window length in samples (Hann, centered, zero-padded at the edges like librosa's).
+        STFT length in samples (frames centered, zero-padded at the edges like librosa's).
     n_mels : int
-        Mel bands (Slaney scale and normalization, 0 Hz to Nyquist, librosa's defaults).
+        Mel bands, from 0 Hz to `f_max`.
     mel_hop : int
         Samples between log-mel frames.
     top_db : float
-        Floor of the log-mel in dB below its maximum.
+        Range of the log-mel in dB: its floor lies so far below its maximum, or below `max_db`.
     log_mel : bool
         Whether to compute log-mels, the input of networks.
     descriptors : bool
         Whether to compute the 57 descriptors of the published GTZAN tables.
+    window : str
+        ``hann`` (periodic, like librosa's) or ``hann-symmetric``.
+    win_length : int or None
+        Length of the window in samples, centered in `n_fft`; None: `n_fft`.
+    preemphasis : float
+        Fraction of each sample that is subtracted from the next one before the STFT; 0: none.
+    mel_scale : str
+        ``slaney`` (Slaney scale and normalization, librosa's defaults) or ``htk-kaldi`` (triangles of unit
+        height, linear over mels, on the scale 1127 ln(1 + f / 700), like Kaldi's).
+    f_max : float or None
+        Upper edge of the highest band in Hz; None: Nyquist.
+    max_db : float or None
+        Power in dB of level 255, so that levels are absolute. None: level 255 is the maximum of the segment.
+    n_levels : int
+        Number of different levels, spaced evenly from 0 to 255; fewer take less space.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,11 +81,22 @@ class FeatureSpec(BaseModel):
     top_db: float = Field(default=80.0, gt=0)
     log_mel: bool = True
     descriptors: bool = False
+    window: Literal["hann", "hann-symmetric"] = "hann"
+    win_length: int | None = Field(default=None, ge=16)
+    preemphasis: float = Field(default=0.0, ge=0, lt=1)
+    mel_scale: Literal["slaney", "htk-kaldi"] = "slaney"
+    f_max: float | None = Field(default=None, gt=0)
+    max_db: float | None = None
+    n_levels: int = Field(default=256, ge=2, le=256)
 
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
+        if self.win_length is not None and self.win_length > self.n_fft:
+            raise ValueError("the window is longer than the transform")
+        if self.f_max is not None and self.f_max > self.sample_rate / 2:
+            raise ValueError("the highest band lies above half the sample rate")
         return self
 
     @model_serializer(mode="wrap")
@@ -92,6 +118,11 @@ class FeatureSpec(BaseModel):
             if log_mel >= self.log_mel and descriptors >= self.descriptors and (log_mel or descriptors)
         ]
         return [self.model_copy(update=kind) for kind in kinds]
+
+    def other_form(self, other: "FeatureSpec") -> list[str]:
+        """Return the settings, except hop and bands, that make the log-mels of another spec differ."""
+        form = {"sample_rate", "window", "win_length", "preemphasis", "mel_scale", "f_max", "max_db"}
+        return sorted(name for name in form if getattr(self, name) != getattr(other, name))
 
     @property
     def feature_set(self) -> str:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.features import FeatureSpec
+from schemas.taxonomy import Taxonomy
 from schemas.versions import MODEL_FORMAT
 
 Arch = Literal["cnn", "dense", "both"]
@@ -36,6 +37,8 @@ class Measurement(BaseModel):
         Expected calibration error, 15 bins of equal width.
     n : int
         Tracks (or pieces) tested.
+    by_genre : dict of str to tuple of (int, int)
+        Correct answers and tracks tested, by genre; empty if unknown.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -44,6 +47,25 @@ class Measurement(BaseModel):
     dataset: str
     accuracy: float = Field(ge=0, le=1)
     ece: float | None = None
+    n: int = Field(ge=1)
+    by_genre: dict[str, tuple[int, int]] = Field(default_factory=dict)
+
+
+class Count(BaseModel):
+    """How many of some things that were counted.
+
+    Attributes
+    ----------
+    what : str
+        In words, such as "clips of synthesized speech that get a genre".
+    count, n : int
+        So many of so many.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    what: str
+    count: int = Field(ge=0)
     n: int = Field(ge=1)
 
 
@@ -71,6 +93,13 @@ class ModelInfo(BaseModel):
         Measured accuracies.
     training : dict
         Source of the training data, seed, epochs and other settings.
+    taxonomy : Taxonomy or None
+        How the network's outputs, one for each class, become genres; None if the outputs are the logits of
+        the genres (softmax).
+    counts : tuple of Count
+        Other measurements, such as how much speech is taken for music.
+    source, license, weights_sha256 : str or None
+        Origin of weights that others trained, their license, and the SHA-256 of their file.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -84,6 +113,11 @@ class ModelInfo(BaseModel):
     temperature: float = Field(gt=0)
     figures: tuple[Measurement, ...] = ()
     training: dict[str, str | int | float | None] = Field(default_factory=dict)
+    taxonomy: Taxonomy | None = None
+    counts: tuple[Count, ...] = ()
+    source: str | None = None
+    license: str | None = None
+    weights_sha256: str | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -92,4 +126,11 @@ class ModelInfo(BaseModel):
             raise ValueError(f"features do not match the architecture {self.arch}")
         if (self.n_frames is not None) != takes["log_mel"]:
             raise ValueError("n_frames must be set if and only if the network takes log-mels")
+        if self.taxonomy is not None and self.taxonomy.genres() != self.genres:
+            raise ValueError("the genres must be those of the taxonomy, in alphabetical order")
         return self
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of the network: one a genre, or one a class of its taxonomy."""
+        return len(self.genres) if self.taxonomy is None else self.taxonomy.n_outputs

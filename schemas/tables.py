@@ -79,7 +79,7 @@ _FEATURES = [
         "log_mel",
         pa.large_binary(),
         "Log-mel levels as uint8, n_mels × n_frames in C order, lowest band first: 255 is the maximum of the "
-        "segment, 0 is range_db below it; null if not computed",
+        "segment (or max_db of the feature set), 0 is range_db below it; null if not computed",
         nullable=True,
     ),
     _column("n_frames", pa.int32(), "Number of frames (columns) in log_mel"),
@@ -107,6 +107,15 @@ def features_schema(descriptor_names: Sequence[str] = ()) -> pa.Schema:
     return pa.schema([*_FEATURES, *described])
 
 
+_LABELS = pa.list_(
+    pa.struct(
+        [
+            pa.field("genre", pa.string()),
+            pa.field("style", pa.string()),
+            pa.field("probability", pa.float32()),
+        ]
+    )
+)
 _TOP3 = pa.list_(pa.struct([pa.field("genre", pa.string()), pa.field("probability", pa.float32())]))
 
 LABELS = pa.schema(
@@ -117,7 +126,8 @@ LABELS = pa.schema(
         _column(
             "genre",
             pa.string(),
-            "The most probable genre; null if the track is silent or its confidence below --min-confidence",
+            "The most probable genre; null if the track is silent, probably not music, or its confidence "
+            "below --min-confidence",
             nullable=True,
         ),
         _column("confidence", pa.float32(), "Calibrated probability of the most probable genre", "0–1"),
@@ -133,6 +143,26 @@ LABELS = pa.schema(
         _column("feature_set", pa.string(), "The feature set that the model read"),
         _column("labeled_at", TIMESTAMP, "When the label was made"),
         _column("run", pa.string(), "The run that made the label"),
+        _column(
+            "is_music",
+            pa.float32(),
+            "Probability that the track is music; null if the track is silent or the model does not tell",
+            "0–1",
+            nullable=True,
+        ),
+        _column(
+            "style",
+            pa.string(),
+            "The style of the genre, such as techno; null if the model finds none",
+            nullable=True,
+        ),
+        _column(
+            "labels",
+            _LABELS,
+            "All genres and styles that the model finds, most probable first, each with its own probability; "
+            "null if the model names only one genre",
+            nullable=True,
+        ),
     ]
 )
 

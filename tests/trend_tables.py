@@ -191,7 +191,8 @@ def _labels(columns: dict[str, pa.Array], p: NDArray[np.float32], at: datetime, 
         "run": _repeated(run, n, pa.string()),
     }
     schema = labels_schema(GTZAN_GENRES)
-    return pa.table([values[name] for name in schema.names], schema)
+    nulls = {field.name: pa.nulls(n, field.type) for field in schema if field.name not in values}
+    return pa.table([(values | nulls)[name] for name in schema.names], schema)
 
 
 def _repeated(value: object, n: int, kind: pa.DataType) -> pa.Array:

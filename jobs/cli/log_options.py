@@ -34,9 +34,11 @@ _OPTIONS = {
 def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the two options to a command; they override those given before its name."""
     signature = inspect.signature(command)
+    takes_context = "context" in signature.parameters
     ours = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for name, annotation in _OPTIONS.items()
+        if name not in signature.parameters
     ]
 
     @functools.wraps(command)
@@ -44,9 +46,9 @@ def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
         *, log_level: LogLevel | None, log_format: LogFormat | None, context: typer.Context, **arguments: Any
     ) -> None:
         if log_level or log_format:
-            before = context.parent.params if context.parent is not None else {}
+            before = context.find_root().params if context.parent is not None else {}
             configure(log_level or before["log_level"], log_format or before["log_format"])
-        command(**arguments)
+        command(**arguments, **({"context": context} if takes_context else {}))
 
     with_log.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *ours])  # type: ignore[attr-defined]
     return with_log

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, runs, tables
+from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
 from jobs.cli.hidden_modules import describe_hidden_module
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.console.logs import configure
@@ -64,6 +64,11 @@ for command in (
     evaluation.evaluate,
 ):
     app.command()(with_log_options(command))
+
+models_app = typer.Typer(help="List the models, or add one that others trained.", rich_markup_mode=None)
+models_app.callback(invoke_without_command=True)(with_log_options(published.models))
+models_app.command()(with_log_options(published.add))
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:

@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from pipeline.models.added import ADDABLE, added_models
 from pipeline.models.network_shape import check_network, input_shapes
+from pipeline.models.prediction import Prediction, no_prediction, read_outputs
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.storage import storage
 from schemas.errors import MisuseError
@@ -29,6 +31,8 @@ from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
 
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
+_NOTES = {"format_version", "name", "figures", "training", "counts", "source", "license", "weights_sha256"}
+"""Fields of ``model.json`` that labels do not depend on."""
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
 """Default number of segments that run together."""
 
@@ -71,7 +75,7 @@ class ModelBundle:
         """
         relevant = self.info.model_dump(
             mode="json",
-            exclude={"format_version", "name", "figures", "training"},
+            exclude=_NOTES,
             exclude_defaults=True,
         )
         with zipfile.ZipFile(io.BytesIO(self.weights)) as archive:
@@ -88,7 +92,7 @@ class ModelBundle:
         Parameters
         ----------
         name_or_uri : str
-            The name of a shipped model, or a folder: a local path or any URI that fsspec opens.
+            The name of a shipped or added model, or a folder: a local path or any URI that fsspec opens.
 
         Raises
         ------
@@ -98,11 +102,15 @@ class ModelBundle:
         EarmarkError
             If the store refuses or fails.
         """
-        shipped = shipped_models()
-        folder = str(shipped.get(name_or_uri, name_or_uri))
+        known = shipped_models() | (added_models() if name_or_uri in ADDABLE else {})
+        folder = str(known.get(name_or_uri, name_or_uri))
         if "/" not in folder and not Path(folder).is_dir():
-            known = ", ".join(shipped) or "none"
-            raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({known})")
+            if folder in ADDABLE:
+                raise MisuseError(
+                    f"the model '{folder}' is not there yet; add it with 'earmark models add {folder}'"
+                )
+            names = ", ".join(known) or "none"
+            raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")
         bundle = cls(parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
         check_network(bundle.weights, bundle.info, f"{folder}/{WEIGHTS_FILE}")
         return bundle
@@ -202,7 +210,7 @@ class Classifier:
     ----------
     logits : callable
         The compiled network. It maps uint8 (batch_size, n_mels, n_frames, 1), float32 (batch_size, 57), or
-        both, depending on the model, to logits (batch_size, n_genres).
+        both, depending on the model, to logits (batch_size, n_outputs).
     network : keras.Model
         The network itself. It takes float32 of any batch size.
 
@@ -237,7 +245,21 @@ class Classifier:
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
-        """Return the calibrated probability of each genre.
+        """Return the calibrated probability of each genre. Parameters and errors are those of `predict`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n_genres)
+            Rows sum to 1.
+        """
+        return self.predict(log_mels, descriptors).proba
+
+    def predict(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> Prediction:
+        """Return all predictions for segments.
 
         Parameters
         ----------
@@ -249,8 +271,9 @@ class Classifier:
 
         Returns
         -------
-        ndarray of float64, shape (n, n_genres)
-            Softmax of the logits divided by the bundle's temperature (Guo et al. 2017). Rows sum to 1.
+        Prediction
+            Probabilities of the genres: softmax of the logits divided by the bundle's temperature (Guo et al.
+            2017). With a taxonomy also the probabilities of music and of each class.
 
         Raises
         ------
@@ -260,13 +283,13 @@ class Classifier:
         inputs = self._select_inputs(log_mels, descriptors)
         n = len(inputs[0])
         if not n:
-            return np.empty((0, len(self.info.genres)))
+            return no_prediction(self.info)
         starts = range(0, n, self.batch_size)
         logits = [
             self._compute_logits([each[start : start + self.batch_size] for each in inputs])
             for start in starts
         ]
-        return softmax(np.concatenate(logits) / self.info.temperature)
+        return read_outputs(np.concatenate(logits), self.info)
 
     def _select_inputs(self, log_mels: Any, descriptors: Any) -> list[Any]:
         """Return the inputs that the network reads, in its order."""
@@ -294,12 +317,6 @@ class Classifier:
                 batch[: len(segments)] = segments
             batches.append(batch)
         return np.asarray(self.logits(*batches), np.float64)[: len(inputs[0])]
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the softmax over the last axis."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def load_network(bundle: ModelBundle) -> Any:

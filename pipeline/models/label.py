@@ -1,12 +1,37 @@
 """The label of a track, from the probabilities of its segments."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.models.prediction import Prediction
 from schemas.errors import LabelError
+from schemas.model import ModelInfo
+from schemas.taxonomy import Taxonomy
+
+MUSIC = 0.5
+"""A track gets no genre if the probability that it is music is below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A genre or a style of one, among others that a track may have.
+
+    Attributes
+    ----------
+    genre : str
+        The genre.
+    style : str or None
+        Its style; None for the genre as a whole.
+    probability : float
+        Its own probability, independent of other labels.
+    """
+
+    genre: str
+    style: str | None
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +41,8 @@ class TrackLabel:
     Attributes
     ----------
     genre : str or None
-        The most probable genre; None for silence, and if the model is not confident enough.
+        The most probable genre; None for silence, for what is probably not music, and if the model is not
+        confident enough.
     confidence : float
         The probability of the most probable genre, rounded to float32 as in the tables, so that filtering the
         column by the same threshold selects the same tracks.
@@ -24,12 +50,21 @@ class TrackLabel:
         Probabilities of all genres, in the order of the model.
     order : ndarray of int64, shape (n_genres,)
         Indices of the genres, the most probable first; ties keep the order of the model.
+    is_music : float or None
+        Probability that the track is music; None for silence, and if the model does not tell.
+    style : str or None
+        The most probable style of the genre; None if the model finds none.
+    labels : tuple of Label or None
+        All genres and styles that the model finds, the most probable first; None if it has no taxonomy.
     """
 
     genre: str | None
     confidence: float
     probabilities: NDArray[np.float64]
     order: NDArray[np.int64]
+    is_music: float | None = None
+    style: str | None = None
+    labels: tuple[Label, ...] | None = None
 
 
 def label_track(
@@ -66,6 +101,53 @@ def label_track(
     confidence = float(np.float32(mean[order[0]]))
     genre = genres[order[0]] if not all(silent) and confidence >= min_confidence else None
     return TrackLabel(genre, confidence, mean, order)
+
+
+def label_prediction(
+    uri: str, segments: Prediction, silent: Sequence[bool], info: ModelInfo, min_confidence: float = 0.0
+) -> TrackLabel:
+    """Label a track from everything that a model predicts for its segments.
+
+    Parameters
+    ----------
+    uri : str
+        The track, named in the error message.
+    segments : Prediction
+        The predictions for the track's segments.
+    silent : sequence of bool, of length n
+        Whether there is nothing to label in each segment.
+    info : ModelInfo
+        The model.
+    min_confidence : float
+        Below this confidence a track gets no genre.
+
+    Raises
+    ------
+    LabelError
+        If the probabilities are not finite numbers.
+    """
+    label = label_track(uri, segments.proba, silent, info.genres, min_confidence)
+    if info.taxonomy is None or segments.is_music is None or segments.labels is None:
+        return label
+    heard = ~np.asarray(silent, bool)
+    if not heard.any():
+        return replace(label, labels=())
+    is_music = float(np.float32(segments.is_music[heard].mean()))
+    if is_music < MUSIC:
+        return replace(label, genre=None, is_music=is_music, labels=())
+    labels = _likely(segments.labels[heard].mean(axis=0), info.taxonomy)
+    styles = [each.style for each in labels if each.genre == label.genre and each.style is not None]
+    return replace(label, is_music=is_music, style=styles[0] if styles else None, labels=labels)
+
+
+def _likely(probabilities: NDArray[np.float64], taxonomy: Taxonomy) -> tuple[Label, ...]:
+    """Return the classes above the threshold, the most probable first."""
+    order = np.argsort(-probabilities, kind="stable")
+    return tuple(
+        Label(taxonomy.classes[place].genre, taxonomy.classes[place].style, float(probabilities[place]))
+        for place in order.tolist()
+        if probabilities[place] >= taxonomy.threshold
+    )
 
 
 def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:

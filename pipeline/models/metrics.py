@@ -3,9 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import softmax
+from pipeline.models.prediction import softmax
 
 CALIBRATION_BINS = 15
+Z95 = 1.959963984540054
+"""Half-width of a 95 % interval of a normal distribution, in standard deviations."""
 
 
 def accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
@@ -64,6 +66,30 @@ def _count_by_track(
         return right.astype(np.int64), np.ones(len(right), np.int64)
     _, track_of = np.unique(tracks, return_inverse=True)
     return np.bincount(track_of, right).astype(np.int64), np.bincount(track_of).astype(np.int64)
+
+
+def wilson_interval(
+    share: NDArray[np.float64], n: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute Wilson's 95 % score interval of a share.
+
+    Parameters
+    ----------
+    share : ndarray
+        Shares, 0 to 1.
+    n : ndarray
+        Sample sizes, of a shape that broadcasts to that of `share`.
+
+    References
+    ----------
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        factor = 1 / (1 + Z95**2 / n)
+        middle = factor * (share + Z95**2 / (2 * n))
+        half = factor * Z95 * np.sqrt(np.maximum(share * (1 - share), 0) / n + Z95**2 / (4 * n**2))
+    # Rounding errors must not put a share close to 0 or 1 outside its own interval.
+    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def top_k_accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp], k: int = 3) -> float:

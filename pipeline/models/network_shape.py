@@ -43,8 +43,9 @@ def check_network(weights: bytes, info: ModelInfo, path: str) -> None:
     found, expected = (_format_shapes(each) for each in ([shape[1:] for shape in shapes], input_shapes(info)))
     if found != expected:
         raise MisuseError(f"{path} takes arrays of shape {found}, but model.json says {expected}")
-    if n_outputs != len(info.genres):
-        raise MisuseError(f"{path} has {n_outputs} outputs, but model.json names {len(info.genres)} genres")
+    if n_outputs != info.n_outputs:
+        named = "genres" if info.taxonomy is None else "classes"
+        raise MisuseError(f"{path} has {n_outputs} outputs, but model.json names {info.n_outputs} {named}")
 
 
 def _format_shapes(shapes: list[Any]) -> str:

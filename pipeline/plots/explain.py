@@ -13,10 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.log_mel import mel_edges
+from pipeline.audio.features.mel_bands import band_edges
 from pipeline.models.bundle import Classifier, fit_frames
+from pipeline.models.prediction import class_indices
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
 
 Method = Literal["occlusion", "grad-cam"]
 Map = NDArray[np.float64]
@@ -164,20 +166,27 @@ def grad_cam(log_mel: NDArray[np.uint8], classifier: Classifier, genre: int) -> 
     import tensorflow as tf
 
     network = classifier.network
-    pooled = next(layer for layer in network.layers if isinstance(layer, keras.layers.GlobalAveragePooling2D))
+    *_, pooled = (x for x in network.layers if isinstance(x, keras.layers.GlobalAveragePooling2D))
     both = keras.Model(network.inputs[0], [pooled.input, network.output])
     n_frames = classifier.info.n_frames or log_mel.shape[1]
     x = tf.constant(fit_frames(log_mel, n_frames)[np.newaxis, :, :, np.newaxis], tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(x)
         channels, logits = both(x, training=False)
-        logit = logits[0, genre]
+        logit = tf.reduce_max(tf.gather(logits[0], _find_outputs(classifier.info, genre)))
     weights = tf.reduce_mean(tape.gradient(logit, channels), axis=(1, 2), keepdims=True)
     small = tf.nn.relu(tf.reduce_sum(channels * weights, axis=-1, keepdims=True))
     resized: Any = tf.image.resize(small, (log_mel.shape[0], n_frames), method="bilinear")
     importance = resized[0, :, : log_mel.shape[1], 0].numpy().astype(np.float64)
     largest = importance.max()
     return np.asarray(importance / largest if largest > 0 else importance)
+
+
+def _find_outputs(info: ModelInfo, genre: int) -> tuple[int, ...]:
+    """Return the indices of the network's outputs for a genre."""
+    if info.taxonomy is None:
+        return (genre,)
+    return class_indices(info.genres, info.taxonomy)[genre]
 
 
 def run_masking_test(log_mel: NDArray[np.uint8], classifier: Classifier, found: Explanation) -> MaskingTest:
@@ -257,7 +266,7 @@ def find_strongest_patches(
     list of (float, float, float, float)
         Start and end in seconds of the track, lowest and highest frequency in Hz.
     """
-    edges = mel_edges(spec.sample_rate, spec.n_mels)
+    edges = band_edges(spec)
     frame_s = spec.mel_hop / spec.sample_rate
     patches = sorted(_iter_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
     n_mels, n_frames = found.importance.shape

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.log_mel import mel_edges
+from pipeline.audio.features.mel_bands import band_edges
 from pipeline.audio.features.stft import HOP_LENGTH
 from schemas.features import FeatureSpec
 
@@ -124,4 +124,4 @@ def draw_log_mel(
 
 def band_frequencies(spec: FeatureSpec) -> NDArray[np.float64]:
     """Return the center frequency of each mel band, Hz, shape (n_mels,)."""
-    return mel_edges(spec.sample_rate, spec.n_mels)[1:-1]
+    return band_edges(spec)[1:-1]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger
 from pipeline.models.bundle import Classifier
-from pipeline.models.label import TrackLabel, label_track
+from pipeline.models.label import TrackLabel, label_prediction
+from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import time_limit
 from pipeline.stopwatch import Stopwatch
@@ -24,6 +25,7 @@ from pipeline.storage.parsed import read_parsed
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
 from schemas.tables import SEGMENT_LABELS, labels_schema
 from schemas.tracks import is_silent_range
 
@@ -142,17 +144,17 @@ def label_part(
     info = classifier.info
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
     segments: list[dict[str, object]] = []
-    probabilities: list[NDArray[np.float64]] = []
+    predictions: list[Prediction] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
         with watch.stage("predict"), time_limit(timeout_s):
-            probabilities.append(classifier.predict_proba(log_mels, descriptors))
+            predictions.append(classifier.predict(log_mels, descriptors))
         segments += rows
-    p = np.concatenate(probabilities) if probabilities else np.empty((0, len(info.genres)))
-    labels, failures = _label_tracks(task, segments, p, info.genres, min_confidence)
+    found = join_predictions(predictions, info)
+    labels, failures = _label_tracks(task, segments, found, info, min_confidence)
     parts = task.parts(tables)
     rows_of = {
         "failures": failure_rows(failures),
-        "segment_labels": _segment_rows(task, segments if segment_labels else [], p, info.genres),
+        "segment_labels": _segment_rows(task, segments if segment_labels else [], found.proba, info.genres),
         "labels": label_rows(labels, info.genres),
     }
     with watch.stage("write"):
@@ -219,8 +221,8 @@ def _is_silent(segment: Mapping[str, Any]) -> bool:
 def _label_tracks(
     task: LabelTask,
     segments: list[dict[str, object]],
-    p: NDArray[np.float64],
-    genres: tuple[str, ...],
+    found: Prediction,
+    info: ModelInfo,
     min_confidence: float,
 ) -> tuple[list[dict[str, object]], list[Failure]]:
     rows_of: dict[object, list[int]] = {}
@@ -235,11 +237,11 @@ def _label_tracks(
             continue
         silent = [_is_silent(segments[index]) for index in indices]
         try:
-            label = label_track(track["uri"], p[indices], silent, genres, min_confidence)
+            label = label_prediction(track["uri"], found.rows(indices), silent, info, min_confidence)
         except LabelError as error:
             failures.append(_failure(task, track, error))
             continue
-        labels.append(label_row(task, track, label, len(indices), genres, now))
+        labels.append(label_row(task, track, label, len(indices), info.genres, now))
     return labels, failures
 
 
@@ -264,6 +266,9 @@ def label_row(
         "feature_set": task.feature_set,
         "labeled_at": labeled_at,
         "run": task.run,
+        "is_music": label.is_music,
+        "style": label.style,
+        "labels": None if label.labels is None else [asdict(each) for each in label.labels],
     }
 
 

@@ -12,7 +12,7 @@ from schemas.errors import EarmarkError
 
 _LABEL_COLUMNS = [
     "track_id", "uri", "etag", "genre", "confidence", "probabilities", "top3", "n_segments", "model",
-    "feature_set", "labeled_at", "run", "run_date",
+    "feature_set", "labeled_at", "run", "run_date", "is_music", "style", "labels",
 ]  # fmt: skip
 
 

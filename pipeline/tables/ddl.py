@@ -78,7 +78,14 @@ def _generate_duckdb(table: str, folder: str) -> str:
     kinds = ", ".join(f"'{name}': VARCHAR" for name in PARTITIONS[table])
     files = _quote(storage.join(folder, *["*"] * len(PARTITIONS[table]), "*.parquet"))
     options = f"hive_partitioning = true, hive_types = {{{kinds}}}, union_by_name = true"
-    return f"CREATE OR REPLACE VIEW {table} AS\nSELECT {columns}\nFROM read_parquet({files}, {options});\n"
+    # Parts written before a column was there lack it: a query of no rows names it, with its type.
+    later = [
+        f"NULL::{_duckdb_type(field.type)} AS {field.name}" for field in SCHEMAS[table] if field.nullable
+    ]
+    rows = f"SELECT * FROM read_parquet({files}, {options})"  # noqa: S608 - all of it is ours, or quoted
+    if later:
+        rows += f"\nUNION ALL BY NAME SELECT {', '.join(later)} WHERE false"
+    return f"CREATE OR REPLACE VIEW {table} AS\nSELECT {columns}\nFROM (\n{rows}\n);\n"
 
 
 def _generate_spark(table: str, folder: str) -> str:
@@ -127,6 +134,18 @@ def sql_type(kind: pa.DataType) -> str:
     if pa.types.is_struct(kind):
         return f"STRUCT<{', '.join(f'{field.name}: {sql_type(field.type)}' for field in kind)}>"
     raise TypeError(f"no SQL type is known for {kind}")
+
+
+def _duckdb_type(kind: pa.DataType) -> str:
+    """Return the DuckDB type for an Arrow type."""
+    if pa.types.is_list(kind):
+        return f"{_duckdb_type(kind.value_type)}[]"
+    if pa.types.is_map(kind):
+        return f"MAP({_duckdb_type(kind.key_type)}, {_duckdb_type(kind.item_type)})"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{field.name} {_duckdb_type(field.type)}' for field in kind)})"
+    name = sql_type(kind)
+    return {"STRING": "VARCHAR", "BINARY": "BLOB", "TIMESTAMP": "TIMESTAMPTZ"}.get(name, name)
 
 
 def _quote(text: str) -> str:

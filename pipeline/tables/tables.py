@@ -124,6 +124,10 @@ def stored_schema(table: str) -> pa.Schema:
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
 
 
+ZSTD_LEVEL = 3
+"""Of parts: a tenth smaller than the default, 1, where log-mels are stored, at 2 ms a track."""
+
+
 def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
     """Encode a part as Parquet with zstd compression.
 
@@ -135,7 +139,9 @@ def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
         Rows per row group. Readers of wide rows (log-mels) load one group at a time.
     """
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer, compression="zstd", row_group_size=row_group_size)
+    pq.write_table(
+        rows, buffer, compression="zstd", compression_level=ZSTD_LEVEL, row_group_size=row_group_size
+    )
     return buffer.getvalue()
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import metrics
-from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle, softmax
+from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
+from pipeline.models.prediction import softmax
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import describe_provenance

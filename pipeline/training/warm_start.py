@@ -12,7 +12,10 @@ from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.model import Arch
 
-_LOG_MEL_SETTINGS = {"sample_rate", "n_fft", "n_mels", "mel_hop", "top_db"}
+_LOG_MEL_SETTINGS = (
+    "sample_rate", "n_fft", "n_mels", "mel_hop", "top_db", "window", "win_length", "preemphasis", "mel_scale",
+    "f_max", "max_db", "n_levels",
+)  # fmt: skip
 
 
 def check_arch(start: ModelBundle, arch: Arch) -> None:
@@ -21,8 +24,10 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
     Raises
     ------
     MisuseError
-        If the model has another architecture.
+        If the model has another architecture, or a taxonomy: its outputs are classes, not genres.
     """
+    if start.info.taxonomy is not None:
+        raise MisuseError(f"cannot start from {start.model}: its outputs are classes of sounds, not genres")
     if start.info.arch != arch:
         raise MisuseError(
             f"cannot start from {start.model}: it has --arch {start.info.arch}, but this training has {arch}"
@@ -49,10 +54,8 @@ def transfer_weights(networks: Sequence[Any], start: ModelBundle, data: Training
         other sizes.
     """
     check_arch(start, arch)
-    made, wanted = (
-        spec.model_dump(include=_LOG_MEL_SETTINGS) for spec in (data.features, start.info.features)
-    )
-    differing = ", ".join(name for name in made if made[name] != wanted[name])
+    made, wanted = data.features, start.info.features
+    differing = ", ".join(name for name in _LOG_MEL_SETTINGS if getattr(made, name) != getattr(wanted, name))
     if start.info.features.log_mel and differing:
         raise MisuseError(
             f"cannot start from {start.model}: the log-mels of this data have other settings ({differing})"

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from pipeline.models.label import MUSIC
 from pipeline.tables.current import read_genres
 from pipeline.tables.tables import Tables, explain_read_errors, keep_newest
 from schemas.errors import EarmarkError
@@ -72,13 +73,15 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
     tracks = _select_present(_read(tables, dataset, ["track_id", "etag", "present", "listed_at"]))
     labels = tables.read(
         "labels",
-        ["track_id", "etag", "genre", "confidence", "probabilities", "labeled_at"],
+        ["track_id", "etag", "genre", "confidence", "probabilities", "labeled_at", "is_music"],
         pc.field("model") == model,
     )
     # A lookup by track instead of a join: tracks are unique here, and Arrow cannot join lists.
     place = pc.index_in(labels["track_id"], tracks["track_id"].combine_chunks())
     same = pc.fill_null(pc.equal(labels["etag"], tracks["etag"].take(place)), False)
     labels = keep_newest(labels.append_column("__track", place).filter(same), "labeled_at")
+    # Tracks that are probably not music count toward no genre's share.
+    labels = labels.filter(pc.fill_null(pc.greater_equal(labels["is_music"], MUSIC), True))
     labels, tracks = (
         labels.drop(["track_id", "etag"]),
         tracks.select(["first_seen", "__row"]).take(labels["__track"]),

@@ -29,8 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Z95 = 1.959963984540054
-"""Half-width of a 95 % interval of a normal distribution, in standard deviations."""
+from pipeline.models.metrics import wilson_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,30 +119,6 @@ def compute_shares(
     return GenreShares(
         tracks, weight, effective, count.astype(np.float64), expected, deviation, share, low, high
     )
-
-
-def wilson_interval(
-    share: NDArray[np.float64], n: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute Wilson's 95 % score interval of a share.
-
-    Parameters
-    ----------
-    share : ndarray
-        Shares, 0 to 1.
-    n : ndarray
-        Sample sizes, of a shape that broadcasts to that of `share`.
-
-    References
-    ----------
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        factor = 1 / (1 + Z95**2 / n)
-        middle = factor * (share + Z95**2 / (2 * n))
-        half = factor * Z95 * np.sqrt(np.maximum(share * (1 - share), 0) / n + Z95**2 / (4 * n**2))
-    # Rounding errors must not put a share close to 0 or 1 outside its own interval.
-    return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
 def _sum_by_group(

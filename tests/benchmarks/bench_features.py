@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.audio import open_source, read_segments
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.audio.features.log_mel import log_mel, mel_filterbank
+from pipeline.audio.features.log_mel import log_mel
+from pipeline.audio.features.mel_bands import mel_filterbank
 from pipeline.audio.tags.tags import read_tags
 from schemas.features import FeatureSpec
 from tests.encoders import encode

@@ -214,7 +214,7 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
 
 def test_the_temperature_is_fitted_to_tracks_that_were_not_trained_on() -> None:
     """A temperature fitted to training tracks gives confidences near 1 that mean nothing."""
-    from pipeline.models.bundle import softmax
+    from pipeline.models.prediction import softmax
 
     valid_set = split_by_track(make_set(), seed=0)[1]
     bundle = fit(settings_of("dense", epochs=5))

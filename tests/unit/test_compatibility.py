@@ -64,16 +64,16 @@ def test_a_setting_that_is_added_changes_no_id() -> None:
     """Each release that can do more would orphan the features and models of all the catalogs there are."""
 
     class Later(FeatureSpec):
-        window: str = "hann"
+        taper: str = "hann"
         loudness: tuple[float, ...] | None = None
 
     assert Later().feature_set == FeatureSpec().feature_set
     assert Later().model_dump_json() == FeatureSpec().model_dump_json()
-    other = Later(window="hamming")
+    other = Later(taper="hamming")
     assert other.feature_set not in {spec.feature_set for spec in FeatureSpec().supersets()}
-    assert json.loads(other.model_dump_json()) == FeatureSpec().model_dump() | {"window": "hamming"}
+    assert json.loads(other.model_dump_json()) == FeatureSpec().model_dump() | {"taper": "hamming"}
     assert Later.model_validate_json(other.model_dump_json()) == other
-    with pytest.raises(ValidationError, match="window"):
+    with pytest.raises(ValidationError, match="taper"):
         FeatureSpec.model_validate_json(other.model_dump_json())
 
 
@@ -84,7 +84,7 @@ def test_the_names_of_models_stay() -> None:
     assert small.model == SMALL.name
 
     class LaterSpec(FeatureSpec):
-        window: str = "hann"
+        taper: str = "hann"
 
     class LaterInfo(ModelInfo):
         format_version: int = 2
@@ -143,7 +143,7 @@ def test_features_of_a_later_version_are_passed_over(tables: Path) -> None:
     """Training or exporting would end in a traceback, or mix features that are not the same."""
     last = sorted((tables / "_runs").glob("*.json"))[-1]
     report = json.loads(last.read_text())
-    edit(last, features=report["features"] | {"window": "hamming"}, feature_set="0123456789")
+    edit(last, features=report["features"] | {"taper": "hamming"}, feature_set="0123456789")
     opened = open_tables(str(tables))
     assert [report.spec is None for report in read_reports(opened)] == [False, True]
     csv = tables.with_name("descriptors.csv")

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.audio.features.log_mel import gtzan_columns, log_mel, log_mel_db, mel_filterbank, quantize
+from pipeline.audio.features.log_mel import gtzan_columns, log_mel, log_mel_db, quantize
+from pipeline.audio.features.mel_bands import mel_filterbank
 from schemas.features import FeatureSpec
 
 SPEC = FeatureSpec()

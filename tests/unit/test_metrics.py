@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from pipeline.models.bundle import softmax
 from pipeline.models.metrics import (
     accuracy,
     accuracy_interval,
@@ -18,6 +17,7 @@ from pipeline.models.metrics import (
     reliability,
     top_k_accuracy,
 )
+from pipeline.models.prediction import softmax
 
 
 def test_accuracy_and_its_interval() -> None:

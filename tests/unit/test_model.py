@@ -126,8 +126,8 @@ def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path)
         ),
         (lambda info: info.update(format_version="two"), "not valid: format_version"),
         (
-            lambda info: info["features"].update(window="hann"),
-            r"features .* does not know \(window\)",
+            lambda info: info["features"].update(taper="hann"),
+            r"features .* does not know \(taper\)",
         ),
         (lambda info: info.update(temperature=0), "not valid: temperature"),
         (lambda info: info.update(n_frames=60), r"takes arrays of shape \(32, 48, 1\).*\(32, 60, 1\)"),

@@ -14,6 +14,7 @@ from jobs.engine.cluster import plan_actors
 from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
+from schemas.errors import MisuseError
 
 RUN = (
     "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "min_confidence", "actors",
@@ -61,6 +62,21 @@ def test_no_command_has_lost_a_flag(name: str) -> None:
     params = get_command(app).commands[name].params  # type: ignore[attr-defined]
     flags = {flag for each in params for flag in each.opts if flag.startswith("--")}
     assert flags == {*FLAGS[name].split(), "--log-level", "--log-format"}
+
+
+@pytest.mark.parametrize(
+    "arguments", ["--log-level error models add x --log-format json", "models add x --log-level error"]
+)
+def test_a_command_of_a_group_takes_the_log_options_too(
+    arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`earmark models add audioset --log-format json` would end in a traceback: its parent is the group."""
+    configured: list[tuple[str, str]] = []
+    for module in ("jobs.cli.main", "jobs.cli.log_options"):
+        monkeypatch.setattr(f"{module}.configure", lambda *given: configured.append(given))
+    done = CliRunner().invoke(app, arguments.split())
+    assert isinstance(done.exception, MisuseError), done.output
+    assert configured[-1] == ("error", "json" if "json" in arguments else "text")
 
 
 def test_every_setting_comes_through_from_its_flag() -> None:

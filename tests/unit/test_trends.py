@@ -1,14 +1,17 @@
 """Genre trends: numbers checked against SQL, intervals and verdicts against known truth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
 from jobs.trends import print_trends
+from pipeline.models.metrics import Z95, wilson_interval
 from pipeline.pages.charts import nice_ticks
 from pipeline.pages.trends_page import render_trends_page
 from pipeline.tables.current import current_labels
@@ -18,7 +21,8 @@ from pipeline.trends.artists import summarize_artists
 from pipeline.trends.changes import adjust_p_values, fit_changes, trim_strays
 from pipeline.trends.genre_tags import normalize_tag
 from pipeline.trends.grouping import group_tracks
-from pipeline.trends.shares import Z95, compute_shares, wilson_interval
+from pipeline.trends.labeled_tracks import read_labeled_tracks
+from pipeline.trends.shares import compute_shares
 from pipeline.trends.trends import (
     Trends,
     compute_trends,
@@ -352,3 +356,18 @@ def test_a_name_that_is_no_utf8_lies_in_its_folder(catalog: str) -> None:
     groups = group_tracks("folder", pa.table({"uri": uris}), catalog)
     assert groups.names == ["rock", "."]
     assert groups.codes.tolist() == [0, 0, 1]
+
+
+def test_what_is_no_music_has_no_share(tmp_path: Path) -> None:
+    """A catalog of audio books would have its shares of blues and country."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 200)
+    whole = read_labeled_tracks(tables, MODEL).n_tracks
+    for part in (tmp_path / "labels").rglob("*.parquet"):
+        rows = pq.read_table(part, partitioning=None)
+        place = rows.schema.get_field_index("is_music")
+        values = pa.array([0.1, 0.9, None, 0.5] * rows.num_rows, pa.float32())[: rows.num_rows]
+        pq.write_table(rows.set_column(place, rows.schema.field(place), values), part)
+    left = read_labeled_tracks(tables, MODEL).n_tracks
+    assert left == pytest.approx(0.75 * whole, abs=len(list((tmp_path / "labels").rglob("*.parquet"))) + 1)
+    assert left < whole

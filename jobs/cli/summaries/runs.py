@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -77,7 +78,7 @@ def print_report(report: RunReport, tables: str) -> None:
     if report.genres:
         console.print("genres: " + ", ".join(f"{genre} {n:,}" for genre, n in report.genres.items()))
     if report.rejected:
-        console.print(f"without a genre (silent, or below --min-confidence): {report.rejected:,}")
+        console.print(f"without a genre (no music, silent, or below --min-confidence): {report.rejected:,}")
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})")
@@ -120,10 +121,15 @@ def print_labels(rows: pa.Table) -> None:
     print_table(
         ("genre", "confidence", "segments", "track"),
         (
-            (row["genre"] or "–", f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
-            for row in rows.select(["genre", "confidence", "n_segments", "uri"]).to_pylist()
+            (_genre(row), f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
+            for row in rows.select(["genre", "style", "confidence", "n_segments", "uri"]).to_pylist()
         ),
     )
+
+
+def _genre(row: dict[str, Any]) -> str:
+    """A label's genre with its style, where it has them."""
+    return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
 
 
 def print_failures(rows: pa.Table) -> None:

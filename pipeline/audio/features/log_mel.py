@@ -9,6 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.silence import is_silent
+from pipeline.audio.features.mel_bands import filterbank, mel_filterbank
 from schemas.features import FeatureSpec
 
 AMIN = 1e-10
@@ -19,44 +20,6 @@ FRAMES_AT_ONCE = 64
 
 GTZAN_FRAMES = 387
 """Columns of the shared GTZAN log-mel arrays."""
-
-
-@lru_cache(maxsize=8)
-def mel_filterbank(sr: int, n_fft: int, n_mels: int) -> NDArray[np.float32]:
-    """Return `librosa.filters.mel`'s default filterbank, bit for bit, without librosa's 1 s import.
-
-    Parameters
-    ----------
-    sr : int
-        Sample rate, Hz.
-    n_fft : int
-        STFT window length in samples.
-    n_mels : int
-        Mel bands between 0 Hz and ``sr / 2``.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_mels, 1 + n_fft // 2)
-        Triangles of unit area on Slaney's mel scale; read-only.
-
-    References
-    ----------
-    Slaney, "Auditory Toolbox", technical report 1998-010, Interval Research Corporation, 1998.
-    """
-    edges = mel_edges(sr, n_mels)
-    widths = np.diff(edges)
-    ramps = np.subtract.outer(edges, np.fft.rfftfreq(n=n_fft, d=1.0 / sr))
-    weights = np.zeros((n_mels, 1 + n_fft // 2), np.float32)
-    for i in range(n_mels):
-        weights[i] = np.maximum(0, np.minimum(-ramps[i] / widths[i], ramps[i + 2] / widths[i + 1]))
-    weights *= (2.0 / (edges[2:] - edges[:-2]))[:, np.newaxis]
-    weights.flags.writeable = False
-    return weights
-
-
-def mel_edges(sr: int, n_mels: int) -> NDArray[np.float64]:
-    """Return the band edges in Hz, shape (n_mels + 2,): band ``i`` lies between edges ``i`` and ``i + 2``."""
-    return _mel_to_hz(np.linspace(0.0, _hz_to_mel(sr / 2), n_mels + 2))
 
 
 def log_mel_db(
@@ -88,6 +51,10 @@ def log_mel_db(
         dB, at most 0, row 0 the lowest band; 0 everywhere for silence.
     """
     power = mel_power(y, sr=sr, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
+    return _below_maximum(power, top_db)
+
+
+def _below_maximum(power: NDArray[np.float32], top_db: float) -> NDArray[np.float32]:
     amin = min(AMIN, float(power.max()) * 10 ** (-top_db / 10))
     S = 10.0 * np.log10(np.maximum(power, max(np.float32(amin), np.finfo(np.float32).tiny)))
     S -= S.max()
@@ -101,10 +68,35 @@ def mel_power(
 
     Parameters and shape are those of `log_mel_db`.
     """
-    weights = _sparse_filterbank(sr, n_fft, n_mels)
-    window = _hann(n_fft)
+    return _banded_power(y, hop_length, _hann(n_fft), _sparse_filterbank(sr, n_fft, n_mels))
+
+
+def spec_power(y: NDArray[np.float32], spec: FeatureSpec) -> NDArray[np.float32]:
+    """Return the mel power spectrogram that `spec` asks for.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n,)
+        Mono audio at ``spec.sample_rate``, at least one sample.
+    spec : FeatureSpec
+        Its window, pre-emphasis, hop and bands count.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_mels, 1 + n // mel_hop)
+        With pre-emphasis the signal is shorter by its first sample, and `n` with it.
+    """
+    if spec.preemphasis and len(y) > 1:
+        y = y[1:] - np.float32(spec.preemphasis) * y[:-1]
+    return _banded_power(y, spec.mel_hop, _spec_window(spec), _spec_filterbank(spec))
+
+
+def _banded_power(
+    y: NDArray[np.float32], hop_length: int, window: NDArray[np.float32], weights: scipy.sparse.csr_array
+) -> NDArray[np.float32]:
+    n_fft = len(window)
     frames = sliding_window_view(np.pad(y, n_fft // 2), n_fft)[::hop_length]
-    mel = np.empty((n_mels, len(frames)), np.float32)
+    mel = np.empty((weights.shape[0], len(frames)), np.float32)
     for first in range(0, len(frames), FRAMES_AT_ONCE):
         X = scipy.fft.rfft(frames[first : first + FRAMES_AT_ONCE] * window, overwrite_x=True)
         power = np.square(X.real)
@@ -148,16 +140,52 @@ def log_mel(y: NDArray[np.float32], spec: FeatureSpec) -> tuple[NDArray[np.uint8
         The features.
     """
     if is_silent(y, spec.sample_rate):
-        return np.zeros((spec.n_mels, 1 + len(y) // spec.mel_hop), np.uint8), 0.0
-    S = log_mel_db(
-        y,
-        sr=spec.sample_rate,
-        n_fft=spec.n_fft,
-        hop_length=spec.mel_hop,
-        n_mels=spec.n_mels,
-        top_db=spec.top_db,
-    )
-    return quantize(S)
+        n_samples = max(len(y) - bool(spec.preemphasis), 1)
+        return np.zeros((spec.n_mels, 1 + n_samples // spec.mel_hop), np.uint8), 0.0
+    power = spec_power(y, spec)
+    if spec.max_db is not None:
+        return quantize_absolute(power, spec.max_db, spec.top_db, spec.n_levels), spec.top_db
+    levels, range_db = quantize(_below_maximum(power, spec.top_db))
+    return _coarser(levels, spec.n_levels), range_db
+
+
+def quantize_absolute(
+    power: NDArray[np.float32], max_db: float, range_db: float, n_levels: int = 256
+) -> NDArray[np.uint8]:
+    """Map power to 8-bit levels that stand for the same dB in every segment.
+
+    Parameters
+    ----------
+    power : ndarray of float32
+        Power of audio of full scale ±1.
+    max_db : float
+        What level 255 stands for, dB; louder values get it too.
+    range_db : float
+        How far below it lies what level 0 stands for.
+    n_levels : int
+        Different levels, evenly from 0 to 255.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+    """
+    S = 10.0 * np.log10(np.maximum(power, np.finfo(np.float32).tiny))
+    steps = (S - np.float32(max_db - range_db)) * np.float32((n_levels - 1) / range_db)
+    places = np.rint(np.clip(steps, 0, n_levels - 1)).astype(np.uint8)
+    return np.asarray(_levels(n_levels)[places])
+
+
+def _coarser(levels: NDArray[np.uint8], n_levels: int) -> NDArray[np.uint8]:
+    """Round levels to those of `n_levels` that are nearest."""
+    if n_levels == 256:
+        return levels
+    nearest = np.rint(np.arange(256) * ((n_levels - 1) / 255)).astype(np.uint8)
+    return np.asarray(_levels(n_levels)[nearest[levels]])
+
+
+def _levels(n_levels: int) -> NDArray[np.uint8]:
+    """Return the levels, evenly from 0 to 255."""
+    return np.rint(np.linspace(0, 255, n_levels)).astype(np.uint8)
 
 
 def gtzan_columns(n_frames: int) -> NDArray[np.intp]:
@@ -184,16 +212,21 @@ def _sparse_filterbank(sr: int, n_fft: int, n_mels: int) -> scipy.sparse.csr_arr
     return scipy.sparse.csr_array(mel_filterbank(sr, n_fft, n_mels))
 
 
+@lru_cache(maxsize=8)
+def _spec_filterbank(spec: FeatureSpec) -> scipy.sparse.csr_array:
+    return scipy.sparse.csr_array(filterbank(spec))
+
+
 @lru_cache(maxsize=4)
 def _hann(n_fft: int) -> NDArray[np.float32]:
     """Return the periodic Hann window."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
 
 
-def _hz_to_mel(hz: float) -> float:
-    """Convert to Slaney's mel scale: linear below 1 kHz, logarithmic above."""
-    return hz / (200.0 / 3) if hz < 1000.0 else 15.0 + float(np.log(hz / 1000.0)) / (np.log(6.4) / 27.0)
-
-
-def _mel_to_hz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mels < 15.0, mels * (200.0 / 3), 1000.0 * np.exp(np.log(6.4) / 27.0 * (mels - 15.0)))
+@lru_cache(maxsize=4)
+def _spec_window(spec: FeatureSpec) -> NDArray[np.float32]:
+    """Return the window that `spec` asks for, shape (n_fft,): in the middle, zeros around it."""
+    length = spec.win_length or spec.n_fft
+    window = _hann(length) if spec.window == "hann" else np.hanning(length).astype(np.float32)
+    before = (spec.n_fft - length) // 2
+    return np.pad(window, (before, spec.n_fft - length - before))

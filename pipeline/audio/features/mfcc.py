@@ -4,7 +4,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from pipeline.audio.features.log_mel import AMIN, mel_filterbank
+from pipeline.audio.features.log_mel import AMIN
+from pipeline.audio.features.mel_bands import mel_filterbank
 from pipeline.audio.features.stft import N_FFT
 
 N_MELS = 128

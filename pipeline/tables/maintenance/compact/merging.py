@@ -17,6 +17,7 @@ from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.parsed import read_parsed
 from pipeline.tables.objects import StoredObject
+from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
 
 _GROUP_ROWS = (64, 1 << 16)
@@ -157,7 +158,7 @@ class _PartBuilder:
         self._n_rows = 0
         self._file = folder / "builder"
         self._sink = self._file.open("wb")
-        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", compression_level=ZSTD_LEVEL)
 
     def accepts(self, schema: pa.Schema, target_bytes: int) -> bool:
         """Return whether a source with this schema can be added."""

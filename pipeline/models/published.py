@@ -1,0 +1,158 @@
+"""Models that others trained and published: fetching their weights, and turning them into bundles."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.models.added import CACHE_VARIABLE, cache_folder, model_folder
+from pipeline.models.audioset import build_audioset
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.torch_file import NotWeightsError
+from schemas.errors import EarmarkError, MisuseError
+
+_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedModel:
+    """A model that can be added.
+
+    Attributes
+    ----------
+    name : str
+        What ``--model`` takes.
+    what : str
+        What it is, in a few words.
+    url, file, sha256 : str
+        Where its weights are, the name of their file, and its checksum.
+    size : int
+        Bytes of the file.
+    license : str
+        The terms that its authors give it under.
+    build : callable
+        Turns the file's bytes, and facts for ``model.json``, into a bundle.
+    """
+
+    name: str
+    what: str
+    url: str
+    file: str
+    sha256: str
+    size: int
+    license: str
+    build: Callable[..., ModelBundle]
+
+
+PUBLISHED = {
+    "audioset": PublishedModel(
+        name="audioset",
+        what="AudioSet's music classes by EfficientAT mn04_as (Schmid, Koutini and Widmer 2023)",
+        url="https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt",
+        file="mn04_as_mAP_432.pt",
+        sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
+        size=4_066_513,
+        license="MIT",
+        build=build_audioset,
+    )
+}
+"""The models that can be added, by name."""
+
+
+def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
+    """Add a published model, or make it anew from its weights.
+
+    Parameters
+    ----------
+    name : str
+        A key of `PUBLISHED`.
+    file : Path, optional
+        The file of its weights; without it they are downloaded, once.
+
+    Returns
+    -------
+    bundle : ModelBundle
+        The model.
+    folder : Path
+        Where it is kept.
+
+    Raises
+    ------
+    MisuseError
+        If there is no such model, or the file is another one, or cannot be read.
+    EarmarkError
+        If the download fails, or the cache cannot be written.
+    """
+    if name not in PUBLISHED:
+        raise MisuseError(
+            f"there is no model '{name}' to add; those that can be added: {', '.join(PUBLISHED)}"
+        )
+    model = PUBLISHED[name]
+    data = _read(model, file) if file is not None else _download(model)
+    if hashlib.sha256(data).hexdigest() != model.sha256:
+        raise MisuseError(
+            f"{file or model.url} is not {model.file} as it was published (its SHA-256 is another); get it "
+            f"from {model.url}"
+        )
+    try:
+        bundle = model.build(data, source=model.url, license=model.license, weights_sha256=model.sha256)
+    except NotWeightsError as error:
+        raise EarmarkError(f"the weights of {name} cannot be used: {error}") from error
+    return bundle, _keep(bundle, model_folder(name))
+
+
+def _read(model: PublishedModel, file: Path) -> bytes:
+    try:
+        # One byte more than it has: a disk image is not read whole to find that it is another file.
+        with file.open("rb") as opened:
+            return opened.read(model.size + 1)
+    except OSError as error:
+        raise MisuseError(f"cannot read the weights {file}: {error.strerror or error}") from error
+
+
+def _download(model: PublishedModel) -> bytes:
+    """Return the weights from the cache, or from where they were published."""
+    import pooch
+    from requests import RequestException
+
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        path = pooch.retrieve(
+            model.url,
+            known_hash=f"sha256:{model.sha256}",
+            fname=model.file,
+            path=cache_folder() / "weights",
+            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_S),
+        )
+        return Path(path).read_bytes()
+    except RequestException as error:
+        raise EarmarkError(
+            f"cannot download {model.url} ({type(error).__name__}); get the file elsewhere and give it with "
+            f"'earmark models add {model.name} --file {model.file}'"
+        ) from error
+    except ValueError as error:
+        raise EarmarkError(
+            f"what {model.url} gave is not {model.file} as it was published: its SHA-256 is another; nothing "
+            "was kept"
+        ) from error
+    except OSError as error:
+        raise EarmarkError(_unwritable(cache_folder(), error)) from error
+
+
+def _keep(bundle: ModelBundle, folder: Path) -> Path:
+    """Write the bundle in place of an older one."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        bundle.save(folder)
+    except OSError as error:
+        raise EarmarkError(_unwritable(folder, error)) from error
+    return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return (
+        f"cannot write to the cache {folder} ({error.strerror or error}); name another folder by the "
+        f"environment variable {CACHE_VARIABLE}"
+    )

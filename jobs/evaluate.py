@@ -252,9 +252,7 @@ def _predict_outside(
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)
         probabilities.append(
-            predict_outside(
-                request.outside, features, classifier.predict_proba, partial(_report_left_out, say)
-            )
+            predict_outside(request.outside, features, classifier.predict, partial(_report_left_out, say))
         )
     return (", ".join(sources), np.concatenate(probabilities)) if sources else None
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from jobs.plot import check_output
 from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.explain import (
@@ -62,7 +63,13 @@ def explain_track(
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
     tested = run_masking_test(chosen.log_mel, classifier, found)
+    is_music = classifier.predict([chosen.log_mel]).is_music
     summary = _NOTHING if chosen.is_silent else _summarize(found, tested, bundle)
+    if not chosen.is_silent and is_music is not None and is_music[0] < MIN_IS_MUSIC:
+        summary = (
+            f"{bundle.model} gives a probability of {is_music[0]:.2f} that this segment is music, so it has "
+            f"no genre. If it were music: {summary}"
+        )
     if suffix == ".json":
         data = json.dumps(
             _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False

@@ -146,7 +146,7 @@ LABELS = pa.schema(
         _column(
             "is_music",
             pa.float32(),
-            "Probability that the track is music; null if the track is silent or the model does not tell",
+            "Probability that the track is music; null if it is silent or the model does not predict it",
             "0–1",
             nullable=True,
         ),
@@ -178,9 +178,16 @@ SEGMENT_LABELS = pa.schema(
         _ETAG,
         _SEGMENT,
         _START_S,
-        _column("genre", pa.string(), "The segment's most probable genre"),
+        _column("genre", pa.string(), "The segment's most probable genre, given that it is music"),
         _column("confidence", pa.float32(), "Calibrated probability of the genre", "0–1"),
         _column("run", pa.string(), "The run that made the label"),
+        _column(
+            "is_music",
+            pa.float32(),
+            "Probability that the segment is music; null if the model does not predict it",
+            "0–1",
+            nullable=True,
+        ),
     ]
 )
 

@@ -159,7 +159,8 @@ def summarize(
     setup : Setup
         How the answers came about.
     outside : tuple of str and ndarray of shape (m, n_genres), optional
-        The source of tracks of none of the genres, and the probabilities of each of them.
+        The source of tracks of none of the genres, and the probabilities of each of them; all zero if the
+        model recognizes that it is no music.
     seed : int
         Of the bootstrap.
     """
@@ -238,7 +239,9 @@ def coverage_points(
     points = []
     for threshold in THRESHOLDS:
         kept = confidence >= threshold
-        accepted = None if outside is None else float(np.mean(outside.max(axis=1) >= threshold))
+        accepted = None
+        if outside is not None:
+            accepted = float(np.mean(outside.any(axis=1) & (outside.max(axis=1) >= threshold)))
         points.append(
             CoveragePoint(
                 min_confidence=threshold,
@@ -269,12 +272,14 @@ def list_mistakes(counted: Predictions, genres: Sequence[str]) -> list[Mistake]:
 
 def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> OutOfDistribution:
     """Summarize the genres that tracks of none of the genres were given."""
-    predicted = Counter(genres[index] for index in proba.argmax(axis=1).tolist())
+    named = proba[proba.any(axis=1)]
+    predicted = Counter(genres[index] for index in named.argmax(axis=1).tolist())
     return OutOfDistribution(
         source=source,
         n=len(proba),
         mean_confidence=float(proba.max(axis=1).mean()),
         taken_for=dict(predicted.most_common()),
+        not_music=len(proba) - len(named),
     )
 
 

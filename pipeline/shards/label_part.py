@@ -154,7 +154,7 @@ def label_part(
     parts = task.parts(tables)
     rows_of = {
         "failures": failure_rows(failures),
-        "segment_labels": _segment_rows(task, segments if segment_labels else [], found.proba, info.genres),
+        "segment_labels": _segment_rows(task, segments if segment_labels else [], found, info.genres),
         "labels": label_rows(labels, info.genres),
     }
     with watch.stage("write"):
@@ -278,7 +278,7 @@ def label_rows(rows: Sequence[Mapping[str, object]], genres: Sequence[str]) -> p
 
 
 def _segment_rows(
-    task: LabelTask, segments: list[dict[str, object]], p: NDArray[np.float64], genres: tuple[str, ...]
+    task: LabelTask, segments: list[dict[str, object]], found: Prediction, genres: tuple[str, ...]
 ) -> pa.Table:
     rows = [
         {
@@ -289,8 +289,9 @@ def _segment_rows(
             "genre": genres[int(row.argmax())],
             "confidence": row.max(),
             "run": task.run,
+            "is_music": None if found.is_music is None else found.is_music[place],
         }
-        for segment, row in zip(segments, p, strict=False)
+        for place, (segment, row) in enumerate(zip(segments, found.proba, strict=False))
         if not _is_silent(segment)
     ]
     return pa.Table.from_pylist(rows, SEGMENT_LABELS)

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from pipeline.models.label import MUSIC
+from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.tables.current import read_genres
 from pipeline.tables.tables import Tables, explain_read_errors, keep_newest
 from schemas.errors import EarmarkError
@@ -81,7 +81,7 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
     same = pc.fill_null(pc.equal(labels["etag"], tracks["etag"].take(place)), False)
     labels = keep_newest(labels.append_column("__track", place).filter(same), "labeled_at")
     # Tracks that are probably not music count toward no genre's share.
-    labels = labels.filter(pc.fill_null(pc.greater_equal(labels["is_music"], MUSIC), True))
+    labels = labels.filter(pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True))
     labels, tracks = (
         labels.drop(["track_id", "etag"]),
         tracks.select(["first_seen", "__row"]).take(labels["__track"]),

@@ -18,7 +18,7 @@ from pipeline.models import audioset, published
 from pipeline.models.added import CACHE_VARIABLE
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_network, own_head
 from pipeline.models.bundle import Classifier, ModelBundle
-from pipeline.models.label import MUSIC, label_prediction
+from pipeline.models.label import MIN_IS_MUSIC, label_prediction
 from pipeline.models.prediction import Prediction, read_outputs, softmax
 from pipeline.models.torch_file import read_weights
 from pipeline.training.training import network_bytes
@@ -200,7 +200,7 @@ def test_speech_gets_no_genre() -> None:
     assert label.genre is None
     assert label.labels == ()
     assert label.is_music is not None
-    assert label.is_music < MUSIC
+    assert label.is_music < MIN_IS_MUSIC
     assert label.confidence == pytest.approx(float(prediction.proba.max()), abs=1e-6)
 
 
@@ -316,7 +316,7 @@ def test_added_model_hears_what_real_clips_are(weights: Path, cache: Path, gtzan
         prediction = classifier.predict([each.log_mel for each in segments if each.log_mel is not None])
         label = label_prediction(str(path), prediction, [False] * len(segments), bundle.info)
         assert label.is_music is not None
-        assert label.is_music > MUSIC, path
+        assert label.is_music > MIN_IS_MUSIC, path
         right += label.genre == path.parent.name
     assert right >= 0.6 * len(paths)
 

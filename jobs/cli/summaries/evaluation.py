@@ -102,10 +102,12 @@ def _print_coverage(evaluation: Evaluation) -> None:
             row.append(_or_dash(point.outside_accepted))
     print_table(columns, rows)
     if evaluation.outside:
-        taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items())
+        taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items()) or "nothing"
+        recognized = evaluation.outside.not_music
         console.print(
             f"{evaluation.outside.n:,} tracks out of distribution ({evaluation.outside.source}): "
-            f"mean confidence {evaluation.outside.mean_confidence:.2f}, labeled as {taken}",
+            f"mean confidence {evaluation.outside.mean_confidence:.2f}, labeled as {taken}"
+            + (f"; {recognized:,} recognized as no music" if recognized else ""),
         )
 
 

@@ -16,7 +16,7 @@ from earmark._model import DEFAULTS, Model, Source, load_model
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.selection import is_audio_name
-from pipeline.catalogs.tracks import from_table
+from pipeline.catalogs.track_refs import from_table
 from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track

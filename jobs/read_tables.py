@@ -15,7 +15,7 @@ from pipeline.tables.current import (
     list_models,
     read_genres,
 )
-from pipeline.tables.formats import tables_at
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError

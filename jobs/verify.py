@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from jobs.console.output import json_text
 from jobs.console.progress import show_progress
-from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from pipeline.catalogs.catalog import canonical, survey
-from pipeline.catalogs.vouching import confirm_versions
+from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
@@ -51,7 +51,7 @@ def verify_job(tables: Tables, catalog: str | None, *, deep: bool) -> tuple[Veri
 
 
 def _is_held(tables: Tables) -> bool:
-    return leases.free_number(tables.root) is None
+    return lease_acquisition.free_number(tables.root) is None
 
 
 def render_json(tables: Tables, verification: Verification, *, busy: bool) -> str:

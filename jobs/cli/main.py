@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
-from jobs.cli.hidden_modules import describe_hidden_module
+from jobs.cli.commands import evaluation, labels, pages, runs, tables
+from jobs.cli.commands import models as published
+from jobs.cli.commands import training as models
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
+from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
 from jobs.console.messages import say
 from schemas.errors import EarmarkError

@@ -8,15 +8,15 @@ import pyarrow.compute as pc
 
 from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
+from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, make_plan
-from pipeline.catalogs.vouching import confirm_versions
+from pipeline.formatting import left_out_text
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
-from pipeline.tables.formats import tables_at
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, semi_join
-from pipeline.wording import left_out_text
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec

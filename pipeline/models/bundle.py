@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline.models.added import ADDABLE, added_models
+from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network, input_shapes
 from pipeline.models.prediction import Prediction, no_prediction, read_outputs
 from pipeline.models.tensorflow_setup import set_up_tensorflow

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.models.added import CACHE_VARIABLE, cache_folder, model_folder
 from pipeline.models.audioset import build_audioset
 from pipeline.models.bundle import ModelBundle
+from pipeline.models.model_cache import CACHE_VARIABLE, cache_folder, model_folder
 from pipeline.models.torch_file import NotWeightsError
 from schemas.errors import EarmarkError, MisuseError
 

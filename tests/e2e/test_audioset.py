@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.models.added import CACHE_VARIABLE
+from pipeline.models.model_cache import CACHE_VARIABLE
 from tests.e2e.earmark import earmark, succeed
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "models" / "mn04_as_mAP_432.pt"

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from jobs.engine import lease as leases
+from jobs.engine.lease_acquisition import LeaseHeldError
 from pipeline.audio.decode.audio import read_segments
 from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
@@ -105,7 +106,10 @@ def test_a_lease_on_s3(bucket: str) -> None:
     """Held, refused with the holder's name, released, and held again."""
     with leases.hold(bucket, "run-1", say=print) as lease:
         lease.check()
-        with pytest.raises(leases.LeaseHeldError, match="run-1"), leases.hold(bucket, "run-2", say=print):
+        with (
+            pytest.raises(LeaseHeldError, match="run-1"),
+            leases.hold(bucket, "run-2", say=print),
+        ):
             pass
     with leases.hold(bucket, "run-3", say=print) as lease:
         assert lease.number == 2

@@ -15,13 +15,13 @@ from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel, spec_power
 from pipeline.audio.features.mel_bands import band_edges, filterbank
 from pipeline.models import audioset, published
-from pipeline.models.added import CACHE_VARIABLE
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_network, own_head
 from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.label import MUSIC, label_prediction
+from pipeline.models.model_cache import CACHE_VARIABLE
 from pipeline.models.prediction import Prediction, read_outputs, softmax
 from pipeline.models.torch_file import read_weights
-from pipeline.training.training import network_bytes
+from pipeline.training.train_model import network_bytes
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES

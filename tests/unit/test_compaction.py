@@ -22,7 +22,7 @@ from pipeline.storage import storage
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry, recover_compactions
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry, recover_compactions
 from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogs.tracks import stat_track, to_batch
+from pipeline.catalogs.track_refs import stat_track, to_batch
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables

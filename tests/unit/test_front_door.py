@@ -17,7 +17,7 @@ import soundfile
 import earmark
 from jobs import read_tables
 from pipeline.tables.current import current_labels
-from pipeline.tables.formats import FORMAT_FILE
+from pipeline.tables.format_version import FORMAT_FILE
 from schemas import errors as error_types
 from schemas.errors import (
     DecodeError,

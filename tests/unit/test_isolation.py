@@ -24,7 +24,7 @@ from pipeline.shards.isolation import (
     decoding_failure,
 )
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from pipeline.shards.transfer import TransferError
+from pipeline.shards.process_errors import TransferError
 from schemas.errors import DecodeError, EarmarkError, EnvironmentFaultError
 
 LIMITS = TrackLimits(2.0, 64 << 20)

@@ -14,7 +14,7 @@ from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
     from jobs.evaluate import Request
-    from pipeline.training.training import Epoch
+    from pipeline.training.train_model import Epoch
     from schemas.evaluation import Evaluation
 
 
@@ -76,7 +76,7 @@ def evaluate(
     """Evaluate a model or an architecture on labeled data, next to baseline classifiers."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.evaluate import Request
-    from pipeline.storage.outputs import check_writable_file
+    from pipeline.storage.output_checks import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):

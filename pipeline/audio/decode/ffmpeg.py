@@ -10,8 +10,8 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import UndecodableError, reason_of
+from pipeline.audio.decode.ffmpeg_frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.audio.decode.formats import FORMATS
-from pipeline.audio.decode.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.audio.decode.source import Source
 from pipeline.audio.decode.wavpack import next_block
 from schemas.tracks import AudioInfo

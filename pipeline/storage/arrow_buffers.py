@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 
-def in_arrows_memory(*data: bytes) -> pa.BufferReader:
+def arrow_buffer(*data: bytes) -> pa.BufferReader:
     """Return the bytes, one after the other, in Arrow's own memory.
 
     Arrow reads ahead in a thread of its own. What that thread holds may outlive an error, and then be

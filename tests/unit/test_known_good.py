@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError
+from pipeline.shards.known_good import check_process, featurize_known_good
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError

@@ -97,7 +97,7 @@ def label(
     MisuseError
         If there is no such model, manifest or prefix, or an option is out of its range.
     EarmarkError
-        If a folder holds no audio files or cannot be listed, or a store does not answer.
+        If a folder contains no audio files or cannot be listed, or a store does not answer.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def _tracks_of(source: Source) -> list[TrackRef]:
     catalog = canonical(os.fspath(source))
     tracks = from_table(list_catalog(catalog))
     if not tracks:
-        raise EarmarkError(f"{catalog} holds no audio files")
+        raise EarmarkError(f"{catalog} contains no audio files")
     return tracks
 
 

@@ -1,4 +1,4 @@
-"""``earmark models``: the models there are, and those that can be added."""
+"""``earmark models``: list the available models, and add published ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from schemas.model import ModelInfo
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model as it is listed.
+    """An entry in the list of models.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class ListedModel:
     size : int
         Bytes of its weights.
     info : ModelInfo or None
-        What it says of itself; None before it is added.
+        Its metadata; None before it is added.
     """
 
     name: str
@@ -35,7 +35,7 @@ class ListedModel:
 
 
 def list_models() -> list[ListedModel]:
-    """Return the models that ship, and those that were or can be added."""
+    """Return the shipped models, the added ones, and those that can be added."""
     added = added_models()
     found = [_listed(name, "ships", "Apache-2.0", folder) for name, folder in shipped_models().items()]
     for name, model in PUBLISHED.items():

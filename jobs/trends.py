@@ -85,7 +85,7 @@ def write_trends_page(
 
 
 def _read_figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
-    """Return the measured figures of a model from its copy in the tables; None if there is no copy."""
+    """Return the measurements of a model from its copy in the tables; None if there is no copy."""
     try:
         return ModelBundle.load(storage.join(tables.root, "_models", model)).info.figures
     except EarmarkError:

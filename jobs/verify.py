@@ -45,7 +45,7 @@ def verify_job(tables: Tables, catalog: str | None, *, deep: bool) -> tuple[Veri
             surveyed = survey(canonical(catalog), progress=meter.show)
         listing = confirm_versions(surveyed, tables).tracks
         if not listing.num_rows:
-            raise EarmarkError(f"the catalog {catalog} holds no audio files")
+            raise EarmarkError(f"the catalog {catalog} contains no audio files")
     verification = verify(tables, read_reports(tables), listing=listing, deep=deep)
     return verification, busy or _is_held(tables)
 

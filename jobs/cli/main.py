@@ -67,7 +67,7 @@ for command in (
 ):
     app.command()(with_log_options(command))
 
-models_app = typer.Typer(help="List the models, or add one that others trained.", rich_markup_mode=None)
+models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
 models_app.callback(invoke_without_command=True)(with_log_options(published.models))
 models_app.command()(with_log_options(published.add))
 app.add_typer(models_app, name="models")

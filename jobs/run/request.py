@@ -128,7 +128,7 @@ def list_job(job: Job) -> Listing:
         listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
-        raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
+        raise EarmarkError(f"the catalog {job.catalog} contains no audio files{others}")
     with storage.explain_errors(job.catalog, "look at the files of"):
         return confirm_versions(listing, job.tables)
 
@@ -146,7 +146,7 @@ def _list_featurized(job: Job) -> pa.Table:
     featurized = job.tables.read("features", ["track_id", "etag"], where)
     if not featurized.num_rows:
         others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
-        have = f"they hold {', '.join(sorted(others))}" if others else "they hold no features"
+        have = f"they contain {', '.join(sorted(others))}" if others else "they contain no features"
         raise MisuseError(
             f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
             f"{job.tables.root} lack ({have}); compute them with 'earmark run CATALOG {job.tables.root} "

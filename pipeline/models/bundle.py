@@ -107,7 +107,7 @@ class ModelBundle:
         if "/" not in folder and not Path(folder).is_dir():
             if folder in ADDABLE:
                 raise MisuseError(
-                    f"the model '{folder}' is not there yet; add it with 'earmark models add {folder}'"
+                    f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
                 )
             names = ", ".join(known) or "none"
             raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")

@@ -1,13 +1,13 @@
-"""Bytes that are in memory already, for Arrow to read."""
+"""Arrow buffers with bytes that are already in memory."""
 
 import pyarrow as pa
 
 
 def arrow_buffer(*data: bytes) -> pa.BufferReader:
-    """Return the bytes, one after the other, in Arrow's own memory.
+    """Copy bytes, one after the other, into memory that Arrow owns, and return a reader.
 
     Arrow reads ahead in a thread of its own. What that thread holds may outlive an error, and then be
-    released while the interpreter ends, which aborts the process where it is an object of Python's.
+    released while the interpreter ends, which aborts the process if it is a Python object.
     """
     sink = pa.BufferOutputStream()
     for each in data:

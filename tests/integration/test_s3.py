@@ -144,7 +144,7 @@ def test_what_s3_refuses_is_explained(bucket: str) -> None:
     assert nowhere.returncode in {1, 2}
     assert "s3://no-such-bucket-of-ours/music" in nowhere.stderr
     empty = earmark("run", f"{bucket}/nothing", f"{bucket}/tables")
-    assert (empty.returncode, "holds no audio files" in empty.stderr) == (1, True)
+    assert (empty.returncode, "contains no audio files" in empty.stderr) == (1, True)
     read_only = earmark("run", bucket, "s3://no-such-bucket-of-ours/tables")
     assert read_only.returncode == 1
     assert "cannot open the tables s3://no-such-bucket-of-ours/tables" in read_only.stderr

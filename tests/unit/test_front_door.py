@@ -248,7 +248,7 @@ def test_no_tracks_give_no_rows(here: Path, model: earmark.Model) -> None:
     assert len(nothing) == 0
     assert list(nothing) == list(model.label("song.wav"))
     (here / "void").mkdir()
-    with pytest.raises(EarmarkError, match="void holds no audio files"):
+    with pytest.raises(EarmarkError, match="void contains no audio files"):
         model.label("void")
     (here / "void").rmdir()
 

@@ -68,7 +68,7 @@ def evaluate(
         str | None,
         typer.Option("--tables", help="Keep the features of audio in these tables for the next evaluation."),
     ] = None,
-    json: Annotated[str | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    json: Annotated[str | None, typer.Option("--json", help="Write all metrics to this file.")] = None,
     html: Annotated[str | None, typer.Option("--html", help="Write a page with plots to this file.")] = None,
     training: Mapping[str, object],
     settings: RunConfig,
@@ -82,7 +82,7 @@ def evaluate(
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and data (earmark evaluate MODEL DATA), or --arch ARCH and data")
     # Check now, not after many minutes of training.
-    for file, what in ((json, "the figures"), (html, "the page")):
+    for file, what in ((json, "the metrics"), (html, "the page")):
         if file is not None:
             check_writable_file(file, what)
     request = Request(

@@ -1,4 +1,4 @@
-"""Commands for models that ship or that others published: models, models add."""
+"""Commands that list and add models: models, models add."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from jobs.console.messages import say
 
 
 def models(context: typer.Context) -> None:
-    """List the models that ship, and those that were or can be added."""
+    """List the shipped models, the added ones, and those that can be added."""
     if context.invoked_subcommand is not None:
         return
     from jobs.cli.summaries.models import print_models
@@ -23,11 +23,12 @@ def add(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", help="The file of its weights, if you have it already: then no network is needed."
+            "--file",
+            help="The file with its weights, if already downloaded; then no network access is needed.",
         ),
     ] = None,
 ) -> None:
-    """Add a model that others trained: fetch its weights, check them, and make them ready for --model."""
+    """Add a published model: download its weights, verify them, and convert them for --model."""
     from jobs.cli.summaries.models import print_added
     from jobs.models import add as add_model
 

@@ -26,7 +26,7 @@ def print_labels(rows: pa.Table) -> None:
 
 
 def _genre(row: dict[str, Any]) -> str:
-    """A label's genre with its style, where it has them."""
+    """Return a label's genre and style; a dash if it has neither."""
     return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
 
 

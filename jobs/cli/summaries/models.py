@@ -15,7 +15,7 @@ from schemas.model import Measurement, ModelInfo
 
 
 def print_models(models: Sequence[ListedModel]) -> None:
-    """Print a table of the models, and what each says of itself."""
+    """Print a table of the models, and a description of each."""
     print_table(
         ("model", "", "license", "size"),
         [(each.name, each.state, each.license, size_text(each.size)) for each in models],
@@ -50,7 +50,7 @@ def _describe_measurement(measured: Measurement) -> str:
 
 
 def _describe_model(info: ModelInfo) -> list[str]:
-    """Return what a model says of itself, a sentence each."""
+    """Return a description of a model, one fact per line."""
     lines = [_describe_measurement(measured) for measured in info.figures]
     lines += [f"{count.count} of {count.n} {count.what}" for count in info.counts]
     styles = 0 if info.taxonomy is None else sum(each.style is not None for each in info.taxonomy.classes)
@@ -79,7 +79,7 @@ def print_trials(trials: Sequence[Trial]) -> None:
 
 
 def print_model(bundle: ModelBundle, folder: Path) -> None:
-    """Print a trained model and its figures."""
+    """Print a trained model and its measured accuracy."""
     console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
     for figure in bundle.info.figures:
         console.print(

@@ -29,7 +29,7 @@ ASIDE = (
     | Disposition.descriptions
     | Disposition.dependent
 )
-"""Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
+"""Streams that accompany the music: commentary, audio description, parts of other streams."""
 
 CHECKED = {"err_detect": "crccheck+explode"}
 """Makes FFmpeg drop TTA frames with a wrong checksum, which would decode to noise as loud as music."""

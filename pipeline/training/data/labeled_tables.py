@@ -101,7 +101,7 @@ def import_tables(
 
 
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
-    """Return the keep_newest feature settings that have the wanted kinds, without other kinds."""
+    """Return the newest feature settings that have the wanted kinds, without other kinds."""
     specs = [report.spec for report in read_reports(tables) if report.spec is not None]
     for spec in reversed(specs):
         wanted = {

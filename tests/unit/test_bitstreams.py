@@ -17,6 +17,8 @@ from schemas.features import FeatureSpec
 from tests.encoders import encode
 from tests.unit.test_joined_streams import loudest_hertz
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 12
 HERTZ = 700.0
 SPEC = FeatureSpec(segment_s=3.0)

@@ -213,6 +213,7 @@ def _duckdb(tables: Tables) -> Callable[[], Counter[tuple[str, str]]]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [_pandas, _duckdb])
 def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
     history: TableHistory, reader: Callable[[Tables], Callable[[], Counter[tuple[str, str]]]]

@@ -52,6 +52,7 @@ with interruptible() as interrupt:
 """
 
 
+@pytest.mark.slow
 def test_a_run_whose_main_thread_is_stuck_is_closed(tmp_path: Path) -> None:
     """Python runs no signal handler while it is in C: listing a table, loading a model, waiting for Ray; the
     report would say `running` and the lease be held when SIGKILL comes."""

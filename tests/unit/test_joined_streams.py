@@ -13,6 +13,8 @@ from pipeline.audio.decode.source import Source
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 
+pytestmark = pytest.mark.slow
+
 Link = tuple[str, int, int, float, float]
 """Form, rate, channels, seconds and the frequency of its tone."""
 

@@ -25,6 +25,8 @@ from tests.e2e.earmark import read_table
 from tests.encoders import encode, sweep
 from tests.hostile import absurd_wav, write_sparse
 
+pytestmark = pytest.mark.slow
+
 SPEC = FeatureSpec()
 LIMITS = TrackLimits(600.0, 320 << 20)
 

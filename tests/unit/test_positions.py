@@ -15,6 +15,8 @@ from tests.encoders import FFMPEG, LAYOUTS, SOUNDFILE, encode, sweep
 from tests.unit.test_audio_formats import lag
 from tests.unit.test_joined_streams import loudest_hertz
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 20.0
 SPEC = FeatureSpec(segment_s=4.0)
 

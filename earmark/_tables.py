@@ -9,7 +9,7 @@ from jobs import read_tables
 from jobs.trends import find_trends, select_rows
 from pipeline.tables.current import current_tracks
 from pipeline.tables.current import list_models as models_of
-from pipeline.tables.run_reports import read_reports
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables as StoredTables
 from schemas.report import Counts
 from schemas.tables import TIMESTAMP, TRACKS

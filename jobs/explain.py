@@ -19,7 +19,7 @@ from pipeline.plots.explain import (
     run_masking_test,
 )
 from pipeline.plots.figures import new_figure, place_axes, to_png
-from pipeline.plots.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
+from pipeline.plots.plot_elements import band_frequencies, draw_log_mel, draw_scale, set_title
 from pipeline.plots.track_view import SegmentView, TrackView, view_track
 from pipeline.redaction import redact
 from pipeline.storage import storage

@@ -14,7 +14,7 @@ from pipeline.plots import track_plots as plots
 from pipeline.plots.figures import to_png
 from pipeline.plots.track_view import SegmentView, TrackView, predict_segments, view_track
 from pipeline.storage import storage
-from pipeline.storage.outputs import check_writable_file
+from pipeline.storage.output_checks import check_writable_file
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pipeline.tables.current import (
     list_models,
     read_genres,
 )
-from pipeline.tables.formats import tables_at
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -91,7 +91,7 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     have = list_models(tables)
     if wanted is None:
         if not have:
-            raise MisuseError(f"the tables {tables.root} hold no labels yet; make some with 'earmark run'")
+            raise MisuseError(f"the tables {tables.root} contain no labels yet; run 'earmark run' first")
         return have[-1]
     matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
     if not matching and have:
@@ -100,7 +100,7 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     if not matching:
         listed = ", ".join(have) or "none"
         raise MisuseError(
-            f"the tables {tables.root} hold no labels of the model {wanted} (they hold {listed})"
+            f"the tables {tables.root} contain no labels of the model {wanted} (they contain {listed})"
         )
     return matching[-1]
 

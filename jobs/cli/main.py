@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
-from jobs.cli.hidden_modules import describe_hidden_module
+from jobs.cli.commands import evaluation, labels, pages, runs, tables
+from jobs.cli.commands import models as published
+from jobs.cli.commands import training as models
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
+from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
 from jobs.console.messages import say
 from schemas.errors import EarmarkError
@@ -65,7 +67,7 @@ for command in (
 ):
     app.command()(with_log_options(command))
 
-models_app = typer.Typer(help="List the models, or add one that others trained.", rich_markup_mode=None)
+models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
 models_app.callback(invoke_without_command=True)(with_log_options(published.models))
 models_app.command()(with_log_options(published.add))
 app.add_typer(models_app, name="models")

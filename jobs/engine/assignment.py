@@ -54,7 +54,7 @@ class Totals:
     cpus: int = 0
     gpus: int = 0
     actors: int = 0
-    waiting_for_actors: bool = False
+    is_waiting_for_actors: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
     timeline: TimelineRecorder = field(default_factory=TimelineRecorder)

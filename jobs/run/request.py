@@ -8,15 +8,15 @@ import pyarrow.compute as pc
 
 from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
+from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, make_plan
-from pipeline.catalogs.vouching import confirm_versions
+from pipeline.formatting import left_out_text
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
-from pipeline.tables.formats import tables_at
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, semi_join
-from pipeline.wording import left_out_text
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
@@ -128,7 +128,7 @@ def list_job(job: Job) -> Listing:
         listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
-        raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
+        raise EarmarkError(f"the catalog {job.catalog} contains no audio files{others}")
     with storage.explain_errors(job.catalog, "look at the files of"):
         return confirm_versions(listing, job.tables)
 
@@ -146,7 +146,7 @@ def _list_featurized(job: Job) -> pa.Table:
     featurized = job.tables.read("features", ["track_id", "etag"], where)
     if not featurized.num_rows:
         others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
-        have = f"they hold {', '.join(sorted(others))}" if others else "they hold no features"
+        have = f"they contain {', '.join(sorted(others))}" if others else "they contain no features"
         raise MisuseError(
             f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
             f"{job.tables.root} lack ({have}); compute them with 'earmark run CATALOG {job.tables.root} "

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected, cpus_and_gpus
 from jobs.engine.interrupts import Interrupt, interruptible
@@ -16,15 +17,15 @@ from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
 from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
-from pipeline.catalogs.changes import change_rows
+from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
 from pipeline.log import about, get_logger
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
-from pipeline.pages.run_pages import RunPages
+from pipeline.pages.run_page_writer import RunPageWriter
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
-from pipeline.tables.formats import record_format
+from pipeline.tables.format_version import record_format
 from pipeline.tables.runs import new_run_name, package_versions, read_reports, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
@@ -63,7 +64,7 @@ def run_job(job: Job, say: Say) -> RunReport:
     with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
-        free = leases.free_number(job.tables.root)
+        free = lease_acquisition.free_number(job.tables.root)
         listing = list_job(job)
         # Named after the listing, which may take long, so that names of runs sort in the order of their work.
         run = new_run_name(datetime.now(UTC))
@@ -93,7 +94,7 @@ def _run_planned(
     run_log: RunLog,
 ) -> RunReport:
     """Run the plan under the lease; write the report at the start and at the end."""
-    pages = RunPages(job.tables, say)
+    pages = RunPageWriter(job.tables, say)
     totals = Totals()
     ended: dict[str, str] = {}
     closing.report = report
@@ -115,12 +116,12 @@ def _run_planned(
                 _work(job, report, plan, held, interrupt, totals, closing, run_log)
             finally:
                 report = account_for(job.tables, report, totals)
-        if not report.balanced or (report.counts.left and not interrupt.asked):
+        if not report.balanced or (report.counts.left and not interrupt.was_requested):
             raise EarmarkError(
                 f"the parts of the run do not hold every track exactly once (remaining: "
                 f"{report.counts.left}); please report it with {job.tables.root}/_runs/{report.run}.json"
             )
-        ended = {"outcome": "interrupted" if interrupt.asked else "done"}
+        ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
         raise
@@ -221,14 +222,14 @@ def _work(
         def show(totals: Totals) -> None:
             finished = totals.featurized if job.command == "featurize" else totals.labeled
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
-            if totals.waiting_for_actors:
+            if totals.is_waiting_for_actors:
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
             run_log.write_if_due()
 
         engine = Engine(assignment, totals, show)
-        interrupt.tell(engine.stop, engine.stop_soon)
-        held.settled = False
+        interrupt.set_handlers(engine.stop, engine.stop_soon)
+        held.is_settled = False
         try:
             engine.run(
                 _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
@@ -236,9 +237,9 @@ def _work(
         finally:
             engine.halt(held)
             # Close now: shutting down Ray and counting what was written may take too long.
-            if interrupt.asked:
+            if interrupt.was_requested:
                 closing()
-            interrupt.tell_nobody()
+            interrupt.clear_handlers()
 
 
 def _keep_model(job: Job, lease: leases.Lease) -> None:

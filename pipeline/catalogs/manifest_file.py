@@ -9,7 +9,7 @@ import zlib
 import pyarrow as pa
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.arrow_buffers import arrow_buffer
 from schemas.errors import MisuseError
 
 MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")
@@ -56,7 +56,7 @@ def read_columns(location: str) -> pa.Table:
         if location.lower().endswith(".parquet"):
             import pyarrow.parquet as pq
 
-            table = pq.read_table(in_arrows_memory(data), use_threads=False)
+            table = pq.read_table(arrow_buffer(data), use_threads=False)
             names = [name.strip() for name in table.column_names]
         else:
             text = _as_utf8(data, location)
@@ -133,7 +133,7 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
     names = [str(number) for number in range(n_columns)]
     end = f"\n{_END}{separator * (n_columns - 1)}\n"
     rows = arrow_csv.read_csv(
-        in_arrows_memory(data, end.encode()),
+        arrow_buffer(data, end.encode()),
         # Without threads, errors name the row.
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),

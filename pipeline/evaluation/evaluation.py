@@ -1,4 +1,4 @@
-"""Compute every reported figure from the predictions of a classifier on held-out music."""
+"""Compute every reported metric from the predictions of a classifier on held-out music."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Predictions:
 
     @property
     def has_pieces(self) -> bool:
-        """Whether a track has several segments, so that figures by track and by piece differ."""
+        """Whether a track has several segments, so that metrics by track and by piece differ."""
         return len(np.unique(self.tracks)) < len(self)
 
     def by_unit(self, unit: Unit) -> "Predictions":
@@ -84,7 +84,7 @@ def score(
     ranks: bool = True,
     calibrated: bool = True,
 ) -> Scores:
-    """Return the figures of a classifier by `unit`.
+    """Return the metrics of a classifier by `unit`.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def score(
 
 @dataclass(frozen=True)
 class Setup:
-    """How answers came about: fields of `schemas.evaluation.Evaluation` that no answer tells."""
+    """How predictions were made: fields of `schemas.evaluation.Evaluation` that they do not show."""
 
     data: str
     protocol: EvaluationProtocol
@@ -153,7 +153,7 @@ def summarize(
     predictions : Predictions
         Probabilities of segments.
     unit : {"track", "piece"}
-        The unit that the figures count.
+        The unit that the metrics count.
     genres : sequence of str
         In the order of the probabilities.
     setup : Setup

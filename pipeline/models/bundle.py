@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline.models.added import ADDABLE, added_models
+from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network, input_shapes
 from pipeline.models.prediction import Prediction, no_prediction, read_outputs
 from pipeline.models.tensorflow_setup import set_up_tensorflow
@@ -107,7 +107,7 @@ class ModelBundle:
         if "/" not in folder and not Path(folder).is_dir():
             if folder in ADDABLE:
                 raise MisuseError(
-                    f"the model '{folder}' is not there yet; add it with 'earmark models add {folder}'"
+                    f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
                 )
             names = ", ".join(known) or "none"
             raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")

@@ -17,7 +17,7 @@ MIN_IS_MUSIC = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A genre or a style of one, among others that a track may have.
+    """One of the genres or styles of a track.
 
     Attributes
     ----------

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalogs.tracks import from_table
+from pipeline.catalogs.track_refs import from_table
 from pipeline.log import get_logger
+from pipeline.shards.deferred_interrupts import defer_interrupts
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.rows import feature_rows, track_rows
-from pipeline.shards.uninterrupted import defer_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part

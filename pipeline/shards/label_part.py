@@ -20,8 +20,8 @@ from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import time_limit
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.arrow_buffers import arrow_buffer
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
@@ -195,7 +195,7 @@ def _batches(
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
-        file = read_parsed(part, lambda data: pq.ParquetFile(in_arrows_memory(data)))
+        file = read_and_parse(part, lambda data: pq.ParquetFile(arrow_buffer(data)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()

@@ -1,4 +1,4 @@
-"""Naming runs and writing their reports to ``_runs/``; `pipeline.tables.run_reports` reads them."""
+"""Names of runs, and their reports in ``_runs/``: summarized, written and read."""
 
 import secrets
 from collections import Counter
@@ -6,20 +6,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from pipeline.storage import storage
-from pipeline.tables.run_reports import read_reports
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables, explain_read_errors
+from schemas.errors import EarmarkError
 from schemas.report import FailureExample, RunReport
-
-__all__ = [
-    "log_location",
-    "new_run_name",
-    "package_versions",
-    "read_reports",
-    "summarize_failures",
-    "write_report",
-]
 
 _EXAMPLES = 3
 """Tracks named in a report for each type of failure."""
@@ -101,3 +94,28 @@ def summarize_failures(
                     FailureExample(uri=row["uri"], message=row["message"]) for row in rows.to_pylist()
                 )
     return dict(counts.most_common()), {kind: tuple(examples[kind]) for kind, _ in counts.most_common()}
+
+
+def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
+    """Read the reports of all runs, or of the `last` ones, oldest first.
+
+    Raises
+    ------
+    EarmarkError
+        If a report cannot be read.
+    """
+    folder = storage.join(tables.root, "_runs")
+    with storage.explain_errors(folder, "read the run reports in"):
+        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
+        reports = []
+        for name in names[-last:] if last else names:
+            try:
+                reports.append(read_and_parse(storage.join(folder, name), RunReport.model_validate_json))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "the file"
+                raise EarmarkError(
+                    f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
+                    "if a newer version wrote it, otherwise move it out of the folder"
+                ) from error
+    return reports

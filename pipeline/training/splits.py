@@ -81,7 +81,7 @@ def cut_for_protocol(protocol: SplitProtocol, data: TrainingSet, n_pieces: int |
 def split_at_random(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
     """Split the segments at random, 80 % for training, stratified by genre.
 
-    This leaks: segments of one track can be on both sides, so the figure is optimistic.
+    This leaks: segments of one track can be on both sides, so the result is optimistic.
     """
     return _divide(data, _draw_held_out(data.labels, np.random.default_rng(seed)))
 

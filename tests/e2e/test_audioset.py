@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.models.added import CACHE_VARIABLE
+from pipeline.models.model_cache import CACHE_VARIABLE
 from tests.e2e.earmark import earmark, succeed
 
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "models" / "mn04_as_mAP_432.pt"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.catalogs.tracks import stat_track
+from pipeline.catalogs.track_refs import stat_track
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from jobs.engine import lease as leases
+from jobs.engine.lease_acquisition import LeaseHeldError
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.tracks import from_table, stat_track
+from pipeline.catalogs.track_refs import from_table, stat_track
 from pipeline.shards import fetching
 from pipeline.shards.fetching import open_track
 from pipeline.shards.outcomes import featurize_tracks
@@ -125,7 +126,10 @@ def test_a_lease_lives_through_faults(
                 lease.check()
                 time.sleep(0.1)
             proxy.rate = 0
-            with pytest.raises(leases.LeaseHeldError), leases.hold(bucket, "intruder", say=said.append):
+            with (
+                pytest.raises(LeaseHeldError),
+                leases.hold(bucket, "intruder", say=said.append),
+            ):
                 pass
             proxy.rate = 0.25
             lease.check()

@@ -15,7 +15,9 @@ from pipeline.audio.decode.bitstreams import find_packing
 from schemas.errors import DecodeError
 from schemas.features import FeatureSpec
 from tests.encoders import encode
-from tests.unit.test_parts import loudest_hertz
+from tests.unit.test_joined_streams import loudest_hertz
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 12
 HERTZ = 700.0

@@ -24,7 +24,7 @@ from pipeline.shards.isolation import (
     decoding_failure,
 )
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from pipeline.shards.transfer import TransferError
+from pipeline.shards.process_errors import TransferError
 from schemas.errors import DecodeError, EarmarkError, EnvironmentFaultError
 
 LIMITS = TrackLimits(2.0, 64 << 20)
@@ -194,6 +194,7 @@ def test_a_call_killed_from_outside_is_repeated(process: Isolated, tmp_path: Pat
     assert call_with_restarts(process, kill_until, tmp_path / "calls", 3) == 4
 
 
+@pytest.mark.slow
 def test_repeated_kills_are_bounded(process: Isolated, tmp_path: Path) -> None:
     """A track that makes the kernel kill its process each time must not be retried forever."""
     with pytest.raises(ProcessDiedError) as caught:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogs.changes import change_rows
+from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan
-from pipeline.catalogs.tracks import to_batch
+from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage

@@ -1,10 +1,9 @@
-"""What the commands about runs, tables and models print when they are done."""
+"""What the commands about runs and tables print when they are done."""
 
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,11 +12,9 @@ from jobs.console.output import console, print_table
 from jobs.demo import DemoResult
 from jobs.read_tables import Status
 from jobs.scan import FormatCount, Scan
-from jobs.trials import Trial, summarize
 from pipeline.catalogs.planning import Plan
-from pipeline.models.bundle import ModelBundle
+from pipeline.formatting import left_out_text, size_text
 from pipeline.storage import storage
-from pipeline.wording import left_out_text, size_text
 from schemas.report import LeftOut, RunReport
 
 
@@ -114,22 +111,6 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
     for name, count in rows:
         console.print(f"  {count:>12,} {name}")
     console.print("nothing was written (--dry-run)")
-
-
-def print_labels(rows: pa.Table) -> None:
-    """Print labels, one track per line."""
-    print_table(
-        ("genre", "confidence", "segments", "track"),
-        (
-            (_genre(row), f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
-            for row in rows.select(["genre", "style", "confidence", "n_segments", "uri"]).to_pylist()
-        ),
-    )
-
-
-def _genre(row: dict[str, Any]) -> str:
-    """A label's genre with its style, where it has them."""
-    return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
 
 
 def print_failures(rows: pa.Table) -> None:
@@ -234,32 +215,3 @@ def _next_commands(demo: DemoResult) -> list[str]:
     lines = [f"    {earmark} {command:<{width}}  # {what}" for command, what in commands]
     page = demo.tables / "_runs" / "index.html"
     return [f"Open {page} for the pages of the run. Next:", "", *lines]
-
-
-def print_trials(trials: Sequence[Trial]) -> None:
-    """Print the accuracy of each trial, and the mean and standard deviation by setting, best first."""
-    if not trials:
-        return
-    rows = [
-        (
-            summary.varied or "default",
-            f"{summary.mean:.3f}" + ("" if summary.std is None else f" ± {summary.std:.3f}"),
-            ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
-        )
-        for summary in summarize(trials)
-    ]
-    print_table(("setting", "validation accuracy", "by seed"), rows)
-    kept = "the best seed of the first setting; its own accuracy is optimistic, report the mean"
-    if len(trials) == len(rows):
-        kept = "the first setting; the best of several is optimistic, and one seed does not show by how much"
-    console.print(f"kept: {kept}")
-    console.print()
-
-
-def print_model(bundle: ModelBundle, folder: Path) -> None:
-    """Print a trained model and its figures."""
-    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
-    for figure in bundle.info.figures:
-        console.print(
-            f"accuracy {figure.accuracy:.3f} of {figure.n} ({figure.dataset}; protocol {figure.protocol})",
-        )

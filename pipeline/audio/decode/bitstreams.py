@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import Decoder, UndecodableError, reason_of
-from pipeline.audio.decode.frames import MAX_CHANNELS, silence, steady_blocks, without_lead
+from pipeline.audio.decode.ffmpeg_frames import MAX_CHANNELS, silence, steady_blocks, without_lead
 from schemas.tracks import AudioInfo
 
 PREROLL_S = 1.0

@@ -10,8 +10,8 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import UndecodableError, reason_of
+from pipeline.audio.decode.ffmpeg_frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.audio.decode.formats import FORMATS
-from pipeline.audio.decode.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.audio.decode.source import Source
 from pipeline.audio.decode.wavpack import next_block
 from schemas.tracks import AudioInfo
@@ -29,7 +29,7 @@ ASIDE = (
     | Disposition.descriptions
     | Disposition.dependent
 )
-"""Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
+"""Streams that accompany the music: commentary, audio description, parts of other streams."""
 
 CHECKED = {"err_detect": "crccheck+explode"}
 """Makes FFmpeg drop TTA frames with a wrong checksum, which would decode to noise as loud as music."""

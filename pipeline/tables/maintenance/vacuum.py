@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, remove_objects
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, remove_objects
 from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import (

@@ -13,8 +13,8 @@ from pipeline.catalogs.catalog import canonical
 from pipeline.models.bundle import fit_frames
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
-from pipeline.tables.formats import tables_at
-from pipeline.tables.run_reports import read_reports
+from pipeline.tables.format_version import tables_at
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
 from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
@@ -101,7 +101,7 @@ def import_tables(
 
 
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
-    """Return the keep_newest feature settings that have the wanted kinds, without other kinds."""
+    """Return the newest feature settings that have the wanted kinds, without other kinds."""
     specs = [report.spec for report in read_reports(tables) if report.spec is not None]
     for spec in reversed(specs):
         wanted = {

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.errors import is_store_error
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.storage.retry import RetryBudget
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.verify.findings import Finding, report_names
 from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObject, StoredObjects, partition_values
 from pipeline.tables.tables import is_damage, stored_schema
@@ -122,7 +122,7 @@ def _open_part(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]
     except Exception as error:
         if not is_damage(error):
             raise
-    return read_parsed(location, lambda data: _read_part(pq.ParquetFile(in_arrows_memory(data)), deep=deep))
+    return read_and_parse(location, lambda data: _read_part(pq.ParquetFile(arrow_buffer(data)), deep=deep))
 
 
 def _read_part(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:

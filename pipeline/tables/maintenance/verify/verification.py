@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.maintenance.compact.log import read_log
+from pipeline.tables.maintenance.compact.compaction_log import read_log
 from pipeline.tables.maintenance.verify.accounting import account_for_tracks
 from pipeline.tables.maintenance.verify.findings import (
     Finding,

@@ -11,7 +11,7 @@ from pipeline.storage.retry import with_retries
 T = TypeVar("T")
 
 
-def read_parsed(location: str, parse: Callable[[bytes], T]) -> T:
+def read_and_parse(location: str, parse: Callable[[bytes], T]) -> T:
     """Read an object and return what `parse` makes of it.
 
     A store may truncate a response and present it as complete. If `parse` fails and the object is longer than

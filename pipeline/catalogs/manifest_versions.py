@@ -5,8 +5,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.catalogs.bulk_stat import stat_listing
 from pipeline.catalogs.catalog import Listing
-from pipeline.catalogs.store_facts import with_store_facts
 from pipeline.tables.current import current_tracks
 from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
 from schemas.errors import NotFoundError
@@ -35,15 +35,15 @@ def confirm_versions(listing: Listing, tables: Tables) -> Listing:
     OSError
         If the store fails.
     """
-    if listing.vouched is None or not pc.any(listing.vouched).as_py():
+    if listing.unverified is None or not pc.any(listing.unverified).as_py():
         return listing
     known = current_tracks(tables)
-    vouched = listing.tracks.select(["track_id", "etag"]).filter(listing.vouched)
-    changed = semi_join(anti_join(vouched, known), known, ("track_id",))
+    unverified = listing.tracks.select(["track_id", "etag"]).filter(listing.unverified)
+    changed = semi_join(anti_join(unverified, known), known, ("track_id",))
     not_found = tables.read("failures", VERSION_KEY, pc.field("error_type") == NotFoundError.__name__)
-    doubtful = pa.concat_tables([changed, semi_join(vouched, not_found)])
+    doubtful = pa.concat_tables([changed, semi_join(unverified, not_found)])
     if not doubtful.num_rows:
         return listing
     ids = listing.tracks["track_id"].combine_chunks()
     which = pc.is_in(ids, doubtful["track_id"].combine_chunks())
-    return replace(listing, tracks=with_store_facts(listing.tracks, which))
+    return replace(listing, tracks=stat_listing(listing.tracks, which))

@@ -8,10 +8,10 @@ from typing import Protocol
 from pipeline.audio.decode.bitstreams import unpack_bitstream
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
+from pipeline.audio.decode.joined_streams import JoinedStreams, Stream
 from pipeline.audio.decode.libsndfile import SoundfileDecoder
-from pipeline.audio.decode.mpeg import mpeg_parts
+from pipeline.audio.decode.mpeg import mpeg_streams
 from pipeline.audio.decode.ogg import begins_amid_page, ogg_links, opus_lead_s
-from pipeline.audio.decode.parts import Part, PartsDecoder
 from pipeline.audio.decode.source import Source
 
 LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
@@ -65,10 +65,10 @@ class CutOgg:
 
     def __call__(self, source: Source, /) -> Decoder:
         """Open the links; UndecodableError if the file is not such an ogg or no link begins in it."""
-        parts = _ogg_parts(source) if begins_amid_page(source) else []
-        if not parts:
+        streams = _ogg_streams(source) if begins_amid_page(source) else []
+        if not streams:
             raise UndecodableError("no ogg stream begins in it")
-        return PartsDecoder(tuple(parts))(source)
+        return JoinedStreams(tuple(streams))(source)
 
 
 def decoders_for(source: Source) -> tuple[DecoderType, ...]:
@@ -80,22 +80,22 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     if magic in LIBSNDFILE_MAGIC:
         return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
     if magic == b"OggS":
-        return *_join_parts(_ogg_parts(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
+        return *_join_streams(_ogg_streams(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
     if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
-        return *_join_parts(mpeg_parts(source)), FfmpegDecoder
+        return *_join_streams(mpeg_streams(source)), FfmpegDecoder
     return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()
 
 
-def _join_parts(parts: list[Part]) -> tuple[DecoderType, ...]:
-    return (PartsDecoder(tuple(parts)),) if parts else ()
+def _join_streams(streams: list[Stream]) -> tuple[DecoderType, ...]:
+    return (JoinedStreams(tuple(streams)),) if streams else ()
 
 
-def _ogg_parts(source: Source) -> list[Part]:
+def _ogg_streams(source: Source) -> list[Stream]:
     """Return the links of a chained ogg that decode; none for an ordinary file."""
     links = ogg_links(source)
     if links == [(0, source.size())]:
         return []
-    parts = []
+    streams = []
     for start, end in links:
         try:
             with closing(FfmpegDecoder(source.window(start, end))) as decoder:
@@ -104,5 +104,5 @@ def _ogg_parts(source: Source) -> list[Part]:
             continue
         duration_s = info.duration_s - (opus_lead_s(source, start) if info.codec == "opus" else 0.0)
         if isfinite(duration_s) and duration_s > 0:
-            parts.append(Part(start, end, duration_s, info.sample_rate))
-    return parts
+            streams.append(Stream(start, end, duration_s, info.sample_rate))
+    return streams

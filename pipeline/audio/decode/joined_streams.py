@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
-from pipeline.audio.decode.frames import silence, without_lead
+from pipeline.audio.decode.ffmpeg_frames import silence, without_lead
 from pipeline.audio.decode.source import Source
 from schemas.tracks import AudioInfo
 
@@ -21,11 +21,11 @@ LEAD_SAMPLES = 4096
 """Samples fed to a resampler before an excerpt, so that its filter has settled."""
 
 PADDED_S = 1.0
-"""A part that is short of its duration by up to this is padded; more means that the duration is wrong."""
+"""A stream that is short of its duration by up to this is padded; more means that the duration is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Stream:
     """A stretch of a file that decodes by itself.
 
     Attributes
@@ -33,7 +33,7 @@ class Part:
     start, end : int
         Its byte range in the file.
     duration_s : float, optional
-        How long it plays; for a single part, None stands for the container's duration.
+        How long it plays; for a single stream, None stands for the container's duration.
     rate : int
         Its sample rate in Hz; for AAC with spectral band replication half of what decodes.
     """
@@ -45,47 +45,47 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class PartsDecoder:
-    """Makes decoders of tracks in several parts.
+class JoinedStreams:
+    """Makes decoders of tracks in several streams.
 
     Attributes
     ----------
-    parts : tuple of Part
-        The parts in playing order.
+    streams : tuple of Stream
+        The streams in playing order.
     """
 
-    parts: tuple[Part, ...]
+    streams: tuple[Stream, ...]
     library = "FFmpeg"
 
     def __call__(self, source: Source) -> "JoinedDecoder":
-        """Open a track with these parts; UndecodableError if the longest one does not decode."""
-        return JoinedDecoder(source, self.parts)
+        """Open a track with these streams; UndecodableError if the longest one does not decode."""
+        return JoinedDecoder(source, self.streams)
 
 
 class JoinedDecoder:
-    """Decodes the parts of a track as one stream, at the sample rate of most of it.
+    """Decodes the consecutive streams of a track as one, at the sample rate of most of it.
 
-    Each part takes exactly its stated duration, so an excerpt is located without decoding other parts.
+    Each stream takes exactly its stated duration, so an excerpt is located without decoding other streams.
 
     Parameters
     ----------
     source : Source
         The track.
-    parts : sequence of Part
-        The parts in playing order; at least one.
+    streams : sequence of Stream
+        The streams in playing order; at least one.
 
     Raises
     ------
     UndecodableError
-        If the main part does not decode.
+        If the main stream does not decode.
     """
 
-    def __init__(self, source: Source, parts: tuple[Part, ...]) -> None:
+    def __init__(self, source: Source, streams: tuple[Stream, ...]) -> None:
         self._source = source
-        self._parts = parts
-        self._opened: tuple[Part, FfmpegDecoder] | None = None
-        info = self._decoder_of(_main_part(parts)).info
-        known_s = [info.duration_s if part.duration_s is None else part.duration_s for part in parts]
+        self._streams = streams
+        self._opened: tuple[Stream, FfmpegDecoder] | None = None
+        info = self._decoder_of(_main_stream(streams)).info
+        known_s = [info.duration_s if stream.duration_s is None else stream.duration_s for stream in streams]
         ends_s = list(accumulate(known_s))
         self._bounds = [0, *(round(end_s * info.sample_rate) for end_s in ends_s)]
         self.opening = np.empty((0, 0), np.float32)
@@ -93,12 +93,12 @@ class JoinedDecoder:
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""
-        first = min(bisect_right(self._bounds, start), len(self._parts)) - 1
-        for number in range(first, len(self._parts)):
+        first = min(bisect_right(self._bounds, start), len(self._streams)) - 1
+        for number in range(first, len(self._streams)):
             skipped = max(start - self._bounds[number], 0)
             left = self._bounds[number + 1] - self._bounds[number] - skipped
             channels = self.info.channels
-            for block in self._part_blocks(self._parts[number], skipped):
+            for block in self._stream_blocks(self._streams[number], skipped):
                 yield block[:, :left]
                 channels, left = len(block), max(left - block.shape[1], 0)
                 if not left:
@@ -112,18 +112,18 @@ class JoinedDecoder:
             self._opened[1].close()
             self._opened = None
 
-    def _decoder_of(self, part: Part) -> FfmpegDecoder:
+    def _decoder_of(self, stream: Stream) -> FfmpegDecoder:
         # It stays open: FFmpeg seeks in an mp3 by reading up to the position, except to those already read.
-        if self._opened is None or self._opened[0] is not part:
+        if self._opened is None or self._opened[0] is not stream:
             self.close()
-            self._opened = part, FfmpegDecoder(self._source.window(part.start, part.end))
+            self._opened = stream, FfmpegDecoder(self._source.window(stream.start, stream.end))
         return self._opened[1]
 
-    def _part_blocks(self, part: Part, start: int) -> Iterator[NDArray[np.float32]]:
-        """Yield the blocks of a part at the track's rate, from sample `start` at that rate on."""
+    def _stream_blocks(self, stream: Stream, start: int) -> Iterator[NDArray[np.float32]]:
+        """Yield the blocks of a stream at the track's rate, from sample `start` at that rate on."""
         rate = self.info.sample_rate
         try:
-            decoder = self._decoder_of(part)
+            decoder = self._decoder_of(stream)
             if decoder.info.sample_rate == rate:
                 yield from decoder.blocks(start)
             else:
@@ -132,13 +132,15 @@ class JoinedDecoder:
             return
 
 
-def _main_part(parts: tuple[Part, ...]) -> Part:
-    """Return the longest part at the sample rate that plays longest in total."""
+def _main_stream(streams: tuple[Stream, ...]) -> Stream:
+    """Return the longest stream at the sample rate that plays longest in total."""
     played_s: defaultdict[int, float] = defaultdict(float)
-    for part in parts:
-        played_s[part.rate] += part.duration_s or 0.0
+    for stream in streams:
+        played_s[stream.rate] += stream.duration_s or 0.0
     rate = max(played_s, key=lambda rate: played_s[rate])
-    return max((part for part in parts if part.rate == rate), key=lambda part: part.duration_s or 0.0)
+    return max(
+        (stream for stream in streams if stream.rate == rate), key=lambda stream: stream.duration_s or 0.0
+    )
 
 
 def _resample(decoder: FfmpegDecoder, rate: int, start: int) -> Iterator[NDArray[np.float32]]:

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalogs.remote_folder import s3_facts, s3_page
-from pipeline.catalogs.tracks import Facts, local_track, stat_track
+from pipeline.catalogs.remote_folder import s3_page, s3_stat
+from pipeline.catalogs.track_refs import FileStat, local_track, stat_track
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, is_transient
 from schemas.tables import TIMESTAMP
@@ -26,7 +26,7 @@ _MIN_PER_PAGE = 10
 """Objects wanted of a page of 1,000 from which listing costs less than one request for each."""
 
 
-def with_store_facts(
+def stat_listing(
     tracks: pa.Table, which: pa.Array, *, progress: Callable[[int], None] | None = None
 ) -> pa.Table:
     """Return listing rows, some of them with the size, etag and modification time that their stores have now.
@@ -48,7 +48,7 @@ def with_store_facts(
     uris = tracks["uri"].filter(which).to_pylist()
     answers = [pa.Table.from_arrays([[], [], []], schema=_FACTS)]
     n_known = tracks.num_rows - len(uris)
-    for facts in look_up_facts(uris):
+    for facts in stat_many(uris):
         answers.append(pa.table(list(zip(*facts, strict=True)), schema=_FACTS))
         n_known += len(facts)
         if progress is not None:
@@ -65,7 +65,7 @@ def with_store_facts(
     return tracks
 
 
-def look_up_facts(uris: Sequence[str]) -> Iterator[list[Facts]]:
+def stat_many(uris: Sequence[str]) -> Iterator[list[FileStat]]:
     """Yield sizes, etags and modification times in the order of the uris, some thousand at a time.
 
     S3 objects that lie close together are looked up in the listing of their bucket. The others are looked up
@@ -74,7 +74,7 @@ def look_up_facts(uris: Sequence[str]) -> Iterator[list[Facts]]:
     Parameters
     ----------
     uris : sequence of str
-        Paths and URIs; missing ones get the etags of `pipeline.catalogs.tracks.stat_track`.
+        Paths and URIs; missing ones get the etags of `pipeline.catalogs.track_refs.stat_track`.
 
     Raises
     ------
@@ -98,19 +98,19 @@ def _groups(uris: list[str]) -> Iterator[list[str]]:
         yield from (group[start : start + step] for start in range(0, len(group), step))
 
 
-def _stat_all(uris: list[str]) -> list[Facts]:
+def _stat_all(uris: list[str]) -> list[FileStat]:
     tracks = (local_track(uri, uri, "") if uri.startswith("/") else stat_track(uri, "") for uri in uris)
     return [(track.size, track.etag, track.modified_at) for track in tracks]
 
 
-def _find_in_listings(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str, Facts]:
+def _find_in_listings(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str, FileStat]:
     """Return the facts, by uri, of the S3 objects that were found in listings."""
     uris_of: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for uri in uris:
         if not uri.startswith("/") and (location := storage.split(uri))[0] == "s3":
             bucket, _, key = location[1].partition("/")
             uris_of[bucket][key].append(uri)
-    found: dict[str, Facts] = {}
+    found: dict[str, FileStat] = {}
     for bucket, uris_by_key in uris_of.items():
         keys = sorted(uris_by_key)
         chunks = [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]
@@ -119,9 +119,9 @@ def _find_in_listings(pool: ThreadPoolExecutor, uris: Sequence[str]) -> dict[str
     return found
 
 
-def _look_up(bucket: str, keys: list[str]) -> dict[str, Facts]:
+def _look_up(bucket: str, keys: list[str]) -> dict[str, FileStat]:
     """Return the facts of those sorted keys that lie close enough together in the bucket's listing."""
-    found: dict[str, Facts] = {}
+    found: dict[str, FileStat] = {}
     folder = commonprefix([keys[0], keys[-1]]).rpartition("/")[0]  # noqa: RUF071 (keys are not paths)
     start = 0
     while len(keys) - start >= _MIN_PER_PAGE:
@@ -136,7 +136,7 @@ def _look_up(bucket: str, keys: list[str]) -> dict[str, Facts]:
         contents = page.get("Contents", ())
         wanted = set(keys[start:])
         n_before = len(found)
-        found |= {item["Key"]: s3_facts(item) for item in contents if item["Key"] in wanted}
+        found |= {item["Key"]: s3_stat(item) for item in contents if item["Key"] in wanted}
         if not page.get("IsTruncated") or len(found) - n_before < _MIN_PER_PAGE:
             break
         start = bisect_right(keys, contents[-1]["Key"])

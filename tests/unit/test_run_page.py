@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.pages.report_page import render_run_list, render_run_page
-from pipeline.pages.run_pages import RunPages, rewrite_page
+from pipeline.pages.run_page import render_run_list, render_run_page
+from pipeline.pages.run_page_writer import RunPageWriter, rewrite_page
 from pipeline.redaction import redact
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
@@ -142,7 +142,7 @@ def test_pages_link_to_what_is_there_only(tmp_path: Path) -> None:
     write_report(tables, first)
     write_report(tables, second)
     said: list[str] = []
-    RunPages(tables, said.append).write(second)
+    RunPageWriter(tables, said.append).write(second)
     page = (tmp_path / "_runs" / f"{second.run}.html").read_text()
     assert "Previous run" not in page
     assert said == []
@@ -161,7 +161,7 @@ def test_a_page_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
     report = make_report()
     (tmp_path / "_runs" / f"{report.run}.html").mkdir(parents=True)
     said: list[str] = []
-    RunPages(Tables(str(tmp_path)), said.append).write(report)
+    RunPageWriter(Tables(str(tmp_path)), said.append).write(report)
     assert len(said) == 1
     assert "earmark report" in said[0]
 

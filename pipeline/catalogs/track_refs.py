@@ -26,11 +26,11 @@ def track_id_of(relative_path: str) -> str:
     return hashlib.sha256(data).hexdigest()[:20]
 
 
-Facts = tuple[int, str, float]
+FileStat = tuple[int, str, float]
 """Size, etag and modification time of a file, as its store reports them."""
 
 
-def facts(info: dict[str, Any]) -> Facts:
+def file_stat(info: dict[str, Any]) -> FileStat:
     """Return size, etag and modification time from an fsspec info."""
     modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
     modified_at = modified.timestamp() if isinstance(modified, datetime) else float(modified)
@@ -61,7 +61,7 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
         return TrackRef(track_id, uri, 0, "missing")
     if info.get("type") == "directory":
         return TrackRef(track_id, uri, 0, "irregular")
-    return TrackRef(track_id, uri, *facts(info))
+    return TrackRef(track_id, uri, *file_stat(info))
 
 
 def local_track(path: str, uri: str, track_id: str) -> TrackRef:

@@ -1,8 +1,8 @@
-"""Writing the pages in ``_runs/`` next to the reports; `pipeline.pages.report_page` renders them."""
+"""Writing the pages in ``_runs/`` next to the reports; `pipeline.pages.run_page` renders them."""
 
 from collections.abc import Callable, Sequence
 
-from pipeline.pages.report_page import INDEX, render_run_list, render_run_page
+from pipeline.pages.run_page import INDEX, render_run_list, render_run_page
 from pipeline.storage import storage
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -13,7 +13,7 @@ _LISTED = 30
 """Runs in the list, and runs to search for the previous one with the same model."""
 
 
-class RunPages:
+class RunPageWriter:
     """Writes the page of a run while it is in progress. A page that cannot be written never stops the run.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Work in flight, with its earlier tries and its worker."""
+"""Attempts at work: their history, and the task or actor that runs them."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,13 +8,13 @@ from pipeline.shards.label_part import LabelTask
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """A try at a shard or a label task.
+class Attempt:
+    """An attempt at a shard or a label task.
 
     Attributes
     ----------
     errors, deaths : int
-        Earlier tries that ended with an error, and isolated tries that ended with the death of the process.
+        Earlier attempts that ended with an error, and isolated ones that ended with the death of the process.
     isolated : bool
         Whether to run code that may crash in a process of its own.
     confirming : bool
@@ -30,8 +30,8 @@ class Try:
     confirming: bool = False
     avoided: frozenset[str] = frozenset()
 
-    def avoiding(self, node: str) -> "Try":
-        """Return the same try, to be made on another node."""
+    def avoiding(self, node: str) -> "Attempt":
+        """Return the same attempt, to be made on another node."""
         return replace(self, avoided=self.avoided | {node})
 
     def log_fields(self) -> dict[str, object]:
@@ -43,10 +43,10 @@ class Try:
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A try in flight, numbered in order, with its actor or the node chosen for it."""
+class Submission:
+    """An attempt in flight, numbered in order, with its actor or the node chosen for it."""
 
-    tried: Try
+    attempt: Attempt
     number: int
     actor: Any = None
     node: str | None = None

@@ -1,8 +1,8 @@
-"""Train a bundle: a network, its temperature and its figure.
+"""Train a model: fit a network and its temperature, and measure its accuracy.
 
 By default the result is an exponential moving average of the weights over the steps (Polyak averaging). No
-epoch is then picked by its figure, and the validation tracks determine only the temperature. Early stopping
-picks the epoch by the loss on these tracks, so its figure is optimistic.
+epoch is then picked by its accuracy, and the validation tracks determine only the temperature. Early stopping
+picks the epoch by the loss on these tracks, so its accuracy is optimistic.
 """
 
 import tempfile
@@ -41,25 +41,25 @@ __all__ = [
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a network is trained, and what is noted of it.
+    """How a network is trained, and what its metadata records.
 
     Attributes
     ----------
     name : str
         Name of the model.
     protocol : {"segment", "track", "file"}
-        How the two sets were saved apart, for the figure.
+        How training and validation tracks were separated, for the reported accuracy.
     dataset : str
-        What the held-out set is, in words, for the figure.
+        Description of the held-out set, for the reported accuracy.
     settings : TrainingSettings
     features : FeatureSpec or None
         How the features were made: what the model asks of a catalog; None: those of the training set.
     command : str
-        How to train this model again, for its notes.
+        The command that trains this model, for its notes.
     notes : mapping
         Further notes.
     start : ModelBundle or None
-        Start from its weights, all but the last layer's where its genres are others.
+        Start from its weights, without those of the last layer if its genres differ.
     checkpoint : str or None
         Folder or URI to keep the state of the training in, and to go on from where it holds that of the same
         data and settings. It stays when the training is done; remove it when the model is saved.
@@ -117,7 +117,7 @@ def train(
 def train_by_epoch(
     train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions
 ) -> Generator[Epoch, None, ModelBundle]:
-    """Train a network, yield after each epoch, and return it with its temperature and its figure.
+    """Train a network, yield after each epoch, and return it with its temperature and accuracy.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from pipeline.log import get_logger, level
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT, time_limit
-from pipeline.shards.transfer import format_error
+from pipeline.shards.process_errors import format_error
 from pipeline.storage.errors import is_store_error
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedError, LabelError
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 _FRAMES = 388
 
 
-def label_alone(task: LabelTask, assignment: Assignment, log_level: int) -> Answer:
+def label_isolated(task: LabelTask, assignment: Assignment, log_level: int) -> Answer:
     """Label tracks in an isolated process, whose death shows that they crash the model."""
     return run_work(lambda: _label_isolated(task, assignment), task, log_level)
 
@@ -98,9 +98,9 @@ def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
     return _labeler(assignment.model_location).label(task, assignment)
 
 
-_label_alone = ray.remote(num_cpus=1, max_retries=0)(label_alone)
+_label_isolated_remote = ray.remote(num_cpus=1, max_retries=0)(label_isolated)
 
 
-def start_label_alone(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
+def start_label_isolated(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
     """Start the task that labels suspects; return the reference to its `Answer`."""
-    return _label_alone.options(**on_node(node)).remote(task, assignment, level())
+    return _label_isolated_remote.options(**on_node(node)).remote(task, assignment, level())

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 RUN = (
@@ -38,6 +40,7 @@ def read_only_install(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_read_only_install_keeps_kernels_for_the_user(tmp_path: Path) -> None:
     """Fails: with a read-only package, each worker compiles for seconds, or does not start."""
     install = read_only_install(tmp_path / "install")
@@ -51,6 +54,7 @@ def test_a_read_only_install_keeps_kernels_for_the_user(tmp_path: Path) -> None:
     assert not second.stderr
 
 
+@pytest.mark.slow
 def test_kernels_work_where_nothing_can_be_written(tmp_path: Path) -> None:
     """Fails: in a container with a read-only root and no home, every descriptor run ends in a traceback."""
     install = read_only_install(tmp_path / "install")
@@ -60,6 +64,7 @@ def test_kernels_work_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert "NUMBA_CACHE_DIR" in done.stderr
 
 
+@pytest.mark.slow
 def test_numba_cache_dir_comes_first(tmp_path: Path) -> None:
     """Fails: an image's kernels, compiled when it was built, are not found by the user it runs as."""
     install = read_only_install(tmp_path / "install")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.storage import storage
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.objects import LEFTOVER_PREFIX
 from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
@@ -83,7 +83,7 @@ def read_log(tables: Tables) -> list[LogEntry]:
             if not name.endswith(".json"):
                 continue
             try:
-                entries.append(read_parsed(storage.join(folder, name), LogEntry.model_validate_json))
+                entries.append(read_and_parse(storage.join(folder, name), LogEntry.model_validate_json))
             except FileNotFoundError:  # the compaction finished after the folder was listed
                 continue
             except ValidationError as error:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.formatting import duration_text, left_out_text
 from pipeline.pages import render
 from pipeline.pages.charts import Series, StepChart, lay_out_step_chart
 from pipeline.redaction import redact
 from pipeline.trends.drift import Drift, measure_drift
-from pipeline.wording import duration_text, left_out_text
 from schemas.report import RunReport, Timeline
 
 INDEX = "index.html"

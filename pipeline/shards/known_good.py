@@ -11,11 +11,11 @@ import numpy as np
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
-from pipeline.shards.transfer import format_error
+from pipeline.shards.process_errors import format_error
 from schemas.errors import EnvironmentFaultError
 from schemas.features import FeatureSpec
 
-_MP3 = Path(__file__).with_name("control.mp3")
+_MP3 = Path(__file__).with_name("known_good.mp3")
 """A tone in noise, 1.5 s, which FFmpeg decodes; wav goes to libsndfile."""
 _RATE = 44100
 _DURATION_S = 1.5

@@ -13,6 +13,8 @@ from pipeline.audio.decode.source import Source
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 
+pytestmark = pytest.mark.slow
+
 Link = tuple[str, int, int, float, float]
 """Form, rate, channels, seconds and the frequency of its tone."""
 
@@ -185,7 +187,7 @@ def without_xing(mp3: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", [name for name in GLUED if name.startswith("mp3")])
 def test_glued_files_may_have_no_count_of_frames(name: str) -> None:
-    """Fails: the same, for what encoders write that stream."""
+    """Fails: the same, for the output of encoders that stream."""
     check(b"".join(without_xing(tone(link)) for link in GLUED[name]), GLUED[name], padding_s=0.14)
 
 

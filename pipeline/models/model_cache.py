@@ -1,4 +1,4 @@
-"""Where models that others trained are kept once they were added: a folder a model, in the user's cache."""
+"""The cache of added models: one folder per model, in the user's cache."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,11 @@ ADDABLE = ("audioset",)
 """Names of the models that ``earmark models add`` knows; see `pipeline.models.published`."""
 
 CACHE_VARIABLE = "EARMARK_CACHE"
-"""An environment variable that names another folder than the user's cache."""
+"""An environment variable that overrides the user's cache folder."""
 
 
 def cache_folder() -> Path:
-    """Return the folder where Earmark keeps what it has fetched."""
+    """Return the folder in which downloaded models are cached."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen)
     import pooch
@@ -20,11 +20,11 @@ def cache_folder() -> Path:
 
 
 def model_folder(name: str) -> Path:
-    """Return where an added model is kept."""
+    """Return the folder of an added model in the cache."""
     return cache_folder() / "models" / name
 
 
 def added_models() -> dict[str, Path]:
-    """Return the folders of the models that were added, by name."""
+    """Return the folders of the added models, by name."""
     folders = {name: model_folder(name) for name in ADDABLE}
     return {name: folder for name, folder in folders.items() if (folder / "model.json").is_file()}

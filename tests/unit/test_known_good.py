@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.shards.control import check_process, featurize_known_good
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError
+from pipeline.shards.known_good import check_process, featurize_known_good
 from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError
@@ -24,6 +24,8 @@ from tests.broken import BROKEN_LIBRARY, WITHOUT_MODULE, WRONG_BUILD, with_soxr
 from tests.e2e.earmark import read_table
 from tests.encoders import encode, sweep
 from tests.hostile import absurd_wav, write_sparse
+
+pytestmark = pytest.mark.slow
 
 SPEC = FeatureSpec()
 LIMITS = TrackLimits(600.0, 320 << 20)

@@ -78,6 +78,27 @@ class Tables:
         """
         return read_tables.read_labels(self._tables, model, genre=genre, min_confidence=min_confidence)
 
+    def embeddings(self, model: str | None = None) -> pa.Table:
+        """Return the current embeddings, which runs with ``--embeddings`` write: a vector for each segment.
+
+        Parameters
+        ----------
+        model : str, optional
+            Name with or without hash, or folder, of a model; by default, the one of the latest embeddings.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row for each segment, sorted by track and segment: the columns of ``embeddings/`` and ``uri``.
+            ``vector`` is a list of a fixed size, of float16, and all zero for a silent segment.
+
+        Raises
+        ------
+        MisuseError
+            If there are no embeddings of the model.
+        """
+        return read_tables.read_embeddings(self._tables, model)
+
     def tracks(self) -> pa.Table:
         """Return the tracks of the catalog as last listed, sorted by uri, with tags and audio properties."""
         names = tuple(name for name in TRACKS.names if name != "present")

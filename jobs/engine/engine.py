@@ -265,7 +265,7 @@ class Engine:
 
     def _done(self, tried: Try, result: ShardResult | LabelResult, node: str | None = None) -> None:
         work = tried.work
-        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_labeled
+        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_finished
         if n_done:
             self._tally.failed(self._quarantine.succeeded(work))
         self._tally.add(result)
@@ -288,6 +288,8 @@ class Engine:
             part=shard.parts(assignment.tables)["features"],
             feature_set=assignment.spec.feature_set,
             tracks=shard.as_read(result.changed, without=(*result.failed, *result.suspects)),
+            labeled=shard.labeled,
+            embedded=shard.embedded,
         )
 
     def _failed(self, tried: Try, error: Exception) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
+from jobs.cli.commands import evaluation, labels, models, pages, published, runs, similar, tables
 from jobs.cli.hidden_modules import describe_hidden_module
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.console.logs import configure
@@ -52,6 +52,7 @@ for command in (
     tables.failures,
     labels.labels,
     labels.ddl,
+    similar.similar,
     tables.export_descriptors,
     tables.verify,
     tables.compact,

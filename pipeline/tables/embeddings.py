@@ -68,6 +68,35 @@ def read_vectors(tables: Tables, model: str) -> Iterator[tuple[pa.RecordBatch, N
         yield batch.select(["track_id", "etag"]), stack_vectors(batch["vector"])
 
 
+def read_track_vectors(tables: Tables, model: str, track_id: str, etag: str) -> NDArray[np.float16] | None:
+    """Read the vectors of one version of a track, by reading only the part that holds it.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    model : str
+        The model's name with its hash.
+    track_id, etag : str
+        The track and its version.
+
+    Returns
+    -------
+    ndarray of float16, shape (n_segments, n_numbers), or None
+        None if the model has no embeddings of it.
+    """
+    of_track = (pc.field("track_id") == track_id) & (pc.field("etag") == etag)
+    found = tables.read(_TABLE, ["__filename"], of_track & (pc.field("model") == model))
+    dataset = tables.dataset(_TABLE)
+    if not found.num_rows or dataset is None:
+        return None
+    names = set(found["__filename"].to_pylist())
+    with explain_read_errors(tables, _TABLE):
+        parts = [part for part in dataset.get_fragments(pc.field("model") == model) if part.path in names]
+        rows = pa.concat_tables([part.to_table(columns=["vector"], filter=of_track) for part in parts])
+    return stack_vectors(rows["vector"].combine_chunks())
+
+
 def stack_vectors(column: pa.Array) -> NDArray[np.float16]:
     """Return lists of one length as rows of an array, without copying them."""
     values: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)

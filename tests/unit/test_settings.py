@@ -29,7 +29,7 @@ FLAGS = {
     "label": "--config --model --address --retry-failed --segment-labels --embeddings --min-confidence "
     "--actors --gpus-per-actor --batch-size --cpus --max-failure-rate --dry-run",
     "scan": "--out --limit",
-    "train": "--out --arch --split --epochs --batch-size --learning-rate --weight-decay --dropout "
+    "train": "--out --on --arch --split --epochs --batch-size --learning-rate --weight-decay --dropout "
     "--label-smoothing --early-stopping --class-weights --seed --threads --split-seed --seeds --grid --from "
     "--like --name --label-column --tables --checkpoint --tensorboard --address --cpus",
     "evaluate": "--arch --split --folds --pieces --baselines --outside --label-column --tables --json --html "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.console.messages import printable
@@ -13,10 +14,14 @@ from jobs.console.output import console, print_table
 from jobs.demo import DemoResult
 from jobs.read_tables import Status
 from jobs.scan import FormatCount, Scan
+from jobs.train_head import HeadResult
 from jobs.trials import Trial, summarize
 from pipeline.catalogs.planning import Plan
 from pipeline.models.bundle import ModelBundle
+from pipeline.models.metrics import wilson_interval
 from pipeline.storage import storage
+from pipeline.tables.run_reports import read_reports
+from pipeline.tables.tables import Tables
 from pipeline.wording import left_out_text, size_text
 from schemas.report import LeftOut, RunReport
 
@@ -61,13 +66,15 @@ def print_report(report: RunReport, tables: str) -> None:
         before.append(f"{counts.labeled_before:,} already done")
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
-    if not counts.labeled and not counts.failed and not counts.left:
+    if not (counts.labeled or counts.embedded or counts.failed or counts.left):
         console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
         _print_gone(report)
         return
     verb = "featurized" if report.command == "featurize" else "labeled"
-    now = [f"{counts.labeled:,} {verb}", f"{counts.failed:,} failed"]
+    now = [f"{counts.labeled:,} {verb}"]
+    now += [f"{counts.embedded:,} labeled before and embedded"] if counts.embedded else []
+    now += [f"{counts.failed:,} failed"]
     console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
         console.print(f"{_tracks(counts.left)} remaining; run the same command again to continue")
@@ -105,10 +112,14 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
     console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
     rows = (
-        ("already labeled", plan.n_labeled),
+        (
+            "already labeled" if plan.to_embed.num_rows == 0 else "already labeled and embedded",
+            plan.n_labeled,
+        ),
         ("failed in earlier runs, not retried", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
         ("to label from stored features", plan.to_label.num_rows),
+        *([("… only to embed", plan.to_embed.num_rows)] if plan.to_embed.num_rows else []),
         ("removed from the catalog", plan.gone.num_rows),
     )
     for name, count in rows:
@@ -132,6 +143,22 @@ def _genre(row: dict[str, Any]) -> str:
     return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
 
 
+def print_similar(rows: pa.Table, tables: Tables) -> None:
+    """Print similar tracks with their paths below the catalog, one per line."""
+    catalog = read_reports(tables, last=1)[0].catalog
+    print_table(
+        ("similarity", "genre", "artist", "title", "track"),
+        (
+            (
+                f"{row['similarity']:.3f}",
+                *(row[name] or "–" for name in ("genre", "artist", "title")),
+                storage.path_below(row["uri"], catalog),
+            )
+            for row in rows.to_pylist()
+        ),
+    )
+
+
 def print_failures(rows: pa.Table) -> None:
     """Print failures, one track per line."""
     if not rows.num_rows:
@@ -152,13 +179,13 @@ def print_status(status: Status) -> None:
     console.print(f"tracks: {status.n_tracks:,}")
     if status.models:
         console.print()
-        print_table(
-            ("model", "labeled", "failed", "remaining"),
-            (
-                (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}")
-                for state in status.models
-            ),
-        )
+        rows = [
+            (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}", f"{state.embedded:,}")
+            for state in status.models
+        ]
+        heads = ("model", "labeled", "failed", "remaining", "embedded")
+        shown = len(heads) if any(state.embedded for state in status.models) else len(heads) - 1
+        print_table(heads[:shown], (row[:shown] for row in rows))
     if status.failures:
         console.print()
         print_table(("failure", "tracks"), ((kind, f"{n:,}") for kind, n in status.failures.items()))
@@ -263,3 +290,26 @@ def print_model(bundle: ModelBundle, folder: Path) -> None:
         console.print(
             f"accuracy {figure.accuracy:.3f} of {figure.n} ({figure.dataset}; protocol {figure.protocol})",
         )
+
+
+def print_head(result: HeadResult, folder: Path) -> None:
+    """Print a head with its figures, overall and by genre, and how they were measured."""
+    bundle = result.bundle
+    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
+    (figure,) = bundle.info.figures
+    accuracy = _with_interval(round(figure.accuracy * figure.n), figure.n)
+    mean = sum(right / n for right, n in figure.by_genre.values()) / len(figure.by_genre)
+    console.print(
+        f"accuracy {accuracy} of {figure.n} tracks, mean over genres {mean:.3f}, ECE {figure.ece:.3f} "
+        f"({result.protocol})"
+    )
+    print_table(
+        ("genre", "accuracy", "tracks"),
+        ((genre, _with_interval(right, n), f"{n:,}") for genre, (right, n) in figure.by_genre.items()),
+    )
+
+
+def _with_interval(right: int, n: int) -> str:
+    """Return a share with its 95 % interval (Wilson)."""
+    low, high = wilson_interval(np.array([right / n]), np.array([float(n)]))
+    return f"{right / n:.3f} ({low[0]:.2f} – {high[0]:.2f})"

@@ -15,21 +15,23 @@ from pipeline.tables.current import (
     list_models,
     read_genres,
 )
+from pipeline.tables.embeddings import current_embeddings, list_embedding_models
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import VERSION_KEY, Tables, semi_join
 from schemas.errors import MisuseError
 from schemas.report import RunReport
 
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Numbers of tracks that one model has labeled, failed on, and not seen yet (``left``)."""
+    """Numbers of tracks that one model has labeled, failed on, not seen yet (``left``), and embedded."""
 
     model: str
     labeled: int
     failed: int
     left: int
+    embedded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,17 @@ def read_status(tables: Tables, *, last: int = 5) -> Status:
     for model in list_models(tables):
         labeled = count_current_labels(tables, model)
         failed = current_failures(tables, model).num_rows
-        states.append(ModelStatus(model, labeled, failed, tracks.num_rows - labeled - failed))
+        left = tracks.num_rows - labeled - failed
+        states.append(ModelStatus(model, labeled, failed, left, _count_embedded(tables, model, tracks)))
     types = current_failures(tables)["error_type"].value_counts()
     runs = tuple(read_reports(tables, last=last))
     failures = {str(pair["values"]): pair["counts"].as_py() for pair in types}
     return Status(runs[-1].catalog, tracks.num_rows, tuple(states), failures, runs)
+
+
+def _count_embedded(tables: Tables, model: str, tracks: pa.Table) -> int:
+    where = (pc.field("model") == model) & (pc.field("segment") == 0)
+    return int(semi_join(tables.read("embeddings", list(VERSION_KEY), where), tracks).num_rows)
 
 
 def pick_model(tables: Tables, wanted: str | None) -> str:
@@ -89,9 +97,37 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
         If the tables hold no labels of this model.
     """
     have = list_models(tables)
+    if wanted is None and not have:
+        raise MisuseError(f"the tables {tables.root} contain no labels yet; run 'earmark run' first")
+    return _pick(tables, wanted, have, "labels")
+
+
+def pick_embedding_model(tables: Tables, wanted: str | None) -> str:
+    """Return the full name of the model whose embeddings to read.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    wanted : str or None
+        Name with or without hash, or folder, of a model; if None, the one of the latest embeddings.
+
+    Raises
+    ------
+    MisuseError
+        If the tables hold no embeddings of this model.
+    """
+    have = list_embedding_models(tables)
+    if wanted is None and not have:
+        raise MisuseError(
+            f"the tables {tables.root} contain no embeddings yet; add some with 'earmark label {tables.root} "
+            "--embeddings'"
+        )
+    return _pick(tables, wanted, have, "embeddings")
+
+
+def _pick(tables: Tables, wanted: str | None, have: list[str], what: str) -> str:
     if wanted is None:
-        if not have:
-            raise MisuseError(f"the tables {tables.root} contain no labels yet; run 'earmark run' first")
         return have[-1]
     matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
     if not matching and have:
@@ -100,9 +136,20 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     if not matching:
         listed = ", ".join(have) or "none"
         raise MisuseError(
-            f"the tables {tables.root} contain no labels of the model {wanted} (they contain {listed})"
+            f"the tables {tables.root} contain no {what} of the model {wanted} (they contain {listed})"
         )
     return matching[-1]
+
+
+def read_embeddings(tables: Tables, model: str | None) -> pa.Table:
+    """Read the current embeddings of a model; by default, of the one that embedded last.
+
+    Raises
+    ------
+    MisuseError
+        If the tables hold no embeddings of the model.
+    """
+    return current_embeddings(tables, pick_embedding_model(tables, model))
 
 
 def read_failures(tables: Tables, model: str | None) -> pa.Table:

@@ -140,7 +140,7 @@ def train_job(
     MisuseError
         If the options or the data are invalid.
     """
-    _check_options(request)
+    check_options(request)
     planned = _plan(request)
     start = _load_start(request)
     data = read_labeled_data(
@@ -277,7 +277,14 @@ def _name_for(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40] or "model"
 
 
-def _check_options(request: TrainRequest) -> None:
+def check_options(request: TrainRequest) -> None:
+    """Check name, seeds and folder before any work.
+
+    Raises
+    ------
+    MisuseError
+        If one of them is invalid.
+    """
     folder = request.out
     if not re.fullmatch(NAME_PATTERN, request.model_name):
         raise MisuseError(f"'{request.model_name}' is not a valid model name; use a-z, 0-9 and '-' (--name)")

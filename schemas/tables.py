@@ -209,11 +209,37 @@ FAILURES = pa.schema(
     ]
 )
 
+_VECTOR = pa.field("element", pa.float16(), nullable=False)
+
+EMBEDDINGS = pa.schema(
+    [
+        _TRACK_ID,
+        _ETAG,
+        _SEGMENT,
+        _START_S,
+        _column(
+            "vector",
+            pa.list_(_VECTOR),
+            "The numbers from which the model's last layer computes its outputs, of the same length for all "
+            "segments of a model; all zero for a silent segment",
+        ),
+    ]
+)
+"""The columns of ``embeddings/``, one row per segment, as readers of any model see them."""
+
+
+def embeddings_schema(n_numbers: int) -> pa.Schema:
+    """Return the schema of a part of ``embeddings/``, whose vectors are lists of a fixed size."""
+    place = EMBEDDINGS.get_field_index("vector")
+    return EMBEDDINGS.set(place, EMBEDDINGS.field(place).with_type(pa.list_(_VECTOR, n_numbers)))
+
+
 PARTITIONS: dict[str, tuple[str, ...]] = {
     "tracks": ("run",),
     "features": ("feature_set", "run"),
     "labels": ("model", "run_date"),
     "segment_labels": ("model", "run_date"),
+    "embeddings": ("model", "run"),
     "failures": ("run",),
 }
 """Hive partition columns of each table, all strings."""
@@ -223,6 +249,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "features": features_schema(),
     "labels": LABELS,
     "segment_labels": SEGMENT_LABELS,
+    "embeddings": EMBEDDINGS,
     "failures": FAILURES,
 }
 """The columns in the files of each table (``features`` without descriptors)."""

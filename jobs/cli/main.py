@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, pages, runs, tables
-from jobs.cli.commands import models as published
-from jobs.cli.commands import training as models
+from jobs.cli.commands import evaluation, labels, models, pages, runs, similar, tables, training
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
@@ -54,6 +52,7 @@ for command in (
     tables.failures,
     labels.labels,
     labels.ddl,
+    similar.similar,
     tables.export_descriptors,
     tables.verify,
     tables.compact,
@@ -62,14 +61,14 @@ for command in (
     pages.report,
     pages.plot,
     pages.explain,
-    models.train,
+    training.train,
     evaluation.evaluate,
 ):
     app.command()(with_log_options(command))
 
 models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
-models_app.callback(invoke_without_command=True)(with_log_options(published.models))
-models_app.command()(with_log_options(published.add))
+models_app.callback(invoke_without_command=True)(with_log_options(models.models))
+models_app.command()(with_log_options(models.add))
 app.add_typer(models_app, name="models")
 
 

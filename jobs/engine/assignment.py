@@ -29,7 +29,7 @@ class Assignment:
     model_location : str
         Where the actors find the model.
     config : RunConfig
-        Sizes the actor pool, and says whether ``segment_labels/`` is written.
+        Sizes the actor pool, and says whether ``segment_labels/`` and ``embeddings/`` are written.
     """
 
     run: str
@@ -48,6 +48,7 @@ class Totals:
 
     featurized: int = 0
     labeled: int = 0
+    embedded: int = 0
     failed: int = 0
     rejected: int = 0
     audio_s: float = 0.0

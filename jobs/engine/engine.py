@@ -242,7 +242,7 @@ class Engine:
         self, attempt: Attempt, result: ShardResult | LabelResult, node: str | None = None
     ) -> None:
         work = attempt.work
-        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_labeled
+        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_finished
         if n_done:
             self._tally.add_failures(self._quarantine.record_success(work))
         self._tally.add(result)
@@ -265,4 +265,6 @@ class Engine:
             part=shard.parts(assignment.tables)["features"],
             feature_set=assignment.spec.feature_set,
             tracks=shard.as_read(result.changed, without=(*result.failed, *result.suspects)),
+            labeled=shard.labeled,
+            embedded=shard.embedded,
         )

@@ -36,6 +36,7 @@ class Tally:
             tracks["featurized"] = result.n_featurized
         else:
             totals.labeled += result.n_labeled
+            totals.embedded += result.n_embedded
             totals.genres.update(result.genres)
             totals.rejected += result.n_rejected
             totals.timeline.record_work("labeling", sum(result.seconds.values()))

@@ -184,6 +184,7 @@ class Labeler:
             self.classifier,
             assignment.lease.check,
             segment_labels=assignment.config.segment_labels,
+            embeddings=assignment.config.embeddings,
             min_confidence=assignment.config.min_confidence,
             timeout_s=PREDICT_TIMEOUT_S,
         )

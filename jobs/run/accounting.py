@@ -3,11 +3,12 @@
 import time
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.engine.assignment import Totals
 from pipeline.tables.runs import summarize_failures
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, anti_join
 from schemas.report import FailureExample, RunReport, SlowTrack
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -16,9 +17,10 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What the tables hold of a run: tracks done and failed, and whether each is there exactly once."""
+    """What the tables hold of a run: tracks done, only embedded, and failed, and whether each occurs once."""
 
     done: int
+    embedded: int
     failed: int
     once: bool
     failures: dict[str, int]
@@ -56,8 +58,9 @@ def account_for(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
         update={
             "featurized": totals.featurized,
             "labeled": written.done,
+            "embedded": written.embedded,
             "failed": written.failed,
-            "left": todo - written.done - written.failed,
+            "left": todo - written.done - written.embedded - written.failed,
         }
     )
     return report.model_copy(
@@ -80,20 +83,25 @@ def account_for(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
 def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
     done = totals.featurized if report.command == "featurize" else totals.labeled
     failed = min(written.failed, sum(written.failures.values()))
-    return written.done >= done and failed >= totals.failed
+    return written.done >= done and written.embedded >= totals.embedded and failed >= totals.failed
 
 
 def _count_written(tables: Tables, report: RunReport) -> _Written:
-    done, done_unique = _count(tables, "features" if report.command == "featurize" else "labels", report)
-    failed, failed_unique = _count(tables, "failures", report)
+    done = _read_ids(tables, "features" if report.command == "featurize" else "labels", report)
+    failed = _read_ids(tables, "failures", report)
+    once = all(ids.num_rows == len(ids["track_id"].unique()) for ids in (done, failed))
+    n_embedded = 0
+    if report.writes_embeddings:
+        embedded = _read_ids(tables, "embeddings", report)
+        n_embedded = anti_join(embedded, done, ("track_id",)).num_rows
+        once &= embedded.num_rows == len(embedded["track_id"].unique())
     failures, examples = summarize_failures(tables, report.run)
-    return _Written(done, failed, (done, failed) == (done_unique, failed_unique), failures, examples)
+    return _Written(done.num_rows, n_embedded, failed.num_rows, once, failures, examples)
 
 
-def _count(tables: Tables, table: str, report: RunReport) -> tuple[int, int]:
-    """Return the rows that the run wrote and their distinct tracks; features count by first segment."""
+def _read_ids(tables: Tables, table: str, report: RunReport) -> pa.Table:
+    """Return the ids of the tracks for which the run wrote rows; those of segments count by the first."""
     where = pc.field("run") == report.run
-    if table == "features":
+    if table in ("features", "embeddings"):
         where &= pc.field("segment") == 0
-    ids = tables.read(table, ["track_id"], where)["track_id"]
-    return len(ids), len(ids.unique())
+    return tables.read(table, ["track_id"], where)

@@ -67,7 +67,8 @@ class Job:
     def goal(self) -> Goal:
         """What every track should have after the run."""
         model = None if self.command == "featurize" else self.bundle.model
-        return Goal(self.spec, model, self.config.retry_failed)
+        embeddings = self.config.embeddings and model is not None
+        return Goal(self.spec, model, self.config.retry_failed, embeddings)
 
 
 def make_job(

@@ -1,7 +1,7 @@
 """``earmark run``, ``featurize`` and ``label``: list, plan, work, and account for every track."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -140,7 +140,7 @@ def _run_planned(
             outcome=report.outcome,
             seconds=report.wall_s,
             error=report.error,
-            **report.counts.model_dump(include={"featurized", "labeled", "failed", "left"}),
+            **report.counts.model_dump(include={"featurized", "labeled", "embedded", "failed", "left"}),
         )
         try:
             write_report(job.tables, report)
@@ -220,7 +220,7 @@ def _work(
         )
 
         def show(totals: Totals) -> None:
-            finished = totals.featurized if job.command == "featurize" else totals.labeled
+            finished = totals.featurized if job.command == "featurize" else totals.labeled + totals.embedded
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
             if totals.is_waiting_for_actors:
                 note += " · waiting for the model to load"
@@ -260,14 +260,28 @@ def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
         max_bytes=job.config.shard_mb << 20,
         at_least=max(_FEWEST_SHARDS, _SHARDS_PER_CPU * cpus),  # a cluster of a few CPUs may grow
     )
+    labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
     return [
-        Shard(f"{number:06}", report.run, job.spec.feature_set, tracks, report.started_at)
+        Shard(
+            f"{number:06}",
+            report.run,
+            job.spec.feature_set,
+            tracks,
+            report.started_at,
+            labeled=frozenset(labeled.intersection(_versions(tracks))),
+            embedded=frozenset(embedded.intersection(_versions(tracks))),
+        )
         for number, tracks in enumerate(tables)
     ]
 
 
+def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(rows["track_id"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+
+
 def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask]:
     """Return tasks for the tracks that already have features, one per features part."""
+    labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
     rows = plan.to_label.sort_by("part")
     starts = [
         0,
@@ -278,6 +292,7 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
     for number, (start, stop) in enumerate(pairwise(starts)):
         if start == stop:
             continue
+        tracks = copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop)
         tasks.append(
             LabelTask(
                 name=f"part-{number:06}",
@@ -286,7 +301,9 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
                 model=str(report.model),
                 part=rows["part"][start].as_py(),
                 feature_set=rows["feature_set"][start].as_py(),
-                tracks=copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+                tracks=tracks,
+                labeled=frozenset(labeled.intersection(_versions(tracks))),
+                embedded=frozenset(embedded.intersection(_versions(tracks))),
             )
         )
     return tasks

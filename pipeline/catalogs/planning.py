@@ -12,6 +12,7 @@ from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, 
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
+_NO_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY]).empty_table()
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,21 @@ class Plan:
     listing : pyarrow.Table
         The catalog, schema `LISTING`.
     n_labeled, n_failed : int
-        Tracks of the listing that are labeled in the tables, or failed and not to be retried.
+        Tracks of the listing that are finished in the tables, or failed and not to be retried.
     to_featurize : pyarrow.Table
-        Tracks without features, schema `LISTING` and ``attempts`` (failures of this version so far).
+        Unfinished tracks without features, schema `LISTING` and ``attempts`` (failures of this version so
+        far).
     to_label : pyarrow.Table
-        Tracks with features but without a label: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
+        Unfinished tracks that have features: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
         (location of their features) and ``feature_set``.
     changed : pyarrow.Table
         ``track_id``, ``etag``, ``uri`` of tracks that are new, changed, moved or back since the last listing.
     gone : pyarrow.Table
         ``track_id``, ``uri``, ``etag`` of tracks that were in the catalog and no longer are.
+    to_embed : pyarrow.Table
+        ``track_id``, ``etag`` of unfinished tracks that have a label and lack only embeddings.
+    embedded : pyarrow.Table
+        The same of unfinished tracks that have embeddings and lack only a label, which somebody removed.
     """
 
     listing: pa.Table
@@ -42,6 +48,8 @@ class Plan:
     to_label: pa.Table
     changed: pa.Table
     gone: pa.Table
+    to_embed: pa.Table
+    embedded: pa.Table
 
     @property
     def n_todo(self) -> int:
@@ -61,11 +69,14 @@ class Goal:
         The model of the labels; None for features without labels.
     retry_failed : bool
         Whether to retry failed tracks that have not changed.
+    embeddings : bool
+        Whether a track is finished only if it has the model's embeddings besides its label.
     """
 
     spec: FeatureSpec
     model: str | None
     retry_failed: bool = False
+    embeddings: bool = False
 
     @property
     def feature_sets(self) -> list[str]:
@@ -87,11 +98,16 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
     partial : bool
         Whether the listing was cut short (``--limit``): tracks that it lacks are then not gone.
     """
+    labeled = embedded = _NO_VERSIONS
     if goal.model is None:
         finished = featurized = _read_featurized(tables, goal)
         remaining = anti_join(listing, finished)
     else:
-        finished = tables.read("labels", list(VERSION_KEY), pc.field("model") == goal.model)
+        labeled = tables.read("labels", list(VERSION_KEY), pc.field("model") == goal.model)
+        finished = labeled
+        if goal.embeddings:
+            embedded = _read_embedded(tables, goal)
+            finished = semi_join(labeled, embedded)
         remaining = anti_join(listing, finished)
         # Reading which tracks have features is most of the cost of planning; skip it if nothing remains.
         featurized = _read_featurized(tables, goal) if remaining.num_rows else _NO_FEATURES
@@ -100,6 +116,7 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
     final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
     blocked = failures.slice(0, 0) if goal.retry_failed else failures.filter(final)
     todo = _add_attempts(anti_join(remaining, blocked), failures)
+    versions = todo.select(list(VERSION_KEY))
     to_label = semi_join(todo, featurized) if goal.model else todo.slice(0, 0)
     known = current_tracks(tables)
     changed = anti_join(listing.select([*VERSION_KEY, "uri"]), known, (*VERSION_KEY, "uri"))
@@ -111,6 +128,8 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
         to_label=_add_parts(to_label, featurized),
         changed=changed,
         gone=known.slice(0, 0) if partial else anti_join(known, listing, ("track_id",)),
+        to_embed=semi_join(versions, labeled) if goal.embeddings else _NO_VERSIONS,
+        embedded=semi_join(versions, embedded) if goal.embeddings else _NO_VERSIONS,
     )
 
 
@@ -132,6 +151,12 @@ def _read_featurized(tables: Tables, goal: Goal) -> pa.Table:
     parts = pc.binary_join_element_wise(prefix, rows["__filename"].cast(pa.string()), "")
     rows = pa.table({name: rows[name] for name in (*VERSION_KEY, "feature_set")} | {"part": parts})
     return keep_newest(rows, "part", key=VERSION_KEY)
+
+
+def _read_embedded(tables: Tables, goal: Goal) -> pa.Table:
+    """Return ``track_id`` and ``etag`` of the versions that have embeddings of the goal's model."""
+    where = (pc.field("model") == goal.model) & (pc.field("segment") == 0)
+    return tables.read("embeddings", list(VERSION_KEY), where)
 
 
 def _read_failures(tables: Tables, goal: Goal, featurized: pa.Table) -> pa.Table:

@@ -97,6 +97,7 @@ def _list_counts(report: RunReport) -> list[tuple[str, int]]:
     verb = "featurized" if report.command == "featurize" else "labeled"
     return [
         (f"{verb} by earlier runs", counts.labeled_before),
+        *([("labeled before, embedded now", counts.embedded)] if counts.embedded else []),
         ("failed in earlier runs, not retried", counts.failed_before),
         (f"{verb} by this run", counts.labeled),
         ("failed in this run", counts.failed),
@@ -106,7 +107,7 @@ def _list_counts(report: RunReport) -> list[tuple[str, int]]:
 
 def _list_stages(report: RunReport) -> list[dict[str, Any]]:
     total = sum(report.seconds.values()) or 1.0
-    done = max(1, report.counts.featurized or report.counts.labeled)
+    done = max(1, report.counts.featurized or report.counts.labeled + report.counts.embedded)
     return [
         {"name": name, "seconds": seconds, "share": seconds / total, "ms": 1000 * seconds / done}
         for name, seconds in sorted(report.seconds.items(), key=lambda item: -item[1])

@@ -45,6 +45,10 @@ class Shard:
         Schema `LISTING` and ``attempts``.
     listed_at : datetime
         When the catalog was listed.
+    labeled : frozenset of (str, str)
+        ``track_id`` and ``etag`` of tracks that have a label and lack only embeddings.
+    embedded : frozenset of (str, str)
+        The same of tracks that have embeddings and lack only a label.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Shard:
     feature_set: str
     tracks: pa.Table
     listed_at: datetime
+    labeled: frozenset[tuple[str, str]] = frozenset()
+    embedded: frozenset[tuple[str, str]] = frozenset()
 
     def parts(self, tables: Tables) -> dict[str, str]:
         """Return the locations of the shard's parts, by table."""

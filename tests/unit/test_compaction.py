@@ -88,7 +88,8 @@ def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory,
     compact_all(history.tables)
     assert all_rows(history.tables) == before
     assert n_parts(history.tables) == {
-        "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "failures": 1,
+        "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "embeddings": 0,
+        "failures": 1,
     }  # fmt: skip
     assert not Path(history.tables.root, LOG_FOLDER).exists()
     (part, _) = sorted(Path(history.tables.folder("labels", model=MODEL)).rglob("*.parquet"))

@@ -7,6 +7,7 @@ import numpy as np
 
 from jobs.console.output import console, print_table
 from jobs.models import ListedModel
+from jobs.train_head import HeadResult
 from jobs.trials import Trial, summarize
 from pipeline.formatting import size_text
 from pipeline.models.bundle import ModelBundle
@@ -85,3 +86,26 @@ def print_model(bundle: ModelBundle, folder: Path) -> None:
         console.print(
             f"accuracy {figure.accuracy:.3f} of {figure.n} ({figure.dataset}; protocol {figure.protocol})",
         )
+
+
+def print_head(result: HeadResult, folder: Path) -> None:
+    """Print a head with its figures, overall and by genre, and how they were measured."""
+    bundle = result.bundle
+    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
+    (figure,) = bundle.info.figures
+    accuracy = _with_interval(round(figure.accuracy * figure.n), figure.n)
+    mean = sum(right / n for right, n in figure.by_genre.values()) / len(figure.by_genre)
+    console.print(
+        f"accuracy {accuracy} of {figure.n} tracks, mean over genres {mean:.3f}, ECE {figure.ece:.3f} "
+        f"({result.protocol})"
+    )
+    print_table(
+        ("genre", "accuracy", "tracks"),
+        ((genre, _with_interval(right, n), f"{n:,}") for genre, (right, n) in figure.by_genre.items()),
+    )
+
+
+def _with_interval(right: int, n: int) -> str:
+    """Return a share with its 95 % interval (Wilson)."""
+    low, high = wilson_interval(np.array([right / n]), np.array([float(n)]))
+    return f"{right / n:.3f} ({low[0]:.2f} – {high[0]:.2f})"

@@ -58,13 +58,15 @@ def print_report(report: RunReport, tables: str) -> None:
         before.append(f"{counts.labeled_before:,} already done")
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
-    if not counts.labeled and not counts.failed and not counts.left:
+    if not (counts.labeled or counts.embedded or counts.failed or counts.left):
         console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
         _print_gone(report)
         return
     verb = "featurized" if report.command == "featurize" else "labeled"
-    now = [f"{counts.labeled:,} {verb}", f"{counts.failed:,} failed"]
+    now = [f"{counts.labeled:,} {verb}"]
+    now += [f"{counts.embedded:,} labeled before and embedded"] if counts.embedded else []
+    now += [f"{counts.failed:,} failed"]
     console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
         console.print(f"{_tracks(counts.left)} remaining; run the same command again to continue")
@@ -102,10 +104,14 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
     console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
     rows = (
-        ("already labeled", plan.n_labeled),
+        (
+            "already labeled" if plan.to_embed.num_rows == 0 else "already labeled and embedded",
+            plan.n_labeled,
+        ),
         ("failed in earlier runs, not retried", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
         ("to label from stored features", plan.to_label.num_rows),
+        *([("… only to embed", plan.to_embed.num_rows)] if plan.to_embed.num_rows else []),
         ("removed from the catalog", plan.gone.num_rows),
     )
     for name, count in rows:
@@ -133,13 +139,13 @@ def print_status(status: Status) -> None:
     console.print(f"tracks: {status.n_tracks:,}")
     if status.models:
         console.print()
-        print_table(
-            ("model", "labeled", "failed", "remaining"),
-            (
-                (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}")
-                for state in status.models
-            ),
-        )
+        rows = [
+            (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}", f"{state.embedded:,}")
+            for state in status.models
+        ]
+        heads = ("model", "labeled", "failed", "remaining", "embedded")
+        shown = len(heads) if any(state.embedded for state in status.models) else len(heads) - 1
+        print_table(heads[:shown], (row[:shown] for row in rows))
     if status.failures:
         console.print()
         print_table(("failure", "tracks"), ((kind, f"{n:,}") for kind, n in status.failures.items()))

@@ -72,7 +72,7 @@ def import_tables(
     spec = _pick_spec(tables, log_mel, descriptors)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
-    genre_of = _find_genres(tracks, catalog, label_column, tables.root)
+    genre_of = find_genres(tracks, catalog, label_column, tables.root)
     rows = _read_rows(tables, spec, sorted(genre_of))
     n_tracks, n_labeled = _count_tracks(tables, spec), len(rows["track_id"].unique())
     rows = rows.filter(~_is_silent())
@@ -118,7 +118,7 @@ def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -
     )
 
 
-def _find_genres(
+def find_genres(
     tracks: list[dict[str, Any]], catalog: str, label_column: str | None, root: str
 ) -> dict[str, str]:
     """Return the genre of each track that has one, by track id."""

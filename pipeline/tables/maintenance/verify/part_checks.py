@@ -142,10 +142,17 @@ def _compare_columns(schema: pa.Schema, wanted: pa.Schema) -> str | None:
             if field.nullable:
                 continue
             return f"has the unknown column {field.name}"
-        if field.type != wanted.field(field.name).type:
+        if not _is_of_type(field.type, wanted.field(field.name).type):
             return f"has {field.name} as {field.type} instead of {wanted.field(field.name).type}"
     missing = [field.name for field in wanted if not field.nullable and field.name not in schema.names]
     return f"lacks the column {missing[0]}" if missing else None
+
+
+def _is_of_type(kind: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether a column has the wanted type; lists of a fixed size are lists too."""
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_list(wanted):
+        return bool(kind.value_type == wanted.value_type)
+    return bool(kind == wanted)
 
 
 def _compare_feature_set(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:

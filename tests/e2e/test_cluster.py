@@ -154,6 +154,7 @@ def test_a_run_by_address(cluster: Cluster, catalog: Path, tmp_path: Path) -> No
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A spot node that goes without a word takes its worker along: its shard is done again elsewhere."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")

@@ -52,6 +52,7 @@ def is_dead(actor: Any) -> bool:
     return False
 
 
+@pytest.mark.thorough
 def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> None:
     """Fails: a GPU that joins idles all night, or labeling stops when it is preempted."""
     with connected(RunConfig(address=nodes.address)):

@@ -13,8 +13,10 @@ Vectors = Iterable[tuple[pa.RecordBatch, NDArray[np.float16]]]
 """Keys and vectors of segments, as `pipeline.tables.embeddings.read_vectors` yields them."""
 
 
-_TRACKS_AT_ONCE = 1024
+_TRACKS_AT_ONCE = 256
 """Tracks whose vectors are float32 at the same time: so many fit into the cache."""
+_AS_FLOAT32 = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+"""All float16 numbers: looking them up is four times faster than NumPy's conversion, with the same result."""
 
 
 def score_tracks(segments: Vectors, query: NDArray[np.float32]) -> pa.Table:
@@ -48,7 +50,7 @@ def _score(keys: pa.RecordBatch, vectors: NDArray[np.float16], unit: NDArray[np.
     for first in range(0, len(starts), _TRACKS_AT_ONCE):
         tracks = slice(first, first + _TRACKS_AT_ONCE)
         rows = slice(starts[first], ends[tracks][-1])
-        summed = vectors[rows].astype(np.float32)
+        summed = np.take(_AS_FLOAT32, vectors[rows].view(np.uint16))
         if len(summed) > len(starts[tracks]):
             summed = np.add.reduceat(summed, starts[tracks] - starts[first], axis=0)
         product[tracks] = summed @ unit

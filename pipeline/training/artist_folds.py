@@ -24,12 +24,15 @@ class Folds:
         Tracks without a known artist; each counts as an artist of its own.
     one_artist : tuple of str
         Genres whose tracks are all by one artist, so that its tracks had to be divided.
+    n_genres : int
+        Number of genres.
     """
 
     fold_of: NDArray[np.intp]
     n_folds: int
     n_artists_unknown: int
     one_artist: tuple[str, ...] = ()
+    n_genres: int = 0
 
     @property
     def protocol(self) -> str:
@@ -37,6 +40,8 @@ class Folds:
         n_tracks, unknown = len(self.fold_of), self.n_artists_unknown
         if unknown == n_tracks:
             return "artists unknown, so they may be on both sides"
+        if self.one_artist and len(self.one_artist) == self.n_genres:
+            return "each genre by a single artist, so artists are on both sides"
         words = ["artists apart"]
         if unknown:
             words.append(f"those of {unknown:,} of {n_tracks:,} tracks unknown")
@@ -72,7 +77,7 @@ def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Fo
     for number, (_, held_out) in enumerate(splitter.split(data.labels, data.labels, groups)):
         fold_of[held_out] = number
     names = tuple(data.genres[label] for label in one_artist)
-    return Folds(fold_of, n_folds, int((data.artists == "").sum()), names)
+    return Folds(fold_of, n_folds, int((data.artists == "").sum()), names, len(np.unique(data.labels)))
 
 
 def _group_by_artist(data: EmbeddedTracks) -> tuple[NDArray[np.intp], list[int]]:

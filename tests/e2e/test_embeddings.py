@@ -32,7 +32,7 @@ def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: 
     assert _count(tables, "labels", "track_id", "model") == 40
     assert "nothing to do" in succeed("run", music, tables, "--embeddings", "--cpus", 2)
     assert "embedded" in succeed("status", tables)
-    assert "nothing twice" in succeed("verify", tables, "--deep")
+    assert "none duplicated" in succeed("verify", tables, "--deep")
 
     head = tmp_path / "my-head"
     printed = succeed("train", tables, "--on", "embeddings", "--label-column", "genre_tag", "--out", head)

@@ -69,6 +69,8 @@ def test_a_genre_by_a_single_artist_is_divided_and_named() -> None:
     assert folds.one_artist == ("ska",)
     assert "single artist (ska)" in folds.protocol
     assert count_artists(data) == 6
+    data.artists[:] = [f"of {label}" for label in data.labels]
+    assert "both sides" in divide(data, seed=0).protocol
 
 
 def test_segments_weigh_by_genre_and_by_track() -> None:

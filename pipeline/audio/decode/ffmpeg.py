@@ -9,7 +9,7 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.decoders import UndecodableError, reason_of
+from pipeline.audio.decode.decoders import BLOCK_FRAMES, UndecodableError, reason_of
 from pipeline.audio.decode.formats import FORMATS
 from pipeline.audio.decode.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.audio.decode.source import Source
@@ -83,15 +83,16 @@ class FfmpegDecoder:
         if first.layout.nb_channels > MAX_CHANNELS:
             self.close()
             raise UndecodableError(f"more than {MAX_CHANNELS} channels")
-        self._opening: Iterator[av.AudioFrame] | None = chain([first], frames)
         self._rate = first.sample_rate
         self._first_samples = first.samples
         self._origin_s = first.time or 0.0
         self._ticks_per_s = 1 / float(self._stream.time_base or 1 / av.time_base)
         codec = self._stream.codec_context.codec.canonical_name
-        if codec.startswith("pcm_"):
-            codec = self._container.format.name
-        self.opening = _samples(first) if codec in LOSSLESS else np.empty((0, 0), np.float32)
+        is_pcm = codec.startswith("pcm_")
+        opening = _opening(first, frames) if is_pcm or codec in LOSSLESS else []
+        self.opening = _samples(opening)
+        self._opening: Iterator[av.AudioFrame] | None = chain(opening or [first], frames)
+        codec = self._container.format.name if is_pcm else codec
         self._settles = self._container.format.name == "ogg" and codec not in ("vorbis", "opus")
         self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
 
@@ -278,8 +279,20 @@ def _by_preference(container: av.container.InputContainer) -> list[av.AudioStrea
     return sorted(container.streams.audio, key=rank)
 
 
-def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
-    return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
+def _opening(first: av.AudioFrame, frames: Iterator[av.AudioFrame]) -> list[av.AudioFrame]:
+    """Return the first frames, enough of them to tell PCM from a bitstream."""
+    taken, n_samples = [first], first.samples
+    while n_samples < BLOCK_FRAMES and (frame := next(frames, None)) is not None:
+        taken.append(frame)
+        n_samples += frame.samples
+    return taken
+
+
+def _samples(frames: list[av.AudioFrame]) -> NDArray[np.float32]:
+    """Return the samples of `frames`, as far as they have the channels of the first."""
+    arrays = [to_float(each.to_ndarray(), each.format.name, each.layout.nb_channels) for each in frames]
+    alike = [y for y in arrays if len(y) == len(arrays[0])]
+    return np.hstack(alike) if alike else np.empty((0, 0), np.float32)
 
 
 def _refuse_url(url: str, flags: int, options: dict[str, str]) -> None:

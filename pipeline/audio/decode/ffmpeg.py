@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.decoders import BLOCK_FRAMES, UndecodableError, reason_of
 from pipeline.audio.decode.formats import FORMATS
 from pipeline.audio.decode.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
+from pipeline.audio.decode.musepack import sv8_samples, without_seek_table
 from pipeline.audio.decode.source import Source
 from pipeline.audio.decode.wavpack import next_block
 from schemas.tracks import AudioInfo
@@ -78,7 +79,8 @@ class FfmpegDecoder:
     library = "FFmpeg"
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self._source = source = without_seek_table(source)
+        self._counted_samples = sv8_samples(source)
         self._container, self._stream, first, frames = _open_stream(source)
         if first.layout.nb_channels > MAX_CHANNELS:
             self.close()
@@ -98,6 +100,8 @@ class FfmpegDecoder:
 
     def _declared_s(self) -> float:
         """Return the duration that the container states, or that FFmpeg estimates from the bitrate."""
+        if self._counted_samples is not None:
+            return self._counted_samples / self._rate
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         duration = self._container.duration

@@ -170,6 +170,8 @@ def test_a_crash_is_named_by_its_signal_and_the_next_call_works(process: Isolate
         (1, "DecoderCrashedError", "exit code 1"),
         (3, "DecoderCrashedError", "exit code 3"),
         (-signal.SIGABRT, "DecoderCrashedError", "SIGABRT"),
+        (-signal.SIGBUS, "DecoderCrashedError", "SIGBUS"),
+        (-signal.SIGILL, "DecoderCrashedError", "SIGILL"),
         (-(signal.SIGRTMIN + 1), "DecoderCrashedError", f"signal {signal.SIGRTMIN + 1}"),
         (-signal.SIGKILL, "DecoderCrashedError", "was killed 10 times"),
     ],

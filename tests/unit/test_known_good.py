@@ -20,7 +20,7 @@ from pipeline.shards.limits import TIMED_OUT, TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError
 from schemas.features import FeatureSpec
-from tests.broken import BROKEN_LIBRARY, WITHOUT_MODULE, WRONG_BUILD, with_soxr
+from tests.broken import BROKEN_LIBRARY, TRUNCATED_LIBRARY, WITHOUT_MODULE, WRONG_BUILD, with_soxr
 from tests.e2e.earmark import read_table
 from tests.encoders import encode, sweep
 from tests.hostile import absurd_wav, write_sparse
@@ -48,6 +48,7 @@ def test_known_good_sounds_pass(min_s: float, kind: dict[str, bool]) -> None:
     ("source", "words"),
     [
         (WRONG_BUILD, "crashes its decoder (SIGILL)"),
+        (TRUNCATED_LIBRARY, "crashes its decoder (SIGBUS)"),
         (BROKEN_LIBRARY, "no room left in the cache"),
     ],
 )

@@ -118,6 +118,10 @@ TEXT = "uri,title\nÄ 音.mp3,Ä\nb.mp3,x\n"
         ("l.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
         ("L.CSV", TEXT.replace("\n", "\r\n").encode()),
         ("l.csv", TEXT.replace("\n", "\n\n").encode()),
+        ("l.csv", b"sep=;\r\n" + TEXT.replace(",", ";").replace("\n", "\r\n").encode()),
+        ("l.csv", ("SEP=\t\n" + TEXT.replace(",", "\t")).encode("utf-16")),
+        ("l.csv", b'"sep=,"\n' + TEXT.encode()),
+        ("l.csv", b"sep=^\n" + TEXT.replace(",", "^").encode()),
     ],
 )
 def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
@@ -139,6 +143,7 @@ def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
             "has zero bytes, like UTF-16 without a byte order mark; save it as",
         ),
         (b"", "it is empty"),
+        (b"sep=;\n", "it is empty"),
         (b"\n\n", "it is empty"),
         (b'uri,x\n"a.mp3,1\nb.mp3,2\n', "cannot be read: CSV parse error: Row #2"),
         (b'uri,x\na.mp3,1\nb.mp3,"2\nc.mp3,3\nd.mp3,4\n', "row 2 has an unclosed quotation mark"),

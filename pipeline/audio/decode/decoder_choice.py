@@ -8,13 +8,14 @@ from typing import Protocol
 from pipeline.audio.decode.bitstreams import unpack_bitstream
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
+from pipeline.audio.decode.flac import flac_links
 from pipeline.audio.decode.joined_streams import JoinedStreams, Stream
 from pipeline.audio.decode.libsndfile import SoundfileDecoder
 from pipeline.audio.decode.mpeg import mpeg_streams
 from pipeline.audio.decode.ogg import begins_amid_page, ogg_links, opus_lead_s
 from pipeline.audio.decode.source import Source
 
-LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff", b"fLaC")
+LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff")
 """Signatures of the formats that libsndfile reads better; FFmpeg is faster at the others."""
 
 
@@ -77,6 +78,9 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     mp3 never goes to libsndfile, whose libmpg123 writes to stderr on each seek.
     """
     magic = source.read_at(0, 4)
+    if magic == b"fLaC":
+        joined = _join_streams(_link_streams(source, flac_links(source)))
+        return *joined, Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
     if magic in LIBSNDFILE_MAGIC:
         return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
     if magic == b"OggS":
@@ -93,8 +97,11 @@ def _join_streams(streams: list[Stream]) -> tuple[DecoderType, ...]:
 def _ogg_streams(source: Source) -> list[Stream]:
     """Return the links of a chained ogg that decode; none for an ordinary file."""
     links = ogg_links(source)
-    if links == [(0, source.size())]:
-        return []
+    return [] if links == [(0, source.size())] else _link_streams(source, links)
+
+
+def _link_streams(source: Source, links: list[tuple[int, int]]) -> list[Stream]:
+    """Return the links that decode."""
     streams = []
     for start, end in links:
         try:

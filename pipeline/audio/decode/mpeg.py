@@ -26,7 +26,7 @@ _BITRATES_KBPS = {
 _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 """By the two version bits."""
 
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 CHUNK_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 13
@@ -98,7 +98,7 @@ def frame_at(data: bytes, at: int) -> Frame | None:
     """Return the frame whose header is at `at` in `data`, or None."""
     if data[at : at + 1] != b"\xff":
         return None
-    frame = _MPEG_FRAMES.get(data[at + 1 : at + 3])
+    frame = MPEG_FRAMES.get(data[at + 1 : at + 3])
     return frame or _adts_frame(data[at : at + 7])
 
 
@@ -107,9 +107,9 @@ def _adts_frame(header: bytes) -> Frame | None:
         return None
     rate_index = header[2] >> 2 & 0xF
     n_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-    if rate_index >= len(_AAC_RATES) or n_bytes <= 7:
+    if rate_index >= len(AAC_RATES) or n_bytes <= 7:
         return None
-    return Frame(0, _AAC_RATES[rate_index], 0, 1024 * ((header[6] & 3) + 1), n_bytes)
+    return Frame(0, AAC_RATES[rate_index], 0, 1024 * ((header[6] & 3) + 1), n_bytes)
 
 
 def _mpeg_frames() -> dict[bytes, Frame]:
@@ -128,7 +128,8 @@ def _mpeg_frames() -> dict[bytes, Frame]:
     return frames
 
 
-_MPEG_FRAMES = _mpeg_frames()
+MPEG_FRAMES = _mpeg_frames()
+"""By the second and third header bytes."""
 
 
 def _find_frame(data: bytes, at: int) -> int | None:

@@ -8,7 +8,10 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "repository/"
-PAGES = ("README.md", "CONTRIBUTING.md", "infra/README.md", "pipeline/pretrained/default/README.md")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "infra/README.md", "infra/distill/README.md"),
+    *("pipeline/pretrained/default/README.md", "pipeline/pretrained/small/README.md"),
+)
 
 
 def on_files(files: Files, config: Any) -> Files:

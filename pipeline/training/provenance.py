@@ -61,7 +61,7 @@ def describe_provenance(
     feature_set = _comparable_set(train_set)
     entries: dict[str, set[str]] = {}
     for key, data in ((TRAINED_ON, train_set), (CALIBRATED_ON, calibration_set)):
-        entries[key] = {_hash_name(track) for track in set(data.tracks.tolist())}
+        entries[key] = {hash_name(track) for track in set(data.tracks.tolist())}
         if feature_set is not None:
             entries[key + _CONTENT] = set(_hash_segments(data).tolist())
     if start is not None:
@@ -93,7 +93,7 @@ def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Tra
 
     def find(hashes: _Hashes) -> set[str]:
         names = hashes.name_only if hashes.content else hashes.names
-        by_name = {track for track in tested if _hash_name(track) in names}
+        by_name = {track for track in tested if hash_name(track) in names}
         if segments is None:
             return by_name
         return by_name | (set(data.tracks[np.isin(segments, list(hashes.content))].tolist()) & tested)
@@ -104,7 +104,7 @@ def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Tra
         known=bool(trained.names),
         trained_on=len(seen),
         calibrated_on=len(find(calibrated)),
-        same_name=sum(_hash_name(track) in trained.names for track in tested - seen),
+        same_name=sum(hash_name(track) in trained.names for track in tested - seen),
     )
 
 
@@ -137,7 +137,7 @@ def _hash_segments(data: TrainingSet) -> NDArray[np.str_]:
     return np.array([_hash(row.tobytes(), _CONTENT_DIGITS) for row in rows], np.str_)
 
 
-def _hash_name(track: str) -> str:
+def hash_name(track: str) -> str:
     return _hash(track_name(track).encode(), _NAME_DIGITS)
 
 

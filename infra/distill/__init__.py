@@ -1,0 +1,1 @@
+"""Trains the model ``small`` by distillation: see ``infra/distill/README.md``."""

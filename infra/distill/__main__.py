@@ -1,0 +1,65 @@
+"""``python -m infra.distill STEP …``: the steps are described in ``infra/distill/README.md``."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra.distill import calibration, sounds
+from infra.distill.hearing import answering, hear, read_heard
+from infra.distill.mixing import mixed
+from infra.distill.training import read_lessons, train
+from pipeline.models.audioset import build_network
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.tensorflow_setup import set_up_tensorflow
+from pipeline.models.torch_file import read_weights
+from pipeline.training.train_model import network_bytes
+
+SOURCES = {
+    "games": sounds.games,
+    "accompaniments": sounds.accompaniments,
+    "spoken": sounds.spoken,
+    "clips": sounds.clips,
+    "imitated": sounds.imitated,
+}
+MIXED_FROM = {"games": 0.35, "accompaniments": 0.15, "clips": 0.35, "spoken": 0.15}
+N_MIXED = 3000
+
+
+def main(step: str, *arguments: str) -> None:
+    """Run a step."""
+    set_up_tensorflow(threads=1)
+    if step in SOURCES:
+        weights, folder, cache = (Path(each) for each in arguments)
+        hear(teacher(weights), SOURCES[step](folder), cache / step)
+    elif step == "mixed":
+        weights, cache = (Path(each) for each in arguments)
+        heard = [read_heard(cache / name) for name in MIXED_FROM]
+        hear(teacher(weights), mixed(heard, list(MIXED_FROM.values()), N_MIXED, seed=0), cache / step)
+    elif step == "train":
+        cache, gtzan, out = (Path(each) for each in arguments[:3])
+        n_steps, seed, all_clips = (int(each) for each in arguments[3:])
+        left_out = frozenset() if all_clips else calibration.left_out_clips(gtzan)
+        lessons = read_lessons(cache, [*SOURCES, "mixed"], left_out)
+        train(lessons, n_steps=n_steps, seed=seed, log=out.with_suffix(".log")).save(out)
+    elif step == "calibrate":
+        cache, gtzan, trained, out = (Path(each) for each in arguments)
+        network = calibration.with_scores(calibration.load(trained), share=0.0)
+        facts = calibration.training_facts(gtzan, trained)
+        info, whole = calibration.calibrate("small", network, cache, gtzan, facts)
+        ModelBundle(info, network_bytes(whole)).save(out)
+    elif step == "held-out":
+        gtzan, trained = (Path(each) for each in arguments)
+        for share in (0.0, 0.5, 1.0):
+            network = calibration.with_scores(calibration.load(trained), share)
+            found = calibration.held_out(calibration.student_info("small"), network, gtzan)
+            print(json.dumps({"share": share} | found), flush=True)
+
+
+def teacher(weights: Path) -> Any:
+    """Return the published network as a function of levels."""
+    return answering(build_network(read_weights(weights.read_bytes())))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

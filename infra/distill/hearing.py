@@ -1,0 +1,91 @@
+"""What the teacher hears in sounds, kept on disk: levels, its answers, and which recording each is of."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.distill.sounds import Sound
+from pipeline.models.audioset import FEATURES, N_FRAMES
+from pipeline.models.mobilenet import EMBEDDING
+
+_BATCH = 8
+N_CLASSES, N_EMBEDDING = 527, 384
+FILES = ("levels.raw", "answers.raw", "names.txt")
+
+Levels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Excerpts with the teacher's answers.
+
+    Attributes
+    ----------
+    levels : ndarray of uint8, shape (n, 128, 1000)
+        What it heard; mapped into memory.
+    answers : ndarray of float32, shape (n, 911)
+        Its logits of AudioSet's classes, and behind them its embedding.
+    names : list of str
+        The recording of each excerpt.
+    """
+
+    levels: Levels
+    answers: Floats
+    names: list[str]
+
+
+def hear(teacher: Any, sounds: Iterable[Sound], folder: Path) -> None:
+    """Let the teacher hear sounds, and keep what it says: whoever stops it keeps what it said until then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n_excerpts = 0
+    with ExitStack() as files:
+        levels_file, answers_file, names_file = (
+            files.enter_context((folder / file).open("wb", buffering=0)) for file in FILES
+        )
+        for number, sound in enumerate(each for each in sounds if each.excerpts):
+            levels = np.stack(sound.excerpts)
+            levels_file.write(levels.tobytes())
+            answers_file.write(answer(teacher, levels).tobytes())
+            names_file.write(f"{sound.name}\n".encode() * len(levels))
+            n_excerpts += len(levels)
+            if number % 100 == 0:
+                print(f"{folder.name}: {number + 1} recordings, {n_excerpts} excerpts", flush=True)
+
+
+def read_heard(folder: Path) -> Heard:
+    """Return what was kept there."""
+    levels_file, answers_file, names_file = (folder / file for file in FILES)
+    names = names_file.read_text().splitlines()
+    levels = np.memmap(levels_file, np.uint8, mode="r", shape=(len(names), FEATURES.n_mels, N_FRAMES))
+    answers = np.fromfile(answers_file, np.float32, count=len(names) * (N_CLASSES + N_EMBEDDING))
+    return Heard(levels, answers.reshape(len(names), -1), names)
+
+
+def answering(network: Any) -> Any:
+    """Return a function from levels, in a batch of 8, to a network's outputs and its embedding."""
+    import keras
+    import tensorflow as tf
+
+    both = keras.Model(network.inputs[0], [network.output, network.get_layer(EMBEDDING).output])
+
+    def run(levels: Any) -> Any:
+        return tf.concat(both(tf.cast(levels, tf.float32), training=False), axis=1)
+
+    return tf.function(run, [tf.TensorSpec((_BATCH, FEATURES.n_mels, N_FRAMES, 1), tf.uint8)])
+
+
+def answer(run: Any, levels: Levels) -> Floats:
+    """Return outputs and embeddings for levels of any number of excerpts."""
+    found = []
+    for start in range(0, len(levels), _BATCH):
+        batch = np.zeros((_BATCH, *levels.shape[1:], 1), np.uint8)
+        some = levels[start : start + _BATCH]
+        batch[: len(some), :, :, 0] = some
+        found.append(np.asarray(run(batch))[: len(some)])
+    return np.concatenate(found)

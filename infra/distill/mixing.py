@@ -1,0 +1,61 @@
+"""Sounds made by adding the powers of two others: speech or noise over music, and music over music."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.distill.hearing import Heard
+from infra.distill.sounds import Sound
+from pipeline.models.audioset import FEATURES
+
+_STEP_DB = FEATURES.top_db / 255
+_FLOOR_DB = (FEATURES.max_db or 0.0) - FEATURES.top_db
+
+Floats = NDArray[np.float64]
+Levels = NDArray[np.uint8]
+
+
+def mixed(sources: list[Heard], weights: list[float], n: int, seed: int) -> Iterator[Sound]:
+    """Yield excerpts that are two others at once, each equalized at random.
+
+    Parameters
+    ----------
+    sources : list of Heard
+        What to draw from.
+    weights : list of float
+        How often each source is drawn from.
+    n : int
+        Number of excerpts.
+    seed : int
+        Chooses them.
+    """
+    rng = np.random.default_rng(seed)
+    share = np.array(weights) / sum(weights)
+    for _ in range(n):
+        names, powers = [], []
+        for place in rng.choice(len(sources), 2, p=share):
+            row = int(rng.integers(len(sources[place].names)))
+            names.append(sources[place].names[row])
+            powers.append(decibels(np.roll(sources[place].levels[row], rng.integers(1000), axis=1)))
+        first, second = (each + equalization(rng)[:, np.newaxis] for each in powers)
+        second = second + first.max() - second.max() - rng.uniform(-3, 25)
+        yield Sound(" + ".join(names), [levels(10 * np.log10(10 ** (first / 10) + 10 ** (second / 10)))])
+
+
+def decibels(excerpt: Levels) -> Floats:
+    """Return the power in dB that levels stand for."""
+    return excerpt.astype(np.float64) * _STEP_DB + _FLOOR_DB
+
+
+def levels(power_db: Floats) -> Levels:
+    """Return the levels of a power in dB, as the features have them."""
+    n_steps = FEATURES.n_levels - 1
+    steps = np.rint(np.clip((power_db - _FLOOR_DB) / FEATURES.top_db, 0, 1) * n_steps)
+    return np.rint(steps * 255 / n_steps).astype(np.uint8)
+
+
+def equalization(rng: np.random.Generator, n_bands: int = FEATURES.n_mels, spread_db: float = 4.0) -> Floats:
+    """Return a smooth random gain of each band in dB."""
+    knots = rng.normal(0, spread_db, 6)
+    return np.interp(np.linspace(0, 5, n_bands), np.arange(6), knots)

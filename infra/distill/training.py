@@ -1,0 +1,241 @@
+"""Trains the student: it regresses the teacher's answers, and learns the genres of GTZAN's train clips."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.distill.hearing import N_CLASSES, read_heard
+from infra.distill.mixing import equalization
+from infra.distill.student import (
+    N_BANDS,
+    N_POOLED,
+    POOL,
+    build_network,
+    build_training_network,
+    learning_rate,
+)
+from pipeline.models.audioset import audioset_info, own_head
+from pipeline.models.prediction import genre_scores
+from pipeline.models.tensorflow_setup import set_up_tensorflow
+from schemas.genres import GTZAN_GENRES
+
+Floats = NDArray[np.float32]
+Levels = NDArray[np.uint8]
+
+MUSIC_CLASSES = range(137, 283)
+"""AudioSet's classes of music, instruments and moods: targets beside the classes that the student outputs."""
+BATCH, CROP = 64, 250
+LEVELS_PER_DB = 255 / 127.5
+GENRE_WEIGHT, SCORE_WEIGHT, LABEL_WEIGHT = 6.0, 12.0, 0.3
+AVERAGE = 0.999
+"""Share of the weights' moving average that a step keeps."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What the student learns from.
+
+    Attributes
+    ----------
+    pooled : ndarray of uint8, shape (n, 64, 500)
+        Pooled levels.
+    targets : ndarray of float32, shape (n, n_targets)
+        What the teacher says, standardized.
+    labels : ndarray of intp, shape (n,)
+        Number of the genre in `GTZAN_GENRES`; -1: none is known.
+    names : list of str
+        The recording of each.
+    weights : ndarray of float32, shape (n_targets,)
+        How much each target matters.
+    mean, spread : ndarray of float32, shape (n_targets,)
+        What targets were standardized by.
+    """
+
+    pooled: Levels
+    targets: Floats
+    labels: NDArray[np.intp]
+    names: list[str]
+    weights: Floats
+    mean: Floats
+    spread: Floats
+
+
+def told_classes() -> list[int]:
+    """Return AudioSet's classes that the student tells, in the order of its outputs."""
+    taxonomy = audioset_info().taxonomy
+    if taxonomy is None:
+        raise ValueError("the model audioset has no taxonomy")
+    return [*(each.index for each in taxonomy.classes), taxonomy.music, *taxonomy.speech]
+
+
+def read_lessons(cache: Path, sources: list[str], left_out: frozenset[str] = frozenset()) -> Lessons:
+    """Read what was heard, but for recordings that are left out."""
+    pooled, answers, names, labels = [], [], [], []
+    for source in sources:
+        heard = read_heard(cache / source)
+        kept = [row for row, name in enumerate(heard.names) if left_out.isdisjoint(name.split(" + "))]
+        pooled.append(_pool(heard.levels, cache / source)[kept])
+        answers.append(heard.answers[kept])
+        names += [heard.names[row] for row in kept]
+        has_genre = source in ("clips", "imitated")
+        labels += [
+            GTZAN_GENRES.index(heard.names[row].partition(".")[0]) if has_genre else -1 for row in kept
+        ]
+    raw = _targets(np.concatenate(answers))
+    mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-3
+    return Lessons(
+        pooled=np.concatenate(pooled),
+        targets=(raw - mean) / spread,
+        labels=np.array(labels, np.intp),
+        names=names,
+        weights=_weights(),
+        mean=mean,
+        spread=spread,
+    )
+
+
+def _pool(levels: Levels, folder: Path) -> Levels:
+    """Return levels as the network pools them, from the cache if they are there."""
+    if not (folder / "pooled.npy").is_file():
+        found = np.empty((len(levels), N_BANDS, N_POOLED), np.uint8)
+        for row, each in enumerate(levels):
+            blocks = each.reshape(N_BANDS, POOL, N_POOLED, POOL).astype(np.float32)
+            found[row] = np.rint(blocks.mean(axis=(1, 3)))
+        np.save(folder / "pooled.npy", found)
+    kept: Levels = np.load(folder / "pooled.npy", mmap_mode="r")
+    return kept
+
+
+def _targets(answers: Floats) -> Floats:
+    """Return told classes, ten calibrated scores, other classes of music, and the embedding."""
+    head = own_head()
+    info = audioset_info()
+    logits, embedding = answers[:, :N_CLASSES], answers[:, N_CLASSES:]
+    if info.taxonomy is None:
+        raise ValueError("the model audioset has no taxonomy")
+    outputs = np.concatenate([logits, embedding @ head.weights + head.bias], axis=1).astype(np.float64)
+    scores = genre_scores(outputs, info, info.taxonomy)
+    ten = scores[:, [info.genres.index(genre) for genre in GTZAN_GENRES]]
+    others = [each for each in MUSIC_CLASSES if each not in told_classes()]
+    found = np.concatenate([logits[:, told_classes()], ten, logits[:, others], embedding], axis=1)
+    return np.asarray(found, np.float32)
+
+
+def sizes() -> list[int]:
+    """Return the numbers of targets of each kind; see `_targets`."""
+    others = [each for each in MUSIC_CLASSES if each not in told_classes()]
+    return [len(told_classes()), len(GTZAN_GENRES), len(others), 384]
+
+
+def _weights() -> Floats:
+    told, ten, others, embedding = sizes()
+    weights = np.concatenate([np.full(told, 2.0), np.full(ten, SCORE_WEIGHT), np.ones(others + embedding)])
+    taxonomy = audioset_info().taxonomy
+    if taxonomy is not None:
+        for place, each in enumerate(taxonomy.classes):
+            if each.style is None and each.genre in GTZAN_GENRES:
+                weights[place] = GENRE_WEIGHT
+        weights[len(taxonomy.classes)] = GENRE_WEIGHT  # music of any kind
+    return np.asarray(weights / weights.sum(), np.float32)
+
+
+def batches(lessons: Lessons, n_steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+    """Yield crops of excerpts, changed at random, with their targets and genres."""
+    order: list[int] = []
+    for _ in range(n_steps):
+        if len(order) < BATCH:
+            order = [*order, *rng.permutation(len(lessons.pooled)).tolist()]
+        rows, order = order[:BATCH], order[BATCH:]
+        x = np.stack([_changed(lessons.pooled[row], rng) for row in rows])
+        yield x[..., np.newaxis], lessons.targets[rows], lessons.labels[rows]
+
+
+def _changed(excerpt: Levels, rng: np.random.Generator) -> Floats:
+    start = int(rng.integers(N_POOLED - CROP + 1))
+    x = excerpt[:, start : start + CROP].astype(np.float32)
+    x += LEVELS_PER_DB * (
+        equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(-12, 6)
+    ).astype(np.float32)
+    np.clip(x, 0, 255, out=x)
+    band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
+    x[band : band + int(rng.integers(8))] = x.mean()
+    x[:, frame : frame + int(rng.integers(25))] = x.mean()
+    return x
+
+
+def train(lessons: Lessons, *, n_steps: int, seed: int, highest: float = 2e-3, log: Path) -> Any:
+    """Train a student.
+
+    Returns
+    -------
+    keras.Model
+        The network that ships, with the teacher's scale of logits.
+    """
+    tf = set_up_tensorflow(threads=1)
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    network = build_training_network(sizes(), CROP)
+    optimizer = keras.optimizers.AdamW(
+        highest, weight_decay=0.02, use_ema=True, ema_momentum=AVERAGE, clipnorm=1.0
+    )
+    optimizer.build(network.trainable_variables)
+    weights = tf.constant(lessons.weights)
+    told, ten = sizes()[:2]
+    scale = tf.constant(lessons.spread[told : told + ten])
+    shift = tf.constant(lessons.mean[told : told + ten])
+
+    def step(x: Any, y: Any, labels: Any, one_hot: Any) -> Any:
+        with tf.GradientTape() as tape:
+            found = network(x, training=True)
+            regression = tf.reduce_mean(tf.reduce_sum(weights * (found - y) ** 2, axis=1))
+            scores = found[:, told : told + ten] * scale + shift
+            cross = tf.nn.softmax_cross_entropy_with_logits(one_hot, scores)
+            known = tf.cast(labels >= 0, tf.float32)
+            cross = tf.reduce_sum(known * cross) / (tf.reduce_sum(known) + 1)
+            loss = regression + LABEL_WEIGHT * cross
+        gradients = tape.gradient(loss, network.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+        return tf.stack([regression, cross])
+
+    run = tf.function(step)
+    rng = np.random.default_rng(seed)
+    recent: list[Any] = []
+    for number, (x, y, labels) in enumerate(batches(lessons, n_steps, rng)):
+        optimizer.learning_rate.assign(learning_rate(number, n_steps, highest))
+        one_hot = np.where(labels[:, np.newaxis] >= 0, 0.9 * np.eye(ten)[labels] + 0.1 / ten, 0.0)
+        recent.append(np.asarray(run(x, y, labels, one_hot.astype(np.float32))))
+        if (number + 1) % 50 == 0:
+            mean = np.mean(recent, axis=0)
+            recent = []
+            line = {"step": number + 1, "regression": float(mean[0]), "cross": float(mean[1])}
+            with log.open("a") as file:
+                file.write(json.dumps({**line, "cpu_s": round(time.process_time())}) + "\n")
+    optimizer.finalize_variable_values(network.trainable_variables)
+    return shipped(network, lessons)
+
+
+def shipped(trained: Any, lessons: Lessons) -> Any:
+    """Return the network that ships: told classes and ten scores as the teacher scales them."""
+    import keras
+
+    keras.mixed_precision.set_global_policy("float32")
+    told, ten = sizes()[:2]
+    network = build_network(told + ten)
+    outputs = network.get_layer("outputs")
+    kernels = [trained.get_layer(name).get_weights() for name in ("outputs", "outputs_1")]
+    spread, mean = lessons.spread[: told + ten], lessons.mean[: told + ten]
+    kernel = np.concatenate([kernel for kernel, _ in kernels], axis=1) * spread
+    bias = np.concatenate([bias for _, bias in kernels]) * spread + mean
+    for layer in network.layers:
+        if layer.weights and layer is not outputs:
+            layer.set_weights(trained.get_layer(layer.name).get_weights())
+    outputs.set_weights([kernel, bias])
+    return network

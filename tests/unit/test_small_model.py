@@ -1,0 +1,81 @@
+"""The model ``small``: our own network on the features of ``audioset``, and the ensemble of both."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.audio.features.featurize import featurize_track
+from pipeline.audio.features.log_mel import log_mel
+from pipeline.models.audioset import FEATURES, N_FRAMES
+from pipeline.models.bundle import Classifier, ModelBundle, load_network
+from pipeline.models.mobilenet import EMBEDDING
+from schemas.genres import GTZAN_GENRES
+
+Levels = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return ModelBundle.load("small")
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle: ModelBundle) -> Classifier:
+    return Classifier(bundle, batch_size=8)
+
+
+def valid_clips(gtzan: Path) -> Iterator[tuple[str, list[Levels]]]:
+    """The clips of the valid list that have audio: genre and log-mels of the segments."""
+    listed = (gtzan / "splits" / "valid_filtered.txt").read_text().split()
+    files = {path.stem: path for path in gtzan.glob("audio_vorbis/*.ogg")}
+    files |= {path.stem: path for path in gtzan.glob("audio*/*/*.flac")}
+    for name in sorted({Path(line).stem for line in listed} & set(files)):
+        with files[name].open("rb") as file:
+            segments = featurize_track(file, name, FEATURES).segments
+        yield name.partition(".")[0], [each.log_mel for each in segments if each.log_mel is not None]
+
+
+def test_one_table_serves_both_networks(bundle: ModelBundle) -> None:
+    """A catalog would be decoded twice to label it with both, and their ensemble could not be."""
+    assert bundle.info.features.feature_set == FEATURES.feature_set
+    assert bundle.info.n_frames == N_FRAMES
+    assert set(GTZAN_GENRES) < set(bundle.info.genres)
+
+
+def test_it_describes_a_segment_like_other_networks(bundle: ModelBundle) -> None:
+    """Embeddings could not be read from it."""
+    assert load_network(bundle).get_layer(EMBEDDING).output.shape == (None, 384)
+
+
+def test_weights_are_small(bundle: ModelBundle) -> None:
+    """Every wheel and image carries them."""
+    assert len(bundle.weights) < 3_300_000
+
+
+@pytest.mark.slow
+def test_the_recorded_figure_is_what_audio_gives(
+    bundle: ModelBundle, classifier: Classifier, gtzan: Path
+) -> None:
+    """The weights that ship do not reach the figure in model.json."""
+    genres, right = bundle.info.genres, 0
+    clips = list(valid_clips(gtzan))
+    ten = [genres.index(each) for each in GTZAN_GENRES]
+    for genre, log_mels in clips:
+        proba = classifier.predict_proba(log_mels).mean(axis=0)
+        right += GTZAN_GENRES[int(proba[ten].argmax())] == genre
+    (figure,) = (each for each in bundle.info.figures if "ten genres" in each.dataset)
+    assert figure.n == len(clips)
+    assert right / len(clips) == pytest.approx(figure.accuracy, abs=0.03)
+
+
+def test_noise_is_not_music(classifier: Classifier) -> None:
+    """A catalog's noise and test tones would get genres."""
+    t = np.arange(320_000) / 32_000
+    white = np.random.default_rng(0).normal(0, 0.1, len(t))
+    sounds = (white, white * (t % 1 < 0.5), np.sin(2 * np.pi * 1000 * t) * (t % 1 < 0.2))
+    is_music = classifier.predict([log_mel(y.astype(np.float32), FEATURES)[0] for y in sounds]).is_music
+    assert is_music is not None
+    assert is_music.max() < 0.5

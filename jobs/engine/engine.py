@@ -191,6 +191,7 @@ class Engine:
             self._collect_error(flight, error)
         else:
             replay(answer.events)
+            self.totals.requests.update(answer.requests)
             self._collect_answer(flight, answer)
 
     def _collect_answer(self, flight: Flight, answer: Answer) -> None:

@@ -8,6 +8,7 @@ check the lease before they write a part: a run that has lost its lease writes n
 
 import contextlib
 import getpass
+import math
 import os
 import socket
 import threading
@@ -29,6 +30,8 @@ TTL_S = 20.0
 RENEW_S = 5.0
 _RENEWAL_S = 0.7
 """Time for a renewal in progress to end when the lease is released."""
+FRESH_S = 2.0
+"""Seconds for which a look at the lease holds for further writes to a store: each look costs two requests."""
 _SETTLE_S = 2.0
 """Time for writes to a disk that a dying worker had begun when another run took over."""
 
@@ -57,7 +60,25 @@ class Lease:
     number: int
 
     def check(self) -> None:
-        """Check that no other run has taken over the tables, and that this run is still active.
+        """Check as `look` does, unless this process has just looked: a shard writes several parts at once.
+
+        The run that takes over, or that follows a stopped run, waits longer than that; see `_settle_s`.
+
+        Raises
+        ------
+        LeaseLostError
+            If the lease is lost.
+        """
+        if storage.is_local(self.root):  # to look costs nothing, and a network mount may have hung
+            self.look()
+            return
+        now = time.monotonic()
+        if now - _looked_at.get(self, -math.inf) >= FRESH_S:
+            self.look()
+            _looked_at[self] = now
+
+    def look(self) -> None:
+        """Look whether no other run has taken over the tables, and this run is still active.
 
         Raises
         ------
@@ -81,6 +102,10 @@ class Lease:
             raise LeaseLostError(
                 f"the run that wrote to {self.root} has ended; its workers write nothing more"
             )
+
+
+_looked_at: dict[Lease, float] = {}
+"""When this process last found a lease to be held, by `time.monotonic`."""
 
 
 class HeldLease:
@@ -151,7 +176,7 @@ class HeldLease:
             # each write whether the lease was lost meanwhile.
             try:
                 with self._writing:
-                    self.lease.check()
+                    self.lease.look()
                     if not self._stop.is_set():
                         objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
             except Exception as error:
@@ -301,7 +326,7 @@ def _settle_s(root: str) -> float:
         return _SETTLE_S
     from pipeline.storage.s3 import REQUEST_TIMEOUT_S  # S3's client: not for runs on a disk
 
-    return REQUEST_TIMEOUT_S
+    return FRESH_S + REQUEST_TIMEOUT_S
 
 
 def _held_error(root: str, number: int) -> LeaseHeldError:

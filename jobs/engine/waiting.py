@@ -40,7 +40,7 @@ class Waiting:
     def again(self, tried: Try) -> None:
         """Delete what a try may have written and put it back; the next try may write fewer parts."""
         self._delete_parts(tried.work)
-        self.put_back(tried)
+        self.put_back(replace(tried, retried=True))
 
     def halve(self, tried: Try) -> bool:
         """Put back both halves of a shard or label task; return False if it is a single track."""
@@ -51,7 +51,7 @@ class Waiting:
         middle = n_tracks // 2
         for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
             half = replace(work, name=work.name + suffix, tracks=copy_rows(work.tracks, start, stop))
-            self.put_back(replace(tried, work=half, errors=0, deaths=0))
+            self.put_back(replace(tried, work=half, errors=0, deaths=0, retried=False))
         return True
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:

@@ -1,12 +1,15 @@
-"""Accounting at the end of a run: count in the tables what the run wrote."""
+"""Accounting at the end of a run: count the tracks in the parts that the run wrote, and in no others."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.engine.assignment import Totals
-from pipeline.tables.runs import summarize_failures
+from pipeline.tables.parts import list_parts, read_columns
+from pipeline.tables.runs import FailureSummary, run_date_of
 from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, RunReport, SlowTrack
 
@@ -84,16 +87,43 @@ def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
 
 
 def _count_written(tables: Tables, report: RunReport) -> _Written:
-    done, done_unique = _count(tables, "features" if report.command == "featurize" else "labels", report)
-    failed, failed_unique = _count(tables, "failures", report)
-    failures, examples = summarize_failures(tables, report.run)
-    return _Written(done, failed, (done, failed) == (done_unique, failed_unique), failures, examples)
+    done = (
+        _read_featurized(tables, report) if report.command == "featurize" else _read_labeled(tables, report)
+    )
+    failed, failures = _read_failed(tables, report)
+    return _Written(
+        done=len(done),
+        failed=len(failed),
+        once=len(done) == len(done.unique()) and len(failed) == len(failed.unique()),
+        failures=dict(failures.counts.most_common()),
+        examples={kind: failures.examples[kind] for kind, _ in failures.counts.most_common()},
+    )
 
 
-def _count(tables: Tables, table: str, report: RunReport) -> tuple[int, int]:
-    """Return the rows that the run wrote and their distinct tracks; features count by first segment."""
-    where = pc.field("run") == report.run
-    if table == "features":
-        where &= pc.field("segment") == 0
-    ids = tables.read(table, ["track_id"], where)["track_id"]
-    return len(ids), len(ids.unique())
+def _read_labeled(tables: Tables, report: RunReport) -> pa.ChunkedArray:
+    """Return the ids of the tracks that the run labeled."""
+    partition = {"model": str(report.model), "run_date": run_date_of(report.started_at)}
+    parts = list_parts(tables, "labels", prefix=f"{report.run}-", **partition)
+    return _join(rows["track_id"] for rows in read_columns(tables, "labels", parts, ["track_id"]))
+
+
+def _read_failed(tables: Tables, report: RunReport) -> tuple[pa.ChunkedArray, FailureSummary]:
+    """Return the ids of the tracks that the run failed on, and a summary of their failures."""
+    parts = list_parts(tables, "failures", run=report.run)
+    summary = FailureSummary()
+    ids = []
+    for rows in read_columns(tables, "failures", parts, ["track_id", "error_type", "uri", "message"]):
+        summary.add(rows)
+        ids.append(rows["track_id"])
+    return _join(ids), summary
+
+
+def _read_featurized(tables: Tables, report: RunReport) -> pa.ChunkedArray:
+    """Return the ids of the tracks that the run featurized, which their first segments tell."""
+    parts = list_parts(tables, "features", feature_set=report.feature_set, run=report.run)
+    found = read_columns(tables, "features", parts, ["track_id", "segment"])
+    return _join(rows.filter(pc.equal(rows["segment"], 0))["track_id"] for rows in found)
+
+
+def _join(columns: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())

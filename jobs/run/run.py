@@ -24,8 +24,9 @@ from pipeline.pages.run_pages import RunPages
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
+from pipeline.storage.requests import take_requests
 from pipeline.tables.formats import record_format
-from pipeline.tables.runs import new_run_name, package_versions, read_reports, write_report
+from pipeline.tables.runs import new_run_name, package_versions, read_reports, run_date_of, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, LeftOut, RunReport
@@ -60,6 +61,7 @@ def run_job(job: Job, say: Say) -> RunReport:
         If the run cannot start or continue; the report also records the error.
     """
     started = time.monotonic()
+    take_requests()  # those of an earlier run of this process
     with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
@@ -133,6 +135,8 @@ def _run_planned(
         raise KeyboardInterrupt from None
     finally:
         interrupt.defer()
+        totals.requests.update(take_requests())
+        report = report.model_copy(update={"requests": dict(totals.requests.most_common())})
         closing.report = report = closing.finish(report, ended)
         log.info(
             "run ends",
@@ -209,7 +213,7 @@ def _work(
         totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(
             run=report.run,
-            run_date=f"{report.started_at:%Y-%m-%d}",
+            run_date=run_date_of(report.started_at),
             tables=job.tables,
             lease=held.lease,
             spec=job.spec,

@@ -9,7 +9,7 @@ from jobs.engine.assignment import Totals
 from jobs.run import accounting
 from jobs.run.accounting import account_for
 from pipeline.tables.objects import list_objects
-from pipeline.tables.runs import read_reports, summarize_failures
+from pipeline.tables.runs import read_reports
 from schemas.errors import EarmarkError
 from tests.table_history import TableHistory, tracks
 
@@ -50,4 +50,19 @@ def test_a_damaged_part_of_failures_is_said(history: TableHistory) -> None:
     part = Path(history.tables.root, list_objects(history.tables).parts["failures"][0].path)
     part.write_bytes(part.read_bytes()[:-40])
     with pytest.raises(EarmarkError, match=r"a part of .*failures cannot be read"):
-        summarize_failures(history.tables, report.run)
+        account_for(history.tables, report, Totals(labeled=8, failed=4))
+
+
+def test_only_the_parts_of_the_run_are_opened(history: TableHistory) -> None:
+    """Each night would open every part of labels and failures that was ever written."""
+    history.run(tracks(4, start=20), failing=tracks(2, start=30))
+    first, second = read_reports(history.tables)
+    mine = {"labels": f"/{second.run}-", "failures": f"run={second.run}/"}
+    for table, named in mine.items():
+        for part in list_objects(history.tables).parts[table]:
+            if named not in part.path:
+                Path(history.tables.root, part.path).write_bytes(b"damaged")
+    counts = account_for(history.tables, second, Totals(labeled=4, failed=2)).counts
+    assert (counts.labeled, counts.failed, counts.left) == (4, 2, 0)
+    with pytest.raises(EarmarkError, match="cannot be read"):
+        account_for(history.tables, first, Totals(labeled=8, failed=4))

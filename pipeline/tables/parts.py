@@ -1,0 +1,95 @@
+"""Reading single parts of the tables, for questions that concern few of them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.storage import storage
+from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.parsed import read_parsed
+from pipeline.storage.retry import with_retries
+from pipeline.tables.tables import Tables, explain_read_errors
+
+_THREADS = 8
+_WIDE = frozenset({"features"})
+"""Tables whose payload is so large that only the ranges of the wanted columns are read."""
+
+
+def list_parts(tables: Tables, table: str, *, prefix: str = "", **partitions: str) -> list[str]:
+    """List the parts of one partition, in a single request for a thousand of them.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    table : str
+        A key of `schemas.tables.PARTITIONS`.
+    prefix : str
+        What the names of the parts begin with.
+    **partitions : str
+        The value of every partition column of the table.
+
+    Returns
+    -------
+    list of str
+        Locations, sorted.
+    """
+    folder = tables.folder(table, **partitions)
+    with storage.explain_errors(folder, "list"):
+        names = storage.list_names(folder)
+    return [
+        storage.join(folder, name)
+        for name in names
+        if name.startswith(prefix) and name.endswith(".parquet") and not name.startswith((".", "_"))
+    ]
+
+
+def read_columns(
+    tables: Tables, table: str, locations: Iterable[str], columns: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield columns of parts, one part at a time; in order, some ahead of time.
+
+    Parts of ``features`` are large: only the ranges of the columns are read. Other parts are fetched whole,
+    in one request each.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    table : str
+        The table of the parts.
+    locations : iterable of str
+        Where they are.
+    columns : sequence of str
+        Columns that every part of the table has.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses, or a part is damaged.
+    """
+    read = partial(_read_ranges if table in _WIDE else _read_whole, columns=list(columns))
+    with explain_read_errors(tables, table), ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(read, locations)
+
+
+def _read_whole(location: str, columns: list[str]) -> pa.Table:
+    def decode(data: bytes) -> pa.Table:
+        return pq.read_table(in_arrows_memory(data), columns=columns, use_threads=False)
+
+    return read_parsed(location, decode)
+
+
+def _read_ranges(location: str, columns: list[str]) -> pa.Table:
+    protocol, path = storage.split(location)
+    filesystem = None if protocol == "file" else storage.filesystem(protocol)
+
+    def read() -> pa.Table:
+        file = pq.ParquetFile(path, filesystem=filesystem)
+        with file:
+            return file.read(columns, use_threads=False)
+
+    return with_retries(read)

@@ -11,11 +11,14 @@ from pipeline.tables.current import (
     count_current_labels,
     current_failures,
     current_labels,
-    current_tracks,
+    define_current_tracks,
+    find_current_failures,
+    find_models,
     list_models,
     read_genres,
 )
 from pipeline.tables.formats import tables_at
+from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -61,16 +64,18 @@ def open_tables(location: str) -> Tables:
 
 def read_status(tables: Tables, *, last: int = 5) -> Status:
     """Summarize the tables, with the reports of the `last` runs."""
-    tracks = current_tracks(tables)
-    states = []
-    for model in list_models(tables):
-        labeled = count_current_labels(tables, model)
-        failed = current_failures(tables, model).num_rows
-        states.append(ModelStatus(model, labeled, failed, tracks.num_rows - labeled - failed))
-    types = current_failures(tables)["error_type"].value_counts()
+    with open_keys(tables) as keys:
+        define_current_tracks(keys)
+        n_tracks = int(keys.query("SELECT count(*) AS n FROM current_tracks")["n"][0].as_py())
+        states = []
+        for model in find_models(keys):
+            labeled = count_current_labels(keys, model)
+            failed = find_current_failures(keys, model).num_rows
+            states.append(ModelStatus(model, labeled, failed, n_tracks - labeled - failed))
+        types = find_current_failures(keys)["error_type"].value_counts()
     runs = tuple(read_reports(tables, last=last))
     failures = {str(pair["values"]): pair["counts"].as_py() for pair in types}
-    return Status(runs[-1].catalog, tracks.num_rows, tuple(states), failures, runs)
+    return Status(runs[-1].catalog, n_tracks, tuple(states), failures, runs)
 
 
 def pick_model(tables: Tables, wanted: str | None) -> str:

@@ -26,6 +26,7 @@ from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
 from pipeline.tables.formats import record_format
+from pipeline.tables.index import update_index
 from pipeline.tables.runs import new_run_name, package_versions, read_reports, run_date_of, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
@@ -75,7 +76,7 @@ def run_job(job: Job, say: Say) -> RunReport:
             if free is None or held.lease.number != free + 1:
                 listing = list_job(job)  # another run may have listed later
             # Plan under the lease: from here on, no other run changes the tables.
-            plan = plan_job(job, listing)
+            plan = plan_job(job, listing, held.lease.check)
             try:
                 report = _first_report(job, run, plan, listing.left_out)
                 return _run_planned(job, report, plan, held, closing, interrupt, say, run_log)
@@ -123,6 +124,8 @@ def _run_planned(
                 f"{report.counts.left}); please report it with {job.tables.root}/_runs/{report.run}.json"
             )
         ended = {"outcome": "interrupted" if interrupt.asked else "done"}
+        if not interrupt.asked and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
+            update_index(job.tables, held.lease.check)
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
         raise

@@ -2,14 +2,23 @@
 
 from dataclasses import replace
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.catalog import Listing
 from pipeline.catalogs.store_facts import with_store_facts
-from pipeline.tables.current import current_tracks
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
+from pipeline.tables.current import define_current_tracks
+from pipeline.tables.keys import open_keys
+from pipeline.tables.tables import Tables
 from schemas.errors import NotFoundError
+
+_DOUBTFUL = """\
+SELECT track_id FROM vouched JOIN current_tracks AS known USING (track_id) WHERE vouched.etag <> known.etag
+UNION
+SELECT track_id
+FROM vouched SEMI JOIN (SELECT track_id, etag FROM failures WHERE error_type = $not_found) AS missing
+    USING (track_id, etag)
+"""
+"""Tracks that the tables hold in another version, or that were once missing in this one."""
 
 
 def confirm_versions(listing: Listing, tables: Tables) -> Listing:
@@ -37,11 +46,12 @@ def confirm_versions(listing: Listing, tables: Tables) -> Listing:
     """
     if listing.vouched is None or not pc.any(listing.vouched).as_py():
         return listing
-    known = current_tracks(tables)
     vouched = listing.tracks.select(["track_id", "etag"]).filter(listing.vouched)
-    changed = semi_join(anti_join(vouched, known), known, ("track_id",))
-    not_found = tables.read("failures", VERSION_KEY, pc.field("error_type") == NotFoundError.__name__)
-    doubtful = pa.concat_tables([changed, semi_join(vouched, not_found)])
+    with open_keys(tables) as keys:
+        keys.load("failures")
+        define_current_tracks(keys)
+        keys.register("vouched", vouched)
+        doubtful = keys.query(_DOUBTFUL, not_found=NotFoundError.__name__)
     if not doubtful.num_rows:
         return listing
     ids = listing.tracks["track_id"].combine_chunks()

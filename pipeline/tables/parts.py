@@ -11,7 +11,7 @@ from pipeline.storage import storage
 from pipeline.storage.arrow_source import in_arrows_memory
 from pipeline.storage.parsed import read_parsed
 from pipeline.storage.retry import with_retries
-from pipeline.tables.tables import Tables, explain_read_errors
+from pipeline.tables.tables import Tables, explain_read_errors, stored_schema
 
 _THREADS = 8
 _WIDE = frozenset({"features"})
@@ -64,32 +64,46 @@ def read_columns(
     locations : iterable of str
         Where they are.
     columns : sequence of str
-        Columns that every part of the table has.
+        Columns of the table that are in its files; null where a part was written before they were.
 
     Raises
     ------
     EarmarkError
         If the store refuses, or a part is damaged.
     """
-    read = partial(_read_ranges if table in _WIDE else _read_whole, columns=list(columns))
+    schema = pa.schema([stored_schema(table).field(name) for name in columns])
+    read = partial(_read_ranges if table in _WIDE else _read_whole, schema=schema)
     with explain_read_errors(tables, table), ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(read, locations)
 
 
-def _read_whole(location: str, columns: list[str]) -> pa.Table:
+def _read_whole(location: str, schema: pa.Schema) -> pa.Table:
     def decode(data: bytes) -> pa.Table:
-        return pq.read_table(in_arrows_memory(data), columns=columns, use_threads=False)
+        with pq.ParquetFile(in_arrows_memory(data)) as file:
+            return _select(file, schema)
 
     return read_parsed(location, decode)
 
 
-def _read_ranges(location: str, columns: list[str]) -> pa.Table:
+def _read_ranges(location: str, schema: pa.Schema) -> pa.Table:
     protocol, path = storage.split(location)
     filesystem = None if protocol == "file" else storage.filesystem(protocol)
 
     def read() -> pa.Table:
-        file = pq.ParquetFile(path, filesystem=filesystem)
-        with file:
-            return file.read(columns, use_threads=False)
+        with pq.ParquetFile(path, filesystem=filesystem) as file:
+            return _select(file, schema)
 
     return with_retries(read)
+
+
+def _select(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
+    """Read columns of a part; those that it lacks are null."""
+    there = set(file.schema_arrow.names)
+    rows = file.read([name for name in schema.names if name in there], use_threads=False)
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in there
+        else pa.nulls(file.metadata.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=pa.schema([field.with_nullable(True) for field in schema]))

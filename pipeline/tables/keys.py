@@ -11,6 +11,7 @@ their present version. So a key file that is missing, damaged or out of date cha
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ from schemas.tables import FAILURES, PARTITIONS, SCHEMAS
 
 MEMORY_MB = 512
 """Memory that DuckDB may take before it spills to the disk."""
+_THREADS = 4
+"""Of DuckDB's, each of which needs a share of the memory."""
 KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "tracks": ("track_id", "etag", "uri", "present", "listed_at"),
     "features": ("track_id", "etag"),
@@ -257,6 +260,7 @@ def open_keys(tables: Tables) -> Iterator[Keys]:
             str(scratch / "keys.duckdb"),
             config={
                 "memory_limit": f"{MEMORY_MB}MiB",
+                "threads": min(_THREADS, os.cpu_count() or 1),
                 "temp_directory": str(scratch / "spill"),
                 "autoinstall_known_extensions": "false",
                 "autoload_known_extensions": "false",

@@ -18,7 +18,7 @@ def main() -> None:
         print("earmark: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception:
-        from jobs.cli.hidden_modules import describe_hidden_module
+        from jobs.cli.shadowed_modules import describe_hidden_module
 
         if (hidden := describe_hidden_module()) is None:
             raise

@@ -16,7 +16,7 @@ from earmark._model import DEFAULTS, Model, Source, load_model
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.selection import is_audio_name
-from pipeline.catalogs.tracks import from_table
+from pipeline.catalogs.track_refs import from_table
 from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
@@ -97,7 +97,7 @@ def label(
     MisuseError
         If there is no such model, manifest or prefix, or an option is out of its range.
     EarmarkError
-        If a folder holds no audio files or cannot be listed, or a store does not answer.
+        If a folder contains no audio files or cannot be listed, or a store does not answer.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def _tracks_of(source: Source) -> list[TrackRef]:
     catalog = canonical(os.fspath(source))
     tracks = from_table(list_catalog(catalog))
     if not tracks:
-        raise EarmarkError(f"{catalog} holds no audio files")
+        raise EarmarkError(f"{catalog} contains no audio files")
     return tracks
 
 

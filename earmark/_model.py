@@ -106,6 +106,22 @@ class Model:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
         return self._classifier.predict(log_mels, descriptors)
 
+    def embed(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the embedding of each segment: the numbers that the last layer of the network reads.
+
+        Parameters and errors are those of `predict_proba`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_numbers)
+            Segments that sound alike have embeddings that point in similar directions.
+        """
+        return self._classifier.predict_and_embed(log_mels, descriptors)[1]
+
     def label(
         self,
         tracks: Source | Iterable[Source],

@@ -6,10 +6,11 @@ from typing import Literal
 import pyarrow as pa
 
 from jobs import read_tables
+from jobs.similar import find_similar
 from jobs.trends import find_trends, select_rows
 from pipeline.tables.current import current_tracks
 from pipeline.tables.current import list_models as models_of
-from pipeline.tables.run_reports import read_reports
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables as StoredTables
 from schemas.report import Counts
 from schemas.tables import TIMESTAMP, TRACKS
@@ -77,6 +78,57 @@ class Tables:
             If there are no labels of the model, or it has no such genre.
         """
         return read_tables.read_labels(self._tables, model, genre=genre, min_confidence=min_confidence)
+
+    def embeddings(self, model: str | None = None) -> pa.Table:
+        """Return the current embeddings, which runs with ``--embeddings`` write: a vector for each segment.
+
+        Parameters
+        ----------
+        model : str, optional
+            Name with or without hash, or folder, of a model; by default, the one of the latest embeddings.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row for each segment, sorted by track and segment: the columns of ``embeddings/`` and ``uri``.
+            ``vector`` is a list of a fixed size, of float16, and all zero for a silent segment.
+
+        Raises
+        ------
+        MisuseError
+            If there are no embeddings of the model.
+        """
+        return read_tables.read_embeddings(self._tables, model)
+
+    def similar(self, track: str | os.PathLike[str], n: int = 10, model: str | None = None) -> pa.Table:
+        """Return the tracks of the catalog that sound most like a track, the nearest first.
+
+        Nearness is the cosine of the mean embeddings, which runs with ``--embeddings`` write. All tracks are
+        compared, so the result is exact.
+
+        Parameters
+        ----------
+        track : str or path
+            A track of the catalog, by its id, its uri or its path below the catalog; or any other audio file.
+        n : int
+            Number of tracks.
+        model : str, optional
+            As in `embeddings`.
+
+        Returns
+        -------
+        pyarrow.Table
+            ``track_id``, ``uri``, ``artist``, ``title``, ``genre`` and ``similarity`` (at most 1). The track
+            itself is left out.
+
+        Raises
+        ------
+        MisuseError
+            If there are no embeddings of the model, or the track is silent.
+        TrackError
+            If the file does not exist or cannot be decoded.
+        """
+        return find_similar(self._tables, os.fspath(track), n, model)
 
     def tracks(self) -> pa.Table:
         """Return the tracks of the catalog as last listed, sorted by uri, with tags and audio properties."""

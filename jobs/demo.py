@@ -13,7 +13,7 @@ from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage.outputs import check_writable
+from pipeline.storage.output_checks import check_writable
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig

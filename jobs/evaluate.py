@@ -20,7 +20,7 @@ from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
-from pipeline.training.training import Epoch, TrainingOptions, train
+from pipeline.training.train_model import Epoch, TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
@@ -252,9 +252,7 @@ def _predict_outside(
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)
         probabilities.append(
-            predict_outside(
-                request.outside, features, classifier.predict_proba, partial(_report_left_out, say)
-            )
+            predict_outside(request.outside, features, classifier.predict, partial(_report_left_out, say))
         )
     return (", ".join(sources), np.concatenate(probabilities)) if sources else None
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from jobs.plot import check_output
 from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.explain import (
@@ -18,7 +19,7 @@ from pipeline.plots.explain import (
     run_masking_test,
 )
 from pipeline.plots.figures import new_figure, place_axes, to_png
-from pipeline.plots.plot_parts import band_frequencies, draw_log_mel, draw_scale, set_title
+from pipeline.plots.plot_elements import band_frequencies, draw_log_mel, draw_scale, set_title
 from pipeline.plots.track_view import SegmentView, TrackView, view_track
 from pipeline.redaction import redact
 from pipeline.storage import storage
@@ -62,7 +63,13 @@ def explain_track(
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
     tested = run_masking_test(chosen.log_mel, classifier, found)
+    is_music = classifier.predict([chosen.log_mel]).is_music
     summary = _NOTHING if chosen.is_silent else _summarize(found, tested, bundle)
+    if not chosen.is_silent and is_music is not None and is_music[0] < MIN_IS_MUSIC:
+        summary = (
+            f"{bundle.model} gives a probability of {is_music[0]:.2f} that this segment is music, so it has "
+            f"no genre. If it were music: {summary}"
+        )
     if suffix == ".json":
         data = json.dumps(
             _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False

@@ -76,7 +76,7 @@ def _last_spec(tables: Tables) -> FeatureSpec:
         if report.spec is not None and report.spec.descriptors:
             return report.spec
     raise MisuseError(
-        f"the tables {tables.root} hold no descriptors; make them with "
+        f"the tables {tables.root} contain no descriptors; compute them with "
         f"'earmark featurize CATALOG {tables.root} --only descriptors'"
     )
 

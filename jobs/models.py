@@ -1,20 +1,17 @@
-"""``earmark models``: the models there are, and those that can be added."""
+"""``earmark models``: list the available models, and add published ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from pipeline.models.added import added_models
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle, parse_info, shipped_models
-from pipeline.models.metrics import wilson_interval
+from pipeline.models.model_cache import added_models
 from pipeline.models.published import PUBLISHED, add_model
-from schemas.model import Measurement, ModelInfo
+from schemas.model import ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model as it is listed.
+    """An entry in the list of models.
 
     Attributes
     ----------
@@ -27,7 +24,7 @@ class ListedModel:
     size : int
         Bytes of its weights.
     info : ModelInfo or None
-        What it says of itself; None before it is added.
+        Its metadata; None before it is added.
     """
 
     name: str
@@ -38,7 +35,7 @@ class ListedModel:
 
 
 def list_models() -> list[ListedModel]:
-    """Return the models that ship, and those that were or can be added."""
+    """Return the shipped models, the added ones, and those that can be added."""
     added = added_models()
     found = [_listed(name, "ships", "Apache-2.0", folder) for name, folder in shipped_models().items()]
     for name, model in PUBLISHED.items():
@@ -52,23 +49,6 @@ def list_models() -> list[ListedModel]:
 def _listed(name: str, state: str, terms: str, folder: Path) -> ListedModel:
     info = parse_info((folder / INFO_FILE).read_bytes(), str(folder))
     return ListedModel(name, state, info.license or terms, (folder / WEIGHTS_FILE).stat().st_size, info)
-
-
-def measurement_in_words(measured: Measurement) -> str:
-    """Return a measured accuracy with its interval, number of tracks, protocol and data."""
-    low, high = wilson_interval(np.array(measured.accuracy), np.array(measured.n))
-    calibration = "" if measured.ece is None else f", ECE {measured.ece:.3f}"
-    accuracy = f"{measured.accuracy:.2f} ({low:.2f} – {high:.2f}) of {measured.n}"
-    return f"{accuracy}, protocol {measured.protocol}{calibration}: {measured.dataset}"
-
-
-def facts_in_words(info: ModelInfo) -> list[str]:
-    """Return what a model says of itself, a sentence each."""
-    lines = [measurement_in_words(measured) for measured in info.figures]
-    lines += [f"{count.count} of {count.n} {count.what}" for count in info.counts]
-    styles = 0 if info.taxonomy is None else sum(each.style is not None for each in info.taxonomy.classes)
-    lines.append(f"genres: {', '.join(info.genres)}" + (f", and {styles} styles of them" if styles else ""))
-    return lines + ([f"weights: {info.source}"] if info.source else [])
 
 
 def add(name: str, file: Path | None) -> tuple[ModelBundle, Path]:

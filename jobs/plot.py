@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.bundle import Classifier, ModelBundle
-from pipeline.models.label import track_probabilities
+from pipeline.models.label import MIN_IS_MUSIC, label_prediction, track_probabilities
+from pipeline.models.prediction import Prediction
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.figures import to_png
-from pipeline.plots.track_view import SegmentView, TrackView, segment_probabilities, view_track
+from pipeline.plots.track_view import SegmentView, TrackView, predict_segments, view_track
 from pipeline.storage import storage
-from pipeline.storage.outputs import check_writable_file
+from pipeline.storage.output_checks import check_writable_file
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
     bundle = ModelBundle.load(model)
     view = view_track(track, bundle.info.features)
     chosen = view.segment(segment)
-    proba = segment_probabilities(view, Classifier(bundle, batch_size=4, threads=2))
-    sentence = describe_label(view, proba, bundle)
+    found = predict_segments(view, Classifier(bundle, batch_size=4, threads=2))
+    proba = found.proba
+    sentence = describe_label(view, found, bundle)
     if suffix == ".png":
         data = to_png(_overview(view, chosen, proba, bundle.info.genres))
     else:
@@ -86,16 +88,23 @@ def check_output(out: str, known: tuple[str, ...]) -> str:
     return suffix
 
 
-def describe_label(view: TrackView, probabilities: NDArray[np.float64], bundle: ModelBundle) -> str:
+def describe_label(view: TrackView, found: Prediction, bundle: ModelBundle) -> str:
     """Return a sentence with the label of a track, the next genres, and the number of silent segments."""
-    n, n_silent = len(view.segments), sum(segment.is_silent for segment in view.segments)
-    if n_silent == n:
+    silent = [segment.is_silent for segment in view.segments]
+    if all(silent):
         return "There is nothing to label in the track: it is silent or steady noise, so it has no genre."
-    mean = _average(view, probabilities)
-    best = np.argsort(-mean, kind="stable")[:3]
-    first, *others = (f"{bundle.info.genres[i]} ({mean[i]:.2f})" for i in best)
-    silence = f" {n_silent} of its {n} segments are silent and are ignored." if n_silent else ""
-    return f"{bundle.model} labels it {first}, followed by {' and '.join(others)}.{silence}"
+    label = label_prediction(view.uri, found, silent, bundle.info)
+    n_silent = sum(silent)
+    ignored = f" {n_silent} of its {len(silent)} segments are silent and are ignored." if n_silent else ""
+    if label.is_music is not None and label.is_music < MIN_IS_MUSIC:
+        return (
+            f"{bundle.model} gives a probability of {label.is_music:.2f} that it is music, so it has no "
+            f"genre.{ignored}"
+        )
+    named = [f"{bundle.info.genres[i]} ({label.probabilities[i]:.2f})" for i in label.order[:3]]
+    if label.style is not None:
+        named[0] = f"{label.genre} / {label.style} ({label.confidence:.2f})"
+    return f"{bundle.model} labels it {named[0]}, followed by {' and '.join(named[1:])}.{ignored}"
 
 
 def _average(view: TrackView, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import canonical
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.current import (
+    count_current_embeddings,
     count_current_labels,
     current_failures,
     current_labels,
@@ -17,7 +18,8 @@ from pipeline.tables.current import (
     list_models,
     read_genres,
 )
-from pipeline.tables.formats import tables_at
+from pipeline.tables.embeddings import current_embeddings, list_embedding_models
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -27,12 +29,13 @@ from schemas.report import RunReport
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """Numbers of tracks that one model has labeled, failed on, and not seen yet (``left``)."""
+    """Numbers of tracks that one model has labeled, failed on, not seen yet (``left``), and embedded."""
 
     model: str
     labeled: int
     failed: int
     left: int
+    embedded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ def read_status(tables: Tables, *, last: int = 5) -> Status:
         for model in find_models(keys):
             labeled = count_current_labels(keys, model)
             failed = find_current_failures(keys, model).num_rows
-            states.append(ModelStatus(model, labeled, failed, n_tracks - labeled - failed))
+            embedded = count_current_embeddings(keys, model)
+            states.append(ModelStatus(model, labeled, failed, n_tracks - labeled - failed, embedded))
         types = find_current_failures(keys)["error_type"].value_counts()
     runs = tuple(read_reports(tables, last=last))
     failures = {str(pair["values"]): pair["counts"].as_py() for pair in types}
@@ -94,9 +98,37 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
         If the tables hold no labels of this model.
     """
     have = list_models(tables)
+    if wanted is None and not have:
+        raise MisuseError(f"the tables {tables.root} contain no labels yet; run 'earmark run' first")
+    return _pick(tables, wanted, have, "labels")
+
+
+def pick_embedding_model(tables: Tables, wanted: str | None) -> str:
+    """Return the full name of the model whose embeddings to read.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    wanted : str or None
+        Name with or without hash, or folder, of a model; if None, the one of the latest embeddings.
+
+    Raises
+    ------
+    MisuseError
+        If the tables hold no embeddings of this model.
+    """
+    have = list_embedding_models(tables)
+    if wanted is None and not have:
+        raise MisuseError(
+            f"the tables {tables.root} contain no embeddings yet; add some with 'earmark label {tables.root} "
+            "--embeddings'"
+        )
+    return _pick(tables, wanted, have, "embeddings")
+
+
+def _pick(tables: Tables, wanted: str | None, have: list[str], what: str) -> str:
     if wanted is None:
-        if not have:
-            raise MisuseError(f"the tables {tables.root} hold no labels yet; make some with 'earmark run'")
         return have[-1]
     matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
     if not matching and have:
@@ -105,9 +137,20 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     if not matching:
         listed = ", ".join(have) or "none"
         raise MisuseError(
-            f"the tables {tables.root} hold no labels of the model {wanted} (they hold {listed})"
+            f"the tables {tables.root} contain no {what} of the model {wanted} (they contain {listed})"
         )
     return matching[-1]
+
+
+def read_embeddings(tables: Tables, model: str | None) -> pa.Table:
+    """Read the current embeddings of a model; by default, of the one that embedded last.
+
+    Raises
+    ------
+    MisuseError
+        If the tables hold no embeddings of the model.
+    """
+    return current_embeddings(tables, pick_embedding_model(tables, model))
 
 
 def read_failures(tables: Tables, model: str | None) -> pa.Table:

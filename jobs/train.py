@@ -11,12 +11,12 @@ from jobs.trials import Trial, TrialPlan, pick_best, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage.outputs import check_writable
+from pipeline.storage.output_checks import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_data
-from pipeline.training.training import Epoch, TrainingOptions, train
+from pipeline.training.train_model import Epoch, TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from pipeline.training.warm_start import check_arch
@@ -58,7 +58,7 @@ class TrainRequest:
     label_column, tables : str or None
         See `jobs.training_data.read_labeled_data`.
     checkpoint, tensorboard : str or None
-        Folders; see `pipeline.training.training.training`.
+        Folders; see `pipeline.training.train_model.training`.
     config : RunConfig
         Selects the Ray cluster, if one is needed.
     """
@@ -140,7 +140,7 @@ def train_job(
     MisuseError
         If the options or the data are invalid.
     """
-    _check_options(request)
+    check_options(request)
     planned = _plan(request)
     start = _load_start(request)
     data = read_labeled_data(
@@ -277,7 +277,14 @@ def _name_for(folder: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", folder.name.lower()).strip("-")[:40] or "model"
 
 
-def _check_options(request: TrainRequest) -> None:
+def check_options(request: TrainRequest) -> None:
+    """Check name, seeds and folder before any work.
+
+    Raises
+    ------
+    MisuseError
+        If one of them is invalid.
+    """
     folder = request.out
     if not re.fullmatch(NAME_PATTERN, request.model_name):
         raise MisuseError(f"'{request.model_name}' is not a valid model name; use a-z, 0-9 and '-' (--name)")

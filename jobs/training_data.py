@@ -57,19 +57,19 @@ def read_labeled_data(
     KeyboardInterrupt
         If the computation of features was interrupted.
     """
-    _check_regular(data)
+    check_regular(data)
     if is_tables(data):
         return import_tables(data, label_column=label_column, say=say, **feature_kinds(arch))
-    if not _is_audio(data):
+    if not is_audio(data):
         return import_data(data, label_column=label_column)
-    with _open_root(tables) as root:
+    with open_root(tables) as root:
         job = _featurize(data, root, arch, config or RunConfig(), say)
-        _report_failures(job, say)
+        report_failures(job, say)
         column = label_column or (None if is_manifest(data) else FOLDER)
         return import_tables(root, label_column=column, say=say, **feature_kinds(arch))
 
 
-def _check_regular(data: str) -> None:
+def check_regular(data: str) -> None:
     """Reject a pipe, since reading it would wait forever if nobody writes to it."""
     if storage.is_local(data):
         path = Path(storage.split(data)[1])
@@ -79,7 +79,7 @@ def _check_regular(data: str) -> None:
             )
 
 
-def _is_audio(data: str) -> bool:
+def is_audio(data: str) -> bool:
     """Return whether the data is audio to list: a folder, a prefix or a manifest."""
     if is_manifest(data):
         return not is_descriptor_csv(data)
@@ -89,7 +89,8 @@ def _is_audio(data: str) -> bool:
 
 
 @contextmanager
-def _open_root(tables: str | None) -> Iterator[str]:
+def open_root(tables: str | None) -> Iterator[str]:
+    """Yield the tables that keep features of audio, or else a temporary folder for them."""
     if tables is not None:
         yield canonical(tables)
         return
@@ -113,7 +114,8 @@ def _featurize(data: str, root: str, arch: Arch, config: RunConfig, say: Say) ->
     return job
 
 
-def _report_failures(job: Job, say: Say) -> None:
+def report_failures(job: Job, say: Say) -> None:
+    """Tell which files are left out because they have no features."""
     failures = current_failures(job.tables)
     if not failures.num_rows:
         return

@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from jobs.console.messages import printable
-from jobs.console.output import console, print_table
 from jobs.read_tables import pick_model
 from pipeline.models.bundle import ModelBundle
 from pipeline.pages.trends_page import render_trends_page
@@ -29,9 +26,6 @@ from schemas.errors import EarmarkError, MisuseError
 from schemas.model import Measurement
 
 Show = Literal["shares", "changes", "tags", "disagreements"]
-
-PRINTED_GROUPS = 20
-"""Maximum number of groups to print if they are not periods of time; ``--top`` overrides it."""
 
 ROWS: dict[Show, Callable[[Trends], pa.Table]] = {
     "shares": tabulate_shares,
@@ -91,124 +85,11 @@ def write_trends_page(
 
 
 def _read_figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
-    """Return the measured figures of a model from its copy in the tables; None if there is no copy."""
+    """Return the measurements of a model from its copy in the tables; None if there is no copy."""
     try:
         return ModelBundle.load(storage.join(tables.root, "_models", model)).info.figures
     except EarmarkError:
         return None
-
-
-def print_trends(found: Trends, *, top: int | None, show: Show | None = None) -> None:
-    """Print shares by group, rising and falling genres, and agreement with tags; or one of these tables.
-
-    Raises
-    ------
-    MisuseError
-        See `select_rows`.
-    """
-    if show in {"tags", "disagreements"}:
-        _print_rows(select_rows(found, show))
-    elif show == "changes":
-        _check_over_time(found)
-        _print_changes(found)
-    elif show == "shares":
-        _print_shares(found, top)
-    else:
-        _print_all(found, top)
-
-
-def _print_all(found: Trends, top: int | None) -> None:
-    _print_shares(found, top)
-    if found.groups.is_time:
-        console.print()
-        _print_changes(found)
-    console.print()
-    _print_tags(found)
-
-
-def _print_rows(rows: pa.Table) -> None:
-    print_table(
-        rows.column_names,
-        (
-            [f"{cell:.2f}" if isinstance(cell, float) else cell for cell in row.values()]
-            for row in rows.to_pylist()
-        ),
-    )
-
-
-def _print_shares(found: Trends, top: int | None) -> None:
-    groups, shares, genres = found.groups, found.shares, found.labeled.genres
-    n = len(groups.names)
-    shown = range(n) if groups.is_time or top is not None else range(min(n, PRINTED_GROUPS))
-    rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
-    rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
-    of = _tracks(found.labeled.n_tracks, "labeled ")
-    title = f"expected shares of genres by {groups.unit}, in percent of {of}"
-    print_table((groups.by, "tracks", *genres), rows, title=title)
-    if len(shown) < n:
-        console.print(
-            f"and {n - len(shown):,} more: use --top N, or --format csv for all groups with intervals"
-        )
-    if found.n_ungrouped:
-        elsewhere = "in other groups or without" if top else "without"
-        console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
-    if found.labeled.n_without_genre:
-        unsure = _tracks(found.labeled.n_without_genre)
-        console.print(f"{unsure} without a genre (silent or low confidence), counted by probabilities")
-
-
-def _tracks(n: int, kind: str = "") -> str:
-    return f"{n:,} {kind}{'track' if n == 1 else 'tracks'}"
-
-
-def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
-    return [name, f"{tracks:,}", *(f"{100 * value:4.1f}" for value in share)]
-
-
-def _print_changes(found: Trends) -> None:
-    if not found.changes:
-        console.print("fewer than three periods: too few to detect rising and falling genres")
-        return
-    print_table(
-        ("genre", "trend", "from", "to", "change", "95 % interval", "q"),
-        [
-            (
-                each.genre,
-                each.direction,
-                f"{100 * each.start:.1f}",
-                f"{100 * each.end:.1f}",
-                f"{100 * each.change:+.1f}",
-                f"{100 * each.low:+.1f} to {100 * each.high:+.1f}",
-                f"{each.q_value:.2g}",
-            )
-            for each in found.changes
-        ],
-        title="rising and falling genres, by a line fitted to the shares (percent)",
-    )
-
-
-def _print_tags(found: Trends) -> None:
-    tags = found.tags
-    if not tags.n_tagged:
-        console.print("no labeled track has a genre tag to compare with")
-        return
-    if tags.n_comparable:
-        console.print(
-            f"{tags.n_agree:,} of {tags.n_comparable:,} labels agree with the file's genre tag "
-            f"({100 * tags.n_agree / tags.n_comparable:.1f} %)"
-        )
-    other = tags.n_tagged - tags.n_comparable
-    if other:
-        console.print(f"{_tracks(other)} with a genre tag that is not a genre of the model")
-    if tags.disagreements.num_rows:
-        print_table(
-            ("tag", "label", "confidence", "track"),
-            [
-                (row["genre_tag"], row["genre"], f"{row['confidence']:.2f}", row["uri"])
-                for row in tags.disagreements.slice(0, 10).to_pylist()
-            ],
-            title="most confident disagreements",
-        )
 
 
 def select_rows(found: Trends, show: Show) -> pa.Table:
@@ -220,11 +101,18 @@ def select_rows(found: Trends, show: Show) -> pa.Table:
         If `show` is ``changes`` and the groups are not periods of time.
     """
     if show == "changes":
-        _check_over_time(found)
+        check_over_time(found)
     return ROWS[show](found)
 
 
-def _check_over_time(found: Trends) -> None:
+def check_over_time(found: Trends) -> None:
+    """Check that the groups are periods of time.
+
+    Raises
+    ------
+    MisuseError
+        If they are not.
+    """
     if not found.groups.is_time:
         raise MisuseError(
             f"--show changes needs groups in time, not {found.groups.by}; use --by year, month or seen"

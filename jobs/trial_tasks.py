@@ -12,7 +12,7 @@ from jobs.engine.cluster import cpus_and_gpus
 from jobs.trials import Trial, TrialPlan
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
-from pipeline.training.training import Epoch, TrainingOptions, train_by_epoch
+from pipeline.training.train_model import Epoch, TrainingOptions, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
-from pipeline.tables.maintenance.compact.log import recover_compactions
+from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
 from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import new_run_name, read_reports

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from jobs.console.output import json_text
 from jobs.console.progress import show_progress
-from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from pipeline.catalogs.catalog import canonical, survey
-from pipeline.catalogs.vouching import confirm_versions
+from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
@@ -45,13 +45,13 @@ def verify_job(tables: Tables, catalog: str | None, *, deep: bool) -> tuple[Veri
             surveyed = survey(canonical(catalog), progress=meter.show)
         listing = confirm_versions(surveyed, tables).tracks
         if not listing.num_rows:
-            raise EarmarkError(f"the catalog {catalog} holds no audio files")
+            raise EarmarkError(f"the catalog {catalog} contains no audio files")
     verification = verify(tables, read_reports(tables), listing=listing, deep=deep)
     return verification, busy or _is_held(tables)
 
 
 def _is_held(tables: Tables) -> bool:
-    return leases.free_number(tables.root) is None
+    return lease_acquisition.free_number(tables.root) is None
 
 
 def render_json(tables: Tables, verification: Verification, *, busy: bool) -> str:

@@ -1,7 +1,6 @@
 """``earmark labels --write-tags`` and ``--in-place``: write labels as genre tags into files or copies."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,16 +8,14 @@ from typing import Literal
 
 import pyarrow as pa
 
-from jobs.console.output import console, print_table, printable
 from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import write_tagged
-from pipeline.catalogs.tracks import stat_track
+from pipeline.catalogs.track_refs import stat_track
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
 TaggingOutcome = Literal["to write", "written", "unchanged", "already there", "failed"]
 
-_PRINTED = 20
 _PROGRESS_EVERY = 100
 _NOT_READABLE = frozenset({"missing", "unreadable", "irregular"})
 """Etags of files that cannot be read."""
@@ -176,22 +173,3 @@ def _write(each: Tagging) -> Tagging:
     except Exception as error:  # one bad file must not stop the others
         outcome, reason = "failed", f"{each.uri}: {type(error).__name__}: {error}"
     return Tagging(each.uri, each.etag, each.target, each.genre, each.before, outcome, reason)
-
-
-def print_taggings(plan: Sequence[Tagging]) -> None:
-    """Print the first files that are to be written or were written, the failures, and totals."""
-    shown = [each for each in plan if each.outcome in {"to write", "written"}]
-    if shown:
-        print_table(
-            ("tag", "becomes", "file"),
-            [(each.before or "–", each.genre, str(each.target)) for each in shown[:_PRINTED]],
-        )
-    if len(shown) > _PRINTED:
-        console.print(f"… and {len(shown) - _PRINTED:,} more")
-    failed = [each for each in plan if each.outcome == "failed"]
-    for each in failed[:_PRINTED]:
-        console.print(f"failed: {printable(each.reason)}", markup=False)
-    if len(failed) > _PRINTED:
-        console.print(f"… and {len(failed) - _PRINTED:,} more failed")
-    sums = Counter(each.outcome for each in plan)
-    console.print(", ".join(f"{n:,} {outcome}" for outcome, n in sums.items()) or "nothing to write")

@@ -34,6 +34,10 @@ class RunConfig(BaseModel):
     )
     descriptors: bool = Field(default=False, description="Also compute the 57 descriptors.")
     segment_labels: bool = Field(default=False, description="Also write a label for each segment.")
+    embeddings: bool = Field(
+        default=False,
+        description="Also write the embedding of each segment, for tracks labeled before too.",
+    )
     min_confidence: float = Field(
         default=0.0,
         ge=0,

@@ -124,15 +124,18 @@ class OutOfDistribution(_Frozen):
     n : int
         Number of tracks.
     mean_confidence : float
-        Mean confidence of the predictions, all of which are wrong.
+        Mean confidence of the predictions, all of which are wrong; 0 for tracks recognized as no music.
     taken_for : dict
         Number of tracks per predicted genre, most frequent first.
+    not_music : int
+        Number of further tracks that the model recognizes as no music; they get no genre.
     """
 
     source: str
     n: int = Field(ge=1)
     mean_confidence: float
     taken_for: dict[str, int]
+    not_music: int = 0
 
 
 class TrainingOverlap(_Frozen):

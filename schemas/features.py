@@ -94,9 +94,9 @@ class FeatureSpec(BaseModel):
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
         if self.win_length is not None and self.win_length > self.n_fft:
-            raise ValueError("the window is longer than the transform")
+            raise ValueError("win_length is greater than n_fft")
         if self.f_max is not None and self.f_max > self.sample_rate / 2:
-            raise ValueError("the highest band lies above half the sample rate")
+            raise ValueError("f_max is above half the sample rate")
         return self
 
     @model_serializer(mode="wrap")

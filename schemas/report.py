@@ -11,7 +11,9 @@ RunOutcome = Literal["running", "done", "interrupted", "failed"]
 
 
 class Counts(BaseModel):
-    """Track counts of a run. ``listed = labeled_before + failed_before + labeled + failed + left``.
+    """Track counts of a run.
+
+    ``listed = labeled_before + failed_before + labeled + embedded + failed + left``.
 
     In a ``featurize`` run a featurized track is complete: it counts as ``labeled`` (or ``labeled_before``),
     so that the equation holds for every command.
@@ -21,9 +23,12 @@ class Counts(BaseModel):
     listed : int
         Tracks in the catalog.
     labeled_before, failed_before : int
-        Unchanged tracks that earlier runs labeled or failed on.
+        Unchanged tracks that earlier runs labeled or failed on. If the run writes embeddings, tracks that
+        lack only them are not among those labeled before.
     featurized, labeled, failed : int
         Tracks that this run featurized, labeled or failed on.
+    embedded : int
+        Tracks with an earlier label to which this run added only the embeddings.
     left : int
         Tracks still to process; 0 unless the run was interrupted or failed.
     gone : int
@@ -38,6 +43,7 @@ class Counts(BaseModel):
     featurized: int = 0
     labeled: int = 0
     failed: int = 0
+    embedded: int = 0
     left: int = 0
     gone: int = 0
 
@@ -53,7 +59,7 @@ class Counts(BaseModel):
     def balanced(self) -> bool:
         """Whether every listed track is accounted for exactly once."""
         return self.left >= 0 and self.listed == (
-            self.labeled_before + self.failed_before + self.labeled + self.failed + self.left
+            self.labeled_before + self.failed_before + self.labeled + self.embedded + self.failed + self.left
         )
 
 
@@ -204,3 +210,8 @@ class RunReport(BaseModel):
             return FeatureSpec.model_validate(self.features)
         except ValidationError:
             return None
+
+    @property
+    def writes_embeddings(self) -> bool:
+        """Whether every track that the run labels also gets embeddings."""
+        return self.command != "featurize" and bool(self.config.get("embeddings"))

@@ -146,7 +146,7 @@ LABELS = pa.schema(
         _column(
             "is_music",
             pa.float32(),
-            "Probability that the track is music; null if the track is silent or the model does not tell",
+            "Probability that the track is music; null if it is silent or the model does not predict it",
             "0–1",
             nullable=True,
         ),
@@ -178,9 +178,16 @@ SEGMENT_LABELS = pa.schema(
         _ETAG,
         _SEGMENT,
         _START_S,
-        _column("genre", pa.string(), "The segment's most probable genre"),
+        _column("genre", pa.string(), "The segment's most probable genre, given that it is music"),
         _column("confidence", pa.float32(), "Calibrated probability of the genre", "0–1"),
         _column("run", pa.string(), "The run that made the label"),
+        _column(
+            "is_music",
+            pa.float32(),
+            "Probability that the segment is music; null if the model does not predict it",
+            "0–1",
+            nullable=True,
+        ),
     ]
 )
 
@@ -202,11 +209,37 @@ FAILURES = pa.schema(
     ]
 )
 
+_VECTOR = pa.field("element", pa.float16(), nullable=False)
+
+EMBEDDINGS = pa.schema(
+    [
+        _TRACK_ID,
+        _ETAG,
+        _SEGMENT,
+        _START_S,
+        _column(
+            "vector",
+            pa.list_(_VECTOR),
+            "The numbers from which the model's last layer computes its outputs, of the same length for all "
+            "segments of a model; all zero for a silent segment",
+        ),
+    ]
+)
+"""The columns of ``embeddings/``, one row per segment, as readers of any model see them."""
+
+
+def embeddings_schema(n_numbers: int) -> pa.Schema:
+    """Return the schema of a part of ``embeddings/``, whose vectors are lists of a fixed size."""
+    place = EMBEDDINGS.get_field_index("vector")
+    return EMBEDDINGS.set(place, EMBEDDINGS.field(place).with_type(pa.list_(_VECTOR, n_numbers)))
+
+
 PARTITIONS: dict[str, tuple[str, ...]] = {
     "tracks": ("run",),
     "features": ("feature_set", "run"),
     "labels": ("model", "run_date"),
     "segment_labels": ("model", "run_date"),
+    "embeddings": ("model", "run"),
     "failures": ("run",),
 }
 """Hive partition columns of each table, all strings."""
@@ -216,6 +249,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "features": features_schema(),
     "labels": LABELS,
     "segment_labels": SEGMENT_LABELS,
+    "embeddings": EMBEDDINGS,
     "failures": FAILURES,
 }
 """The columns in the files of each table (``features`` without descriptors)."""

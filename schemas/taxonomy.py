@@ -1,4 +1,4 @@
-"""Taxonomy: how the outputs of a network that answers for each class apart become genres and styles."""
+"""Taxonomy: how the outputs of a multi-label network map to genres and styles."""
 
 from typing import Self
 
@@ -104,16 +104,16 @@ class Taxonomy(BaseModel):
     def _fits_together(self) -> Self:
         indices = [each.index for each in self.classes]
         if max(*indices, self.music, *self.speech) >= self.n_outputs:
-            raise ValueError("a class lies beyond the network's outputs")
+            raise ValueError("a class has no output in the network")
         if len(set(indices)) < len(indices):
             raise ValueError("a class is named twice")
         if len({(each.genre, each.style) for each in self.classes}) < len(indices):
-            raise ValueError("two classes mean the same genre and style")
+            raise ValueError("two classes map to the same genre and style")
         if (own := self.adjustment) is not None:
             if not set(own.genres) <= set(self.genres()):
-                raise ValueError("the adjustment names a genre that no class means")
+                raise ValueError("the adjustment names a genre to which no class maps")
             if own.first + len(own.genres) > self.n_outputs:
-                raise ValueError("the adjustment lies beyond the network's outputs")
+                raise ValueError("the adjustment refers to an output that the network does not have")
         return self
 
     def genres(self) -> tuple[str, ...]:

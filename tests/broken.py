@@ -4,6 +4,18 @@ from pathlib import Path
 
 WRONG_BUILD = "import os, signal\n\n\ndef resample(*_, **__):\n    os.kill(os.getpid(), signal.SIGILL)\n"
 """A library of instructions that the processor lacks."""
+TRUNCATED_LIBRARY = """
+import mmap, tempfile
+
+
+def resample(*_, **__):
+    with tempfile.TemporaryFile() as file:
+        file.truncate(mmap.PAGESIZE)
+        pages = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        file.truncate(0)
+        return pages[0]
+"""
+"""A mapped file of which pages are missing, as on a full or failing disk: reading them raises SIGBUS."""
 BROKEN_LIBRARY = "def resample(*_, **__):\n    raise RuntimeError('no room left in the cache')\n"
 SPOILED_WORKERS = """
 import sys

@@ -35,6 +35,7 @@ SOUNDFILE = {
 FFMPEG = {
     "m4a": ("ipod", "aac", "fltp"),
     "adts": ("adts", "aac", "fltp"),
+    "latm": ("latm", "aac", "fltp"),
     "alac": ("ipod", "alac", "s16p"),
     "wma": ("asf", "wmav2", "fltp"),
     "webm": ("webm", "libopus", "flt"),

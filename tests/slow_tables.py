@@ -1,7 +1,7 @@
 """What planning and the current rows were before they were queries: simple, in memory, and slow.
 
-The queries of `pipeline.catalogs.planning`, `pipeline.catalogs.changes` and `pipeline.tables.current` are
-compared with these functions, row by row.
+The queries of `pipeline.catalogs.planning`, `pipeline.catalogs.catalog_changes` and `pipeline.tables.current`
+are compared with these functions, row by row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,6 +60,12 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
 def count_current_labels(tables: Tables, model: str) -> int:
     """Count the rows of `current_labels` without reading genres and probabilities."""
     rows = tables.read("labels", list(VERSION_KEY), pc.field("model") == model)
+    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
+
+
+def count_current_embeddings(tables: Tables, model: str) -> int:
+    """Count the current tracks that have embeddings of a model."""
+    rows = _read_embedded(tables, model)
     return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
 
 
@@ -122,11 +128,16 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
     partial : bool
         Whether the listing was cut short (``--limit``): tracks that it lacks are then not gone.
     """
+    labeled = embedded = _NO_VERSIONS
     if goal.model is None:
         finished = featurized = _read_featurized(tables, goal)
         remaining = anti_join(listing, finished)
     else:
-        finished = tables.read("labels", list(VERSION_KEY), pc.field("model") == goal.model)
+        labeled = tables.read("labels", list(VERSION_KEY), pc.field("model") == goal.model)
+        finished = labeled
+        if goal.embeddings:
+            embedded = _read_embedded(tables, goal.model)
+            finished = semi_join(labeled, embedded)
         remaining = anti_join(listing, finished)
         # Reading which tracks have features is most of the cost of planning; skip it if nothing remains.
         featurized = _read_featurized(tables, goal) if remaining.num_rows else _NO_FEATURES
@@ -135,6 +146,7 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
     final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
     blocked = failures.slice(0, 0) if goal.retry_failed else failures.filter(final)
     todo = _add_attempts(anti_join(remaining, blocked), failures)
+    versions = todo.select(list(VERSION_KEY))
     to_label = semi_join(todo, featurized) if goal.model else todo.slice(0, 0)
     known = current_tracks(tables)
     changed = anti_join(listing.select([*VERSION_KEY, "uri"]), known, (*VERSION_KEY, "uri"))
@@ -146,9 +158,12 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
         to_label=_add_parts(to_label, featurized),
         changed=changed,
         gone=known.slice(0, 0) if partial else anti_join(known, listing, ("track_id",)),
+        to_embed=semi_join(versions, labeled) if goal.embeddings else _NO_VERSIONS,
+        embedded=semi_join(versions, embedded) if goal.embeddings else _NO_VERSIONS,
     )
 
 
+_NO_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY]).empty_table()
 _NO_FEATURES = pa.schema(
     [(name, pa.string()) for name in (*VERSION_KEY, "feature_set", "part")]
 ).empty_table()
@@ -167,6 +182,12 @@ def _read_featurized(tables: Tables, goal: Goal) -> pa.Table:
     parts = pc.binary_join_element_wise(prefix, rows["__filename"].cast(pa.string()), "")
     rows = pa.table({name: rows[name] for name in (*VERSION_KEY, "feature_set")} | {"part": parts})
     return keep_newest(rows, "part", key=VERSION_KEY)
+
+
+def _read_embedded(tables: Tables, model: str) -> pa.Table:
+    """Return ``track_id`` and ``etag`` of the versions that have embeddings of a model."""
+    where = (pc.field("model") == model) & (pc.field("segment") == 0)
+    return tables.read("embeddings", list(VERSION_KEY), where)
 
 
 def _read_failures(tables: Tables, goal: Goal, featurized: pa.Table) -> pa.Table:

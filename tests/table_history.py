@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.catalogs.tracks import to_batch
+from pipeline.catalogs.track_refs import to_batch
 from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import Shard, feature_rows, track_rows, write_parts

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, published, runs, tables
-from jobs.cli.hidden_modules import describe_hidden_module
+from jobs.cli.commands import evaluation, labels, models, pages, runs, similar, tables, training
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
+from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
 from jobs.console.messages import say
 from schemas.errors import EarmarkError
@@ -52,6 +52,7 @@ for command in (
     tables.failures,
     labels.labels,
     labels.ddl,
+    similar.similar,
     tables.export_descriptors,
     tables.verify,
     tables.compact,
@@ -60,14 +61,14 @@ for command in (
     pages.report,
     pages.plot,
     pages.explain,
-    models.train,
+    training.train,
     evaluation.evaluate,
 ):
     app.command()(with_log_options(command))
 
-models_app = typer.Typer(help="List the models, or add one that others trained.", rich_markup_mode=None)
-models_app.callback(invoke_without_command=True)(with_log_options(published.models))
-models_app.command()(with_log_options(published.add))
+models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
+models_app.callback(invoke_without_command=True)(with_log_options(models.models))
+models_app.command()(with_log_options(models.add))
 app.add_typer(models_app, name="models")
 
 

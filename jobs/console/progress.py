@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from jobs.console.output import PlainConsole
-from pipeline.wording import duration_text
+from pipeline.formatting import duration_text
 
 _LINE_EVERY_S = 5.0
 

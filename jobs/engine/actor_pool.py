@@ -77,7 +77,7 @@ class ActorPool:
         """Whether any actor has loaded the model."""
         return any(member.node is not None for member in self._members.values())
 
-    def size(self) -> None:
+    def resize(self) -> None:
         """Start the actors that the cluster has room for, which may have changed since the last check."""
         if time.monotonic() - self._sized_at < _SIZE_EVERY_S:
             return
@@ -120,7 +120,7 @@ class ActorPool:
         self._starting = {ref: other for ref, other in self._starting.items() if other != actor}
         ray.kill(actor)
 
-    def started(self, ref: Any) -> None:
+    def add_started(self, ref: Any) -> None:
         """Add an actor that has loaded the model.
 
         Raises
@@ -169,7 +169,7 @@ class ActorPool:
         member.load += 1
         return actor
 
-    def done(self, actor: Any) -> None:
+    def finish_part(self, actor: Any) -> None:
         """Note that an actor has finished a part."""
         if actor in self._members:
             self._members[actor].load -= 1
@@ -179,7 +179,7 @@ class ActorPool:
         """Return whether the node of an actor is considered dead: the actor is not to blame, and may live."""
         return actor in self._members and self._members[actor].node not in live_nodes()
 
-    def lost(self, actor: Any) -> None:
+    def replace_lost(self, actor: Any) -> None:
         """Remove an actor that died or is unreachable, and have it replaced."""
         if actor in self._members:
             self._sized_at = float("-inf")

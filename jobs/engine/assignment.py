@@ -29,7 +29,7 @@ class Assignment:
     model_location : str
         Where the actors find the model.
     config : RunConfig
-        Sizes the actor pool, and says whether ``segment_labels/`` is written.
+        Sizes the actor pool, and says whether ``segment_labels/`` and ``embeddings/`` are written.
     """
 
     run: str
@@ -48,13 +48,14 @@ class Totals:
 
     featurized: int = 0
     labeled: int = 0
+    embedded: int = 0
     failed: int = 0
     rejected: int = 0
     audio_s: float = 0.0
     cpus: int = 0
     gpus: int = 0
     actors: int = 0
-    waiting_for_actors: bool = False
+    is_waiting_for_actors: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)

@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray import exceptions as ray_errors
 
-from jobs.engine.flights import Flight
+from jobs.engine.attempts import Submission
 from jobs.engine.lease import HeldLease
 
 _ASKED_S = 0.5
@@ -16,26 +16,26 @@ _KILLED_S = 0.4
 """Time until killed workers are reported dead."""
 
 
-def halt(held: HeldLease, in_flight: Mapping[Any, Flight]) -> None:
+def halt(held: HeldLease, in_flight: Mapping[Any, Submission]) -> None:
     """End the work in flight, and note in the lease whether any write may still be under way to the store.
 
-    The lease is shut first, so that no worker begins another write. A write that has begun is not interrupted
-    (see `pipeline.shards.uninterrupted`), so a task that ends when asked leaves no write under way. Other
-    workers are killed. On a disk, dead workers write nothing, but a store may still process a request.
+    The lease stops new writes first. A write that has begun is not interrupted
+    (see `pipeline.shards.deferred_interrupts`), so a task that ends when asked leaves no write under way.
+    Other workers are killed. On a disk, dead workers write nothing, but a store may still process a request.
 
     Parameters
     ----------
     held : HeldLease
         The run's lease.
-    in_flight : mapping of ray.ObjectRef to Flight
+    in_flight : mapping of ray.ObjectRef to Submission
         The work in flight, by the reference to its result.
     """
     if not in_flight:
-        held.settled = True
+        held.is_settled = True
         return
-    tasks = [ref for ref, flight in in_flight.items() if flight.actor is None]
-    actors = {flight.actor for flight in in_flight.values() if flight.actor is not None}
-    shut = _succeeds(held.shut)
+    tasks = [ref for ref, submission in in_flight.items() if submission.actor is None]
+    actors = {submission.actor for submission in in_flight.values() if submission.actor is not None}
+    stopped = _succeeds(held.stop_writes)
     asked = _succeeds_soon(lambda: [ray.cancel(ref) for ref in tasks])
     left = _wait(list(in_flight), _ASKED_S)
     killed = _succeeds_soon(
@@ -45,7 +45,7 @@ def halt(held: HeldLease, in_flight: Mapping[Any, Flight]) -> None:
         ]
     )
     dead = not _wait(left, _KILLED_S)
-    held.settled = shut and asked and killed and dead and (not left or held.is_local)
+    held.is_settled = stopped and asked and killed and dead and (not left or held.is_local)
 
 
 def _wait(refs: list[Any], timeout_s: float) -> list[Any]:

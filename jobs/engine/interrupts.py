@@ -41,12 +41,12 @@ class Interrupt:
 
     Attributes
     ----------
-    asked : bool
+    was_requested : bool
         Whether a signal was received.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.was_requested = False
         self._stop: Callable[[], None] | None = None
         self._halt: Callable[[], None] | None = None
         self._closing: Closing | None = None
@@ -57,29 +57,29 @@ class Interrupt:
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
 
-    def tell(self, stop: Callable[[], None], halt: Callable[[], None]) -> None:
+    def set_handlers(self, stop: Callable[[], None], halt: Callable[[], None]) -> None:
         """From now on, call `stop` on the first Ctrl-C, and `halt` on a second one or on SIGTERM.
 
         If a signal came earlier and the run still continues, some code swallowed KeyboardInterrupt: stop now.
         """
         self._stop, self._halt = stop, halt
-        if self.asked:
+        if self.was_requested:
             stop()
 
-    def tell_nobody(self) -> None:
+    def clear_handlers(self) -> None:
         """From now on, let a signal raise KeyboardInterrupt, as it does initially."""
         self._stop = self._halt = None
 
     def defer(self) -> None:
         """From now on, only note signals, since the remaining work is short."""
-        self.tell(lambda: None, lambda: None)
+        self.set_handlers(lambda: None, lambda: None)
 
     def close_with(self, closing: Closing) -> None:
         """Call `closing` if the main thread does not do so soon after it was asked to stop at once."""
         self._closing = closing
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        first, self.asked = not self.asked, True
+        first, self.was_requested = not self.was_requested, True
         if self._stop is not None and self._halt is not None:
             gently = first and number == signal.SIGINT
             (self._stop if gently else self._halt)()

@@ -27,7 +27,7 @@ class NodeFaults:
         self._faults: Counter[tuple[type, str]] = Counter()
         self._chance = random.Random(seed)  # noqa: S311 (it spreads work)
 
-    def note(self, kind: type, origin: Origin, fault: EnvironmentFaultError) -> None:
+    def record(self, kind: type, origin: Origin, fault: EnvironmentFaultError) -> None:
         """Count a fault of a node.
 
         Raises
@@ -50,7 +50,7 @@ class NodeFaults:
                 "remove it from the cluster, and run again"
             ) from fault
 
-    def clear(self, kind: type, node: str) -> None:
+    def forget(self, kind: type, node: str) -> None:
         """Forget the faults of a node that has done this kind of work."""
         self._faults.pop((kind, node), None)
 

@@ -44,7 +44,7 @@ class Quarantine:
         self._deaths: Counter[type] = Counter()
         self._succeeded: set[type] = set()
 
-    def died(self, work: Work, error: Exception) -> None:
+    def record_death(self, work: Work, error: Exception) -> None:
         """Count a worker that died.
 
         Raises
@@ -71,7 +71,7 @@ class Quarantine:
         log.info("track quarantined", shard=work.name, track=uri, error=failure)
         self._held.append((work, failure))
 
-    def succeeded(self, work: Work) -> int:
+    def record_success(self, work: Work) -> int:
         """Note that work of a kind succeeded, record its failures, and return their number."""
         self._succeeded.add(type(work))
         del self._deaths[type(work)]

@@ -32,17 +32,18 @@ class Tally:
             totals.slowest = slowest_of([*totals.slowest, *result.slowest])
             # A worker that waits for a failing store holds a CPU without using it.
             at_work = sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
-            totals.timeline.worked("featurizing", at_work)
+            totals.timeline.record_work("featurizing", at_work)
             tracks["featurized"] = result.n_featurized
         else:
             totals.labeled += result.n_labeled
+            totals.embedded += result.n_embedded
             totals.genres.update(result.genres)
             totals.rejected += result.n_rejected
-            totals.timeline.worked("labeling", sum(result.seconds.values()))
+            totals.timeline.record_work("labeling", sum(result.seconds.values()))
             tracks["labeled"] = result.n_labeled
         self._metrics.add(tracks, result.seconds)
 
-    def failed(self, n_tracks: int) -> None:
+    def add_failures(self, n_tracks: int) -> None:
         """Add tracks whose failures the engine itself wrote."""
         self.totals.failed += n_tracks
         self._metrics.add({"failed": n_tracks}, {})

@@ -33,7 +33,7 @@ class TimelineRecorder:
         self._busy_s: dict[str, NDArray[np.float64]] = {name: np.zeros(_STEPS) for name in _MEANS}
         self._most: dict[str, NDArray[np.int64]] = {name: np.zeros(_STEPS, np.int64) for name in _MOST}
 
-    def worked(self, kind: str, seconds: float) -> None:
+    def record_work(self, kind: str, seconds: float) -> None:
         """Count work that ends now.
 
         Parameters

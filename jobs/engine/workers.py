@@ -11,8 +11,8 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.engine.assignment import Assignment
+from jobs.engine.attempts import Attempt
 from jobs.engine.environment import Origin
-from jobs.engine.flights import Try
 from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
@@ -134,19 +134,19 @@ def on_node(node: str | None) -> dict[str, Any]:
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
-def start_featurize(tried: Try, assignment: Assignment, node: str | None) -> Any:
+def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) -> Any:
     """Start the task that featurizes a shard; return the reference to its `Answer`."""
     config = assignment.config
     limits = TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)
     return _featurize.options(**on_node(node)).remote(
-        tried.work,
+        attempt.work,
         assignment.tables,
         assignment.spec,
         assignment.lease,
         limits,
-        isolated=tried.isolated,
-        confirming=tried.confirming,
-        retried=tried.retried,
+        isolated=attempt.isolated,
+        confirming=attempt.confirming,
+        retried=attempt.retried,
         log_level=level(),
     )
 
@@ -197,6 +197,7 @@ class Labeler:
             self.classifier,
             assignment.lease.check,
             segment_labels=assignment.config.segment_labels,
+            embeddings=assignment.config.embeddings,
             min_confidence=assignment.config.min_confidence,
             timeout_s=PREDICT_TIMEOUT_S,
         )

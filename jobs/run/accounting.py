@@ -19,9 +19,10 @@ _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What the tables hold of a run: tracks done and failed, and whether each is there exactly once."""
+    """What the tables hold of a run: tracks done, only embedded, and failed, and whether each occurs once."""
 
     done: int
+    embedded: int
     failed: int
     once: bool
     failures: dict[str, int]
@@ -59,8 +60,9 @@ def account_for(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
         update={
             "featurized": totals.featurized,
             "labeled": written.done,
+            "embedded": written.embedded,
             "failed": written.failed,
-            "left": todo - written.done - written.failed,
+            "left": todo - written.done - written.embedded - written.failed,
         }
     )
     return report.model_copy(
@@ -83,18 +85,27 @@ def account_for(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
 def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
     done = totals.featurized if report.command == "featurize" else totals.labeled
     failed = min(written.failed, sum(written.failures.values()))
-    return written.done >= done and failed >= totals.failed
+    return written.done >= done and written.embedded >= totals.embedded and failed >= totals.failed
 
 
 def _count_written(tables: Tables, report: RunReport) -> _Written:
     done = (
-        _read_featurized(tables, report) if report.command == "featurize" else _read_labeled(tables, report)
+        _read_ids_of_segments(tables, "features", report, feature_set=report.feature_set)
+        if report.command == "featurize"
+        else _read_labeled(tables, report)
     )
     failed, failures = _read_failed(tables, report)
+    written = [done, failed]
+    n_embedded = 0
+    if report.writes_embeddings:
+        embedded = _read_ids_of_segments(tables, "embeddings", report, model=str(report.model))
+        n_embedded = pc.sum(pc.invert(pc.is_in(embedded, done))).as_py() or 0
+        written.append(embedded)
     return _Written(
         done=len(done),
+        embedded=n_embedded,
         failed=len(failed),
-        once=len(done) == len(done.unique()) and len(failed) == len(failed.unique()),
+        once=all(len(ids) == len(ids.unique()) for ids in written),
         failures=dict(failures.counts.most_common()),
         examples={kind: failures.examples[kind] for kind, _ in failures.counts.most_common()},
     )
@@ -118,10 +129,12 @@ def _read_failed(tables: Tables, report: RunReport) -> tuple[pa.ChunkedArray, Fa
     return _join(ids), summary
 
 
-def _read_featurized(tables: Tables, report: RunReport) -> pa.ChunkedArray:
-    """Return the ids of the tracks that the run featurized, which their first segments tell."""
-    parts = list_parts(tables, "features", feature_set=report.feature_set, run=report.run)
-    found = read_columns(tables, "features", parts, ["track_id", "segment"])
+def _read_ids_of_segments(
+    tables: Tables, table: str, report: RunReport, **partitions: str
+) -> pa.ChunkedArray:
+    """Return the ids of the tracks for which the run wrote segments, which the first ones tell."""
+    parts = list_parts(tables, table, run=report.run, **partitions)
+    found = read_columns(tables, table, parts, ["track_id", "segment"])
     return _join(rows.filter(pc.equal(rows["segment"], 0))["track_id"] for rows in found)
 
 

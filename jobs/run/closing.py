@@ -68,7 +68,7 @@ class Closing:
     def finish(self, report: RunReport, outcome: dict[str, str]) -> RunReport:
         """Return the report of a run that ends now, with its outcome."""
         wall_s = time.monotonic() - self._started
-        worked = report.counts.labeled + report.counts.failed
+        worked = report.counts.labeled + report.counts.embedded + report.counts.failed
         figures = {
             "finished_at": datetime.now(UTC),
             "wall_s": round(wall_s, 3),

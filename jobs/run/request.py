@@ -8,17 +8,17 @@ import pyarrow.compute as pc
 
 from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
+from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
-from pipeline.catalogs.vouching import confirm_versions
+from pipeline.formatting import left_out_text
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
-from pipeline.tables.formats import tables_at
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.index import try_refresh
 from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, semi_join
-from pipeline.wording import left_out_text
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
@@ -69,7 +69,8 @@ class Job:
     def goal(self) -> Goal:
         """What every track should have after the run."""
         model = None if self.command == "featurize" else self.bundle.model
-        return Goal(self.spec, model, self.config.retry_failed)
+        embeddings = self.config.embeddings and model is not None
+        return Goal(self.spec, model, self.config.retry_failed, embeddings)
 
 
 def make_job(
@@ -130,7 +131,7 @@ def list_job(job: Job) -> Listing:
         listing = survey(job.catalog, limit=job.config.limit, progress=meter.show)
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
-        raise EarmarkError(f"the catalog {job.catalog} holds no audio files{others}")
+        raise EarmarkError(f"the catalog {job.catalog} contains no audio files{others}")
     with storage.explain_errors(job.catalog, "look at the files of"):
         return confirm_versions(listing, job.tables)
 
@@ -162,7 +163,7 @@ def _list_featurized(job: Job) -> pa.Table:
     featurized = job.tables.read("features", ["track_id", "etag"], where)
     if not featurized.num_rows:
         others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
-        have = f"they hold {', '.join(sorted(others))}" if others else "they hold no features"
+        have = f"they contain {', '.join(sorted(others))}" if others else "they contain no features"
         raise MisuseError(
             f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
             f"{job.tables.root} lack ({have}); compute them with 'earmark run CATALOG {job.tables.root} "

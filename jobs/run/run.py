@@ -1,7 +1,7 @@
 """``earmark run``, ``featurize`` and ``label``: list, plan, work, and account for every track."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected, cpus_and_gpus
 from jobs.engine.interrupts import Interrupt, interruptible
@@ -16,16 +17,16 @@ from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
 from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
-from pipeline.catalogs.changes import change_rows
+from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
 from pipeline.log import about, get_logger
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
-from pipeline.pages.run_pages import RunPages
+from pipeline.pages.run_page_writer import RunPageWriter
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
-from pipeline.tables.formats import record_format
+from pipeline.tables.format_version import record_format
 from pipeline.tables.index import update_index
 from pipeline.tables.runs import new_run_name, package_versions, read_reports, run_date_of, write_report
 from pipeline.tables.tables import encode_part
@@ -66,7 +67,7 @@ def run_job(job: Job, say: Say) -> RunReport:
     with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
-        free = leases.free_number(job.tables.root)
+        free = lease_acquisition.free_number(job.tables.root)
         listing = list_job(job)
         # Named after the listing, which may take long, so that names of runs sort in the order of their work.
         run = new_run_name(datetime.now(UTC))
@@ -96,7 +97,7 @@ def _run_planned(
     run_log: RunLog,
 ) -> RunReport:
     """Run the plan under the lease; write the report at the start and at the end."""
-    pages = RunPages(job.tables, say)
+    pages = RunPageWriter(job.tables, say)
     totals = Totals()
     ended: dict[str, str] = {}
     closing.report = report
@@ -118,13 +119,13 @@ def _run_planned(
                 _work(job, report, plan, held, interrupt, totals, closing, run_log)
             finally:
                 report = account_for(job.tables, report, totals)
-        if not report.balanced or (report.counts.left and not interrupt.asked):
+        if not report.balanced or (report.counts.left and not interrupt.was_requested):
             raise EarmarkError(
                 f"the parts of the run do not hold every track exactly once (remaining: "
                 f"{report.counts.left}); please report it with {job.tables.root}/_runs/{report.run}.json"
             )
-        ended = {"outcome": "interrupted" if interrupt.asked else "done"}
-        if not interrupt.asked and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
+        ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
+        if not interrupt.was_requested and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
             update_index(job.tables, held.lease.check)
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
@@ -146,7 +147,7 @@ def _run_planned(
             outcome=report.outcome,
             seconds=report.wall_s,
             error=report.error,
-            **report.counts.model_dump(include={"featurized", "labeled", "failed", "left"}),
+            **report.counts.model_dump(include={"featurized", "labeled", "embedded", "failed", "left"}),
         )
         try:
             write_report(job.tables, report)
@@ -226,16 +227,16 @@ def _work(
         )
 
         def show(totals: Totals) -> None:
-            finished = totals.featurized if job.command == "featurize" else totals.labeled
+            finished = totals.featurized if job.command == "featurize" else totals.labeled + totals.embedded
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
-            if totals.waiting_for_actors:
+            if totals.is_waiting_for_actors:
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
             run_log.write_if_due()
 
         engine = Engine(assignment, totals, show)
-        interrupt.tell(engine.stop, engine.stop_soon)
-        held.settled = False
+        interrupt.set_handlers(engine.stop, engine.stop_soon)
+        held.is_settled = False
         try:
             engine.run(
                 _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
@@ -243,9 +244,9 @@ def _work(
         finally:
             engine.halt(held)
             # Close now: shutting down Ray and counting what was written may take too long.
-            if interrupt.asked:
+            if interrupt.was_requested:
                 closing()
-            interrupt.tell_nobody()
+            interrupt.clear_handlers()
 
 
 def _keep_model(job: Job, lease: leases.Lease) -> None:
@@ -266,14 +267,28 @@ def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
         max_bytes=job.config.shard_mb << 20,
         at_least=max(_FEWEST_SHARDS, _SHARDS_PER_CPU * cpus),  # a cluster of a few CPUs may grow
     )
+    labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
     return [
-        Shard(f"{number:06}", report.run, job.spec.feature_set, tracks, report.started_at)
+        Shard(
+            f"{number:06}",
+            report.run,
+            job.spec.feature_set,
+            tracks,
+            report.started_at,
+            labeled=frozenset(labeled.intersection(_versions(tracks))),
+            embedded=frozenset(embedded.intersection(_versions(tracks))),
+        )
         for number, tracks in enumerate(tables)
     ]
 
 
+def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(rows["track_id"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+
+
 def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask]:
     """Return tasks for the tracks that already have features, one per features part."""
+    labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
     rows = plan.to_label.sort_by("part")
     starts = [
         0,
@@ -284,6 +299,7 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
     for number, (start, stop) in enumerate(pairwise(starts)):
         if start == stop:
             continue
+        tracks = copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop)
         tasks.append(
             LabelTask(
                 name=f"part-{number:06}",
@@ -292,7 +308,9 @@ def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask
                 model=str(report.model),
                 part=rows["part"][start].as_py(),
                 feature_set=rows["feature_set"][start].as_py(),
-                tracks=copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop),
+                tracks=tracks,
+                labeled=frozenset(labeled.intersection(_versions(tracks))),
+                embedded=frozenset(embedded.intersection(_versions(tracks))),
             )
         )
     return tasks

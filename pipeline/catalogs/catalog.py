@@ -17,7 +17,7 @@ from pipeline.catalogs.manifest import read_manifest
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
-from pipeline.catalogs.tracks import stat_track, to_batch, track_id_of
+from pipeline.catalogs.track_refs import stat_track, to_batch, track_id_of
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
@@ -40,13 +40,13 @@ class Listing:
         Schema `schemas.tables.LISTING`.
     left_out : LeftOut
         Counts of the files that are not tracks, by kind.
-    vouched : pyarrow.Array of bool or None
+    unverified : pyarrow.Array of bool or None
         Which tracks have their version from a manifest, without a request to the store; None for no manifest.
     """
 
     tracks: pa.Table
     left_out: LeftOut = field(default_factory=LeftOut)
-    vouched: pa.Array | None = None
+    unverified: pa.Array | None = None
 
 
 def canonical(catalog: str) -> str:
@@ -122,7 +122,7 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
         manifest = read_manifest(catalog, selection, limit=limit, progress=progress)
         if progress is not None:
             progress(manifest.tracks.num_rows)
-        return Listing(manifest.tracks, selection.left_out, manifest.vouched)
+        return Listing(manifest.tracks, selection.left_out, manifest.unverified)
     return Listing(_collect(_list_tracks(catalog, selection), limit, progress), selection.left_out)
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 
 from pipeline.catalogs.selection import SNAPSHOTS, Selection, system_folder
-from pipeline.catalogs.tracks import local_track, track_id_of
+from pipeline.catalogs.track_refs import local_track, track_id_of
 from pipeline.storage import storage
 from schemas.errors import EarmarkError
 from schemas.tracks import TrackRef

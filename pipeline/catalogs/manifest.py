@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalogs.inventory import inventory_rows, is_inventory
+from pipeline.catalogs.bulk_stat import stat_listing
 from pipeline.catalogs.manifest_columns import (
     pack_columns,
     parse_etags,
@@ -17,9 +17,9 @@ from pipeline.catalogs.manifest_columns import (
 )
 from pipeline.catalogs.manifest_file import plain_name, read_columns
 from pipeline.catalogs.manifest_uris import resolve_uris
+from pipeline.catalogs.s3_inventory import inventory_rows, is_inventory
 from pipeline.catalogs.selection import Selection, is_audio_name
-from pipeline.catalogs.store_facts import with_store_facts
-from pipeline.catalogs.tracks import track_id_of
+from pipeline.catalogs.track_refs import track_id_of
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.tables import LISTING
@@ -36,12 +36,12 @@ class ManifestListing:
     ----------
     tracks : pyarrow.Table
         Schema `LISTING`, in the order of the manifest.
-    vouched : pyarrow.Array of bool
+    unverified : pyarrow.Array of bool
         Which tracks have their size and version from the manifest, without a request to their store.
     """
 
     tracks: pa.Table
-    vouched: pa.Array
+    unverified: pa.Array
 
 
 def read_manifest(
@@ -94,14 +94,14 @@ def read_manifest(
         names |= set(table.column_names) & {"size", "etag", "modified_at"}
         facts = [parse_sizes(table["size"], location), parse_etags(table["etag"]), parse_times(table)]
     known = pc.and_(pc.is_valid(facts[0]), pc.is_valid(facts[1]))
-    vouched = pc.and_(known, _is_remote(uris))
+    unverified = pc.and_(known, _is_remote(uris))
     columns = [ids, uris, *facts, pack_columns(table.drop_columns(list(names)))]
     schema = pa.schema([field.with_nullable(True) for field in LISTING])
     with storage.explain_errors(location, "look at the files of"):
-        tracks = with_store_facts(
-            pa.Table.from_arrays(columns, schema=schema), pc.invert(vouched), progress=progress
+        tracks = stat_listing(
+            pa.Table.from_arrays(columns, schema=schema), pc.invert(unverified), progress=progress
         )
-    return ManifestListing(tracks.cast(LISTING), vouched)
+    return ManifestListing(tracks.cast(LISTING), unverified)
 
 
 def _check_columns(table: pa.Table, location: str) -> None:

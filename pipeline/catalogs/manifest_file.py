@@ -4,12 +4,13 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 
 import pyarrow as pa
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.arrow_buffers import arrow_buffer
 from schemas.errors import MisuseError
 
 MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")
@@ -21,6 +22,7 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SEPARATOR_LINE = re.compile(rb"\s*\"?sep=([\t!-~])\"?\1*[ \t]*(?:\r\n|\r|\n|$)", re.IGNORECASE)
 _HEADER_CHARACTERS = 1 << 16
 _END = "end of the manifest"
 """First value of a sentinel row that is appended to a CSV; see `_read_csv`."""
@@ -36,7 +38,8 @@ def read_columns(location: str) -> pa.Table:
     """Read the columns of a manifest; those of a CSV are text, exactly as written.
 
     A CSV may be compressed with gzip. It is UTF-8 or what its byte order mark says, and separated by commas,
-    semicolons, tabs or vertical bars, which is detected from its header.
+    semicolons, tabs or vertical bars, which is detected from its header. Excel's line ``sep=;`` may precede
+    the header and names any other character.
 
     Parameters
     ----------
@@ -56,11 +59,13 @@ def read_columns(location: str) -> pa.Table:
         if location.lower().endswith(".parquet"):
             import pyarrow.parquet as pq
 
-            table = pq.read_table(in_arrows_memory(data), use_threads=False)
+            table = pq.read_table(arrow_buffer(data), use_threads=False)
             names = [name.strip() for name in table.column_names]
         else:
             text = _as_utf8(data, location)
-            names, separator = _header(text, location)
+            declared = _SEPARATOR_LINE.match(text)
+            text = text[declared.end() :] if declared else text
+            names, separator = _header(text, location, declared[1].decode() if declared else None)
             table = _read_csv(text, len(names), separator, location)
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0]
@@ -90,9 +95,11 @@ def _as_utf8(data: bytes, location: str) -> bytes:
     return data if encoding == "utf-8" else text.encode()
 
 
-def _header(data: bytes, location: str) -> tuple[list[str], str]:
-    """Return the column names and the separator: the one that yields a known name, else a comma."""
+def _header(data: bytes, location: str, declared: str | None) -> tuple[list[str], str]:
+    """Return the column names and the separator: the declared one or the one that yields a known name."""
     text = data[:_HEADER_CHARACTERS].decode("utf-8", "replace")
+    if declared is not None and (names := _first_row(text, declared)):
+        return names, declared
     splits = {separator: _first_row(text, separator) for separator in _SEPARATORS}
     if not splits[","]:
         raise MisuseError(f"the manifest {location} cannot be read: it is empty")
@@ -133,7 +140,7 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
     names = [str(number) for number in range(n_columns)]
     end = f"\n{_END}{separator * (n_columns - 1)}\n"
     rows = arrow_csv.read_csv(
-        in_arrows_memory(data, end.encode()),
+        arrow_buffer(data, end.encode()),
         # Without threads, errors name the row.
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, column_names=names),
         parse_options=arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True),

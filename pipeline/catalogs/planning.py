@@ -12,6 +12,7 @@ from pipeline.tables.tables import VERSION_KEY, Tables
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
+_NO_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY]).empty_table()
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,21 @@ class Plan:
     listing : pyarrow.Table
         The catalog, schema `LISTING`.
     n_labeled, n_failed : int
-        Tracks of the listing that are labeled in the tables, or failed and not to be retried.
+        Tracks of the listing that are finished in the tables, or failed and not to be retried.
     to_featurize : pyarrow.Table
-        Tracks without features, schema `LISTING` and ``attempts`` (failures of this version so far).
+        Unfinished tracks without features, schema `LISTING` and ``attempts`` (failures of this version so
+        far).
     to_label : pyarrow.Table
-        Tracks with features but without a label: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
+        Unfinished tracks that have features: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
         (location of their features) and ``feature_set``.
     changed : pyarrow.Table
         ``track_id``, ``etag``, ``uri`` of tracks that are new, changed, moved or back since the last listing.
     gone : pyarrow.Table
         ``track_id``, ``uri``, ``etag`` of tracks that were in the catalog and no longer are.
+    to_embed : pyarrow.Table
+        ``track_id``, ``etag`` of unfinished tracks that have a label and lack only embeddings.
+    embedded : pyarrow.Table
+        The same of unfinished tracks that have embeddings and lack only a label, which somebody removed.
     """
 
     listing: pa.Table
@@ -42,6 +48,8 @@ class Plan:
     to_label: pa.Table
     changed: pa.Table
     gone: pa.Table
+    to_embed: pa.Table
+    embedded: pa.Table
 
     @property
     def n_todo(self) -> int:
@@ -61,11 +69,14 @@ class Goal:
         The model of the labels; None for features without labels.
     retry_failed : bool
         Whether to retry failed tracks that have not changed.
+    embeddings : bool
+        Whether a track is finished only if it has the model's embeddings besides its label.
     """
 
     spec: FeatureSpec
     model: str | None
     retry_failed: bool = False
+    embeddings: bool = False
 
     @property
     def feature_sets(self) -> list[str]:
@@ -85,6 +96,18 @@ SELECT track_id, etag, row
 FROM listed
 ANTI JOIN (SELECT track_id, etag FROM labels WHERE model = $model) AS done USING (track_id, etag)
 """
+
+_REMAINING_TO_EMBED = """\
+WITH embedded AS (
+    SELECT track_id, etag FROM embeddings WHERE model = $model
+),
+done AS (
+    SELECT track_id, etag FROM labels SEMI JOIN embedded USING (track_id, etag) WHERE model = $model
+)
+SELECT track_id, etag, row
+FROM listed ANTI JOIN done USING (track_id, etag)
+"""
+"""Those that lack a label, embeddings, or both."""
 
 _FEATURIZED = """\
 SELECT track_id, etag, max(part) AS part  -- crashes may have left two; which one, must not be left to chance
@@ -114,6 +137,12 @@ LEFT JOIN parts_features ON parts_features.part = featurized.part
 WHERE $retry_failed
    OR retryable IS NULL
    OR (retryable AND etag <> 'missing')  -- once a missing file exists, it has another version
+ORDER BY row
+"""
+
+_HAVING = """\
+SELECT track_id, etag
+FROM todo SEMI JOIN (SELECT track_id, etag FROM {table} WHERE model = $model) AS found USING (track_id, etag)
 ORDER BY row
 """
 
@@ -156,6 +185,7 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     labeling = pc.is_valid(todo["location"])
     to_label = tracks.select(["track_id", "uri", "etag", "attempts"]).append_column("part", todo["location"])
     to_label = to_label.append_column("feature_set", todo["feature_set"]).filter(labeling)
+    keys.register("todo", tracks.select(list(VERSION_KEY)).append_column("row", todo["row"]))
     define_current_tracks(keys)
     changes = keys.query(_CHANGES)
     is_gone = pc.is_null(changes["row"])
@@ -169,6 +199,8 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
         to_label=to_label,
         changed=changed,
         gone=gone.slice(0, 0) if partial else gone,
+        to_embed=_find_having(keys, "labels", goal) if goal.embeddings else _NO_VERSIONS,
+        embedded=_find_having(keys, "embeddings", goal) if goal.embeddings else _NO_VERSIONS,
     )
 
 
@@ -182,6 +214,9 @@ def _define_remaining(keys: Keys, goal: Goal) -> int:
     if goal.model is None:
         keys.load("features")
         keys.define("remaining", _REMAINING_TO_FEATURIZE, feature_sets=goal.feature_sets)
+    elif goal.embeddings:
+        keys.load("labels", "embeddings")
+        keys.define("remaining", _REMAINING_TO_EMBED, model=goal.model)
     else:
         keys.load("labels")
         keys.define("remaining", _REMAINING_TO_LABEL, model=goal.model)
@@ -194,6 +229,11 @@ def _find_todo(keys: Keys, goal: Goal) -> pa.Table:
     keys.define("featurized", _FEATURIZED, feature_sets=goal.feature_sets)
     keys.define("blocking", _BLOCKING, feature_sets=goal.feature_sets, model=goal.model)
     return keys.query(_TODO, retry_failed=goal.retry_failed)
+
+
+def _find_having(keys: Keys, table: str, goal: Goal) -> pa.Table:
+    """Find the versions to work on that have rows of the goal's model in a table."""
+    return keys.query(_HAVING.format(table=table), model=goal.model)
 
 
 def cut_shards(

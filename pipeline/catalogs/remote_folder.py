@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.catalogs.selection import Selection
-from pipeline.catalogs.tracks import Facts, facts, track_id_of
+from pipeline.catalogs.track_refs import FileStat, file_stat, track_id_of
 from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
 from schemas.tracks import TrackRef
@@ -36,14 +36,14 @@ def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]
                 yield TrackRef(track_id_of(relative), f"{protocol}://{key}", *its_facts)
 
 
-def _s3_entries(root: str) -> Iterator[tuple[str, Facts]]:
+def _s3_entries(root: str) -> Iterator[tuple[str, FileStat]]:
     """Yield objects below a prefix, page by page: s3fs's own find returns nothing until the last page."""
     bucket, _, prefix = root.partition("/")
     request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
     while True:
         page = s3_page(request)
         for item in page.get("Contents", ()):
-            yield f"{bucket}/{item['Key']}", s3_facts(item)
+            yield f"{bucket}/{item['Key']}", s3_stat(item)
         if not page.get("IsTruncated"):
             return
         request["ContinuationToken"] = page["NextContinuationToken"]
@@ -56,12 +56,12 @@ def s3_page(request: dict[str, str]) -> dict[str, Any]:
     return page
 
 
-def s3_facts(item: dict[str, Any]) -> Facts:
+def s3_stat(item: dict[str, Any]) -> FileStat:
     """Return size, etag and modification time of an object on a page."""
     return item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp()
 
 
-def _fsspec_entries(protocol: str, root: str) -> Iterator[tuple[str, Facts]]:
+def _fsspec_entries(protocol: str, root: str) -> Iterator[tuple[str, FileStat]]:
     fs = storage.filesystem(protocol)
     for path, info in sorted(with_retries(lambda: fs.find(root, detail=True)).items()):
-        yield path, facts(info)
+        yield path, file_stat(info)

@@ -1,1 +1,1 @@
-"""Evaluation: figures of a model by a named protocol, beside those of baselines."""
+"""Evaluation: metrics of a model under a named protocol, next to those of baselines."""

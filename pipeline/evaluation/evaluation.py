@@ -1,4 +1,4 @@
-"""Compute every reported figure from the predictions of a classifier on held-out music."""
+"""Compute every reported metric from the predictions of a classifier on held-out music."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class Predictions:
 
     @property
     def has_pieces(self) -> bool:
-        """Whether a track has several segments, so that figures by track and by piece differ."""
+        """Whether a track has several segments, so that metrics by track and by piece differ."""
         return len(np.unique(self.tracks)) < len(self)
 
     def by_unit(self, unit: Unit) -> "Predictions":
@@ -84,7 +84,7 @@ def score(
     ranks: bool = True,
     calibrated: bool = True,
 ) -> Scores:
-    """Return the figures of a classifier by `unit`.
+    """Return the metrics of a classifier by `unit`.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def score(
 
 @dataclass(frozen=True)
 class Setup:
-    """How answers came about: fields of `schemas.evaluation.Evaluation` that no answer tells."""
+    """How predictions were made: fields of `schemas.evaluation.Evaluation` that they do not show."""
 
     data: str
     protocol: EvaluationProtocol
@@ -153,13 +153,14 @@ def summarize(
     predictions : Predictions
         Probabilities of segments.
     unit : {"track", "piece"}
-        The unit that the figures count.
+        The unit that the metrics count.
     genres : sequence of str
         In the order of the probabilities.
     setup : Setup
         How the answers came about.
     outside : tuple of str and ndarray of shape (m, n_genres), optional
-        The source of tracks of none of the genres, and the probabilities of each of them.
+        The source of tracks of none of the genres, and the probabilities of each of them; all zero if the
+        model recognizes that it is no music.
     seed : int
         Of the bootstrap.
     """
@@ -238,7 +239,9 @@ def coverage_points(
     points = []
     for threshold in THRESHOLDS:
         kept = confidence >= threshold
-        accepted = None if outside is None else float(np.mean(outside.max(axis=1) >= threshold))
+        accepted = None
+        if outside is not None:
+            accepted = float(np.mean(outside.any(axis=1) & (outside.max(axis=1) >= threshold)))
         points.append(
             CoveragePoint(
                 min_confidence=threshold,
@@ -269,12 +272,14 @@ def list_mistakes(counted: Predictions, genres: Sequence[str]) -> list[Mistake]:
 
 def describe_outside(source: str, proba: NDArray[np.float64], genres: Sequence[str]) -> OutOfDistribution:
     """Summarize the genres that tracks of none of the genres were given."""
-    predicted = Counter(genres[index] for index in proba.argmax(axis=1).tolist())
+    named = proba[proba.any(axis=1)]
+    predicted = Counter(genres[index] for index in named.argmax(axis=1).tolist())
     return OutOfDistribution(
         source=source,
         n=len(proba),
         mean_confidence=float(proba.max(axis=1).mean()),
         taken_for=dict(predicted.most_common()),
+        not_music=len(proba) - len(named),
     )
 
 

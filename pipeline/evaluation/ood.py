@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.models.label import track_probabilities
+from pipeline.models.label import MIN_IS_MUSIC, track_probabilities
+from pipeline.models.prediction import Prediction
 from pipeline.shards.one_track import track_features
 from schemas.errors import MisuseError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tracks import SegmentFeatures
 
-Predict = Callable[[Any, Any], NDArray[np.float64]]
-"""Maps log-mels (a sequence or None) and descriptors (an array or None) of segments to probabilities."""
+Predict = Callable[[Any, Any], Prediction]
+"""Maps log-mels (a sequence or None) and descriptors (an array or None) of segments to predictions."""
 
 
 def predict_outside(
@@ -39,7 +40,8 @@ def predict_outside(
     Returns
     -------
     ndarray of float64, shape (n_tracks, n_genres)
-        The same probabilities as in labeling; see `pipeline.models.label.track_probabilities`.
+        The same probabilities as in labeling; see `pipeline.models.label.track_probabilities`. All zero if
+        the model recognizes that a track is no music.
 
     Raises
     ------
@@ -54,10 +56,19 @@ def predict_outside(
             on_failure(error)
             continue
         silent = [segment.is_silent for segment in segments]
-        rows.append(track_probabilities(predict(*_stack_inputs(segments)), silent))
+        rows.append(_accepted(predict(*_stack_inputs(segments)), silent))
     if not rows:
         raise MisuseError(f"{catalog} has no track that can be featurized: give other audio with --outside")
     return np.stack(rows)
+
+
+def _accepted(found: Prediction, silent: list[bool]) -> NDArray[np.float64]:
+    """Return a track's probabilities, or zeros if it is probably not music and so gets no genre."""
+    proba = track_probabilities(found.proba, silent)
+    if found.is_music is None or all(silent):
+        return proba
+    is_music = found.is_music[~np.asarray(silent)].mean()
+    return proba if is_music >= MIN_IS_MUSIC else np.zeros_like(proba)
 
 
 def _stack_inputs(segments: tuple[SegmentFeatures, ...]) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from schemas.evaluation import Evaluation, EvaluationProtocol, Unit
 LEAKS: dict[EvaluationProtocol, str] = {
     "as given": "all of the data is tested; it may share music with the training data of the model",
     "segment": (
-        "pieces of one track are on both sides, so the figure tells how well the model recognizes recordings "
+        "pieces of one track are on both sides, so the result shows how well the model recognizes recordings "
         "from its training, not how well it labels new music"
     ),
     "track": (
@@ -69,7 +69,7 @@ def plan_splits(
 
 
 def unit_of(protocol: EvaluationProtocol) -> Unit:
-    """Return the unit that the figures of a protocol count."""
+    """Return the unit that the metrics of a protocol count."""
     return "piece" if protocol == "segment" else "track"
 
 
@@ -88,7 +88,7 @@ def split_folds(
     data : TrainingSet
     n_folds : int
     by_track : bool
-        Whether all segments of a track go into one fold. If not, the figure leaks.
+        Whether all segments of a track go into one fold. If not, tracks leak into the test set.
     seed : int
 
     Yields
@@ -128,7 +128,7 @@ def _assign_folds(
 
 
 def protocol_label(protocol: EvaluationProtocol) -> str:
-    """Return the short name of a protocol that is printed beside a figure."""
+    """Return the short name of a protocol that is printed next to a metric."""
     return {
         "as given": "as given",
         "segment": "segment (leaks)",
@@ -138,7 +138,7 @@ def protocol_label(protocol: EvaluationProtocol) -> str:
 
 
 def drop_folders(split: str) -> str:
-    """Drop the folders of the lists, since the paths of one machine do not belong in a figure."""
+    """Drop the folders of the lists, since the paths of one machine do not belong in a result."""
     kind, colon, lists = split.partition(":")
     return kind + colon + ",".join(Path(path).name for path in lists.split(",") if path)
 
@@ -154,7 +154,7 @@ def describe_seen(evaluation: Evaluation) -> str | None:
     if seen.trained_on:
         parts.append(
             f"LEAKS: {seen.trained_on:,} of the {evaluation.n_tracks:,} tested tracks were used to train "
-            "this model (matched by content or by name); the figures are optimistic"
+            "this model (matched by content or by name); the results are optimistic"
         )
     if seen.calibrated_on:
         parts.append(

@@ -52,14 +52,14 @@ _MEAN, _SPREAD = -4.5, 5.0
 """What the network's log-mels are centered and scaled by."""
 
 _NEPERS = math.log(10) / 10
-"""Natural logarithms of power a dB."""
+"""Natural logarithms of power per dB."""
 
 _TOLERANCE = 0.02
-"""By how much outputs of the check may differ from the recorded ones: other CPUs add in another order."""
+"""Tolerance for differences from the recorded outputs: other CPUs add in another order."""
 
 
 def audioset_info() -> ModelInfo:
-    """Return what the bundle's ``model.json`` says, but for the source of the weights."""
+    """Return the bundle's ``model.json``, except the source of the weights."""
     calibration = _data("calibration")
     taxonomy = {**_data("classes"), **calibration["taxonomy"]}
     return ModelInfo.model_validate(
@@ -75,7 +75,7 @@ def audioset_info() -> ModelInfo:
 
 
 def build_audioset(data: bytes, **facts: str) -> ModelBundle:
-    """Turn the published file of weights into a bundle.
+    """Convert the published weights to a bundle.
 
     Parameters
     ----------
@@ -87,14 +87,14 @@ def build_audioset(data: bytes, **facts: str) -> ModelBundle:
     Raises
     ------
     NotWeightsError
-        If it is another file, or the network built from it does not answer as the published one does.
+        If it is another file, or the network built from it does not reproduce the published outputs.
     """
     try:
         network = build_network(read_weights(data), own_head())
     except (KeyError, ValueError) as error:
         if isinstance(error, NotWeightsError):
             raise
-        raise NotWeightsError("the file holds the weights of another network") from error
+        raise NotWeightsError("the file contains the weights of another network") from error
     _check(network)
     with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
         file = Path(scratch) / WEIGHTS_FILE
@@ -145,7 +145,7 @@ def build_network(weights: Weights, head: Head | None = None) -> Any:
 
 
 def _gain(x: Any) -> Any:
-    """Return by how much to raise a quiet segment: one number a segment, 0 for most."""
+    """Return by how much to raise quiet segments: one number per segment, 0 for most."""
     from keras import layers
 
     loudest = layers.GlobalMaxPooling2D(name="loudest")(x)
@@ -154,7 +154,7 @@ def _gain(x: Any) -> Any:
 
 
 def check_outputs(network: Any) -> list[float]:
-    """Return outputs for some noise, by which a network is known again."""
+    """Return the network's outputs for fixed noise, to compare with the recorded ones."""
     shape = (1, FEATURES.n_mels, N_FRAMES, 1)
     noise = np.random.default_rng(0).integers(60, 160, shape).astype(np.float32)
     return [round(float(each), 4) for each in np.asarray(network(noise, training=False))[0, :527:31]]
@@ -163,7 +163,7 @@ def check_outputs(network: Any) -> list[float]:
 def _check(network: Any) -> None:
     recorded, found = np.array(_data("calibration")["check"]), np.array(check_outputs(network))
     if recorded.shape != found.shape or np.abs(recorded - found).max() > _TOLERANCE:
-        raise NotWeightsError("the network built from the file does not answer as the published one does")
+        raise NotWeightsError("the network built from the file does not reproduce the published outputs")
 
 
 @cache

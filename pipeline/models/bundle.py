@@ -10,7 +10,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipeline.models.added import ADDABLE, added_models
+from pipeline.models.embedding import with_embedding
+from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network, input_shapes
 from pipeline.models.prediction import Prediction, no_prediction, read_outputs
 from pipeline.models.tensorflow_setup import set_up_tensorflow
@@ -107,7 +108,7 @@ class ModelBundle:
         if "/" not in folder and not Path(folder).is_dir():
             if folder in ADDABLE:
                 raise MisuseError(
-                    f"the model '{folder}' is not there yet; add it with 'earmark models add {folder}'"
+                    f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
                 )
             names = ", ".join(known) or "none"
             raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")
@@ -221,11 +222,16 @@ class Classifier:
     """
 
     def __init__(self, bundle: ModelBundle, *, threads: int = 1, batch_size: int = 32) -> None:
-        tf = set_up_tensorflow(threads)
+        self._tf = set_up_tensorflow(threads)
         self.info = bundle.info
         self.batch_size = batch_size
-        self.network = network = load_network(bundle)
+        self.network = load_network(bundle)
         self._shapes = [(batch_size, *shape) for shape in input_shapes(bundle.info)]
+        self.logits = self._compile(self.network)
+
+    def _compile(self, network: Any) -> Callable[..., Any]:
+        """Compile a network that takes the inputs of the bundle's."""
+        tf = self._tf
 
         def run(*inputs: Any) -> Any:
             x = [tf.cast(each, tf.float32) for each in inputs]
@@ -233,8 +239,14 @@ class Classifier:
 
         empty = [np.zeros(shape, self._dtype(shape)) for shape in self._shapes]
         signature = [tf.TensorSpec(array.shape, array.dtype) for array in empty]
-        self.logits = tf.function(run, signature, autograph=False)
-        self.logits(*empty)
+        compiled: Callable[..., Any] = tf.function(run, signature, autograph=False)
+        compiled(*empty)
+        return compiled
+
+    @cached_property
+    def _logits_and_embedding(self) -> Callable[..., Any]:
+        """The network with the embedding as a second output, compiled when it is first asked for."""
+        return self._compile(with_embedding(self.network))
 
     @staticmethod
     def _dtype(shape: tuple[int, ...]) -> type[np.generic]:
@@ -281,15 +293,37 @@ class Classifier:
             If features that the model reads are missing.
         """
         inputs = self._select_inputs(log_mels, descriptors)
-        n = len(inputs[0])
-        if not n:
+        if not len(inputs[0]):
             return no_prediction(self.info)
-        starts = range(0, n, self.batch_size)
-        logits = [
-            self._compute_logits([each[start : start + self.batch_size] for each in inputs])
-            for start in starts
-        ]
+        logits = [np.asarray(self.logits(*batch), np.float64)[:n] for batch, n in self._batches(inputs)]
         return read_outputs(np.concatenate(logits), self.info)
+
+    def predict_and_embed(
+        self,
+        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        descriptors: NDArray[np.float64] | None = None,
+    ) -> tuple[Prediction, NDArray[np.float32]]:
+        """Return all predictions for segments and, from the same pass, the segments' embeddings.
+
+        Parameters and errors are those of `predict`.
+
+        Returns
+        -------
+        prediction : Prediction
+            The same as that of `predict`.
+        embeddings : ndarray of float32, shape (n, n_numbers)
+            See `pipeline.models.embedding.find_embedding`.
+        """
+        inputs = self._select_inputs(log_mels, descriptors)
+        if not len(inputs[0]):
+            n_numbers = with_embedding(self.network).outputs[1].shape[-1]
+            return no_prediction(self.info), np.empty((0, n_numbers), np.float32)
+        found = [
+            [np.asarray(each)[:n] for each in self._logits_and_embedding(*batch)]
+            for batch, n in self._batches(inputs)
+        ]
+        logits, embeddings = (np.concatenate(each) for each in zip(*found, strict=True))
+        return read_outputs(logits.astype(np.float64), self.info), embeddings
 
     def _select_inputs(self, log_mels: Any, descriptors: Any) -> list[Any]:
         """Return the inputs that the network reads, in its order."""
@@ -305,8 +339,14 @@ class Classifier:
                 )
         return [segments for segments, is_read in given.values() if is_read]
 
-    def _compute_logits(self, inputs: list[Any]) -> NDArray[np.float64]:
-        """Pad the inputs to a whole batch and return the logits of the real segments."""
+    def _batches(self, inputs: list[Any]) -> Iterator[tuple[list[NDArray[Any]], int]]:
+        """Yield whole batches, the last one padded, each with its number of real segments."""
+        for start in range(0, len(inputs[0]), self.batch_size):
+            chunk = [each[start : start + self.batch_size] for each in inputs]
+            yield self._pad(chunk), len(chunk[0])
+
+    def _pad(self, inputs: list[Any]) -> list[NDArray[Any]]:
+        """Pad the inputs to a whole batch."""
         batches = []
         for segments, shape in zip(inputs, self._shapes, strict=True):
             batch = np.zeros(shape, self._dtype(shape))
@@ -316,7 +356,7 @@ class Classifier:
             else:
                 batch[: len(segments)] = segments
             batches.append(batch)
-        return np.asarray(self.logits(*batches), np.float64)[: len(inputs[0])]
+        return batches
 
 
 def load_network(bundle: ModelBundle) -> Any:

@@ -11,13 +11,13 @@ from schemas.errors import LabelError
 from schemas.model import ModelInfo
 from schemas.taxonomy import Taxonomy
 
-MUSIC = 0.5
+MIN_IS_MUSIC = 0.5
 """A track gets no genre if the probability that it is music is below this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A genre or a style of one, among others that a track may have.
+    """One of the genres or styles of a track.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ def label_prediction(
     if not heard.any():
         return replace(label, labels=())
     is_music = float(np.float32(segments.is_music[heard].mean()))
-    if is_music < MUSIC:
+    if is_music < MIN_IS_MUSIC:
         return replace(label, genre=None, is_music=is_music, labels=())
     labels = _likely(segments.labels[heard].mean(axis=0), info.taxonomy)
     styles = [each.style for each in labels if each.genre == label.genre and each.style is not None]

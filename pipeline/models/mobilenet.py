@@ -120,7 +120,7 @@ def add_mobilenet(x: Any, weights: Weights, *, width: float, head: Head | None =
 
 
 def _beside(kernel: NDArray[Any], bias: NDArray[Any], head: Head) -> Weights:
-    """Return the weights of one layer that does what the last layer and the head do side by side."""
+    """Return the weights of one layer that computes the last layer and the head side by side."""
     (n_out, n_in), (n_embedding, n_head) = kernel.shape, head.weights.shape
     both = np.zeros((n_out + n_head, n_in + n_embedding), np.float32)
     both[:n_out, :n_in], both[n_out:, n_in:] = kernel, head.weights.T
@@ -181,7 +181,7 @@ def _convolve(
 
 
 def _excite(x: Any, weights: Weights, name: str) -> Any:
-    """Scale each channel by what the means of all channels say (Hu, Shen and Sun 2018)."""
+    """Apply squeeze-and-excitation: gate each channel by the means of all (Hu, Shen and Sun 2018)."""
     from keras import layers
 
     n_channels = x.shape[-1]
@@ -203,5 +203,5 @@ def _dense(x: Any, weights: Weights, name: str, *, activation: str | None) -> An
 
 
 def _layer(name: str, role: str = "") -> str:
-    """Return a layer's name: Keras' own depend on what was built before, and the hash on them."""
+    """Return a layer's name. Keras' own names depend on earlier layers, and the hash on the names."""
     return "_".join([*name.split("."), *([role] if role else [])])

@@ -110,7 +110,7 @@ def genre_scores(logits: Floats, info: ModelInfo, taxonomy: Taxonomy) -> Floats:
 
 
 def class_indices(genres: Sequence[str], taxonomy: Taxonomy) -> list[tuple[int, ...]]:
-    """Return the outputs that mean each genre, or a style of it."""
+    """Return the outputs that map to each genre or to one of its styles."""
     return [tuple(each.index for each in taxonomy.classes if each.genre == genre) for genre in genres]
 
 

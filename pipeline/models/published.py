@@ -1,4 +1,4 @@
-"""Models that others trained and published: fetching their weights, and turning them into bundles."""
+"""Published models: download their weights and convert them to bundles."""
 
 import hashlib
 import shutil
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.models.added import CACHE_VARIABLE, cache_folder, model_folder
 from pipeline.models.audioset import build_audioset
 from pipeline.models.bundle import ModelBundle
+from pipeline.models.model_cache import CACHE_VARIABLE, cache_folder, model_folder
 from pipeline.models.torch_file import NotWeightsError
 from schemas.errors import EarmarkError, MisuseError
 
@@ -61,7 +61,7 @@ PUBLISHED = {
 
 
 def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
-    """Add a published model, or make it anew from its weights.
+    """Add a published model, or rebuild it from its weights.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
     data = _read(model, file) if file is not None else _download(model)
     if hashlib.sha256(data).hexdigest() != model.sha256:
         raise MisuseError(
-            f"{file or model.url} is not {model.file} as it was published (its SHA-256 is another); get it "
+            f"{file or model.url} is not the published {model.file} (its SHA-256 differs); download it "
             f"from {model.url}"
         )
     try:
@@ -128,20 +128,20 @@ def _download(model: PublishedModel) -> bytes:
         return Path(path).read_bytes()
     except RequestException as error:
         raise EarmarkError(
-            f"cannot download {model.url} ({type(error).__name__}); get the file elsewhere and give it with "
-            f"'earmark models add {model.name} --file {model.file}'"
+            f"cannot download {model.url} ({type(error).__name__}); download the file elsewhere "
+            f"and pass it with 'earmark models add {model.name} --file {model.file}'"
         ) from error
     except ValueError as error:
         raise EarmarkError(
-            f"what {model.url} gave is not {model.file} as it was published: its SHA-256 is another; nothing "
-            "was kept"
+            f"the file from {model.url} is not the published {model.file} (its SHA-256 differs); "
+            "nothing was kept"
         ) from error
     except OSError as error:
         raise EarmarkError(_unwritable(cache_folder(), error)) from error
 
 
 def _keep(bundle: ModelBundle, folder: Path) -> Path:
-    """Write the bundle in place of an older one."""
+    """Write the bundle, replacing an older one."""
     try:
         if folder.exists():
             shutil.rmtree(folder)
@@ -153,6 +153,6 @@ def _keep(bundle: ModelBundle, folder: Path) -> Path:
 
 def _unwritable(folder: Path, error: OSError) -> str:
     return (
-        f"cannot write to the cache {folder} ({error.strerror or error}); name another folder by the "
-        f"environment variable {CACHE_VARIABLE}"
+        f"cannot write to the cache {folder} ({error.strerror or error}); set "
+        f"{CACHE_VARIABLE} to another folder"
     )

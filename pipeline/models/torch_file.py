@@ -1,4 +1,4 @@
-"""Reading PyTorch's ``.pt`` files of weights without PyTorch, and without running what is in them.
+"""Read PyTorch weight files (``.pt``) without PyTorch, and without executing code in them.
 
 Such a file is a zip of a pickle, which names the tensors, and of their raw numbers. A pickle is a program:
 here it may build ordered dictionaries and tensors, and nothing else, within bounds.
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BYTES = 512 << 20
-"""A file, or what it says its members hold unpacked, is refused above this."""
+"""Maximum size of a file, and of its declared unpacked contents."""
 
 _MAX_PICKLE_BYTES = 4 << 20
 _MAX_MEMBERS = 20_000
@@ -24,12 +24,12 @@ _KINDS: dict[str, np.dtype[Any]] = {"FloatStorage": np.dtype("<f4"), "LongStorag
 
 
 class NotWeightsError(ValueError):
-    """A file that is no file of weights, or holds more than weights; the message says which."""
+    """A file that is not a PyTorch weights file, or contains more than weights; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """A run of numbers in the file: its member's name, their type, and how many there are."""
+    """An array in the file: the name of its member, its dtype, and its length."""
 
     member: str
     kind: np.dtype[Any]
@@ -68,7 +68,7 @@ def read_weights(data: bytes) -> dict[str, NDArray[Any]]:
         *(pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError),
         *(ValueError, OverflowError, MemoryError, RecursionError, UnicodeError),
     ) as error:
-        raise NotWeightsError("the file's list of tensors is damaged") from error
+        raise NotWeightsError("the list of tensors in the file is damaged") from error
 
 
 class _Archive:
@@ -77,12 +77,12 @@ class _Archive:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         members = archive.infolist()
         if len(members) > _MAX_MEMBERS or sum(member.file_size for member in members) > MAX_BYTES:
-            raise NotWeightsError("the file unpacks to more than weights need")
+            raise NotWeightsError("the file has more members, or larger ones, than a weights file")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise NotWeightsError("the file has compressed members, which PyTorch does not write")
         pickles = [member for member in members if member.filename.split("/")[1:] == ["data.pkl"]]
         if len(pickles) != 1 or pickles[0].file_size > _MAX_PICKLE_BYTES:
-            raise NotWeightsError("the file has no list of tensors that can be read")
+            raise NotWeightsError("the file has no readable list of tensors")
         self._archive = archive
         self._pickle = pickles[0]
         self._folder = pickles[0].filename.removesuffix("data.pkl")
@@ -91,10 +91,10 @@ class _Archive:
     def tensors(self) -> dict[str, NDArray[Any]]:
         found = _Unpickler(io.BytesIO(self._archive.read(self._pickle)), self).load()
         if not isinstance(found, dict) or not found:
-            raise NotWeightsError("the file holds no dictionary of tensors")
+            raise NotWeightsError("the file does not contain a dictionary of tensors")
         for name, value in found.items():
             if not isinstance(name, str) or not isinstance(value, np.ndarray):
-                raise NotWeightsError("the file holds other things than tensors by name")
+                raise NotWeightsError("the file contains something other than named tensors")
         return dict(found)
 
     def numbers(self, storage: _Storage) -> NDArray[Any]:
@@ -102,13 +102,13 @@ class _Archive:
         if storage not in self._numbers:
             data = self._archive.read(f"{self._folder}data/{storage.member}")
             if len(data) != storage.size * storage.kind.itemsize:
-                raise NotWeightsError("the file has a tensor of another size than it says")
+                raise NotWeightsError("the file has a tensor whose size differs from its declared size")
             self._numbers[storage] = np.frombuffer(data, storage.kind)
         return self._numbers[storage]
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler of what a state dictionary is made of."""
+    """An unpickler that accepts only the contents of a state dictionary."""
 
     def __init__(self, file: io.BytesIO, archive: _Archive) -> None:
         super().__init__(file)
@@ -146,9 +146,9 @@ class _Unpickler(pickle.Unpickler):
             for place, (length, stride) in enumerate(zip(shape, strides, strict=True))
         ]
         if not all(contiguous) or offset < 0 or min(shape, default=0) < 0 or offset + size > len(numbers):
-            raise NotWeightsError("the file has a tensor that lies outside of its numbers")
+            raise NotWeightsError("the file has a tensor that reaches beyond its data")
         return numbers[offset : offset + size].reshape(shape)
 
 
 def _refusal(what: str) -> NotWeightsError:
-    return NotWeightsError(f"the file asks for {what}, and weights are made of tensors alone")
+    return NotWeightsError(f"the file refers to {what}, but a weights file contains only tensors")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
+from pipeline.formatting import duration_text
 from pipeline.pages import render, to_data_uri
 from pipeline.plots.figures import LEFT, RIGHT, to_svg
 from pipeline.plots.track_view import SegmentView, TrackView
 from pipeline.redaction import redact
 from pipeline.storage import storage
-from pipeline.wording import duration_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

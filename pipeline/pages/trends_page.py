@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pipeline.pages import render
 from pipeline.pages.charts import Tick, nice_ticks
 from pipeline.trends.artists import summarize_artists
-from pipeline.trends.changes import trim_strays
 from pipeline.trends.grouping import Groups
+from pipeline.trends.rising_falling import trim_strays
 from pipeline.trends.shares import GenreShares
 from pipeline.trends.trends import CONFIDENCE_BINS, Trends, count_by_confidence
 from schemas.model import Measurement

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.plots.figures import BLUE, GRAY, GREEN, ORANGE, new_figure, place_axes
-from pipeline.plots.plot_parts import (
+from pipeline.plots.plot_elements import (
     draw_image,
     draw_legend,
     draw_log_mel,

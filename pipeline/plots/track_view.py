@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.audio.tags.tags import read_tags
-from pipeline.catalogs.tracks import stat_track
+from pipeline.catalogs.track_refs import stat_track
 from pipeline.models.bundle import Classifier
+from pipeline.models.prediction import Prediction
 from pipeline.shards.fetching import open_track
 from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
@@ -100,10 +101,15 @@ def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:
 
 def segment_probabilities(view: TrackView, classifier: Classifier) -> NDArray[np.float64]:
     """Return the calibrated probability of each genre for each segment, shape (n_segments, n_genres)."""
+    return predict_segments(view, classifier).proba
+
+
+def predict_segments(view: TrackView, classifier: Classifier) -> Prediction:
+    """Return everything that the model predicts for the segments."""
     descriptors = None
     if classifier.info.features.descriptors:
         from pipeline.audio.features.descriptors import compute_descriptors_of
 
         signals = (segment.y for segment in view.segments)
         descriptors = compute_descriptors_of(signals, sr=view.spec.sample_rate)
-    return classifier.predict_proba([segment.log_mel for segment in view.segments], descriptors)
+    return classifier.predict([segment.log_mel for segment in view.segments], descriptors)

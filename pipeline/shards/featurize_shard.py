@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalogs.tracks import from_table
+from pipeline.catalogs.track_refs import from_table
 from pipeline.log import get_logger
+from pipeline.shards.deferred_interrupts import defer_interrupts
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.rows import feature_rows, track_rows
-from pipeline.shards.uninterrupted import defer_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part
@@ -45,6 +45,10 @@ class Shard:
         Schema `LISTING` and ``attempts``.
     listed_at : datetime
         When the catalog was listed.
+    labeled : frozenset of (str, str)
+        ``track_id`` and ``etag`` of tracks that have a label and lack only embeddings.
+    embedded : frozenset of (str, str)
+        The same of tracks that have embeddings and lack only a label.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Shard:
     feature_set: str
     tracks: pa.Table
     listed_at: datetime
+    labeled: frozenset[tuple[str, str]] = frozenset()
+    embedded: frozenset[tuple[str, str]] = frozenset()
 
     def parts(self, tables: Tables) -> dict[str, str]:
         """Return the locations of the shard's parts, by table."""
@@ -189,7 +195,7 @@ def featurize_shard(
     confirming : bool
         The tracks failed in another process: if they fail here too, the failure is theirs.
     retried : bool
-        An earlier try may have written parts of other rows.
+        An earlier attempt may have written parts of other rows.
 
     Raises
     ------
@@ -274,7 +280,7 @@ def write_parts(
     *,
     retried: bool = False,
 ) -> None:
-    """Write the parts of a shard; if an earlier try may have left parts that now have no rows, remove them.
+    """Write the parts of a shard; remove those that have no rows, if an earlier attempt may have left some.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from pipeline.catalogs.tracks import etag_of, stat_track
+from pipeline.catalogs.track_refs import etag_of, stat_track
 from pipeline.log import about, get_logger
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pipeline.log_events import Event, record_events
-from pipeline.shards.transfer import TransferError, format_error
+from pipeline.shards.process_errors import TransferError, format_error
 from schemas.errors import EnvironmentFaultError
 
 _PR_SET_PDEATHSIG = 1

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.log import get_logger, level
 from pipeline.log_events import replay
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from pipeline.shards.transfer import TransferError, format_error
+from pipeline.shards.process_errors import TransferError, format_error
 from schemas.errors import (
     DecoderCrashedError,
     EnvironmentFaultError,

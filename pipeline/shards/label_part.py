@@ -1,7 +1,12 @@
-"""A part of ``features/`` becomes one part of ``labels/``: the mean prediction over each track's segments."""
+"""A part of ``features/`` becomes one part of ``labels/``: the mean prediction over each track's segments.
+
+Where embeddings are asked for, it also becomes a part of ``embeddings/``, which is written after the labels:
+a track without embeddings may have a label, but never the other way around, so that a later run adds only
+what is missing.
+"""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,16 +23,16 @@ from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.limits import time_limit
+from pipeline.shards.segment_rows import embedding_rows, is_silent, segment_label_rows
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.arrow_buffers import arrow_buffer
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError, TrackError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
-from schemas.tables import SEGMENT_LABELS, labels_schema
-from schemas.tracks import is_silent_range
+from schemas.tables import labels_schema
 
 log = get_logger(__name__)
 
@@ -55,6 +60,10 @@ class LabelTask:
     tracks : pyarrow.Table
         ``track_id``, ``uri``, ``etag``, ``attempts`` of the tracks to label. Those that the part lacks are
         skipped.
+    labeled : frozenset of (str, str)
+        ``track_id`` and ``etag`` of tracks that have a label and lack only embeddings.
+    embedded : frozenset of (str, str)
+        The same of tracks that have embeddings and lack only a label.
     """
 
     name: str
@@ -64,6 +73,8 @@ class LabelTask:
     part: str
     feature_set: str
     tracks: pa.Table
+    labeled: frozenset[tuple[str, str]] = frozenset()
+    embedded: frozenset[tuple[str, str]] = frozenset()
 
     def parts(self, tables: Tables) -> dict[str, str]:
         """Return the locations of the parts, by table. Names include the run: a day may have several."""
@@ -72,6 +83,7 @@ class LabelTask:
             "failures": tables.part("failures", f"label-{self.name}", run=self.run),
             "segment_labels": tables.part("segment_labels", name, model=self.model, run_date=self.run_date),
             "labels": tables.part("labels", name, model=self.model, run_date=self.run_date),
+            "embeddings": tables.part("embeddings", self.name, model=self.model, run=self.run),
         }
 
 
@@ -91,6 +103,8 @@ class LabelResult:
         Tracks by genre.
     seconds : dict
         Wall-clock seconds by stage.
+    n_embedded : int
+        Tracks with an earlier label to which only embeddings were added.
     """
 
     n_labeled: int
@@ -99,6 +113,12 @@ class LabelResult:
     n_segments: int
     genres: dict[str, int]
     seconds: dict[str, float]
+    n_embedded: int = 0
+
+    @property
+    def n_finished(self) -> int:
+        """Tracks that have all that was asked for."""
+        return self.n_labeled + self.n_embedded
 
 
 def label_part(
@@ -108,10 +128,11 @@ def label_part(
     check: storage.Check,
     *,
     segment_labels: bool = False,
+    embeddings: bool = False,
     min_confidence: float = 0.0,
     timeout_s: float | None = None,
 ) -> LabelResult:
-    """Label the tracks of a features part and write the labels part last.
+    """Label the tracks of a features part, and write the labels after all parts but the embeddings.
 
     A track's probabilities are the mean of its segments' calibrated probabilities, its genre is the most
     probable one, and its confidence that probability. Silent segments do not count: a network predicts
@@ -129,6 +150,8 @@ def label_part(
         Called before each attempt to write; raises if this run may no longer write.
     segment_labels : bool
         Also write a part of ``segment_labels/``.
+    embeddings : bool
+        Also write a part of ``embeddings/``.
     min_confidence : float
         The model abstains on tracks below this confidence: their genre is null, their confidence and
         probabilities stay.
@@ -145,29 +168,45 @@ def label_part(
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
     segments: list[dict[str, object]] = []
     predictions: list[Prediction] = []
+    vectors: list[NDArray[np.float32]] = []
     for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
         with watch.stage("predict"), time_limit(timeout_s):
-            predictions.append(classifier.predict(log_mels, descriptors))
+            if embeddings:
+                prediction, embedded = classifier.predict_and_embed(log_mels, descriptors)
+                vectors.append(embedded)
+            else:
+                prediction = classifier.predict(log_mels, descriptors)
+        predictions.append(prediction)
         segments += rows
     found = join_predictions(predictions, info)
-    labels, failures = _label_tracks(task, segments, found, info, min_confidence)
-    parts = task.parts(tables)
-    rows_of = {
-        "failures": failure_rows(failures),
-        "segment_labels": _segment_rows(task, segments if segment_labels else [], found.proba, info.genres),
-        "labels": label_rows(labels, info.genres),
-    }
+    labels, failures, n_embedded = _label_tracks(task, segments, found, info, min_confidence)
+    rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
+    if segment_labels:
+        new = _rows_outside(segments, task.labeled)
+        rows_of["segment_labels"] = segment_label_rows(
+            [segments[row] for row in new], found.rows(new), info.genres, task.run
+        )
+    if vectors:
+        failed = {(failure.track_id, failure.etag) for failure in failures}
+        kept = _rows_outside(segments, failed | task.embedded)
+        rows_of["embeddings"] = embedding_rows([segments[row] for row in kept], np.concatenate(vectors)[kept])
     with watch.stage("write"):
-        for table, part in parts.items():
-            if rows_of[table].num_rows:
-                data = encode_part(rows_of[table])
-                storage.write_bytes(part, data, check=check)
+        # Encode all before writing any, so that a worker is unlikely to die between two parts.
+        encoded = {table: encode_part(rows) for table, rows in rows_of.items() if rows.num_rows}
+        for table, part in task.parts(tables).items():
+            if table in encoded:
+                storage.write_bytes(part, encoded[table], check=check)
     genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
     n_rejected = len(labels) - genres.total()
     log.info("part labeled", tracks=len(labels), failed=len(failures), seconds=sum(watch.seconds.values()))
     return LabelResult(
-        len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds)
+        len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds), n_embedded
     )
+
+
+def _rows_outside(segments: Sequence[Mapping[str, Any]], versions: Set[tuple[str, str]]) -> list[int]:
+    """Return the numbers of the segments that belong to no such track version."""
+    return [row for row, each in enumerate(segments) if (each["track_id"], each["etag"]) not in versions]
 
 
 def write_label_failures(task: LabelTask, tables: Tables, error: TrackError, check: storage.Check) -> None:
@@ -195,7 +234,7 @@ def _batches(
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
     with watch.stage("read"):
-        file = read_parsed(part, lambda data: pq.ParquetFile(in_arrows_memory(data)))
+        file = read_and_parse(part, lambda data: pq.ParquetFile(arrow_buffer(data)))
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()
@@ -214,35 +253,36 @@ def _batches(
             yield wanted, log_mels, descriptors
 
 
-def _is_silent(segment: Mapping[str, Any]) -> bool:
-    return is_silent_range(segment["range_db"], has_log_mel=segment["n_frames"] > 0)
-
-
 def _label_tracks(
     task: LabelTask,
     segments: list[dict[str, object]],
     found: Prediction,
     info: ModelInfo,
     min_confidence: float,
-) -> tuple[list[dict[str, object]], list[Failure]]:
+) -> tuple[list[dict[str, object]], list[Failure], int]:
+    """Return rows of labels, failures, and the number of tracks that had a label before."""
     rows_of: dict[object, list[int]] = {}
     for index, segment in enumerate(segments):
         rows_of.setdefault(segment["track_id"], []).append(index)
     labels: list[dict[str, object]] = []
     failures: list[Failure] = []
+    n_embedded = 0
     now = datetime.now(UTC)
     for track in task.tracks.to_pylist():
         indices = rows_of.get(track["track_id"])
         if indices is None:
             continue
-        silent = [_is_silent(segments[index]) for index in indices]
+        silent = [is_silent(segments[index]) for index in indices]
         try:
             label = label_prediction(track["uri"], found.rows(indices), silent, info, min_confidence)
         except LabelError as error:
             failures.append(_failure(task, track, error))
             continue
-        labels.append(label_row(task, track, label, len(indices), info.genres, now))
-    return labels, failures
+        if (track["track_id"], track["etag"]) in task.labeled:
+            n_embedded += 1
+        else:
+            labels.append(label_row(task, track, label, len(indices), info.genres, now))
+    return labels, failures, n_embedded
 
 
 def label_row(
@@ -275,22 +315,3 @@ def label_row(
 def label_rows(rows: Sequence[Mapping[str, object]], genres: Sequence[str]) -> pa.Table:
     """Rows of the table ``labels`` as a part has them: with the genres of the probabilities."""
     return pa.Table.from_pylist(list(rows), labels_schema(genres))
-
-
-def _segment_rows(
-    task: LabelTask, segments: list[dict[str, object]], p: NDArray[np.float64], genres: tuple[str, ...]
-) -> pa.Table:
-    rows = [
-        {
-            "track_id": segment["track_id"],
-            "etag": segment["etag"],
-            "segment": segment["segment"],
-            "start_s": segment["start_s"],
-            "genre": genres[int(row.argmax())],
-            "confidence": row.max(),
-            "run": task.run,
-        }
-        for segment, row in zip(segments, p, strict=False)
-        if not _is_silent(segment)
-    ]
-    return pa.Table.from_pylist(rows, SEGMENT_LABELS)

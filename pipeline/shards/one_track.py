@@ -15,7 +15,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descri
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.catalogs.catalog import canonical
-from pipeline.catalogs.tracks import stat_track
+from pipeline.catalogs.track_refs import stat_track
 from pipeline.shards.fetching import open_track
 from pipeline.storage import storage
 from schemas.features import FeatureSpec

@@ -8,12 +8,12 @@ from typing import BinaryIO
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.tags.tags import read_tags
 from pipeline.log import about, get_logger
-from pipeline.shards.control import check_process, featurize_known_good
+from pipeline.shards.deferred_interrupts import deliver_interrupts
 from pipeline.shards.fetching import Opener, fetch_ahead, open_track, try_in_rounds
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts, decoding_failure
+from pipeline.shards.known_good import check_process, featurize_known_good
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.transfer import TransferError, format_error
-from pipeline.shards.uninterrupted import deliver_interrupts
+from pipeline.shards.process_errors import TransferError, format_error
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from schemas.errors import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
-from pipeline.catalogs.tracks import to_batch
+from pipeline.catalogs.track_refs import to_batch
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING, TRACKS, features_schema
 from schemas.tracks import TrackFeatures, TrackRef

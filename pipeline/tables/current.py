@@ -41,6 +41,12 @@ FROM labels SEMI JOIN current_tracks USING (track_id, etag)
 WHERE model = $model
 """
 
+_COUNT_EMBEDDED = """\
+SELECT count(DISTINCT track_id) AS embedded
+FROM embeddings SEMI JOIN current_tracks USING (track_id, etag)
+WHERE model = $model
+"""
+
 _MODELS = """\
 SELECT model FROM labels GROUP BY model ORDER BY max(labeled_at), model
 """
@@ -119,6 +125,12 @@ def count_current_labels(keys: Keys, model: str) -> int:
     """Count the rows of `current_labels`. The current tracks must be defined."""
     keys.load("labels")
     return int(keys.query(_COUNT_LABELED, model=model)["labeled"][0].as_py())
+
+
+def count_current_embeddings(keys: Keys, model: str) -> int:
+    """Count the current tracks that have embeddings of a model. The current tracks must be defined."""
+    keys.load("embeddings")
+    return int(keys.query(_COUNT_EMBEDDED, model=model)["embedded"][0].as_py())
 
 
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:

@@ -89,10 +89,10 @@ def _generate_duckdb(table: str, folder: str) -> str:
 
 
 def _generate_spark(table: str, folder: str) -> str:
-    columns = [_define_column(field) for field in stored_schema(table)]
+    columns = [_define_column(field) for field in _hive_columns(table)]
     columns += [f"  {name} STRING" for name in PARTITIONS[table]]
     lines = ",\n".join(columns)
-    return (
+    return _note_left_out(table) + (
         f"CREATE TABLE IF NOT EXISTS {table} (\n{lines}\n)\nUSING PARQUET\n"
         f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quote(folder)};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
@@ -100,13 +100,28 @@ def _generate_spark(table: str, folder: str) -> str:
 
 
 def _generate_athena(table: str, folder: str) -> str:
-    lines = ",\n".join(_define_column(field) for field in stored_schema(table))
+    lines = ",\n".join(_define_column(field) for field in _hive_columns(table))
     partitions = ", ".join(f"{name} STRING" for name in PARTITIONS[table])
-    return (
+    return _note_left_out(table) + (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} (\n{lines}\n)\n"
         f"PARTITIONED BY ({partitions})\nSTORED AS PARQUET\nLOCATION {_quote(f'{folder}/')};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
     )
+
+
+def _hive_columns(table: str) -> list[pa.Field]:
+    """Return the columns that Spark and Athena can read: neither has a type for 16-bit floats."""
+    return [field for field in stored_schema(table) if not _is_half(field.type)]
+
+
+def _is_half(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_float16(kind.value_type))
+
+
+def _note_left_out(table: str) -> str:
+    """Return a comment about columns that are left out; "" if there are none."""
+    left_out = [field.name for field in stored_schema(table) if _is_half(field.type)]
+    return "".join(f"-- without {name}: 16-bit floats, which DuckDB and pandas read\n" for name in left_out)
 
 
 def _define_column(field: pa.Field) -> str:

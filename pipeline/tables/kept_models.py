@@ -2,7 +2,7 @@
 
 from pipeline.models.bundle import INFO_FILE, parse_info
 from pipeline.storage import storage
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.read_and_parse import read_and_parse
 from schemas.model import ModelInfo
 
 
@@ -22,4 +22,4 @@ def read_kept_info(folder: str) -> ModelInfo:
         If the file is complete but invalid.
     """
     with storage.explain_errors(folder, "read"):
-        return read_parsed(storage.join(folder, INFO_FILE), lambda data: parse_info(data, folder))
+        return read_and_parse(storage.join(folder, INFO_FILE), lambda data: parse_info(data, folder))

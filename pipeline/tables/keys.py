@@ -36,9 +36,11 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "tracks": ("track_id", "etag", "uri", "present", "listed_at"),
     "features": ("track_id", "etag"),
     "labels": ("track_id", "etag", "labeled_at"),
+    "embeddings": ("track_id", "etag"),
     "failures": tuple(FAILURES.names),
 }
-"""The columns of the views. ``features`` has one row a track: that of its first segment."""
+"""The columns of the views; those of segments have one row a track: that of its first segment."""
+_OF_SEGMENTS = frozenset({"features", "embeddings"})
 _TIMES = {"tracks": "listed_at", "labels": "labeled_at", "failures": "failed_at"}
 _PARTS_AT_ONCE = 64
 
@@ -172,7 +174,7 @@ class Keys:
         self.register("batch", schema.empty_table())
         self.define(f"fresh_{table}", "SELECT * FROM batch")
         locations = [self.stored.location(part) for part in parts]
-        wanted = [*KEY_COLUMNS[table], *(("segment",) if table == "features" else ())]
+        wanted = [*KEY_COLUMNS[table], *(("segment",) if table in _OF_SEGMENTS else ())]
         waiting: list[pa.Table] = []
         read = read_columns(self.stored.tables, table, locations, wanted)
         for number, rows in zip(self.fresh[table], read, strict=True):

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.arrow_buffers import arrow_buffer
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.storage.retry import with_retries
 from pipeline.tables.tables import Tables, explain_read_errors, stored_schema
 
 _THREADS = 8
-_WIDE = frozenset({"features"})
+_WIDE = frozenset({"features", "embeddings"})
 """Tables whose payload is so large that only the ranges of the wanted columns are read."""
 
 
@@ -52,8 +52,8 @@ def read_columns(
 ) -> Iterator[pa.Table]:
     """Yield columns of parts, one part at a time; in order, some ahead of time.
 
-    Parts of ``features`` are large: only the ranges of the columns are read. Other parts are fetched whole,
-    in one request each.
+    Parts of ``features`` and ``embeddings`` are large: only the ranges of the columns are read. Other parts
+    are fetched whole, in one request each.
 
     Parameters
     ----------
@@ -79,10 +79,10 @@ def read_columns(
 
 def _read_whole(location: str, schema: pa.Schema) -> pa.Table:
     def decode(data: bytes) -> pa.Table:
-        with pq.ParquetFile(in_arrows_memory(data)) as file:
+        with pq.ParquetFile(arrow_buffer(data)) as file:
             return _select(file, schema)
 
-    return read_parsed(location, decode)
+    return read_and_parse(location, decode)
 
 
 def _read_ranges(location: str, schema: pa.Schema) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Naming runs and writing their reports to ``_runs/``; `pipeline.tables.run_reports` reads them."""
+"""Names of runs, and their reports in ``_runs/``: summarized, written and read."""
 
 import secrets
 from collections import Counter
@@ -8,21 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from pipeline.storage import storage
-from pipeline.tables.run_reports import read_reports
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables
+from schemas.errors import EarmarkError
 from schemas.report import FailureExample, RunReport
-
-__all__ = [
-    "FailureSummary",
-    "log_location",
-    "new_run_name",
-    "package_versions",
-    "read_reports",
-    "run_date_of",
-    "write_report",
-]
 
 _EXAMPLES = 3
 """Tracks named in a report for each type of failure."""
@@ -101,3 +93,28 @@ class FailureSummary:
                 FailureExample(uri=row["uri"], message=row["message"])
                 for row in more.select(["uri", "message"]).to_pylist()
             )
+
+
+def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
+    """Read the reports of all runs, or of the `last` ones, oldest first.
+
+    Raises
+    ------
+    EarmarkError
+        If a report cannot be read.
+    """
+    folder = storage.join(tables.root, "_runs")
+    with storage.explain_errors(folder, "read the run reports in"):
+        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
+        reports = []
+        for name in names[-last:] if last else names:
+            try:
+                reports.append(read_and_parse(storage.join(folder, name), RunReport.model_validate_json))
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(str(part) for part in first["loc"]) or "the file"
+                raise EarmarkError(
+                    f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
+                    "if a newer version wrote it, otherwise move it out of the folder"
+                ) from error
+    return reports

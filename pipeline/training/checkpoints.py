@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import EarmarkError
@@ -62,7 +62,7 @@ class Checkpoint:
             with storage.explain_errors(self.location, "read the checkpoint"):
                 if not storage.exists(self.location):
                     return None
-                return read_parsed(self.location, _decode)
+                return read_and_parse(self.location, _decode)
         except (ValueError, KeyError, zipfile.BadZipFile) as error:
             raise EarmarkError(
                 f"the checkpoint {self.location} is damaged ({error}); remove it to start over"

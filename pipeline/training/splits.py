@@ -81,7 +81,7 @@ def cut_for_protocol(protocol: SplitProtocol, data: TrainingSet, n_pieces: int |
 def split_at_random(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
     """Split the segments at random, 80 % for training, stratified by genre.
 
-    This leaks: segments of one track can be on both sides, so the figure is optimistic.
+    This leaks: segments of one track can be on both sides, so the result is optimistic.
     """
     return _divide(data, _draw_held_out(data.labels, np.random.default_rng(seed)))
 
@@ -121,17 +121,23 @@ def split_by_lists(data: TrainingSet, train: Path, valid: Path) -> tuple[Trainin
     MisuseError
         If a list cannot be read or names none of the tracks, or both lists name the same track.
     """
+    in_train, in_valid = find_listed(data.tracks, train, valid)
+    return data.take(np.flatnonzero(in_train)), data.take(np.flatnonzero(in_valid))
+
+
+def find_listed(
+    tracks: NDArray[np.str_], train: Path, valid: Path
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which tracks two lists name; see `split_by_lists`."""
     names = _read_list(train), _read_list(valid)
-    parts = []
-    for path, listed in zip((train, valid), names, strict=True):
-        index = np.flatnonzero(_is_listed(data.tracks, listed))
-        if not len(index):
-            raise MisuseError(f"{path} names none of the {len(set(data.tracks))} tracks of the data")
-        parts.append(data.take(index))
-    both = sorted(set(parts[0].tracks.tolist()) & set(parts[1].tracks.tolist()))
-    if both:
-        raise MisuseError(f"{train} and {valid} both name the track '{both[0]}': remove it from one of them")
-    return parts[0], parts[1]
+    in_train, in_valid = (_is_listed(tracks, listed) for listed in names)
+    for path, found in ((train, in_train), (valid, in_valid)):
+        if not found.any():
+            raise MisuseError(f"{path} names none of the {len(set(tracks))} tracks of the data")
+    if (in_train & in_valid).any():
+        both = sorted(tracks[in_train & in_valid].tolist())[0]
+        raise MisuseError(f"{train} and {valid} both name the track '{both}': remove it from one of them")
+    return in_train, in_valid
 
 
 def _is_listed(tracks: NDArray[np.str_], listed: set[str]) -> NDArray[np.bool_]:

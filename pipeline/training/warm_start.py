@@ -27,7 +27,7 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
         If the model has another architecture, or a taxonomy: its outputs are classes, not genres.
     """
     if start.info.taxonomy is not None:
-        raise MisuseError(f"cannot start from {start.model}: its outputs are classes of sounds, not genres")
+        raise MisuseError(f"cannot start from {start.model}: its outputs are sound classes, not genres")
     if start.info.arch != arch:
         raise MisuseError(
             f"cannot start from {start.model}: it has --arch {start.info.arch}, but this training has {arch}"

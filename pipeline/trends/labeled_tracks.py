@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.models.label import MUSIC
+from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.tables.current import define_current_tracks, read_genres
 from pipeline.tables.gather import gather
 from pipeline.tables.keys import Keys, open_keys
@@ -92,7 +92,7 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
         places = keys.query(_CURRENT_LABELS, model=model)
         labels = gather(keys, "labels", places, ["genre", "confidence", "probabilities", "is_music"])
         # Tracks that are probably not music count toward no genre's share.
-        music = pc.fill_null(pc.greater_equal(labels["is_music"], MUSIC), True)
+        music = pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True)
         labels, places = labels.filter(music), places.filter(music)
         facts = _gather_facts(keys, places, columns)
     return LabeledTracks(

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from pipeline.tables.tables import Tables
 from pipeline.trends import tag_agreement
-from pipeline.trends.changes import Change, fit_changes, trim_strays
 from pipeline.trends.grouping import Groups, columns_to_group_by, group_tracks
 from pipeline.trends.labeled_tracks import LabeledTracks, read_labeled_tracks
+from pipeline.trends.rising_falling import Change, fit_changes, trim_strays
 from pipeline.trends.shares import GenreShares, compute_shares
 from pipeline.trends.tag_agreement import TagAgreement
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.planning import Goal, make_plan
-from pipeline.catalogs.tracks import from_table
+from pipeline.catalogs.track_refs import from_table
 from pipeline.models.bundle import ModelBundle
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage

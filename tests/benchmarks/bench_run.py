@@ -152,7 +152,7 @@ def _print_run(tables: Path, wall: float, ratio: float, memory: dict[str, int]) 
     report = json.loads(file.read_text())
     labeled = report["counts"]["labeled"]
     print(
-        f"\nthroughput: {labeled / wall * 3600:,.0f} tracks an hour, {ratio:.2f} of the plain loop (medians)"
+        f"\nthroughput: {labeled / wall * 3600:,.0f} tracks per hour, {ratio:.2f} of the plain loop (medians)"
     )
     total = sum(report["seconds"].values())
     print(f"\nseconds of the workers' time by stage, of {total:.1f} (last turn):")

@@ -19,7 +19,7 @@ def catalog(tmp_path: Path) -> Path:
     ("arguments", "code", "message"),
     [
         (["run", "{tmp}/nowhere", "{out}"], 2, "the catalog {tmp}/nowhere does not exist"),
-        (["run", "{tmp}/empty", "{out}"], 1, "holds no audio files"),
+        (["run", "{tmp}/empty", "{out}"], 1, "contains no audio files"),
         (["run", "{music}", "{out}", "--model", "nope"], 2, "nope"),
         (["run", "{music}", "{out}", "--limit", "0"], 2, "limit"),
         (["run", "{music}", "{out}", "--config", "{tmp}/bad.toml"], 2, "unknown setting 'modle'"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -137,7 +137,7 @@ def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) 
     subprocess.run(stop, check=True, capture_output=True, timeout=200, env=cluster.environment)
     (report,) = read_reports(Tables(str(tables)))
     assert report.outcome == "interrupted"
-    assert leases.free_number(str(tables)) is not None, "the lease was not released"
+    assert lease_acquisition.free_number(str(tables)) is not None, "the lease was not released"
     assert str(endless) not in outcomes(tables), "it was waited for"
     endless.unlink()
     again = earmark("run", folder, tables, "--address", cluster.address, RAY_AUTH_MODE="disabled")
@@ -154,6 +154,7 @@ def test_a_run_by_address(cluster: Cluster, catalog: Path, tmp_path: Path) -> No
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A spot node that goes without a word takes its worker along: its shard is done again elsewhere."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")

@@ -104,6 +104,7 @@ def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
     assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
 
 
+@pytest.mark.thorough
 def test_actors_that_are_killed_while_they_load_the_model_are_replaced(catalog: Path, tmp_path: Path) -> None:
     """Preempted again and again before it is ready: that is not a model that cannot be loaded."""
     run = start("run", catalog, tmp_path / "tables")
@@ -155,6 +156,7 @@ def test_ray_that_does_not_start_in_time_is_said(catalog: Path, tmp_path: Path) 
     assert not alive, "Ray's processes outlive the run"
 
 
+@pytest.mark.thorough
 def test_a_cluster_that_is_lost_with_its_head(
     catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_cluster_that_is_lost_with_its_head(
     assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN
 
 
+@pytest.mark.thorough
 def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> None:
     """A large listing takes minutes; what another run has done meanwhile must not be done twice."""
     from jobs.engine import lease_objects

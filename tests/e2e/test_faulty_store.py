@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.catalogs.tracks import stat_track
+from pipeline.catalogs.track_refs import stat_track
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
@@ -157,6 +157,7 @@ def test_a_stale_listing_costs_a_night_and_no_label(catalog: Catalog, proxy: Fau
     assert rows(tables, "labels").set_index("uri")["labeled_at"].equals(labeled_at)
 
 
+@pytest.mark.thorough
 @pytest.mark.s3
 def test_a_track_that_is_listed_but_gone_is_a_failure(catalog: Catalog, proxy: FaultyProxy) -> None:
     """Deleted between listing and reading: a row that says so, not an error of the run; then it is gone."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.tracks import from_table
+from pipeline.catalogs.track_refs import from_table
 from pipeline.models.bundle import ModelBundle
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage

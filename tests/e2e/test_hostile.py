@@ -100,8 +100,6 @@ def test_the_limit_of_memory_is_the_users(survived: Survived, tmp_path: Path) ->
     greedy = tmp_path / "music" / "greedy.wav"
     # Far above the one limit and below the other: what a process has freed is taken first, and is no growth.
     write_sparse(greedy, *absurd_wav(1_000_000))
-    said = succeed("run", tmp_path / "music", tmp_path / "default")
-    assert "3 labeled, 0 failed" in said
     said = succeed("run", tmp_path / "music", tmp_path / "little", "--track-memory", 64)
     assert "2 labeled, 1 failed" in said
     (failure,) = read_table(tmp_path / "little", "failures").to_dict("records")

@@ -31,11 +31,11 @@ def nodes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 def until(pool: ActorPool, condition: Callable[[], bool]) -> None:
     """Do what the engine does until a condition holds."""
     while not condition():
-        pool.size()
+        pool.resize()
         if pool.starting:
             ready, _ = ray.wait(list(pool.starting), num_returns=1, timeout=0.5)
             for ref in ready:
-                pool.started(ref)
+                pool.add_started(ref)
 
 
 def gpus_of(actor: Any) -> float:
@@ -52,6 +52,7 @@ def is_dead(actor: Any) -> bool:
     return False
 
 
+@pytest.mark.thorough
 def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> None:
     """Fails: a GPU that joins idles all night, or labeling stops when it is preempted."""
     with connected(RunConfig(address=nodes.address)):
@@ -65,12 +66,12 @@ def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> N
         on_gpu = pool.take()
         assert gpus_of(on_gpu) == 1
         assert not is_dead(on_cpu), "it has a part to finish"
-        pool.done(on_cpu)
+        pool.finish_part(on_cpu)
         assert is_dead(on_cpu)
         assert pool.n_actors == 1
         nodes.remove_node(gpu_node, allow_graceful=False)
         until(pool, lambda: cpus_and_gpus()[1] == 0)
-        pool.lost(on_gpu)
+        pool.replace_lost(on_gpu)
         until(pool, lambda: pool.is_up)
         assert gpus_of(pool.take()) == 0
 
@@ -92,12 +93,12 @@ def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> 
         until(pool, lambda: pool.n_actors == 2)
         on_cpu = pool.take()
         assert gpus_of(on_cpu) == 0
-        pool.done(on_cpu)
+        pool.finish_part(on_cpu)
         assert pool.take() == on_cpu
         nodes.remove_node(gpu_node, allow_graceful=False)
         until(pool, lambda: cpus_and_gpus()[1] == 0)
         until(pool, lambda: pool.n_actors == 1)
-        pool.done(on_cpu)
+        pool.finish_part(on_cpu)
         assert not is_dead(on_cpu)
 
 

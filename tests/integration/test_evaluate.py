@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from jobs.evaluate import Request, evaluate_job
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import TrainingOptions, train
+from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError

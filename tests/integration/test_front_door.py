@@ -70,6 +70,6 @@ def test_objects_of_a_store_are_labeled_as_files_are(bucket: str, tmp_path: Path
     assert model.label(names)["error_type"].tolist() == [None, "NotFoundError", None]
     with pytest.raises(earmark.errors.NotFoundError, match=r"missing\.mp3 does not exist"):
         model.label(names[1])
-    with pytest.raises(earmark.EarmarkError, match="holds no audio files"):
+    with pytest.raises(earmark.EarmarkError, match="contains no audio files"):
         model.label(f"{bucket}/nothing")
     assert len(earmark.describe(f"{bucket}/music/wav.wav")) == 2

@@ -10,7 +10,7 @@ from jobs.engine import lease as leases
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
-from pipeline.tables.run_reports import read_reports
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from tests.e2e.earmark import succeed
 from tests.s3_proxy import faulty_proxy

@@ -6,12 +6,12 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from pipeline.pages.run_pages import rewrite_page
+from pipeline.pages.run_page_writer import rewrite_page
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, Timeline
 from tests.browser import NARROW, WIDE, Browser
-from tests.unit.test_report_page import HOSTILE, make_report
+from tests.unit.test_run_page import HOSTILE, make_report
 
 FIRST, SECOND = "20260101T000000-aaaa", "20260102T000000-bbbb"
 TIMELINE = Timeline(

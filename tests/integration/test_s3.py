@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from jobs.engine import lease as leases
+from jobs.engine.lease_acquisition import LeaseHeldError
 from pipeline.audio.decode.audio import read_segments
 from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
@@ -105,7 +106,10 @@ def test_a_lease_on_s3(bucket: str) -> None:
     """Held, refused with the holder's name, released, and held again."""
     with leases.hold(bucket, "run-1", say=print) as lease:
         lease.check()
-        with pytest.raises(leases.LeaseHeldError, match="run-1"), leases.hold(bucket, "run-2", say=print):
+        with (
+            pytest.raises(LeaseHeldError, match="run-1"),
+            leases.hold(bucket, "run-2", say=print),
+        ):
             pass
     with leases.hold(bucket, "run-3", say=print) as lease:
         assert lease.number == 2
@@ -140,7 +144,7 @@ def test_what_s3_refuses_is_explained(bucket: str) -> None:
     assert nowhere.returncode in {1, 2}
     assert "s3://no-such-bucket-of-ours/music" in nowhere.stderr
     empty = earmark("run", f"{bucket}/nothing", f"{bucket}/tables")
-    assert (empty.returncode, "holds no audio files" in empty.stderr) == (1, True)
+    assert (empty.returncode, "contains no audio files" in empty.stderr) == (1, True)
     read_only = earmark("run", bucket, "s3://no-such-bucket-of-ours/tables")
     assert read_only.returncode == 1
     assert "cannot open the tables s3://no-such-bucket-of-ours/tables" in read_only.stderr

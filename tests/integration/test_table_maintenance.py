@@ -12,7 +12,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, recover_compactions
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, recover_compactions
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports

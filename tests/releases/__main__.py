@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.cnn import build_cnn
-from pipeline.training.training import network_bytes
+from pipeline.training.train_model import network_bytes
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 from tests.e2e.earmark import EARMARK

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from jobs.engine.assignment import Assignment
+from jobs.engine.attempts import Attempt
 from jobs.engine.cluster import Node
 from jobs.engine.environment import Origin
-from jobs.engine.flights import Try
 from jobs.engine.workers import Answer
 from pipeline.shards.featurize_shard import ShardResult
 
 NODES = {"a": Node("10.0.0.1", 8.0), "b": Node("10.0.0.2", 8.0)}
 Outcome = ShardResult | BaseException
-Script = Callable[[Try], Outcome]
+Script = Callable[[Attempt], Outcome]
 
 
 class Reference:
@@ -32,16 +32,16 @@ class ScriptedRay:
     Attributes
     ----------
     script : callable
-        What comes of a try: a result, or the error that Ray would raise.
-    tried : list of Try
-        All tries, in order.
+        The outcome of an attempt: a result, or the error that Ray would raise.
+    tried : list of Attempt
+        All attempts, in order.
     """
 
     script: Script
-    tried: list[Try] = field(default_factory=list)
+    tried: list[Attempt] = field(default_factory=list)
     _results: dict[Reference, Outcome] = field(default_factory=dict)
 
-    def start(self, tried: Try, assignment: Assignment, node: str | None) -> Reference:
+    def start(self, tried: Attempt, assignment: Assignment, node: str | None) -> Reference:
         """In place of `start_featurize`."""
         self.tried.append(tried)
         reference = Reference()
@@ -68,7 +68,7 @@ class ScriptedRay:
             "engine.ray.wait": self.wait,
             "engine.ray.get": self.get,
             "engine.cpus_and_gpus": lambda: (2, 0),
-            "engine.installation_error": lambda: None,
+            "retries.installation_error": lambda: None,
             "node_faults.worker_nodes": lambda: NODES,
         }
         for name, part in places.items():

@@ -64,9 +64,9 @@ class Started:
 
 def settle(pool: ActorPool) -> None:
     """Size the pool and hear of all that starts, as the engine does in a round."""
-    pool.size()
+    pool.resize()
     for reference in list(pool.starting):
-        pool.started(reference)
+        pool.add_started(reference)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_run_at_the_third_start(
@@ -103,7 +103,7 @@ def test_one_that_comes_up_forgives_those_before(monkeypatch: pytest.MonkeyPatch
     for _ in range(3):
         settle(pool)
     assert pool.is_up
-    pool.lost(started.actors[-1])
+    pool.replace_lost(started.actors[-1])
     for _ in range(3):
         settle(pool)
     assert pool.is_up
@@ -126,7 +126,7 @@ def test_an_actor_has_one_part_at_work_and_one_that_waits(monkeypatch: pytest.Mo
     settle(pool)
     assert sorted(started.actors.index(pool.take()) for _ in range(4)) == [0, 0, 1, 1]
     assert pool.take() is None
-    pool.done(started.actors[1])
+    pool.finish_part(started.actors[1])
     assert pool.take() is started.actors[1]
 
 
@@ -136,13 +136,13 @@ def test_a_lost_actor_is_replaced_and_gets_nothing_more(monkeypatch: pytest.Monk
     pool = ActorPool("model", RunConfig(actors=1))
     settle(pool)
     first = pool.take()
-    pool.lost(first)
+    pool.replace_lost(first)
     assert started.killed == [first]
     assert pool.take() is None
     settle(pool)
     assert pool.take() is started.actors[1]
-    pool.done(first)
-    pool.lost(first)
+    pool.finish_part(first)
+    pool.replace_lost(first)
     assert (pool.n_actors, started.killed) == (1, [first]), "its other parts end later, and change nothing"
 
 

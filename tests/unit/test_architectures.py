@@ -15,7 +15,7 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import Epoch, TrainingOptions, TrainingSettings, train, train_by_epoch
+from pipeline.training.train_model import Epoch, TrainingOptions, TrainingSettings, train, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec

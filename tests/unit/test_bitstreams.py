@@ -1,4 +1,4 @@
-"""DTS and AC-3 stored as PCM are decoded, and PCM is never mistaken for them."""
+"""DTS, AC-3, MPEG audio and AAC stored as PCM are decoded, and PCM is never mistaken for them."""
 
 import io
 import shutil
@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.audio import open_audio, read_segments
 from pipeline.audio.decode.bitstreams import find_packing
+from pipeline.audio.decode.elementary import find_stream
 from schemas.errors import DecodeError
 from schemas.features import FeatureSpec
 from tests.encoders import encode
-from tests.unit.test_parts import loudest_hertz
+from tests.unit.test_joined_streams import loudest_hertz
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 12
 HERTZ = 700.0
@@ -54,11 +57,11 @@ def in_14_bits(data: bytes) -> bytes:
     return np.concatenate(words).astype("<i2").tobytes()
 
 
-def as_pcm(words: bytes, rate: int, form: str = "WAV", subtype: str = "PCM_16") -> bytes:
+def as_pcm(words: bytes, rate: int, form: str = "WAV", subtype: str = "PCM_16", channels: int = 2) -> bytes:
     """Return a file whose samples are these words."""
     file = io.BytesIO()
-    y = np.frombuffer(words[: len(words) // 4 * 4], "<i2").reshape(-1, 2)
-    with sf.SoundFile(file, "w", rate, 2, subtype=subtype, format=form) as sound:
+    y = np.frombuffer(words[: len(words) // 4 * 4], "<i2").reshape(-1, channels)
+    with sf.SoundFile(file, "w", rate, channels, subtype=subtype, format=form) as sound:
         sound.write(y)
     return file.getvalue()
 
@@ -75,7 +78,8 @@ def check(data: bytes, codec: str, *, duration_s: float = SECONDS, lead_s: float
         assert np.std(music) == pytest.approx(0.283, abs=0.02)
         for place in np.random.default_rng(1).integers(0, len(whole) - rate, 12):
             excerpt = audio.read(place / rate, 0.4)
-            tolerance = 0.02 if codec == "ac3" else 1e-4  # AC-3 leaves noise to the decoder to make up
+            # AC-3 and AAC leave noise to the decoder to make up.
+            tolerance = 0.02 if codec in ("ac3", "eac3", "aac", "aac_latm") else 1e-4
             np.testing.assert_allclose(excerpt, whole[place : place + len(excerpt)], atol=tolerance)
     info, segments = read_segments(io.BytesIO(data), "cd.wav", SPEC)
     assert info.codec == codec
@@ -133,6 +137,49 @@ def test_other_lossless_codecs_preserve_bitstreams(form: str) -> None:
     check(encode(y, 48000, form), "ac3")
 
 
+ELEMENTARY = {"ac3": "ac3", "eac3": "eac3", "mp2": "mp2", "mp3": "mp3", "adts": "aac", "latm": "aac_latm"}
+
+
+@pytest.mark.parametrize(
+    ("order", "container"), [("as it is", "WAV"), ("swapped", "FLAC mono"), ("swapped", "alac")]
+)
+@pytest.mark.parametrize(("form", "codec"), ELEMENTARY.items())
+def test_frames_without_bursts_are_decoded(form: str, codec: str, order: str, container: str) -> None:
+    """Fails: AC-3, MPEG audio or AAC copied into a wav is noise that is confidently labeled metal."""
+    words = encode(tone(48000), 48000, form)
+    words = swapped(words) if order == "swapped" else words
+    if container == "alac":
+        y = np.frombuffer(words[: len(words) // 4 * 4], "<i2").reshape(-1, 2) / np.float32(32767)
+        check(encode(y.astype(np.float32), 48000, "alac"), codec)
+    else:
+        channels = 1 if "mono" in container else 2
+        check(as_pcm(words, 48000, container.split()[0], channels=channels), codec)
+
+
+@pytest.mark.parametrize("form", ["ac3", "mp2"])
+def test_frames_may_begin_after_silence(form: str) -> None:
+    """Fails: a stream behind digital silence, or one that encodes silence at first, is taken for PCM."""
+    y = tone(48000)
+    y[: 6 * 48000] = 0
+    data = as_pcm(bytes(48000 * 4) + encode(y, 48000, form), 48000, "FLAC")
+    with open_audio(io.BytesIO(data), "late") as audio:
+        assert audio.info.codec == form
+        assert audio.info.duration_s == pytest.approx(
+            SECONDS, abs=0.15
+        )  # what frames the first block has may be lost
+        assert loudest_hertz(audio.read(8, 2), 48000) == pytest.approx(HERTZ, abs=2)
+
+
+def test_damaged_frames_at_the_start_do_not_hide_a_stream() -> None:
+    """Fails: one damaged spot in the first frames makes the whole track noise."""
+    words = bytearray(encode(tone(48000), 48000, "mp2"))
+    words[3000:3200] = bytes(200)
+    words[30_000:30_100] = b"\xff" * 100
+    with open_audio(io.BytesIO(as_pcm(bytes(words), 48000)), "damaged") as audio:
+        assert audio.info.codec == "mp2"
+        assert loudest_hertz(audio.read(5, 2), 48000) == pytest.approx(HERTZ, abs=2)
+
+
 def test_an_undecodable_bitstream_is_named() -> None:
     """Fails: a bitstream that FFmpeg does not support is labeled from noise."""
     burst = b"\x72\xf8\x1f\x4e\x0b\x00\x00\x20" + np.random.default_rng(0).bytes(4096 - 8)
@@ -145,9 +192,24 @@ def test_pcm_stays_pcm(gtzan: Path) -> None:
     for path in sorted(gtzan.glob("audio/*/*.flac")):
         y, _ = sf.read(path, dtype="float32", always_2d=True)
         assert find_packing(np.repeat(y.T, 2, axis=0)) is None
+        for first in range(0, len(y) - 16384, 16384):
+            assert find_stream(y.T[:, first : first + 16384]) is None
 
 
-@pytest.mark.parametrize("kind", ["noise", "square", "constant", "one sync", "not a number"])
+def test_a_periodic_tone_that_looks_like_frames_stays_pcm() -> None:
+    """Fails: a test tone whose period holds the header of a frame is refused, or decoded to noise."""
+    header = encode(tone(48000), 48000, "mp2")[:4]
+    n_bytes = 384 * 3  # of a frame at 384 kbit/s and 48 kHz
+    period = header + np.random.default_rng(0).bytes(n_bytes - 4)
+    data = as_pcm(period * 1000, 48000)
+    stream = find_stream(np.frombuffer((period * 57)[:65536], "<i2").reshape(-1, 2).T / np.float32(32768))
+    assert stream is not None
+    assert not stream.varies
+    with open_audio(io.BytesIO(data), "tone") as audio:
+        assert audio.info.codec == "wav"
+
+
+@pytest.mark.parametrize("kind", ["noise", "square", "constant", "one sync", "quiet", "not a number"])
 def test_odd_pcm_stays_pcm(kind: str) -> None:
     """Fails: noise music, test tones and broken floats are taken for a bitstream and refused."""
     y = np.random.default_rng(0).integers(-32768, 32768, (44100, 2)).astype(np.int16)
@@ -155,9 +217,12 @@ def test_odd_pcm_stays_pcm(kind: str) -> None:
         y = np.tile(np.int16([[0x7FFE, -0x7FFF]] * 50 + [[-0x7FFF, 0x7FFE]] * 50), (441, 1))
     elif kind == "constant":
         y[:] = 0x7FFE
+    elif kind == "quiet":
+        y = np.random.default_rng(0).integers(-300, 1, (44100, 2)).astype(np.int16)
     elif kind == "one sync":
         y[5000:5002] = [[0x7FFE, -0x7FFF], [0x1FFF, -0x1800]]
     floats = (y / np.float32(32768)).astype(np.float32).T
     if kind == "not a number":
         floats[:, 100] = np.nan
     assert find_packing(floats) is None
+    assert find_stream(floats) is None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalogs.catalog import canonical, is_same, list_catalog, survey
-from pipeline.catalogs.tracks import from_table, to_batch
+from pipeline.catalogs.track_refs import from_table, to_batch
 from pipeline.shards.fetching import open_track
 from schemas.errors import EarmarkError, MisuseError, NotAFileError
 from schemas.tables import LISTING

@@ -22,7 +22,7 @@ from pipeline.storage import storage
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry, recover_compactions
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry, recover_compactions
 from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
@@ -88,7 +88,8 @@ def test_parts_are_merged_within_partitions_and_rows_stay(history: TableHistory,
     compact_all(history.tables)
     assert all_rows(history.tables) == before
     assert n_parts(history.tables) == {
-        "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "failures": 1,
+        "tracks": 2, "features": 2, "labels": 2, "segment_labels": 0, "embeddings": 0,
+        "failures": 1,
     }  # fmt: skip
     assert not Path(history.tables.root, LOG_FOLDER).exists()
     (part, _) = sorted(Path(history.tables.folder("labels", model=MODEL)).rglob("*.parquet"))
@@ -213,6 +214,7 @@ def _duckdb(tables: Tables) -> Callable[[], Counter[tuple[str, str]]]:
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [_pandas, _duckdb])
 def test_on_local_disk_no_reader_sees_a_double_or_a_gap(
     history: TableHistory, reader: Callable[[Tables], Callable[[], Counter[tuple[str, str]]]]

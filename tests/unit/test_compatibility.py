@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from jobs.cli.main import app
 from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from jobs.read_tables import open_tables, read_failures, read_labels, read_status
 from pipeline.models.bundle import ModelBundle
-from pipeline.tables.formats import FORMAT_FILE, record_format
+from pipeline.tables.format_version import FORMAT_FILE, record_format
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.run_reports import read_reports
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -202,7 +203,7 @@ def test_the_format_is_checked_again_under_the_lease(tables: Path) -> None:
         leases.hold(opened.root, "late", say=lambda sentence: None),
     ):
         pytest.fail("the lease was handed out")
-    assert leases.free_number(opened.root) is not None
+    assert lease_acquisition.free_number(opened.root) is not None
 
 
 def test_the_format_is_written_once_and_kept(tables: Path) -> None:
@@ -249,4 +250,4 @@ def test_tables_are_opened_in_one_place() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "Tables"
     }
-    assert opening == {"pipeline/tables/formats.py"}
+    assert opening == {"pipeline/tables/format_version.py"}

@@ -137,6 +137,7 @@ def test_published_rows_of_pieces(gtzan: Path) -> None:
     assert_equal_columns(values, expected, AROUND_ZERO_IN_TABLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", [-0.5, -0.03, 0.0, 0.17, 0.49])
 @pytest.mark.parametrize("sr", [8000, 22050, 48000])
 def test_chroma_filterbank_is_librosas(sr: int, tuning: float) -> None:

@@ -64,6 +64,7 @@ def test_signals_are_librosas(name: str) -> None:
     assert_equal_columns(compute_descriptors(y), by_librosa(y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sr", [8000, 16000, 44100, 96000])
 def test_other_sample_rates_are_librosas(sr: int) -> None:
     """Fails: a catalog featurized at another rate than the tables' has wrong frequencies or tempi."""
@@ -71,6 +72,7 @@ def test_other_sample_rates_are_librosas(sr: int) -> None:
     assert_equal_columns(compute_descriptors(y, sr=sr), by_librosa(y, sr))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 511, 1024, 1025, 2047, 2048, 2049, 15 * 512, 32 * 512 - 1, 65 * 512])
 def test_short_signals_are_librosas(n: int) -> None:
     """Fails: excerpts shorter than the median's window, or exactly one block long, lose or repeat frames."""
@@ -99,6 +101,7 @@ def test_silence_is_defined() -> None:
     assert np.abs(np.delete(values, COLUMN["mfcc1_mean"])).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_dc_has_no_parts_but_itself() -> None:
     """Fails: an offset, which librosa's rounding alone gives a variance, counts as sound."""
     values = compute_descriptors(np.full(N, 0.5, np.float32))
@@ -121,6 +124,7 @@ def test_any_length_has_finite_descriptors(n: int, seed: int) -> None:
     assert (values[18::2] >= 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(n=st.integers(1, 12000), seed=st.integers(0, 99))
 def test_any_length_is_librosas(n: int, seed: int) -> None:
@@ -163,6 +167,7 @@ def test_any_gain_moves_the_rest_by_rounding_only(gain: float) -> None:
     assert np.allclose(after[18:], before[18:], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_another_process_gets_the_same_bits() -> None:
     """Fails: a retried task writes another row than the one before, and a run cannot be repeated.
 
@@ -189,6 +194,7 @@ def test_another_process_gets_the_same_bits() -> None:
     assert len(printed) == 1
 
 
+@pytest.mark.slow
 def test_import_is_cheap() -> None:
     """Fails: `earmark --help`, or a run without descriptors, waits for numba or librosa."""
     code = (

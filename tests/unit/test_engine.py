@@ -11,9 +11,9 @@ from ray import exceptions as ray_errors
 
 from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment, Totals
+from jobs.engine.attempts import Attempt
 from jobs.engine.engine import Engine
-from jobs.engine.flights import Try
-from pipeline.catalogs.tracks import to_batch
+from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MAX_KILLS
 from pipeline.tables.tables import Tables
@@ -42,11 +42,11 @@ def assignment(tmp_path: Path) -> Iterator[Assignment]:
         yield Assignment(RUN, "2026-01-01", tables, lease, FeatureSpec(), None, "", RunConfig())
 
 
-def ids(tried: Try) -> list[str]:
+def ids(tried: Attempt) -> list[str]:
     return list(tried.work.tracks["track_id"].to_pylist())
 
 
-def done(tried: Try) -> ShardResult:
+def done(tried: Attempt) -> ShardResult:
     return ShardResult(len(ids(tried)), 0, 3 * len(ids(tried)), 1.0, {})
 
 
@@ -72,7 +72,7 @@ def test_a_worker_that_dies_once_costs_nothing(
 ) -> None:
     """Something else took the memory for a moment: no track is to be remembered for it."""
 
-    def script(tried: Try) -> Outcome:
+    def script(tried: Attempt) -> Outcome:
         return done(tried) if tried.isolated or "id-0" not in ids(tried) else ray_errors.WorkerCrashedError()
 
     ray, totals = run(assignment, monkeypatch, script)
@@ -86,7 +86,7 @@ def test_the_track_that_kills_each_worker_stands_alone_in_the_end(
 ) -> None:
     """One file of a zip bomb's kind must cost its own label, and not those of the seven beside it."""
 
-    def script(tried: Try) -> Outcome:
+    def script(tried: Attempt) -> Outcome:
         return ray_errors.OutOfMemoryError("killed") if "id-2" in ids(tried) else done(tried)
 
     ray, totals = run(assignment, monkeypatch, script)
@@ -129,7 +129,7 @@ def test_an_error_nobody_knows_is_traced_to_its_track(
 ) -> None:
     """A bug that one odd file meets must be a row with its name, and not the end of every run."""
 
-    def script(tried: Try) -> Outcome:
+    def script(tried: Attempt) -> Outcome:
         return raised(ZeroDivisionError("division by zero")) if "id-5" in ids(tried) else done(tried)
 
     ray, totals = run(assignment, monkeypatch, script)

@@ -93,6 +93,15 @@ def test_out_of_distribution_tracks_are_reported() -> None:
     assert found.coverage[0].outside_accepted == 1
 
 
+def test_tracks_that_the_model_recognizes_as_no_music_are_not_accepted() -> None:
+    """A model that rejects speech would be reported as one that labels all of it."""
+    outside = ("speech", np.array([[0.0, 0.0, 0.0], [0.1, 0.1, 0.8], [0.0, 0.0, 0.0]]))
+    found = evaluation(outside=outside)
+    assert found.outside is not None
+    assert (found.outside.n, found.outside.taken_for, found.outside.not_music) == (3, {"rock": 1}, 2)
+    assert found.coverage[0].outside_accepted == pytest.approx(1 / 3)
+
+
 def test_json_has_the_documented_keys() -> None:
     """A dashboard misses a key, or shows a figure without its protocol and leaks."""
     written = json.loads(evaluation().model_dump_json())

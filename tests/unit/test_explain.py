@@ -10,7 +10,7 @@ from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.models.cnn import build_cnn
 from pipeline.plots.explain import Explanation, explain, find_strongest_patches, run_masking_test
 from pipeline.plots.track_view import view_track
-from pipeline.training.training import network_bytes
+from pipeline.training.train_model import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline.catalogs.tracks import stat_track, to_batch
+from pipeline.catalogs.track_refs import stat_track, to_batch
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
@@ -54,6 +54,7 @@ def test_a_track_that_does_not_decode_keeps_its_tags(tmp_path: Path, isolated: b
     assert tracks["empty.mp3"]["artist"] is None
 
 
+@pytest.mark.slow
 def test_a_track_that_kills_its_process_keeps_its_tags(tmp_path: Path) -> None:
     """The tracks that are hardest to find would be the ones nobody could identify."""
     header, size = absurd_wav(20_000_000)

@@ -73,6 +73,7 @@ class RangeFile(AbstractBufferedFile):
         return self.content[start:end]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["wav", "flac", "mp3", "m4a", "wma", "vorbis"])
 def test_files_read_by_ranges(form: str) -> None:
     """Fails: tracks on S3 get other features than the same tracks on disk, or are downloaded twice."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.audio.decode.source import Source
-from pipeline.catalogs.tracks import etag_of, stat_track, to_batch
+from pipeline.catalogs.track_refs import etag_of, stat_track, to_batch
 from pipeline.shards import featurize_shard as shards
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard

@@ -17,7 +17,7 @@ import soundfile
 import earmark
 from jobs import read_tables
 from pipeline.tables.current import current_labels
-from pipeline.tables.formats import FORMAT_FILE
+from pipeline.tables.format_version import FORMAT_FILE
 from schemas import errors as error_types
 from schemas.errors import (
     DecodeError,
@@ -163,6 +163,7 @@ def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_list_keeps_its_order_and_never_raises_for_a_track(here: Path, model: earmark.Model) -> None:
     """One bad file of a thousand would cost a notebook all labels, or move them to other tracks."""
     soundfile.write(here / "silence.flac", np.zeros(3 * RATE, np.float32), RATE)
@@ -223,6 +224,7 @@ def test_a_single_track_raises_why_it_cannot_be_labeled(
     (here / "empty.mp3").unlink()
 
 
+@pytest.mark.slow
 def test_a_track_that_takes_too_long_costs_its_row(here: Path, model: earmark.Model) -> None:
     """A file that never ends would hang a notebook for ever; one that crashes its decoder would end it."""
     Path("weeks.flac").write_bytes(flac_bomb(24 * 7 * 5, cut=True))
@@ -230,6 +232,7 @@ def test_a_track_that_takes_too_long_costs_its_row(here: Path, model: earmark.Mo
     assert labels["error_type"].tolist() == [None, "TimedOutError"]
 
 
+@pytest.mark.slow
 def test_a_confidence_that_is_too_low_leaves_the_genre_open(here: Path, model: earmark.Model) -> None:
     """The option of the command would mean something else in a notebook."""
     sure = model.label("song.wav")
@@ -248,7 +251,7 @@ def test_no_tracks_give_no_rows(here: Path, model: earmark.Model) -> None:
     assert len(nothing) == 0
     assert list(nothing) == list(model.label("song.wav"))
     (here / "void").mkdir()
-    with pytest.raises(EarmarkError, match="void holds no audio files"):
+    with pytest.raises(EarmarkError, match="void contains no audio files"):
         model.label("void")
     (here / "void").rmdir()
 
@@ -271,6 +274,7 @@ def test_misuse_is_said_in_a_sentence(here: Path, options: dict[str, object], me
         earmark.label(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_manifest_is_a_list_of_tracks(here: Path, model: earmark.Model) -> None:
     """The lists that `earmark run` takes would have to be read by hand."""
     (here / "list.csv").write_text("uri\nsong.wav\nmusic/other.wav\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.engine.flights import Flight, Try
+from jobs.engine.attempts import Attempt, Submission
 from jobs.engine.halting import halt
 from tests.unit.test_engine import SHARDS
 
@@ -16,11 +16,11 @@ class Held:
 
     def __init__(self, *, local: bool, refuses: bool = False) -> None:
         self.is_local = local
-        self.settled = True
+        self.is_settled = True
         self.is_shut = False
         self._refuses = refuses
 
-    def shut(self) -> None:
+    def stop_writes(self) -> None:
         if self._refuses:
             raise OSError("the store does not answer")
         self.is_shut = True
@@ -59,9 +59,9 @@ class Workers:
         ]
 
 
-def in_flight(*, on_actor: bool = False) -> dict[Any, Flight]:
-    flights: dict[Any, Flight] = {f"task {n}": Flight(Try(SHARDS[n]), n) for n in range(2)}
-    return flights | ({"call": Flight(Try(SHARDS[0]), 2, actor="actor")} if on_actor else {})
+def in_flight(*, on_actor: bool = False) -> dict[Any, Submission]:
+    submissions: dict[Any, Submission] = {f"task {n}": Submission(Attempt(SHARDS[n]), n) for n in range(2)}
+    return submissions | ({"call": Submission(Attempt(SHARDS[0]), 2, actor="actor")} if on_actor else {})
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_lease_says_whether_a_write_may_be_under_way(
     workers = Workers(monkeypatch, end)
     halt(held, in_flight())  # type: ignore[arg-type]
     assert held.is_shut, "no worker begins to write after this"
-    assert held.settled == settled
+    assert held.is_settled == settled
     if end == "when asked":
         assert workers.killed == []
 
@@ -97,7 +97,7 @@ def test_actors_are_killed_and_tasks_are_asked_first(monkeypatch: pytest.MonkeyP
     halt(held, in_flight(on_actor=True))  # type: ignore[arg-type]
     assert workers.asked == ["task 0", "task 1"]
     assert workers.killed == ["actor"]
-    assert held.settled
+    assert held.is_settled
 
 
 def test_a_lease_that_cannot_be_shut_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,15 +105,15 @@ def test_a_lease_that_cannot_be_shut_is_not_settled(monkeypatch: pytest.MonkeyPa
     held = Held(local=False, refuses=True)
     workers = Workers(monkeypatch, "when asked")
     halt(held, in_flight())  # type: ignore[arg-type]
-    assert not held.settled
+    assert not held.is_settled
     assert len(workers.asked) == 2, "the others are ended all the same"
 
 
 def test_with_nothing_in_flight_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run would wait for 20 s after every run that ended well."""
     held = Held(local=False)
-    held.settled = False
+    held.is_settled = False
     workers = Workers(monkeypatch, "never")
     halt(held, {})  # type: ignore[arg-type]
-    assert held.settled
+    assert held.is_settled
     assert (workers.asked, workers.killed) == ([], [])

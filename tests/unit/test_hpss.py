@@ -60,6 +60,7 @@ def test_running_median_from_some_row_on() -> None:
     assert np.array_equal(out, medians(x)[37:87])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [66149, 66150, 64 * 512, 64 * 512 - 1, 65 * 512, 9000])
 def test_parts_are_librosas(n: int) -> None:
     """Fails: the samples of the parts, not only their statistics, differ from librosa's."""

@@ -204,6 +204,7 @@ def test_the_image_takes_what_the_package_needs() -> None:
     assert "gpu" in project["project"]["optional-dependencies"]
 
 
+@pytest.mark.slow
 def test_the_image_can_compile_the_kernels() -> None:
     """`docker build` fails on a module that has moved."""
     dockerfile = (INFRA / "Dockerfile").read_text().replace("\\\n", "")

@@ -18,8 +18,8 @@ import pytest
 from jobs.engine.interrupts import interruptible
 from pipeline.audio.features import featurize
 from pipeline.catalogs.catalog import list_catalog
+from pipeline.shards.deferred_interrupts import defer_interrupts, deliver_interrupts
 from pipeline.shards.featurize_shard import Shard, featurize_shard
-from pipeline.shards.uninterrupted import defer_interrupts, deliver_interrupts
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables.tables import Tables
 from schemas.features import FeatureSpec
@@ -52,6 +52,7 @@ with interruptible() as interrupt:
 """
 
 
+@pytest.mark.slow
 def test_a_run_whose_main_thread_is_stuck_is_closed(tmp_path: Path) -> None:
     """Python runs no signal handler while it is in C: listing a table, loading a model, waiting for Ray; the
     report would say `running` and the lease be held when SIGKILL comes."""
@@ -105,11 +106,11 @@ def test_who_works_is_told_how_to_stop(numbers: list[int], told: list[str]) -> N
     """Somebody at a terminal lets tracks finish; who sends SIGTERM will not wait for them."""
     heard: list[str] = []
     with interruptible() as interrupt:
-        interrupt.tell(lambda: heard.append("stop"), lambda: heard.append("halt"))
+        interrupt.set_handlers(lambda: heard.append("stop"), lambda: heard.append("halt"))
         for number in numbers:
             os.kill(os.getpid(), number)
     assert heard == told
-    assert interrupt.asked
+    assert interrupt.was_requested
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -119,7 +120,7 @@ def test_who_starts_to_work_late_is_told_what_was_asked_before() -> None:
     heard: list[str] = []
     with interruptible() as interrupt:
         interrupt_in_a_callback()
-        interrupt.tell(lambda: heard.append("stop"), lambda: heard.append("halt"))
+        interrupt.set_handlers(lambda: heard.append("stop"), lambda: heard.append("halt"))
     assert heard == ["stop"]
 
 

@@ -24,7 +24,7 @@ from pipeline.shards.isolation import (
     decoding_failure,
 )
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
-from pipeline.shards.transfer import TransferError
+from pipeline.shards.process_errors import TransferError
 from schemas.errors import DecodeError, EarmarkError, EnvironmentFaultError
 
 LIMITS = TrackLimits(2.0, 64 << 20)
@@ -170,6 +170,8 @@ def test_a_crash_is_named_by_its_signal_and_the_next_call_works(process: Isolate
         (1, "DecoderCrashedError", "exit code 1"),
         (3, "DecoderCrashedError", "exit code 3"),
         (-signal.SIGABRT, "DecoderCrashedError", "SIGABRT"),
+        (-signal.SIGBUS, "DecoderCrashedError", "SIGBUS"),
+        (-signal.SIGILL, "DecoderCrashedError", "SIGILL"),
         (-(signal.SIGRTMIN + 1), "DecoderCrashedError", f"signal {signal.SIGRTMIN + 1}"),
         (-signal.SIGKILL, "DecoderCrashedError", "was killed 10 times"),
     ],
@@ -194,6 +196,7 @@ def test_a_call_killed_from_outside_is_repeated(process: Isolated, tmp_path: Pat
     assert call_with_restarts(process, kill_until, tmp_path / "calls", 3) == 4
 
 
+@pytest.mark.slow
 def test_repeated_kills_are_bounded(process: Isolated, tmp_path: Path) -> None:
     """A track that makes the kernel kill its process each time must not be retried forever."""
     with pytest.raises(ProcessDiedError) as caught:

@@ -11,10 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalogs.changes import change_rows
+from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.tables import index
-from pipeline.tables.current import current_failures, current_labels, current_tracks, list_models
+from pipeline.tables.current import (
+    count_current_embeddings,
+    count_current_labels,
+    current_failures,
+    current_labels,
+    current_tracks,
+    define_current_tracks,
+    list_models,
+)
 from pipeline.tables.index import refresh_index
 from pipeline.tables.keys import KEY_COLUMNS, open_keys
 from pipeline.tables.tables import Tables
@@ -32,6 +40,13 @@ GOALS = [
     for model in (None, "m-1", "m-2")
     for retry in (False, True)
 ]
+GOALS += [
+    Goal(spec, model, retry, embeddings=True)
+    for spec in SPECS[:2]
+    for model in ("m-1", "m-2")
+    for retry in (False, True)
+]
+NIGHTS = [Goal(SPEC, "m-1"), Goal(SPEC, "m-1", embeddings=True)]
 ERRORS = (DecodeError("no"), NotFoundError("gone"), ReadError("503"), LabelError("nan"))
 
 versions = st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["1", "2", "missing"]), max_size=5)
@@ -39,6 +54,7 @@ events = st.one_of(
     st.tuples(st.just("listed"), versions, st.booleans()),
     st.tuples(st.just("featurized"), versions, st.sampled_from(SPECS)),
     st.tuples(st.just("labeled"), versions, st.sampled_from(["m-1", "m-2"])),
+    st.tuples(st.just("embedded"), versions, st.sampled_from(["m-1", "m-2"])),
     st.tuples(st.just("failed"), versions, st.sampled_from(ERRORS), st.sampled_from([None, "m-1", "m-2"])),
     st.tuples(st.just("indexed")),
 )
@@ -63,6 +79,8 @@ def play(history: History, happened: list[tuple]) -> None:  # type: ignore[type-
             history.featurized(rest[1], **rest[0])
         elif kind == "labeled":
             history.labeled(rest[1], **rest[0])
+        elif kind == "embedded":
+            history.embedded(rest[1], **rest[0])
         else:
             history.failed(rest[1], model=rest[2], **rest[0])
 
@@ -81,7 +99,7 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
     for goal in goals:
         made, slow = make_plan(listed, tables, goal), slow_tables.make_plan(listed, tables, goal)
         assert (made.n_labeled, made.n_failed) == (slow.n_labeled, slow.n_failed)
-        for name in ("listing", "to_featurize", "to_label", "changed", "gone"):
+        for name in ("listing", "to_featurize", "to_label", "changed", "gone", "to_embed", "embedded"):
             assert_same(getattr(made, name), getattr(slow, name), ordered=name != "gone")
         for name in ("to_featurize", "to_label"):  # which are joined to one plan
             assert getattr(made, name).schema.equals(getattr(slow, name).schema)
@@ -93,6 +111,13 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
     for model in {goals[0].model, None}:
         assert_same(current_failures(tables, model), slow_tables.current_failures(tables, model))
     assert_same(current_labels(tables, "m-1"), slow_tables.current_labels(tables, "m-1"))
+    with open_keys(tables) as keys:
+        define_current_tracks(keys)
+        counted = count_current_labels(keys, "m-1"), count_current_embeddings(keys, "m-1")
+    assert counted == (
+        slow_tables.count_current_labels(tables, "m-1"),
+        slow_tables.count_current_embeddings(tables, "m-1"),
+    )
 
 
 @given(st.lists(events, max_size=10), versions, st.sampled_from(GOALS))
@@ -111,16 +136,18 @@ def test_any_history_gives_the_rows_that_the_slow_functions_give(
 
 @pytest.fixture(scope="module")
 def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables of changed, gone, failed, unlabeled and twice featurized tracks, and their index."""
+    """Tables of changed, gone, failed, unlabeled, embedded and twice featurized tracks, and their index."""
     history = History(tmp_path_factory.mktemp("indexed"))
-    history.listed(a="1", b="1", c="1", d="1", e="1")
-    history.featurized(a="1", b="1", c="1")
-    history.labeled(a="1", b="1")
+    history.listed(a="1", b="1", c="1", d="1", e="1", g="1", h="1")
+    history.featurized(a="1", b="1", c="1", g="1", h="1")
+    history.labeled(a="1", b="1", g="1")
+    history.embedded(b="1", h="1")
     refresh(history.tables)
     history.listed(a="2")
     history.listed(False, b="1")
     history.featurized(a="2", c="1")
     history.labeled("m-2", a="1")
+    history.embedded(c="1")
     history.failed(DecodeError("no"), d="1")
     history.failed(LabelError("nan"), model="m-1", c="1")
     refresh(history.tables)
@@ -176,10 +203,10 @@ def test_no_damage_to_the_index_changes_an_answer(indexed: Path, tmp_path: Path,
     files = sorted((tmp_path / "tables" / "_index").rglob("*.parquet"))
     assert {file.parent.name for file in files} == set(KEY_COLUMNS)
     damage(files)
-    listed, later = listing(a="2", c="1", d="1", f="1"), datetime(2027, 1, 1, tzinfo=UTC)
-    compare(tables, listed, later, [Goal(SPEC, "m-1")])
+    listed, later = listing(a="2", c="1", d="1", f="1", g="1", h="1"), datetime(2027, 1, 1, tzinfo=UTC)
+    compare(tables, listed, later, NIGHTS)
     refresh(tables)
-    compare(tables, listed, later, [Goal(SPEC, "m-1")])
+    compare(tables, listed, later, NIGHTS)
     with open_keys(tables) as keys:
         keys.load(*KEY_COLUMNS)
         assert not any(keys.fresh.values()), "the index is not whole again"
@@ -191,12 +218,17 @@ def test_parts_that_changed_behind_the_index_are_read_again(indexed: Path, tmp_p
     shutil.copytree(indexed, tables.root)
     labels = sorted((tmp_path / "tables" / "labels").rglob("*.parquet"))
     labels[0].unlink()
-    for table in ("tracks", "features"):
+    for table in ("tracks", "features", "embeddings"):
         first = sorted((tmp_path / "tables" / table).rglob("*.parquet"))[0]
         first.write_bytes(first.read_bytes())  # the same rows, written again
     features = sorted((tmp_path / "tables" / "features").rglob("*.parquet"))[-1]
     features.rename(features.with_name("elsewhere.parquet"))
-    compare(tables, listing(a="2", c="1", d="1", f="1"), datetime(2027, 1, 1, tzinfo=UTC), GOALS[::3])
+    compare(
+        tables,
+        listing(a="2", c="1", d="1", f="1", g="1", h="1"),
+        datetime(2027, 1, 1, tzinfo=UTC),
+        GOALS[::3],
+    )
 
 
 def test_damaged_parts_are_said_though_the_index_holds_their_keys(tmp_path: Path) -> None:

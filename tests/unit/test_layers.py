@@ -138,8 +138,8 @@ def test_arrow_reads_no_memory_of_pythons(path: Path) -> None:
     """A damaged file ends the command with a sentence, and then, one time in some, with exit 134: where
     a thread of Arrow's lets go of a Python object while the interpreter ends."""
     calls = [node for node in ast.walk(_parse(path)) if isinstance(node, ast.Call)]
-    source = "in_arrows_memory"
-    readers = ("BufferReader", "py_buffer") if path.stem != "arrow_source" else ()
+    source = "arrow_buffer"
+    readers = ("BufferReader", "py_buffer") if path.stem != "arrow_buffers" else ()
     for call in calls:
         called = ast.unparse(call.func).rpartition(".")[2]
         assert called not in readers, f"use {source}: {ast.unparse(call)}"

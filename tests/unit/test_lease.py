@@ -3,18 +3,20 @@
 import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from jobs.engine import lease as leases
+from jobs.engine import lease_acquisition
 from pipeline.storage import storage
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "TTL_S", 2.0)
+    monkeypatch.setattr(lease_acquisition, "TTL_S", 2.0)
     monkeypatch.setattr(leases, "RENEW_S", 0.3)
-    monkeypatch.setattr(leases, "_SETTLE_S", 0.1)
+    monkeypatch.setattr(lease_acquisition, "_SETTLE_S", 0.1)
 
 
 def test_a_live_lease_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> None:
@@ -22,7 +24,7 @@ def test_a_live_lease_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> 
     with leases.hold(str(tmp_path), "run-1", say=print) as lease:
         lease.check()
         with (
-            pytest.raises(leases.LeaseHeldError, match=r"run-1 .* is writing to"),
+            pytest.raises(lease_acquisition.LeaseHeldError, match=r"run-1 .* is writing to"),
             leases.hold(str(tmp_path), "run-2", say=print),
         ):
             pass
@@ -67,7 +69,7 @@ def test_a_live_holder_mends_its_damaged_lease(tmp_path: Path) -> None:
     with leases.hold(str(tmp_path), "run-1", say=print) as lease:
         storage.write_bytes(storage.join(str(tmp_path), "_lease", f"{lease.number:08}.json"), b"{")
         with (
-            pytest.raises(leases.LeaseHeldError, match="run-1"),
+            pytest.raises(lease_acquisition.LeaseHeldError, match="run-1"),
             leases.hold(str(tmp_path), "run-2", say=print),
         ):
             pass
@@ -81,7 +83,7 @@ def _contend(
         with leases.hold(root, "run", say=lambda sentence: None):
             won.put(True)
             time.sleep(4)
-    except leases.LeaseHeldError:
+    except lease_acquisition.LeaseHeldError:
         won.put(False)
 
 
@@ -110,14 +112,31 @@ def test_no_worker_begins_to_write_when_the_lease_is_shut(tmp_path: Path) -> Non
     """A run that is stopped kills its workers: one that lives a moment longer must not write in it."""
     with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
         held.lease.check()
-        held.shut()
+        held.stop_writes()
         with pytest.raises(leases.LeaseLostError, match="has ended"):
             held.lease.check()
         time.sleep(1)  # several renewals, which must not open it again
         with pytest.raises(leases.LeaseLostError):
             held.lease.check()
-        assert leases.free_number(str(tmp_path)) is None, "nobody else may have the tables yet"
-    assert leases.free_number(str(tmp_path)) == held.lease.number
+        assert lease_acquisition.free_number(str(tmp_path)) is None, "nobody else may have the tables yet"
+    assert lease_acquisition.free_number(str(tmp_path)) == held.lease.number
+
+
+def test_a_look_at_the_lease_in_a_store_holds_for_a_while_but_not_beyond_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part would cost two requests more; or a stopped run would write on, into the next run's tables."""
+    monkeypatch.setattr(leases, "RENEW_S", 600.0)
+    monkeypatch.setattr(leases, "FRESH_S", 600.0)
+    with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
+        monkeypatch.setattr(leases, "storage", SimpleNamespace(is_local=lambda root: False))
+        held.lease.check()
+        with monkeypatch.context() as patched:
+            patched.setattr(leases.objects, "newest", lambda root: pytest.fail("it looks again"))
+            held.lease.check()
+        held.stop_writes()
+        with pytest.raises(leases.LeaseLostError, match="has ended"):
+            held.lease.check()
 
 
 def test_a_run_waits_for_what_killed_workers_may_have_sent(
@@ -125,9 +144,9 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
 ) -> None:
     """A store may be at work on a part whose worker is dead: a plan made before it appears labels twice."""
     said: list[str] = []
-    monkeypatch.setattr(leases, "_SETTLE_S", 1.5)
+    monkeypatch.setattr(lease_acquisition, "_SETTLE_S", 1.5)
     with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
-        held.settled = False
+        held.is_settled = False
     started = time.monotonic()
     with leases.hold(str(tmp_path), "run-2", say=said.append):
         assert time.monotonic() - started > 0.5
@@ -136,7 +155,7 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
     with leases.hold(str(tmp_path), "run-3", say=said.append):
         pass
     with leases.hold_for_workers(str(tmp_path), "run-4", say=print) as held:
-        held.settled = False
+        held.is_settled = False
     time.sleep(1.6)
     with leases.hold(str(tmp_path), "run-5", say=said.append):
         pass
@@ -155,4 +174,4 @@ def test_an_interrupted_start_leaves_no_lease_behind(tmp_path: Path, monkeypatch
         patched.setattr(storage, "delete", interrupted)
         with pytest.raises(KeyboardInterrupt), leases.hold(str(tmp_path), "run-2", say=print):
             pass
-    assert leases.free_number(str(tmp_path)) == 2
+    assert lease_acquisition.free_number(str(tmp_path)) == 2

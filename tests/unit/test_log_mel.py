@@ -47,6 +47,7 @@ def clips(gtzan: Path) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_real_clips_within_one_level_of_librosa(gtzan: Path) -> None:
     """Fails: a model trained on librosa's log-mels sees different ones in a run."""
     for path in clips(gtzan):

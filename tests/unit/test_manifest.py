@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog, survey
-from pipeline.catalogs.tracks import from_table, track_id_of
+from pipeline.catalogs.track_refs import from_table, track_id_of
 from schemas.errors import MisuseError
 from tests.unit.test_catalog import touch
 
@@ -118,6 +118,10 @@ TEXT = "uri,title\nÄ 音.mp3,Ä\nb.mp3,x\n"
         ("l.csv.gz", gzip.compress(TEXT.encode(), mtime=0)),
         ("L.CSV", TEXT.replace("\n", "\r\n").encode()),
         ("l.csv", TEXT.replace("\n", "\n\n").encode()),
+        ("l.csv", b"sep=;\r\n" + TEXT.replace(",", ";").replace("\n", "\r\n").encode()),
+        ("l.csv", ("SEP=\t\n" + TEXT.replace(",", "\t")).encode("utf-16")),
+        ("l.csv", b'"sep=,"\n' + TEXT.encode()),
+        ("l.csv", b"sep=^\n" + TEXT.replace(",", "^").encode()),
     ],
 )
 def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
@@ -139,6 +143,7 @@ def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
             "has zero bytes, like UTF-16 without a byte order mark; save it as",
         ),
         (b"", "it is empty"),
+        (b"sep=;\n", "it is empty"),
         (b"\n\n", "it is empty"),
         (b'uri,x\n"a.mp3,1\nb.mp3,2\n', "cannot be read: CSV parse error: Row #2"),
         (b'uri,x\na.mp3,1\nb.mp3,"2\nc.mp3,3\nd.mp3,4\n', "row 2 has an unclosed quotation mark"),
@@ -198,8 +203,8 @@ def test_sizes_and_versions_of_objects_are_trusted(tmp_path: Path) -> None:
     assert (first.size, first.etag, first.carried) == (7, "abc-2", {"label": "rock"})
     assert first.modified_at == 1704164645.5
     assert (second.size, second.etag, second.modified_at) == (8, "def", 0.0)
-    assert listing.vouched is not None
-    assert listing.vouched.to_pylist() == [True, True]
+    assert listing.unverified is not None
+    assert listing.unverified.to_pylist() == [True, True]
 
 
 def test_local_files_are_always_looked_up(tmp_path: Path) -> None:
@@ -316,8 +321,8 @@ def test_a_csv_of_pandas_with_a_gap(tmp_path: Path) -> None:
     touch(tmp_path / "l.csv", f"uri,size,etag\ns3://b/1.mp3,1234.0,x\n{rows}".encode())
     listing = survey(str(tmp_path / "l.csv"))
     assert listing.tracks["size"].to_pylist() == [1234, 0, 0, 0, 0]
-    assert listing.vouched is not None
-    assert listing.vouched.to_pylist() == [True, False, False, False, False]
+    assert listing.unverified is not None
+    assert listing.unverified.to_pylist() == [True, False, False, False, False]
 
 
 def test_a_quotation_mark_within_text_is_part_of_it(tmp_path: Path) -> None:

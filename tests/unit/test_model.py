@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.bundle import Classifier, ModelBundle, fit_frames, shipped_models
 from pipeline.models.cnn import build_cnn
-from pipeline.training.training import network_bytes
+from pipeline.training.train_model import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Measurement, ModelInfo

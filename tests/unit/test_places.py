@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.plot import check_output
-from pipeline.storage.outputs import check_writable
+from pipeline.storage.output_checks import check_writable
 from schemas.errors import MisuseError
 
 

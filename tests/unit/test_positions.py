@@ -13,7 +13,9 @@ from pipeline.audio.decode.formats import AUDIO_EXTENSIONS, FORMATS
 from schemas.features import FeatureSpec
 from tests.encoders import FFMPEG, LAYOUTS, SOUNDFILE, encode, sweep
 from tests.unit.test_audio_formats import lag
-from tests.unit.test_parts import loudest_hertz
+from tests.unit.test_joined_streams import loudest_hertz
+
+pytestmark = pytest.mark.slow
 
 SECONDS = 20.0
 SPEC = FeatureSpec(segment_s=4.0)

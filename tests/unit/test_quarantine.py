@@ -10,13 +10,13 @@ import pytest
 
 from jobs.engine import lease as leases
 from jobs.engine.assignment import Assignment
+from jobs.engine.attempts import Attempt
 from jobs.engine.cluster import Node
 from jobs.engine.environment import Origin
-from jobs.engine.flights import Try
 from jobs.engine.node_faults import NodeFaults
 from jobs.engine.quarantine import Quarantine
-from jobs.engine.waiting import Waiting
-from pipeline.catalogs.tracks import to_batch
+from jobs.engine.work_queues import WorkQueues
+from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.tables.tables import Tables
@@ -50,9 +50,9 @@ def test_only_the_same_kind_of_work_confirms(assignment: Assignment) -> None:
     """A part that is labeled says nothing of whether a machine can decode."""
     quarantine = Quarantine(assignment)
     quarantine.hold(SHARD, DEATH, killed=True)
-    assert quarantine.succeeded(LABELING) == 0
+    assert quarantine.record_success(LABELING) == 0
     assert read_table(assignment.tables.root, "failures").empty
-    assert quarantine.succeeded(SHARD) == 1
+    assert quarantine.record_success(SHARD) == 1
     (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
     assert failure["error_type"] == "DecoderCrashedError"
     assert quarantine.end() == 0
@@ -62,7 +62,7 @@ def test_while_nothing_succeeds_nothing_is_written(assignment: Assignment) -> No
     """A night on broken machines must leave the next one everything to do."""
     quarantine = Quarantine(assignment)
     quarantine.hold(SHARD, DEATH, killed=True)
-    quarantine.succeeded(LABELING)
+    quarantine.record_success(LABELING)
     with pytest.raises(EarmarkError, match="no track could be featurized"):
         quarantine.end()
     assert read_table(assignment.tables.root, "failures").empty
@@ -72,34 +72,34 @@ def test_workers_that_all_die_end_the_run(assignment: Assignment) -> None:
     """Fails: workers that the kernel kills, whatever they do, are started for ever."""
     quarantine = Quarantine(assignment)
     for _ in range(74):
-        quarantine.died(SHARD, DEATH)
-    quarantine.succeeded(SHARD)
+        quarantine.record_death(SHARD, DEATH)
+    quarantine.record_success(SHARD)
     for _ in range(74):
-        quarantine.died(SHARD, DEATH)
-    quarantine.succeeded(LABELING)
+        quarantine.record_death(SHARD, DEATH)
+    quarantine.record_success(LABELING)
     with pytest.raises(EarmarkError, match=r"75 in a row.*The worker died"):
-        quarantine.died(SHARD, DEATH)
+        quarantine.record_death(SHARD, DEATH)
 
 
 def test_a_label_failure_that_is_confirmed_is_written(assignment: Assignment) -> None:
     """Fails: features that no process can label are tried every night."""
     quarantine = Quarantine(assignment)
     quarantine.hold(LABELING, ValueError("odd"), killed=False)
-    assert quarantine.succeeded(LABELING) == 1
+    assert quarantine.record_success(LABELING) == 1
     (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
     assert (failure["error_type"], failure["stage"]) == ("LabelError", "label")
 
 
 def test_halves_hold_each_track_once(assignment: Assignment) -> None:
     """A track that is in no half, or in both, is lost or labeled twice."""
-    waiting = Waiting(assignment)
-    whole = Try(replace(SHARD, tracks=TRACKS), errors=2, deaths=9, isolated=True, confirming=True)
+    queues = WorkQueues(assignment)
+    whole = Attempt(replace(SHARD, tracks=TRACKS), errors=2, deaths=9, isolated=True, confirming=True)
     alone = []
-    waiting.put_back(whole)
-    while waiting:
-        tried = waiting.for_tasks.popleft()
+    queues.put_back(whole)
+    while queues:
+        tried = queues.for_tasks.popleft()
         assert (tried.isolated, tried.confirming) == (True, True)
-        if not waiting.halve(tried):
+        if not queues.halve(tried):
             alone.append(tried.work)
     assert sorted(work.tracks["track_id"][0].as_py() for work in alone) == [f"id-{n}" for n in range(5)]
     assert len({work.name for work in alone}) == 5
@@ -107,9 +107,9 @@ def test_halves_hold_each_track_once(assignment: Assignment) -> None:
 
 def test_what_a_try_has_written_goes_before_the_next_one(assignment: Assignment) -> None:
     """The first try wrote failures, the second finds none to write: a track would be labeled and failed."""
-    waiting = Waiting(assignment)
-    whole = Try(replace(SHARD, tracks=TRACKS))
-    for put_back in (waiting.again, waiting.halve):
+    queues = WorkQueues(assignment)
+    whole = Attempt(replace(SHARD, tracks=TRACKS))
+    for put_back in (queues.retry, queues.halve):
         parts = [Path(part) for part in whole.work.parts(assignment.tables).values()]
         for part in parts:
             part.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +120,18 @@ def test_what_a_try_has_written_goes_before_the_next_one(assignment: Assignment)
 
 def test_what_is_tried_again_goes_first_and_to_whom_can_do_it(assignment: Assignment) -> None:
     """A suspect that waits behind a million tracks is decided in the morning; no actor isolates anything."""
-    waiting = Waiting(assignment)
-    waiting.for_tasks.append(Try(SHARD))
-    waiting.for_actors.append(Try(LABELING))
-    suspect, part, alone = Try(SHARD, isolated=True), Try(LABELING, errors=1), Try(LABELING, isolated=True)
+    queues = WorkQueues(assignment)
+    queues.for_tasks.append(Attempt(SHARD))
+    queues.for_actors.append(Attempt(LABELING))
+    suspect, part, alone = (
+        Attempt(SHARD, isolated=True),
+        Attempt(LABELING, errors=1),
+        Attempt(LABELING, isolated=True),
+    )
     for tried in (suspect, part, alone):
-        waiting.put_back(tried)
-    assert list(waiting.for_tasks) == [alone, suspect, Try(SHARD)]
-    assert list(waiting.for_actors) == [part, Try(LABELING)]
+        queues.put_back(tried)
+    assert list(queues.for_tasks) == [alone, suspect, Attempt(SHARD)]
+    assert list(queues.for_actors) == [part, Attempt(LABELING)]
 
 
 @pytest.fixture
@@ -145,13 +149,13 @@ def test_a_faulty_node_is_kept_out_and_then_ends_the_run(nodes: dict[str, Node])
     faults = NodeFaults()
     origins = {name: Origin(name, node.address, None) for name, node in nodes.items()}
     assert faults.place(Shard, frozenset(), chosen=False) is None
-    faults.note(Shard, origins["a"], FAULT)
-    faults.note(Shard, origins["a"], FAULT)
+    faults.record(Shard, origins["a"], FAULT)
+    faults.record(Shard, origins["a"], FAULT)
     assert {faults.place(Shard, frozenset({"b"}), chosen=False) for _ in range(20)} == {"b"}
     assert faults.place(LabelTask, frozenset(), chosen=False) is None, "it may label all the same"
-    faults.note(Shard, origins["b"], FAULT)
+    faults.record(Shard, origins["b"], FAULT)
     with pytest.raises(EarmarkError, match=r"node 10\.0\.0\.2 cannot .*no track is to blame: .*SIGILL"):
-        faults.note(Shard, origins["b"], FAULT)
+        faults.record(Shard, origins["b"], FAULT)
 
 
 def test_a_node_that_works_again_is_trusted_again(nodes: dict[str, Node]) -> None:
@@ -159,8 +163,8 @@ def test_a_node_that_works_again_is_trusted_again(nodes: dict[str, Node]) -> Non
     faults = NodeFaults()
     del nodes["b"]
     for _ in range(5):
-        faults.note(Shard, Origin("a", "10.0.0.1", None), FAULT)
-        faults.clear(Shard, "a")
+        faults.record(Shard, Origin("a", "10.0.0.1", None), FAULT)
+        faults.forget(Shard, "a")
     assert faults.place(Shard, frozenset({"a"}), chosen=False) is None
 
 

@@ -68,6 +68,7 @@ def _use() -> None:
             (folder / str(number)).write_bytes(b"x")  # raises if the folder was taken away
 
 
+@pytest.mark.slow
 def test_compactions_that_begin_at_once_leave_each_other_alone(temporary: Path) -> None:
     """Another compaction may look between creating a folder and locking it: it must not remove the folder."""
     until = time.monotonic() + 2

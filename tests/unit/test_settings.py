@@ -21,15 +21,15 @@ RUN = (
     "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb", "max_failure_rate",
 )  # fmt: skip
 FLAGS = {
-    "run": "--config --model --address --limit --retry-failed --descriptors --segment-labels "
+    "run": "--config --model --address --limit --retry-failed --descriptors --segment-labels --embeddings "
     "--min-confidence --actors --gpus-per-actor --batch-size --cpus --track-timeout --track-memory "
     "--max-failure-rate --dry-run --catalog-moved",
     "featurize": "--config --model --address --limit --retry-failed --descriptors --cpus --track-timeout "
     "--track-memory --max-failure-rate --only --dry-run --catalog-moved",
-    "label": "--config --model --address --retry-failed --segment-labels --min-confidence --actors "
-    "--gpus-per-actor --batch-size --cpus --max-failure-rate --dry-run",
+    "label": "--config --model --address --retry-failed --segment-labels --embeddings --min-confidence "
+    "--actors --gpus-per-actor --batch-size --cpus --max-failure-rate --dry-run",
     "scan": "--out --limit",
-    "train": "--out --arch --split --epochs --batch-size --learning-rate --weight-decay --dropout "
+    "train": "--out --on --arch --split --epochs --batch-size --learning-rate --weight-decay --dropout "
     "--label-smoothing --early-stopping --class-weights --seed --threads --split-seed --seeds --grid --from "
     "--like --name --label-column --tables --checkpoint --tensorboard --address --cpus",
     "evaluate": "--arch --split --folds --pieces --baselines --outside --label-column --tables --json --html "

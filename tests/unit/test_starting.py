@@ -13,7 +13,7 @@ from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_by_track
-from pipeline.training.training import TrainingOptions, train
+from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 tf = set_up_tensorflow(1)
@@ -13,6 +15,7 @@ print(keras.backend.backend(), tf.config.threading.get_intra_op_parallelism_thre
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_starts_quietly_with_its_threads_and_a_second_call_is_harmless() -> None:
     """Lines about GPUs that are not there look like failures, in every log of every worker.
 

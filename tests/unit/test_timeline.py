@@ -30,7 +30,7 @@ def test_work_is_counted_for_the_seconds_it_took() -> None:
     """A worker that was busy for two steps would show in one of them, or not at all."""
     clock, timeline = recorder()
     clock.now += 3.5
-    timeline.worked("featurizing", 2.0)
+    timeline.record_work("featurizing", 2.0)
     clock.now += 0.5
     got = timeline.timeline()
     assert got.step_s == 1.0
@@ -47,7 +47,7 @@ def test_no_work_is_lost_however_long_the_run(total_s: float) -> None:
     while clock.now - 100.0 < total_s - 1:
         clock.now += 1.0
         seconds = float(rng.uniform(0, min(30.0, clock.now - 100.0)))
-        timeline.worked("labeling", seconds)
+        timeline.record_work("labeling", seconds)
         worked += seconds
     clock.now = 100.0 + total_s
     got = timeline.timeline()
@@ -72,5 +72,5 @@ def test_work_that_began_before_the_run_counts_from_its_start() -> None:
     """A clock that differs between machines would make negative steps."""
     clock, timeline = recorder()
     clock.now += 2.0
-    timeline.worked("featurizing", 50.0)
+    timeline.record_work("featurizing", 50.0)
     assert busy_s(timeline.timeline().featurizing, 1.0, 2.0) == pytest.approx(2.0, rel=1e-3)

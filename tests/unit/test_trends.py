@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from jobs.trends import print_trends
+from jobs.cli.summaries.trends import print_trends
 from pipeline.models.metrics import Z95, wilson_interval
 from pipeline.pages.charts import nice_ticks
 from pipeline.pages.trends_page import render_trends_page
@@ -18,10 +18,10 @@ from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import generate_ddl
 from pipeline.tables.tables import Tables
 from pipeline.trends.artists import summarize_artists
-from pipeline.trends.changes import adjust_p_values, fit_changes, trim_strays
 from pipeline.trends.genre_tags import normalize_tag
 from pipeline.trends.grouping import group_tracks
 from pipeline.trends.labeled_tracks import read_labeled_tracks
+from pipeline.trends.rising_falling import adjust_p_values, fit_changes, trim_strays
 from pipeline.trends.shares import compute_shares
 from pipeline.trends.trends import (
     Trends,

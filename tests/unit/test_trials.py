@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.cli.summaries.runs import print_trials
+from jobs.cli.summaries.models import print_trials
 from jobs.trials import Trial
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings

@@ -16,7 +16,7 @@ from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.verification import verify
-from pipeline.tables.objects import list_objects
+from pipeline.tables.objects import StoredObject, StoredObjects, list_objects
 from pipeline.tables.runs import log_location, read_reports
 from pipeline.tables.tables import VERSION_KEY
 from schemas.features import FeatureSpec
@@ -230,3 +230,35 @@ def test_rows_that_no_listing_has_named_are_not_taken_for_gone(history: TableHis
     before = features(history)
     vacuum(history, VacuumOptions(0, rewrite=True))
     assert features(history) == before
+
+
+def test_the_work_grows_with_the_number_of_objects(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: with the parts of a year, a search of a list for each of them takes hours."""
+    n, old = 1000, 0.0
+    paths = [
+        *(f"features/feature_set=unused/run=r/{number:06}.parquet" for number in range(n)),
+        *(f"_models/unused-{number:010}/model.keras" for number in range(n)),
+        *(f"_lease/{number:010}.json" for number in range(n)),
+    ]
+    added = tuple(StoredObject(path, 1, old) for path in paths)
+    stored = StoredObjects(
+        history.tables,
+        tuple(sorted(list_objects(history.tables).objects + added, key=lambda entry: entry.path)),
+    )
+    compared = 0
+    equal = StoredObject.__eq__
+
+    def counting(one: StoredObject, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return equal(one, other)
+
+    monkeypatch.setattr(StoredObject, "__eq__", counting)
+    options = VacuumOptions(older_than_days=0, unused_feature_sets=True)
+    removals = {removal.kind: len(removal.objects) for removal in plan_vacuum(stored, [], options)}
+    assert removals["features that no kept model uses"] == n
+    assert removals["models without labels"] == n
+    assert removals["old leases"] == n - 1
+    assert compared < 3 * n

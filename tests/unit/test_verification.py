@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.verify import render_json
-from pipeline.catalogs.tracks import to_batch
+from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.label_values import check_labels

@@ -18,10 +18,11 @@ from mutagen.mp3 import MP3
 from mutagen.mp4 import MP4
 from numpy.typing import NDArray
 
-from jobs.write_tags import Tagging, plan_copies, plan_in_place, print_taggings, write_all
+from jobs.cli.summaries.labels import print_taggings
+from jobs.write_tags import Tagging, plan_copies, plan_in_place, write_all
 from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import write_tagged
-from pipeline.catalogs.tracks import stat_track
+from pipeline.catalogs.track_refs import stat_track
 from schemas.errors import EarmarkError, MisuseError
 from tests.encoders import encode, sweep
 from tests.unit.test_tags import EXPECTED, MUTAGEN, tagged

@@ -17,8 +17,8 @@ from mutagen.ogg import OggPage
 from mutagen.oggvorbis import OggVorbis
 from numpy.typing import NDArray
 
-from pipeline.audio.tags.chunks import read_chunks
 from pipeline.audio.tags.id3 import parse_id3
+from pipeline.audio.tags.iff_chunks import read_chunks
 from pipeline.audio.tags.mp4_atoms import Mp4Tag, mp4_tags
 from pipeline.audio.tags.same_audio import DifferentAudioError, assert_same_audio
 from pipeline.audio.tags.tags import read_tags

@@ -14,7 +14,7 @@ from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
     from jobs.evaluate import Request
-    from pipeline.training.training import Epoch
+    from pipeline.training.train_model import Epoch
     from schemas.evaluation import Evaluation
 
 
@@ -68,7 +68,7 @@ def evaluate(
         str | None,
         typer.Option("--tables", help="Keep the features of audio in these tables for the next evaluation."),
     ] = None,
-    json: Annotated[str | None, typer.Option("--json", help="Write all figures to this file.")] = None,
+    json: Annotated[str | None, typer.Option("--json", help="Write all metrics to this file.")] = None,
     html: Annotated[str | None, typer.Option("--html", help="Write a page with plots to this file.")] = None,
     training: Mapping[str, object],
     settings: RunConfig,
@@ -76,13 +76,13 @@ def evaluate(
     """Evaluate a model or an architecture on labeled data, next to baseline classifiers."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.evaluate import Request
-    from pipeline.storage.outputs import check_writable_file
+    from pipeline.storage.output_checks import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and data (earmark evaluate MODEL DATA), or --arch ARCH and data")
     # Check now, not after many minutes of training.
-    for file, what in ((json, "the figures"), (html, "the page")):
+    for file, what in ((json, "the metrics"), (html, "the page")):
         if file is not None:
             check_writable_file(file, what)
     request = Request(

@@ -50,7 +50,7 @@ def labels(
     yes: Annotated[bool, typer.Option("--yes", help="Write the tags.")] = False,
 ) -> None:
     """Print the current labels: for each track in the catalog, the newest label of its present content."""
-    from jobs.cli.summaries.runs import print_labels
+    from jobs.cli.summaries.labels import print_labels
     from jobs.console.output import write_rows
     from jobs.read_tables import open_tables, read_labels
     from schemas.errors import MisuseError
@@ -78,19 +78,20 @@ def labels(
 
 
 def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
-    from jobs.console.output import print_table
+    from jobs.cli.summaries.labels import print_playlists
     from jobs.playlists import add_track_columns, write_playlists
 
     written = write_playlists(add_track_columns(tables, rows), folder)
     if not written:
         say("no track has such a label, so no playlist was written")
         return
-    print_table(("tracks", "playlist"), [(f"{n:,}", location) for location, n in written.items()])
+    print_playlists(written)
 
 
 def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes: bool) -> None:
+    from jobs.cli.summaries.labels import print_taggings
     from jobs.playlists import add_track_columns
-    from jobs.write_tags import plan_copies, plan_in_place, print_taggings, write_all
+    from jobs.write_tags import plan_copies, plan_in_place, write_all
     from pipeline.tables.runs import read_reports
     from schemas.errors import EarmarkError
 

@@ -1,156 +1,37 @@
-"""The command that trains models: train."""
+"""Commands that list and add models: models, models add."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import options as opt
-from jobs.cli.commands.settings import with_settings, with_training
-from jobs.console.messages import INTERRUPTED, say
-from schemas.config import RunConfig
-
-if TYPE_CHECKING:
-    from jobs.train import TrainRequest, TrainResult
-    from pipeline.training.training import Epoch
-
-_SEEDS = (
-    "Train once with each of these seeds, such as 0,1,2, on a Ray cluster, and keep the model with the best "
-    "validation accuracy."
-)
+from jobs.console.messages import say
 
 
-@with_training(
-    "epochs", "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
-    "class_weights", "seed", "threads",
-)  # fmt: skip
-@with_settings("address", "cpus")
-def train(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="A folder with a folder of audio for each genre, a manifest with a label column, tables, "
-            "a CSV of the 57 descriptors, or an .npz of log-mels.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the model to.", show_default=False)],
-    *,
-    arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both. Default: cnn."),
-    ] = None,
-    split: Annotated[
-        str,
+def models(context: typer.Context) -> None:
+    """List the shipped models, the added ones, and those that can be added."""
+    if context.invoked_subcommand is not None:
+        return
+    from jobs.cli.summaries.models import print_models
+    from jobs.models import list_models
+
+    print_models(list_models())
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="The model, such as audioset.", show_default=False)],
+    file: Annotated[
+        Path | None,
         typer.Option(
-            "--split", help="How to split the data: segment (leaks), track, or file:TRAIN.txt,VALID.txt."
-        ),
-    ] = "track",
-    training: Mapping[str, object],
-    split_seed: Annotated[
-        int | None,
-        typer.Option("--split-seed", help="Seed of a random split. Default: the seed of the training."),
-    ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help=_SEEDS)] = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid", help="Values of a setting to try, such as learning_rate=1e-3,3e-4; may be repeated."
+            "--file",
+            help="The file with its weights, if already downloaded; then no network access is needed.",
         ),
     ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Fine-tune this model (such as default) instead of starting from random weights."
-        ),
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            "--like", help="Use the settings that this model was trained with; other options override them."
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the model. Default: the name of the folder.")
-    ] = None,
-    label_column: opt.LabelColumn = None,
-    tables: Annotated[
-        str | None,
-        typer.Option("--tables", help="Keep the features of audio in these tables for the next training."),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            help="Folder for checkpoints, from which the same command resumes after an interruption.",
-        ),
-    ] = None,
-    tensorboard: Annotated[
-        str | None, typer.Option("--tensorboard", help="Folder for TensorBoard's event files.")
-    ] = None,
-    settings: RunConfig,
 ) -> None:
-    """Train a model on labeled audio, features, descriptors or log-mels."""
-    from jobs.cli.summaries.runs import print_model, print_trials
-    from jobs.train import TrainRequest, settings_for
+    """Add a published model: download its weights, verify them, and convert them for --model."""
+    from jobs.cli.summaries.models import print_added
+    from jobs.models import add as add_model
 
-    request = TrainRequest(
-        data=data,
-        out=out,
-        settings=settings_for(arch, like, training),
-        start=start,
-        split=split,
-        split_seed=split_seed,
-        seeds=_parse_seeds(seeds),
-        grid=tuple(grid or ()),
-        name=name,
-        label_column=label_column,
-        tables=tables,
-        checkpoint=checkpoint,
-        tensorboard=tensorboard,
-        config=settings,
-    )
-    result = _train(request)
-    print_trials(result.trials)
-    print_model(result.bundle, out)
-
-
-def _train(request: "TrainRequest") -> "TrainResult":
-    """Train with progress on stderr."""
-    from jobs.console.progress import show_progress
-    from jobs.train import train_job
-
-    with ExitStack() as stack:
-        meters = []
-        done: dict[int, int] = {}
-
-        def start(n_epochs: int) -> None:
-            # Not earlier: the engine shows its own progress while it computes features.
-            meters.append(stack.enter_context(show_progress("training", n_epochs, unit="epochs")))
-
-        def show(trial: int, epoch: "Epoch") -> None:
-            done[trial] = epoch.number
-            which = f"trial {trial + 1}: " if len(done) > 1 else ""
-            note = f"{which}loss {epoch.loss:.3f}, validation accuracy {epoch.valid_accuracy:.3f}"
-            meters[0].show(sum(done.values()), note)
-
-        try:
-            return train_job(request, on_start=start, on_epoch=show, say=say)
-        except KeyboardInterrupt:
-            resume = (
-                "; run the same command again to resume from the checkpoint" if request.checkpoint else ""
-            )
-            say(f"interrupted{resume}")
-            raise typer.Exit(INTERRUPTED) from None
-
-
-def _parse_seeds(listed: str | None) -> tuple[int, ...]:
-    """Parse seeds such as ``0,1,2``."""
-    from schemas.errors import MisuseError
-
-    try:
-        return tuple(int(number) for number in listed.split(",")) if listed else ()
-    except ValueError as error:
-        raise MisuseError(f"--seeds takes integers separated by commas, not '{listed}'") from error
+    say(f"adding {name}")
+    bundle, folder = add_model(name, file)
+    print_added(name, bundle, folder)

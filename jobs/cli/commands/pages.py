@@ -41,9 +41,10 @@ def trends(
     html: Annotated[str | None, typer.Option("--html", help="Write a page with charts to this file.")] = None,
 ) -> None:
     """Show the shares of genres by year or other groups, and which genres are rising or falling."""
+    from jobs.cli.summaries.trends import print_trends
     from jobs.console.output import write_rows
     from jobs.read_tables import open_tables
-    from jobs.trends import find_trends, print_trends, select_rows, write_trends_page
+    from jobs.trends import find_trends, select_rows, write_trends_page
     from schemas.errors import MisuseError
 
     if html is not None and html == out:
@@ -73,7 +74,7 @@ def report(
     from jobs.cli.summaries.runs import print_runs
     from jobs.console.output import console
     from jobs.read_tables import open_tables
-    from pipeline.pages.run_pages import rewrite_page
+    from pipeline.pages.run_page_writer import rewrite_page
     from pipeline.tables.runs import read_reports
     from schemas.errors import MisuseError
 

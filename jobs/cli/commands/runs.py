@@ -54,8 +54,9 @@ def scan(
 
 
 @with_settings(
-    "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "min_confidence", "actors",
-    "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb", "max_failure_rate",
+    "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "embeddings",
+    "min_confidence", "actors", "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb",
+    "max_failure_rate",
     file=True,
 )  # fmt: skip
 def run(
@@ -87,8 +88,8 @@ def featurize(
 
 
 @with_settings(
-    "model", "address", "retry_failed", "segment_labels", "min_confidence", "actors", "gpus_per_actor",
-    "batch_size", "cpus", "max_failure_rate",
+    "model", "address", "retry_failed", "segment_labels", "embeddings", "min_confidence", "actors",
+    "gpus_per_actor", "batch_size", "cpus", "max_failure_rate",
     file=True,
 )  # fmt: skip
 def label(tables: opt.TablesRoot, settings: RunConfig, dry_run: opt.DryRun = False) -> None:

@@ -14,7 +14,7 @@ _SHOWN_THRESHOLDS = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print an evaluation as tables, with the protocol next to each figure."""
+    """Print an evaluation as tables, with the protocol next to each metric."""
     console.print(f"{evaluation.model} on {evaluation.data}")
     console.print(f"protocol {protocol_label(evaluation.protocol)}: {evaluation.leak}")
     seen = describe_seen(evaluation)
@@ -102,10 +102,12 @@ def _print_coverage(evaluation: Evaluation) -> None:
             row.append(_or_dash(point.outside_accepted))
     print_table(columns, rows)
     if evaluation.outside:
-        taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items())
+        taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items()) or "nothing"
+        recognized = evaluation.outside.not_music
         console.print(
             f"{evaluation.outside.n:,} tracks out of distribution ({evaluation.outside.source}): "
-            f"mean confidence {evaluation.outside.mean_confidence:.2f}, labeled as {taken}",
+            f"mean confidence {evaluation.outside.mean_confidence:.2f}, labeled as {taken}"
+            + (f"; {recognized:,} recognized as no music" if recognized else ""),
         )
 
 
@@ -130,7 +132,7 @@ def _or_dash(value: float | None) -> str:
 
 
 def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None) -> None:
-    """Write the figures as JSON, as a page, or both, to the files that are not None.
+    """Write the metrics as JSON, as a page, or both, to the files that are not None.
 
     Raises
     ------

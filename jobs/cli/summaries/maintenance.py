@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jobs.compact import CompactedTable
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
+from pipeline.formatting import size_text
 from pipeline.tables.maintenance.compact.compaction import TableCompaction
 from pipeline.tables.maintenance.vacuum import Removal
 from pipeline.tables.maintenance.verify.findings import (
@@ -14,7 +15,6 @@ from pipeline.tables.maintenance.verify.findings import (
     Unchecked,
     Verification,
 )
-from pipeline.wording import size_text
 
 _DUPLICATE_KINDS = {"duplicate", "duplicated by compaction"}
 

@@ -1,10 +1,9 @@
-"""What the commands about runs, tables and models print when they are done."""
+"""What the commands about runs and tables print when they are done."""
 
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,11 +12,9 @@ from jobs.console.output import console, print_table
 from jobs.demo import DemoResult
 from jobs.read_tables import Status
 from jobs.scan import FormatCount, Scan
-from jobs.trials import Trial, summarize
 from pipeline.catalogs.planning import Plan
-from pipeline.models.bundle import ModelBundle
+from pipeline.formatting import left_out_text, size_text
 from pipeline.storage import storage
-from pipeline.wording import left_out_text, size_text
 from schemas.report import LeftOut, RunReport
 
 
@@ -61,14 +58,16 @@ def print_report(report: RunReport, tables: str) -> None:
         before.append(f"{counts.labeled_before:,} already done")
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
-    if not counts.labeled and not counts.failed and not counts.left:
+    if not (counts.labeled or counts.embedded or counts.failed or counts.left):
         console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
         _print_gone(report)
         _print_requests(report)
         return
     verb = "featurized" if report.command == "featurize" else "labeled"
-    now = [f"{counts.labeled:,} {verb}", f"{counts.failed:,} failed"]
+    now = [f"{counts.labeled:,} {verb}"]
+    now += [f"{counts.embedded:,} labeled before and embedded"] if counts.embedded else []
+    now += [f"{counts.failed:,} failed"]
     console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
         console.print(f"{_tracks(counts.left)} remaining; run the same command again to continue")
@@ -113,31 +112,19 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
     console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
     rows = (
-        ("already labeled", plan.n_labeled),
+        (
+            "already labeled" if plan.to_embed.num_rows == 0 else "already labeled and embedded",
+            plan.n_labeled,
+        ),
         ("failed in earlier runs, not retried", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
         ("to label from stored features", plan.to_label.num_rows),
+        *([("… only to embed", plan.to_embed.num_rows)] if plan.to_embed.num_rows else []),
         ("removed from the catalog", plan.gone.num_rows),
     )
     for name, count in rows:
         console.print(f"  {count:>12,} {name}")
     console.print("nothing was written (--dry-run)")
-
-
-def print_labels(rows: pa.Table) -> None:
-    """Print labels, one track per line."""
-    print_table(
-        ("genre", "confidence", "segments", "track"),
-        (
-            (_genre(row), f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
-            for row in rows.select(["genre", "style", "confidence", "n_segments", "uri"]).to_pylist()
-        ),
-    )
-
-
-def _genre(row: dict[str, Any]) -> str:
-    """A label's genre with its style, where it has them."""
-    return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
 
 
 def print_failures(rows: pa.Table) -> None:
@@ -160,13 +147,13 @@ def print_status(status: Status) -> None:
     console.print(f"tracks: {status.n_tracks:,}")
     if status.models:
         console.print()
-        print_table(
-            ("model", "labeled", "failed", "remaining"),
-            (
-                (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}")
-                for state in status.models
-            ),
-        )
+        rows = [
+            (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}", f"{state.embedded:,}")
+            for state in status.models
+        ]
+        heads = ("model", "labeled", "failed", "remaining", "embedded")
+        shown = len(heads) if any(state.embedded for state in status.models) else len(heads) - 1
+        print_table(heads[:shown], (row[:shown] for row in rows))
     if status.failures:
         console.print()
         print_table(("failure", "tracks"), ((kind, f"{n:,}") for kind, n in status.failures.items()))
@@ -242,32 +229,3 @@ def _next_commands(demo: DemoResult) -> list[str]:
     lines = [f"    {earmark} {command:<{width}}  # {what}" for command, what in commands]
     page = demo.tables / "_runs" / "index.html"
     return [f"Open {page} for the pages of the run. Next:", "", *lines]
-
-
-def print_trials(trials: Sequence[Trial]) -> None:
-    """Print the accuracy of each trial, and the mean and standard deviation by setting, best first."""
-    if not trials:
-        return
-    rows = [
-        (
-            summary.varied or "default",
-            f"{summary.mean:.3f}" + ("" if summary.std is None else f" ± {summary.std:.3f}"),
-            ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
-        )
-        for summary in summarize(trials)
-    ]
-    print_table(("setting", "validation accuracy", "by seed"), rows)
-    kept = "the best seed of the first setting; its own accuracy is optimistic, report the mean"
-    if len(trials) == len(rows):
-        kept = "the first setting; the best of several is optimistic, and one seed does not show by how much"
-    console.print(f"kept: {kept}")
-    console.print()
-
-
-def print_model(bundle: ModelBundle, folder: Path) -> None:
-    """Print a trained model and its figures."""
-    console.print(f"{bundle.model}: {size_text(len(bundle.weights))} in {folder}")
-    for figure in bundle.info.figures:
-        console.print(
-            f"accuracy {figure.accuracy:.3f} of {figure.n} ({figure.dataset}; protocol {figure.protocol})",
-        )

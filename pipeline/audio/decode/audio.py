@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.choice import DecoderType, decoders_for
+from pipeline.audio.decode.decoder_choice import DecoderType, decoders_for
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.excerpts import read_mono, seek_segments, walk_segments
 from pipeline.audio.decode.not_audio import kind_of, undecoded_kind_of

@@ -1,6 +1,7 @@
 """Bitstreams: DTS, AC-3 and the like that are stored as if they were PCM, and would decode to noise.
 
 Rips of DTS CDs hold DTS frames in the words of a wav; recordings of a digital output hold S/PDIF bursts.
+`pipeline.audio.decode.elementary` recognizes frames of other codecs.
 
 References
 ----------
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import Decoder, UndecodableError, reason_of
-from pipeline.audio.decode.frames import MAX_CHANNELS, silence, steady_blocks, without_lead
+from pipeline.audio.decode.elementary import ElementaryDecoder, FramedStream, find_stream, pcm_words
+from pipeline.audio.decode.ffmpeg_frames import MAX_CHANNELS, silence, steady_blocks, without_lead
 from schemas.tracks import AudioInfo
 
 PREROLL_S = 1.0
@@ -84,16 +86,25 @@ def unpack_bitstream(decoder: Decoder) -> Decoder:
     UndecodableError
         If they are a bitstream that FFmpeg cannot decode.
     """
-    y = decoder.opening
-    packing = find_packing(y)
+    found: Packing | FramedStream | None = None
+    for y in _probe(decoder):
+        if not y.size or _is_quiet(y):
+            continue
+        found = find_packing(y) or find_stream(y)
+        if not isinstance(found, FramedStream) or found.varies:
+            break
+    if isinstance(found, Packing):
+        return BitstreamDecoder(decoder, found)
+    return ElementaryDecoder(decoder, found) if found is not None and found.varies else decoder
+
+
+def _probe(decoder: Decoder) -> Iterator[NDArray[np.float32]]:
+    """Yield samples from the start and then, for tracks that begin with silence, from places farther on."""
+    yield decoder.opening
     n_samples = decoder.info.duration_s * decoder.info.sample_rate
-    if packing is None and y.size and _is_quiet(y) and n_samples < 1 << 40:
+    if decoder.opening.size and n_samples < 1 << 40:
         for share in PROBE_SHARES:
-            y = next(decoder.blocks(int(n_samples * share)), y)
-            if not _is_quiet(y):
-                packing = find_packing(y)
-                break
-    return decoder if packing is None else BitstreamDecoder(decoder, packing)
+            yield next(decoder.blocks(int(n_samples * share)), decoder.opening)
 
 
 def find_packing(y: NDArray[np.float32]) -> Packing | None:
@@ -101,7 +112,7 @@ def find_packing(y: NDArray[np.float32]) -> Packing | None:
     with np.errstate(invalid="ignore"):  # NaN is not a bitstream either
         if len(y) != 2 or not (np.abs(y) <= 1).all():
             return None
-    data = _words(y)
+    data = pcm_words(y).tobytes()
     for packing in PACKINGS:
         places = list(islice(_places(data, packing.sync), packing.min_frames))
         distances = set(np.diff(places).tolist())
@@ -205,7 +216,7 @@ class _WordFile:
     def __init__(self, blocks: Iterator[NDArray[np.float32]], packing: Packing) -> None:
         self.skipped = 0
         self._packing = packing
-        self._pieces = self._from_sync(_words(block) for block in blocks)
+        self._pieces = self._from_sync(pcm_words(block).tobytes() for block in blocks)
         self._data = b""
 
     def read(self, size: int) -> bytes:
@@ -234,12 +245,6 @@ class _WordFile:
         if not self._packing.swapped:
             return words
         return np.frombuffer(words, "<i2").astype(">i2").tobytes()
-
-
-def _words(y: NDArray[np.float32]) -> bytes:
-    """Return samples of shape (2, n) as the little-endian 16-bit words that they were decoded from."""
-    words: NDArray[np.int16] = np.clip(y.T * np.float32(32768), -32768, 32767).astype("<i2")
-    return words.tobytes()
 
 
 def _is_quiet(y: NDArray[np.float32]) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.downmix import Downmix, first_frames, join, mix_excerpt, without_damage
+from pipeline.audio.decode.offset import without_offset
 from pipeline.audio.decode.placement import (
     PROBE_S,
     Excerpt,
@@ -53,7 +54,7 @@ def _seek_excerpts(decoder: Decoder, starts: list[float], spec: FeatureSpec) -> 
         except UndecodableError:
             continue
         if len(y) / rate >= expected_s - SLACK_S:
-            excerpts.append((start_s, resample(y, rate, spec.sample_rate)))
+            excerpts.append((start_s, resample(without_offset(y, rate), rate, spec.sample_rate)))
     return excerpts
 
 
@@ -112,7 +113,7 @@ def _walk_excerpts(
                 pieces.append(downmix.mono(block[:, first:last]))
         position += block.shape[1]
     return [
-        (start_s, resample(join(pieces), rate, spec.sample_rate))
+        (start_s, resample(without_offset(join(pieces), rate), rate, spec.sample_rate))
         for start_s, pieces in zip(starts, taken, strict=True)
         if pieces
     ]

@@ -9,9 +9,10 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.decoders import UndecodableError, reason_of
+from pipeline.audio.decode.decoders import BLOCK_FRAMES, UndecodableError, reason_of
+from pipeline.audio.decode.ffmpeg_frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
 from pipeline.audio.decode.formats import FORMATS
-from pipeline.audio.decode.frames import MAX_CHANNELS, steady_blocks, to_float, without_lead
+from pipeline.audio.decode.musepack import sv8_samples, without_seek_table
 from pipeline.audio.decode.source import Source
 from pipeline.audio.decode.wavpack import next_block
 from schemas.tracks import AudioInfo
@@ -29,7 +30,7 @@ ASIDE = (
     | Disposition.descriptions
     | Disposition.dependent
 )
-"""Streams that accompany the music: commentary, descriptions for the blind, parts of other streams."""
+"""Streams that accompany the music: commentary, audio description, parts of other streams."""
 
 CHECKED = {"err_detect": "crccheck+explode"}
 """Makes FFmpeg drop TTA frames with a wrong checksum, which would decode to noise as loud as music."""
@@ -78,25 +79,29 @@ class FfmpegDecoder:
     library = "FFmpeg"
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self._source = source = without_seek_table(source)
+        self._counted_samples = sv8_samples(source)
         self._container, self._stream, first, frames = _open_stream(source)
         if first.layout.nb_channels > MAX_CHANNELS:
             self.close()
             raise UndecodableError(f"more than {MAX_CHANNELS} channels")
-        self._opening: Iterator[av.AudioFrame] | None = chain([first], frames)
         self._rate = first.sample_rate
         self._first_samples = first.samples
         self._origin_s = first.time or 0.0
         self._ticks_per_s = 1 / float(self._stream.time_base or 1 / av.time_base)
         codec = self._stream.codec_context.codec.canonical_name
-        if codec.startswith("pcm_"):
-            codec = self._container.format.name
-        self.opening = _samples(first) if codec in LOSSLESS else np.empty((0, 0), np.float32)
+        is_pcm = codec.startswith("pcm_")
+        opening = _opening(first, frames) if is_pcm or codec in LOSSLESS else []
+        self.opening = _samples(opening)
+        self._opening: Iterator[av.AudioFrame] | None = chain(opening or [first], frames)
+        codec = self._container.format.name if is_pcm else codec
         self._settles = self._container.format.name == "ogg" and codec not in ("vorbis", "opus")
         self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
 
     def _declared_s(self) -> float:
         """Return the duration that the container states, or that FFmpeg estimates from the bitrate."""
+        if self._counted_samples is not None:
+            return self._counted_samples / self._rate
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
         duration = self._container.duration
@@ -278,8 +283,20 @@ def _by_preference(container: av.container.InputContainer) -> list[av.AudioStrea
     return sorted(container.streams.audio, key=rank)
 
 
-def _samples(frame: av.AudioFrame) -> NDArray[np.float32]:
-    return to_float(frame.to_ndarray(), frame.format.name, frame.layout.nb_channels)
+def _opening(first: av.AudioFrame, frames: Iterator[av.AudioFrame]) -> list[av.AudioFrame]:
+    """Return the first frames, enough of them to tell PCM from a bitstream."""
+    taken, n_samples = [first], first.samples
+    while n_samples < BLOCK_FRAMES and (frame := next(frames, None)) is not None:
+        taken.append(frame)
+        n_samples += frame.samples
+    return taken
+
+
+def _samples(frames: list[av.AudioFrame]) -> NDArray[np.float32]:
+    """Return the samples of `frames`, as far as they have the channels of the first."""
+    arrays = [to_float(each.to_ndarray(), each.format.name, each.layout.nb_channels) for each in frames]
+    alike = [y for y in arrays if len(y) == len(arrays[0])]
+    return np.hstack(alike) if alike else np.empty((0, 0), np.float32)
 
 
 def _refuse_url(url: str, flags: int, options: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise, product
 from typing import NamedTuple
 
-from pipeline.audio.decode.parts import Part
+from pipeline.audio.decode.joined_streams import Stream
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
 
 _BITRATES_KBPS = {
@@ -26,7 +26,7 @@ _BITRATES_KBPS = {
 _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 """By the two version bits."""
 
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
 CHUNK_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 13
@@ -55,14 +55,14 @@ class Frame(NamedTuple):
     n_bytes: int
 
 
-def mpeg_parts(source: Source) -> list[Part]:
-    """Return the parts of an mp3, mp2 or ADTS file, each of one sample rate, with exact durations.
+def mpeg_streams(source: Source) -> list[Stream]:
+    """Return the streams of an mp3, mp2 or ADTS file, each of one sample rate, with exact durations.
 
     Little is read of a file whose header has a frame count, or whose frames all have one bitrate.
 
     Returns
     -------
-    list of Part
+    list of Stream
         Empty if FFmpeg handles the file correctly as a whole, or if there is no frame.
     """
     head = source.read_at(0, HEAD_BYTES)
@@ -73,23 +73,24 @@ def mpeg_parts(source: Source) -> list[Part]:
     if first.layer:
         counted = _counted_bytes(head[start : start + PROBE_BYTES])
         if counted and not _goes_on(source, start + counted):
-            # Long tags at the end make FFmpeg distrust the count; a part without them avoids that.
+            # Long tags at the end make FFmpeg distrust the count; a stream without them avoids that.
             is_plain = start + counted + PROBE_BYTES > source.size()
-            return [] if is_plain else [Part(0, start + counted, None, first.rate)]
+            return [] if is_plain else [Stream(0, start + counted, None, first.rate)]
         if not counted and _is_uniform(source, start, first):
             return []
-    parts: list[_Stretch] = []
-    for part in _stretches(source):
-        if parts and (part.n_frames < MIN_FRAMES or part.rate == parts[-1].rate):
-            parts[-1].add(part)
-        elif parts and parts[-1].n_frames < MIN_FRAMES:
-            part.start = parts.pop().start
-            parts.append(part)
+    stretches: list[_Stretch] = []
+    for stretch in _stretches(source):
+        if stretches and (stretch.n_frames < MIN_FRAMES or stretch.rate == stretches[-1].rate):
+            stretches[-1].add(stretch)
+        elif stretches and stretches[-1].n_frames < MIN_FRAMES:
+            stretch.start = stretches.pop().start
+            stretches.append(stretch)
         else:
-            parts.append(part)
-    bounds = pairwise([*(part.start for part in parts), source.size()])
+            stretches.append(stretch)
+    bounds = pairwise([*(stretch.start for stretch in stretches), source.size()])
     return [
-        Part(start, end, part.duration_s, part.rate) for part, (start, end) in zip(parts, bounds, strict=True)
+        Stream(start, end, stretch.duration_s, stretch.rate)
+        for stretch, (start, end) in zip(stretches, bounds, strict=True)
     ]
 
 
@@ -97,7 +98,7 @@ def frame_at(data: bytes, at: int) -> Frame | None:
     """Return the frame whose header is at `at` in `data`, or None."""
     if data[at : at + 1] != b"\xff":
         return None
-    frame = _MPEG_FRAMES.get(data[at + 1 : at + 3])
+    frame = MPEG_FRAMES.get(data[at + 1 : at + 3])
     return frame or _adts_frame(data[at : at + 7])
 
 
@@ -106,9 +107,9 @@ def _adts_frame(header: bytes) -> Frame | None:
         return None
     rate_index = header[2] >> 2 & 0xF
     n_bytes = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-    if rate_index >= len(_AAC_RATES) or n_bytes <= 7:
+    if rate_index >= len(AAC_RATES) or n_bytes <= 7:
         return None
-    return Frame(0, _AAC_RATES[rate_index], 0, 1024 * ((header[6] & 3) + 1), n_bytes)
+    return Frame(0, AAC_RATES[rate_index], 0, 1024 * ((header[6] & 3) + 1), n_bytes)
 
 
 def _mpeg_frames() -> dict[bytes, Frame]:
@@ -127,7 +128,8 @@ def _mpeg_frames() -> dict[bytes, Frame]:
     return frames
 
 
-_MPEG_FRAMES = _mpeg_frames()
+MPEG_FRAMES = _mpeg_frames()
+"""By the second and third header bytes."""
 
 
 def _find_frame(data: bytes, at: int) -> int | None:
@@ -188,18 +190,18 @@ class _Stretch:
 
 def _stretches(source: Source) -> Iterator[_Stretch]:
     """Yield the stretches of frames of one sample rate, including very short ones."""
-    part, n_samples = None, 0
+    stretch, n_samples = None, 0
     for offset, frame in _frames(source):
-        if part is None or frame.rate != part.rate:
-            if part is not None:
-                part.duration_s = n_samples / part.rate
-                yield part
-            part, n_samples = _Stretch(offset, frame.rate), 0
-        part.n_frames += 1
+        if stretch is None or frame.rate != stretch.rate:
+            if stretch is not None:
+                stretch.duration_s = n_samples / stretch.rate
+                yield stretch
+            stretch, n_samples = _Stretch(offset, frame.rate), 0
+        stretch.n_frames += 1
         n_samples += frame.n_samples
-    if part is not None:
-        part.duration_s = n_samples / part.rate
-        yield part
+    if stretch is not None:
+        stretch.duration_s = n_samples / stretch.rate
+        yield stretch
 
 
 def _frames(source: Source) -> Iterator[tuple[int, Frame]]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.compiled import kernel
+from pipeline.audio.features.compilation import kernel
 from pipeline.audio.features.stft import N_BINS, N_FFT, fft_frequencies
 
 N_CHROMA = 12

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.compiled import kernel, summing
+from pipeline.audio.features.compilation import kernel, summing
 from pipeline.audio.features.running_median import REACH, running_median
 from pipeline.audio.features.stft import HOP_LENGTH, HOPS, N_BINS, n_frames, overlap_add, stft_blocks, unpad
 

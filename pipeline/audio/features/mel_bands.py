@@ -64,7 +64,7 @@ def mel_filterbank(sr: int, n_fft: int, n_mels: int, f_max: float | None = None)
 
 @lru_cache(maxsize=8)
 def kaldi_filterbank(sr: int, n_fft: int, n_mels: int, f_max: float) -> NDArray[np.float32]:
-    """Return Kaldi's filterbank: triangles of height 1, from 0 Hz to `f_max`, with sides straight over mels.
+    """Return Kaldi's filterbank: triangles of height 1, from 0 Hz to `f_max`, linear in mels.
 
     Parameters and shape as `mel_filterbank`. The highest frequency, half the sample rate, is in no band.
 

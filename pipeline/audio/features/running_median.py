@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.compiled import inlined, kernel
+from pipeline.audio.features.compilation import inlined, kernel
 
 WINDOW = 31
 """Rows of a median's window."""

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio.features.compiled import inlined, kernel, summing
+from pipeline.audio.features.compilation import inlined, kernel, summing
 from pipeline.audio.features.stft import HOP_LENGTH, HOPS, N_FFT, fft_frequencies, n_frames, pad_reflected
 
 ROLL_PERCENT = 0.85

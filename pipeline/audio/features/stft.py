@@ -8,7 +8,7 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from pipeline.audio.features.compiled import kernel
+from pipeline.audio.features.compilation import kernel
 
 N_FFT = 2048
 """Window length in samples."""

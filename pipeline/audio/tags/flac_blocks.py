@@ -7,8 +7,8 @@ RFC 9639, section 8
 
 from typing import BinaryIO
 
-from pipeline.audio.tags.comments import CommentError, Comments, parse_comments
 from pipeline.audio.tags.splicing import Edit
+from pipeline.audio.tags.vorbis_comments import CommentError, Comments, parse_comments
 
 _MAGIC_BYTES = 4
 _HEADER_BYTES = 4

@@ -7,8 +7,8 @@ from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 
 from pipeline.audio.decode.source import ID3_HEADER_BYTES
 from pipeline.audio.tags.ape_genre import ape_genre_edits
-from pipeline.audio.tags.chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.id3 import Id3, Id3Error, id3_at_start, parse_id3, render_id3, with_genre
+from pipeline.audio.tags.iff_chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.riff_info import info_genre_edits
 from pipeline.audio.tags.splicing import Edit
 from schemas.tracks import Tags

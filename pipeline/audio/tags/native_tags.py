@@ -13,8 +13,8 @@ from mutagen.oggflac import OggFLAC
 from mutagen.oggopus import OggOpus
 from mutagen.oggvorbis import OggVorbis
 
-from pipeline.audio.tags.comments import parse_comments
 from pipeline.audio.tags.mp4_atoms import Mp4Tag, is_fragmented, mp4_tags
+from pipeline.audio.tags.vorbis_comments import parse_comments
 
 _OGG_PREFIXES = {OggVorbis: len(b"\3vorbis"), OggOpus: len(b"OpusTags"), OggFLAC: len(b"\4\0\0\0")}
 _ASF_GENRE = "WM/Genre"

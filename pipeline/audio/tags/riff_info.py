@@ -7,7 +7,7 @@ Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft,
 
 from typing import BinaryIO
 
-from pipeline.audio.tags.chunks import HEADER_BYTES, Chunk, Chunks
+from pipeline.audio.tags.iff_chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.splicing import Edit
 
 _LIST, _INFO, _GENRE = b"LIST", b"INFO", b"IGNR"

@@ -12,9 +12,9 @@ from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
 from pipeline.audio.tags.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
-from pipeline.audio.tags.chunks import read_chunks
 from pipeline.audio.tags.dates import parse_date
 from pipeline.audio.tags.id3 import Id3Error, genre_names, id3_at_start, parse_id3
+from pipeline.audio.tags.iff_chunks import read_chunks
 from schemas.tracks import Tags
 
 KEYS: dict[str, tuple[str, ...]] = {

@@ -10,9 +10,9 @@ from typing import BinaryIO
 from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import Source, id3_bytes
-from pipeline.audio.tags.chunks import read_chunks
 from pipeline.audio.tags.flac_blocks import flac_genre_edit
 from pipeline.audio.tags.id3_files import chunk_genre_edits, mp3_genre_edits
+from pipeline.audio.tags.iff_chunks import read_chunks
 from pipeline.audio.tags.native_tags import write_native
 from pipeline.audio.tags.same_audio import assert_same_audio
 from pipeline.audio.tags.splicing import Edit, splice

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, remove_objects
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, remove_objects
 from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import (
@@ -39,11 +39,12 @@ class VacuumOptions:
     Attributes
     ----------
     older_than_days : float
-        Keep objects that changed within this time, and features of content that was in the catalog within it.
+        Keep objects that changed within this time, and features and embeddings of content that was in the
+        catalog within it.
     unused_feature_sets : bool
         Also remove features that no model in ``_models/`` takes.
     rewrite : bool
-        Rewrite parts of ``features/`` that hold some removable rows, without those rows.
+        Rewrite parts of ``features/`` and ``embeddings/`` that hold some removable rows, without those rows.
     """
 
     older_than_days: float = 7.0
@@ -92,8 +93,9 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
     old = frozenset(listed)
     unused = _find_unused_features(stored, old) if options.unused_feature_sets else []
     kept = old.difference(unused)
-    parts = [part for part in stored.parts["features"] if part in kept]
-    stale, partly_stale = _find_stale_features(stored, parts, cutoff)
+    gone = _read_gone_versions(stored, cutoff)
+    stale, partly_stale = _find_stale_parts(stored, "features", kept, gone)
+    stale_vectors, partly_stale_vectors = _find_stale_parts(stored, "embeddings", kept, gone)
     finished = _find_finished_runs(reports)
     plans = {f"_runs/{run}.plan.parquet" for run in finished}
     logs = {f"_runs/{run}.log.jsonl" for run in finished}
@@ -103,6 +105,7 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
         ),
         Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{LOG_FOLDER}/"))),
         Removal("features of tracks that changed or left", tuple(stale)),
+        Removal("embeddings of tracks that changed or left", tuple(stale_vectors)),
         Removal("features that no kept model uses", tuple(unused)),
         Removal("models without labels", tuple(_find_unused_models(stored, old))),
         Removal("plans of finished runs", tuple(e for e in old if e.path in plans)),
@@ -110,7 +113,8 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
         Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:
-        removals.append(Removal("parts with some such features", tuple(partly_stale), rewritten=True))
+        partly = (*partly_stale, *partly_stale_vectors)
+        removals.append(Removal("parts with some such features or embeddings", partly, rewritten=True))
     return [removal for removal in removals if removal.objects]
 
 
@@ -156,16 +160,14 @@ def _read_gone_versions(stored: StoredObjects, since: float) -> pa.Table:
     return anti_join(known, read_live_versions(stored, since))
 
 
-def _find_stale_features(
-    stored: StoredObjects, parts: Sequence[StoredObject], since: float
+def _find_stale_parts(
+    stored: StoredObjects, table: str, kept: Set[StoredObject], gone: pa.Table
 ) -> tuple[list[StoredObject], list[StoredObject]]:
-    """Find parts of ``features/`` whose rows are all of content that is gone, and parts where some are."""
-    gone = _read_gone_versions(stored, since)
+    """Find parts of a table whose rows are all of content that is gone, and parts where some are."""
+    parts = [part for part in stored.parts[table] if part in kept]
     if not gone.num_rows or not parts:
         return [], []
-    rows = ChosenParts(stored.tables.root, {"features": list(parts)}).read(
-        "features", [*VERSION_KEY, "__filename"]
-    )
+    rows = ChosenParts(stored.tables.root, {table: parts}).read(table, [*VERSION_KEY, "__filename"])
     n_rows, n_stale = _count_rows_by_part(rows), _count_rows_by_part(semi_join(rows, gone))
     root = storage.split(stored.tables.root)[1]
     stale: list[StoredObject] = []
@@ -219,8 +221,10 @@ def _find_unused_features(stored: StoredObjects, old: Set[StoredObject]) -> list
 
 
 def _find_unused_models(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
-    """Find old objects of models in ``_models/`` that have no labels in the tables."""
-    labeling = {partition_values(part)["model"] for part in stored.parts["labels"]}
+    """Find old objects of models in ``_models/`` that have neither labels nor embeddings in the tables."""
+    labeling = {
+        partition_values(part)["model"] for table in ("labels", "embeddings") for part in stored.parts[table]
+    }
     models: dict[str, list[StoredObject]] = {}
     for entry in stored.below("_models"):
         models.setdefault(entry.path.split("/")[1], []).append(entry)
@@ -255,7 +259,7 @@ def _remove_empty_folders(stored: StoredObjects) -> None:
     if not storage.is_local(stored.tables.root):
         return
     root = storage.split(stored.tables.root)[1]
-    for name in ("features", "_models"):
+    for name in ("features", "embeddings", "_models"):
         for folder, _, _ in os.walk(f"{root}/{name}", topdown=False):
             with contextlib.suppress(OSError):  # it is not empty
                 Path(folder).rmdir()

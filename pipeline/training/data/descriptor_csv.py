@@ -10,7 +10,7 @@ from pyarrow import csv
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -89,11 +89,11 @@ def _read(location: str) -> pa.Table:
     with storage.explain_errors(location, "read"):
         data = storage.read_bytes(location)
     try:
-        names = csv.read_csv(in_arrows_memory(data)).column_names
+        names = csv.read_csv(arrow_buffer(data)).column_names
         as_text = csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         )
-        table = csv.read_csv(in_arrows_memory(data), convert_options=as_text)
+        table = csv.read_csv(arrow_buffer(data), convert_options=as_text)
     except pa.ArrowException as error:
         reason = str(error).partition("\n")[0]
         raise MisuseError(f"{location} cannot be read as CSV: {reason}") from error

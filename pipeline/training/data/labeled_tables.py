@@ -13,8 +13,8 @@ from pipeline.catalogs.catalog import canonical
 from pipeline.models.bundle import fit_frames
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
-from pipeline.tables.formats import tables_at
-from pipeline.tables.run_reports import read_reports
+from pipeline.tables.format_version import tables_at
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
 from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
@@ -72,7 +72,7 @@ def import_tables(
     spec = _pick_spec(tables, log_mel, descriptors)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
-    genre_of = _find_genres(tracks, catalog, label_column, tables.root)
+    genre_of = find_genres(tracks, catalog, label_column, tables.root)
     rows = _read_rows(tables, spec, sorted(genre_of))
     n_tracks, n_labeled = _count_tracks(tables, spec), len(rows["track_id"].unique())
     rows = rows.filter(~_is_silent())
@@ -101,7 +101,7 @@ def import_tables(
 
 
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
-    """Return the keep_newest feature settings that have the wanted kinds, without other kinds."""
+    """Return the newest feature settings that have the wanted kinds, without other kinds."""
     specs = [report.spec for report in read_reports(tables) if report.spec is not None]
     for spec in reversed(specs):
         wanted = {
@@ -118,7 +118,7 @@ def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -
     )
 
 
-def _find_genres(
+def find_genres(
     tracks: list[dict[str, Any]], catalog: str, label_column: str | None, root: str
 ) -> dict[str, str]:
     """Return the genre of each track that has one, by track id."""

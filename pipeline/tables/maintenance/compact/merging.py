@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.errors import VersionChangedError
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.objects import StoredObject
 from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
@@ -90,7 +90,7 @@ def merge_parts(
         for source, data in _read_ahead(root, sources):
             location = storage.join(root, source.path)
             try:
-                file = pq.ParquetFile(in_arrows_memory(data))
+                file = pq.ParquetFile(arrow_buffer(data))
                 if builder is not None and not builder.accepts(file.schema_arrow, target_bytes):
                     yield builder.finish()
                     builder = None
@@ -114,7 +114,7 @@ def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[St
     def read(source: StoredObject) -> bytes:
         location = storage.join(root, source.path)
         with storage.explain_errors(location, "read"):
-            return read_parsed(location, lambda data: _check_size(data, source.size))
+            return read_and_parse(location, lambda data: _check_size(data, source.size))
 
     with ThreadPoolExecutor(_READ_AHEAD_PARTS) as pool:
         ahead: deque[tuple[StoredObject, Future[bytes]]] = deque()

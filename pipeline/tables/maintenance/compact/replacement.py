@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact.atomic_swap import swap
-from pipeline.tables.maintenance.compact.log import LogEntry, finish_replacement
+from pipeline.tables.maintenance.compact.compaction_log import LogEntry, finish_replacement
 from pipeline.tables.maintenance.compact.merging import MergedPart, RowFilter, merge_parts
 from pipeline.tables.maintenance.compact.scratch import remove_abandoned, scratch_folder
 from pipeline.tables.objects import StoredObject

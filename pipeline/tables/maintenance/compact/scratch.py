@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, SCRATCH_PREFIX
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, SCRATCH_PREFIX
 
 _PREFIX = "earmark-compact-"
 

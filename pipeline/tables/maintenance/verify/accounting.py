@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.arrow_buffers import arrow_buffer
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.tables.maintenance.verify.keys import TableKeys, is_full_run
 from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, is_damage, keep_newest, semi_join
@@ -267,7 +267,7 @@ def plan_location(tables: Tables, run: str) -> str:
 
 
 def _decode_plan(data: bytes) -> pa.Table:
-    return pq.read_table(in_arrows_memory(data), columns=[*VERSION_KEY, "uri"])
+    return pq.read_table(arrow_buffer(data), columns=[*VERSION_KEY, "uri"])
 
 
 def read_plan(tables: Tables, report: RunReport) -> pa.Table:
@@ -281,7 +281,7 @@ def read_plan(tables: Tables, report: RunReport) -> pa.Table:
     location = plan_location(tables, report.run)
     with storage.explain_errors(location, "read"):
         try:
-            plan = read_parsed(location, _decode_plan)
+            plan = read_and_parse(location, _decode_plan)
         except FileNotFoundError:
             return _STORED_PLAN.empty_table()
         except Exception as error:

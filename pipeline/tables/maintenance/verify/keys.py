@@ -25,6 +25,8 @@ class TableKeys:
         ``track_id``, ``etag``, ``model``, ``run``.
     segment_labels : pyarrow.Table
         ``track_id``, ``etag``, ``segment``, ``model``, ``run``.
+    embeddings : pyarrow.Table
+        ``track_id``, ``etag``, ``segment``, ``model``, ``run``.
     failures : pyarrow.Table
         ``track_id``, ``etag``, ``model``, ``feature_set``, ``run``.
     """
@@ -33,6 +35,7 @@ class TableKeys:
     features: pa.Table
     labels: pa.Table
     segment_labels: pa.Table
+    embeddings: pa.Table
     failures: pa.Table
 
 
@@ -43,6 +46,7 @@ def read_keys(tables: Tables) -> TableKeys:
         features=tables.read("features", [*VERSION_KEY, "segment", "feature_set", "run"]),
         labels=tables.read("labels", [*VERSION_KEY, "model", "run"]),
         segment_labels=tables.read("segment_labels", [*VERSION_KEY, "segment", "model", "run"]),
+        embeddings=tables.read("embeddings", [*VERSION_KEY, "segment", "model", "run"]),
         failures=tables.read("failures", [*VERSION_KEY, "model", "feature_set", "run"]),
     )
 
@@ -55,6 +59,7 @@ _ROW_KEYS = {
     "features": ("feature_set", *VERSION_KEY, "segment"),
     "labels": ("model", *VERSION_KEY),
     "segment_labels": ("model", "run", *VERSION_KEY, "segment"),
+    "embeddings": ("model", *VERSION_KEY, "segment"),
     "failures": ("run", *VERSION_KEY),
 }
 
@@ -74,13 +79,15 @@ def find_contradictions(keys: TableKeys, reports: Sequence[RunReport]) -> list[F
     """Find versions that one run both labeled and failed on, or that failed after they had been labeled.
 
     An older failure next to a label is no contradiction, because the track was retried. Neither is a failure
-    in a run of another model, or in a run that only computed features.
+    in a run of another model, in a run that only computed features, or in a run that was to add embeddings to
+    the label and did not.
     """
     key = ("run", *VERSION_KEY)
     both = semi_join(keys.labels, keys.failures, key)
     findings = report_rows(
         "duplicate", "labels", "versions that one run both labeled and failed on", both, *key
     )
+    embedding = pa.array([report.run for report in reports if report.writes_embeddings], pa.string())
     for model in sorted({report.model for report in reports if report.model is not None}):
         runs = pa.array([report.run for report in reports if report.model == model], pa.string())
         failures = keys.failures.filter(pc.is_in(keys.failures["run"], runs))
@@ -89,6 +96,9 @@ def find_contradictions(keys: TableKeys, reports: Sequence[RunReport]) -> list[F
         joined = semi_join(failures, labels).select(list(key)).join(labels, list(VERSION_KEY))
         # Order by the names of the runs, which follow one another; the clocks of workers may disagree.
         after = joined.filter(pc.greater(joined["run"], joined["labeled_by"]))
+        tried = after.filter(pc.is_in(after["run"], embedding))
+        embedded = keys.embeddings.filter(pc.equal(keys.embeddings["model"], model))
+        after = anti_join(after, anti_join(tried, embedded), key)
         findings += report_rows(
             "failed after a label",
             "failures",
@@ -102,7 +112,7 @@ def find_contradictions(keys: TableKeys, reports: Sequence[RunReport]) -> list[F
 def find_unknown_tracks(keys: TableKeys) -> list[Finding]:
     """Find rows about tracks that were never listed."""
     findings = []
-    for table in ("features", "labels", "failures"):
+    for table in ("features", "labels", "embeddings", "failures"):
         ids = getattr(keys, table).select(["track_id"]).group_by("track_id").aggregate([])
         unknown = anti_join(ids, keys.tracks, ("track_id",))
         findings += report_rows(
@@ -127,6 +137,8 @@ def find_report_mismatches(keys: TableKeys, reports: Sequence[RunReport]) -> lis
     of the same model has processed what was still needed.
     """
     labeled, failed = _count_by_run(keys.labels), _count_by_run(keys.failures)
+    first = keys.embeddings.filter(pc.equal(keys.embeddings["segment"], 0))
+    embedded = _count_by_run(anti_join(first, keys.labels, ("run", *VERSION_KEY)))
     wrong: list[str] = []
     removed: list[str] = []
     redone: set[str | None] = set()
@@ -135,6 +147,8 @@ def find_report_mismatches(keys: TableKeys, reports: Sequence[RunReport]) -> lis
         pairs = [("failed", counts.failed, failed.get(report.run, 0))]
         if report.command != "featurize":
             pairs.append(("labeled", counts.labeled, labeled.get(report.run, 0)))
+        if report.writes_embeddings:
+            pairs.append(("embedded", counts.embedded, embedded.get(report.run, 0)))
         for word, said, there in pairs:
             text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
             if said > there and report.model in redone:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.storage import storage
-from pipeline.storage.arrow_source import in_arrows_memory
+from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.errors import is_store_error
-from pipeline.storage.parsed import read_parsed
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.storage.retry import RetryBudget
-from pipeline.tables.maintenance.compact.log import LOG_FOLDER, LogEntry
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.verify.findings import Finding, report_names
 from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObject, StoredObjects, partition_values
 from pipeline.tables.tables import is_damage, stored_schema
@@ -122,7 +122,7 @@ def _open_part(location: str, size: int, *, deep: bool) -> tuple[pa.Schema, int]
     except Exception as error:
         if not is_damage(error):
             raise
-    return read_parsed(location, lambda data: _read_part(pq.ParquetFile(in_arrows_memory(data)), deep=deep))
+    return read_and_parse(location, lambda data: _read_part(pq.ParquetFile(arrow_buffer(data)), deep=deep))
 
 
 def _read_part(file: pq.ParquetFile, *, deep: bool) -> tuple[pa.Schema, int]:
@@ -142,10 +142,17 @@ def _compare_columns(schema: pa.Schema, wanted: pa.Schema) -> str | None:
             if field.nullable:
                 continue
             return f"has the unknown column {field.name}"
-        if field.type != wanted.field(field.name).type:
+        if not _is_of_type(field.type, wanted.field(field.name).type):
             return f"has {field.name} as {field.type} instead of {wanted.field(field.name).type}"
     missing = [field.name for field in wanted if not field.nullable and field.name not in schema.names]
     return f"lacks the column {missing[0]}" if missing else None
+
+
+def _is_of_type(kind: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether a column has the wanted type; lists of a fixed size are lists too."""
+    if pa.types.is_fixed_size_list(kind) and pa.types.is_list(wanted):
+        return bool(kind.value_type == wanted.value_type)
+    return bool(kind == wanted)
 
 
 def _compare_feature_set(table: str, part: StoredObject, metadata: dict[bytes, bytes]) -> str | None:

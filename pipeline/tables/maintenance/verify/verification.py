@@ -8,8 +8,9 @@ import pyarrow as pa
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.maintenance.compact.log import read_log
+from pipeline.tables.maintenance.compact.compaction_log import read_log
 from pipeline.tables.maintenance.verify.accounting import account_for_tracks
+from pipeline.tables.maintenance.verify.embedding_values import check_vectors, find_missing_embeddings
 from pipeline.tables.maintenance.verify.findings import (
     Finding,
     ModelAccount,
@@ -86,6 +87,7 @@ def verify(
     checks = (
         partial(_check_rows, tables, sound, reports, listing, accounts, unchecked),
         partial(_check_labels, sound, stored, facts, unchecked),
+        partial(check_vectors, sound),
     )
     for check in checks:
         try:
@@ -124,7 +126,13 @@ def _check_rows(
         return findings
     models, missing = account_for_tracks(tables, keys, reports, listing)
     accounts += models
-    return [*findings, *missing, *find_report_mismatches(keys, reports), *find_unknown_tracks(keys)]
+    return [
+        *findings,
+        *missing,
+        *find_missing_embeddings(keys, reports),
+        *find_report_mismatches(keys, reports),
+        *find_unknown_tracks(keys),
+    ]
 
 
 def _check_labels(

@@ -1,0 +1,43 @@
+"""The command that finds similar tracks: similar."""
+
+from typing import Annotated
+
+import typer
+
+from jobs.cli.commands import options as opt
+
+
+def similar(
+    track: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRACK",
+            help="A track of the catalog (its id, uri, or path below the catalog), or any other audio file.",
+            show_default=False,
+        ),
+    ],
+    tables: opt.TablesRoot,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of tracks to list.")] = 10,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Name or folder of the model whose embeddings are compared. Default: the one of the latest "
+            "embeddings.",
+        ),
+    ] = None,
+    output_format: opt.OutputFormat = "table",
+    out: opt.Out = None,
+) -> None:
+    """List the tracks of the catalog that sound most like a track, by their embeddings."""
+    from jobs.cli.summaries.labels import print_similar
+    from jobs.console.output import write_rows
+    from jobs.read_tables import open_tables
+    from jobs.similar import find_similar
+
+    opened = open_tables(tables)
+    rows = find_similar(opened, track, n, model)
+    if output_format == "table" and out is None:
+        print_similar(rows, opened)
+    else:
+        write_rows(rows, output_format, out)

@@ -1,0 +1,201 @@
+"""The command that trains models: train."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from jobs.cli.commands import options as opt
+from jobs.cli.commands.settings import with_settings, with_training
+from jobs.console.messages import INTERRUPTED, say
+from schemas.config import RunConfig
+
+if TYPE_CHECKING:
+    from jobs.train import TrainRequest, TrainResult
+    from jobs.train_head import HeadResult
+    from pipeline.training.train_model import Epoch
+
+_SEEDS = (
+    "Train once with each of these seeds, such as 0,1,2, on a Ray cluster, and keep the model with the best "
+    "validation accuracy."
+)
+
+
+@with_training(
+    "epochs", "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
+    "class_weights", "seed", "threads",
+)  # fmt: skip
+@with_settings("address", "cpus")
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="A folder with a folder of audio for each genre, a manifest with a label column, tables, "
+            "a CSV of the 57 descriptors, or an .npz of log-mels.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the model to.", show_default=False)],
+    *,
+    on: Annotated[
+        Literal["features", "embeddings"],
+        typer.Option(
+            "--on",
+            help="What to train on: features, or embeddings, on which a linear head is trained in seconds "
+            "from as few as 4 tracks of each genre.",
+        ),
+    ] = "features",
+    arch: Annotated[
+        str | None,
+        typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both. Default: cnn."),
+    ] = None,
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", help="How to split the data: segment (leaks), track, or file:TRAIN.txt,VALID.txt."
+        ),
+    ] = "track",
+    training: Mapping[str, object],
+    split_seed: Annotated[
+        int | None,
+        typer.Option("--split-seed", help="Seed of a random split. Default: the seed of the training."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help=_SEEDS)] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", help="Values of a setting to try, such as learning_rate=1e-3,3e-4; may be repeated."
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Fine-tune this model (such as default) instead of starting from random weights; with --on "
+            "embeddings, the model of the embeddings. Default there: the one of the latest embeddings.",
+        ),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like", help="Use the settings that this model was trained with; other options override them."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model. Default: the name of the folder.")
+    ] = None,
+    label_column: opt.LabelColumn = None,
+    tables: Annotated[
+        str | None,
+        typer.Option("--tables", help="Keep the features of audio in these tables for the next training."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            help="Folder for checkpoints, from which the same command resumes after an interruption.",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option("--tensorboard", help="Folder for TensorBoard's event files.")
+    ] = None,
+    settings: RunConfig,
+) -> None:
+    """Train a model on labeled audio, features, descriptors or log-mels."""
+    from jobs.cli.summaries.models import print_head, print_model, print_trials
+    from jobs.train import TrainRequest, settings_for
+
+    request = TrainRequest(
+        data=data,
+        out=out,
+        settings=settings_for(arch, like, training),
+        start=start,
+        split=split,
+        split_seed=split_seed,
+        seeds=_parse_seeds(seeds),
+        grid=tuple(grid or ()),
+        name=name,
+        label_column=label_column,
+        tables=tables,
+        checkpoint=checkpoint,
+        tensorboard=tensorboard,
+        config=settings,
+    )
+    if on == "embeddings":
+        _refuse_network_options(
+            {"arch": arch, "seeds": seeds, "grid": grid, "like": like, "checkpoint": checkpoint}
+            | {"tensorboard": tensorboard}
+            | {name: value for name, value in training.items() if name != "seed"}
+        )
+        print_head(_train_head(request), out)
+        return
+    result = _train(request)
+    print_trials(result.trials)
+    print_model(result.bundle, out)
+
+
+def _refuse_network_options(given: Mapping[str, object]) -> None:
+    """Refuse options that say how a network is trained.
+
+    Raises
+    ------
+    MisuseError
+        If one was given.
+    """
+    from jobs.cli.commands.settings import flag_of
+    from schemas.errors import MisuseError
+
+    for name, value in given.items():
+        if value:
+            raise MisuseError(f"--on embeddings trains no network, so {flag_of(name)} says nothing; omit it")
+
+
+def _train_head(request: "TrainRequest") -> "HeadResult":
+    from jobs.train_head import train_head_job
+
+    try:
+        return train_head_job(request, say=say)
+    except KeyboardInterrupt:
+        say("interrupted")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _train(request: "TrainRequest") -> "TrainResult":
+    """Train with progress on stderr."""
+    from jobs.console.progress import show_progress
+    from jobs.train import train_job
+
+    with ExitStack() as stack:
+        meters = []
+        done: dict[int, int] = {}
+
+        def start(n_epochs: int) -> None:
+            # Not earlier: the engine shows its own progress while it computes features.
+            meters.append(stack.enter_context(show_progress("training", n_epochs, unit="epochs")))
+
+        def show(trial: int, epoch: "Epoch") -> None:
+            done[trial] = epoch.number
+            which = f"trial {trial + 1}: " if len(done) > 1 else ""
+            note = f"{which}loss {epoch.loss:.3f}, validation accuracy {epoch.valid_accuracy:.3f}"
+            meters[0].show(sum(done.values()), note)
+
+        try:
+            return train_job(request, on_start=start, on_epoch=show, say=say)
+        except KeyboardInterrupt:
+            resume = (
+                "; run the same command again to resume from the checkpoint" if request.checkpoint else ""
+            )
+            say(f"interrupted{resume}")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _parse_seeds(listed: str | None) -> tuple[int, ...]:
+    """Parse seeds such as ``0,1,2``."""
+    from schemas.errors import MisuseError
+
+    try:
+        return tuple(int(number) for number in listed.split(",")) if listed else ()
+    except ValueError as error:
+        raise MisuseError(f"--seeds takes integers separated by commas, not '{listed}'") from error

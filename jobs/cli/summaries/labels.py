@@ -1,0 +1,73 @@
+"""What ``earmark labels`` prints: labels, playlists, and tags that are written into files."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.console.messages import printable
+from jobs.console.output import console, print_table
+from jobs.write_tags import Tagging
+from pipeline.storage import storage
+from pipeline.tables.runs import read_reports
+from pipeline.tables.tables import Tables
+
+_PRINTED = 20
+"""Maximum number of files to print, and of failures."""
+
+
+def print_labels(rows: pa.Table) -> None:
+    """Print labels, one track per line."""
+    print_table(
+        ("genre", "confidence", "segments", "track"),
+        (
+            (_genre(row), f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
+            for row in rows.select(["genre", "style", "confidence", "n_segments", "uri"]).to_pylist()
+        ),
+    )
+
+
+def _genre(row: dict[str, Any]) -> str:
+    """Return a label's genre and style; a dash if it has neither."""
+    return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
+
+
+def print_similar(rows: pa.Table, tables: Tables) -> None:
+    """Print similar tracks with their paths below the catalog, one per line."""
+    catalog = read_reports(tables, last=1)[0].catalog
+    print_table(
+        ("similarity", "genre", "artist", "title", "track"),
+        (
+            (
+                f"{row['similarity']:.3f}",
+                *(row[name] or "–" for name in ("genre", "artist", "title")),
+                storage.path_below(row["uri"], catalog),
+            )
+            for row in rows.to_pylist()
+        ),
+    )
+
+
+def print_playlists(written: Mapping[str, int]) -> None:
+    """Print the playlists and the number of tracks in each."""
+    print_table(("tracks", "playlist"), [(f"{n:,}", location) for location, n in written.items()])
+
+
+def print_taggings(plan: Sequence[Tagging]) -> None:
+    """Print the first files that are to be written or were written, the failures, and totals."""
+    shown = [each for each in plan if each.outcome in {"to write", "written"}]
+    if shown:
+        print_table(
+            ("tag", "becomes", "file"),
+            [(each.before or "–", each.genre, str(each.target)) for each in shown[:_PRINTED]],
+        )
+    if len(shown) > _PRINTED:
+        console.print(f"… and {len(shown) - _PRINTED:,} more")
+    failed = [each for each in plan if each.outcome == "failed"]
+    for each in failed[:_PRINTED]:
+        console.print(f"failed: {printable(each.reason)}", markup=False)
+    if len(failed) > _PRINTED:
+        console.print(f"… and {len(failed) - _PRINTED:,} more failed")
+    sums = Counter(each.outcome for each in plan)
+    console.print(", ".join(f"{n:,} {outcome}" for outcome, n in sums.items()) or "nothing to write")

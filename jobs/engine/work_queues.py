@@ -1,0 +1,60 @@
+"""Queues of waiting work: shards and suspects for tasks, parts for actors."""
+
+from collections import deque
+from dataclasses import replace
+
+from jobs.engine.assignment import Assignment
+from jobs.engine.attempts import Attempt
+from pipeline.catalogs.planning import copy_rows
+from pipeline.shards.featurize_shard import Shard
+from pipeline.shards.label_part import LabelTask
+from pipeline.storage import storage
+
+
+class WorkQueues:
+    """Work that is not started yet, for tasks and for actors; retries go first.
+
+    Parameters
+    ----------
+    assignment : Assignment
+        Says where parts are written.
+
+    Attributes
+    ----------
+    for_tasks, for_actors : deque of Attempt
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self.for_tasks: deque[Attempt] = deque()
+        self.for_actors: deque[Attempt] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.for_tasks or self.for_actors)
+
+    def put_back(self, attempt: Attempt) -> None:
+        """Put work at the front of its queue."""
+        by_actor = isinstance(attempt.work, LabelTask) and not attempt.isolated
+        (self.for_actors if by_actor else self.for_tasks).appendleft(attempt)
+
+    def retry(self, attempt: Attempt) -> None:
+        """Delete what an attempt may have written and put it back; the next one may write fewer parts."""
+        self._delete_parts(attempt.work)
+        self.put_back(replace(attempt, retried=True))
+
+    def halve(self, attempt: Attempt) -> bool:
+        """Put back both halves of a shard or label task; return False if it is a single track."""
+        work, n_tracks = attempt.work, attempt.work.tracks.num_rows
+        self._delete_parts(work)
+        if n_tracks == 1:
+            return False
+        middle = n_tracks // 2
+        for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
+            half = replace(work, name=work.name + suffix, tracks=copy_rows(work.tracks, start, stop))
+            self.put_back(replace(attempt, work=half, errors=0, deaths=0, retried=False))
+        return True
+
+    def _delete_parts(self, work: Shard | LabelTask) -> None:
+        for part in work.parts(self._assignment.tables).values():
+            with storage.explain_errors(part, "remove"):
+                storage.delete(part, check=self._assignment.lease.check)

@@ -1,0 +1,130 @@
+"""``earmark train --on embeddings``: train a head on embeddings and write it as a model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from jobs.read_tables import open_tables, pick_embedding_model
+from jobs.run.request import make_job
+from jobs.run.run import Say, run_job
+from jobs.train import TrainRequest, check_options
+from jobs.training_data import check_regular, is_audio, open_root, report_failures
+from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.evaluation.protocols import drop_folders
+from pipeline.models.bundle import ModelBundle
+from pipeline.storage import storage
+from pipeline.tables.tables import Tables
+from pipeline.training.data.embedded_tables import import_embeddings
+from pipeline.training.data.labeled_tables import FOLDER, is_tables
+from pipeline.training.embedded_tracks import EmbeddedTracks
+from pipeline.training.head import TrainedHead, train_head, train_head_on_list
+from pipeline.training.head_bundle import build_head_bundle, measure_head
+from pipeline.training.provenance import describe_provenance
+from pipeline.training.splits import find_listed, parse_split
+from pipeline.training.training_set import TrainingSet
+from schemas.errors import MisuseError
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """The model, and how its figures were measured, in words."""
+
+    bundle: ModelBundle
+    protocol: str
+
+
+def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -> HeadResult:
+    """Train a head on embeddings and write the model that it makes of their network.
+
+    Parameters
+    ----------
+    request : TrainRequest
+        Its ``data`` is tables with embeddings, or audio, which is run through the model ``start`` first. Its
+        ``split`` is ``track`` (cross-validation with artists apart) or ``file:TRAIN.txt,VALID.txt``.
+    say : callable
+        Prints a message for the user.
+
+    Raises
+    ------
+    MisuseError
+        If the options or the data are invalid, or a genre has too few tracks.
+    KeyboardInterrupt
+        If the run over audio was interrupted.
+    """
+    check_options(request)
+    protocol, lists = parse_split(request.split)
+    if protocol == "segment":
+        raise MisuseError("--on embeddings holds out whole tracks; choose --split track or file:TRAIN,VALID")
+    seed = request.first_seed
+    with _embedded(request, say) as (tables, column):
+        model = pick_embedding_model(tables, request.start)
+        base = ModelBundle.load(storage.join(tables.root, "_models", model))
+        data = import_embeddings(tables, model, label_column=column, say=say)
+    if lists is None:
+        trained, calibrated_on = train_head(data, seed), data
+        trained_on = data
+    else:
+        trained_on, calibrated_on = (
+            data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists)
+        )
+        trained = train_head_on_list(trained_on, calibrated_on, seed)
+    how = _describe(trained, request)
+    notes: dict[str, str | int | float | None] = {
+        "command": _command(request, base),
+        "train_segments": len(trained_on.vectors),
+        "train_tracks": len(trained_on),
+        "protocol": how,
+        "seed": seed,
+        **describe_provenance(_names(trained_on, base), _names(calibrated_on, base), base.info),
+    }
+    figure = measure_head(trained, f"{PurePosixPath(request.data).name}, {how}")
+    bundle = build_head_bundle(base, trained, request.model_name, figure, notes)
+    bundle.save(request.out)
+    return HeadResult(bundle, how)
+
+
+@contextmanager
+def _embedded(request: TrainRequest, say: Say) -> Iterator[tuple[Tables, str | None]]:
+    """Yield tables with embeddings, and where the genres of their tracks are."""
+    check_regular(request.data)
+    if is_tables(request.data):
+        yield open_tables(request.data), request.label_column
+        return
+    if not is_audio(request.data):
+        raise MisuseError(
+            f"{request.data} has no embeddings; give tables of 'earmark run … --embeddings', a folder of "
+            "audio for each genre, or a manifest of audio"
+        )
+    with open_root(request.tables) as root:
+        settings = request.config.model_copy(
+            update={"embeddings": True, **({} if request.start is None else {"model": request.start})}
+        )
+        job = make_job("run", request.data, root, settings)
+        if run_job(job, say).outcome == "interrupted":
+            raise KeyboardInterrupt
+        report_failures(job, say)
+        column = request.label_column or (None if is_manifest(request.data) else FOLDER)
+        yield job.tables, column
+
+
+def _describe(trained: TrainedHead, request: TrainRequest) -> str:
+    """Return how the head was measured, in words."""
+    if trained.folds is None:
+        return f"held-out tracks of split {drop_folders(request.split)}"
+    return f"{trained.folds.n_folds}-fold cross-validation, {trained.folds.protocol}"
+
+
+def _command(request: TrainRequest, base: ModelBundle) -> str:
+    """Return the command that trains this model again, without paths of this machine."""
+    words = ["earmark train", PurePosixPath(request.data).name, "--on embeddings --out MODEL"]
+    words += [f"--from {base.model}", f"--split {drop_folders(request.split)}"]
+    words += [f"--label-column {request.label_column}"] if request.label_column else []
+    return " ".join([*words, f"--seed {request.first_seed}", f"--name {request.model_name}"])
+
+
+def _names(data: EmbeddedTracks, base: ModelBundle) -> TrainingSet:
+    """Return the tracks by name, for the notes that tell later which tracks a model has seen."""
+    return TrainingSet(None, data.labels, data.names, data.genres, features=base.info.features)

@@ -1,0 +1,158 @@
+"""A head on embeddings: its folds, its figures, the few tracks it needs, and the model it becomes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.prediction import softmax
+from pipeline.training.artist_folds import count_artists, divide
+from pipeline.training.embedded_tracks import EmbeddedTracks
+from pipeline.training.head import (
+    apply_head,
+    choose_strength,
+    fit_head,
+    train_head,
+    train_head_on_list,
+)
+from pipeline.training.head_bundle import build_head_bundle, measure_head
+from schemas.errors import MisuseError
+
+N_NUMBERS = 192
+
+
+def embedded(
+    n_tracks: int,
+    genres: tuple[str, ...] = ("dub", "ska", "ska-punk"),
+    *,
+    artists: int = 0,
+    spread: float = 1.0,
+) -> EmbeddedTracks:
+    """Tracks of one to three segments whose genre shows in some of their numbers."""
+    rng = np.random.default_rng(3)
+    labels = np.tile(np.arange(len(genres)), n_tracks)
+    lengths = rng.integers(1, 4, len(labels))
+    track_of = np.repeat(np.arange(len(labels)), lengths)
+    centers = np.random.default_rng(1).normal(0, 1, (len(genres), N_NUMBERS))
+    vectors = 5 + centers[labels[track_of]] + rng.normal(0, spread, (len(track_of), N_NUMBERS))
+    names = [f"{number:03}" for number in range(len(labels))]
+    artist = [f"Artist {number // len(genres) % artists}" if artists else "" for number in range(len(labels))]
+    return EmbeddedTracks(
+        vectors.astype(np.float32), track_of, np.array(names), labels, np.array(artist), genres
+    )
+
+
+def test_no_artist_is_in_two_folds_where_artists_are_known() -> None:
+    """The figure would be that of recognizing artists, and not hold for new ones."""
+    data = embedded(12, artists=4)
+    folds = divide(data, seed=0)
+    assert folds.n_folds == 4
+    for artist in np.unique(data.artists):
+        assert len(set(folds.fold_of[data.artists == artist].tolist())) == 1
+    assert folds.protocol == "artists apart"
+
+
+def test_unknown_artists_are_admitted() -> None:
+    """A figure would be called honest that is not."""
+    assert divide(embedded(6), seed=0).protocol.startswith("artists unknown")
+    data = embedded(6, artists=6)
+    data.artists[:4] = ""
+    assert "those of 4 of 18 tracks unknown" in divide(data, seed=0).protocol
+
+
+def test_a_genre_by_a_single_artist_is_divided_and_named() -> None:
+    """The genre would be missing from training in some folds, or the training would fail."""
+    data = embedded(6, artists=6)
+    data.artists[data.labels == 1] = "Somebody"
+    folds = divide(data, seed=0)
+    assert folds.one_artist == ("ska",)
+    assert "single artist (ska)" in folds.protocol
+    assert count_artists(data) == 6
+    data.artists[:] = [f"of {label}" for label in data.labels]
+    assert "both sides" in divide(data, seed=0).protocol
+
+
+def test_segments_weigh_by_genre_and_by_track() -> None:
+    """A long track, or a genre with many tracks, would decide for all."""
+    data = embedded(5)
+    weights = data.segment_weights
+    by_track = np.bincount(data.track_of, weights)
+    np.testing.assert_allclose(by_track, 1)
+    few = data.take(np.arange(10))
+    of_genre = np.bincount(few.segment_labels, few.segment_weights)
+    np.testing.assert_allclose(of_genre, 10 / 3)
+
+
+def test_a_head_takes_numbers_as_the_network_gives_them() -> None:
+    """Standardized numbers in training and raw ones in labeling would give chance."""
+    data = embedded(8)
+    head = fit_head(data, 0.1)
+    right = apply_head(head, data.vectors).argmax(axis=1) == data.segment_labels
+    assert right.all()
+    two = embedded(8, ("dub", "ska"))
+    right = apply_head(fit_head(two, 0.1), two.vectors).argmax(axis=1) == two.segment_labels
+    assert right.all()
+
+
+def test_a_genre_without_tracks_in_a_fold_is_never_named() -> None:
+    """Columns would shift, and each genre be called by the name of its neighbor."""
+    data = embedded(6)
+    two = data.take(np.flatnonzero(data.labels != 1))
+    proba = softmax(apply_head(fit_head(two, 0.1), data.vectors))
+    assert proba[:, 1].max() < 1e-3
+    kept = data.segment_labels != 1
+    assert (proba.argmax(axis=1)[kept] == data.segment_labels[kept]).all()
+
+
+def test_four_tracks_a_genre_are_enough_and_three_are_too_few() -> None:
+    """A user who begins with few tracks gets an error of a library, or a figure about nothing."""
+    trained = train_head(embedded(4))
+    figure = measure_head(trained, "shelf")
+    assert (figure.n, figure.protocol, set(figure.by_genre.values()) <= {(3, 4), (4, 4)}) == (
+        12,
+        "track",
+        True,
+    )
+    with pytest.raises(MisuseError, match=r"at least 4 tracks of each genre.*dub has 3, ska has 3"):
+        train_head(embedded(3))
+
+
+def test_figures_are_about_tracks_that_were_held_out() -> None:
+    """Numbers without any meaning would be learned by heart and measured as knowledge."""
+    data = embedded(20, spread=1.0)
+    noise = np.random.default_rng(0).normal(size=data.vectors.shape).astype(np.float32)
+    meaningless = EmbeddedTracks(noise, data.track_of, data.names, data.labels, data.artists, data.genres)
+    trained = train_head(meaningless)
+    assert measure_head(trained, "noise").accuracy < 0.6
+    assert trained.strength < 1
+    assert choose_strength(data, 0) > 1e-3
+
+
+def test_lists_say_what_is_held_out() -> None:
+    """A researcher's split would be ignored."""
+    data = embedded(10)
+    train, valid = data.take(np.arange(18)), data.take(np.arange(18, 30))
+    trained = train_head_on_list(train, valid)
+    assert measure_head(trained, "lists").protocol == "file"
+    np.testing.assert_array_equal(trained.held_out.names, valid.names)
+
+
+def test_the_model_is_the_network_with_the_head_and_keeps_its_license(tmp_path: Path) -> None:
+    """The head's genres would come from other numbers than it was trained on, or without their license."""
+    base = ModelBundle.load("default")
+    base = ModelBundle(base.info.model_copy(update={"license": "MIT", "source": "somewhere"}), base.weights)
+    data = embedded(4)
+    trained = train_head(data)
+    made = build_head_bundle(base, trained, "my-head", measure_head(trained, "shelf"), {"seed": 0})
+    made.save(tmp_path / "head")
+    bundle = ModelBundle.load(str(tmp_path / "head"))
+    assert (bundle.info.genres, bundle.info.license, bundle.info.source) == (data.genres, "MIT", "somewhere")
+    assert bundle.info.features == base.info.features
+    assert bundle.model == made.model
+    log_mels = np.random.default_rng(0).integers(0, 256, (3, 128, 387), np.uint8)
+    _, vectors = Classifier(base, batch_size=3).predict_and_embed(log_mels)
+    prediction, again = Classifier(bundle, batch_size=3).predict_and_embed(log_mels)
+    np.testing.assert_allclose(again, vectors, atol=1e-5)
+    expected = softmax(apply_head(trained.head, vectors) / trained.temperature)
+    np.testing.assert_allclose(prediction.proba, expected, atol=1e-5)

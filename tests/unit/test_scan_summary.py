@@ -1,0 +1,43 @@
+"""The summary of a catalog says what is left out of it."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.cli.summaries.runs import print_scan
+from jobs.scan import scan
+from tests.encoders import encode, sweep
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails: files that are left out go unnoticed, and with them whole albums in a format not listed."""
+    wav = encode(sweep(8000, 1.0), 8000, "wav")
+    names = (
+        "a/…And Justice.wav",
+        "a/.hidden.wav",
+        "a/cover.jpg",
+        "b/cover.JPG",
+        "b/list.cue",
+        "b/._song.wav",
+    )
+    for name in (*names, "@eaDir/song.wav", ".DS_Store"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(wav)
+    print_scan(scan(str(tmp_path)))
+    printed = capsys.readouterr()
+    said = " ".join((printed.out + printed.err).split())
+    assert "wav 2 0" in said
+    assert "left out: 3 files that are not audio (jpg 2, cue 1)" in said
+    assert "1 in @eaDir" in said
+    assert "1 AppleDouble (._*)" in said
+
+
+def test_a_catalog_of_tracks_alone_has_no_such_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fails: every scan ends with an empty line about nothing."""
+    (tmp_path / "a.wav").write_bytes(encode(sweep(8000, 1.0), 8000, "wav"))
+    print_scan(scan(str(tmp_path)))
+    printed = capsys.readouterr()
+    assert "left out" not in printed.out + printed.err

@@ -35,7 +35,7 @@ thorough: venv
 chaos: venv
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
-# 12,000 mutants take about 10 minutes; FUZZ="--seed N" repeats them.
+# 12,000 mutants take a few minutes; FUZZ="--seed N" repeats them.
 fuzz: venv
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 

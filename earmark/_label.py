@@ -18,6 +18,7 @@ from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.selection import is_audio_name
 from pipeline.catalogs.track_refs import from_table
 from pipeline.models.label import TrackLabel, label_prediction
+from pipeline.models.network_shape import network_inputs
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
 from pipeline.shards.outcomes import TrackOutcome, featurize_isolated
@@ -177,9 +178,7 @@ def _predict(
     if not tracks:
         return
     segments = [segment for _, features in tracks for segment in features.segments]
-    log_mels = [segment.log_mel for segment in segments if segment.log_mel is not None]
-    descriptors = [segment.descriptors for segment in segments if segment.descriptors is not None]
-    found = model.predict(log_mels, np.array(descriptors) if descriptors else None)
+    found = model.predict(*network_inputs(segments))
     first = 0
     for track, features in tracks:
         own = found.rows(slice(first, first + len(features.segments)))

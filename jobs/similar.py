@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jobs.read_tables import pick_embedding_model
 from pipeline.catalogs.catalog import canonical, is_same
 from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.network_shape import network_inputs
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
 from pipeline.shards.outcomes import featurize_isolated
@@ -103,12 +104,10 @@ def _embed(tables: Tables, model: str, track: str) -> NDArray[np.floating]:
     if isinstance(features, TrackError):
         raise features
     heard = [segment for segment in features.segments if not segment.is_silent]
-    log_mels = [each.log_mel for each in heard if each.log_mel is not None]
-    descriptors = [each.descriptors for each in heard if each.descriptors is not None]
     if not heard:
         return np.zeros((1, 1), np.float32)
     classifier = Classifier(bundle, threads=1, batch_size=len(heard))
-    return classifier.predict_and_embed(log_mels, np.array(descriptors) if descriptors else None)[1]
+    return classifier.predict_and_embed(*network_inputs(heard))[1]
 
 
 def _describe(tables: Tables, model: str, nearest: pa.Table, listed: pa.Table) -> pa.Table:

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.models.label import MIN_IS_MUSIC, track_probabilities
+from pipeline.models.label import MIN_IS_MUSIC, track_is_music, track_probabilities
+from pipeline.models.network_shape import network_inputs
 from pipeline.models.prediction import Prediction
 from pipeline.shards.one_track import track_features
 from schemas.errors import MisuseError, TrackError
 from schemas.features import FeatureSpec
-from schemas.tracks import SegmentFeatures
 
 Predict = Callable[[Any, Any], Prediction]
 """Maps log-mels (a sequence or None) and descriptors (an array or None) of segments to predictions."""
@@ -56,7 +56,7 @@ def predict_outside(
             on_failure(error)
             continue
         silent = [segment.is_silent for segment in segments]
-        rows.append(_accepted(predict(*_stack_inputs(segments)), silent))
+        rows.append(_accepted(predict(*network_inputs(segments)), silent))
     if not rows:
         raise MisuseError(f"{catalog} has no track that can be featurized: give other audio with --outside")
     return np.stack(rows)
@@ -65,13 +65,5 @@ def predict_outside(
 def _accepted(found: Prediction, silent: list[bool]) -> NDArray[np.float64]:
     """Return a track's probabilities, or zeros if it is probably not music and so gets no genre."""
     proba = track_probabilities(found.proba, silent)
-    if found.is_music is None or all(silent):
-        return proba
-    is_music = found.is_music[~np.asarray(silent)].mean()
-    return proba if is_music >= MIN_IS_MUSIC else np.zeros_like(proba)
-
-
-def _stack_inputs(segments: tuple[SegmentFeatures, ...]) -> tuple[Any, Any]:
-    log_mels = [segment.log_mel for segment in segments if segment.log_mel is not None]
-    descriptors = [segment.descriptors for segment in segments if segment.descriptors is not None]
-    return log_mels or None, np.stack(descriptors) if descriptors else None
+    is_music = track_is_music(found, silent)
+    return proba if is_music is None or is_music >= MIN_IS_MUSIC else np.zeros_like(proba)

@@ -129,13 +129,12 @@ def label_prediction(
     label = label_track(uri, segments.proba, silent, info.genres, min_confidence)
     if info.taxonomy is None or segments.is_music is None or segments.labels is None:
         return label
-    heard = ~np.asarray(silent, bool)
-    if not heard.any():
+    is_music = track_is_music(segments, silent)
+    if is_music is None:
         return replace(label, labels=())
-    is_music = float(np.float32(segments.is_music[heard].mean()))
     if is_music < MIN_IS_MUSIC:
         return replace(label, genre=None, is_music=is_music, labels=())
-    labels = _likely(segments.labels[heard].mean(axis=0), info.taxonomy)
+    labels = _likely(segments.labels[~np.asarray(silent, bool)].mean(axis=0), info.taxonomy)
     styles = [each.style for each in labels if each.genre == label.genre and each.style is not None]
     return replace(label, is_music=is_music, style=styles[0] if styles else None, labels=labels)
 
@@ -148,6 +147,27 @@ def _likely(probabilities: NDArray[np.float64], taxonomy: Taxonomy) -> tuple[Lab
         for place in order.tolist()
         if probabilities[place] >= taxonomy.threshold
     )
+
+
+def track_is_music(segments: Prediction, silent: Sequence[bool]) -> float | None:
+    """Return the probability that a track is music, from its segments that are not silent.
+
+    Parameters
+    ----------
+    segments : Prediction
+        The predictions for the track's segments.
+    silent : sequence of bool, of length n
+        Whether there is nothing to label in each segment.
+
+    Returns
+    -------
+    float or None
+        Rounded to float32 as in the tables; None if all segments are silent or the model does not predict it.
+    """
+    heard = ~np.asarray(silent, bool)
+    if segments.is_music is None or not heard.any():
+        return None
+    return float(np.float32(segments.is_music[heard].mean()))
 
 
 def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:

@@ -1,14 +1,18 @@
-"""Check the inputs and outputs of a network against ``model.json``, without TensorFlow."""
+"""The inputs of a network, and a check of them and the outputs against ``model.json``, without TensorFlow."""
 
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
+from schemas.tracks import SegmentFeatures
 
 _Shape = tuple[int | None, ...]
 
@@ -21,6 +25,15 @@ def input_shapes(info: ModelInfo) -> list[tuple[int, ...]]:
     if info.features.descriptors:
         shapes.append((len(DESCRIPTOR_NAMES),))
     return shapes
+
+
+def network_inputs(
+    segments: Sequence[SegmentFeatures],
+) -> tuple[list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]:
+    """Return log-mels and descriptors of segments as a `Classifier` takes them; None if there are none."""
+    log_mels = [segment.log_mel for segment in segments if segment.log_mel is not None]
+    descriptors = [segment.descriptors for segment in segments if segment.descriptors is not None]
+    return log_mels or None, np.stack(descriptors) if descriptors else None
 
 
 def check_network(weights: bytes, info: ModelInfo, path: str) -> None:

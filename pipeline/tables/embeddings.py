@@ -111,22 +111,18 @@ def _read(tables: Tables, model: str, columns: list[str]) -> Iterator[pa.RecordB
     EarmarkError
         If the lengths differ.
     """
-    dataset = tables.dataset(_TABLE)
-    if dataset is None:
-        return
     expected = None
-    with explain_read_errors(tables, _TABLE):
-        for batch in dataset.to_batches(columns=columns, filter=pc.field("model") == model):
-            if not batch.num_rows:
-                continue
-            lengths = pc.min_max(pc.list_value_length(batch["vector"])).as_py()
-            expected = expected or lengths["min"]
-            if (lengths["min"], lengths["max"]) != (expected, expected):
-                raise EarmarkError(
-                    f"the embeddings of {model} in {tables.root} differ in length; 'earmark verify "
-                    f"{tables.root}' names some of them"
-                )
-            yield batch
+    for batch in tables.read_batches(_TABLE, columns, pc.field("model") == model):
+        if not batch.num_rows:
+            continue
+        lengths = pc.min_max(pc.list_value_length(batch["vector"])).as_py()
+        expected = expected or lengths["min"]
+        if (lengths["min"], lengths["max"]) != (expected, expected):
+            raise EarmarkError(
+                f"the embeddings of {model} in {tables.root} differ in length; 'earmark verify "
+                f"{tables.root}' names some of them"
+            )
+        yield batch
 
 
 def _with_fixed_size(batch: pa.RecordBatch) -> pa.RecordBatch:

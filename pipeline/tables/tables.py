@@ -90,6 +90,31 @@ class Tables:
         with explain_read_errors(self, table):
             return with_retries(lambda: dataset.to_table(columns=names, filter=where))
 
+    def read_batches(
+        self, table: str, columns: Sequence[str], where: pc.Expression | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows of a table one batch at a time, in no particular order; none if it does not exist yet.
+
+        Parameters
+        ----------
+        table : str
+            A key of `schemas.tables.SCHEMAS`.
+        columns : sequence of str
+            Columns to read; may include partition columns.
+        where : pyarrow.compute.Expression, optional
+            Filter for the rows.
+
+        Raises
+        ------
+        EarmarkError
+            If the store refuses, or a part is damaged.
+        """
+        dataset = self.dataset(table)
+        if dataset is None:
+            return
+        with explain_read_errors(self, table):
+            yield from dataset.to_batches(columns=list(columns), filter=where)
+
 
 @contextlib.contextmanager
 def explain_read_errors(tables: Tables, table: str) -> Iterator[None]:

@@ -222,6 +222,7 @@ def test_of_two_runs_at_once_one_works_and_one_says_who_does(catalog: Path, tmp_
     assert os.listdir(tmp_path / "tables" / "_lease") != []
 
 
+@pytest.mark.thorough
 def test_a_holder_is_named_while_it_lives_and_replaced_when_it_is_dead(catalog: Path, tmp_path: Path) -> None:
     """An operator must know whom to wait for, and need not remove a lock by hand after kill -9."""
     folder, tables = tmp_path / "catalog", tmp_path / "tables"

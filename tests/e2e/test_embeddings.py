@@ -58,6 +58,7 @@ def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: 
     assert (first["uri"], first["similarity"]) == (str(song), pytest.approx(1, abs=1e-3))
 
 
+@pytest.mark.thorough
 def test_a_head_on_published_weights(tmp_path: Path, gtzan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A user would follow the guide, from folders of a few tracks to a model of their genres, and fail."""
     if not WEIGHTS.is_file():

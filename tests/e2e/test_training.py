@@ -66,7 +66,7 @@ def test_a_genre_below_the_wanted_confidence_is_null_for_every_reader(
     assert 0 < rejected.sum() < N_HELD
     assert (rejected == (labels["confidence"] < 0.9)).all()
     assert labels["probabilities"].map(len).eq(10).all()
-    assert f"(silent, or below --min-confidence): {rejected.sum()}" in output
+    assert f"(no music, silent, or below --min-confidence): {rejected.sum()}" in output
     printed = succeed("labels", tmp_path / "t")
     assert "None" not in printed
     listed = json.loads(succeed("labels", tmp_path / "t", "--format", "json", "--min-confidence", 0.9))

@@ -21,6 +21,9 @@ MIN_CHANGE_FRAMES = 5
 MAX_RATIO = 64
 """Sample rates farther apart than this do not belong to one recording, and take memory to convert."""
 
+SILENT_FRAMES = 1 << 20
+"""Length of the blocks of a gap: they take no memory, and a wrong timestamp can make a gap of a day."""
+
 JITTER_TICKS = 3
 """Timestamps in milliseconds are off by this much even in undamaged files."""
 
@@ -168,9 +171,9 @@ def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArra
 
 
 def silence(channels: int, n_samples: int) -> Iterator[NDArray[np.float32]]:
-    """Yield `n_samples` zeros, in blocks."""
-    for first in range(0, n_samples, BLOCK_FRAMES):
-        yield np.zeros((channels, min(BLOCK_FRAMES, n_samples - first)), np.float32)
+    """Yield `n_samples` zeros, in blocks that are read-only views of a single one."""
+    for first in range(0, n_samples, SILENT_FRAMES):
+        yield np.broadcast_to(np.float32(0), (channels, min(SILENT_FRAMES, n_samples - first)))
 
 
 def _kind(frame: av.AudioFrame) -> tuple[int, int, str]:

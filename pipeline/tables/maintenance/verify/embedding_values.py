@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, report_rows
 from pipeline.tables.maintenance.verify.keys import TableKeys
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, explain_read_errors, keep_newest
+from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest
 from schemas.report import RunReport
 
 
@@ -37,24 +37,20 @@ def find_missing_embeddings(keys: TableKeys, reports: Sequence[RunReport]) -> li
 
 def check_vectors(tables: Tables) -> list[Finding]:
     """Find segments whose vector is not of the model's length, or holds a value that is not finite."""
-    dataset = tables.dataset("embeddings")
-    if dataset is None:
-        return []
     n_numbers: dict[str, int] = {}
     count = 0
     examples: list[str] = []
-    with explain_read_errors(tables, "embeddings"):
-        for batch in dataset.to_batches(columns=["track_id", "vector", "model"]):
-            for model in batch["model"].unique().to_pylist():
-                rows = batch.filter(pc.equal(batch["model"], model))
-                lengths = pc.list_value_length(rows["vector"]).to_numpy()
-                expected = n_numbers.setdefault(model, int(lengths[0]))
-                wrong = lengths != expected
-                if not wrong.any():
-                    vectors = rows["vector"].flatten().to_numpy(zero_copy_only=False)
-                    wrong = ~np.isfinite(vectors.reshape(-1, expected)).all(axis=1)
-                count += int(wrong.sum())
-                examples += rows["track_id"].filter(pa.array(wrong)).to_pylist()[:EXAMPLES]
+    for batch in tables.read_batches("embeddings", ["track_id", "vector", "model"]):
+        for model in batch["model"].unique().to_pylist():
+            rows = batch.filter(pc.equal(batch["model"], model))
+            lengths = pc.list_value_length(rows["vector"]).to_numpy()
+            expected = n_numbers.setdefault(model, int(lengths[0]))
+            wrong = lengths != expected
+            if not wrong.any():
+                vectors = rows["vector"].flatten().to_numpy(zero_copy_only=False)
+                wrong = ~np.isfinite(vectors.reshape(-1, expected)).all(axis=1)
+            count += int(wrong.sum())
+            examples += rows["track_id"].filter(pa.array(wrong)).to_pylist()[:EXAMPLES]
     if not count:
         return []
     message = "segments whose vector differs in length from the model's others, or is not of finite numbers"

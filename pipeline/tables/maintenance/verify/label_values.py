@@ -1,6 +1,6 @@
 """Checks of label values: known genres, valid probabilities, and a confidence that matches them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
-from pipeline.tables.tables import Tables, explain_read_errors
+from pipeline.tables.tables import Tables
 
 _COLUMNS = ["track_id", "genre", "confidence", "probabilities"]
 _SUM_TOLERANCE = 1e-3
@@ -35,7 +35,7 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
     """
     count = 0
     examples: list[str] = []
-    for batch in _read_batches(tables, model):
+    for batch in tables.read_batches("labels", _COLUMNS, pc.field("model") == model):
         wrong = _find_invalid(batch, genres)
         count += int(wrong.sum())
         if len(examples) < EXAMPLES and wrong.any():
@@ -47,14 +47,6 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
         "between 0 and 1 or do not sum to 1, or with a genre or confidence that does not match them"
     )
     return [Finding("invalid label", "labels", message, count, tuple(examples))]
-
-
-def _read_batches(tables: Tables, model: str) -> Iterator[pa.RecordBatch]:
-    dataset = tables.dataset("labels")
-    if dataset is None:
-        return
-    with explain_read_errors(tables, "labels"):
-        yield from dataset.to_batches(columns=_COLUMNS, filter=pc.field("model") == model)
 
 
 def _find_invalid(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray[np.bool_]:

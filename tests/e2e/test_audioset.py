@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from pipeline.models.model_cache import CACHE_VARIABLE
 from tests.e2e.earmark import earmark, succeed
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "models" / "mn04_as_mAP_432.pt"
 
 

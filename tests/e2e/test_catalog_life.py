@@ -16,6 +16,8 @@ from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.models.bundle import INFO_FILE, ModelBundle
 from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 N_TRACKS = 8
 
 README = Path(__file__).resolve().parents[2] / "README.md"

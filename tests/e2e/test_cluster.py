@@ -1,18 +1,11 @@
 """On a Ray cluster that is there already, by address and by `ray job submit`."""
 
-import contextlib
-import os
 import shutil
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from jobs.engine import lease_acquisition
@@ -22,64 +15,13 @@ from pipeline.tables.tables import Tables
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
-
-RAY = Path(sys.executable).with_name("ray")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Cluster:
-    address: str
-    dashboard: str
-    environment: dict[str, str]
+from tests.ray_cluster import RAY, Cluster, free_port, running_head
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head node of this test's own, with a folder, ports and no authentication of its own.
-
-    All Rays' agents take one port unless they are told otherwise; those that do not get it run on without
-    taking jobs.
-    """
-    folder = tempfile.mkdtemp(prefix="ray-")
-    gcs, dashboard = free_port(), free_port()
-    environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    # After so many seconds `ray job stop` kills, by default after 3; a machine that does much else is slow.
-    environment.setdefault("RAY_JOB_STOP_WAIT_TIME_S", "60")
-    environment.pop("RAY_ADDRESS", None)
-    before = set(psutil.pids())
-    subprocess.run(
-        [
-            RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}",
-            "--num-cpus=2", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-            "--dashboard-agent-listen-port=0",
-            "--object-store-memory=100000000", "--disable-usage-stats",
-        ],
-        check=True, capture_output=True, timeout=120, env=environment,
-    )  # fmt: skip
-    try:
-        yield Cluster(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
-    finally:
-        # `ray stop` would end every Ray of this user, other tests' among them. Workers rename themselves, so
-        # they are found as children of what was started with this folder.
-        for process in psutil.process_iter():
-            if process.pid not in before and folder in " ".join(_command_line(process)):
-                for doomed in (*process.children(recursive=True), process):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        doomed.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+    with running_head() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

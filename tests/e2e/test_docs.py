@@ -9,6 +9,8 @@ import pytest
 from tests.docs import PAGES, examples
 from tests.e2e.earmark import earmark
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 RUNNABLE = [page for page in PAGES if examples(page)]
 
 

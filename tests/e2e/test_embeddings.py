@@ -9,6 +9,8 @@ from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.model_cache import CACHE_VARIABLE
 from tests.e2e.earmark import earmark, read_table, succeed
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "models" / "mn04_as_mAP_432.pt"
 
 

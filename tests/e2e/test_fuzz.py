@@ -10,6 +10,8 @@ from tests.e2e.earmark import earmark, outcomes, read_table
 from tests.fuzz.__main__ import fuzz
 from tests.fuzz.mutants import KINDS, mutant
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 
 @pytest.fixture(scope="module")
 def seed() -> int:

@@ -21,6 +21,8 @@ from tests.e2e.earmark import earmark, succeed
 from tests.trend_tables import write_trend_tables
 from tests.unit.test_tags import tagged
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 N_TRACKS = 600
 
 

@@ -92,6 +92,7 @@ def test_json_carries_names_as_they_are(survived: Survived) -> None:
     assert all(path.is_file() for path in paths)
 
 
+@pytest.mark.thorough
 def test_the_limit_of_memory_is_the_users(survived: Survived, tmp_path: Path) -> None:
     """On a node with little memory --track-memory decides what is decoded, and the message names it."""
     for name in ("cover.mp3", "floats.wav"):

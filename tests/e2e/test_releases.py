@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.earmark import read_table, succeed
 from tests.releases.catalog import write_night
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 RELEASES = Path(__file__).parent.parent / "releases"
 VERSIONS = sorted(path.parent.name for path in RELEASES.glob("*/tables"))
 

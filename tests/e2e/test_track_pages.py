@@ -13,6 +13,8 @@ from pipeline.demo.synthesis import synthesize
 from tests.browser import NARROW, WIDE, Browser
 from tests.e2e.earmark import earmark, succeed
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 HOSTILE = "<script>alert(1)<script>"
 
 

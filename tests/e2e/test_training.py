@@ -16,6 +16,8 @@ from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.bundle import ModelBundle
 from tests.e2e.earmark import EARMARK, earmark, read_table, succeed
 
+pytestmark = pytest.mark.usefixtures("on_running_ray")
+
 N_TRAIN, N_HELD = 200, 40
 
 
@@ -76,6 +78,7 @@ def test_a_genre_below_the_wanted_confidence_is_null_for_every_reader(
     assert "nothing to do" in again, "another threshold does not label again"
 
 
+@pytest.mark.thorough
 def test_a_training_that_is_killed_goes_on_to_the_same_model(trained: Path, tmp_path: Path) -> None:
     """Spot machines vanish: hours of training must not be lost, nor come out as another model."""
     arguments = [
@@ -96,6 +99,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_model(trained: Path, tmp_
     assert models[0] == models[1]
 
 
+@pytest.mark.thorough
 def test_trials_of_several_seeds_are_spread_and_the_best_is_kept(trained: Path, tmp_path: Path) -> None:
     """One lucky seed is no figure: the mean and the spread must be there, and the notes true."""
     output = succeed(

@@ -115,6 +115,7 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     assert verify(tables, read_reports(tables), deep=True).findings == ()
 
 
+@pytest.mark.thorough
 def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> None:
     """The data engineer's month: run, verify, compact, vacuum, another model, and the next night's run."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=10, duration_s=10)

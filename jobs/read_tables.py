@@ -8,17 +8,21 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import canonical
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.current import (
+    count_current_embeddings,
     count_current_labels,
     current_failures,
     current_labels,
-    current_tracks,
+    define_current_tracks,
+    find_current_failures,
+    find_models,
     list_models,
     read_genres,
 )
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models
 from pipeline.tables.format_version import tables_at
+from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION_KEY, Tables, semi_join
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import RunReport
 
@@ -63,22 +67,19 @@ def open_tables(location: str) -> Tables:
 
 def read_status(tables: Tables, *, last: int = 5) -> Status:
     """Summarize the tables, with the reports of the `last` runs."""
-    tracks = current_tracks(tables)
-    states = []
-    for model in list_models(tables):
-        labeled = count_current_labels(tables, model)
-        failed = current_failures(tables, model).num_rows
-        left = tracks.num_rows - labeled - failed
-        states.append(ModelStatus(model, labeled, failed, left, _count_embedded(tables, model, tracks)))
-    types = current_failures(tables)["error_type"].value_counts()
+    with open_keys(tables) as keys:
+        define_current_tracks(keys)
+        n_tracks = int(keys.query("SELECT count(*) AS n FROM current_tracks")["n"][0].as_py())
+        states = []
+        for model in find_models(keys):
+            labeled = count_current_labels(keys, model)
+            failed = find_current_failures(keys, model).num_rows
+            embedded = count_current_embeddings(keys, model)
+            states.append(ModelStatus(model, labeled, failed, n_tracks - labeled - failed, embedded))
+        types = find_current_failures(keys)["error_type"].value_counts()
     runs = tuple(read_reports(tables, last=last))
     failures = {str(pair["values"]): pair["counts"].as_py() for pair in types}
-    return Status(runs[-1].catalog, tracks.num_rows, tuple(states), failures, runs)
-
-
-def _count_embedded(tables: Tables, model: str, tracks: pa.Table) -> int:
-    where = (pc.field("model") == model) & (pc.field("segment") == 0)
-    return int(semi_join(tables.read("embeddings", list(VERSION_KEY), where), tracks).num_rows)
+    return Status(runs[-1].catalog, n_tracks, tuple(states), failures, runs)
 
 
 def pick_model(tables: Tables, wanted: str | None) -> str:

@@ -166,6 +166,9 @@ class RunReport(BaseModel):
         The tracks that took longest to featurize, slowest first.
     cluster : dict
         Numbers of CPUs, GPUs and actors.
+    requests : dict
+        Requests to object stores by kind (LIST, HEAD, GET, PUT, DELETE), of the driver and the workers, with
+        retries; empty on a local disk.
     versions : dict
         Versions of the packages that determine the results.
     """
@@ -197,6 +200,7 @@ class RunReport(BaseModel):
     features: dict[str, Any] = {}
     config: dict[str, Any] = {}
     cluster: dict[str, float] = {}
+    requests: dict[str, int] = {}
     versions: dict[str, str] = {}
 
     @property

@@ -44,7 +44,7 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """Running totals: tracks, seconds by stage, genres, slow tracks, and the size of the cluster."""
+    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, and the cluster's size."""
 
     featurized: int = 0
     labeled: int = 0
@@ -58,5 +58,6 @@ class Totals:
     is_waiting_for_actors: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
     timeline: TimelineRecorder = field(default_factory=TimelineRecorder)
     slowest: tuple[tuple[float, str], ...] = ()

@@ -21,6 +21,8 @@ class Attempt:
         Whether another process has failed on these tracks: if this one fails too, they are to blame.
     avoided : frozenset of str
         Nodes that have already failed on this work: others are preferred.
+    retried : bool
+        Whether an earlier attempt at this work was begun: it may have left parts, or still be writing them.
     """
 
     work: Shard | LabelTask
@@ -29,6 +31,7 @@ class Attempt:
     isolated: bool = False
     confirming: bool = False
     avoided: frozenset[str] = frozenset()
+    retried: bool = False
 
     def avoiding(self, node: str) -> "Attempt":
         """Return the same attempt, to be made on another node."""

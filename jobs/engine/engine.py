@@ -182,6 +182,7 @@ class Engine:
             self._collect_error(submission, error)
         else:
             replay(answer.events)
+            self.totals.requests.update(answer.requests)
             self._collect_answer(submission, answer)
 
     def _collect_answer(self, submission: Submission, answer: Answer) -> None:

@@ -7,16 +7,18 @@ Workers check the lease before they write a part: a run that has lost its lease 
 
 import contextlib
 import getpass
+import math
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from jobs.engine import lease_objects as objects
-from jobs.engine.lease_acquisition import acquire, release_if_acquired
+from jobs.engine.lease_acquisition import FRESH_S, acquire, release_if_acquired
 from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.tables.format_version import check_tables_format
@@ -49,7 +51,26 @@ class Lease:
     number: int
 
     def check(self) -> None:
-        """Check that no other run has taken over the tables, and that this run is still active.
+        """Check as `look` does, unless this process has just looked: a shard writes several parts at once.
+
+        The run that takes over, or that follows a stopped run, waits longer than `FRESH_S`; see
+        `jobs.engine.lease_acquisition`.
+
+        Raises
+        ------
+        LeaseLostError
+            If the lease is lost.
+        """
+        if storage.is_local(self.root):  # to look costs nothing, and a network mount may have hung
+            self.look()
+            return
+        now = time.monotonic()
+        if now - _looked_at.get(self, -math.inf) >= FRESH_S:
+            self.look()
+            _looked_at[self] = now
+
+    def look(self) -> None:
+        """Look whether no other run has taken over the tables, and this run is still active.
 
         Raises
         ------
@@ -73,6 +94,10 @@ class Lease:
             raise LeaseLostError(
                 f"the run that wrote to {self.root} has ended; its workers write nothing more"
             )
+
+
+_looked_at: dict[Lease, float] = {}
+"""When this process last found a lease to be held, by `time.monotonic`."""
 
 
 class HeldLease:
@@ -132,6 +157,7 @@ class HeldLease:
         try:
             objects.write(self.lease.root, self.lease.number, holder)
         finally:
+            _looked_at.pop(self.lease, None)  # before this process writes again, it looks
             if locked:
                 self._writing.release()
 
@@ -143,7 +169,7 @@ class HeldLease:
             # each write whether the lease was lost meanwhile.
             try:
                 with self._writing:
-                    self.lease.check()
+                    self.lease.look()
                     if not self._stop.is_set():
                         objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
             except Exception as error:

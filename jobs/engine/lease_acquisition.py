@@ -17,6 +17,8 @@ from schemas.errors import EarmarkError
 log = get_logger(__name__)
 
 TTL_S = 20.0
+FRESH_S = 2.0
+"""Seconds for which a look at the lease holds for further writes to a store: each look costs two requests."""
 _SETTLE_S = 2.0
 """Time for writes to a disk that a dying worker had begun when another run took over."""
 
@@ -130,7 +132,7 @@ def _settle_s(root: str) -> float:
         return _SETTLE_S
     from pipeline.storage.s3 import REQUEST_TIMEOUT_S  # S3's client: not for runs on a disk
 
-    return REQUEST_TIMEOUT_S
+    return FRESH_S + REQUEST_TIMEOUT_S
 
 
 def _held_error(root: str, number: int) -> LeaseHeldError:

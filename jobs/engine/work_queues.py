@@ -21,7 +21,7 @@ class WorkQueues:
 
     Attributes
     ----------
-    for_tasks, for_actors : deque of Try
+    for_tasks, for_actors : deque of Attempt
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -40,7 +40,7 @@ class WorkQueues:
     def retry(self, attempt: Attempt) -> None:
         """Delete what an attempt may have written and put it back; the next one may write fewer parts."""
         self._delete_parts(attempt.work)
-        self.put_back(attempt)
+        self.put_back(replace(attempt, retried=True))
 
     def halve(self, attempt: Attempt) -> bool:
         """Put back both halves of a shard or label task; return False if it is a single track."""
@@ -51,7 +51,7 @@ class WorkQueues:
         middle = n_tracks // 2
         for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
             half = replace(work, name=work.name + suffix, tracks=copy_rows(work.tracks, start, stop))
-            self.put_back(replace(attempt, work=half, errors=0, deaths=0))
+            self.put_back(replace(attempt, work=half, errors=0, deaths=0, retried=False))
         return True
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -20,6 +20,7 @@ from pipeline.models.bundle import Classifier, ModelBundle
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.shards.limits import TrackLimits
+from pipeline.storage.requests import take_requests
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError, LabelError
 from schemas.features import FeatureSpec
@@ -43,11 +44,14 @@ class Answer:
         The outcome; an `EnvironmentFaultError` means that the node fails on known-good input.
     events : tuple of Event
         What was logged while it ran.
+    requests : dict of str to int
+        Requests that this process has sent to object stores since its last answer, by kind.
     """
 
     origin: Origin
     result: ShardResult | LabelResult | LabelError | EnvironmentFaultError
     events: tuple[Event, ...] = ()
+    requests: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,12 @@ def run_work(
         try:
             result = work()
         except EnvironmentFaultError as fault:
-            return Answer(origin, fault, buffer.events())
+            return Answer(origin, fault, buffer.events(), take_requests())
         except Exception as error:
             with suppress(AttributeError):  # it has slots; raising it matters more
                 error.events = buffer.events()  # type: ignore[attr-defined]
             raise
-    return Answer(origin, result, buffer.events())
+    return Answer(origin, result, buffer.events(), take_requests())
 
 
 def events_of(error: Exception) -> tuple[Event, ...]:
@@ -99,12 +103,20 @@ def featurize(
     limits: TrackLimits,
     isolated: bool,
     confirming: bool,
+    retried: bool,
     log_level: int,
 ) -> Answer:
     """Featurize a shard; a track that exceeds its limits ends this worker, or its isolated process."""
     return run_work(
         lambda: featurize_shard(
-            shard, tables, spec, lease.check, limits=limits, isolated=isolated, confirming=confirming
+            shard,
+            tables,
+            spec,
+            lease.check,
+            limits=limits,
+            isolated=isolated,
+            confirming=confirming,
+            retried=retried,
         ),
         shard,
         log_level,
@@ -134,6 +146,7 @@ def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) 
         limits,
         isolated=attempt.isolated,
         confirming=attempt.confirming,
+        retried=attempt.retried,
         log_level=level(),
     )
 

@@ -1,14 +1,16 @@
-"""Accounting at the end of a run: count in the tables what the run wrote."""
+"""Accounting at the end of a run: count the tracks in the parts that the run wrote, and in no others."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.engine.assignment import Totals
-from pipeline.tables.runs import summarize_failures
-from pipeline.tables.tables import Tables, anti_join
+from pipeline.tables.parts import list_parts, read_columns
+from pipeline.tables.runs import FailureSummary, run_date_of
+from pipeline.tables.tables import Tables
 from schemas.report import FailureExample, RunReport, SlowTrack
 
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -87,21 +89,54 @@ def _shows_all(written: _Written, report: RunReport, totals: Totals) -> bool:
 
 
 def _count_written(tables: Tables, report: RunReport) -> _Written:
-    done = _read_ids(tables, "features" if report.command == "featurize" else "labels", report)
-    failed = _read_ids(tables, "failures", report)
-    once = all(ids.num_rows == len(ids["track_id"].unique()) for ids in (done, failed))
+    done = (
+        _read_ids_of_segments(tables, "features", report, feature_set=report.feature_set)
+        if report.command == "featurize"
+        else _read_labeled(tables, report)
+    )
+    failed, failures = _read_failed(tables, report)
+    written = [done, failed]
     n_embedded = 0
     if report.writes_embeddings:
-        embedded = _read_ids(tables, "embeddings", report)
-        n_embedded = anti_join(embedded, done, ("track_id",)).num_rows
-        once &= embedded.num_rows == len(embedded["track_id"].unique())
-    failures, examples = summarize_failures(tables, report.run)
-    return _Written(done.num_rows, n_embedded, failed.num_rows, once, failures, examples)
+        embedded = _read_ids_of_segments(tables, "embeddings", report, model=str(report.model))
+        n_embedded = pc.sum(pc.invert(pc.is_in(embedded, done))).as_py() or 0
+        written.append(embedded)
+    return _Written(
+        done=len(done),
+        embedded=n_embedded,
+        failed=len(failed),
+        once=all(len(ids) == len(ids.unique()) for ids in written),
+        failures=dict(failures.counts.most_common()),
+        examples={kind: failures.examples[kind] for kind, _ in failures.counts.most_common()},
+    )
 
 
-def _read_ids(tables: Tables, table: str, report: RunReport) -> pa.Table:
-    """Return the ids of the tracks for which the run wrote rows; those of segments count by the first."""
-    where = pc.field("run") == report.run
-    if table in ("features", "embeddings"):
-        where &= pc.field("segment") == 0
-    return tables.read(table, ["track_id"], where)
+def _read_labeled(tables: Tables, report: RunReport) -> pa.ChunkedArray:
+    """Return the ids of the tracks that the run labeled."""
+    partition = {"model": str(report.model), "run_date": run_date_of(report.started_at)}
+    parts = list_parts(tables, "labels", prefix=f"{report.run}-", **partition)
+    return _join(rows["track_id"] for rows in read_columns(tables, "labels", parts, ["track_id"]))
+
+
+def _read_failed(tables: Tables, report: RunReport) -> tuple[pa.ChunkedArray, FailureSummary]:
+    """Return the ids of the tracks that the run failed on, and a summary of their failures."""
+    parts = list_parts(tables, "failures", run=report.run)
+    summary = FailureSummary()
+    ids = []
+    for rows in read_columns(tables, "failures", parts, ["track_id", "error_type", "uri", "message"]):
+        summary.add(rows)
+        ids.append(rows["track_id"])
+    return _join(ids), summary
+
+
+def _read_ids_of_segments(
+    tables: Tables, table: str, report: RunReport, **partitions: str
+) -> pa.ChunkedArray:
+    """Return the ids of the tracks for which the run wrote segments, which the first ones tell."""
+    parts = list_parts(tables, table, run=report.run, **partitions)
+    found = read_columns(tables, table, parts, ["track_id", "segment"])
+    return _join(rows.filter(pc.equal(rows["segment"], 0))["track_id"] for rows in found)
+
+
+def _join(columns: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk for column in columns for chunk in column.chunks], pa.string())

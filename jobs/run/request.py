@@ -9,12 +9,14 @@ import pyarrow.compute as pc
 from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.manifest_versions import confirm_versions
-from pipeline.catalogs.planning import Goal, Plan, make_plan
+from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
 from pipeline.formatting import left_out_text
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
+from pipeline.tables.index import try_refresh
+from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, semi_join
 from schemas.config import RunConfig
@@ -134,11 +136,25 @@ def list_job(job: Job) -> Listing:
         return confirm_versions(listing, job.tables)
 
 
-def plan_job(job: Job, listing: Listing) -> Plan:
-    """Compare the listing with the tables, without writing anything."""
+def plan_job(job: Job, listing: Listing, check: storage.Check | None = None) -> Plan:
+    """Compare the listing with the tables.
+
+    Parameters
+    ----------
+    job : Job
+        The request.
+    listing : Listing
+        Its catalog.
+    check : callable, optional
+        Of the lease, if it is held: what earlier runs left out of the index is then added.
+    """
     # A missing track is gone only if the whole catalog was listed.
     partial = job.catalog is None or job.config.limit is not None
-    return make_plan(listing.tracks, job.tables, job.goal, partial=partial)
+    with open_keys(job.tables) as keys:
+        plan = plan_with_keys(listing.tracks, keys, job.goal, partial=partial)
+        if check is not None:
+            try_refresh(keys, check)
+        return plan
 
 
 def _list_featurized(job: Job) -> pa.Table:

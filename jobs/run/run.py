@@ -25,8 +25,10 @@ from pipeline.pages.run_page_writer import RunPageWriter
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
+from pipeline.storage.requests import take_requests
 from pipeline.tables.format_version import record_format
-from pipeline.tables.runs import new_run_name, package_versions, read_reports, write_report
+from pipeline.tables.index import update_index
+from pipeline.tables.runs import new_run_name, package_versions, read_reports, run_date_of, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, LeftOut, RunReport
@@ -61,6 +63,7 @@ def run_job(job: Job, say: Say) -> RunReport:
         If the run cannot start or continue; the report also records the error.
     """
     started = time.monotonic()
+    take_requests()  # those of an earlier run of this process
     with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
@@ -74,7 +77,7 @@ def run_job(job: Job, say: Say) -> RunReport:
             if free is None or held.lease.number != free + 1:
                 listing = list_job(job)  # another run may have listed later
             # Plan under the lease: from here on, no other run changes the tables.
-            plan = plan_job(job, listing)
+            plan = plan_job(job, listing, held.lease.check)
             try:
                 report = _first_report(job, run, plan, listing.left_out)
                 return _run_planned(job, report, plan, held, closing, interrupt, say, run_log)
@@ -122,6 +125,8 @@ def _run_planned(
                 f"{report.counts.left}); please report it with {job.tables.root}/_runs/{report.run}.json"
             )
         ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
+        if not interrupt.was_requested and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
+            update_index(job.tables, held.lease.check)
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
         raise
@@ -134,6 +139,8 @@ def _run_planned(
         raise KeyboardInterrupt from None
     finally:
         interrupt.defer()
+        totals.requests.update(take_requests())
+        report = report.model_copy(update={"requests": dict(totals.requests.most_common())})
         closing.report = report = closing.finish(report, ended)
         log.info(
             "run ends",
@@ -210,7 +217,7 @@ def _work(
         totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(
             run=report.run,
-            run_date=f"{report.started_at:%Y-%m-%d}",
+            run_date=run_date_of(report.started_at),
             tables=job.tables,
             lease=held.lease,
             spec=job.spec,

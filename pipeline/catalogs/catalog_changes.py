@@ -2,11 +2,33 @@
 
 from datetime import datetime
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.catalogs.planning import Plan
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
+from pipeline.tables.gather import gather
+from pipeline.tables.keys import Keys, open_keys
+from pipeline.tables.tables import Tables, anti_join, semi_join
 from schemas.tables import LISTING, TRACKS
+
+_NEWEST_OF_GONE = """\
+SELECT part, row
+FROM tracks SEMI JOIN gone USING (track_id)
+WHERE recency IN (SELECT max(recency) FROM tracks SEMI JOIN gone USING (track_id) GROUP BY track_id)
+ORDER BY part, row
+"""
+
+_NEWEST_OF_UNREAD = """\
+WITH known AS (
+    SELECT unread.number, tracks.part, tracks.row, tracks.recency
+    FROM tracks JOIN unread USING (track_id, etag)
+)
+SELECT number, part, row
+FROM known
+WHERE recency IN (SELECT max(recency) FROM known GROUP BY number)
+ORDER BY part, row
+"""
+"""The newest row of each version, with its place among the unread tracks."""
 
 
 def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
@@ -29,33 +51,36 @@ def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
     unread = semi_join(anti_join(plan.listing, plan.to_featurize), plan.changed)
     if not (unread.num_rows or plan.gone.num_rows):
         return TRACKS.empty_table()
-    history = tables.read("tracks", TRACKS.names)
-    gone = semi_join(keep_newest(history, "listed_at"), plan.gone)
-    facts = keep_newest(semi_join(history, unread), "listed_at", key=VERSION_KEY)
-    return pa.concat_tables([_restate(unread, facts, listed_at), _stamp(gone, listed_at, present=False)])
+    with open_keys(tables) as keys:
+        keys.load("tracks")
+        restated = _restate(unread, keys)
+        keys.register("gone", plan.gone)
+        gone = gather(keys, "tracks", keys.query(_NEWEST_OF_GONE), TRACKS.names)
+    return pa.concat_tables(
+        [_stamp(restated, listed_at, present=True), _stamp(gone, listed_at, present=False)]
+    )
 
 
-def _restate(listing: pa.Table, facts: pa.Table, listed_at: datetime) -> pa.Table:
+def _restate(listing: pa.Table, keys: Keys) -> pa.Table:
     """Join listing rows with the facts known for the same version, null where there are none."""
-    row_of = {
-        version: row
-        for row, version in enumerate(
-            zip(facts["track_id"].to_pylist(), facts["etag"].to_pylist(), strict=True)
-        )
-    }
-    versions = zip(listing["track_id"].to_pylist(), listing["etag"].to_pylist(), strict=True)
-    matching = pa.array([row_of.get(version) for version in versions], pa.int64())
+    numbers = pa.array(np.arange(listing.num_rows))
+    keys.register("unread", listing.select(["track_id", "etag"]).append_column("number", numbers))
+    places = keys.query(_NEWEST_OF_UNREAD)
+    facts = gather(keys, "tracks", places, [name for name in TRACKS.names if name not in LISTING.names])
+    row_of = np.full(listing.num_rows, -1)
+    row_of[places["number"].to_numpy()] = np.arange(places.num_rows)
+    matching = pa.array(row_of, mask=row_of < 0)
     columns = [
         listing[name] if name in LISTING.names else facts[name].take(matching) for name in TRACKS.names
     ]
     nullable = pa.schema([field.with_nullable(True) for field in TRACKS])
-    return _stamp(pa.Table.from_arrays(columns, schema=nullable), listed_at, present=True)
+    return pa.Table.from_arrays(columns, schema=nullable)
 
 
 def _stamp(rows: pa.Table, listed_at: datetime, *, present: bool) -> pa.Table:
     stamps = {"present": present, "listed_at": listed_at}
     columns = [
-        pa.array([stamps[field.name]] * rows.num_rows, field.type)
+        pa.repeat(pa.scalar(stamps[field.name], field.type), rows.num_rows)
         if field.name in stamps
         else rows[field.name]
         for field in TRACKS

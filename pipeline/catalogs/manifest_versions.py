@@ -2,14 +2,25 @@
 
 from dataclasses import replace
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.bulk_stat import stat_listing
 from pipeline.catalogs.catalog import Listing
-from pipeline.tables.current import current_tracks
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
+from pipeline.tables.current import define_current_tracks
+from pipeline.tables.keys import open_keys
+from pipeline.tables.tables import Tables
 from schemas.errors import NotFoundError
+
+_DOUBTFUL = """\
+SELECT track_id
+FROM unverified JOIN current_tracks AS known USING (track_id)
+WHERE unverified.etag <> known.etag
+UNION
+SELECT track_id
+FROM unverified SEMI JOIN (SELECT track_id, etag FROM failures WHERE error_type = $not_found) AS missing
+    USING (track_id, etag)
+"""
+"""Tracks that the tables hold in another version, or that were once missing in this one."""
 
 
 def confirm_versions(listing: Listing, tables: Tables) -> Listing:
@@ -37,11 +48,12 @@ def confirm_versions(listing: Listing, tables: Tables) -> Listing:
     """
     if listing.unverified is None or not pc.any(listing.unverified).as_py():
         return listing
-    known = current_tracks(tables)
     unverified = listing.tracks.select(["track_id", "etag"]).filter(listing.unverified)
-    changed = semi_join(anti_join(unverified, known), known, ("track_id",))
-    not_found = tables.read("failures", VERSION_KEY, pc.field("error_type") == NotFoundError.__name__)
-    doubtful = pa.concat_tables([changed, semi_join(unverified, not_found)])
+    with open_keys(tables) as keys:
+        keys.load("failures")
+        define_current_tracks(keys)
+        keys.register("unverified", unverified)
+        doubtful = keys.query(_DOUBTFUL, not_found=NotFoundError.__name__)
     if not doubtful.num_rows:
         return listing
     ids = listing.tracks["track_id"].combine_chunks()

@@ -1,14 +1,14 @@
 """The plan of a run: the catalog minus the tracks already processed, cut into shards."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage import storage
-from pipeline.tables.current import current_tracks, drop_resolved
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
+from pipeline.tables.current import define_current_tracks
+from pipeline.tables.keys import Keys, open_keys
+from pipeline.tables.tables import VERSION_KEY, Tables
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
@@ -84,6 +84,79 @@ class Goal:
         return [spec.feature_set for spec in self.spec.supersets()]
 
 
+_REMAINING_TO_FEATURIZE = """\
+SELECT track_id, etag, row
+FROM listed
+ANTI JOIN (SELECT track_id, etag FROM features WHERE list_contains($feature_sets, feature_set)) AS done
+    USING (track_id, etag)
+"""
+
+_REMAINING_TO_LABEL = """\
+SELECT track_id, etag, row
+FROM listed
+ANTI JOIN (SELECT track_id, etag FROM labels WHERE model = $model) AS done USING (track_id, etag)
+"""
+
+_REMAINING_TO_EMBED = """\
+WITH embedded AS (
+    SELECT track_id, etag FROM embeddings WHERE model = $model
+),
+done AS (
+    SELECT track_id, etag FROM labels SEMI JOIN embedded USING (track_id, etag) WHERE model = $model
+)
+SELECT track_id, etag, row
+FROM listed ANTI JOIN done USING (track_id, etag)
+"""
+"""Those that lack a label, embeddings, or both."""
+
+_FEATURIZED = """\
+SELECT track_id, etag, max(part) AS part  -- crashes may have left two; which one, must not be left to chance
+FROM features SEMI JOIN remaining USING (track_id, etag)
+WHERE list_contains($feature_sets, feature_set)
+GROUP BY track_id, etag
+"""
+
+_BLOCKING = """\
+SELECT track_id, etag, attempts, retryable
+FROM failures
+SEMI JOIN remaining USING (track_id, etag)
+LEFT JOIN featurized USING (track_id, etag)
+WHERE (feature_set IS NULL OR list_contains($feature_sets, feature_set))
+  AND CASE WHEN model IS NULL THEN featurized.part IS NULL ELSE model = $model END
+QUALIFY row_number() OVER (PARTITION BY track_id, etag ORDER BY failures.recency DESC) = 1
+"""
+"""The newest failure of each version that stands in the way: of this model to label it, or to featurize it
+while there are no features."""
+
+_TODO = """\
+SELECT row, coalesce(attempts, 0) AS attempts, location, feature_set
+FROM remaining
+LEFT JOIN blocking USING (track_id, etag)
+LEFT JOIN featurized USING (track_id, etag)
+LEFT JOIN parts_features ON parts_features.part = featurized.part
+WHERE $retry_failed
+   OR retryable IS NULL
+   OR (retryable AND etag <> 'missing')  -- once a missing file exists, it has another version
+ORDER BY row
+"""
+
+_HAVING = """\
+SELECT track_id, etag
+FROM todo SEMI JOIN (SELECT track_id, etag FROM {table} WHERE model = $model) AS found USING (track_id, etag)
+ORDER BY row
+"""
+
+_CHANGES = """\
+SELECT listed.row AS row, known.track_id, known.uri, known.etag
+FROM listed FULL JOIN current_tracks AS known ON listed.track_id = known.track_id
+WHERE listed.row IS NULL
+   OR known.track_id IS NULL
+   OR listed.etag <> known.etag
+   OR listed.uri <> known.uri
+ORDER BY listed.row, known.part, known.row
+"""
+
+
 def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = False) -> Plan:
     """Compare the catalog with the tables.
 
@@ -98,95 +171,69 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
     partial : bool
         Whether the listing was cut short (``--limit``): tracks that it lacks are then not gone.
     """
-    labeled = embedded = _NO_VERSIONS
-    if goal.model is None:
-        finished = featurized = _read_featurized(tables, goal)
-        remaining = anti_join(listing, finished)
-    else:
-        labeled = tables.read("labels", list(VERSION_KEY), pc.field("model") == goal.model)
-        finished = labeled
-        if goal.embeddings:
-            embedded = _read_embedded(tables, goal)
-            finished = semi_join(labeled, embedded)
-        remaining = anti_join(listing, finished)
-        # Reading which tracks have features is most of the cost of planning; skip it if nothing remains.
-        featurized = _read_featurized(tables, goal) if remaining.num_rows else _NO_FEATURES
-    failures = _read_failures(tables, goal, featurized)
-    # A missing file needs no retry: once it exists, it has another version.
-    final = pc.or_(pc.invert(failures["retryable"]), pc.equal(failures["etag"], "missing"))
-    blocked = failures.slice(0, 0) if goal.retry_failed else failures.filter(final)
-    todo = _add_attempts(anti_join(remaining, blocked), failures)
-    versions = todo.select(list(VERSION_KEY))
-    to_label = semi_join(todo, featurized) if goal.model else todo.slice(0, 0)
-    known = current_tracks(tables)
-    changed = anti_join(listing.select([*VERSION_KEY, "uri"]), known, (*VERSION_KEY, "uri"))
+    with open_keys(tables) as keys:
+        return plan_with_keys(listing, keys, goal, partial=partial)
+
+
+def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool = False) -> Plan:
+    """Compare the catalog with the keys of the tables, as `make_plan` does."""
+    rows = pa.array(np.arange(listing.num_rows))
+    keys.register("listed", listing.select([*VERSION_KEY, "uri"]).append_column("row", rows))
+    n_remaining = _define_remaining(keys, goal)
+    todo = _find_todo(keys, goal) if n_remaining else _NOTHING
+    tracks = listing.take(todo["row"]).append_column("attempts", todo["attempts"].cast(pa.int32()))
+    labeling = pc.is_valid(todo["location"])
+    to_label = tracks.select(["track_id", "uri", "etag", "attempts"]).append_column("part", todo["location"])
+    to_label = to_label.append_column("feature_set", todo["feature_set"]).filter(labeling)
+    keys.register("todo", tracks.select(list(VERSION_KEY)).append_column("row", todo["row"]))
+    define_current_tracks(keys)
+    changes = keys.query(_CHANGES)
+    is_gone = pc.is_null(changes["row"])
+    gone = changes.filter(is_gone).select(["track_id", "uri", "etag"])
+    changed = listing.select([*VERSION_KEY, "uri"]).take(changes["row"].filter(pc.invert(is_gone)))
     return Plan(
         listing=listing,
-        n_labeled=listing.num_rows - remaining.num_rows,
-        n_failed=remaining.num_rows - todo.num_rows,
-        to_featurize=anti_join(todo, featurized),
-        to_label=_add_parts(to_label, featurized),
+        n_labeled=listing.num_rows - n_remaining,
+        n_failed=n_remaining - todo.num_rows,
+        to_featurize=tracks.filter(pc.invert(labeling)),
+        to_label=to_label,
         changed=changed,
-        gone=known.slice(0, 0) if partial else anti_join(known, listing, ("track_id",)),
-        to_embed=semi_join(versions, labeled) if goal.embeddings else _NO_VERSIONS,
-        embedded=semi_join(versions, embedded) if goal.embeddings else _NO_VERSIONS,
+        gone=gone.slice(0, 0) if partial else gone,
+        to_embed=_find_having(keys, "labels", goal) if goal.embeddings else _NO_VERSIONS,
+        embedded=_find_having(keys, "embeddings", goal) if goal.embeddings else _NO_VERSIONS,
     )
 
 
-_NO_FEATURES = pa.schema(
-    [(name, pa.string()) for name in (*VERSION_KEY, "feature_set", "part")]
+_NOTHING = pa.schema(
+    [("row", pa.int64()), ("attempts", pa.int32()), ("location", pa.string()), ("feature_set", pa.string())]
 ).empty_table()
 
 
-def _read_featurized(tables: Tables, goal: Goal) -> pa.Table:
-    """Return one row for each featurized version: track_id, etag, feature_set and part.
-
-    If crashes left a version's features in two parts, the choice between them is deterministic.
-    """
-    where = pc.field("feature_set").isin(goal.feature_sets) & (pc.field("segment") == 0)
-    rows = tables.read("features", [*VERSION_KEY, "feature_set", "__filename"], where)
-    protocol, _ = storage.split(tables.root)
-    # pyarrow names files in a store without the protocol.
-    prefix = "" if protocol == "file" else f"{protocol}://"
-    parts = pc.binary_join_element_wise(prefix, rows["__filename"].cast(pa.string()), "")
-    rows = pa.table({name: rows[name] for name in (*VERSION_KEY, "feature_set")} | {"part": parts})
-    return keep_newest(rows, "part", key=VERSION_KEY)
-
-
-def _read_embedded(tables: Tables, goal: Goal) -> pa.Table:
-    """Return ``track_id`` and ``etag`` of the versions that have embeddings of the goal's model."""
-    where = (pc.field("model") == goal.model) & (pc.field("segment") == 0)
-    return tables.read("embeddings", list(VERSION_KEY), where)
+def _define_remaining(keys: Keys, goal: Goal) -> int:
+    """Keep the listed versions that the goal lacks in the database, and return their number."""
+    if goal.model is None:
+        keys.load("features")
+        keys.define("remaining", _REMAINING_TO_FEATURIZE, feature_sets=goal.feature_sets)
+    elif goal.embeddings:
+        keys.load("labels", "embeddings")
+        keys.define("remaining", _REMAINING_TO_EMBED, model=goal.model)
+    else:
+        keys.load("labels")
+        keys.define("remaining", _REMAINING_TO_LABEL, model=goal.model)
+    return int(keys.query("SELECT count(*) AS n FROM remaining")["n"][0].as_py())
 
 
-def _read_failures(tables: Tables, goal: Goal, featurized: pa.Table) -> pa.Table:
-    """Return the newest failure of each track version that blocks the goal."""
-    columns = [*VERSION_KEY, "attempts", "retryable", "failed_at", "model"]
-    ours = pc.field("feature_set").is_null() | pc.field("feature_set").isin(goal.feature_sets)
-    theirs = pc.field("model").is_null()
-    if goal.model is not None:
-        theirs |= pc.field("model") == goal.model
-    rows = tables.read("failures", columns, ours & theirs)
-    return keep_newest(drop_resolved(rows, featurized), "failed_at", key=VERSION_KEY)
+def _find_todo(keys: Keys, goal: Goal) -> pa.Table:
+    """Find the tracks to work on: row in the listing, attempts, and the features part if there is one."""
+    keys.load("features", "failures")
+    keys.define("featurized", _FEATURIZED, feature_sets=goal.feature_sets)
+    keys.define("blocking", _BLOCKING, feature_sets=goal.feature_sets, model=goal.model)
+    return keys.query(_TODO, retry_failed=goal.retry_failed)
 
 
-def _add_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
-    tried = semi_join(failures, tracks)
-    attempts = dict(zip(_versions(tried), tried["attempts"].to_pylist(), strict=True))
-    column = [attempts.get(version, 0) for version in _versions(tracks)] if attempts else [0] * len(tracks)
-    return tracks.append_column("attempts", pa.array(column, pa.int32()))
-
-
-def _add_parts(tracks: pa.Table, featurized: pa.Table) -> pa.Table:
-    picked = semi_join(featurized, tracks)
-    row_of = {version: row for row, version in enumerate(_versions(picked))}
-    rows = picked.take(pa.array([row_of[version] for version in _versions(tracks)], pa.int64()))
-    tracks = tracks.select(["track_id", "uri", "etag", "attempts"])
-    return tracks.append_column("part", rows["part"]).append_column("feature_set", rows["feature_set"])
-
-
-def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
-    return zip(rows["track_id"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+def _find_having(keys: Keys, table: str, goal: Goal) -> pa.Table:
+    """Find the versions to work on that have rows of the goal's model in a table."""
+    return keys.query(_HAVING.format(table=table), model=goal.model)
 
 
 def cut_shards(

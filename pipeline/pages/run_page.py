@@ -89,6 +89,8 @@ def _summarize(report: RunReport) -> dict[str, str]:
     if report.audio_s and report.wall_s:
         facts["hours of audio decoded"] = f"{report.audio_s / 3600:,.2f}"
         facts["speed, × real time"] = f"{report.audio_s / report.wall_s:,.0f}"
+    if report.requests:
+        facts["requests to the store"] = ", ".join(f"{kind} {n:,}" for kind, n in report.requests.items())
     return facts
 
 

@@ -171,6 +171,7 @@ def featurize_shard(
     limits: TrackLimits | None = None,
     isolated: bool = False,
     confirming: bool = False,
+    retried: bool = False,
 ) -> ShardResult:
     """Featurize the tracks of a shard and write its parts.
 
@@ -193,6 +194,8 @@ def featurize_shard(
         Decode in a child process, which shows which track crashes it or exceeds the limits.
     confirming : bool
         The tracks failed in another process: if they fail here too, the failure is theirs.
+    retried : bool
+        An earlier attempt may have written parts of other rows.
 
     Raises
     ------
@@ -223,7 +226,7 @@ def featurize_shard(
         "features": feature_rows(outcomes.featurized, spec),
     }
     with watch.stage("write"), defer_interrupts():
-        write_parts(shard, tables, rows, check)
+        write_parts(shard, tables, rows, check, retried=retried)
     log.info(
         "shard featurized",
         tracks=len(outcomes.featurized),
@@ -247,7 +250,7 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
         "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
         "failures": failure_rows(outcomes.failures),
     }
-    write_parts(shard, tables, rows, check)
+    write_parts(shard, tables, rows, check, retried=True)
 
 
 def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]]) -> _Outcomes:
@@ -269,8 +272,15 @@ def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcom
     return found
 
 
-def write_parts(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], check: storage.Check) -> None:
-    """Write the parts of a shard, and remove those that have no rows.
+def write_parts(
+    shard: Shard,
+    tables: Tables,
+    rows: Mapping[str, pa.Table],
+    check: storage.Check,
+    *,
+    retried: bool = False,
+) -> None:
+    """Write the parts of a shard; remove those that have no rows, if an earlier attempt may have left some.
 
     Raises
     ------
@@ -281,8 +291,7 @@ def write_parts(shard: Shard, tables: Tables, rows: Mapping[str, pa.Table], chec
         if table in rows and rows[table].num_rows:
             row_group_size = _ROW_GROUP_SEGMENTS if table == "features" else None
             storage.write_bytes(part, encode_part(rows[table], row_group_size=row_group_size), check=check)
-        else:
-            # An earlier attempt at the shard that failed midway may have left this part.
+        elif retried:
             storage.delete(part, check=check)
 
 

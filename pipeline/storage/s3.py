@@ -19,6 +19,7 @@ from pipeline.storage.errors import (
     VersionChangedError,
     store_code,
 )
+from pipeline.storage.requests import count_requests_of
 from pipeline.storage.retry import transfer, with_retries
 
 log = get_logger(__name__)
@@ -138,6 +139,12 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
                 return False
             raise
         return True
+
+    async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
+        """Connect as s3fs does, and count the requests of the connection."""
+        client = await super().set_session(refresh=refresh, kwargs=kwargs or {})
+        count_requests_of(client)
+        return client
 
     async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
         with _distinguish_missing_bucket():

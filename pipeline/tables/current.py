@@ -1,19 +1,83 @@
 """The current tracks, labels and failures, derived from the rows of the tables."""
 
 import json
-from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
+from pipeline.tables.gather import gather
+from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
+from schemas.tables import FAILURES, PARTITIONS
 
 _LABEL_COLUMNS = [
     "track_id", "uri", "etag", "genre", "confidence", "probabilities", "top3", "n_segments", "model",
     "feature_set", "labeled_at", "run", "run_date", "is_music", "style", "labels",
 ]  # fmt: skip
+
+_CURRENT_TRACKS = """\
+SELECT track_id, etag, uri, part, row
+FROM tracks
+WHERE present AND recency IN (SELECT max(recency) FROM tracks GROUP BY track_id)
+"""
+
+_CURRENT_LABELS = """\
+WITH present AS (
+    SELECT track_id, part, row, recency
+    FROM labels SEMI JOIN current_tracks USING (track_id, etag)
+    WHERE model = $model
+)
+SELECT part, row
+FROM present
+WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
+ORDER BY part, row
+"""
+
+_COUNT_LABELED = """\
+SELECT count(DISTINCT track_id) AS labeled
+FROM labels SEMI JOIN current_tracks USING (track_id, etag)
+WHERE model = $model
+"""
+
+_COUNT_EMBEDDED = """\
+SELECT count(DISTINCT track_id) AS embedded
+FROM embeddings SEMI JOIN current_tracks USING (track_id, etag)
+WHERE model = $model
+"""
+
+_MODELS = """\
+SELECT model FROM labels GROUP BY model ORDER BY max(labeled_at), model
+"""
+
+_CURRENT_FAILURES = """\
+WITH resolved AS (  -- failures to featurize whose track has features by now
+    SELECT failures.recency
+    FROM failures JOIN features USING (track_id, etag)
+    WHERE failures.model IS NULL
+      AND (failures.feature_set IS NULL OR failures.feature_set = features.feature_set)
+),
+newest AS (
+    SELECT failures.*
+    FROM failures
+    SEMI JOIN current_tracks USING (track_id, etag)
+    ANTI JOIN resolved USING (recency)
+    WHERE $model IS NULL OR model IS NULL OR model = $model
+    QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY recency DESC) = 1
+)
+SELECT {columns}
+FROM newest
+ANTI JOIN (SELECT track_id, etag FROM labels WHERE $model IS NULL OR model = $model) AS labeled
+    USING (track_id, etag)
+ORDER BY uri, recency
+"""
+
+
+def define_current_tracks(keys: Keys) -> None:
+    """Keep the current tracks in the database of the keys: track_id, etag, uri, part and row."""
+    keys.load("tracks")
+    keys.define("current_tracks", _CURRENT_TRACKS)
 
 
 def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
@@ -27,9 +91,12 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
         Columns to return in addition to ``track_id``, ``uri`` and ``etag``.
     """
     wanted = list(dict.fromkeys(("track_id", "uri", "etag", *columns)))
-    rows = tables.read("tracks", [*dict.fromkeys((*wanted, "present", "listed_at"))])
-    rows = keep_newest(rows, "listed_at")
-    return rows.filter(rows["present"]).select(wanted)
+    with open_keys(tables) as keys:
+        define_current_tracks(keys)
+        if set(wanted) <= {"track_id", "uri", "etag"}:
+            return keys.query("SELECT track_id, uri, etag FROM current_tracks ORDER BY part, row")
+        places = keys.query("SELECT part, row FROM current_tracks ORDER BY part, row")
+        return gather(keys, "tracks", places, wanted)
 
 
 def current_labels(tables: Tables, model: str) -> pa.Table:
@@ -47,15 +114,23 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
     pyarrow.Table
         Columns of `schemas.tables.LABELS` plus ``model`` and ``run_date``, sorted by ``uri``.
     """
-    rows = tables.read("labels", _LABEL_COLUMNS, pc.field("model") == model)
-    rows = keep_newest(semi_join(rows, current_tracks(tables)), "labeled_at")
-    return rows.sort_by("uri")
+    with open_keys(tables) as keys:
+        keys.load("labels")
+        define_current_tracks(keys)
+        places = keys.query(_CURRENT_LABELS, model=model)
+        return gather(keys, "labels", places, _LABEL_COLUMNS).sort_by("uri")
 
 
-def count_current_labels(tables: Tables, model: str) -> int:
-    """Count the rows of `current_labels` without reading genres and probabilities."""
-    rows = tables.read("labels", list(VERSION_KEY), pc.field("model") == model)
-    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
+def count_current_labels(keys: Keys, model: str) -> int:
+    """Count the rows of `current_labels`. The current tracks must be defined."""
+    keys.load("labels")
+    return int(keys.query(_COUNT_LABELED, model=model)["labeled"][0].as_py())
+
+
+def count_current_embeddings(keys: Keys, model: str) -> int:
+    """Count the current tracks that have embeddings of a model. The current tracks must be defined."""
+    keys.load("embeddings")
+    return int(keys.query(_COUNT_EMBEDDED, model=model)["embedded"][0].as_py())
 
 
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
@@ -71,36 +146,32 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     model : str, optional
         Consider only labels and labeling failures of this model.
     """
-    rows = tables.read("failures")
-    if model is not None:
-        rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], model)))
-    features = tables.read("features", [*VERSION_KEY, "feature_set"]) if rows.num_rows else rows
-    any_set = pc.is_null(rows["feature_set"])
-    rows = pa.concat_tables(
-        [
-            drop_resolved(rows.filter(any_set), features),
-            drop_resolved(rows.filter(pc.invert(any_set)), features, (*VERSION_KEY, "feature_set")),
-        ]
-    )
-    rows = keep_newest(semi_join(rows, current_tracks(tables)), "failed_at")
-    where = None if model is None else pc.field("model") == model
-    labeled = tables.read("labels", ["track_id", "etag"], where)
-    return anti_join(rows, labeled).sort_by("uri")
+    with open_keys(tables) as keys:
+        define_current_tracks(keys)
+        return find_current_failures(keys, model)
 
 
-def drop_resolved(failures: pa.Table, features: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
-    """Drop the failures to featurize whose key has features by now. Failures to label are kept."""
-    featurizing = pc.is_null(failures["model"])
-    return pa.concat_tables(
-        [failures.filter(pc.invert(featurizing)), anti_join(failures.filter(featurizing), features, key)]
-    )
+def find_current_failures(keys: Keys, model: str | None = None) -> pa.Table:
+    """Find the current failures, as `current_failures` does. The current tracks must be defined."""
+    keys.load("failures", "labels")
+    if not keys.stored.parts["failures"]:
+        fields = [*FAILURES, *(pa.field(name, pa.string()) for name in PARTITIONS["failures"])]
+        return pa.schema([field.remove_metadata() for field in fields]).empty_table()
+    keys.load("features")
+    columns = ", ".join([*KEY_COLUMNS["failures"], *PARTITIONS["failures"]])
+    return keys.query(_CURRENT_FAILURES.format(columns=columns), model=model)
 
 
 def list_models(tables: Tables) -> list[str]:
     """List the models that have labels in the tables, in order of their latest label."""
-    rows = tables.read("labels", ["model", "labeled_at"])
-    last = rows.group_by("model").aggregate([("labeled_at", "max")]).sort_by("labeled_at_max")
-    return [str(model) for model in last["model"].to_pylist()]
+    with open_keys(tables) as keys:
+        return find_models(keys)
+
+
+def find_models(keys: Keys) -> list[str]:
+    """Find the models that have labels, as `list_models` does."""
+    keys.load("labels")
+    return [str(model) for model in keys.query(_MODELS)["model"].to_pylist()]
 
 
 def read_genres(tables: Tables, model: str) -> tuple[str, ...]:

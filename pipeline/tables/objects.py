@@ -32,11 +32,14 @@ class StoredObject:
         Size in bytes.
     modified_at : float
         Seconds since the epoch.
+    version : str
+        Changes whenever the object is written again: the store's entity tag, or size and modification time.
     """
 
     path: str
     size: int
     modified_at: float
+    version: str = ""
 
     @property
     def name(self) -> str:
@@ -118,7 +121,9 @@ def _list_local(root: str) -> Iterable[StoredObject]:
                 status = path.stat()
             except FileNotFoundError:  # it was deleted after the folder was read
                 continue
-            yield StoredObject(path.relative_to(root).as_posix(), status.st_size, status.st_mtime)
+            below = path.relative_to(root).as_posix()
+            version = f"{status.st_size}-{status.st_mtime_ns}"
+            yield StoredObject(below, status.st_size, status.st_mtime, version)
 
 
 def _raise_unless_gone(error: OSError) -> None:
@@ -131,7 +136,9 @@ def _list_remote(protocol: str, root: str) -> Iterable[StoredObject]:
     for name, info in found.items():
         modified = info.get("LastModified") or info.get("mtime") or info.get("created")
         at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)
-        yield StoredObject(name.removeprefix(root).lstrip("/"), int(info["size"] or 0), at)
+        size = int(info["size"] or 0)
+        version = str(info.get("ETag") or f"{size}-{at}").strip('"')
+        yield StoredObject(name.removeprefix(root).lstrip("/"), size, at, version)
 
 
 def partition_values(entry: StoredObject) -> dict[str, str]:

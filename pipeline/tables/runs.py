@@ -2,15 +2,17 @@
 
 import secrets
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
-from pipeline.tables.tables import Tables, explain_read_errors
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.report import FailureExample, RunReport
 
@@ -34,6 +36,11 @@ _PACKAGES = (
 def new_run_name(now: datetime) -> str:
     """Return a name for a run. Names sort by time and differ even for runs that start in the same second."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_date_of(started_at: datetime) -> str:
+    """Return the partition ``run_date`` of a run's labels: the day it began, by UTC."""
+    return f"{started_at.astimezone(UTC):%Y-%m-%d}"
 
 
 def write_report(tables: Tables, report: RunReport) -> str:
@@ -60,40 +67,32 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def summarize_failures(
-    tables: Tables, run: str
-) -> tuple[dict[str, int], dict[str, tuple[FailureExample, ...]]]:
-    """Count the tracks that a run failed on by error type, most frequent first, and pick examples of each.
+@dataclass(frozen=True, slots=True)
+class FailureSummary:
+    """The tracks that a run failed on, counted by error type, with examples of each.
 
-    Parameters
+    Attributes
     ----------
-    tables : Tables
-        The tables.
-    run : str
-        Name of the run.
-
-    Raises
-    ------
-    EarmarkError
-        If the store refuses, or a part is damaged.
+    counts : collections.Counter
+        Tracks by error type.
+    examples : dict
+        The first few tracks of each type.
     """
-    dataset = tables.dataset("failures")
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[FailureExample]] = {}
-    if dataset is None:
-        return {}, {}
-    with explain_read_errors(tables, "failures"):
-        columns = ["error_type", "uri", "message"]
-        for batch in dataset.to_batches(columns=columns, filter=pc.field("run") == run):
-            for pair in batch["error_type"].value_counts():
-                kind = str(pair["values"])
-                counts[kind] += pair["counts"].as_py()
-                some = examples.setdefault(kind, [])
-                rows = batch.filter(pc.equal(batch["error_type"], kind)).slice(0, _EXAMPLES - len(some))
-                some.extend(
-                    FailureExample(uri=row["uri"], message=row["message"]) for row in rows.to_pylist()
-                )
-    return dict(counts.most_common()), {kind: tuple(examples[kind]) for kind, _ in counts.most_common()}
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[FailureExample, ...]] = field(default_factory=dict)
+
+    def add(self, rows: pa.Table) -> None:
+        """Add rows with ``error_type``, ``uri`` and ``message``."""
+        for pair in rows["error_type"].value_counts():
+            kind = str(pair["values"])
+            self.counts[kind] += pair["counts"].as_py()
+            some = self.examples.get(kind, ())
+            more = rows.filter(pc.equal(rows["error_type"], kind)).slice(0, _EXAMPLES - len(some))
+            self.examples[kind] = some + tuple(
+                FailureExample(uri=row["uri"], message=row["message"])
+                for row in more.select(["uri", "message"]).to_pylist()
+            )
 
 
 def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:

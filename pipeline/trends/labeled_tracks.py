@@ -6,14 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from pipeline.models.label import MIN_IS_MUSIC
-from pipeline.tables.current import read_genres
-from pipeline.tables.tables import Tables, explain_read_errors, keep_newest
+from pipeline.tables.current import define_current_tracks, read_genres
+from pipeline.tables.gather import gather
+from pipeline.tables.keys import Keys, open_keys
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
-from schemas.tables import TRACKS
+
+_CURRENT_LABELS = """\
+WITH seen AS (
+    SELECT track_id, min(listed_at) AS first_seen FROM tracks GROUP BY track_id
+),
+present AS (
+    SELECT labels.*, current_tracks.part AS track_part, current_tracks.row AS track_row
+    FROM labels JOIN current_tracks USING (track_id, etag)
+    WHERE model = $model
+)
+SELECT part, row, track_part, track_row, first_seen
+FROM present JOIN seen USING (track_id)
+WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
+ORDER BY part, row
+"""
+"""The places of a model's current labels and of their tracks, and when a run first listed the track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,60 +85,43 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
     EarmarkError
         If the labels do not name their genres.
     """
-    dataset = tables.dataset("tracks")
-    tracks = _select_present(_read(tables, dataset, ["track_id", "etag", "present", "listed_at"]))
-    labels = tables.read(
-        "labels",
-        ["track_id", "etag", "genre", "confidence", "probabilities", "labeled_at", "is_music"],
-        pc.field("model") == model,
-    )
-    # A lookup by track instead of a join: tracks are unique here, and Arrow cannot join lists.
-    place = pc.index_in(labels["track_id"], tracks["track_id"].combine_chunks())
-    same = pc.fill_null(pc.equal(labels["etag"], tracks["etag"].take(place)), False)
-    labels = keep_newest(labels.append_column("__track", place).filter(same), "labeled_at")
-    # Tracks that are probably not music count toward no genre's share.
-    labels = labels.filter(pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True))
-    labels, tracks = (
-        labels.drop(["track_id", "etag"]),
-        tracks.select(["first_seen", "__row"]).take(labels["__track"]),
-    )
-    pa.default_memory_pool().release_unused()
     genres = read_genres(tables, model)
-    facts = {name: _take(_read(tables, dataset, [name])[name], tracks["__row"]) for name in columns}
+    with open_keys(tables) as keys:
+        keys.load("labels")
+        define_current_tracks(keys)
+        places = keys.query(_CURRENT_LABELS, model=model)
+        labels = gather(keys, "labels", places, ["genre", "confidence", "probabilities", "is_music"])
+        # Tracks that are probably not music count toward no genre's share.
+        music = pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True)
+        labels, places = labels.filter(music), places.filter(music)
+        facts = _gather_facts(keys, places, columns)
     return LabeledTracks(
         genres=genres,
         probabilities=_to_matrix(labels["probabilities"], len(genres), model),
         winner=_to_codes(labels["genre"], genres),
         confidence=_to_float32(labels["confidence"]),
-        tracks=pa.table({**facts, "first_seen": tracks["first_seen"]}),
+        tracks=pa.table({**facts, "first_seen": places["first_seen"]}),
     )
 
 
-def _read(tables: Tables, dataset: ds.Dataset | None, columns: Sequence[str]) -> pa.Table:
-    """Read columns of ``tracks/``, always in the same row order: the list of files is fixed."""
-    if dataset is None:
-        return TRACKS.empty_table().select(columns)
-    with explain_read_errors(tables, "tracks"):
-        return dataset.to_table(columns=list(columns))
+def _gather_facts(keys: Keys, places: pa.Table, columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+    """Gather columns of the tracks at ``track_part`` and ``track_row``, in their order."""
+    if not columns:
+        return {}
+    order = pc.sort_indices(places, [("track_part", "ascending"), ("track_row", "ascending")])
+    sorted_places = pa.table(
+        {"part": places["track_part"].take(order), "row": places["track_row"].take(order)}
+    )
+    rows = gather(keys, "tracks", sorted_places, columns)
+    back = np.empty(len(order), np.int64)
+    back[order.to_numpy()] = np.arange(len(order))
+    return {name: _encode(rows[name]).take(pa.array(back)) for name in columns}
 
 
-def _select_present(rows: pa.Table) -> pa.Table:
-    """Select the newest row of each track in the catalog, with its row number and first listing time."""
-    history = rows.select(["track_id", "listed_at"])
-    rows = keep_newest(rows.append_column("__row", pa.array(np.arange(rows.num_rows))), "listed_at")
-    rows = rows.filter(rows["present"])
-    seen = rows["listed_at"]
-    if rows.num_rows < history.num_rows:
-        first = history.group_by("track_id").aggregate([("listed_at", "min")])
-        place = pc.index_in(rows["track_id"], first["track_id"].combine_chunks())
-        seen = first["listed_at_min"].take(place)
-    return rows.select(["track_id", "etag", "__row"]).append_column("first_seen", seen)
-
-
-def _take(column: pa.ChunkedArray, rows: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Take rows of a column, dictionary-encoded if its strings repeat."""
+def _encode(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Dictionary-encode a column if its strings repeat."""
     repeats = pa.types.is_string(column.type) and pc.count_distinct(column).as_py() * 2 < len(column)
-    return (column.dictionary_encode() if repeats else column).take(rows)
+    return column.dictionary_encode() if repeats else column
 
 
 def _to_matrix(lists: pa.ChunkedArray, n_genres: int, model: str) -> NDArray[np.float32]:

@@ -137,9 +137,12 @@ def test_a_lease_lives_through_faults(
     assert sum(proxy.injected.values()) > 10
 
 
-def test_a_write_that_is_tried_again_looks_at_the_lease_each_time(bucket: str, proxy: FaultyProxy) -> None:
+def test_a_write_that_is_tried_again_looks_at_the_lease_each_time(
+    bucket: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A store away for longer than a lease lives: what the old run's worker had begun to write must not
     appear beside what the next run has written since."""
+    monkeypatch.setattr(leases, "FRESH_S", 0.0)  # the next run waits for longer than a look holds
     tables, part = f"{bucket}/tables", f"{bucket}/tables/labels/part.parquet"
     storage.write_bytes(f"{tables}/_lease/00000001.json", b"{}")
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("internal_error",), "part.parquet"

@@ -3,15 +3,17 @@
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.engine.assignment import Totals
 from jobs.run import accounting
 from jobs.run.accounting import account_for
+from pipeline.shards.segment_rows import embedding_rows
 from pipeline.tables.objects import list_objects
-from pipeline.tables.runs import read_reports, summarize_failures
+from pipeline.tables.runs import read_reports
 from schemas.errors import EarmarkError
-from tests.table_history import TableHistory, tracks
+from tests.table_history import MODEL, TableHistory, tracks
 
 
 @pytest.fixture
@@ -50,4 +52,51 @@ def test_a_damaged_part_of_failures_is_said(history: TableHistory) -> None:
     part = Path(history.tables.root, list_objects(history.tables).parts["failures"][0].path)
     part.write_bytes(part.read_bytes()[:-40])
     with pytest.raises(EarmarkError, match=r"a part of .*failures cannot be read"):
-        summarize_failures(history.tables, report.run)
+        account_for(history.tables, report, Totals(labeled=8, failed=4))
+
+
+def test_only_the_parts_of_the_run_are_opened(history: TableHistory) -> None:
+    """Each night would open every part of labels and failures that was ever written."""
+    history.run(tracks(4, start=20), failing=tracks(2, start=30))
+    first, second = read_reports(history.tables)
+    mine = {"labels": f"/{second.run}-", "failures": f"run={second.run}/"}
+    for table, named in mine.items():
+        for part in list_objects(history.tables).parts[table]:
+            if named not in part.path:
+                Path(history.tables.root, part.path).write_bytes(b"damaged")
+    counts = account_for(history.tables, second, Totals(labeled=4, failed=2)).counts
+    assert (counts.labeled, counts.failed, counts.left) == (4, 2, 0)
+    with pytest.raises(EarmarkError, match="cannot be read"):
+        account_for(history.tables, first, Totals(labeled=8, failed=4))
+
+
+def test_tracks_that_had_a_label_and_got_embeddings_are_counted(history: TableHistory) -> None:
+    """The night that adds embeddings to an old catalog would end as not balanced; or hide a double vector."""
+    run = history.run(tracks(4, start=20))
+    report = read_reports(history.tables)[-1]
+    counts = report.counts.model_copy(update={"listed": 6})
+    report = report.model_copy(update={"config": {"embeddings": True}, "counts": counts})
+
+    def embed(name: str, track_ids: list[str]) -> None:
+        segments = [
+            {
+                "track_id": each,
+                "etag": "1",
+                "segment": number,
+                "start_s": 0.0,
+                "n_frames": 4,
+                "range_db": 80.0,
+            }
+            for each in track_ids
+            for number in range(3)
+        ]
+        rows = embedding_rows(segments, np.ones((len(segments), 2), np.float32))
+        history.write("embeddings", name, rows, model=MODEL, run=run)
+
+    embed("000000", [*tracks(4, start=20), *tracks(2)])
+    accounted = account_for(history.tables, report, Totals(labeled=4, embedded=2))
+    counts = accounted.counts
+    assert (counts.labeled, counts.embedded, counts.failed, counts.left) == (4, 2, 0, 0)
+    assert accounted.balanced
+    embed("000001", list(tracks(1, start=20)))
+    assert not account_for(history.tables, report, Totals(labeled=4, embedded=2)).balanced

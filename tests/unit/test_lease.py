@@ -3,6 +3,7 @@
 import multiprocessing
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -119,6 +120,23 @@ def test_no_worker_begins_to_write_when_the_lease_is_shut(tmp_path: Path) -> Non
             held.lease.check()
         assert lease_acquisition.free_number(str(tmp_path)) is None, "nobody else may have the tables yet"
     assert lease_acquisition.free_number(str(tmp_path)) == held.lease.number
+
+
+def test_a_look_at_the_lease_in_a_store_holds_for_a_while_but_not_beyond_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part would cost two requests more; or a stopped run would write on, into the next run's tables."""
+    monkeypatch.setattr(leases, "RENEW_S", 600.0)
+    monkeypatch.setattr(leases, "FRESH_S", 600.0)
+    with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
+        monkeypatch.setattr(leases, "storage", SimpleNamespace(is_local=lambda root: False))
+        held.lease.check()
+        with monkeypatch.context() as patched:
+            patched.setattr(leases.objects, "newest", lambda root: pytest.fail("it looks again"))
+            held.lease.check()
+        held.stop_writes()
+        with pytest.raises(leases.LeaseLostError, match="has ended"):
+            held.lease.check()
 
 
 def test_a_run_waits_for_what_killed_workers_may_have_sent(

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -11,6 +12,7 @@ from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows
+from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks, list_models
 from pipeline.tables.tables import Tables, anti_join, encode_part, keep_newest, semi_join
@@ -75,6 +77,22 @@ class History:
         self._write(
             "labels", pa.Table.from_pylist(rows, LABELS), model=model, run_date=f"{self.now:%Y-%m-%d}"
         )
+
+    def embedded(self, model: str = "m-1", **etags: str) -> None:
+        segments = [
+            {
+                "track_id": name,
+                "etag": etag,
+                "segment": number,
+                "start_s": 0.0,
+                "n_frames": 1,
+                "range_db": 80.0,
+            }
+            for name, etag in etags.items()
+            for number in range(2)
+        ]
+        rows = embedding_rows(segments, np.ones((len(segments), 3), np.float32))
+        self._write("embeddings", rows, model=model, run=f"{self.now:%j}")
 
     def failed(self, error: TrackError, model: str | None = None, attempts: int = 1, **etags: str) -> None:
         self.now += timedelta(seconds=1)

@@ -62,6 +62,7 @@ def print_report(report: RunReport, tables: str) -> None:
         console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
         _print_left_out(report.left_out)
         _print_gone(report)
+        _print_requests(report)
         return
     verb = "featurized" if report.command == "featurize" else "labeled"
     now = [f"{counts.labeled:,} {verb}"]
@@ -81,6 +82,7 @@ def print_report(report: RunReport, tables: str) -> None:
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})")
+    _print_requests(report)
     if report.command != "featurize":
         console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
 
@@ -92,6 +94,12 @@ def _tracks(n: int) -> str:
 def _print_gone(report: RunReport) -> None:
     if report.counts.gone:
         console.print(f"removed from the catalog, and so from the current labels: {report.counts.gone:,}")
+
+
+def _print_requests(report: RunReport) -> None:
+    if report.requests:
+        kinds = ", ".join(f"{kind} {n:,}" for kind, n in report.requests.items())
+        console.print(f"requests to the store: {kinds}")
 
 
 def _print_left_out(left_out: LeftOut) -> None:

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pipeline.storage import storage
 from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.read_and_parse import read_and_parse
-from pipeline.tables.current import drop_resolved
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.tables.maintenance.verify.keys import TableKeys, is_full_run
 from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, is_damage, keep_newest, semi_join
@@ -77,7 +76,7 @@ def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str)
     known = pc.or_(pc.less_equal(features["run"], last), pc.is_in(features["run"], own))
     excused = anti_join(failures.filter(pc.is_null(failures["model"])), features.filter(known))
     labels = keys.labels.filter(pc.equal(keys.labels["model"], model))
-    return ModelKeys(model, labels, drop_resolved(failures, features), excused, sets)
+    return ModelKeys(model, labels, _drop_resolved(failures, features), excused, sets)
 
 
 def _serving_feature_sets(report: RunReport) -> list[str]:
@@ -252,6 +251,14 @@ def _find_outstanding(tables: Tables, keys: TableKeys, mine: ModelKeys, report: 
     )
     changed = anti_join(later, semi_join(later.filter(later["present"]), planned), ("track_id",))
     return anti_join(planned, changed, ("track_id",)).select(_PLAN)
+
+
+def _drop_resolved(failures: pa.Table, features: pa.Table) -> pa.Table:
+    """Drop the failures to featurize whose version has features by now. Failures to label are kept."""
+    featurizing = pc.is_null(failures["model"])
+    return pa.concat_tables(
+        [failures.filter(pc.invert(featurizing)), anti_join(failures.filter(featurizing), features)]
+    )
 
 
 def plan_location(tables: Tables, run: str) -> str:

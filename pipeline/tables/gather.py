@@ -1,0 +1,65 @@
+"""Whole rows of the tables, gathered from their parts by the places that `pipeline.tables.keys` tells."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.tables.keys import Keys
+from pipeline.tables.objects import partition_values
+from pipeline.tables.parts import read_columns
+from pipeline.tables.tables import stored_schema
+from schemas.tables import PARTITIONS
+
+
+def gather(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Gather columns of some rows; see `stream_rows`, which does not hold all of them at once."""
+    return pa.Table.from_batches(
+        [batch for rows in stream_rows(keys, table, places, columns) for batch in rows.to_batches()],
+        schema=_schema_of(table, columns),
+    )
+
+
+def stream_rows(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield columns of some rows, one part at a time.
+
+    Parameters
+    ----------
+    keys : Keys
+        The keys of the table, from which the places are.
+    table : str
+        The table.
+    places : pyarrow.Table
+        ``part`` and ``row`` of the rows, in this order.
+    columns : sequence of str
+        Columns of the table; may include partition columns.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses, or a part is damaged.
+    """
+    numbers, rows = places["part"].to_numpy(), places["row"]
+    parts, starts, counts = np.unique(numbers, return_index=True, return_counts=True)
+    stored = [keys.stored.parts[table][number] for number in parts]
+    schema = _schema_of(table, columns)
+    inside = [name for name in columns if name not in PARTITIONS[table]]
+    locations = [keys.stored.location(part) for part in stored]
+    read = read_columns(keys.stored.tables, table, locations, inside)
+    for part, start, count, found in zip(stored, starts, counts, read, strict=True):
+        picked = found.take(rows.slice(start, count))
+        values = partition_values(part)
+        yield pa.Table.from_arrays(
+            [
+                picked[name] if name in inside else pa.repeat(pa.scalar(values[name]), picked.num_rows)
+                for name in columns
+            ],
+            schema=schema,
+        )
+
+
+def _schema_of(table: str, columns: Sequence[str]) -> pa.Schema:
+    """Return the schema of columns of a table, all of which may be null."""
+    partitions = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
+    whole = pa.unify_schemas([stored_schema(table), partitions])
+    return pa.schema([whole.field(name).with_nullable(True) for name in columns])

@@ -1,0 +1,177 @@
+"""Key files: copies of the keys of many parts in one Parquet file, in ``_index/`` beside the tables.
+
+They are a cache: each names the parts that it copies and their versions, and its own name holds its checksum.
+What is damaged, out of date or of another format is ignored, and the parts are read instead. Readers of the
+tables skip the folder, because its name begins with ``_``.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.log import get_logger
+from pipeline.storage import storage
+from pipeline.tables.objects import StoredObject, StoredObjects
+
+log = get_logger(__name__)
+
+INDEX_FOLDER = "_index"
+FORMAT = 1
+"""Raised whenever the columns or the meaning of key files change: others are then ignored, and replaced."""
+_NAME = re.compile(r"([0-9a-f]{32})\.parquet")
+_KEY = b"earmark"
+
+
+class _Header(BaseModel):
+    """What a key file says of itself in its metadata."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int
+    table: str
+    parts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """A sound key file, on a local disk.
+
+    Attributes
+    ----------
+    entry : StoredObject
+        The object.
+    path : Path
+        Where it, or a copy of it, can be read.
+    parts : tuple of (str, str)
+        Path below the root, and version, of each part that it copies; its column ``part`` counts them.
+    n_rows : int
+        Its rows.
+    """
+
+    entry: StoredObject
+    path: Path
+    parts: tuple[tuple[str, str], ...]
+    n_rows: int
+
+
+def open_key_files(
+    stored: StoredObjects, table: str, columns: Sequence[str], scratch: Path
+) -> tuple[list[KeyFile], list[StoredObject]]:
+    """Open the key files of a table, those of most parts first.
+
+    Parameters
+    ----------
+    stored : StoredObjects
+        The objects under the root.
+    table : str
+        The table.
+    columns : sequence of str
+        Columns that they must have.
+    scratch : Path
+        Folder for local copies of files in a store.
+
+    Returns
+    -------
+    files : list of KeyFile
+        The sound ones.
+    damaged : list of StoredObject
+        The others. Files that cannot be read just now are in neither list.
+    """
+    files: list[KeyFile] = []
+    damaged: list[StoredObject] = []
+    for entry in stored.below(f"{INDEX_FOLDER}/{table}"):
+        try:
+            path = _fetch(stored, entry, scratch)
+        except Exception as error:  # a cache that cannot be read is no reason to fail
+            log.warning("key file ignored", file=entry.path, error=error)
+            continue
+        found = None if path is None else _parse(entry, path, table, columns)
+        if found is None:
+            log.warning("key file ignored", file=entry.path, error="it is damaged or of another version")
+            damaged.append(entry)
+        else:
+            files.append(found)
+    files.sort(key=lambda file: (-len(file.parts), file.entry.path))
+    return files, damaged
+
+
+def _fetch(stored: StoredObjects, entry: StoredObject, scratch: Path) -> Path | None:
+    """Return a local path of an object; None if its content does not match the checksum in its name."""
+    named = _NAME.fullmatch(entry.name)
+    location = stored.location(entry)
+    if named is None:
+        return None
+    if storage.is_local(location):
+        path = Path(storage.split(location)[1])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    else:
+        data = storage.read_bytes(location)
+        digest = hashlib.sha256(data).hexdigest()
+        path = scratch / entry.name
+        path.write_bytes(data)
+    return path if digest.startswith(named[1]) else None
+
+
+def _parse(entry: StoredObject, path: Path, table: str, columns: Sequence[str]) -> KeyFile | None:
+    try:
+        metadata = pq.read_metadata(path)
+        header = _Header.model_validate_json((metadata.metadata or {})[_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+    names = set(metadata.schema.to_arrow_schema().names)
+    if header.format != FORMAT or header.table != table or not names >= {*columns, "part", "row"}:
+        return None
+    return KeyFile(entry, path, header.parts, metadata.num_rows)
+
+
+def write_key_file(
+    stored: StoredObjects,
+    table: str,
+    parts: Sequence[StoredObject],
+    batches: Iterator[pa.RecordBatch],
+    schema: pa.Schema,
+    scratch: Path,
+    check: storage.Check,
+) -> None:
+    """Write a key file.
+
+    Parameters
+    ----------
+    stored : StoredObjects
+        The objects under the root.
+    table : str
+        The table.
+    parts : sequence of StoredObject
+        The parts that it copies.
+    batches : iterator of pyarrow.RecordBatch
+        Their keys, with the number of the part in `parts` and the row in the part.
+    schema : pyarrow.Schema
+        Schema of the batches.
+    scratch : Path
+        Folder to make the file in.
+    check : callable
+        Called before the write; raises if this run may no longer write.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    header = {"format": FORMAT, "table": table, "parts": [[part.path, part.version] for part in parts]}
+    schema = schema.with_metadata({_KEY: json.dumps(header)})
+    path = scratch / "new.parquet"
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    data = path.read_bytes()
+    name = f"{hashlib.sha256(data).hexdigest()[:32]}.parquet"
+    location = storage.join(stored.tables.root, INDEX_FOLDER, table, name)
+    storage.write_bytes(location, data, check=check)

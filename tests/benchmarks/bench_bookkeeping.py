@@ -1,0 +1,111 @@
+"""The cost of bookkeeping: ``python tests/benchmarks/bench_bookkeeping.py [TRACKS …] [--keep FOLDER]``.
+
+For tables of 200,000 and 1,000,000 tracks, as runs write them: CPU seconds and peak memory of each question,
+each in its own process. The plan is that of a night with 0.1 % new tracks; its listing is read from a Parquet
+file, so that the time to list a catalog does not count. The first plan has no index.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parents[2]
+QUESTIONS = ("first plan", "index", "plan", "labels", "status", "trends", "failures", "vacuum", "verify")
+EARMARK = Path(sys.executable).with_name("earmark")
+
+
+def prepare(folder: Path, n_tracks: int) -> None:
+    """Write the tables and the listing, unless they are there."""
+    from pipeline.models.bundle import ModelBundle
+    from tests.benchmarks.product_tables import make_listing, write_product_tables
+
+    if (folder / "listing.parquet").exists():
+        return
+    bundle = ModelBundle.load("default")
+    write_product_tables(folder / "tables", n_tracks, bundle.model, bundle.info.features)
+    pq.write_table(make_listing(0, n_tracks + n_tracks // 1000), folder / "listing.parquet")
+
+
+def plan(folder: Path) -> None:
+    """Plan a night with 0.1 % new tracks."""
+    from pipeline.catalogs.planning import Goal, make_plan
+    from pipeline.models.bundle import ModelBundle
+    from pipeline.tables.tables import Tables
+
+    listing = pq.read_table(folder / "listing.parquet")
+    bundle = ModelBundle.load("default")
+    made = make_plan(listing, Tables(str(folder / "tables")), Goal(bundle.info.features, bundle.model))
+    print(f"{made.to_featurize.num_rows:,} to featurize, {made.n_failed:,} failed before")
+
+
+def build_index(folder: Path) -> None:
+    """Build the index, as the first run of this version does."""
+    from pipeline.tables.index import update_index
+    from pipeline.tables.tables import Tables
+
+    update_index(Tables(str(folder / "tables")), lambda: None)
+
+
+def command_of(question: str, folder: Path) -> list[str]:
+    """Return the command that answers a question."""
+    tables = str(folder / "tables")
+    if question in ("plan", "first plan"):
+        return [sys.executable, __file__, "--plan", str(folder)]
+    if question == "index":
+        return [sys.executable, __file__, "--index", str(folder)]
+    options = {"labels": ["--format", "parquet", "--out", os.devnull]}
+    return [str(EARMARK), question, tables, *options.get(question, [])]
+
+
+def measure(question: str, folder: Path) -> None:
+    """Answer a question in a process of its own, and print what it cost."""
+    if question == "first plan":
+        shutil.rmtree(folder / "tables" / "_index", ignore_errors=True)
+    begun = time.perf_counter()
+    process = subprocess.Popen(command_of(question, folder), stdout=subprocess.DEVNULL, cwd=ROOT)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall_s = time.perf_counter() - begun
+    cpu_s = usage.ru_utime + usage.ru_stime
+    print(
+        f"{question:<10} {cpu_s:7.1f} s CPU {wall_s:7.1f} s wall {usage.ru_maxrss / 1024:7,.0f} MB"
+        + (f"  exit {process.returncode}" if process.returncode else ""),
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Make the tables and measure all questions."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tracks", type=int, nargs="*", default=[200_000, 1_000_000])
+    parser.add_argument("--keep", type=Path, help="write the tables there, or use those that are there")
+    parser.add_argument("--only", choices=QUESTIONS, nargs="+", default=QUESTIONS)
+    parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--index", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.plan:
+        plan(arguments.plan)
+        return
+    if arguments.index:
+        build_index(arguments.index)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for n_tracks in arguments.tracks:
+            folder = (arguments.keep or Path(scratch)) / f"{n_tracks}"
+            prepare(folder, n_tracks)
+            print(f"{n_tracks:,} tracks", flush=True)
+            for question in arguments.only:
+                measure(question, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What a run asks of an S3 store: stores charge by the request, and each takes its time."""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jobs.engine import lease as leases
+from pipeline.demo.demo_catalog import write_demo_catalog
+from pipeline.storage import storage
+from pipeline.storage.requests import take_requests
+from pipeline.tables.runs import read_reports
+from pipeline.tables.tables import Tables
+from tests.e2e.earmark import succeed
+from tests.s3_proxy import faulty_proxy
+
+pytestmark = pytest.mark.s3
+
+
+def by_method(requests: dict[str, int]) -> Counter[str]:
+    """Numbers by HTTP's methods: a listing is a GET."""
+    counts = Counter(requests)
+    counts["GET"] += counts.pop("LIST", 0)
+    return counts
+
+
+def test_a_run_counts_its_requests_and_deletes_nothing_that_never_was(bucket: str, tmp_path: Path) -> None:
+    """The bill for a night would be a guess; and most of it would be for deleting what was never there."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)
+    for path in (tmp_path / "catalog").rglob("*.flac"):
+        storage.write_bytes(f"{bucket}/music/{path.name}", path.read_bytes())
+    tables = f"{bucket}/tables"
+    with faulty_proxy(os.environ["AWS_ENDPOINT_URL"], seed=0) as proxy:
+        said = succeed("run", f"{bucket}/music", tables, AWS_ENDPOINT_URL=proxy.url)
+        seen = Counter(proxy.requests)
+        deleted = [path for path in proxy.paths if path.startswith("DELETE")]
+    (report,) = read_reports(Tables(tables))
+    counted = by_method(report.requests)
+    assert f"requests to the store: {next(iter(report.requests))} " in said
+    assert not deleted
+    assert counted["DELETE"] == 0
+    # Only the last writes, of the report, its pages, the log and the lease, come after the count.
+    assert 0 <= seen["PUT"] - counted["PUT"] <= 8
+    assert 0 <= seen["GET"] - counted["GET"] <= 12
+
+
+def test_several_parts_at_once_cost_one_look_at_the_lease(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of what a part costs would be for looking; and later, a run that lost its lease would write on."""
+    monkeypatch.setattr(leases, "RENEW_S", 600.0)
+    monkeypatch.setattr(leases, "FRESH_S", 600.0)  # however slow this machine is
+    with leases.hold(bucket, "run-1", say=print) as lease:
+        lease.check()
+        take_requests()
+        for name in ("tracks", "features"):
+            storage.write_bytes(f"{bucket}/{name}", b"part", check=lease.check)
+        assert take_requests() == {"PUT": 2}
+        monkeypatch.setattr(leases, "FRESH_S", 0.0)
+        storage.create(storage.join(bucket, "_lease", "00000099.json"), b"{}")
+        with pytest.raises(leases.LeaseLostError):
+            storage.write_bytes(f"{bucket}/labels", b"part", check=lease.check)

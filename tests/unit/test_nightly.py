@@ -111,8 +111,9 @@ def test_a_night_that_succeeds(night: Night) -> None:
     assert rayjob["spec"] | {"suspend": True} == TEMPLATE["spec"]
     assert "suspend" not in rayjob["spec"], "it would never start"
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "earmark-nightly-1", "uid": "uid-1"}
+    # KubeRay makes a Job with the name of the RayJob, which must not be that of the CronJob.
     assert rayjob["metadata"] == {
-        "name": "earmark-nightly-1",
+        "name": "earmark-nightly-1-ray",
         "labels": TEMPLATE["metadata"]["labels"],
         "ownerReferences": [owner],
     }
@@ -126,9 +127,9 @@ def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_pod_that_takes_over_makes_no_second_rayjob(night: Night) -> None:
     """The successor of an evicted pod starts a second run beside the first."""
-    code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1",))
+    code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1-ray",))
     assert code == 0
-    assert rayjobs == {"earmark-nightly-1": {"metadata": {"name": "earmark-nightly-1"}}}
+    assert rayjobs == {"earmark-nightly-1-ray": {"metadata": {"name": "earmark-nightly-1-ray"}}}
 
 
 def test_a_refusal_and_an_outage_are_told_apart(night: Night, capsys: pytest.CaptureFixture[str]) -> None:

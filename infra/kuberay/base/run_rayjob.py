@@ -55,19 +55,19 @@ class RayJobs:
         return answer
 
 
-def from_template(template: dict[str, Any], job_name: str, job_uid: str) -> dict[str, Any]:
-    """Make a RayJob that is named after its Job, which owns it, so that both are deleted together."""
+def from_template(template: dict[str, Any], name: str, job_name: str, job_uid: str) -> dict[str, Any]:
+    """Make a RayJob that is owned by a Job, so that both are deleted together."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": job_uid}
     labels = template["metadata"].get("labels") or {}
     return {
         "apiVersion": template["apiVersion"],
         "kind": template["kind"],
-        "metadata": {"name": job_name, "labels": labels, "ownerReferences": [owner]},
+        "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
         "spec": {key: value for key, value in template["spec"].items() if key != "suspend"},
     }
 
 
-def run(rayjobs: RayJobs, template: str, name: str, uid: str) -> int:
+def run(rayjobs: RayJobs, template: str, job_name: str, job_uid: str) -> int:
     """Create the RayJob and wait for it to end; retry transient errors for `GIVE_UP_AFTER_S`.
 
     Parameters
@@ -76,7 +76,7 @@ def run(rayjobs: RayJobs, template: str, name: str, uid: str) -> int:
         The RayJobs of the namespace.
     template : str
         Name of the suspended RayJob.
-    name, uid : str
+    job_name, job_uid : str
         The Job that is to own the new one.
 
     Returns
@@ -84,12 +84,14 @@ def run(rayjobs: RayJobs, template: str, name: str, uid: str) -> int:
     int
         The exit code.
     """
+    # Not the name of the Job: KubeRay makes another Job with the name of the RayJob, which submits the run.
+    name = f"{job_name}-ray"
     created, said = False, ""
     last_answer = time.monotonic()
     while True:
         try:
             if not created:
-                rayjobs.create(from_template(rayjobs.read(template), name, uid))
+                rayjobs.create(from_template(rayjobs.read(template), name, job_name, job_uid))
                 created = True
             status = rayjobs.read(name).get("status") or {}
         except RefusedError as error:

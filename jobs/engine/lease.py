@@ -10,6 +10,7 @@ import getpass
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,7 +95,13 @@ class HeldLease:
         self._writing = threading.Lock()
         self._stop = threading.Event()
         self._is_released = False
+        self._renewed_at = time.monotonic()
         threading.Thread(target=self._renew, daemon=True, name="lease").start()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the lease was created or last renewed."""
+        return time.monotonic() - self._renewed_at
 
     @property
     def is_local(self) -> bool:
@@ -146,6 +153,7 @@ class HeldLease:
                     self.lease.check()
                     if not self._stop.is_set():
                         objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
+                        self._renewed_at = time.monotonic()
             except Exception as error:
                 log.warning("lease not renewed", run=self._holder["run"], error=error)
 

@@ -213,7 +213,10 @@ def _work(
     with connected(job.config), show_progress(doing, plan.n_todo) as meter:
         interrupt.install()
         from jobs.engine.engine import Engine  # imports Ray, which a run with nothing to do does not need
+        from jobs.engine.metrics import RunGauges
 
+        gauges = RunGauges(report, job.tables)
+        gauges.update(totals, held.age_s)
         totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(
             run=report.run,
@@ -232,6 +235,7 @@ def _work(
             if totals.is_waiting_for_actors:
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
+            gauges.update(totals, held.age_s)
             run_log.write_if_due()
 
         engine = Engine(assignment, totals, show)
@@ -241,6 +245,8 @@ def _work(
             engine.run(
                 _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
             )
+            if not interrupt.was_requested:
+                gauges.record_success()
         finally:
             engine.halt(held)
             # Close now: shutting down Ray and counting what was written may take too long.

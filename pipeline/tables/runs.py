@@ -8,12 +8,17 @@ from importlib.metadata import PackageNotFoundError, version
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables, explain_read_errors
 from schemas.errors import EarmarkError
 from schemas.report import FailureExample, RunReport
 
+log = get_logger(__name__)
+
+_LATEST = 10
+"""Reports to look at for the last success; not all, of which there may be thousands."""
 _EXAMPLES = 3
 """Tracks named in a report for each type of failure."""
 
@@ -94,6 +99,23 @@ def summarize_failures(
                     FailureExample(uri=row["uri"], message=row["message"]) for row in rows.to_pylist()
                 )
     return dict(counts.most_common()), {kind: tuple(examples[kind]) for kind, _ in counts.most_common()}
+
+
+def last_success(tables: Tables) -> float:
+    """Return when the last of the latest runs that was done ended, in seconds since 1970.
+
+    Returns
+    -------
+    float
+        0 if none was, or the reports cannot be read.
+    """
+    try:
+        reports = read_reports(tables, last=_LATEST)
+    except EarmarkError as error:
+        log.warning("last success unknown", error=error)
+        return 0.0
+    ends = (report.finished_at for report in reports if report.outcome == "done")
+    return max((end.timestamp() for end in ends if end is not None), default=0.0)
 
 
 def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:

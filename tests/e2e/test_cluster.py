@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +16,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from jobs.engine import lease_acquisition
+from jobs.engine.metrics import METRICS, STATES, error_types
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
+from tests.webhook import webhook
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -36,6 +41,7 @@ def free_port() -> int:
 class Cluster:
     address: str
     dashboard: str
+    metrics: str
     environment: dict[str, str]
 
 
@@ -47,7 +53,7 @@ def cluster() -> Iterator[Cluster]:
     taking jobs.
     """
     folder = tempfile.mkdtemp(prefix="ray-")
-    gcs, dashboard = free_port(), free_port()
+    gcs, dashboard, metrics = free_port(), free_port(), free_port()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     # After so many seconds `ray job stop` kills, by default after 3; a machine that does much else is slow.
     environment.setdefault("RAY_JOB_STOP_WAIT_TIME_S", "60")
@@ -57,13 +63,14 @@ def cluster() -> Iterator[Cluster]:
         [
             RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}",
             "--num-cpus=2", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-            "--dashboard-agent-listen-port=0",
+            "--dashboard-agent-listen-port=0", f"--metrics-export-port={metrics}",
             "--object-store-memory=100000000", "--disable-usage-stats",
         ],
         check=True, capture_output=True, timeout=120, env=environment,
     )  # fmt: skip
     try:
-        yield Cluster(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
+        urls = [f"http://127.0.0.1:{port}" for port in (dashboard, metrics)]
+        yield Cluster(f"127.0.0.1:{gcs}", *urls, environment)
     finally:
         # `ray stop` would end every Ray of this user, other tests' among them. Workers rename themselves, so
         # they are found as children of what was started with this folder.
@@ -90,21 +97,62 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
-    """`ray job submit` is how it runs on a cluster: the same command, lines instead of a bar."""
-    command = [EARMARK, "run", catalog, tmp_path / "tables"]
-    for _ in range(5):
-        done = subprocess.run(
-            [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],
-            capture_output=True, text=True, timeout=300, env=cluster.environment,
-        )  # fmt: skip
-        # `ray start` returns before the node's agent takes jobs.
-        if "No available agent" not in done.stdout + done.stderr:
-            break
-        time.sleep(2)
+    """`ray job submit` is how it runs on a cluster: the same command, lines instead of a bar. The operator is
+    told how it ended, and Prometheus finds every metric that the dashboard and the alerts ask for."""
+    with webhook() as hook, scraped(cluster) as samples:
+        command = [EARMARK, "run", catalog, tmp_path / "tables", "--notify", hook.url]
+        for _ in range(5):
+            done = subprocess.run(
+                [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],
+                capture_output=True, text=True, timeout=300, env=cluster.environment,
+            )  # fmt: skip
+            # `ray start` returns before the node's agent takes jobs.
+            if "No available agent" not in done.stdout + done.stderr:
+                break
+            time.sleep(2)
+        exported = {metric.exported for metric in METRICS}
+        for _ in range(30):  # the last values arrive with the end of the driver
+            if exported <= {name_of(sample) for sample in samples.copy()}:
+                break
+            time.sleep(0.5)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{6 + N_BROKEN} tracks listed: 6 labeled, {N_BROKEN} failed" in done.stdout
     assert "succeeded" in done.stdout
     assert set(outcomes(tmp_path / "tables").values()) == {1}
+    (message,) = hook.posted
+    assert (message["outcome"], message["counts"]["labeled"]) == ("done", 6)
+    assert message["report"].endswith(".json")
+    assert hook.url not in Path(message["report"]).read_text() + done.stderr
+    assert exported <= {name_of(sample) for sample in samples}
+    for state in STATES:
+        assert any(f'state="{state}"' in sample for sample in samples)
+    for error_type in error_types():  # those that did not happen too
+        assert any(f'error_type="{error_type}"' in sample for sample in samples)
+
+
+def name_of(sample: str) -> str:
+    return re.split(r"[{ ]", sample)[0]
+
+
+@contextlib.contextmanager
+def scraped(cluster: Cluster) -> Iterator[set[str]]:
+    """All samples of Earmark's that Prometheus would find during a ``with`` block."""
+    samples: set[str] = set()
+    ended = threading.Event()
+
+    def scrape() -> None:
+        while not ended.wait(0.5):
+            with contextlib.suppress(requests.RequestException):
+                lines = requests.get(f"{cluster.metrics}/metrics", timeout=5).text.splitlines()
+                samples.update(line for line in lines if line.startswith("ray_earmark_"))
+
+    thread = threading.Thread(target=scrape, daemon=True)
+    thread.start()
+    try:
+        yield samples
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:

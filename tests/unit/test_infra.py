@@ -104,7 +104,12 @@ def test_the_role_may_do_no_more_than_a_run_needs() -> None:
     assert {action for action, resource in allowed if "/music/" in resource} == {"s3:GetObject"}
     assert not [pair for pair in allowed if pair[0].endswith("*") or pair[1] == "*"]
     (listing,) = (each for each in statements if each["Action"] == "s3:ListBucket")
-    assert listing["Condition"]["StringLike"]["s3:prefix"] == ["music", "music/*", "tables", "tables/*"]
+    assert listing["Condition"]["StringLikeIfExists"]["s3:prefix"] == [
+        "music",
+        "music/*",
+        "tables",
+        "tables/*",
+    ]
 
 
 def test_only_the_service_account_of_the_manifests_gets_the_role() -> None:

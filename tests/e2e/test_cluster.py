@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -21,8 +22,9 @@ import requests
 from jobs.engine import lease_acquisition
 from jobs.engine.metrics import METRICS, STATES, error_types
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
+from schemas.report import Counts, RunReport
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
@@ -58,6 +60,7 @@ def cluster() -> Iterator[Cluster]:
     # After so many seconds `ray job stop` kills, by default after 3; a machine that does much else is slow.
     environment.setdefault("RAY_JOB_STOP_WAIT_TIME_S", "60")
     environment.pop("RAY_ADDRESS", None)
+    environment["PATH"] = f"{RAY.parent}:{environment['PATH']}"  # as on nodes where it is installed
     before = set(psutil.pids())
     subprocess.run(
         [
@@ -130,6 +133,26 @@ def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> Non
         assert any(f'error_type="{error_type}"' in sample for sample in samples)
 
 
+def test_submit_exits_as_the_run_does(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
+    """Ray's own client returns 1 for everything: a scheduler takes a wrong command for a store that failed,
+    and tries it again all night."""
+    tables = tmp_path / "tables"
+    write_report(Tables(str(tables)), report_of("/another/catalog"))
+    refused = earmark("submit", catalog, tables, "--address", cluster.dashboard, **cluster.environment)
+    assert refused.returncode == 2, refused.stderr
+    assert "holds the tables of /another/catalog" in refused.stdout
+    unknown = earmark("submit", "--follow", "nobody", "--address", cluster.dashboard, **cluster.environment)
+    assert unknown.returncode == 1
+    assert "knows no such job" in unknown.stderr
+
+
+def report_of(catalog: str) -> RunReport:
+    return RunReport(
+        run="20260101T000000-0000", command="run", catalog=catalog, outcome="done", feature_set="",
+        started_at=datetime.now(UTC), counts=Counts(listed=0),
+    )  # fmt: skip
+
+
 def name_of(sample: str) -> str:
     return re.split(r"[{ ]", sample)[0]
 
@@ -162,27 +185,18 @@ def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) 
     shutil.copytree(catalog, folder)
     endless = folder / "endless.flac"
     endless.write_bytes(endless_flac())
-    job = [
-        RAY,
-        "job",
-        "submit",
-        "--no-wait",
-        "--address",
-        cluster.dashboard,
-        "--submission-id",
-        "stopped",
-        "--",
-    ]
+    server = ["--address", cluster.dashboard]
     with CatalogWatch(folder) as watch:
-        subprocess.run(
-            [*job, EARMARK, "run", folder, tables, "--track-timeout", "600"],
-            check=True, capture_output=True, timeout=120, env=cluster.environment,
-        )  # fmt: skip
+        options = ["--", "--track-timeout", "600"]
+        job = succeed("submit", folder, tables, *server, "--no-wait", *options, **cluster.environment).strip()
         while not watch.opened[str(endless)]:
             time.sleep(0.01)
     time.sleep(1)
-    stop = [RAY, "job", "stop", "--address", cluster.dashboard, "stopped"]
-    subprocess.run(stop, check=True, capture_output=True, timeout=200, env=cluster.environment)
+    assert succeed("submit", *server, "--stop", job, **cluster.environment) == ""
+    assert "has already ended" in earmark("submit", *server, "--stop", job, **cluster.environment).stderr
+    ended = earmark("submit", *server, "--follow", job, **cluster.environment)
+    assert ended.returncode == 130, ended.stderr
+    assert "labeling: 0 of" in ended.stdout
     (report,) = read_reports(Tables(str(tables)))
     assert report.outcome == "interrupted"
     assert lease_acquisition.free_number(str(tables)) is not None, "the lease was not released"

@@ -186,13 +186,16 @@ def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) 
     endless = folder / "endless.flac"
     endless.write_bytes(endless_flac())
     server = ["--address", cluster.dashboard]
-    with CatalogWatch(folder) as watch:
-        options = ["--", "--track-timeout", "600"]
-        job = succeed("submit", folder, tables, *server, "--no-wait", *options, **cluster.environment).strip()
-        while not watch.opened[str(endless)]:
-            time.sleep(0.01)
-    time.sleep(1)
-    assert succeed("submit", *server, "--stop", job, **cluster.environment) == ""
+    with webhook() as hook:
+        with CatalogWatch(folder) as watch:
+            options = ["--", "--track-timeout", 600, "--notify", hook.url]
+            job = succeed("submit", folder, tables, *server, "--no-wait", *options, **cluster.environment)
+            job = job.strip()
+            while not watch.opened[str(endless)]:
+                time.sleep(0.01)
+        time.sleep(1)
+        assert succeed("submit", *server, "--stop", job, **cluster.environment) == ""
+    assert [message["outcome"] for message in hook.posted] == ["interrupted"]
     assert "has already ended" in earmark("submit", *server, "--stop", job, **cluster.environment).stderr
     ended = earmark("submit", *server, "--follow", job, **cluster.environment)
     assert ended.returncode == 130, ended.stderr

@@ -54,6 +54,19 @@ def test_the_example_renders_as_it_is() -> None:
     }
 
 
+def test_what_the_example_offers_in_comments_works(tmp_path: Path) -> None:
+    """Somebody takes the comment signs away, and kustomize refuses the file."""
+    file = copy_of_example(tmp_path) / "kustomization.yaml"
+    text = (EXAMPLE / "kustomization.yaml").read_text("utf-8")
+    file.write_text(re.sub(r"^( *)# (?=- |labels:|patches:|  )", r"\1", text, flags=re.MULTILINE))
+    rendered = render(file.parent)
+    assert {"RayCluster", "PodMonitor", "PrometheusRule"} <= {each["kind"] for each in rendered}
+    assert {each["metadata"]["labels"]["release"] for each in rendered} == {"kube-prometheus-stack"}
+    assert find(rendered, "NetworkPolicy")["spec"]["egress"][-1]["ports"] == [
+        {"protocol": "TCP", "port": 9000}
+    ]
+
+
 @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, NEWEST_KUBERNETES])
 def test_kubernetes_knows_every_field(objects: list[Object], version: str) -> None:
     """The API server refuses an object, or drops a mistyped field and what it was to do."""

@@ -110,12 +110,13 @@ def last_success(tables: Tables) -> float:
         0 if none was, or the reports cannot be read.
     """
     try:
-        reports = read_reports(tables, last=_LATEST)
+        for name in reversed(_report_names(tables)[-_LATEST:]):
+            report = _read_report(tables, name)
+            if report.outcome == "done" and report.finished_at is not None:
+                return report.finished_at.timestamp()
     except EarmarkError as error:
         log.warning("last success unknown", error=error)
-        return 0.0
-    ends = (report.finished_at for report in reports if report.outcome == "done")
-    return max((end.timestamp() for end in ends if end is not None), default=0.0)
+    return 0.0
 
 
 def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
@@ -126,18 +127,29 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
     EarmarkError
         If a report cannot be read.
     """
-    folder = storage.join(tables.root, "_runs")
+    names = _report_names(tables)
+    return [_read_report(tables, name) for name in (names[-last:] if last else names)]
+
+
+def _report_names(tables: Tables) -> list[str]:
+    folder = _folder(tables)
     with storage.explain_errors(folder, "read the run reports in"):
-        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
-        reports = []
-        for name in names[-last:] if last else names:
-            try:
-                reports.append(read_and_parse(storage.join(folder, name), RunReport.model_validate_json))
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"]) or "the file"
-                raise EarmarkError(
-                    f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
-                    "if a newer version wrote it, otherwise move it out of the folder"
-                ) from error
-    return reports
+        return [name for name in storage.list_names(folder) if name.endswith(".json")]
+
+
+def _read_report(tables: Tables, name: str) -> RunReport:
+    folder = _folder(tables)
+    with storage.explain_errors(folder, "read the run reports in"):
+        try:
+            return read_and_parse(storage.join(folder, name), RunReport.model_validate_json)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise EarmarkError(
+                f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
+                "if a newer version wrote it, otherwise move it out of the folder"
+            ) from error
+
+
+def _folder(tables: Tables) -> str:
+    return storage.join(tables.root, "_runs")

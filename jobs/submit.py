@@ -15,6 +15,7 @@ import requests
 from jobs.console.messages import INTERRUPTED
 from pipeline.catalogs.catalog import canonical
 from pipeline.log import get_logger
+from pipeline.redaction import redact
 from pipeline.tables.runs import new_run_name
 from schemas.errors import EarmarkError, MisuseError
 
@@ -52,16 +53,18 @@ class JobServer:
     def __init__(self, address: str) -> None:
         if not address.startswith(("http://", "https://")):
             raise MisuseError(
-                f"{address} is not the URL of a job server, such as http://head:8265; for a run from a "
-                "machine of the cluster, use 'earmark run' with --address"
+                f"{redact(address)} is not the URL of a job server, such as http://head:8265; on a node of "
+                "the cluster, use 'earmark run' with --address"
             )
         from ray.job_submission import JobSubmissionClient
 
-        self.address = address
+        self.address = redact(address)
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and errors of requests
-            raise EarmarkError(f"cannot use the job server at {address}: {_first_line(error)}") from error
+            raise EarmarkError(
+                f"cannot use the job server at {self.address}: {_first_line(error)}"
+            ) from error
 
     def submit(self, catalog: str, tables: str, options: Sequence[str]) -> str:
         """Submit ``earmark run`` and return the name of the job.
@@ -171,4 +174,4 @@ def _exit_code(job: str, details: "JobDetails") -> int:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return redact(str(error).strip().partition("\n")[0]) or type(error).__name__

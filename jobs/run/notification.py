@@ -22,7 +22,7 @@ log = get_logger(__name__)
 VARIABLE = "EARMARK_NOTIFY"
 _PAUSES_S = (1.0, 4.0)
 """Pauses between attempts."""
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 8.0
 _INTERRUPTED_TIMEOUT_S = 2.0
 """For a run that is asked to stop, which is soon killed."""
 

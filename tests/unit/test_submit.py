@@ -34,5 +34,7 @@ def test_a_mistake_is_found_before_anything_is_submitted(arguments: str, reason:
 
 def test_a_server_that_is_not_there_is_named() -> None:
     """Somebody forgot the port-forward, and gets a traceback of Ray's."""
-    done = CliRunner().invoke(app, ["submit", "music", "tables", "--address", "http://127.0.0.1:9"])
-    assert str(done.exception).startswith("cannot use the job server at http://127.0.0.1:9: ")
+    address = "http://user:hunter22@127.0.0.1:9"
+    done = CliRunner().invoke(app, ["submit", "music", "tables", "--address", address])
+    assert str(done.exception).startswith("cannot use the job server at http://(hidden)@127.0.0.1:9: ")
+    assert "hunter22" not in str(done.exception)

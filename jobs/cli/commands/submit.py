@@ -65,7 +65,7 @@ def submit(
     _check_options(catalog, tables, options or [])
     server = JobServer(address)
     job = server.submit(catalog, tables, options or [])
-    say(f"submitted {job}; stop it with 'earmark submit --address {address} --stop {job}'")
+    say(f"submitted {job}; stop it with 'earmark submit --address {server.address} --stop {job}'")
     if wait:
         _follow(server, job)
     else:

@@ -3,6 +3,7 @@
 The command starts on the cluster's head, where Earmark must be installed, as on all nodes.
 """
 
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
+ADDRESS = "RAY_API_SERVER_ADDRESS"
+"""Variable with the address of the job server."""
 _POLL_S = (0.5, 5.0)
 """Seconds between two looks at a job: at its start, and at most."""
 _OUTAGE_S = 120.0
@@ -59,12 +62,20 @@ class JobServer:
         from ray.job_submission import JobSubmissionClient
 
         self.address = redact(address)
+        before = os.environ.get(ADDRESS)
+        # Otherwise, RAY_ADDRESS would win over the address that was given.
+        os.environ[ADDRESS] = address
         try:
             self._client = JobSubmissionClient(address)
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and errors of requests
             raise EarmarkError(
                 f"cannot use the job server at {self.address}: {_first_line(error)}"
             ) from error
+        finally:
+            if before is None:
+                del os.environ[ADDRESS]
+            else:
+                os.environ[ADDRESS] = before
 
     def submit(self, catalog: str, tables: str, options: Sequence[str]) -> str:
         """Submit ``earmark run`` and return the name of the job.

@@ -32,9 +32,12 @@ def test_a_mistake_is_found_before_anything_is_submitted(arguments: str, reason:
     assert reason in said(*arguments.split())
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
-    """Somebody forgot the port-forward, and gets a traceback of Ray's."""
+def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody forgot the port-forward, and gets a traceback of Ray's; or has RAY_ADDRESS set, and the run
+    goes to another cluster than the one that was named."""
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8")
     address = "http://user:hunter22@127.0.0.1:9"
     done = CliRunner().invoke(app, ["submit", "music", "tables", "--address", address])
     assert str(done.exception).startswith("cannot use the job server at http://(hidden)@127.0.0.1:9: ")
     assert "hunter22" not in str(done.exception)
+    assert "127.0.0.1:8" not in str(done.exception)

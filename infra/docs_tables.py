@@ -8,6 +8,7 @@ from typer.main import get_command
 
 from jobs.cli.commands.settings import default_of, flag_of, range_of
 from jobs.cli.main import app
+from jobs.engine.metrics import METRICS
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from schemas.config import RunConfig
 from schemas.tables import PARTITIONS, SCHEMAS
@@ -44,12 +45,21 @@ def settings() -> str:
     return "\n".join(rows)
 
 
+def metrics() -> str:
+    """The metrics of a run as Markdown."""
+    rows = ["| metric | labels | meaning |", "|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        rows.append(f"| `{metric.exported}` | {labels} | {metric.description} |")
+    return "\n".join(rows)
+
+
 PARTS = {
     _DOCS / "tables.md": {
         **{name: render_columns(name) for name in SCHEMAS},
         "descriptors": ", ".join(f"`{name}`" for name in DESCRIPTOR_NAMES),
     },
-    _DOCS / "operations.md": {"settings": settings()},
+    _DOCS / "operations.md": {"settings": settings(), "metrics": metrics()},
 }
 """The generated parts of each page, by name."""
 

@@ -73,6 +73,9 @@ start() {
     done
     radosgw-admin -c "$conf" -n client.admin --no-mon-config $crc user create --uid=test \
         --display-name=test --access-key=test --secret-key=testtest >/dev/null 2>&1
+    # Has no rights until a bucket's policy gives it some.
+    radosgw-admin -c "$conf" -n client.admin --no-mon-config $crc user create --uid=guest \
+        --display-name=guest --access-key=guest --secret-key=guestguest >/dev/null 2>&1
     cat <<END
 AWS_ENDPOINT_URL=http://127.0.0.1:$port
 AWS_ACCESS_KEY_ID=test

@@ -78,6 +78,14 @@ class RunConfig(BaseModel):
         le=1,
         description="Exit with 3 if more than this share of the catalog's tracks have failed.",
     )
+    # Often a secret: it must not get into reports.
+    notify: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        exclude=True,
+        repr=False,
+        description="URL to which the end of the run is posted as JSON. Default: EARMARK_NOTIFY, else none.",
+    )
     shard_tracks: int = Field(default=128, ge=1, le=10000, description="Maximum number of tracks per shard.")
     shard_mb: int = Field(
         default=2048, ge=1, description="Approximate size of a shard in MiB of audio files."

@@ -20,6 +20,7 @@ RAY = Path(sys.executable).with_name("ray")
 class Cluster:
     address: str
     dashboard: str
+    metrics: str
     environment: dict[str, str]
 
 
@@ -31,23 +32,25 @@ def running_head(*options: str) -> Iterator[Cluster]:
     taking jobs.
     """
     folder = tempfile.mkdtemp(prefix="ray-")
-    gcs, dashboard = free_port(), free_port()
+    gcs, dashboard, metrics = free_port(), free_port(), free_port()
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     # After so many seconds `ray job stop` kills, by default after 3; a machine that does much else is slow.
     environment.setdefault("RAY_JOB_STOP_WAIT_TIME_S", "60")
     environment.pop("RAY_ADDRESS", None)
+    environment["PATH"] = f"{RAY.parent}:{environment['PATH']}"  # as on nodes where it is installed
     before = set(psutil.pids())
     subprocess.run(
         [
             RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}",
             "--num-cpus=2", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
-            "--dashboard-agent-listen-port=0",
+            "--dashboard-agent-listen-port=0", f"--metrics-export-port={metrics}",
             "--object-store-memory=100000000", "--disable-usage-stats", *options,
         ],
         check=True, capture_output=True, timeout=120, env=environment,
     )  # fmt: skip
     try:
-        yield Cluster(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
+        urls = [f"http://127.0.0.1:{port}" for port in (dashboard, metrics)]
+        yield Cluster(f"127.0.0.1:{gcs}", *urls, environment)
     finally:
         # `ray stop` would end every Ray of this user, other tests' among them. Workers rename themselves, so
         # they are found as children of what was started with this folder.

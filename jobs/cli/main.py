@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, runs, similar, tables, training
+from jobs.cli.commands import evaluation, labels, models, pages, runs, similar, submit, tables, training
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
@@ -48,6 +48,7 @@ for command in (
     runs.run,
     runs.featurize,
     runs.label,
+    submit.submit,
     tables.status,
     tables.failures,
     labels.labels,

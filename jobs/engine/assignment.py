@@ -44,7 +44,7 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, and the cluster's size."""
+    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, size of the cluster."""
 
     featurized: int = 0
     labeled: int = 0
@@ -55,9 +55,13 @@ class Totals:
     cpus: int = 0
     gpus: int = 0
     actors: int = 0
+    actors_now: int = 0
+    shards_left: int = 0
+    parts_left: int = 0
     is_waiting_for_actors: bool = False
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
     timeline: TimelineRecorder = field(default_factory=TimelineRecorder)
     slowest: tuple[tuple[float, str], ...] = ()

@@ -138,12 +138,15 @@ class Engine:
             ray.cancel(ref)
 
     def _observe(self) -> None:
-        shards = self._n_tasks
-        self.totals.timeline.observe(
+        shards, totals = self._n_tasks, self.totals
+        totals.actors_now = self._pool.n_actors if self._pool is not None else 0
+        totals.shards_left = len(self._queues.for_tasks) + shards
+        totals.parts_left = len(self._queues.for_actors) + len(self._in_flight) - shards
+        totals.timeline.observe(
             cpus=cpus_and_gpus()[0],
-            actors=self._pool.n_actors if self._pool is not None else 0,
-            shards_left=len(self._queues.for_tasks) + shards,
-            parts_left=len(self._queues.for_actors) + len(self._in_flight) - shards,
+            actors=totals.actors_now,
+            shards_left=totals.shards_left,
+            parts_left=totals.parts_left,
         )
 
     @property

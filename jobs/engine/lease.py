@@ -119,7 +119,13 @@ class HeldLease:
         self._writing = threading.Lock()
         self._stop = threading.Event()
         self._is_released = False
+        self._renewed_at = time.monotonic()
         threading.Thread(target=self._renew, daemon=True, name="lease").start()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the lease was created or last renewed."""
+        return time.monotonic() - self._renewed_at
 
     @property
     def is_local(self) -> bool:
@@ -172,6 +178,7 @@ class HeldLease:
                     self.lease.look()
                     if not self._stop.is_set():
                         objects.write(self.lease.root, self.lease.number, self._holder | {"beats": beats})
+                        self._renewed_at = time.monotonic()
             except Exception as error:
                 log.warning("lease not renewed", run=self._holder["run"], error=error)
 

@@ -71,38 +71,38 @@ class Quarantine:
         log.info("track quarantined", shard=work.name, track=uri, error=failure)
         self._held.append((work, failure))
 
-    def record_success(self, work: Work) -> int:
-        """Note that work of a kind succeeded, record its failures, and return their number."""
+    def record_success(self, work: Work) -> Counter[str]:
+        """Note that work of a kind succeeded; record its failures and return their number by error type."""
         self._succeeded.add(type(work))
         del self._deaths[type(work)]
         return self._release(type(work))
 
-    def end(self) -> int:
-        """Decide at the end of a run, and return the number of tracks that fail.
+    def end(self) -> Counter[str]:
+        """Decide at the end of a run, and return the number of tracks that fail by error type.
 
         Raises
         ------
         EarmarkError
             If no work of the kind succeeded, so that no track can be blamed.
         """
-        n_tracks = sum(self._release(kind) for kind in self._succeeded)
+        failures = sum((self._release(kind) for kind in self._succeeded), Counter[str]())
         if self._held:
             work, error = self._held[0]
             raise EarmarkError(
                 f"no track could be {_DOING[type(work)]}, so no single track can be blamed: {error}; make "
                 "sure that the nodes work, and run again"
             )
-        return n_tracks
+        return failures
 
-    def _release(self, kind: type) -> int:
-        """Write the failures of one kind of work and return their number."""
+    def _release(self, kind: type) -> Counter[str]:
+        """Write the failures of one kind of work and return their number by error type."""
         bad = [(work, error) for work, error in self._held if type(work) is kind]
         self._held = [(work, error) for work, error in self._held if type(work) is not kind]
         if bad:
             log.info("quarantined tracks have failed", tracks=len(bad))
         for work, error in bad:
             write_failure(work, error, self._assignment)
-        return len(bad)
+        return Counter(type(error).__name__ for _, error in bad)
 
 
 def write_failure(work: Work, error: TrackError, assignment: Assignment) -> None:

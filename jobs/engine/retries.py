@@ -1,5 +1,6 @@
 """What becomes of an attempt that failed: a retry, two halves, the quarantine, or the end of the run."""
 
+from collections import Counter
 from dataclasses import replace
 
 from ray import exceptions as ray_errors
@@ -126,7 +127,7 @@ class Retries:
             self._queues.retry(replace(attempt, confirming=True, avoided=frozenset({node})))
         else:
             write_failure(attempt.work, error, self._assignment)
-            self._tally.add_failures(1)
+            self._tally.add_failures(Counter({type(error).__name__: 1}))
 
     def _split(self, attempt: Attempt, error: Exception) -> None:
         """Halve a shard or label task until only the track that fails is left."""

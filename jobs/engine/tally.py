@@ -1,7 +1,9 @@
 """The tally of a run: adds up results as they arrive."""
 
+from collections import Counter
+
 from jobs.engine.assignment import Totals
-from jobs.engine.metrics import Metrics
+from jobs.engine.metrics import Counters
 from pipeline.shards.featurize_shard import ShardResult
 from pipeline.shards.label_part import LabelResult
 from pipeline.stopwatch import slowest_of
@@ -18,12 +20,13 @@ class Tally:
 
     def __init__(self, totals: Totals) -> None:
         self.totals = totals
-        self._metrics = Metrics()
+        self._counters = Counters()
 
     def add(self, result: ShardResult | LabelResult) -> None:
         """Add the result of a shard or a label task."""
         totals = self.totals
         totals.failed += result.n_failed
+        totals.failures.update(result.failures)
         totals.seconds.update(result.seconds)
         tracks = {"failed": result.n_failed}
         if isinstance(result, ShardResult):
@@ -41,9 +44,10 @@ class Tally:
             totals.rejected += result.n_rejected
             totals.timeline.record_work("labeling", sum(result.seconds.values()))
             tracks["labeled"] = result.n_labeled
-        self._metrics.add(tracks, result.seconds)
+        self._counters.add(tracks, result.seconds)
 
-    def add_failures(self, n_tracks: int) -> None:
-        """Add tracks whose failures the engine itself wrote."""
-        self.totals.failed += n_tracks
-        self._metrics.add({"failed": n_tracks}, {})
+    def add_failures(self, failures: Counter[str]) -> None:
+        """Add tracks whose failures the engine itself wrote, by type of error."""
+        self.totals.failed += failures.total()
+        self.totals.failures.update(failures)
+        self._counters.add({"failed": failures.total()}, {})

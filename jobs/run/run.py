@@ -15,6 +15,7 @@ from jobs.engine.cluster import connected, cpus_and_gpus
 from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
+from jobs.run.notification import notifying
 from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.catalog_changes import change_rows
@@ -67,23 +68,29 @@ def run_job(job: Job, say: Say) -> RunReport:
     with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)
-        free = lease_acquisition.free_number(job.tables.root)
-        listing = list_job(job)
-        # Named after the listing, which may take long, so that names of runs sort in the order of their work.
-        run = new_run_name(datetime.now(UTC))
-        with about(run=run), leases.hold_for_workers(job.tables.root, run, say=say) as held:
-            closing.held = held
-            run_log.begin(run)
-            if free is None or held.lease.number != free + 1:
-                listing = list_job(job)  # another run may have listed later
-            # Plan under the lease: from here on, no other run changes the tables.
-            plan = plan_job(job, listing, held.lease.check)
-            try:
-                report = _first_report(job, run, plan, listing.left_out)
-                return _run_planned(job, report, plan, held, closing, interrupt, say, run_log)
-            except KeyboardInterrupt:
-                closing()
-                raise
+        with notifying(job, closing):
+            return _run_alone(job, closing, interrupt, say, run_log)
+
+
+def _run_alone(job: Job, closing: Closing, interrupt: Interrupt, say: Say, run_log: RunLog) -> RunReport:
+    """Run a job while no other run writes to its tables."""
+    free = lease_acquisition.free_number(job.tables.root)
+    listing = list_job(job)
+    # Named after the listing, which may take long, so that names of runs sort in the order of their work.
+    run = new_run_name(datetime.now(UTC))
+    with about(run=run), leases.hold_for_workers(job.tables.root, run, say=say) as held:
+        closing.held = held
+        run_log.begin(run)
+        if free is None or held.lease.number != free + 1:
+            listing = list_job(job)  # another run may have listed later
+        # Plan under the lease: from here on, no other run changes the tables.
+        plan = plan_job(job, listing, held.lease.check)
+        try:
+            report = _first_report(job, run, plan, listing.left_out)
+            return _run_planned(job, report, plan, held, closing, interrupt, say, run_log)
+        except KeyboardInterrupt:
+            closing()
+            raise
 
 
 def _run_planned(
@@ -213,7 +220,10 @@ def _work(
     with connected(job.config), show_progress(doing, plan.n_todo) as meter:
         interrupt.install()
         from jobs.engine.engine import Engine  # imports Ray, which a run with nothing to do does not need
+        from jobs.engine.metrics import RunGauges
 
+        gauges = RunGauges(report, job.tables)
+        gauges.update(totals, held.age_s)
         totals.cpus, totals.gpus = cpus_and_gpus()
         assignment = Assignment(
             run=report.run,
@@ -232,6 +242,7 @@ def _work(
             if totals.is_waiting_for_actors:
                 note += " · waiting for the model to load"
             meter.show(finished + totals.failed, note, under_way=finished > 0)
+            gauges.update(totals, held.age_s)
             run_log.write_if_due()
 
         engine = Engine(assignment, totals, show)
@@ -241,6 +252,8 @@ def _work(
             engine.run(
                 _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
             )
+            if not interrupt.was_requested:
+                gauges.record_success()
         finally:
             engine.halt(held)
             # Close now: shutting down Ray and counting what was written may take too long.

@@ -1,5 +1,6 @@
 """Rows of the table ``failures``: one for each track that cannot be labeled."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,6 +50,11 @@ class Failure:
             "error_type": type(self.error).__name__,
             "error": str(self.error),
         }
+
+
+def count_by_error(failures: Iterable[Failure]) -> dict[str, int]:
+    """Return the number of failures by type of error."""
+    return dict(Counter(type(failure.error).__name__ for failure in failures))
 
 
 def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.catalogs.track_refs import from_table
 from pipeline.log import get_logger
 from pipeline.shards.deferred_interrupts import defer_interrupts
-from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.failures import Failure, count_by_error, failure_rows
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.rows import feature_rows, track_rows
 from pipeline.stopwatch import Stopwatch
@@ -116,6 +116,8 @@ class ShardResult:
         quarantine, where another process tries them.
     changed : Mapping of str to str
         Etags, by track id, of tracks that were read in another version than the listed one.
+    failures : Mapping of str to int
+        Failed tracks by type of error.
     """
 
     n_featurized: int
@@ -127,6 +129,7 @@ class ShardResult:
     failed: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
     changed: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,4 +313,5 @@ def _summarize(
         failed=tuple(failure.track_id for failure in outcomes.failures),
         suspects=tuple(suspects),
         changed={t.track_id: t.etag for t in outcomes.read if t.etag != listed_etags[t.track_id]},
+        failures=count_by_error(outcomes.failures),
     )

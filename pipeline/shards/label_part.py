@@ -7,7 +7,7 @@ what is missing.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from pipeline.log import get_logger
 from pipeline.models.bundle import Classifier
 from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.models.prediction import Prediction, join_predictions
-from pipeline.shards.failures import Failure, failure_rows
+from pipeline.shards.failures import Failure, count_by_error, failure_rows
 from pipeline.shards.limits import time_limit
 from pipeline.shards.segment_rows import embedding_rows, is_silent, segment_label_rows
 from pipeline.stopwatch import Stopwatch
@@ -105,6 +105,8 @@ class LabelResult:
         Wall-clock seconds by stage.
     n_embedded : int
         Tracks with an earlier label to which only embeddings were added.
+    failures : Mapping of str to int
+        Failed tracks by type of error.
     """
 
     n_labeled: int
@@ -114,6 +116,7 @@ class LabelResult:
     genres: dict[str, int]
     seconds: dict[str, float]
     n_embedded: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def n_finished(self) -> int:
@@ -200,7 +203,14 @@ def label_part(
     n_rejected = len(labels) - genres.total()
     log.info("part labeled", tracks=len(labels), failed=len(failures), seconds=sum(watch.seconds.values()))
     return LabelResult(
-        len(labels), len(failures), n_rejected, len(segments), dict(genres), dict(watch.seconds), n_embedded
+        len(labels),
+        len(failures),
+        n_rejected,
+        len(segments),
+        dict(genres),
+        dict(watch.seconds),
+        n_embedded,
+        failures=count_by_error(failures),
     )
 
 

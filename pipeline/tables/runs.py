@@ -10,12 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
+from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.report import FailureExample, RunReport
 
+log = get_logger(__name__)
+
+_LATEST = 10
+"""Reports to look at for the last success; not all, of which there may be thousands."""
 _EXAMPLES = 3
 """Tracks named in a report for each type of failure."""
 
@@ -95,6 +100,24 @@ class FailureSummary:
             )
 
 
+def last_success(tables: Tables) -> float:
+    """Return when the last of the latest runs that was done ended, in seconds since 1970.
+
+    Returns
+    -------
+    float
+        0 if none was, or the reports cannot be read.
+    """
+    try:
+        for name in reversed(_report_names(tables)[-_LATEST:]):
+            report = _read_report(tables, name)
+            if report.outcome == "done" and report.finished_at is not None:
+                return report.finished_at.timestamp()
+    except EarmarkError as error:
+        log.warning("last success unknown", error=error)
+    return 0.0
+
+
 def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
     """Read the reports of all runs, or of the `last` ones, oldest first.
 
@@ -103,18 +126,29 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
     EarmarkError
         If a report cannot be read.
     """
-    folder = storage.join(tables.root, "_runs")
+    names = _report_names(tables)
+    return [_read_report(tables, name) for name in (names[-last:] if last else names)]
+
+
+def _report_names(tables: Tables) -> list[str]:
+    folder = _folder(tables)
     with storage.explain_errors(folder, "read the run reports in"):
-        names = [name for name in storage.list_names(folder) if name.endswith(".json")]
-        reports = []
-        for name in names[-last:] if last else names:
-            try:
-                reports.append(read_and_parse(storage.join(folder, name), RunReport.model_validate_json))
-            except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join(str(part) for part in first["loc"]) or "the file"
-                raise EarmarkError(
-                    f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
-                    "if a newer version wrote it, otherwise move it out of the folder"
-                ) from error
-    return reports
+        return [name for name in storage.list_names(folder) if name.endswith(".json")]
+
+
+def _read_report(tables: Tables, name: str) -> RunReport:
+    folder = _folder(tables)
+    with storage.explain_errors(folder, "read the run reports in"):
+        try:
+            return read_and_parse(storage.join(folder, name), RunReport.model_validate_json)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise EarmarkError(
+                f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
+                "if a newer version wrote it, otherwise move it out of the folder"
+            ) from error
+
+
+def _folder(tables: Tables) -> str:
+    return storage.join(tables.root, "_runs")

@@ -138,6 +138,7 @@ def _hash_segments(data: TrainingSet) -> NDArray[np.str_]:
 
 
 def hash_name(track: str) -> str:
+    """Return the hash of a track's name as model cards keep it, so that no name is in them."""
     return _hash(track_name(track).encode(), _NAME_DIGITS)
 
 

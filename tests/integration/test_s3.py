@@ -1,12 +1,17 @@
 """Catalog and tables on a real S3 server."""
 
+import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from botocore.exceptions import ClientError
+from botocore.session import get_session
 
 from jobs.engine import lease as leases
 from jobs.engine.lease_acquisition import LeaseHeldError
@@ -19,6 +24,8 @@ from schemas.features import FeatureSpec
 from tests.e2e.earmark import earmark, succeed
 
 pytestmark = pytest.mark.s3
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def upload(folder: Path, location: str) -> None:
@@ -172,3 +179,44 @@ def test_a_store_that_is_away_is_an_error_of_the_run(bucket: str, monkeypatch: p
     S3FileSystem.clear_instance_cache()
     with pytest.raises(EarmarkError, match="cannot list"):
         list_catalog(f"{bucket}/music")
+
+
+def test_the_documented_rights_are_enough(bucket: str, tmp_path: Path) -> None:
+    """The nightly run, or the monthly one, is refused by a store whose operator gave just the rights of
+    infra/aws/iam-policy.json; or those rights let a flaw in a decoder delete the music."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=5)
+    upload(tmp_path / "catalog", f"{bucket}/music")
+    name = bucket.removeprefix("s3://")
+    policy = json.loads(
+        (ROOT / "infra" / "aws" / "iam-policy.json").read_text().replace(":::bucket", f":::{name}")
+    )
+    for statement in policy["Statement"]:  # as a policy of the bucket, since Ceph's gateway has no roles
+        statement["Principal"] = {"AWS": ["arn:aws:iam:::user/guest"]}
+    s3_client().put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+    guest = {"AWS_ACCESS_KEY_ID": "guest", "AWS_SECRET_ACCESS_KEY": "guestguest"}
+    tables = f"{bucket}/tables"
+    assert "4 labeled" in succeed("run", f"{bucket}/music", tables, **guest)
+    succeed("compact", tables, "--older-than", 0, **guest)
+    succeed("vacuum", tables, "--older-than", 0, "--delete", **guest)
+    key = {"Bucket": name, "Key": "music/new.mp3"}
+    allowed = s3_client(**guest)
+    for forbidden in (
+        lambda: allowed.put_object(**key, Body=b""),
+        lambda: allowed.delete_object(**key),
+        lambda: allowed.put_object(Bucket=name, Key="elsewhere", Body=b""),
+        lambda: allowed.list_objects_v2(Bucket=name, Prefix="other/"),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            forbidden()
+
+
+def s3_client(**credentials: str) -> Any:
+    """A client of the test's server, of its owner unless other credentials are given."""
+    variables = os.environ | credentials
+    return get_session().create_client(
+        "s3",
+        endpoint_url=variables["AWS_ENDPOINT_URL"],
+        region_name=variables["AWS_DEFAULT_REGION"],
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+    )

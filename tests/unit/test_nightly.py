@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-KUBERAY = Path(__file__).resolve().parent.parent.parent / "infra" / "kuberay"
-RAYJOB: dict[str, Any] = yaml.safe_load((KUBERAY / "rayjob.yaml").read_text("utf-8"))
+BASE = Path(__file__).resolve().parent.parent.parent / "infra" / "kuberay" / "base"
+TEMPLATE: dict[str, Any] = yaml.safe_load((BASE / "rayjob.yaml").read_text("utf-8"))
 
 
 class _KubernetesApi(BaseHTTPRequestHandler):
@@ -35,6 +35,9 @@ class _KubernetesApi(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = self.path.rpartition("/")[2]
+        if name == TEMPLATE["metadata"]["name"]:
+            self._answer(200, TEMPLATE | {"status": {"jobDeploymentStatus": "Suspended"}})
+            return
         if name not in self.rayjobs:
             self._answer(404, {"reason": "NotFound"})
             return
@@ -78,7 +81,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
         threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
         api = module.RayJobs(f"http://127.0.0.1:{servers[-1].server_port}", tmp_path)
         assert api.url.endswith("/apis/ray.io/v1/namespaces/music/rayjobs")
-        return module.run(api, module.set_owner(RAYJOB, "earmark-nightly-1", "uid-1")), rayjobs
+        return module.run(api, TEMPLATE["metadata"]["name"], "earmark-nightly-1", "uid-1"), rayjobs
 
     yield run
     for server in servers:
@@ -87,7 +90,7 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
 
 
 def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("run_rayjob", KUBERAY / "run_rayjob.py")
+    spec = importlib.util.spec_from_file_location("run_rayjob", BASE / "run_rayjob.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -105,11 +108,15 @@ def test_a_night_that_succeeds(night: Night) -> None:
     code, rayjobs = night([{}, RUNNING, 503, 429, RUNNING, SUCCEEDED])
     assert code == 0
     (rayjob,) = rayjobs.values()
-    assert rayjob["spec"] == RAYJOB["spec"]
-    assert "generateName" not in rayjob["metadata"]
-    assert rayjob["metadata"]["ownerReferences"] == [
-        {"apiVersion": "batch/v1", "kind": "Job", "name": "earmark-nightly-1", "uid": "uid-1"}
-    ]
+    assert rayjob["spec"] | {"suspend": True} == TEMPLATE["spec"]
+    assert "suspend" not in rayjob["spec"], "it would never start"
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "earmark-nightly-1", "uid": "uid-1"}
+    # KubeRay makes a Job with the name of the RayJob, which must not be that of the CronJob.
+    assert rayjob["metadata"] == {
+        "name": "earmark-nightly-1-ray",
+        "labels": TEMPLATE["metadata"]["labels"],
+        "ownerReferences": [owner],
+    }
 
 
 def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,9 +127,9 @@ def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) ->
 
 def test_a_pod_that_takes_over_makes_no_second_rayjob(night: Night) -> None:
     """The successor of an evicted pod starts a second run beside the first."""
-    code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1",))
+    code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1-ray",))
     assert code == 0
-    assert rayjobs == {"earmark-nightly-1": {"metadata": {"name": "earmark-nightly-1"}}}
+    assert rayjobs == {"earmark-nightly-1-ray": {"metadata": {"name": "earmark-nightly-1-ray"}}}
 
 
 def test_a_refusal_and_an_outage_are_told_apart(night: Night, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,12 +50,12 @@ def test_only_the_same_kind_of_work_confirms(assignment: Assignment) -> None:
     """A part that is labeled says nothing of whether a machine can decode."""
     quarantine = Quarantine(assignment)
     quarantine.hold(SHARD, DEATH, killed=True)
-    assert quarantine.record_success(LABELING) == 0
+    assert quarantine.record_success(LABELING) == {}
     assert read_table(assignment.tables.root, "failures").empty
-    assert quarantine.record_success(SHARD) == 1
+    assert quarantine.record_success(SHARD) == {"DecoderCrashedError": 1}
     (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
     assert failure["error_type"] == "DecoderCrashedError"
-    assert quarantine.end() == 0
+    assert quarantine.end() == {}
 
 
 def test_while_nothing_succeeds_nothing_is_written(assignment: Assignment) -> None:
@@ -85,7 +85,7 @@ def test_a_label_failure_that_is_confirmed_is_written(assignment: Assignment) ->
     """Fails: features that no process can label are tried every night."""
     quarantine = Quarantine(assignment)
     quarantine.hold(LABELING, ValueError("odd"), killed=False)
-    assert quarantine.record_success(LABELING) == 1
+    assert quarantine.record_success(LABELING) == {"LabelError": 1}
     (failure,) = read_table(assignment.tables.root, "failures").to_dict("records")
     assert (failure["error_type"], failure["stage"]) == ("LabelError", "label")
 

@@ -56,7 +56,7 @@ def scan(
 @with_settings(
     "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "embeddings",
     "min_confidence", "actors", "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb",
-    "max_failure_rate",
+    "max_failure_rate", "notify",
     file=True,
 )  # fmt: skip
 def run(
@@ -72,7 +72,7 @@ def run(
 
 @with_settings(
     "model", "address", "limit", "retry_failed", "descriptors", "cpus", "track_timeout_s", "track_memory_mb",
-    "max_failure_rate",
+    "max_failure_rate", "notify",
     file=True,
 )  # fmt: skip
 def featurize(
@@ -89,7 +89,7 @@ def featurize(
 
 @with_settings(
     "model", "address", "retry_failed", "segment_labels", "embeddings", "min_confidence", "actors",
-    "gpus_per_actor", "batch_size", "cpus", "max_failure_rate",
+    "gpus_per_actor", "batch_size", "cpus", "max_failure_rate", "notify",
     file=True,
 )  # fmt: skip
 def label(tables: opt.TablesRoot, settings: RunConfig, dry_run: opt.DryRun = False) -> None:

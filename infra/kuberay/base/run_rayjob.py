@@ -1,7 +1,8 @@
-"""Create a RayJob from a manifest and wait for it to end; the pod of the nightly CronJob runs this.
+"""Create a RayJob from a suspended one and wait for it to end; the pod of the nightly CronJob runs this.
 
-The RayJob is named after the Kubernetes Job that owns it. A pod that takes over from an evicted one therefore
-finds the existing RayJob instead of creating a second, and deleting the Job deletes its RayJob.
+The template is read from the cluster, so that kustomize can put values into it. The new RayJob is named after
+the Kubernetes Job that owns it. A pod that takes over from an evicted one therefore finds the existing RayJob
+instead of creating a second, and deleting the Job deletes its RayJob.
 
 Exit codes: 0 the run succeeded, 1 it failed, 2 the Kubernetes API refused a request, 75 the API did not
 answer for 15 minutes.
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import yaml
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 POLL_S = 15.0
@@ -36,9 +36,9 @@ class RayJobs:
         """Create the RayJob, unless one of that name exists."""
         self._send("POST", self.url, rayjob, also=requests.codes.conflict)
 
-    def status(self, name: str) -> dict[str, Any]:
-        """Read the status of a RayJob; empty until the operator has set it."""
-        return dict(self._send("GET", f"{self.url}/{name}").json().get("status") or {})
+    def read(self, name: str) -> dict[str, Any]:
+        """Read a RayJob; its status is empty until the operator has set it."""
+        return dict(self._send("GET", f"{self.url}/{name}").json())
 
     def _send(
         self, method: str, url: str, body: dict[str, Any] | None = None, also: int | None = None
@@ -55,29 +55,45 @@ class RayJobs:
         return answer
 
 
-def set_owner(rayjob: dict[str, Any], job_name: str, job_uid: str) -> dict[str, Any]:
-    """Name the RayJob after its Job, and make the Job its owner, so that both are deleted together."""
+def from_template(template: dict[str, Any], name: str, job_name: str, job_uid: str) -> dict[str, Any]:
+    """Make a RayJob that is owned by a Job, so that both are deleted together."""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": job_name, "uid": job_uid}
-    kept = {key: value for key, value in rayjob["metadata"].items() if key != "generateName"}
-    return rayjob | {"metadata": kept | {"name": job_name, "ownerReferences": [owner]}}
+    labels = template["metadata"].get("labels") or {}
+    return {
+        "apiVersion": template["apiVersion"],
+        "kind": template["kind"],
+        "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
+        "spec": {key: value for key, value in template["spec"].items() if key != "suspend"},
+    }
 
 
-def run(rayjobs: RayJobs, rayjob: dict[str, Any]) -> int:
+def run(rayjobs: RayJobs, template: str, job_name: str, job_uid: str) -> int:
     """Create the RayJob and wait for it to end; retry transient errors for `GIVE_UP_AFTER_S`.
+
+    Parameters
+    ----------
+    rayjobs : RayJobs
+        The RayJobs of the namespace.
+    template : str
+        Name of the suspended RayJob.
+    job_name, job_uid : str
+        The Job that is to own the new one.
 
     Returns
     -------
     int
         The exit code.
     """
-    name, created, said = rayjob["metadata"]["name"], False, ""
+    # Not the name of the Job: KubeRay makes another Job with the name of the RayJob, which submits the run.
+    name = f"{job_name}-ray"
+    created, said = False, ""
     last_answer = time.monotonic()
     while True:
         try:
             if not created:
-                rayjobs.create(rayjob)
+                rayjobs.create(from_template(rayjobs.read(template), name, job_name, job_uid))
                 created = True
-            status = rayjobs.status(name)
+            status = rayjobs.read(name).get("status") or {}
         except RefusedError as error:
             print(f"The Kubernetes API refused RayJob {name}: {error}", flush=True)
             return 2
@@ -98,11 +114,10 @@ def run(rayjobs: RayJobs, rayjob: dict[str, Any]) -> int:
 
 
 def main() -> int:
-    """Run the manifest named on the command line for the Job named in the environment."""
-    rayjob = yaml.safe_load(Path(sys.argv[1]).read_text("utf-8"))
+    """Run the template named on the command line for the Job named in the environment."""
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     rayjobs = RayJobs(f"https://{host}:{port}", ACCOUNT)
-    return run(rayjobs, set_owner(rayjob, os.environ["JOB_NAME"], os.environ["JOB_UID"]))
+    return run(rayjobs, sys.argv[1], os.environ["JOB_NAME"], os.environ["JOB_UID"])
 
 
 if __name__ == "__main__":

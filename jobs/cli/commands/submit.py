@@ -1,0 +1,101 @@
+"""The command that submits a run to a cluster's job server."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.main import get_command
+
+from jobs.cli.commands import runs
+from jobs.console.messages import INTERRUPTED, printable, say
+from schemas.errors import MisuseError
+
+if TYPE_CHECKING:
+    from jobs.submit import JobServer
+
+_LOCAL = {
+    "address": "the job runs on the cluster of its job server",
+    "config": "the file is on this machine; give its settings as options",
+    "cpus": "the cluster says how many it has",
+}
+"""Options of ``run`` that make no sense for a submitted one."""
+
+
+def submit(
+    catalog: Annotated[
+        str | None,
+        typer.Argument(metavar="CATALOG", help="As for run, where the cluster sees it.", show_default=False),
+    ] = None,
+    tables: Annotated[
+        str | None,
+        typer.Argument(metavar="TABLES", help="As for run, where the cluster sees it.", show_default=False),
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN-OPTIONS",
+            help="Options of run, after --, such as: -- --limit 100",
+            show_default=False,
+        ),
+    ] = None,
+    address: Annotated[
+        str, typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="URL of Ray's job server.")
+    ] = "http://127.0.0.1:8265",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Show the log until the run has ended.")
+    ] = True,
+    follow: Annotated[
+        str | None, typer.Option("--follow", metavar="JOB", help="Only show the log of this job.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option("--stop", metavar="JOB", help="Only stop this job.")] = None,
+) -> None:
+    """Run on a Ray cluster through its job server, show the log, and exit with the exit code of the run."""
+    from jobs.submit import JobServer
+
+    if (follow or stop) and catalog:
+        raise MisuseError("--follow and --stop take the name of a job, and neither CATALOG nor TABLES")
+    if follow or stop:
+        server = JobServer(address)
+        if stop and not server.stop(stop):
+            say(f"the job {stop} has already ended")
+        if follow:
+            _follow(server, follow)
+        return
+    if catalog is None or tables is None:
+        raise MisuseError("submit needs CATALOG and TABLES, or --follow JOB, or --stop JOB")
+    _check_options(catalog, tables, options or [])
+    server = JobServer(address)
+    job = server.submit(catalog, tables, options or [])
+    say(f"submitted {job}; stop it with 'earmark submit --address {server.address} --stop {job}'")
+    if wait:
+        _follow(server, job)
+    else:
+        typer.echo(job)
+
+
+def _follow(server: "JobServer", job: str) -> None:
+    try:
+        code = server.follow(job, lambda line: typer.echo(printable(line.expandtabs())))
+    except KeyboardInterrupt:
+        say(f"the job {job} goes on; show it again with --follow {job}, or stop it with --stop {job}")
+        raise typer.Exit(INTERRUPTED) from None
+    if code:
+        raise typer.Exit(code)
+
+
+def _check_options(catalog: str, tables: str, options: list[str]) -> None:
+    """Check the options of the run here, where a mistake is found at once.
+
+    Raises
+    ------
+    UsageError
+        If ``earmark run`` would refuse them.
+    MisuseError
+        If they make no sense for a submitted run.
+    """
+    single = typer.Typer(add_completion=False)
+    single.command()(runs.run)
+    given = get_command(single).make_context("run", [catalog, tables, *options])
+    for name, reason in _LOCAL.items():
+        source = given.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise MisuseError(f"--{name} cannot be given to a submitted run: {reason}")

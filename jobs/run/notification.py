@@ -1,0 +1,148 @@
+"""Tell a URL how a run ended, without ever failing or delaying the run for long."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from jobs.run.closing import Closing
+from jobs.run.request import Job
+from pipeline.log import get_logger
+from pipeline.redaction import redact
+from pipeline.storage import storage
+from schemas.errors import EarmarkError
+from schemas.report import RunReport
+
+log = get_logger(__name__)
+
+VARIABLE = "EARMARK_NOTIFY"
+_PAUSES_S = (1.0, 4.0)
+"""Pauses between attempts."""
+_TIMEOUT_S = 8.0
+_INTERRUPTED_TIMEOUT_S = 2.0
+"""For a run that is asked to stop, which is soon killed."""
+
+
+@contextlib.contextmanager
+def notifying(job: Job, closing: Closing) -> Iterator[None]:
+    """Post the outcome of a run when the ``with`` block ends, if a URL is given.
+
+    Parameters
+    ----------
+    job : Job
+        The request; its setting ``notify``, or the variable ``EARMARK_NOTIFY``, is the URL.
+    closing : Closing
+        Holds the report, once the run has one.
+    """
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        if url := job.config.notify or os.environ.get(VARIABLE):
+            message = describe_end(job, closing.report, error)
+            once = message["outcome"] == "interrupted"
+            send(url, message, () if once else _PAUSES_S, _INTERRUPTED_TIMEOUT_S if once else _TIMEOUT_S)
+
+
+def describe_end(job: Job, report: RunReport | None, error: BaseException | None) -> dict[str, Any]:
+    """Return the message about the end of a run.
+
+    Parameters
+    ----------
+    job : Job
+        The request.
+    report : RunReport or None
+        The report; None if the run ended before it began to work.
+    error : BaseException or None
+        What ended it.
+    """
+    if report is not None:
+        outcome, reason = report.outcome, report.error
+    else:
+        outcome = "failed" if isinstance(error, Exception) else "interrupted"
+        reason = str(error) if isinstance(error, EarmarkError) else type(error).__name__
+    message = {
+        "outcome": outcome,
+        "error": reason if outcome == "failed" else None,
+        "command": job.command,
+        "catalog": job.catalog if report is None else report.catalog,
+        "tables": job.tables.root,
+    }
+    shown = {key: redact(value) if value else None for key, value in message.items()}
+    if report is None:
+        return {"text": _text(shown, None)} | shown
+    location = redact(storage.join(job.tables.root, "_runs", f"{report.run}.json"))
+    return (
+        {"text": _text(shown, report)}
+        | shown
+        | {
+            "run": report.run,
+            "report": location,
+            "counts": report.counts.model_dump(),
+            "failures": report.failures,
+            "started_at": report.started_at.isoformat(),
+            "finished_at": report.finished_at.isoformat() if report.finished_at else None,
+            "wall_s": report.wall_s,
+        }
+    )
+
+
+def _text(message: dict[str, str | None], report: RunReport | None) -> str:
+    """Return one line for a chat: what ended how, with counts or the error."""
+    parts = [
+        f"earmark {message['command']} of {message['catalog'] or message['tables']}: {message['outcome']}"
+    ]
+    if report is not None:
+        counts = report.counts
+        verb = "featurized" if report.command == "featurize" else "labeled"
+        parts.append(f"{counts.labeled:,} {verb}, {counts.failed:,} failed")
+        if counts.embedded:
+            parts.append(f"{counts.embedded:,} embedded")
+        if counts.left:
+            parts.append(f"{counts.left:,} left")
+        parts.append(f"{counts.listed:,} listed, {report.wall_s:,.0f} s")
+    if message["error"]:
+        parts.append(message["error"])
+    # Slack takes <…> for links and mentions.
+    text = "; ".join(parts)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def send(url: str, message: dict[str, Any], pauses_s: tuple[float, ...], timeout_s: float) -> None:
+    """Post a message as JSON, and retry if the server may accept it later; log a failure.
+
+    The path of a URL is often a secret, so only its host is logged, and no error that may quote it.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    for attempt, pause_s in enumerate((*pauses_s, None), start=1):
+        reason, is_final = _post(url, message, timeout_s)
+        if reason is None:
+            log.info("notification sent", host=host, attempt=attempt)
+            return
+        if pause_s is None or is_final:
+            log.warning("notification not delivered", host=host, attempt=attempt, error=reason)
+            return
+        time.sleep(pause_s)
+
+
+def _post(url: str, message: dict[str, Any], timeout_s: float) -> tuple[str | None, bool]:
+    """Return why a message was not accepted, None if it was, and whether another attempt would be in vain."""
+    try:
+        answer = requests.post(url, json=message, timeout=timeout_s, allow_redirects=False)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        return type(error).__name__, False
+    except (requests.RequestException, ValueError) as error:
+        return type(error).__name__, True
+    if answer.ok and not answer.is_redirect:
+        return None, True
+    return f"HTTP {answer.status_code}", answer.status_code < 500 and answer.status_code != 429

@@ -1,0 +1,188 @@
+"""``earmark submit``: run on a cluster through its job server, from a machine that is not part of it.
+
+The command starts on the cluster's head, where Earmark must be installed, as on all nodes.
+"""
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+
+import requests
+
+from jobs.console.messages import INTERRUPTED
+from pipeline.catalogs.catalog import canonical
+from pipeline.log import get_logger
+from pipeline.redaction import redact
+from pipeline.tables.runs import new_run_name
+from schemas.errors import EarmarkError, MisuseError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+ADDRESS = "RAY_API_SERVER_ADDRESS"
+"""Variable with the address of the job server."""
+_POLL_S = (0.5, 5.0)
+"""Seconds between two looks at a job: at its start, and at most."""
+_OUTAGE_S = 120.0
+"""Time for which the job server may not answer while a job is followed."""
+_NOT_FOUND = 127
+"""What a shell exits with if there is no such command."""
+
+
+class JobServer:
+    """The job server of a Ray cluster.
+
+    Parameters
+    ----------
+    address : str
+        Its URL, such as ``http://head:8265``.
+
+    Raises
+    ------
+    MisuseError
+        If the address is not a URL.
+    EarmarkError
+        If it cannot be reached, or refuses this user.
+    """
+
+    def __init__(self, address: str) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise MisuseError(
+                f"{redact(address)} is not the URL of a job server, such as http://head:8265; on a node of "
+                "the cluster, use 'earmark run' with --address"
+            )
+        from ray.job_submission import JobSubmissionClient
+
+        self.address = redact(address)
+        before = os.environ.get(ADDRESS)
+        # Otherwise, RAY_ADDRESS would win over the address that was given.
+        os.environ[ADDRESS] = address
+        try:
+            self._client = JobSubmissionClient(address)
+        except Exception as error:  # Ray raises ConnectionError, RuntimeError and errors of requests
+            raise EarmarkError(
+                f"cannot use the job server at {self.address}: {_first_line(error)}"
+            ) from error
+        finally:
+            if before is None:
+                del os.environ[ADDRESS]
+            else:
+                os.environ[ADDRESS] = before
+
+    def submit(self, catalog: str, tables: str, options: Sequence[str]) -> str:
+        """Submit ``earmark run`` and return the name of the job.
+
+        Raises
+        ------
+        EarmarkError
+            If the server refuses it.
+        """
+        command = ["earmark", "run", canonical(catalog), canonical(tables), *options]
+        try:
+            job = self._client.submit_job(
+                entrypoint=shlex.join(command),
+                submission_id=f"earmark-{new_run_name(datetime.now(UTC))}",
+                metadata={"earmark": version("earmark")},
+            )
+        except (RuntimeError, OSError) as error:
+            raise EarmarkError(f"{self.address} does not take the job: {_first_line(error)}") from error
+        return str(job)
+
+    def follow(self, job: str, write: Callable[[str], None]) -> int:
+        """Write the log of a job until it has ended.
+
+        Parameters
+        ----------
+        job : str
+            Name of the job.
+        write : callable
+            Takes the lines of the log, one at a time, without their ends.
+
+        Returns
+        -------
+        int
+            The exit code of the command, or 130 if the job was stopped.
+
+        Raises
+        ------
+        EarmarkError
+            If there is no such job, the server does not answer for long, or the command did not start.
+        """
+        n_written, pause_s = 0, _POLL_S[0]
+        while True:
+            details = self._details(job)
+            # The log is read after the state, so that that of a job that has ended is complete.
+            lines = self._ask(lambda: self._client.get_job_logs(job)).splitlines(keepends=True)
+            ended = details.status.is_terminal()
+            for line in lines[n_written:]:
+                if line.endswith("\n") or ended:
+                    write(line.rstrip("\r\n"))
+                    n_written += 1
+            if ended:
+                return _exit_code(job, details)
+            time.sleep(pause_s)
+            pause_s = min(1.2 * pause_s, _POLL_S[1])
+
+    def stop(self, job: str) -> bool:
+        """Stop a job and wait until it has ended; return whether it was still running.
+
+        Raises
+        ------
+        EarmarkError
+            If there is no such job, or the server does not answer.
+        """
+        if self._details(job).status.is_terminal():
+            return False
+        self._ask(lambda: self._client.stop_job(job))
+        while not self._details(job).status.is_terminal():
+            time.sleep(_POLL_S[0])
+        return True
+
+    def _details(self, job: str) -> "JobDetails":
+        return self._ask(lambda: self._client.get_job_info(job))
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Return the server's answer, and retry for `_OUTAGE_S` if there is none."""
+        start = time.monotonic()
+        while True:
+            try:
+                return question()
+            except (RuntimeError, OSError, requests.RequestException) as error:
+                if "status code 404" in str(error):
+                    raise EarmarkError(f"{self.address} knows no such job: {_first_line(error)}") from error
+                if time.monotonic() - start > _OUTAGE_S:
+                    raise EarmarkError(
+                        f"the job server at {self.address} has not answered for {_OUTAGE_S:.0f} s: "
+                        f"{_first_line(error)}; the job may still be running"
+                    ) from error
+                log.info("job server does not answer", error=_first_line(error))
+                time.sleep(_POLL_S[1])
+
+
+def _exit_code(job: str, details: "JobDetails") -> int:
+    from ray.job_submission import JobStatus
+
+    if details.status == JobStatus.SUCCEEDED:
+        return 0
+    if details.status == JobStatus.STOPPED:
+        return INTERRUPTED
+    code = details.driver_exit_code
+    if code is None:
+        raise EarmarkError(f"the job {job} could not be run: {details.message}")
+    if code == _NOT_FOUND:
+        raise EarmarkError(
+            "the cluster's head has no command 'earmark'; install Earmark on all nodes, or use its image"
+        )
+    return int(code) if code >= 0 else 128 - int(code)
+
+
+def _first_line(error: Exception) -> str:
+    return redact(str(error).strip().partition("\n")[0]) or type(error).__name__

@@ -44,7 +44,7 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, size of the cluster."""
+    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, cluster size."""
 
     featurized: int = 0
     labeled: int = 0

@@ -13,7 +13,7 @@ _AHEAD_BYTES = 64 << 20
 
 
 def read_ahead(
-    items: Iterable[T], read: Callable[[T], R], size_of: Callable[[T], int]
+    items: Iterable[T], read: Callable[[T], R], size_of: Callable[[T], int], n_ahead: int = _AHEAD
 ) -> Iterator[tuple[T, R]]:
     """Yield each item, in order, with what `read` returns for it, while the next few are being read.
 
@@ -26,14 +26,16 @@ def read_ahead(
     size_of : callable
         Returns about how many bytes of memory an item takes once it is read. An item that is larger than all
         that may be read ahead is read by itself.
+    n_ahead : int
+        How many items may be read ahead: as many as a store answers at once.
     """
-    with ThreadPoolExecutor(_AHEAD) as pool:
+    with ThreadPoolExecutor(n_ahead) as pool:
         ahead: deque[tuple[T, int, Future[R]]] = deque()
         total = 0
         try:
             for item in items:
                 size = size_of(item)
-                while ahead and (len(ahead) >= _AHEAD or total + size > _AHEAD_BYTES):
+                while ahead and (len(ahead) >= n_ahead or total + size > _AHEAD_BYTES):
                     first, first_size, future = ahead.popleft()
                     total -= first_size
                     yield first, future.result()

@@ -1,6 +1,7 @@
 """The queries of ``earmark verify`` and ``earmark vacuum`` against the functions that they replaced."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.catalogs.track_refs import to_batch
@@ -20,12 +21,16 @@ from pipeline.shards.segment_rows import embedding_rows
 from pipeline.tables.index import refresh_index
 from pipeline.tables.keys import KEY_COLUMNS, open_keys
 from pipeline.tables.maintenance.stale_parts import find_stale_parts
+from pipeline.tables.maintenance.verify import inspection
+from pipeline.tables.maintenance.verify import rows as verified_rows
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
+from pipeline.tables.maintenance.verify.label_values import check_labels
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import DecodeError, LabelError
+from schemas.genres import GTZAN_GENRES
 from schemas.tables import LISTING
 from tests import slow_maintenance
 from tests.table_history import MODEL, TableHistory, failed, refs, tracks
@@ -91,13 +96,13 @@ def play(history: TableHistory, run: dict) -> None:  # type: ignore[type-arg]
     )
 
 
-def embed(history: TableHistory, embedded: dict[str, str], model: str, run: str) -> None:
+def embed(history: TableHistory, embedded: dict[str, str], model: str, run: str, n_numbers: int = 3) -> None:
     segments = [
         {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 1, "range_db": 80.0}
         for name, etag in embedded.items()
         for number in range(2)
     ]
-    rows = embedding_rows(segments, np.ones((len(segments), 3), np.float32))
+    rows = embedding_rows(segments, np.ones((len(segments), n_numbers), np.float32))
     history.write("embeddings", "0", rows, model=model, run=run)
 
 
@@ -155,8 +160,24 @@ def comparable(findings: list[Finding]) -> list[tuple[object, ...]]:
     )
 
 
+PLAIN = {
+    "good": {"a": "1", "b": "1"},
+    "bad": {"c": "1"},
+    "gone": set(),
+    "outcome": "done",
+    "model": MODEL,
+    "command": "run",
+    "config": {"embeddings": True},
+    "error": DecodeError("no"),
+    "miscounted": 0,
+}
+
+
 @given(st.lists(runs, min_size=1, max_size=5), faults, versions)
-@settings(max_examples=25, deadline=None)
+@example([PLAIN], [("remove a part", "embeddings", 0), ("rename a run", "labels", 0)], {})
+@example([PLAIN], [("repeat a row", "embeddings", 0), ("rename a track", "embeddings", 0)], {})
+@example([PLAIN], [("repeat a row", "failures", 0)], {})
+@settings(max_examples=20, deadline=None)
 def test_any_history_gives_the_findings_that_the_slow_functions_give(
     happened: list[dict],  # type: ignore[type-arg]
     spoiled: list[tuple[str, str, int]],
@@ -296,3 +317,38 @@ def test_verification_reads_the_parts_and_not_the_index(history: TableHistory) -
     assert found.pop("wrong index") == (1, True)
     # The report counts one label more than there is, and one track less that only has embeddings.
     assert found == {"missing": (1, True), "report mismatch": (2, True)}
+
+
+def test_large_parts_are_read_in_pieces(history: TableHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of a compacted part of millions of rows would be in memory three times."""
+    monkeypatch.setattr(inspection, "_BATCH_ROWS", 2)
+    monkeypatch.setattr(verified_rows, "_ROWS_AT_ONCE", 3)
+    assert check(history) == {}  # which compares the numbers of all rows with those in the index
+    spoil(history.tables, "repeat a row", "features", 0)
+    assert check(history)["duplicate"] == (1, True)
+
+
+def test_values_are_held_against_the_model_and_not_only_against_their_part(history: TableHistory) -> None:
+    """A part of another network, sound in itself, would give wrong genres or vectors to whoever reads it."""
+    labels = sorted(Path(history.tables.folder("labels")).rglob("*.parquet"))[0]
+    rows = pq.ParquetFile(labels).read()
+    pq.write_table(
+        rows.replace_schema_metadata({"genres": json.dumps([f"x-{name}" for name in GTZAN_GENRES])}), labels
+    )
+    embeddings = sorted(Path(history.tables.folder("embeddings")).rglob("*.parquet"))[-1]
+    embed(history, tracks(8, start=100), MODEL, embeddings.parent.name.partition("=")[2], n_numbers=5)
+    found = verify(history.tables, read_reports(history.tables)).findings
+    assert {finding.kind: finding.count for finding in found if finding.fault} == {
+        "wrong genres": 1,
+        "invalid embedding": 16,
+    }
+    genres = [f"x-{name}" for name in GTZAN_GENRES]
+    changed = rows.set_column(
+        rows.schema.get_field_index("genre"),
+        rows.schema.field("genre"),
+        pa.array([genres[0]] * rows.num_rows),
+    )
+    pq.write_table(changed.replace_schema_metadata({"genres": json.dumps(genres)}), labels)
+    found = verify(history.tables, read_reports(history.tables)).findings
+    (invalid,) = [finding for finding in found if finding.kind == "invalid label"]
+    assert invalid.count == check_labels(history.tables, MODEL, GTZAN_GENRES)[0].count == rows.num_rows

@@ -12,7 +12,9 @@ _DIFFERENT = """\
 SELECT named.part
 FROM named
 LEFT JOIN ({codes}) AS copied ON copied.part = named.number
-LEFT JOIN codes_{table} AS codes ON codes.part = named.part
+LEFT JOIN (
+    SELECT part, sum(rows) AS rows, sum(code) AS code FROM codes_{table} GROUP BY part
+) AS codes ON codes.part = named.part
 WHERE copied.rows IS DISTINCT FROM codes.rows OR copied.code IS DISTINCT FROM codes.code
 """
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,13 +24,14 @@ from pipeline.tables.parts import WIDE, complete
 from pipeline.tables.read_ahead import read_ahead
 from pipeline.tables.tables import explain_read_errors, is_damage, stored_schema
 
+_AHEAD = 16
 _WHOLE_BYTES = 1 << 20
 _BATCH_ROWS = 1 << 13
 _MAX_FAILING_S = 60.0
 """If no part could be read for this many seconds, the store is down and the rest are not tried."""
 _VALUES = {"labels": LABEL_COLUMNS, "embeddings": VECTOR_COLUMNS}
-_SHARE_OF_KEYS = 8
-"""Keys take less than this part of a wide row."""
+_KEYS_OF_WIDE, _KEYS_OF_OTHERS = 1 / 8, 4.0
+"""Bytes of keys in memory, for each byte of a part: at most, as far as parts were seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +125,11 @@ def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) 
 
     def size_of(item: tuple[str, StoredObject]) -> int:
         table, part = item
-        return part.size // _SHARE_OF_KEYS if table in WIDE and not deep else part.size
+        return int(part.size * (_KEYS_OF_WIDE if table in WIDE and not deep else _KEYS_OF_OTHERS))
 
-    for _, inspected in read_ahead(work, inspect, size_of):
+    # A local disk answers at once: more than a few parts ahead of time would only take memory.
+    n_ahead = min(_AHEAD, 2 * (os.cpu_count() or 1)) if storage.is_local(stored.tables.root) else _AHEAD
+    for _, inspected in read_ahead(work, inspect, size_of, n_ahead):
         yield inspected
 
 

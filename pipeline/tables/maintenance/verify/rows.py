@@ -42,7 +42,8 @@ GROUP BY part
 class Rows(Database):
     """The keys of the rows of the sound parts.
 
-    ``codes_<table>`` has the number of keys of each part that the index should hold, and a code for them.
+    ``codes_<table>`` has the number of keys in each piece of a part that the index should hold, and a code
+    for them; those of a part are the sums of those of its pieces.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Rows(Database):
         }
         self.loaded: dict[str, set[int]] = {table: set() for table in PARTITIONS}
         self._table = ""
-        self._waiting: list[tuple[int, pa.Table]] = []
+        self._waiting: list[tuple[int, int, pa.Table]] = []
         self._n_waiting = 0
         for table in PARTITIONS:
             self.create(f"rows_{table}", _schema_of(table))
@@ -76,18 +77,21 @@ class Rows(Database):
 
     def add(self, table: str, path: str, rows: pa.Table) -> None:
         """Add the rows of a part. `finish` must follow the last of them."""
-        if table != self._table or self._n_waiting + rows.num_rows > _ROWS_AT_ONCE:
+        if table != self._table:
             self.finish()
         self._table = table
-        self.loaded[table].add(self._numbers[path])
-        self._waiting.append((self._numbers[path], rows))
-        self._n_waiting += rows.num_rows
-        if len(self._waiting) == _PARTS_AT_ONCE:
-            self.finish()
+        number = self._numbers[path]
+        self.loaded[table].add(number)
+        for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
+            piece = rows.slice(start, _ROWS_AT_ONCE)
+            self._waiting.append((number, start, piece))
+            self._n_waiting += piece.num_rows
+            if self._n_waiting >= _ROWS_AT_ONCE or len(self._waiting) == _PARTS_AT_ONCE:
+                self.finish()
 
     def finish(self) -> None:
         """Write the rows that wait into the database."""
-        if self._n_waiting:
+        if self._waiting:
             self.register("batch", _add_places(self._waiting))
             self.insert(f"rows_{self._table}", "SELECT * FROM batch")
             if self._table in KEY_COLUMNS:
@@ -134,14 +138,19 @@ def _schema_of(table: str) -> pa.Schema:
     return pa.schema([*fields, ("part", pa.int32()), ("row", pa.int32())])
 
 
-def _add_places(parts: Sequence[tuple[int, pa.Table]]) -> pa.Table:
-    """Concatenate the rows of parts, with the number of the part and of the row in it."""
-    counts = np.array([rows.num_rows for _, rows in parts])
-    numbers = np.repeat(np.array([number for number, _ in parts], np.int32), counts)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    rows = pa.concat_tables([rows for _, rows in parts]).combine_chunks()
-    rows = rows.append_column("part", pa.array(numbers))
-    return rows.append_column("row", pa.array((np.arange(counts.sum()) - starts).astype(np.int32)))
+def _add_places(pieces: Sequence[tuple[int, int, pa.Table]]) -> pa.Table:
+    """Concatenate rows of parts, with the number of the part and of the row in it.
+
+    Each piece is the number of a part, the number of the first row, and the rows.
+    """
+    counts = np.array([rows.num_rows for _, _, rows in pieces])
+    parts = np.repeat(np.array([part for part, _, _ in pieces], np.int32), counts)
+    first = np.array([start for _, start, _ in pieces]) - (np.cumsum(counts) - counts)
+    places = np.arange(counts.sum()) + np.repeat(first, counts)
+    # DuckDB reads one chunk at a time, and those of most parts are short.
+    rows = pa.concat_tables([rows for _, _, rows in pieces]).combine_chunks()
+    rows = rows.append_column("part", pa.array(parts))
+    return rows.append_column("row", pa.array(places.astype(np.int32)))
 
 
 @contextlib.contextmanager

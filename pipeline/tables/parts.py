@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from pipeline.storage.retry import with_retries
 from pipeline.tables.tables import Tables, explain_read_errors, stored_schema
 
 _THREADS = 8
-_WIDE = frozenset({"features", "embeddings"})
+WIDE = frozenset({"features", "embeddings"})
 """Tables whose payload is so large that only the ranges of the wanted columns are read."""
 
 
@@ -71,8 +72,8 @@ def read_columns(
     EarmarkError
         If the store refuses, or a part is damaged.
     """
-    schema = pa.schema([stored_schema(table).field(name) for name in columns])
-    read = partial(_read_ranges if table in _WIDE else _read_whole, schema=schema)
+    schema = pa.schema([stored_schema(table).field(name).with_nullable(True) for name in columns])
+    read = partial(_read_ranges if table in WIDE else _read_whole, schema=schema)
     with explain_read_errors(tables, table), ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(read, locations)
 
@@ -97,13 +98,25 @@ def _read_ranges(location: str, schema: pa.Schema) -> pa.Table:
 
 
 def _select(file: pq.ParquetFile, schema: pa.Schema) -> pa.Table:
-    """Read columns of a part; those that it lacks are null."""
     there = set(file.schema_arrow.names)
     rows = file.read([name for name in schema.names if name in there], use_threads=False)
-    columns = [
-        rows[field.name].cast(field.type)
-        if field.name in there
-        else pa.nulls(file.metadata.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=pa.schema([field.with_nullable(True) for field in schema]))
+    return complete(rows, schema)
+
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+
+
+def complete(rows: Rows, schema: pa.Schema) -> Rows:
+    """Return rows of a part with the columns of a schema; those that the part lacks are null."""
+    if rows.schema.equals(schema):
+        return rows
+    columns = []
+    for field in schema:
+        place = rows.schema.get_field_index(field.name)
+        if place < 0:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+        elif rows.schema.field(place).type == field.type:
+            columns.append(rows.column(place))
+        else:
+            columns.append(rows.column(place).cast(field.type))
+    return type(rows).from_arrays(columns, schema=schema)

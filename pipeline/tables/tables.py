@@ -4,6 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -144,6 +145,7 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
 
 
+@cache
 def stored_schema(table: str) -> pa.Schema:
     """Return all columns that files of a table may have; columns missing from a file are read as nulls."""
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]

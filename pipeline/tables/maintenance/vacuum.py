@@ -4,32 +4,22 @@ import contextlib
 import os
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, remove_objects
-from pipeline.tables.maintenance.compact.replacement import replace_parts
+from pipeline.tables.maintenance.stale_parts import find_stale_parts, rewrite_stale_parts
 from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import (
     LEFTOVER_PREFIX,
-    ChosenParts,
     StoredObject,
     StoredObjects,
     days_ago,
-    group_by_partition,
     partition_values,
 )
-from pipeline.tables.tables import VERSION_KEY, anti_join, keep_newest, semi_join
 from schemas.report import RunReport
-
-_TARGET_BYTES = 128 << 20
-"""Target size of parts that are rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +83,10 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
     old = frozenset(listed)
     unused = _find_unused_features(stored, old) if options.unused_feature_sets else []
     kept = old.difference(unused)
-    gone = _read_gone_versions(stored, cutoff)
-    stale, partly_stale = _find_stale_parts(stored, "features", kept, gone)
-    stale_vectors, partly_stale_vectors = _find_stale_parts(stored, "embeddings", kept, gone)
+    removable = [part for table in ("features", "embeddings") for part in stored.parts[table] if part in kept]
+    stale_parts = find_stale_parts(stored, removable, cutoff)
+    stale, partly_stale = stale_parts["features"]
+    stale_vectors, partly_stale_vectors = stale_parts["embeddings"]
     finished = _find_finished_runs(reports)
     plans = {f"_runs/{run}.plan.parquet" for run in finished}
     logs = {f"_runs/{run}.log.jsonl" for run in finished}
@@ -133,75 +124,12 @@ def remove_planned(
     with storage.explain_errors(stored.tables.root, "remove objects of"):
         for removal in removals:
             if removal.rewritten:
-                gone = _read_gone_versions(stored, days_ago(options.older_than_days))
-                _rewrite(stored, removal.objects, gone, check)
+                rewrite_stale_parts(stored, removal.objects, days_ago(options.older_than_days), check)
                 continue
             # A model exists if its model.json does, so remove that first.
             objects = sorted(removal.objects, key=lambda entry: entry.name != INFO_FILE)
             remove_objects([stored.location(entry) for entry in objects], check)
     _remove_empty_folders(stored)
-
-
-def read_live_versions(stored: StoredObjects, since: float) -> pa.Table:
-    """Read the track versions that were in the catalog at any time since a moment: ``track_id``, ``etag``."""
-    tracks = stored.tables.read("tracks", [*VERSION_KEY, "present", "listed_at"])
-    moment = pa.scalar(datetime.fromtimestamp(since, UTC), tracks["listed_at"].type)
-    recent = pc.greater_equal(tracks["listed_at"], moment)
-    rows = pa.concat_tables(
-        [keep_newest(tracks.filter(pc.invert(recent)), "listed_at"), tracks.filter(recent)]
-    )
-    return rows.filter(rows["present"]).select(list(VERSION_KEY))
-
-
-def _read_gone_versions(stored: StoredObjects, since: float) -> pa.Table:
-    """Read the track versions that were in the catalog, but not since a moment."""
-    # A version that no listing ever named does not count as gone.
-    known = stored.tables.read("tracks", list(VERSION_KEY))
-    return anti_join(known, read_live_versions(stored, since))
-
-
-def _find_stale_parts(
-    stored: StoredObjects, table: str, kept: Set[StoredObject], gone: pa.Table
-) -> tuple[list[StoredObject], list[StoredObject]]:
-    """Find parts of a table whose rows are all of content that is gone, and parts where some are."""
-    parts = [part for part in stored.parts[table] if part in kept]
-    if not gone.num_rows or not parts:
-        return [], []
-    rows = ChosenParts(stored.tables.root, {table: parts}).read(table, [*VERSION_KEY, "__filename"])
-    n_rows, n_stale = _count_rows_by_part(rows), _count_rows_by_part(semi_join(rows, gone))
-    root = storage.split(stored.tables.root)[1]
-    stale: list[StoredObject] = []
-    partly: list[StoredObject] = []
-    for part in parts:
-        name = f"{root}/{part.path}"
-        if name in n_stale:
-            (stale if n_stale[name] == n_rows[name] else partly).append(part)
-    return stale, partly
-
-
-def _count_rows_by_part(rows: pa.Table) -> dict[str, int]:
-    files = rows["__filename"].cast(pa.string()).value_counts()
-    return {str(pair["values"]): pair["counts"].as_py() for pair in files}
-
-
-def _rewrite(
-    stored: StoredObjects, parts: Sequence[StoredObject], gone: pa.Table, check: storage.Check
-) -> None:
-    """Rewrite parts without the rows of content that is gone."""
-    # The filter runs once per row group: a join would scan all gone versions every time.
-    versions = set(zip(*(gone[name].to_pylist() for name in VERSION_KEY), strict=True))
-
-    def keep(rows: pa.Table) -> pa.Table:
-        keys = zip(*(rows[name].to_pylist() for name in VERSION_KEY), strict=True)
-        return rows.filter(pa.array([key not in versions for key in keys], pa.bool_()))
-
-    replace_parts(
-        stored.tables,
-        group_by_partition(parts),
-        target_bytes=_TARGET_BYTES,
-        check=check,
-        keep=keep,
-    )
 
 
 def _find_unused_features(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:

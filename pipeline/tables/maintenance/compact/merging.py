@@ -3,10 +3,9 @@
 import contextlib
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.objects import StoredObject
+from pipeline.tables.read_ahead import read_ahead
 from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
 
@@ -25,8 +25,6 @@ _GROUP_BYTES = 3 << 20
 """Readers of log-mels load one row group at a time: 64 rows, as `pipeline.shards.featurize_shard` writes
 them. Groups of narrow rows are longer, since each column of each group costs a few hundred bytes and a
 read."""
-_READ_AHEAD_PARTS = 16
-_READ_AHEAD_BYTES = 64 << 20
 
 RowFilter = Callable[[pa.Table], pa.Table]
 """Returns the rows of a table to keep, in their order."""
@@ -87,7 +85,7 @@ def merge_parts(
     """
     builder: _PartBuilder | None = None
     try:
-        for source, data in _read_ahead(root, sources):
+        for source, data in read_ahead(sources, partial(_read_source, root), lambda source: source.size):
             location = storage.join(root, source.path)
             try:
                 file = pq.ParquetFile(arrow_buffer(data))
@@ -108,27 +106,10 @@ def merge_parts(
             builder.close()
 
 
-def _read_ahead(root: str, sources: Iterable[StoredObject]) -> Iterator[tuple[StoredObject, bytes]]:
-    """Yield each source with its bytes, while the next few small ones are being fetched."""
-
-    def read(source: StoredObject) -> bytes:
-        location = storage.join(root, source.path)
-        with storage.explain_errors(location, "read"):
-            return read_and_parse(location, lambda data: _check_size(data, source.size))
-
-    with ThreadPoolExecutor(_READ_AHEAD_PARTS) as pool:
-        ahead: deque[tuple[StoredObject, Future[bytes]]] = deque()
-        for source in sources:
-            while ahead and (
-                len(ahead) >= _READ_AHEAD_PARTS
-                or sum(other.size for other, _ in ahead) + source.size > _READ_AHEAD_BYTES
-            ):
-                first, future = ahead.popleft()
-                yield first, future.result()
-            ahead.append((source, pool.submit(read, source)))
-        while ahead:
-            first, future = ahead.popleft()
-            yield first, future.result()
+def _read_source(root: str, source: StoredObject) -> bytes:
+    location = storage.join(root, source.path)
+    with storage.explain_errors(location, "read"):
+        return read_and_parse(location, lambda data: _check_size(data, source.size))
 
 
 def _check_size(data: bytes, size: int) -> bytes:

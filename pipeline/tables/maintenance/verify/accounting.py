@@ -1,93 +1,154 @@
 """Accounting: check that each track that a run should have processed ended as a label or as a failure."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipeline.storage import storage
-from pipeline.storage.arrow_buffers import arrow_buffer
-from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
-from pipeline.tables.maintenance.verify.keys import TableKeys, is_full_run
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, is_damage, keep_newest, semi_join
-from schemas.errors import EarmarkError
+from pipeline.tables.maintenance.verify.keys import is_full_run
+from pipeline.tables.maintenance.verify.plans import load_plan
+from pipeline.tables.maintenance.verify.rows import Rows
 from schemas.report import RunOutcome, RunReport
+from schemas.tables import LISTING
 
-_PLAN = [*VERSION_KEY, "run"]
-_PLAN_SCHEMA = pa.schema([(name, pa.string()) for name in _PLAN])
-_STORED_PLAN = pa.schema([(name, pa.string()) for name in (*VERSION_KEY, "uri", "run")])
 _ENDINGS: dict[RunOutcome, str] = {
     "running": "was killed or is still running",
     "done": "did not cover them",
     "interrupted": "was interrupted",
     "failed": "failed",
 }
-_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY])
+
+_CURRENT_TRACKS = """\
+SELECT run, track_id, etag
+FROM tracks
+WHERE present AND recency IN (SELECT max(recency) FROM tracks GROUP BY track_id)
+"""
+
+# Of one model: usable_sets has the feature sets that it can use.
+_FAILURES = """\
+SELECT failures.run, track_id, etag, failures.model IS NULL AS featurizing
+FROM failures
+WHERE (feature_set IS NULL OR feature_set IN (FROM usable_sets)) AND (model IS NULL OR model = $model)
+"""
+
+_UNRESOLVED = """\
+SELECT run, track_id, etag FROM model_failures WHERE NOT featurizing
+UNION ALL
+SELECT run, track_id, etag
+FROM (FROM model_failures WHERE featurizing) AS failed
+ANTI JOIN (FROM features WHERE feature_set IN (FROM usable_sets)) AS resolved USING (track_id, etag)
+"""
+
+# Features that another command added later are left to the model's next run.
+_EXCUSED = """\
+SELECT track_id, etag
+FROM (FROM model_failures WHERE featurizing) AS failed
+ANTI JOIN (
+    FROM features
+    WHERE feature_set IN (FROM usable_sets)
+      AND (run <= $last OR run IN (SELECT run FROM runs WHERE done AND model = $model))
+) AS resolved USING (track_id, etag)
+"""
+
+_PROCESSED = """\
+SELECT track_id, etag FROM labels WHERE model = $model
+UNION ALL
+SELECT track_id, etag FROM unresolved
+"""
+
+_PLANNED = """\
+SELECT $run AS run, track_id, etag, uri FROM plan ANTI JOIN processed USING (track_id, etag)
+"""
+
+_OUTSTANDING = """\
+WITH later AS (  -- the newest row about each planned track since its run began; no version if it has left
+    SELECT planned.run, track_id, IF(tracks.present, tracks.etag, NULL) AS etag
+    FROM planned JOIN runs USING (run) JOIN tracks USING (track_id)
+    WHERE tracks.listed_at > runs.started_at
+    QUALIFY row_number() OVER (PARTITION BY planned.run, track_id ORDER BY tracks.recency DESC) = 1
+),
+changed AS (
+    SELECT run, track_id FROM later ANTI JOIN planned USING (run, track_id, etag)
+)
+SELECT run, track_id, etag FROM planned ANTI JOIN changed USING (run, track_id)
+"""
+
+_LISTED = """\
+SELECT run, track_id, etag
+FROM tracks ANTI JOIN processed USING (track_id, etag)
+WHERE present AND recency IN (
+    SELECT max(recency)
+    FROM tracks
+    WHERE listed_at <= (SELECT started_at FROM runs WHERE run = $run)
+    GROUP BY track_id
+)
+"""
+
+_FEATURIZED_BEFORE = """\
+SEMI JOIN (FROM features WHERE feature_set IN (FROM usable_sets) AND run < $run) AS featurized
+    USING (track_id, etag)
+"""
+
+# If a file changed between listing and reading, its label has the version that was read: match by run.
+_LOST = """\
+SELECT DISTINCT track_id, etag
+FROM expected
+ANTI JOIN (FROM labels WHERE model = $model) AS ours USING (run, track_id)
+ANTI JOIN unresolved USING (run, track_id)
+ANTI JOIN excused USING (track_id, etag)
+"""
+
+_UNFINISHED = """\
+SELECT DISTINCT track_id, etag FROM outstanding SEMI JOIN unfinished_runs USING (run)
+"""
+
+_UNLISTED = """\
+SELECT track_id, etag
+FROM listing
+ANTI JOIN processed USING (track_id, etag)
+ANTI JOIN lost USING (track_id, etag)
+ANTI JOIN unfinished USING (track_id, etag)
+"""
+
+_ACCOUNT = """\
+WITH undone AS MATERIALIZED (
+    SELECT track_id, etag FROM current_tracks ANTI JOIN processed USING (track_id, etag)
+),
+missing AS (FROM lost UNION ALL FROM unfinished UNION ALL FROM unlisted)
+SELECT
+    (SELECT count(*) FROM current_tracks) AS tracks,
+    (
+        SELECT count(*)
+        FROM current_tracks SEMI JOIN (FROM labels WHERE model = $model) AS ours USING (track_id, etag)
+    ) AS labeled,
+    (SELECT count(*) FROM undone) AS undone,
+    (SELECT count(*) FROM missing) AS missing,
+    (SELECT count(*) FROM undone ANTI JOIN missing USING (track_id, etag)) AS unseen
+"""
+
+_URIS = """\
+WITH wanted AS (SELECT track_id, etag FROM {table} ORDER BY track_id, etag LIMIT $examples),
+known AS (
+    SELECT track_id, uri, recency FROM tracks
+    UNION ALL
+    SELECT track_id, uri, 0 FROM planned
+    UNION ALL
+    SELECT track_id, uri, 0 FROM listing
+)
+SELECT coalesce(arg_max(uri, recency), track_id) AS uri
+FROM wanted LEFT JOIN known USING (track_id)
+GROUP BY track_id, wanted.etag
+ORDER BY track_id, wanted.etag
+"""
 
 
-@dataclass(frozen=True)
-class ModelKeys:
-    """The keys of the rows that concern one model.
-
-    Attributes
-    ----------
-    model : str
-        Name with hash.
-    labels, failures : pyarrow.Table
-        Keys of its labels, and of the unresolved failures that keep it from labeling.
-    excused : pyarrow.Table
-        Keys of the failures to featurize that were unresolved when the model last ran.
-    feature_sets : tuple of str
-        The feature sets that it can use.
-    """
-
-    model: str
-    labels: pa.Table
-    failures: pa.Table
-    excused: pa.Table
-    feature_sets: tuple[str, ...]
-
-    def find_undone(self, versions: pa.Table) -> pa.Table:
-        """Return the versions that have neither a label nor a failure."""
-        return anti_join(anti_join(versions, self.labels), self.failures)
-
-
-def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str) -> ModelKeys:
-    """Select the keys of the rows that concern a model."""
-    sets = tuple(
-        {name for report in reports if report.model == model for name in _serving_feature_sets(report)}
-    )
-    names = pa.array(sets, pa.string())
-    failures = keys.failures
-    ours = pc.or_(pc.is_null(failures["feature_set"]), pc.is_in(failures["feature_set"], names))
-    theirs = pc.or_kleene(pc.is_null(failures["model"]), pc.equal(failures["model"], model))
-    failures = failures.filter(pc.and_(ours, theirs))
-    features = keys.features.filter(pc.is_in(keys.features["feature_set"], names))
-    # Features that another command added later are left to the model's next run.
-    done = [report for report in reports if report.model == model and report.outcome == "done"]
-    last = max(
-        (report.run for report in done if is_full_run(report) or report.command == "label"), default=""
-    )
-    own = pa.array([report.run for report in done], pa.string())
-    known = pc.or_(pc.less_equal(features["run"], last), pc.is_in(features["run"], own))
-    excused = anti_join(failures.filter(pc.is_null(failures["model"])), features.filter(known))
-    labels = keys.labels.filter(pc.equal(keys.labels["model"], model))
-    return ModelKeys(model, labels, _drop_resolved(failures, features), excused, sets)
-
-
-def _serving_feature_sets(report: RunReport) -> list[str]:
-    """Return the feature sets that a run could use: only its own if a newer Earmark defined it."""
-    if report.spec is None:
-        return [report.feature_set]
-    return [spec.feature_set for spec in report.spec.supersets()]
+def define_current_tracks(rows: Rows) -> None:
+    """Make ``current_tracks`` a table of the versions that were in the catalog when it was last listed."""
+    rows.define("current_tracks", _CURRENT_TRACKS)
 
 
 def account_for_tracks(
-    tables: Tables, keys: TableKeys, reports: Sequence[RunReport], listing: pa.Table | None
+    rows: Rows, reports: Sequence[RunReport], listing: pa.Table | None
 ) -> tuple[list[ModelAccount], list[Finding]]:
     """Account for the tracks of each model, and find those that are missing.
 
@@ -97,197 +158,109 @@ def account_for_tracks(
 
     Parameters
     ----------
-    tables : Tables
-        The tables, from which the plans of the runs are read.
-    keys : TableKeys
-        The keys of all tables.
+    rows : Rows
+        The keys of all tables, with their runs and current tracks.
     reports : sequence of RunReport
         All reports, oldest first.
     listing : pyarrow.Table or None
         The catalog as it is now; the model that ran last must have processed all of it.
-    """
-    present = _select_listed(keys.tracks, None)
-    models = list(dict.fromkeys(report.model for report in reversed(reports) if report.model is not None))
-    accounts: list[ModelAccount] = []
-    findings: list[Finding] = []
-    for model in reversed(models):
-        mine = select_model_keys(keys, reports, model)
-        theirs = [report for report in reports if report.model == model]
-        lost = _find_lost(tables, keys, mine, theirs)
-        left = _find_left(tables, keys, mine, theirs)
-        unlisted = _VERSIONS.empty_table()
-        if listing is not None and model == models[0]:
-            unlisted = anti_join(anti_join(_select_versions(mine.find_undone(listing)), lost), left)
-        findings += _report_missing(
-            UriLookup(tables, theirs, listing), model, theirs[-1], lost, left, unlisted
-        )
-        missing = pa.concat_tables([lost, left, unlisted])
-        labeled = semi_join(present, mine.labels)
-        undone = mine.find_undone(present)
-        accounts.append(
-            ModelAccount(
-                model=model,
-                tracks=present.num_rows,
-                labeled=labeled.num_rows,
-                failed=present.num_rows - labeled.num_rows - undone.num_rows,
-                missing=missing.num_rows,
-                unseen=anti_join(undone, missing).num_rows,
-            )
-        )
-    return accounts, findings
-
-
-@dataclass(frozen=True)
-class UriLookup:
-    """Looks up the URIs of a few tracks, to show as examples.
-
-    Attributes
-    ----------
-    tables : Tables
-        The tables.
-    reports : sequence of RunReport
-        Runs whose plans may name tracks that are not in any table yet.
-    listing : pyarrow.Table or None
-        The catalog as it is now.
-    """
-
-    tables: Tables
-    reports: Sequence[RunReport]
-    listing: pa.Table | None
-
-    def look_up(self, versions: pa.Table) -> tuple[str, ...]:
-        """Return the URIs of the first few tracks, or their ids if no URI is known."""
-        ids = versions["track_id"].slice(0, EXAMPLES).to_pylist()
-        found: dict[str, str] = {}
-        for rows in self._rows(ids):
-            found |= dict(zip(rows["track_id"].to_pylist(), rows["uri"].to_pylist(), strict=True))
-            if len(found) == len(set(ids)):
-                break
-        return tuple(found.get(track_id, track_id) for track_id in ids)
-
-    def _rows(self, ids: list[str]) -> Iterator[pa.Table]:
-        wanted = pa.table({"track_id": pa.array(ids, pa.string())})
-        if self.listing is not None:
-            yield semi_join(self.listing.select(["track_id", "uri"]), wanted, ("track_id",))
-        yield self.tables.read("tracks", ["track_id", "uri"], pc.field("track_id").isin(ids))
-        for report in reversed(self.reports):
-            yield semi_join(read_plan(self.tables, report), wanted, ("track_id",))
-
-
-def _report_missing(
-    lookup: UriLookup, model: str, last: RunReport, lost: pa.Table, left: pa.Table, unlisted: pa.Table
-) -> list[Finding]:
-    ended = _ENDINGS[last.outcome]
-    neither = f"have neither a label of {model} nor a failure"
-    kinds = [
-        ("missing", f"tracks of a finished run {neither}; the next run processes them", lost),
-        ("unfinished", f"tracks {neither}, because its last run ({last.run}) {ended}; run again", left),
-        (
-            "not processed",
-            f"tracks now in the catalog {neither} for their present version; run again",
-            unlisted,
-        ),
-    ]
-    return [
-        Finding(kind, "labels", message, rows.num_rows, lookup.look_up(rows))
-        for kind, message, rows in kinds
-        if rows.num_rows
-    ]
-
-
-def _select_listed(tracks: pa.Table, until: datetime | None) -> pa.Table:
-    """Select the versions that were in the catalog when it was last listed, or at a given time."""
-    if until is not None:
-        tracks = tracks.filter(pc.less_equal(tracks["listed_at"], pa.scalar(until, tracks["listed_at"].type)))
-    rows = keep_newest(tracks, "listed_at")
-    return rows.filter(rows["present"])
-
-
-def _find_lost(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequence[RunReport]) -> pa.Table:
-    """Find tracks that completed runs planned, or found already processed, without a label or failure."""
-    done = [report for report in reports if report.outcome == "done"]
-    lost = [_find_outstanding(tables, keys, mine, report) for report in done]
-    if full := [report for report in done if is_full_run(report)]:
-        lost.append(mine.find_undone(_select_listed(keys.tracks, full[-1].started_at)))
-    if relabeled := [report for report in done if report.command == "label"]:
-        features = keys.features
-        usable = pc.is_in(features["feature_set"], pa.array(mine.feature_sets, pa.string()))
-        older = pc.less(features["run"], relabeled[-1].run)
-        listed = _select_listed(keys.tracks, relabeled[-1].started_at)
-        lost.append(mine.find_undone(semi_join(listed, features.filter(pc.and_(usable, older)))))
-    if not lost:
-        return _VERSIONS.empty_table()
-    rows = pa.concat_tables([table.select(_PLAN).cast(_PLAN_SCHEMA) for table in lost])
-    # If a file changed between listing and reading, its label has the version that was read: match by run.
-    key = ("run", "track_id")
-    rows = anti_join(anti_join(anti_join(rows, mine.labels, key), mine.failures, key), mine.excused)
-    return _select_versions(rows).group_by(list(VERSION_KEY)).aggregate([])
-
-
-def _select_versions(rows: pa.Table) -> pa.Table:
-    return rows.select(list(VERSION_KEY)).cast(_VERSIONS)
-
-
-def _find_left(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequence[RunReport]) -> pa.Table:
-    """Find unprocessed tracks that incomplete runs planned since the last completed full run."""
-    left = _VERSIONS.empty_table()
-    for report in reversed(reports):
-        if report.outcome == "done" and is_full_run(report):
-            break
-        if report.outcome != "done":
-            planned = _select_versions(_find_outstanding(tables, keys, mine, report))
-            left = pa.concat_tables([left, anti_join(planned, left)])
-    return left
-
-
-def _find_outstanding(tables: Tables, keys: TableKeys, mine: ModelKeys, report: RunReport) -> pa.Table:
-    """Find tracks of a run's plan that are not processed and have neither changed nor gone since."""
-    planned = mine.find_undone(read_plan(tables, report))
-    if not planned.num_rows:
-        return planned.select(_PLAN)
-    listed_at = keys.tracks["listed_at"]
-    later = keep_newest(
-        keys.tracks.filter(pc.greater(listed_at, pa.scalar(report.started_at, listed_at.type))), "listed_at"
-    )
-    changed = anti_join(later, semi_join(later.filter(later["present"]), planned), ("track_id",))
-    return anti_join(planned, changed, ("track_id",)).select(_PLAN)
-
-
-def _drop_resolved(failures: pa.Table, features: pa.Table) -> pa.Table:
-    """Drop the failures to featurize whose version has features by now. Failures to label are kept."""
-    featurizing = pc.is_null(failures["model"])
-    return pa.concat_tables(
-        [failures.filter(pc.invert(featurizing)), anti_join(failures.filter(featurizing), features)]
-    )
-
-
-def plan_location(tables: Tables, run: str) -> str:
-    """Return the location of a run's plan."""
-    return storage.join(tables.root, "_runs", f"{run}.plan.parquet")
-
-
-def _decode_plan(data: bytes) -> pa.Table:
-    return pq.read_table(arrow_buffer(data), columns=[*VERSION_KEY, "uri"])
-
-
-def read_plan(tables: Tables, report: RunReport) -> pa.Table:
-    """Read what a run planned to process: ``track_id``, ``etag``, ``uri``, ``run``; empty without a plan.
 
     Raises
     ------
     EarmarkError
-        If the plan cannot be read.
+        If the plan of a run cannot be read.
     """
-    location = plan_location(tables, report.run)
-    with storage.explain_errors(location, "read"):
-        try:
-            plan = read_and_parse(location, _decode_plan)
-        except FileNotFoundError:
-            return _STORED_PLAN.empty_table()
-        except Exception as error:
-            if not is_damage(error):
-                raise
-            message = f"the plan {location} is damaged ({error}); move it out of the folder"
-            raise EarmarkError(message) from error
-    runs = pa.array([report.run] * plan.num_rows, pa.string())
-    return plan.append_column("run", runs).cast(_STORED_PLAN)
+    models = list(dict.fromkeys(report.model for report in reversed(reports) if report.model is not None))
+    accounts: list[ModelAccount] = []
+    findings: list[Finding] = []
+    for model in reversed(models):
+        theirs = [report for report in reports if report.model == model]
+        expected = listing if listing is not None and model == models[0] else LISTING.empty_table()
+        rows.register("listing", expected.select(["track_id", "etag", "uri"]))
+        _define_processed(rows, model, theirs)
+        _define_outstanding(rows, theirs)
+        _define_lost(rows, model, theirs)
+        rows.define("unlisted", _UNLISTED)
+        findings += _report_missing(rows, model, theirs[-1])
+        (counts,) = rows.query(_ACCOUNT, model=model).to_pylist()
+        undone = counts.pop("undone")
+        failed = counts["tracks"] - counts["labeled"] - undone
+        accounts.append(ModelAccount(model=model, failed=failed, **counts))
+    return accounts, findings
+
+
+def _define_processed(rows: Rows, model: str, reports: Sequence[RunReport]) -> None:
+    """Define which versions a model is done with, and the failures that keep it from labeling others."""
+    sets = sorted({name for report in reports for name in _serving_feature_sets(report)})
+    rows.register("usable_sets", pa.table({"feature_set": pa.array(sets, pa.string())}))
+    done = [report for report in reports if report.outcome == "done"]
+    last = max(
+        (report.run for report in done if is_full_run(report) or report.command == "label"), default=""
+    )
+    rows.define("model_failures", _FAILURES, model=model)
+    rows.define("unresolved", _UNRESOLVED)
+    rows.define("excused", _EXCUSED, model=model, last=last)
+    rows.define("processed", _PROCESSED, model=model)
+
+
+def _serving_feature_sets(report: RunReport) -> list[str]:
+    """Return the feature sets that a run could use: only its own if a newer Earmark defined it."""
+    if report.spec is None:
+        return [report.feature_set]
+    return [spec.feature_set for spec in report.spec.supersets()]
+
+
+def _define_outstanding(rows: Rows, reports: Sequence[RunReport]) -> None:
+    """Define what runs planned that is not processed, and has neither changed nor gone since.
+
+    These are the completed runs, and the incomplete ones since the last completed full run.
+    """
+    full = [number for number, report in enumerate(reports) if _is_complete(report)]
+    since = full[-1] + 1 if full else 0
+    unfinished = [report for report in reports[since:] if report.outcome != "done"]
+    rows.register("unfinished_runs", pa.table({"run": pa.array([r.run for r in unfinished], pa.string())}))
+    rows.create("planned", pa.schema([(name, pa.string()) for name in ("run", "track_id", "etag", "uri")]))
+    for report in [*(report for report in reports if report.outcome == "done"), *unfinished]:
+        load_plan(rows, report)
+        rows.insert("planned", _PLANNED, run=report.run)
+    rows.define("outstanding", _OUTSTANDING)
+    rows.define("unfinished", _UNFINISHED)
+
+
+def _is_complete(report: RunReport) -> bool:
+    return report.outcome == "done" and is_full_run(report)
+
+
+def _define_lost(rows: Rows, model: str, reports: Sequence[RunReport]) -> None:
+    """Define what completed runs planned, or found already processed, that has no label or failure."""
+    rows.define("expected", "FROM outstanding SEMI JOIN (FROM runs WHERE done) AS runs USING (run)")
+    if full := [report for report in reports if _is_complete(report)]:
+        rows.insert("expected", _LISTED, run=full[-1].run)
+    done = [report for report in reports if report.outcome == "done"]
+    if relabeled := [report for report in done if report.command == "label"]:
+        rows.insert("expected", f"FROM ({_LISTED}) {_FEATURIZED_BEFORE}", run=relabeled[-1].run)
+    rows.define("lost", _LOST, model=model)
+
+
+def _report_missing(rows: Rows, model: str, last: RunReport) -> list[Finding]:
+    ended = _ENDINGS[last.outcome]
+    neither = f"have neither a label of {model} nor a failure"
+    kinds = [
+        ("missing", f"tracks of a finished run {neither}; the next run processes them", "lost"),
+        (
+            "unfinished",
+            f"tracks {neither}, because its last run ({last.run}) {ended}; run again",
+            "unfinished",
+        ),
+        (
+            "not processed",
+            f"tracks now in the catalog {neither} for their present version; run again",
+            "unlisted",
+        ),
+    ]
+    findings = []
+    for kind, message, table in kinds:
+        if count := rows.count(f"FROM {table}"):
+            uris = rows.query(_URIS.format(table=table), examples=EXAMPLES)["uri"].to_pylist()
+            findings.append(Finding(kind, "labels", message, count, tuple(uris)))
+    return findings

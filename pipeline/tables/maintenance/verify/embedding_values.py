@@ -1,57 +1,84 @@
 """Checks of the embeddings: each labeled track has them where they were asked for, and they are vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, report_rows
-from pipeline.tables.maintenance.verify.keys import TableKeys
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest
+from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
+from pipeline.tables.maintenance.verify.rows import Rows
+from pipeline.tables.tables import Tables
 from schemas.report import RunReport
 
+VECTOR_COLUMNS = ("track_id", "vector")
+"""The columns that the checks of vectors need."""
 
-def find_missing_embeddings(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+_MISSING_EMBEDDINGS = """\
+WITH ours AS (
+    SELECT labels.*
+    FROM labels SEMI JOIN (FROM runs WHERE done AND embeds) AS runs USING (run)
+)
+SELECT ours.track_id
+FROM ours
+JOIN current_tracks USING (track_id, etag)
+ANTI JOIN embeddings USING (model, track_id, etag)
+WHERE ours.run >= current_tracks.run  -- a track that left and came back may have lost them in between
+"""
+
+
+def find_missing_embeddings(rows: Rows, reports: Sequence[RunReport]) -> list[Finding]:
     """Find current labels without embeddings of completed runs that were to write both.
 
     A killed run may leave labels without embeddings; the next run with ``--embeddings`` adds those. Vacuum
     removes the embeddings of content that has left the catalog.
     """
-    done = [report.run for report in reports if report.outcome == "done" and report.writes_embeddings]
-    labels = keys.labels.filter(pc.is_in(keys.labels["run"], pa.array(done, pa.string())))
-    newest = keep_newest(keys.tracks, "listed_at")
-    newest = newest.filter(newest["present"])
-    listed = pa.table({"listed_by": newest["run"]} | {name: newest[name] for name in VERSION_KEY})
-    joined = labels.join(listed, list(VERSION_KEY), join_type="inner")
-    # A track that left and came back since may have lost its embeddings in between.
-    steady = joined.filter(pc.greater_equal(joined["run"], joined["listed_by"]))
-    return report_rows(
+    if not any(report.writes_embeddings for report in reports):
+        return []
+    return rows.find(
         "missing embeddings",
         "embeddings",
         "labels of runs with --embeddings without embeddings; the next such run writes them again",
-        anti_join(steady, keys.embeddings, ("model", *VERSION_KEY)),
-        "track_id",
+        ("track_id",),
+        _MISSING_EMBEDDINGS,
     )
 
 
-def check_vectors(tables: Tables) -> list[Finding]:
-    """Find segments whose vector is not of the model's length, or holds a value that is not finite."""
-    n_numbers: dict[str, int] = {}
+def check_vectors(tables: Tables, expected: Mapping[str, int]) -> list[Finding]:
+    """Find segments whose vector is not of the model's length, or holds a value that is not finite.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables, or a view of some of their parts.
+    expected : mapping of str to int
+        The length of the vectors of each model.
+
+    Raises
+    ------
+    EarmarkError
+        If a part cannot be read.
+    """
     count = 0
     examples: list[str] = []
-    for batch in tables.read_batches("embeddings", ["track_id", "vector", "model"]):
+    for batch in tables.read_batches("embeddings", [*VECTOR_COLUMNS, "model"]):
         for model in batch["model"].unique().to_pylist():
             rows = batch.filter(pc.equal(batch["model"], model))
-            lengths = pc.list_value_length(rows["vector"]).to_numpy()
-            expected = n_numbers.setdefault(model, int(lengths[0]))
-            wrong = lengths != expected
-            if not wrong.any():
-                vectors = rows["vector"].flatten().to_numpy(zero_copy_only=False)
-                wrong = ~np.isfinite(vectors.reshape(-1, expected)).all(axis=1)
+            wrong = find_invalid_vectors(rows, expected[model])
             count += int(wrong.sum())
             examples += rows["track_id"].filter(pa.array(wrong)).to_pylist()[:EXAMPLES]
     if not count:
         return []
     message = "segments whose vector differs in length from the model's others, or is not of finite numbers"
     return [Finding("invalid embedding", "embeddings", message, count, tuple(examples[:EXAMPLES]))]
+
+
+def find_invalid_vectors(rows: pa.RecordBatch, expected: int) -> NDArray[np.bool_]:
+    """Return a mask of the rows whose vector is of another length or, if none is, not of finite numbers."""
+    lengths = pc.list_value_length(rows["vector"]).to_numpy(zero_copy_only=False)
+    wrong = lengths != expected
+    if not wrong.any():
+        vectors = rows["vector"].flatten().to_numpy(zero_copy_only=False)
+        wrong = ~np.isfinite(vectors.reshape(-1, expected)).all(axis=1)
+    return np.asarray(wrong, dtype=np.bool_)

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 EXAMPLES = 5
 """Maximum number of examples in a finding."""
 
@@ -35,15 +33,6 @@ class Finding:
     count: int
     examples: tuple[str, ...] = ()
     fault: bool = True
-
-
-def report_rows(kind: str, table: str, message: str, rows: pa.Table, *columns: str) -> list[Finding]:
-    """Return a finding about rows, with some columns of the first few as examples; empty without rows."""
-    if not rows.num_rows:
-        return []
-    first = rows.slice(0, EXAMPLES).select(list(columns)).to_pylist()
-    examples = tuple(" ".join(str(value) for value in row.values()) for row in first)
-    return [Finding(kind, table, message, rows.num_rows, examples)]
 
 
 def report_names(

@@ -1,55 +1,14 @@
-"""The keys of all tables, and checks that each occurs once and that tables and reports agree."""
+"""Checks that each key occurs once, and that tables and reports agree."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipeline.tables.maintenance.verify.findings import Finding, report_names, report_rows
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, semi_join
+from pipeline.tables.maintenance.verify.findings import Finding, report_names
+from pipeline.tables.maintenance.verify.rows import Rows
+from pipeline.tables.tables import VERSION_KEY
 from schemas.report import RunReport
-
-
-@dataclass(frozen=True)
-class TableKeys:
-    """The keys of all rows in the tables, without their other columns.
-
-    Attributes
-    ----------
-    tracks : pyarrow.Table
-        ``track_id``, ``etag``, ``present``, ``listed_at``, ``run``.
-    features : pyarrow.Table
-        ``track_id``, ``etag``, ``segment``, ``feature_set``, ``run``.
-    labels : pyarrow.Table
-        ``track_id``, ``etag``, ``model``, ``run``.
-    segment_labels : pyarrow.Table
-        ``track_id``, ``etag``, ``segment``, ``model``, ``run``.
-    embeddings : pyarrow.Table
-        ``track_id``, ``etag``, ``segment``, ``model``, ``run``.
-    failures : pyarrow.Table
-        ``track_id``, ``etag``, ``model``, ``feature_set``, ``run``.
-    """
-
-    tracks: pa.Table
-    features: pa.Table
-    labels: pa.Table
-    segment_labels: pa.Table
-    embeddings: pa.Table
-    failures: pa.Table
-
-
-def read_keys(tables: Tables) -> TableKeys:
-    """Read the keys of all tables; checking them needs about 2 kB of memory per track of three segments."""
-    return TableKeys(
-        tracks=tables.read("tracks", [*VERSION_KEY, "present", "listed_at", "run"]),
-        features=tables.read("features", [*VERSION_KEY, "segment", "feature_set", "run"]),
-        labels=tables.read("labels", [*VERSION_KEY, "model", "run"]),
-        segment_labels=tables.read("segment_labels", [*VERSION_KEY, "segment", "model", "run"]),
-        embeddings=tables.read("embeddings", [*VERSION_KEY, "segment", "model", "run"]),
-        failures=tables.read("failures", [*VERSION_KEY, "model", "feature_set", "run"]),
-    )
-
+from schemas.tables import TIMESTAMP
 
 # What identifies a row. A later run may fail on the same track again, several feature sets and models may
 # coexist, and a killed run leaves segment labels without a label, which a later run writes again. Nothing
@@ -63,19 +22,79 @@ _ROW_KEYS = {
     "failures": ("run", *VERSION_KEY),
 }
 
+# Counting hashes takes a fraction of the memory of counting keys; few rows share one by chance.
+_DUPLICATES = """\
+WITH repeated AS (
+    SELECT hash({key}) AS code FROM {table} GROUP BY code HAVING count(*) > 1
+)
+SELECT {key}
+FROM {table}
+WHERE hash({key}) IN (SELECT code FROM repeated)
+GROUP BY {key}
+HAVING count(*) > 1
+"""
 
-def find_duplicates(keys: TableKeys) -> list[Finding]:
+_LABELED_AND_FAILED = """\
+SELECT run, track_id, etag FROM labels SEMI JOIN failures USING (run, track_id, etag)
+"""
+
+_FAILED_AFTER_LABEL = """\
+WITH ours AS (
+    SELECT run, track_id, etag FROM failures SEMI JOIN (FROM runs WHERE model = $model) AS runs USING (run)
+),
+after AS (  -- by the names of the runs, which follow one another; the clocks of workers may disagree
+    SELECT ours.run, track_id, etag
+    FROM ours JOIN labels USING (track_id, etag)
+    WHERE labels.model = $model AND ours.run > labels.run
+),
+to_embed AS (  -- failures to add embeddings to the label
+    SELECT run, track_id, etag
+    FROM after
+    SEMI JOIN (FROM runs WHERE embeds) AS runs USING (run)
+    ANTI JOIN (FROM embeddings WHERE model = $model) AS embedded USING (track_id, etag)
+)
+SELECT run, track_id, etag FROM after ANTI JOIN to_embed USING (run, track_id, etag)
+"""
+
+_UNKNOWN_TRACKS = """\
+SELECT DISTINCT track_id FROM {table} ANTI JOIN tracks USING (track_id)
+"""
+
+_UNKNOWN_RUNS = """\
+SELECT DISTINCT run FROM labels ANTI JOIN runs USING (run)
+"""
+
+_COUNT_BY_RUN = """\
+SELECT run, count(*) AS rows FROM {table} GROUP BY run
+"""
+
+_ONLY_EMBEDDED = """\
+SELECT run, track_id, etag FROM embeddings ANTI JOIN labels USING (run, track_id, etag) WHERE segment = 0
+"""
+
+
+def define_runs(rows: Rows, reports: Sequence[RunReport]) -> None:
+    """Make ``runs`` a table of the runs that have a report."""
+    columns = {
+        "run": pa.array([report.run for report in reports], pa.string()),
+        "model": pa.array([report.model for report in reports], pa.string()),
+        "started_at": pa.array([report.started_at for report in reports], TIMESTAMP),
+        "done": pa.array([report.outcome == "done" for report in reports], pa.bool_()),
+        "embeds": pa.array([report.writes_embeddings for report in reports], pa.bool_()),
+    }
+    rows.register("runs", pa.table(columns))
+
+
+def find_duplicates(rows: Rows) -> list[Finding]:
     """Find keys that occur more than once in a table."""
     findings = []
     for table, key in _ROW_KEYS.items():
-        rows = getattr(keys, table)
-        counts = rows.select(list(key)).group_by(list(key)).aggregate([([], "count_all")])
-        repeated = counts.filter(pc.greater(counts["count_all"], 1)).sort_by([(key[0], "ascending")])
-        findings += report_rows("duplicate", table, f"rows with the same {', '.join(key)}", repeated, *key)
+        sql = _DUPLICATES.format(key=", ".join(key), table=table)
+        findings += rows.find("duplicate", table, f"rows with the same {', '.join(key)}", key, sql)
     return findings
 
 
-def find_contradictions(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+def find_contradictions(rows: Rows, reports: Sequence[RunReport]) -> list[Finding]:
     """Find versions that one run both labeled and failed on, or that failed after they had been labeled.
 
     An older failure next to a label is no contradiction, because the track was retried. Neither is a failure
@@ -83,62 +102,49 @@ def find_contradictions(keys: TableKeys, reports: Sequence[RunReport]) -> list[F
     the label and did not.
     """
     key = ("run", *VERSION_KEY)
-    both = semi_join(keys.labels, keys.failures, key)
-    findings = report_rows(
-        "duplicate", "labels", "versions that one run both labeled and failed on", both, *key
+    findings = rows.find(
+        "duplicate", "labels", "versions that one run both labeled and failed on", key, _LABELED_AND_FAILED
     )
-    embedding = pa.array([report.run for report in reports if report.writes_embeddings], pa.string())
     for model in sorted({report.model for report in reports if report.model is not None}):
-        runs = pa.array([report.run for report in reports if report.model == model], pa.string())
-        failures = keys.failures.filter(pc.is_in(keys.failures["run"], runs))
-        labels = keys.labels.filter(pc.equal(keys.labels["model"], model))
-        labels = pa.table({"labeled_by": labels["run"]} | {name: labels[name] for name in VERSION_KEY})
-        joined = semi_join(failures, labels).select(list(key)).join(labels, list(VERSION_KEY))
-        # Order by the names of the runs, which follow one another; the clocks of workers may disagree.
-        after = joined.filter(pc.greater(joined["run"], joined["labeled_by"]))
-        tried = after.filter(pc.is_in(after["run"], embedding))
-        embedded = keys.embeddings.filter(pc.equal(keys.embeddings["model"], model))
-        after = anti_join(after, anti_join(tried, embedded), key)
-        findings += report_rows(
+        findings += rows.find(
             "failed after a label",
             "failures",
             f"versions that a run of {model} failed on although {model} had already labeled them",
-            after,
-            *key,
+            key,
+            _FAILED_AFTER_LABEL,
+            model=model,
         )
     return findings
 
 
-def find_unknown_tracks(keys: TableKeys) -> list[Finding]:
+def find_unknown_tracks(rows: Rows) -> list[Finding]:
     """Find rows about tracks that were never listed."""
     findings = []
     for table in ("features", "labels", "embeddings", "failures"):
-        ids = getattr(keys, table).select(["track_id"]).group_by("track_id").aggregate([])
-        unknown = anti_join(ids, keys.tracks, ("track_id",))
-        findings += report_rows(
-            "unknown track", table, "tracks that are not in the table tracks", unknown, "track_id"
+        findings += rows.find(
+            "unknown track",
+            table,
+            "tracks that are not in the table tracks",
+            ("track_id",),
+            _UNKNOWN_TRACKS.format(table=table),
         )
     return findings
 
 
-def find_unknown_runs(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+def find_unknown_runs(rows: Rows) -> list[Finding]:
     """Find labels of runs that have no report."""
-    known = pa.table({"run": pa.array([report.run for report in reports], pa.string())})
-    runs = keys.labels.group_by("run").aggregate([([], "count_all")])
-    unknown = anti_join(runs, known, ("run",))
-    return report_rows("unknown run", "labels", "labels of runs that have no report", unknown, "run")
+    return rows.find("unknown run", "labels", "labels of runs that have no report", ("run",), _UNKNOWN_RUNS)
 
 
-def find_report_mismatches(keys: TableKeys, reports: Sequence[RunReport]) -> list[Finding]:
+def find_report_mismatches(rows: Rows, reports: Sequence[RunReport]) -> list[Finding]:
     """Find reports whose counts differ from the tables.
 
     The report of a killed run, or of one that failed with the store, may count fewer rows than there are. If
     there are fewer rows than it counts, parts were removed; that is no longer a fault once a later full run
     of the same model has processed what was still needed.
     """
-    labeled, failed = _count_by_run(keys.labels), _count_by_run(keys.failures)
-    first = keys.embeddings.filter(pc.equal(keys.embeddings["segment"], 0))
-    embedded = _count_by_run(anti_join(first, keys.labels, ("run", *VERSION_KEY)))
+    labeled, failed = _count_by_run(rows, "labels"), _count_by_run(rows, "failures")
+    embedded = _count_by_run(rows, f"({_ONLY_EMBEDDED})")
     wrong: list[str] = []
     removed: list[str] = []
     redone: set[str | None] = set()
@@ -172,6 +178,6 @@ def is_full_run(report: RunReport) -> bool:
     return report.command == "run" and report.config.get("limit") is None
 
 
-def _count_by_run(rows: pa.Table) -> dict[str, int]:
-    counted = rows.group_by("run").aggregate([([], "count_all")])
-    return dict(zip(counted["run"].to_pylist(), counted["count_all"].to_pylist(), strict=True))
+def _count_by_run(rows: Rows, table: str) -> dict[str, int]:
+    counted = rows.query(_COUNT_BY_RUN.format(table=table))
+    return dict(zip(counted["run"].to_pylist(), counted["rows"].to_pylist(), strict=True))

@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
 from pipeline.tables.tables import Tables
 
-_COLUMNS = ["track_id", "genre", "confidence", "probabilities"]
+LABEL_COLUMNS = ("track_id", "genre", "confidence", "probabilities")
+"""The columns that the checks need."""
 _SUM_TOLERANCE = 1e-3
 _TOLERANCE = 1e-6
 """Confidence and probabilities are the same numbers, each rounded to float32."""
 
 
 def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Finding]:
-    """Check all labels of a model, one batch at a time.
+    """Check labels of a model, one batch at a time.
 
     Parameters
     ----------
     tables : Tables
-        The tables.
+        The tables, or a view of some of their parts.
     model : str
         The model's name with its hash.
     genres : sequence of str
@@ -35,8 +36,8 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
     """
     count = 0
     examples: list[str] = []
-    for batch in tables.read_batches("labels", _COLUMNS, pc.field("model") == model):
-        wrong = _find_invalid(batch, genres)
+    for batch in tables.read_batches("labels", LABEL_COLUMNS, pc.field("model") == model):
+        wrong = find_invalid_labels(batch, genres)
         count += int(wrong.sum())
         if len(examples) < EXAMPLES and wrong.any():
             examples += batch["track_id"].filter(pa.array(wrong)).to_pylist()[: EXAMPLES - len(examples)]
@@ -49,7 +50,7 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
     return [Finding("invalid label", "labels", message, count, tuple(examples))]
 
 
-def _find_invalid(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray[np.bool_]:
+def find_invalid_labels(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray[np.bool_]:
     """Return a mask of the invalid labels in a batch."""
     n_rows, n_genres = batch.num_rows, len(genres)
     lists = batch["probabilities"]

@@ -9,7 +9,7 @@ from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.maintenance.compact.compaction_log import read_log
-from pipeline.tables.maintenance.verify.accounting import account_for_tracks
+from pipeline.tables.maintenance.verify.accounting import account_for_tracks, define_current_tracks
 from pipeline.tables.maintenance.verify.embedding_values import check_vectors, find_missing_embeddings
 from pipeline.tables.maintenance.verify.findings import (
     Finding,
@@ -18,27 +18,27 @@ from pipeline.tables.maintenance.verify.findings import (
     Verification,
     report_names,
 )
+from pipeline.tables.maintenance.verify.index_check import check_index
+from pipeline.tables.maintenance.verify.inspection import Inspected, PartFacts, inspect_parts
 from pipeline.tables.maintenance.verify.keys import (
+    define_runs,
     find_contradictions,
     find_duplicates,
     find_report_mismatches,
     find_unknown_runs,
     find_unknown_tracks,
-    read_keys,
 )
 from pipeline.tables.maintenance.verify.label_values import check_labels
 from pipeline.tables.maintenance.verify.part_checks import (
-    PartFacts,
     find_bad_parts,
     find_killed_compactions,
     find_stray_objects,
-    inspect_parts,
 )
-from pipeline.tables.objects import ChosenParts, StoredObjects, list_objects
+from pipeline.tables.maintenance.verify.rows import Rows, open_rows
+from pipeline.tables.objects import ChosenParts, StoredObject, StoredObjects, list_objects, partition_values
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError, StoreError
 from schemas.report import RunReport
-from schemas.tables import PARTITIONS
 
 
 def verify(
@@ -71,29 +71,27 @@ def verify(
     """
     stored = list_objects(tables)
     begun, replaced = find_killed_compactions(stored, read_log(tables))
-    facts = inspect_parts(stored, replaced, deep=deep)
-    unchecked = [Unchecked(f.part.path, f.unreadable) for f in facts if f.unreadable is not None]
-    sound = ChosenParts(
-        tables.root,
-        {table: [fact.part for fact in facts if fact.table == table and fact.sound] for table in PARTITIONS},
-    )
-    findings = [
-        *find_bad_parts(facts),
-        *find_stray_objects(stored, [report.run for report in reports]),
-        *begun,
-        *_find_killed_runs(reports),
-    ]
-    accounts: list[ModelAccount] = []
-    checks = (
-        partial(_check_rows, tables, sound, reports, listing, accounts, unchecked),
-        partial(_check_labels, sound, stored, facts, unchecked),
-        partial(check_vectors, sound),
-    )
-    for check in checks:
-        try:
-            findings += check()
-        except StoreError as error:
-            unchecked.append(Unchecked("the rows of the tables", str(error)))
+    with open_rows(stored) as rows:
+        facts = _load_parts(rows, inspect_parts(stored, replaced, deep=deep))
+        unchecked = [Unchecked(f.part.path, f.unreadable) for f in facts if f.unreadable is not None]
+        findings = [
+            *find_bad_parts(facts),
+            *find_stray_objects(stored, [report.run for report in reports]),
+            *begun,
+            *_find_killed_runs(reports),
+        ]
+        accounts: list[ModelAccount] = []
+        checks = (
+            partial(_check_rows, rows, reports, listing, accounts, unchecked),
+            partial(_check_labels, stored, facts, unchecked),
+            partial(_check_vectors, stored, facts),
+            partial(check_index, rows),
+        )
+        for check in checks:
+            try:
+                findings += check()
+            except StoreError as error:
+                unchecked.append(Unchecked("the rows of the tables", str(error)))
     return Verification(
         parts=len(facts),
         rows=sum(fact.rows for fact in facts),
@@ -103,9 +101,18 @@ def verify(
     )
 
 
+def _load_parts(rows: Rows, inspected: Iterable[Inspected]) -> list[PartFacts]:
+    facts = []
+    for fact, keys in inspected:
+        facts.append(fact)
+        if keys is not None:
+            rows.add(fact.table, fact.part.path, keys)
+    rows.finish()
+    return facts
+
+
 def _check_rows(
-    tables: Tables,
-    sound: Tables,
+    rows: Rows,
     reports: Sequence[RunReport],
     listing: pa.Table | None,
     accounts: list[ModelAccount],
@@ -116,50 +123,56 @@ def _check_rows(
     If some parts could not be read, look only for duplicates: rows that seem to be missing may be in those
     parts.
     """
-    keys = read_keys(sound)
+    define_runs(rows, reports)
     findings = [
-        *find_duplicates(keys),
-        *find_contradictions(keys, reports),
-        *find_unknown_runs(keys, reports),
+        *find_duplicates(rows),
+        *find_contradictions(rows, reports),
+        *find_unknown_runs(rows),
     ]
     if unchecked:
         return findings
-    models, missing = account_for_tracks(tables, keys, reports, listing)
+    define_current_tracks(rows)
+    models, missing = account_for_tracks(rows, reports, listing)
     accounts += models
     return [
         *findings,
         *missing,
-        *find_missing_embeddings(keys, reports),
-        *find_report_mismatches(keys, reports),
-        *find_unknown_tracks(keys),
+        *find_missing_embeddings(rows, reports),
+        *find_report_mismatches(rows, reports),
+        *find_unknown_tracks(rows),
     ]
 
 
 def _check_labels(
-    tables: Tables, stored: StoredObjects, facts: Iterable[PartFacts], unchecked: list[Unchecked]
+    stored: StoredObjects, facts: Sequence[PartFacts], unchecked: list[Unchecked]
 ) -> list[Finding]:
     """Find faults in the labels of each model, and models that are not kept next to the tables.
 
     Models that cannot be read are appended to `unchecked`.
     """
+    root = stored.tables.root
     kept = {entry.folder.rpartition("/")[2] for entry in stored.below("_models") if entry.name == INFO_FILE}
     findings: list[Finding] = []
     taxonomies = _group_by_taxonomy(facts)
     for model, found in sorted(taxonomies.items()):
         genres = min(found, key=lambda names: -len(found[names]))
         if model in kept:
-            folder = storage.join(tables.root, "_models", model)
             try:
-                genres = read_kept_info(folder).genres
+                genres = read_kept_info(storage.join(root, "_models", model)).genres
             except StoreError as error:
                 unchecked.append(Unchecked(f"_models/{model}", str(error)))
             except MisuseError as error:
                 findings.append(Finding("unreadable model", "_models", str(error), 1, (model,)))
-        others = [path for names, paths in found.items() if names != genres for path in paths]
+        others = [fact.part for names, held in found.items() if names != genres for fact in held]
         findings += report_names(
-            "wrong genres", "labels", f"parts whose genres differ from those of {model}", others
+            "wrong genres",
+            "labels",
+            f"parts whose genres differ from those of {model}",
+            [part.path for part in others],
         )
-        findings += check_labels(tables, model, genres)
+        suspect = [fact.part for fact in found.get(genres, ()) if fact.suspect]
+        if suspect or others:
+            findings += check_labels(ChosenParts(root, {"labels": suspect + others}), model, genres)
     findings += report_names(
         "model not kept",
         "labels",
@@ -170,13 +183,27 @@ def _check_labels(
     return findings
 
 
-def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[str]]]:
-    """Group the paths of parts of ``labels/`` by model and by the genres in their metadata."""
-    found: dict[str, dict[tuple[str, ...], list[str]]] = {}
+def _check_vectors(stored: StoredObjects, facts: Iterable[PartFacts]) -> list[Finding]:
+    """Find faults in the embeddings; only parts that seem to have some are read again."""
+    lengths: dict[str, int] = {}
+    suspect: list[StoredObject] = []
+    for fact in facts:
+        if fact.sound and fact.vector_length is not None:
+            expected = lengths.setdefault(partition_values(fact.part)["model"], fact.vector_length)
+            if fact.suspect or fact.vector_length != expected:
+                suspect.append(fact.part)
+    if not suspect:
+        return []
+    return check_vectors(ChosenParts(stored.tables.root, {"embeddings": suspect}), lengths)
+
+
+def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, ...], list[PartFacts]]]:
+    """Group the sound parts of ``labels/`` by model and by the genres in their metadata."""
+    found: dict[str, dict[tuple[str, ...], list[PartFacts]]] = {}
     for fact in facts:
         if fact.sound and fact.genres is not None:
-            model = fact.part.path.split("/")[1].partition("=")[2]
-            found.setdefault(model, {}).setdefault(fact.genres, []).append(fact.part.path)
+            model = partition_values(fact.part)["model"]
+            found.setdefault(model, {}).setdefault(fact.genres, []).append(fact)
     return found
 
 

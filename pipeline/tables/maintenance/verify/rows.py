@@ -1,0 +1,160 @@
+"""The keys of the rows of all sound parts, in a database, as they are in the parts themselves.
+
+Unlike `pipeline.tables.keys`, it takes nothing from the index, and has every segment.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from pipeline.tables.database import Database, open_connection
+from pipeline.tables.keys import KEY_COLUMNS, OF_SEGMENTS
+from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
+from pipeline.tables.objects import StoredObjects
+from pipeline.tables.tables import VERSION_KEY, stored_schema
+from schemas.tables import PARTITIONS
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "tracks": KEY_COLUMNS["tracks"],
+    "features": (*KEY_COLUMNS["features"], "segment"),
+    "labels": (*KEY_COLUMNS["labels"], "run"),
+    "segment_labels": (*VERSION_KEY, "segment", "run"),
+    "embeddings": (*KEY_COLUMNS["embeddings"], "segment"),
+    "failures": KEY_COLUMNS["failures"],
+}
+"""The columns of the views; their partition columns are added."""
+_PARTS_AT_ONCE = 256
+_ROWS_AT_ONCE = 1 << 16
+
+_COUNT = "SELECT count(*) AS n FROM ({rows})"
+_FIRST = "SELECT {columns} FROM found ORDER BY {columns} LIMIT {limit}"
+_CODES = """\
+SELECT part, count(*) AS rows, sum(hash({columns}, row)) AS code
+FROM {rows}
+GROUP BY part
+"""
+
+
+class Rows(Database):
+    """The keys of the rows of the sound parts.
+
+    ``codes_<table>`` has the number of keys in each piece of a part that the index should hold, and a code
+    for them; those of a part are the sums of those of its pieces.
+
+    Parameters
+    ----------
+    stored : StoredObjects
+        The objects under the root.
+    connection : duckdb.DuckDBPyConnection
+        A database of its own.
+    scratch : Path
+        A folder of its own.
+
+    Attributes
+    ----------
+    loaded : dict
+        Numbers of the parts of each table that were added.
+    """
+
+    def __init__(self, stored: StoredObjects, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        super().__init__(stored, connection, scratch)
+        self._numbers = {
+            part.path: number for parts in stored.parts.values() for number, part in enumerate(parts)
+        }
+        self.loaded: dict[str, set[int]] = {table: set() for table in PARTITIONS}
+        self._table = ""
+        self._waiting: list[tuple[int, int, pa.Table]] = []
+        self._n_waiting = 0
+        for table in PARTITIONS:
+            self.create(f"rows_{table}", _schema_of(table))
+            self.define_view(table, [f"FROM rows_{table}"])
+            if table in KEY_COLUMNS:
+                self.define(f"codes_{table}", _code_rows(table, f"rows_{table}"))
+
+    def add(self, table: str, path: str, rows: pa.Table) -> None:
+        """Add the rows of a part. `finish` must follow the last of them."""
+        if table != self._table:
+            self.finish()
+        self._table = table
+        number = self._numbers[path]
+        self.loaded[table].add(number)
+        for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
+            piece = rows.slice(start, _ROWS_AT_ONCE)
+            self._waiting.append((number, start, piece))
+            self._n_waiting += piece.num_rows
+            if self._n_waiting >= _ROWS_AT_ONCE or len(self._waiting) == _PARTS_AT_ONCE:
+                self.finish()
+
+    def finish(self) -> None:
+        """Write the rows that wait into the database."""
+        if self._waiting:
+            self.register("batch", _add_places(self._waiting))
+            self.insert(f"rows_{self._table}", "SELECT * FROM batch")
+            if self._table in KEY_COLUMNS:
+                self.insert(f"codes_{self._table}", _code_rows(self._table, "batch"))
+        self._waiting, self._n_waiting = [], 0
+
+    def count(self, sql: str, **parameters: object) -> int:
+        """Count the rows of a query."""
+        return int(self.query(_COUNT.format(rows=sql), **parameters)["n"][0].as_py())
+
+    def find(
+        self, kind: str, table: str, message: str, columns: Sequence[str], sql: str, **parameters: object
+    ) -> list[Finding]:
+        """Return a finding about the rows of a query, with some columns of a few of them as examples."""
+        self.define("found", sql, **parameters)
+        count = self.count("FROM found")
+        if not count:
+            return []
+        first = self.query(_FIRST.format(columns=", ".join(columns), limit=EXAMPLES))
+        examples = tuple(" ".join(str(value) for value in row.values()) for row in first.to_pylist())
+        return [Finding(kind, table, message, count, examples)]
+
+
+def code_parts(table: str, rows: str) -> str:
+    """Return a query for the number of keys of each part, and for a code that differs if they do.
+
+    Parameters
+    ----------
+    table : str
+        The table, a key of `KEY_COLUMNS`.
+    rows : str
+        Its keys, with ``part`` and ``row``, as SQL writes them after ``FROM``.
+    """
+    return _CODES.format(columns=", ".join(KEY_COLUMNS[table]), rows=rows)
+
+
+def _code_rows(table: str, rows: str) -> str:
+    """Return the query of `code_parts` for rows of parts; of segments, the first of each track count."""
+    return code_parts(table, f"{rows} WHERE segment = 0" if table in OF_SEGMENTS else rows)
+
+
+def _schema_of(table: str) -> pa.Schema:
+    fields = [stored_schema(table).field(name).remove_metadata() for name in COLUMNS[table]]
+    return pa.schema([*fields, ("part", pa.int32()), ("row", pa.int32())])
+
+
+def _add_places(pieces: Sequence[tuple[int, int, pa.Table]]) -> pa.Table:
+    """Concatenate rows of parts, with the number of the part and of the row in it.
+
+    Each piece is the number of a part, the number of the first row, and the rows.
+    """
+    counts = np.array([rows.num_rows for _, _, rows in pieces])
+    parts = np.repeat(np.array([part for part, _, _ in pieces], np.int32), counts)
+    first = np.array([start for _, start, _ in pieces]) - (np.cumsum(counts) - counts)
+    places = np.arange(counts.sum()) + np.repeat(first, counts)
+    # DuckDB reads one chunk at a time, and those of most parts are short.
+    rows = pa.concat_tables([rows for _, _, rows in pieces]).combine_chunks()
+    rows = rows.append_column("part", pa.array(parts))
+    return rows.append_column("row", pa.array(places.astype(np.int32)))
+
+
+@contextlib.contextmanager
+def open_rows(stored: StoredObjects) -> Iterator[Rows]:
+    """Open an empty database of rows for a ``with`` block."""
+    with open_connection() as (connection, scratch):
+        yield Rows(stored, connection, scratch)

@@ -139,7 +139,7 @@ def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) 
     assert "has already ended" in earmark("submit", *server, "--stop", job, **cluster.environment).stderr
     ended = earmark("submit", *server, "--follow", job, **cluster.environment)
     assert ended.returncode == 130, ended.stderr
-    assert "labeling: 0 of" in ended.stdout
+    assert f"{tables}/labels" in ended.stdout, "not the log of the run"
     (report,) = read_reports(Tables(str(tables)))
     assert report.outcome == "interrupted"
     assert lease_acquisition.free_number(str(tables)) is not None, "the lease was not released"

@@ -119,13 +119,14 @@ class JobServer:
         n_written, pause_s = 0, _POLL_S[0]
         while True:
             details = self._details(job)
-            # The log is read after the state, so that that of a job that has ended is complete.
-            lines = self._ask(lambda: self._client.get_job_logs(job)).splitlines(keepends=True)
+            # The log is read after the state, so that the log of a job that has ended is complete.
+            *lines, rest = self._ask(lambda: self._client.get_job_logs(job)).split("\n")
             ended = details.status.is_terminal()
+            if ended and rest:
+                lines.append(rest)
             for line in lines[n_written:]:
-                if line.endswith("\n") or ended:
-                    write(line.rstrip("\r\n"))
-                    n_written += 1
+                write(line.rstrip("\r"))
+            n_written = max(n_written, len(lines))
             if ended:
                 return _exit_code(job, details)
             time.sleep(pause_s)

@@ -7,7 +7,6 @@ Workers check the lease before they write a part: a run that has lost its lease 
 
 import contextlib
 import getpass
-import math
 import os
 import socket
 import threading
@@ -61,11 +60,12 @@ class Lease:
         LeaseLostError
             If the lease is lost.
         """
-        if storage.is_local(self.root):  # to look costs nothing, and a network mount may have hung
+        if storage.is_local(self.root):  # looking costs nothing, and a network mount may have hung
             self.look()
             return
-        now = time.monotonic()
-        if now - _looked_at.get(self, -math.inf) >= FRESH_S:
+        now = (time.monotonic(), time.time())  # the first stands still while a machine is suspended
+        before = _looked_at.get(self)
+        if before is None or not all(0 <= b - a < FRESH_S for a, b in zip(before, now, strict=True)):
             self.look()
             _looked_at[self] = now
 
@@ -96,8 +96,8 @@ class Lease:
             )
 
 
-_looked_at: dict[Lease, float] = {}
-"""When this process last found a lease to be held, by `time.monotonic`."""
+_looked_at: dict[Lease, tuple[float, float]] = {}
+"""When this process last found a lease to be held, by `time.monotonic` and by `time.time`."""
 
 
 class HeldLease:

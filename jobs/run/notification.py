@@ -1,4 +1,4 @@
-"""Tell a URL how a run ended, without ever failing or delaying the run for long."""
+"""Post to a URL how a run ended, without ever failing or delaying the run for long."""
 
 import contextlib
 import os
@@ -138,11 +138,15 @@ def send(url: str, message: dict[str, Any], pauses_s: tuple[float, ...], timeout
 def _post(url: str, message: dict[str, Any], timeout_s: float) -> tuple[str | None, bool]:
     """Return why a message was not accepted, None if it was, and whether another attempt would be in vain."""
     try:
-        answer = requests.post(url, json=message, timeout=timeout_s, allow_redirects=False)
+        # The body of the answer is not read: a server could send it slowly.
+        with requests.post(
+            url, json=message, timeout=timeout_s, allow_redirects=False, stream=True
+        ) as answer:
+            status, is_accepted = answer.status_code, answer.ok and not answer.is_redirect
     except (requests.ConnectionError, requests.Timeout) as error:
         return type(error).__name__, False
-    except (requests.RequestException, ValueError) as error:
+    except (OSError, ValueError) as error:  # those of requests are OSErrors, and so is a missing CA bundle
         return type(error).__name__, True
-    if answer.ok and not answer.is_redirect:
+    if is_accepted:
         return None, True
-    return f"HTTP {answer.status_code}", answer.status_code < 500 and answer.status_code != 429
+    return f"HTTP {status}", status < 500 and status != 429

@@ -21,7 +21,7 @@ _lock = threading.Lock()
 
 
 def count_request(operation: str) -> None:
-    """Count a request, also if it is a retry.
+    """Count a request, even if it is a retry.
 
     Parameters
     ----------

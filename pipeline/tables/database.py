@@ -35,7 +35,7 @@ FROM (
 ) AS keys
 JOIN parts_{table} AS parts USING (part)
 """
-_RECENCY = "(epoch_us({time})::HUGEINT << 48) + (part::HUGEINT << 24) + row"
+_RECENCY = "(epoch_us({time})::HUGEINT << 64) + (part::HUGEINT << 32) + row"
 
 
 class Database:

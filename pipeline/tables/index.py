@@ -16,7 +16,7 @@ from pipeline.tables.key_files import KeyFile, write_key_file
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
 from pipeline.tables.objects import days_ago
 from pipeline.tables.tables import Tables
-from schemas.errors import StoreError
+from schemas.errors import EarmarkError
 
 log = get_logger(__name__)
 
@@ -60,7 +60,8 @@ def try_refresh(keys: Keys, check: storage.Check) -> None:
     """Refresh the index as `refresh_index` does, but only log if the store refuses: it is a cache."""
     try:
         refresh_index(keys, check)
-    except StoreError as error:
+    except EarmarkError as error:
+        check()  # a lost lease ends the run; a cache that cannot be written does not
         log.warning("index not updated", error=error)
 
 
@@ -83,7 +84,8 @@ def update_index(tables: Tables, check: storage.Check) -> None:
         with open_keys(tables) as keys:
             keys.load(*KEY_COLUMNS)
             refresh_index(keys, check)
-    except StoreError as error:
+    except EarmarkError as error:
+        check()  # a lost lease ends the run; a cache that cannot be written does not
         log.warning("index not updated", error=error)
 
 

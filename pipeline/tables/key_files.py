@@ -7,7 +7,9 @@ tables skip the folder, because its name begins with ``_``.
 
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,16 +110,21 @@ def _fetch(stored: StoredObjects, entry: StoredObject, scratch: Path) -> Path | 
     location = stored.location(entry)
     if named is None:
         return None
+    path = scratch / entry.name
     if storage.is_local(location):
-        path = Path(storage.split(location)[1])
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        _link_or_copy(Path(storage.split(location)[1]), path)  # a run may remove it at any time
     else:
-        data = storage.read_bytes(location)
-        digest = hashlib.sha256(data).hexdigest()
-        path = scratch / entry.name
-        path.write_bytes(data)
+        path.write_bytes(storage.read_bytes(location))
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return path if digest.startswith(named[1]) else None
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without links
+        shutil.copyfile(source, target)
 
 
 def _parse(entry: StoredObject, path: Path, table: str, columns: Sequence[str]) -> KeyFile | None:

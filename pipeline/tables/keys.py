@@ -34,7 +34,7 @@ _PARTS_AT_ONCE = 64
 _FRESH = "SELECT {columns}, part, row FROM fresh_{table}"
 _COPIED = """\
 SELECT {columns}, copied.part, keys.row
-    FROM read_parquet({path}) AS keys
+    FROM read_parquet({path}, hive_partitioning = false) AS keys
     JOIN copied_{table} AS copied ON copied.file = {file} AND copied.number = keys.part"""
 
 

@@ -115,15 +115,27 @@ def list_objects(tables: Tables) -> StoredObjects:
 
 def _list_local(root: str) -> Iterable[StoredObject]:
     for folder, _, names in os.walk(root, onerror=_raise_unless_gone):
-        for name in names:
-            path = Path(folder, name)
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # it was deleted after the folder was read
-                continue
-            below = path.relative_to(root).as_posix()
+        for name, status in _stat_files(Path(folder), names).items():
+            below = Path(folder, name).relative_to(root).as_posix()
             version = f"{status.st_size}-{status.st_mtime_ns}"
             yield StoredObject(below, status.st_size, status.st_mtime, version)
+
+
+def _stat_files(folder: Path, names: list[str]) -> dict[str, os.stat_result]:
+    """Stat the files of a folder; begin again if one vanished: a compaction may have replaced others too."""
+    found: dict[str, os.stat_result] = {}
+    for name in names:
+        try:
+            found[name] = (folder / name).stat()
+        except FileNotFoundError:
+            if name.startswith(LEFTOVER_PREFIX) or (folder / name).is_symlink():  # one that leads nowhere
+                continue
+            try:
+                names = [path.name for path in folder.iterdir() if not path.is_dir()]
+            except FileNotFoundError:
+                return {}
+            return _stat_files(folder, names)
+    return found
 
 
 def _raise_unless_gone(error: OSError) -> None:

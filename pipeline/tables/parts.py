@@ -1,7 +1,6 @@
-"""Reading single parts of the tables, for questions that concern few of them."""
+"""Reading columns of parts of the tables, a few parts ahead of time."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from pipeline.storage import storage
 from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.storage.retry import with_retries
+from pipeline.tables.read_ahead import read_ahead
 from pipeline.tables.tables import Tables, explain_read_errors, stored_schema
 
 _THREADS = 8
@@ -73,9 +73,11 @@ def read_columns(
         If the store refuses, or a part is damaged.
     """
     schema = pa.schema([stored_schema(table).field(name).with_nullable(True) for name in columns])
-    read = partial(_read_ranges if table in WIDE else _read_whole, schema=schema)
-    with explain_read_errors(tables, table), ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(read, locations)
+    by_ranges = table in WIDE or storage.is_local(tables.root)
+    read = partial(_read_ranges if by_ranges else _read_whole, schema=schema)
+    with explain_read_errors(tables, table):
+        for _, rows in read_ahead(locations, read, lambda _: 0, _THREADS):
+            yield rows
 
 
 def _read_whole(location: str, schema: pa.Schema) -> pa.Table:

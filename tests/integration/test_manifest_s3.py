@@ -86,6 +86,7 @@ def test_a_manifest_with_sizes_and_versions_asks_for_nothing(
     assert again == listed
 
 
+@pytest.mark.thorough
 def test_a_manifest_that_is_out_of_date_is_labeled_once(bucket: str, tmp_path: Path) -> None:
     """An object that was replaced since the manifest was written was read again each night, for ever."""
     for name, number in (("a.wav", 1), ("b.wav", 2)):

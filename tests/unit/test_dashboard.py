@@ -21,7 +21,7 @@ EXPORTED = {metric.exported: metric for metric in METRICS}
 # Of Ray itself and of kube-state-metrics.
 OTHERS = {
     "ray_node_mem_used", "ray_node_mem_total", "kube_cronjob_status_last_successful_time",
-    "kube_cronjob_created", "kube_job_status_failed", "kube_job_status_start_time",
+    "kube_cronjob_created", "kube_job_failed", "kube_job_status_start_time",
 }  # fmt: skip
 RULES: list[dict[str, Any]] = yaml.safe_load(alert_rules.SOURCE.read_text("utf-8"))["spec"]["groups"][0][
     "rules"

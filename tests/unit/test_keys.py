@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.engine.lease import LeaseLostError
 from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.tables import index
@@ -229,6 +230,46 @@ def test_parts_that_changed_behind_the_index_are_read_again(indexed: Path, tmp_p
         datetime(2027, 1, 1, tzinfo=UTC),
         GOALS[::3],
     )
+
+
+@pytest.mark.parametrize("folder", ["part=7", "model=x", "feature_set=x", "a*[b]'c"])
+def test_names_of_the_folders_above_the_tables_mean_nothing(
+    indexed: Path, tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below a folder named like a partition, all tracks would seem to lack labels and get a second one."""
+    (tmp_path / folder).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    tables = Tables(str(tmp_path / folder / "tables"))
+    shutil.copytree(indexed, tables.root)
+    listed = listing(a="2", c="1", d="1", f="1", g="1", h="1")
+    compare(tables, listed, datetime(2027, 1, 1, tzinfo=UTC), NIGHTS)
+
+
+def test_key_files_may_be_removed_while_they_are_used(indexed: Path, tmp_path: Path) -> None:
+    """A run that merges them would end the `status` of a colleague with an error."""
+    tables = Tables(str(tmp_path / "tables"))
+    shutil.copytree(indexed, tables.root)
+    with open_keys(tables) as keys:
+        keys.load("labels")
+        shutil.rmtree(tmp_path / "tables" / "_index")
+        found = keys.query("SELECT track_id FROM labels")
+    assert found.num_rows == tables.read("labels").num_rows
+
+
+def test_a_part_that_cannot_be_indexed_does_not_fail_a_finished_run(indexed: Path, tmp_path: Path) -> None:
+    """A run that labeled every track would be reported as failed for a table that it never needed."""
+    tables = Tables(str(tmp_path / "tables"))
+    shutil.copytree(indexed, tables.root, ignore=shutil.ignore_patterns("_index"))
+    part = sorted((tmp_path / "tables" / "embeddings").rglob("*.parquet"))[0]
+    part.write_bytes(part.read_bytes()[:-50])
+    index.update_index(tables, lambda: None)
+
+    def lost() -> None:
+        raise LeaseLostError("taken over")
+
+    with pytest.raises(LeaseLostError):
+        index.update_index(tables, lost)
 
 
 def test_damaged_parts_are_said_though_the_index_holds_their_keys(tmp_path: Path) -> None:

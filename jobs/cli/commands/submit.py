@@ -23,11 +23,19 @@ _LOCAL = {
 def submit(
     catalog: Annotated[
         str | None,
-        typer.Argument(metavar="CATALOG", help="As for run, where the cluster sees it.", show_default=False),
+        typer.Argument(
+            metavar="CATALOG",
+            help="As for 'earmark run'; a location that the cluster can reach.",
+            show_default=False,
+        ),
     ] = None,
     tables: Annotated[
         str | None,
-        typer.Argument(metavar="TABLES", help="As for run, where the cluster sees it.", show_default=False),
+        typer.Argument(
+            metavar="TABLES",
+            help="As for 'earmark run'; a location that the cluster can reach.",
+            show_default=False,
+        ),
     ] = None,
     options: Annotated[
         list[str] | None,
@@ -76,7 +84,8 @@ def _follow(server: "JobServer", job: str) -> None:
     try:
         code = server.follow(job, lambda line: typer.echo(printable(line.expandtabs())))
     except KeyboardInterrupt:
-        say(f"the job {job} goes on; show it again with --follow {job}, or stop it with --stop {job}")
+        again = f"earmark submit --address {server.address}"
+        say(f"the job {job} goes on; follow it with '{again} --follow {job}', or stop it with --stop {job}")
         raise typer.Exit(INTERRUPTED) from None
     if code:
         raise typer.Exit(code)

@@ -1,6 +1,8 @@
-"""`earmark demo` as a newcomer runs it."""
+"""What a newcomer does: `earmark demo`, and then the commands of the guide, which go on from it."""
 
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,14 @@ import pytest
 from jobs.demo import MARKER, N_SHELVED, N_TRACKS
 from pipeline.demo.demo_catalog import N_BROKEN
 from pipeline.models.bundle import ModelBundle
+from tests.docs import PAGES, examples
 from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 
 pytestmark = pytest.mark.timeout(3600)
 
 
 def _demo(out: Path) -> str:
-    done = earmark("demo", "--out", out, timeout=1800)
+    done = earmark("demo", "--out", out, timeout=1800, COLUMNS="200")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -98,3 +101,22 @@ def test_the_demo_marks_its_folder(demo: tuple[Path, str]) -> None:
     out, _ = demo
     assert (out / MARKER).is_file()
     assert len([path for path in (out / "shelves").rglob("*.*") if path.is_file()]) >= N_SHELVED
+
+
+def test_every_command_of_the_guide_prints_what_the_guide_says(
+    demo: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_running_ray: None
+) -> None:
+    """The first thing that a newcomer tries would not work, or print something else."""
+    (guide,) = (page for page in PAGES if examples(page))
+    out, printed = demo
+    first, *others = examples(guide)
+    assert first.command == "earmark demo --out demo"
+    assert re.fullmatch(first.pattern, printed.replace(str(out), "demo")), printed
+    shutil.copytree(out, tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    for example in others:
+        program, *arguments = shlex.split(example.command)
+        assert program == "earmark"
+        done = earmark(*arguments, timeout=1800, COLUMNS="200")
+        assert done.returncode == 0, f"{example.command}\n{done.stderr}"
+        assert re.fullmatch(example.pattern, done.stdout), f"{example.command}\n{done.stdout}"

@@ -202,6 +202,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_said_and_got_over(small_disk: Path, tmp_path: Path) -> None:
     """One sentence that names the disk's trouble and what to do; no half part; with room the run finishes."""
     music, tables = tmp_path / "music", small_disk / "tables"

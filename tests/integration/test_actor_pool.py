@@ -76,6 +76,7 @@ def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> N
         assert gpus_of(pool.take()) == 0
 
 
+@pytest.mark.thorough
 def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> None:
     """Actors that wait for a GPU which others hold must not take the place of those that can work."""
 

@@ -193,6 +193,7 @@ def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path
         assert expected in out
 
 
+@pytest.mark.thorough
 def test_audio_by_genre_is_judged_with_what_is_broken_left_out(tmp_path: Path) -> None:
     """Who has audio in folders must not have to make arrays of it first."""
     rng = np.random.default_rng(0)

@@ -60,6 +60,7 @@ def only(lines: list[Line], message: str) -> list[Line]:
     return [line for line in lines if line["message"] == message]
 
 
+@pytest.mark.thorough
 def test_a_track_that_kills_its_worker_is_seen(catalog: Path, tmp_path: Path) -> None:
     """Fails: the row of the failure is all there is, and the operator cannot tell which node met it, when."""
     folder, tables = tmp_path / "catalog", tmp_path / "tables"

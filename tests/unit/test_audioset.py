@@ -244,6 +244,7 @@ def test_network_of_random_weights_is_a_bundle(tmp_path: Path) -> None:
     np.testing.assert_allclose(here.proba.sum(axis=1), 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_name_is_the_same_in_another_process() -> None:
     """Each machine that adds the model would label the catalog anew: its hash would be another."""

@@ -104,6 +104,7 @@ def test_prometheus_finds_the_pods_and_the_rules(tmp_path: Path) -> None:
             assert endpoint["port"] in {port["name"] for port in ports}, name
 
 
+@pytest.mark.slow
 @needs_promtool
 @pytest.mark.parametrize(
     "arguments",

@@ -130,6 +130,7 @@ def _is_mp3_or_ogg(path: Path) -> bool:
     return path.suffix in (".mp3", ".ogg") and not path.name.startswith(("98 ", "99 ", "liner "))
 
 
+@pytest.mark.slow
 def test_same_seed_same_catalog(catalog: Path, tmp_path: Path) -> None:
     """The output of the demo cannot be reproduced on another machine."""
     write_demo_catalog(tmp_path / "again", seed=3, n_tracks=21, duration_s=6.0)

@@ -84,6 +84,7 @@ def test_the_published_columns_in_the_published_order(gtzan: Path) -> None:
     assert len(DESCRIPTOR_NAMES) == 57
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_whole_clips_are_librosas(gtzan: Path) -> None:
     """Fails: what analysts compute with librosa differs from what a run writes."""
@@ -110,6 +111,7 @@ def test_magnitudes_are_librosas_to_the_last_bit(gtzan: Path) -> None:
     assert estimate_tuning(find_peaks(power, 22050)) == tuning
 
 
+@pytest.mark.slow
 def test_published_rows_of_whole_clips(gtzan: Path) -> None:
     """Fails: our tables and the published ones are no longer the same measurement."""
     rows = published(gtzan / "features_30_sec.csv")
@@ -127,6 +129,7 @@ def pieces_of(gtzan: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
                 yield f"{path.stem}.{i}.wav", y[i * PIECE : (i + 1) * PIECE - 1]
 
 
+@pytest.mark.slow
 def test_published_rows_of_pieces(gtzan: Path) -> None:
     """Fails: three-second pieces, which most tutorials train on, differ from the published ones."""
     rows = published(gtzan / "features_3_sec.csv")

@@ -201,6 +201,7 @@ def test_a_list_keeps_its_order_and_never_raises_for_a_track(here: Path, model: 
         (here / name).unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "error"),
     [
@@ -324,6 +325,7 @@ def test_tables_that_are_none_or_newer_are_refused(home: Path, tmp_path: Path) -
         earmark.open_tables(tmp_path)
 
 
+@pytest.mark.slow
 def test_reading_tables_needs_neither_ray_nor_tensorflow(home: Path) -> None:
     """A dashboard that shows the labels would take a gigabyte, and ten seconds to start."""
     code = (

@@ -118,6 +118,7 @@ def test_four_tracks_a_genre_are_enough_and_three_are_too_few() -> None:
         train_head(embedded(3))
 
 
+@pytest.mark.slow
 def test_figures_are_about_tracks_that_were_held_out() -> None:
     """Numbers without any meaning would be learned by heart and measured as knowledge."""
     data = embedded(20, spread=1.0)
@@ -138,6 +139,7 @@ def test_lists_say_what_is_held_out() -> None:
     np.testing.assert_array_equal(trained.held_out.names, valid.names)
 
 
+@pytest.mark.slow
 def test_the_model_is_the_network_with_the_head_and_keeps_its_license(tmp_path: Path) -> None:
     """The head's genres would come from other numbers than it was trained on, or without their license."""
     base = ModelBundle.load("default")

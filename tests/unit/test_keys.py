@@ -121,6 +121,7 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
     )
 
 
+@pytest.mark.slow
 @given(st.lists(events, max_size=10), versions, st.sampled_from(GOALS))
 @settings(max_examples=20, deadline=None)
 def test_any_history_gives_the_rows_that_the_slow_functions_give(
@@ -196,6 +197,7 @@ DAMAGES: dict[str, Damage] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_no_damage_to_the_index_changes_an_answer(indexed: Path, tmp_path: Path, damage: Damage) -> None:
     """A disk that flips a bit of a cache would make a night label tracks twice, or not at all."""
@@ -213,6 +215,7 @@ def test_no_damage_to_the_index_changes_an_answer(indexed: Path, tmp_path: Path,
         assert not any(keys.fresh.values()), "the index is not whole again"
 
 
+@pytest.mark.slow
 def test_parts_that_changed_behind_the_index_are_read_again(indexed: Path, tmp_path: Path) -> None:
     """Tables restored from a backup, compacted or cleaned by hand must not be planned from memory."""
     tables = Tables(str(tmp_path / "tables"))
@@ -284,6 +287,7 @@ def test_damaged_parts_are_said_though_the_index_holds_their_keys(tmp_path: Path
         make_plan(listing(a="1"), history.tables, Goal(SPEC, "m-1"))
 
 
+@pytest.mark.slow
 def test_many_nights_leave_few_key_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A year of nights would leave a file for each, and every command would open all of them."""
     monkeypatch.setattr(index, "_KEEP_S", -1.0)

@@ -173,6 +173,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.slow
 @given(st.lists(runs, min_size=1, max_size=5), faults, versions)
 @example([PLAIN], [("remove a part", "embeddings", 0), ("rename a run", "labels", 0)], {})
 @example([PLAIN], [("repeat a row", "embeddings", 0), ("rename a track", "embeddings", 0)], {})

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from pipeline.storage import storage
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount, report_names
 from pipeline.tables.maintenance.verify.keys import is_full_run
-from pipeline.tables.maintenance.verify.plans import plan_location
 from pipeline.tables.objects import ChosenParts, StoredObject, StoredObjects
+from pipeline.tables.runs import plan_location
 from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
 from schemas.report import RunOutcome, RunReport
 

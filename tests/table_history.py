@@ -14,7 +14,7 @@ from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import Shard, feature_rows, track_rows, write_parts
 from pipeline.shards.label_part import LabelTask, label_row, label_rows
 from pipeline.storage import storage
-from pipeline.tables.runs import write_report
+from pipeline.tables.runs import plan_location, write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import DecodeError, TrackError
 from schemas.features import FeatureSpec
@@ -118,7 +118,7 @@ class TableHistory:
         )  # fmt: skip
 
     def _write_plan(self, run: str, versions: dict[str, str]) -> None:
-        location = storage.join(self.tables.root, "_runs", f"{run}.plan.parquet")
+        location = plan_location(self.tables, run)
         rows = listed(list(versions.items())).select(["track_id", "uri", "etag"])
         storage.write_bytes(location, encode_part(rows))
 

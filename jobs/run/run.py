@@ -29,7 +29,14 @@ from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
 from pipeline.tables.format_version import record_format
 from pipeline.tables.index import update_index
-from pipeline.tables.runs import new_run_name, package_versions, read_reports, run_date_of, write_report
+from pipeline.tables.runs import (
+    new_run_name,
+    package_versions,
+    plan_location,
+    read_reports,
+    run_date_of,
+    write_report,
+)
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, LeftOut, RunReport
@@ -194,7 +201,7 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
         table = pa.concat_tables(
             [rows.select(["track_id", "uri", "etag"]) for rows in (plan.to_featurize, plan.to_label)]
         )
-        objects[storage.join(job.tables.root, "_runs", f"{run}.plan.parquet")] = table
+        objects[plan_location(job.tables, run)] = table
     changes = change_rows(plan, job.tables, listed_at)
     if changes.num_rows:
         objects[job.tables.part("tracks", "listing", run=run)] = changes

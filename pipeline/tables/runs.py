@@ -56,6 +56,11 @@ def write_report(tables: Tables, report: RunReport) -> str:
     return location
 
 
+def plan_location(tables: Tables, run: str) -> str:
+    """Return the location of a run's plan: the tracks that it is to process."""
+    return storage.join(tables.root, "_runs", f"{run}.plan.parquet")
+
+
 def log_location(tables: Tables, run: str) -> str:
     """Return the location of a run's log, in JSON lines."""
     return storage.join(tables.root, "_runs", f"{run}.log.jsonl")

@@ -19,6 +19,7 @@ from pipeline.tables.objects import (
     days_ago,
     partition_values,
 )
+from pipeline.tables.runs import log_location, plan_location
 from schemas.report import RunReport
 
 
@@ -88,8 +89,8 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
     stale, partly_stale = stale_parts["features"]
     stale_vectors, partly_stale_vectors = stale_parts["embeddings"]
     finished = _find_finished_runs(reports)
-    plans = {f"_runs/{run}.plan.parquet" for run in finished}
-    logs = {f"_runs/{run}.log.jsonl" for run in finished}
+    plans = {plan_location(stored.tables, run) for run in finished}
+    logs = {log_location(stored.tables, run) for run in finished}
     removals = [
         Removal(
             "leftovers of killed writers", tuple(e for e in listed if e.name.startswith(LEFTOVER_PREFIX))
@@ -99,8 +100,8 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
         Removal("embeddings of tracks that changed or left", tuple(stale_vectors)),
         Removal("features that no kept model uses", tuple(unused)),
         Removal("models without labels", tuple(_find_unused_models(stored, old))),
-        Removal("plans of finished runs", tuple(e for e in old if e.path in plans)),
-        Removal("logs of finished runs", tuple(e for e in old if e.path in logs)),
+        Removal("plans of finished runs", tuple(e for e in old if stored.location(e) in plans)),
+        Removal("logs of finished runs", tuple(e for e in old if stored.location(e) in logs)),
         Removal("old leases", tuple(_find_old_leases(stored, old))),
     ]
     if options.rewrite:

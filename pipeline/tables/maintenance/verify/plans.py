@@ -7,17 +7,13 @@ from pipeline.storage import storage
 from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.maintenance.verify.rows import Rows
-from pipeline.tables.tables import VERSION_KEY, Tables, is_damage
+from pipeline.tables.runs import plan_location
+from pipeline.tables.tables import VERSION_KEY, is_damage
 from schemas.errors import EarmarkError
 from schemas.report import RunReport
 
 _COLUMNS = [*VERSION_KEY, "uri"]
 _SCHEMA = pa.schema([(name, pa.string()) for name in _COLUMNS])
-
-
-def plan_location(tables: Tables, run: str) -> str:
-    """Return the location of a run's plan."""
-    return storage.join(tables.root, "_runs", f"{run}.plan.parquet")
 
 
 def load_plan(rows: Rows, report: RunReport) -> None:

@@ -9,7 +9,6 @@ Each table is a view of columns of its rows, the partition columns, and
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,12 +16,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from pipeline.tables.objects import StoredObjects, partition_values
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS
 
 MEMORY_MB = 512
 """Memory that DuckDB may take before it spills to the disk."""
+_PREFIX = "earmark-keys-"
 _THREADS = 4
 """Of DuckDB's, each of which needs a share of the memory."""
 _TIMES = {"tracks": "listed_at", "labels": "labeled_at", "failures": "failed_at"}
@@ -150,8 +151,8 @@ class Database:
 @contextlib.contextmanager
 def open_connection() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """Open an empty database for a ``with`` block, with a folder of its own that is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="earmark-keys-", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder)
+    remove_abandoned(_PREFIX)
+    with locked_folder(_PREFIX) as scratch:
         connection = duckdb.connect(
             ":memory:",
             config={

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tables.maintenance.compact.scratch import remove_abandoned, scratch_folder
+from pipeline.storage.temporary_folders import remove_abandoned
+from pipeline.tables.maintenance.compact.scratch import PREFIX, scratch_folder
 
 BUCKET = "s3://bucket/tables"
 CONTEXT = multiprocessing.get_context("fork")
@@ -48,7 +49,7 @@ def test_what_a_killed_compaction_left_is_removed_and_a_running_ones_is_not(temp
     (temporary / "earmark-compact-note").write_bytes(b"no folder of ours")
     (temporary / "earmark-compact-link").symlink_to(used)
     assert left.exists()
-    remove_abandoned()
+    remove_abandoned(PREFIX)
     assert not left.exists()
     assert (used / "building").exists()
     pipe.send("end")
@@ -68,12 +69,16 @@ def _use() -> None:
             (folder / str(number)).write_bytes(b"x")  # raises if the folder was taken away
 
 
+def _clean_up() -> None:
+    remove_abandoned(PREFIX)
+
+
 @pytest.mark.slow
 def test_compactions_that_begin_at_once_leave_each_other_alone(temporary: Path) -> None:
     """Another compaction may look between creating a folder and locking it: it must not remove the folder."""
     until = time.monotonic() + 2
     processes = [CONTEXT.Process(target=_in_turn, args=(_use, until)) for _ in range(2)]
-    processes += [CONTEXT.Process(target=_in_turn, args=(remove_abandoned, until)) for _ in range(2)]
+    processes += [CONTEXT.Process(target=_in_turn, args=(_clean_up, until)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

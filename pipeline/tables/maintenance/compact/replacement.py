@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.storage import storage
+from pipeline.storage.temporary_folders import remove_abandoned
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction_log import LogEntry, finish_replacement
 from pipeline.tables.maintenance.compact.merging import MergedPart, RowFilter, merge_parts
-from pipeline.tables.maintenance.compact.scratch import remove_abandoned, scratch_folder
+from pipeline.tables.maintenance.compact.scratch import PREFIX, scratch_folder
 from pipeline.tables.objects import StoredObject
 from pipeline.tables.tables import Tables
 
@@ -61,7 +62,7 @@ def replace_parts(
     EarmarkError
         If a part cannot be read or written; parts already replaced stay replaced.
     """
-    remove_abandoned()
+    remove_abandoned(PREFIX)
     done = 0
     for partition, sources in groups.items():
         with scratch_folder(tables.root) as folder:

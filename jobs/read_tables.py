@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import canonical
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.current import (
-    count_current_embeddings,
-    count_current_labels,
+    count_current,
     current_failures,
     current_labels,
     define_current_tracks,
@@ -69,12 +68,12 @@ def read_status(tables: Tables, *, last: int = 5) -> Status:
     """Summarize the tables, with the reports of the `last` runs."""
     with open_keys(tables) as keys:
         define_current_tracks(keys)
-        n_tracks = int(keys.query("SELECT count(*) AS n FROM current_tracks")["n"][0].as_py())
+        n_tracks = keys.count("FROM current_tracks")
         states = []
         for model in find_models(keys):
-            labeled = count_current_labels(keys, model)
+            labeled = count_current(keys, "labels", model)
             failed = find_current_failures(keys, model).num_rows
-            embedded = count_current_embeddings(keys, model)
+            embedded = count_current(keys, "embeddings", model)
             states.append(ModelStatus(model, labeled, failed, n_tracks - labeled - failed, embedded))
         types = find_current_failures(keys)["error_type"].value_counts()
     runs = tuple(read_reports(tables, last=last))

@@ -220,7 +220,7 @@ def _define_remaining(keys: Keys, goal: Goal) -> int:
     else:
         keys.load("labels")
         keys.define("remaining", _REMAINING_TO_LABEL, model=goal.model)
-    return int(keys.query("SELECT count(*) AS n FROM remaining")["n"][0].as_py())
+    return keys.count("FROM remaining")
 
 
 def _find_todo(keys: Keys, goal: Goal) -> pa.Table:

@@ -17,11 +17,12 @@ _LABEL_COLUMNS = [
     "feature_set", "labeled_at", "run", "run_date", "is_music", "style", "labels",
 ]  # fmt: skip
 
-_CURRENT_TRACKS = """\
-SELECT track_id, etag, uri, part, row
+CURRENT_TRACKS = """\
+SELECT run, track_id, etag, uri, part, row
 FROM tracks
 WHERE present AND recency IN (SELECT max(recency) FROM tracks GROUP BY track_id)
 """
+"""The newest row of each track that was in the catalog when it was last listed."""
 
 _CURRENT_LABELS = """\
 WITH present AS (
@@ -35,15 +36,9 @@ WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
 ORDER BY part, row
 """
 
-_COUNT_LABELED = """\
-SELECT count(DISTINCT track_id) AS labeled
-FROM labels SEMI JOIN current_tracks USING (track_id, etag)
-WHERE model = $model
-"""
-
-_COUNT_EMBEDDED = """\
-SELECT count(DISTINCT track_id) AS embedded
-FROM embeddings SEMI JOIN current_tracks USING (track_id, etag)
+_CURRENT_IDS = """\
+SELECT DISTINCT track_id
+FROM {table} SEMI JOIN current_tracks USING (track_id, etag)
 WHERE model = $model
 """
 
@@ -75,9 +70,9 @@ ORDER BY uri, recency
 
 
 def define_current_tracks(keys: Keys) -> None:
-    """Keep the current tracks in the database of the keys: track_id, etag, uri, part and row."""
+    """Keep the current tracks in the database of the keys: run, track_id, etag, uri, part and row."""
     keys.load("tracks")
-    keys.define("current_tracks", _CURRENT_TRACKS)
+    keys.define("current_tracks", CURRENT_TRACKS)
 
 
 def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
@@ -121,16 +116,13 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
         return gather(keys, "labels", places, _LABEL_COLUMNS).sort_by("uri")
 
 
-def count_current_labels(keys: Keys, model: str) -> int:
-    """Count the rows of `current_labels`. The current tracks must be defined."""
-    keys.load("labels")
-    return int(keys.query(_COUNT_LABELED, model=model)["labeled"][0].as_py())
+def count_current(keys: Keys, table: str, model: str) -> int:
+    """Count the current tracks that have ``labels`` or ``embeddings`` of a model.
 
-
-def count_current_embeddings(keys: Keys, model: str) -> int:
-    """Count the current tracks that have embeddings of a model. The current tracks must be defined."""
-    keys.load("embeddings")
-    return int(keys.query(_COUNT_EMBEDDED, model=model)["embedded"][0].as_py())
+    The current tracks must be defined.
+    """
+    keys.load(table)
+    return keys.count(_CURRENT_IDS.format(table=table), model=model)
 
 
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:

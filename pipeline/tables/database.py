@@ -36,6 +36,7 @@ FROM (
 ) AS keys
 JOIN parts_{table} AS parts USING (part)
 """
+_COUNT = "SELECT count(*) AS n FROM ({rows})"
 _RECENCY = "(epoch_us({time})::HUGEINT << 64) + (part::HUGEINT << 32) + row"
 
 
@@ -74,6 +75,10 @@ class Database:
         """
         with self._explain_errors():
             return self._connection.sql(sql, params=parameters or None).to_arrow_table()
+
+    def count(self, sql: str, **parameters: object) -> int:
+        """Count the rows of a query."""
+        return int(self.query(_COUNT.format(rows=sql), **parameters)["n"][0].as_py())
 
     def stream(self, sql: str, **parameters: object) -> pa.RecordBatchReader:
         """Return the rows of a query as a stream."""

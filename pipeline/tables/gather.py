@@ -1,6 +1,6 @@
 """Whole rows of the tables, gathered from their parts by the places that `pipeline.tables.keys` tells."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,15 +13,7 @@ from schemas.tables import PARTITIONS
 
 
 def gather(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """Gather columns of some rows; see `stream_rows`, which does not hold all of them at once."""
-    return pa.Table.from_batches(
-        [batch for rows in stream_rows(keys, table, places, columns) for batch in rows.to_batches()],
-        schema=_schema_of(table, columns),
-    )
-
-
-def stream_rows(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield columns of some rows, one part at a time.
+    """Gather columns of some rows.
 
     Parameters
     ----------
@@ -46,16 +38,16 @@ def stream_rows(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]
     inside = [name for name in columns if name not in PARTITIONS[table]]
     locations = [keys.stored.location(part) for part in stored]
     read = read_columns(keys.stored.tables, table, locations, inside)
+    batches: list[pa.RecordBatch] = []
     for part, start, count, found in zip(stored, starts, counts, read, strict=True):
         picked = found.take(rows.slice(start, count))
         values = partition_values(part)
-        yield pa.Table.from_arrays(
-            [
-                picked[name] if name in inside else pa.repeat(pa.scalar(values[name]), picked.num_rows)
-                for name in columns
-            ],
-            schema=schema,
-        )
+        arrays = [
+            picked[name] if name in inside else pa.repeat(pa.scalar(values[name]), picked.num_rows)
+            for name in columns
+        ]
+        batches += pa.Table.from_arrays(arrays, schema=schema).to_batches()
+    return pa.Table.from_batches(batches, schema=schema)
 
 
 def _schema_of(table: str, columns: Sequence[str]) -> pa.Schema:

@@ -5,6 +5,7 @@ takes in those that are not larger than what was merged so far, so that there ar
 number of rows has binary digits, and each row is copied about as often.
 """
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,7 +26,6 @@ MAX_ROWS = 2_000_000
 _KEEP_S = 3600.0
 """Seconds for which a file that is no longer needed stays: another command may still be reading it."""
 
-_COUNT_FRESH = "SELECT count(*) AS n FROM fresh_{table}"
 _ROWS_OF_PARTS = "SELECT part, count(*) AS rows FROM {table} GROUP BY part"
 _KEYS_OF_PARTS = """\
 SELECT {columns}, number::INTEGER AS part, row
@@ -57,12 +57,9 @@ def refresh_index(keys: Keys, check: storage.Check) -> None:
 
 
 def try_refresh(keys: Keys, check: storage.Check) -> None:
-    """Refresh the index as `refresh_index` does, but only log if the store refuses: it is a cache."""
-    try:
+    """Refresh the index as `refresh_index` does, but only log if that fails: it is a cache."""
+    with _log_failure(check):
         refresh_index(keys, check)
-    except EarmarkError as error:
-        check()  # a lost lease ends the run; a cache that cannot be written does not
-        log.warning("index not updated", error=error)
 
 
 def update_index(tables: Tables, check: storage.Check) -> None:
@@ -80,12 +77,18 @@ def update_index(tables: Tables, check: storage.Check) -> None:
     EarmarkError
         If the lease is lost.
     """
+    with _log_failure(check), open_keys(tables) as keys:
+        keys.load(*KEY_COLUMNS)
+        refresh_index(keys, check)
+
+
+@contextlib.contextmanager
+def _log_failure(check: storage.Check) -> Iterator[None]:
+    """Log an error of a ``with`` block. A lost lease ends the run; a cache that is not written does not."""
     try:
-        with open_keys(tables) as keys:
-            keys.load(*KEY_COLUMNS)
-            refresh_index(keys, check)
+        yield
     except EarmarkError as error:
-        check()  # a lost lease ends the run; a cache that cannot be written does not
+        check()
         log.warning("index not updated", error=error)
 
 
@@ -94,19 +97,13 @@ def _choose_files(keys: Keys, table: str) -> list[tuple[KeyFile, list[int]]]:
     larger than all before it.
     """
     chosen: list[tuple[KeyFile, list[int]]] = []
-    total = _count_fresh(keys, table)
+    total = keys.count(f"FROM fresh_{table}")
     for file, parts in sorted(keys.files[table], key=lambda pair: pair[0].n_rows):
         if file.n_rows > total or total + file.n_rows > MAX_ROWS:
             break
         total += file.n_rows
         chosen.append((file, parts))
     return chosen
-
-
-def _count_fresh(keys: Keys, table: str) -> int:
-    if not keys.fresh[table]:
-        return 0
-    return int(keys.query(_COUNT_FRESH.format(table=table))["n"][0].as_py())
 
 
 def _merge(keys: Keys, table: str, files: list[tuple[KeyFile, list[int]]], check: storage.Check) -> None:

@@ -34,7 +34,7 @@ _PARTS_AT_ONCE = 64
 _FRESH = "SELECT {columns}, part, row FROM fresh_{table}"
 _COPIED = """\
 SELECT {columns}, copied.part, keys.row
-    FROM read_parquet({path}, hive_partitioning = false) AS keys
+    FROM {source} AS keys
     JOIN copied_{table} AS copied ON copied.file = {file} AND copied.number = keys.part"""
 
 
@@ -92,7 +92,7 @@ class Keys(Database):
         rows = [_FRESH.format(columns=", ".join(columns), table=table)]
         for number, (file, _) in enumerate(files):
             keys = ", ".join(f"keys.{name}" for name in columns)
-            rows.append(_COPIED.format(columns=keys, path=quote(file.path), table=table, file=number))
+            rows.append(_COPIED.format(columns=keys, source=from_file(file.path), table=table, file=number))
         self.define_view(table, rows)
 
     def _read_fresh(self, table: str, parts: list[StoredObject]) -> None:
@@ -158,9 +158,13 @@ def _choose(
     )
 
 
-def quote(path: Path) -> str:
-    """Return a path as a string of SQL."""
-    return "'" + str(path).replace("'", "''") + "'"
+def from_file(path: Path) -> str:
+    """Return what SQL writes after ``FROM`` for the rows of a key file.
+
+    Folders above it whose names look like those of partitions give no columns.
+    """
+    quoted = str(path).replace("'", "''")
+    return f"read_parquet('{quoted}', hive_partitioning = false)"
 
 
 @contextlib.contextmanager

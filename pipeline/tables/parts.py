@@ -53,8 +53,8 @@ def read_columns(
 ) -> Iterator[pa.Table]:
     """Yield columns of parts, one part at a time; in order, some ahead of time.
 
-    Parts of ``features`` and ``embeddings`` are large: only the ranges of the columns are read. Other parts
-    are fetched whole, in one request each.
+    From a local disk, and of the large parts of ``features`` and ``embeddings``, only the ranges of the
+    columns are read. Other parts are fetched whole, in one request each.
 
     Parameters
     ----------

@@ -8,12 +8,13 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AHEAD = 16
+AHEAD = 16
+"""As many reads as a store answers at once."""
 _AHEAD_BYTES = 64 << 20
 
 
 def read_ahead(
-    items: Iterable[T], read: Callable[[T], R], size_of: Callable[[T], int], n_ahead: int = _AHEAD
+    items: Iterable[T], read: Callable[[T], R], size_of: Callable[[T], int], n_ahead: int = AHEAD
 ) -> Iterator[tuple[T, R]]:
     """Yield each item, in order, with what `read` returns for it, while the next few are being read.
 
@@ -27,7 +28,7 @@ def read_ahead(
         Returns about how many bytes of memory an item takes once it is read. An item that is larger than all
         that may be read ahead is read by itself.
     n_ahead : int
-        How many items may be read ahead: as many as a store answers at once.
+        How many items may be read ahead.
     """
     with ThreadPoolExecutor(n_ahead) as pool:
         ahead: deque[tuple[T, int, Future[R]]] = deque()

@@ -16,8 +16,7 @@ from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.tables import index
 from pipeline.tables.current import (
-    count_current_embeddings,
-    count_current_labels,
+    count_current,
     current_failures,
     current_labels,
     current_tracks,
@@ -114,7 +113,7 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
     assert_same(current_labels(tables, "m-1"), slow_tables.current_labels(tables, "m-1"))
     with open_keys(tables) as keys:
         define_current_tracks(keys)
-        counted = count_current_labels(keys, "m-1"), count_current_embeddings(keys, "m-1")
+        counted = count_current(keys, "labels", "m-1"), count_current(keys, "embeddings", "m-1")
     assert counted == (
         slow_tables.count_current_labels(tables, "m-1"),
         slow_tables.count_current_embeddings(tables, "m-1"),

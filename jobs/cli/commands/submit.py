@@ -12,6 +12,7 @@ from schemas.errors import MisuseError
 if TYPE_CHECKING:
     from jobs.submit import JobServer
 
+_LOCATION = "As for 'earmark run'; a location that the cluster can reach."
 _LOCAL = {
     "address": "the job runs on the cluster of its job server",
     "config": "the file is on this machine; give its settings as options",
@@ -25,7 +26,7 @@ def submit(
         str | None,
         typer.Argument(
             metavar="CATALOG",
-            help="As for 'earmark run'; a location that the cluster can reach.",
+            help=_LOCATION,
             show_default=False,
         ),
     ] = None,
@@ -33,7 +34,7 @@ def submit(
         str | None,
         typer.Argument(
             metavar="TABLES",
-            help="As for 'earmark run'; a location that the cluster can reach.",
+            help=_LOCATION,
             show_default=False,
         ),
     ] = None,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from pipeline.tables.current import CURRENT_TRACKS
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.maintenance.verify.plans import load_plan
@@ -17,12 +18,6 @@ _ENDINGS: dict[RunOutcome, str] = {
     "interrupted": "was interrupted",
     "failed": "failed",
 }
-
-_CURRENT_TRACKS = """\
-SELECT run, track_id, etag
-FROM tracks
-WHERE present AND recency IN (SELECT max(recency) FROM tracks GROUP BY track_id)
-"""
 
 # Of one model: usable_sets has the feature sets that it can use.
 _FAILURES = """\
@@ -144,7 +139,7 @@ ORDER BY track_id, wanted.etag
 
 def define_current_tracks(rows: Rows) -> None:
     """Make ``current_tracks`` a table of the versions that were in the catalog when it was last listed."""
-    rows.define("current_tracks", _CURRENT_TRACKS)
+    rows.define("current_tracks", CURRENT_TRACKS)
 
 
 def account_for_tracks(

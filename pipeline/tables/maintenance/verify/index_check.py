@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.tables.key_files import INDEX_FOLDER, KeyFile, open_key_files
-from pipeline.tables.keys import KEY_COLUMNS, quote
+from pipeline.tables.keys import KEY_COLUMNS, from_file
 from pipeline.tables.maintenance.verify.findings import Finding, report_names
 from pipeline.tables.maintenance.verify.rows import Rows, code_parts
 
@@ -68,7 +68,7 @@ def _find_different(rows: Rows, table: str, file: KeyFile) -> list[int]:
     pairs = [(at, number_of[named]) for at, named in enumerate(file.parts) if named in number_of]
     columns = np.array(pairs, np.int32).reshape(-1, 2).T
     rows.register("named", pa.table(dict(zip(("number", "part"), map(pa.array, columns), strict=True))))
-    codes = code_parts(table, f"read_parquet({quote(file.path)}, hive_partitioning = false)")
+    codes = code_parts(table, from_file(file.path))
     return [
         int(number) for number in rows.query(_DIFFERENT.format(codes=codes, table=table))["part"].to_pylist()
     ]

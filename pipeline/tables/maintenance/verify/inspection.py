@@ -21,10 +21,9 @@ from pipeline.tables.maintenance.verify.label_values import LABEL_COLUMNS, find_
 from pipeline.tables.maintenance.verify.rows import COLUMNS
 from pipeline.tables.objects import StoredObject, StoredObjects, partition_values
 from pipeline.tables.parts import WIDE, complete
-from pipeline.tables.read_ahead import read_ahead
+from pipeline.tables.read_ahead import AHEAD, read_ahead
 from pipeline.tables.tables import explain_read_errors, is_damage, stored_schema
 
-_AHEAD = 16
 _WHOLE_BYTES = 1 << 20
 _BATCH_ROWS = 1 << 13
 _MAX_FAILING_S = 60.0
@@ -128,7 +127,7 @@ def inspect_parts(stored: StoredObjects, skipped: Iterable[str], *, deep: bool) 
         return int(part.size * (_KEYS_OF_WIDE if table in WIDE and not deep else _KEYS_OF_OTHERS))
 
     # A local disk answers at once: more than a few parts ahead of time would only take memory.
-    n_ahead = min(_AHEAD, 2 * (os.cpu_count() or 1)) if storage.is_local(stored.tables.root) else _AHEAD
+    n_ahead = min(AHEAD, 2 * (os.cpu_count() or 1)) if storage.is_local(stored.tables.root) else AHEAD
     for _, inspected in read_ahead(work, inspect, size_of, n_ahead):
         yield inspected
 

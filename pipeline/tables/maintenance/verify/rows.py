@@ -30,7 +30,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _PARTS_AT_ONCE = 256
 _ROWS_AT_ONCE = 1 << 16
 
-_COUNT = "SELECT count(*) AS n FROM ({rows})"
 _FIRST = "SELECT {columns} FROM found ORDER BY {columns} LIMIT {limit}"
 _CODES = """\
 SELECT part, count(*) AS rows, sum(hash({columns}, row)) AS code
@@ -97,10 +96,6 @@ class Rows(Database):
             if self._table in KEY_COLUMNS:
                 self.insert(f"codes_{self._table}", _code_rows(self._table, "batch"))
         self._waiting, self._n_waiting = [], 0
-
-    def count(self, sql: str, **parameters: object) -> int:
-        """Count the rows of a query."""
-        return int(self.query(_COUNT.format(rows=sql), **parameters)["n"][0].as_py())
 
     def find(
         self, kind: str, table: str, message: str, columns: Sequence[str], sql: str, **parameters: object

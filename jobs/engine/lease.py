@@ -150,6 +150,7 @@ class HeldLease:
         """
         if self._is_released:
             return
+        self._stop.set()  # even if the store fails now: a lease that is still renewed never becomes stale
         with contextlib.suppress(Exception):
             if objects.newest(self.lease.root) == self.lease.number:
                 self._write(self._holder | {"released": True, "settled": self.is_settled})

@@ -1,6 +1,7 @@
 """One run at a time a root."""
 
 import multiprocessing
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -175,3 +176,23 @@ def test_an_interrupted_start_leaves_no_lease_behind(tmp_path: Path, monkeypatch
         with pytest.raises(KeyboardInterrupt), leases.hold(str(tmp_path), "run-2", say=print):
             pass
     assert lease_acquisition.free_number(str(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("fate", ["the store fails", "taken over"])
+def test_a_lease_that_cannot_be_released_is_renewed_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    """A process that lives on, such as a notebook, would keep the next run out for ever."""
+    before = set(threading.enumerate())
+    with leases.hold(str(tmp_path), "run-1", say=print) as lease:
+        (renewer,) = [thread for thread in threading.enumerate() if thread not in before]
+        if fate == "taken over":
+            storage.write_bytes(storage.join(str(tmp_path), "_lease", f"{lease.number + 1:08}.json"), b"{}")
+        else:
+            monkeypatch.setattr(leases.objects, "newest", fail)
+    renewer.join(timeout=5)
+    assert not renewer.is_alive()
+
+
+def fail(root: str) -> None:
+    raise OSError("the store is away")

@@ -250,8 +250,8 @@ def test_what_an_isolated_process_logs_reaches_its_worker(fail: bool) -> None:
             process.call(log_and_fail, fail)
         except ValueError:
             assert fail
-    (got,) = buffer.events()
-    assert got.message == "in the process"
+    # Threads that other tests have left may log here too.
+    (got,) = [event for event in buffer.events() if event.message == "in the process"]
     assert (got.fields["shard"], got.fields["track"]) == ("1", "t")
     assert got.fields["pid"] != os.getpid()
 

@@ -38,10 +38,11 @@ def main(step: str, *arguments: str) -> None:
         hear(teacher(weights), mixed(heard, list(MIXED_FROM.values()), N_MIXED, seed=0), cache / step)
     elif step == "train":
         cache, gtzan, out = (Path(each) for each in arguments[:3])
-        n_steps, seed, all_clips = (int(each) for each in arguments[3:])
+        n_steps, seed, all_clips = (int(each) for each in arguments[3:6])
+        start = calibration.load(Path(arguments[6])) if len(arguments) > 6 else None
         left_out = frozenset() if all_clips else calibration.left_out_clips(gtzan)
         lessons = read_lessons(cache, [*SOURCES, "mixed"], left_out)
-        train(lessons, n_steps=n_steps, seed=seed, log=out.with_suffix(".log")).save(out)
+        train(lessons, n_steps=n_steps, seed=seed, log=out.with_suffix(".log"), start=start).save(out)
     elif step == "calibrate":
         cache, gtzan, trained, out = (Path(each) for each in arguments)
         network = calibration.with_scores(calibration.load(trained), share=0.0)

@@ -33,6 +33,8 @@ MUSIC_CLASSES = range(137, 283)
 BATCH, CROP = 64, 250
 LEVELS_PER_DB = 255 / 127.5
 GENRE_WEIGHT, SCORE_WEIGHT, LABEL_WEIGHT = 6.0, 12.0, 0.3
+FIRST_RATE, SECOND_RATE = 2e-3, 1.2e-3
+"""Highest learning rates of a training from nothing and of one that goes on from another."""
 AVERAGE = 0.999
 """Share of the weights' moving average that a step keeps."""
 
@@ -169,8 +171,20 @@ def _changed(excerpt: Levels, rng: np.random.Generator) -> Floats:
     return x
 
 
-def train(lessons: Lessons, *, n_steps: int, seed: int, highest: float = 2e-3, log: Path) -> Any:
+def train(lessons: Lessons, *, n_steps: int, seed: int, log: Path, start: Any = None) -> Any:
     """Train a student.
+
+    Parameters
+    ----------
+    lessons : Lessons
+        What it learns from.
+    n_steps, seed : int
+        Batches, and what chooses them and the first weights.
+    log : Path
+        A JSON line of losses for every 50 steps is added there.
+    start : keras.Model, optional
+        A network as this function returns it, to go on from, without labels: most clips of some genres are
+        imitations, and what labels teach of these misleads about real audio.
 
     Returns
     -------
@@ -183,6 +197,9 @@ def train(lessons: Lessons, *, n_steps: int, seed: int, highest: float = 2e-3, l
     keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     network = build_training_network(sizes(), CROP)
+    if start is not None:
+        _go_on_from(start, network, lessons)
+    highest, label_weight = (FIRST_RATE, LABEL_WEIGHT) if start is None else (SECOND_RATE, 0.0)
     optimizer = keras.optimizers.AdamW(
         highest, weight_decay=0.02, use_ema=True, ema_momentum=AVERAGE, clipnorm=1.0
     )
@@ -200,7 +217,7 @@ def train(lessons: Lessons, *, n_steps: int, seed: int, highest: float = 2e-3, l
             cross = tf.nn.softmax_cross_entropy_with_logits(one_hot, scores)
             known = tf.cast(labels >= 0, tf.float32)
             cross = tf.reduce_sum(known * cross) / (tf.reduce_sum(known) + 1)
-            loss = regression + LABEL_WEIGHT * cross
+            loss = regression + label_weight * cross
         gradients = tape.gradient(loss, network.trainable_variables)
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
         return tf.stack([regression, cross])
@@ -220,6 +237,22 @@ def train(lessons: Lessons, *, n_steps: int, seed: int, highest: float = 2e-3, l
                 file.write(json.dumps({**line, "cpu_s": round(time.process_time())}) + "\n")
     optimizer.finalize_variable_values(network.trainable_variables)
     return shipped(network, lessons)
+
+
+def _go_on_from(start: Any, network: Any, lessons: Lessons) -> None:
+    """Copy weights; heads that do not ship begin at zero, so that they disturb nothing until they learned."""
+    told, ten = sizes()[:2]
+    for layer in start.layers:
+        if layer.weights and layer.name != "outputs":
+            network.get_layer(layer.name).set_weights(layer.get_weights())
+    kernel, bias = start.get_layer("outputs").get_weights()
+    spread, mean = lessons.spread[: told + ten], lessons.mean[: told + ten]
+    kernel, bias = kernel / spread, (bias - mean) / spread
+    network.get_layer("outputs").set_weights([kernel[:, :told], bias[:told]])
+    network.get_layer("outputs_1").set_weights([kernel[:, told:], bias[told:]])
+    for name in ("outputs_2", "outputs_3"):
+        layer = network.get_layer(name)
+        layer.set_weights([np.zeros_like(each) for each in layer.get_weights()])
 
 
 def shipped(trained: Any, lessons: Lessons) -> Any:

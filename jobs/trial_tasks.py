@@ -12,6 +12,7 @@ from jobs.engine.cluster import cpus_and_gpus
 from jobs.trials import Trial, TrialPlan
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
+from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.training.train_model import Epoch, TrainingOptions, train_by_epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
@@ -27,6 +28,7 @@ def _trial(
     train_set: TrainingSet, valid_set: TrainingSet, options: TrainingOptions, use_gpu: bool
 ) -> Generator[Epoch | ModelBundle, None, None]:
     """Train on a worker; yield each epoch and finally the model."""
+    use_only_our_keras()
     if not use_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     bundle = yield from train_by_epoch(train_set, valid_set, options)

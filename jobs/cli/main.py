@@ -11,6 +11,7 @@ from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
 from jobs.console.messages import say
+from pipeline.models.tensorflow_setup import use_only_our_keras
 from schemas.errors import EarmarkError
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ def _earmark(
     log_format: FormatOption = "text",
 ) -> None:
     configure(log_level, log_format)
+    use_only_our_keras()
 
 
 for command in (

@@ -17,6 +17,7 @@ from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
 from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.shards.limits import TrackLimits
@@ -174,6 +175,7 @@ class Labeler:
     def __init__(self, model: str, batch_size: int, use_gpu: bool, log_level: int | None = None) -> None:
         if not use_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        use_only_our_keras()
         self._log_level = level() if log_level is None else log_level
         with record_events(self._log_level) as buffer:
             start = time.monotonic()

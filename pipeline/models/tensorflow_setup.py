@@ -1,4 +1,4 @@
-"""Import TensorFlow quietly, with a bounded number of threads and GPU memory that grows on demand."""
+"""Import TensorFlow quietly and quickly, with a bounded number of threads and of GPU memory at the start."""
 
 import contextlib
 import os
@@ -6,6 +6,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+_UNUSED_BY_US = ("sklearn", "matplotlib")
+"""Packages that Keras imports for wrappers and plots, if they are there: a third of its time."""
+_own_process = False
+
+
+def use_only_our_keras() -> None:
+    """Import TensorFlow without what Earmark does not use of it, from now on in this process.
+
+    Call it where only Earmark's code runs. In a notebook, it would take Keras's wrappers for scikit-learn and
+    its plots from the user.
+    """
+    global _own_process
+    _own_process = True
 
 
 def set_up_tensorflow(threads: int) -> Any:
@@ -23,7 +37,7 @@ def set_up_tensorflow(threads: int) -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _buffer_stderr():
+    with _buffer_stderr(), _hidden(_UNUSED_BY_US if _own_process else ()):
         import tensorflow as tf
 
         try:
@@ -35,6 +49,18 @@ def set_up_tensorflow(threads: int) -> Any:
             # TensorFlow already runs in this process, with the number of threads that was set first.
             return tf
     return tf
+
+
+@contextlib.contextmanager
+def _hidden(packages: tuple[str, ...]) -> Iterator[None]:
+    """Let imports of packages fail, unless they have been imported before."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 @contextlib.contextmanager

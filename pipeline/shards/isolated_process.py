@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from pipeline.log_events import Event, record_events
+from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.shards.process_errors import TransferError, format_error
 from schemas.errors import EnvironmentFaultError
 
@@ -20,6 +21,7 @@ def main() -> None:
     """Answer calls until the parent closes its end."""
     descriptor, parent = map(int, sys.argv[1:])
     _die_with(parent)
+    use_only_our_keras()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core dumps fill the disk
     with Connection(descriptor) as pipe:
         pipe.send_bytes(pickle.dumps("ready"))

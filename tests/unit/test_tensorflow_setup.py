@@ -12,6 +12,7 @@ tf.zeros(3) + 1
 set_up_tensorflow(4)
 import keras
 print(keras.backend.backend(), tf.config.threading.get_intra_op_parallelism_threads())
+print(keras.src.wrappers.sklearn_wrapper.sklearn is not None)
 """
 
 
@@ -23,8 +24,21 @@ def test_tensorflow_starts_quietly_with_its_threads_and_a_second_call_is_harmles
     """
     command = ["env", "KERAS_BACKEND=torch", sys.executable, "-c", CODE]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["tensorflow", "1"]
+    assert done.stdout.split() == ["tensorflow", "1", "True"]
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_process_of_ours_starts_without_what_only_others_use_of_keras() -> None:
+    """A third of the start of every actor; what is left out must still be there for Earmark's own use."""
+    code = (
+        "import sys; from pipeline.models.tensorflow_setup import set_up_tensorflow, use_only_our_keras\n"
+        "use_only_our_keras(); set_up_tensorflow(1)\n"
+        "print('sklearn' in sys.modules, 'matplotlib' in sys.modules)\n"
+        "import sklearn.svm, matplotlib.pyplot, keras; print(keras.Sequential([keras.layers.Dense(1)]).name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False", "sequential"]
 
 
 def test_buffered_stderr_is_printed_if_the_start_fails() -> None:

@@ -1,7 +1,6 @@
 """Offset: a constant or slowly drifting voltage beneath the music, inaudible but not to the features."""
 
 import numpy as np
-import scipy.signal
 from numpy.typing import NDArray
 
 MAX_SHARE = 0.1
@@ -48,6 +47,8 @@ def _power(y: NDArray[np.float32]) -> float:
 
 
 def _high_pass(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+    import scipy.signal  # imports scipy.stats and more, which takes a second; hardly any file needs it
+
     sos = scipy.signal.butter(2, CUTOFF_HZ, "highpass", output="sos", fs=sr)
     filtered: NDArray[np.float64] = scipy.signal.sosfiltfilt(sos, y, padlen=min(len(y) - 1, sr // 10))
     return filtered.astype(np.float32)

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier
 from pipeline.models.prediction import Prediction
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from schemas.config import RunConfig

@@ -24,7 +24,7 @@ from infra.audioset_imitation import imitations
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models import metrics
 from pipeline.models.audioset import FEATURES, N_FRAMES, build_network, check_outputs
-from pipeline.models.bundle import fit_frames
+from pipeline.models.classifier import fit_frames
 from pipeline.models.mobilenet import EMBEDDING, Head
 from pipeline.models.prediction import genre_scores, logistic, read_outputs, softmax
 from pipeline.models.torch_file import read_weights

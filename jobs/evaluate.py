@@ -16,7 +16,8 @@ from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize
 from pipeline.evaluation.ood import predict_outside
 from pipeline.evaluation.protocols import LEAKS, Split, drop_folders, other_unit, plan_splits, unit_of
 from pipeline.models import metrics
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from jobs.plot import check_output
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots

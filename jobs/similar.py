@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from jobs.read_tables import pick_embedding_model
 from pipeline.catalogs.catalog import canonical, is_same
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.network_shape import network_inputs
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track

@@ -16,7 +16,7 @@ from infra.distill.accompaniment import render
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.models.audioset import FEATURES, N_FRAMES
-from pipeline.models.bundle import fit_frames
+from pipeline.models.classifier import fit_frames
 from schemas.errors import TrackError
 
 Levels = NDArray[np.uint8]

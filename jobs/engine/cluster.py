@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from jobs.engine.ray_folder import ray_folder
 from pipeline.log import get_logger
-from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 

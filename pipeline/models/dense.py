@@ -16,7 +16,7 @@ def build_dense(descriptors: NDArray[np.float64], n_genres: int, *, dropout: flo
     """Build the untrained dense network: layers of 512, 256, 128 and 64 units with ReLU and dropout.
 
     The architecture is that of the article this project started from: standard scaler, dense layers, softmax.
-    `pipeline.models.bundle.Classifier` applies the softmax, after the temperature.
+    `pipeline.models.classifier.Classifier` applies the softmax, after the temperature.
 
     Parameters
     ----------

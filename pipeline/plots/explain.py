@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio.features.mel_bands import band_edges
-from pipeline.models.bundle import Classifier, fit_frames
+from pipeline.models.classifier import Classifier, fit_frames
 from pipeline.models.prediction import class_indices
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec

@@ -9,7 +9,7 @@ from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.audio.tags.tags import read_tags
 from pipeline.catalogs.track_refs import stat_track
-from pipeline.models.bundle import Classifier
+from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import Prediction
 from pipeline.shards.fetching import open_track
 from schemas.errors import EmptyFileError, MisuseError

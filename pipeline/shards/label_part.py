@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger
-from pipeline.models.bundle import Classifier
+from pipeline.models.classifier import Classifier
 from pipeline.models.label import TrackLabel, label_prediction
 from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, count_by_error, failure_rows

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import fit_frames
+from pipeline.models.classifier import fit_frames
 from pipeline.models.cnn import build_cnn
 from pipeline.models.dense import build_both, build_dense
 from pipeline.training.training_set import TrainingSet

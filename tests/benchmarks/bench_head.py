@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from infra.audioset_imitation import imitations
 from jobs.read_tables import open_tables, pick_embedding_model, read_labels
 from pipeline.models.audioset import FEATURES
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks, read_genres

@@ -23,7 +23,8 @@ import soundfile as sf
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.demo.synthesis import synthesize
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.network_shape import input_shapes
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 

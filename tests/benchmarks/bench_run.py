@@ -27,7 +27,8 @@ import psutil
 
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.planning import Goal, cut_shards, make_plan
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelTask, label_part
 from pipeline.tables.tables import Tables

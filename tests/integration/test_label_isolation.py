@@ -20,7 +20,8 @@ from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.cluster import connected
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.demo.demo_catalog import write_demo_catalog
-from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, Classifier, ModelBundle
+from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError
 from pipeline.shards.label_part import LabelTask, label_part

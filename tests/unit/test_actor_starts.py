@@ -9,7 +9,7 @@ from jobs.engine.actor_pool import ActorPool
 from jobs.engine.cluster import ActorPlan, Node, plan_actors
 from jobs.engine.environment import Origin
 from jobs.engine.workers import Loaded
-from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
 

@@ -16,7 +16,8 @@ from pipeline.audio.features.log_mel import log_mel, spec_power
 from pipeline.audio.features.mel_bands import band_edges, filterbank
 from pipeline.models import audioset, published
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_network, own_head
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
 from pipeline.models.model_cache import CACHE_VARIABLE
 from pipeline.models.prediction import Prediction, read_outputs, softmax

@@ -18,7 +18,8 @@ import earmark
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.models.audioset import build_network, own_head
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.embedding import find_embedding, to_float16, with_embedding
 from pipeline.models.torch_file import read_weights
 from pipeline.shards.featurize_shard import Shard, featurize_shard

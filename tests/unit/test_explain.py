@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.cnn import build_cnn
 from pipeline.plots.explain import Explanation, explain, find_strongest_patches, run_masking_test
 from pipeline.plots.track_view import view_track

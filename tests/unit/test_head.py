@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax
 from pipeline.training.artist_folds import count_artists, divide
 from pipeline.training.embedded_tracks import EmbeddedTracks

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,7 @@ def _tops(names: Iterator[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+@cache
 def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 
@@ -126,11 +128,15 @@ def test_tensorflow_waits_until_it_is_needed(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_is_imported_is_installed_with_earmark(path: Path) -> None:
     """What only the extra for tests installs, as librosa, is missing where the wheel is used."""
+    foreign = _tops(_imports(_parse(path))) - {*LAYERS, *sys.stdlib_module_names}
+    assert {NAMED.get(top, top) for top in foreign} <= _declared() | set(BROUGHT)
+
+
+@cache
+def _declared() -> set[str]:
     with (ROOT / "pyproject.toml").open("rb") as file:
         declared = tomllib.load(file)["project"]["dependencies"]
-    installed = {re.match(r"[\w-]+", each)[0] for each in declared}  # type: ignore[index]
-    foreign = _tops(_imports(_parse(path))) - {*LAYERS, *sys.stdlib_module_names}
-    assert {NAMED.get(top, top) for top in foreign} <= installed | set(BROUGHT)
+    return {re.match(r"[\w-]+", each)[0] for each in declared}  # type: ignore[index]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -165,6 +171,10 @@ def test_the_rules_see_imports_wherever_they_stand() -> None:
         (
             "pipeline.audio.features.featurize",
             ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly"),
+        ),
+        (
+            "pipeline.shards.featurize_shard",
+            ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "scipy.signal"),
         ),
     ],
 )

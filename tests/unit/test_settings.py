@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from jobs.cli.commands.settings import with_settings, with_training
 from jobs.cli.main import app
 from jobs.engine.cluster import plan_actors
-from pipeline.models.bundle import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
 from schemas.errors import MisuseError

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models import metrics
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.training.data.importers import import_npz
 from pipeline.training.splits import split_by_lists
 from pipeline.training.training_set import TrainingSet

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.tables.tables import Tables

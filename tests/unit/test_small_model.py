@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.models.audioset import FEATURES, N_FRAMES
-from pipeline.models.bundle import Classifier, ModelBundle, load_network
+from pipeline.models.bundle import ModelBundle, load_network
+from pipeline.models.classifier import Classifier
 from pipeline.models.mobilenet import EMBEDDING
 from schemas.genres import GTZAN_GENRES
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jobs.train import TrainRequest, TrainResult, settings_for, train_job
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.training.augment import Augmentation
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoints import Checkpoint

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.catalog import canonical
-from pipeline.models.bundle import fit_frames
+from pipeline.models.classifier import fit_frames
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at

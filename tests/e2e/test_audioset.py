@@ -1,4 +1,4 @@
-"""A model that others trained, as a user adds it and labels with it."""
+"""Models that know what is no music, the published one and the shipped one, as a user labels with them."""
 
 import json
 import shutil
@@ -25,43 +25,64 @@ def beeps() -> NDArray[np.float64]:
     return 0.5 * np.sin(2 * np.pi * 1000 * t) * (t % 1 < 0.2)
 
 
-def test_models_are_listed_added_and_used(
-    tmp_path: Path, gtzan: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A user would follow the guide and get no labels, or labels of speech."""
+@pytest.fixture
+def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache in which `audioset` has been added as the guide says."""
     if not WEIGHTS.is_file():
         pytest.skip("no published weights beside the checkout (shared/models)")
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    music = tmp_path / "music"
-    music.mkdir()
-    for genre in ("classical", "jazz", "metal"):
-        shutil.copy(sorted((gtzan / "audio" / genre).glob("*.flac"))[-1], music)
     assert "can be added" in succeed("models")
-    refused = earmark("run", music, tmp_path / "tables", "--model", "audioset")
+    refused = earmark("run", tmp_path, tmp_path / "tables", "--model", "audioset")
     assert refused.returncode == 2
     assert "earmark models add audioset" in refused.stderr
     assert "MIT" in succeed("models", "add", "audioset", "--file", WEIGHTS)
     assert "can be added" not in succeed("models")
+
+
+@pytest.mark.usefixtures("added")
+def test_a_published_model_is_added() -> None:
+    """A user would follow the guide and have no model."""
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("added")
+def test_a_published_model_labels(tmp_path: Path, gtzan: Path) -> None:
+    """A user would follow the guide and get no labels, or labels of speech."""
+    label_music_and_beeps(tmp_path, gtzan, "audioset")
+
+
+def test_small_labels(tmp_path: Path, gtzan: Path) -> None:
+    """The time signal between two pieces would get a genre and a share in trends."""
+    label_music_and_beeps(tmp_path, gtzan, "small")
+
+
+def label_music_and_beeps(tmp_path: Path, gtzan: Path, model: str) -> None:
+    music, tables = tmp_path / "music", tmp_path / "tables"
+    music.mkdir()
+    for genre in ("classical", "jazz", "metal"):
+        shutil.copy(sorted((gtzan / "audio" / genre).glob("*.flac"))[-1], music)
     sf.write(music / "beeps.wav", beeps(), 32000)
-    succeed("run", music, tmp_path / "tables", "--model", "audioset", "--segment-labels", "--cpus", "2")
-    rows = json.loads(succeed("labels", tmp_path / "tables", "--format", "json"))
+    succeed("run", music, tables, "--model", model, "--segment-labels", "--cpus", "2")
+    rows = json.loads(succeed("labels", tables, "--format", "json"))
     assert len(rows) == 4
     (no_music,) = (row for row in rows if row["uri"].endswith("beeps.wav"))
     assert (no_music["genre"], no_music["labels"]) == (None, [])
     assert no_music["is_music"] < 0.5
     rows.remove(no_music)
-    assert all(row["is_music"] > 0.5 and row["labels"] for row in rows)
-    segments = ds.dataset(tmp_path / "tables" / "segment_labels", partitioning="hive").to_table().to_pylist()
+    assert all(row["is_music"] > 0.5 for row in rows)
+    assert any(row["labels"] for row in rows)
+    segments = ds.dataset(tables / "segment_labels", partitioning="hive").to_table().to_pylist()
     for row in [*rows, no_music]:
         own = [each["is_music"] for each in segments if each["track_id"] == row["track_id"]]
         assert np.mean(own) == pytest.approx(row["is_music"], abs=1e-3)
-    assert "so it has no genre" in succeed(
-        "plot", music / "beeps.wav", "--model", "audioset", "--out", tmp_path / "beeps.html"
-    ) + (tmp_path / "beeps.html").read_text("utf-8")
-    assert "that this segment is music, so it has no genre" in succeed(
-        "explain", music / "beeps.wav", "--model", "audioset", "--out", tmp_path / "why.html"
-    ) + (tmp_path / "why.html").read_text("utf-8")
+    for command, says in (
+        ("plot", "so it has no genre"),
+        ("explain", "that this segment is music, so it has no genre"),
+    ):
+        page = tmp_path / f"{command}.html"
+        printed = succeed(command, music / "beeps.wav", "--model", model, "--out", page)
+        assert says in printed + page.read_text("utf-8")
     assert sum(Path(row["uri"]).name.startswith(row["genre"]) for row in rows) >= 2
-    (part,) = (tmp_path / "tables" / "features").rglob("*.parquet")
+    (part,) = (tables / "features").rglob("*.parquet")
     assert part.stat().st_size / 4 <= 170_000 + pq.read_metadata(part).serialized_size
-    assert "none duplicated" in succeed("verify", tmp_path / "tables", "--deep")
+    assert "none duplicated" in succeed("verify", tables, "--deep")

@@ -20,15 +20,23 @@ from tests.chaos.damage import endless_flac
 from tests.chaos.nodes import Nodes
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
+from tests.ray_cluster import Cluster
 
-N_TRACKS = 24
+N_TRACKS = 16
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crashes") / "catalog"
-    write_demo_catalog(folder, n_tracks=N_TRACKS, duration_s=20)
+    write_demo_catalog(folder, n_tracks=N_TRACKS, duration_s=15)
     return folder
+
+
+@pytest.fixture
+def shared_ray(running_ray: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands of a test use a Ray that runs already: its start is not what the test is about."""
+    monkeypatch.setenv("RAY_ADDRESS", running_ray.address)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
 
 def start(*arguments: object) -> "subprocess.Popen[str]":
@@ -71,6 +79,7 @@ def with_endless_track(catalog: Path, folder: Path) -> str:
     return str(track)
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_a_file_that_crashes_its_decoder_costs_one_row(catalog: Path, tmp_path: Path) -> None:
     """A decoder that crashes the process must cost the one file, named, and none of its neighbors."""
     poison = with_endless_track(catalog, tmp_path / "catalog")
@@ -209,6 +218,7 @@ def test_a_run_that_planned_beside_another_one_plans_again(tmp_path: Path) -> No
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
+@pytest.mark.usefixtures("shared_ray")
 def test_of_two_runs_at_once_one_works_and_one_says_who_does(catalog: Path, tmp_path: Path) -> None:
     """A scheduler that fires twice must not label twice."""
     runs = [start("run", catalog, tmp_path / "tables") for _ in range(2)]

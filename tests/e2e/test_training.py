@@ -18,15 +18,15 @@ from tests.e2e.earmark import EARMARK, earmark, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
-N_TRAIN, N_HELD = 200, 40
+N_TRAIN, N_HELD = 120, 30
 
 
 @pytest.fixture(scope="module")
 def catalogs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Generated pieces to train on, and others of the same styles."""
     root = tmp_path_factory.mktemp("catalogs")
-    write_demo_catalog(root / "train", seed=0, n_tracks=N_TRAIN, duration_s=8.0)
-    write_demo_catalog(root / "held", seed=1, n_tracks=N_HELD, duration_s=8.0)
+    write_demo_catalog(root / "train", seed=0, n_tracks=N_TRAIN, duration_s=6.0)
+    write_demo_catalog(root / "held", seed=1, n_tracks=N_HELD, duration_s=6.0)
     return {"train": root / "train", "held": root / "held"}
 
 

@@ -26,18 +26,29 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def head() -> Iterator[Any]:
     """A cluster whose head takes no work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(head: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The cluster, to which a test adds nodes of its own."""
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        yield cluster
-    finally:
-        cluster.shutdown()
+    yield head
+    for node in list(head.worker_nodes):
+        head.remove_node(node, allow_graceful=False)
 
 
 def add_node(nodes: Any, *, python_path: Path | None = None) -> None:
@@ -149,7 +160,6 @@ def test_where_no_node_can_decode_the_run_fails(
     said = failed_as_a_run(done, tmp_path / "tables")
     assert "no track is to blame" in said
     assert words in said
-    labels_all(run(catalog, tmp_path / "tables"), tmp_path / "tables", N_TRACKS, N_BROKEN)
 
 
 def test_workers_that_a_track_has_spoiled_cost_nothing(catalog: Path, tmp_path: Path) -> None:

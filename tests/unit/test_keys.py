@@ -122,7 +122,7 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
 
 @pytest.mark.slow
 @given(st.lists(events, max_size=10), versions, st.sampled_from(GOALS))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_any_history_gives_the_rows_that_the_slow_functions_give(
     happened: list[tuple],  # type: ignore[type-arg]
     listed: dict[str, str],

@@ -178,7 +178,7 @@ PLAIN = {
 @example([PLAIN], [("remove a part", "embeddings", 0), ("rename a run", "labels", 0)], {})
 @example([PLAIN], [("repeat a row", "embeddings", 0), ("rename a track", "embeddings", 0)], {})
 @example([PLAIN], [("repeat a row", "failures", 0)], {})
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_any_history_gives_the_findings_that_the_slow_functions_give(
     happened: list[dict],  # type: ignore[type-arg]
     spoiled: list[tuple[str, str, int]],

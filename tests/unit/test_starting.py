@@ -72,13 +72,14 @@ def test_a_training_begins_at_the_weights_of_the_model(start: ModelBundle) -> No
 def test_other_genres_get_a_last_layer_of_their_own(start: ModelBundle) -> None:
     """A curator's own genres inherit the outputs of GTZAN's genres."""
     still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}
-    for genres in (("calm", "loud", "odd"), ("a", "b", "c", "d")):
-        ours = fit(make_set(genres), start, **still)
-        assert ours.info.genres == genres
-        theirs, mine = weights(start), weights(ours)
-        np.testing.assert_allclose(mine[4], theirs[4], rtol=1e-3, atol=1e-3)
-        if len(genres) == 3:
-            assert np.abs(mine[-2] - theirs[-2]).max() > 0.05
+    genres = ("calm", "loud", "odd")
+    ours = fit(make_set(genres), start, **still)
+    assert ours.info.genres == genres
+    theirs, mine = weights(start), weights(ours)
+    np.testing.assert_allclose(mine[4], theirs[4], rtol=1e-3, atol=1e-3)
+    assert np.abs(mine[-2] - theirs[-2]).max() > 0.05
+    more = fit(make_set(("a", "b", "c", "d")), start, **still)
+    assert weights(more)[-1].shape == (4,)
 
 
 def test_the_start_is_recorded_and_reproducible(start: ModelBundle) -> None:

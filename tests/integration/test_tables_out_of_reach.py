@@ -77,7 +77,7 @@ def assert_out_of_reach(tables: Tables) -> None:
 @pytest.mark.parametrize(
     ("below", "kind"),
     [
-        pytest.param(below, kind, marks=() if "labels" == below or kind == AWAY[0] else pytest.mark.thorough)
+        pytest.param(below, kind, marks=() if below == "labels" or kind == AWAY[0] else pytest.mark.thorough)
         for below in ("labels", "tracks", "model.json", "plan.parquet")
         for kind in AWAY
     ],

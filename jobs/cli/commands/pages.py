@@ -71,7 +71,7 @@ def report(
     browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Render the page of a run again from its report: counts, timing, utilization, failures, drift."""
-    from jobs.cli.summaries.runs import print_runs
+    from jobs.cli.summaries.tables import print_runs
     from jobs.console.output import console
     from jobs.read_tables import open_tables
     from pipeline.pages.run_page_writer import rewrite_page

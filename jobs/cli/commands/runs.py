@@ -20,7 +20,7 @@ def demo(
     ] = Path("earmark-demo"),
 ) -> None:
     """Train a small model on synthesized music, label other pieces with it, and count the correct labels."""
-    from jobs.cli.summaries.runs import print_demo
+    from jobs.cli.summaries.demo import print_demo
     from jobs.console.output import console
     from jobs.demo import run_demo
 

@@ -13,7 +13,7 @@ def status(
     last: Annotated[int, typer.Option("--last", min=1, help="Number of runs to show.")] = 5,
 ) -> None:
     """Summarize the tables and the last runs."""
-    from jobs.cli.summaries.runs import print_status
+    from jobs.cli.summaries.tables import print_status
     from jobs.read_tables import open_tables, read_status
 
     print_status(read_status(open_tables(tables), last=last))
@@ -26,7 +26,7 @@ def failures(
     out: opt.Out = None,
 ) -> None:
     """List the tracks that could not be labeled, and why."""
-    from jobs.cli.summaries.runs import print_failures
+    from jobs.cli.summaries.tables import print_failures
     from jobs.console.output import write_rows
     from jobs.read_tables import open_tables, read_failures
 

@@ -1,24 +1,18 @@
-"""What the commands about runs and tables print when they are done."""
+"""What scans and runs print when they are done."""
 
-import shutil
-import sys
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from jobs.console.messages import printable
 from jobs.console.output import console, print_table
-from jobs.demo import DemoResult
-from jobs.read_tables import Status
-from jobs.scan import FormatCount, Scan
-from pipeline.catalogs.planning import Plan
 from pipeline.formatting import left_out_text, size_text
 from pipeline.storage import storage
 from schemas.report import LeftOut, RunReport
 
+if TYPE_CHECKING:
+    from jobs.scan import FormatCount, Scan
+    from pipeline.catalogs.planning import Plan
 
-def print_scan(scan: Scan) -> None:
+
+def print_scan(scan: "Scan") -> None:
     """Print the summary of a catalog."""
     counts = scan.formats
     rows = [
@@ -43,7 +37,7 @@ def print_scan(scan: Scan) -> None:
     _print_left_out(scan.left_out)
 
 
-def _hours(count: FormatCount) -> str:
+def _hours(count: "FormatCount") -> str:
     if count.hours is None:
         return "?"
     about = "≈ " if count.estimated else "≥ " if count.n_unknown else ""
@@ -107,7 +101,7 @@ def _print_left_out(left_out: LeftOut) -> None:
         console.print(left_out_text(left_out), markup=False)
 
 
-def print_plan(plan: Plan, left_out: LeftOut) -> None:
+def print_plan(plan: "Plan", left_out: LeftOut) -> None:
     """Print the plan of a run."""
     console.print(f"{_tracks(plan.listing.num_rows)} listed")
     _print_left_out(left_out)
@@ -125,107 +119,3 @@ def print_plan(plan: Plan, left_out: LeftOut) -> None:
     for name, count in rows:
         console.print(f"  {count:>12,} {name}")
     console.print("nothing was written (--dry-run)")
-
-
-def print_failures(rows: pa.Table) -> None:
-    """Print failures, one track per line."""
-    if not rows.num_rows:
-        console.print("no failures")
-        return
-    print_table(
-        ("stage", "error", "attempts", "message"),
-        (
-            (row["stage"], row["error_type"], row["attempts"], row["message"])
-            for row in rows.select(["stage", "error_type", "attempts", "message"]).to_pylist()
-        ),
-    )
-
-
-def print_status(status: Status) -> None:
-    """Print the summary of the tables."""
-    console.print(f"catalog: {printable(status.catalog)}")
-    console.print(f"tracks: {status.n_tracks:,}")
-    if status.models:
-        console.print()
-        rows = [
-            (state.model, f"{state.labeled:,}", f"{state.failed:,}", f"{state.left:,}", f"{state.embedded:,}")
-            for state in status.models
-        ]
-        heads = ("model", "labeled", "failed", "remaining", "embedded")
-        shown = len(heads) if any(state.embedded for state in status.models) else len(heads) - 1
-        print_table(heads[:shown], (row[:shown] for row in rows))
-    if status.failures:
-        console.print()
-        print_table(("failure", "tracks"), ((kind, f"{n:,}") for kind, n in status.failures.items()))
-    console.print()
-    print_runs(status.runs)
-
-
-def print_runs(runs: Sequence[RunReport]) -> None:
-    """Print how runs ended, one run per line."""
-    print_table(
-        ("run", "command", "outcome", "labeled", "failed", "seconds"),
-        (
-            (
-                run.run,
-                run.command,
-                run.outcome if run.outcome != "running" else "running or killed",
-                f"{run.counts.labeled:,}",
-                f"{run.counts.failed:,}",
-                f"{run.wall_s:,.1f}",
-            )
-            for run in runs
-        ),
-    )
-
-
-def print_demo(demo: DemoResult) -> None:
-    """Print the labels of the demo, how many are correct, and what to try next."""
-    console.print()
-    root = f"{demo.catalog.absolute()}/"
-    columns = ["genre", "confidence", "genre_tag", "uri"]
-    print_table(
-        ("label", "confidence", "true genre", "track"),
-        (
-            (row["genre"], f"{row['confidence']:.2f}", row["genre_tag"], row["uri"].removeprefix(root))
-            for row in demo.labels.select(columns).to_pylist()
-        ),
-        title=f"{demo.labels.num_rows} labels",
-    )
-    console.print()
-    print_table(
-        ("error", "message"),
-        (
-            (row["error_type"], row["message"].replace(root, ""))
-            for row in demo.failures.select(["error_type", "message"]).to_pylist()
-        ),
-        title=f"{demo.failures.num_rows} failures: three files of the catalog are broken on purpose",
-    )
-    shipped = demo.shipped
-    for line in (
-        "",
-        f"{demo.n_right} of {demo.labels.num_rows} labels are correct, on artists not heard in training.",
-        "Synthesized audio is easy: expect a lower accuracy on recordings. The model shipped with Earmark",
-        f"was trained on ten genres of music from before 2002; its accuracy is {shipped.accuracy:.2f} on the "
-        f"{shipped.n} test clips",
-        "of GTZAN's fault-filtered, artist-aware split, and it labels speech as music. To label your own",
-        "genres, train a model as the demo did.",
-        "",
-        *_next_commands(demo),
-    ):
-        console.print(line)
-
-
-def _next_commands(demo: DemoResult) -> list[str]:
-    # `make demo` does not activate the environment: print a path that can be copied and run.
-    earmark = "earmark" if shutil.which("earmark") else str(Path(sys.argv[0]).parent / "earmark")
-    commands = (
-        (f"labels {demo.tables}", "print the labels again (--format csv, json or parquet)"),
-        ("run MUSIC TABLES", "label your music with the shipped model"),
-        ("train SHELVES --out MODEL", "train on your genres: a folder of audio for each"),
-        ("run MUSIC TABLES --model MODEL", "label your music in your genres"),
-    )
-    width = max(len(command) for command, _ in commands)
-    lines = [f"    {earmark} {command:<{width}}  # {what}" for command, what in commands]
-    page = demo.tables / "_runs" / "index.html"
-    return [f"Open {page} for the pages of the run. Next:", "", *lines]

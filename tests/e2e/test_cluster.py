@@ -152,6 +152,7 @@ def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) 
     assert set(outcomes(tables).values()) == {1}
 
 
+@pytest.mark.thorough
 def test_a_run_by_address(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
     """From outside the cluster, with --address."""
     succeed("run", catalog, tmp_path / "tables", "--address", cluster.address, RAY_AUTH_MODE="disabled")

@@ -126,6 +126,7 @@ def test_plot_draws_a_page_that_plays(tables: Path, browser: Browser, tmp_path: 
     assert browser.evaluate("document.querySelector('audio').currentTime") == pytest.approx(4.0, abs=0.1)
 
 
+@pytest.mark.thorough
 def test_plot_and_explain_write_pictures_and_numbers(tables: Path, browser: Browser, tmp_path: Path) -> None:
     """What a script or a slide needs would have to be cut out of a page."""
     track = tables.parent / "music" / f"{HOSTILE} 1.flac"

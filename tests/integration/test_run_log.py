@@ -169,6 +169,7 @@ def proxy(s3_environment: dict[str, str]) -> Iterator[FaultyProxy]:
         yield running
 
 
+@pytest.mark.thorough
 @pytest.mark.s3
 def test_retries_of_a_store_are_seen(catalog: Path, bucket: str, proxy: FaultyProxy) -> None:
     """A night takes three times as long: the log says that it was the store, for which tracks and nodes."""

@@ -114,7 +114,7 @@ def test_a_network_that_does_not_fit_its_notes_is_refused(tmp_path: Path) -> Non
             ModelInfo.model_validate(info | wrong)
 
 
-@pytest.mark.parametrize("arch", ["dense", "both"])
+@pytest.mark.parametrize("arch", ["dense", pytest.param("both", marks=pytest.mark.thorough)])
 def test_the_seed_fixes_every_weight(arch: Arch) -> None:
     """The recorded command does not reproduce a published figure."""
     first, second = (fit(settings_of(arch, epochs=2)) for _ in range(2))
@@ -124,7 +124,10 @@ def test_the_seed_fixes_every_weight(arch: Arch) -> None:
     assert fit(settings_of(arch, epochs=2, seed=1)).model != first.model
 
 
-@pytest.mark.parametrize(("arch", "patience"), [("dense", None), ("dense", 3), ("both", None)])
+@pytest.mark.parametrize(
+    ("arch", "patience"),
+    [("dense", None), ("dense", 3), pytest.param("both", None, marks=pytest.mark.thorough)],
+)
 def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
     arch: Arch, patience: int | None, tmp_path: Path
 ) -> None:

@@ -120,7 +120,7 @@ def test_quiet_music_in_few_bands_is_not_silent(kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["float", "wav", "mp3"])
+@pytest.mark.parametrize("form", ["float", "wav", pytest.param("mp3", marks=pytest.mark.thorough)])
 def test_real_music_at_any_level_is_not_silent(gtzan: Path, form: str) -> None:
     """Fails: whether a song gets a label depends on how loud it was digitized."""
     for path in sorted((gtzan / "audio").glob("*/*.flac")):

@@ -44,8 +44,8 @@ def main(step: str, *arguments: str) -> None:
         lessons = read_lessons(cache, [*SOURCES, "mixed"], left_out)
         train(lessons, n_steps=n_steps, seed=seed, log=out.with_suffix(".log"), start=start).save(out)
     elif step == "calibrate":
-        cache, gtzan, trained, out = (Path(each) for each in arguments)
-        network = calibration.with_scores(calibration.load(trained), share=0.0)
+        cache, gtzan, out, *trained = (Path(each) for each in arguments)
+        network = calibration.with_scores(calibration.load(trained[0]), share=0.0)
         facts = calibration.training_facts(gtzan, trained)
         info, whole = calibration.calibrate("small", network, cache, gtzan, facts)
         ModelBundle(info, network_bytes(whole)).save(out)

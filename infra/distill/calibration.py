@@ -5,6 +5,7 @@ which labels hold, as for ``audioset``.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -162,19 +163,28 @@ def _within(clips: Clips, names: frozenset[str], wanted: bool) -> Clips:
     )
 
 
-def training_facts(gtzan: Path, trained: Path) -> Facts:
-    """Return notes on the training for ``model.json``, with hashes of the clips that it learned from."""
-    steps = [json.loads(line) for line in trained.with_suffix(".log").read_text().splitlines()]
+def training_facts(gtzan: Path, trained: Sequence[Path]) -> Facts:
+    """Return notes on the training for ``model.json``, with hashes of the clips that it learned from.
+
+    Parameters
+    ----------
+    gtzan : Path
+        The folder of GTZAN's data.
+    trained : sequence of Path
+        The network, and those that its training went on from; their logs are beside them.
+    """
+    logs = [each.with_suffix(".log").read_text().splitlines() for each in trained]
+    last = [json.loads(log[-1]) for log in logs]
     listed = (gtzan / "splits" / "train_filtered.txt").read_text().split()
     hashes = " ".join(sorted({hash_name(Path(line).stem) for line in listed}))
     return {
         "command": "python -m infra.distill, as infra/distill/README.md describes",
         "teacher": "mn04_as of EfficientAT (Schmid, Koutini and Widmer 2023): its answers alone",
-        "steps": steps[-1]["step"],
+        "steps": sum(each["step"] for each in last),
         "batch_size": BATCH,
         "crop": CROP,
-        "cpu_s": steps[-1]["cpu_s"],
-        "regression": round(steps[-1]["regression"], 4),
+        "cpu_s": sum(each["cpu_s"] for each in last),
+        "regression": round(last[0]["regression"], 4),
         "threads": 1,
         "tensorflow": version("tensorflow"),
         "trained_on": hashes,

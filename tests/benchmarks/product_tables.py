@@ -31,14 +31,14 @@ RUN_TRACKS = 100_000
 _FIRST_NIGHT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
 
-def make_listing(start: int, stop: int) -> pa.Table:
+def make_listing(start: int, stop: int, catalog: str = "/music") -> pa.Table:
     """Tracks `start` to `stop` as a catalog lists them."""
     numbers = range(start, stop)
     paths = [f"{n % 997:03}/artist {n // 40}/album {n // 10}/{n:08}.mp3" for n in numbers]
     return pa.table(
         [
             pa.array([hashlib.sha256(path.encode()).hexdigest()[:20] for path in paths]),
-            pa.array([f"/music/{path}" for path in paths]),
+            pa.array([f"{catalog}/{path}" for path in paths]),
             pa.array(np.full(len(paths), 5_000_000)),
             pa.array([f"5000000-{1_700_000_000_000_000_000 + number * 1_000_003}" for number in numbers]),
             _repeat(_FIRST_NIGHT, len(paths), LISTING.field("modified_at").type),
@@ -48,7 +48,9 @@ def make_listing(start: int, stop: int) -> pa.Table:
     )
 
 
-def write_product_tables(root: Path, n_tracks: int, model: str, spec: FeatureSpec) -> None:
+def write_product_tables(
+    root: Path, n_tracks: int, model: str, spec: FeatureSpec, catalog: str = "/music"
+) -> None:
     """Write the tables of runs that processed `n_tracks`, one track of a thousand with a failure."""
     tables = Tables(str(root))
     rng = np.random.default_rng(0)
@@ -57,22 +59,22 @@ def write_product_tables(root: Path, n_tracks: int, model: str, spec: FeatureSpe
         at = _FIRST_NIGHT + timedelta(days=night)
         run = f"{at:%Y%m%dT%H%M%S}-{night:04x}"
         n_failed = 0
-        for shard, rows in enumerate(_shards(start, stop)):
+        for shard, rows in enumerate(_shards(start, stop, catalog)):
             failed = np.arange(len(rows)) + start + shard * SHARD_TRACKS
             n_failed += _write_shard(
                 tables, run, f"{shard:06}", rows, failed % FAILED_OF == 0, model, spec, at, rng
             )
         counts = Counts(listed=stop, labeled_before=start, labeled=stop - start - n_failed, failed=n_failed)
         report = RunReport(
-            run=run, command="run", catalog="/music", outcome="done", started_at=at, counts=counts,
+            run=run, command="run", catalog=catalog, outcome="done", started_at=at, counts=counts,
             model=model, feature_set=spec.feature_set, features=spec.model_dump(),
         )  # fmt: skip
         write_report(tables, report)
 
 
-def _shards(start: int, stop: int) -> Iterator[pa.Table]:
+def _shards(start: int, stop: int, catalog: str) -> Iterator[pa.Table]:
     for first in range(start, stop, SHARD_TRACKS):
-        yield make_listing(first, min(first + SHARD_TRACKS, stop))
+        yield make_listing(first, min(first + SHARD_TRACKS, stop), catalog)
 
 
 def _write_shard(

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -77,6 +77,13 @@ class RunConfig(BaseModel):
         ge=0,
         le=1,
         description="Exit with 3 if more than this share of the catalog's tracks have failed.",
+    )
+    publish: str | None = Field(
+        default=None,
+        description="Folder or prefix to which the run finally publishes the current labels, as one table.",
+    )
+    publish_format: Literal["delta", "parquet"] = Field(
+        default="delta", description="Format to publish in: delta or parquet."
     )
     # Often a secret: it must not get into reports.
     notify: str | None = Field(

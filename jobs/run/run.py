@@ -16,6 +16,7 @@ from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
 from jobs.run.notification import notifying
+from jobs.run.publishing import publish_after_run
 from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.catalog_changes import change_rows
@@ -141,6 +142,8 @@ def _run_planned(
         ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
         if not interrupt.was_requested and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
             update_index(job.tables, held.lease.check)
+        if not interrupt.was_requested:
+            report = publish_after_run(job, report)
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
         raise

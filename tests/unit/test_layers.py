@@ -33,6 +33,7 @@ IMPORT_ORDER = (
     "pipeline.training",
     "pipeline.training.data",
     "pipeline.evaluation",
+    "pipeline.publish",
     "pipeline.trends",
     "pipeline.plots",
     "pipeline.pages",
@@ -55,6 +56,8 @@ BROUGHT = {
     "markupsafe": "jinja2",
 }
 """What a package that is installed always brings, as a part of its own interface."""
+OPTIONAL = {"deltalake"}
+"""Packages of an extra, imported only by functions, after a check that says how to install them."""
 HEAVY = ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "numba")
 
 
@@ -130,6 +133,8 @@ def test_what_is_imported_is_installed_with_earmark(path: Path) -> None:
         declared = tomllib.load(file)["project"]["dependencies"]
     installed = {re.match(r"[\w-]+", each)[0] for each in declared}  # type: ignore[index]
     foreign = _tops(_imports(_parse(path))) - {*LAYERS, *sys.stdlib_module_names}
+    assert not _tops(_imports_on_load(_parse(path))) & OPTIONAL
+    foreign -= OPTIONAL
     assert {NAMED.get(top, top) for top in foreign} <= installed | set(BROUGHT)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.cli.summaries.publish import print_publication
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.demo import DemoResult
@@ -63,6 +64,7 @@ def print_report(report: RunReport, tables: str) -> None:
         _print_left_out(report.left_out)
         _print_gone(report)
         _print_requests(report)
+        _print_publication(report)
         return
     verb = "featurized" if report.command == "featurize" else "labeled"
     now = [f"{counts.labeled:,} {verb}"]
@@ -83,6 +85,7 @@ def print_report(report: RunReport, tables: str) -> None:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})")
     _print_requests(report)
+    _print_publication(report)
     if report.command != "featurize":
         console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
 
@@ -100,6 +103,11 @@ def _print_requests(report: RunReport) -> None:
     if report.requests:
         kinds = ", ".join(f"{kind} {n:,}" for kind, n in report.requests.items())
         console.print(f"requests to the store: {kinds}")
+
+
+def _print_publication(report: RunReport) -> None:
+    if report.publication is not None and report.publication.error is None:
+        print_publication(report.publication)
 
 
 def _print_left_out(left_out: LeftOut) -> None:

@@ -202,6 +202,8 @@ class RunReport(BaseModel):
         The tracks that took longest to featurize, slowest first.
     cluster : dict
         Numbers of CPUs, GPUs and actors.
+    removed_features_bytes : int
+        Size of the features that were removed because their tracks are labeled (``--keep-features``).
     publication : Publication or None
         What was published at the end; None if nothing was to be.
     requests : dict
@@ -238,6 +240,7 @@ class RunReport(BaseModel):
     features: dict[str, Any] = {}
     config: dict[str, Any] = {}
     cluster: dict[str, float] = {}
+    removed_features_bytes: int = 0
     publication: Publication | None = None
     requests: dict[str, int] = {}
     versions: dict[str, str] = {}

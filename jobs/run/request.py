@@ -101,6 +101,11 @@ def make_job(
         catalog = canonical(catalog)
         if last and not moved:
             catalog = _as_recorded(catalog, last[0].catalog, tables)
+    if command == "run" and config.keep_features != "all" and config.descriptors:
+        raise MisuseError(
+            f"--keep-features {config.keep_features} removes features, and --descriptors asks for some to be "
+            "kept; choose one"
+        )
     if config.publish is not None and command != "featurize":
         recorded = catalog or last[0].catalog
         open_destination(

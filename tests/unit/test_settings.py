@@ -23,7 +23,7 @@ RUN = (
 FLAGS = {
     "run": "--config --model --address --limit --retry-failed --descriptors --segment-labels --embeddings "
     "--min-confidence --actors --gpus-per-actor --batch-size --cpus --track-timeout --track-memory "
-    "--max-failure-rate --publish --publish-format --notify --dry-run --catalog-moved",
+    "--max-failure-rate --keep-features --publish --publish-format --notify --dry-run --catalog-moved",
     "featurize": "--config --model --address --limit --retry-failed --descriptors --cpus --track-timeout "
     "--track-memory --max-failure-rate --notify --only --dry-run --catalog-moved",
     "label": "--config --model --address --retry-failed --segment-labels --embeddings --min-confidence "

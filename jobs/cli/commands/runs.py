@@ -56,7 +56,7 @@ def scan(
 @with_settings(
     "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "embeddings",
     "min_confidence", "actors", "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb",
-    "max_failure_rate", "publish", "publish_format", "notify",
+    "max_failure_rate", "keep_features", "publish", "publish_format", "notify",
     file=True,
 )  # fmt: skip
 def run(

@@ -16,6 +16,8 @@ from pipeline.tables.objects import LEFTOVER_PREFIX
 from schemas.errors import MisuseError
 
 Format = Literal["delta", "parquet"]
+SCRATCH_PREFIX = "earmark-publish-"
+"""Of the names of folders for temporary files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.publish.destination import Source, list_entries, refuse_foreign
+from pipeline.publish.destination import SCRATCH_PREFIX, Source, list_entries, refuse_foreign
 from pipeline.storage import storage
 from pipeline.storage.retry import transfer, with_retries
-from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
 from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
@@ -24,7 +24,6 @@ FILE = "labels.parquet"
 _KEY = b"earmark"
 """Key of the file's metadata with what it was published from."""
 _ROW_GROUP_ROWS = 100_000
-_PREFIX = "earmark-publish-"
 
 
 class ParquetDestination:
@@ -92,8 +91,7 @@ class ParquetDestination:
 
     def _replace_remote(self, rows: pa.RecordBatchReader, source: Source) -> None:
         protocol, key = storage.split(self._file)
-        remove_abandoned(_PREFIX)
-        with locked_folder(_PREFIX) as scratch:
+        with locked_folder(SCRATCH_PREFIX) as scratch:
             _write(scratch / FILE, rows, source)
             self._check_unchanged()
             with transfer("write", self._file):

@@ -11,17 +11,23 @@ from jobs.cli.main import app
 from jobs.engine.metrics import METRICS
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from schemas.config import RunConfig
+from schemas.published import published_schema
 from schemas.tables import PARTITIONS, SCHEMAS
 
+_HEAD = ("| column | type | unit | nullable | meaning |", "|---|---|---|---|---|")
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def render_columns(name: str) -> str:
     """Return the columns of a table as Markdown: those in its files, then those in its paths."""
-    rows = ["| column | type | unit | nullable | meaning |", "|---|---|---|---|---|"]
-    rows += [_render_row(field) for field in SCHEMAS[name]]
+    rows = [*_HEAD, *(_render_row(field) for field in SCHEMAS[name])]
     rows += [f"| `{column}` | string | | no | partition, part of the path |" for column in PARTITIONS[name]]
     return "\n".join(rows)
+
+
+def render_published() -> str:
+    """Return the columns of the published table as Markdown."""
+    return "\n".join([*_HEAD, *(_render_row(field) for field in published_schema(embeddings=True))])
 
 
 def _render_row(field: pa.Field) -> str:
@@ -57,6 +63,7 @@ def metrics() -> str:
 PARTS = {
     _DOCS / "tables.md": {
         **{name: render_columns(name) for name in SCHEMAS},
+        "published": render_published(),
         "descriptors": ", ".join(f"`{name}`" for name in DESCRIPTOR_NAMES),
     },
     _DOCS / "operations.md": {"settings": settings(), "metrics": metrics()},

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -78,6 +78,19 @@ class RunConfig(BaseModel):
         le=1,
         description="Exit with 3 if more than this share of the catalog's tracks have failed.",
     )
+    keep_features: str = Field(
+        default="all",
+        pattern=r"^(all|none|[0-9]{1,5})$",
+        coerce_numbers_to_str=True,
+        description="Features to keep once their tracks are labeled: all, none, or those of the last DAYS.",
+    )
+    publish: str | None = Field(
+        default=None,
+        description="Folder or prefix to which the run finally publishes the current labels, as one table.",
+    )
+    publish_format: Literal["delta", "parquet"] = Field(
+        default="delta", description="Format to publish in: delta or parquet."
+    )
     # Often a secret: it must not get into reports.
     notify: str | None = Field(
         default=None,
@@ -90,6 +103,13 @@ class RunConfig(BaseModel):
     shard_mb: int = Field(
         default=2048, ge=1, description="Approximate size of a shard in MiB of audio files."
     )
+
+    @property
+    def keep_features_days(self) -> int | None:
+        """Days for which features of labeled tracks are kept; None: for ever."""
+        if self.keep_features == "all":
+            return None
+        return 0 if self.keep_features == "none" else int(self.keep_features)
 
     @classmethod
     def load(cls, file: Path | None, **flags: object) -> Self:

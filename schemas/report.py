@@ -130,6 +130,42 @@ class FailureExample(BaseModel):
     message: str
 
 
+class Publication(BaseModel):
+    """What publishing the current labels did, or why it failed.
+
+    Attributes
+    ----------
+    location : str
+        The destination.
+    format : str
+        ``delta`` or ``parquet``.
+    model : str
+        The model's name with its hash.
+    rows : int
+        Rows of the published table: labeled tracks of the catalog.
+    changed, removed : int
+        Rows that are new or different, and rows of tracks without a current label.
+    written : bool
+        Whether anything was written; if not, the published table was up to date, or publishing failed.
+    version : int or None
+        Version of the Delta table; None for Parquet, or if nothing was written.
+    error : str or None
+        Why nothing was published.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    location: str
+    format: str
+    model: str
+    rows: int = 0
+    changed: int = 0
+    removed: int = 0
+    written: bool = False
+    version: int | None = None
+    error: str | None = None
+
+
 class RunReport(BaseModel):
     """What a run did.
 
@@ -166,6 +202,10 @@ class RunReport(BaseModel):
         The tracks that took longest to featurize, slowest first.
     cluster : dict
         Numbers of CPUs, GPUs and actors.
+    removed_features_bytes : int
+        Size of the features that were removed because their tracks are labeled (``--keep-features``).
+    publication : Publication or None
+        What was published at the end; None if nothing was to be.
     requests : dict
         Requests to object stores by kind (LIST, HEAD, GET, PUT, DELETE), of the driver and the workers, with
         retries; empty on a local disk.
@@ -200,6 +240,8 @@ class RunReport(BaseModel):
     features: dict[str, Any] = {}
     config: dict[str, Any] = {}
     cluster: dict[str, float] = {}
+    removed_features_bytes: int = 0
+    publication: Publication | None = None
     requests: dict[str, int] = {}
     versions: dict[str, str] = {}
 

@@ -12,6 +12,8 @@ from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
 from pipeline.formatting import left_out_text
 from pipeline.models.bundle import ModelBundle
+from pipeline.publish.destination import check_destination
+from pipeline.publish.publish import open_destination
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
@@ -87,7 +89,8 @@ def make_job(
     Raises
     ------
     MisuseError
-        If the model is unknown, or the tables belong to another catalog or were made by a newer Earmark.
+        If the model is unknown, the tables belong to another catalog or were made by a newer Earmark, or the
+        labels cannot be published where the settings say.
     """
     opened = tables_at(canonical(tables))
     bundle = ModelBundle.load(config.model)
@@ -98,6 +101,16 @@ def make_job(
         catalog = canonical(catalog)
         if last and not moved:
             catalog = _as_recorded(catalog, last[0].catalog, tables)
+    if command == "run" and config.keep_features != "all" and config.descriptors:
+        raise MisuseError(
+            f"--keep-features {config.keep_features} removes features, and --descriptors asks for some to be "
+            "kept; choose one"
+        )
+    if config.publish is not None and command != "featurize":
+        recorded = catalog or last[0].catalog
+        open_destination(
+            check_destination(config.publish, opened.root, recorded), config.publish_format, opened.root
+        )
     return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
 
 

@@ -15,7 +15,9 @@ from jobs.engine.cluster import connected, cpus_and_gpus
 from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
+from jobs.run.features_removal import remove_features
 from jobs.run.notification import notifying
+from jobs.run.publishing import publish_after_run
 from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.catalog_changes import change_rows
@@ -123,6 +125,11 @@ def _run_planned(
         model=report.model,
         **report.counts.model_dump(include={"listed", "labeled_before", "failed_before", "left", "gone"}),
     )
+    if plan.n_again:
+        say(
+            f"{plan.n_again:,} tracks that were labeled before are decoded again, because the features that "
+            "this run needs are not stored"
+        )
     try:
         record_format(job.tables, held.lease.check)
         write_report(job.tables, report)
@@ -139,8 +146,12 @@ def _run_planned(
                 f"{report.counts.left}); please report it with {job.tables.root}/_runs/{report.run}.json"
             )
         ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
+        if not interrupt.was_requested:
+            report = remove_features(job, report, held.lease.check)
         if not interrupt.was_requested and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
             update_index(job.tables, held.lease.check)
+        if not interrupt.was_requested:
+            report = publish_after_run(job, report)
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
         raise

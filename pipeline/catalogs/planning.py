@@ -39,6 +39,8 @@ class Plan:
         ``track_id``, ``etag`` of unfinished tracks that have a label and lack only embeddings.
     embedded : pyarrow.Table
         The same of unfinished tracks that have embeddings and lack only a label, which somebody removed.
+    n_again : int
+        Tracks to featurize that some model labeled before: their features, or other ones, were not kept.
     """
 
     listing: pa.Table
@@ -50,6 +52,7 @@ class Plan:
     gone: pa.Table
     to_embed: pa.Table
     embedded: pa.Table
+    n_again: int = 0
 
     @property
     def n_todo(self) -> int:
@@ -191,16 +194,18 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     is_gone = pc.is_null(changes["row"])
     gone = changes.filter(is_gone).select(["track_id", "uri", "etag"])
     changed = listing.select([*VERSION_KEY, "uri"]).take(changes["row"].filter(pc.invert(is_gone)))
+    to_featurize = tracks.filter(pc.invert(labeling))
     return Plan(
         listing=listing,
         n_labeled=listing.num_rows - n_remaining,
         n_failed=n_remaining - todo.num_rows,
-        to_featurize=tracks.filter(pc.invert(labeling)),
+        to_featurize=to_featurize,
         to_label=to_label,
         changed=changed,
         gone=gone.slice(0, 0) if partial else gone,
         to_embed=_find_having(keys, "labels", goal) if goal.embeddings else _NO_VERSIONS,
         embedded=_find_having(keys, "embeddings", goal) if goal.embeddings else _NO_VERSIONS,
+        n_again=_count_labeled(keys, to_featurize),
     )
 
 
@@ -234,6 +239,15 @@ def _find_todo(keys: Keys, goal: Goal) -> pa.Table:
 def _find_having(keys: Keys, table: str, goal: Goal) -> pa.Table:
     """Find the versions to work on that have rows of the goal's model in a table."""
     return keys.query(_HAVING.format(table=table), model=goal.model)
+
+
+def _count_labeled(keys: Keys, to_featurize: pa.Table) -> int:
+    """Count the versions to featurize that some model has labeled."""
+    if not to_featurize.num_rows:
+        return 0
+    keys.load("labels")
+    keys.register("to_featurize", to_featurize.select(list(VERSION_KEY)))
+    return keys.count("FROM to_featurize SEMI JOIN labels USING (track_id, etag)")
 
 
 def cut_shards(

@@ -34,6 +34,7 @@ IMPORT_ORDER = (
     "pipeline.training",
     "pipeline.training.data",
     "pipeline.evaluation",
+    "pipeline.publish",
     "pipeline.trends",
     "pipeline.plots",
     "pipeline.pages",
@@ -56,6 +57,8 @@ BROUGHT = {
     "markupsafe": "jinja2",
 }
 """What a package that is installed always brings, as a part of its own interface."""
+OPTIONAL = {"deltalake"}
+"""Packages of an extra, imported only by functions, after a check that says how to install them."""
 HEAVY = ("ray", "tensorflow", "keras", "librosa", "sklearn", "matplotlib", "plotly", "numba")
 
 
@@ -128,7 +131,8 @@ def test_tensorflow_waits_until_it_is_needed(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_is_imported_is_installed_with_earmark(path: Path) -> None:
     """What only the extra for tests installs, as librosa, is missing where the wheel is used."""
-    foreign = _tops(_imports(_parse(path))) - {*LAYERS, *sys.stdlib_module_names}
+    assert not _tops(_imports_on_load(_parse(path))) & OPTIONAL
+    foreign = _tops(_imports(_parse(path))) - {*LAYERS, *sys.stdlib_module_names} - OPTIONAL
     assert {NAMED.get(top, top) for top in foreign} <= _declared() | set(BROUGHT)
 
 

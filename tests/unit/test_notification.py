@@ -16,7 +16,7 @@ from jobs.run.run_log import RunLog
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
-from schemas.report import Counts, RunReport
+from schemas.report import Counts, Publication, RunReport
 from tests.e2e.earmark import earmark
 from tests.webhook import PATH, webhook
 
@@ -62,6 +62,14 @@ def test_a_run_that_is_done_says_what_it_did_and_where_its_report_is(job: Job) -
     assert message["failures"] == {"DecodeError": 100}
     assert message["report"] == f"{job.tables.root}/_runs/20260101T000000-abcd.json"
     json.dumps(message)
+
+
+def test_a_run_that_could_not_publish_says_so(job: Job) -> None:
+    """A dashboard shows last week's labels, while every message of every night says "done"."""
+    failed = Publication(location="s3://lake/labels", format="delta", model="m-01234567", error="denied")
+    message = describe_end(job, report(job).model_copy(update={"publication": failed}), None)
+    assert message["outcome"] == "done"
+    assert message["text"].endswith("the labels could not be published")
 
 
 def test_nothing_in_a_name_becomes_a_mention_or_shows_a_password(job: Job) -> None:

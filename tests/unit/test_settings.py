@@ -23,11 +23,12 @@ RUN = (
 FLAGS = {
     "run": "--config --model --address --limit --retry-failed --descriptors --segment-labels --embeddings "
     "--min-confidence --actors --gpus-per-actor --batch-size --cpus --track-timeout --track-memory "
-    "--max-failure-rate --notify --dry-run --catalog-moved",
+    "--max-failure-rate --keep-features --publish --publish-format --notify --dry-run --catalog-moved",
     "featurize": "--config --model --address --limit --retry-failed --descriptors --cpus --track-timeout "
     "--track-memory --max-failure-rate --notify --only --dry-run --catalog-moved",
     "label": "--config --model --address --retry-failed --segment-labels --embeddings --min-confidence "
-    "--actors --gpus-per-actor --batch-size --cpus --max-failure-rate --notify --dry-run",
+    "--actors --gpus-per-actor --batch-size --cpus --max-failure-rate --publish --publish-format --notify "
+    "--dry-run",
     "scan": "--out --limit",
     "train": "--out --on --arch --split --epochs --batch-size --learning-rate --weight-decay --dropout "
     "--label-smoothing --early-stopping --class-weights --seed --threads --split-seed --seeds --grid --from "

@@ -7,7 +7,7 @@ import typer
 
 from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings
-from jobs.console.messages import INTERRUPTED, TOO_MANY_FAILURES, say
+from jobs.console.messages import INTERRUPTED, NOT_PUBLISHED, TOO_MANY_FAILURES, say
 from schemas.config import RunConfig
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def scan(
 @with_settings(
     "model", "address", "limit", "retry_failed", "descriptors", "segment_labels", "embeddings",
     "min_confidence", "actors", "gpus_per_actor", "batch_size", "cpus", "track_timeout_s", "track_memory_mb",
-    "max_failure_rate", "notify",
+    "max_failure_rate", "keep_features", "publish", "publish_format", "notify",
     file=True,
 )  # fmt: skip
 def run(
@@ -89,7 +89,8 @@ def featurize(
 
 @with_settings(
     "model", "address", "retry_failed", "segment_labels", "embeddings", "min_confidence", "actors",
-    "gpus_per_actor", "batch_size", "cpus", "max_failure_rate", "notify",
+    "gpus_per_actor", "batch_size", "cpus", "max_failure_rate", "publish",
+    "publish_format", "notify",
     file=True,
 )  # fmt: skip
 def label(tables: opt.TablesRoot, settings: RunConfig, dry_run: opt.DryRun = False) -> None:
@@ -133,6 +134,12 @@ def _run(
         )
     if report.outcome == "interrupted":
         raise typer.Exit(INTERRUPTED)
+    publication = report.publication
+    if publication is not None and publication.error is not None:
+        say(
+            f"the labels could not be published to {publication.location}: {publication.error}; the run "
+            "itself is complete: run the same command again, or 'earmark publish'"
+        )
     failed = report.counts.failed + report.counts.failed_before
     if failed > settings.max_failure_rate * report.counts.listed:
         say(
@@ -140,3 +147,5 @@ def _run(
             f"{settings.max_failure_rate:g} allows"
         )
         raise typer.Exit(TOO_MANY_FAILURES)
+    if publication is not None and publication.error is not None:
+        raise typer.Exit(NOT_PUBLISHED)

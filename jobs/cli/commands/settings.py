@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from annotated_types import Ge, Gt, Le, Lt
@@ -106,7 +106,7 @@ def _default_text(default: object) -> str:
 
 def _option(name: str, field: FieldInfo, adapter: TypeAdapter[Any], default: str) -> inspect.Parameter:
     """Make the option of a setting. Its default is None, to tell an option that was not given."""
-    (kind,) = {*(get_args(field.annotation) or (field.annotation,))} - {type(None)}
+    kind, shown = _kind_of(field)
     flag = flag_of(name)
     facts = [f"default: {default}"] if default else []
     facts += [limits] if (limits := range_of(field)) else []
@@ -114,10 +114,18 @@ def _option(name: str, field: FieldInfo, adapter: TypeAdapter[Any], default: str
     if kind is bool:
         option = typer.Option(f"{flag}/--no-{flag[2:]}", help=text)
     else:
-        option = typer.Option(flag, help=text, metavar=f"<{kind.__name__}>", parser=_parser(name, adapter))
+        option = typer.Option(flag, help=text, metavar=f"<{shown}>", parser=_parser(name, adapter))
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
+
+
+def _kind_of(field: FieldInfo) -> tuple[Any, str]:
+    """Return the type of a setting that is not None, and how the help shows it."""
+    if get_origin(field.annotation) is Literal:
+        return str, "|".join(get_args(field.annotation))
+    (kind,) = {*(get_args(field.annotation) or (field.annotation,))} - {type(None)}
+    return kind, kind.__name__
 
 
 def _parser(name: str, adapter: TypeAdapter[Any]) -> Callable[[str], object]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from jobs.cli.summaries.publish import print_publication
 from jobs.console.output import console, print_table
 from pipeline.formatting import left_out_text, size_text
 from pipeline.storage import storage
@@ -57,6 +58,7 @@ def print_report(report: RunReport, tables: str) -> None:
         _print_left_out(report.left_out)
         _print_gone(report)
         _print_requests(report)
+        _print_afterwards(report)
         return
     verb = "featurized" if report.command == "featurize" else "labeled"
     now = [f"{counts.labeled:,} {verb}"]
@@ -77,6 +79,7 @@ def print_report(report: RunReport, tables: str) -> None:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
         console.print(f"failures: {reasons} (earmark failures {tables})")
     _print_requests(report)
+    _print_afterwards(report)
     if report.command != "featurize":
         console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
 
@@ -96,6 +99,13 @@ def _print_requests(report: RunReport) -> None:
         console.print(f"requests to the store: {kinds}")
 
 
+def _print_afterwards(report: RunReport) -> None:
+    if report.removed_features_bytes:
+        console.print(f"features of labeled tracks removed: {size_text(report.removed_features_bytes)}")
+    if report.publication is not None and report.publication.error is None:
+        print_publication(report.publication)
+
+
 def _print_left_out(left_out: LeftOut) -> None:
     if left_out.total:
         console.print(left_out_text(left_out), markup=False)
@@ -112,6 +122,7 @@ def print_plan(plan: "Plan", left_out: LeftOut) -> None:
         ),
         ("failed in earlier runs, not retried", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
+        *([("… labeled before, but features not stored", plan.n_again)] if plan.n_again else []),
         ("to label from stored features", plan.to_label.num_rows),
         *([("… only to embed", plan.to_embed.num_rows)] if plan.to_embed.num_rows else []),
         ("removed from the catalog", plan.gone.num_rows),

@@ -1,0 +1,259 @@
+"""A Delta Lake table as the destination: each publication is one commit, whole or not at all."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipeline.publish.destination import Source, list_entries, refuse_foreign
+from pipeline.publish.object_store import delta_options
+from pipeline.storage import storage
+from schemas.errors import EarmarkError, MisuseError, StoreError
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
+
+NAME = "earmark_labels"
+"""Name of the table in its metadata, by which Earmark recognizes its own."""
+_LOG = "_delta_log"
+_ROW_GROUP_ROWS = 100_000
+_DELETED = "earmark_deleted"
+"""Column of the rows to merge that says which to delete."""
+
+
+class DeltaDestination:
+    """A Delta table at a location, as of its newest version when it was opened.
+
+    A table is created without rows before the first rows are written, so that a killed publication leaves
+    nothing that the next one would not recognize.
+
+    Parameters
+    ----------
+    location : str
+        Folder or prefix.
+    tables : str
+        Root of the tables that are published there.
+
+    Raises
+    ------
+    MisuseError
+        If deltalake is not installed or cannot take the location, or it holds something else.
+    """
+
+    def __init__(self, location: str, tables: str) -> None:
+        require_deltalake()
+        _check_readable(location)
+        self._location = location
+        self._app = f"earmark {tables}"
+        self._options = delta_options(location)
+        self._table = self._open()
+
+    def _open(self) -> "DeltaTable | None":
+        from deltalake import DeltaTable
+
+        entries = list_entries(self._location)
+        if not _has_versions(self._location):
+            if foreign := [name for name in entries if name != _LOG]:
+                raise refuse_foreign(self._location, "delta", f"it holds {foreign[0]}, and is no Delta table")
+            return None
+        with self._explain_errors("read"):
+            table = DeltaTable(self._address, storage_options=self._options)
+            if table.metadata().name != NAME:
+                raise refuse_foreign(self._location, "delta", "it holds a Delta table of another program")
+            if table.transaction_version(self._app) is None:
+                raise refuse_foreign(self._location, "delta", "other tables of Earmark are published there")
+        return table
+
+    @property
+    def _address(self) -> str | Path:
+        protocol, path = storage.split(self._location)
+        return Path(path) if protocol == "file" else f"{protocol}://{path}"
+
+    @property
+    def columns(self) -> Sequence[str] | None:
+        """Its columns; None if there is no such table yet."""
+        return None if self._table is None else [field.name for field in self._table.schema().fields]
+
+    def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield columns of its rows."""
+        if self._table is not None:
+            with self._explain_errors("read"):
+                yield from pa.RecordBatchReader.from_stream(self._table.scan(list(columns)))
+
+    def replace(self, rows: pa.RecordBatchReader, source: Source) -> int:
+        """Replace all rows in one commit; return its version."""
+        from deltalake import write_deltalake
+
+        with self._explain_errors("write"):
+            if self._table is None:
+                self._table = self._create(rows.schema, source)
+            write_deltalake(
+                self._table,
+                _with_comments(rows),
+                mode="overwrite",
+                schema_mode="overwrite",
+                writer_properties=_writer_properties(),
+                commit_properties=self._commit_properties(source),
+            )
+            return self._newest_version()
+
+    def merge(self, changed: pa.RecordBatchReader, removed: pa.Table, source: Source) -> int:
+        """Insert, update and delete rows in one commit; return its version."""
+        if self._table is None:
+            raise ValueError("there is no table to merge into")
+        columns = {name: f"s.{name}" for name in changed.schema.names}
+        with self._explain_errors("write"):
+            merging = self._table.merge(
+                _to_merge(changed, removed),
+                "t.track_id = s.track_id",
+                source_alias="s",
+                target_alias="t",
+                writer_properties=_writer_properties(),
+                commit_properties=self._commit_properties(source),
+            )
+            merging.when_matched_delete(f"s.{_DELETED}").when_matched_update(
+                columns, predicate=f"not s.{_DELETED}"
+            ).when_not_matched_insert(columns, predicate=f"not s.{_DELETED}").execute()
+            return self._newest_version()
+
+    def _create(self, schema: pa.Schema, source: Source) -> "DeltaTable":
+        from deltalake import DeltaTable
+
+        return DeltaTable.create(
+            self._address,
+            _comment(schema),
+            mode="error",
+            name=NAME,
+            description="The current labels of a music catalog, a row for each track, written by Earmark",
+            storage_options=self._options,
+            commit_properties=self._commit_properties(source),
+        )
+
+    def _newest_version(self) -> int:
+        if self._table is None:
+            raise ValueError("nothing was written")
+        return int(self._table.version())
+
+    def _commit_properties(self, source: Source) -> "CommitProperties":
+        from deltalake import CommitProperties, Transaction
+
+        # Two publications that began at the same version conflict: the second one to commit is refused.
+        return CommitProperties(
+            custom_metadata={
+                "earmark.tables": source.tables,
+                "earmark.model": source.model,
+                "earmark.run": source.run,
+                "earmark.genres": json.dumps(source.genres),
+                "earmark.version": version("earmark"),
+            },
+            app_transactions=[Transaction(self._app, _run_number(source.run))],
+        )
+
+    @contextlib.contextmanager
+    def _explain_errors(self, doing: str) -> Iterator[None]:
+        from deltalake.exceptions import CommitFailedError, DeltaError
+
+        try:
+            yield
+        except CommitFailedError as error:
+            raise EarmarkError(
+                f"another program changed {self._location} while the labels were published; publish again"
+            ) from error
+        except (DeltaError, OSError) as error:
+            said = str(error).partition("\n")[0]
+            if "already exists" in said:
+                raise EarmarkError(
+                    f"another program created {self._location} at the same time; publish again"
+                ) from error
+            raise StoreError(f"cannot {doing} the Delta table {self._location}: {said}") from error
+
+
+def require_deltalake() -> None:
+    """Check that the package deltalake is there.
+
+    Raises
+    ------
+    MisuseError
+        If it is not installed.
+    """
+    try:
+        import deltalake  # noqa: F401
+    except ImportError as error:
+        raise MisuseError(
+            "a Delta table needs the package deltalake; install it with pip install 'earmark[publish]', or "
+            "choose the format parquet"
+        ) from error
+
+
+def _check_readable(location: str) -> None:
+    """Check that deltalake takes a location literally: it decodes percent signs, and URIs end at # and ?.
+
+    Raises
+    ------
+    MisuseError
+        If it does not.
+    """
+    forbidden = "%" if storage.is_local(location) else "%#?"
+    if found := [character for character in forbidden if character in storage.split(location)[1]]:
+        raise MisuseError(
+            f"cannot publish a Delta table to {location}: readers of Delta tables take {found[0]} in a path "
+            "for something else; choose another folder"
+        )
+
+
+def _has_versions(location: str) -> bool:
+    """Whether a location has a log of versions, which begins with the first commit."""
+    names = list_entries(storage.join(location, _LOG))
+    return any(name.endswith((".json", ".checkpoint.parquet")) for name in names)
+
+
+def _run_number(run: str) -> int:
+    """Return the time in a run's name as a number, which grows from run to run."""
+    digits = "".join(each for each in run.partition("-")[0] if each.isdigit())
+    return int(digits or 0)
+
+
+def _writer_properties() -> "WriterProperties":
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=_ROW_GROUP_ROWS)
+
+
+def _comment(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with the descriptions as comments, which catalogs of Delta tables show."""
+
+    def comment(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+        description = (metadata or {}).get(b"description", b"").decode()
+        return {"comment": description} if description else {}
+
+    return pa.schema([field.with_metadata(comment(field.metadata)) for field in schema])
+
+
+def _with_comments(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    schema = _comment(rows.schema)
+    batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in rows)
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def _to_merge(changed: pa.RecordBatchReader, removed: pa.Table) -> pa.RecordBatchReader:
+    """Return the changed rows followed by those to delete, with a column that tells them apart."""
+    schema = changed.schema.remove_metadata().append(pa.field(_DELETED, pa.bool_()))
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in changed:
+            yield _mark(batch.columns, batch.num_rows, deleted=False)
+        for batch in removed.to_batches():
+            others = [
+                pa.nulls(batch.num_rows, field.type) for field in changed.schema if field.name != "track_id"
+            ]
+            place = changed.schema.get_field_index("track_id")
+            yield _mark([*others[:place], batch["track_id"], *others[place:]], batch.num_rows, deleted=True)
+
+    def _mark(columns: Sequence[Any], n_rows: int, *, deleted: bool) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays([*columns, pa.repeat(pa.scalar(deleted), n_rows)], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())

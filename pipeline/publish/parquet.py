@@ -1,0 +1,168 @@
+"""One Parquet file as the destination: it is replaced at once, so no reader sees a row twice."""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.publish.destination import SCRATCH_PREFIX, Source, list_entries, refuse_foreign
+from pipeline.storage import storage
+from pipeline.storage.retry import transfer, with_retries
+from pipeline.storage.temporary_folders import locked_folder
+from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
+from pipeline.tables.tables import ZSTD_LEVEL
+from schemas.errors import EarmarkError
+
+FILE = "labels.parquet"
+_KEY = b"earmark"
+"""Key of the file's metadata with what it was published from."""
+_ROW_GROUP_ROWS = 100_000
+
+
+class ParquetDestination:
+    """A folder with one file, as it was when it was opened.
+
+    Parameters
+    ----------
+    location : str
+        Folder or prefix.
+    tables : str
+        Root of the tables that are published there.
+
+    Raises
+    ------
+    MisuseError
+        If the location holds something else.
+    """
+
+    def __init__(self, location: str, tables: str) -> None:
+        self._location = location
+        self._file = storage.join(location, FILE)
+        self._found = self._version()
+        self.columns: Sequence[str] | None = None
+        entries = list_entries(location)
+        if foreign := [name for name in entries if name != FILE]:
+            raise refuse_foreign(location, "parquet", f"it holds {foreign[0]}")
+        if entries:
+            with self._open() as file:
+                self._check_ours(file, tables)
+                self.columns = file.schema_arrow.names
+
+    def _check_ours(self, file: pq.ParquetFile, tables: str) -> None:
+        written = (file.schema_arrow.metadata or {}).get(_KEY)
+        if written is None:
+            raise refuse_foreign(self._location, "parquet", f"{FILE} there was not published by Earmark")
+        if json.loads(written).get("tables") != tables:
+            raise refuse_foreign(self._location, "parquet", "other tables of Earmark are published there")
+
+    def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield columns of its rows."""
+        if self.columns is not None:
+            with self._open() as file:
+                yield from file.iter_batches(columns=list(columns), use_threads=False)
+
+    def replace(self, rows: pa.RecordBatchReader, source: Source) -> None:
+        """Replace the file: by a rename on a local disk, by one upload on an object store."""
+        with storage.explain_errors(self._file, "write"):
+            if storage.is_local(self._file):
+                self._replace_local(Path(storage.split(self._file)[1]), rows, source)
+            else:
+                self._replace_remote(rows, source)
+
+    def _replace_local(self, path: Path, rows: pa.RecordBatchReader, source: Source) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        # Readers of a folder skip names that begin with a dot.
+        temporary = path.with_name(f"{LEFTOVER_PREFIX}{uuid.uuid4().hex}")
+        try:
+            _write(temporary, rows, source)
+            self._check_unchanged()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        storage.sync_folder(path.parent)
+
+    def _replace_remote(self, rows: pa.RecordBatchReader, source: Source) -> None:
+        protocol, key = storage.split(self._file)
+        with locked_folder(SCRATCH_PREFIX) as scratch:
+            _write(scratch / FILE, rows, source)
+            self._check_unchanged()
+            with transfer("write", self._file):
+                with_retries(lambda: storage.filesystem(protocol).put_file(str(scratch / FILE), key))
+
+    def _check_unchanged(self) -> None:
+        if self._version() != self._found:
+            raise EarmarkError(
+                f"another program changed {self._location} while the labels were published; publish again"
+            )
+
+    def _version(self) -> tuple[Any, ...] | None:
+        """Return what changes whenever the file is written; None if there is none."""
+        protocol, path = storage.split(self._file)
+        with storage.explain_errors(self._file, "look at"):
+            try:
+                if protocol == "file":
+                    status = Path(path).stat()
+                    return status.st_ino, status.st_size, status.st_mtime_ns
+                info = with_retries(lambda: storage.filesystem(protocol).info(path))
+            except FileNotFoundError:
+                return None
+        return info.get("ETag"), info.get("size"), info.get("LastModified")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[pq.ParquetFile]:
+        protocol, path = storage.split(self._file)
+        filesystem = None if protocol == "file" else storage.filesystem(protocol)
+        with storage.explain_errors(self._file, "read"):
+            try:
+                with pq.ParquetFile(path, filesystem=filesystem) as file:
+                    yield file
+            except pa.ArrowInvalid as error:
+                reason = f"{FILE} there is no Parquet file that Earmark published"
+                raise refuse_foreign(self._location, "parquet", reason) from error
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of publications that were killed long ago."""
+    long_ago = days_ago(1)
+    for leftover in folder.glob(f"{LEFTOVER_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < long_ago:
+                leftover.unlink()
+
+
+def _write(path: Path, rows: pa.RecordBatchReader, source: Source) -> None:
+    """Write rows to a new local file and sync it."""
+    about = {
+        "tables": source.tables,
+        "model": source.model,
+        "run": source.run,
+        "earmark": version("earmark"),
+    }
+    metadata = {_KEY: json.dumps(about), b"genres": json.dumps(source.genres)}
+    schema = rows.schema.with_metadata(metadata)
+    with path.open("xb") as sink:
+        with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
+            for batch in _gather(rows):
+                writer.write_table(batch, row_group_size=_ROW_GROUP_ROWS)
+        sink.flush()
+        os.fsync(sink.fileno())
+
+
+def _gather(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Yield rows in tables of about one row group."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in rows:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= _ROW_GROUP_ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)

@@ -1,0 +1,118 @@
+"""Publish the current labels of a model: what changed since the last time, and nothing if nothing did."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.log import get_logger
+from pipeline.publish.current_rows import CurrentRows
+from pipeline.publish.delta import DeltaDestination
+from pipeline.publish.destination import SCRATCH_PREFIX, Destination, Format, Source
+from pipeline.publish.parquet import ParquetDestination
+from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
+from pipeline.tables.current import read_genres
+from pipeline.tables.keys import open_keys
+from pipeline.tables.runs import read_reports
+from pipeline.tables.tables import Tables
+from schemas.errors import StoreError
+from schemas.report import Publication
+
+log = get_logger(__name__)
+
+_MOST_MERGED = 0.5
+"""Share of the rows above which replacing all is cheaper than merging the changed ones."""
+_EMBEDDING = "embedding"
+
+
+def open_destination(location: str, form: Format, tables: str) -> Destination:
+    """Open a destination, which need not exist.
+
+    Parameters
+    ----------
+    location : str
+        Folder or prefix, from `check_destination`.
+    form : str
+        ``delta`` or ``parquet``.
+    tables : str
+        Root of the tables.
+
+    Raises
+    ------
+    MisuseError
+        If it holds something else, or deltalake is not installed.
+    """
+    return DeltaDestination(location, tables) if form == "delta" else ParquetDestination(location, tables)
+
+
+def publish_labels(
+    tables: Tables, model: str, location: str, form: Format, *, embeddings: bool | None = None
+) -> Publication:
+    """Publish the current labels of a model.
+
+    The destination is opened before the tables are listed, so that an older state never replaces a newer one.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    model : str
+        The model's name with its hash.
+    location : str
+        Folder or prefix, from `check_destination`.
+    form : str
+        ``delta`` or ``parquet``.
+    embeddings : bool, optional
+        Whether to publish the mean embedding of each track; by default, if they are published already.
+
+    Raises
+    ------
+    EarmarkError
+        If another program changed the destination at the same time, or a store fails. Nothing is published
+        then.
+    """
+    destination = open_destination(location, form, tables.root)
+    if embeddings is None:
+        embeddings = _EMBEDDING in (destination.columns or ())
+    run = read_reports(tables, last=1)[0].run
+    source = Source(tables.root, model, run, read_genres(tables, model))
+    remove_abandoned(SCRATCH_PREFIX)
+    with locked_folder(SCRATCH_PREFIX) as scratch:
+        with open_keys(tables) as keys:
+            rows = CurrentRows(keys, model, embeddings=embeddings)
+            is_same_table = destination.columns == rows.schema.names
+            n_changed, n_removed = rows.compare(destination.read(rows.identity) if is_same_table else ())
+            published = Publication(location=location, format=form, model=model, rows=rows.n_rows)
+            log.info("publishing", rows=rows.n_rows, changed=n_changed, removed=n_removed, location=location)
+            if is_same_table and not n_changed and not n_removed:
+                return published
+            published = published.model_copy(
+                update={"changed": n_changed, "removed": n_removed, "written": True}
+            )
+            is_small = n_changed + n_removed <= _MOST_MERGED * rows.n_rows
+            if not (isinstance(destination, DeltaDestination) and is_same_table and is_small):
+                version = _replace(destination, rows, source)
+                return published.model_copy(update={"version": version})
+            changes = _keep(rows.changed(), scratch / "changed.arrow")
+            removed = rows.removed_ids()
+        # By now the database has given back its memory, of which merging needs as much.
+        with pa.OSFile(str(changes)) as file:
+            version = destination.merge(pa.ipc.open_stream(file), removed, source)
+    return published.model_copy(update={"version": version})
+
+
+def _replace(destination: Destination, rows: CurrentRows, source: Source) -> int | None:
+    """Replace all rows; raise what ended the stream of the rows, if that was it."""
+    try:
+        return destination.replace(rows.all(), source)
+    except StoreError as error:
+        raise rows.error or error from None
+
+
+def _keep(rows: pa.RecordBatchReader, path: Path) -> Path:
+    """Write rows to a local file, and return it."""
+    with pa.OSFile(str(path), "wb") as file:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(file, rows.schema, options=options) as writer:
+            for batch in rows:
+                writer.write_batch(batch)
+    return path

@@ -1,0 +1,460 @@
+"""Publishing: one row for each labeled track, in what other tools read, and never twice or half."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+import earmark
+from jobs.publish import publish_job
+from pipeline.publish import delta, parquet
+from pipeline.publish.current_rows import CurrentRows
+from pipeline.publish.destination import Format
+from pipeline.shards.rows import track_rows
+from pipeline.shards.segment_rows import embedding_rows
+from pipeline.tables.current import current_tracks
+from schemas.errors import EarmarkError, MisuseError, StoreError
+from schemas.published import published_schema
+from schemas.report import Publication
+from schemas.tables import TRACKS
+from tests.table_history import MODEL, TableHistory, refs, tracks, uri
+
+FORMATS: tuple[Format, ...] = ("delta", "parquet")
+OTHER = "other-89abcdef"
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> TableHistory:
+    """Twenty labeled tracks in five parts, and one that failed."""
+    history = TableHistory(tmp_path / "tables")
+    history.run(tracks(20), failing={"broken": "1"})
+    return history
+
+
+@pytest.fixture(params=FORMATS)
+def form(request: pytest.FixtureRequest) -> Format:
+    return request.param  # type: ignore[no-any-return]
+
+
+def publish(
+    history: TableHistory, form: Format, *, model: str | None = None, embeddings: bool | None = None
+) -> Publication:
+    destination = destination_of(history, form)
+    return publish_job(history.tables.root, destination, form, model, embeddings=embeddings)
+
+
+def destination_of(history: TableHistory, form: Format) -> str:
+    return f"{history.tables.root}-published-{form}"
+
+
+def read(location: str, form: Format) -> list[dict[str, Any]]:
+    """The published rows in order of their ids, as Arrow reads them."""
+    if form == "delta":
+        rows = pa.table(DeltaTable(location).scan())
+    else:
+        rows = pq.read_table(f"{location}/{parquet.FILE}")
+    return in_order(rows)
+
+
+def in_order(rows: pa.Table) -> list[dict[str, Any]]:
+    return sorted(rows.to_pylist(), key=lambda row: row["track_id"])
+
+
+def expected(history: TableHistory, model: str = MODEL) -> list[dict[str, Any]]:
+    """What the documented commands say of each labeled track, joined by hand."""
+    opened = earmark.open_tables(history.tables.root)
+    facts = {row["track_id"]: row for row in opened.tracks().to_pylist()}
+    seen: dict[str, Any] = {}
+    for row in history.tables.read("tracks").to_pylist():
+        seen[row["track_id"]] = min(row["listed_at"], seen.get(row["track_id"], row["listed_at"]))
+    labels = sorted(opened.labels(model).to_pylist(), key=lambda row: row["track_id"])
+    names = published_schema(embeddings=False).names
+    rows = [label | facts[label["track_id"]] | {"first_seen": seen[label["track_id"]]} for label in labels]
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def test_the_rows_are_those_of_the_labels(history: TableHistory, form: Format) -> None:
+    """A dashboard shows another genre than the command line does."""
+    done = publish(history, form)
+    assert (done.rows, done.changed, done.removed, done.written) == (20, 20, 0, True)
+    assert read(done.location, form) == expected(history)
+
+
+def test_tags_and_columns_of_the_manifest_are_published(history: TableHistory, form: Format) -> None:
+    """An analyst has genres, and no artist, year or id of their own to group them by."""
+    history.now += pd.Timedelta(days=1)
+    row = track_rows(refs([("t0003", "1")]), {}, history.now).to_pylist()[0]
+    row |= {"artist": "Ä", "title": "x'y", "year": 1999, "carried": [("isrc", "DE1"), ("label", "")]}
+    history.write("tracks", "listing", pa.Table.from_pylist([row], TRACKS), run="20260109T030000-0000")
+    rows = read(publish(history, form).location, form)
+    found = next(each for each in rows if each["track_id"] == "t0003")
+    assert {name: found[name] for name in ("artist", "title", "year", "carried")} == {
+        name: row[name] for name in ("artist", "title", "year", "carried")
+    }
+    assert found["first_seen"] < found["listed_at"]
+
+
+def readers(location: str, form: Format) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The published table as other tools read it."""
+    if form == "delta":
+        table = DeltaTable(location)
+        files = table.file_uris()
+        yield "polars", pl.read_delta(location).to_pandas()
+        yield "pandas", table.to_pandas()
+        yield "duckdb", duckdb.from_arrow(table.to_pyarrow_dataset()).df()
+        yield "duckdb on its files", duckdb.read_parquet(files).df()
+    else:
+        yield "polars", pl.read_parquet(f"{location}/*.parquet").to_pandas()
+        yield "pandas", pd.read_parquet(location)
+        yield "duckdb", duckdb.read_parquet(f"{location}/*.parquet").df()
+
+
+def test_other_tools_read_it(history: TableHistory, form: Format) -> None:
+    """An analyst would need Earmark, or a window function, to read the labels."""
+    publish(history, form)
+    history.run({"t0001": "2", "new": "1"}, gone={"t0002": "1"}, unchanged=18)
+    location = publish(history, form).location
+    wanted = [(row["track_id"], row["genre"], row["etag"]) for row in expected(history)]
+    for name, rows in readers(location, form):
+        found = rows.sort_values("track_id")[["track_id", "genre", "etag"]].itertuples(index=False, name=None)
+        assert list(found) == wanted, name
+
+
+def test_what_did_not_change_is_not_published_again(history: TableHistory, form: Format) -> None:
+    """Every night would write a version, and every reader of changes would see all rows change."""
+    location = publish(history, form).location
+    before = {path: path.stat().st_mtime_ns for path in Path(location).rglob("*")}
+    again = publish(history, form)
+    assert (again.written, again.rows, again.version) == (False, 20, None)
+    history.run({}, unchanged=20)
+    assert not publish(history, form).written
+    assert {path: path.stat().st_mtime_ns for path in Path(location).rglob("*")} == before
+
+
+def test_changed_new_gone_and_returned_tracks_follow(history: TableHistory, form: Format) -> None:
+    """A deleted track stays in the charts, or a replaced one stands in them twice."""
+    publish(history, form)
+    history.run({"t0001": "2", "new": "1"}, gone={"t0002": "1", "t0003": "1"}, unchanged=17)
+    done = publish(history, form)
+    assert (done.rows, done.changed, done.removed) == (19, 2, 2)
+    assert read(done.location, form) == expected(history)
+    row = track_rows(refs([("t0002", "1")]), {}, history.now + pd.Timedelta(days=1))
+    history.write("tracks", "listing", row, run="20260201T030000-0000")
+    done = publish(history, form)
+    assert (done.changed, done.removed) == (1, 0)
+    assert read(done.location, form) == expected(history)
+
+
+def test_a_moved_catalog_is_published_with_its_new_locations(history: TableHistory, form: Format) -> None:
+    """A player would open files that are no longer there: labels keep the location they were made at."""
+    publish(history, form)
+    history.now += pd.Timedelta(days=1)
+    rows = track_rows(refs([("t0005", "1")]), {}, history.now).to_pylist()
+    moved = [row | {"uri": "/elsewhere/t0005.mp3"} for row in rows]
+    history.write("tracks", "listing", pa.Table.from_pylist(moved, TRACKS), run="20260110T030000-0000")
+    done = publish(history, form)
+    assert (done.changed, done.removed) == (1, 0)
+    assert {row["uri"] for row in read(done.location, form)} == {
+        uri(name) for name in tracks(20) if name != "t0005"
+    } | {"/elsewhere/t0005.mp3"}
+
+
+def test_another_model_replaces_the_labels(history: TableHistory, form: Format) -> None:
+    """Two models' labels in one table would count every track twice."""
+    publish(history, form)
+    history.run(tracks(12), model=OTHER)
+    done = publish(history, form)
+    assert (done.model, done.rows, done.changed, done.removed) == (OTHER, 12, 12, 8)
+    assert read(done.location, form) == expected(history, OTHER)
+    assert publish(history, form, model=MODEL).rows == 20
+    assert read(done.location, form) == expected(history)
+
+
+def test_compacted_tables_are_published_alike(
+    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compaction moves every row: nothing would be found, or all of it would be published again."""
+    from jobs.compact import compact_job
+    from pipeline.publish import current_rows
+
+    monkeypatch.setattr(current_rows, "_ROWS_AT_ONCE", 3)
+    for number in range(3):
+        history.run({f"t{number:04}": "2", f"new{number}": "1"}, unchanged=19, shard_tracks=1)
+    location = publish(history, form).location
+    assert read(location, form) == expected(history)
+    compact_job(history.tables, older_than_days=0, target_mb=128, say=lambda _: None)
+    assert not publish(history, form).written
+    history.run(tracks(23, etag="3"), shard_tracks=5)
+    publish(history, form)
+    assert read(location, form) == expected(history)
+
+
+def embed(history: TableHistory, run: str, versions: dict[str, str], scale: float = 1.0) -> None:
+    rows = [
+        {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
+        for name, etag in versions.items()
+        for number in range(3)
+    ]
+    vectors = history.rng.normal(size=(len(rows), 8)).astype("float32") * scale
+    history.write("embeddings", f"{len(versions):06}", embedding_rows(rows, vectors), model=MODEL, run=run)
+
+
+def test_embeddings_are_the_means_that_similar_compares(history: TableHistory, form: Format) -> None:
+    """A recommender would get the vector of the first thirty seconds, or of another track."""
+    run = history.run({"new": "1"}, unchanged=20)
+    embed(history, run, tracks(5, start=10))
+    assert publish(history, form).rows == 21
+    done = publish(history, form, embeddings=True)
+    assert (done.changed, done.written) == (21, True)
+    stored = history.tables.read("embeddings").to_pandas()
+    means = stored.groupby("track_id")["vector"].apply(lambda each: pd.DataFrame(each.tolist()).mean())
+    rows = {row["track_id"]: row for row in read(done.location, form)}
+    assert {name for name, row in rows.items() if row["embedding"]} == set(tracks(5, start=10))
+    for name in tracks(5, start=10):
+        assert rows[name]["embedding"] == pytest.approx(means[name].to_numpy(), abs=2e-3)
+        assert rows[name]["embedding_run"] == run
+    embed(history, run, tracks(2))
+    assert publish(history, form).changed == 2
+    assert sum(row["embedding"] is not None for row in read(done.location, form)) == 7
+    assert publish(history, form, embeddings=False).changed == 21
+    assert "embedding" not in read(done.location, form)[0]
+
+
+def test_each_version_of_a_delta_table_says_what_it_was_made_from(history: TableHistory) -> None:
+    """Nobody could tell which run a chart of last month was drawn from, or draw it again."""
+    location = publish(history, "delta").location
+    before = read(location, "delta")
+    run = history.run({"t0001": "2"}, gone={"t0002": "1"}, unchanged=18)
+    done = publish(history, "delta")
+    table = DeltaTable(location)
+    commit = table.history(1)[0]
+    assert (commit["version"], commit["operation"]) == (done.version, "MERGE")
+    assert (commit["earmark.run"], commit["earmark.model"]) == (run, MODEL)
+    assert commit["earmark.tables"] == history.tables.root
+    assert table.transaction_version(f"earmark {history.tables.root}") == int(run[:8] + run[9:15])
+    assert in_order(pa.table(DeltaTable(location, version=1).scan())) == before
+    comments = {field.name: field.metadata.get("comment", "") for field in table.schema().fields}
+    assert comments["genre"].startswith("The most probable genre")
+
+
+def test_two_publications_at_once_do_not_double(
+    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two crons that overlap would leave each new track in the table twice."""
+    location = publish(history, form).location
+    history.run({"new": "1"}, unchanged=20)
+    compare = CurrentRows.compare
+    first_time = threading.Event()
+
+    def interfere(rows: CurrentRows, *arguments: Any) -> tuple[int, int]:
+        found = compare(rows, *arguments)
+        if not first_time.is_set():
+            first_time.set()
+            publish(history, form)
+        return found
+
+    monkeypatch.setattr(CurrentRows, "compare", interfere)
+    with pytest.raises(EarmarkError, match="another program changed"):
+        publish(history, form)
+    assert read(location, form) == expected(history)
+    assert not publish(history, form).written
+
+
+def test_two_first_publications_at_once_leave_one_table(
+    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first night of two schedulers would make a table of everything twice."""
+    compare = CurrentRows.compare
+    first_time = threading.Event()
+
+    def interfere(rows: CurrentRows, *arguments: Any) -> tuple[int, int]:
+        found = compare(rows, *arguments)
+        if not first_time.is_set():
+            first_time.set()
+            publish(history, form)
+        return found
+
+    monkeypatch.setattr(CurrentRows, "compare", interfere)
+    with pytest.raises(EarmarkError, match="publish again"):
+        publish(history, form)
+    assert read(destination_of(history, form), form) == expected(history)
+
+
+_KILLED = """
+import os, sys
+from jobs.publish import publish_job
+from pipeline.publish import current_rows
+gather = current_rows.CurrentRows._gather
+left = [int(sys.argv[4])]
+def die(*arguments):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), 9)
+    return gather(*arguments)
+current_rows._ROWS_AT_ONCE = 4
+current_rows.CurrentRows._gather = die
+publish_job(sys.argv[1], sys.argv[2], sys.argv[3], None, embeddings=None)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_killed_publication_is_repeated(
+    history: TableHistory, form: Format, after: int, again: bool
+) -> None:
+    """A reader would see half a catalog until somebody removed the folder by hand."""
+    location, before = destination_of(history, form), None
+    if again:
+        publish(history, form)
+        before = read(location, form)
+        history.run({f"t{number:04}": "2" for number in range(9)}, gone={"t0019": "1"}, unchanged=10)
+    command = [sys.executable, "-c", _KILLED, history.tables.root, location, form, str(after)]
+    assert subprocess.run(command, check=False).returncode == -9
+    if again:
+        assert read(location, form) == before
+    assert publish(history, form).written
+    assert read(location, form) == expected(history)
+
+
+def test_an_error_while_rows_are_read_is_said_as_it_is(
+    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged part would be reported as a fault of the published table, in the words of a library."""
+    damaged = EarmarkError("a part cannot be read")
+
+    def fail(*_: object) -> None:
+        raise damaged
+
+    monkeypatch.setattr(CurrentRows, "_gather", fail)
+    with pytest.raises(EarmarkError) as raised:
+        publish(history, form)
+    assert raised.value is damaged
+    monkeypatch.undo()
+    assert publish(history, form).written
+
+
+def test_what_is_not_ours_is_left_alone(history: TableHistory, form: Format, tmp_path: Path) -> None:
+    """A wrong path would replace somebody else's table, or lay files among their documents."""
+    root = history.tables.root
+
+    def refuse(destination: Path | str, message: str) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(MisuseError, match=message):
+            publish_job(root, str(destination), form, None, embeddings=None)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "thesis.txt").write_text("years of work")
+    refuse(documents, r"it holds thesis\.txt")
+    theirs = tmp_path / "theirs"
+    write_deltalake(theirs, pa.table({"a": [1]}))
+    refuse(theirs, "a Delta table of another program|it holds")
+    (tmp_path / "file").mkdir()
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "file" / parquet.FILE)
+    refuse(tmp_path / "file", "was not published by Earmark|is no Delta table")
+    (tmp_path / "file" / parquet.FILE).write_text("no Parquet")
+    refuse(tmp_path / "file", "no Parquet file|is no Delta table")
+    for inside in (root, f"{root}/labels", f"{root}/x/../published", tmp_path, "/music", "/music/x", "/"):
+        refuse(inside, "not apart")
+    (tmp_path / "link").symlink_to(root)
+    refuse(tmp_path / "link" / "published", "not apart")
+    other = TableHistory(tmp_path / "other")
+    other.run(tracks(2))
+    publish(history, form)
+    with pytest.raises(MisuseError, match="other tables of Earmark are published there"):
+        publish_job(other.tables.root, destination_of(history, form), form, None, embeddings=None)
+    wrong: Format = "parquet" if form == "delta" else "delta"
+    with pytest.raises(MisuseError, match="it holds"):
+        publish_job(root, destination_of(history, form), wrong, None, embeddings=None)
+
+
+def test_a_folder_with_an_unusual_name_works(history: TableHistory, form: Format, tmp_path: Path) -> None:
+    """A space, a hash or a percent sign in a path would publish to a folder that nobody named."""
+    name = "a b#c%41 ü" if form == "parquet" else "a b#c ü"
+    destination = tmp_path / name / "published"
+    publish_job(history.tables.root, str(destination), form, None, embeddings=None)
+    assert read(str(destination), form) == expected(history)
+    assert not publish_job(history.tables.root, str(destination), form, None, embeddings=None).written
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("a")] == [name]
+    if form == "delta":
+        with pytest.raises(MisuseError, match="take % in a path"):
+            publish_job(history.tables.root, str(tmp_path / "a%41"), form, None, embeddings=None)
+
+
+def test_no_tracks_are_left_when_all_have_gone(history: TableHistory, form: Format) -> None:
+    """An empty catalog would keep its last labels for ever, or end in an error of Parquet."""
+    publish(history, form)
+    history.run({}, gone=tracks(20))
+    done = publish(history, form)
+    assert (done.rows, done.removed) == (0, 20)
+    assert read(done.location, form) == []
+    assert not publish(history, form).written
+
+
+def test_a_reader_sees_one_whole_file_at_any_time(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query that runs while the file is replaced would count tracks twice or not at all."""
+    location = publish(history, "parquet").location
+    history.run({"new": "1"}, unchanged=20)
+    seen = []
+    write = parquet._write
+
+    def watch(path: Path, *arguments: Any) -> None:
+        write(path, *arguments)
+        seen.append(len(duckdb.read_parquet(f"{location}/*.parquet")))
+        seen.append(len(pd.read_parquet(location)))
+
+    monkeypatch.setattr(parquet, "_write", watch)
+    publish(history, "parquet")
+    assert seen == [20, 20]
+    assert [path.name for path in Path(location).iterdir()] == [parquet.FILE]
+    assert len(read(location, "parquet")) == 21
+
+
+def test_without_deltalake_the_command_to_install_it_is_said(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user of the plain package would get a traceback about a module."""
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    with pytest.raises(MisuseError, match=r"pip install 'earmark\[publish\]'"):
+        publish(history, "delta")
+    monkeypatch.undo()
+    assert publish(history, "parquet").written
+
+
+def test_a_damaged_delta_log_is_named(history: TableHistory) -> None:
+    """The reader is told of an internal error, and not which table is broken."""
+    location = publish(history, "delta").location
+    for file in (Path(location) / "_delta_log").glob("*.json"):
+        file.write_text("{")
+    with pytest.raises(StoreError, match=f"cannot read the Delta table {location}"):
+        publish(history, "delta")
+
+
+def test_only_listed_tracks_are_published(history: TableHistory, form: Format) -> None:
+    """Labels of files that failed in their new version would be those of the old one."""
+    publish(history, form)
+    history.run({}, failing={"t0004": "2"}, unchanged=20)
+    done = publish(history, form)
+    assert (done.rows, done.removed) == (19, 1)
+    listed = set(current_tracks(history.tables)["track_id"].to_pylist())
+    assert {row["track_id"] for row in read(done.location, form)} == listed - {"t0004", "broken"}
+
+
+def test_the_delta_table_is_known_by_its_name(history: TableHistory) -> None:
+    """Whoever lists a lake's tables finds which one is Earmark's."""
+    metadata = DeltaTable(publish(history, "delta").location).metadata()
+    assert metadata.name == delta.NAME
+    assert "Earmark" in (metadata.description or "")

@@ -14,7 +14,7 @@ from jobs.run.request import Job
 from pipeline.log import get_logger
 from pipeline.redaction import redact
 from pipeline.storage import storage
-from schemas.errors import EarmarkError
+from schemas.errors import EarmarkError, LeaseHeldError
 from schemas.report import RunReport
 
 log = get_logger(__name__)
@@ -64,13 +64,15 @@ def describe_end(job: Job, report: RunReport | None, error: BaseException | None
         What ended it.
     """
     if report is not None:
-        outcome, reason = report.outcome, report.error
+        outcome, reason = str(report.outcome), report.error
     else:
         outcome = "failed" if isinstance(error, Exception) else "interrupted"
+        if isinstance(error, LeaseHeldError):
+            outcome = "refused"
         reason = str(error) if isinstance(error, EarmarkError) else type(error).__name__
     message = {
         "outcome": outcome,
-        "error": reason if outcome == "failed" else None,
+        "error": reason if outcome in ("failed", "refused") else None,
         "command": job.command,
         "catalog": job.catalog if report is None else report.catalog,
         "tables": job.tables.root,

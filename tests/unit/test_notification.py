@@ -15,7 +15,7 @@ from jobs.run.request import Job, make_job
 from jobs.run.run_log import RunLog
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import EarmarkError, LeaseHeldError, MisuseError
 from schemas.report import Counts, RunReport
 from tests.e2e.earmark import earmark
 from tests.webhook import PATH, webhook
@@ -116,6 +116,7 @@ def test_the_url_is_in_no_report_and_no_message() -> None:
     ("error", "outcome", "reason"),
     [
         (EarmarkError("the store is gone"), "failed", "the store is gone"),
+        (LeaseHeldError("run-1 is writing"), "refused", "run-1 is writing"),
         (ZeroDivisionError("inner"), "failed", "ZeroDivisionError"),
         (KeyboardInterrupt(), "interrupted", None),
     ],

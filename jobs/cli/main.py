@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, runs, similar, submit, tables, training
+from jobs.cli.commands import (
+    evaluation,
+    labels,
+    models,
+    pages,
+    purge,
+    runs,
+    similar,
+    submit,
+    tables,
+    training,
+)
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
@@ -58,6 +69,7 @@ for command in (
     tables.verify,
     tables.compact,
     tables.vacuum,
+    purge.purge,
     pages.trends,
     pages.report,
     pages.plot,

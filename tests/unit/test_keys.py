@@ -317,7 +317,7 @@ def test_large_key_files_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_key_files_do_not_keep_the_rows_of_merged_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each compaction leaves the keys of all that it merged, and every command reads them."""
+    """Each compaction leaves the keys of all that it merged, and every command reads them for ever."""
     monkeypatch.setattr(index, "_KEEP_S", -1.0)
     monkeypatch.setattr(index, "MAX_ROWS", 40)
     history = TableHistory(tmp_path)

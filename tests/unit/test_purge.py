@@ -232,6 +232,23 @@ def test_a_purge_that_is_killed_at_any_step_is_finished_by_the_next(
     assert step > 20
 
 
+def test_a_purge_that_was_killed_is_seen(history: TableHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows that traces are left; or somebody takes the rows that are gone for lost ones."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.tables.maintenance.purge.purge.replace_parts", fail)
+        with pytest.raises(RuntimeError):
+            purge(history.tables)
+    kinds = {finding.kind for finding in verify(history.tables, read_reports(history.tables)).findings}
+    assert "killed purge" in kinds
+    said: list[str] = []
+    purge_job(history.tables, BY_ID, delete=False, say=said.append)
+    assert "an earlier purge was killed" in said[0]
+
+
 def test_tables_of_the_first_release_are_purged(tmp_path: Path) -> None:
     """Who has used Earmark from the start cannot do what the law asks for."""
     shutil.copytree(RELEASES / "0.1.0" / "tables", tmp_path / "tables")

@@ -16,6 +16,7 @@ Errors, each with one sentence that names the problem and says what to do::
     EarmarkError                  the call cannot continue
     ├── MisuseError               an argument, a name or a configuration is wrong
     ├── StoreError                a store or a disk did not do what was asked of it
+    ├── LeaseHeldError            another run is writing to the tables
     ├── EnvironmentFaultError     this machine or its libraries cannot decode even a known-good sound
     └── TrackError                one track cannot be labeled: a row of the data frame of `label`
         ├── ReadError, NotFoundError, NotAFileError, EmptyFileError

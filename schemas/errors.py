@@ -23,6 +23,12 @@ class StoreError(EarmarkError):
     """A store or a disk refused or failed a request. The data in it may be fine."""
 
 
+class LeaseHeldError(EarmarkError):
+    """Another run is writing to the tables. Nothing was changed; the same command may succeed later."""
+
+    exit_code: ClassVar[int] = 5
+
+
 class EnvironmentFaultError(EarmarkError):
     """A machine, its libraries or its installation cannot do the work; no track is to blame."""
 

@@ -63,6 +63,23 @@ class Counts(BaseModel):
         )
 
 
+class Purged(BaseModel):
+    """Rows of a run that ``earmark purge`` removed later, by what they counted as in the report."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    labeled: int = 0
+    failed: int = 0
+    embedded: int = 0
+
+    def __add__(self, other: "Purged") -> "Purged":
+        return Purged(
+            labeled=self.labeled + other.labeled,
+            failed=self.failed + other.failed,
+            embedded=self.embedded + other.embedded,
+        )
+
+
 class LeftOut(BaseModel):
     """Files in the catalog that are not tracks, counted by kind.
 
@@ -211,6 +228,8 @@ class RunReport(BaseModel):
         retries; empty on a local disk.
     versions : dict
         Versions of the packages that determine the results.
+    purged : Purged
+        Rows of the run that were purged later; `counts` still includes them.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -244,6 +263,7 @@ class RunReport(BaseModel):
     publication: Publication | None = None
     requests: dict[str, int] = {}
     versions: dict[str, str] = {}
+    purged: Purged = Purged()
 
     @property
     def spec(self) -> FeatureSpec | None:

@@ -12,7 +12,7 @@ from typing import Any
 from jobs.engine import lease_objects as objects
 from pipeline.log import get_logger
 from pipeline.storage import storage
-from schemas.errors import EarmarkError
+from schemas.errors import LeaseHeldError
 
 log = get_logger(__name__)
 
@@ -21,10 +21,6 @@ FRESH_S = 2.0
 """Seconds for which a look at the lease holds for further writes to a store: each look costs two requests."""
 _SETTLE_S = 2.0
 """Time for writes to a disk that a dying worker had begun when another run took over."""
-
-
-class LeaseHeldError(EarmarkError):
-    """Another run holds the tables."""
 
 
 def acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> int:
@@ -136,7 +132,9 @@ def _settle_s(root: str) -> float:
 
 
 def _held_error(root: str, number: int) -> LeaseHeldError:
-    return LeaseHeldError(f"{_describe(root, number)}; wait until it has ended, or stop it")
+    return LeaseHeldError(
+        f"{_describe(root, number)}; nothing was changed: wait until it has ended, or stop it"
+    )
 
 
 def _describe(root: str, number: int) -> str:

@@ -145,7 +145,7 @@ class RunGauges:
             self._progress.set(time.time())
 
     def record_success(self) -> None:
-        """Note that the run has done all its work."""
+        """Note that the run has done all its work, and that every track is accounted for."""
         self._last_success.set(time.time())
 
 

@@ -14,7 +14,7 @@ from jobs.run.request import Job
 from pipeline.log import get_logger
 from pipeline.redaction import redact
 from pipeline.storage import storage
-from schemas.errors import EarmarkError
+from schemas.errors import EarmarkError, LeaseHeldError
 from schemas.report import RunReport
 
 log = get_logger(__name__)
@@ -51,6 +51,24 @@ def notifying(job: Job, closing: Closing) -> Iterator[None]:
             send(url, message, () if once else _PAUSES_S, _INTERRUPTED_TIMEOUT_S if once else _TIMEOUT_S)
 
 
+def notify_misuse(
+    command: str, catalog: str | None, tables: str, url: str | None, error: EarmarkError
+) -> None:
+    """Post that a run was refused before there was a job: for its settings, its model or its tables.
+
+    Parameters
+    ----------
+    command, catalog, tables : str
+        What was asked for, as given.
+    url : str or None
+        Where to post to; by default, the value of ``EARMARK_NOTIFY``.
+    error : EarmarkError
+        The reason.
+    """
+    if url := url or os.environ.get(VARIABLE):
+        send(url, _describe_unbegun(command, catalog, tables, error), _PAUSES_S, _TIMEOUT_S)
+
+
 def describe_end(job: Job, report: RunReport | None, error: BaseException | None) -> dict[str, Any]:
     """Return the message about the end of a run.
 
@@ -63,21 +81,15 @@ def describe_end(job: Job, report: RunReport | None, error: BaseException | None
     error : BaseException or None
         What ended it.
     """
-    if report is not None:
-        outcome, reason = report.outcome, report.error
-    else:
-        outcome = "failed" if isinstance(error, Exception) else "interrupted"
-        reason = str(error) if isinstance(error, EarmarkError) else type(error).__name__
-    message = {
-        "outcome": outcome,
-        "error": reason if outcome == "failed" else None,
-        "command": job.command,
-        "catalog": job.catalog if report is None else report.catalog,
-        "tables": job.tables.root,
-    }
-    shown = {key: redact(value) if value else None for key, value in message.items()}
     if report is None:
-        return {"text": _text(shown, None)} | shown
+        return _describe_unbegun(job.command, job.catalog, job.tables.root, error)
+    shown = _facts(
+        report.outcome,
+        report.error if report.outcome == "failed" else None,
+        command=job.command,
+        catalog=report.catalog,
+        tables=job.tables.root,
+    )
     location = redact(storage.join(job.tables.root, "_runs", f"{report.run}.json"))
     return (
         {"text": _text(shown, report)}
@@ -92,6 +104,30 @@ def describe_end(job: Job, report: RunReport | None, error: BaseException | None
             "wall_s": report.wall_s,
         }
     )
+
+
+def _describe_unbegun(
+    command: str, catalog: str | None, tables: str, error: BaseException | None
+) -> dict[str, Any]:
+    """Return the message about a run that ended before it began to work."""
+    outcome = "failed" if isinstance(error, Exception) else "interrupted"
+    if isinstance(error, LeaseHeldError):
+        outcome = "refused"
+    reason = str(error) if isinstance(error, EarmarkError) else type(error).__name__
+    shown = _facts(
+        outcome,
+        None if outcome == "interrupted" else reason,
+        command=command,
+        catalog=catalog,
+        tables=tables,
+    )
+    return {"text": _text(shown, None)} | shown
+
+
+def _facts(outcome: str, error: str | None, **asked: str | None) -> dict[str, str | None]:
+    """Return the fields that every message has, without secrets."""
+    facts = {"outcome": outcome, "error": error} | asked
+    return {key: redact(value) if value else None for key, value in facts.items()}
 
 
 def _text(message: dict[str, str | None], report: RunReport | None) -> str:

@@ -1,9 +1,11 @@
 """``earmark run``, ``featurize`` and ``label``: list, plan, work, and account for every track."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -42,6 +44,9 @@ from pipeline.tables.runs import (
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import Counts, LeftOut, RunReport
+
+if TYPE_CHECKING:
+    from jobs.engine.metrics import RunGauges
 
 log = get_logger(__name__)
 
@@ -136,10 +141,17 @@ def _run_planned(
         pages.write(report)
         _record_changes(job, report.run, plan, report.started_at, held.lease)
         if plan.n_todo:
+            is_counted = False
             try:
-                _work(job, report, plan, held, interrupt, totals, closing, run_log)
+                with _work(job, report, plan, held, interrupt, totals, closing, run_log) as gauges:
+                    if not interrupt.was_requested:
+                        is_counted = True
+                        report = account_for(job.tables, report, totals)
+                        if report.balanced and not report.counts.left:
+                            gauges.record_success()
             finally:
-                report = account_for(job.tables, report, totals)
+                if not is_counted:
+                    report = account_for(job.tables, report, totals)
         if not report.balanced or (report.counts.left and not interrupt.was_requested):
             raise EarmarkError(
                 f"the parts of the run do not hold every track exactly once (remaining: "
@@ -221,6 +233,7 @@ def _record_changes(job: Job, run: str, plan: Plan, listed_at: datetime, lease: 
             storage.write_bytes(location, encode_part(rows), check=lease.check)
 
 
+@contextlib.contextmanager
 def _work(
     job: Job,
     report: RunReport,
@@ -230,12 +243,15 @@ def _work(
     totals: Totals,
     closing: Closing,
     run_log: RunLog,
-) -> None:
-    """Run the plan on Ray and add up the results in `totals`."""
+) -> Iterator["RunGauges"]:
+    """Run the plan on Ray and add up the results in `totals`; then stay connected during a ``with`` block.
+
+    Yields the gauges of the run, which Ray exports while it is connected.
+    """
     if report.model is not None:
         _keep_model(job, held.lease)
     doing = "featurizing" if job.command == "featurize" else "labeling"
-    with connected(job.config), show_progress(doing, plan.n_todo) as meter:
+    with connected(job.config):
         interrupt.install()
         from jobs.engine.engine import Engine  # imports Ray, which a run with nothing to do does not need
         from jobs.engine.metrics import RunGauges
@@ -266,18 +282,18 @@ def _work(
         engine = Engine(assignment, totals, show)
         interrupt.set_handlers(engine.stop, engine.stop_soon)
         held.is_settled = False
-        try:
-            engine.run(
-                _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
-            )
-            if not interrupt.was_requested:
-                gauges.record_success()
-        finally:
-            engine.halt(held)
-            # Close now: shutting down Ray and counting what was written may take too long.
-            if interrupt.was_requested:
-                closing()
-            interrupt.clear_handlers()
+        with show_progress(doing, plan.n_todo) as meter:
+            try:
+                engine.run(
+                    _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
+                )
+            finally:
+                engine.halt(held)
+                # Close now: shutting down Ray and counting what was written may take too long.
+                if interrupt.was_requested:
+                    closing()
+                interrupt.clear_handlers()
+        yield gauges
 
 
 def _keep_model(job: Job, lease: leases.Lease) -> None:

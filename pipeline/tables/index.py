@@ -2,7 +2,8 @@
 
 A run adds the keys of its parts as one file a table. Files are merged like the digits of a counter: a new one
 takes in those that are not larger than what was merged so far, so that there are about as many files as the
-number of rows has binary digits, and each row is copied about as often.
+number of rows has binary digits, and each row is copied about as often. A file most of whose parts are gone,
+because compaction merged them, is written again without their keys.
 """
 
 import contextlib
@@ -51,7 +52,7 @@ def refresh_index(keys: Keys, check: storage.Check) -> None:
     with storage.explain_errors(keys.stored.tables.root, "write the index of"):
         for table in keys.files:
             merged = _choose_files(keys, table)
-            if keys.fresh[table] or len(merged) > 1:
+            if keys.fresh[table] or len(merged) > 1 or any(map(_is_outdated, merged)):
                 _merge(keys, table, merged, check)
             _remove_useless(keys, table, check)
 
@@ -93,17 +94,35 @@ def _log_failure(check: storage.Check) -> Iterator[None]:
 
 
 def _choose_files(keys: Keys, table: str) -> list[tuple[KeyFile, list[int]]]:
-    """Choose the files to merge with the parts that no file holds: from small to large, as long as none is
-    larger than all before it.
+    """Choose the files to merge with the parts that no file holds.
+
+    These are the outdated files, and of the others, from small to large, those that are not larger than all
+    before them.
     """
-    chosen: list[tuple[KeyFile, list[int]]] = []
-    total = keys.count(f"FROM fresh_{table}")
-    for file, parts in sorted(keys.files[table], key=lambda pair: pair[0].n_rows):
+    chosen = [pair for pair in keys.files[table] if _is_outdated(pair)]
+    others = [pair for pair in keys.files[table] if not _is_outdated(pair)]
+    total = keys.count(f"FROM fresh_{table}") + sum(_count_live(keys, table, parts) for _, parts in chosen)
+    for file, parts in sorted(others, key=lambda pair: pair[0].n_rows):
         if file.n_rows > total or total + file.n_rows > MAX_ROWS:
             break
         total += file.n_rows
         chosen.append((file, parts))
     return chosen
+
+
+def _is_outdated(pair: tuple[KeyFile, list[int]]) -> bool:
+    """Return whether most of the parts that a file copies are gone: readers pass over their rows each time.
+
+    Once written again, a file copies only parts that are there, so the same file is never written twice.
+    """
+    file, parts = pair
+    return 2 * len(parts) < len(file.parts)
+
+
+def _count_live(keys: Keys, table: str, parts: list[int]) -> int:
+    """Count the rows of some parts."""
+    keys.register("live", pa.table({"part": pa.array(parts, pa.int32())}))
+    return keys.count(f"FROM {table} SEMI JOIN live USING (part)")
 
 
 def _merge(keys: Keys, table: str, files: list[tuple[KeyFile, list[int]]], check: storage.Check) -> None:

@@ -143,8 +143,10 @@ def _choose(
     files: list[tuple[KeyFile, list[int]]] = []
     rows: list[tuple[int, int, int]] = []
     covered: set[int] = set()
-    for file in found:
-        numbers = [number_of.get(named, -1) for named in file.parts]
+    numbered = [(file, [number_of.get(named, -1) for named in file.parts]) for file in found]
+    # Those of most parts that are there first; of two such files, the one that has less of other parts.
+    numbered.sort(key=lambda pair: (-sum(part >= 0 for part in pair[1]), pair[0].n_rows, len(pair[1])))
+    for file, numbers in numbered:
         pairs = [(at, part) for at, part in enumerate(numbers) if part >= 0 and part not in covered]
         if pairs:
             rows += [(len(files), at, part) for at, part in pairs]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from jobs.engine import lease as leases
 from jobs.engine import lease_acquisition
 from jobs.engine.metrics import METRICS, STATES, error_types
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
@@ -77,6 +78,10 @@ def test_submit_exits_as_the_run_does(cluster: Cluster, catalog: Path, tmp_path:
     """Ray's own client returns 1 for everything: a scheduler takes a wrong command for a store that failed,
     and tries it again all night."""
     tables = tmp_path / "tables"
+    with leases.hold(str(tables), "run-1", say=print):
+        held = earmark("submit", catalog, tables, "--address", cluster.dashboard, **cluster.environment)
+    assert held.returncode == 5, held.stderr
+    assert "run run-1 of" in held.stdout
     write_report(Tables(str(tables)), report_of("/another/catalog"))
     refused = earmark("submit", catalog, tables, "--address", cluster.dashboard, **cluster.environment)
     assert refused.returncode == 2, refused.stderr

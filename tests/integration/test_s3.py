@@ -14,12 +14,11 @@ from botocore.exceptions import ClientError
 from botocore.session import get_session
 
 from jobs.engine import lease as leases
-from jobs.engine.lease_acquisition import LeaseHeldError
 from pipeline.audio.decode.audio import read_segments
 from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.storage import storage
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import EarmarkError, LeaseHeldError, MisuseError
 from schemas.features import FeatureSpec
 from tests.e2e.earmark import earmark, succeed
 

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from jobs.engine import lease as leases
-from jobs.engine.lease_acquisition import LeaseHeldError
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.track_refs import from_table, stat_track
 from pipeline.shards import fetching
@@ -23,7 +22,7 @@ from pipeline.storage import storage
 from pipeline.storage.errors import StoreFailingError, VersionChangedError
 from pipeline.storage.s3 import CheckedS3
 from pipeline.tables.tables import Tables
-from schemas.errors import NotFoundError, ReadError
+from schemas.errors import LeaseHeldError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
 from tests.e2e.earmark import earmark

@@ -38,6 +38,8 @@ def test_images_and_versions_agree() -> None:
     launcher = _load("cluster.yaml")
     assert launcher["docker"]["image"] == image
     assert launcher["available_node_types"]["gpu"]["docker"]["worker_image"] == f"{image}-gpu"
+    guide = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    assert f"ray[default]=={_pinned('ray')}" in guide
     readme = (INFRA / "README.md").read_text("utf-8")
     assert f"-t {image} ." in readme
     assert f"-t {image}-gpu --build-arg EXTRA=gpu" in readme
@@ -93,6 +95,8 @@ def test_rays_launcher_accepts_cluster_yaml() -> None:
     assert sum(node["max_workers"] for name, node in types.items() if name != "head") <= config["max_workers"]
     assert types["cpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert types["cpu"]["min_workers"] >= 1
+    profiles = [types[name]["node_config"]["IamInstanceProfile"] for name in ("cpu", "gpu")]
+    assert profiles[0] == profiles[1]
     assert not re.search(r"(?i)secret_access_key|password|AKIA", (INFRA / "cluster.yaml").read_text())
 
 
@@ -119,6 +123,13 @@ def test_only_the_service_account_of_the_manifests_gets_the_role() -> None:
     account = _load("kuberay/overlays/example/values.yaml")["spec"]["serviceAccount"]["name"]
     subject = statement["Condition"]["StringEquals"]["OIDC_PROVIDER:sub"]
     assert subject == f"system:serviceaccount:{namespace}:{account}"
+
+
+def test_machines_may_take_the_role() -> None:
+    """No worker of `ray up` gets the role, or somebody else does."""
+    (statement,) = json.loads((INFRA / "aws" / "ec2-trust-policy.json").read_text())["Statement"]
+    assert statement["Principal"] == {"Service": "ec2.amazonaws.com"}
+    assert statement["Action"] == "sts:AssumeRole"
 
 
 def _as_list(value: str | list[str]) -> list[str]:

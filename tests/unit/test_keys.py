@@ -25,6 +25,8 @@ from pipeline.tables.current import (
 )
 from pipeline.tables.index import refresh_index
 from pipeline.tables.keys import KEY_COLUMNS, open_keys
+from pipeline.tables.maintenance.compact.replacement import replace_parts
+from pipeline.tables.objects import group_by_partition, list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import DecodeError, EarmarkError, LabelError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
@@ -309,6 +311,34 @@ def test_large_key_files_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     history.run(tracks(30))
     refresh(history.tables)
     assert len(list((tmp_path / "_index" / "labels").iterdir())) == 4
+    assert_same(current_labels(history.tables, MODEL), slow_tables.current_labels(history.tables, MODEL))
+
+
+def test_key_files_do_not_keep_the_rows_of_merged_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each compaction leaves the keys of all that it merged, and every command reads them for ever."""
+    monkeypatch.setattr(index, "_KEEP_S", -1.0)
+    monkeypatch.setattr(index, "MAX_ROWS", 40)
+    history = TableHistory(tmp_path)
+    history.run(tracks(32))
+    refresh(history.tables)
+    history.run(tracks(8, start=32), shard_tracks=8)
+    refresh(history.tables)
+    stored = list_objects(history.tables)
+    groups = group_by_partition(stored.parts["labels"])
+    first, last = groups.items()
+    assert (len(first[1]), len(last[1])) == (8, 1)
+    replace_parts(history.tables, {first[0]: first[1][:7]}, target_bytes=1 << 20, check=lambda: None)
+    for _ in range(2):
+        refresh(history.tables)
+    with open_keys(history.tables) as keys:
+        keys.load("labels")
+        assert sum(file.n_rows for file, _ in keys.files["labels"]) == 40
+        assert not keys.fresh["labels"]
+    before = sorted(path.name for path in (tmp_path / "_index" / "labels").iterdir())
+    refresh(history.tables)
+    assert sorted(path.name for path in (tmp_path / "_index" / "labels").iterdir()) == before
     assert_same(current_labels(history.tables, MODEL), slow_tables.current_labels(history.tables, MODEL))
 
 

@@ -27,6 +27,7 @@ IMPORT_ORDER = (
     "pipeline.pretrained",
     "pipeline.tables",
     "pipeline.tables.maintenance.compact",
+    "pipeline.tables.maintenance.purge",
     "pipeline.tables.maintenance.verify",
     "pipeline.tables.maintenance",
     "pipeline.catalogs",

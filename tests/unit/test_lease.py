@@ -11,6 +11,7 @@ import pytest
 from jobs.engine import lease as leases
 from jobs.engine import lease_acquisition
 from pipeline.storage import storage
+from schemas.errors import LeaseHeldError
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,7 @@ def test_a_live_lease_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> 
     with leases.hold(str(tmp_path), "run-1", say=print) as lease:
         lease.check()
         with (
-            pytest.raises(lease_acquisition.LeaseHeldError, match=r"run-1 .* is writing to"),
+            pytest.raises(LeaseHeldError, match=r"run-1 .* is writing to"),
             leases.hold(str(tmp_path), "run-2", say=print),
         ):
             pass
@@ -70,7 +71,7 @@ def test_a_live_holder_mends_its_damaged_lease(tmp_path: Path) -> None:
     with leases.hold(str(tmp_path), "run-1", say=print) as lease:
         storage.write_bytes(storage.join(str(tmp_path), "_lease", f"{lease.number:08}.json"), b"{")
         with (
-            pytest.raises(lease_acquisition.LeaseHeldError, match="run-1"),
+            pytest.raises(LeaseHeldError, match="run-1"),
             leases.hold(str(tmp_path), "run-2", say=print),
         ):
             pass
@@ -84,7 +85,7 @@ def _contend(
         with leases.hold(root, "run", say=lambda sentence: None):
             won.put(True)
             time.sleep(4)
-    except lease_acquisition.LeaseHeldError:
+    except LeaseHeldError:
         won.put(False)
 
 

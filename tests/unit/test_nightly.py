@@ -125,6 +125,14 @@ def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) ->
     assert "exit code 1" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("code", "expected"), [(5, 5), (3, 1), (55, 1)])
+def test_a_night_that_meets_another_run(night: Night, code: int, expected: int) -> None:
+    """A night that only came too early looks like one whose store or cluster failed."""
+    # As Ray's job server words it.
+    message = f"Job entrypoint command failed with exit code {code}, last available logs (truncated …):"
+    assert night([RUNNING, FAILED | {"message": f"{message}\nexit code 5"}])[0] == expected
+
+
 def test_a_pod_that_takes_over_makes_no_second_rayjob(night: Night) -> None:
     """The successor of an evicted pod starts a second run beside the first."""
     code, rayjobs = night([SUCCEEDED], present=("earmark-nightly-1-ray",))

@@ -15,7 +15,7 @@ from jobs.run.request import Job, make_job
 from jobs.run.run_log import RunLog
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import EarmarkError, LeaseHeldError, MisuseError
 from schemas.report import Counts, Publication, RunReport
 from tests.e2e.earmark import earmark
 from tests.webhook import PATH, webhook
@@ -124,6 +124,7 @@ def test_the_url_is_in_no_report_and_no_message() -> None:
     ("error", "outcome", "reason"),
     [
         (EarmarkError("the store is gone"), "failed", "the store is gone"),
+        (LeaseHeldError("run-1 is writing"), "refused", "run-1 is writing"),
         (ZeroDivisionError("inner"), "failed", "ZeroDivisionError"),
         (KeyboardInterrupt(), "interrupted", None),
     ],
@@ -141,6 +142,34 @@ def test_a_run_that_never_began_is_told_too(
     (message,) = hook.posted
     assert (message["outcome"], message["error"]) == (outcome, reason)
     assert "report" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "reason"),
+    [
+        (("--model", "no-such-model"), "", "no-such-model"),
+        ((), "shard_tracks = 0", "shard_tracks"),
+        (("--dry-run", "--model", "no-such-model"), "", None),
+    ],
+)
+def test_a_run_that_is_misconfigured_is_told_too(
+    tmp_path: Path, options: tuple[str, ...], config: str, reason: str | None
+) -> None:
+    """A model that was deleted, or a mistyped file of settings, ends every night in silence."""
+    (tmp_path / "music").mkdir()
+    (tmp_path / "nightly.toml").write_text(config)
+    asked = ("run", tmp_path / "music", tmp_path / "tables", "--config", tmp_path / "nightly.toml", *options)
+    with webhook() as hook:
+        done = earmark(*asked, EARMARK_NOTIFY=hook.url)
+    assert done.returncode == 2, done.stderr
+    if reason is None:
+        assert hook.posted == []
+        return
+    (message,) = hook.posted
+    assert message["outcome"] == "failed"
+    assert reason in message["error"]
+    assert message["error"] in done.stderr
+    assert (message["command"], message["tables"]) == ("run", str(tmp_path / "tables"))
 
 
 def test_the_command_notifies(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ The template is read from the cluster, so that kustomize can put values into it.
 the Kubernetes Job that owns it. A pod that takes over from an evicted one therefore finds the existing RayJob
 instead of creating a second, and deleting the Job deletes its RayJob.
 
-Exit codes: 0 the run succeeded, 1 it failed, 2 the Kubernetes API refused a request, 75 the API did not
-answer for 15 minutes.
+Exit codes: 0 the run succeeded, 1 it failed, 2 the Kubernetes API refused a request, 5 another run holds the
+tables, 75 the API did not answer for 15 minutes.
 """
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ import requests
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 POLL_S = 15.0
 GIVE_UP_AFTER_S = 900.0
+HELD = 5
+"""Exit code of `earmark run` if another run holds the tables."""
 
 
 class RefusedError(Exception):
@@ -109,8 +112,16 @@ def run(rayjobs: RayJobs, template: str, job_name: str, job_uid: str) -> int:
                 print(line, flush=True)
                 said = line
             if deployment in ("Complete", "Failed"):
-                return 0 if job == "SUCCEEDED" else 1
+                return _exit_code(job, str(status.get("message", "")))
         time.sleep(POLL_S)
+
+
+def _exit_code(job: str, message: str) -> int:
+    if job == "SUCCEEDED":
+        return 0
+    # KubeRay passes on the message of Ray's job server, the only place that has the exit code of the run.
+    found = re.search(r"failed with exit code (\d+)", message)
+    return HELD if found and int(found[1]) == HELD else 1
 
 
 def main() -> int:

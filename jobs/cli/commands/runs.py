@@ -9,6 +9,7 @@ from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings
 from jobs.console.messages import INTERRUPTED, NOT_PUBLISHED, TOO_MANY_FAILURES, say
 from schemas.config import RunConfig
+from schemas.errors import EarmarkError
 
 if TYPE_CHECKING:
     from jobs.run.request import Command, Only
@@ -109,10 +110,16 @@ def _run(
     only: "Only | None" = None,
 ) -> None:
     from jobs.cli.summaries.runs import print_plan, print_report
+    from jobs.run.notification import notify_misuse
     from jobs.run.request import list_job, make_job, plan_job
     from jobs.run.run import run_job
 
-    job = make_job(command, catalog, tables, settings, moved=moved, only=only)
+    try:
+        job = make_job(command, catalog, tables, settings, moved=moved, only=only)
+    except EarmarkError as error:
+        if not dry_run:
+            notify_misuse(command, catalog, tables, settings.notify, error)
+        raise
     if dry_run:
         listing = list_job(job)
         print_plan(plan_job(job, listing), listing.left_out)

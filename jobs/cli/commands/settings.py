@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from jobs.cli.commands.options import Config
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig, first_fault
+from schemas.errors import MisuseError
 from schemas.model import Arch
 
 Command = Callable[..., None]
@@ -35,12 +36,12 @@ def with_settings(*names: str, file: bool = False) -> Callable[[Command], Comman
     ]
     if not file:
         return _replace_parameter("settings", options, lambda given: RunConfig.load(None, **given))
+
+    def load(given: Mapping[str, Any]) -> RunConfig:
+        return RunConfig.load(given["config"], **{name: given[name] for name in names})
+
     config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
-    return _replace_parameter(
-        "settings",
-        [config, *options],
-        lambda given: RunConfig.load(given["config"], **{name: given[name] for name in names}),
-    )
+    return _replace_parameter("settings", [config, *options], load, refused=_notify)
 
 
 def with_training(*names: str) -> Callable[[Command], Command]:
@@ -140,10 +141,24 @@ def _parser(name: str, adapter: TypeAdapter[Any]) -> Callable[[str], object]:
     return parse
 
 
+def _notify(command: str, given: Mapping[str, Any], error: MisuseError) -> None:
+    """Post that a run was refused for its settings, if a URL is known without them."""
+    from jobs.run.notification import notify_misuse
+
+    if not given["dry_run"]:
+        notify_misuse(command, given.get("catalog"), given["tables"], given.get("notify"), error)
+
+
 def _replace_parameter(
-    name: str, options: Sequence[inspect.Parameter], read: Callable[[Mapping[str, Any]], object]
+    name: str,
+    options: Sequence[inspect.Parameter],
+    read: Callable[[Mapping[str, Any]], object],
+    refused: Callable[[str, Mapping[str, Any], MisuseError], None] | None = None,
 ) -> Callable[[Command], Command]:
-    """Replace a parameter of a command with options from which its value is computed."""
+    """Replace a parameter of a command with options from which its value is computed.
+
+    If they make no value, `refused` is called with the name of the command, what was given, and the error.
+    """
 
     def extend(command: Command) -> Command:
         signature = inspect.signature(command)
@@ -151,7 +166,13 @@ def _replace_parameter(
         @functools.wraps(command)
         def extended(**given: object) -> None:
             values = {option.name: given.pop(option.name) for option in options}
-            command(**given, **{name: read(values)})
+            try:
+                value = read(values)
+            except MisuseError as error:
+                if refused is not None:
+                    refused(command.__name__, given | values, error)
+                raise
+            command(**given, **{name: value})
 
         shown: list[inspect.Parameter] = []
         for each in signature.parameters.values():

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jobs.compact import CompactedTable
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
+from jobs.purge import PurgeResult
 from pipeline.formatting import size_text
 from pipeline.tables.maintenance.compact.compaction import TableCompaction
 from pipeline.tables.maintenance.vacuum import Removal
@@ -116,3 +117,25 @@ def print_removals(removals: Sequence[Removal], *, deleted: bool) -> None:
     print_table(("kind", "objects", "size"), [(kind, f"{n:,}", size_text(size)) for kind, n, size in rows])
     if not deleted:
         console.print("nothing was removed; add --delete to remove these objects")
+
+
+def print_purge(result: PurgeResult, *, deleted: bool) -> None:
+    """Print what `purge` found or removed, and what it cannot reach."""
+    if result.unknown:
+        console.print(
+            f"not in the tables: {len(result.unknown):,} of the names, such as {printable(result.unknown[0])}"
+        )
+    if not result.places:
+        console.print("nothing to purge" + (" after the earlier purge" if result.finished_earlier else ""))
+        return
+    console.print(f"{result.tracks:,} tracks")
+    print_table(
+        ("place", "removed" if deleted else "to remove", "objects"),
+        [(each.place, f"{each.removed:,}", f"{each.objects:,}") for each in result.places],
+    )
+    if not deleted:
+        console.print("nothing was removed; add --delete to remove these traces for good")
+    console.print(
+        "The next run labels these tracks again if their files are still in the catalog. Out of reach are "
+        "copies elsewhere: exports, playlists, tags in files, backups, and old versions of objects"
+    )

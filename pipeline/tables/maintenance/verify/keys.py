@@ -149,12 +149,12 @@ def find_report_mismatches(rows: Rows, reports: Sequence[RunReport]) -> list[Fin
     removed: list[str] = []
     redone: set[str | None] = set()
     for report in reversed(reports):
-        counts = report.counts
-        pairs = [("failed", counts.failed, failed.get(report.run, 0))]
+        counts, purged = report.counts, report.purged
+        pairs = [("failed", counts.failed - purged.failed, failed.get(report.run, 0))]
         if report.command != "featurize":
-            pairs.append(("labeled", counts.labeled, labeled.get(report.run, 0)))
+            pairs.append(("labeled", counts.labeled - purged.labeled, labeled.get(report.run, 0)))
         if report.writes_embeddings:
-            pairs.append(("embedded", counts.embedded, embedded.get(report.run, 0)))
+            pairs.append(("embedded", counts.embedded - purged.embedded, embedded.get(report.run, 0)))
         for word, said, there in pairs:
             text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
             if said > there and report.model in redone:

@@ -9,6 +9,7 @@ from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.maintenance.compact.compaction_log import read_log
+from pipeline.tables.maintenance.purge.pending import PURGE_FOLDER
 from pipeline.tables.maintenance.verify.accounting import account_for_tracks, define_current_tracks
 from pipeline.tables.maintenance.verify.embedding_values import check_vectors, find_missing_embeddings
 from pipeline.tables.maintenance.verify.findings import (
@@ -79,6 +80,7 @@ def verify(
             *find_stray_objects(stored, [report.run for report in reports]),
             *begun,
             *_find_killed_runs(reports),
+            *_find_killed_purge(stored),
         ]
         accounts: list[ModelAccount] = []
         checks = (
@@ -205,6 +207,14 @@ def _group_by_taxonomy(facts: Iterable[PartFacts]) -> dict[str, dict[tuple[str, 
             model = partition_values(fact.part)["model"]
             found.setdefault(model, {}).setdefault(fact.genres, []).append(fact)
     return found
+
+
+def _find_killed_purge(stored: StoredObjects) -> list[Finding]:
+    message = (
+        "a purge was killed or is still going on, so traces may be left, and reports may differ from the "
+        "tables; the next 'earmark purge' with --delete finishes it first"
+    )
+    return report_names("killed purge", PURGE_FOLDER, message, [e.path for e in stored.below(PURGE_FOLDER)])
 
 
 def _find_killed_runs(reports: Sequence[RunReport]) -> list[Finding]:

@@ -1,0 +1,125 @@
+"""``earmark purge``: remove every trace of some tracks, under the lease."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from jobs.engine import lease as leases
+from jobs.engine.interrupts import interruptible
+from pipeline.catalogs.catalog import canonical
+from pipeline.pages.run_page_writer import rewrite_page, write_page
+from pipeline.storage import storage
+from pipeline.tables.index import update_index
+from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
+from pipeline.tables.maintenance.purge.pending import PendingPurge, read_pending
+from pipeline.tables.maintenance.purge.purge import PurgedFrom, begin, carry_out, plan_purge
+from pipeline.tables.maintenance.purge.selection import (
+    PurgeRequest,
+    TracesInTables,
+    find_traces,
+    find_track_ids,
+)
+from pipeline.tables.objects import StoredObjects, list_objects
+from pipeline.tables.runs import new_run_name, read_reports
+from pipeline.tables.tables import Tables
+from schemas.report import RunReport
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What a purge removed, or would remove.
+
+    Attributes
+    ----------
+    tracks : int
+        Tracks that the tables have or had rows of.
+    unknown : tuple of str
+        Ids and URIs of the request that no row has.
+    places : list of PurgedFrom
+        What was removed where.
+    finished_earlier : bool
+        Whether a purge that was killed was finished first.
+    """
+
+    tracks: int
+    unknown: tuple[str, ...]
+    places: list[PurgedFrom]
+    finished_earlier: bool = False
+
+
+def purge_job(
+    tables: Tables, request: PurgeRequest, *, delete: bool, say: Callable[[str], None]
+) -> PurgeResult:
+    """Find every trace of some tracks; with `delete`, remove it under the lease.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    request : PurgeRequest
+        The tracks.
+    delete : bool
+        Remove the traces instead of only counting them.
+    say : callable
+        Prints a message for the user.
+
+    Raises
+    ------
+    LeaseHeldError
+        If a run holds the lease.
+    EarmarkError
+        If the store fails, or a part is damaged; the same command then goes on.
+    """
+    if not delete:
+        if read_pending(tables) is not None:
+            say("an earlier purge was killed; the next one with --delete finishes it first")
+        stored = list_objects(tables)
+        traces = _find(stored, request)
+        return _make_result(request, traces, plan_purge(stored, traces))
+    name = f"purge-{new_run_name(datetime.now(UTC))}"
+    with interruptible(), leases.hold(tables.root, name, say=say) as lease:
+        if recovered := recover_compactions(tables, lease.check):
+            say(f"finished or undid merges of a killed compaction ({recovered})")
+        pending = read_pending(tables)
+        if pending is not None:
+            say("finishing a purge that was killed")
+            _carry_out(tables, pending, lease.check)
+        stored = list_objects(tables)
+        traces = _find(stored, request)
+        places = plan_purge(stored, traces)
+        if places:
+            _carry_out(tables, begin(stored, traces, read_reports(tables), lease.check), lease.check)
+        if places or pending is not None:
+            update_index(tables, lease.check)
+    return _make_result(request, traces, places, pending is not None)
+
+
+def _find(stored: StoredObjects, request: PurgeRequest) -> TracesInTables:
+    """Find the traces of a request; tables have URIs in their canonical form, or as a manifest has them."""
+    uris = frozenset(map(canonical, request.uris))
+    ids = find_track_ids(stored, replace(request, uris=request.uris | uris))
+    return find_traces(stored, ids, uris)
+
+
+def _make_result(
+    request: PurgeRequest, traces: TracesInTables, places: list[PurgedFrom], finished_earlier: bool = False
+) -> PurgeResult:
+    found = traces.found_ids | traces.found_uris
+    named = request.track_ids | request.uris
+    unknown = (each for each in named if not found.intersection((each, canonical(each))))
+    return PurgeResult(len(traces.found_ids), tuple(sorted(unknown)), places, finished_earlier)
+
+
+def _carry_out(tables: Tables, pending: PendingPurge, check: storage.Check) -> None:
+    reports = read_reports(tables)
+    runs = [report.run for report in reports]
+    with storage.explain_errors(tables.root, "list the pages of"):
+        pages = set(storage.list_names(storage.join(tables.root, "_runs")))
+
+    def rewrite(report: RunReport) -> None:
+        if f"{report.run}.html" in pages:
+            write_page(tables, report, reports[: runs.index(report.run)])
+
+    carry_out(tables, pending, reports, check, rewrite)
+    if any(name.endswith(".html") for name in pages):
+        rewrite_page(tables, None, None)  # and with it the list of runs

@@ -1,0 +1,1 @@
+"""Purge: remove every trace of some tracks from the tables."""

@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.commands import evaluation, labels, models, pages, runs, similar, submit, tables, training
+from jobs.cli.commands import (
+    estimate,
+    evaluation,
+    labels,
+    models,
+    pages,
+    runs,
+    similar,
+    submit,
+    tables,
+    training,
+)
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
@@ -45,6 +56,7 @@ def _earmark(
 for command in (
     runs.demo,
     runs.scan,
+    estimate.estimate,
     runs.run,
     runs.featurize,
     runs.label,

@@ -27,6 +27,7 @@ from pipeline.estimate.strata import Stratum, draw_strata
 from pipeline.models.bundle import CPU_BATCH_SIZE
 from pipeline.shards.limits import TrackLimits
 from pipeline.storage import storage
+from pipeline.storage.requests import take_requests
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import TrackError
@@ -126,16 +127,19 @@ def estimate_run(
     """
     with tempfile.TemporaryDirectory(prefix="earmark-estimate-") as scratch:
         job = make_job("run", catalog, tables or f"{scratch}/none", config)
+        take_requests()
         listing = list_job(job)
         plan = plan_job(job, listing)
+        planning_requests = take_requests()
         found = _describe(job, listing, plan, seed)
         if not plan.n_todo:
             return found
         strata = _draw(plan, n_sample, seed)
         measured = _measure(job, plan, strata)
-        run = _run_sample(job, plan, measured, Tables(scratch), seed)
         options = [_option(job, plan, each) for each in (cpus or (_cpus_here(), *DEFAULT_CPUS))]
-        todo = _todo(job, plan, strata, tables or str(job.catalog))
+        tracks_per_part = max(1, plan.to_featurize.num_rows // max(1, len(options[0].bounds)))
+        run = _run_sample(job, plan, measured, Tables(scratch), seed, tracks_per_part)
+        todo = _todo(plan, strata, planning_requests, tables or str(job.catalog))
         units = iter(run.units)
         sampled = Sampled(
             strata=tuple(
@@ -193,7 +197,7 @@ def _measure(job: Job, plan: Plan, strata: Sequence[Stratum]) -> list[MeasuredTr
 
 
 def _run_sample(
-    job: Job, plan: Plan, measured: Sequence[MeasuredTrack], scratch: Tables, seed: int
+    job: Job, plan: Plan, measured: Sequence[MeasuredTrack], scratch: Tables, seed: int, tracks_per_part: int
 ) -> SampleRun:
     config = job.config
     options = LabelOptions(
@@ -206,11 +210,17 @@ def _run_sample(
     stored = make_label_tasks(plan, RUN, RUN_DATE, job.bundle.model)
     chosen = np.random.default_rng(seed).permutation(len(stored))[:_STORED_PARTS]
     return run_sample(
-        measured, [stored[at] for at in sorted(chosen)], scratch, job.spec, job.bundle.model, options
+        measured,
+        [stored[at] for at in sorted(chosen)],
+        scratch,
+        job.spec,
+        job.bundle.model,
+        options,
+        tracks_per_part=tracks_per_part,
     )
 
 
-def _todo(job: Job, plan: Plan, strata: Sequence[Stratum], tables: str) -> Todo:
+def _todo(plan: Plan, strata: Sequence[Stratum], planning_requests: Mapping[str, int], tables: str) -> Todo:
     stratum_of = np.zeros(plan.to_featurize.num_rows, np.int64)
     for number, stratum in enumerate(strata):
         stratum_of[stratum.rows] = number
@@ -220,7 +230,7 @@ def _todo(job: Job, plan: Plan, strata: Sequence[Stratum], tables: str) -> Todo:
         stratum_of=stratum_of,
         n_to_label=plan.to_label.num_rows,
         stored_parts=tuple(each["counts"] for each in per_part),
-        remote_catalog=not storage.is_local(str(job.catalog)),
+        planning_requests=planning_requests,
         remote_tables=not storage.is_local(tables),
     )
 

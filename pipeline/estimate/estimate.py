@@ -22,10 +22,9 @@ from pipeline.estimate.sample import (
 from pipeline.estimate.schedule import Machines, schedule
 from pipeline.estimate.totals import Total
 
-START = "start"
-"""The stage of what is done once, whatever the catalog: Ray, workers and the model are loaded."""
+START = "Ray, start"
+"""The stage of everything that is not done for a track: Ray, loading workers and the model."""
 RUN_FILES = "_runs, _index, _models"
-_EXTRA_TABLES = ("segment_labels", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +41,17 @@ class Todo:
         Tracks that are labeled from stored features.
     stored_parts : tuple of int
         Number of these tracks in each features part.
-    remote_catalog, remote_tables : bool
-        Whether they are on an object store, which counts requests.
+    planning_requests : Mapping of str to int
+        Requests that were sent to list and plan, by kind; the run sends as many.
+    remote_tables : bool
+        Whether the tables are on an object store.
     """
 
     n_listed: int
     stratum_of: NDArray[np.int64]
     n_to_label: int
     stored_parts: tuple[int, ...]
-    remote_catalog: bool
+    planning_requests: Mapping[str, int]
     remote_tables: bool
 
 
@@ -169,7 +170,7 @@ def make_estimate(todo: Todo, sampled: Sampled, options: Sequence[Option]) -> Es
     run_times = tuple(_run_time(todo, sampled, option) for option in options)
     parts = _count_parts(todo, sampled, options[0], run_times[0].wall_s.value)
     stages = names_of(strata, CPU)
-    start = _start_cpu_s(todo, sampled, options[0].machines)
+    start = _start_cpu_s(todo, sampled, options[0].machines, run_times[0].wall_s.value)
     cpu_s = {name.removeprefix(CPU): extrapolate(strata, [name]) for name in stages}
     storage = _storage(todo, sampled, parts)
     fixed_bytes = sum(_fixed_bytes(todo, sampled, parts).values())
@@ -221,9 +222,10 @@ def _sum_shards(
     return np.asarray(reached[ends[:, 1]] - reached[ends[:, 0]], np.float64)
 
 
-def _start_cpu_s(todo: Todo, sampled: Sampled, machines: Machines) -> float:
+def _start_cpu_s(todo: Todo, sampled: Sampled, machines: Machines, wall_s: float) -> float:
     return (
         overheads.DRIVER_CPU_S
+        + overheads.DRIVER_CPU_PER_S * wall_s
         + overheads.DRIVER_CPU_S_PER_TRACK * todo.n_listed
         + overheads.WORKER_CPU_S * machines.workers
         + sampled.load_cpu_s * machines.actors
@@ -235,13 +237,12 @@ def _count_parts(todo: Todo, sampled: Sampled, option: Option, wall_s: float) ->
     fail_rates = _sum_shards(sampled.strata, FAILED, todo, option.bounds)
     lengths = np.array([stop - start for start, stop in option.bounds], np.float64)
     n_failures = float(np.sum(1 - (1 - fail_rates / np.maximum(lengths, 1)) ** lengths))
-    labels = _writes(sampled, "labels")
-    n_extra = sum(_writes(sampled, table) for table in _EXTRA_TABLES) * (n_shards + n_stored)
+    n_parts = n_shards + n_stored
     return overheads.RunParts(
-        n_listed=todo.n_listed,
         n_shards=n_shards,
-        n_labeled_parts=(n_shards + n_stored) * labels,
-        n_extra_parts=n_extra,
+        n_labeled_parts=n_parts * _writes(sampled, "labels"),
+        n_embeddings_parts=n_parts * _writes(sampled, "embeddings"),
+        n_segment_labels_parts=n_parts * _writes(sampled, "segment_labels"),
         n_failures_parts=n_failures,
         wall_s=wall_s,
     )
@@ -272,7 +273,7 @@ def _storage(todo: Todo, sampled: Sampled, parts: overheads.RunParts) -> dict[st
 
 def _requests(todo: Todo, strata: Sequence[SampledStratum], parts: overheads.RunParts) -> dict[str, Total]:
     found = {name.removeprefix(REQUESTS): extrapolate(strata, [name]) for name in names_of(strata, REQUESTS)}
-    known = [overheads.listing_requests(todo.n_listed)] if todo.remote_catalog else []
+    known: list[Mapping[str, float]] = [todo.planning_requests]
     known += [overheads.table_requests(parts)] if todo.remote_tables else []
     for counts in known:
         for kind, n in counts.items():

@@ -16,7 +16,7 @@ from pipeline.shards.outcomes import TrackOutcome, featurize_tracks
 from pipeline.shards.process_errors import TransferError
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage.requests import take_requests
-from schemas.errors import FeatureError
+from schemas.errors import EnvironmentFaultError, FeatureError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackRef
 
@@ -101,8 +101,7 @@ def measure_tracks(
         is_warm = False
         for track in tracks:
             if not is_warm:
-                # Otherwise the first track is charged for loading decoders and compiling kernels.
-                call_with_restarts(process, featurize_known_good, spec, limits)
+                _warm_up(process, spec)
                 is_warm = True
             start = time.perf_counter()
             try:
@@ -113,6 +112,22 @@ def measure_tracks(
             except TransferError as error:
                 failure = FeatureError(f"{track.uri}: {error}")
             yield MeasuredTrack(track, failure, {DECODE: time.perf_counter() - start}, 0.0, {})
+
+
+def _warm_up(process: Isolated, spec: FeatureSpec) -> None:
+    """Load decoders and compile kernels, for which the first track would be charged.
+
+    Raises
+    ------
+    EnvironmentFaultError
+        If a known-good sound crashes the process.
+    """
+    try:
+        call_with_restarts(process, featurize_known_good, spec)
+    except ProcessDiedError as error:
+        raise EnvironmentFaultError(
+            f"a known-good sound crashes the decoders of this machine ({error.how}); reinstall Earmark"
+        ) from error
 
 
 def _measure_in_process(track: TrackRef, spec: FeatureSpec, limits: TrackLimits) -> MeasuredTrack:

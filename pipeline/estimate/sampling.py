@@ -65,6 +65,8 @@ def run_sample(
     spec: FeatureSpec,
     model: str,
     options: LabelOptions,
+    *,
+    tracks_per_part: int,
 ) -> SampleRun:
     """Write and label the tracks of a sample.
 
@@ -82,6 +84,8 @@ def run_sample(
         The model's name with its hash.
     options : LabelOptions
         How to label.
+    tracks_per_part : int
+        Tracks in a shard of the run.
 
     Raises
     ------
@@ -99,7 +103,11 @@ def run_sample(
     for task in own:
         # A track fails before or after it is featurized: the parts of failures are alike.
         locations |= {table: part for table, part in task.parts(tables).items() if table != "failures"}
-    sizes = {table: measure_part(part) for table, part in locations.items() if storage.exists(part)}
+    sizes = {
+        table: measure_part(part, tracks_per_part)
+        for table, part in locations.items()
+        if storage.exists(part)
+    }
     label_cpu_s = sum(part.cpu_s for part in labeling.parts[: len(own)])
     units = tuple(_units(measured, sizes, write_cpu_s, label_cpu_s))
     found = [

@@ -31,15 +31,11 @@ class Prices:
 
 def print_estimate(found: RunEstimate, prices: Prices) -> None:
     """Print an estimate."""
-    console.print(
-        f"{found.n_listed:,} tracks listed: {found.n_to_featurize:,} to featurize "
-        f"({size_text(found.size_bytes)}), {found.n_to_label:,} to label from stored features, "
-        f"{found.n_labeled:,} already labeled, {found.n_failed:,} failed in earlier runs"
-    )
+    console.print(_head(found))
     if found.left_out.total:
         console.print(left_out_text(found.left_out), markup=False)
     if found.estimate is None:
-        console.print("nothing to do: the next run would cost nothing but the listing")
+        console.print("nothing to do: the next run would only list the catalog")
         return
     _print_sample(found)
     _print_cpu(found.estimate)
@@ -54,6 +50,17 @@ def print_estimate(found: RunEstimate, prices: Prices) -> None:
         f"Ranges hold with {CONFIDENCE:.0%} probability as far as the sample decides them. Other machines "
         "are faster or slower than the CPU of this one, on which the sample ran."
     )
+
+
+def _head(found: RunEstimate) -> str:
+    parts = (
+        (found.n_to_featurize, f"to featurize ({size_text(found.size_bytes)})"),
+        (found.n_to_label, "to label from stored features"),
+        (found.n_labeled, "already done"),
+        (found.n_failed, "failed in earlier runs, not retried"),
+    )
+    tracks = "1 track" if found.n_listed == 1 else f"{found.n_listed:,} tracks"
+    return f"{tracks} listed: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
 
 
 def _print_sample(found: RunEstimate) -> None:

@@ -153,9 +153,14 @@ def estimate_run(
         return replace(
             found,
             formats=_formats(plan, strata, measured),
-            failures=Counter(type(e.outcome).__name__ for e in measured if isinstance(e.outcome, TrackError)),
+            failures=_count_failures(measured),
             estimate=make_estimate(todo, sampled, options),
         )
+
+
+def _count_failures(measured: Sequence[MeasuredTrack]) -> dict[str, int]:
+    errors = (each.outcome for each in measured if isinstance(each.outcome, TrackError))
+    return dict(Counter(type(error).__name__ for error in errors).most_common())
 
 
 def _describe(job: Job, listing: Listing, plan: Plan, seed: int) -> RunEstimate:

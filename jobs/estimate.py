@@ -33,7 +33,6 @@ from schemas.config import RunConfig
 from schemas.errors import TrackError
 from schemas.report import LeftOut
 
-DEFAULT_SAMPLE = 40
 DEFAULT_CPUS = (16, 64, 256)
 """Sizes of clusters to estimate besides this machine."""
 _STORED_PARTS = 3
@@ -96,8 +95,8 @@ def estimate_run(
     catalog: str,
     config: RunConfig,
     *,
+    n_sample: int,
     tables: str | None = None,
-    n_sample: int = DEFAULT_SAMPLE,
     seed: int = 0,
     cpus: Sequence[int] = (),
 ) -> RunEstimate:
@@ -109,10 +108,10 @@ def estimate_run(
         As for ``earmark run``.
     config : RunConfig
         Settings of the run.
-    tables : str, optional
-        Tables that exist: only what they lack is estimated. Nothing is written to them.
     n_sample : int
         Tracks to read, decode and label.
+    tables : str, optional
+        Tables that exist: only what they lack is estimated. Nothing is written to them.
     seed : int
         Chooses the sample.
     cpus : sequence of int

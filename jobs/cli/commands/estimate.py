@@ -32,7 +32,9 @@ def estimate(
         str | None,
         typer.Option("--tables", help="Existing tables: estimate only what the next run adds to them."),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=2, help="Tracks to read, decode and label.")] = 40,
+    sample: Annotated[
+        int, typer.Option("--sample", min=2, max=1000, help="Tracks to read, decode and label.")
+    ] = 40,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the sample.")] = 0,
     cpus: Cpus = None,
     price_core_hour: Annotated[

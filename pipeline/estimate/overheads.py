@@ -1,27 +1,27 @@
-"""What a run takes besides its tracks: measured once, since a sample cannot show it.
+"""What a run takes besides its tracks: constants, since a sample cannot show it.
 
-CPU seconds and sizes were measured with ``tests/benchmarks/bench_estimate.py`` on two cores of an x86-64
-server; requests follow from the code, and a test compares them with a run on an S3 server.
+CPU seconds were measured on two cores of an x86-64 server with ``tests/benchmarks/bench_estimate.py``, and on
+runs of one track. Requests follow from the code, and a test compares them with a run on an S3 server.
 """
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 START_S = 9.0
-"""Seconds until the first shard begins: the driver and a local Ray start. A running cluster takes less."""
+"""Seconds until the first shard begins: about the CPU seconds of the driver, a local Ray and a worker."""
 END_S = 2.0
 """Seconds from the last label to the end: accounting, index, report."""
 DRIVER_CPU_S = 6.7
 """CPU seconds until the driver and Ray's own processes have started."""
 DRIVER_CPU_PER_S = 0.03
 """CPUs that these processes take from then on."""
-DRIVER_CPU_S_PER_TRACK = 5e-4
-"""Listing, planning, accounting and index."""
+DRIVER_CPU_S_PER_TRACK = 2e-5
+"""Listing, planning and cutting into shards."""
 WORKER_CPU_S = 2.3
 """CPU seconds until a worker has loaded its code and decoders."""
-RUN_BYTES = 150_000
+RUN_BYTES = 100_000
 """Report, pages and log of a run, without the model."""
-RUN_BYTES_PER_TRACK = 230
+RUN_BYTES_PER_TRACK = 140
 """Plan and index."""
 
 _RENEWAL_S, _LOG_S = 5.0, 60.0

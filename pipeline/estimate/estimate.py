@@ -223,27 +223,31 @@ def _sum_shards(
 
 
 def _start_cpu_s(todo: Todo, sampled: Sampled, machines: Machines, wall_s: float) -> float:
+    n_clients = 1 + machines.workers + machines.actors if todo.remote_tables else 0
     return (
         overheads.DRIVER_CPU_S
         + overheads.DRIVER_CPU_PER_S * wall_s
         + overheads.DRIVER_CPU_S_PER_TRACK * todo.n_listed
         + overheads.WORKER_CPU_S * machines.workers
-        + sampled.load_cpu_s * machines.actors
+        + (overheads.ACTOR_CPU_S + sampled.load_cpu_s) * machines.actors
+        + overheads.STORE_CPU_S * n_clients
     )
 
 
 def _count_parts(todo: Todo, sampled: Sampled, option: Option, wall_s: float) -> overheads.RunParts:
-    n_shards, n_stored = len(option.bounds), len(todo.stored_parts)
     fail_rates = _sum_shards(sampled.strata, FAILED, todo, option.bounds)
     lengths = np.array([stop - start for start, stop in option.bounds], np.float64)
-    n_failures = float(np.sum(1 - (1 - fail_rates / np.maximum(lengths, 1)) ** lengths))
-    n_parts = n_shards + n_stored
+    fail_rates /= np.maximum(lengths, 1)
+    # Where no track fails, or all do, one of the two parts is not written.
+    n_features = float(np.sum(1 - fail_rates**lengths))
+    n_parts = n_features + len(todo.stored_parts)
     return overheads.RunParts(
-        n_shards=n_shards,
+        n_shards=len(option.bounds),
+        n_features_parts=n_features,
         n_labeled_parts=n_parts * _writes(sampled, "labels"),
         n_embeddings_parts=n_parts * _writes(sampled, "embeddings"),
         n_segment_labels_parts=n_parts * _writes(sampled, "segment_labels"),
-        n_failures_parts=n_failures,
+        n_failures_parts=float(np.sum(1 - (1 - fail_rates) ** lengths)),
         wall_s=wall_s,
     )
 
@@ -256,9 +260,11 @@ def _fixed_bytes(todo: Todo, sampled: Sampled, parts: overheads.RunParts) -> dic
     """Return the bytes of each table that do not depend on its rows."""
     n_todo = len(todo.stratum_of) + todo.n_to_label
     # Stored features: the whole size of their labels is in the sample.
-    n_parts = {name: float(parts.n_shards) for name in sampled.bytes_per_part}
-    n_parts |= {"failures": parts.n_failures_parts} if "failures" in n_parts else {}
-    fixed = {name: n * sampled.bytes_per_part[name] for name, n in n_parts.items()}
+    n_parts = {"tracks": float(parts.n_shards), "failures": parts.n_failures_parts}
+    fixed = {
+        name: size * n_parts.get(name, parts.n_features_parts)
+        for name, size in sampled.bytes_per_part.items()
+    }
     run_files = overheads.RUN_BYTES + overheads.RUN_BYTES_PER_TRACK * n_todo + sampled.model_bytes
     return fixed | {RUN_FILES: run_files}
 

@@ -5,7 +5,7 @@ A track that crashes its decoder or exceeds its limits ends the child process, n
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pipeline.shards.limits import TrackLimits
 from pipeline.shards.outcomes import TrackOutcome, featurize_tracks
 from pipeline.shards.process_errors import TransferError
 from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
 from schemas.errors import EnvironmentFaultError, FeatureError
 from schemas.features import FeatureSpec
@@ -101,7 +102,7 @@ def measure_tracks(
         is_warm = False
         for track in tracks:
             if not is_warm:
-                _warm_up(process, spec)
+                _warm_up(process, track, spec)
                 is_warm = True
             start = time.perf_counter()
             try:
@@ -114,8 +115,8 @@ def measure_tracks(
             yield MeasuredTrack(track, failure, {DECODE: time.perf_counter() - start}, 0.0, {})
 
 
-def _warm_up(process: Isolated, spec: FeatureSpec) -> None:
-    """Load decoders and compile kernels, for which the first track would be charged.
+def _warm_up(process: Isolated, track: TrackRef, spec: FeatureSpec) -> None:
+    """Load decoders and the client of the store, for which the first track would be charged.
 
     Raises
     ------
@@ -123,11 +124,17 @@ def _warm_up(process: Isolated, spec: FeatureSpec) -> None:
         If a known-good sound crashes the process.
     """
     try:
-        call_with_restarts(process, featurize_known_good, spec)
+        call_with_restarts(process, _warm_up_in_process, track.uri, spec)
     except ProcessDiedError as error:
         raise EnvironmentFaultError(
             f"a known-good sound crashes the decoders of this machine ({error.how}); reinstall Earmark"
         ) from error
+
+
+def _warm_up_in_process(uri: str, spec: FeatureSpec) -> None:
+    featurize_known_good(spec)
+    with suppress(Exception):  # if the store fails, reading the track says so
+        storage.exists(uri)
 
 
 def _measure_in_process(track: TrackRef, spec: FeatureSpec, limits: TrackLimits) -> MeasuredTrack:

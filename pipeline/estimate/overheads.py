@@ -19,6 +19,10 @@ DRIVER_CPU_S_PER_TRACK = 2e-5
 """Listing, planning and cutting into shards."""
 WORKER_CPU_S = 2.3
 """CPU seconds until a worker has loaded its code and decoders."""
+ACTOR_CPU_S = 0.5
+"""CPU seconds until an actor has loaded Ray, besides the model."""
+STORE_CPU_S = 0.5
+"""CPU seconds until a process has loaded the client of an object store."""
 RUN_BYTES = 100_000
 """Report, pages and log of a run, without the model."""
 RUN_BYTES_PER_TRACK = 140
@@ -27,8 +31,10 @@ RUN_BYTES_PER_TRACK = 140
 _RENEWAL_S, _LOG_S = 5.0, 60.0
 _PER_RUN = Counter({"LIST": 18, "GET": 7, "PUT": 16})
 """Lease, model, format, plan, report, pages and index."""
-_PER_SHARD = Counter({"LIST": 1, "GET": 4, "HEAD": 2, "PUT": 2})
-"""A look at the lease, the parts of tracks and features, and both again for the index."""
+_PER_SHARD = Counter({"LIST": 1, "GET": 2, "PUT": 1})
+"""A look at the lease, the part of tracks, and this again for the index."""
+_PER_FEATURES_PART = Counter({"GET": 2, "HEAD": 2, "PUT": 1})
+"""The part, and its keys for the index."""
 _PER_LABELED_PART = Counter({"LIST": 1, "GET": 4, "PUT": 1})
 """The features, a look at the lease, the labels, and these again to account for them and for the index."""
 _PER_EMBEDDINGS_PART = Counter({"GET": 4, "HEAD": 4, "PUT": 1})
@@ -49,7 +55,9 @@ class RunParts:
     ----------
     n_shards : int
         Shards to featurize.
-    n_labeled_parts : int
+    n_features_parts : float
+        Parts of ``features/`` of this run.
+    n_labeled_parts : float
         Features parts to label, of this run and of earlier ones.
     n_embeddings_parts, n_segment_labels_parts, n_failures_parts : float
         Parts of these tables.
@@ -58,7 +66,8 @@ class RunParts:
     """
 
     n_shards: int
-    n_labeled_parts: int
+    n_features_parts: float
+    n_labeled_parts: float
     n_embeddings_parts: float
     n_segment_labels_parts: float
     n_failures_parts: float
@@ -71,6 +80,7 @@ def table_requests(parts: RunParts) -> dict[str, float]:
     for each, n in (
         (_PER_RUN, 1.0),
         (_PER_SHARD, parts.n_shards),
+        (_PER_FEATURES_PART, parts.n_features_parts),
         (_PER_LABELED_PART, parts.n_labeled_parts),
         (_PER_EMBEDDINGS_PART, parts.n_embeddings_parts),
         (_PER_SEGMENT_LABELS_PART, parts.n_segment_labels_parts),

@@ -248,8 +248,15 @@ def _count_parts(todo: Todo, sampled: Sampled, option: Option, wall_s: float) ->
         n_embeddings_parts=n_parts * _writes(sampled, "embeddings"),
         n_segment_labels_parts=n_parts * _writes(sampled, "segment_labels"),
         n_failures_parts=float(np.sum(1 - (1 - fail_rates) ** lengths)),
+        n_looks=_count_looks(_sum_shards(sampled.strata, WORKER_S, todo, option.bounds))
+        + _count_looks(np.full(round(n_parts), wall_s * option.machines.actors / max(1.0, n_parts))),
         wall_s=wall_s,
     )
+
+
+def _count_looks(intervals_s: NDArray[np.float64]) -> float:
+    """Return the looks at the lease of processes that write something after each of these intervals."""
+    return float(np.sum(np.minimum(1.0, intervals_s / overheads.LOOK_HOLDS_S)))
 
 
 def _writes(sampled: Sampled, table: str) -> bool:

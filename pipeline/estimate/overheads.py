@@ -28,15 +28,21 @@ RUN_BYTES = 100_000
 RUN_BYTES_PER_TRACK = 140
 """Plan and index."""
 
-_RENEWAL_S, _LOG_S = 5.0, 60.0
+LOOK_HOLDS_S = 2.0
+"""Seconds for which a process does not look at the lease again, as the engine has it."""
+RENEWAL_S = 5.0
+"""Seconds between renewals of the lease, as the engine has it."""
+_LOG_S = 60.0
 _PER_RUN = Counter({"LIST": 18, "GET": 7, "PUT": 16})
 """Lease, model, format, plan, report, pages and index."""
-_PER_SHARD = Counter({"LIST": 1, "GET": 2, "PUT": 1})
-"""A look at the lease, the part of tracks, and this again for the index."""
+_PER_LOOK = Counter({"LIST": 1, "GET": 1})
+"""Of a worker or an actor at the lease, before it writes."""
+_PER_SHARD = Counter({"GET": 1, "PUT": 1})
+"""The part of tracks, and this again for the index."""
 _PER_FEATURES_PART = Counter({"GET": 2, "HEAD": 2, "PUT": 1})
 """The part, and its keys for the index."""
-_PER_LABELED_PART = Counter({"LIST": 1, "GET": 4, "PUT": 1})
-"""The features, a look at the lease, the labels, and these again to account for them and for the index."""
+_PER_LABELED_PART = Counter({"GET": 3, "PUT": 1})
+"""The features, the labels, and these again to account for them and for the index."""
 _PER_EMBEDDINGS_PART = Counter({"GET": 4, "HEAD": 4, "PUT": 1})
 _PER_SEGMENT_LABELS_PART = Counter({"PUT": 1})
 _PER_FAILURES_PART = Counter({"GET": 2, "PUT": 1})
@@ -61,6 +67,8 @@ class RunParts:
         Features parts to label, of this run and of earlier ones.
     n_embeddings_parts, n_segment_labels_parts, n_failures_parts : float
         Parts of these tables.
+    n_looks : float
+        Looks of workers and actors at the lease.
     wall_s : float
         Seconds that the run takes.
     """
@@ -71,6 +79,7 @@ class RunParts:
     n_embeddings_parts: float
     n_segment_labels_parts: float
     n_failures_parts: float
+    n_looks: float
     wall_s: float
 
 
@@ -80,12 +89,13 @@ def table_requests(parts: RunParts) -> dict[str, float]:
     for each, n in (
         (_PER_RUN, 1.0),
         (_PER_SHARD, parts.n_shards),
+        (_PER_LOOK, parts.n_looks),
         (_PER_FEATURES_PART, parts.n_features_parts),
         (_PER_LABELED_PART, parts.n_labeled_parts),
         (_PER_EMBEDDINGS_PART, parts.n_embeddings_parts),
         (_PER_SEGMENT_LABELS_PART, parts.n_segment_labels_parts),
         (_PER_FAILURES_PART, parts.n_failures_parts),
-        (_PER_RENEWAL, parts.wall_s / _RENEWAL_S),
+        (_PER_RENEWAL, parts.wall_s / RENEWAL_S),
         (_PER_LOG, parts.wall_s / _LOG_S),
     ):
         for kind, count in each.items():

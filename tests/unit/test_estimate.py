@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.engine.lease import RENEW_S
+from jobs.engine.lease_acquisition import FRESH_S
 from pipeline.estimate import overheads
 from pipeline.estimate.estimate import START, Option, Sampled, Todo, make_estimate
 from pipeline.estimate.part_sizes import measure_part
@@ -224,3 +226,9 @@ def test_the_memory_of_the_head_is_the_documented_one() -> None:
     found = [overheads.head_memory_bytes(n) >> 30 for n in (10**6, 3 * 10**6, 10**7)]
     assert found == [int(each) for each in stated]
     assert overheads.head_memory_bytes(10**7 + 1) >> 30 == 32
+
+
+def test_the_lease_is_renewed_and_looked_at_as_often_as_the_estimate_says() -> None:
+    """Half of the listings of a long run are these: the engine would send another number."""
+    assert overheads.LOOK_HOLDS_S == FRESH_S
+    assert overheads.RENEWAL_S == RENEW_S

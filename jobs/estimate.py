@@ -97,6 +97,7 @@ def estimate_run(
     *,
     n_sample: int,
     tables: str | None = None,
+    moved: bool = False,
     seed: int = 0,
     cpus: Sequence[int] = (),
 ) -> RunEstimate:
@@ -112,6 +113,8 @@ def estimate_run(
         Tracks to read, decode and label.
     tables : str, optional
         Tables that exist: only what they lack is estimated. Nothing is written to them.
+    moved : bool
+        Whether `tables` hold the catalog under another name, from before it moved.
     seed : int
         Chooses the sample.
     cpus : sequence of int
@@ -125,7 +128,7 @@ def estimate_run(
         If the catalog is empty or cannot be listed, or the model crashes.
     """
     with tempfile.TemporaryDirectory(prefix="earmark-estimate-") as scratch:
-        job = make_job("run", catalog, tables or f"{scratch}/none", config)
+        job = make_job("run", catalog, tables or f"{scratch}/none", config, moved=moved)
         take_requests()
         listing = list_job(job)
         plan = plan_job(job, listing)

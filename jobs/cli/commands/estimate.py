@@ -32,6 +32,7 @@ def estimate(
         str | None,
         typer.Option("--tables", help="Existing tables: estimate only what the next run adds to them."),
     ] = None,
+    catalog_moved: opt.Moved = False,
     sample: Annotated[
         int, typer.Option("--sample", min=2, max=1000, help="Tracks to read, decode and label.")
     ] = 40,
@@ -57,7 +58,13 @@ def estimate(
 
     try:
         found = estimate_run(
-            catalog, settings, tables=tables, n_sample=sample, seed=seed, cpus=sorted(set(cpus or ()))
+            catalog,
+            settings,
+            n_sample=sample,
+            tables=tables,
+            moved=catalog_moved,
+            seed=seed,
+            cpus=sorted(set(cpus or ())),
         )
     except KeyboardInterrupt:
         say("interrupted; nothing was written")

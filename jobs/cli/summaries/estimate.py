@@ -79,7 +79,7 @@ def _print_sample(found: RunEstimate) -> None:
             )
             for each in found.formats
         ],
-        title=f"sample of {sum(each.n_sampled for each in found.formats)} tracks, seed {found.seed}",
+        title=f"sample: {sum(each.n_sampled for each in found.formats)} of the tracks, seed {found.seed}",
     )
     if found.failures:
         console.print("failures: " + ", ".join(f"{kind} {n:,}" for kind, n in found.failures.items()))
@@ -128,7 +128,7 @@ def _print_store(estimate: Estimate) -> None:
 
 
 def _time(seconds: float) -> str:
-    return duration_text(seconds) if seconds < 3600 else f"{seconds / 3600:,.1f} h"
+    return duration_text(round(seconds, 3)) if seconds < 3600 else f"{seconds / 3600:,.1f} h"
 
 
 def _core_hours(hours: float) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.commands import (
+    estimate,
     evaluation,
     labels,
     models,
@@ -59,6 +60,7 @@ def _earmark(
 for command in (
     runs.demo,
     runs.scan,
+    estimate.estimate,
     runs.run,
     runs.featurize,
     runs.label,

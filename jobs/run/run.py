@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,13 +21,12 @@ from jobs.run.notification import notifying
 from jobs.run.publishing import publish_after_run
 from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
+from jobs.run.tasks import make_label_tasks, make_shards
 from pipeline.catalogs.catalog_changes import change_rows
-from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
+from pipeline.catalogs.planning import Plan
 from pipeline.log import about, get_logger
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
 from pipeline.pages.run_page_writer import RunPageWriter
-from pipeline.shards.featurize_shard import Shard
-from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
 from pipeline.tables.format_version import record_format
@@ -53,8 +51,6 @@ log = get_logger(__name__)
 Say = Callable[[str], None]
 _LOG_S = 10.0
 """Seconds to write the log at the end of a run."""
-_SHARDS_PER_CPU = 4
-_FEWEST_SHARDS = 32
 
 
 def run_job(job: Job, say: Say) -> RunReport:
@@ -285,7 +281,8 @@ def _work(
         with show_progress(doing, plan.n_todo) as meter:
             try:
                 engine.run(
-                    _shards(job, report, plan, totals.cpus), _label_tasks(report, plan, assignment.run_date)
+                    make_shards(job, plan, report.run, report.started_at, totals.cpus),
+                    make_label_tasks(plan, report.run, assignment.run_date, str(report.model)),
                 )
             finally:
                 engine.halt(held)
@@ -305,59 +302,3 @@ def _keep_model(job: Job, lease: leases.Lease) -> None:
             return
         for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
             storage.write_bytes(storage.join(folder, name), data, check=lease.check)
-
-
-def _shards(job: Job, report: RunReport, plan: Plan, cpus: int) -> list[Shard]:
-    tables = cut_shards(
-        plan.to_featurize,
-        max_tracks=job.config.shard_tracks,
-        max_bytes=job.config.shard_mb << 20,
-        at_least=max(_FEWEST_SHARDS, _SHARDS_PER_CPU * cpus),  # a cluster of a few CPUs may grow
-    )
-    labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
-    return [
-        Shard(
-            f"{number:06}",
-            report.run,
-            job.spec.feature_set,
-            tracks,
-            report.started_at,
-            labeled=frozenset(labeled.intersection(_versions(tracks))),
-            embedded=frozenset(embedded.intersection(_versions(tracks))),
-        )
-        for number, tracks in enumerate(tables)
-    ]
-
-
-def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
-    return zip(rows["track_id"].to_pylist(), rows["etag"].to_pylist(), strict=True)
-
-
-def _label_tasks(report: RunReport, plan: Plan, run_date: str) -> list[LabelTask]:
-    """Return tasks for the tracks that already have features, one per features part."""
-    labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
-    rows = plan.to_label.sort_by("part")
-    starts = [
-        0,
-        *(i for i in range(1, rows.num_rows) if rows["part"][i] != rows["part"][i - 1]),
-        rows.num_rows,
-    ]
-    tasks = []
-    for number, (start, stop) in enumerate(pairwise(starts)):
-        if start == stop:
-            continue
-        tracks = copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop)
-        tasks.append(
-            LabelTask(
-                name=f"part-{number:06}",
-                run=report.run,
-                run_date=run_date,
-                model=str(report.model),
-                part=rows["part"][start].as_py(),
-                feature_set=rows["feature_set"][start].as_py(),
-                tracks=tracks,
-                labeled=frozenset(labeled.intersection(_versions(tracks))),
-                embedded=frozenset(embedded.intersection(_versions(tracks))),
-            )
-        )
-    return tasks

@@ -1,5 +1,6 @@
 """The plan of a run: the catalog minus the tracks already processed, cut into shards."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -268,18 +269,36 @@ def cut_shards(
         Smallest shard to cut for `at_least`: each shard writes some objects, which every later run lists.
     """
     sizes = tracks["size"].to_pylist()
+    bounds = shard_bounds(
+        sizes, max_tracks=max_tracks, max_bytes=max_bytes, at_least=at_least, min_tracks=min_tracks
+    )
+    return [copy_rows(tracks, start, stop) for start, stop in bounds]
+
+
+def shard_bounds(
+    sizes: Sequence[int],
+    *,
+    max_tracks: int,
+    max_bytes: int,
+    at_least: int,
+    min_tracks: int = MIN_SHARD_TRACKS,
+) -> list[tuple[int, int]]:
+    """Return the first row of each shard, and the one after its last, for tracks of these sizes.
+
+    The other parameters are those of `cut_shards`.
+    """
     even_tracks = max(min_tracks, -(-len(sizes) // max(1, at_least)))
     max_tracks = min(max_tracks, even_tracks)
-    shards: list[pa.Table] = []
+    bounds: list[tuple[int, int]] = []
     start, total = 0, 0
     for index, size in enumerate(sizes):
         total += size
         if index + 1 - start >= max_tracks or total >= max_bytes:
-            shards.append(copy_rows(tracks, start, index + 1))
+            bounds.append((start, index + 1))
             start, total = index + 1, 0
     if start < len(sizes):
-        shards.append(copy_rows(tracks, start, len(sizes)))
-    return shards
+        bounds.append((start, len(sizes)))
+    return bounds
 
 
 def copy_rows(tracks: pa.Table, start: int, stop: int) -> pa.Table:

@@ -223,11 +223,7 @@ def featurize_shard(
             if failure.track_id in suspects:
                 log.info("track is suspected, another process is to confirm", **failure.logged())
         outcomes = outcomes.without(suspects)
-    rows = {
-        "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
-        "failures": failure_rows(outcomes.failures),
-        "features": feature_rows(outcomes.featurized, spec),
-    }
+    rows = _rows_by_table(shard, outcomes, spec)
     with watch.stage("write"), defer_interrupts():
         write_parts(shard, tables, rows, check, retried=retried)
     log.info(
@@ -254,6 +250,31 @@ def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], c
         "failures": failure_rows(outcomes.failures),
     }
     write_parts(shard, tables, rows, check, retried=True)
+
+
+def shard_rows(
+    shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]], spec: FeatureSpec
+) -> dict[str, pa.Table]:
+    """Return the rows of a shard's parts, by table, for tracks that were featurized elsewhere.
+
+    Parameters
+    ----------
+    shard : Shard
+        The shard.
+    outcomes : iterable of (TrackRef, TrackOutcome)
+        Its tracks, in the versions read, each with its features or its error.
+    spec : FeatureSpec
+        The features that were computed.
+    """
+    return _rows_by_table(shard, _sort_outcomes(shard, outcomes), spec)
+
+
+def _rows_by_table(shard: Shard, outcomes: _Outcomes, spec: FeatureSpec) -> dict[str, pa.Table]:
+    return {
+        "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
+        "failures": failure_rows(outcomes.failures),
+        "features": feature_rows(outcomes.featurized, spec),
+    }
 
 
 def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]]) -> _Outcomes:

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from pipeline.models.bundle import Classifier, ModelBundle
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.shards.one_track import track_features
 from pipeline.shards.rows import feature_rows

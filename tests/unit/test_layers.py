@@ -32,6 +32,7 @@ IMPORT_ORDER = (
     "pipeline.tables.maintenance",
     "pipeline.catalogs",
     "pipeline.shards",
+    "pipeline.estimate",
     "pipeline.training",
     "pipeline.training.data",
     "pipeline.evaluation",

@@ -1,0 +1,1 @@
+"""What a run will take, extrapolated from a sample of its tracks."""

@@ -1,0 +1,108 @@
+"""Measures what labeling takes, in a child process like an actor: it loads the model and labels parts."""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
+from pipeline.shards.label_part import LabelResult, LabelTask, label_part
+from pipeline.storage.requests import take_requests
+from pipeline.tables.tables import Tables
+from schemas.errors import EarmarkError
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOptions:
+    """How parts are labeled; see `pipeline.shards.label_part.label_part`."""
+
+    model: str
+    batch_size: int
+    segment_labels: bool
+    embeddings: bool
+    min_confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledPart:
+    """A labeled part: its result, and the CPU seconds and requests to the store that it took."""
+
+    result: LabelResult
+    cpu_s: float
+    requests: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLabeling:
+    """What labeling took.
+
+    Attributes
+    ----------
+    load_cpu_s : float
+        CPU seconds until the model was loaded, from the start of the process.
+    parts : tuple of LabeledPart
+        The parts, in the order of the tasks.
+    """
+
+    load_cpu_s: float
+    parts: tuple[LabeledPart, ...]
+
+
+def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, options: LabelOptions) -> MeasuredLabeling:
+    """Label parts on a CPU.
+
+    Parameters
+    ----------
+    tasks : sequence of LabelTask
+        What to label.
+    tables : Tables
+        Where the labels go.
+    options : LabelOptions
+        The model, and what to write.
+
+    Raises
+    ------
+    EarmarkError
+        If the process dies.
+    OSError
+        If a part cannot be read or written.
+    """
+    with closing(Isolated()) as process:
+        try:
+            measured: MeasuredLabeling = call_with_restarts(
+                process, _measure_in_process, tuple(tasks), tables, options
+            )
+        except ProcessDiedError as error:
+            raise EarmarkError(
+                f"the model {options.model} crashed while it labeled the sample ({error.how}); try another "
+                "sample with --seed"
+            ) from error
+    return measured
+
+
+def _measure_in_process(
+    tasks: tuple[LabelTask, ...], tables: Tables, options: LabelOptions
+) -> MeasuredLabeling:
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from pipeline.models.bundle import ModelBundle
+    from pipeline.models.classifier import Classifier
+
+    bundle = ModelBundle.load(options.model)
+    classifier = Classifier(bundle, threads=1, batch_size=options.batch_size)
+    load_cpu_s = time.process_time()
+    parts = []
+    for task in tasks:
+        take_requests()
+        before = time.process_time()
+        result = label_part(
+            task,
+            tables,
+            classifier,
+            lambda: None,
+            segment_labels=options.segment_labels,
+            embeddings=options.embeddings,
+            min_confidence=options.min_confidence,
+        )
+        parts.append(LabeledPart(result, time.process_time() - before, take_requests()))
+    return MeasuredLabeling(load_cpu_s, tuple(parts))

@@ -258,9 +258,10 @@ def test_a_holder_is_named_while_it_lives_and_replaced_when_it_is_dead(catalog: 
     assert len(outcomes(tables)) == N_TRACKS + N_BROKEN
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "times"),
-    [pytest.param(signal.SIGTERM, 1, marks=pytest.mark.thorough), (signal.SIGINT, 2)],
+    [(signal.SIGTERM, 1), (signal.SIGINT, 2)],
 )
 def test_a_run_is_interrupted_while_a_long_track_decodes(
     catalog: Path, tmp_path: Path, number: int, times: int

@@ -21,7 +21,7 @@ from tests.e2e.earmark import earmark
 from tests.encoders import encode
 from tests.s3_proxy import KINDS, FaultyProxy, faulty_proxy
 
-N_TRACKS = 64
+N_TRACKS = 40
 FORMS = {"flac": "flac", "mp3": "mp3", "vorbis": "ogg", "wav": "wav"}
 
 

@@ -38,6 +38,7 @@ def test_what_fuzzing_found_stays_mended(seed: int, number: int) -> None:
     assert counts.total() == 1
 
 
+@pytest.mark.thorough
 def test_a_catalog_of_mutants_is_counted_right(seed: int, tmp_path: Path) -> None:
     """Whatever uploads look like, each must end once, with a reason that is one of ours."""
     (tmp_path / "music").mkdir()

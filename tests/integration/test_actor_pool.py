@@ -103,6 +103,7 @@ def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> 
         assert not is_dead(on_cpu)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nodes", [0], indirect=True)
 def test_no_actor_is_placed_on_a_head_that_takes_no_work(nodes: Any) -> None:
     """Fails: the model fills the memory of a small head, which then takes the whole cluster along."""

@@ -162,6 +162,7 @@ def test_where_no_node_can_decode_the_run_fails(
     assert words in said
 
 
+@pytest.mark.thorough
 def test_workers_that_a_track_has_spoiled_cost_nothing(catalog: Path, tmp_path: Path) -> None:
     """A file that uses up what its worker has, not the machine, must not end the run every night."""
     spoiled = with_soxr(tmp_path / "spoiled", SPOILED_WORKERS)

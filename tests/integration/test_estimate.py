@@ -90,6 +90,7 @@ def _near(found: float, truth: float, within: float, constant: float = 0.0) -> b
 
 
 @pytest.mark.s3
+@pytest.mark.thorough
 def test_an_estimate_of_a_bucket_is_what_the_run_then_takes(bucket: str, music: Path) -> None:
     """Whoever pays by the request and the gigabyte would get another bill, and every night would be priced as
     if nothing had been done."""

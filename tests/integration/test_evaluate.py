@@ -70,6 +70,7 @@ def test_leak_shows_where_there_is_nothing_but_leak(tmp_path: Path) -> None:
     assert found["track"].n_train_tracks == 72
 
 
+@pytest.mark.thorough
 def test_what_can_be_learned_is_found_in_every_fold(tmp_path: Path) -> None:
     """Cross-validation: each track is tested once, by a model that has not met it."""
     data = save(tmp_path / "marked.npz", *marked())

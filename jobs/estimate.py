@@ -68,6 +68,8 @@ class RunEstimate:
         Files of the catalog that are not tracks.
     seed : int
         Seed of the sample.
+    keep_features : str
+        The setting: features that the run removes at its end are in the storage all the same.
     formats : tuple of SampledFormat
         The tracks to featurize, most frequent format first.
     failures : Mapping of str to int
@@ -86,6 +88,7 @@ class RunEstimate:
     size_bytes: int
     left_out: LeftOut
     seed: int
+    keep_features: str = "all"
     formats: tuple[SampledFormat, ...] = ()
     failures: Mapping[str, int] | None = None
     estimate: Estimate | None = None
@@ -128,7 +131,8 @@ def estimate_run(
         If the catalog is empty or cannot be listed, or the model crashes.
     """
     with tempfile.TemporaryDirectory(prefix="earmark-estimate-") as scratch:
-        job = make_job("run", catalog, tables or f"{scratch}/none", config, moved=moved)
+        settings = config.model_copy(update={"publish": None})  # an estimate asks nothing of that place
+        job = make_job("run", catalog, tables or f"{scratch}/none", settings, moved=moved)
         take_requests()
         listing = list_job(job)
         plan = plan_job(job, listing)
@@ -177,6 +181,7 @@ def _describe(job: Job, listing: Listing, plan: Plan, seed: int) -> RunEstimate:
         size_bytes=int(_sizes(plan).sum()),
         left_out=listing.left_out,
         seed=seed,
+        keep_features=job.config.keep_features,
     )
 
 

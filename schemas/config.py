@@ -1,10 +1,11 @@
 """RunConfig: the settings of a run, from flags or a TOML file."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from schemas.errors import MisuseError
 
@@ -80,7 +81,6 @@ class RunConfig(BaseModel):
     )
     keep_features: str = Field(
         default="all",
-        pattern=r"^(all|none|[0-9]{1,5})$",
         coerce_numbers_to_str=True,
         description="Features to keep once their tracks are labeled: all, none, or those of the last DAYS.",
     )
@@ -103,6 +103,13 @@ class RunConfig(BaseModel):
     shard_mb: int = Field(
         default=2048, ge=1, description="Approximate size of a shard in MiB of audio files."
     )
+
+    @field_validator("keep_features")
+    @classmethod
+    def _keep_known(cls, value: str) -> str:
+        if not re.fullmatch("all|none|[0-9]{1,5}", value):
+            raise ValueError("must be all, none, or a number of days, such as 30")
+        return value
 
     @property
     def keep_features_days(self) -> int | None:

@@ -142,12 +142,12 @@ def _run_planned(
                 with _work(job, report, plan, held, interrupt, totals, closing, run_log) as gauges:
                     if not interrupt.was_requested:
                         is_counted = True
-                        report = account_for(job.tables, report, totals)
+                        closing.report = report = account_for(job.tables, report, totals)
                         if report.balanced and not report.counts.left:
                             gauges.record_success()
             finally:
                 if not is_counted:
-                    report = account_for(job.tables, report, totals)
+                    closing.report = report = account_for(job.tables, report, totals)
         if not report.balanced or (report.counts.left and not interrupt.was_requested):
             raise EarmarkError(
                 f"the parts of the run do not hold every track exactly once (remaining: "
@@ -155,7 +155,7 @@ def _run_planned(
             )
         ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
         if not interrupt.was_requested:
-            report = remove_features(job, report, held.lease.check)
+            closing.report = report = remove_features(job, report, held.lease.check)
         if not interrupt.was_requested and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
             update_index(job.tables, held.lease.check)
         if not interrupt.was_requested:

@@ -60,3 +60,7 @@ def test_a_wrong_call_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "does not exist" in done.stderr
     assert earmark("estimate", tmp_path, "--sample", 1).returncode == 2
+    (tmp_path / "nightly.toml").write_text("nonsense = 1\n")
+    done = earmark("estimate", tmp_path, "--config", tmp_path / "nightly.toml")
+    assert done.returncode == 2
+    assert "unknown setting 'nonsense'" in done.stderr

@@ -21,7 +21,9 @@ from pipeline.catalogs.planning import Goal, make_plan
 from pipeline.pages.run_page_writer import rewrite_page
 from pipeline.storage import storage
 from pipeline.tables.current import current_labels, current_tracks
+from pipeline.tables.gather import gather
 from pipeline.tables.index import update_index
+from pipeline.tables.keys import open_keys
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.purge.mentions import Mentions
 from pipeline.tables.maintenance.purge.selection import PurgeRequest
@@ -29,6 +31,7 @@ from pipeline.tables.maintenance.vacuum import VacuumOptions
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import log_location, read_reports, write_report
 from pipeline.tables.tables import Tables, encode_part
+from schemas.errors import EarmarkError
 from schemas.report import FailureExample, SlowTrack
 from schemas.tables import LISTING, SEGMENT_LABELS, embeddings_schema
 from tests.e2e.earmark import earmark
@@ -40,6 +43,18 @@ FORGOTTEN = ("t0001", "t0003", "t0011", "t0020")
 """Labeled once, labeled in two versions and embedded, failed, and gone from the catalog."""
 TEXTS = [*FORGOTTEN, *map(uri, FORGOTTEN)]
 BY_ID = PurgeRequest(track_ids=frozenset(FORGOTTEN))
+
+
+def test_a_reader_that_has_found_its_rows_fails_rather_than_takes_others(tmp_path: Path) -> None:
+    """`earmark publish` beside a purge would give tracks the labels of others, and never correct them."""
+    made = TableHistory(tmp_path / "tables")
+    made.run(tracks(4))  # one part
+    with open_keys(made.tables) as keys:
+        keys.load("labels")
+        places = keys.query("SELECT part, row FROM labels WHERE row < 3")
+        purge_job(made.tables, PurgeRequest(track_ids=frozenset({"t0001"})), delete=True, say=print)
+        with pytest.raises(EarmarkError, match="labels"):
+            gather(keys, "labels", places, ["track_id", "genre"])
 
 
 def make_history(root: object) -> TableHistory:

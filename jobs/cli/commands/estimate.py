@@ -22,7 +22,7 @@ Cpus = Annotated[
 
 @with_settings(
     "model", "limit", "retry_failed", "descriptors", "segment_labels", "embeddings", "actors", "batch_size",
-    "track_timeout_s", "track_memory_mb",
+    "track_timeout_s", "track_memory_mb", "keep_features",
     file=True,
 )  # fmt: skip
 def estimate(

@@ -44,6 +44,6 @@ def publish(
     try:
         done = publish_job(tables, destination, output_format, model, embeddings=embeddings)
     except KeyboardInterrupt:
-        say("interrupted; nothing was published: run the same command again")
+        say("interrupted; what is published is complete, of before or of now: run the same command again")
         raise typer.Exit(INTERRUPTED) from None
     print_publication(done)

@@ -35,8 +35,8 @@ def purge(
 
     This covers their rows in all tables, the index, and what reports, pages, plans and logs of runs say about
     them. Remove the files from the catalog first: the next run labels what it still finds there. Out of reach
-    are copies elsewhere: exports, playlists, tags in files, backups, and old versions in a bucket that keeps
-    them.
+    are copies elsewhere: published tables (publish again, then vacuum a Delta table), exports, playlists,
+    tags in files, backups, and old versions in a bucket that keeps them.
     """
     from jobs.cli.summaries.maintenance import print_purge
     from jobs.purge import purge_job
@@ -54,7 +54,11 @@ def purge(
     try:
         result = purge_job(open_tables(tables), request, delete=delete, say=say)
     except KeyboardInterrupt:
-        say("interrupted; some traces are left: run the same command again")
+        say(
+            "interrupted; some traces may be left: run the same command again"
+            if delete
+            else "interrupted; nothing was removed"
+        )
         raise typer.Exit(INTERRUPTED) from None
     print_purge(result, deleted=delete)
 

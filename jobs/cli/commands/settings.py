@@ -41,7 +41,9 @@ def with_settings(*names: str, file: bool = False) -> Callable[[Command], Comman
         return RunConfig.load(given["config"], **{name: given[name] for name in names})
 
     config = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
-    return _replace_parameter("settings", [config, *options], load, refused=_notify)
+    return _replace_parameter(
+        "settings", [config, *options], load, refused=_notify if "notify" in names else None
+    )
 
 
 def with_training(*names: str) -> Callable[[Command], Command]:

@@ -41,6 +41,9 @@ def print_estimate(found: RunEstimate, prices: Prices) -> None:
     _print_cpu(found.estimate)
     _print_run_times(found.estimate, prices)
     _print_storage(found.estimate, prices)
+    if found.keep_features != "all":
+        removed = "all" if found.keep_features == "none" else f"older than {found.keep_features} days"
+        console.print(f"the run removes labeled features at its end: {removed} (--keep-features)")
     _print_store(found.estimate)
     console.print(
         f"memory of the head: {found.estimate.head_memory_bytes >> 30} GiB. GPU: not measured; one can only "

@@ -137,5 +137,6 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
         console.print("nothing was removed; add --delete to remove these traces for good")
     console.print(
         "The next run labels these tracks again if their files are still in the catalog. Out of reach are "
-        "copies elsewhere: exports, playlists, tags in files, backups, and old versions of objects"
+        "copies elsewhere: published tables (publish again, then vacuum a Delta table), exports, playlists, "
+        "tags in files, backups, and old versions of objects"
     )

@@ -70,7 +70,7 @@ def replace_parts(
             for batch in _batch_by_size(built, _LOCAL_BATCH_BYTES if storage.is_local(tables.root) else 1):
                 changed = [part for part in batch if keep is not None or len(part.sources) > 1]
                 with storage.explain_errors(storage.join(tables.root, partition), "replace parts of"):
-                    _publish(tables, partition, changed, folder, check)
+                    _publish(tables, partition, changed, folder, check, filtered=keep is not None)
                 done += sum(len(part.sources) for part in batch)
                 progress(done)
 
@@ -89,19 +89,27 @@ def _batch_by_size(built: Iterator[MergedPart], at_least_bytes: int) -> Iterator
 
 
 def _publish(
-    tables: Tables, partition: str, parts: Sequence[MergedPart], built: Path, check: storage.Check
+    tables: Tables,
+    partition: str,
+    parts: Sequence[MergedPart],
+    built: Path,
+    check: storage.Check,
+    *,
+    filtered: bool,
 ) -> None:
     if not parts:
         return
     if storage.is_local(tables.root):
         folder = Path(storage.split(storage.join(tables.root, partition))[1])
-        if _swap_partition(folder, parts, built / "partition", check):
+        if _swap_partition(folder, parts, built / "partition", check, filtered=filtered):
             return
     for part in parts:
         _replace_logged(tables, partition, part, check)
 
 
-def _swap_partition(folder: Path, parts: Sequence[MergedPart], staged: Path, check: storage.Check) -> bool:
+def _swap_partition(
+    folder: Path, parts: Sequence[MergedPart], staged: Path, check: storage.Check, *, filtered: bool
+) -> bool:
     """Swap the partition's folder for one with the merged parts; return False if this disk cannot."""
     replaced = {source.name for part in parts for source in part.sources}
     staged.mkdir()
@@ -114,7 +122,8 @@ def _swap_partition(folder: Path, parts: Sequence[MergedPart], staged: Path, che
             if part.rows:
                 # Reuse the name of the first source: a reader that listed the old parts a moment ago and
                 # skips names that have disappeared (as Arrow's listing does) then finds all rows in this one.
-                os.link(part.file, staged / part.sources[0].name)
+                # Not if rows were left out: a reader that knows where they were would take others for them.
+                os.link(part.file, staged / (part.name if filtered else part.sources[0].name))
     except OSError:  # the filesystem has no hard links
         shutil.rmtree(staged)
         return False

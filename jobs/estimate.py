@@ -28,6 +28,7 @@ from pipeline.models.classifier import CPU_BATCH_SIZE
 from pipeline.shards.limits import TrackLimits
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
+from pipeline.tables.format_version import tables_at
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import TrackError
@@ -144,7 +145,7 @@ def estimate_run(
         measured = _measure(job, plan, strata)
         options = [_option(job, plan, each) for each in (cpus or (_cpus_here(), *DEFAULT_CPUS))]
         tracks_per_part = max(1, plan.to_featurize.num_rows // max(1, len(options[0].bounds)))
-        run = _run_sample(job, plan, measured, Tables(scratch), seed, tracks_per_part)
+        run = _run_sample(job, plan, measured, tables_at(scratch), seed, tracks_per_part)
         todo = _todo(plan, strata, planning_requests, tables or str(job.catalog))
         units = iter(run.units)
         sampled = Sampled(

@@ -24,14 +24,14 @@ def _count(tables: object, name: str, *key: str) -> int:
 def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: Path) -> None:
     """A user with few tracks of their own genres would decode everything again, or get vectors twice."""
     music, tables = tmp_path / "music", tmp_path / "tables"
-    write_demo_catalog(music, seed=0, n_tracks=24, duration_s=5.0)
-    succeed("run", music, tables, "--limit", 18, "--cpus", 2)
+    write_demo_catalog(music, seed=0, n_tracks=40, duration_s=5.0)
+    succeed("run", music, tables, "--limit", 30, "--cpus", 2)
     assert read_table(tables, "embeddings").empty
     before = len(read_table(tables, "labels"))
     printed = succeed("run", music, tables, "--embeddings", "--cpus", 2)
-    assert f"{24 - before} labeled, {before} labeled before and embedded" in printed
-    assert _count(tables, "embeddings", "track_id", "segment", "model") == 24
-    assert _count(tables, "labels", "track_id", "model") == 24
+    assert f"{40 - before} labeled, {before} labeled before and embedded" in printed
+    assert _count(tables, "embeddings", "track_id", "segment", "model") == 40
+    assert _count(tables, "labels", "track_id", "model") == 40
     assert "nothing to do" in succeed("run", music, tables, "--embeddings", "--cpus", 2)
     assert "embedded" in succeed("status", tables)
     assert "none duplicated" in succeed("verify", tables, "--deep")
@@ -39,7 +39,7 @@ def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: 
     head = tmp_path / "my-head"
     printed = succeed("train", tables, "--on", "embeddings", "--label-column", "genre_tag", "--out", head)
     assert "artists apart" in printed
-    assert "of 24 tracks" in printed
+    assert "of 40 tracks" in printed
     refused = earmark("train", tables, "--on", "embeddings", "--arch", "cnn", "--out", tmp_path / "other")
     assert (refused.returncode, "--arch" in refused.stderr) == (2, True)
     succeed("run", music, tables, "--model", head, "--cpus", 2)
@@ -47,7 +47,7 @@ def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: 
     labels = read_table(tables, "labels")
     tags = read_table(tables, "tracks").set_index("track_id")["genre_tag"]
     own = labels[labels["model"].astype(str).str.startswith("my-head-")]
-    assert len(own) == 24
+    assert len(own) == 40
     assert (own["genre"].to_numpy() == tags[own["track_id"]].to_numpy()).mean() > 0.5
 
     song = sorted(music.rglob("*.wav"))[0]

@@ -121,7 +121,7 @@ def spoil(tables: Tables, kind: str, table: str, at: int) -> None:
         rows = pa.concat_tables([rows, rows.slice(row, 1)])
     elif kind == "remove a row":
         rows = pa.concat_tables([rows.slice(0, row), rows.slice(row + 1)])
-    else:
+    elif rows.num_rows:
         column = "track_id" if kind == "rename a track" or table != "labels" else "run"
         values = rows[column].to_pylist()
         values[row : row + 1] = ["zzz"]

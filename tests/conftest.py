@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from tests.s3 import missing_programs, shared_s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    # librosa's compiled ufuncs crash when two processes fill one cache of them at the same time.
-    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".cache" / f"numba-{worker}")
+CACHE = ROOT / ".cache"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["NUMBA_CACHE_DIR"] = str(CACHE / "numba")
 # Beside three other test files, Ray's workers would wait minutes for their share at Ray's own 15.
 os.environ.setdefault("RAY_worker_niceness", "0")
 GTZAN = ROOT.parent / "shared" / "data" / "gtzan"
@@ -27,6 +28,16 @@ def gtzan() -> Path:
     if not GTZAN.is_dir():
         pytest.skip("no real GTZAN data beside the checkout (shared/data/gtzan)")
     return GTZAN
+
+
+@pytest.fixture(scope="module")
+def librosa_alone() -> Iterator[None]:
+    """Let one process at a time use librosa: its ufuncs, which take a minute to compile, are kept in a cache,
+    and two processes that fill it at the same time crash."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "librosa.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ def _labeled(tables: Path) -> dict[str, str]:
     return dict(zip(rows["uri"], rows["genre"], strict=True))
 
 
+@pytest.mark.thorough
 def test_each_night_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dashboard would show the labels of some night, or a fault of the store would undo a night's work."""
     music, tables, lake = tmp_path / "music", tmp_path / "tables", tmp_path / "lake"

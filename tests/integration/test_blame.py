@@ -88,7 +88,6 @@ def test_a_node_without_earmark_is_named(nodes: Any, tmp_path: Path, n_tracks: i
     said = failed_as_a_run(done, tmp_path / "tables")
     assert "lacks Earmark" in said
     assert "install Earmark" in said
-    labels_all(run(tmp_path / "catalog", tmp_path / "tables"), tmp_path / "tables", n_tracks, N_BROKEN)
 
 
 @pytest.mark.parametrize("module", ["av", pytest.param("tensorflow", marks=pytest.mark.thorough)])

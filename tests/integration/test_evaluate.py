@@ -107,6 +107,7 @@ def made_before(folder: Path) -> tuple[str, TrainingSet, TrainingSet]:
     return str(folder), *parts
 
 
+@pytest.mark.thorough
 def test_a_model_made_before_is_judged_and_what_it_has_seen_is_said(tmp_path: Path) -> None:
     """The mistake that flatters most is to test on what was trained on: it must be said loudly."""
     model, trained, held = made_before(tmp_path / "model")

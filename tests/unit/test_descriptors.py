@@ -15,6 +15,8 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descri
 from pipeline.audio.features.hpss import separate
 from tests.unit.plain_librosa import descriptors as by_librosa
 
+pytestmark = pytest.mark.usefixtures("librosa_alone")
+
 RELATIVE = 1e-5
 AROUND_ZERO = 1e-6
 """Means of numbers around zero may come out next to nothing; they are compared to this besides."""

@@ -15,6 +15,8 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descri
 from tests.unit.plain_librosa import descriptors as by_librosa
 from tests.unit.test_descriptors import assert_equal_columns
 
+pytestmark = pytest.mark.usefixtures("librosa_alone")
+
 ROOT = Path(__file__).resolve().parents[2]
 SR = 22050
 N = 3 * SR - 1

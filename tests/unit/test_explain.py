@@ -106,6 +106,7 @@ def test_an_unknown_genre_is_named(classifier: Classifier, planted: NDArray[np.u
         explain(planted, classifier, method="occlusion", genre="polka")
 
 
+@pytest.mark.thorough
 def test_on_real_music_what_is_found_matters(gtzan: Path) -> None:
     """With the model that ships, explanations would be no better than chance."""
     classifier = Classifier(ModelBundle.load("default"))

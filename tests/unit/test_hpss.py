@@ -11,6 +11,8 @@ from scipy.ndimage import median_filter
 from pipeline.audio.features.hpss import part_statistics, separate
 from pipeline.audio.features.running_median import WINDOW, running_median
 
+pytestmark = pytest.mark.usefixtures("librosa_alone")
+
 
 def medians(x: NDArray[np.float32]) -> NDArray[np.float32]:
     out = np.full_like(x, np.nan)

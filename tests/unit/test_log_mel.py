@@ -16,6 +16,8 @@ from pipeline.audio.features.log_mel import gtzan_columns, log_mel, log_mel_db, 
 from pipeline.audio.features.mel_bands import mel_filterbank
 from schemas.features import FeatureSpec
 
+pytestmark = pytest.mark.usefixtures("librosa_alone")
+
 SPEC = FeatureSpec()
 
 

@@ -16,6 +16,8 @@ from pipeline.plots.track_view import view_track
 from schemas.errors import EmptyFileError, MisuseError, NotAFileError, NotFoundError
 from schemas.features import FeatureSpec
 
+pytestmark = pytest.mark.usefixtures("librosa_alone")
+
 SR = 22050
 OF_SAMPLES = [
     plots.plot_waveform,

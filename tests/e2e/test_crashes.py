@@ -130,6 +130,7 @@ def test_actors_that_are_killed_while_they_load_the_model_are_replaced(catalog: 
     assert set(outcomes(tmp_path / "tables").values()) == {1}
 
 
+@pytest.mark.usefixtures("shared_ray")
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.thorough), signal.SIGTERM])
 def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number: int) -> None:
     """Ctrl-C, and the SIGTERM of a preempted node: what is in flight ends, a report is left, exit 130."""

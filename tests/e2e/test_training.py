@@ -60,6 +60,7 @@ def test_a_model_trained_on_exported_descriptors_labels_music_it_never_heard(lab
     assert features[list(DESCRIPTOR_NAMES)].notna().all(axis=None)
 
 
+@pytest.mark.thorough
 def test_a_genre_below_the_wanted_confidence_is_null_for_every_reader(
     catalogs: dict[str, Path], trained: Path, labeled: Path, tmp_path: Path
 ) -> None:

@@ -180,6 +180,7 @@ def test_a_store_that_is_away_is_an_error_of_the_run(bucket: str, monkeypatch: p
         list_catalog(f"{bucket}/music")
 
 
+@pytest.mark.thorough
 def test_the_documented_rights_are_enough(bucket: str, tmp_path: Path) -> None:
     """The nightly run, or the monthly one, is refused by a store whose operator gave just the rights of
     infra/aws/iam-policy.json; or those rights let a flaw in a decoder delete the music."""

@@ -19,7 +19,7 @@ demo: venv
 
 # The quick tests, to run while you work: no Ray, no store, no training.
 unit: venv
-	$(BIN)/python -m pytest -n 2 -m "not slow" tests/unit
+	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough" tests/unit
 
 # Four test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
 # The order is that of testpaths, in which the longest files are first, so that the workers end together.

@@ -17,6 +17,8 @@ from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from tests.encoders import FORMS, encode, noisy_sweeps, sweep
 
+pytestmark = pytest.mark.slow
+
 RATE = 44100
 DURATION_S = 12.0  # of `noisy_sweeps`
 SPEC = FeatureSpec(segment_s=3.0)

@@ -12,6 +12,8 @@ from pipeline.audio.decode.audio import open_audio, read_segments
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 
+pytestmark = pytest.mark.slow
+
 DURATION_S = 2.5
 SPEC = FeatureSpec()
 

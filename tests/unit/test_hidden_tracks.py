@@ -15,6 +15,8 @@ from pipeline.demo.synthesis import synthesize
 from schemas.features import FeatureSpec
 from tests.encoders import encode
 
+pytestmark = pytest.mark.slow
+
 SR = 22050
 SPEC = FeatureSpec()
 Nothing = Callable[[float], NDArray[np.float32]]

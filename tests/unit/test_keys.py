@@ -34,6 +34,8 @@ from tests import slow_tables
 from tests.table_history import MODEL, TableHistory, tracks
 from tests.unit.test_planning import History, listing
 
+pytestmark = pytest.mark.slow
+
 SPEC = FeatureSpec()
 SPECS = (SPEC, SPEC.model_copy(update={"descriptors": True}), SPEC.model_copy(update={"mel_hop": 512}))
 GOALS = [

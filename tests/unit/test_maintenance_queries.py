@@ -35,6 +35,8 @@ from schemas.tables import LISTING
 from tests import slow_maintenance
 from tests.table_history import MODEL, TableHistory, failed, refs, tracks
 
+pytestmark = pytest.mark.slow
+
 OTHER = "other-9876543210"
 TABLES = ("tracks", "features", "labels", "embeddings", "failures")
 

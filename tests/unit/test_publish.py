@@ -29,6 +29,8 @@ from schemas.report import Publication
 from schemas.tables import TRACKS
 from tests.table_history import MODEL, TableHistory, refs, tracks, uri
 
+pytestmark = pytest.mark.slow
+
 FORMATS: tuple[Format, ...] = ("delta", "parquet")
 OTHER = "other-89abcdef"
 

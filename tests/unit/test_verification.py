@@ -29,6 +29,8 @@ from schemas.report import Counts
 from schemas.tables import LABELS, LISTING, SEGMENT_LABELS
 from tests.table_history import MODEL, SPEC, TableHistory, failed, refs, tracks
 
+pytestmark = pytest.mark.slow
+
 OTHER = "other-9876543210"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from pipeline.publish.mean_embeddings import gather_means
-from pipeline.tables.current import define_current_tracks
+from pipeline.tables.current import CURRENT_LABELS, define_current_tracks
 from pipeline.tables.gather import gather
 from pipeline.tables.keys import Keys
 from schemas.published import IDENTITY, LABEL_COLUMNS, TRACK_FACTS, published_schema
@@ -19,22 +19,13 @@ _ROWS_AT_ONCE = 20_000
 
 _WANTED = """\
 WITH listed AS (
-    SELECT
-        current_tracks.track_id, current_tracks.etag, current_tracks.part AS track_part,
-        current_tracks.row AS track_row, tracks.listed_at
-    FROM current_tracks JOIN tracks USING (part, row)
+    SELECT part AS track_part, row AS track_row, listed_at FROM tracks
 ),
 seen AS (
     SELECT track_id, min(listed_at) AS first_seen FROM tracks GROUP BY track_id
-),
-present AS (
-    SELECT labels.*, track_part, track_row, listed_at
-    FROM labels JOIN listed USING (track_id, etag)
-    WHERE model = $model
 )
 SELECT track_id, etag, listed_at, model, labeled_at, part, row, track_part, track_row, first_seen
-FROM present JOIN seen USING (track_id)
-WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
+FROM ({current_labels}) JOIN listed USING (track_part, track_row) JOIN seen USING (track_id)
 """
 
 _WITH_EMBEDDINGS = """\
@@ -94,7 +85,7 @@ class CurrentRows:
         self.error: BaseException | None = None
         keys.load("labels", *(("embeddings",) if embeddings else ()))
         define_current_tracks(keys)
-        keys.define("wanted", _WANTED, model=model)
+        keys.define("wanted", _WANTED.format(current_labels=CURRENT_LABELS), model=model)
         if embeddings:
             keys.define("wanted", _WITH_EMBEDDINGS, model=model)
         self.n_rows = keys.count("FROM wanted")

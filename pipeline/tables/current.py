@@ -24,17 +24,17 @@ WHERE present AND recency IN (SELECT max(recency) FROM tracks GROUP BY track_id)
 """
 """The newest row of each track that was in the catalog when it was last listed."""
 
-_CURRENT_LABELS = """\
+CURRENT_LABELS = """\
 WITH present AS (
-    SELECT track_id, part, row, recency
-    FROM labels SEMI JOIN current_tracks USING (track_id, etag)
+    SELECT labels.*, current_tracks.part AS track_part, current_tracks.row AS track_row
+    FROM labels JOIN current_tracks USING (track_id, etag)
     WHERE model = $model
 )
-SELECT part, row
-FROM present
-WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
-ORDER BY part, row
+SELECT * FROM present WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
 """
+"""The newest label that a model gave to the present version of each current track, and the track's place."""
+
+_LABEL_PLACES = "SELECT part, row FROM ({current_labels}) ORDER BY part, row"
 
 _CURRENT_IDS = """\
 SELECT DISTINCT track_id
@@ -112,7 +112,7 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
     with open_keys(tables) as keys:
         keys.load("labels")
         define_current_tracks(keys)
-        places = keys.query(_CURRENT_LABELS, model=model)
+        places = keys.query(_LABEL_PLACES.format(current_labels=CURRENT_LABELS), model=model)
         return gather(keys, "labels", places, _LABEL_COLUMNS).sort_by("uri")
 
 

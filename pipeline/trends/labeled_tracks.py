@@ -9,24 +9,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.models.label import MIN_IS_MUSIC
-from pipeline.tables.current import define_current_tracks, read_genres
+from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
 from pipeline.tables.gather import gather
 from pipeline.tables.keys import Keys, open_keys
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 
-_CURRENT_LABELS = """\
+_PLACES = """\
 WITH seen AS (
     SELECT track_id, min(listed_at) AS first_seen FROM tracks GROUP BY track_id
-),
-present AS (
-    SELECT labels.*, current_tracks.part AS track_part, current_tracks.row AS track_row
-    FROM labels JOIN current_tracks USING (track_id, etag)
-    WHERE model = $model
 )
 SELECT part, row, track_part, track_row, first_seen
-FROM present JOIN seen USING (track_id)
-WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
+FROM ({current_labels}) JOIN seen USING (track_id)
 ORDER BY part, row
 """
 """The places of a model's current labels and of their tracks, and when a run first listed the track."""
@@ -89,7 +83,7 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
     with open_keys(tables) as keys:
         keys.load("labels")
         define_current_tracks(keys)
-        places = keys.query(_CURRENT_LABELS, model=model)
+        places = keys.query(_PLACES.format(current_labels=CURRENT_LABELS), model=model)
         labels = gather(keys, "labels", places, ["genre", "confidence", "probabilities", "is_music"])
         # Tracks that are probably not music count toward no genre's share.
         music = pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True)

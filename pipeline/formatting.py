@@ -10,6 +10,11 @@ _FILES = {
 }
 
 
+def tracks_text(n: int) -> str:
+    """Return a number of tracks, such as "1 track" or "2,000 tracks"."""
+    return "1 track" if n == 1 else f"{n:,} tracks"
+
+
 def left_out_text(left_out: LeftOut) -> str:
     """Describe the files left out of a listing, by kind; "" if there are none.
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from jobs.cli.summaries.runs import print_left_out
 from jobs.console.json_text import json_text
 from jobs.console.output import console, print_table
 from jobs.estimate import RunEstimate
 from pipeline.estimate.estimate import Estimate, RunTime
 from pipeline.estimate.totals import CONFIDENCE, Total
-from pipeline.formatting import duration_text, left_out_text, size_text
+from pipeline.formatting import duration_text, size_text, tracks_text
 
 _GB = 10**9
 
@@ -32,8 +33,7 @@ class Prices:
 def print_estimate(found: RunEstimate, prices: Prices) -> None:
     """Print an estimate."""
     console.print(_head(found))
-    if found.left_out.total:
-        console.print(left_out_text(found.left_out), markup=False)
+    print_left_out(found.left_out)
     if found.estimate is None:
         console.print("nothing to do: the next run would only list the catalog")
         return
@@ -62,8 +62,7 @@ def _head(found: RunEstimate) -> str:
         (found.n_labeled, "already done"),
         (found.n_failed, "failed in earlier runs, not retried"),
     )
-    tracks = "1 track" if found.n_listed == 1 else f"{found.n_listed:,} tracks"
-    return f"{tracks} listed: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
+    return f"{tracks_text(found.n_listed)} listed: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
 
 
 def _print_sample(found: RunEstimate) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.summaries.publish import print_publication
 from jobs.console.output import console, print_table
-from pipeline.formatting import left_out_text, size_text
+from pipeline.formatting import left_out_text, size_text, tracks_text
 from pipeline.storage import storage
 from schemas.report import LeftOut, RunReport
 
@@ -35,7 +35,7 @@ def print_scan(scan: "Scan") -> None:
     if n_unknown := sum(count.n_unknown for count in counts):
         files = "file has" if n_unknown == 1 else "files have"
         console.print(f"{n_unknown:,} {files} no length in the header; the hours cover the other files")
-    _print_left_out(scan.left_out)
+    print_left_out(scan.left_out)
 
 
 def _hours(count: "FormatCount") -> str:
@@ -54,8 +54,8 @@ def print_report(report: RunReport, tables: str) -> None:
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
     if not (counts.labeled or counts.embedded or counts.failed or counts.left):
-        console.print(f"nothing to do: {_tracks(counts.listed)} listed, {', '.join(before)}")
-        _print_left_out(report.left_out)
+        console.print(f"nothing to do: {tracks_text(counts.listed)} listed, {', '.join(before)}")
+        print_left_out(report.left_out)
         _print_gone(report)
         _print_requests(report)
         _print_afterwards(report)
@@ -64,10 +64,10 @@ def print_report(report: RunReport, tables: str) -> None:
     now = [f"{counts.labeled:,} {verb}"]
     now += [f"{counts.embedded:,} labeled before and embedded"] if counts.embedded else []
     now += [f"{counts.failed:,} failed"]
-    console.print(f"{_tracks(counts.listed)} listed: {', '.join(now + before)}")
+    console.print(f"{tracks_text(counts.listed)} listed: {', '.join(now + before)}")
     if counts.left:
-        console.print(f"{_tracks(counts.left)} remaining; run the same command again to continue")
-    _print_left_out(report.left_out)
+        console.print(f"{tracks_text(counts.left)} remaining; run the same command again to continue")
+    print_left_out(report.left_out)
     _print_gone(report)
     if report.tracks_per_hour:
         console.print(f"{report.wall_s:,.1f} s, {report.tracks_per_hour:,.0f} tracks per hour")
@@ -82,10 +82,6 @@ def print_report(report: RunReport, tables: str) -> None:
     _print_afterwards(report)
     if report.command != "featurize":
         console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
-
-
-def _tracks(n: int) -> str:
-    return "1 track" if n == 1 else f"{n:,} tracks"
 
 
 def _print_gone(report: RunReport) -> None:
@@ -106,15 +102,16 @@ def _print_afterwards(report: RunReport) -> None:
         print_publication(report.publication)
 
 
-def _print_left_out(left_out: LeftOut) -> None:
+def print_left_out(left_out: LeftOut) -> None:
+    """Print which files of a catalog are no tracks, if there are any."""
     if left_out.total:
         console.print(left_out_text(left_out), markup=False)
 
 
 def print_plan(plan: "Plan", left_out: LeftOut) -> None:
     """Print the plan of a run."""
-    console.print(f"{_tracks(plan.listing.num_rows)} listed")
-    _print_left_out(left_out)
+    console.print(f"{tracks_text(plan.listing.num_rows)} listed")
+    print_left_out(left_out)
     rows = (
         (
             "already labeled" if plan.to_embed.num_rows == 0 else "already labeled and embedded",

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import pyarrow as pa
@@ -13,14 +12,13 @@ from deltalake import DeltaTable
 import earmark
 from jobs.publish import publish_job
 from pipeline.publish import parquet
-from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.destination import Format
 from pipeline.publish.object_store import delta_options
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 from schemas.report import Publication
 from tests.table_history import TableHistory, tracks
-from tests.unit.test_publish import FORMATS
+from tests.unit.test_publish import FORMATS, interfere_once
 
 pytestmark = [pytest.mark.s3, pytest.mark.parametrize("form", FORMATS)]
 
@@ -71,17 +69,7 @@ def test_two_at_once_do_not_double(
     """A store that lets both commit would leave each new track twice, in a version that nobody can undo."""
     location = publish(history, form).location
     history.run({"new": "1"}, unchanged=9)
-    compare = CurrentRows.compare
-    first_time = threading.Event()
-
-    def interfere(rows: CurrentRows, *arguments: Any) -> tuple[int, int]:
-        found = compare(rows, *arguments)
-        if not first_time.is_set():
-            first_time.set()
-            publish(history, form)
-        return found
-
-    monkeypatch.setattr(CurrentRows, "compare", interfere)
+    interfere_once(monkeypatch, lambda: publish(history, form))
     with pytest.raises(EarmarkError, match="another program changed"):
         publish(history, form)
     assert read(location, form) == expected(history)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -249,12 +249,8 @@ def test_each_version_of_a_delta_table_says_what_it_was_made_from(history: Table
     assert comments["genre"].startswith("The most probable genre")
 
 
-def test_two_publications_at_once_do_not_double(
-    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two crons that overlap would leave each new track in the table twice."""
-    location = publish(history, form).location
-    history.run({"new": "1"}, unchanged=20)
+def interfere_once(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen once, between the comparison of a publication and its first write."""
     compare = CurrentRows.compare
     first_time = threading.Event()
 
@@ -262,10 +258,19 @@ def test_two_publications_at_once_do_not_double(
         found = compare(rows, *arguments)
         if not first_time.is_set():
             first_time.set()
-            publish(history, form)
+            act()
         return found
 
     monkeypatch.setattr(CurrentRows, "compare", interfere)
+
+
+def test_two_publications_at_once_do_not_double(
+    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two crons that overlap would leave each new track in the table twice."""
+    location = publish(history, form).location
+    history.run({"new": "1"}, unchanged=20)
+    interfere_once(monkeypatch, lambda: publish(history, form))
     with pytest.raises(EarmarkError, match="another program changed"):
         publish(history, form)
     assert read(location, form) == expected(history)
@@ -276,17 +281,7 @@ def test_two_first_publications_at_once_leave_one_table(
     history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first night of two schedulers would make a table of everything twice."""
-    compare = CurrentRows.compare
-    first_time = threading.Event()
-
-    def interfere(rows: CurrentRows, *arguments: Any) -> tuple[int, int]:
-        found = compare(rows, *arguments)
-        if not first_time.is_set():
-            first_time.set()
-            publish(history, form)
-        return found
-
-    monkeypatch.setattr(CurrentRows, "compare", interfere)
+    interfere_once(monkeypatch, lambda: publish(history, form))
     with pytest.raises(EarmarkError, match="publish again"):
         publish(history, form)
     assert read(destination_of(history, form), form) == expected(history)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
+from pipeline.storage import storage
 from pipeline.tables.maintenance.compact.compaction import TableCompaction, compact, plan_compaction
 from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
 from pipeline.tables.objects import list_objects
@@ -75,8 +76,7 @@ def compact_job(
     """
     name = f"compact-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        if recovered := recover_compactions(tables, lease.check):
-            say(f"finished or undid merges of a killed compaction ({recovered})")
+        finish_killed_merges(tables, lease.check, say)
         before = list_objects(tables)
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
         compact(
@@ -99,6 +99,12 @@ def compact_job(
         )
         for plan in plans
     ]
+
+
+def finish_killed_merges(tables: Tables, check: storage.Check, say: Callable[[str], None]) -> None:
+    """Finish or undo what a killed compaction left, and say so. The caller holds the lease."""
+    if recovered := recover_compactions(tables, check):
+        say(f"finished or undid merges of a killed compaction ({recovered})")
 
 
 def _progress(total: int, say: Callable[[str], None]) -> Callable[[int], None]:

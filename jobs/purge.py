@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from jobs.compact import finish_killed_merges
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from pipeline.catalogs.catalog import canonical
 from pipeline.pages.run_page_writer import rewrite_page, write_page
 from pipeline.storage import storage
 from pipeline.tables.index import update_index
-from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
 from pipeline.tables.maintenance.purge.pending import PendingPurge, read_pending
 from pipeline.tables.maintenance.purge.purge import PurgedFrom, begin, carry_out, plan_purge
 from pipeline.tables.maintenance.purge.selection import (
@@ -78,8 +78,7 @@ def purge_job(
         return _make_result(request, traces, plan_purge(stored, traces))
     name = f"purge-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        if recovered := recover_compactions(tables, lease.check):
-            say(f"finished or undid merges of a killed compaction ({recovered})")
+        finish_killed_merges(tables, lease.check, say)
         pending = read_pending(tables)
         if pending is not None:
             say("finishing a purge that was killed")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from jobs.compact import finish_killed_merges
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
-from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
 from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import new_run_name, read_reports
@@ -50,8 +50,7 @@ def vacuum_job(
     name = f"vacuum-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         # First, because old and merged parts of an unfinished compaction hold the same rows.
-        if recovered := recover_compactions(tables, lease.check):
-            say(f"finished or undid merges of a killed compaction ({recovered})")
+        finish_killed_merges(tables, lease.check, say)
         stored = list_objects(tables)
         removals = plan_vacuum(stored, read_reports(tables), options)
         remove_planned(stored, removals, options, lease.check)

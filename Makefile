@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/earmark demo
 
-# The quick tests, to run while you work: no Ray, no store, no training, no encoders, no histories of tables.
+# The quick tests, to run while you work (80 s on two cores): no Ray, no store, no training, no histories, no waits.
 unit: venv
 	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough" tests/unit
 

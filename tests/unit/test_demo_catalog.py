@@ -70,6 +70,7 @@ def test_styles_sound_different() -> None:
     assert correlation.max() < 0.995
 
 
+@pytest.mark.slow
 def test_formats_tags_and_names(catalog: Path) -> None:
     """The demo lacks the formats, tags and awkward names of real catalogs."""
     playable, artists = Counter[str](), set()
@@ -110,6 +111,7 @@ def test_only_the_broken_files_fail(catalog: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_shelves_have_a_folder_for_each_style_and_no_artist_of_the_catalog(tmp_path: Path) -> None:
     """The demo is tested on artists it was trained on, or the training finds a broken file."""
     assert write_demo_shelves(tmp_path / "s", seed=1, n_tracks=11, duration_s=6.0, artists=(1,)) == 11

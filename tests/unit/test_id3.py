@@ -146,6 +146,7 @@ def test_text_that_unpacks_to_too_much_is_ignored() -> None:
     assert texts["TPE1"] == ["A"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_million_frames_are_read_quickly() -> None:
     """A file of tiny frames would stall a worker, or `earmark scan`, for an hour."""

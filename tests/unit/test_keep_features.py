@@ -24,6 +24,8 @@ from schemas.tables import LISTING
 from tests.table_history import MODEL, SPEC, TableHistory, failed, tracks
 from tests.unit.test_maintenance_queries import OTHER, play, runs
 
+pytestmark = pytest.mark.slow
+
 
 def remove(history: TableHistory, *, model: str = MODEL, days: float = 0, embeddings: bool = False) -> int:
     return remove_labeled_features(
@@ -178,7 +180,6 @@ def test_a_removal_can_be_killed_at_any_step(
     assert (parts(history), state(history)) == ([], before)
 
 
-@pytest.mark.slow
 @given(st.lists(runs, min_size=1, max_size=5))
 @settings(max_examples=8, deadline=None)
 def test_no_history_is_changed_by_a_removal(happened: list[dict]) -> None:  # type: ignore[type-arg]

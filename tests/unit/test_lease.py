@@ -51,6 +51,7 @@ def test_a_dead_holders_lease_is_taken_over_and_its_workers_write_no_more(tmp_pa
         orphan.check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"run": "cut off"}'], ids=repr)
 def test_a_damaged_lease_is_named_and_taken_over(tmp_path: Path, damaged: bytes) -> None:
     """A lease that a full disk cut short must not keep every later run out with an internal error."""
@@ -97,6 +98,7 @@ def test_a_worker_that_outlives_its_run_writes_no_more(tmp_path: Path) -> None:
         lease.check()
 
 
+@pytest.mark.slow
 def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
     """The race is decided by the store, not by timing."""
     context = multiprocessing.get_context("fork")
@@ -141,6 +143,7 @@ def test_a_look_at_the_lease_in_a_store_holds_for_a_while_but_not_beyond_its_end
             held.lease.check()
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_what_killed_workers_may_have_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

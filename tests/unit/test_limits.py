@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, private_bytes
 
+pytestmark = pytest.mark.slow
+
 START = """
 import io, re, time, zlib
 import numpy as np

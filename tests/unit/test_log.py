@@ -242,6 +242,7 @@ def log_and_fail(fail: bool) -> int:
     return os.getpid()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fail", [False, True])
 def test_what_an_isolated_process_logs_reaches_its_worker(fail: bool) -> None:
     """Suspects are read there: without this nobody sees that the store failed them."""

@@ -144,6 +144,7 @@ def test_a_run_that_never_began_is_told_too(
     assert "report" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "config", "reason"),
     [

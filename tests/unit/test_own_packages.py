@@ -44,6 +44,7 @@ def test_other_modules_on_the_path_are_nobodys_business(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["random.py", "numpy/__init__.py", "ray.py"])
 def test_what_hides_a_module_is_named(tmp_path: Path, name: str) -> None:
     """A random.py of a user's own ends the command in a traceback, or with the advice to report it."""

@@ -38,6 +38,8 @@ from tests.e2e.earmark import earmark
 from tests.table_history import MODEL, SPEC, TableHistory, tracks, uri
 from tests.traces import find_in_tables
 
+pytestmark = pytest.mark.slow
+
 RELEASES = Path(__file__).parent.parent / "releases"
 FORGOTTEN = ("t0001", "t0003", "t0011", "t0020")
 """Labeled once, labeled in two versions and embedded, failed, and gone from the catalog."""
@@ -217,7 +219,6 @@ def _killed_at(root: str, step: int, with_log: bool) -> None:
     purge(Tables(root))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("with_log", [False, True])
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_purge_that_is_killed_at_any_step_is_finished_by_the_next(

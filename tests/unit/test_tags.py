@@ -349,6 +349,7 @@ def test_a_store_failure_is_raised(form: str) -> None:
         read_tags(file, "track")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ["tag bomb.mp3", "tag flood.mp3", "private.mp3", "cover.mp3"])
 def test_tag_bombs_are_ignored(name: str) -> None:

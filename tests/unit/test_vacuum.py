@@ -24,6 +24,8 @@ from schemas.report import Counts
 from schemas.tables import LISTING
 from tests.table_history import MODEL, SPEC, TableHistory, tracks
 
+pytestmark = pytest.mark.slow
+
 NOW_OLD = VacuumOptions(older_than_days=0)
 
 

@@ -1,10 +1,10 @@
 """``earmark compact``: merge small parts of partitions that no longer change, under the lease."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from pipeline.storage import storage
@@ -13,8 +13,6 @@ from pipeline.tables.maintenance.compact.compaction_log import recover_compactio
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import new_run_name
 from pipeline.tables.tables import Tables
-
-_SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,8 @@ def compact_job(
         finish_killed_merges(tables, lease.check, say)
         before = list_objects(tables)
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
-        compact(
-            before,
-            plans,
-            target_bytes=target_mb << 20,
-            check=lease.check,
-            progress=_progress(sum(plan.small for plan in plans), say),
-        )
+        with show_progress("merging", sum(plan.small for plan in plans), unit="parts") as meter:
+            compact(before, plans, target_bytes=target_mb << 20, check=lease.check, progress=meter.show)
         after = list_objects(tables)
     return [
         CompactedTable(
@@ -105,15 +98,3 @@ def finish_killed_merges(tables: Tables, check: storage.Check, say: Callable[[st
     """Finish or undo what a killed compaction left, and say so. The caller holds the lease."""
     if recovered := recover_compactions(tables, check):
         say(f"finished or undid merges of a killed compaction ({recovered})")
-
-
-def _progress(total: int, say: Callable[[str], None]) -> Callable[[int], None]:
-    last = time.monotonic()
-
-    def show(n_done: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _SAY_EVERY_S:
-            last = time.monotonic()
-            say(f"merged {n_done:,} of {total:,} parts")
-
-    return show

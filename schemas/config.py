@@ -103,6 +103,12 @@ class RunConfig(BaseModel):
     shard_mb: int = Field(
         default=2048, ge=1, description="Approximate size of a shard in MiB of audio files."
     )
+    part_mb: int = Field(
+        default=128,
+        ge=0,
+        le=4096,
+        description="Approximate size in MiB of the parts to which a run merges its own at its end; 0: not.",
+    )
 
     @field_validator("keep_features")
     @classmethod

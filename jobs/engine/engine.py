@@ -34,6 +34,7 @@ from pipeline.log import get_logger
 from pipeline.log_events import replay
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.label_part import LabelResult, LabelTask
+from pipeline.storage import storage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError
 
 log = get_logger(__name__)
@@ -72,6 +73,7 @@ class Engine:
         self._retries = Retries(assignment, self._queues, self._quarantine, self._faults, self._tally)
         self._is_stopping = False
         self._has_dropped_waiting = False
+        self._has_lost_writer = False
         self._ends_at = math.inf
 
     def stop(self) -> None:
@@ -115,8 +117,9 @@ class Engine:
         return self.totals
 
     def halt(self, held: HeldLease) -> None:
-        """End the work that `run` left in flight; it writes nothing afterwards."""
+        """End the work that `run` left in flight; it writes nothing afterwards, except for lost workers."""
         halt(held, self._in_flight)
+        held.is_settled = held.is_settled and not self._has_lost_writer
         self._in_flight.clear()
 
     def _drop_waiting(self) -> None:
@@ -209,7 +212,11 @@ class Engine:
             submission = self._find_running(submission)
             attempt, node = submission.attempt, submission.node
             attempt = attempt if node is None else attempt.avoiding(node)
-            if cut_off or isinstance(error, _LOST):
+            is_lost = cut_off or isinstance(error, _LOST)
+            # On a disk, a dead worker writes nothing more; a store may still process its last request.
+            if is_lost or not storage.is_local(self._assignment.tables.root):
+                self._has_lost_writer = True
+            if is_lost:
                 log.warning("node lost, retrying its work", error=last_line(error), **attempt.log_fields())
                 self._queues.retry(attempt)
             else:

@@ -106,7 +106,7 @@ def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool
 
 
 def _unsettled_since(root: str, number: int) -> float | None:
-    """Return when a lease was released, if its run had to kill workers that may have been writing."""
+    """Return when a lease was released, if its run killed or lost workers that may have been writing."""
     data = objects.read(root, number)
     if data is None or objects.decode(data).get("settled") is not False:
         return None
@@ -114,11 +114,11 @@ def _unsettled_since(root: str, number: int) -> float | None:
 
 
 def _settle(root: str, number: int, since: float, say: Callable[[str], None]) -> None:
-    """Wait until writes that killed workers had begun have ended."""
+    """Wait until writes that dead workers had begun have ended."""
     # Both times are by the clock of the store, so the clocks of the runs do not matter.
     left_s = _settle_s(root) - max(0.0, objects.modified_at(root, number) - since)
     if left_s > 0:
-        say(f"the last run was stopped a moment ago; waiting {left_s:.0f} s for its writes to end")
+        say(f"the last run ended a moment ago; waiting {left_s:.0f} s for writes of its dead workers to end")
         time.sleep(left_s)
 
 

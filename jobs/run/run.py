@@ -17,6 +17,7 @@ from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
 from jobs.run.features_removal import remove_features
+from jobs.run.merging import merge_parts_of_run
 from jobs.run.notification import notifying
 from jobs.run.publishing import publish_after_run
 from jobs.run.request import Job, list_job, plan_job
@@ -155,11 +156,7 @@ def _run_planned(
             )
         ended = {"outcome": "interrupted" if interrupt.was_requested else "done"}
         if not interrupt.was_requested:
-            closing.report = report = remove_features(job, report, held.lease.check)
-        if not interrupt.was_requested and (plan.n_todo or plan.changed.num_rows or plan.gone.num_rows):
-            update_index(job.tables, held.lease.check)
-        if not interrupt.was_requested:
-            report = publish_after_run(job, report)
+            report = _tidy_up(job, report, plan, held, closing)
     except EarmarkError as error:
         ended = {"outcome": "failed", "error": str(error)}
         raise
@@ -188,6 +185,16 @@ def _run_planned(
         finally:
             run_log.write(_LOG_S)
     return report
+
+
+def _tidy_up(job: Job, report: RunReport, plan: Plan, held: leases.HeldLease, closing: Closing) -> RunReport:
+    """Do what follows when all tracks are accounted for; whatever of it fails, the labels are there."""
+    closing.report = report = remove_features(job, report, held.lease.check)
+    if plan.n_todo:
+        merge_parts_of_run(job, report, held)
+    if plan.n_todo or plan.changed.num_rows or plan.gone.num_rows:
+        update_index(job.tables, held.lease.check)
+    return publish_after_run(job, report)
 
 
 def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunReport:

@@ -160,6 +160,37 @@ def test_work_on_a_node_that_was_lost_is_done_elsewhere(
     assert not any(tried.isolated or tried.deaths or tried.errors for tried in ray.tried)
 
 
+@pytest.mark.parametrize(
+    ("root", "error", "settled"),
+    [
+        ("disk", None, True),
+        ("disk", ray_errors.WorkerCrashedError(), True),
+        ("disk", ray_errors.LocalRayletDiedError(), False),
+        ("memory://store", None, True),
+        ("memory://store", ray_errors.WorkerCrashedError(), False),
+        ("memory://store", ray_errors.LocalRayletDiedError(), False),
+    ],
+)
+def test_a_worker_that_may_still_write_is_told(
+    assignment: Assignment,
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+    error: Exception | None,
+    settled: bool,
+) -> None:
+    """A part that appears after it was merged into another would hold its rows a second time."""
+    elsewhere = assignment if root == "disk" else replace(assignment, tables=Tables(root))
+    ends = iter([error])
+    ScriptedRay(lambda tried: next(ends, None) or done(tried)).patched(monkeypatch)
+    engine = Engine(elsewhere, Totals(), lambda totals: None)
+    engine.run(SHARDS, [])
+    held = leases.HeldLease(assignment.lease, {"run": RUN})
+    engine.halt(held)
+    held.release()
+    assert engine.totals.featurized == 8
+    assert held.is_settled == settled
+
+
 def test_after_stop_nothing_more_is_started(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C: what is in flight is finished and counted, and the rest is left for the next run."""
     many = [replace(SHARDS[0], name=f"{n:06}") for n in range(20)]

@@ -1,12 +1,21 @@
 """Compaction: merge the small parts of a partition into a few large ones with the same rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline.storage import storage
 from pipeline.tables.maintenance.compact.replacement import replace_parts
-from pipeline.tables.objects import StoredObject, StoredObjects, days_ago, group_by_partition
+from pipeline.tables.objects import (
+    StoredObject,
+    StoredObjects,
+    days_ago,
+    group_by_partition,
+    partition_values,
+)
 from schemas.tables import PARTITIONS
+
+MAX_RUN_BYTES = 4 << 30
+"""Largest total size of parts that a run merges at its end: the features of 40,000 tracks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +58,49 @@ def plan_compaction(
     cutoff = days_ago(older_than_days)
     plans = []
     for table in PARTITIONS:
-        groups = {}
-        for folder, parts in group_by_partition(stored.parts[table]).items():
-            small = [part for part in parts if part.size < target_bytes / 2]
-            if len(small) > 1 and max(part.modified_at for part in parts) <= cutoff:
-                groups[folder] = small
-        plans.append(TableCompaction(table, len(stored.parts[table]), groups))
+        groups = {
+            folder: parts
+            for folder, parts in group_by_partition(stored.parts[table]).items()
+            if max(part.modified_at for part in parts) <= cutoff
+        }
+        plans.append(_plan_table(stored, table, groups, target_bytes))
     return plans
+
+
+def plan_run_compaction(
+    stored: StoredObjects, run: str, *, target_bytes: int, without: Collection[str] = ()
+) -> list[TableCompaction]:
+    """Select the parts of one run to merge: a partition qualifies if the run wrote several small parts to it.
+
+    A partition to which the run wrote more than `MAX_RUN_BYTES` is left out, because one process merges it
+    while the cluster waits, and so are the tables in `without`.
+    """
+    plans = []
+    for table in PARTITIONS:
+        own = [part for part in stored.parts[table] if table not in without and _is_of_run(part, run)]
+        groups = {
+            folder: parts
+            for folder, parts in group_by_partition(own).items()
+            if sum(part.size for part in parts) <= MAX_RUN_BYTES
+        }
+        plans.append(_plan_table(stored, table, groups, target_bytes))
+    return plans
+
+
+def _is_of_run(part: StoredObject, run: str) -> bool:
+    """Return whether a run wrote a part: its partition says so, or else its name."""
+    return partition_values(part).get("run") == run or part.name.startswith(f"{run}-")
+
+
+def _plan_table(
+    stored: StoredObjects, table: str, groups: dict[str, list[StoredObject]], target_bytes: int
+) -> TableCompaction:
+    """Of groups of parts, leave those that are smaller than half the target, if there are several."""
+    small = {
+        folder: [part for part in parts if part.size < target_bytes / 2] for folder, parts in groups.items()
+    }
+    several = {folder: parts for folder, parts in small.items() if len(parts) > 1}
+    return TableCompaction(table, len(stored.parts[table]), several)
 
 
 def compact(

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
@@ -17,14 +18,13 @@ from pipeline.catalogs.manifest import read_manifest
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
-from pipeline.catalogs.track_refs import stat_track, to_batch, track_id_of
+from pipeline.catalogs.track_refs import batched, stat_track, to_batch, track_id_of
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 from schemas.tables import LISTING
-from schemas.tracks import TrackRef
 
-_BATCH = 10_000
+_BATCH = 1_000
 
 Progress = Callable[[int], None]
 """Called with the number of tracks found so far."""
@@ -123,27 +123,20 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
         if progress is not None:
             progress(manifest.tracks.num_rows)
         return Listing(manifest.tracks, selection.left_out, manifest.unverified)
-    return Listing(_collect(_list_tracks(catalog, selection), limit, progress), selection.left_out)
+    return Listing(_collect(_list_tracks(catalog, selection, limit), limit, progress), selection.left_out)
 
 
-def _collect(tracks: Iterator[TrackRef], limit: int | None, progress: Progress | None) -> pa.Table:
-    batches: list[pa.RecordBatch] = []
-    rows: list[TrackRef] = []
+def _collect(batches: Iterator[pa.RecordBatch], limit: int | None, progress: Progress | None) -> pa.Table:
+    collected: list[pa.RecordBatch] = []
     found = 0
-    for track in tracks:
-        rows.append(track)
-        found += 1
-        if len(rows) == _BATCH:
-            batches.append(to_batch(rows))
-            rows = []
-        if progress is not None and found % 500 == 0:
+    for batch in batches:
+        collected.append(batch if limit is None else batch.slice(0, limit - found))
+        found += collected[-1].num_rows
+        if progress is not None:
             progress(found)
         if found == limit:
             break
-    batches.append(to_batch(rows))
-    if progress is not None:
-        progress(found)
-    return pa.Table.from_batches(batches, LISTING)
+    return pa.Table.from_batches(collected, LISTING)
 
 
 def _is_manifest(catalog: str) -> bool:
@@ -161,15 +154,15 @@ def _is_manifest(catalog: str) -> bool:
     return True
 
 
-def _list_tracks(catalog: str, selection: Selection) -> Iterator[TrackRef]:
+def _list_tracks(catalog: str, selection: Selection, limit: int | None) -> Iterator[pa.RecordBatch]:
     protocol, path = storage.split(catalog)
     if protocol == "file" and Path(path).is_dir():
-        return list_local_folder(path, selection)
+        return map(to_batch, batched(islice(list_local_folder(path, selection), limit), _BATCH))
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
         with storage.explain_errors(catalog, "look at"):
             track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
         if protocol == "file" or track.etag != "irregular":
-            return iter([track])
+            return iter([to_batch([track])])
     if protocol != "file":
         return list_remote_folder(catalog, selection)
     raise MisuseError(

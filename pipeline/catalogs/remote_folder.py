@@ -1,17 +1,22 @@
 """A prefix of an object store as a catalog."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
+from pipeline.catalogs.parallel_listing import Page, list_in_parallel
 from pipeline.catalogs.selection import Selection
-from pipeline.catalogs.track_refs import FileStat, file_stat, track_id_of
+from pipeline.catalogs.track_refs import FileStat, batched, file_stat, to_batch, track_id_of
 from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
 from schemas.tracks import TrackRef
 
+_ROWS = 10_000
 
-def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]:
-    """Yield the tracks below a prefix, in the store's order.
+
+def list_remote_folder(catalog: str, selection: Selection) -> Iterator[pa.RecordBatch]:
+    """Yield the tracks below a prefix, some at a time, in the store's order.
 
     Parameters
     ----------
@@ -20,6 +25,11 @@ def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]
     selection : Selection
         Decides which objects are tracks, and counts the others.
 
+    Yields
+    ------
+    pyarrow.RecordBatch
+        With the schema `schemas.tables.LISTING`.
+
     Raises
     ------
     EarmarkError
@@ -27,26 +37,51 @@ def list_remote_folder(catalog: str, selection: Selection) -> Iterator[TrackRef]
     """
     protocol, path = storage.split(catalog)
     root = path.rstrip("/")
-    entries = _s3_entries(root) if protocol == "s3" else _fsspec_entries(protocol, root)
+
+    def to_rows(entries: Iterable[tuple[str, FileStat]]) -> pa.RecordBatch:
+        return to_batch(_tracks_of(entries, protocol, root, selection))
+
     with storage.explain_errors(catalog, "list"):
-        for key, its_facts in entries:
-            # Remove the root and one slash only: m/x.mp3 and m//x.mp3 are two objects.
-            relative = key[len(root) + 1 :]
-            if not key.endswith("/") and selection.takes_key(relative):
-                yield TrackRef(track_id_of(relative), f"{protocol}://{key}", *its_facts)
-
-
-def _s3_entries(root: str) -> Iterator[tuple[str, FileStat]]:
-    """Yield objects below a prefix, page by page: s3fs's own find returns nothing until the last page."""
-    bucket, _, prefix = root.partition("/")
-    request = {"Bucket": bucket, "Prefix": f"{prefix}/" if prefix else ""}
-    while True:
-        page = s3_page(request)
-        for item in page.get("Contents", ()):
-            yield f"{bucket}/{item['Key']}", s3_stat(item)
-        if not page.get("IsTruncated"):
+        if protocol == "s3":
+            yield from _list_s3(root, to_rows)
             return
-        request["ContinuationToken"] = page["NextContinuationToken"]
+        for entries in batched(_fsspec_entries(protocol, root), _ROWS):
+            yield to_rows(entries)
+
+
+def _tracks_of(
+    entries: Iterable[tuple[str, FileStat]], protocol: str, root: str, selection: Selection
+) -> Iterator[TrackRef]:
+    for path, its_facts in entries:
+        # Remove the root and one slash only: m/x.mp3 and m//x.mp3 are two objects.
+        relative = path[len(root) + 1 :]
+        if not path.endswith("/") and selection.takes_key(relative):
+            yield TrackRef(track_id_of(relative), f"{protocol}://{path}", *its_facts)
+
+
+def _list_s3(
+    root: str, to_rows: Callable[[Iterable[tuple[str, FileStat]]], pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """List with several requests at a time; s3fs's own find returns nothing until the last page."""
+    bucket, _, below = root.partition("/")
+    prefix = f"{below}/" if below else ""
+
+    def list_page(after: str | None, token: str | None) -> Page[FileStat]:
+        where = {"StartAfter": after} if after else {}
+        where |= {"ContinuationToken": token} if token else {}
+        page = s3_page({"Bucket": bucket, "Prefix": prefix} | where)
+        items = [(item["Key"], s3_stat(item)) for item in page.get("Contents", ())]
+        return Page(items, page["NextContinuationToken"] if page.get("IsTruncated") else None)
+
+    def list_folders(prefix: str) -> tuple[list[str], bool]:
+        page = s3_page({"Bucket": bucket, "Prefix": prefix, "Delimiter": "/"})
+        folders = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+        return folders, not page.get("Contents") and not page.get("IsTruncated")
+
+    def page_rows(items: Sequence[tuple[str, FileStat]]) -> pa.RecordBatch:
+        return to_rows((f"{bucket}/{key}", its_facts) for key, its_facts in items)
+
+    return list_in_parallel(list_page, list_folders, prefix, page_rows)
 
 
 def s3_page(request: dict[str, str]) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -79,6 +80,16 @@ def local_track(path: str, uri: str, track_id: str) -> TrackRef:
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
         return TrackRef(track_id, uri, 0, "irregular")
     return TrackRef(track_id, uri, status.st_size, etag_of(status), status.st_mtime)
+
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield items in lists of a size, the last of which may be shorter."""  # as itertools does from 3.12 on
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
 
 
 def to_batch(tracks: Iterable[TrackRef]) -> pa.RecordBatch:

@@ -49,6 +49,7 @@ def labeled(catalogs: dict[str, Path], trained: Path, tmp_path_factory: pytest.T
     return tables
 
 
+@pytest.mark.thorough
 def test_a_model_trained_on_exported_descriptors_labels_music_it_never_heard(labeled: Path) -> None:
     """The whole way of a researcher: if it breaks, a trained model cannot be used on a catalog."""
     labels, tracks = (read_table(labeled, name) for name in ("labels", "tracks"))

@@ -15,9 +15,13 @@ from botocore.session import get_session
 
 from jobs.engine import lease as leases
 from pipeline.audio.decode.audio import read_segments
+from pipeline.catalogs import remote_folder
 from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.storage import storage
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER
+from pipeline.tables.objects import list_objects
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, LeaseHeldError, MisuseError
 from schemas.features import FeatureSpec
 from tests.e2e.earmark import earmark, succeed
@@ -38,8 +42,13 @@ def test_a_bucket_is_labeled_and_labeled_again_only_where_it_changed(bucket: str
     write_demo_catalog(tmp_path / "catalog", n_tracks=6, duration_s=15)
     music, tables = f"{bucket}/music", f"{bucket}/tables"
     upload(tmp_path / "catalog", music)
-    first = succeed("run", music, tables)
+    settings = tmp_path / "settings.toml"
+    settings.write_text("shard_tracks = 2\n")
+    first = succeed("run", music, tables, "--config", settings)
     assert f"{6 + N_BROKEN} tracks listed: 6 labeled, {N_BROKEN} failed" in first
+    merged = {table: len(found) for table, found in list_objects(Tables(tables)).parts.items() if found}
+    assert merged == {"tracks": 1, "features": 1, "labels": 1, "failures": 1}
+    assert storage.list_names(f"{tables}/{LOG_FOLDER}") == []
     assert succeed("run", music, tables).startswith("nothing to do")
     playable = sorted((tmp_path / "catalog").rglob("*.flac"))
     changed = playable[0]
@@ -52,6 +61,7 @@ def test_a_bucket_is_labeled_and_labeled_again_only_where_it_changed(bucket: str
     assert all(f",{music}/" in line for line in labels[1:])
     parts = storage.filesystem("s3").find(storage.split(tables)[1])
     assert not [part for part in parts if ".tmp" in part]
+    assert "none missing, none duplicated" in succeed("verify", tables, "--deep")
 
 
 def test_names_are_taken_as_they_stand(bucket: str) -> None:
@@ -83,14 +93,28 @@ def test_two_slashes_are_another_key(bucket: str) -> None:
     assert len(set(list_catalog(bucket)["track_id"].to_pylist())) == 3
 
 
-def test_listing_goes_on_after_a_page_of_a_thousand(bucket: str) -> None:
+def test_listing_goes_on_after_a_page_of_a_thousand(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 lists a thousand keys a page; the rest of the catalog must not be taken for gone."""
+    folders = ("A", "A/b", "A b", "Ä", "a+b", "a%20b", "日本", "~", "2024/01")
+    names = [f"m/{folders[number % 9]}/{number:04}.mp3" for number in range(1003)]
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda number: storage.write_bytes(f"{bucket}/m/{number:04}.mp3", b"x"), range(1003)))
+        list(pool.map(lambda name: storage.write_bytes(f"{bucket}/{name}", b"x"), names))
     seen: list[int] = []
-    assert list_catalog(f"{bucket}/m", progress=seen.append).num_rows == 1003
-    assert seen == [500, 1000, 1003]
-    assert list_catalog(f"{bucket}/m", limit=10).num_rows == 10
+    listed = list_catalog(f"{bucket}/m", progress=seen.append)
+    assert seen[:1] == [1000]
+    assert listed["uri"].to_pylist() == sorted((f"{bucket}/{name}" for name in names), key=str.encode)
+    assert list_catalog(f"{bucket}/m", limit=10).equals(listed.slice(0, 10))
+    # The same in many requests at a time.
+    page, pages = remote_folder.s3_page, []
+
+    def small_page(request: dict[str, Any]) -> dict[str, Any]:
+        pages.append(threading.get_ident())
+        return page(request | {"MaxKeys": 20})
+
+    monkeypatch.setattr(remote_folder, "s3_page", small_page)
+    assert list_catalog(f"{bucket}/m").equals(listed)
+    assert 51 <= len(pages) <= 80
+    assert len(set(pages)) > 4
 
 
 def test_of_sixteen_writers_one_creates(bucket: str) -> None:

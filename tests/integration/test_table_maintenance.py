@@ -115,19 +115,6 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     assert verify(tables, read_reports(tables), deep=True).findings == ()
 
 
-def test_a_run_merges_its_parts_on_a_bucket(bucket: str, tmp_path: Path) -> None:
-    """Hundreds of objects a night would cost every later command a request each, for ever."""
-    write_demo_catalog(tmp_path / "catalog", n_tracks=5, duration_s=5)
-    (tmp_path / "settings.toml").write_text("shard_tracks = 2\n")
-    tables = Tables(f"{bucket}/tables")
-    succeed("run", tmp_path / "catalog", tables.root, "--config", tmp_path / "settings.toml")
-    parts = {table: len(found) for table, found in list_objects(tables).parts.items() if found}
-    assert parts == {"tracks": 1, "features": 1, "labels": 1, "failures": 1}
-    assert storage.list_names(f"{tables.root}/{LOG_FOLDER}") == []
-    assert len(current_labels(tables, ModelBundle.load("default").model)) == 5
-    assert "none missing, none duplicated" in succeed("verify", tables.root, "--deep")
-
-
 @pytest.mark.thorough
 def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> None:
     """The data engineer's month: run, verify, compact, vacuum, another model, and the next night's run."""

@@ -181,7 +181,7 @@ def test_a_removal_can_be_killed_at_any_step(
 
 
 @given(st.lists(runs, min_size=1, max_size=5))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_no_history_is_changed_by_a_removal(happened: list[dict]) -> None:  # type: ignore[type-arg]
     """Some order of kills, retries and models would make a night process tracks twice, or never."""
     with TemporaryDirectory() as folder:

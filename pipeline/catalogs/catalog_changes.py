@@ -55,7 +55,7 @@ def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
         keys.load("tracks")
         restated = _restate(unread, keys)
         keys.register("gone", plan.gone)
-        gone = gather(keys, "tracks", keys.query(_NEWEST_OF_GONE), TRACKS.names)
+        gone = gather(keys.stored, "tracks", keys.query(_NEWEST_OF_GONE), TRACKS.names)
     return pa.concat_tables(
         [_stamp(restated, listed_at, present=True), _stamp(gone, listed_at, present=False)]
     )
@@ -66,7 +66,8 @@ def _restate(listing: pa.Table, keys: Keys) -> pa.Table:
     numbers = pa.array(np.arange(listing.num_rows))
     keys.register("unread", listing.select(["track_id", "etag"]).append_column("number", numbers))
     places = keys.query(_NEWEST_OF_UNREAD)
-    facts = gather(keys, "tracks", places, [name for name in TRACKS.names if name not in LISTING.names])
+    others = [name for name in TRACKS.names if name not in LISTING.names]
+    facts = gather(keys.stored, "tracks", places, others)
     row_of = np.full(listing.num_rows, -1)
     row_of[places["number"].to_numpy()] = np.arange(places.num_rows)
     matching = pa.array(row_of, mask=row_of < 0)

@@ -23,7 +23,7 @@ _DIVISIONS, _PAGES_A_DIVISION = 16, 20
 _LEVELS = 8
 """Folders in folders that are looked into for the first one that holds several."""
 _FIRST, _LATIN_END, _END = 0x20, 0x7F, 0x10000
-"""Code points: most keys consist of characters between the first two, and most others lie before the third."""
+"""Code points: most characters of keys lie between the first two, and most others before the third."""
 _BEHIND_ALL = chr(0x10FFFF)
 _SURROGATES = range(0xD800, 0xE000)
 

@@ -149,7 +149,7 @@ class CurrentRows:
         keys.create("facts", schema)
         for first, last in self._spans("track_part"):
             found = keys.query(_TRACK_PLACES, first=first, last=last)
-            rows = gather(keys, "tracks", found, inside)
+            rows = gather(keys.stored, "tracks", found, inside)
             for name in ("first_seen", *places.names):
                 rows = rows.append_column(name, found[name])
             keys.append("facts", rows.select(schema.names).cast(schema))
@@ -172,7 +172,7 @@ class CurrentRows:
         keys = self._keys
         places = keys.query(_PLACES, first=first, last=last)
         facts = keys.query(_FACTS.format(columns=", ".join(TRACK_FACTS.names)), first=first, last=last)
-        labels = gather(keys, "labels", places, LABEL_COLUMNS.names)
+        labels = gather(keys.stored, "labels", places, LABEL_COLUMNS.names)
         columns = [*facts.columns, *labels.columns]
         if self._embeddings:
             columns += [gather_means(keys, places), places["embedding_run"]]

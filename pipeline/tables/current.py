@@ -91,7 +91,7 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
         if set(wanted) <= {"track_id", "uri", "etag"}:
             return keys.query("SELECT track_id, uri, etag FROM current_tracks ORDER BY part, row")
         places = keys.query("SELECT part, row FROM current_tracks ORDER BY part, row")
-        return gather(keys, "tracks", places, wanted)
+        return gather(keys.stored, "tracks", places, wanted)
 
 
 def current_labels(tables: Tables, model: str) -> pa.Table:
@@ -113,7 +113,7 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
         keys.load("labels")
         define_current_tracks(keys)
         places = keys.query(_LABEL_PLACES.format(current_labels=CURRENT_LABELS), model=model)
-        return gather(keys, "labels", places, _LABEL_COLUMNS).sort_by("uri")
+    return gather(keys.stored, "labels", places, _LABEL_COLUMNS).sort_by("uri")  # without DuckDB's memory
 
 
 def count_current(keys: Keys, table: str, model: str) -> int:

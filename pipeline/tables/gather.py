@@ -5,20 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline.tables.keys import Keys
-from pipeline.tables.objects import partition_values
+from pipeline.tables.objects import StoredObjects, partition_values
 from pipeline.tables.parts import read_columns
 from pipeline.tables.tables import stored_schema
 from schemas.tables import PARTITIONS
 
 
-def gather(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]) -> pa.Table:
+def gather(stored: StoredObjects, table: str, places: pa.Table, columns: Sequence[str]) -> pa.Table:
     """Gather columns of some rows.
 
     Parameters
     ----------
-    keys : Keys
-        The keys of the table, from which the places are.
+    stored : StoredObjects
+        The parts among which the places are: those of the keys that told them.
     table : str
         The table.
     places : pyarrow.Table
@@ -33,13 +32,13 @@ def gather(keys: Keys, table: str, places: pa.Table, columns: Sequence[str]) -> 
     """
     numbers, rows = places["part"].to_numpy(), places["row"]
     parts, starts, counts = np.unique(numbers, return_index=True, return_counts=True)
-    stored = [keys.stored.parts[table][number] for number in parts]
+    chosen = [stored.parts[table][number] for number in parts]
     schema = _schema_of(table, columns)
     inside = [name for name in columns if name not in PARTITIONS[table]]
-    locations = [keys.stored.location(part) for part in stored]
-    read = read_columns(keys.stored.tables, table, locations, inside)
+    locations = [stored.location(part) for part in chosen]
+    read = read_columns(stored.tables, table, locations, inside)
     batches: list[pa.RecordBatch] = []
-    for part, start, count, found in zip(stored, starts, counts, read, strict=True):
+    for part, start, count, found in zip(chosen, starts, counts, read, strict=True):
         picked = found.take(rows.slice(start, count))
         values = partition_values(part)
         arrays = [

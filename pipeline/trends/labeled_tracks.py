@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
 from pipeline.tables.gather import gather
-from pipeline.tables.keys import Keys, open_keys
+from pipeline.tables.keys import open_keys
+from pipeline.tables.objects import StoredObjects
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 
@@ -84,11 +85,11 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
         keys.load("labels")
         define_current_tracks(keys)
         places = keys.query(_PLACES.format(current_labels=CURRENT_LABELS), model=model)
-        labels = gather(keys, "labels", places, ["genre", "confidence", "probabilities", "is_music"])
-        # Tracks that are probably not music count toward no genre's share.
-        music = pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True)
-        labels, places = labels.filter(music), places.filter(music)
-        facts = _gather_facts(keys, places, columns)
+    labels = gather(keys.stored, "labels", places, ["genre", "confidence", "probabilities", "is_music"])
+    # Tracks that are probably not music count toward no genre's share.
+    music = pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True)
+    labels, places = labels.filter(music), places.filter(music)
+    facts = _gather_facts(keys.stored, places, columns)
     return LabeledTracks(
         genres=genres,
         probabilities=_to_matrix(labels["probabilities"], len(genres), model),
@@ -98,7 +99,9 @@ def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ())
     )
 
 
-def _gather_facts(keys: Keys, places: pa.Table, columns: Sequence[str]) -> dict[str, pa.ChunkedArray]:
+def _gather_facts(
+    stored: StoredObjects, places: pa.Table, columns: Sequence[str]
+) -> dict[str, pa.ChunkedArray]:
     """Gather columns of the tracks at ``track_part`` and ``track_row``, in their order."""
     if not columns:
         return {}
@@ -106,7 +109,7 @@ def _gather_facts(keys: Keys, places: pa.Table, columns: Sequence[str]) -> dict[
     sorted_places = pa.table(
         {"part": places["track_part"].take(order), "row": places["track_row"].take(order)}
     )
-    rows = gather(keys, "tracks", sorted_places, columns)
+    rows = gather(stored, "tracks", sorted_places, columns)
     back = np.empty(len(order), np.int64)
     back[order.to_numpy()] = np.arange(len(order))
     return {name: _encode(rows[name]).take(pa.array(back)) for name in columns}

@@ -5,7 +5,6 @@ them.
 """
 
 import hashlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.tables.maintenance.compact.compaction import MAX_RUN_BYTES, compact, plan_run_compaction
+from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import ZSTD_LEVEL, Tables
+from schemas.config import RunConfig
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts, RunReport
@@ -25,8 +27,12 @@ SHARD_TRACKS = 128
 SEGMENTS = 3
 FAILED_OF = 1000
 """One track of so many has failed."""
+MERGED_TRACKS = 1_200
+"""Tracks of a part of features that a run has merged, 128 MB of real ones."""
 RUN_TRACKS = 100_000
 """Tracks that a run processed: a catalog comes in over some nights."""
+_FEATURES_BYTES = 108_000
+"""Size of the features of a real track."""
 
 _FIRST_NIGHT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
@@ -49,18 +55,27 @@ def make_listing(start: int, stop: int, catalog: str = "/music") -> pa.Table:
 
 
 def write_product_tables(
-    root: Path, n_tracks: int, model: str, spec: FeatureSpec, catalog: str = "/music"
+    root: Path,
+    n_tracks: int,
+    model: str,
+    spec: FeatureSpec,
+    catalog: str = "/music",
+    run_tracks: int = RUN_TRACKS,
 ) -> None:
     """Write the tables of runs that processed `n_tracks`, one track of a thousand with a failure."""
     tables = Tables(str(root))
     rng = np.random.default_rng(0)
-    for night, start in enumerate(range(0, n_tracks, RUN_TRACKS)):
-        stop = min(start + RUN_TRACKS, n_tracks)
+    # Only features are cut as they are here: a run merges the parts of the other tables.
+    is_merged = run_tracks * _FEATURES_BYTES <= MAX_RUN_BYTES
+    shard_tracks = MERGED_TRACKS if is_merged else SHARD_TRACKS
+    for night, start in enumerate(range(0, n_tracks, run_tracks)):
+        stop = min(start + run_tracks, n_tracks)
         at = _FIRST_NIGHT + timedelta(days=night)
         run = f"{at:%Y%m%dT%H%M%S}-{night:04x}"
         n_failed = 0
-        for shard, rows in enumerate(_shards(start, stop, catalog)):
-            failed = np.arange(len(rows)) + start + shard * SHARD_TRACKS
+        for shard, first in enumerate(range(start, stop, shard_tracks)):
+            rows = make_listing(first, min(first + shard_tracks, stop), catalog)
+            failed = np.arange(len(rows)) + first
             n_failed += _write_shard(
                 tables, run, f"{shard:06}", rows, failed % FAILED_OF == 0, model, spec, at, rng
             )
@@ -70,11 +85,15 @@ def write_product_tables(
             model=model, feature_set=spec.feature_set, features=spec.model_dump(),
         )  # fmt: skip
         write_report(tables, report)
+        merge_as_runs_do(tables, run)
 
 
-def _shards(start: int, stop: int, catalog: str) -> Iterator[pa.Table]:
-    for first in range(start, stop, SHARD_TRACKS):
-        yield make_listing(first, min(first + SHARD_TRACKS, stop), catalog)
+def merge_as_runs_do(tables: Tables, run: str) -> None:
+    """Merge the parts of a run, but not its features: the log-mels are too short for parts of real size."""
+    stored = list_objects(tables)
+    target_bytes = RunConfig().part_mb << 20
+    plans = plan_run_compaction(stored, run, target_bytes=target_bytes, without=("features",))
+    compact(stored, plans, target_bytes=target_bytes, check=lambda: None)
 
 
 def _write_shard(

@@ -56,7 +56,7 @@ def test_a_reader_that_has_found_its_rows_fails_rather_than_takes_others(tmp_pat
         places = keys.query("SELECT part, row FROM labels WHERE row < 3")
         purge_job(made.tables, PurgeRequest(track_ids=frozenset({"t0001"})), delete=True, say=print)
         with pytest.raises(EarmarkError, match="labels"):
-            gather(keys, "labels", places, ["track_id", "genre"])
+            gather(keys.stored, "labels", places, ["track_id", "genre"])
 
 
 def make_history(root: object) -> TableHistory:

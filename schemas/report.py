@@ -274,6 +274,11 @@ class RunReport(BaseModel):
             return None
 
     @property
+    def publication_error(self) -> str | None:
+        """Why the labels could not be published; None if they were, or were not to be."""
+        return self.publication.error if self.publication is not None else None
+
+    @property
     def writes_embeddings(self) -> bool:
         """Whether every track that the run labels also gets embeddings."""
         return self.command != "featurize" and bool(self.config.get("embeddings"))

@@ -65,7 +65,6 @@ METRICS = (
     *(TRACKS, STAGE_SECONDS, RUN_INFO, RUN_TRACKS, RUN_FAILED, RUN_QUEUE, RUN_ACTORS, RUN_PROGRESS),
     *(LEASE_AGE, LAST_SUCCESS),
 )
-OUTCOMES = ("featurized", "labeled", "failed")
 STATES = ("listed", "done_before", "failed_before", "done", "failed", "left")
 
 

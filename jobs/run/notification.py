@@ -144,7 +144,7 @@ def _text(message: dict[str, str | None], report: RunReport | None) -> str:
         if counts.left:
             parts.append(f"{counts.left:,} left")
         parts.append(f"{counts.listed:,} listed, {report.wall_s:,.0f} s")
-        if report.publication is not None and report.publication.error is not None:
+        if report.publication_error is not None:
             parts.append("the labels could not be published")
     if message["error"]:
         parts.append(message["error"])

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from infra import alert_rules
-from jobs.engine.metrics import METRICS, OUTCOMES, STATES, error_types
+from jobs.engine.metrics import METRICS, STATES, error_types
 from tests.manifests import copy_of_example, find, needs_kubectl, pod_templates, render
 from tests.unit.custom_resources import SCHEMAS
 
@@ -49,7 +49,8 @@ def test_only_what_is_exported_is_asked_for(expression: str) -> None:
     for name, chosen in re.findall(r"\b(ray_earmark_\w+)\{([^}]*)\}", expression):
         for label, values in re.findall(r'(\w+)!?=~?"([^"]*)"', chosen):
             assert label in EXPORTED[name].labels
-            assert set(values.split("|")) <= {*OUTCOMES, *STATES, *error_types(), *_stages()}
+            known = {"featurized", "labeled", "failed", *STATES, *error_types(), *_stages()}
+            assert set(values.split("|")) <= known
 
 
 def _stages() -> set[str]:

@@ -141,10 +141,9 @@ def _run(
         )
     if report.outcome == "interrupted":
         raise typer.Exit(INTERRUPTED)
-    publication = report.publication
-    if publication is not None and publication.error is not None:
+    if report.publication_error is not None:
         say(
-            f"the labels could not be published to {publication.location}: {publication.error}; the run "
+            f"the labels could not be published to {settings.publish}: {report.publication_error}; the run "
             "itself is complete: run the same command again, or 'earmark publish'"
         )
     failed = report.counts.failed + report.counts.failed_before
@@ -154,5 +153,5 @@ def _run(
             f"{settings.max_failure_rate:g} allows"
         )
         raise typer.Exit(TOO_MANY_FAILURES)
-    if publication is not None and publication.error is not None:
+    if report.publication_error is not None:
         raise typer.Exit(NOT_PUBLISHED)

@@ -1,4 +1,4 @@
-"""The full chaos test, ``python -m tests.chaos [--seed N]``: 520 files and 34 kills of all kinds."""
+"""The full chaos test, ``python -m tests.chaos [--seed N] [--s3]``: 520 files and 34 kills of all kinds."""
 
 import argparse
 import os
@@ -8,11 +8,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
+from pipeline.storage import storage
 from tests.chaos.catalog import ChaosCatalog, write_chaos_catalog
 from tests.chaos.kills import ACTOR, DRIVER, HEAD, MACHINE, NODE, WORKER
 from tests.chaos.rounds import Chaos, Round
+from tests.s3 import shared_s3_server
 
 ON_LOCAL_RAY = {WORKER: 5, ACTOR: 5, DRIVER: 3, MACHINE: 3}
 ON_A_CLUSTER = {WORKER: 4, ACTOR: 4, DRIVER: 2, NODE: 5, HEAD: 3}
@@ -26,15 +29,22 @@ def main() -> None:
         "--seed", type=int, default=secrets.randbelow(10**6), help="seed of all random choices"
     )
     parser.add_argument("--files", type=int, default=520, help="files in the catalog")
+    parser.add_argument("--s3", action="store_true", help="tables in a bucket of the tests' S3 server")
     options = parser.parse_args()
     say(f"seed {options.seed}")
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    with tempfile.TemporaryDirectory(prefix="earmark-chaos-") as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="earmark-chaos-"))
+        root = folder
+        if options.s3:
+            stack.enter_context(shared_s3_server(Path(folder) / "server"))
+            storage.filesystem("s3").mkdir("chaos")
+            root = "s3://chaos"
         catalog = write_chaos_catalog(Path(folder) / "catalog", n_files=options.files, seed=options.seed)
         say(f"{len(catalog.titles)} good files, {len(catalog.bad)} bad ones")
         chaos = Chaos(
             catalog,
-            Path(folder),
+            root,
             random.Random(options.seed),
             max_wait_s=10.0,
             track_timeout_s=30.0,

@@ -5,12 +5,13 @@ import random
 import subprocess
 import tempfile
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from pipeline.storage import storage
 from tests.chaos.catalog import ChaosCatalog
 from tests.chaos.damage import CRASHES
 from tests.chaos.kills import ENDS_THE_RUN, HEAD, Killer, Run
@@ -66,8 +67,8 @@ class Chaos:
     ----------
     catalog : ChaosCatalog
         The catalog to label.
-    folder : Path
-        The parent folder of the tables of each round.
+    root : str
+        The folder or bucket of the tables of each round.
     rng : random.Random
         Chooses moments and victims.
     max_wait_s : float
@@ -79,7 +80,7 @@ class Chaos:
     """
 
     catalog: ChaosCatalog
-    folder: Path
+    root: str
     rng: random.Random
     max_wait_s: float
     track_timeout_s: float
@@ -93,7 +94,7 @@ class Chaos:
         BrokenPromiseError
             If the tables are wrong, or a run ended in an unexpected way.
         """
-        tables = Path(tempfile.mkdtemp(dir=self.folder, prefix="round-")) / "tables"
+        tables = storage.join(self.root, f"round-{uuid.uuid4().hex}", "tables")
         crashing = [path for path, kind in self.catalog.bad.items() if kind == CRASHES]
         done = Round(on_cluster)
         with ExitStack() as stack:
@@ -103,19 +104,21 @@ class Chaos:
                 stack.callback(nodes.stop)
                 nodes.start()
             watch = stack.enter_context(CatalogWatch(self.catalog.root, crashing))
-            reader = stack.enter_context(TablesReader(tables))
+            # On a bucket, another reader may see rows twice for a moment, while parts are merged.
+            reader = stack.enter_context(TablesReader(tables)) if storage.is_local(tables) else None
             killer = Killer(self.rng, self.max_wait_s, nodes)
             started = time.monotonic()
             while self._run(tables, killer, pending, done) not in _DONE:
                 pass
             done.wall_s = time.monotonic() - started
-        done.n_decoded, done.n_reads = len(watch.opened), reader.n_reads
+        done.n_decoded, done.n_reads = len(watch.opened), reader.n_reads if reader is not None else 0
         done.n_repeated = watch.opened.total() - len(watch.opened)
-        if found := reader.duplicates + find_faults(self.catalog, tables):
+        duplicates = reader.duplicates if reader is not None else []
+        if found := duplicates + find_faults(self.catalog, tables):
             raise BrokenPromiseError(f"{tables}:\n" + "\n".join(found))
         return done
 
-    def _run(self, tables: Path, killer: Killer, pending: list[str], done: Round) -> int:
+    def _run(self, tables: str, killer: Killer, pending: list[str], done: Round) -> int:
         """Run the command once, kill its processes, and return its exit code."""
         command = [EARMARK, "run", self.catalog.root, tables, "--track-timeout", str(self.track_timeout_s)]
         if killer.nodes is not None:

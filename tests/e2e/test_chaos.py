@@ -22,7 +22,7 @@ def test_every_track_ends_once_whatever_is_killed(tmp_path: Path, monkeypatch: p
     rng = random.Random(seed)
     kinds = tuple(kind for kind in EXPECTED if kind != ENDLESS)
     catalog = write_chaos_catalog(tmp_path / "catalog", n_files=72, seed=seed, kinds=kinds)
-    chaos = Chaos(catalog, tmp_path, rng, max_wait_s=3.0, track_timeout_s=60.0, say=print)
+    chaos = Chaos(catalog, str(tmp_path), rng, max_wait_s=3.0, track_timeout_s=60.0, say=print)
     pending = [WORKER, ACTOR, NODE, DRIVER, HEAD]
     rng.shuffle(pending)
     killed: Counter[str] = Counter()

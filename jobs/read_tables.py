@@ -19,7 +19,7 @@ from pipeline.tables.current import (
 )
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models
 from pipeline.tables.format_version import tables_at
-from pipeline.tables.keys import open_keys
+from pipeline.tables.keys import open_keys, read_again_if_replaced
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -64,6 +64,7 @@ def open_tables(location: str) -> Tables:
     return tables
 
 
+@read_again_if_replaced
 def read_status(tables: Tables, *, last: int = 5) -> Status:
     """Summarize the tables, with the reports of the `last` runs."""
     with open_keys(tables) as keys:

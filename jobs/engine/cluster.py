@@ -5,17 +5,18 @@ import logging
 import os
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.engine.ray_folder import ray_folder
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 _CPUS_PER_ACTOR = 8
 _SMALL_CLUSTER_CPUS = 4
 _OBJECT_STORE_BYTES = 128 << 20
+_EMPTY_PREFIX = "earmark-empty-"
+"""What the name of the folder begins with in which Ray is initialized."""
 _HEAD_LOST_S = 20.0
 """Time within which a restarted head with its state recovered answers."""
 
@@ -86,7 +89,8 @@ def connected(config: RunConfig) -> Iterator[None]:
     start = time.monotonic()
     import ray
 
-    with tempfile.TemporaryDirectory(prefix="earmark-", ignore_cleanup_errors=True) as empty:
+    remove_abandoned(_EMPTY_PREFIX)
+    with locked_folder(_EMPTY_PREFIX) as empty:
         try:
             with _working_directory(empty):
                 ray.init(address=address, namespace="earmark", **options)
@@ -114,7 +118,7 @@ def connected(config: RunConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _working_directory(folder: str) -> Iterator[None]:
+def _working_directory(folder: Path) -> Iterator[None]:
     """Change to `folder` during a ``with`` block.
 
     Ray puts the directory in which it is initialized first on the path of all workers, where a user's

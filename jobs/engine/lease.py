@@ -226,9 +226,14 @@ def hold_for_workers(root: str, run: str, *, say: Callable[[str], None]) -> Iter
 
 @contextlib.contextmanager
 def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
-    """Hold the lease as `hold_for_workers` does, for jobs without workers."""
+    """Hold the lease as `hold_for_workers` does, for jobs without workers.
+
+    If the block fails, a write that was given up may still arrive in a store, so the next run waits for it.
+    """
     with hold_for_workers(root, run, say=say) as ours:
+        ours.is_settled = ours.is_local
         yield ours.lease
+        ours.is_settled = True
 
 
 def _user() -> str:

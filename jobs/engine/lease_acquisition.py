@@ -118,7 +118,7 @@ def _settle(root: str, number: int, since: float, say: Callable[[str], None]) ->
     # Both times are by the clock of the store, so the clocks of the runs do not matter.
     left_s = _settle_s(root) - max(0.0, objects.modified_at(root, number) - since)
     if left_s > 0:
-        say(f"the last run ended a moment ago; waiting {left_s:.0f} s for writes of its dead workers to end")
+        say(f"the last run ended a moment ago; waiting {left_s:.0f} s for its last writes to end")
         time.sleep(left_s)
 
 

@@ -190,8 +190,7 @@ def _run_planned(
 def _tidy_up(job: Job, report: RunReport, plan: Plan, held: leases.HeldLease, closing: Closing) -> RunReport:
     """Do what follows when all tracks are accounted for; whatever of it fails, the labels are there."""
     closing.report = report = remove_features(job, report, held.lease.check)
-    if plan.n_todo:
-        merge_parts_of_run(job, report, held)
+    merge_parts_of_run(job, report, held)
     if plan.n_todo or plan.changed.num_rows or plan.gone.num_rows:
         update_index(job.tables, held.lease.check)
     return publish_after_run(job, report)

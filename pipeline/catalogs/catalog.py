@@ -16,13 +16,17 @@ import pyarrow as pa
 from pipeline.catalogs.local_folder import list_local_folder
 from pipeline.catalogs.manifest import read_manifest
 from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.catalogs.parallel_listing import OutOfOrderError
 from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.track_refs import batched, stat_track, to_batch, track_id_of
+from pipeline.log import get_logger
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 from schemas.tables import LISTING
+
+log = get_logger(__name__)
 
 _BATCH = 1_000
 
@@ -117,23 +121,46 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
     EarmarkError
         If part of it cannot be listed.
     """
-    selection = Selection()
     if _is_manifest(catalog):
+        selection = Selection()
         manifest = read_manifest(catalog, selection, limit=limit, progress=progress)
         if progress is not None:
             progress(manifest.tracks.num_rows)
         return Listing(manifest.tracks, selection.left_out, manifest.unverified)
-    return Listing(_collect(_list_tracks(catalog, selection, limit), limit, progress), selection.left_out)
+    try:
+        return _survey(catalog, limit, progress, in_parallel=limit is None)
+    except OutOfOrderError:
+        log.info("the store lists keys out of order, listing one page after the other", catalog=catalog)
+        return _survey(catalog, limit, progress, in_parallel=False)
 
 
-def _collect(batches: Iterator[pa.RecordBatch], limit: int | None, progress: Progress | None) -> pa.Table:
+def _survey(catalog: str, limit: int | None, progress: Progress | None, *, in_parallel: bool) -> Listing:
+    """Survey a catalog that is no manifest."""
+    selection = Selection()
+    batches = _list_tracks(catalog, selection, limit, progress, in_parallel=in_parallel)
+    tracks = _collect(batches, limit)
+    if progress is not None:
+        progress(tracks.num_rows)
+    return Listing(tracks, selection.left_out)
+
+
+def _list_local(
+    folder: str, selection: Selection, limit: int | None, progress: Progress | None
+) -> Iterator[pa.RecordBatch]:
+    n_found = 0
+    for tracks in batched(islice(list_local_folder(folder, selection), limit), _BATCH):
+        yield to_batch(tracks)
+        n_found += len(tracks)
+        if progress is not None:
+            progress(n_found)
+
+
+def _collect(batches: Iterator[pa.RecordBatch], limit: int | None) -> pa.Table:
     collected: list[pa.RecordBatch] = []
     found = 0
     for batch in batches:
         collected.append(batch if limit is None else batch.slice(0, limit - found))
         found += collected[-1].num_rows
-        if progress is not None:
-            progress(found)
         if found == limit:
             break
     return pa.Table.from_batches(collected, LISTING)
@@ -154,17 +181,24 @@ def _is_manifest(catalog: str) -> bool:
     return True
 
 
-def _list_tracks(catalog: str, selection: Selection, limit: int | None) -> Iterator[pa.RecordBatch]:
+def _list_tracks(
+    catalog: str,
+    selection: Selection,
+    limit: int | None,
+    progress: Progress | None,
+    *,
+    in_parallel: bool,
+) -> Iterator[pa.RecordBatch]:
     protocol, path = storage.split(catalog)
     if protocol == "file" and Path(path).is_dir():
-        return map(to_batch, batched(islice(list_local_folder(path, selection), limit), _BATCH))
+        return _list_local(path, selection, limit, progress)
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
         with storage.explain_errors(catalog, "look at"):
             track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
         if protocol == "file" or track.etag != "irregular":
             return iter([to_batch([track])])
     if protocol != "file":
-        return list_remote_folder(catalog, selection)
+        return list_remote_folder(catalog, selection, in_parallel=in_parallel, progress=progress)
     raise MisuseError(
         f"the catalog {catalog} is not a folder, a manifest (.csv, .tsv, .parquet) or an audio file; name one"
     )

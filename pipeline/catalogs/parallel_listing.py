@@ -7,10 +7,13 @@ of a range that is being listed. Where its keys lie is not known, so the second 
 next division is made further in front.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +29,10 @@ _FIRST, _LATIN_END, _END = 0x20, 0x7F, 0x10000
 """Code points: most characters of keys lie between the first two, and most others before the third."""
 _BEHIND_ALL = chr(0x10FFFF)
 _SURROGATES = range(0xD800, 0xE000)
+
+
+class OutOfOrderError(Exception):
+    """A store does not list keys in the order of their UTF-8, or does not begin where it is told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +60,40 @@ class _Range(Generic[T, Rows]):
     token: str | None = None
     found: deque[Rows] = field(default_factory=deque)
     pages_since_division: int = 0
-    is_done: bool = False
+    first_key: str = ""
+    next_key: str | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the first key behind the range is known; "" if there is none."""
+        return self.next_key is not None
 
     def add(self, page: Page[T], to_rows: Callable[[Sequence[tuple[str, T]]], Rows]) -> None:
-        """Take what a page holds of the range."""
+        """Take what a page holds of the range.
+
+        Raises
+        ------
+        OutOfOrderError
+            If the page does not go on from where the range has come to, in the order of the keys.
+        """
+        _check_order([self.position, *(key for key, _ in page.items)])
         self.token = page.token
-        last = page.items[-1][0] if page.items else self.position
-        self.is_done = page.token is None or (self.end is not None and last > self.end)
-        items = page.items
-        if items and (items[0][0] <= self.start or (self.end is not None and last > self.end)):
-            items = [
-                (key, item)
-                for key, item in items
-                if key > self.start and (self.end is None or key <= self.end)
-            ]
-        if items:
-            self.position = items[-1][0]
-            self.found.append(to_rows(items))
+        end = self.end
+        inside = page.items if end is None else [each for each in page.items if each[0] <= end]
+        if len(inside) < len(page.items):
+            self.next_key = page.items[len(inside)][0]
+        elif page.token is None:
+            self.next_key = ""
+        if inside:
+            self.first_key = self.first_key or inside[0][0]
+            self.position = inside[-1][0]
+            self.found.append(to_rows(inside))
             self.pages_since_division += 1
 
     def divide(self, prefix: str) -> "_Range[T, Rows] | None":
         """Cut off the second half, if there is a text between the last key and the end."""
         middle = middle_of(self.position, self.end, prefix)
-        if middle is None:
+        if middle is None or not (self.position < middle and (self.end is None or middle < self.end)):
             return None
         other: _Range[T, Rows] = _Range(middle, self.end, middle)
         self.end = middle
@@ -104,53 +122,92 @@ def list_in_parallel(
 
     Raises
     ------
+    OutOfOrderError
+        If the store does not list keys in their order, or not from where it is told to. What was yielded
+        before is then of no use: list again with `list_in_turn`.
     Exception
         Whatever the callables raise.
     """
     page = list_page(None, None)
+    _check_order([key for key, _ in page.items])
     yield to_rows(page.items)  # a small catalog costs one request
     if page.token is None:
         return
-    position = page.items[-1][0] if page.items else ""
+    position = page.items[-1][0] if page.items else prefix
     prefix, bounds, end = _find_bounds(list_folders, prefix, position)
     ranges: list[_Range[T, Rows]] = [
         _Range(start, end, start) for start, end in zip(["", *bounds], [*bounds, end], strict=True)
     ]
-    ranges[0].token, ranges[0].position, ranges[0].pages_since_division = page.token, position, 1
+    ranges[0].token, ranges[0].position = page.token, max(position, prefix)
+    ranges[0].pages_since_division = len(page.items)
     n_pages, n_divisions = 1, 0
+    expected: str | None = None
     asked: dict[Future[Page[T]], _Range[T, Rows]] = {}
-    pool = ThreadPoolExecutor(_REQUESTS, thread_name_prefix="listing")
 
     def ask(which: _Range[T, Rows]) -> None:
         after = which.start if which.token is None else None
-        asked[pool.submit(list_page, after, which.token)] = which
+        asked[_submit(partial(list_page, after, which.token))] = which
 
-    try:
-        for each in ranges:
-            ask(each)
-        while ranges:
-            while len(asked) < _REQUESTS and n_divisions < _DIVISIONS + n_pages // _PAGES_A_DIVISION:
-                longest = max(asked.values(), key=lambda each: each.pages_since_division)
-                other = longest.divide(prefix) if longest.pages_since_division else None
-                if other is None:
-                    longest.pages_since_division = 0
-                    break
-                ranges.insert(ranges.index(longest) + 1, other)
-                ask(other)
-                n_divisions += 1
-            for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                answered = asked.pop(future)
-                answered.add(future.result(), to_rows)
-                n_pages += 1
-                if not answered.is_done:
-                    ask(answered)
-            while ranges and (ranges[0].found or ranges[0].is_done):
-                while ranges[0].found:
-                    yield ranges[0].found.popleft()
-                if ranges[0].is_done:
-                    ranges.pop(0)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    for each in ranges:
+        ask(each)
+    while ranges:
+        while len(asked) < _REQUESTS and n_divisions < _DIVISIONS + n_pages // _PAGES_A_DIVISION:
+            longest = max(asked.values(), key=lambda each: each.pages_since_division)
+            other = longest.divide(prefix) if longest.pages_since_division else None
+            if other is None:
+                longest.pages_since_division = 0
+                break
+            ranges.insert(ranges.index(longest) + 1, other)
+            ask(other)
+            n_divisions += 1
+        for future in wait(asked, return_when=FIRST_COMPLETED).done:
+            answered = asked.pop(future)
+            answered.add(future.result(), to_rows)
+            n_pages += 1
+            if not answered.is_done:
+                ask(answered)
+        while ranges and (ranges[0].found or ranges[0].is_done):
+            first = ranges[0]
+            # The first key of a range must be the one that the range before has seen behind its end.
+            if expected not in (None, first.first_key or first.next_key):
+                raise OutOfOrderError
+            expected = first.next_key
+            while first.found:
+                yield first.found.popleft()
+            if first.is_done:
+                ranges.pop(0)
+    if expected:
+        raise OutOfOrderError
+
+
+def list_in_turn(
+    list_page: ListPage[T], to_rows: Callable[[Sequence[tuple[str, T]]], Rows]
+) -> Iterator[Rows]:
+    """Yield all keys, page by page, as the store lists them, given the same as `list_in_parallel`."""
+    page = list_page(None, None)
+    yield to_rows(page.items)
+    while page.token is not None:
+        page = list_page(None, page.token)
+        yield to_rows(page.items)
+
+
+def _check_order(keys: Sequence[str]) -> None:
+    if any(after <= before for before, after in pairwise(keys)):
+        raise OutOfOrderError
+
+
+def _submit(request: Callable[[], T]) -> Future[T]:
+    """Run a request in a thread that does not keep the process from ending, as those of a pool do."""
+    answer: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(request())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="listing").start()
+    return answer
 
 
 def _find_bounds(list_folders: ListFolders, prefix: str, position: str) -> tuple[str, list[str], str | None]:

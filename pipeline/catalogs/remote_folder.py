@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.catalogs.parallel_listing import Page, list_in_parallel
+from pipeline.catalogs.parallel_listing import Page, list_in_parallel, list_in_turn
 from pipeline.catalogs.selection import Selection
 from pipeline.catalogs.track_refs import FileStat, batched, file_stat, to_batch, track_id_of
 from pipeline.storage import storage
@@ -15,7 +15,13 @@ from schemas.tracks import TrackRef
 _ROWS = 10_000
 
 
-def list_remote_folder(catalog: str, selection: Selection) -> Iterator[pa.RecordBatch]:
+def list_remote_folder(
+    catalog: str,
+    selection: Selection,
+    *,
+    in_parallel: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[pa.RecordBatch]:
     """Yield the tracks below a prefix, some at a time, in the store's order.
 
     Parameters
@@ -24,6 +30,10 @@ def list_remote_folder(catalog: str, selection: Selection) -> Iterator[pa.Record
         The URI of the prefix.
     selection : Selection
         Decides which objects are tracks, and counts the others.
+    in_parallel : bool
+        Whether to list S3 with several requests at a time, which needs keys in their order.
+    progress : callable, optional
+        Called with the number of tracks found so far, of which some may be yielded later.
 
     Yields
     ------
@@ -32,18 +42,26 @@ def list_remote_folder(catalog: str, selection: Selection) -> Iterator[pa.Record
 
     Raises
     ------
+    OutOfOrderError
+        If the store does not list keys in their order; only if `in_parallel`.
     EarmarkError
         If the store cannot list it.
     """
     protocol, path = storage.split(catalog)
     root = path.rstrip("/")
+    n_found = 0
 
     def to_rows(entries: Iterable[tuple[str, FileStat]]) -> pa.RecordBatch:
-        return to_batch(_tracks_of(entries, protocol, root, selection))
+        nonlocal n_found
+        rows = to_batch(_tracks_of(entries, protocol, root, selection))
+        n_found += rows.num_rows
+        if progress is not None:
+            progress(n_found)
+        return rows
 
     with storage.explain_errors(catalog, "list"):
         if protocol == "s3":
-            yield from _list_s3(root, to_rows)
+            yield from _list_s3(root, to_rows, in_parallel=in_parallel)
             return
         for entries in batched(_fsspec_entries(protocol, root), _ROWS):
             yield to_rows(entries)
@@ -60,9 +78,12 @@ def _tracks_of(
 
 
 def _list_s3(
-    root: str, to_rows: Callable[[Iterable[tuple[str, FileStat]]], pa.RecordBatch]
+    root: str,
+    to_rows: Callable[[Iterable[tuple[str, FileStat]]], pa.RecordBatch],
+    *,
+    in_parallel: bool,
 ) -> Iterator[pa.RecordBatch]:
-    """List with several requests at a time; s3fs's own find returns nothing until the last page."""
+    """List page by page: s3fs's own find returns nothing until the last one."""
     bucket, _, below = root.partition("/")
     prefix = f"{below}/" if below else ""
 
@@ -81,6 +102,8 @@ def _list_s3(
     def page_rows(items: Sequence[tuple[str, FileStat]]) -> pa.RecordBatch:
         return to_rows((f"{bucket}/{key}", its_facts) for key, its_facts in items)
 
+    if not in_parallel:
+        return list_in_turn(list_page, page_rows)
     return list_in_parallel(list_page, list_folders, prefix, page_rows)
 
 

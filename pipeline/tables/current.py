@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from pipeline.storage import storage
 from pipeline.tables.gather import gather
-from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
+from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys, read_again_if_replaced
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.tables import FAILURES, PARTITIONS
@@ -75,6 +75,7 @@ def define_current_tracks(keys: Keys) -> None:
     keys.define("current_tracks", CURRENT_TRACKS)
 
 
+@read_again_if_replaced
 def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
     """Read the tracks that were in the catalog when it was last listed: those whose newest row is present.
 
@@ -94,6 +95,7 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
         return gather(keys.stored, "tracks", places, wanted)
 
 
+@read_again_if_replaced
 def current_labels(tables: Tables, model: str) -> pa.Table:
     """Read the current labels: for each track in the catalog, the newest label of its present version.
 
@@ -125,6 +127,7 @@ def count_current(keys: Keys, table: str, model: str) -> int:
     return keys.count(_CURRENT_IDS.format(table=table), model=model)
 
 
+@read_again_if_replaced
 def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     """Read the current failures: the newest failure of each present track version that has no label.
 
@@ -154,6 +157,7 @@ def find_current_failures(keys: Keys, model: str | None = None) -> pa.Table:
     return keys.query(_CURRENT_FAILURES.format(columns=columns), model=model)
 
 
+@read_again_if_replaced
 def list_models(tables: Tables) -> list[str]:
     """List the models that have labels in the tables, in order of their latest label."""
     with open_keys(tables) as keys:

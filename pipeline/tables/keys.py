@@ -5,20 +5,29 @@ their present version. So a key file that is missing, damaged or out of date cha
 """
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.log import get_logger
 from pipeline.tables.database import Database, open_connection
 from pipeline.tables.key_files import KeyFile, open_key_files
 from pipeline.tables.objects import StoredObject, StoredObjects, list_objects
 from pipeline.tables.parts import read_columns
 from pipeline.tables.tables import Tables
+from schemas.errors import EarmarkError
 from schemas.tables import FAILURES, SCHEMAS
+
+log = get_logger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "tracks": ("track_id", "etag", "uri", "present", "listed_at"),
@@ -192,3 +201,25 @@ def open_stored_keys(stored: StoredObjects) -> Iterator[Keys]:
     """Open the database of the keys of listed tables, or of some of their parts, for a ``with`` block."""
     with open_connection() as (connection, scratch):
         yield Keys(stored, connection, scratch)
+
+
+def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:
+    """Repeat a function that reads the tables once if parts of it vanish: a run merges its own at its end.
+
+    Parameters
+    ----------
+    read : callable
+        Lists the tables itself, and changes nothing.
+    """
+
+    @functools.wraps(read)
+    def read_twice(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return read(*arguments, **options)
+        except EarmarkError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            log.info("parts were replaced, reading again", error=error)
+            return read(*arguments, **options)
+
+    return read_twice

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
 from pipeline.tables.gather import gather
-from pipeline.tables.keys import open_keys
+from pipeline.tables.keys import open_keys, read_again_if_replaced
 from pipeline.tables.objects import StoredObjects
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
@@ -63,6 +63,7 @@ class LabeledTracks:
         return int((self.winner < 0).sum())
 
 
+@read_again_if_replaced
 def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> LabeledTracks:
     """Read the current labels: for each track in the catalog, the newest label of its present content.
 

@@ -1,5 +1,7 @@
 """One run at a time a root."""
 
+import contextlib
+import json
 import multiprocessing
 import threading
 import time
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from jobs.engine import lease as leases
-from jobs.engine import lease_acquisition
+from jobs.engine import lease_acquisition, lease_objects
 from pipeline.storage import storage
 from schemas.errors import LeaseHeldError
 
@@ -155,7 +157,7 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
     started = time.monotonic()
     with leases.hold(str(tmp_path), "run-2", say=said.append):
         assert time.monotonic() - started > 0.5
-    assert "stopped a moment ago" in said[0]
+    assert "the last run ended a moment ago" in said[0]
     # Only once, and only as long as it takes.
     with leases.hold(str(tmp_path), "run-3", say=said.append):
         pass
@@ -200,3 +202,17 @@ def test_a_lease_that_cannot_be_released_is_renewed_no_longer(
 
 def fail(root: str) -> None:
     raise OSError("the store is away")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("local", [False, True])
+def test_after_a_command_that_fails_a_store_may_still_be_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local: bool, fails: bool
+) -> None:
+    """A part whose upload was interrupted would appear after a purge, with the rows that it removed."""
+    monkeypatch.setattr(leases.HeldLease, "is_local", local)
+    with contextlib.suppress(KeyboardInterrupt), leases.hold(str(tmp_path), "compact-1", say=print) as lease:
+        if fails:
+            raise KeyboardInterrupt
+    released = json.loads(Path(lease_objects.location_of(str(tmp_path), lease.number)).read_text())
+    assert released["settled"] == (local or not fails)

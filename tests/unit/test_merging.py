@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 
 from jobs.engine import lease as leases
+from jobs.run import merging
 from jobs.run.merging import merge_parts_of_run
 from jobs.run.request import Job
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
+from pipeline.tables.current import current_labels
+from pipeline.tables.keys import Keys
 from pipeline.tables.maintenance.compact import compaction, replacement
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from tests.table_history import TableHistory, tracks
+from schemas.errors import EarmarkError
+from tests.table_history import MODEL, TableHistory, tracks
 from tests.unit.test_compaction import all_rows, n_parts
 
 SMALL = {"tracks": 6, "features": 5, "labels": 5, "segment_labels": 0, "embeddings": 0, "failures": 1}
@@ -109,6 +113,52 @@ def test_parts_that_cannot_be_merged_stay_as_they_are(history: TableHistory, hel
     left = merge(history.tables, held)
     assert left["features"] == SMALL["features"]
     assert left["tracks"] == MERGED["tracks"]
+
+
+def test_a_merge_on_a_store_that_fails_is_waited_for(
+    history: TableHistory, held: leases.HeldLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was given up may still arrive: a purge in between would be undone by it."""
+    monkeypatch.setattr(leases.HeldLease, "is_local", False)
+    monkeypatch.setattr(merging, "compact", _fail)
+    assert merge(history.tables, held) == SMALL
+    assert not held.is_settled
+    monkeypatch.undo()
+    assert merge(history.tables, held) == SMALL, "and not merged later"
+
+
+def _fail(*arguments: object, **options: object) -> None:
+    raise EarmarkError("the store does not answer")
+
+
+def test_a_lost_lease_ends_the_run(
+    history: TableHistory, held: leases.HeldLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run writes now: nothing of this one may follow."""
+
+    def lose(*arguments: object, **options: object) -> None:
+        raise leases.LeaseLostError("another run has taken over")
+
+    monkeypatch.setattr(merging, "compact", lose)
+    with pytest.raises(leases.LeaseLostError):
+        merge(history.tables, held)
+
+
+def test_who_reads_while_parts_are_merged_reads_again(
+    history: TableHistory, held: leases.HeldLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`earmark labels` at the end of the night would say that a table does not exist."""
+    expected = current_labels(history.tables, MODEL)
+    load, merged = Keys.load, []
+
+    def load_late(self: Keys, *names: str) -> None:
+        if not merged:
+            merged.append(merge(history.tables, held))
+        load(self, *names)
+
+    monkeypatch.setattr(Keys, "load", load_late)
+    assert current_labels(history.tables, MODEL).equals(expected)
+    assert merged == [MERGED]
 
 
 def test_a_killed_merge_is_finished_first(

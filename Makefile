@@ -31,7 +31,7 @@ test: venv
 thorough: venv
 	$(BIN)/python -m pytest $(PARALLEL) -m thorough $(TEST)
 
-# Takes about 15 minutes; CHAOS="--seed N" repeats a run.
+# Takes about 15 minutes; CHAOS="--seed N" repeats a run, CHAOS=--s3 puts the tables into a bucket.
 chaos: venv
 	$(BIN)/python -m tests.chaos $(CHAOS)
 

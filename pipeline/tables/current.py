@@ -37,9 +37,9 @@ SELECT * FROM present WHERE recency IN (SELECT max(recency) FROM present GROUP B
 _LABEL_PLACES = "SELECT part, row FROM ({current_labels}) ORDER BY part, row"
 
 _CURRENT_IDS = """\
-SELECT DISTINCT track_id
-FROM {table} SEMI JOIN current_tracks USING (track_id, etag)
-WHERE model = $model
+SELECT track_id
+FROM current_tracks SEMI JOIN (SELECT track_id, etag FROM {table} WHERE model = $model) AS found
+    USING (track_id, etag)
 """
 
 _MODELS = """\

@@ -9,20 +9,26 @@ Each table is a view of columns of its rows, the partition columns, and
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from pipeline.log import get_logger
 from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from pipeline.tables.objects import StoredObjects, partition_values
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS
 
-MEMORY_MB = 512
-"""Memory that DuckDB may take before it spills to the disk."""
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+MEMORY_MB, MOST_MEMORY_MB = 512, 4096
+"""MiB that DuckDB may take before it spills to the disk, and that a query gets that cannot spill enough."""
 _PREFIX = "earmark-keys-"
 _THREADS = 4
 """Of DuckDB's, each of which needs a share of the memory."""
@@ -64,6 +70,7 @@ class Database:
         self.stored = stored
         self.scratch = scratch
         self._connection = connection
+        self._memory_mb = MEMORY_MB
 
     def query(self, sql: str, **parameters: object) -> pa.Table:
         """Return the rows of a query, whose parameters are written ``$name``.
@@ -73,8 +80,8 @@ class Database:
         EarmarkError
             If the disk for temporary files is full.
         """
-        with self._explain_errors():
-            return self._connection.sql(sql, params=parameters or None).to_arrow_table()
+        given = parameters or None
+        return self._run(lambda: self._connection.sql(sql, params=given).to_arrow_table())
 
     def count(self, sql: str, **parameters: object) -> int:
         """Count the rows of a query."""
@@ -87,8 +94,9 @@ class Database:
 
     def define(self, name: str, sql: str, **parameters: object) -> None:
         """Keep the rows of a query as a table of this database."""
-        with self._explain_errors():
-            self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {sql}", parameters or None)
+        self._run(
+            lambda: self._connection.execute(f"CREATE OR REPLACE TABLE {name} AS {sql}", parameters or None)
+        )
 
     def register(self, name: str, rows: pa.Table) -> None:
         """Make Arrow rows a table of this database, without a copy."""
@@ -106,8 +114,7 @@ class Database:
 
     def insert(self, name: str, sql: str, **parameters: object) -> None:
         """Add the rows of a query to a table."""
-        with self._explain_errors():
-            self._connection.execute(f"INSERT INTO {name} {sql}", parameters or None)
+        self._run(lambda: self._connection.execute(f"INSERT INTO {name} {sql}", parameters or None))
 
     def locations(self, table: str) -> pa.Array:
         """Return the locations of a table's parts, by number."""
@@ -141,6 +148,22 @@ class Database:
         numbers = pa.array(np.arange(len(values), dtype=np.int32))
         return pa.table({"part": numbers, "location": self.locations(table)} | columns)
 
+    def _run(self, query: Callable[[], T]) -> T:
+        """Run a query, again with more memory if it needs that: some joins of ten million keys do.
+
+        A query that fails has changed nothing.
+        """
+        with self._explain_errors():
+            while True:
+                try:
+                    return query()
+                except duckdb.OutOfMemoryException as error:
+                    if self._memory_mb >= MOST_MEMORY_MB:
+                        raise
+                    self._memory_mb *= 2
+                    log.info("a query needs more memory", memory_mb=self._memory_mb, error=error)
+                    self._connection.execute(f"SET memory_limit = '{self._memory_mb}MiB'")
+
     @contextlib.contextmanager
     def _explain_errors(self) -> Iterator[None]:
         try:
@@ -148,8 +171,8 @@ class Database:
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
             said = str(error).partition("\n")[0]
             raise EarmarkError(
-                f"the keys of the tables do not fit into {self.scratch.parent} ({said}); free space there, "
-                "or set TMPDIR to a larger disk"
+                f"the keys of the tables do not fit into memory and {self.scratch.parent} ({said}); free "
+                "space there, or set TMPDIR to a larger disk"
             ) from error
 
 

@@ -24,6 +24,8 @@ from schemas.errors import EarmarkError
 from tests.table_history import MODEL, TableHistory, tracks
 from tests.unit.test_compaction import all_rows, n_parts
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"tracks": 6, "features": 5, "labels": 5, "segment_labels": 0, "embeddings": 0, "failures": 1}
 MERGED = {"tracks": 1, "features": 1, "labels": 1, "segment_labels": 0, "embeddings": 0, "failures": 1}
 

@@ -123,6 +123,7 @@ LAYOUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_million_objects_cost_little_more_than_a_thousand_requests(layout: str) -> None:
     """Dividing blindly asks for many ranges in which nothing lies; stores charge by the request."""

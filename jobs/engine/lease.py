@@ -132,6 +132,17 @@ class HeldLease:
         """Whether the tables are on a disk, where a dead process writes nothing more."""
         return storage.is_local(self.lease.root)
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write in this process during a ``with`` block; if it fails, a store may still be writing.
+
+        A write that is given up may arrive later, so the lease stays unsettled then.
+        """
+        was_settled = self.is_settled
+        self.is_settled = was_settled and self.is_local
+        yield
+        self.is_settled = was_settled
+
     def stop_writes(self) -> None:
         """Keep workers from beginning another write, while the run still holds the tables.
 
@@ -226,14 +237,9 @@ def hold_for_workers(root: str, run: str, *, say: Callable[[str], None]) -> Iter
 
 @contextlib.contextmanager
 def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
-    """Hold the lease as `hold_for_workers` does, for jobs without workers.
-
-    If the block fails, a write that was given up may still arrive in a store, so the next run waits for it.
-    """
-    with hold_for_workers(root, run, say=say) as ours:
-        ours.is_settled = ours.is_local
+    """Hold the lease as `hold_for_workers` does, for jobs that write in this process only."""
+    with hold_for_workers(root, run, say=say) as ours, ours.writing():
         yield ours.lease
-        ours.is_settled = True
 
 
 def _user() -> str:

@@ -38,19 +38,17 @@ def merge_parts_of_run(job: Job, report: RunReport, held: HeldLease) -> None:
         If another run has taken over the tables.
     """
     was_settled = held.is_settled
-    held.is_settled = was_settled and held.is_local  # a write that is given up may still arrive in a store
     try:
-        recover_compactions(job.tables, held.lease.check)  # or rows of a killed merge would be merged twice
-        if not was_settled:
-            log.warning("parts not merged: a worker was lost, and may still be writing one")
-        elif _has_written(report) and job.config.part_mb:
-            _merge(job, report, held.lease.check)
+        with held.writing():
+            recover_compactions(job.tables, held.lease.check)  # or its rows would be merged twice
+            if not was_settled:
+                log.warning("parts not merged: a worker was lost, and may still be writing one")
+            elif _has_written(report) and job.config.part_mb:
+                _merge(job, report, held.lease.check)
     except LeaseLostError:
         raise
     except (EarmarkError, OSError, pa.ArrowException) as error:
         log.warning("parts not merged", error=error)
-    else:
-        held.is_settled = was_settled
 
 
 def _has_written(report: RunReport) -> bool:

@@ -1,17 +1,13 @@
 """Check that tables hold every track of a chaos catalog once, with the right result."""
 
 import threading
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-import pandas as pd
-
-from pipeline.storage import storage
 from tests.chaos.catalog import ChaosCatalog
 from tests.chaos.damage import EXPECTED
-from tests.e2e.earmark import earmark
+from tests.e2e.earmark import earmark, read_table
 
 _READ_EVERY_S = 1.0
 _KEYS = {
@@ -22,20 +18,11 @@ _KEYS = {
 """The columns that identify a row. A retried failure has another row, with another number of attempts."""
 
 
-def read_raw(tables: str, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a table as pandas does, from a folder or a bucket; without rows or columns if there is none."""
-    protocol, folder = storage.split(storage.join(tables, name))
-    fs = None if protocol == "file" else storage.filesystem(protocol)
-    if not (Path(folder).exists() if fs is None else fs.exists(folder)):
-        return pd.DataFrame(columns=list(columns or ()))
-    return pd.read_parquet(folder, columns=None if columns is None else list(columns), filesystem=fs)
-
-
 def find_duplicates(tables: str, names: Iterable[str] = _KEYS) -> list[str]:
     """Return the duplicate rows of the tables, as pandas reads them."""
     found = []
     for name in names:
-        rows = read_raw(tables, name, _KEYS[name])
+        rows = read_table(tables, name, _KEYS[name])
         twice = rows[rows.duplicated(keep=False)]
         found += [f"{name} twice: {row}" for row in sorted(set(twice.itertuples(index=False, name=None)))]
     return found
@@ -82,8 +69,8 @@ class TablesReader:
 def find_faults(catalog: ChaosCatalog, tables: str) -> list[str]:
     """Return everything that is wrong with the tables of a finished run."""
     found = find_duplicates(tables)
-    labels, failures = read_raw(tables, "labels"), read_raw(tables, "failures")
-    tracks = read_raw(tables, "tracks").sort_values("listed_at").groupby("uri").last()
+    labels, failures = read_table(tables, "labels"), read_table(tables, "failures")
+    tracks = read_table(tables, "tracks").sort_values("listed_at").groupby("uri").last()
     found += _differences("listed", set(tracks.index), {*catalog.titles, *catalog.bad})
     found += _differences("labeled", set(labels["uri"]), set(catalog.titles))
     named = dict(zip(failures["uri"], failures["error_type"], strict=True))

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+
+from pipeline.storage import storage
 
 EARMARK = Path(sys.executable).with_name("earmark")
 
@@ -29,10 +32,13 @@ def succeed(*arguments: object, **environment: str) -> str:
     return done.stdout
 
 
-def read_table(tables: object, name: str) -> pd.DataFrame:
-    """A table as any reader sees it; empty where it has no part yet."""
-    folder = Path(f"{tables}/{name}")
-    return pd.read_parquet(folder) if folder.exists() else pd.DataFrame()
+def read_table(tables: object, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A table as any reader sees it, in a folder or a bucket; empty where it has no part yet."""
+    protocol, folder = storage.split(storage.join(str(tables), name))
+    fs = None if protocol == "file" else storage.filesystem(protocol)
+    if not (Path(folder).exists() if fs is None else fs.exists(folder)):
+        return pd.DataFrame(columns=columns)
+    return pd.read_parquet(folder, columns=columns, filesystem=fs)
 
 
 def outcomes(tables: object) -> Counter[str]:

@@ -17,7 +17,10 @@ from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.selection import is_audio_name
 from pipeline.catalogs.track_refs import from_table
-from pipeline.models.label import TrackLabel, label_prediction
+from pipeline.models.classifier import Classifier
+from pipeline.models.combination import MemberPrediction, label_members
+from pipeline.models.ensemble_classifier import networks_of
+from pipeline.models.label import TrackLabel
 from pipeline.models.network_shape import network_inputs
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
@@ -26,6 +29,7 @@ from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, LabelError, TrackError
+from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 from schemas.tracks import TrackFeatures, TrackRef
 
@@ -62,8 +66,8 @@ def label(
         A track, a folder, a prefix of an object store (``s3://bucket/music``) or a manifest (.csv, .parquet);
         or an iterable of these.
     model : str, path or Model
-        A shipped model's name, the folder of a trained one, or the result of `load_model`, which is faster
-        for repeated calls.
+        A shipped model's name, several joined by ``+``, the folder of a trained one, or the result of
+        `load_model`, which is faster for repeated calls.
     min_confidence : float
         Tracks with a lower confidence get no genre; they keep their confidence and probabilities.
     track_timeout_s : float
@@ -177,19 +181,28 @@ def _predict(
 ) -> Iterator[_Labeled]:
     if not tracks:
         return
-    segments = [segment for _, features in tracks for segment in features.segments]
-    found = model.predict(*network_inputs(segments))
-    first = 0
-    for track, features in tracks:
-        own = found.rows(slice(first, first + len(features.segments)))
-        first += len(features.segments)
-        silent = [segment.is_silent for segment in features.segments]
+    answers = [_answers(network, tracks, model.features) for network in networks_of(model._classifier)]
+    for (track, features), *members in zip(tracks, *answers, strict=True):
         result: TrackLabel | TrackError
         try:
-            result = label_prediction(track.uri, own, silent, model.info, min_confidence)
+            result = label_members(track.uri, members, model.info, min_confidence)
         except LabelError as error:
             result = error
         yield _Labeled(track, result, features.info.duration_s)
+
+
+def _answers(
+    network: Classifier, tracks: list[tuple[TrackRef, TrackFeatures]], spec: FeatureSpec
+) -> Iterator[MemberPrediction]:
+    """Yield what a network predicts for the segments of each track that it reads."""
+    place = spec.place_of(network.info.features) or 0
+    read = [[each for each in features.segments if each.spec == place] for _, features in tracks]
+    found = network.predict(*network_inputs(list(chain.from_iterable(read))))
+    first = 0
+    for segments in read:
+        silent = [segment.is_silent for segment in segments]
+        yield MemberPrediction(network.info, found.rows(slice(first, first + len(segments))), silent)
+        first += len(segments)
 
 
 def _frame(rows: list[_Labeled], info: ModelInfo) -> pd.DataFrame:

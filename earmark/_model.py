@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier
+from pipeline.models.ensemble import Bundle, load_bundle
+from pipeline.models.ensemble_classifier import EnsembleClassifier, load_classifier, networks_of
 from pipeline.models.prediction import Prediction
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from schemas.config import RunConfig
+from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 
@@ -30,16 +32,16 @@ class Model:
 
     Parameters
     ----------
-    bundle : ModelBundle
+    bundle : ModelBundle or Ensemble
         The model as stored.
 
     Attributes
     ----------
-    bundle : ModelBundle
+    bundle : ModelBundle or Ensemble
         The model as stored.
     """
 
-    def __init__(self, bundle: ModelBundle) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
     def __repr__(self) -> str:
@@ -87,7 +89,8 @@ class Model:
         Raises
         ------
         MisuseError
-            If an input that the model reads is missing.
+            If an input that the model reads is missing, or the model is an ensemble, which labels whole
+            tracks.
 
         Examples
         --------
@@ -97,7 +100,7 @@ class Model:
         >>> model.predict_proba([segment.log_mel for segment in track.segments]).shape
         (2, 10)
         """
-        return self._classifier.predict_proba(log_mels, descriptors)
+        return self._network.predict_proba(log_mels, descriptors)
 
     def predict(
         self,
@@ -105,7 +108,7 @@ class Model:
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
-        return self._classifier.predict(log_mels, descriptors)
+        return self._network.predict(log_mels, descriptors)
 
     def embed(
         self,
@@ -121,7 +124,7 @@ class Model:
         ndarray of float32, shape (n, n_numbers)
             Segments that sound alike have embeddings that point in similar directions.
         """
-        return self._classifier.predict_and_embed(log_mels, descriptors)[1]
+        return self._network.predict_and_embed(log_mels, descriptors)[1]
 
     def label(
         self,
@@ -142,11 +145,23 @@ class Model:
             track_memory_mb=track_memory_mb,
         )
 
+    @property
+    def _network(self) -> Classifier:
+        """The only network of the model."""
+        if self.info.members:
+            raise MisuseError(
+                f"the model {self.name} is an ensemble, which labels whole tracks and nothing else; load one "
+                f"of its models ({', '.join(self.info.members)})"
+            )
+        (network,) = networks_of(self._classifier)
+        return network
+
     @cached_property
-    def _classifier(self) -> Classifier:
+    def _classifier(self) -> Classifier | EnsembleClassifier:
         # Threads and batch size as in the actors of a run: other values add floats in another order.
         on_gpu = bool(set_up_tensorflow(threads=1).config.list_physical_devices("GPU"))
-        return Classifier(self.bundle, threads=1, batch_size=GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE)
+        batch_size = GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE
+        return load_classifier(self.bundle, threads=1, batch_size=batch_size)
 
 
 def load_model(name: str | os.PathLike[str] = "default") -> Model:
@@ -155,7 +170,8 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     Parameters
     ----------
     name : str or path
-        A shipped model's name, or the folder (path or URI) of a trained one.
+        A shipped model's name, or the folder (path or URI) of a trained one; names joined by ``+`` load an
+        ensemble.
 
     Returns
     -------
@@ -165,7 +181,7 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     Raises
     ------
     MisuseError
-        If there is no such model, it is damaged, or a newer Earmark made it.
+        If there is no such model, it is damaged, or a newer Earmark made it, or models cannot be combined.
 
     Examples
     --------
@@ -176,4 +192,4 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     >>> len(model.label(["song.wav", "music/other.wav"]))
     2
     """
-    return Model(ModelBundle.load(os.fspath(name)))
+    return Model(load_bundle(os.fspath(name)))

@@ -155,7 +155,7 @@ def estimate_run(
             stored=replace(run.stored, n_tracks=plan.to_label.num_rows) if run.stored else None,
             bytes_per_part=run.bytes_per_part,
             load_cpu_s=run.labeling.load_cpu_s,
-            model_bytes=len(job.bundle.weights),
+            model_bytes=sum(map(len, job.bundle.files.values())),
         )
         return replace(
             found,

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.catalog import canonical
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.ensemble import load_bundle
 from pipeline.tables.current import (
     count_current,
     current_failures,
@@ -132,7 +132,7 @@ def _pick(tables: Tables, wanted: str | None, have: list[str], what: str) -> str
         return have[-1]
     matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
     if not matching and have:
-        full = ModelBundle.load(wanted).model
+        full = load_bundle(wanted).model
         matching = [model for model in have if model == full]
     if not matching:
         listed = ", ".join(have) or "none"

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from jobs.console.messages import printable
 from jobs.read_tables import pick_model
-from pipeline.models.bundle import ModelBundle
 from pipeline.pages.trends_page import render_trends_page
 from pipeline.storage import storage
+from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from pipeline.trends.grouping import TIME_GROUPINGS
@@ -87,7 +87,7 @@ def write_trends_page(
 def _read_figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
     """Return the measurements of a model from its copy in the tables; None if there is no copy."""
     try:
-        return ModelBundle.load(storage.join(tables.root, "_models", model)).info.figures
+        return read_kept_info(storage.join(tables.root, "_models", model)).figures
     except EarmarkError:
         return None
 

@@ -21,7 +21,8 @@ class RunConfig(BaseModel):
 
     model: str = Field(
         default="default",
-        description="Name of a model (see `earmark models`), or the folder (path or URI) of a trained one.",
+        description="Name of a model (see `earmark models`), several names joined by +, or the folder (path "
+        "or URI) of a trained one.",
     )
     address: str | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -67,6 +68,9 @@ class FeatureSpec(BaseModel):
         Power in dB of level 255, so that levels are absolute. None: level 255 is the maximum of the segment.
     n_levels : int
         Number of different levels, spaced evenly from 0 to 255; fewer take less space.
+    also : tuple of FeatureSpec
+        Further specs, by each of which the track is cut and featurized too: the networks of an ensemble may
+        read different features.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +92,7 @@ class FeatureSpec(BaseModel):
     f_max: float | None = Field(default=None, gt=0)
     max_db: float | None = None
     n_levels: int = Field(default=256, ge=2, le=256)
+    also: tuple["FeatureSpec", ...] = ()
 
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:
@@ -97,6 +102,8 @@ class FeatureSpec(BaseModel):
             raise ValueError("win_length is greater than n_fft")
         if self.f_max is not None and self.f_max > self.sample_rate / 2:
             raise ValueError("f_max is above half the sample rate")
+        if any(spec.also for spec in self.also):
+            raise ValueError("a further spec has further specs of its own")
         return self
 
     @model_serializer(mode="wrap")
@@ -108,6 +115,21 @@ class FeatureSpec(BaseModel):
             for name, value in stored.items()
             if name in _ALWAYS_STORED or getattr(self, name) != fields[name].default
         }
+
+    @property
+    def specs(self) -> tuple["FeatureSpec", ...]:
+        """The first spec alone, then the further ones, in the order that ``spec`` in ``features/`` counts."""
+        return (self.model_copy(update={"also": ()}), *self.also)
+
+    def place_of(self, spec: "FeatureSpec") -> int | None:
+        """Return which of `specs` another one is; None if there is only one."""
+        return self.specs.index(spec) if self.also else None
+
+    @classmethod
+    def join(cls, specs: Iterable["FeatureSpec"]) -> "FeatureSpec":
+        """Return the spec of all features that some specs describe, whatever their order."""
+        first, *others = sorted(set(specs), key=lambda spec: spec.feature_set)
+        return first.model_copy(update={"also": tuple(others)})
 
     def supersets(self) -> list["FeatureSpec"]:
         """Return the specs whose features include all of this one's: itself and those that compute more."""

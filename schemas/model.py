@@ -1,6 +1,6 @@
 """ModelInfo: the metadata of a model bundle (``model.json`` next to ``model.keras``)."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -100,11 +100,13 @@ class ModelInfo(BaseModel):
         Other measurements, such as how much speech is taken for music.
     source, license, weights_sha256 : str or None
         Origin of weights that others trained, their license, and the SHA-256 of their file.
+    members : dict of str to ModelInfo
+        The models of an ensemble, by name, sorted; empty for a network.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format_version: int = Field(default=MODEL_FORMAT, ge=1, le=MODEL_FORMAT)
+    format_version: int = Field(default=1, ge=1, le=MODEL_FORMAT)
     name: str = Field(pattern=NAME_PATTERN)
     arch: Arch = "cnn"
     genres: tuple[str, ...] = Field(min_length=2)
@@ -118,9 +120,12 @@ class ModelInfo(BaseModel):
     source: str | None = None
     license: str | None = None
     weights_sha256: str | None = None
+    members: dict[Annotated[str, Field(pattern=NAME_PATTERN)], "ModelInfo"] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
+        if self.members:
+            return self
         takes = feature_kinds(self.arch)
         if takes != {"log_mel": self.features.log_mel, "descriptors": self.features.descriptors}:
             raise ValueError(f"features do not match the architecture {self.arch}")

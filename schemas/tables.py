@@ -89,6 +89,13 @@ _FEATURES = [
         "Range between level 0 and level 255. For a silent segment 0, or -1 if log_mel was not computed",
         "dB",
     ),
+    _column(
+        "spec",
+        pa.int16(),
+        "Only in the feature sets of ensembles: which spec of the set the segment was cut and featurized by, "
+        "0 for the first; null if the set has only one",
+        nullable=True,
+    ),
 ]
 
 

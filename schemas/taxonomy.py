@@ -116,6 +116,10 @@ class Taxonomy(BaseModel):
                 raise ValueError("the adjustment refers to an output that the network does not have")
         return self
 
+    def names(self) -> list[tuple[str, str | None]]:
+        """Return the genre and style of each class, in the order of the classes."""
+        return [(each.genre, each.style) for each in self.classes]
+
     def genres(self) -> tuple[str, ...]:
         """Return the genres, in alphabetical order."""
         return tuple(sorted({each.genre for each in self.classes}))

@@ -89,6 +89,8 @@ class SegmentFeatures:
         dB between level 255 and level 0. For a silent segment 0, or `SILENT_WITHOUT_LOG_MEL`.
     descriptors : ndarray of float64, shape (57,), or None
         In the order of `pipeline.audio.features.descriptors.DESCRIPTOR_NAMES`.
+    spec : int
+        Which of `FeatureSpec.specs` it was cut and featurized by.
     """
 
     start_s: float
@@ -96,6 +98,7 @@ class SegmentFeatures:
     log_mel: NDArray[np.uint8] | None
     range_db: float
     descriptors: NDArray[np.float64] | None = None
+    spec: int = 0
 
     @property
     def is_silent(self) -> bool:

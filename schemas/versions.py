@@ -10,8 +10,8 @@ from schemas.errors import MisuseError
 
 TABLES_FORMAT = 1
 """The format of tables that this version writes, and the newest that it reads."""
-MODEL_FORMAT = 1
-"""The same for models."""
+MODEL_FORMAT = 2
+"""The newest format of models that this version reads: networks have format 1, ensembles format 2."""
 
 
 class FormatHeader(BaseModel):

@@ -11,6 +11,7 @@ from jobs.engine.assignment import Assignment
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, on_node, run_work
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger, level
+from pipeline.models.ensemble_classifier import networks_of
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT, time_limit
@@ -75,16 +76,16 @@ def _label_known_good(model: str) -> None:
     EnvironmentFaultError
         If the model fails, or its probabilities are not finite.
     """
-    classifier = _labeler(model).classifier
-    shape = 1, classifier.info.features.n_mels, _FRAMES
-    log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    try:
-        with time_limit(PREDICT_TIMEOUT_S):
-            p = classifier.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
-    except Exception as error:
-        raise EnvironmentFaultError(f"known-good features get no label: {format_error(error)}") from error
-    if not np.isfinite(p).all():
-        raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
+    for network in networks_of(_labeler(model).classifier):
+        shape = 1, network.info.features.n_mels, _FRAMES
+        log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        try:
+            with time_limit(PREDICT_TIMEOUT_S):
+                p = network.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
+        except Exception as error:
+            raise EnvironmentFaultError(f"known-good features get no label: {format_error(error)}") from error
+        if not np.isfinite(p).all():
+            raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
 
 
 def _describe_death(death: ProcessDiedError, uri: str) -> str:

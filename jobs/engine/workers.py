@@ -16,8 +16,8 @@ from jobs.engine.environment import Origin
 from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
-from pipeline.models.bundle import ModelBundle
-from pipeline.models.classifier import Classifier
+from pipeline.models.ensemble import load_bundle
+from pipeline.models.ensemble_classifier import load_classifier
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
@@ -169,7 +169,7 @@ class Labeler:
 
     Attributes
     ----------
-    classifier : Classifier
+    classifier : Classifier or EnsembleClassifier
         The model.
     """
 
@@ -180,7 +180,7 @@ class Labeler:
         self._log_level = level() if log_level is None else log_level
         with record_events(self._log_level) as buffer:
             start = time.monotonic()
-            self.classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
+            self.classifier = load_classifier(load_bundle(model), threads=1, batch_size=batch_size)
             log.info("model loaded", model=model, seconds=time.monotonic() - start, gpu=use_gpu)
         self._loading = buffer.events()
 

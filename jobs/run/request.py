@@ -11,7 +11,7 @@ from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
 from pipeline.formatting import left_out_text
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.ensemble import Bundle, Ensemble, load_bundle
 from pipeline.publish.destination import check_destination
 from pipeline.publish.publish import open_destination
 from pipeline.storage import storage
@@ -44,7 +44,7 @@ class Job:
         The tables.
     config : RunConfig
         Settings.
-    bundle : ModelBundle
+    bundle : ModelBundle or Ensemble
         The model; ``featurize`` uses only its feature settings.
     only : str or None
         ``log-mel`` or ``descriptors``: compute only these features; None: the features of the model, and
@@ -55,7 +55,7 @@ class Job:
     catalog: str | None
     tables: Tables
     config: RunConfig
-    bundle: ModelBundle
+    bundle: Bundle
     only: Only | None = None
 
     @property
@@ -93,7 +93,9 @@ def make_job(
         labels cannot be published where the settings say.
     """
     opened = tables_at(canonical(tables))
-    bundle = ModelBundle.load(config.model)
+    bundle = load_bundle(config.model)
+    if isinstance(bundle, Ensemble):
+        _check_options_of_ensemble(config, only)
     last = read_reports(opened, last=1)
     if not last and command == "label":
         raise MisuseError(f"there are no tables in {tables}; create them with 'earmark run CATALOG {tables}'")
@@ -112,6 +114,27 @@ def make_job(
             check_destination(config.publish, opened.root, recorded), config.publish_format, opened.root
         )
     return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
+
+
+def _check_options_of_ensemble(config: RunConfig, only: Only | None) -> None:
+    """Check that nothing is asked of an ensemble but labels of tracks.
+
+    Raises
+    ------
+    MisuseError
+        If something is.
+    """
+    asked = {
+        "--segment-labels": config.segment_labels,
+        "--embeddings": config.embeddings,
+        "--descriptors": config.descriptors,
+        f"--only {only}": only is not None,
+    }
+    for option, is_asked in asked.items():
+        if is_asked:
+            raise MisuseError(
+                f"{option} needs a single model, but '{config.model}' is an ensemble; name one of its models"
+            )
 
 
 def _as_recorded(catalog: str, recorded: str, tables: str) -> str:

@@ -26,7 +26,7 @@ from jobs.run.tasks import make_label_tasks, make_shards
 from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Plan
 from pipeline.log import about, get_logger
-from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE
+from pipeline.models.bundle import INFO_FILE
 from pipeline.pages.run_page_writer import RunPageWriter
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
@@ -302,9 +302,8 @@ def _work(
 def _keep_model(job: Job, lease: leases.Lease) -> None:
     """Store the model with the tables, where actors on any node load it, so that labels stay reproducible."""
     folder = storage.join(job.tables.root, "_models", job.bundle.model)
-    info = job.bundle.info.model_dump_json(indent=2).encode()
     with storage.explain_errors(folder, "write the model to"):
         if INFO_FILE in storage.list_names(folder):
             return
-        for name, data in ((WEIGHTS_FILE, job.bundle.weights), (INFO_FILE, info)):
+        for name, data in job.bundle.files.items():
             storage.write_bytes(storage.join(folder, name), data, check=lease.check)

@@ -85,11 +85,11 @@ def _measure_in_process(
     tasks: tuple[LabelTask, ...], tables: Tables, options: LabelOptions
 ) -> MeasuredLabeling:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from pipeline.models.bundle import ModelBundle
-    from pipeline.models.classifier import Classifier
+    from pipeline.models.ensemble import load_bundle
+    from pipeline.models.ensemble_classifier import load_classifier
 
-    bundle = ModelBundle.load(options.model)
-    classifier = Classifier(bundle, threads=1, batch_size=options.batch_size)
+    bundle = load_bundle(options.model)
+    classifier = load_classifier(bundle, threads=1, batch_size=options.batch_size)
     load_cpu_s = time.process_time()
     parts = []
     for task in tasks:

@@ -1,4 +1,4 @@
-"""Read, check and write model bundles.
+"""Read, check and write model bundles of one network; `pipeline.models.ensemble` has those of several.
 
 A bundle is a folder of two files: ``model.json`` (`schemas.model.ModelInfo`) and ``model.keras``. Neither
 can run code: JSON is data, and Keras loads in safe mode. Reading a bundle does not import TensorFlow.
@@ -78,6 +78,11 @@ class ModelBundle:
         digest = hashlib.sha256(hashlib.sha256(canonical).digest() + hashlib.sha256(weights).digest())
         return f"{self.info.name}-{digest.hexdigest()[:8]}"
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of its folder by name, ``model.json`` last: once that is there, so are the others."""
+        return {WEIGHTS_FILE: self.weights, INFO_FILE: encode_info(self.info)}
+
     @classmethod
     def load(cls, name_or_uri: str) -> "ModelBundle":
         """Read a bundle and check that its two files match.
@@ -90,23 +95,31 @@ class ModelBundle:
         Raises
         ------
         MisuseError
-            If the name is unknown, a file is missing or broken, the format version is newer, or the inputs
-            or outputs of the network do not match ``model.json``.
+            If the name is unknown or an ensemble's, a file is missing or broken, the format version is newer,
+            or the inputs or outputs of the network do not match ``model.json``.
         EarmarkError
             If the store refuses or fails.
         """
-        known = shipped_models() | (added_models() if name_or_uri in ADDABLE else {})
-        folder = str(known.get(name_or_uri, name_or_uri))
-        if "/" not in folder and not Path(folder).is_dir():
-            if folder in ADDABLE:
-                raise MisuseError(
-                    f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
-                )
-            names = ", ".join(known) or "none"
-            raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")
-        bundle = cls(parse_info(_read(folder, INFO_FILE), folder), _read(folder, WEIGHTS_FILE))
-        check_network(bundle.weights, bundle.info, f"{folder}/{WEIGHTS_FILE}")
-        return bundle
+        if names := split_name(name_or_uri):
+            raise _not_one_network(name_or_uri, names)
+        folder = find_model(name_or_uri)
+        info = read_info(folder)
+        if info.members:
+            raise _not_one_network(info.name, list(info.members))
+        return cls.read(folder, info)
+
+    @classmethod
+    def read(cls, folder: str, info: ModelInfo, file: str = WEIGHTS_FILE) -> "ModelBundle":
+        """Read a network of a model folder.
+
+        Raises
+        ------
+        MisuseError, EarmarkError
+            As `load` does.
+        """
+        weights = _read(folder, file)
+        check_network(weights, info, f"{folder}/{file}")
+        return cls(info, weights)
 
     def save(self, folder: str | Path) -> None:
         """Write the two files into a local folder, which is created if it is missing.
@@ -124,11 +137,44 @@ class ModelBundle:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
                 whole = Path(scratch) / "bundle"
                 whole.mkdir()
-                (whole / INFO_FILE).write_text(self.info.model_dump_json(indent=2) + "\n")
-                (whole / WEIGHTS_FILE).write_bytes(self.weights)
+                for name, data in self.files.items():
+                    (whole / name).write_bytes(data)
                 whole.replace(target)
         except OSError as error:
             raise MisuseError(f"cannot write the model folder {target}: {error.strerror}") from error
+
+
+def split_name(name: str) -> list[str]:
+    """Return the names of the models that an ensemble's name joins by ``+``; none if it is not one."""
+    is_ensemble = "+" in name and "/" not in name and not Path(name).is_dir()
+    return name.split("+") if is_ensemble else []
+
+
+def find_model(name_or_uri: str) -> str:
+    """Return the folder of a model.
+
+    Raises
+    ------
+    MisuseError
+        If the name is unknown, or of a model that has not been added.
+    """
+    known = shipped_models() | (added_models() if name_or_uri in ADDABLE else {})
+    folder = str(known.get(name_or_uri, name_or_uri))
+    if "/" not in folder and not Path(folder).is_dir():
+        if folder in ADDABLE:
+            raise MisuseError(
+                f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
+            )
+        names = ", ".join(known) or "none"
+        raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")
+    return folder
+
+
+def _not_one_network(name: str, members: list[str]) -> MisuseError:
+    return MisuseError(
+        f"'{name}' is an ensemble, which labels whole tracks and nothing else; name one of its models "
+        f"({', '.join(members)})"
+    )
 
 
 def _drop_object_id(config: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +189,16 @@ def _read(folder: str, file: str) -> bytes:
             return storage.read_bytes(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MisuseError(f"there is no {file} in {folder}: give the folder of a model") from error
+
+
+def read_info(folder: str) -> ModelInfo:
+    """Read the ``model.json`` of a model folder; errors are those of `ModelBundle.load`."""
+    return parse_info(_read(folder, INFO_FILE), folder)
+
+
+def encode_info(info: ModelInfo) -> bytes:
+    """Return the content of ``model.json``."""
+    return f"{info.model_dump_json(indent=2)}\n".encode()
 
 
 def parse_info(data: bytes, folder: str) -> ModelInfo:

@@ -4,6 +4,7 @@ import io
 import wave
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,12 @@ def featurize_known_good(spec: FeatureSpec, limits: TrackLimits | None = None) -
     EnvironmentFaultError
         If a sound fails: then no failure on this machine is a track's fault.
     """
-    spec = spec.model_copy(update={"min_s": min(spec.min_s, 1.0)})
-    for name, sound in _sounds():
+    specs = [one.model_copy(update={"min_s": min(one.min_s, 1.0)}) for one in spec.specs]
+    for (name, sound), one in product(_sounds(), specs):
         try:
             file = io.BytesIO(sound)
             with limits.enforce(file, remote=False) if limits else file as opened:
-                featurize_track(opened, name, spec)
+                featurize_track(opened, name, one)
         except Exception as error:
             raise EnvironmentFaultError(
                 f"a known-good sound ({name}) gives no features: {format_error(error)}"

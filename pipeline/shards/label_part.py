@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger
 from pipeline.models.classifier import Classifier
-from pipeline.models.label import TrackLabel, label_prediction
+from pipeline.models.combination import MemberPrediction, label_members
+from pipeline.models.ensemble_classifier import EnsembleClassifier, networks_of
+from pipeline.models.label import TrackLabel
 from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, count_by_error, failure_rows
 from pipeline.shards.limits import time_limit
@@ -127,7 +129,7 @@ class LabelResult:
 def label_part(
     task: LabelTask,
     tables: Tables,
-    classifier: Classifier,
+    classifier: Classifier | EnsembleClassifier,
     check: storage.Check,
     *,
     segment_labels: bool = False,
@@ -147,8 +149,8 @@ def label_part(
         What to label.
     tables : Tables
         Where the parts go.
-    classifier : Classifier
-        The model.
+    classifier : Classifier or EnsembleClassifier
+        The model; an ensemble has neither segment labels nor embeddings.
     check : callable
         Called before each attempt to write; raises if this run may no longer write.
     segment_labels : bool
@@ -169,20 +171,26 @@ def label_part(
     watch = Stopwatch()
     info = classifier.info
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
-    segments: list[dict[str, object]] = []
-    predictions: list[Prediction] = []
+    with watch.stage("read"):
+        file = read_and_parse(task.part, lambda data: pq.ParquetFile(arrow_buffer(data)))
+    answers: list[_Answers] = []
     vectors: list[NDArray[np.float32]] = []
-    for rows, log_mels, descriptors in _batches(task.part, versions, info.features, watch):
-        with watch.stage("predict"), time_limit(timeout_s):
-            if embeddings:
-                prediction, embedded = classifier.predict_and_embed(log_mels, descriptors)
-                vectors.append(embedded)
-            else:
-                prediction = classifier.predict(log_mels, descriptors)
-        predictions.append(prediction)
-        segments += rows
-    found = join_predictions(predictions, info)
-    labels, failures, n_embedded = _label_tracks(task, segments, found, info, min_confidence)
+    for network in networks_of(classifier):
+        place = info.features.place_of(network.info.features)
+        segments: list[dict[str, object]] = []
+        predictions: list[Prediction] = []
+        for rows, log_mels, descriptors in _batches(file, versions, network.info.features, watch, place):
+            with watch.stage("predict"), time_limit(timeout_s):
+                if embeddings:
+                    prediction, embedded = network.predict_and_embed(log_mels, descriptors)
+                    vectors.append(embedded)
+                else:
+                    prediction = network.predict(log_mels, descriptors)
+            predictions.append(prediction)
+            segments += rows
+        found = join_predictions(predictions, network.info)
+        answers.append(_Answers(network.info, segments, found))
+    labels, failures, n_embedded = _label_tracks(task, answers, info, min_confidence)
     rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
     if segment_labels:
         new = _rows_outside(segments, task.labeled)
@@ -206,7 +214,7 @@ def label_part(
         len(labels),
         len(failures),
         n_rejected,
-        len(segments),
+        sum(len(each.segments) for each in answers),
         dict(genres),
         dict(watch.seconds),
         n_embedded,
@@ -238,17 +246,26 @@ def _failure(task: LabelTask, track: Mapping[str, Any], error: TrackError) -> Fa
 
 
 def _batches(
-    part: str, versions: set[tuple[str, str]], spec: FeatureSpec, watch: Stopwatch
+    file: pq.ParquetFile,
+    versions: set[tuple[str, str]],
+    spec: FeatureSpec,
+    watch: Stopwatch,
+    place: int | None = None,
 ) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
-    """Yield rows, log-mels and descriptors of the wanted track versions, one row group at a time."""
+    """Yield rows, log-mels and descriptors of the wanted track versions, one row group at a time.
+
+    Of a part with segments by several specs, yield only those by the spec at `place`.
+    """
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
     columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
-    with watch.stage("read"):
-        file = read_and_parse(part, lambda data: pq.ParquetFile(arrow_buffer(data)))
+    if place is not None:
+        columns.append("spec")
     for group in range(file.num_row_groups):
         with watch.stage("read"):
             rows = file.read_row_group(group, columns=columns).to_pylist()
-            wanted = [row for row in rows if (row["track_id"], row["etag"]) in versions]
+            wanted = [
+                row for row in rows if (row["track_id"], row["etag"]) in versions and row.get("spec") == place
+            ]
             log_mels = descriptors = None
             if spec.log_mel:
                 log_mels = [
@@ -263,35 +280,53 @@ def _batches(
             yield wanted, log_mels, descriptors
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The segments that a network has read, and its predictions for them."""
+
+    info: ModelInfo
+    segments: list[dict[str, object]]
+    found: Prediction
+
+    def by_track(self) -> dict[object, tuple[set[object], MemberPrediction]]:
+        """Return the numbers of each track's segments and the predictions for them, by track id."""
+        rows_of: dict[object, list[int]] = {}
+        for row, segment in enumerate(self.segments):
+            rows_of.setdefault(segment["track_id"], []).append(row)
+        return {
+            track_id: (
+                {self.segments[row]["segment"] for row in rows},
+                MemberPrediction(
+                    self.info, self.found.rows(rows), [is_silent(self.segments[row]) for row in rows]
+                ),
+            )
+            for track_id, rows in rows_of.items()
+        }
+
+
 def _label_tracks(
-    task: LabelTask,
-    segments: list[dict[str, object]],
-    found: Prediction,
-    info: ModelInfo,
-    min_confidence: float,
+    task: LabelTask, answers: Sequence[_Answers], info: ModelInfo, min_confidence: float
 ) -> tuple[list[dict[str, object]], list[Failure], int]:
     """Return rows of labels, failures, and the number of tracks that had a label before."""
-    rows_of: dict[object, list[int]] = {}
-    for index, segment in enumerate(segments):
-        rows_of.setdefault(segment["track_id"], []).append(index)
+    by_track = [each.by_track() for each in answers]
     labels: list[dict[str, object]] = []
     failures: list[Failure] = []
     n_embedded = 0
     now = datetime.now(UTC)
     for track in task.tracks.to_pylist():
-        indices = rows_of.get(track["track_id"])
-        if indices is None:
+        own = [each[track["track_id"]] for each in by_track if track["track_id"] in each]
+        if not own:
             continue
-        silent = [is_silent(segments[index]) for index in indices]
         try:
-            label = label_prediction(track["uri"], found.rows(indices), silent, info, min_confidence)
+            label = label_members(track["uri"], [member for _, member in own], info, min_confidence)
         except LabelError as error:
             failures.append(_failure(task, track, error))
             continue
         if (track["track_id"], track["etag"]) in task.labeled:
             n_embedded += 1
         else:
-            labels.append(label_row(task, track, label, len(indices), info.genres, now))
+            n_segments = len(set().union(*(numbers for numbers, _ in own)))
+            labels.append(label_row(task, track, label, n_segments, info.genres, now))
     return labels, failures, n_embedded
 
 

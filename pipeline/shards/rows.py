@@ -76,6 +76,7 @@ def feature_rows(featurized: Sequence[tuple[TrackRef, TrackFeatures]], spec: Fea
             "log_mel": None if segment.log_mel is None else segment.log_mel.tobytes(),
             "n_frames": 0 if segment.log_mel is None else segment.log_mel.shape[1],
             "range_db": segment.range_db,
+            "spec": segment.spec,
         }
         | dict(
             zip(DESCRIPTOR_NAMES, () if segment.descriptors is None else segment.descriptors, strict=False)
@@ -84,5 +85,8 @@ def feature_rows(featurized: Sequence[tuple[TrackRef, TrackFeatures]], spec: Fea
         for number, segment in enumerate(features.segments)
     ]
     # Every part has every column, even an empty one: readers take the first part's columns for the table's.
+    # Only the parts of ensembles have `spec`, so that others are as they were before there was one.
     schema = features_schema(DESCRIPTOR_NAMES).with_metadata({"feature_spec": spec.model_dump_json()})
+    if not spec.also:
+        schema = schema.remove(schema.get_field_index("spec"))
     return pa.Table.from_pylist(rows, schema)

@@ -122,8 +122,8 @@ def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path)
     [
         (lambda info: info.pop("genres"), "not valid: genres: Field required"),
         (
-            lambda info: info.update(format_version=2),
-            r"newer Earmark \(format 2, .* up to 1\); upgrade",
+            lambda info: info.update(format_version=3),
+            r"newer Earmark \(format 3, .* up to 2\); upgrade",
         ),
         (lambda info: info.update(format_version="two"), "not valid: format_version"),
         (

@@ -1,5 +1,6 @@
 """Featurizes one track: from its bytes to the features of its segments."""
 
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -18,7 +19,7 @@ from schemas.tracks import SILENT_WITHOUT_LOG_MEL, SegmentFeatures, TrackFeature
 def featurize_track(
     file: BinaryIO, name: str, spec: FeatureSpec, watch: Stopwatch | None = None
 ) -> TrackFeatures:
-    """Decode the segments of a track and compute their features.
+    """Decode the segments of a track and compute their features, by each spec that `spec` consists of.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def featurize_track(
     Returns
     -------
     TrackFeatures
-        Audio facts, tags and one `SegmentFeatures` a segment.
+        Audio facts, tags and one `SegmentFeatures` a segment, those of the first spec first.
 
     Raises
     ------
@@ -50,8 +51,13 @@ def featurize_track(
         info, excerpts = read_segments(file, name, spec)
     with watch.stage("tags"):
         tags = read_tags(file, name)
-    segments = tuple(_featurize_segment(start_s, y, name, spec, watch) for start_s, y in excerpts)
-    return TrackFeatures(info=info, tags=tags, segments=segments)
+    segments = [_featurize_segment(start_s, y, name, spec, watch) for start_s, y in excerpts]
+    for place, further in enumerate(spec.also, start=1):
+        with watch.stage("decode"):
+            _, excerpts = read_segments(file, name, further)
+        found = [_featurize_segment(start_s, y, name, further, watch) for start_s, y in excerpts]
+        segments += [replace(segment, spec=place) for segment in found]
+    return TrackFeatures(info=info, tags=tags, segments=tuple(segments))
 
 
 def _featurize_segment(

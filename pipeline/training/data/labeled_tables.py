@@ -102,7 +102,8 @@ def import_tables(
 
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
     """Return the newest feature settings that have the wanted kinds, without other kinds."""
-    specs = [report.spec for report in read_reports(tables) if report.spec is not None]
+    # A training set has segments of one kind, which the feature sets of ensembles have not.
+    specs = [report.spec for report in read_reports(tables) if report.spec and not report.spec.also]
     for spec in reversed(specs):
         wanted = {
             "log_mel": spec.log_mel if log_mel is None else log_mel,

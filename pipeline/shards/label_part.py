@@ -6,7 +6,7 @@ what is missing.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +37,9 @@ from schemas.model import ModelInfo
 from schemas.tables import labels_schema
 
 log = get_logger(__name__)
+
+_Batch = tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]
+"""Rows without their features, their log-mels, and their descriptors."""
 
 _KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
 
@@ -173,34 +176,24 @@ def label_part(
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
     with watch.stage("read"):
         file = read_and_parse(task.part, lambda data: pq.ParquetFile(arrow_buffer(data)))
-    answers: list[_Answers] = []
-    vectors: list[NDArray[np.float32]] = []
+    answers = []
     for network in networks_of(classifier):
         place = info.features.place_of(network.info.features)
-        segments: list[dict[str, object]] = []
-        predictions: list[Prediction] = []
-        for rows, log_mels, descriptors in _batches(file, versions, network.info.features, watch, place):
-            with watch.stage("predict"), time_limit(timeout_s):
-                if embeddings:
-                    prediction, embedded = network.predict_and_embed(log_mels, descriptors)
-                    vectors.append(embedded)
-                else:
-                    prediction = network.predict(log_mels, descriptors)
-            predictions.append(prediction)
-            segments += rows
-        found = join_predictions(predictions, network.info)
-        answers.append(_Answers(network.info, segments, found))
+        batches = _batches(file, versions, network.info.features, watch, place)
+        answers.append(_predict(network, batches, watch, embeddings=embeddings, timeout_s=timeout_s))
     labels, failures, n_embedded = _label_tracks(task, answers, info, min_confidence)
     rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
     if segment_labels:
-        new = _rows_outside(segments, task.labeled)
+        (only,) = answers
+        new = _rows_outside(only.segments, task.labeled)
         rows_of["segment_labels"] = segment_label_rows(
-            [segments[row] for row in new], found.rows(new), info.genres, task.run
+            [only.segments[row] for row in new], only.found.rows(new), info.genres, task.run
         )
-    if vectors:
+    if (vectors := answers[0].vectors) is not None:
+        (only,) = answers
         failed = {(failure.track_id, failure.etag) for failure in failures}
-        kept = _rows_outside(segments, failed | task.embedded)
-        rows_of["embeddings"] = embedding_rows([segments[row] for row in kept], np.concatenate(vectors)[kept])
+        kept = _rows_outside(only.segments, failed | task.embedded)
+        rows_of["embeddings"] = embedding_rows([only.segments[row] for row in kept], vectors[kept])
     with watch.stage("write"):
         # Encode all before writing any, so that a worker is unlikely to die between two parts.
         encoded = {table: encode_part(rows) for table, rows in rows_of.items() if rows.num_rows}
@@ -245,13 +238,38 @@ def _failure(task: LabelTask, track: Mapping[str, Any], error: TrackError) -> Fa
     )
 
 
+def _predict(
+    network: Classifier,
+    batches: Iterable[_Batch],
+    watch: Stopwatch,
+    *,
+    embeddings: bool,
+    timeout_s: float | None,
+) -> "_Answers":
+    """Run a network over the rows of a part."""
+    segments: list[dict[str, object]] = []
+    predictions: list[Prediction] = []
+    vectors: list[NDArray[np.float32]] = []
+    for rows, log_mels, descriptors in batches:
+        with watch.stage("predict"), time_limit(timeout_s):
+            if embeddings:
+                prediction, embedded = network.predict_and_embed(log_mels, descriptors)
+                vectors.append(embedded)
+            else:
+                prediction = network.predict(log_mels, descriptors)
+        predictions.append(prediction)
+        segments += rows
+    found = join_predictions(predictions, network.info)
+    return _Answers(network.info, segments, found, np.concatenate(vectors) if vectors else None)
+
+
 def _batches(
     file: pq.ParquetFile,
     versions: set[tuple[str, str]],
     spec: FeatureSpec,
     watch: Stopwatch,
     place: int | None = None,
-) -> Iterator[tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]]:
+) -> Iterator[_Batch]:
     """Yield rows, log-mels and descriptors of the wanted track versions, one row group at a time.
 
     Of a part with segments by several specs, yield only those by the spec at `place`.
@@ -282,11 +300,12 @@ def _batches(
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """The segments that a network has read, and its predictions for them."""
+    """The segments that a network has read, its predictions for them and, if asked for, their embeddings."""
 
     info: ModelInfo
     segments: list[dict[str, object]]
     found: Prediction
+    vectors: NDArray[np.float32] | None
 
     def by_track(self) -> dict[object, tuple[set[object], MemberPrediction]]:
         """Return the numbers of each track's segments and the predictions for them, by track id."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.evaluate_ensemble import evaluate_ensemble
 from jobs.run.run import Say
 from jobs.training_data import read_labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
@@ -18,6 +19,7 @@ from pipeline.evaluation.protocols import LEAKS, Split, drop_folders, other_unit
 from pipeline.models import metrics
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
+from pipeline.models.ensemble import Ensemble, load_bundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
@@ -44,7 +46,7 @@ class Request:
     data : str
         Labeled data, as `jobs.training_data.read_labeled_data` reads it.
     model : str or None
-        Name of a shipped model, or a folder; if None, `arch` is trained.
+        Name of a shipped model, several joined by ``+``, or a folder; if None, `arch` is trained.
     arch : str or None
         The architecture to train.
     split : str or None
@@ -118,7 +120,9 @@ def evaluate_job(
         If the computation of features was interrupted.
     """
     _check(request)
-    bundle = ModelBundle.load(request.model) if request.model is not None else None
+    bundle = load_bundle(request.model) if request.model is not None else None
+    if isinstance(bundle, Ensemble):
+        return _evaluate_ensemble(request, bundle, say)
     labeled = _read(request, bundle, say)
     known, unknown = (labeled, None) if bundle is None else _align(labeled, bundle)
     protocol, splits = plan_splits(
@@ -146,6 +150,24 @@ def _check(request: Request) -> None:
         raise MisuseError("--folds and --pieces must be at least 1")
     if request.n_folds > 1 and (request.split or "track") not in ("track", "segment"):
         raise MisuseError("--folds needs --split track or segment; --split file: defines only one split")
+
+
+def _evaluate_ensemble(request: Request, ensemble: Ensemble, say: Say) -> Evaluation:
+    given = {"--split": request.split, "--pieces": request.n_pieces, "--outside": request.outside}
+    for option, value in given.items():
+        if value is not None:
+            raise MisuseError(
+                f"{option} needs a single model, but '{request.model}' is an ensemble; name one of its models"
+            )
+    return evaluate_ensemble(
+        request.data,
+        ensemble,
+        request.config.model_copy(update={"model": request.model}),
+        label_column=request.label_column,
+        tables=request.tables,
+        seed=request.settings.seed,
+        say=say,
+    )
 
 
 def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet:

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import earmark
+from jobs.evaluate import Request, evaluate_job
 from jobs.run.request import Command, make_job
 from jobs.run.run import run_job
-from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.combination import combine_probabilities
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.maintenance.verify.verification import verify
@@ -18,15 +18,32 @@ from pipeline.tables.runs import read_reports
 from pipeline.training.data.labeled_tables import import_tables
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
+from tests.encoders import encode, sweep
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
+
+RATE = 22050
+
+
+def write_music(folder: Path) -> None:
+    """Tracks of about a segment of `default`, by genre; polka is none that the models know."""
+    rng = np.random.default_rng(1)
+    for place, seconds in {"classical/a.wav": 34.0, "country/b.flac": 41.0, "polka/c.mp3": 33.0}.items():
+        path = folder / place
+        path.parent.mkdir(parents=True)
+        y = sweep(RATE, seconds, 2)
+        y += rng.normal(0, 0.05, y.shape).astype(np.float32)
+        path.write_bytes(encode(y, RATE, path.suffix[1:]))
+    silence = np.zeros(12 * RATE, np.float32)
+    (folder / "country/silence.wav").write_bytes(encode(silence, RATE, "wav"))
+    (folder / "country/broken.mp3").write_bytes(b"liner notes, not music")
 
 
 def run(command: Command, music: Path | None, tables: Path, model: str) -> None:
     """Run a command to its end."""
     catalog = None if music is None else str(music)
     report = run_job(make_job(command, catalog, str(tables), RunConfig(model=model)), lambda sentence: None)
-    assert (report.outcome, report.counts.labeled) == ("done", 3)
+    assert (report.outcome, report.counts.labeled) == ("done", 4)
 
 
 def read_labels(tables: Path) -> pd.DataFrame:
@@ -35,31 +52,37 @@ def read_labels(tables: Path) -> pd.DataFrame:
     return found
 
 
+def label(music: Path, model: str) -> pd.DataFrame:
+    """The labels that a notebook gets, of the tracks that get one."""
+    found = earmark.label(music, model)
+    return found[found["error"].isna()].set_index("uri").sort_index()
+
+
 def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     """The labels would not be those of the two models, or others from stored features or in a notebook."""
     music, tables = tmp_path / "music", tmp_path / "tables"
-    write_demo_catalog(music, n_tracks=3, duration_s=34)
+    write_music(music)
     run("run", music, tables, "default+small")
     labels = read_labels(tables)
     assert set(labels["model"]) == {"default-small-9d298130"}
 
-    models = {name: earmark.load_model(name) for name in ("default", "small")}
-    alone = {name: model.label(music).dropna(subset="confidence") for name, model in models.items()}
-    alone = {name: each.set_index("uri").sort_index() for name, each in alone.items()}
+    default, small = label(music, "default"), label(music, "small")
     for uri, row in labels.iterrows():
-        members = [
-            (models[name].genres, each.loc[uri].filter(like="p_").to_numpy(np.float64))
-            for name, each in alone.items()
-        ]
-        wanted = combine_probabilities(models["small"].genres, members)
+        members = [each.loc[uri].filter(like="p_") for each in (default, small)]
+        known = [[name.removeprefix("p_") for name in each.index] for each in members]
+        wanted = combine_probabilities(
+            known[1], [(genres, p.to_numpy(np.float64)) for genres, p in zip(known, members, strict=True)]
+        )
         np.testing.assert_allclose(row["probabilities"], wanted, rtol=1e-5, atol=1e-7)
         assert row["confidence"] == pytest.approx(wanted.max(), rel=1e-5)
-    assert labels["is_music"].tolist() == alone["small"]["is_music"].tolist()
-    assert labels["n_segments"].tolist() == [4] * 3  # one of 30 s, and three of 10 s
+    assert labels["is_music"].tolist() == pytest.approx(small["is_music"].tolist(), nan_ok=True)
+    assert labels["n_segments"].tolist() == [4, 4, 2, 4]  # by 30 s and by 10 s; two of the silence of 12 s
 
-    ours = earmark.label(music, "small+default").dropna(subset="confidence").set_index("uri").sort_index()
+    ours = label(music, "small+default")
     np.testing.assert_array_equal(ours.filter(like="p_"), np.stack(labels["probabilities"].tolist()))
-    for column in ("genre", "confidence", "style", "is_music"):
+    for column in ("confidence", "is_music"):
+        np.testing.assert_array_equal(ours[column], labels[column])
+    for column in ("genre", "style"):
         assert ours[column].fillna("none").tolist() == labels[column].fillna("none").tolist()
 
     opened = tables_at(str(tables))
@@ -69,5 +92,27 @@ def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     run("label", None, tables, "small+default")
     renewed = ["labeled_at", "run", "run_date"]
     pd.testing.assert_frame_equal(read_labels(tables).drop(columns=renewed), labels.drop(columns=renewed))
+
+    said: list[str] = []
+    evaluate_what_is_labeled(music, tables, labels, said)
+    assert "left out because they have no sound: 1 of 4 tracks" in said
     with pytest.raises(MisuseError, match="have no log-mels"):  # of one kind, to train with
         import_tables(str(tables), label_column="folder", log_mel=True)
+
+
+def evaluate_what_is_labeled(music: Path, tables: Path, labels: pd.DataFrame, said: list[str]) -> None:
+    """An evaluation measures the very labels, and tells polka from what the models know."""
+    request = Request(str(music), model="default+small", tables=str(tables))
+    found = evaluate_job(request, say=said.append)
+    assert (found.model, found.n_tracks, found.protocol) == ("default-small-9d298130", 2, "as given")
+    right = [
+        labels.loc[str(music / name)]["genre"] == name.split("/")[0]
+        for name in ("classical/a.wav", "country/b.flac")
+    ]
+    assert found.accuracy == np.mean(right)
+    assert found.outside is not None
+    assert (found.outside.source, found.outside.n) == ("polka of music", 1)
+    confidence = labels.loc[str(music / "polka/c.mp3")]["confidence"]
+    assert found.outside.mean_confidence == pytest.approx(confidence, rel=1e-5)
+    assert found.seen is not None
+    assert (found.seen.known, found.seen.trained_on) == (True, 0)

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 import earmark
+from jobs.evaluate import Request, evaluate_job
+from jobs.evaluate_ensemble import _count_seen
 from jobs.run.request import make_job
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.catalog import list_catalog
+from pipeline.evaluation.evaluation import Predictions
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.combination import MemberPrediction, combine_probabilities, label_members
 from pipeline.models.ensemble import Ensemble, load_bundle
@@ -29,6 +32,7 @@ from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.one_track import track_features
 from pipeline.shards.rows import feature_rows
 from pipeline.tables.tables import Tables
+from pipeline.training.provenance import hash_name
 from schemas.config import RunConfig
 from schemas.errors import LabelError, MisuseError
 from schemas.features import FeatureSpec
@@ -267,6 +271,38 @@ def test_what_an_ensemble_cannot_do_is_refused(setting: dict[str, bool], option:
         MisuseError, match=f"{option} needs a single model, but 'default\\+small' is an ensemble"
     ):
         make_job("run", str(tmp_path), str(tmp_path / "tables"), config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "track"}, "--split needs a single model, but 'default\\+small' is an ensemble"),
+        ({"n_pieces": 3}, "--pieces needs a single model"),
+        ({"outside": "speech"}, "--outside needs a single model"),
+        ({"data": "shelves.npz"}, "evaluated on audio, which shelves.npz is not; name one of its models"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(options: dict[str, Any], message: str) -> None:
+    """Figures would be those of one of its models, or of nothing."""
+    request = Request(**{"data": "music", "model": "default+small"} | options)
+    with pytest.raises(MisuseError, match=message):
+        evaluate_job(request)
+
+
+def test_what_one_of_the_models_has_seen_counts(both: Ensemble) -> None:
+    """A figure would be called honest although one of the models was trained on the music."""
+    hashes = str(both.members["default"].info.training["trained_on"]).split()
+    predictions = Predictions(np.ones((2, 19)), np.zeros(2, np.intp), np.array(["a/x", "b/y"]))
+    assert _count_seen(both, predictions).trained_on == 0
+    assert hash_name("a/x") not in hashes
+    seen = both.members["small"].info.model_copy(
+        update={"training": {"trained_on": hash_name("a/x"), "calibrated_on": hash_name("b/y")}}
+    )
+    small = ModelBundle(seen, both.members["small"].weights)
+    found = _count_seen(Ensemble({"default": both.members["default"], "small": small}), predictions)
+    assert (found.known, found.trained_on, found.calibrated_on) == (True, 1, 1)
+    unknown = ModelBundle(seen.model_copy(update={"training": {}}), small.weights)
+    assert not _count_seen(Ensemble({**both.members, "small": unknown}), predictions).known
 
 
 def test_a_model_in_a_notebook_says_what_it_cannot_do() -> None:

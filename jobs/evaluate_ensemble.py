@@ -1,0 +1,160 @@
+"""``earmark evaluate`` of an ensemble: a run labels audio whose genres are known."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from jobs.run.request import Job, make_job
+from jobs.run.run import Say, run_job
+from jobs.training_data import is_audio, open_root, report_failures
+from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.evaluation.evaluation import Predictions, Setup, summarize
+from pipeline.evaluation.protocols import LEAKS
+from pipeline.models.ensemble import Ensemble
+from pipeline.storage import storage
+from pipeline.tables.current import current_labels, current_tracks
+from pipeline.training.data.labeled_tables import FOLDER, find_genres, is_tables
+from pipeline.training.provenance import CALIBRATED_ON, TRAINED_ON, count_seen
+from pipeline.training.training_set import TrainingSet, track_path
+from schemas.config import RunConfig
+from schemas.errors import MisuseError
+from schemas.evaluation import Evaluation, TrainingOverlap
+from schemas.model import ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class _Labeled:
+    """The tracks that have both a label and a genre.
+
+    Attributes
+    ----------
+    proba : ndarray of float64, shape (n, n_genres)
+        The probabilities in the labels.
+    genres : list of str
+        The true genre of each track.
+    tracks : ndarray of str, shape (n,)
+        Their paths, without extension.
+    """
+
+    proba: NDArray[np.float64]
+    genres: list[str]
+    tracks: NDArray[np.str_]
+
+    def take(self, rows: list[int]) -> "_Labeled":
+        return _Labeled(self.proba[rows], [self.genres[row] for row in rows], self.tracks[rows])
+
+
+def evaluate_ensemble(
+    data: str,
+    ensemble: Ensemble,
+    config: RunConfig,
+    *,
+    label_column: str | None = None,
+    tables: str | None = None,
+    seed: int = 0,
+    say: Say = lambda sentence: None,
+) -> Evaluation:
+    """Measure an ensemble on audio.
+
+    Parameters
+    ----------
+    data : str
+        Audio: a folder or prefix with a folder for each genre, or a manifest with a column for the genre.
+    ensemble : Ensemble
+        The models.
+    config : RunConfig
+        Settings of the run that labels the audio, with the name of the ensemble.
+    label_column, tables : str, optional
+        See `jobs.training_data.read_labeled_data`.
+    seed : int
+        Of the bootstrap.
+    say : callable
+        Prints a message, such as about files that are left out.
+
+    Raises
+    ------
+    MisuseError
+        If the data is not audio, none of it can be labeled, or it has no genre of the ensemble.
+    KeyboardInterrupt
+        If the run was interrupted.
+    """
+    if is_tables(data) or not is_audio(data):
+        raise MisuseError(f"an ensemble is evaluated on audio, which {data} is not; name one of its models")
+    column = label_column or (None if is_manifest(data) else FOLDER)
+    with open_root(tables) as root:
+        job = make_job("run", data, root, config)
+        if run_job(job, say).outcome == "interrupted":
+            raise KeyboardInterrupt
+        report_failures(job, say)
+        labeled = _read_labeled(job, column, say)
+    info = ensemble.info
+    known = [row for row, genre in enumerate(labeled.genres) if genre in info.genres]
+    if not known:
+        raise MisuseError(f"none of the genres of {data} is one of the ensemble's ({', '.join(info.genres)})")
+    tested = labeled.take(known)
+    others = labeled.take([row for row, genre in enumerate(labeled.genres) if genre not in info.genres])
+    name = Path(data).name
+    predictions = Predictions(
+        tested.proba, np.array([info.genres.index(genre) for genre in tested.genres], np.intp), tested.tracks
+    )
+    setup = Setup(
+        data=name,
+        protocol="as given",
+        leak=LEAKS["as given"],
+        seen=_count_seen(ensemble, predictions),
+        versions={package: version(package) for package in ("earmark", "numpy", "tensorflow")},
+    )
+    outside = (f"{', '.join(sorted(set(others.genres)))} of {name}", others.proba) if others.genres else None
+    return summarize(ensemble.model, predictions, "track", info.genres, setup, outside=outside, seed=seed)
+
+
+def _read_labeled(job: Job, label_column: str | None, say: Say) -> _Labeled:
+    """Read the labels of the tracks that have a genre, without silent tracks."""
+    catalog = str(job.catalog)
+    tracks = current_tracks(job.tables, ("genre_tag", "carried")).to_pylist()
+    genre_of = find_genres(tracks, catalog, label_column, job.tables.root)
+    labels = current_labels(job.tables, job.bundle.model)
+    if not labels.num_rows:
+        raise MisuseError(f"none of the files of {catalog} could be labeled; check the files")
+    proba = _probabilities(labels)
+    ids = labels["track_id"].to_pylist()
+    lacking = {
+        "genre": np.array([track_id not in genre_of for track_id in ids], bool),
+        "sound": np.ptp(proba, axis=1) == 0,  # only silence has equal probabilities
+    }
+    for what, is_left_out in lacking.items():
+        if is_left_out.any():
+            say(f"left out because they have no {what}: {is_left_out.sum():,} of {len(ids):,} tracks")
+    rows = np.flatnonzero(~np.any(list(lacking.values()), axis=0)).tolist()
+    paths = [track_path(storage.path_below(uri, catalog)) for uri in labels["uri"].to_pylist()]
+    genres = [genre_of.get(track_id, "") for track_id in ids]
+    return _Labeled(proba, genres, np.array(paths, np.str_)).take(rows)
+
+
+def _probabilities(labels: pa.Table) -> NDArray[np.float64]:
+    """Return the probabilities in labels, normalized because they are rounded, shape (n, n_genres)."""
+    proba = np.array(labels["probabilities"].to_pylist(), np.float64)
+    return np.asarray(proba / proba.sum(axis=1, keepdims=True))
+
+
+def _count_seen(ensemble: Ensemble, predictions: Predictions) -> TrainingOverlap:
+    """Count, by name, the tested tracks that one of the models has seen."""
+    info = ensemble.info.model_copy(
+        update={"training": _join_notes(member.info for member in ensemble.members.values())}
+    )
+    data = TrainingSet(None, predictions.labels, predictions.tracks, info.genres)
+    return count_seen(info, predictions.tracks.tolist(), data)
+
+
+def _join_notes(infos: Iterable[ModelInfo]) -> dict[str, Any]:
+    """Return the hashes of all tracks that the models were made from; none if one does not record them."""
+    notes = [info.training for info in infos]
+    if not all(each.get(TRAINED_ON) for each in notes):
+        return {}
+    return {key: " ".join(str(each.get(key) or "") for each in notes) for key in (TRAINED_ON, CALIBRATED_ON)}

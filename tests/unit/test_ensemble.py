@@ -177,6 +177,9 @@ def test_a_kept_ensemble_is_read_again(both: Ensemble, tmp_path: Path) -> None:
     (tmp_path / "small.keras").write_bytes(both.members["default"].weights)
     with pytest.raises(MisuseError, match=r"small\.keras takes arrays of shape"):
         load_bundle(str(tmp_path))
+    (tmp_path / "model.json").write_bytes(both.files["model.json"].replace(b'"small": {', b'"../small": {'))
+    with pytest.raises(MisuseError, match=r"model\.json is not valid: members\.\.\./small"):
+        load_bundle(str(tmp_path))
 
 
 @pytest.mark.parametrize(

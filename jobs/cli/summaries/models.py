@@ -28,6 +28,8 @@ def print_models(models: Sequence[ListedModel]) -> None:
         else:
             console.print(f"{each.name}:")
             _print_description(each.info)
+    console.print()
+    console.print("several label together if their names are joined by +: --model default+small")
 
 
 def print_added(name: str, bundle: ModelBundle, folder: Path) -> None:

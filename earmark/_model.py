@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -161,7 +161,7 @@ class Model:
         # Threads and batch size as in the actors of a run: other values add floats in another order.
         on_gpu = bool(set_up_tensorflow(threads=1).config.list_physical_devices("GPU"))
         batch_size = GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE
-        return load_classifier(self.bundle, threads=1, batch_size=batch_size)
+        return load_classifier(self.bundle, partial(Classifier, threads=1, batch_size=batch_size))
 
 
 def load_model(name: str | os.PathLike[str] = "default") -> Model:

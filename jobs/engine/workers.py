@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
@@ -16,6 +17,7 @@ from jobs.engine.environment import Origin
 from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
+from pipeline.models.classifier import Classifier
 from pipeline.models.ensemble import load_bundle
 from pipeline.models.ensemble_classifier import load_classifier
 from pipeline.models.tensorflow_setup import use_only_our_keras
@@ -180,7 +182,8 @@ class Labeler:
         self._log_level = level() if log_level is None else log_level
         with record_events(self._log_level) as buffer:
             start = time.monotonic()
-            self.classifier = load_classifier(load_bundle(model), threads=1, batch_size=batch_size)
+            load = partial(Classifier, threads=1, batch_size=batch_size)
+            self.classifier = load_classifier(load_bundle(model), load)
             log.info("model loaded", model=model, seconds=time.monotonic() - start, gpu=use_gpu)
         self._loading = buffer.events()
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
@@ -85,11 +86,12 @@ def _measure_in_process(
     tasks: tuple[LabelTask, ...], tables: Tables, options: LabelOptions
 ) -> MeasuredLabeling:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    from pipeline.models.classifier import Classifier
     from pipeline.models.ensemble import load_bundle
     from pipeline.models.ensemble_classifier import load_classifier
 
     bundle = load_bundle(options.model)
-    classifier = load_classifier(bundle, threads=1, batch_size=options.batch_size)
+    classifier = load_classifier(bundle, partial(Classifier, threads=1, batch_size=options.batch_size))
     load_cpu_s = time.process_time()
     parts = []
     for task in tasks:

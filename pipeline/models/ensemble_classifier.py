@@ -1,5 +1,6 @@
 """Run the networks of an ensemble."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.models.bundle import ModelBundle
@@ -25,17 +26,25 @@ class EnsembleClassifier:
 
 
 def load_classifier(
-    bundle: Bundle, *, threads: int = 1, batch_size: int = 32
+    bundle: Bundle, load: Callable[[ModelBundle], Classifier] = Classifier
 ) -> Classifier | EnsembleClassifier:
-    """Load the network of a model or all those of an ensemble; see `Classifier` for parameters and errors."""
+    """Load the network of a model, or all those of an ensemble.
+
+    Parameters
+    ----------
+    bundle : ModelBundle or Ensemble
+        What to load.
+    load : callable
+        Loads one network: a `Classifier` with other settings, for example.
+
+    Raises
+    ------
+    MisuseError
+        If Keras in safe mode refuses a network.
+    """
     if isinstance(bundle, ModelBundle):
-        return Classifier(bundle, threads=threads, batch_size=batch_size)
-    return EnsembleClassifier(
-        bundle.info,
-        tuple(
-            Classifier(member, threads=threads, batch_size=batch_size) for member in bundle.members.values()
-        ),
-    )
+        return load(bundle)
+    return EnsembleClassifier(bundle.info, tuple(load(member) for member in bundle.members.values()))
 
 
 def networks_of(classifier: Classifier | EnsembleClassifier) -> tuple[Classifier, ...]:

@@ -17,11 +17,11 @@ from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
 from pipeline.models.bundle import ModelBundle
-from pipeline.models.classifier import Classifier
+from pipeline.models.shared_classifier import SharedClassifier
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
-from pipeline.shards.limits import TrackLimits
+from pipeline.shards.limits import TrackLimits, allow_time_limits, time_limit
 from pipeline.storage.requests import take_requests
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError, LabelError
@@ -30,7 +30,7 @@ from schemas.features import FeatureSpec
 log = get_logger(__name__)
 
 PREDICT_TIMEOUT_S = 300.0
-"""Seconds that the model may take for a row group, which usually takes less than one. A GPU driver or library
+"""Seconds that the model may take for a batch, which usually takes less than one. A GPU driver or library
 that hangs ends its worker, as if it had crashed."""
 
 
@@ -154,7 +154,9 @@ def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) 
 
 
 class Labeler:
-    """An actor that keeps the model in memory and labels parts one at a time.
+    """An actor that keeps the model in memory. Ray calls it for several parts at once, each in a thread.
+
+    While the network runs for one part, others are read and written.
 
     Parameters
     ----------
@@ -169,7 +171,7 @@ class Labeler:
 
     Attributes
     ----------
-    classifier : Classifier
+    classifier : SharedClassifier
         The model.
     """
 
@@ -177,10 +179,16 @@ class Labeler:
         if not use_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         use_only_our_keras()
+        allow_time_limits()
         self._log_level = level() if log_level is None else log_level
         with record_events(self._log_level) as buffer:
             start = time.monotonic()
-            self.classifier = Classifier(ModelBundle.load(model), threads=1, batch_size=batch_size)
+            self.classifier = SharedClassifier(
+                ModelBundle.load(model),
+                threads=1,
+                batch_size=batch_size,
+                guard=lambda: time_limit(PREDICT_TIMEOUT_S),
+            )
             log.info("model loaded", model=model, seconds=time.monotonic() - start, gpu=use_gpu)
         self._loading = buffer.events()
 
@@ -202,12 +210,17 @@ class Labeler:
             segment_labels=assignment.config.segment_labels,
             embeddings=assignment.config.embeddings,
             min_confidence=assignment.config.min_confidence,
-            timeout_s=PREDICT_TIMEOUT_S,
         )
 
 
 def start_labeler(
-    model: str, *, batch_size: int, num_cpus: float, num_gpus: float, node: str | None = None
+    model: str,
+    *,
+    batch_size: int,
+    parts_at_once: int,
+    num_cpus: float,
+    num_gpus: float,
+    node: str | None = None,
 ) -> Any:
     """Start a `Labeler` actor. The engine, not Ray, replaces dead actors, since it knows when to give up."""
     # A hard affinity: with a soft one, Ray still places an actor without CPUs on the head.
@@ -215,6 +228,7 @@ def start_labeler(
     actor = ray.remote(Labeler).options(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
+        max_concurrency=parts_at_once,
         max_restarts=0,
         max_task_retries=0,
         scheduling_strategy=strategy,

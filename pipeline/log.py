@@ -11,6 +11,7 @@ The fields of a record are its attribute ``fields``. As a library, Earmark print
 import contextlib
 import logging
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -87,16 +88,42 @@ def level() -> int:
 
 @contextlib.contextmanager
 def attach_handler(handler: logging.Handler) -> Iterator[None]:
-    """Attach a handler during a ``with`` block, from its level on."""
-    root = logging.getLogger(ROOT)
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(min(root.getEffectiveLevel(), handler.level))
+    """Attach a handler during a ``with`` block, from its level on. Blocks of several threads may overlap."""
+    _attached.attach(handler)
     try:
         yield
     finally:
-        root.setLevel(before)
-        root.removeHandler(handler)
+        _attached.detach(handler)
+
+
+class _Attached:
+    """The attached handlers; the level of our loggers is low enough for all of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._handlers: list[logging.Handler] = []
+        self._level_before = logging.NOTSET
+
+    def attach(self, handler: logging.Handler) -> None:
+        root = logging.getLogger(ROOT)
+        with self._lock:
+            if not self._handlers:
+                self._level_before = root.level
+            self._handlers.append(handler)
+            root.addHandler(handler)
+            root.setLevel(min(root.getEffectiveLevel(), handler.level))
+
+    def detach(self, handler: logging.Handler) -> None:
+        root = logging.getLogger(ROOT)
+        with self._lock:
+            self._handlers.remove(handler)
+            root.removeHandler(handler)
+            root.setLevel(self._level_before)
+            for other in self._handlers:
+                root.setLevel(min(root.getEffectiveLevel(), other.level))
+
+
+_attached = _Attached()
 
 
 def _to_plain(name: str, value: object) -> object:

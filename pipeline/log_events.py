@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 from pipeline.log import ROOT, attach_handler, current
@@ -12,6 +13,7 @@ MOST_EVENTS = 200
 """Maximum number of warnings to keep for one task, and of other events."""
 _MOST_CHARACTERS = 1000
 """Maximum length of a text; errors of libraries can be very long."""
+_recording: ContextVar[tuple["EventBuffer", ...]] = ContextVar("recording", default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +84,19 @@ class EventBuffer(logging.Handler):
 
 @contextmanager
 def record_events(level: int) -> Iterator[EventBuffer]:
-    """Keep what is logged during a ``with`` block, from a level on."""
+    """Keep what is logged during a ``with`` block, from a level on.
+
+    Of other threads, only what runs in a copy of the block's context (`contextvars.copy_context`) is kept: an
+    actor works on several parts at once.
+    """
     buffer = EventBuffer(level)
-    with attach_handler(buffer):
-        yield buffer
+    buffer.addFilter(lambda record: buffer in _recording.get())
+    token = _recording.set((*_recording.get(), buffer))
+    try:
+        with attach_handler(buffer):
+            yield buffer
+    finally:
+        _recording.reset(token)
 
 
 def to_record(event: Event) -> logging.LogRecord:

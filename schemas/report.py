@@ -111,7 +111,7 @@ class Timeline(BaseModel):
     step_s : float
         Length of a step, seconds; the end of the run may cut the last step short.
     featurizing, labeling : tuple of float
-        Busy featurize workers and busy actors, mean over each step.
+        Busy featurize workers and actors whose network is busy, mean over each step.
     cpus, actors : tuple of int
         CPUs and actors available, maximum in each step.
     shards_left, parts_left : tuple of int

@@ -24,15 +24,16 @@ _FAILED_STARTS = 3
 """Consecutive starts that fail in the code of the actor before the model is blamed."""
 _KILLED_STARTS = 10
 """Consecutive starts that are killed from outside before the run fails: more than preemption explains."""
-_PARTS_PER_ACTOR = 2
-"""One in progress and one queued, so that an actor never waits."""
+_QUEUED_PARTS = 1
+"""Parts queued at an actor besides those it works on, so that it never waits."""
 
 
 @dataclass(slots=True)
 class _Member:
-    """An actor: its GPUs, its node once it has loaded the model, and the number of parts assigned to it."""
+    """An actor: its GPUs, how many parts it may have and how many it has, and its node once it is up."""
 
     num_gpus: float
+    most_parts: int
     node: str | None = None
     address: str | None = None
     load: int = 0
@@ -89,12 +90,13 @@ class ActorPool:
             actor = start_labeler(
                 self._model,
                 batch_size=plan.batch_size,
+                parts_at_once=plan.parts_at_once,
                 num_cpus=plan.num_cpus,
                 num_gpus=plan.num_gpus,
                 node=None if plan.num_cpus else self._next_worker_node(),
             )
             log.info("actor started", cpus=plan.num_cpus, gpus=plan.num_gpus, batch_size=plan.batch_size)
-            self._members[actor] = _Member(plan.num_gpus)
+            self._members[actor] = _Member(plan.num_gpus, plan.parts_at_once + _QUEUED_PARTS)
             self._starting[actor.ready.remote()] = actor
         self._replace()
 
@@ -161,12 +163,11 @@ class ActorPool:
         """Assign one more part to the least busy actor and return it; None if all are busy."""
         up = {actor: member for actor, member in self._members.items() if member.node is not None}
         planned = {actor: member for actor, member in up.items() if self._is_planned(member)}
-        actor, member = min(
-            (planned or up).items(), key=lambda item: item[1].load, default=(None, _Member(0.0))
-        )
-        if actor is None or member.load >= _PARTS_PER_ACTOR:
+        free = {actor: member for actor, member in (planned or up).items() if member.load < member.most_parts}
+        if not free:
             return None
-        member.load += 1
+        actor = min(free, key=lambda each: free[each].load)
+        free[actor].load += 1
         return actor
 
     def finish_part(self, actor: Any) -> None:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 _CPUS_PER_ACTOR = 8
 _SMALL_CLUSTER_CPUS = 4
+_PARTS_ON_CPU, _PARTS_ON_GPU = 2, 4
+"""Parts that an actor works on at once. A GPU may predict a part faster than one can be read and written."""
 _OBJECT_STORE_BYTES = 128 << 20
 _EMPTY_PREFIX = "earmark-empty-"
 """What the name of the folder begins with in which Ray is initialized."""
@@ -45,12 +47,15 @@ class ActorPlan:
         Ray resources of one.
     batch_size : int
         Segments it takes at once.
+    parts_at_once : int
+        Parts it reads, predicts and writes at once.
     """
 
     n_actors: int
     num_cpus: float
     num_gpus: float
     batch_size: int
+    parts_at_once: int
 
 
 @contextlib.contextmanager
@@ -266,7 +271,7 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
         # Of 0.6 GPU each, one fits on a GPU, not 1.67.
         fitting = gpus * int(1 / num_gpus) if num_gpus < 1 else int(gpus // num_gpus)
         n_actors = config.actors or max(1, fitting)
-        return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or GPU_BATCH_SIZE)
+        return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or GPU_BATCH_SIZE, _PARTS_ON_GPU)
     n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR)
     num_cpus = 0.0 if 0 < cpus <= _SMALL_CLUSTER_CPUS else 1.0
-    return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or CPU_BATCH_SIZE)
+    return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or CPU_BATCH_SIZE, _PARTS_ON_CPU)

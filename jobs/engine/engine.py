@@ -234,9 +234,10 @@ class Engine:
             raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
 
     def _find_running(self, submission: Submission) -> Submission:
-        """Return the submission that a dead or unreachable worker was running, given any of its submissions.
+        """Return the submission to blame for a dead or unreachable worker, given any of its submissions.
 
-        An actor is replaced, and the work that was only queued for it is put back, since it is not to blame.
+        An actor is replaced. It predicts its parts in order, so the oldest is most likely the one that killed
+        it. The others are retried; one that also kills the next actor is the oldest then.
         """
         if submission.actor is None or self._pool is None:
             return submission
@@ -244,10 +245,10 @@ class Engine:
         lost = {ref: other for ref, other in self._in_flight.items() if other.actor == submission.actor}
         for ref in lost:
             del self._in_flight[ref]
-        first, *waiting = sorted([submission, *lost.values()], key=lambda other: other.number)
-        for other in waiting:
-            self._queues.put_back(other.attempt)
-        return first
+        oldest, *others = sorted([submission, *lost.values()], key=lambda other: other.number)
+        for other in reversed(others):
+            self._queues.retry(other.attempt)
+        return oldest
 
     def _handle_result(
         self, attempt: Attempt, result: ShardResult | LabelResult, node: str | None = None

@@ -42,7 +42,8 @@ class Tally:
             totals.embedded += result.n_embedded
             totals.genres.update(result.genres)
             totals.rejected += result.n_rejected
-            totals.timeline.record_work("labeling", sum(result.seconds.values()))
+            # Actors read and write other parts meanwhile.
+            totals.timeline.record_work("labeling", result.seconds.get("predict", 0.0))
             tracks["labeled"] = result.n_labeled
         self._counters.add(tracks, result.seconds)
 

@@ -1,9 +1,10 @@
 """Code that runs on Ray: a task that featurizes a shard, and an actor that labels parts."""
 
 import os
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,13 +18,13 @@ from jobs.engine.environment import Origin
 from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
-from pipeline.models.classifier import Classifier
 from pipeline.models.ensemble import load_bundle
 from pipeline.models.ensemble_classifier import load_classifier
+from pipeline.models.shared_classifier import SharedClassifier
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
-from pipeline.shards.limits import TrackLimits
+from pipeline.shards.limits import TrackLimits, allow_time_limits, time_limit
 from pipeline.storage.requests import take_requests
 from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError, LabelError
@@ -32,7 +33,7 @@ from schemas.features import FeatureSpec
 log = get_logger(__name__)
 
 PREDICT_TIMEOUT_S = 300.0
-"""Seconds that the model may take for a row group, which usually takes less than one. A GPU driver or library
+"""Seconds that the model may take for a batch, which usually takes less than one. A GPU driver or library
 that hangs ends its worker, as if it had crashed."""
 
 
@@ -155,8 +156,25 @@ def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) 
     )
 
 
+class _TimedTurns:
+    """A guard for all networks of an actor: they run in turns, each for a limited time.
+
+    A process has one time limit at a time, and an actor usually one CPU.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._turn, time_limit(PREDICT_TIMEOUT_S):
+            yield
+
+
 class Labeler:
-    """An actor that keeps the model in memory and labels parts one at a time.
+    """An actor that keeps the model in memory. Ray calls it for several parts at once, each in a thread.
+
+    While the network runs for one part, others are read and written.
 
     Parameters
     ----------
@@ -171,7 +189,7 @@ class Labeler:
 
     Attributes
     ----------
-    classifier : Classifier or EnsembleClassifier
+    classifier : SharedClassifier or EnsembleClassifier
         The model.
     """
 
@@ -179,10 +197,11 @@ class Labeler:
         if not use_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         use_only_our_keras()
+        allow_time_limits()
         self._log_level = level() if log_level is None else log_level
         with record_events(self._log_level) as buffer:
             start = time.monotonic()
-            load = partial(Classifier, threads=1, batch_size=batch_size)
+            load = partial(SharedClassifier, threads=1, batch_size=batch_size, guard=_TimedTurns())
             self.classifier = load_classifier(load_bundle(model), load)
             log.info("model loaded", model=model, seconds=time.monotonic() - start, gpu=use_gpu)
         self._loading = buffer.events()
@@ -205,12 +224,17 @@ class Labeler:
             segment_labels=assignment.config.segment_labels,
             embeddings=assignment.config.embeddings,
             min_confidence=assignment.config.min_confidence,
-            timeout_s=PREDICT_TIMEOUT_S,
         )
 
 
 def start_labeler(
-    model: str, *, batch_size: int, num_cpus: float, num_gpus: float, node: str | None = None
+    model: str,
+    *,
+    batch_size: int,
+    parts_at_once: int,
+    num_cpus: float,
+    num_gpus: float,
+    node: str | None = None,
 ) -> Any:
     """Start a `Labeler` actor. The engine, not Ray, replaces dead actors, since it knows when to give up."""
     # A hard affinity: with a soft one, Ray still places an actor without CPUs on the head.
@@ -218,6 +242,7 @@ def start_labeler(
     actor = ray.remote(Labeler).options(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
+        max_concurrency=parts_at_once,
         max_restarts=0,
         max_task_retries=0,
         scheduling_strategy=strategy,

@@ -22,6 +22,7 @@ from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.track_refs import batched, stat_track, to_batch, track_id_of
 from pipeline.log import get_logger
 from pipeline.storage import storage
+from pipeline.storage.table_on_disk import collect_on_disk
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 from schemas.tables import LISTING
@@ -138,7 +139,7 @@ def _survey(catalog: str, limit: int | None, progress: Progress | None, *, in_pa
     """Survey a catalog that is no manifest."""
     selection = Selection()
     batches = _list_tracks(catalog, selection, limit, progress, in_parallel=in_parallel)
-    tracks = _collect(batches, limit)
+    tracks = collect_on_disk(_first(batches, limit), LISTING)
     if progress is not None:
         progress(tracks.num_rows)
     return Listing(tracks, selection.left_out)
@@ -155,15 +156,15 @@ def _list_local(
             progress(n_found)
 
 
-def _collect(batches: Iterator[pa.RecordBatch], limit: int | None) -> pa.Table:
-    collected: list[pa.RecordBatch] = []
+def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
+    """Yield batches until they have as many rows as the limit, and none after it."""
     found = 0
     for batch in batches:
-        collected.append(batch if limit is None else batch.slice(0, limit - found))
-        found += collected[-1].num_rows
+        first = batch if limit is None else batch.slice(0, limit - found)
+        yield first
+        found += first.num_rows
         if found == limit:
             break
-    return pa.Table.from_batches(collected, LISTING)
 
 
 def _is_manifest(catalog: str) -> bool:

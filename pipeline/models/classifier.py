@@ -1,7 +1,8 @@
 """Run the network of a bundle over segments."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+import threading
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,14 @@ from pipeline.models.embedding import with_embedding
 from pipeline.models.network_shape import input_shapes
 from pipeline.models.prediction import Prediction, no_prediction, read_outputs
 from pipeline.models.tensorflow_setup import set_up_tensorflow
+from pipeline.stopwatch import Stopwatch
 from schemas.errors import MisuseError
 
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
 """Default number of segments that run together."""
+
+Network = Callable[..., Any]
+"""A compiled network: it takes a batch of each input and returns a tensor, or one for each output."""
 
 
 class Classifier:
@@ -51,8 +56,10 @@ class Classifier:
         self.network = load_network(bundle)
         self._shapes = [(batch_size, *shape) for shape in input_shapes(bundle.info)]
         self.logits = self._compile(self.network)
+        self._logits_and_embedding: Network | None = None
+        self._compiling = threading.Lock()
 
-    def _compile(self, network: Any) -> Callable[..., Any]:
+    def _compile(self, network: Any) -> Network:
         """Compile a network that takes the inputs of the bundle's."""
         tf = self._tf
 
@@ -62,14 +69,16 @@ class Classifier:
 
         empty = [np.zeros(shape, self._dtype(shape)) for shape in self._shapes]
         signature = [tf.TensorSpec(array.shape, array.dtype) for array in empty]
-        compiled: Callable[..., Any] = tf.function(run, signature, autograph=False)
+        compiled: Network = tf.function(run, signature, autograph=False)
         compiled(*empty)
         return compiled
 
-    @cached_property
-    def _logits_and_embedding(self) -> Callable[..., Any]:
-        """The network with the embedding as a second output, compiled when it is first asked for."""
-        return self._compile(with_embedding(self.network))
+    def _with_embedding(self) -> Network:
+        """Return the network with the embedding as a second output, compiled when it is first asked for."""
+        with self._compiling:
+            if self._logits_and_embedding is None:
+                self._logits_and_embedding = self._compile(with_embedding(self.network))
+            return self._logits_and_embedding
 
     @staticmethod
     def _dtype(shape: tuple[int, ...]) -> type[np.generic]:
@@ -93,6 +102,7 @@ class Classifier:
         self,
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
+        watch: Stopwatch | None = None,
     ) -> Prediction:
         """Return all predictions for segments.
 
@@ -103,6 +113,8 @@ class Classifier:
             descriptors.
         descriptors : ndarray of float64, shape (n, 57)
             Descriptors of the same segments. Ignored by a model that reads only log-mels.
+        watch : Stopwatch, optional
+            The seconds of the network are added to its stage ``predict``.
 
         Returns
         -------
@@ -118,13 +130,14 @@ class Classifier:
         inputs = self._select_inputs(log_mels, descriptors)
         if not len(inputs[0]):
             return no_prediction(self.info)
-        logits = [np.asarray(self.logits(*batch), np.float64)[:n] for batch, n in self._batches(inputs)]
-        return read_outputs(np.concatenate(logits), self.info)
+        (logits,) = self._run(self.logits, inputs, watch or Stopwatch())
+        return read_outputs(logits.astype(np.float64), self.info)
 
     def predict_and_embed(
         self,
         log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
         descriptors: NDArray[np.float64] | None = None,
+        watch: Stopwatch | None = None,
     ) -> tuple[Prediction, NDArray[np.float32]]:
         """Return all predictions for segments and, from the same pass, the segments' embeddings.
 
@@ -141,11 +154,7 @@ class Classifier:
         if not len(inputs[0]):
             n_numbers = with_embedding(self.network).outputs[1].shape[-1]
             return no_prediction(self.info), np.empty((0, n_numbers), np.float32)
-        found = [
-            [np.asarray(each)[:n] for each in self._logits_and_embedding(*batch)]
-            for batch, n in self._batches(inputs)
-        ]
-        logits, embeddings = (np.concatenate(each) for each in zip(*found, strict=True))
+        logits, embeddings = self._run(self._with_embedding(), inputs, watch or Stopwatch())
         return read_outputs(logits.astype(np.float64), self.info), embeddings
 
     def _select_inputs(self, log_mels: Any, descriptors: Any) -> list[Any]:
@@ -162,24 +171,38 @@ class Classifier:
                 )
         return [segments for segments, is_read in given.values() if is_read]
 
-    def _batches(self, inputs: list[Any]) -> Iterator[tuple[list[NDArray[Any]], int]]:
-        """Yield whole batches, the last one padded, each with its number of real segments."""
-        for start in range(0, len(inputs[0]), self.batch_size):
-            chunk = [each[start : start + self.batch_size] for each in inputs]
-            yield self._pad(chunk), len(chunk[0])
+    def _run(self, network: Network, inputs: list[Any], watch: Stopwatch) -> list[NDArray[np.float32]]:
+        """Return each output of a network for all segments."""
+        found = []
+        with watch.stage("predict"):
+            for start in range(0, len(inputs[0]), self.batch_size):
+                chunk = [each[start : start + self.batch_size] for each in inputs]
+                found.append([each[: len(chunk[0])] for each in self._run_batch(network, [chunk])])
+        return join_outputs(found)
 
-    def _pad(self, inputs: list[Any]) -> list[NDArray[Any]]:
-        """Pad the inputs to a whole batch."""
+    def _run_batch(self, network: Network, chunks: list[list[Any]]) -> list[NDArray[np.float32]]:
+        """Return each output of a network for the segments of some chunks, which fit into one batch."""
+        outputs = network(*self._pad(chunks))
+        return [np.asarray(each) for each in (outputs if isinstance(outputs, list | tuple) else [outputs])]
+
+    def _pad(self, chunks: list[list[Any]]) -> list[NDArray[Any]]:
+        """Fill a batch of each input, and pad it with zeros."""
         batches = []
-        for segments, shape in zip(inputs, self._shapes, strict=True):
+        for place, shape in enumerate(self._shapes):
             batch = np.zeros(shape, self._dtype(shape))
-            if batch.dtype == np.uint8:
-                for row, log_mel in zip(batch, segments, strict=False):
-                    row[:, :, 0] = fit_frames(log_mel, shape[2])
-            else:
-                batch[: len(segments)] = segments
+            segments = chain.from_iterable(chunk[place] for chunk in chunks)
+            for row, segment in zip(batch, segments, strict=False):
+                if batch.dtype == np.uint8:
+                    row[:, :, 0] = fit_frames(segment, shape[2])
+                else:
+                    row[:] = segment
             batches.append(batch)
         return batches
+
+
+def join_outputs(batches: list[list[NDArray[np.float32]]]) -> list[NDArray[np.float32]]:
+    """Join the outputs of batches: the first of each, the second of each, and so on."""
+    return [np.concatenate(each) for each in zip(*batches, strict=True)]
 
 
 def fit_frames(log_mel: NDArray[np.uint8], n_frames: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,6 @@ from pipeline.models.ensemble_classifier import EnsembleClassifier, networks_of
 from pipeline.models.label import TrackLabel
 from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, count_by_error, failure_rows
-from pipeline.shards.limits import time_limit
 from pipeline.shards.segment_rows import embedding_rows, is_silent, segment_label_rows
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
@@ -138,7 +138,6 @@ def label_part(
     segment_labels: bool = False,
     embeddings: bool = False,
     min_confidence: float = 0.0,
-    timeout_s: float | None = None,
 ) -> LabelResult:
     """Label the tracks of a features part, and write the labels after all parts but the embeddings.
 
@@ -163,8 +162,6 @@ def label_part(
     min_confidence : float
         The model abstains on tracks below this confidence: their genre is null, their confidence and
         probabilities stay.
-    timeout_s : float, optional
-        Seconds that the model may take for a row group of the part; exceeding them ends this process.
 
     Raises
     ------
@@ -180,7 +177,7 @@ def label_part(
     for network in networks_of(classifier):
         place = info.features.place_of(network.info.features)
         batches = _batches(file, versions, network.info.features, watch, place)
-        answers.append(_predict(network, batches, watch, embeddings=embeddings, timeout_s=timeout_s))
+        answers.append(_predict(network, batches, watch, embeddings=embeddings))
     labels, failures, n_embedded = _label_tracks(task, answers, info, min_confidence)
     rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
     if segment_labels:
@@ -244,19 +241,17 @@ def _predict(
     watch: Stopwatch,
     *,
     embeddings: bool,
-    timeout_s: float | None,
 ) -> "_Answers":
     """Run a network over the rows of a part."""
     segments: list[dict[str, object]] = []
     predictions: list[Prediction] = []
     vectors: list[NDArray[np.float32]] = []
     for rows, log_mels, descriptors in batches:
-        with watch.stage("predict"), time_limit(timeout_s):
-            if embeddings:
-                prediction, embedded = network.predict_and_embed(log_mels, descriptors)
-                vectors.append(embedded)
-            else:
-                prediction = network.predict(log_mels, descriptors)
+        if embeddings:
+            prediction, embedded = network.predict_and_embed(log_mels, descriptors, watch)
+            vectors.append(embedded)
+        else:
+            prediction = network.predict(log_mels, descriptors, watch)
         predictions.append(prediction)
         segments += rows
     found = join_predictions(predictions, network.info)
@@ -275,27 +270,26 @@ def _batches(
     Of a part with segments by several specs, yield only those by the spec at `place`.
     """
     names = DESCRIPTOR_NAMES if spec.descriptors else ()
-    columns = [*_KEYS, *(("log_mel",) if spec.log_mel else ()), *names]
-    if place is not None:
-        columns.append("spec")
+    keys = _KEYS if place is None else [*_KEYS, "spec"]
+    columns = [*keys, *(("log_mel",) if spec.log_mel else ()), *names]
     for group in range(file.num_row_groups):
         with watch.stage("read"):
-            rows = file.read_row_group(group, columns=columns).to_pylist()
-            wanted = [
-                row for row in rows if (row["track_id"], row["etag"]) in versions and row.get("spec") == place
-            ]
+            table = file.read_row_group(group, columns=columns)
+            rows = table.select(keys).to_pylist()
+            wanted = [(row["track_id"], row["etag"]) in versions and row.get("spec") == place for row in rows]
+            if not all(wanted):
+                table, rows = table.filter(pa.array(wanted)), list(compress(rows, wanted))
             log_mels = descriptors = None
             if spec.log_mel:
                 log_mels = [
-                    np.frombuffer(row.pop("log_mel"), np.uint8).reshape(spec.n_mels, row["n_frames"])
-                    for row in wanted
+                    np.frombuffer(value.as_buffer(), np.uint8).reshape(spec.n_mels, row["n_frames"])
+                    for row, value in zip(rows, table["log_mel"], strict=True)
                 ]
             if spec.descriptors:
                 # A null becomes NaN, so do the probabilities, and the track becomes a failure.
-                values = [[row.pop(name) for name in names] for row in wanted]
-                descriptors = np.array(values, np.float64).reshape(-1, len(names))
-        if wanted:
-            yield wanted, log_mels, descriptors
+                descriptors = np.stack([table[name].to_numpy() for name in names], axis=1)
+        if rows:
+            yield rows, log_mels, descriptors
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,19 @@ class TrackLimits:
             yield cast(BinaryIO, _UntimedFile(file, clock)) if remote else file
 
 
-def time_limit(timeout_s: float | None) -> contextlib.AbstractContextManager[None]:
-    """End this process with `TIMED_OUT` if the block takes longer than this; None means no limit."""
-    return contextlib.nullcontext() if timeout_s is None else _Clock(timeout_s)
+def time_limit(timeout_s: float) -> contextlib.AbstractContextManager[None]:
+    """End this process with `TIMED_OUT` if the block takes longer than this.
+
+    A process has one such limit at a time. Before other threads use it, the main one calls
+    `allow_time_limits`.
+    """
+    return _Clock(timeout_s)
+
+
+def allow_time_limits() -> None:
+    """Let time limits end this process, even if its parent ignores their signal, which is passed on."""
+    if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 class _Clock:
@@ -77,9 +87,8 @@ class _Clock:
         self._since = 0.0
 
     def __enter__(self) -> None:
-        # A parent that ignores or blocks the signal passes that on to its children.
-        if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        allow_time_limits()
+        # A parent that blocks the signal passes that on, too.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         self._run()
 

@@ -21,11 +21,11 @@ from jobs.engine.cluster import connected
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle
-from pipeline.models.classifier import Classifier
+from pipeline.models.shared_classifier import SharedClassifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError
 from pipeline.shards.label_part import LabelTask, label_part
-from pipeline.shards.limits import TIMED_OUT
+from pipeline.shards.limits import TIMED_OUT, time_limit
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
@@ -140,9 +140,9 @@ def task_of(part: Path, listing: pa.Table, bundle: ModelBundle) -> LabelTask:
 
 
 def label_with_a_model_that_hangs(task: LabelTask, tables: Tables) -> None:
-    classifier = Classifier(ModelBundle.load("default"))
+    classifier = SharedClassifier(ModelBundle.load("default"), guard=lambda: time_limit(0.5))
     classifier.logits = lambda *inputs: time.sleep(600)
-    label_part(task, tables, classifier, lambda: None, timeout_s=0.5)
+    label_part(task, tables, classifier, lambda: None)
 
 
 def test_a_model_that_hangs_ends_its_process(tables: Tables) -> None:

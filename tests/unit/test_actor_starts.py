@@ -118,13 +118,13 @@ def test_the_engine_learns_of_an_actor_of_another_version(monkeypatch: pytest.Mo
         settle(ActorPool("model", RunConfig(actors=1)))
 
 
-def test_an_actor_has_one_part_at_work_and_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_actor_has_the_parts_it_works_on_and_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """More would be lost with the actor, and less leaves it idle between two parts."""
     started = Started(monkeypatch, UP)
     pool = ActorPool("model", RunConfig(actors=2))
     assert pool.take() is None, "none is up"
     settle(pool)
-    assert sorted(started.actors.index(pool.take()) for _ in range(4)) == [0, 0, 1, 1]
+    assert sorted(started.actors.index(pool.take()) for _ in range(6)) == [0, 0, 0, 1, 1, 1]
     assert pool.take() is None
     pool.finish_part(started.actors[1])
     assert pool.take() is started.actors[1]
@@ -150,20 +150,20 @@ def test_a_lost_actor_is_replaced_and_gets_nothing_more(monkeypatch: pytest.Monk
     ("config", "cpus", "gpus", "plan"),
     [
         # A small machine: the actor takes no CPU from the decoders.
-        ({}, 2, 0, ActorPlan(1, 0.0, 0.0, CPU_BATCH_SIZE)),
-        ({}, 4, 0, ActorPlan(1, 0.0, 0.0, CPU_BATCH_SIZE)),
-        ({}, 5, 0, ActorPlan(1, 1.0, 0.0, CPU_BATCH_SIZE)),
-        ({}, 64, 0, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE)),
+        ({}, 2, 0, ActorPlan(1, 0.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({}, 4, 0, ActorPlan(1, 0.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({}, 5, 0, ActorPlan(1, 1.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({}, 64, 0, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE, 2)),
         # A cluster that has no node yet: an autoscaler must see that one is wanted.
-        ({}, 0, 0, ActorPlan(1, 1.0, 0.0, CPU_BATCH_SIZE)),
-        ({"gpus_per_actor": 1.0}, 0, 0, ActorPlan(1, 1.0, 1.0, GPU_BATCH_SIZE)),
-        ({}, 64, 4, ActorPlan(4, 1.0, 1.0, GPU_BATCH_SIZE)),
-        ({"gpus_per_actor": 0.5}, 64, 4, ActorPlan(8, 1.0, 0.5, GPU_BATCH_SIZE)),
+        ({}, 0, 0, ActorPlan(1, 1.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({"gpus_per_actor": 1.0}, 0, 0, ActorPlan(1, 1.0, 1.0, GPU_BATCH_SIZE, 4)),
+        ({}, 64, 4, ActorPlan(4, 1.0, 1.0, GPU_BATCH_SIZE, 4)),
+        ({"gpus_per_actor": 0.5}, 64, 4, ActorPlan(8, 1.0, 0.5, GPU_BATCH_SIZE, 4)),
         # Of 0.6 GPU each, one fits on a GPU; of two GPUs each, one on three.
-        ({"gpus_per_actor": 0.6}, 64, 4, ActorPlan(4, 1.0, 0.6, GPU_BATCH_SIZE)),
-        ({"gpus_per_actor": 2.0}, 64, 3, ActorPlan(1, 1.0, 2.0, GPU_BATCH_SIZE)),
-        ({"gpus_per_actor": 0.0}, 64, 4, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE)),
-        ({"actors": 3, "batch_size": 7}, 64, 4, ActorPlan(3, 1.0, 1.0, 7)),
+        ({"gpus_per_actor": 0.6}, 64, 4, ActorPlan(4, 1.0, 0.6, GPU_BATCH_SIZE, 4)),
+        ({"gpus_per_actor": 2.0}, 64, 3, ActorPlan(1, 1.0, 2.0, GPU_BATCH_SIZE, 4)),
+        ({"gpus_per_actor": 0.0}, 64, 4, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({"actors": 3, "batch_size": 7}, 64, 4, ActorPlan(3, 1.0, 1.0, 7, 4)),
     ],
 )
 def test_the_pool_is_as_large_as_the_cluster(

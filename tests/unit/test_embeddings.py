@@ -74,7 +74,7 @@ def test_the_last_layer_turns_the_embedding_into_the_logits(classifier: Classifi
     _, vectors = classifier.predict_and_embed(levels(4))
     dense = classifier.network.layers[-1]
     kernel, bias = (np.asarray(each) for each in dense.get_weights())
-    batch, _ = next(classifier._batches([levels(4)]))
+    batch = classifier._pad([[levels(4)]])
     np.testing.assert_allclose(vectors @ kernel + bias, np.asarray(classifier.logits(*batch)), atol=1e-4)
 
 

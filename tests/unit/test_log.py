@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -240,6 +241,28 @@ def log_and_fail(fail: bool) -> int:
     if fail:
         raise ValueError("as asked")
     return os.getpid()
+
+
+def test_threads_record_only_their_own_events(logger: logging.Logger) -> None:
+    """An actor labels several parts at once: each event is told once, also after the first part has ended."""
+    logger.setLevel(logging.WARNING)
+    both_record, first_ended = threading.Barrier(2), threading.Event()
+
+    def work(name: str) -> list[tuple[str, object]]:
+        with record_events(logging.INFO) as buffer, about(shard=name):
+            both_record.wait(10)
+            log.info("begun")
+            if name == "second":
+                assert first_ended.wait(10)
+                log.info("still at work")
+        first_ended.set()
+        return [(event.message, event.fields["shard"]) for event in buffer.events()]
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(work, ("first", "second"))
+    assert first == [("begun", "first")]
+    assert second == [("begun", "second"), ("still at work", "second")]
+    assert level() == logging.WARNING
 
 
 @pytest.mark.slow

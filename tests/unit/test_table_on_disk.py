@@ -1,0 +1,85 @@
+"""Tables on the disk: the rows of a listing that is too large for the memory of a small head node."""
+
+import gc
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.storage.table_on_disk import collect_on_disk
+from schemas.errors import EarmarkError
+
+SCHEMA = pa.schema(
+    [("name", pa.string()), ("size", pa.int64()), ("carried", pa.map_(pa.string(), pa.string()))]
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "name": st.none() | st.text(),
+            "size": st.none() | st.integers(-(2**63), 2**63 - 1),
+            "carried": st.none() | st.lists(st.tuples(st.text(), st.text()), max_size=2),
+        }
+    ),
+    max_size=5,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def batch(*rows: dict[str, object]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(rows), SCHEMA)
+
+
+@given(st.lists(ROWS, max_size=4))
+def test_a_table_has_the_rows_of_its_batches(groups: list[list[dict[str, object]]]) -> None:
+    """Fails: tracks of a large catalog are lost, or get another's version."""
+    batches = [batch(*rows) for rows in groups]
+    assert collect_on_disk(batches, SCHEMA).equals(pa.Table.from_batches(batches, SCHEMA))
+
+
+def test_the_rows_are_not_in_memory_and_leave_no_file(folder: Path) -> None:
+    """Fails: a listing of gigabytes fills the memory of the head, or its disk night after night."""
+    rows = batch(*({"name": "x" * 1000, "size": number} for number in range(10_000)))
+    before = pa.total_allocated_bytes()
+    table = collect_on_disk([rows] * 10, SCHEMA)
+    assert pa.total_allocated_bytes() - before < rows.nbytes
+    assert list(folder.iterdir()) == []
+    assert table["size"][-1].as_py() == 9_999
+    assert "earmark-rows" in Path("/proc/self/maps").read_text()
+    del table
+    gc.collect()
+    assert "earmark-rows" not in Path("/proc/self/maps").read_text()
+
+
+def test_a_full_disk_is_named(folder: Path) -> None:
+    """Fails: the user looks for the fault in the catalog."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(EarmarkError, match="free space there, or set TMPDIR") as caught:
+            collect_on_disk([batch({"name": "x" * 1000, "size": 1})] * 1000, SCHEMA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(folder) in str(caught.value)
+    assert list(folder.iterdir()) == []
+
+
+def test_errors_of_the_listing_stay_what_they_are(folder: Path) -> None:
+    """Fails: a folder that cannot be read is reported as a full disk."""
+
+    def pages() -> Iterator[pa.RecordBatch]:
+        yield batch({"name": "a"})
+        raise PermissionError(13, "Permission denied", "/music/private")
+
+    with pytest.raises(PermissionError):
+        collect_on_disk(pages(), SCHEMA)
+    assert list(folder.iterdir()) == []

@@ -118,10 +118,11 @@ class SharedClassifier(Classifier):
 
     def _predict(self, chunks: list[_Chunk]) -> None:
         """Predict a batch; if it fails, predict each request's share alone, so that only one fails."""
-        start = time.perf_counter()
         try:
             with self._guard():
+                start = time.perf_counter()
                 outputs = self._run_batch(chunks[0].request.network, [chunk.inputs for chunk in chunks])
+                seconds = time.perf_counter() - start
         except Exception as error:
             if len(chunks) == 1:
                 self._fail(chunks[0].request, error)
@@ -129,7 +130,6 @@ class SharedClassifier(Classifier):
                 for chunk in chunks:
                     self._predict([chunk])
             return
-        seconds = time.perf_counter() - start
         n_all, first = sum(chunk.n_segments for chunk in chunks), 0
         for chunk in chunks:
             share = [each[first : first + chunk.n_segments] for each in outputs]

@@ -6,42 +6,29 @@ what is missing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from itertools import compress
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger
 from pipeline.models.classifier import Classifier
-from pipeline.models.combination import MemberPrediction, label_members
-from pipeline.models.ensemble_classifier import EnsembleClassifier, networks_of
+from pipeline.models.combination import label_members
+from pipeline.models.ensemble_classifier import EnsembleClassifier
 from pipeline.models.label import TrackLabel
-from pipeline.models.prediction import Prediction, join_predictions
 from pipeline.shards.failures import Failure, count_by_error, failure_rows
-from pipeline.shards.segment_rows import embedding_rows, is_silent, segment_label_rows
+from pipeline.shards.predict_part import PredictedSegments, predict_part
+from pipeline.shards.segment_rows import embedding_rows, segment_label_rows
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
-from pipeline.storage.arrow_buffers import arrow_buffer
-from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import LabelError, TrackError
-from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 from schemas.tables import labels_schema
 
 log = get_logger(__name__)
-
-_Batch = tuple[list[dict[str, object]], list[NDArray[np.uint8]] | None, NDArray[np.float64] | None]
-"""Rows without their features, their log-mels, and their descriptors."""
-
-_KEYS = ["track_id", "etag", "segment", "start_s", "n_frames", "range_db"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,23 +158,17 @@ def label_part(
     watch = Stopwatch()
     info = classifier.info
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
-    with watch.stage("read"):
-        file = read_and_parse(task.part, lambda data: pq.ParquetFile(arrow_buffer(data)))
-    answers = []
-    for network in networks_of(classifier):
-        place = info.features.place_of(network.info.features)
-        batches = _batches(file, versions, network.info.features, watch, place)
-        answers.append(_predict(network, batches, watch, embeddings=embeddings))
-    labels, failures, n_embedded = _label_tracks(task, answers, info, min_confidence)
+    predicted = predict_part(task.part, versions, classifier, watch, embeddings=embeddings)
+    labels, failures, n_embedded = _label_tracks(task, predicted, info, min_confidence)
     rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
     if segment_labels:
-        (only,) = answers
+        (only,) = predicted
         new = _rows_outside(only.segments, task.labeled)
         rows_of["segment_labels"] = segment_label_rows(
             [only.segments[row] for row in new], only.found.rows(new), info.genres, task.run
         )
-    if (vectors := answers[0].vectors) is not None:
-        (only,) = answers
+    if (vectors := predicted[0].vectors) is not None:
+        (only,) = predicted
         failed = {(failure.track_id, failure.etag) for failure in failures}
         kept = _rows_outside(only.segments, failed | task.embedded)
         rows_of["embeddings"] = embedding_rows([only.segments[row] for row in kept], vectors[kept])
@@ -204,7 +185,7 @@ def label_part(
         len(labels),
         len(failures),
         n_rejected,
-        sum(len(each.segments) for each in answers),
+        sum(len(each.segments) for each in predicted),
         dict(genres),
         dict(watch.seconds),
         n_embedded,
@@ -235,93 +216,11 @@ def _failure(task: LabelTask, track: Mapping[str, Any], error: TrackError) -> Fa
     )
 
 
-def _predict(
-    network: Classifier,
-    batches: Iterable[_Batch],
-    watch: Stopwatch,
-    *,
-    embeddings: bool,
-) -> "_Answers":
-    """Run a network over the rows of a part."""
-    segments: list[dict[str, object]] = []
-    predictions: list[Prediction] = []
-    vectors: list[NDArray[np.float32]] = []
-    for rows, log_mels, descriptors in batches:
-        if embeddings:
-            prediction, embedded = network.predict_and_embed(log_mels, descriptors, watch)
-            vectors.append(embedded)
-        else:
-            prediction = network.predict(log_mels, descriptors, watch)
-        predictions.append(prediction)
-        segments += rows
-    found = join_predictions(predictions, network.info)
-    return _Answers(network.info, segments, found, np.concatenate(vectors) if vectors else None)
-
-
-def _batches(
-    file: pq.ParquetFile,
-    versions: set[tuple[str, str]],
-    spec: FeatureSpec,
-    watch: Stopwatch,
-    place: int | None = None,
-) -> Iterator[_Batch]:
-    """Yield rows, log-mels and descriptors of the wanted track versions, one row group at a time.
-
-    Of a part with segments by several specs, yield only those by the spec at `place`.
-    """
-    names = DESCRIPTOR_NAMES if spec.descriptors else ()
-    keys = _KEYS if place is None else [*_KEYS, "spec"]
-    columns = [*keys, *(("log_mel",) if spec.log_mel else ()), *names]
-    for group in range(file.num_row_groups):
-        with watch.stage("read"):
-            table = file.read_row_group(group, columns=columns)
-            rows = table.select(keys).to_pylist()
-            wanted = [(row["track_id"], row["etag"]) in versions and row.get("spec") == place for row in rows]
-            if not all(wanted):
-                table, rows = table.filter(pa.array(wanted)), list(compress(rows, wanted))
-            log_mels = descriptors = None
-            if spec.log_mel:
-                log_mels = [
-                    np.frombuffer(value.as_buffer(), np.uint8).reshape(spec.n_mels, row["n_frames"])
-                    for row, value in zip(rows, table["log_mel"], strict=True)
-                ]
-            if spec.descriptors:
-                # A null becomes NaN, so do the probabilities, and the track becomes a failure.
-                descriptors = np.stack([table[name].to_numpy() for name in names], axis=1)
-        if rows:
-            yield rows, log_mels, descriptors
-
-
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    """The segments that a network has read, its predictions for them and, if asked for, their embeddings."""
-
-    info: ModelInfo
-    segments: list[dict[str, object]]
-    found: Prediction
-    vectors: NDArray[np.float32] | None
-
-    def by_track(self) -> dict[object, tuple[set[object], MemberPrediction]]:
-        """Return the numbers of each track's segments and the predictions for them, by track id."""
-        rows_of: dict[object, list[int]] = {}
-        for row, segment in enumerate(self.segments):
-            rows_of.setdefault(segment["track_id"], []).append(row)
-        return {
-            track_id: (
-                {self.segments[row]["segment"] for row in rows},
-                MemberPrediction(
-                    self.info, self.found.rows(rows), [is_silent(self.segments[row]) for row in rows]
-                ),
-            )
-            for track_id, rows in rows_of.items()
-        }
-
-
 def _label_tracks(
-    task: LabelTask, answers: Sequence[_Answers], info: ModelInfo, min_confidence: float
+    task: LabelTask, predicted: Sequence[PredictedSegments], info: ModelInfo, min_confidence: float
 ) -> tuple[list[dict[str, object]], list[Failure], int]:
     """Return rows of labels, failures, and the number of tracks that had a label before."""
-    by_track = [each.by_track() for each in answers]
+    by_track = [each.by_track() for each in predicted]
     labels: list[dict[str, object]] = []
     failures: list[Failure] = []
     n_embedded = 0

@@ -17,6 +17,7 @@ class _KilledError(Exception):
     pass
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_in_a_bucket_whenever_the_purge_is_killed(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

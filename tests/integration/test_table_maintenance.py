@@ -70,6 +70,7 @@ def _kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(storage, "write_bytes", dying(storage.write_bytes))
 
 
+@pytest.mark.thorough
 def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jobs.engine import table_transfer
 from jobs.engine.ray_folder import ray_folder
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
@@ -99,6 +100,7 @@ def connected(config: RunConfig) -> Iterator[None]:
         except Exception as error:  # Ray raises a plain Exception if its start takes too long
             raise EarmarkError(_not_connected(address, error)) from error
         try:
+            table_transfer.register()
             cpus, gpus = cpus_and_gpus()
             log.info(
                 "connected to Ray",

@@ -25,6 +25,7 @@ from jobs.engine.halting import halt
 from jobs.engine.label_isolated import start_label_isolated
 from jobs.engine.lease import HeldLease
 from jobs.engine.node_faults import NodeFaults
+from jobs.engine.pace import Pace
 from jobs.engine.quarantine import Quarantine
 from jobs.engine.retries import CRASHES, Retries
 from jobs.engine.tally import Tally
@@ -70,6 +71,7 @@ class Engine:
         self._numbers = itertools.count()
         self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
         self._tally = Tally(totals)
+        self._pace = Pace()
         self._cluster = ClusterSize()
         self._quarantine = Quarantine(assignment)
         self._faults = NodeFaults()
@@ -99,6 +101,7 @@ class Engine:
         """
         self._queues.for_tasks.extend(Attempt(shard) for shard in shards)
         self._queues.for_actors.extend(Attempt(task) for task in label_tasks)
+        self._observe()
         while self._in_flight or (not self._is_stopping and self._queues):
             if time.monotonic() >= self._ends_at:
                 return self.totals
@@ -168,7 +171,8 @@ class Engine:
     def _submit(self) -> None:
         if self._pool is not None:
             # Before the tasks, which would otherwise take all CPUs first.
-            self._pool.resize()
+            share = self._pace.labeling_share(self.totals.shards_left, self.totals.parts_left)
+            self._pool.resize(share, len(self._queues.for_actors))
         cpus = max(1, self._cluster.cpus())
         # Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand.
         for _ in range(min(len(self._queues.for_tasks), 2 * cpus - self._n_tasks)):
@@ -268,6 +272,7 @@ class Engine:
         if n_done:
             self._tally.add_failures(self._quarantine.record_success(work))
         self._tally.add(result)
+        self._pace.record(result)
         if not (isinstance(result, ShardResult) and isinstance(work, Shard)):
             return
         if n_done and self._assignment.model is not None:

@@ -50,7 +50,7 @@ def plot(out: Path, files: Sequence[Sequence[Result]]) -> None:
         axes.grid(axis="y", alpha=0.25)
         axes.title.set_fontsize(10)
     constant.set_ylabel("share of the CPU time\nthat is work on tracks")
-    constant.legend(fontsize=8, frameon=False, loc="lower left")
+    growing.legend(fontsize=8, frameon=False, loc="lower left")
     figure.tight_layout()
     picture = Image.open(io.BytesIO(to_png(figure, dpi=100))).convert("RGB")
     picture.quantize(_COLORS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, optimize=True)

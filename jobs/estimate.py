@@ -17,7 +17,7 @@ from pipeline.catalogs.catalog import Listing
 from pipeline.catalogs.planning import Plan, shard_bounds
 from pipeline.catalogs.selection import extension_of
 from pipeline.catalogs.track_refs import from_table
-from pipeline.estimate.estimate import Estimate, Option, Sampled, Todo, make_estimate
+from pipeline.estimate.estimate import Estimate, Option, Sampled, Todo, labeling_share, make_estimate
 from pipeline.estimate.labeling import LabelOptions
 from pipeline.estimate.measuring import MeasuredTrack, measure_tracks
 from pipeline.estimate.sample import SampledStratum
@@ -161,7 +161,7 @@ def estimate_run(
             found,
             formats=_formats(plan, strata, measured),
             failures=_count_failures(measured),
-            estimate=make_estimate(todo, sampled, options),
+            estimate=make_estimate(todo, sampled, _with_actors(options, job, labeling_share(sampled))),
         )
 
 
@@ -250,15 +250,24 @@ def _todo(plan: Plan, strata: Sequence[Stratum], planning_requests: Mapping[str,
 
 def _option(job: Job, plan: Plan, cpus: int) -> Option:
     """Return how the run would use a cluster without GPUs."""
-    actors = plan_actors(job.config.model_copy(update={"gpus_per_actor": None}), cpus, 0)
-    workers = max(1, cpus - int(actors.n_actors * actors.num_cpus))
     bounds = shard_bounds(
         plan.to_featurize["size"].to_pylist(),
         max_tracks=job.config.shard_tracks,
         max_bytes=job.config.shard_mb << 20,
         at_least=fewest_shards(cpus),
     )
-    return Option(Machines(cpus, workers, actors.n_actors), bounds)
+    return Option(_machines(job, cpus), bounds)
+
+
+def _with_actors(options: Sequence[Option], job: Job, labeling: float) -> list[Option]:
+    """Return the options with the actors that a run starts once it knows how long labeling takes."""
+    return [replace(each, machines=_machines(job, each.machines.cpus, labeling)) for each in options]
+
+
+def _machines(job: Job, cpus: int, labeling: float | None = None) -> Machines:
+    actors = plan_actors(job.config.model_copy(update={"gpus_per_actor": None}), cpus, 0, labeling)
+    workers = max(1, cpus - int(actors.n_actors * actors.num_cpus))
+    return Machines(cpus, workers, actors.n_actors)
 
 
 def _cpus_here() -> int:

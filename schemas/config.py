@@ -49,7 +49,7 @@ class RunConfig(BaseModel):
     actors: int | None = Field(
         default=None,
         ge=1,
-        description="Number of actors that run the model. Default: one per GPU, or one per eight CPUs.",
+        description="Number of actors that run the model. Default: one per GPU; on CPUs, as many as needed.",
     )
     gpus_per_actor: float | None = Field(
         default=None,

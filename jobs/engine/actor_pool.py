@@ -78,12 +78,21 @@ class ActorPool:
         """Whether any actor has loaded the model."""
         return any(member.node is not None for member in self._members.values())
 
-    def resize(self) -> None:
-        """Start the actors that the cluster has room for, which may have changed since the last check."""
+    def resize(self, labeling: float | None = None, n_waiting: int = 0) -> None:
+        """Start the actors that the cluster has room for, which may have changed since the last check.
+
+        Parameters
+        ----------
+        labeling : float, optional
+            The share of labeling in the work that is left, if it is known.
+        n_waiting : int
+            Parts that no actor has taken: with more than one per actor, labeling lags behind, and
+            `labeling` decides how many actors are started.
+        """
         if time.monotonic() - self._sized_at < _SIZE_EVERY_S:
             return
         self._sized_at = time.monotonic()
-        plan = plan_actors(self._config, *cpus_and_gpus())
+        plan = plan_actors(self._config, *cpus_and_gpus(), labeling if n_waiting > self.n_actors else None)
         self._num_gpus = plan.num_gpus
         n_planned = sum(member.num_gpus == plan.num_gpus for member in self._members.values())
         for _ in range(plan.n_actors - n_planned):

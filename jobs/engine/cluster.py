@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from jobs.engine import table_transfer
 from jobs.engine.ray_folder import ray_folder
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
@@ -25,6 +27,9 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 _CPUS_PER_ACTOR = 8
+"""CPUs of the cluster for each actor, as long as it is not known how long labeling takes."""
+_MOST_ACTORS_SHARE = 0.5
+"""Largest share of the CPUs for actors: tasks that isolate tracks need CPUs too, and actors much memory."""
 _SMALL_CLUSTER_CPUS = 4
 _PARTS_ON_CPU, _PARTS_ON_GPU = 2, 4
 """Parts that an actor works on at once. A GPU may predict a part faster than one can be read and written."""
@@ -104,6 +109,7 @@ def connected(config: RunConfig) -> Iterator[None]:
         except Exception as error:  # Ray raises a plain Exception if its start takes too long
             raise EarmarkError(_not_connected(address, error)) from error
         try:
+            table_transfer.register()
             cpus, gpus = cpus_and_gpus()
             log.info(
                 "connected to Ray",
@@ -252,8 +258,8 @@ def _answer(question: Callable[[], T]) -> T:
         ) from None
 
 
-def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
-    """Size the actor pool: one actor per GPU, else one per eight CPUs.
+def plan_actors(config: RunConfig, cpus: int, gpus: int, labeling: float | None = None) -> ActorPlan:
+    """Size the actor pool: one actor per GPU, else one per eight CPUs, or more if labeling takes longer.
 
     On a small machine, the only actor takes no CPU from Ray, so that no decoder waits for a CPU held by an
     actor that is mostly idle; the operating system shares the cores. There is always at least one actor: if
@@ -265,6 +271,8 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
         May set the number, the GPUs and the batch size.
     cpus, gpus : int
         Current resources of the cluster.
+    labeling : float, optional
+        The share of labeling in the work that is left, if it is known.
     """
     num_gpus = config.gpus_per_actor if config.gpus_per_actor is not None else float(gpus > 0)
     if num_gpus:
@@ -272,6 +280,7 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int) -> ActorPlan:
         fitting = gpus * int(1 / num_gpus) if num_gpus < 1 else int(gpus // num_gpus)
         n_actors = config.actors or max(1, fitting)
         return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or GPU_BATCH_SIZE, _PARTS_ON_GPU)
-    n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR)
+    needed = math.ceil(cpus * min(labeling or 0.0, _MOST_ACTORS_SHARE)) if cpus > _SMALL_CLUSTER_CPUS else 1
+    n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR, needed)
     num_cpus = 0.0 if 0 < cpus <= _SMALL_CLUSTER_CPUS else 1.0
     return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or CPU_BATCH_SIZE, _PARTS_ON_CPU)

@@ -19,12 +19,13 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import ActorPool, last_line
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.attempts import Attempt, Submission
-from jobs.engine.cluster import cpus_and_gpus
+from jobs.engine.cluster_size import ClusterSize
 from jobs.engine.environment import environment_error, version_error
 from jobs.engine.halting import halt
 from jobs.engine.label_isolated import start_label_isolated
 from jobs.engine.lease import HeldLease
 from jobs.engine.node_faults import NodeFaults
+from jobs.engine.pace import Pace
 from jobs.engine.quarantine import Quarantine
 from jobs.engine.retries import CRASHES, Retries
 from jobs.engine.tally import Tally
@@ -42,6 +43,8 @@ log = get_logger(__name__)
 _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
 """Errors of a worker that is unreachable but may still run: its work is retried under the same names. This
 also holds for an actor whose node was lost, which Ray reports as dead."""
+_MOST_AT_ONCE = 64
+"""Answers to collect between two reports: `ray.wait` takes longer, the more work is in flight."""
 _GRACE_S = 0.5
 """Seconds for work to end by itself, of the three seconds in all that `ray job stop` leaves."""
 
@@ -68,6 +71,8 @@ class Engine:
         self._numbers = itertools.count()
         self._pool = ActorPool(assignment.model_location, assignment.config) if assignment.model else None
         self._tally = Tally(totals)
+        self._pace = Pace()
+        self._cluster = ClusterSize()
         self._quarantine = Quarantine(assignment)
         self._faults = NodeFaults()
         self._retries = Retries(assignment, self._queues, self._quarantine, self._faults, self._tally)
@@ -96,6 +101,7 @@ class Engine:
         """
         self._queues.for_tasks.extend(Attempt(shard) for shard in shards)
         self._queues.for_actors.extend(Attempt(task) for task in label_tasks)
+        self._observe()
         while self._in_flight or (not self._is_stopping and self._queues):
             if time.monotonic() >= self._ends_at:
                 return self.totals
@@ -103,9 +109,7 @@ class Engine:
                 self._drop_waiting()
             else:
                 self._submit()
-            waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
-            ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
-            for ref in ready:
+            for ref in self._wait():
                 self._collect(ref)
             self._observe()
             if self._pool is not None:
@@ -137,8 +141,16 @@ class Engine:
             in_flight=len(self._in_flight),
             left=len(self._queues.for_tasks) + len(self._queues.for_actors),
         )
-        for _, ref in tasks[max(1, cpus_and_gpus()[0]) :]:
+        for _, ref in tasks[max(1, self._cluster.cpus()) :]:
             ray.cancel(ref)
+
+    def _wait(self) -> list[Any]:
+        """Return references that are ready, in the order of submission; wait for one if there is none."""
+        waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
+        ready, _ = ray.wait(waited_for, num_returns=min(_MOST_AT_ONCE, len(waited_for)), timeout=0)
+        if not ready:
+            ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
+        return list(ready)
 
     def _observe(self) -> None:
         shards, totals = self._n_tasks, self.totals
@@ -146,7 +158,7 @@ class Engine:
         totals.shards_left = len(self._queues.for_tasks) + shards
         totals.parts_left = len(self._queues.for_actors) + len(self._in_flight) - shards
         totals.timeline.observe(
-            cpus=cpus_and_gpus()[0],
+            cpus=self._cluster.cpus(),
             actors=totals.actors_now,
             shards_left=totals.shards_left,
             parts_left=totals.parts_left,
@@ -157,7 +169,11 @@ class Engine:
         return sum(submission.actor is None for submission in self._in_flight.values())
 
     def _submit(self) -> None:
-        cpus = max(1, cpus_and_gpus()[0])
+        if self._pool is not None:
+            # Before the tasks, which would otherwise take all CPUs first.
+            share = self._pace.labeling_share(self.totals.shards_left, self.totals.parts_left)
+            self._pool.resize(share, len(self._queues.for_actors))
+        cpus = max(1, self._cluster.cpus())
         # Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand.
         for _ in range(min(len(self._queues.for_tasks), 2 * cpus - self._n_tasks)):
             attempt = self._queues.for_tasks.popleft()
@@ -167,10 +183,7 @@ class Engine:
             else:
                 ref = start_label_isolated(attempt.work, self._assignment, node)
             self._in_flight[ref] = Submission(attempt, next(self._numbers), node=node)
-        if self._pool is None:
-            return
-        self._pool.resize()
-        while self._queues.for_actors and (actor := self._pool.take()) is not None:
+        while self._pool is not None and self._queues.for_actors and (actor := self._pool.take()) is not None:
             attempt = self._queues.for_actors.popleft()
             ref = actor.answer.remote(attempt.work, self._assignment)
             self._in_flight[ref] = Submission(attempt, next(self._numbers), actor)
@@ -179,7 +192,9 @@ class Engine:
         if self._pool is not None and ref in self._pool.starting:
             self._pool.add_started(ref)
             return
-        submission = self._in_flight.pop(ref)
+        submission = self._in_flight.pop(ref, None)
+        if submission is None:
+            return  # its actor died, as another of these references said, and the work was put back
         if self._pool is not None:
             self._pool.finish_part(submission.actor)
         try:
@@ -258,6 +273,7 @@ class Engine:
         if n_done:
             self._tally.add_failures(self._quarantine.record_success(work))
         self._tally.add(result)
+        self._pace.record(result)
         if not (isinstance(result, ShardResult) and isinstance(work, Shard)):
             return
         if n_done and self._assignment.model is not None:

@@ -13,6 +13,10 @@ from pipeline.tables.tables import VERSION_KEY, Tables
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
+_LAST_SHARDS_TRACKS = 32
+"""Tracks of the last shards, if the others have more: workers then end at about the same time."""
+_LEFT_SHARE = 2
+"""A shard holds at most the tracks that are left, times this and divided by the shards to cut at least."""
 _NO_VERSIONS = pa.schema([(name, pa.string()) for name in VERSION_KEY]).empty_table()
 
 
@@ -263,8 +267,8 @@ def cut_shards(
     max_tracks, max_bytes : int
         A shard is full when it reaches either.
     at_least : int
-        Cut into about this many shards if there are enough tracks, so that all workers are busy and none is
-        left with a long last shard.
+        Cut into about this many shards if there are enough tracks, so that all workers are busy; the last
+        shards are smaller, so that none is left with a long one.
     min_tracks : int
         Smallest shard to cut for `at_least`: each shard writes some objects, which every later run lists.
     """
@@ -290,12 +294,14 @@ def shard_bounds(
     even_tracks = max(min_tracks, -(-len(sizes) // max(1, at_least)))
     max_tracks = min(max_tracks, even_tracks)
     bounds: list[tuple[int, int]] = []
-    start, total = 0, 0
+    start, total, limit = 0, 0, max_tracks
     for index, size in enumerate(sizes):
         total += size
-        if index + 1 - start >= max_tracks or total >= max_bytes:
+        if index + 1 - start >= limit or total >= max_bytes:
             bounds.append((start, index + 1))
             start, total = index + 1, 0
+            left_share = _LEFT_SHARE * (len(sizes) - start) // max(1, at_least)
+            limit = min(max_tracks, max(_LAST_SHARDS_TRACKS, left_share))
     if start < len(sizes):
         bounds.append((start, len(sizes)))
     return bounds

@@ -187,6 +187,14 @@ def make_estimate(todo: Todo, sampled: Sampled, options: Sequence[Option]) -> Es
     )
 
 
+def labeling_share(sampled: Sampled) -> float:
+    """Return the share of labeling in the seconds of workers and actors."""
+    strata = sampled.all_strata
+    actors_s = extrapolate(strata, [ACTOR_S]).value
+    total_s = extrapolate(strata, [WORKER_S, ACTOR_S]).value
+    return actors_s / total_s if total_s else 0.0
+
+
 def _run_time(todo: Todo, sampled: Sampled, option: Option) -> RunTime:
     """Return the wall time on a cluster; its interval is that of the workers' and actors' seconds."""
     work = extrapolate(sampled.all_strata, [WORKER_S, ACTOR_S])

@@ -67,7 +67,7 @@ class ScriptedRay:
             "engine.start_featurize": self.start,
             "engine.ray.wait": self.wait,
             "engine.ray.get": self.get,
-            "engine.cpus_and_gpus": lambda: (2, 0),
+            "cluster_size.cpus_and_gpus": lambda: (2, 0),
             "retries.installation_error": lambda: None,
             "node_faults.worker_nodes": lambda: NODES,
         }

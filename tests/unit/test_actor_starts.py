@@ -171,3 +171,38 @@ def test_the_pool_is_as_large_as_the_cluster(
 ) -> None:
     """Too many actors wait for each other's GPU; too few leave it idle."""
     assert plan_actors(RunConfig(**config), cpus, gpus) == plan
+
+
+@pytest.mark.parametrize(
+    ("config", "cpus", "gpus", "labeling", "n_actors"),
+    [
+        ({}, 64, 0, 0.05, 8),
+        ({}, 64, 0, 0.25, 16),
+        # Tasks that isolate tracks need CPUs, even if everything that is left is to be labeled.
+        ({}, 64, 0, 1.0, 32),
+        ({}, 5, 0, 1.0, 3),
+        ({}, 4, 0, 1.0, 1),
+        ({}, 64, 4, 1.0, 4),
+        ({"actors": 3}, 64, 0, 1.0, 3),
+    ],
+)
+def test_the_pool_follows_the_share_of_labeling(
+    config: dict[str, Any], cpus: int, gpus: int, labeling: float, n_actors: int
+) -> None:
+    """Fails: a third of a large cluster idles at the end while few actors label what the others decoded."""
+    assert plan_actors(RunConfig(**config), cpus, gpus, labeling).n_actors == n_actors
+
+
+def test_more_actors_start_only_when_parts_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: actors that find nothing to do take CPUs from decoders; or a backlog stays until the end."""
+    monkeypatch.setattr("jobs.engine.actor_pool._SIZE_EVERY_S", 0.0)
+    started = Started(monkeypatch, UP)
+    pool = ActorPool("model", RunConfig())
+    pool.resize()
+    assert len(started.actors) == 16 // 8
+    pool.resize(0.25, n_waiting=2)
+    assert len(started.actors) == 16 // 8
+    pool.resize(0.25, n_waiting=3)
+    assert len(started.actors) == 16 // 4
+    pool.resize(0.1, n_waiting=0)
+    assert pool.n_actors == 16 // 4, "none is ended that may soon be needed again"

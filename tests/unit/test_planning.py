@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.catalog_changes import change_rows
-from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan
+from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan, shard_bounds
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows
@@ -279,3 +279,14 @@ def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:
     few = cut_shards(tracks, max_tracks=256, max_bytes=999, at_least=100)
     assert [len(shard) for shard in few] == [8, 2]
     assert cut_shards(tracks.slice(0, 0), max_tracks=4, max_bytes=50, at_least=3) == []
+
+
+def test_the_last_shards_are_smaller() -> None:
+    """Fails: at the end of a run, all CPUs but a few wait for those that began a long shard last."""
+    bounds = shard_bounds([1] * 10_000, max_tracks=128, max_bytes=9999, at_least=64)
+    lengths = [stop - start for start, stop in bounds]
+    assert sum(lengths) == 10_000
+    assert lengths == [*sorted(lengths[:-1], reverse=True), lengths[-1]]
+    assert lengths[0] == 128
+    assert set(lengths[-17:-1]) == {32}, "a shard for each of 16 CPUs"
+    assert len(lengths) < 2 * 10_000 / 128

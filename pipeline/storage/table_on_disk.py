@@ -1,8 +1,10 @@
 """Tables that are too large to keep in memory, as the listing of ten million tracks is."""
 
 import contextlib
+import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -12,7 +14,7 @@ from schemas.errors import EarmarkError
 def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Write batches to a temporary file as they come, and return them as a table that is mapped from it.
 
-    The file has lost its name by then, so it is gone with the table, even if this process is killed. Its
+    The file has no name, so it is gone with the table, even if this process is killed while it lists. Its
     pages stay in memory only as long as there is room: the system drops them and reads them again.
 
     Parameters
@@ -28,16 +30,18 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
         If the disk for temporary files is full.
     """
     with _explain_errors():
-        file = tempfile.NamedTemporaryFile(prefix="earmark-rows-")  # noqa: SIM115 (closed below)
+        file = tempfile.NamedTemporaryFile(prefix="earmark-rows-", delete=False)  # noqa: SIM115 (closed below)
     with file:
         with pa.OSFile(file.name, "wb") as sink:
+            Path(file.name).unlink()
             writer = pa.ipc.new_file(sink, schema)
             for batch in batches:
                 with _explain_errors():
                     writer.write_batch(batch)
             with _explain_errors():
                 writer.close()
-        return pa.ipc.open_file(pa.memory_map(file.name)).read_all()
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
 
 @contextlib.contextmanager

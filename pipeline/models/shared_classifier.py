@@ -29,7 +29,7 @@ class _Request:
     n_done: int = 0
     seconds: float = 0.0
     outputs: list[Outputs] = field(default_factory=list)
-    result: Future[Outputs] = field(default_factory=Future)
+    result: Future[list[Outputs]] = field(default_factory=Future)
 
     @property
     def n_segments(self) -> int:
@@ -47,7 +47,7 @@ class _Request:
         self.n_done += n_segments
         self.seconds += seconds
         if self.n_done == self.n_segments:
-            self.result.set_result(join_outputs(self.outputs))
+            self.result.set_result(self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,8 @@ class SharedClassifier(Classifier):
             self._arrival.notify()
         outputs = request.result.result()
         watch.add({"predict": request.seconds})
-        return outputs
+        # Not in the network's thread: if that ended by an error, all others would wait forever.
+        return join_outputs(outputs)
 
     def _work(self) -> None:
         while True:

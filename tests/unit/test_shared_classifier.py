@@ -116,6 +116,18 @@ def test_only_the_part_that_cannot_be_predicted_fails(shared: SharedClassifier, 
     np.testing.assert_array_equal(shared.predict_proba(parts[0]), alone.predict_proba(parts[0]))
 
 
+def test_outputs_that_do_not_fit_together_fail_one_part(shared: SharedClassifier, alone: Classifier) -> None:
+    """Fails: an error after the network's answer ends its thread, and the run waits forever."""
+    network, widths = shared.logits, iter((3, 2))
+    shared.logits = lambda batch: np.zeros((BATCH, next(widths)))
+    with pytest.raises(ValueError, match="dimensions"):
+        shared.predict_proba(log_mels(2 * BATCH))
+    shared.logits = network
+    with ThreadPoolExecutor(1) as pool:
+        after = pool.submit(shared.predict_proba, log_mels(3)).result(timeout=60)
+    np.testing.assert_array_equal(after, alone.predict_proba(log_mels(3)))
+
+
 def test_a_part_counts_only_its_share_of_the_network(shared: SharedClassifier) -> None:
     """Fails: an actor seems busy twice over, since its threads wait for each other."""
     watches = [Stopwatch() for _ in range(4)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import browser as browsers
 from tests.ray_cluster import Cluster, running_head
@@ -19,6 +20,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["NUMBA_CACHE_DIR"] = str(CACHE / "numba")
 # Beside three other test files, Ray's workers would wait minutes for their share at Ray's own 15.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# No test fails for being slow: Hypothesis has limits of its own, which a busy machine exceeds.
+settings.register_profile("earmark", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("earmark")
 GTZAN = ROOT.parent / "shared" / "data" / "gtzan"
 
 

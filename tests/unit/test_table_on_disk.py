@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.storage.table_on_disk import collect_on_disk
@@ -39,7 +39,6 @@ def batch(*rows: dict[str, object]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), SCHEMA)
 
 
-@settings(deadline=None)
 @given(st.lists(ROWS, max_size=4))
 def test_a_table_has_the_rows_of_its_batches(groups: list[list[dict[str, object]]]) -> None:
     """Fails: tracks of a large catalog are lost, or get another's version."""

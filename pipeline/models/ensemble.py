@@ -109,7 +109,7 @@ def _combine(name: str, names: Sequence[str]) -> Ensemble:
     unknown = [each for each in names if each not in known]
     if unknown:
         raise MisuseError(
-            f"'{name}' joins models by '+', but '{unknown[0]}' is none; choose from {', '.join(known)}"
+            f"there is no model '{unknown[0]}' for the ensemble '{name}'; choose from {', '.join(known)}"
         )
     if len(set(names)) < len(names):
         raise MisuseError(f"'{name}' names a model twice; name each model once")

@@ -185,8 +185,8 @@ def test_a_kept_ensemble_is_read_again(both: Ensemble, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("default+", "'default\\+' joins models by '\\+', but '' is none"),
-        ("small+yamnet", "'yamnet' is none; choose from audioset, default, small"),
+        ("default+", "there is no model '' for the ensemble 'default\\+'"),
+        ("small+yamnet", "'yamnet' for the ensemble .*; choose from audioset, default, small"),
         ("small+default+small", "names a model twice"),
         ("default+audioset", "earmark models add audioset"),
         ("nowhere/a+b", "no model.json in nowhere/a\\+b"),

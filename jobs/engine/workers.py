@@ -157,7 +157,7 @@ def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) 
 
 
 class _TimedTurns:
-    """A guard for all networks of an actor: they run in turns, each for a limited time.
+    """A guard for all networks of an actor: they take turns, each for a limited time.
 
     A process has one time limit at a time, and an actor usually one CPU.
     """

@@ -96,7 +96,7 @@ def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     said: list[str] = []
     evaluate_what_is_labeled(music, tables, labels, said)
     assert "left out because they have no sound: 1 of 4 tracks" in said
-    with pytest.raises(MisuseError, match="have no log-mels"):  # of one kind, to train with
+    with pytest.raises(MisuseError, match="have no log-mels except for ensembles; compute them with"):
         import_tables(str(tables), label_column="folder", log_mel=True)
 
 

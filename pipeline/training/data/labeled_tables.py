@@ -103,7 +103,8 @@ def import_tables(
 def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
     """Return the newest feature settings that have the wanted kinds, without other kinds."""
     # A training set has segments of one kind, which the feature sets of ensembles have not.
-    specs = [report.spec for report in read_reports(tables) if report.spec and not report.spec.also]
+    every = [report.spec for report in read_reports(tables) if report.spec is not None]
+    specs = [spec for spec in every if not spec.also]
     for spec in reversed(specs):
         wanted = {
             "log_mel": spec.log_mel if log_mel is None else log_mel,
@@ -113,8 +114,9 @@ def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -
             return spec.model_copy(update=wanted)
     lacking = "descriptors" if descriptors else "log-mels"
     flag = "--descriptors" if descriptors else "--only log-mel"
+    except_for = " except for ensembles" if len(specs) < len(every) and not descriptors else ""
     raise MisuseError(
-        f"the tables {tables.root} have no {lacking}; compute them with "
+        f"the tables {tables.root} have no {lacking}{except_for}; compute them with "
         f"'earmark featurize CATALOG {tables.root} {flag}'"
     )
 

@@ -1,20 +1,21 @@
 """Tables that are too large to keep in memory, as the listing of ten million tracks is."""
 
 import contextlib
-import mmap
 import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from schemas.errors import EarmarkError
+
+_PREFIX = "earmark-rows-"
 
 
 def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Write batches to a temporary file as they come, and return them as a table that is mapped from it.
 
-    The file has no name, so it is gone with the table, even if this process is killed while it lists. Its
+    The file has lost its name by then, so it is gone with the table, even if this process is killed. Its
     pages stay in memory only as long as there is room: the system drops them and reads them again.
 
     Parameters
@@ -29,19 +30,19 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
     EarmarkError
         If the disk for temporary files is full.
     """
-    with _explain_errors():
-        file = tempfile.NamedTemporaryFile(prefix="earmark-rows-", delete=False)  # noqa: SIM115 (closed below)
-    with file:
-        with pa.OSFile(file.name, "wb") as sink:
-            Path(file.name).unlink()
-            writer = pa.ipc.new_file(sink, schema)
-            for batch in batches:
-                with _explain_errors():
-                    writer.write_batch(batch)
+    with contextlib.ExitStack() as stack:
+        with _explain_errors():
+            remove_abandoned(_PREFIX)
+            file = str(stack.enter_context(locked_folder(_PREFIX)) / "rows.arrow")
+            sink = stack.enter_context(pa.OSFile(file, "wb"))
+        writer = pa.ipc.new_file(sink, schema)
+        for batch in batches:
             with _explain_errors():
-                writer.close()
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
+                writer.write_batch(batch)
+        with _explain_errors():
+            writer.close()
+            sink.close()
+        return pa.ipc.open_file(pa.memory_map(file)).read_all()
 
 
 @contextlib.contextmanager

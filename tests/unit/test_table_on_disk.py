@@ -1,7 +1,10 @@
 """Tables on the disk: the rows of a listing that is too large for the memory of a small head node."""
 
 import gc
+import os
 import resource
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,14 +63,26 @@ def test_the_rows_are_not_in_memory_and_leave_no_file(folder: Path) -> None:
     assert "earmark-rows" not in Path("/proc/self/maps").read_text()
 
 
-def test_a_killed_listing_leaves_no_file(folder: Path) -> None:
+_KILLED = """
+import os, sys, pyarrow as pa
+from pipeline.storage.table_on_disk import collect_on_disk
+
+def pages():
+    yield pa.record_batch({"a": [1]})
+    print(len(os.listdir(os.environ["TMPDIR"])), flush=True)
+    os.kill(os.getpid(), 9)
+
+collect_on_disk(pages(), pa.schema([("a", pa.int64())]))
+"""
+
+
+def test_what_a_killed_listing_leaves_is_removed_by_the_next(folder: Path) -> None:
     """Fails: each night that is killed while it lists leaves gigabytes on the disk of the head."""
-
-    def pages() -> Iterator[pa.RecordBatch]:
-        yield batch({"name": "a"})
-        assert list(folder.iterdir()) == []  # so a kill now leaves none
-
-    assert collect_on_disk(pages(), SCHEMA).num_rows == 1
+    environment = os.environ | {"TMPDIR": str(folder)}
+    killed = subprocess.run([sys.executable, "-c", _KILLED], env=environment, capture_output=True, text=True)
+    assert (killed.returncode, killed.stdout) == (-9, "1\n")
+    assert collect_on_disk([batch({"name": "a"})], SCHEMA).num_rows == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_a_full_disk_is_named(folder: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.benchmarks.simulation.inputs import MEASURED_FILE, load_measured
+from tests.benchmarks.simulation.inputs import MEASURED_FILE, Measured, load_measured
 from tests.benchmarks.simulation.results import Result, header, load, row, save
 from tests.benchmarks.simulation.simulate import SHARES, Scenario, simulate
 
@@ -28,6 +28,15 @@ def measure() -> None:
     from tests.benchmarks.simulation.measure_work import measure_work
 
     MEASURED_FILE.write_text(measure_work(measure_ray()).model_dump_json(indent=1) + "\n", "utf-8")
+
+
+def compare(scenario: Scenario, measured: Measured) -> None:
+    """Print the seconds of a simulated run, and of one on a real Ray with tasks that sleep as long."""
+    from tests.benchmarks.simulation.sleeping import run_sleeping
+
+    print(f"simulated: {simulate(scenario, measured).wall_s:.1f} s", flush=True)
+    wall_s, totals = run_sleeping(scenario, measured)
+    print(f"real Ray, sleeping tasks: {wall_s:.1f} s ({totals.labeled:,} tracks, {totals.actors} actors)")
 
 
 def scenarios(options: argparse.Namespace) -> Iterator[Scenario]:
@@ -57,6 +66,7 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure the inputs first")
     parser.add_argument("--save", type=Path, metavar="FILE.json")
     parser.add_argument("--plot", type=Path, nargs="+", metavar="FILE", help="OUT.png and files of --save")
+    parser.add_argument("--real", action="store_true", help="compare with a real Ray on which tasks sleep")
     options = parser.parse_args()
     if options.plot:
         from tests.benchmarks.simulation.plot import plot
@@ -69,6 +79,9 @@ def main() -> None:
     print(f"measured on {measured.machine}; what the columns say:")
     for name, meaning in SHARES.items():
         print(f"  {name:<8} {meaning}")
+    if options.real:
+        compare(Scenario(options.cores[0], options.tracks, seed=options.seed), measured)
+        return
     print(header(), flush=True)
     results = []
     for scenario in scenarios(options):

@@ -85,7 +85,10 @@ def evaluate_ensemble(
         If the run was interrupted.
     """
     if is_tables(data) or not is_audio(data):
-        raise MisuseError(f"an ensemble is evaluated on audio, which {data} is not; name one of its models")
+        raise MisuseError(
+            f"an ensemble is evaluated on audio, which {data} is not; give a folder of audio for each genre, "
+            "or name one of its models"
+        )
     column = label_column or (None if is_manifest(data) else FOLDER)
     with open_root(tables) as root:
         job = make_job("run", data, root, config)

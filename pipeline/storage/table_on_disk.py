@@ -1,6 +1,7 @@
 """Tables that are too large to keep in memory, as the listing of ten million tracks is."""
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 
@@ -50,8 +51,8 @@ def _explain_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are longer
         where = tempfile.tempdir or "the folder for temporary files"
         raise EarmarkError(
-            f"cannot write to {where} ({error.strerror or error}); free space there, or set TMPDIR to a "
-            "larger disk"
+            f"cannot write to {where} ({reason}); free space there, or set TMPDIR to a larger disk"
         ) from error

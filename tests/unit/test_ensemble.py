@@ -282,7 +282,7 @@ def test_what_an_ensemble_cannot_do_is_refused(setting: dict[str, bool], option:
         ({"split": "track"}, "--split needs a single model, but 'default\\+small' is an ensemble"),
         ({"n_pieces": 3}, "--pieces needs a single model"),
         ({"outside": "speech"}, "--outside needs a single model"),
-        ({"data": "shelves.npz"}, "evaluated on audio, which shelves.npz is not; name one of its models"),
+        ({"data": "shelves.npz"}, "evaluated on audio, which shelves.npz is not; give a folder of audio"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ from jobs.compact import CompactedTable
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.purge import PurgeResult
-from pipeline.formatting import size_text
+from pipeline.formatting import size_text, tracks_text
 from pipeline.tables.maintenance.compact.compaction import TableCompaction
 from pipeline.tables.maintenance.vacuum import Removal
 from pipeline.tables.maintenance.verify.findings import (
@@ -66,7 +66,7 @@ def _account_text(account: ModelAccount, verification: Verification) -> str:
     words.append(f"{account.missing:,} missing" if account.missing else "none missing")
     twice = sum(finding.count for finding in verification.findings if finding.kind in _DUPLICATE_KINDS)
     words.append(f"{twice:,} duplicated" if twice else "none duplicated")
-    return f"{account.tracks:,} tracks: " + ", ".join(words)
+    return f"{tracks_text(account.tracks)}: " + ", ".join(words)
 
 
 def print_compaction_plan(plans: Sequence[TableCompaction]) -> None:
@@ -128,7 +128,7 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
     if not result.places:
         console.print("nothing to purge" + (" after the earlier purge" if result.finished_earlier else ""))
         return
-    console.print(f"{result.tracks:,} tracks")
+    console.print(tracks_text(result.tracks))
     print_table(
         ("place", "removed" if deleted else "to remove", "objects"),
         [(each.place, f"{each.removed:,}", f"{each.objects:,}") for each in result.places],

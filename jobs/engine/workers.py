@@ -227,6 +227,10 @@ class Labeler:
         )
 
 
+# One class for all actors: exporting it to the cluster takes the driver milliseconds.
+_labeler = ray.remote(Labeler)
+
+
 def start_labeler(
     model: str,
     *,
@@ -239,7 +243,7 @@ def start_labeler(
     """Start a `Labeler` actor. The engine, not Ray, replaces dead actors, since it knows when to give up."""
     # A hard affinity: with a soft one, Ray still places an actor without CPUs on the head.
     strategy = "SPREAD" if node is None else NodeAffinitySchedulingStrategy(node, soft=False)
-    actor = ray.remote(Labeler).options(
+    actor = _labeler.options(
         num_cpus=num_cpus,
         num_gpus=num_gpus,
         max_concurrency=parts_at_once,

@@ -12,7 +12,7 @@ def shard(seconds: float) -> ShardResult:
 
 
 def part(seconds: float) -> LabelResult:
-    return LabelResult(8, 0, 0, 24, {}, {"predict": seconds})
+    return LabelResult(8, 0, 0, 24, {}, {"read": 50.0, "predict": seconds})
 
 
 def test_the_share_of_labeling_is_measured() -> None:

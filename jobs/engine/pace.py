@@ -15,10 +15,10 @@ class Pace:
         """Count a finished shard or part."""
         if isinstance(result, ShardResult):
             self._n_shards += 1
-            self._shards_s += sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
+            self._shards_s += result.busy_s
         else:
             self._n_parts += 1
-            self._parts_s += result.seconds.get("predict", 0.0)  # other parts are read and written meanwhile
+            self._parts_s += result.busy_s
 
     def labeling_share(self, shards_left: int, parts_left: int) -> float | None:
         """Return the share of labeling in the work that is left; None if it is not known yet.

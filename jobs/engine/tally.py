@@ -33,17 +33,14 @@ class Tally:
             totals.featurized += result.n_featurized
             totals.audio_s += result.audio_s
             totals.slowest = slowest_of([*totals.slowest, *result.slowest])
-            # A worker that waits for a failing store holds a CPU without using it.
-            at_work = sum(result.seconds.values()) - result.seconds.get("wait", 0.0)
-            totals.timeline.record_work("featurizing", at_work)
+            totals.timeline.record_work("featurizing", result.busy_s)
             tracks["featurized"] = result.n_featurized
         else:
             totals.labeled += result.n_labeled
             totals.embedded += result.n_embedded
             totals.genres.update(result.genres)
             totals.rejected += result.n_rejected
-            # Actors read and write other parts meanwhile.
-            totals.timeline.record_work("labeling", result.seconds.get("predict", 0.0))
+            totals.timeline.record_work("labeling", result.busy_s)
             tracks["labeled"] = result.n_labeled
         self._counters.add(tracks, result.seconds)
 

@@ -131,6 +131,11 @@ class ShardResult:
     changed: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which the worker used its CPU; while it waits for a failing store, it only holds it."""
+        return sum(self.seconds.values()) - self.seconds.get("wait", 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcomes:

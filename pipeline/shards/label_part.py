@@ -115,6 +115,11 @@ class LabelResult:
         """Tracks that have all that was asked for."""
         return self.n_labeled + self.n_embedded
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which the network ran; the actor reads and writes other parts meanwhile."""
+        return self.seconds.get("predict", 0.0)
+
 
 def label_part(
     task: LabelTask,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.evaluate_ensemble import evaluate_ensemble
+from jobs.run.request import refuse_for_ensemble
 from jobs.run.run import Say
 from jobs.training_data import read_labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
@@ -154,11 +155,7 @@ def _check(request: Request) -> None:
 
 def _evaluate_ensemble(request: Request, ensemble: Ensemble, say: Say) -> Evaluation:
     given = {"--split": request.split, "--pieces": request.n_pieces, "--outside": request.outside}
-    for option, value in given.items():
-        if value is not None:
-            raise MisuseError(
-                f"{option} needs a single model, but '{request.model}' is an ensemble; name one of its models"
-            )
+    refuse_for_ensemble(str(request.model), {name: value is not None for name, value in given.items()})
     return evaluate_ensemble(
         request.data,
         ensemble,

@@ -1,5 +1,6 @@
 """A job: the checked request, its listing and its plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,7 +96,15 @@ def make_job(
     opened = tables_at(canonical(tables))
     bundle = load_bundle(config.model)
     if isinstance(bundle, Ensemble):
-        _check_options_of_ensemble(config, only)
+        refuse_for_ensemble(
+            config.model,
+            {
+                "--segment-labels": config.segment_labels,
+                "--embeddings": config.embeddings,
+                "--descriptors": config.descriptors,
+                f"--only {only}": only is not None,
+            },
+        )
     last = read_reports(opened, last=1)
     if not last and command == "label":
         raise MisuseError(f"there are no tables in {tables}; create them with 'earmark run CATALOG {tables}'")
@@ -116,24 +125,25 @@ def make_job(
     return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
 
 
-def _check_options_of_ensemble(config: RunConfig, only: Only | None) -> None:
+def refuse_for_ensemble(model: str, asked: Mapping[str, bool]) -> None:
     """Check that nothing is asked of an ensemble but labels of tracks.
+
+    Parameters
+    ----------
+    model : str
+        The ensemble, as it was named.
+    asked : mapping of str to bool
+        Options that need a single model, and whether each was given.
 
     Raises
     ------
     MisuseError
-        If something is.
+        If one was.
     """
-    asked = {
-        "--segment-labels": config.segment_labels,
-        "--embeddings": config.embeddings,
-        "--descriptors": config.descriptors,
-        f"--only {only}": only is not None,
-    }
     for option, is_asked in asked.items():
         if is_asked:
             raise MisuseError(
-                f"{option} needs a single model, but '{config.model}' is an ensemble; name one of its models"
+                f"{option} needs a single model, but '{model}' is an ensemble; name one of its models"
             )
 
 

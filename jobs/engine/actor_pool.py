@@ -181,8 +181,11 @@ class ActorPool:
 
     def finish_part(self, actor: Any) -> None:
         """Note that an actor has finished a part."""
-        if actor in self._members:
-            self._members[actor].load -= 1
+        member = self._members.get(actor)
+        if member is None:
+            return
+        member.load -= 1
+        if not self._is_planned(member):  # nothing has changed for the others
             self._replace()
 
     def is_cut_off(self, actor: Any) -> bool:

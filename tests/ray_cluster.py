@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from tests.ports import free_port
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -26,46 +27,59 @@ class Cluster:
 
 @contextlib.contextmanager
 def running_head(*options: str) -> Iterator[Cluster]:
-    """A head node with a folder, ports and no authentication of its own.
-
-    All Rays' agents take one port unless they are told otherwise; those that do not get it run on without
-    taking jobs.
-    """
-    folder = tempfile.mkdtemp(prefix="ray-")
-    gcs, dashboard, metrics = free_port(), free_port(), free_port()
+    """A head node with a folder, ports and no authentication of its own."""
     environment = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     # After so many seconds `ray job stop` kills, by default after 3; a machine that does much else is slow.
     environment.setdefault("RAY_JOB_STOP_WAIT_TIME_S", "60")
     environment.pop("RAY_ADDRESS", None)
     environment["PATH"] = f"{RAY.parent}:{environment['PATH']}"  # as on nodes where it is installed
-    before = set(psutil.pids())
-    subprocess.run(
+    with contextlib.ExitStack() as cleanup:
+        for last in (False, False, True):
+            folder = tempfile.mkdtemp(prefix="ray-")
+            cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
+            cleanup.callback(_kill, folder, set(psutil.pids()))
+            try:
+                cluster = _start(folder, environment, options)
+                break
+            except RuntimeError:  # what a loaded machine is slow with, Ray gives up on
+                if last:
+                    raise
+                cleanup.close()
+        yield cluster
+
+
+def _start(folder: str, environment: dict[str, str], options: tuple[str, ...]) -> Cluster:
+    """Start a head node.
+
+    All Rays' agents take one port unless they are told otherwise; those that do not get it run on without
+    taking jobs.
+    """
+    gcs, dashboard, metrics = free_port(), free_port(), free_port()
+    started = subprocess.run(
         [
             RAY, "start", "--head", f"--port={gcs}", f"--dashboard-port={dashboard}", f"--temp-dir={folder}",
             "--num-cpus=2", "--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1",
             "--dashboard-agent-listen-port=0", f"--metrics-export-port={metrics}",
             "--object-store-memory=100000000", "--disable-usage-stats", *options,
         ],
-        check=True, capture_output=True, timeout=120, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, env=environment,
     )  # fmt: skip
-    try:
-        urls = [f"http://127.0.0.1:{port}" for port in (dashboard, metrics)]
-        yield Cluster(f"127.0.0.1:{gcs}", *urls, environment)
-    finally:
-        # `ray stop` would end every Ray of this user, other tests' among them. Workers rename themselves, so
-        # they are found as children of what was started with this folder.
-        for process in psutil.process_iter():
-            if process.pid not in before and folder in " ".join(_command_line(process)):
-                for doomed in (*process.children(recursive=True), process):
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        doomed.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+    if started.returncode:
+        raise RuntimeError(f"ray start ended with {started.returncode}:\n{started.stdout}")
+    urls = [f"http://127.0.0.1:{port}" for port in (dashboard, metrics)]
+    return Cluster(f"127.0.0.1:{gcs}", *urls, environment)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _kill(folder: str, before: set[int]) -> None:
+    """Kill what was started with this folder, and its children: Ray's workers rename themselves.
+
+    `ray stop` would end every Ray of this user, other tests' among them.
+    """
+    for process in psutil.process_iter():
+        if process.pid not in before and folder in " ".join(_command_line(process)):
+            for doomed in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    doomed.kill()
 
 
 def _command_line(process: psutil.Process) -> list[str]:

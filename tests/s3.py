@@ -4,12 +4,13 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from tests.ports import free_port
 
 SCRIPT = Path(__file__).resolve().parent.parent / "infra" / "test-s3.sh"
 
@@ -17,19 +18,6 @@ SCRIPT = Path(__file__).resolve().parent.parent / "infra" / "test-s3.sh"
 def missing_programs() -> list[str]:
     """Programs of the S3 server that this machine lacks."""
     return [name for name in ("radosgw", "ceph-mon", "ceph-osd", "ceph-mgr") if shutil.which(name) is None]
-
-
-def _free_ports() -> int:
-    """A port that is free together with its two neighbors above."""
-    for port in range(9210, 9600, 10):
-        try:
-            for offset in range(3):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return port
-    raise RuntimeError("no three free ports from 9210 on")
 
 
 @contextmanager
@@ -87,7 +75,7 @@ def _counted(folder: Path) -> Iterator[_Users]:
 
 def _start(folder: Path) -> dict[str, str]:
     started = subprocess.run(
-        [SCRIPT, "start", folder, str(_free_ports())],
+        [SCRIPT, "start", folder, str(free_port(3))],
         stdout=subprocess.PIPE,
         text=True,
         check=True,

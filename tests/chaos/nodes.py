@@ -1,18 +1,12 @@
 """A Ray cluster on this machine whose nodes and head can be killed without warning."""
 
 import random
-import socket
 
 from ray.cluster_utils import Cluster
 
+from tests.ports import free_port
+
 _OBJECT_STORE_BYTES = 100 << 20
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Nodes:

@@ -23,7 +23,8 @@ from schemas.report import Counts, RunReport
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark, outcomes, read_table, succeed
-from tests.ray_cluster import RAY, Cluster, free_port, running_head
+from tests.ports import free_port
+from tests.ray_cluster import RAY, Cluster, running_head
 from tests.webhook import webhook
 
 

@@ -27,8 +27,9 @@ PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 test: venv
 	$(BIN)/python -m pytest $(PARALLEL) -m "not thorough" $(TEST)
 
-# Minutes more: longer forms, and more kinds, of what other tests show.
+# Minutes more: longer forms, and more kinds, of what other tests show. Those of Spark also need Java.
 thorough: venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[spark]"
 	$(BIN)/python -m pytest $(PARALLEL) -m thorough $(TEST)
 
 # Takes about 15 minutes; CHAOS="--seed N" repeats a run, CHAOS=--s3 puts the tables into a bucket.

@@ -44,8 +44,9 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, cluster size."""
+    """Running totals: tracks, results, seconds by stage, genres, requests, slow tracks, work left, CPUs."""
 
+    n_results: int = 0
     featurized: int = 0
     labeled: int = 0
     embedded: int = 0

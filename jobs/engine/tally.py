@@ -25,6 +25,7 @@ class Tally:
     def add(self, result: ShardResult | LabelResult) -> None:
         """Add the result of a shard or a label task."""
         totals = self.totals
+        totals.n_results += 1
         totals.failed += result.n_failed
         totals.failures.update(result.failures)
         totals.seconds.update(result.seconds)

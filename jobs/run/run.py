@@ -17,6 +17,7 @@ from jobs.engine.interrupts import Interrupt, interruptible
 from jobs.run.accounting import account_for
 from jobs.run.closing import Closing
 from jobs.run.features_removal import remove_features
+from jobs.run.index_updates import IndexUpdates
 from jobs.run.merging import merge_parts_of_run
 from jobs.run.notification import notifying
 from jobs.run.publishing import publish_after_run
@@ -280,7 +281,9 @@ def _work(
             meter.show(finished + totals.failed, note, under_way=finished > 0)
             gauges.update(totals, held.age_s)
             run_log.write_if_due()
+            index_updates.begin_if_due(totals.n_results)
 
+        index_updates = IndexUpdates(job.tables, held.lease.check)
         engine = Engine(assignment, totals, show)
         interrupt.set_handlers(engine.stop, engine.stop_soon)
         held.is_settled = False
@@ -295,6 +298,7 @@ def _work(
                 # Close now: shutting down Ray and counting what was written may take too long.
                 if interrupt.was_requested:
                     closing()
+                index_updates.stop()
                 interrupt.clear_handlers()
         yield gauges
 

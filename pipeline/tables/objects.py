@@ -115,23 +115,25 @@ def list_objects(tables: Tables) -> StoredObjects:
 
 def _list_local(root: str) -> Iterable[StoredObject]:
     for folder, _, names in os.walk(root, onerror=_raise_unless_gone):
-        for name, status in _stat_files(Path(folder), names).items():
-            below = Path(folder, name).relative_to(root).as_posix()
+        below = Path(folder).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        for name, status in _stat_files(folder, names).items():
             version = f"{status.st_size}-{status.st_mtime_ns}"
-            yield StoredObject(below, status.st_size, status.st_mtime, version)
+            yield StoredObject(prefix + name, status.st_size, status.st_mtime, version)
 
 
-def _stat_files(folder: Path, names: list[str]) -> dict[str, os.stat_result]:
+def _stat_files(folder: str, names: list[str]) -> dict[str, os.stat_result]:
     """Stat the files of a folder; begin again if one vanished: a compaction may have replaced others too."""
     found: dict[str, os.stat_result] = {}
     for name in names:
+        path = os.path.join(folder, name)  # noqa: PTH118  (a Path for each of many parts takes seconds)
         try:
-            found[name] = (folder / name).stat()
+            found[name] = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
-            if name.startswith(LEFTOVER_PREFIX) or (folder / name).is_symlink():  # one that leads nowhere
+            if name.startswith(LEFTOVER_PREFIX) or Path(path).is_symlink():  # one that leads nowhere
                 continue
             try:
-                names = [path.name for path in folder.iterdir() if not path.is_dir()]
+                names = [path.name for path in Path(folder).iterdir() if not path.is_dir()]
             except FileNotFoundError:
                 return {}
             return _stat_files(folder, names)

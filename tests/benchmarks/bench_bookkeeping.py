@@ -19,23 +19,37 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import pyarrow.parquet as pq
 
-from tests.benchmarks.product_tables import RUN_TRACKS, make_listing, write_product_tables
+from tests.benchmarks.product_tables import (
+    RUN_TRACKS,
+    make_listing,
+    write_interrupted_run,
+    write_product_tables,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = ("first plan", "index", "plan", "labels", "status", "trends", "failures", "vacuum", "verify")
 EARMARK = Path(sys.executable).with_name("earmark")
 
 
-def prepare(folder: Path, n_tracks: int, run_tracks: int) -> None:
+def prepare(folder: Path, n_tracks: int, run_tracks: int, is_interrupted: bool) -> None:
     """Write the tables and the listing, unless they are there."""
+    from jobs.run.index_updates import EVERY_RESULTS
     from pipeline.models.bundle import ModelBundle
+    from pipeline.tables.index import update_index
+    from pipeline.tables.tables import Tables
 
     if (folder / "listing.parquet").exists():
         return
     bundle = ModelBundle.load("default")
-    write_product_tables(
-        folder / "tables", n_tracks, bundle.model, bundle.info.features, run_tracks=run_tracks
-    )
+    root, spec = folder / "tables", bundle.info.features
+    if is_interrupted:
+        # The worst case: it was killed just before an update.
+        def update() -> None:
+            update_index(Tables(str(root)), lambda: None)
+
+        write_interrupted_run(root, n_tracks, bundle.model, spec, EVERY_RESULTS, update)
+    else:
+        write_product_tables(root, n_tracks, bundle.model, spec, run_tracks=run_tracks)
     pq.write_table(make_listing(0, n_tracks + n_tracks // 1000), folder / "listing.parquet")
 
 
@@ -107,6 +121,7 @@ def main() -> None:
     parser.add_argument("tracks", type=int, nargs="*", default=[200_000, 1_000_000])
     parser.add_argument("--keep", type=Path, help="write the tables there, or use those that are there")
     parser.add_argument("--night", type=int, default=RUN_TRACKS, help="tracks that a run added")
+    parser.add_argument("--interrupted", action="store_true", help="one run of all tracks that was killed")
     parser.add_argument("--only", choices=QUESTIONS, nargs="+", default=QUESTIONS)
     parser.add_argument("--plan", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--index", type=Path, help=argparse.SUPPRESS)
@@ -120,7 +135,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for n_tracks in arguments.tracks:
             folder = (arguments.keep or Path(scratch)) / f"{n_tracks}"
-            prepare(folder, n_tracks, arguments.night)
+            prepare(folder, n_tracks, arguments.night, arguments.interrupted)
             print(f"{n_tracks:,} tracks", flush=True)
             for question in arguments.only:
                 measure(question, folder)

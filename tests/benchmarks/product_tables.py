@@ -5,6 +5,7 @@ them.
 """
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -86,6 +87,31 @@ def write_product_tables(
         )  # fmt: skip
         write_report(tables, report)
         merge_as_runs_do(tables, run)
+
+
+def write_interrupted_run(
+    root: Path,
+    n_tracks: int,
+    model: str,
+    spec: FeatureSpec,
+    every_results: int,
+    update_index: Callable[[], None],
+) -> None:
+    """Write the tables of one run of `n_tracks` that was killed just before it updated the index again.
+
+    It did so after each `every_results` shards and parts of features, and merged nothing.
+    """
+    tables = Tables(str(root))
+    rng = np.random.default_rng(0)
+    run = f"{_FIRST_NIGHT:%Y%m%dT%H%M%S}-0000"
+    starts = range(0, n_tracks, SHARD_TRACKS)
+    for shard, first in enumerate(starts):
+        rows = make_listing(first, min(first + SHARD_TRACKS, n_tracks))
+        failed = (np.arange(len(rows)) + first) % FAILED_OF == 0
+        _write_shard(tables, run, f"{shard:06}", rows, failed, model, spec, _FIRST_NIGHT, rng)
+        n_results, n_left = 2 * (shard + 1), 2 * (len(starts) - shard - 1)
+        if n_left >= every_results - 2 and n_results % every_results < 2:
+            update_index()
 
 
 def merge_as_runs_do(tables: Tables, run: str) -> None:

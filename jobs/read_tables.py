@@ -1,5 +1,7 @@
 """Read tables: ``earmark status``, ``failures`` and ``labels``."""
 
+import functools
+import operator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -172,12 +174,13 @@ def read_labels(
         If the tables hold no labels of the model, or the model has no such genre.
     """
     full_model = pick_model(tables, model)
-    rows = current_labels(tables, full_model)
+    conditions = []
     if genre is not None:
         known = read_genres(tables, full_model)
         if genre not in known:
             raise MisuseError(f"the model {full_model} has no genre {genre!r} (it has {', '.join(known)})")
-        rows = rows.filter(pc.equal(rows["genre"], genre))
+        conditions.append(pc.field("genre") == genre)
     if min_confidence > 0:
-        rows = rows.filter(pc.greater_equal(rows["confidence"], min_confidence))
-    return rows
+        conditions.append(pc.field("confidence").cast("float64") >= min_confidence)
+    where = functools.reduce(operator.and_, conditions) if conditions else None
+    return current_labels(tables, full_model, where)

@@ -1,6 +1,7 @@
 """What the commands print: tables on a terminal, and CSV, JSON or Parquet for other programs."""
 
 import csv
+import io
 import json
 import re
 import sys
@@ -9,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, TextIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.cells import cell_len
 from rich.console import Console
@@ -25,6 +27,7 @@ Format = Literal["table", "csv", "json", "parquet"]
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 _ROWS_AT_ONCE = 10_000
+_ROW_GROUP_ROWS = 100_000
 
 
 class PlainConsole(Console):
@@ -102,7 +105,7 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     if out is not None:
         by_name = _FORMATS.get(PurePosixPath(out).suffix.lower(), form)
         with storage.explain_errors(out, "write"):
-            storage.write_bytes(out, b"".join(_encode_rows(rows, by_name if form == "table" else form)))
+            storage.write_chunks(out, _encode_rows(rows, by_name if form == "table" else form))
         return
     if form == "parquet" and sys.stdout.isatty():
         raise MisuseError(
@@ -116,9 +119,13 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
 def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:
     """Yield the rows in a format, a few thousand at a time."""
     if form == "parquet":
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, compression="zstd")
-        yield sink.getvalue().to_pybytes()
+        chunks = _Chunks()
+        repetitive = _repetitive_columns(rows)
+        with pq.ParquetWriter(chunks, rows.schema, compression="zstd", use_dictionary=repetitive) as parquet:
+            for start in range(0, rows.num_rows, _ROW_GROUP_ROWS):
+                parquet.write_table(rows.slice(start, _ROW_GROUP_ROWS))
+                yield chunks.take()
+        yield chunks.take()
         return
     batches = (batch.to_pylist() for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE))
     if form == "json":
@@ -136,6 +143,41 @@ def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:
         writer.writerows([_cell(value) for value in record.values()] for record in records)
         yield sink.take()
     yield sink.take()
+
+
+def _repetitive_columns(rows: pa.Table) -> list[str]:
+    """Return the columns of text whose values repeat. To look for repetitions in the others takes longer."""
+    sample = rows.slice(0, _ROWS_AT_ONCE)
+    return [
+        name
+        for name in rows.column_names
+        if pa.types.is_string(rows.schema.field(name).type)
+        and 2 * pc.count_distinct(sample[name]).as_py() <= sample.num_rows
+    ]
+
+
+class _Chunks(io.RawIOBase):
+    """Collects what is written to it."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._n_bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        chunk = bytes(data)
+        self._chunks.append(chunk)
+        self._n_bytes += len(chunk)
+        return len(chunk)
+
+    def tell(self) -> int:
+        return self._n_bytes
+
+    def take(self) -> bytes:
+        chunks, self._chunks = self._chunks, []
+        return b"".join(chunks)
 
 
 class _Lines:

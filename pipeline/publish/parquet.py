@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.publish.destination import SCRATCH_PREFIX, Source, list_entries, refuse_foreign
 from pipeline.storage import storage
-from pipeline.storage.retry import transfer, with_retries
+from pipeline.storage.retry import with_retries
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
 from pipeline.tables.tables import ZSTD_LEVEL
@@ -90,12 +90,10 @@ class ParquetDestination:
         storage.sync_folder(path.parent)
 
     def _replace_remote(self, rows: pa.RecordBatchReader, source: Source) -> None:
-        protocol, key = storage.split(self._file)
         with locked_folder(SCRATCH_PREFIX) as scratch:
             _write(scratch / FILE, rows, source)
             self._check_unchanged()
-            with transfer("write", self._file):
-                with_retries(lambda: storage.filesystem(protocol).put_file(str(scratch / FILE), key))
+            storage.upload(scratch / FILE, self._file)
 
     def _check_unchanged(self) -> None:
         if self._version() != self._found:

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.storage.retry import Check
 
 
-def write_file(path: Path, data: bytes, *, check: Check | None = None) -> None:
+def write_file(path: Path, chunks: Iterable[bytes], *, check: Check | None = None) -> None:
     """Write a file whole or not at all: a temporary file is synced and renamed.
 
     A link's target is written, not the link itself; a device or a pipe is written to, never replaced.
@@ -17,8 +18,8 @@ def write_file(path: Path, data: bytes, *, check: Check | None = None) -> None:
     ----------
     path : Path
         The file.
-    data : bytes
-        Its content.
+    chunks : iterable of bytes
+        Its content. What the iterable raises is raised.
     check : callable, optional
         Called before the write and before the rename; what it raises is raised.
 
@@ -31,9 +32,10 @@ def write_file(path: Path, data: bytes, *, check: Check | None = None) -> None:
         check()
     target = Path(os.path.realpath(path))
     if target.exists() and not (target.is_file() or target.is_dir()):
-        target.write_bytes(data)
+        with target.open("wb") as file:
+            file.writelines(chunks)
         return
-    temporary = _write_temporary(target, data)
+    temporary = _write_temporary(target, chunks)
     try:
         if check is not None:
             check()  # a network mount may have hung in the meantime
@@ -52,7 +54,7 @@ def create_file(path: Path, data: bytes) -> bool:
     OSError
         If it cannot be written.
     """
-    temporary = _write_temporary(path, data)
+    temporary = _write_temporary(path, (data,))
     try:
         os.link(temporary, path)
     except FileExistsError:
@@ -76,13 +78,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_temporary(path: Path, data: bytes) -> Path:
+def _write_temporary(path: Path, chunks: Iterable[bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Readers of the tables ignore names with a leading dot, so a crash leaves nothing that they see.
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

@@ -7,6 +7,7 @@ local names that are not valid UTF-8 become percent-encoded ``file://`` URIs, si
 import contextlib
 import io
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
@@ -19,12 +20,14 @@ from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.retry import Check as Check
 from pipeline.storage.retry import transfer, with_retries
+from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
 """Remote objects up to this size are fetched with one request; larger ones are read by ranges."""
 RANGE_BYTES = 1 << 20
 """Size of a range read of a larger object."""
+_SCRATCH_PREFIX = "earmark-object-"
 
 
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
@@ -162,7 +165,45 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
         with transfer("write", location):
             with_retries(lambda: write(path, data), check)
         return
-    write_file(Path(path), data, check=check)
+    write_file(Path(path), (data,), check=check)
+
+
+def write_chunks(location: str, chunks: Iterable[bytes]) -> None:
+    """Write an object that is too large for the memory as `write_bytes` does; by way of a temporary file.
+
+    Parameters
+    ----------
+    location : str
+        Path or URI.
+    chunks : iterable of bytes
+        The object. What the iterable raises is raised, and nothing is written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    protocol, path = split(location)
+    if protocol == "file":
+        write_file(Path(path), chunks)
+        return
+    remove_abandoned(_SCRATCH_PREFIX)
+    with locked_folder(_SCRATCH_PREFIX) as scratch:
+        write_file(scratch / "object", chunks)
+        upload(scratch / "object", location)
+
+
+def upload(file: Path, location: str) -> None:
+    """Copy a local file to an object of a store, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    protocol, path = split(location)
+    with transfer("write", location):
+        with_retries(lambda: filesystem(protocol).put_file(str(file), path))
 
 
 def create(location: str, data: bytes) -> bool:

@@ -6,11 +6,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from schemas.errors import EarmarkError
 
 _PREFIX = "earmark-rows-"
+_ROWS_AT_ONCE = 200_000
 
 
 def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
@@ -44,6 +46,20 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
             writer.close()
             sink.close()
         return pa.ipc.open_file(pa.memory_map(file)).read_all()
+
+
+def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:
+    """Return rows of a table that is on the disk, sorted by a column, as another such table.
+
+    Raises
+    ------
+    EarmarkError
+        If the disk for temporary files is full.
+    """
+    places = pc.sort_indices(rows[column])
+    starts = range(0, len(places), _ROWS_AT_ONCE)
+    pieces = (rows.take(places[start : start + _ROWS_AT_ONCE]) for start in starts)
+    return collect_on_disk((batch for piece in pieces for batch in piece.to_batches()), rows.schema)
 
 
 @contextlib.contextmanager

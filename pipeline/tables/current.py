@@ -6,7 +6,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
-from pipeline.tables.gather import gather
+from pipeline.storage.table_on_disk import collect_on_disk, sort_on_disk
+from pipeline.tables.gather import gather, stream_rows
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys, read_again_if_replaced
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
@@ -96,8 +97,10 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
 
 
 @read_again_if_replaced
-def current_labels(tables: Tables, model: str) -> pa.Table:
+def current_labels(tables: Tables, model: str, where: pc.Expression | None = None) -> pa.Table:
     """Read the current labels: for each track in the catalog, the newest label of its present version.
+
+    They are in a temporary file, not in memory: those of ten million tracks take gigabytes.
 
     Parameters
     ----------
@@ -105,6 +108,8 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
         The tables.
     model : str
         The model's name with its hash, a value of the partition column ``model``.
+    where : pyarrow.compute.Expression, optional
+        Only current labels for which this holds.
 
     Returns
     -------
@@ -115,7 +120,9 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
         keys.load("labels")
         define_current_tracks(keys)
         places = keys.query(_LABEL_PLACES.format(current_labels=CURRENT_LABELS), model=model)
-    return gather(keys.stored, "labels", places, _LABEL_COLUMNS).sort_by("uri")  # without DuckDB's memory
+    found = stream_rows(keys.stored, "labels", places, _LABEL_COLUMNS)
+    chosen = (batch if where is None else batch.filter(where) for batch in found)
+    return sort_on_disk(collect_on_disk(chosen, found.schema), "uri")
 
 
 def count_current(keys: Keys, table: str, model: str) -> int:

@@ -1,6 +1,6 @@
 """Whole rows of the tables, gathered from their parts by the places that `pipeline.tables.keys` tells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -30,23 +30,35 @@ def gather(stored: StoredObjects, table: str, places: pa.Table, columns: Sequenc
     EarmarkError
         If the store refuses, or a part is damaged.
     """
+    rows = stream_rows(stored, table, places, columns)
+    return pa.Table.from_batches(list(rows), schema=rows.schema)
+
+
+def stream_rows(
+    stored: StoredObjects, table: str, places: pa.Table, columns: Sequence[str]
+) -> pa.RecordBatchReader:
+    """Gather columns of some rows as `gather` does, part by part."""
+    schema = _schema_of(table, columns)
+    return pa.RecordBatchReader.from_batches(schema, _batches(stored, table, places, schema))
+
+
+def _batches(
+    stored: StoredObjects, table: str, places: pa.Table, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
     numbers, rows = places["part"].to_numpy(), places["row"]
     parts, starts, counts = np.unique(numbers, return_index=True, return_counts=True)
     chosen = [stored.parts[table][number] for number in parts]
-    schema = _schema_of(table, columns)
-    inside = [name for name in columns if name not in PARTITIONS[table]]
+    inside = [name for name in schema.names if name not in PARTITIONS[table]]
     locations = [stored.location(part) for part in chosen]
     read = read_columns(stored.tables, table, locations, inside)
-    batches: list[pa.RecordBatch] = []
     for part, start, count, found in zip(chosen, starts, counts, read, strict=True):
         picked = found.take(rows.slice(start, count))
         values = partition_values(part)
         arrays = [
             picked[name] if name in inside else pa.repeat(pa.scalar(values[name]), picked.num_rows)
-            for name in columns
+            for name in schema.names
         ]
-        batches += pa.Table.from_arrays(arrays, schema=schema).to_batches()
-    return pa.Table.from_batches(batches, schema=schema)
+        yield from pa.Table.from_arrays(arrays, schema=schema).to_batches()
 
 
 def _schema_of(table: str, columns: Sequence[str]) -> pa.Schema:

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,22 @@ def test_names_are_taken_as_they_stand(bucket: str) -> None:
         assert storage.read_bytes(uri).decode() == uri.removeprefix(f"{bucket}/")
     left_out = survey(bucket).left_out
     assert (left_out.not_audio, left_out.system) == ({"jpg": 1}, {"._*": 1, "@eaDir": 1, ".snapshot": 1})
+
+
+def test_an_export_larger_than_one_request_arrives_whole(bucket: str) -> None:
+    """Labels of ten million tracks go through a file, in several requests, and appear at once."""
+    chunks = [bytes([number]) * (1 << 20) for number in range(120)]
+    storage.write_chunks(f"{bucket}/labels.csv", iter(chunks))
+    assert storage.read_bytes(f"{bucket}/labels.csv") == b"".join(chunks)
+
+    def fail() -> Iterator[bytes]:
+        yield chunks[0]
+        raise EarmarkError("a part is damaged")
+
+    with pytest.raises(EarmarkError, match="damaged"):
+        storage.write_chunks(f"{bucket}/labels.csv", fail())
+    assert storage.read_bytes(f"{bucket}/labels.csv")[:3] == bytes(3)
+    assert storage.list_names(bucket) == ["labels.csv"]
 
 
 def test_a_prefix_that_is_named_like_a_file_is_a_prefix(bucket: str) -> None:

@@ -43,6 +43,25 @@ def test_a_narrow_terminal_folds_names_but_no_numbers(monkeypatch: pytest.Monkey
     assert "".join(line.strip() for line in lines[2:5]) == "thout-any-blanks-that-is-long.fl" + "ac"
 
 
+@pytest.mark.parametrize("n_rows", [0, 1, 7])
+def test_parquet_is_written_group_by_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int
+) -> None:
+    """Rows of ten million tracks, encoded at once, would need gigabytes; or a group would be lost."""
+    monkeypatch.setattr(output, "_ROW_GROUP_ROWS", 3)
+    rows = pa.table(
+        {
+            "track_id": pa.array([str(number) for number in range(n_rows)], pa.string()),
+            "genre": pa.array(["jazz"] * n_rows, pa.string()),
+            "probabilities": pa.array([[number / 7] for number in range(n_rows)], pa.list_(pa.float32())),
+        }
+    )
+    output.write_rows(rows, "parquet", str(tmp_path / "labels.parquet"))
+    file = pq.ParquetFile(tmp_path / "labels.parquet")
+    assert file.read().equals(rows)
+    assert file.num_row_groups == -(-n_rows // 3)
+
+
 def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
     """``--out labels.parquet`` would be CSV, and the next program could not read it."""
     rows = pa.table({"genre": ["jazz"], "confidence": [0.5]})

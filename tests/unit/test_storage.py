@@ -1,12 +1,13 @@
 """Writes are atomic, and names are taken literally."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.storage import storage
-from schemas.errors import EarmarkError, MisuseError
+from schemas.errors import EarmarkError, MisuseError, StoreError
 
 
 def test_a_file_is_renamed_only_if_the_check_passes(tmp_path: Path) -> None:
@@ -40,6 +41,22 @@ def test_a_write_that_fails_leaves_the_old_object_and_no_litter(
     monkeypatch.undo()
     assert target.read_bytes() == b"old"
     assert os.listdir(target.parent) == ["part.parquet"]
+
+
+def test_an_export_that_fails_halfway_leaves_the_old_file(tmp_path: Path) -> None:
+    """A store that fails in the middle of an export of gigabytes would leave a file that looks complete."""
+    target = tmp_path / "labels.csv"
+    storage.write_chunks(str(target), iter([b"track,", b"genre\n"]))
+    assert target.read_bytes() == b"track,genre\n"
+
+    def chunks() -> Iterator[bytes]:
+        yield b"new"
+        raise StoreError("the store is away")
+
+    with pytest.raises(StoreError):
+        storage.write_chunks(str(target), chunks())
+    assert target.read_bytes() == b"track,genre\n"
+    assert os.listdir(tmp_path) == ["labels.csv"]
 
 
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:

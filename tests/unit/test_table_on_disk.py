@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.storage.table_on_disk import collect_on_disk
+from pipeline.storage import table_on_disk
+from pipeline.storage.table_on_disk import collect_on_disk, sort_on_disk
 from schemas.errors import EarmarkError
 
 SCHEMA = pa.schema(
@@ -47,6 +48,30 @@ def test_a_table_has_the_rows_of_its_batches(groups: list[list[dict[str, object]
     """Fails: tracks of a large catalog are lost, or get another's version."""
     batches = [batch(*rows) for rows in groups]
     assert collect_on_disk(batches, SCHEMA).equals(pa.Table.from_batches(batches, SCHEMA))
+
+
+@given(st.lists(ROWS, max_size=4), st.integers(1, 4))
+def test_a_sorted_table_is_that_of_arrow(groups: list[list[dict[str, object]]], at_once: int) -> None:
+    """Fails: labels of a large catalog are exported in another order, or under another track's name."""
+    found = [row for rows in groups for row in rows]
+    rows = [{**row, "name": f"{row.get('name')}-{number}"} for number, row in enumerate(found)]
+    table = collect_on_disk([batch(*rows[:3]), batch(*rows[3:])], SCHEMA)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_on_disk, "_ROWS_AT_ONCE", at_once)
+        assert sort_on_disk(table, "name").equals(table.sort_by("name"))
+
+
+def test_a_sorted_table_is_not_in_memory_either(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: an export of the labels needs as much memory as there are labels."""
+    monkeypatch.setattr(table_on_disk, "_ROWS_AT_ONCE", 1_000)
+    rows = batch(*({"name": f"{number * 7919 % 10_000:04}" + "x" * 1000} for number in range(10_000)))
+    table = collect_on_disk([rows], SCHEMA)
+    del rows
+    before = pa.total_allocated_bytes()
+    ordered = sort_on_disk(table, "name")
+    assert pa.total_allocated_bytes() - before < table.nbytes / 10
+    assert ordered["name"][17].as_py().startswith("0017x")
+    assert list(folder.iterdir()) == []
 
 
 def test_the_rows_are_not_in_memory_and_leave_no_file(folder: Path) -> None:

@@ -41,7 +41,7 @@ def running_head(*options: str) -> Iterator[Cluster]:
             try:
                 cluster = _start(folder, environment, options)
                 break
-            except RuntimeError:  # what a loaded machine is slow with, Ray gives up on
+            except (RuntimeError, subprocess.TimeoutExpired):  # on a loaded machine
                 if last:
                     raise
                 cleanup.close()

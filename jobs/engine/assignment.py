@@ -44,7 +44,10 @@ class Assignment:
 
 @dataclass
 class Totals:
-    """Running totals: tracks, results, seconds by stage, genres, requests, slow tracks, work left, CPUs."""
+    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, cluster size.
+
+    `n_results` counts the shards and parts that have ended.
+    """
 
     n_results: int = 0
     featurized: int = 0

@@ -42,7 +42,7 @@ def merge_parts_of_run(job: Job, report: RunReport, held: HeldLease) -> None:
         with held.writing():
             recover_compactions(job.tables, held.lease.check)  # or its rows would be merged twice
             if not was_settled:
-                log.warning("parts not merged: a worker was lost, and may still be writing one")
+                log.warning("parts not merged: a lost worker or an update of the index may still be writing")
             elif _has_written(report) and job.config.part_mb:
                 _merge(job, report, held.lease.check)
     except LeaseLostError:

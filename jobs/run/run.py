@@ -295,10 +295,12 @@ def _work(
                 )
             finally:
                 engine.halt(held)
+                index_updates.stop(lambda: interrupt.was_requested)
+                if index_updates.is_under_way:
+                    held.is_settled = held.is_settled and held.is_local
                 # Close now: shutting down Ray and counting what was written may take too long.
                 if interrupt.was_requested:
                     closing()
-                index_updates.stop()
                 interrupt.clear_handlers()
         yield gauges
 

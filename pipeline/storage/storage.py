@@ -20,7 +20,7 @@ from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.retry import Check as Check
 from pipeline.storage.retry import transfer, with_retries
-from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import explain_full_disk, locked_folder, remove_abandoned
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
@@ -182,6 +182,8 @@ def write_chunks(location: str, chunks: Iterable[bytes]) -> None:
     ------
     OSError
         If it cannot be written.
+    EarmarkError
+        If the disk for temporary files is full.
     """
     protocol, path = split(location)
     if protocol == "file":
@@ -189,12 +191,24 @@ def write_chunks(location: str, chunks: Iterable[bytes]) -> None:
         return
     remove_abandoned(_SCRATCH_PREFIX)
     with locked_folder(_SCRATCH_PREFIX) as scratch:
-        write_file(scratch / "object", chunks)
-        upload(scratch / "object", location)
+        copy = scratch / "object"
+        with copy.open("wb") as file:
+            for chunk in chunks:
+                with explain_full_disk():
+                    file.write(chunk)
+                    file.flush()
+        upload(copy, location)
 
 
 def upload(file: Path, location: str) -> None:
     """Copy a local file to an object of a store, whole or not at all.
+
+    Parameters
+    ----------
+    file : Path
+        The file.
+    location : str
+        The object's URI.
 
     Raises
     ------

@@ -1,15 +1,12 @@
 """Tables that are too large to keep in memory, as the listing of ten million tracks is."""
 
 import contextlib
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
-from schemas.errors import EarmarkError
+from pipeline.storage.temporary_folders import explain_full_disk, locked_folder, remove_abandoned
 
 _PREFIX = "earmark-rows-"
 _ROWS_AT_ONCE = 200_000
@@ -34,15 +31,15 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
         If the disk for temporary files is full.
     """
     with contextlib.ExitStack() as stack:
-        with _explain_errors():
+        with explain_full_disk():
             remove_abandoned(_PREFIX)
             file = str(stack.enter_context(locked_folder(_PREFIX)) / "rows.arrow")
             sink = stack.enter_context(pa.OSFile(file, "wb"))
         writer = pa.ipc.new_file(sink, schema)
         for batch in batches:
-            with _explain_errors():
+            with explain_full_disk():
                 writer.write_batch(batch)
-        with _explain_errors():
+        with explain_full_disk():
             writer.close()
             sink.close()
         return pa.ipc.open_file(pa.memory_map(file)).read_all()
@@ -50,6 +47,13 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
 
 def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:
     """Return rows of a table that is on the disk, sorted by a column, as another such table.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        The table.
+    column : str
+        A column of it.
 
     Raises
     ------
@@ -60,15 +64,3 @@ def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:
     starts = range(0, len(places), _ROWS_AT_ONCE)
     pieces = (rows.take(places[start : start + _ROWS_AT_ONCE]) for start in starts)
     return collect_on_disk((batch for piece in pieces for batch in piece.to_batches()), rows.schema)
-
-
-@contextlib.contextmanager
-def _explain_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are longer
-        where = tempfile.tempdir or "the folder for temporary files"
-        raise EarmarkError(
-            f"cannot write to {where} ({reason}); free space there, or set TMPDIR to a larger disk"
-        ) from error

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from schemas.errors import EarmarkError
+
 
 @contextlib.contextmanager
 def locked_folder(prefix: str) -> Iterator[Path]:
@@ -27,6 +29,25 @@ def locked_folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+@contextlib.contextmanager
+def explain_full_disk() -> Iterator[None]:
+    """Name the disk if a ``with`` block cannot write to a temporary folder.
+
+    Raises
+    ------
+    EarmarkError
+        If the disk for temporary files is full, or cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error  # Arrow's own words are longer
+        where = tempfile.tempdir or "the folder for temporary files"
+        raise EarmarkError(
+            f"cannot write to {where} ({reason}); free space there, or set TMPDIR to a larger disk"
+        ) from error
 
 
 def remove_abandoned(prefix: str) -> None:

@@ -37,7 +37,7 @@ def gather(stored: StoredObjects, table: str, places: pa.Table, columns: Sequenc
 def stream_rows(
     stored: StoredObjects, table: str, places: pa.Table, columns: Sequence[str]
 ) -> pa.RecordBatchReader:
-    """Gather columns of some rows as `gather` does, part by part."""
+    """Gather columns of some rows, part by part; parameters and errors are those of `gather`."""
     schema = _schema_of(table, columns)
     return pa.RecordBatchReader.from_batches(schema, _batches(stored, table, places, schema))
 

@@ -71,14 +71,14 @@ def update_index(tables: Tables, check: storage.Check) -> None:
     tables : Tables
         The tables.
     check : callable
-        Called before each write; raises if this run may no longer write.
+        Called before each read and write; raises if this run may no longer write.
 
     Raises
     ------
     EarmarkError
         If the lease is lost.
     """
-    with _log_failure(check), open_keys(tables) as keys:
+    with _log_failure(check), open_keys(tables, check) as keys:
         keys.load(*KEY_COLUMNS)
         refresh_index(keys, check)
 

@@ -64,7 +64,7 @@ class KeyFile:
 
 
 def open_key_files(
-    stored: StoredObjects, table: str, columns: Sequence[str], scratch: Path
+    stored: StoredObjects, table: str, columns: Sequence[str], scratch: Path, check: storage.Check
 ) -> tuple[list[KeyFile], list[StoredObject]]:
     """Open the key files of a table, those of most parts first.
 
@@ -78,6 +78,8 @@ def open_key_files(
         Columns that they must have.
     scratch : Path
         Folder for local copies of files in a store.
+    check : callable
+        Called before each file is read; what it raises is raised.
 
     Returns
     -------
@@ -89,6 +91,7 @@ def open_key_files(
     files: list[KeyFile] = []
     damaged: list[StoredObject] = []
     for entry in stored.below(f"{INDEX_FOLDER}/{table}"):
+        check()
         try:
             path = _fetch(stored, entry, scratch)
         except Exception as error:  # a cache that cannot be read is no reason to fail

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.log import get_logger
+from pipeline.storage import storage
 from pipeline.tables.database import Database, open_connection
 from pipeline.tables.key_files import KeyFile, open_key_files
 from pipeline.tables.objects import StoredObject, StoredObjects, list_objects
@@ -47,6 +48,10 @@ SELECT {columns}, copied.part, keys.row
     JOIN copied_{table} AS copied ON copied.file = {file} AND copied.number = keys.part"""
 
 
+def _allow() -> None:
+    """Let every object be read."""
+
+
 class Keys(Database):
     """The keys of the tables, as they were when their objects were listed.
 
@@ -58,6 +63,8 @@ class Keys(Database):
         A database of its own.
     scratch : Path
         A folder of its own.
+    check : callable
+        Called before each object is read; what it raises is raised.
 
     Attributes
     ----------
@@ -69,8 +76,15 @@ class Keys(Database):
         Numbers of the parts of each loaded table that no key file holds.
     """
 
-    def __init__(self, stored: StoredObjects, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+    def __init__(
+        self,
+        stored: StoredObjects,
+        connection: duckdb.DuckDBPyConnection,
+        scratch: Path,
+        check: storage.Check = _allow,
+    ) -> None:
         super().__init__(stored, connection, scratch)
+        self._check = check
         self.files: dict[str, list[tuple[KeyFile, list[int]]]] = {}
         self.useless: dict[str, list[StoredObject]] = {}
         self.fresh: dict[str, list[int]] = {}
@@ -90,7 +104,7 @@ class Keys(Database):
     def _load(self, table: str) -> None:
         parts = self.stored.parts[table]
         columns = KEY_COLUMNS[table]
-        found, damaged = open_key_files(self.stored, table, columns, self.scratch)
+        found, damaged = open_key_files(self.stored, table, columns, self.scratch, self._check)
         files, copied, covered = _choose(found, parts)
         self.register(f"copied_{table}", copied)
         self.files[table] = files
@@ -113,6 +127,7 @@ class Keys(Database):
         waiting: list[pa.Table] = []
         read = read_columns(self.stored.tables, table, locations, wanted)
         for number, rows in zip(self.fresh[table], read, strict=True):
+            self._check()
             waiting.append(_with_place(rows, number).select(schema.names).cast(schema))
             if len(waiting) == _PARTS_AT_ONCE:
                 self.append(f"fresh_{table}", pa.concat_tables(waiting))
@@ -179,28 +194,30 @@ def from_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def open_keys(tables: Tables) -> Iterator[Keys]:
+def open_keys(tables: Tables, check: storage.Check = _allow) -> Iterator[Keys]:
     """List the tables and open the database of their keys for a ``with`` block.
 
     Parameters
     ----------
     tables : Tables
         The tables. Their parts must stay while the block lasts.
+    check : callable
+        Called before each object is read; what it raises is raised.
 
     Raises
     ------
     EarmarkError
         If the store refuses.
     """
-    with open_stored_keys(list_objects(tables)) as keys:
+    with open_stored_keys(list_objects(tables), check) as keys:
         yield keys
 
 
 @contextlib.contextmanager
-def open_stored_keys(stored: StoredObjects) -> Iterator[Keys]:
+def open_stored_keys(stored: StoredObjects, check: storage.Check = _allow) -> Iterator[Keys]:
     """Open the database of the keys of listed tables, or of some of their parts, for a ``with`` block."""
     with open_connection() as (connection, scratch):
-        yield Keys(stored, connection, scratch)
+        yield Keys(stored, connection, scratch, check)
 
 
 def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:

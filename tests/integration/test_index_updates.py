@@ -1,9 +1,15 @@
 """A run on Ray that updates the index after each shard: what a long run does after each five hundred."""
 
+import contextlib
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.engine.lease import LeaseLostError
 from jobs.run import index_updates
 from jobs.run import run as runs
 from jobs.run.request import make_job
@@ -38,3 +44,33 @@ def test_parts_are_indexed_while_others_are_written(tmp_path: Path, monkeypatch:
     assert min(n_files) >= 1
     assert runs.run_job(job, print).counts.featurized == 0
     assert verify(job.tables, read_reports(job.tables)).sound
+
+
+def test_no_update_goes_on_while_the_parts_are_merged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would read parts that vanish, and write down keys of parts that are gone."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)
+    merge = runs.merge_parts_of_run
+    n_updates, at_merging = 0, []
+
+    def update(tables: Tables, check: Callable[[], None]) -> None:
+        nonlocal n_updates
+        n_updates += 1
+        with contextlib.suppress(LeaseLostError):
+            while True:  # as one that never ends by itself
+                check()
+                time.sleep(0.01)
+
+    def merge_and_note(*arguments: Any) -> None:
+        at_merging.extend(each for each in threading.enumerate() if each.name == "index")
+        merge(*arguments)
+
+    monkeypatch.setattr(index_updates, "EVERY_RESULTS", 1)
+    monkeypatch.setattr(index_updates, "update_index", update)
+    monkeypatch.setattr(runs, "merge_parts_of_run", merge_and_note)
+    config = RunConfig(shard_tracks=1)
+    job = make_job("featurize", str(tmp_path / "catalog"), str(tmp_path / "tables"), config)
+    report = runs.run_job(job, print)
+    assert (report.outcome, report.counts.featurized, n_updates, at_merging) == ("done", 4, 1, [])
+    assert len(list((tmp_path / "tables" / "tracks").rglob("*.parquet"))) == 1

@@ -32,7 +32,7 @@ def check_index(rows: Rows) -> list[Finding]:
     for table in KEY_COLUMNS:
         parts = rows.stored.parts[table]
         present = {(part.path, part.version) for part in parts}
-        files, damaged = open_key_files(rows.stored, table, KEY_COLUMNS[table], rows.scratch)
+        files, damaged = open_key_files(rows.stored, table, KEY_COLUMNS[table], rows.scratch, lambda: None)
         ignored += [entry.path for entry in damaged]
         for file in files:
             if present.isdisjoint(file.parts):

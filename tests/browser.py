@@ -109,7 +109,9 @@ class Browser:
         """Addresses asked for since the page was opened, but for the page itself and what it embeds."""
         events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if url != self._uri and not url.startswith(("data:", "blob:"))]
+        # A slow browser may still be loading its own start page, from chrome: addresses.
+        embedded = ("data:", "blob:", "chrome:")
+        return [url for url in asked if url != self._uri and not url.startswith(embedded)]
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""

@@ -64,8 +64,8 @@ class SharedClassifier(Classifier):
 
     The network runs in a thread of its own, in the order in which segments arrive. Meanwhile the other
     threads read the next segments, or write what was predicted. A batch takes as long half empty as full, so
-    the rest of one part shares a batch with the beginning of the next. Predictions are the same as those of a
-    `Classifier`.
+    the rest of one part shares a batch with the beginning of the next. Predictions are those of `Classifier`
+    to within rounding: on some CPUs, last bits depend on a segment's place in its batch.
 
     Parameters
     ----------

@@ -83,6 +83,11 @@ def predict_while_running(shared: SharedClassifier, parts: list[LogMels]) -> tup
     return answers, network.filled
 
 
+def assert_same(found: Any, expected: Any) -> None:
+    """Compare to within rounding: on some CPUs, last bits depend on a segment's place in its batch."""
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_predictions_are_those_of_each_part_alone(shared: SharedClassifier, alone: Classifier) -> None:
     """Fails: a label depends on which other tracks an actor happened to work on."""
     parts = [log_mels(n, seed=n) for n in (1, 3, 20, 8, 0, 13, 2, 17)] * 3
@@ -90,9 +95,9 @@ def test_predictions_are_those_of_each_part_alone(shared: SharedClassifier, alon
         found = list(pool.map(shared.predict_proba, parts))
         embedded = list(pool.map(shared.predict_and_embed, parts))
     for part, proba, (prediction, vectors) in zip(parts, found, embedded, strict=True):
-        np.testing.assert_array_equal(proba, alone.predict_proba(part))
-        np.testing.assert_array_equal(vectors, alone.predict_and_embed(part)[1])
-        np.testing.assert_allclose(prediction.proba, proba, rtol=1e-6)
+        assert_same(proba, alone.predict_proba(part))
+        assert_same(vectors, alone.predict_and_embed(part)[1])
+        assert_same(prediction.proba, proba)
 
 
 def test_small_parts_share_batches(shared: SharedClassifier, alone: Classifier) -> None:
@@ -101,7 +106,7 @@ def test_small_parts_share_batches(shared: SharedClassifier, alone: Classifier) 
     answers, filled = predict_while_running(shared, parts)
     assert filled == [3, 8, 8, 8]
     for part, proba in zip(parts, answers, strict=True):
-        np.testing.assert_array_equal(proba, alone.predict_proba(part))
+        assert_same(proba, alone.predict_proba(part))
 
 
 def test_only_the_part_that_cannot_be_predicted_fails(shared: SharedClassifier, alone: Classifier) -> None:
@@ -112,8 +117,8 @@ def test_only_the_part_that_cannot_be_predicted_fails(shared: SharedClassifier, 
     answers, _ = predict_while_running(shared, parts)
     assert [isinstance(answer, ValueError) for answer in answers] == [n == 2 for n in range(6)]
     for number in (0, 1, 3, 4, 5):
-        np.testing.assert_array_equal(answers[number], alone.predict_proba(parts[number]))
-    np.testing.assert_array_equal(shared.predict_proba(parts[0]), alone.predict_proba(parts[0]))
+        assert_same(answers[number], alone.predict_proba(parts[number]))
+    assert_same(shared.predict_proba(parts[0]), alone.predict_proba(parts[0]))
 
 
 def test_outputs_that_do_not_fit_together_fail_one_part(shared: SharedClassifier, alone: Classifier) -> None:
@@ -125,7 +130,7 @@ def test_outputs_that_do_not_fit_together_fail_one_part(shared: SharedClassifier
     shared.logits = network
     with ThreadPoolExecutor(1) as pool:
         after = pool.submit(shared.predict_proba, log_mels(3)).result(timeout=60)
-    np.testing.assert_array_equal(after, alone.predict_proba(log_mels(3)))
+    assert_same(after, alone.predict_proba(log_mels(3)))
 
 
 def test_a_part_counts_only_its_share_of_the_network(shared: SharedClassifier) -> None:

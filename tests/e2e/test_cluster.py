@@ -49,7 +49,7 @@ def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> Non
         for _ in range(5):
             done = subprocess.run(
                 [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],
-                capture_output=True, text=True, timeout=300, env=cluster.environment,
+                capture_output=True, text=True, timeout=500, env=cluster.environment,
             )  # fmt: skip
             # `ray start` returns before the node's agent takes jobs.
             if "No available agent" not in done.stdout + done.stderr:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import browser as browsers
-from tests.ray_cluster import Cluster, running_head
 from tests.s3 import missing_programs, shared_s3_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,19 +73,3 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browsers.Brows
         pytest.skip(f"no browser here ({', '.join(missing)}): apt-get install chromium chromium-driver")
     with browsers.chromium(tmp_path_factory.mktemp("chromium")) as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def running_ray() -> Iterator[Cluster]:
-    """A Ray of one node that has been started before."""
-    with running_head("--include-dashboard=false") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def on_running_ray(running_ray: Cluster) -> Iterator[None]:
-    """Let the commands of a module use one running Ray: each start of a Ray of their own costs seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ADDRESS", running_ray.address)
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        yield

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,12 @@ class Webhook:
     url: str = ""
     script: list[int] = field(default_factory=list)
     posted: list[dict[str, Any]] = field(default_factory=list)
+
+    def wait(self, timeout_s: float = 60) -> None:
+        """Wait for the first post: a busy machine serves it long after the sender has gone."""
+        deadline = time.monotonic() + timeout_s
+        while not self.posted and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
 PATH = "T000-B000-hush"

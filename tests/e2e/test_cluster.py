@@ -141,6 +141,7 @@ def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) 
                 time.sleep(0.01)
         time.sleep(1)
         assert succeed("submit", *server, "--stop", job, **cluster.environment) == ""
+        hook.wait()
     assert [message["outcome"] for message in hook.posted] == ["interrupted"]
     assert "has already ended" in earmark("submit", *server, "--stop", job, **cluster.environment).stderr
     ended = earmark("submit", *server, "--follow", job, **cluster.environment)

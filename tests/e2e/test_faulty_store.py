@@ -94,6 +94,7 @@ def last_report(tables: str) -> dict[str, object]:
     return json.loads(storage.read_bytes(f"{tables}/_runs/{newest}"))
 
 
+@pytest.mark.thorough
 @pytest.mark.s3
 def test_a_run_over_a_store_that_fails_at_one_request_in_twenty(catalog: Catalog, proxy: FaultyProxy) -> None:
     """The promise on a bad night: every track once, none labeled from half a body, and nobody is paged; what

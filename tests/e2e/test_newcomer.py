@@ -103,6 +103,7 @@ def test_the_demo_marks_its_folder(demo: tuple[Path, str]) -> None:
     assert len([path for path in (out / "shelves").rglob("*.*") if path.is_file()]) >= N_SHELVED
 
 
+@pytest.mark.thorough
 def test_every_command_of_the_guide_prints_what_the_guide_says(
     demo: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_running_ray: None
 ) -> None:

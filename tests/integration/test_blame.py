@@ -90,7 +90,8 @@ def test_a_node_without_earmark_is_named(nodes: Any, tmp_path: Path, n_tracks: i
     assert "install Earmark" in said
 
 
-@pytest.mark.parametrize("module", ["av", pytest.param("tensorflow", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("module", ["av", "tensorflow"])
 def test_a_module_that_a_node_lacks_is_named(nodes: Any, catalog: Path, tmp_path: Path, module: str) -> None:
     """An operator must read what to install, and where."""
     add_node(nodes, python_path=without(tmp_path / "bare", module))

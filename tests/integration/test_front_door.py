@@ -55,6 +55,7 @@ def test_a_notebook_comes_to_the_numbers_of_a_run(tmp_path: Path) -> None:
     assert (labels["error_type"].notna().sum(), len(labels)) == (2, 8)
 
 
+@pytest.mark.thorough
 @pytest.mark.s3
 def test_objects_of_a_store_are_labeled_as_files_are(bucket: str, tmp_path: Path) -> None:
     """Music that is in a bucket would have to be downloaded by hand first."""

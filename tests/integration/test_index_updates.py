@@ -46,6 +46,7 @@ def test_parts_are_indexed_while_others_are_written(tmp_path: Path, monkeypatch:
     assert verify(job.tables, read_reports(job.tables)).sound
 
 
+@pytest.mark.thorough
 def test_no_update_goes_on_while_the_parts_are_merged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

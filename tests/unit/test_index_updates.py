@@ -96,7 +96,7 @@ def test_slow_updates_are_rare(history: TableHistory, monkeypatch: pytest.Monkey
 
 
 def test_a_lost_lease_or_a_failing_store_ends_no_run(
-    history: TableHistory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The index is a cache: the run finds out by itself what it has to."""
     before = n_fresh(history.tables)

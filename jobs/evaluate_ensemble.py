@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from jobs.run.request import Job, make_job
 from jobs.run.run import Say, run_job
-from jobs.training_data import is_audio, open_root, report_failures
-from pipeline.catalogs.manifest_file import is_manifest
+from jobs.training_data import choose_label_column, is_audio, open_root, report_failures
 from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS
 from pipeline.models.ensemble import Ensemble
 from pipeline.storage import storage
 from pipeline.tables.current import current_labels, current_tracks
-from pipeline.training.data.labeled_tables import FOLDER, find_genres, is_tables
+from pipeline.training.data.labeled_tables import find_genres, is_tables
 from pipeline.training.provenance import CALIBRATED_ON, TRAINED_ON, count_seen
 from pipeline.training.training_set import TrainingSet, track_path
 from schemas.config import RunConfig
@@ -89,7 +88,7 @@ def evaluate_ensemble(
             f"an ensemble is evaluated on audio, which {data} is not; give a folder of audio for each genre, "
             "or name one of its models"
         )
-    column = label_column or (None if is_manifest(data) else FOLDER)
+    column = choose_label_column(data, label_column, min_genres=1)
     with open_root(tables) as root:
         job = make_job("run", data, root, config)
         if run_job(job, say).outcome == "interrupted":

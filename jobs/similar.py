@@ -114,7 +114,7 @@ def _embed(tables: Tables, model: str, track: str) -> NDArray[np.floating]:
 def _describe(tables: Tables, model: str, nearest: pa.Table, listed: pa.Table) -> pa.Table:
     """Add where the tracks are, their tags, and their genres."""
     ids = nearest["track_id"].to_pylist()
-    where = (pc.field("model") == model) & pc.field("track_id").isin(ids)
+    where = (pc.field("model") == model) & pc.field("track_id").isin(nearest["track_id"].combine_chunks())
     labels = keep_newest(tables.read("labels", ["track_id", "genre", "labeled_at"], where), "labeled_at")
     genre_of = dict(zip(labels["track_id"].to_pylist(), labels["genre"].to_pylist(), strict=True))
     rows = listed.take(pc.index_in(nearest["track_id"], listed["track_id"]))

@@ -11,14 +11,13 @@ from jobs.read_tables import open_tables, pick_embedding_model
 from jobs.run.request import make_job
 from jobs.run.run import Say, run_job
 from jobs.train import TrainRequest, check_options
-from jobs.training_data import check_regular, is_audio, open_root, report_failures
-from pipeline.catalogs.manifest_file import is_manifest
+from jobs.training_data import check_regular, choose_label_column, is_audio, open_root, report_failures
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from pipeline.training.data.embedded_tables import import_embeddings
-from pipeline.training.data.labeled_tables import FOLDER, is_tables
+from pipeline.training.data.labeled_tables import is_tables
 from pipeline.training.embedded_tracks import EmbeddedTracks
 from pipeline.training.head import TrainedHead, train_head, train_head_on_list
 from pipeline.training.head_bundle import build_head_bundle, measure_head
@@ -98,6 +97,7 @@ def _embedded(request: TrainRequest, say: Say) -> Iterator[tuple[Tables, str | N
             f"{request.data} has no embeddings; give tables of 'earmark run … --embeddings', a folder of "
             "audio for each genre, or a manifest of audio"
         )
+    column = choose_label_column(request.data, request.label_column)
     with open_root(request.tables) as root:
         settings = request.config.model_copy(
             update={"embeddings": True, **({} if request.start is None else {"model": request.start})}
@@ -106,7 +106,6 @@ def _embedded(request: TrainRequest, say: Say) -> Iterator[tuple[Tables, str | N
         if run_job(job, say).outcome == "interrupted":
             raise KeyboardInterrupt
         report_failures(job, say)
-        column = request.label_column or (None if is_manifest(request.data) else FOLDER)
         yield job.tables, column
 
 

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 
 from jobs.run.request import Job, make_job
 from jobs.run.run import Say, run_job
-from pipeline.catalogs.catalog import canonical
+from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures
 from pipeline.training.data.descriptor_csv import is_descriptor_csv
 from pipeline.training.data.importers import import_data
-from pipeline.training.data.labeled_tables import FOLDER, import_tables, is_tables
+from pipeline.training.data.labeled_tables import FOLDER, GENRE_TAG, find_genres, import_tables, is_tables
 from pipeline.training.training_set import TrainingSet
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
@@ -62,10 +62,10 @@ def read_labeled_data(
         return import_tables(data, label_column=label_column, say=say, **feature_kinds(arch))
     if not is_audio(data):
         return import_data(data, label_column=label_column)
+    column = choose_label_column(data, label_column)
     with open_root(tables) as root:
         job = _featurize(data, root, arch, config or RunConfig(), say)
         report_failures(job, say)
-        column = label_column or (None if is_manifest(data) else FOLDER)
         return import_tables(root, label_column=column, say=say, **feature_kinds(arch))
 
 
@@ -86,6 +86,47 @@ def is_audio(data: str) -> bool:
     if storage.is_local(data):
         return Path(storage.split(data)[1]).is_dir()
     return PurePosixPath(data).suffix.lower() != ".npz"
+
+
+def choose_label_column(data: str, label_column: str | None, *, min_genres: int = 2) -> str | None:
+    """Return where the genres of audio are, having checked that there are some: its features take hours.
+
+    Genres in tags are not checked, since they are read with the audio.
+
+    Parameters
+    ----------
+    data : str
+        A folder, a prefix or a manifest.
+    label_column : str or None
+        What the user chose; by default, the folders, or the manifest column ``label`` or ``genre``.
+    min_genres : int
+        Genres that are needed.
+
+    Returns
+    -------
+    str or None
+        A value of `label_column` of `pipeline.training.data.labeled_tables.import_tables`.
+
+    Raises
+    ------
+    MisuseError
+        If there is no such column, or it has too few genres.
+    """
+    column = label_column or (None if is_manifest(data) else FOLDER)
+    if column == GENRE_TAG:
+        return column
+    catalog = canonical(data)
+    tracks = list_catalog(catalog).select(["track_id", "uri", "carried"]).to_pylist()
+    genres = set(find_genres(tracks, catalog, column, data).values())
+    if not tracks or len(genres) >= min_genres:
+        return column
+    found = f"only {', '.join(genres)}" if genres else "none"
+    if column == FOLDER:
+        where = "put the tracks of each genre into a folder of its own, or choose --label-column genre_tag"
+    else:
+        where = "choose another --label-column"
+    needed = "a genre" if min_genres == 1 else f"at least {min_genres} genres"
+    raise MisuseError(f"{data} needs tracks of {needed} and has {found}; {where}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from rich.text import Text
 from jobs.console.json_text import json_text as json_text
 from jobs.console.json_text import to_plain
 from jobs.console.messages import printable as printable
+from jobs.console.messages import say
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 
@@ -95,7 +96,7 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     """Write rows as CSV, a JSON array or Parquet to a file, a URI or stdout.
 
     With ``table``, a file gets the format of its extension (``labels.parquet``), or CSV if it has none of
-    these extensions.
+    these extensions. A message to stderr says how many rows it got.
 
     Raises
     ------
@@ -106,6 +107,7 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
         by_name = _FORMATS.get(PurePosixPath(out).suffix.lower(), form)
         with storage.explain_errors(out, "write"):
             storage.write_chunks(out, _encode_rows(rows, by_name if form == "table" else form))
+        say(f"{rows.num_rows:,} rows written to {out}")
         return
     if form == "parquet" and sys.stdout.isatty():
         raise MisuseError(

@@ -43,6 +43,7 @@ class TablesReader:
         self.n_reads = 0
         self.duplicates: list[str] = []
         self._tables = tables
+        self._error: Exception | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True, name="tables reader")
 
@@ -55,6 +56,8 @@ class TablesReader:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if self._error is not None and error is None:
+            raise self._error
 
     def _read(self) -> None:
         while not self._stop.wait(_READ_EVERY_S):
@@ -64,6 +67,9 @@ class TablesReader:
             except FileNotFoundError:
                 # When a shard is halved, its part is removed before the halves are written.
                 continue
+            except Exception as error:  # raised when the block ends
+                self._error = error
+                return
 
 
 def find_faults(catalog: ChaosCatalog, tables: str) -> list[str]:

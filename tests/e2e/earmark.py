@@ -36,7 +36,7 @@ def read_table(tables: object, name: str, columns: Sequence[str] | None = None) 
     """A table as any reader sees it, in a folder or a bucket; empty where it has no part yet."""
     protocol, folder = storage.split(storage.join(str(tables), name))
     fs = None if protocol == "file" else storage.filesystem(protocol)
-    if not (Path(folder).exists() if fs is None else fs.exists(folder)):
+    if not (any(Path(folder).rglob("*.parquet")) if fs is None else fs.exists(folder)):
         return pd.DataFrame(columns=columns)
     return pd.read_parquet(folder, columns=columns, filesystem=fs)
 

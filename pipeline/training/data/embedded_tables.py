@@ -66,8 +66,7 @@ def import_embeddings(
     kept = known & heard
     if not kept.any():
         raise MisuseError(
-            f"no track of the tables {tables.root} has both embeddings of {model} and a genre; choose "
-            "another --label-column"
+            f"no track of {catalog} has both embeddings of {model} and a genre; choose another --label-column"
         )
     names, track_of = np.unique(ids[kept].astype(np.str_), return_inverse=True)
     track_by_id = {track["track_id"]: track for track in tracks}

@@ -78,8 +78,7 @@ def import_tables(
     rows = rows.filter(~_is_silent())
     if not rows.num_rows:
         raise MisuseError(
-            f"no track of the tables {tables.root} has both features and a genre; "
-            "choose another --label-column"
+            f"no track of {catalog} has both features and a genre; choose another --label-column"
         )
     n_used = len(rows["track_id"].unique())
     for n_left_out, lacking in ((n_tracks - n_labeled, "genre"), (n_labeled - n_used, "sound")):
@@ -163,7 +162,7 @@ def _read_rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table
         *(DESCRIPTOR_NAMES if spec.descriptors else ()),
     ]
     sets = [other.feature_set for other in spec.supersets()]
-    where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(wanted)
+    where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(pa.array(wanted, pa.string()))
     rows = tables.read(
         "features", [*VERSION_KEY, "segment", "feature_set", "n_frames", "range_db", *kinds], where
     )

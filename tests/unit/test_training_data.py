@@ -1,0 +1,66 @@
+"""Labeled data is checked before hours are spent on its features, and read back as it was labeled."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.training_data import choose_label_column
+from pipeline.training.data.labeled_tables import import_tables
+from schemas.errors import MisuseError
+from tests.table_history import TableHistory
+
+
+def lay_out(folder: Path, *names: str) -> str:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return str(folder)
+
+
+def test_folders_are_genres(tmp_path: Path) -> None:
+    data = lay_out(tmp_path, "blues/a.mp3", "jazz/b.flac", "loose.ogg")
+    assert choose_label_column(data, None) == "folder"
+    assert choose_label_column(data, "genre_tag") == "genre_tag"
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(("a.mp3", "b.mp3"), "has none"), (("blues/a.mp3", "b.mp3"), "has only blues")]
+)
+def test_audio_without_genres_is_refused_before_it_is_decoded(
+    tmp_path: Path, names: tuple[str, ...], found: str
+) -> None:
+    """After an hour of decoding it would be an error of an empty list."""
+    data = lay_out(tmp_path, *names)
+    with pytest.raises(MisuseError, match=f"{found}; put the tracks of each genre into a folder"):
+        choose_label_column(data, None)
+    assert choose_label_column(data, "genre_tag") == "genre_tag"
+
+
+def test_an_ensemble_is_measured_on_one_genre_too(tmp_path: Path) -> None:
+    assert choose_label_column(lay_out(tmp_path, "blues/a.mp3"), None, min_genres=1) == "folder"
+
+
+def test_columns_of_a_manifest_are_checked(tmp_path: Path) -> None:
+    lay_out(tmp_path, "a.mp3", "b.mp3")
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri,style,genre\na.mp3,tango,x\nb.mp3,milonga,x\n")
+    assert choose_label_column(str(manifest), "style") == "style"
+    with pytest.raises(MisuseError, match="has only x; choose another --label-column"):
+        choose_label_column(str(manifest), None)
+    with pytest.raises(MisuseError, match="no column 'mood'; choose with --label-column: genre, style"):
+        choose_label_column(str(manifest), "mood")
+
+
+def test_an_empty_folder_is_left_to_the_run(tmp_path: Path) -> None:
+    """It says more: what it left out, and which files would be audio."""
+    assert choose_label_column(str(tmp_path), None) == "folder"
+
+
+def test_tables_without_genres_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    """To look for none of the tracks is no reading error, for which one would check the disk."""
+    history = TableHistory(tmp_path / "tables")
+    history.model()
+    history.run({"a": "1", "b": "1"})
+    with pytest.raises(MisuseError, match="has both features and a genre; choose another --label-column"):
+        import_tables(history.tables.root, label_column="genre_tag")

@@ -67,15 +67,13 @@ start() {
     ceph-osd -c "$conf" -i 0 $crc >/dev/null
     ceph-mgr -c "$conf" -i a $crc >/dev/null || true
     radosgw -c "$conf" -n client.admin --no-mon-config $crc --pid-file "$dir/run/rgw.pid" >/dev/null
-    for _ in $(seq 120); do
-        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
-        sleep 0.5
-    done
+    check_listens "$dir" "$port"
     radosgw-admin -c "$conf" -n client.admin --no-mon-config $crc user create --uid=test \
         --display-name=test --access-key=test --secret-key=testtest >/dev/null 2>&1
     # Has no rights until a bucket's policy gives it some.
     radosgw-admin -c "$conf" -n client.admin --no-mon-config $crc user create --uid=guest \
         --display-name=guest --access-key=guest --secret-key=guestguest >/dev/null 2>&1
+    check_listens "$dir" "$port"  # it may have ended since
     cat <<END
 AWS_ENDPOINT_URL=http://127.0.0.1:$port
 AWS_ACCESS_KEY_ID=test
@@ -83,6 +81,16 @@ AWS_SECRET_ACCESS_KEY=testtest
 AWS_DEFAULT_REGION=us-east-1
 AWS_REQUEST_CHECKSUM_CALCULATION=when_required
 END
+}
+
+check_listens() {
+    for _ in $(seq 240); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then return; fi
+        sleep 0.5
+    done
+    echo "the S3 server does not listen on port $2; see $1/log" >&2
+    stop "$1"
+    exit 1
 }
 
 stop() {

@@ -49,8 +49,7 @@ def shared_s3_server(folder: Path) -> Iterator[dict[str, str]]:
         with _counted(folder) as users:
             users.n -= 1
             if users.n == 0:
-                subprocess.run([SCRIPT, "stop", folder / "s3"], check=True, timeout=60)
-                shutil.rmtree(folder / "s3", ignore_errors=True)
+                _stop(folder / "s3")
 
 
 @dataclass
@@ -81,7 +80,13 @@ def _start(folder: Path) -> dict[str, str]:
         )
         if started.returncode == 0:
             break
+        _stop(folder)
         if last:
             raise RuntimeError(f"{SCRIPT} start ended with {started.returncode}")
-        shutil.rmtree(folder, ignore_errors=True)
     return dict(line.split("=", 1) for line in started.stdout.splitlines())
+
+
+def _stop(folder: Path) -> None:
+    """Stop what runs of the server, which after a failed start may be a part of it."""
+    subprocess.run([SCRIPT, "stop", folder], check=True, timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -7,21 +7,17 @@ import pyarrow as pa
 
 from jobs.console.messages import printable
 from jobs.read_tables import pick_model
-from pipeline.pages.trends_page import render_trends_page
+from pipeline.pages.trends_page import MAX_ARTISTS, render_trends_page
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
+from pipeline.tables.keys import read_again_if_replaced
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
+from pipeline.trends.artists import count_artists, summarize_artists
 from pipeline.trends.grouping import TIME_GROUPINGS
-from pipeline.trends.trends import (
-    Trends,
-    Weight,
-    compute_trends,
-    read_tracks_to_group,
-    tabulate_changes,
-    tabulate_shares,
-    tabulate_tags,
-)
+from pipeline.trends.labeled_tracks import open_labeled_tracks
+from pipeline.trends.shares import Weight
+from pipeline.trends.trends import Trends, compute_trends, tabulate_changes, tabulate_shares, tabulate_tags
 from schemas.errors import EarmarkError, MisuseError
 from schemas.model import Measurement
 
@@ -36,6 +32,7 @@ ROWS: dict[Show, Callable[[Trends], pa.Table]] = {
 """Tables of trends that can be printed or written."""
 
 
+@read_again_if_replaced
 def find_trends(
     tables: Tables, model: str | None, *, by: str, weight: Weight = "count", top: int | None = None
 ) -> Trends:
@@ -59,22 +56,29 @@ def find_trends(
     MisuseError
         If there are no labels of the model, or no track has a value to group by.
     """
-    labeled = read_tracks_to_group(tables, pick_model(tables, model), by)
-    return compute_trends(labeled, by, read_reports(tables, last=1)[0].catalog, weight=weight, top=top)
+    full_model = pick_model(tables, model)
+    catalog = read_reports(tables, last=1)[0].catalog
+    with open_labeled_tracks(tables, full_model, [by], catalog) as labeled:
+        return compute_trends(labeled, by, weight=weight, top=top)
 
 
+@read_again_if_replaced
 def write_trends_page(
     tables: Tables, model: str | None, out: str, *, by: str, weight: Weight = "count", top: int | None = None
 ) -> Trends:
     """Write the trends page and return its trends; see `find_trends`."""
     full_model = pick_model(tables, model)
     catalog = read_reports(tables, last=1)[0].catalog
-    labeled = read_tracks_to_group(tables, full_model, by, "year", "artist")
-    found = compute_trends(labeled, by, catalog, weight=weight, top=top)
-    time = found if by in TIME_GROUPINGS else compute_trends(labeled, "year", catalog, weight=weight)
+    with open_labeled_tracks(tables, full_model, [by, "year", "artist"], catalog) as labeled:
+        found = compute_trends(labeled, by, weight=weight, top=top)
+        time = found if by in TIME_GROUPINGS else compute_trends(labeled, "year", weight=weight)
+        artists = summarize_artists(labeled, top=MAX_ARTISTS)
+        n_artists = count_artists(labeled)
     page = render_trends_page(
         found,
         time=time if time.groups.names else None,
+        artists=artists,
+        n_artists=n_artists,
         model=full_model,
         figures=_read_figures(tables, full_model),
         catalog=printable(catalog),

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.pages import render
 from pipeline.pages.charts import Tick, nice_ticks
-from pipeline.trends.artists import summarize_artists
 from pipeline.trends.grouping import Groups
 from pipeline.trends.rising_falling import trim_strays
 from pipeline.trends.shares import GenreShares
-from pipeline.trends.trends import CONFIDENCE_BINS, Trends, count_by_confidence
+from pipeline.trends.trends import CONFIDENCE_BINS, Trends
 from schemas.model import Measurement
 
 SIZE = 1000
@@ -63,6 +62,8 @@ def render_trends_page(
     trends: Trends,
     *,
     time: Trends | None,
+    artists: pa.Table,
+    n_artists: int,
     model: str,
     figures: Sequence[Measurement] | None,
     catalog: str,
@@ -72,9 +73,13 @@ def render_trends_page(
     Parameters
     ----------
     trends : Trends
-        The requested trends; their tracks also need the columns ``artist`` and ``year``.
+        The requested trends.
     time : Trends or None
         Trends of the same tracks by time; None if no track has a date.
+    artists : pyarrow.Table
+        The artists with the most tracks, at most `MAX_ARTISTS`; see `pipeline.trends.artists`.
+    n_artists : int
+        Number of all artists.
     model : str
         The model's full name.
     figures : sequence of Measurement or None
@@ -87,10 +92,8 @@ def render_trends_page(
     str
         Self-contained HTML. Names are escaped.
     """
-    genres = trends.labeled.genres
+    genres = trends.genres
     chart = None if time is None or not time.groups.names else lay_out_time_chart(time.groups, time.shares)
-    artists = summarize_artists(trends.labeled)
-    histogram = count_by_confidence(trends.labeled)
     return render(
         "trends.html",
         title=f"Genres of {catalog}",
@@ -107,11 +110,10 @@ def render_trends_page(
         changes=[] if time is None else _list_changes(time),
         tags=_list_tags(trends),
         disagreements=_list_disagreements(trends),
-        histogram=histogram,
-        histogram_paths=_draw_bars(histogram),
-        histogram_ticks=nice_ticks(float(histogram.max(initial=1)), whole=True),
-        mean_confidence=float(trends.labeled.confidence.mean()) if trends.labeled.n_tracks else None,
-        n_artists=artists.num_rows,
+        histogram=trends.confidences,
+        histogram_paths=_draw_bars(trends.confidences),
+        histogram_ticks=nice_ticks(float(trends.confidences.max(initial=1)), whole=True),
+        n_artists=n_artists,
         max_artists=MAX_ARTISTS,
         bins=CONFIDENCE_BINS,
         data={
@@ -206,7 +208,7 @@ def _list_changes(time: Trends) -> list[dict[str, Any]]:
     return [
         {
             "change": each,
-            "color": time.labeled.genres.index(each.genre) % 10,
+            "color": time.genres.index(each.genre) % 10,
             "low": _place(widest, each.low),
             "middle": _place(widest, each.change),
             "high": _place(widest, each.high),
@@ -222,7 +224,7 @@ def _place(widest: float, change: float) -> float:
 def _list_tags(trends: Trends) -> list[dict[str, Any]]:
     """Return tags with their counts by genre: genres first, then the most frequent other tags."""
     rows: list[dict[str, Any]] = []
-    genres = trends.labeled.genres
+    genres = trends.genres
     for tag, counts in zip(trends.tags.tags, trends.tags.counts, strict=True):
         if tag not in genres and len(rows) >= MAX_TAGS:
             break
@@ -258,15 +260,14 @@ def _collect_time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
 
 
 def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
-    """Collect the artists with the most tracks as columns; shares are in percent."""
-    rows = artists.slice(0, MAX_ARTISTS)
-    shares = np.asarray(rows["shares"].combine_chunks().flatten()).reshape(rows.num_rows, n_genres)
+    """Collect the artists as columns; shares are in percent."""
+    shares = np.asarray(artists["shares"].combine_chunks().flatten()).reshape(artists.num_rows, n_genres)
     return {
-        "name": [_truncate(name) for name in rows["artist"].to_pylist()],
-        "tracks": rows["tracks"].to_pylist(),
-        "confidence": np.round(100 * np.asarray(rows["confidence"])).astype(int).tolist(),
-        "from": rows["first_year"].to_pylist(),
-        "to": rows["last_year"].to_pylist(),
+        "name": [_truncate(name) for name in artists["artist"].to_pylist()],
+        "tracks": artists["tracks"].to_pylist(),
+        "confidence": np.round(100 * np.asarray(artists["confidence"])).astype(int).tolist(),
+        "from": artists["first_year"].to_pylist(),
+        "to": artists["last_year"].to_pylist(),
         "shares": np.round(100 * shares).astype(int).tolist(),
     }
 

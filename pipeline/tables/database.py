@@ -9,7 +9,7 @@ Each table is a view of columns of its rows, the partition columns, and
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,6 +111,20 @@ class Database:
         """Add Arrow rows to a table."""
         self.register("batch", rows)
         self.insert(name, "SELECT * FROM batch")
+
+    def fill(self, name: str, pieces: Iterable[pa.Table]) -> None:
+        """Make a table of Arrow rows that come in pieces, of which there is at least one."""
+        for number, piece in enumerate(pieces):
+            if number:
+                self.append(name, piece)
+            else:
+                self.register("batch", piece)
+                self.define(name, "SELECT * FROM batch")
+
+    def drop(self, *names: str) -> None:
+        """Remove tables."""
+        for name in names:
+            self._connection.execute(f"DROP TABLE {name}")
 
     def insert(self, name: str, sql: str, **parameters: object) -> None:
         """Add the rows of a query to a table."""

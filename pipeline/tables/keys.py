@@ -39,7 +39,7 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The columns of the views; those of segments have one row a track: that of its first segment."""
 OF_SEGMENTS = frozenset({"features", "embeddings"})
-_PARTS_AT_ONCE = 64
+_ROWS_AT_ONCE = 200_000
 
 _FRESH = "SELECT {columns}, part, row FROM fresh_{table}"
 _COPIED = """\
@@ -125,13 +125,15 @@ class Keys(Database):
         locations = [self.stored.location(part) for part in parts]
         wanted = [*KEY_COLUMNS[table], *(("segment",) if table in OF_SEGMENTS else ())]
         waiting: list[pa.Table] = []
+        n_waiting = 0
         read = read_columns(self.stored.tables, table, locations, wanted)
         for number, rows in zip(self.fresh[table], read, strict=True):
             self._check()
             waiting.append(_with_place(rows, number).select(schema.names).cast(schema))
-            if len(waiting) == _PARTS_AT_ONCE:
+            n_waiting += rows.num_rows
+            if n_waiting >= _ROWS_AT_ONCE:
                 self.append(f"fresh_{table}", pa.concat_tables(waiting))
-                waiting = []
+                waiting, n_waiting = [], 0
         if waiting:
             self.append(f"fresh_{table}", pa.concat_tables(waiting))
 

@@ -1,33 +1,48 @@
 """A summary of the labels of each artist."""
 
-import numpy as np
 import pyarrow as pa
 
-from pipeline.trends.grouping import group_tracks
 from pipeline.trends.labeled_tracks import LabeledTracks
-from pipeline.trends.trends import compute_group_shares
+from pipeline.trends.shares import compute_shares, sum_by_group
+
+_SUMMARY = """\
+SELECT
+    {artist} AS artist,
+    avg(confidence) AS confidence,
+    CAST(min({year}) AS SMALLINT) AS first_year,
+    CAST(max({year}) AS SMALLINT) AS last_year
+FROM labeled
+WHERE {artist} IS NOT NULL
+GROUP BY {artist}
+ORDER BY count(*) DESC, {artist}
+LIMIT $top
+"""
+_N_ARTISTS = "SELECT count(DISTINCT {artist}) AS n FROM labeled"
 
 
-def summarize_artists(labeled: LabeledTracks) -> pa.Table:
+def summarize_artists(labeled: LabeledTracks, top: int | None = None) -> pa.Table:
     """Return one row per artist, most tracks first.
 
     Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``,
-    the list of genre shares. The tracks need the columns ``artist`` and ``year``.
+    the list of genre shares. The tracks need the groupings ``artist`` and ``year``.
     """
-    groups = group_tracks("artist", labeled.tracks, "")
-    shares = compute_group_shares(labeled, groups)
-    inside = groups.codes >= 0
-    sums = np.bincount(groups.codes[inside], labeled.confidence[inside], minlength=len(groups.names))
-    years = pa.table({"code": groups.codes, "year": labeled.tracks["year"]}).filter(pa.array(inside))
-    years = years.group_by("code").aggregate([("year", "min"), ("year", "max")]).sort_by("code")
-    n_genres = len(labeled.genres)
+    sums = sum_by_group(labeled, "artist", top=top)
+    summary = labeled.query(
+        _SUMMARY.format(artist=labeled.groupings["artist"], year=labeled.groupings["year"]), top=top
+    )
+    shares = compute_shares(sums, len(labeled.genres)).share
     return pa.table(
         {
-            "artist": pa.array(groups.names, pa.string()),
-            "tracks": pa.array(shares.tracks),
-            "confidence": pa.array(sums / np.maximum(shares.tracks, 1)),
-            "first_year": years["year_min"],
-            "last_year": years["year_max"],
-            "shares": pa.FixedSizeListArray.from_arrays(pa.array(shares.share.ravel()), n_genres),
+            "artist": summary["artist"],
+            "tracks": sums["tracks"],
+            "confidence": summary["confidence"],
+            "first_year": summary["first_year"],
+            "last_year": summary["last_year"],
+            "shares": pa.FixedSizeListArray.from_arrays(pa.array(shares.ravel()), len(labeled.genres)),
         }
     )
+
+
+def count_artists(labeled: LabeledTracks) -> int:
+    """Count the artists; the tracks need the grouping ``artist``."""
+    return int(labeled.query(_N_ARTISTS.format(artist=labeled.groupings["artist"]))["n"][0].as_py())

@@ -1,6 +1,7 @@
-"""The current labels joined with columns of the tracks, for analysis."""
+"""The current labels joined with columns of the tracks, as a table of a database, for analysis."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
-from pipeline.tables.gather import gather
-from pipeline.tables.keys import open_keys, read_again_if_replaced
-from pipeline.tables.objects import StoredObjects
+from pipeline.tables.gather import gather, stream_rows
+from pipeline.tables.keys import Keys, open_keys
 from pipeline.tables.tables import Tables
+from pipeline.trends.grouping import columns_to_group_by, find_root, read_values
 from schemas.errors import EarmarkError
 
 _PLACES = """\
@@ -22,124 +23,175 @@ WITH seen AS (
 )
 SELECT part, row, track_part, track_row, first_seen
 FROM ({current_labels}) JOIN seen USING (track_id)
-ORDER BY part, row
 """
 """The places of a model's current labels and of their tracks, and when a run first listed the track."""
+
+_LABEL_PLACES = "SELECT part, row FROM places ORDER BY part, row"
+_TRACK_PLACES = """\
+SELECT track_part AS part, track_row AS row, first_seen FROM places ORDER BY track_part, track_row
+"""
+_URIS = """\
+SELECT uri
+FROM places JOIN current_tracks ON track_part = current_tracks.part AND track_row = current_tracks.row
+"""
+
+_LABELED = """\
+SELECT labels.* EXCLUDE (part, row, is_music), track_part, track_row, tracks.* EXCLUDE (part, row)
+FROM places
+JOIN label_rows AS labels USING (part, row)
+JOIN track_rows AS tracks ON track_part = tracks.part AND track_row = tracks.row
+WHERE is_music IS NULL OR is_music >= $min_is_music
+"""
+"""Tracks that are probably not music count toward no genre's share."""
+
+_ROWS_AT_ONCE = 100_000
+_GREATEST = 1 + 1e-6
+"""A probability that was rounded to float32 may exceed 1 by this."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledTracks:
-    """The labeled tracks of a catalog. Row i of every attribute refers to the same track.
+    """The labeled tracks of a catalog: the table ``labeled`` of a database.
+
+    Its columns are
+
+    genre
+        Index of the label's genre in `genres`; null if the track is silent or the run abstained
+        (``--min-confidence``).
+    confidence
+        Probability of the most probable genre.
+    p0, p1, …
+        Calibrated probability of each genre.
+    genre_tag
+        The file's genre tag.
+    group0, group1, …
+        What `groupings` group the track by; null if it has no such value.
+    track_part, track_row
+        Place of the track's row; see `gather_tracks`.
 
     Attributes
     ----------
+    keys : Keys
+        The database.
     genres : tuple of str
         The model's genres.
-    probabilities : ndarray of float32, shape (n_tracks, n_genres)
-        Calibrated probability of each genre.
-    winner : ndarray of int64, shape (n_tracks,)
-        Index of the label's genre in `genres`; -1 if the track is silent or the run abstained
-        (``--min-confidence``).
-    confidence : ndarray of float32, shape (n_tracks,)
-        Probability of the most probable genre.
-    tracks : pyarrow.Table
-        The requested columns of ``tracks/``, and ``first_seen`` (when a run first listed the track).
+    groupings : mapping of str to str
+        The column of each grouping.
+    manifest_columns : frozenset of str
+        Names of the columns of the manifest, if one of the groupings is such a column.
     """
 
+    keys: Keys
     genres: tuple[str, ...]
-    probabilities: NDArray[np.float32]
-    winner: NDArray[np.int64]
-    confidence: NDArray[np.float32]
-    tracks: pa.Table
+    groupings: Mapping[str, str]
+    manifest_columns: frozenset[str]
 
-    @property
-    def n_tracks(self) -> int:
-        """Number of tracks."""
-        return len(self.winner)
+    def query(self, sql: str, **parameters: object) -> pa.Table:
+        """Return the rows of a query, whose parameters are written ``$name``."""
+        return self.keys.query(sql, **parameters)
 
-    @property
-    def n_without_genre(self) -> int:
-        """Number of tracks without a genre, because they are silent or the run abstained."""
-        return int((self.winner < 0).sum())
+    def gather_tracks(self, places: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """Gather columns of the tracks at ``track_part`` and ``track_row``, in the order of `places`."""
+        order = pc.sort_indices(places, [("track_part", "ascending"), ("track_row", "ascending")])
+        part, row = (places[name].take(order) for name in ("track_part", "track_row"))
+        rows = gather(self.keys.stored, "tracks", pa.table({"part": part, "row": row}), columns)
+        return rows.take(pc.sort_indices(order))
 
 
-@read_again_if_replaced
-def read_labeled_tracks(tables: Tables, model: str, columns: Sequence[str] = ()) -> LabeledTracks:
+@contextlib.contextmanager
+def open_labeled_tracks(
+    tables: Tables, model: str, by: Sequence[str], catalog: str
+) -> Iterator[LabeledTracks]:
     """Read the current labels: for each track in the catalog, the newest label of its present content.
+
+    They are in a database that takes a limited amount of memory, then the disk for temporary files, for a
+    ``with`` block.
 
     Parameters
     ----------
     tables : Tables
-        The tables.
+        The tables. Their parts must stay while the block lasts.
     model : str
         A value of the partition column ``model``.
-    columns : sequence of str
-        Columns of ``tracks/`` to read as well.
+    by : sequence of str
+        The groupings that are wanted; see `pipeline.trends.grouping.read_values`.
+    catalog : str
+        Location of the catalog.
 
     Raises
     ------
     EarmarkError
-        If the labels do not name their genres.
+        If the labels do not name their genres or lack probabilities, the store refuses, or a part is damaged.
     """
     genres = read_genres(tables, model)
+    groupings = {name: f"group{number}" for number, name in enumerate(dict.fromkeys(by))}
+    manifest_columns: set[str] = set()
     with open_keys(tables) as keys:
         keys.load("labels")
         define_current_tracks(keys)
-        places = keys.query(_PLACES.format(current_labels=CURRENT_LABELS), model=model)
-    labels = gather(keys.stored, "labels", places, ["genre", "confidence", "probabilities", "is_music"])
-    # Tracks that are probably not music count toward no genre's share.
-    music = pc.fill_null(pc.greater_equal(labels["is_music"], MIN_IS_MUSIC), True)
-    labels, places = labels.filter(music), places.filter(music)
-    facts = _gather_facts(keys.stored, places, columns)
-    return LabeledTracks(
-        genres=genres,
-        probabilities=_to_matrix(labels["probabilities"], len(genres), model),
-        winner=_to_codes(labels["genre"], genres),
-        confidence=_to_float32(labels["confidence"]),
-        tracks=pa.table({**facts, "first_seen": places["first_seen"]}),
-    )
+        keys.define("places", _PLACES.format(current_labels=CURRENT_LABELS), model=model)
+        keys.fill("label_rows", _read_labels(keys, genres, model))
+        keys.fill("track_rows", _read_tracks(keys, groupings, catalog, manifest_columns))
+        keys.define("labeled", _LABELED, min_is_music=MIN_IS_MUSIC)
+        keys.drop("label_rows", "track_rows")
+        yield LabeledTracks(keys, genres, groupings, frozenset(manifest_columns))
 
 
-def _gather_facts(
-    stored: StoredObjects, places: pa.Table, columns: Sequence[str]
-) -> dict[str, pa.ChunkedArray]:
-    """Gather columns of the tracks at ``track_part`` and ``track_row``, in their order."""
-    if not columns:
-        return {}
-    order = pc.sort_indices(places, [("track_part", "ascending"), ("track_row", "ascending")])
-    sorted_places = pa.table(
-        {"part": places["track_part"].take(order), "row": places["track_row"].take(order)}
-    )
-    rows = gather(stored, "tracks", sorted_places, columns)
-    back = np.empty(len(order), np.int64)
-    back[order.to_numpy()] = np.arange(len(order))
-    return {name: _encode(rows[name]).take(pa.array(back)) for name in columns}
+def _read_labels(keys: Keys, genres: tuple[str, ...], model: str) -> Iterator[pa.Table]:
+    names = pa.array(genres, pa.string())
+    columns = ["genre", "confidence", "probabilities", "is_music"]
+    for places, rows in _stream(keys, "labels", keys.query(_LABEL_PLACES), columns):
+        probabilities = _to_matrix(rows["probabilities"], len(genres), model)
+        yield pa.table(
+            {
+                "part": places["part"],
+                "row": places["row"],
+                "genre": pc.index_in(rows["genre"], names),
+                "confidence": rows["confidence"],
+                "is_music": rows["is_music"],
+                **{f"p{genre}": np.ascontiguousarray(p) for genre, p in enumerate(probabilities.T)},
+            }
+        )
 
 
-def _encode(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Dictionary-encode a column if its strings repeat."""
-    repeats = pa.types.is_string(column.type) and pc.count_distinct(column).as_py() * 2 < len(column)
-    return column.dictionary_encode() if repeats else column
+def _read_tracks(
+    keys: Keys, groupings: Mapping[str, str], catalog: str, manifest_columns: set[str]
+) -> Iterator[pa.Table]:
+    root = catalog
+    if "folder" in groupings:
+        root = find_root((batch["uri"] for batch in keys.stream(_URIS)), catalog)
+    columns = dict.fromkeys(["genre_tag", *(name for by in groupings for name in columns_to_group_by(by))])
+    for places, rows in _stream(keys, "tracks", keys.query(_TRACK_PLACES), list(columns)):
+        if "carried" in columns:
+            manifest_columns.update(rows["carried"].combine_chunks().keys.unique().to_pylist())
+        tracks = rows.append_column("first_seen", places["first_seen"])
+        groups = {column: read_values(by, tracks, root) for by, column in groupings.items()}
+        yield pa.table(
+            {"part": places["part"], "row": places["row"], "genre_tag": rows["genre_tag"], **groups}
+        )
+
+
+def _stream(
+    keys: Keys, table: str, places: pa.Table, columns: Sequence[str]
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield places and the columns of their rows, many rows at a time, however small the parts are."""
+    reader = stream_rows(keys.stored, table, places, columns)
+    start, waiting, n_waiting = 0, [], 0
+    for batch in reader:
+        waiting.append(batch)
+        n_waiting += batch.num_rows
+        if n_waiting >= _ROWS_AT_ONCE:
+            yield places.slice(start, n_waiting), pa.Table.from_batches(waiting)
+            start, waiting, n_waiting = start + n_waiting, [], 0
+    yield places.slice(start), pa.Table.from_batches(waiting, reader.schema)
 
 
 def _to_matrix(lists: pa.ChunkedArray, n_genres: int, model: str) -> NDArray[np.float32]:
-    values = _to_float32(pc.list_flatten(lists))
-    if (
-        len(values) != len(lists) * n_genres
-        or pc.any(pc.not_equal(pc.list_value_length(lists), n_genres)).as_py()
-    ):
+    values = np.asarray(pc.list_flatten(lists).combine_chunks(), dtype=np.float32)
+    whole = pc.all(pc.fill_null(pc.equal(pc.list_value_length(lists), n_genres), False)).as_py() is not False
+    if not whole or not ((values >= 0) & (values <= _GREATEST)).all():
         raise EarmarkError(
-            f"some labels of {model} do not have a probability for each of its {n_genres} genres; "
+            f"some labels of {model} do not have a probability (0 to 1) for each of its {n_genres} genres; "
             "'earmark verify' names them"
         )
     return values.reshape(-1, n_genres)
-
-
-def _to_codes(genre: pa.ChunkedArray, genres: tuple[str, ...]) -> NDArray[np.int64]:
-    codes = pc.fill_null(pc.index_in(genre, pa.array(genres, pa.string())), -1)
-    return np.asarray(codes.combine_chunks(), dtype=np.int64)
-
-
-def _to_float32(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float32]:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return np.asarray(array, dtype=np.float32)

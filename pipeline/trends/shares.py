@@ -25,11 +25,37 @@ or for dependence between tracks (whole albums by one artist).
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.models.metrics import wilson_interval
+from pipeline.trends.labeled_tracks import LabeledTracks
+
+Weight = Literal["count", "confidence"]
+
+_WEIGHTS: dict[Weight, str] = {"count": "1", "confidence": "confidence"}
+
+_SUMS = """\
+SELECT
+    name,
+    count(*) AS tracks,
+    {weights} AS weight,
+    {squares} AS squares,
+    [{count}] AS count,
+    [{expected}] AS expected,
+    [{variance}] AS variance
+FROM (SELECT *, {column} AS name, CAST({weight} AS DOUBLE) AS weight FROM labeled)
+WHERE name IS NOT NULL
+GROUP BY name
+ORDER BY tracks DESC, name
+LIMIT $top
+"""
+"""Sums over the tracks of each group, the groups with the most tracks first."""
+_SUM = "CAST(coalesce(sum(CAST({term} AS DECIMAL(18, 12))){where}, 0) AS DOUBLE)"
+"""A sum of numbers from 0 to 1 that does not depend on their order, as one of floating-point numbers does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,61 +93,79 @@ class GenreShares:
     high: NDArray[np.float64]
 
 
-def compute_shares(
-    groups: NDArray[np.int64],
-    n_groups: int,
-    probabilities: NDArray[np.float32],
-    winner: NDArray[np.int64],
-    weights: NDArray[np.float32] | None = None,
-) -> GenreShares:
-    """Compute genre shares by group.
+def sum_by_group(
+    labeled: LabeledTracks, by: str | None, weight: Weight = "count", top: int | None = None
+) -> pa.Table:
+    """Sum the probabilities of labeled tracks by group.
 
     Parameters
     ----------
-    groups : ndarray of int64, shape (n_tracks,)
-        Index of each track's group; tracks with a negative index are left out.
-    n_groups : int
-        Number of groups.
-    probabilities : ndarray of float32, shape (n_tracks, n_genres)
-        Calibrated probabilities.
-    winner : ndarray of int64, shape (n_tracks,)
-        Index of the label's genre, -1 for none.
-    weights : ndarray of float32, shape (n_tracks,), optional
-        Weight of each track, such as its confidence; 1 by default.
+    labeled : LabeledTracks
+        The tracks.
+    by : str or None
+        One of their groupings; None for a single group of all tracks.
+    weight : str
+        ``count`` if every track has weight 1, ``confidence`` if tracks are weighted by confidence.
+    top : int, optional
+        Only this many groups.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row per group, the groups with the most tracks first: ``name``; ``tracks``; sums of the weights
+        (``weight``) and of their squares (``squares``); and, as lists with an item for each genre, the total
+        weight of the tracks with that label (``count``), the weighted sum of its probabilities (``expected``)
+        and the variance of that sum (``variance``).
     """
-    inside = groups >= 0
-    if not inside.all():
-        groups, probabilities, winner = groups[inside], probabilities[inside], winner[inside]
-        weights = None if weights is None else weights[inside]
-    n_genres = probabilities.shape[1]
-    tracks = np.bincount(groups, minlength=n_groups)
-    weight = _sum_by_group(groups, n_groups, weights)
-    squares = _sum_by_group(groups, n_groups, None if weights is None else weights**2)
-    labeled = winner >= 0
-    count = np.bincount(
-        groups[labeled] * n_genres + winner[labeled],
-        None if weights is None else weights[labeled],
-        minlength=n_groups * n_genres,
-    ).reshape(n_groups, n_genres)
-    expected = np.empty((n_groups, n_genres))
-    variance = np.empty((n_groups, n_genres))
-    for genre in range(n_genres):
-        p = probabilities[:, genre]
-        w = p if weights is None else weights * p
-        expected[:, genre] = np.bincount(groups, w, minlength=n_groups)
-        spread = w * (1 - p) if weights is None else weights * w * (1 - p)
-        variance[:, genre] = np.bincount(groups, spread, minlength=n_groups)
+    genres = range(len(labeled.genres))
+    p = [f"CAST(p{genre} AS DOUBLE)" for genre in genres]
+    sql = _SUMS.format(
+        column="'all'" if by is None else labeled.groupings[by],
+        weight=_WEIGHTS[weight],
+        weights=_sum("weight"),
+        squares=_sum("weight * weight"),
+        count=", ".join(_sum("weight", f" FILTER (genre = {genre})") for genre in genres),
+        expected=", ".join(_sum(f"weight * {each}") for each in p),
+        variance=", ".join(_sum(f"weight * weight * {each} * (1 - {each})") for each in p),
+    )
+    return labeled.query(sql, top=top)
+
+
+def _sum(term: str, where: str = "") -> str:
+    return _SUM.format(term=term, where=where)
+
+
+def compute_shares(sums: pa.Table, n_genres: int) -> GenreShares:
+    """Compute the genre shares of groups of tracks.
+
+    Parameters
+    ----------
+    sums : pyarrow.Table
+        The sums of each group, as `sum_by_group` returns them.
+    n_genres : int
+        Number of genres.
+    """
+    count, expected, variance = (
+        _to_matrix(sums[name], n_genres) for name in ("count", "expected", "variance")
+    )
+    weight, squares = (np.asarray(sums[name], dtype=np.float64) for name in ("weight", "squares"))
     with np.errstate(invalid="ignore", divide="ignore"):
         share = expected / weight[:, np.newaxis]
         effective = weight**2 / squares
     low, high = wilson_interval(share, effective[:, np.newaxis])
-    deviation = np.sqrt(np.maximum(variance, 0.0))
     return GenreShares(
-        tracks, weight, effective, count.astype(np.float64), expected, deviation, share, low, high
+        tracks=np.asarray(sums["tracks"], dtype=np.int64),
+        weight=weight,
+        effective=effective,
+        count=count,
+        expected=expected,
+        expected_sd=np.sqrt(np.maximum(variance, 0.0)),
+        share=share,
+        low=low,
+        high=high,
     )
 
 
-def _sum_by_group(
-    groups: NDArray[np.int64], n_groups: int, values: NDArray[np.float32] | None
-) -> NDArray[np.float64]:
-    return np.bincount(groups, values, minlength=n_groups).astype(np.float64)
+def _to_matrix(lists: pa.ChunkedArray, n_genres: int) -> NDArray[np.float64]:
+    values = lists.combine_chunks().flatten()
+    return np.asarray(values, dtype=np.float64).reshape(len(lists), n_genres)

@@ -4,14 +4,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.trends.genre_tags import normalize_tag
 from pipeline.trends.labeled_tracks import LabeledTracks
 
 COLUMNS = ("genre_tag", "uri", "artist", "title")
-"""The columns of ``tracks/`` that the comparison reads."""
+"""The columns of ``tracks/`` in `DISAGREEMENTS`."""
+
+_TAGS = """\
+SELECT DISTINCT genre_tag FROM labeled WHERE genre_tag IS NOT NULL AND genre IS NOT NULL ORDER BY genre_tag
+"""
+_COUNTS = """\
+SELECT tag, genre, count(*) AS tracks
+FROM labeled JOIN meanings USING (genre_tag)
+WHERE genre IS NOT NULL AND tag IS NOT NULL
+GROUP BY tag, genre
+"""
+_DISAGREEMENTS = """\
+SELECT track_part, track_row, tag, genre, confidence
+FROM labeled JOIN meanings USING (genre_tag)
+WHERE tag < $n_genres AND tag <> genre
+ORDER BY confidence DESC, track_part, track_row
+LIMIT $n
+"""
 
 DISAGREEMENTS = pa.schema(
     [
@@ -61,58 +77,47 @@ def compare_with_tags(labeled: LabeledTracks, *, n_disagreements: int = 50) -> T
     Parameters
     ----------
     labeled : LabeledTracks
-        Tracks with the columns `COLUMNS`.
+        The tracks.
     n_disagreements : int
         Maximum number of disagreements to list.
     """
     genres = labeled.genres
-    tags, codes = _normalize_tags(labeled)
-    both = (codes >= 0) & (labeled.winner >= 0)
-    n_tags, n_genres = len(tags), len(genres)
-    counts = np.bincount(codes[both] * n_genres + labeled.winner[both], minlength=n_tags * n_genres).reshape(
-        n_tags, n_genres
-    )
-    comparable = both & (codes < n_genres)
-    wrong = comparable & (codes != labeled.winner)
-    used = counts.sum(axis=1) > 0
-    order = [k for k in range(n_genres) if used[k]]
-    order += [
-        n_genres + k for k in np.argsort(-counts[n_genres:].sum(axis=1), kind="stable") if used[n_genres + k]
-    ]
+    tags = _normalize_tags(labeled)
+    rows = labeled.query(_COUNTS)
+    counts = np.zeros((len(tags), len(genres)), np.int64)
+    counts[np.asarray(rows["tag"]), np.asarray(rows["genre"])] = np.asarray(rows["tracks"])
+    by_tag = counts.sum(axis=1)
+    of_genres = counts[: len(genres)]
+    order = [k for k in range(len(genres)) if by_tag[k]]
+    order += sorted(range(len(genres), len(tags)), key=lambda k: (-by_tag[k], tags[k]))
     return TagAgreement(
         tags=tuple(tags[k] for k in order),
         counts=counts[order],
-        n_tagged=int(both.sum()),
-        n_comparable=int(comparable.sum()),
-        n_agree=int(comparable.sum() - wrong.sum()),
-        disagreements=_select_most_confident(labeled, tags, codes, wrong, n_disagreements),
+        n_tagged=int(counts.sum()),
+        n_comparable=int(of_genres.sum()),
+        n_agree=int(np.trace(of_genres)),
+        disagreements=_select_most_confident(labeled, n_disagreements),
     )
 
 
-def _normalize_tags(labeled: LabeledTracks) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the normalized tags, the model's genres first, and the index of each track's tag or -1."""
+def _normalize_tags(labeled: LabeledTracks) -> list[str]:
+    """Make the table ``meanings`` of each tag's index in the returned list, the model's genres first."""
     # Tags repeat, so normalize each spelling only once.
-    stored = labeled.tracks["genre_tag"].combine_chunks().dictionary_encode()
-    tags = list(labeled.genres)
-    number = {tag: code for code, tag in enumerate(tags)}
-    meaning = []
-    for text in stored.dictionary.to_pylist():
+    stored = labeled.query(_TAGS)["genre_tag"]
+    number = {tag: code for code, tag in enumerate(labeled.genres)}
+    meanings = []
+    for text in stored.to_pylist():
         tag = normalize_tag(text, labeled.genres)
-        meaning.append(number.setdefault(tag, len(number)) if tag else -1)
-    codes = np.asarray(pc.fill_null(stored.indices, -1), dtype=np.int64)
-    return list(number), np.array([*meaning, -1])[codes]
+        meanings.append(number.setdefault(tag, len(number)) if tag else None)
+    labeled.keys.register("meanings", pa.table({"genre_tag": stored, "tag": pa.array(meanings, pa.int32())}))
+    return list(number)
 
 
-def _select_most_confident(
-    labeled: LabeledTracks, tags: list[str], codes: NDArray[np.int64], wrong: NDArray[np.bool_], n: int
-) -> pa.Table:
-    rows = np.flatnonzero(wrong)
-    rows = rows[np.argsort(-labeled.confidence[rows], kind="stable")[:n]]
-    tracks = labeled.tracks.select(COLUMNS).take(pa.array(rows))
-    values = {
-        "tag": pa.array([tags[code] for code in codes[rows]], pa.string()),
-        "genre": pa.array([labeled.genres[code] for code in labeled.winner[rows]], pa.string()),
-        "confidence": pa.array(labeled.confidence[rows]),
-    }
-    columns = [values[name] if name in values else tracks[name] for name in DISAGREEMENTS.names]
-    return pa.Table.from_arrays(columns, schema=DISAGREEMENTS)
+def _select_most_confident(labeled: LabeledTracks, n: int) -> pa.Table:
+    genres = pa.array(labeled.genres, pa.string())
+    rows = labeled.query(_DISAGREEMENTS, n_genres=len(genres), n=n)
+    tracks = labeled.gather_tracks(rows, COLUMNS)
+    columns = {name: tracks[name] for name in COLUMNS}
+    columns |= {name: genres.take(rows[name].combine_chunks()) for name in ("tag", "genre")}
+    columns["confidence"] = rows["confidence"]
+    return pa.table([columns[name] for name in DISAGREEMENTS.names], DISAGREEMENTS)

@@ -1,21 +1,18 @@
 """Genre trends: genre shares by group, rising and falling genres, and labels against tags, as tables."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.tables.tables import Tables
 from pipeline.trends import tag_agreement
-from pipeline.trends.grouping import Groups, columns_to_group_by, group_tracks
-from pipeline.trends.labeled_tracks import LabeledTracks, read_labeled_tracks
+from pipeline.trends.grouping import COLUMNS, Groups
+from pipeline.trends.labeled_tracks import LabeledTracks
 from pipeline.trends.rising_falling import Change, fit_changes, trim_strays
-from pipeline.trends.shares import GenreShares, compute_shares
+from pipeline.trends.shares import GenreShares, Weight, compute_shares, sum_by_group
 from pipeline.trends.tag_agreement import TagAgreement
-
-Weight = Literal["count", "confidence"]
+from schemas.errors import MisuseError
 
 CONFIDENCE_BINS = 20
 
@@ -29,6 +26,16 @@ CHANGES = pa.schema(
 )
 """Schema of `tabulate_changes`: the attributes of `Change`."""
 
+_TOTALS = """\
+SELECT count(*) AS tracks, count(*) - count(genre) AS without_genre, avg(confidence) AS mean_confidence
+FROM labeled
+"""
+_HISTOGRAM = """\
+SELECT CAST(greatest(0, least(floor(confidence * $bins), $bins - 1)) AS INTEGER) AS bin, count(*) AS tracks
+FROM labeled
+GROUP BY bin
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Trends:
@@ -36,8 +43,16 @@ class Trends:
 
     Attributes
     ----------
-    labeled : LabeledTracks
-        The tracks.
+    genres : tuple of str
+        The model's genres.
+    n_tracks : int
+        Number of labeled tracks.
+    n_without_genre : int
+        Number of tracks without a genre, because they are silent or the run abstained.
+    mean_confidence : float or None
+        Mean confidence of the labels; None if there are none.
+    confidences : ndarray of int64, shape (`CONFIDENCE_BINS`,)
+        Number of tracks by confidence, in bins of equal width from 0 to 1.
     groups : Groups
         The groups of tracks.
     shares : GenreShares
@@ -52,7 +67,11 @@ class Trends:
         ``count`` if every track has weight 1, ``confidence`` if tracks are weighted by confidence.
     """
 
-    labeled: LabeledTracks
+    genres: tuple[str, ...]
+    n_tracks: int
+    n_without_genre: int
+    mean_confidence: float | None
+    confidences: NDArray[np.int64]
     groups: Groups
     shares: GenreShares
     total: GenreShares
@@ -63,30 +82,20 @@ class Trends:
     @property
     def n_ungrouped(self) -> int:
         """Number of tracks in no group."""
-        return int((self.groups.codes < 0).sum())
-
-
-def read_tracks_to_group(tables: Tables, model: str, *by: str) -> LabeledTracks:
-    """Read the labeled tracks with the columns that `compute_trends` needs for these groupings."""
-    columns = dict.fromkeys(
-        [*tag_agreement.COLUMNS, *(name for each in by for name in columns_to_group_by(each))]
-    )
-    return read_labeled_tracks(tables, model, tuple(columns))
+        return self.n_tracks - int(self.shares.tracks.sum())
 
 
 def compute_trends(
-    labeled: LabeledTracks, by: str, catalog: str, *, weight: Weight = "count", top: int | None = None
+    labeled: LabeledTracks, by: str, *, weight: Weight = "count", top: int | None = None
 ) -> Trends:
     """Compute the trends of labeled tracks.
 
     Parameters
     ----------
     labeled : LabeledTracks
-        The result of `read_tracks_to_group` for this grouping.
+        The tracks.
     by : str
-        The grouping; see `pipeline.trends.grouping.group_tracks`.
-    catalog : str
-        Location of the catalog.
+        One of their groupings.
     weight : str
         ``count`` or ``confidence``.
     top : int, optional
@@ -97,32 +106,57 @@ def compute_trends(
     MisuseError
         If no track has the manifest column `by`.
     """
-    groups = group_tracks(by, labeled.tracks, catalog)
-    if top is not None:
-        groups = groups.largest(top)
-    shares = compute_group_shares(labeled, groups, weight)
-    found: list[Change] = []
-    if groups.is_time and len(groups.names):
-        # Kish's effective sample size; without weights, the number of tracks.
-        years = groups.midpoints()
-        shown = trim_strays(shares.tracks, years)
-        found = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
-    everything = Groups("all", np.zeros(labeled.n_tracks, np.int64), ["all"])
+    groups, shares = compute_group_shares(labeled, by, weight, top)
+    totals = labeled.query(_TOTALS).to_pylist()[0]
     return Trends(
-        labeled=labeled,
+        genres=labeled.genres,
+        n_tracks=totals["tracks"],
+        n_without_genre=totals["without_genre"],
+        mean_confidence=totals["mean_confidence"],
+        confidences=_count_by_confidence(labeled),
         groups=groups,
         shares=shares,
-        total=compute_group_shares(labeled, everything, weight),
-        changes=found,
+        total=compute_shares(sum_by_group(labeled, None, weight), len(labeled.genres)),
+        changes=_find_changes(labeled.genres, groups, shares),
         tags=tag_agreement.compare_with_tags(labeled),
         weight=weight,
     )
 
 
-def compute_group_shares(labeled: LabeledTracks, groups: Groups, weight: Weight = "count") -> GenreShares:
-    """Compute genre shares for groups of tracks."""
-    weights = labeled.confidence if weight == "confidence" else None
-    return compute_shares(groups.codes, len(groups.names), labeled.probabilities, labeled.winner, weights)
+def compute_group_shares(
+    labeled: LabeledTracks, by: str, weight: Weight = "count", top: int | None = None
+) -> tuple[Groups, GenreShares]:
+    """Compute genre shares for groups of tracks; parameters and errors are those of `compute_trends`."""
+    sums = sum_by_group(labeled, by, weight, top)
+    if not sums.num_rows and by not in COLUMNS:
+        raise MisuseError(f"no track has a column '{by}'; {_describe_groupings(labeled)}")
+    groups = Groups(by, sums["name"].to_pylist())
+    if groups.is_time:
+        sums = sums.sort_by("name")
+        groups = Groups(by, sums["name"].to_pylist())
+    return groups, compute_shares(sums, len(labeled.genres))
+
+
+def _describe_groupings(labeled: LabeledTracks) -> str:
+    names = ", ".join(sorted(labeled.manifest_columns))
+    manifest = f"columns of the manifest: {names}" if names else "no manifest columns"
+    return f"tracks can be grouped by {', '.join(COLUMNS)} ({manifest})"
+
+
+def _find_changes(genres: tuple[str, ...], groups: Groups, shares: GenreShares) -> list[Change]:
+    if not groups.is_time or not groups.names:
+        return []
+    years = groups.midpoints()
+    shown = trim_strays(shares.tracks, years)
+    # Kish's effective sample size; without weights, the number of tracks.
+    return fit_changes(genres, years[shown], shares.share[shown], shares.effective[shown])
+
+
+def _count_by_confidence(labeled: LabeledTracks) -> NDArray[np.int64]:
+    rows = labeled.query(_HISTOGRAM, bins=CONFIDENCE_BINS)
+    counts = np.zeros(CONFIDENCE_BINS, np.int64)
+    counts[np.asarray(rows["bin"])] = np.asarray(rows["tracks"])
+    return counts
 
 
 def tabulate_shares(trends: Trends) -> pa.Table:
@@ -133,7 +167,7 @@ def tabulate_shares(trends: Trends) -> pa.Table:
     their weight), ``expected`` and ``expected_sd`` (expected tracks of the genre and its standard deviation),
     ``share``, and ``low`` and ``high`` (0 to 1, its 95 % interval).
     """
-    groups, shares, genres = trends.groups, trends.shares, trends.labeled.genres
+    groups, shares, genres = trends.groups, trends.shares, trends.genres
     names = pa.array(groups.names, pa.string())
     if groups.by == "year":
         names = names.cast(pa.int16())
@@ -163,13 +197,7 @@ def tabulate_tags(trends: Trends) -> pa.Table:
     return pa.table(
         {
             "tag": pa.array(trends.tags.tags, pa.string()).take(pa.array(tag)),
-            "genre": pa.array(trends.labeled.genres, pa.string()).take(pa.array(genre)),
+            "genre": pa.array(trends.genres, pa.string()).take(pa.array(genre)),
             "tracks": pa.array(trends.tags.counts[tag, genre]),
         }
     )
-
-
-def count_by_confidence(labeled: LabeledTracks) -> NDArray[np.int64]:
-    """Count tracks by confidence, in `CONFIDENCE_BINS` bins of equal width from 0 to 1."""
-    bins = (labeled.confidence * CONFIDENCE_BINS).astype(np.int64)
-    return np.bincount(np.clip(bins, 0, CONFIDENCE_BINS - 1), minlength=CONFIDENCE_BINS)

@@ -51,12 +51,12 @@ def _print_rows(rows: pa.Table) -> None:
 
 
 def _print_shares(found: Trends, top: int | None) -> None:
-    groups, shares, genres = found.groups, found.shares, found.labeled.genres
+    groups, shares, genres = found.groups, found.shares, found.genres
     n = len(groups.names)
     shown = range(n) if groups.is_time or top is not None else range(min(n, _PRINTED_GROUPS))
     rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
     rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
-    of = _tracks(found.labeled.n_tracks, "labeled ")
+    of = _tracks(found.n_tracks, "labeled ")
     title = f"expected shares of genres by {groups.unit}, in percent of {of}"
     print_table((groups.by, "tracks", *genres), rows, title=title)
     if len(shown) < n:
@@ -66,8 +66,8 @@ def _print_shares(found: Trends, top: int | None) -> None:
     if found.n_ungrouped:
         elsewhere = "in other groups or without" if top else "without"
         console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
-    if found.labeled.n_without_genre:
-        unsure = _tracks(found.labeled.n_without_genre)
+    if found.n_without_genre:
+        unsure = _tracks(found.n_without_genre)
         console.print(f"{unsure} without a genre (silent or low confidence), counted by probabilities")
 
 

@@ -17,7 +17,15 @@ from pipeline.trends.artists import count_artists, summarize_artists
 from pipeline.trends.grouping import TIME_GROUPINGS
 from pipeline.trends.labeled_tracks import open_labeled_tracks
 from pipeline.trends.shares import Weight
-from pipeline.trends.trends import Trends, compute_trends, tabulate_changes, tabulate_shares, tabulate_tags
+from pipeline.trends.trends import (
+    GroupTrends,
+    Trends,
+    compute_group_trends,
+    compute_trends,
+    tabulate_changes,
+    tabulate_shares,
+    tabulate_tags,
+)
 from schemas.errors import EarmarkError, MisuseError
 from schemas.model import Measurement
 
@@ -45,7 +53,7 @@ def find_trends(
     model : str or None
         See `jobs.read_tables.pick_model`.
     by : str
-        See `pipeline.trends.grouping.group_tracks`.
+        See `pipeline.trends.grouping.read_values`.
     weight : str
         ``count`` or ``confidence``.
     top : int, optional
@@ -62,18 +70,13 @@ def find_trends(
         return compute_trends(labeled, by, weight=weight, top=top)
 
 
-@read_again_if_replaced
 def write_trends_page(
     tables: Tables, model: str | None, out: str, *, by: str, weight: Weight = "count", top: int | None = None
 ) -> Trends:
     """Write the trends page and return its trends; see `find_trends`."""
     full_model = pick_model(tables, model)
     catalog = read_reports(tables, last=1)[0].catalog
-    with open_labeled_tracks(tables, full_model, [by, "year", "artist"], catalog) as labeled:
-        found = compute_trends(labeled, by, weight=weight, top=top)
-        time = found if by in TIME_GROUPINGS else compute_trends(labeled, "year", weight=weight)
-        artists = summarize_artists(labeled, top=MAX_ARTISTS)
-        n_artists = count_artists(labeled)
+    found, time, artists, n_artists = _find_trends_of_page(tables, full_model, catalog, by, weight, top)
     page = render_trends_page(
         found,
         time=time if time.groups.names else None,
@@ -86,6 +89,16 @@ def write_trends_page(
     with storage.explain_errors(out, "write"):
         storage.write_bytes(out, page.encode())
     return found
+
+
+@read_again_if_replaced
+def _find_trends_of_page(
+    tables: Tables, model: str, catalog: str, by: str, weight: Weight, top: int | None
+) -> tuple[Trends, GroupTrends, pa.Table, int]:
+    with open_labeled_tracks(tables, model, [by, "year", "artist"], catalog) as labeled:
+        found = compute_trends(labeled, by, weight=weight, top=top)
+        time = found if by in TIME_GROUPINGS else compute_group_trends(labeled, "year", weight=weight)
+        return found, time, summarize_artists(labeled, top=MAX_ARTISTS), count_artists(labeled)
 
 
 def _read_figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:

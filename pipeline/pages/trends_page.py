@@ -14,7 +14,7 @@ from pipeline.pages.charts import Tick, nice_ticks
 from pipeline.trends.grouping import Groups
 from pipeline.trends.rising_falling import trim_strays
 from pipeline.trends.shares import GenreShares
-from pipeline.trends.trends import CONFIDENCE_BINS, Trends
+from pipeline.trends.trends import CONFIDENCE_BINS, GroupTrends, Trends
 from schemas.model import Measurement
 
 SIZE = 1000
@@ -61,7 +61,7 @@ class TimeChart:
 def render_trends_page(
     trends: Trends,
     *,
-    time: Trends | None,
+    time: GroupTrends | None,
     artists: pa.Table,
     n_artists: int,
     model: str,
@@ -74,7 +74,7 @@ def render_trends_page(
     ----------
     trends : Trends
         The requested trends.
-    time : Trends or None
+    time : GroupTrends or None
         Trends of the same tracks by time; None if no track has a date.
     artists : pyarrow.Table
         The artists with the most tracks, at most `MAX_ARTISTS`; see `pipeline.trends.artists`.
@@ -202,7 +202,7 @@ def _list_groups(trends: Trends) -> list[dict[str, Any]]:
     ]
 
 
-def _list_changes(time: Trends) -> list[dict[str, Any]]:
+def _list_changes(time: GroupTrends) -> list[dict[str, Any]]:
     """Return the changes with their intervals as positions on a line with 0 in the middle."""
     widest = max((max(abs(each.low), abs(each.high)) for each in time.changes), default=0.0) or 1.0
     return [
@@ -245,7 +245,7 @@ def _list_disagreements(trends: Trends) -> list[dict[str, Any]]:
     ]
 
 
-def _collect_time_data(time: Trends, chart: TimeChart) -> dict[str, Any]:
+def _collect_time_data(time: GroupTrends, chart: TimeChart) -> dict[str, Any]:
     """Collect the data that the chart shows for the selected period; shares are in thousandths."""
     shown = slice(chart.first, chart.first + len(chart.cells))
     return {

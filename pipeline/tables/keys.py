@@ -39,7 +39,7 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The columns of the views; those of segments have one row a track: that of its first segment."""
 OF_SEGMENTS = frozenset({"features", "embeddings"})
-_ROWS_AT_ONCE = 200_000
+_ROWS_AT_ONCE, _PARTS_AT_ONCE = 200_000, 1_000
 
 _FRESH = "SELECT {columns}, part, row FROM fresh_{table}"
 _COPIED = """\
@@ -131,7 +131,7 @@ class Keys(Database):
             self._check()
             waiting.append(_with_place(rows, number).select(schema.names).cast(schema))
             n_waiting += rows.num_rows
-            if n_waiting >= _ROWS_AT_ONCE:
+            if n_waiting >= _ROWS_AT_ONCE or len(waiting) == _PARTS_AT_ONCE:
                 self.append(f"fresh_{table}", pa.concat_tables(waiting))
                 waiting, n_waiting = [], 0
         if waiting:

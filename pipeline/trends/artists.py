@@ -3,12 +3,12 @@
 import pyarrow as pa
 
 from pipeline.trends.labeled_tracks import LabeledTracks
-from pipeline.trends.shares import compute_shares, sum_by_group
+from pipeline.trends.shares import compute_shares, exact_sum, sum_by_group
 
 _SUMMARY = """\
 SELECT
     {artist} AS artist,
-    avg(confidence) AS confidence,
+    {confidence} / count(*) AS confidence,
     CAST(min({year}) AS SMALLINT) AS first_year,
     CAST(max({year}) AS SMALLINT) AS last_year
 FROM labeled
@@ -28,7 +28,12 @@ def summarize_artists(labeled: LabeledTracks, top: int | None = None) -> pa.Tabl
     """
     sums = sum_by_group(labeled, "artist", top=top)
     summary = labeled.query(
-        _SUMMARY.format(artist=labeled.groupings["artist"], year=labeled.groupings["year"]), top=top
+        _SUMMARY.format(
+            artist=labeled.groupings["artist"],
+            year=labeled.groupings["year"],
+            confidence=exact_sum("CAST(confidence AS DOUBLE)"),
+        ),
+        top=top,
     )
     shares = compute_shares(sums, len(labeled.genres)).share
     return pa.table(

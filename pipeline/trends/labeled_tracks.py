@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from pipeline.models.label import MIN_IS_MUSIC
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
@@ -28,23 +27,25 @@ FROM ({current_labels}) JOIN seen USING (track_id)
 
 _LABEL_PLACES = "SELECT part, row FROM places ORDER BY part, row"
 _TRACK_PLACES = """\
-SELECT track_part AS part, track_row AS row, first_seen FROM places ORDER BY track_part, track_row
+SELECT track_part AS part, track_row AS row, first_seen
+FROM places SEMI JOIN label_rows USING (part, row)
+ORDER BY track_part, track_row
 """
 _URIS = """\
 SELECT uri
-FROM places JOIN current_tracks ON track_part = current_tracks.part AND track_row = current_tracks.row
+FROM places
+SEMI JOIN label_rows USING (part, row)
+JOIN current_tracks ON track_part = current_tracks.part AND track_row = current_tracks.row
 """
 
 _LABELED = """\
-SELECT labels.* EXCLUDE (part, row, is_music), track_part, track_row, tracks.* EXCLUDE (part, row)
+SELECT labels.* EXCLUDE (part, row), track_part, track_row, tracks.* EXCLUDE (part, row)
 FROM places
 JOIN label_rows AS labels USING (part, row)
 JOIN track_rows AS tracks ON track_part = tracks.part AND track_row = tracks.row
-WHERE is_music IS NULL OR is_music >= $min_is_music
 """
-"""Tracks that are probably not music count toward no genre's share."""
 
-_ROWS_AT_ONCE = 100_000
+_ROWS_AT_ONCE, _BATCHES_AT_ONCE = 100_000, 1_000
 _GREATEST = 1 + 1e-6
 """A probability that was rounded to float32 may exceed 1 by this."""
 
@@ -132,23 +133,26 @@ def open_labeled_tracks(
         keys.define("places", _PLACES.format(current_labels=CURRENT_LABELS), model=model)
         keys.fill("label_rows", _read_labels(keys, genres, model))
         keys.fill("track_rows", _read_tracks(keys, groupings, catalog, manifest_columns))
-        keys.define("labeled", _LABELED, min_is_music=MIN_IS_MUSIC)
+        keys.define("labeled", _LABELED)
         keys.drop("label_rows", "track_rows")
         yield LabeledTracks(keys, genres, groupings, frozenset(manifest_columns))
 
 
 def _read_labels(keys: Keys, genres: tuple[str, ...], model: str) -> Iterator[pa.Table]:
+    """Read the labels, except of tracks that are probably not music: they have no share in any genre."""
     names = pa.array(genres, pa.string())
     columns = ["genre", "confidence", "probabilities", "is_music"]
     for places, rows in _stream(keys, "labels", keys.query(_LABEL_PLACES), columns):
-        probabilities = _to_matrix(rows["probabilities"], len(genres), model)
+        is_music = pc.fill_null(pc.greater_equal(rows["is_music"], MIN_IS_MUSIC), True)
+        places, rows = places.filter(is_music), rows.filter(is_music)
+        _check_probabilities(rows, len(genres), model)
+        probabilities = np.asarray(pc.list_flatten(rows["probabilities"])).reshape(-1, len(genres))
         yield pa.table(
             {
                 "part": places["part"],
                 "row": places["row"],
                 "genre": pc.index_in(rows["genre"], names),
                 "confidence": rows["confidence"],
-                "is_music": rows["is_music"],
                 **{f"p{genre}": np.ascontiguousarray(p) for genre, p in enumerate(probabilities.T)},
             }
         )
@@ -159,7 +163,9 @@ def _read_tracks(
 ) -> Iterator[pa.Table]:
     root = catalog
     if "folder" in groupings:
-        root = find_root((batch["uri"] for batch in keys.stream(_URIS)), catalog)
+        keys.define("uris", _URIS)
+        root = find_root((batch["uri"] for batch in keys.stream("FROM uris")), catalog)
+        keys.drop("uris")
     columns = dict.fromkeys(["genre_tag", *(name for by in groupings for name in columns_to_group_by(by))])
     for places, rows in _stream(keys, "tracks", keys.query(_TRACK_PLACES), list(columns)):
         if "carried" in columns:
@@ -180,18 +186,26 @@ def _stream(
     for batch in reader:
         waiting.append(batch)
         n_waiting += batch.num_rows
-        if n_waiting >= _ROWS_AT_ONCE:
+        if n_waiting >= _ROWS_AT_ONCE or len(waiting) == _BATCHES_AT_ONCE:
             yield places.slice(start, n_waiting), pa.Table.from_batches(waiting)
             start, waiting, n_waiting = start + n_waiting, [], 0
     yield places.slice(start), pa.Table.from_batches(waiting, reader.schema)
 
 
-def _to_matrix(lists: pa.ChunkedArray, n_genres: int, model: str) -> NDArray[np.float32]:
-    values = np.asarray(pc.list_flatten(lists).combine_chunks(), dtype=np.float32)
-    whole = pc.all(pc.fill_null(pc.equal(pc.list_value_length(lists), n_genres), False)).as_py() is not False
-    if not whole or not ((values >= 0) & (values <= _GREATEST)).all():
+def _check_probabilities(labels: pa.Table, n_genres: int, model: str) -> None:
+    lists = labels["probabilities"]
+    lengths = pc.fill_null(pc.list_value_length(lists), -1)
+    whole = pc.all(pc.equal(lengths, n_genres)).as_py() is not False
+    if not (
+        whole and _are_probabilities(pc.list_flatten(lists)) and _are_probabilities(labels["confidence"])
+    ):
         raise EarmarkError(
-            f"some labels of {model} do not have a probability (0 to 1) for each of its {n_genres} genres; "
-            "'earmark verify' names them"
+            f"some labels of {model} do not have a confidence and, for each of its {n_genres} genres, a "
+            "probability from 0 to 1; 'earmark verify' names them"
         )
-    return values.reshape(-1, n_genres)
+
+
+def _are_probabilities(numbers: pa.ChunkedArray) -> bool:
+    """Return whether all are probabilities; null and NaN are not."""
+    found = np.asarray(numbers, dtype=np.float32)
+    return bool(((found >= 0) & (found <= _GREATEST)).all())

@@ -38,24 +38,29 @@ Weight = Literal["count", "confidence"]
 
 _WEIGHTS: dict[Weight, str] = {"count": "1", "confidence": "confidence"}
 
+_TRACKS = "SELECT *, {column} AS name, CAST({weight} AS DOUBLE) AS weight FROM labeled"
 _SUMS = """\
 SELECT
-    name,
+    {name} AS name,
     count(*) AS tracks,
     {weights} AS weight,
     {squares} AS squares,
-    [{count}] AS count,
     [{expected}] AS expected,
     [{variance}] AS variance
-FROM (SELECT *, {column} AS name, CAST({weight} AS DOUBLE) AS weight FROM labeled)
+FROM ({tracks})
 WHERE name IS NOT NULL
-GROUP BY name
+{grouped}
 ORDER BY tracks DESC, name
 LIMIT $top
 """
 """Sums over the tracks of each group, the groups with the most tracks first."""
-_SUM = "CAST(coalesce(sum(CAST({term} AS DECIMAL(18, 12))){where}, 0) AS DOUBLE)"
-"""A sum of numbers from 0 to 1 that does not depend on their order, as one of floating-point numbers does."""
+_COUNTS = """\
+SELECT number, genre, {weights} AS weight
+FROM ({tracks}) JOIN groups USING (name)
+WHERE genre IS NOT NULL
+GROUP BY number, genre
+"""
+_SUM = "CAST(coalesce(sum(CAST({term} * 1e12 AS BIGINT)), 0) AS DOUBLE) / 1e12"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +122,35 @@ def sum_by_group(
         weight of the tracks with that label (``count``), the weighted sum of its probabilities (``expected``)
         and the variance of that sum (``variance``).
     """
-    genres = range(len(labeled.genres))
-    p = [f"CAST(p{genre} AS DOUBLE)" for genre in genres]
-    sql = _SUMS.format(
-        column="'all'" if by is None else labeled.groupings[by],
-        weight=_WEIGHTS[weight],
-        weights=_sum("weight"),
-        squares=_sum("weight * weight"),
-        count=", ".join(_sum("weight", f" FILTER (genre = {genre})") for genre in genres),
-        expected=", ".join(_sum(f"weight * {each}") for each in p),
-        variance=", ".join(_sum(f"weight * weight * {each} * (1 - {each})") for each in p),
+    column = "'all'" if by is None else labeled.groupings[by]
+    tracks = _TRACKS.format(column=column, weight=_WEIGHTS[weight])
+    p = [f"CAST(p{genre} AS DOUBLE)" for genre in range(len(labeled.genres))]
+    sums = labeled.query(
+        _SUMS.format(
+            tracks=tracks,
+            name="'all'" if by is None else "name",
+            grouped="" if by is None else "GROUP BY name",
+            weights=exact_sum("weight"),
+            squares=exact_sum("weight * weight"),
+            expected=", ".join(exact_sum(f"weight * {each}") for each in p),
+            variance=", ".join(exact_sum(f"weight * weight * {each} * (1 - {each})") for each in p),
+        ),
+        top=top,
     )
-    return labeled.query(sql, top=top)
+    labeled.keys.register("groups", sums.select(["name"]).append_column("number", _number_rows(sums)))
+    rows = labeled.query(_COUNTS.format(tracks=tracks, weights=exact_sum("weight")))
+    count = np.zeros((sums.num_rows, len(p)))
+    count[np.asarray(rows["number"]), np.asarray(rows["genre"])] = np.asarray(rows["weight"])
+    return sums.append_column("count", pa.FixedSizeListArray.from_arrays(pa.array(count.ravel()), len(p)))
 
 
-def _sum(term: str, where: str = "") -> str:
-    return _SUM.format(term=term, where=where)
+def exact_sum(term: str) -> str:
+    """Return SQL for the sum of numbers from 0 to 1 that is the same in every order of the rows."""
+    return _SUM.format(term=term)
+
+
+def _number_rows(rows: pa.Table) -> pa.Array:
+    return pa.array(np.arange(rows.num_rows))
 
 
 def compute_shares(sums: pa.Table, n_genres: int) -> GenreShares:

@@ -50,7 +50,7 @@ class TagAgreement:
     ----------
     tags : tuple of str
         Normalized tags: first those that are genres of the model, in its order, then the others, most
-        frequent first.
+        frequent first and then by name.
     counts : ndarray of int64, shape (n_tags, n_genres)
         Number of tracks by tag and label.
     n_tagged : int
@@ -60,7 +60,8 @@ class TagAgreement:
     n_agree : int
         Those whose label is that genre.
     disagreements : pyarrow.Table
-        The most confident labels that contradict a tag, with schema `DISAGREEMENTS`.
+        The most confident labels that contradict a tag, with schema `DISAGREEMENTS`; those of equal
+        confidence in the order of the tracks in ``tracks/``.
     """
 
     tags: tuple[str, ...]

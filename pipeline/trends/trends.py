@@ -7,10 +7,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.trends import tag_agreement
-from pipeline.trends.grouping import COLUMNS, Groups
+from pipeline.trends.grouping import COLUMNS, TIME_GROUPINGS, Groups
 from pipeline.trends.labeled_tracks import LabeledTracks
 from pipeline.trends.rising_falling import Change, fit_changes, trim_strays
-from pipeline.trends.shares import GenreShares, Weight, compute_shares, sum_by_group
+from pipeline.trends.shares import GenreShares, Weight, compute_shares, exact_sum, sum_by_group
 from pipeline.trends.tag_agreement import TagAgreement
 from schemas.errors import MisuseError
 
@@ -27,7 +27,7 @@ CHANGES = pa.schema(
 """Schema of `tabulate_changes`: the attributes of `Change`."""
 
 _TOTALS = """\
-SELECT count(*) AS tracks, count(*) - count(genre) AS without_genre, avg(confidence) AS mean_confidence
+SELECT count(*) AS tracks, count(*) - count(genre) AS without_genre, {confidence} AS confidence
 FROM labeled
 """
 _HISTOGRAM = """\
@@ -38,13 +38,36 @@ GROUP BY bin
 
 
 @dataclass(frozen=True, slots=True)
-class Trends:
-    """Genre trends of a catalog.
+class GroupTrends:
+    """Genre shares by group, and how they change.
 
     Attributes
     ----------
     genres : tuple of str
         The model's genres.
+    groups : Groups
+        The groups of tracks.
+    shares : GenreShares
+        Genre shares of each group.
+    changes : list of Change
+        Rising and falling genres, if the groups are periods of time.
+    n_ungrouped : int
+        Number of tracks in no group.
+    """
+
+    genres: tuple[str, ...]
+    groups: Groups
+    shares: GenreShares
+    changes: list[Change]
+    n_ungrouped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trends(GroupTrends):
+    """Genre trends of a catalog.
+
+    Attributes
+    ----------
     n_tracks : int
         Number of labeled tracks.
     n_without_genre : int
@@ -53,36 +76,21 @@ class Trends:
         Mean confidence of the labels; None if there are none.
     confidences : ndarray of int64, shape (`CONFIDENCE_BINS`,)
         Number of tracks by confidence, in bins of equal width from 0 to 1.
-    groups : Groups
-        The groups of tracks.
-    shares : GenreShares
-        Genre shares of each group.
     total : GenreShares
         Genre shares of all tracks, as a single group.
-    changes : list of Change
-        Rising and falling genres, if the groups are periods of time.
     tags : TagAgreement
         Labels compared with genre tags.
     weight : str
         ``count`` if every track has weight 1, ``confidence`` if tracks are weighted by confidence.
     """
 
-    genres: tuple[str, ...]
     n_tracks: int
     n_without_genre: int
     mean_confidence: float | None
     confidences: NDArray[np.int64]
-    groups: Groups
-    shares: GenreShares
     total: GenreShares
-    changes: list[Change]
     tags: TagAgreement
     weight: Weight
-
-    @property
-    def n_ungrouped(self) -> int:
-        """Number of tracks in no group."""
-        return self.n_tracks - int(self.shares.tracks.sum())
 
 
 def compute_trends(
@@ -106,50 +114,50 @@ def compute_trends(
     MisuseError
         If no track has the manifest column `by`.
     """
-    groups, shares = compute_group_shares(labeled, by, weight, top)
-    totals = labeled.query(_TOTALS).to_pylist()[0]
+    groups = compute_group_trends(labeled, by, weight=weight, top=top)
+    totals = labeled.query(_TOTALS.format(confidence=exact_sum("CAST(confidence AS DOUBLE)"))).to_pylist()[0]
+    n_tracks = totals["tracks"]
     return Trends(
         genres=labeled.genres,
-        n_tracks=totals["tracks"],
+        groups=groups.groups,
+        shares=groups.shares,
+        changes=groups.changes,
+        n_ungrouped=groups.n_ungrouped,
+        n_tracks=n_tracks,
         n_without_genre=totals["without_genre"],
-        mean_confidence=totals["mean_confidence"],
+        mean_confidence=totals["confidence"] / n_tracks if n_tracks else None,
         confidences=_count_by_confidence(labeled),
-        groups=groups,
-        shares=shares,
         total=compute_shares(sum_by_group(labeled, None, weight), len(labeled.genres)),
-        changes=_find_changes(labeled.genres, groups, shares),
         tags=tag_agreement.compare_with_tags(labeled),
         weight=weight,
     )
 
 
-def compute_group_shares(
-    labeled: LabeledTracks, by: str, weight: Weight = "count", top: int | None = None
-) -> tuple[Groups, GenreShares]:
-    """Compute genre shares for groups of tracks; parameters and errors are those of `compute_trends`."""
+def compute_group_trends(
+    labeled: LabeledTracks, by: str, *, weight: Weight = "count", top: int | None = None
+) -> GroupTrends:
+    """Compute genre shares by group; parameters and errors are those of `compute_trends`."""
     sums = sum_by_group(labeled, by, weight, top)
     if not sums.num_rows and by not in COLUMNS:
         raise MisuseError(f"no track has a column '{by}'; {_describe_groupings(labeled)}")
-    groups = Groups(by, sums["name"].to_pylist())
-    if groups.is_time:
+    if by in TIME_GROUPINGS:
         sums = sums.sort_by("name")
-        groups = Groups(by, sums["name"].to_pylist())
-    return groups, compute_shares(sums, len(labeled.genres))
+    groups = Groups(by, sums["name"].to_pylist())
+    shares = compute_shares(sums, len(labeled.genres))
+    changes: list[Change] = []
+    if groups.is_time and groups.names:
+        years = groups.midpoints()
+        shown = trim_strays(shares.tracks, years)
+        # Kish's effective sample size; without weights, the number of tracks.
+        changes = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
+    n_tracks = int(labeled.query("SELECT count(*) AS n FROM labeled")["n"][0].as_py())
+    return GroupTrends(labeled.genres, groups, shares, changes, n_tracks - int(shares.tracks.sum()))
 
 
 def _describe_groupings(labeled: LabeledTracks) -> str:
     names = ", ".join(sorted(labeled.manifest_columns))
     manifest = f"columns of the manifest: {names}" if names else "no manifest columns"
     return f"tracks can be grouped by {', '.join(COLUMNS)} ({manifest})"
-
-
-def _find_changes(genres: tuple[str, ...], groups: Groups, shares: GenreShares) -> list[Change]:
-    if not groups.is_time or not groups.names:
-        return []
-    years = groups.midpoints()
-    shown = trim_strays(shares.tracks, years)
-    # Kish's effective sample size; without weights, the number of tracks.
-    return fit_changes(genres, years[shown], shares.share[shown], shares.effective[shown])
 
 
 def _count_by_confidence(labeled: LabeledTracks) -> NDArray[np.int64]:

@@ -184,7 +184,7 @@ def test_a_track_is_not_charged_for_the_wait_of_another() -> None:
     for _ in try_in_rounds(tracks, once, watch):
         time.sleep(0.5)
     assert watch.slowest[0][1] == "s3://b/0"
-    assert watch.slowest[0][0] < 0.5 + watch.seconds["wait"]
+    assert watch.slowest[0][0] < 0.9 + watch.seconds["wait"]
     assert watch.slowest[1][0] < 0.4
 
 

@@ -75,7 +75,8 @@ def _rewrite(root: Path, table: str, column: str, values: Sequence[object]) -> N
         place = rows.schema.get_field_index(column)
         repeated = [values[row % len(values)] for row in range(rows.num_rows)]
         array = pa.array(repeated, rows.schema.field(place).type)
-        pq.write_table(rows.set_column(place, rows.schema.field(place), array), part)
+        field = rows.schema.field(place).with_nullable(True)
+        pq.write_table(rows.set_column(place, field, array), part)
 
 
 def test_the_labels_that_hold_now(tables: Tables) -> None:
@@ -232,14 +233,52 @@ def test_tracks_without_a_genre_are_said(tmp_path: Path, capsys: pytest.CaptureF
     assert "<dt>without a genre</dt><dd>6</dd>" in (tmp_path / "page.html").read_text()
 
 
-@pytest.mark.parametrize("wrong", [None, [0.5, 0.5], [float("nan")] * 10, [1.5] * 10], ids=str)
-def test_labels_that_are_damaged_are_said(tmp_path: Path, wrong: object) -> None:
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [
+        ("probabilities", None),
+        ("probabilities", [0.5, 0.5]),
+        ("probabilities", [float("nan")] * 10),
+        ("probabilities", [1.5] * 10),
+        ("confidence", None),
+        ("confidence", float("nan")),
+        ("confidence", float("inf")),
+    ],
+)
+def test_labels_that_are_damaged_are_said(tmp_path: Path, column: str, wrong: object) -> None:
     """One row of another program's would end in a traceback, or make every share nan."""
     tables = Tables(str(tmp_path))
     write_trend_tables(tables, 30)
-    _rewrite(tmp_path, "labels", "probabilities", [[0.1] * 10, wrong])
-    with pytest.raises(EarmarkError, match=r"some labels of .* do not have a probability .*verify"):
-        _found(tables, "year")
+    _rewrite(tmp_path, "labels", column, [[0.1] * 10 if column == "probabilities" else 0.1, wrong])
+    with pytest.raises(EarmarkError, match=r"some labels of .* do not have a confidence .*verify"):
+        _found(tables, "year", weight="confidence")
+    _rewrite(tmp_path, "labels", "is_music", [1.0, float("nan")])  # as the damaged ones are: not counted
+    assert _found(tables, "seen", weight="confidence").n_tracks == 15
+
+
+def test_a_catalog_without_labeled_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A catalog of audio books alone, or one that was emptied, ended in a traceback."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 30)
+    _rewrite(tmp_path, "labels", "is_music", [0.0])
+    for by in ("year", "folder"):
+        print_trends(_found(tables, by), top=None)
+        assert "0 labeled tracks" in capsys.readouterr().out
+        found = write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by=by)
+        assert (found.n_tracks, found.mean_confidence, found.groups.names) == (0, None, [])
+    with pytest.raises(MisuseError, match="no track has a column 'label'"):
+        _found(tables, "label")
+
+
+def test_speech_elsewhere_moves_no_folder(tmp_path: Path) -> None:
+    """Podcasts beside the music would put all of the music into one folder."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 3)
+    uris = ["s3://b/music/jazz/a.mp3", "s3://b/music/soul/b.mp3", "s3://b/talk/c.mp3"]
+    for table, column, values in (("tracks", "uri", uris), ("labels", "is_music", [0.9, 0.9, 0.1])):
+        for part, value in zip(sorted((tmp_path / table).rglob("*.parquet")), values, strict=True):
+            _rewrite(part.parents[1], part.parent.name, column, [value])
+    assert sorted(_found(tables, "folder").groups.names) == ["jazz", "soul"]
 
 
 def test_an_unknown_column_is_named(tables: Tables) -> None:

@@ -24,6 +24,7 @@ COLUMNS = {
 }
 """Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
 _FILE_SCHEME = "file://"
+_YEAR, _MONTH = r"^[0-9]{4}$", r"^[0-9]{4}-(0[1-9]|1[0-2])"
 
 Strings = TypeVar("Strings", pa.Array, pa.ChunkedArray)
 
@@ -76,13 +77,14 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     root : str
         The folder that holds all tracks; see `find_root`.
     """
+    # What other programs wrote there may be no time.
     if by == "year":
-        return pc.utf8_lpad(tracks["year"].cast(pa.string()), 4, "0")
+        years = pc.utf8_lpad(tracks["year"].cast(pa.string()), 4, "0")
+        return pc.if_else(pc.match_substring_regex(years, _YEAR), years, None)
     if by == "month":
         dates = tracks["release_date"].cast(pa.string())
-        return pc.if_else(
-            pc.greater_equal(pc.utf8_length(dates), 7), pc.utf8_slice_codeunits(dates, 0, 7), None
-        )
+        is_date = pc.and_(pc.match_substring_regex(dates, _MONTH), pc.greater_equal(dates, "0001"))
+        return pc.if_else(is_date, pc.utf8_slice_codeunits(dates, 0, 7), None)
     if by == "seen":
         return tracks["first_seen"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.string())
     if by == "artist":

@@ -256,6 +256,17 @@ def test_labels_that_are_damaged_are_said(tmp_path: Path, column: str, wrong: ob
     assert _found(tables, "seen", weight="confidence").n_tracks == 15
 
 
+def test_what_is_no_time_is_no_period(tmp_path: Path) -> None:
+    """One odd year or date of another program's would end trends in a traceback."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 90)
+    _rewrite(tmp_path, "tracks", "year", [1999, 12345, -5, None])
+    dates = ["1999-05-01", "1999", "1999-13", "last May", "0000-05", None, "1999-5", ""]
+    _rewrite(tmp_path, "tracks", "release_date", dates)
+    assert _found(tables, "year").groups.names == ["1999"]
+    assert _found(tables, "month").groups.names == ["1999-05"]
+
+
 def test_a_catalog_without_labeled_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A catalog of audio books alone, or one that was emptied, ended in a traceback."""
     tables = Tables(str(tmp_path))

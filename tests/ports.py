@@ -2,6 +2,11 @@
 
 import random
 import socket
+import subprocess
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # Ray's workers take ports below these; above them are those of connections, and of servers that let the
 # system choose (`/proc/sys/net/ipv4/ip_local_port_range`). So nothing comes between probe and server's start.
@@ -18,6 +23,26 @@ def free_port(n: int = 1) -> int:
         if all(_is_free(port + offset) for offset in range(n)):
             return port
     raise RuntimeError(f"no {n} free ports from {_PORTS.start} to {_PORTS.stop}")
+
+
+def start_server(start: Callable[[], T], clean_up: Callable[[], None]) -> T:
+    """Start a server on free ports; again, up to twice, if something took these while it started.
+
+    Parameters
+    ----------
+    start : callable
+        Raises RuntimeError or subprocess.TimeoutExpired if the server does not start.
+    clean_up : callable
+        Removes what a failed start has left.
+    """
+    for last in (False, False, True):
+        try:
+            return start()
+        except (RuntimeError, subprocess.TimeoutExpired):
+            clean_up()
+            if last:
+                raise
+    raise AssertionError
 
 
 def _is_free(port: int) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.ports import free_port
+from tests.ports import free_port, start_server
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -34,18 +34,14 @@ def running_head(*options: str) -> Iterator[Cluster]:
     environment.pop("RAY_ADDRESS", None)
     environment["PATH"] = f"{RAY.parent}:{environment['PATH']}"  # as on nodes where it is installed
     with contextlib.ExitStack() as cleanup:
-        for last in (False, False, True):
+
+        def start() -> Cluster:
             folder = tempfile.mkdtemp(prefix="ray-")
             cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
             cleanup.callback(_kill, folder, set(psutil.pids()))
-            try:
-                cluster = _start(folder, environment, options)
-                break
-            except (RuntimeError, subprocess.TimeoutExpired):  # on a loaded machine
-                if last:
-                    raise
-                cleanup.close()
-        yield cluster
+            return _start(folder, environment, options)
+
+        yield start_server(start, cleanup.close)
 
 
 def _start(folder: str, environment: dict[str, str], options: tuple[str, ...]) -> Cluster:

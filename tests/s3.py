@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tests.ports import free_port
+from tests.ports import free_port, start_server
 
 SCRIPT = Path(__file__).resolve().parent.parent / "infra" / "test-s3.sh"
 
@@ -33,7 +33,7 @@ def shared_s3_server(folder: Path) -> Iterator[dict[str, str]]:
     """
     with _counted(folder) as users:
         if users.n == 0:
-            users.variables = _start(folder / "s3")
+            users.variables = start_server(lambda: _start(folder / "s3"), lambda: _stop(folder / "s3"))
         users.n += 1
         variables = users.variables
     before = {name: os.environ.get(name) for name in variables}
@@ -73,16 +73,11 @@ def _counted(folder: Path) -> Iterator[_Users]:
 
 
 def _start(folder: Path) -> dict[str, str]:
-    """Start the server; on other ports if something took these while it started."""
-    for last in (False, False, True):
-        started = subprocess.run(
-            [SCRIPT, "start", folder, str(free_port(3))], stdout=subprocess.PIPE, text=True, timeout=300
-        )
-        if started.returncode == 0:
-            break
-        _stop(folder)
-        if last:
-            raise RuntimeError(f"{SCRIPT} start ended with {started.returncode}")
+    started = subprocess.run(
+        [SCRIPT, "start", folder, str(free_port(3))], stdout=subprocess.PIPE, text=True, timeout=300
+    )
+    if started.returncode:
+        raise RuntimeError(f"{SCRIPT} start ended with {started.returncode}")
     return dict(line.split("=", 1) for line in started.stdout.splitlines())
 
 

@@ -11,6 +11,8 @@ from schemas.errors import LabelError
 from schemas.model import ModelInfo
 from schemas.taxonomy import Taxonomy
 
+PROBABILITY_TOLERANCE = 1e-6
+"""By how much stored probabilities may differ from what they were before they were rounded to float32."""
 MIN_IS_MUSIC = 0.5
 """A track gets no genre if the probability that it is music is below this."""
 

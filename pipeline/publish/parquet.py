@@ -17,6 +17,7 @@ from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
+from pipeline.tables.pieces import join_pieces
 from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
 
@@ -148,19 +149,8 @@ def _write(path: Path, rows: pa.RecordBatchReader, source: Source) -> None:
     schema = rows.schema.with_metadata(metadata)
     with path.open("xb") as sink:
         with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
-            for batch in _gather(rows):
-                writer.write_table(batch, row_group_size=_ROW_GROUP_ROWS)
+            for table in join_pieces(rows, rows.schema, _ROW_GROUP_ROWS):
+                if table.num_rows:
+                    writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)
         sink.flush()
         os.fsync(sink.fileno())
-
-
-def _gather(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Yield rows in tables of about one row group."""
-    waiting: list[pa.RecordBatch] = []
-    for batch in rows:
-        waiting.append(batch)
-        if sum(each.num_rows for each in waiting) >= _ROW_GROUP_ROWS:
-            yield pa.Table.from_batches(waiting)
-            waiting = []
-    if waiting:
-        yield pa.Table.from_batches(waiting)

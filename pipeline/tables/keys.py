@@ -21,6 +21,7 @@ from pipeline.tables.database import Database, open_connection
 from pipeline.tables.key_files import KeyFile, open_key_files
 from pipeline.tables.objects import StoredObject, StoredObjects, list_objects
 from pipeline.tables.parts import read_columns
+from pipeline.tables.pieces import join_pieces
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.tables import FAILURES, SCHEMAS
@@ -39,7 +40,7 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """The columns of the views; those of segments have one row a track: that of its first segment."""
 OF_SEGMENTS = frozenset({"features", "embeddings"})
-_ROWS_AT_ONCE, _PARTS_AT_ONCE = 200_000, 1_000
+_ROWS_AT_ONCE = 200_000
 
 _FRESH = "SELECT {columns}, part, row FROM fresh_{table}"
 _COPIED = """\
@@ -121,21 +122,18 @@ class Keys(Database):
     def _read_fresh(self, table: str, parts: list[StoredObject]) -> None:
         """Read the keys of the parts that no key file holds into the database."""
         schema = _fresh_schema(table)
-        self.create(f"fresh_{table}", schema)
+        pieces = self._fresh_batches(table, parts, schema)
+        self.fill(f"fresh_{table}", join_pieces(pieces, schema, _ROWS_AT_ONCE))
+
+    def _fresh_batches(
+        self, table: str, parts: list[StoredObject], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
         locations = [self.stored.location(part) for part in parts]
         wanted = [*KEY_COLUMNS[table], *(("segment",) if table in OF_SEGMENTS else ())]
-        waiting: list[pa.Table] = []
-        n_waiting = 0
         read = read_columns(self.stored.tables, table, locations, wanted)
         for number, rows in zip(self.fresh[table], read, strict=True):
             self._check()
-            waiting.append(_with_place(rows, number).select(schema.names).cast(schema))
-            n_waiting += rows.num_rows
-            if n_waiting >= _ROWS_AT_ONCE or len(waiting) == _PARTS_AT_ONCE:
-                self.append(f"fresh_{table}", pa.concat_tables(waiting))
-                waiting, n_waiting = [], 0
-        if waiting:
-            self.append(f"fresh_{table}", pa.concat_tables(waiting))
+            yield from _with_place(rows, number).select(schema.names).cast(schema).to_batches()
 
 
 def _fresh_schema(table: str) -> pa.Schema:

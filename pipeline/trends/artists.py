@@ -3,18 +3,20 @@
 import pyarrow as pa
 
 from pipeline.trends.labeled_tracks import LabeledTracks
-from pipeline.trends.shares import compute_shares, exact_sum, sum_by_group
+from pipeline.trends.shares import exact_sum
 
 _SUMMARY = """\
 SELECT
     {artist} AS artist,
+    count(*) AS tracks,
     {confidence} / count(*) AS confidence,
     CAST(min({year}) AS SMALLINT) AS first_year,
-    CAST(max({year}) AS SMALLINT) AS last_year
+    CAST(max({year}) AS SMALLINT) AS last_year,
+    [{shares}] AS shares
 FROM labeled
 WHERE {artist} IS NOT NULL
 GROUP BY {artist}
-ORDER BY count(*) DESC, {artist}
+ORDER BY tracks DESC, {artist}
 LIMIT $top
 """
 _N_ARTISTS = "SELECT count(DISTINCT {artist}) AS n FROM labeled"
@@ -26,26 +28,13 @@ def summarize_artists(labeled: LabeledTracks, top: int | None = None) -> pa.Tabl
     Columns are ``artist``, ``tracks``, ``confidence`` (mean), ``first_year``, ``last_year`` and ``shares``,
     the list of genre shares. The tracks need the groupings ``artist`` and ``year``.
     """
-    sums = sum_by_group(labeled, "artist", top=top)
-    summary = labeled.query(
-        _SUMMARY.format(
-            artist=labeled.groupings["artist"],
-            year=labeled.groupings["year"],
-            confidence=exact_sum("CAST(confidence AS DOUBLE)"),
-        ),
-        top=top,
+    sql = _SUMMARY.format(
+        artist=labeled.groupings["artist"],
+        year=labeled.groupings["year"],
+        confidence=exact_sum("confidence"),
+        shares=", ".join(f"{exact_sum(f'p{genre}')} / count(*)" for genre in range(len(labeled.genres))),
     )
-    shares = compute_shares(sums, len(labeled.genres)).share
-    return pa.table(
-        {
-            "artist": summary["artist"],
-            "tracks": sums["tracks"],
-            "confidence": summary["confidence"],
-            "first_year": summary["first_year"],
-            "last_year": summary["last_year"],
-            "shares": pa.FixedSizeListArray.from_arrays(pa.array(shares.ravel()), len(labeled.genres)),
-        }
-    )
+    return labeled.query(sql, top=top)
 
 
 def count_artists(labeled: LabeledTracks) -> int:

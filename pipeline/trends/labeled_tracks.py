@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.models.label import MIN_IS_MUSIC
+from pipeline.models.label import MIN_IS_MUSIC, PROBABILITY_TOLERANCE
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
 from pipeline.tables.gather import gather, stream_rows
 from pipeline.tables.keys import Keys, open_keys
+from pipeline.tables.pieces import join_pieces
 from pipeline.tables.tables import Tables
 from pipeline.trends.grouping import columns_to_group_by, find_root, read_values
 from schemas.errors import EarmarkError
@@ -45,9 +46,7 @@ JOIN label_rows AS labels USING (part, row)
 JOIN track_rows AS tracks ON track_part = tracks.part AND track_row = tracks.row
 """
 
-_ROWS_AT_ONCE, _BATCHES_AT_ONCE = 100_000, 1_000
-_GREATEST = 1 + 1e-6
-"""A probability that was rounded to float32 may exceed 1 by this."""
+_ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +75,8 @@ class LabeledTracks:
         The database.
     genres : tuple of str
         The model's genres.
+    n_tracks : int
+        Number of tracks.
     groupings : mapping of str to str
         The column of each grouping.
     manifest_columns : frozenset of str
@@ -84,6 +85,7 @@ class LabeledTracks:
 
     keys: Keys
     genres: tuple[str, ...]
+    n_tracks: int
     groupings: Mapping[str, str]
     manifest_columns: frozenset[str]
 
@@ -135,7 +137,7 @@ def open_labeled_tracks(
         keys.fill("track_rows", _read_tracks(keys, groupings, catalog, manifest_columns))
         keys.define("labeled", _LABELED)
         keys.drop("label_rows", "track_rows")
-        yield LabeledTracks(keys, genres, groupings, frozenset(manifest_columns))
+        yield LabeledTracks(keys, genres, keys.count("FROM labeled"), groupings, frozenset(manifest_columns))
 
 
 def _read_labels(keys: Keys, genres: tuple[str, ...], model: str) -> Iterator[pa.Table]:
@@ -182,14 +184,10 @@ def _stream(
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield places and the columns of their rows, many rows at a time, however small the parts are."""
     reader = stream_rows(keys.stored, table, places, columns)
-    start, waiting, n_waiting = 0, [], 0
-    for batch in reader:
-        waiting.append(batch)
-        n_waiting += batch.num_rows
-        if n_waiting >= _ROWS_AT_ONCE or len(waiting) == _BATCHES_AT_ONCE:
-            yield places.slice(start, n_waiting), pa.Table.from_batches(waiting)
-            start, waiting, n_waiting = start + n_waiting, [], 0
-    yield places.slice(start), pa.Table.from_batches(waiting, reader.schema)
+    start = 0
+    for rows in join_pieces(reader, reader.schema, _ROWS_AT_ONCE):
+        yield places.slice(start, rows.num_rows), rows
+        start += rows.num_rows
 
 
 def _check_probabilities(labels: pa.Table, n_genres: int, model: str) -> None:
@@ -208,4 +206,4 @@ def _check_probabilities(labels: pa.Table, n_genres: int, model: str) -> None:
 def _are_probabilities(numbers: pa.ChunkedArray) -> bool:
     """Return whether all are probabilities; null and NaN are not."""
     found = np.asarray(numbers, dtype=np.float32)
-    return bool(((found >= 0) & (found <= _GREATEST)).all())
+    return bool(((found >= 0) & (found <= 1 + PROBABILITY_TOLERANCE)).all())

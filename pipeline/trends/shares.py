@@ -137,7 +137,8 @@ def sum_by_group(
         ),
         top=top,
     )
-    labeled.keys.register("groups", sums.select(["name"]).append_column("number", _number_rows(sums)))
+    numbers = pa.array(np.arange(sums.num_rows))
+    labeled.keys.register("groups", sums.select(["name"]).append_column("number", numbers))
     rows = labeled.query(_COUNTS.format(tracks=tracks, weights=exact_sum("weight")))
     count = np.zeros((sums.num_rows, len(p)))
     count[np.asarray(rows["number"]), np.asarray(rows["genre"])] = np.asarray(rows["weight"])
@@ -147,10 +148,6 @@ def sum_by_group(
 def exact_sum(term: str) -> str:
     """Return SQL for the sum of numbers from 0 to 1 that is the same in every order of the rows."""
     return _SUM.format(term=term)
-
-
-def _number_rows(rows: pa.Table) -> pa.Array:
-    return pa.array(np.arange(rows.num_rows))
 
 
 def compute_shares(sums: pa.Table, n_genres: int) -> GenreShares:

@@ -27,8 +27,7 @@ CHANGES = pa.schema(
 """Schema of `tabulate_changes`: the attributes of `Change`."""
 
 _TOTALS = """\
-SELECT count(*) AS tracks, count(*) - count(genre) AS without_genre, {confidence} AS confidence
-FROM labeled
+SELECT count(*) - count(genre) AS without_genre, {confidence} AS confidence FROM labeled
 """
 _HISTOGRAM = """\
 SELECT CAST(greatest(0, least(floor(confidence * $bins), $bins - 1)) AS INTEGER) AS bin, count(*) AS tracks
@@ -115,8 +114,8 @@ def compute_trends(
         If no track has the manifest column `by`.
     """
     groups = compute_group_trends(labeled, by, weight=weight, top=top)
-    totals = labeled.query(_TOTALS.format(confidence=exact_sum("CAST(confidence AS DOUBLE)"))).to_pylist()[0]
-    n_tracks = totals["tracks"]
+    totals = labeled.query(_TOTALS.format(confidence=exact_sum("confidence"))).to_pylist()[0]
+    n_tracks = labeled.n_tracks
     return Trends(
         genres=labeled.genres,
         groups=groups.groups,
@@ -150,8 +149,8 @@ def compute_group_trends(
         shown = trim_strays(shares.tracks, years)
         # Kish's effective sample size; without weights, the number of tracks.
         changes = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
-    n_tracks = int(labeled.query("SELECT count(*) AS n FROM labeled")["n"][0].as_py())
-    return GroupTrends(labeled.genres, groups, shares, changes, n_tracks - int(shares.tracks.sum()))
+    n_ungrouped = labeled.n_tracks - int(shares.tracks.sum())
+    return GroupTrends(labeled.genres, groups, shares, changes, n_ungrouped)
 
 
 def _describe_groupings(labeled: LabeledTracks) -> str:

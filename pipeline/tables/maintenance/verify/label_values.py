@@ -7,14 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.models.label import PROBABILITY_TOLERANCE
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
 from pipeline.tables.tables import Tables
 
 LABEL_COLUMNS = ("track_id", "genre", "confidence", "probabilities")
 """The columns that the checks need."""
 _SUM_TOLERANCE = 1e-3
-_TOLERANCE = 1e-6
-"""Confidence and probabilities are the same numbers, each rounded to float32."""
 
 
 def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Finding]:
@@ -66,8 +65,8 @@ def find_invalid_labels(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray
     of_genre = p[np.arange(n_rows), named.fill_null(0).to_numpy(zero_copy_only=False)]
     # NaN makes every comparison false, so it counts as invalid.
     greatest = p.max(axis=1, initial=-np.inf)
-    fits = (p >= 0).all(axis=1) & (p <= 1 + _TOLERANCE).all(axis=1)
+    fits = (p >= 0).all(axis=1) & (p <= 1 + PROBABILITY_TOLERANCE).all(axis=1)
     fits &= np.abs(p.sum(axis=1) - 1) <= _SUM_TOLERANCE
-    fits &= np.abs(confidence - greatest) <= _TOLERANCE
-    fits &= unsure | (known & (np.abs(of_genre - greatest) <= _TOLERANCE))
+    fits &= np.abs(confidence - greatest) <= PROBABILITY_TOLERANCE
+    fits &= unsure | (known & (np.abs(of_genre - greatest) <= PROBABILITY_TOLERANCE))
     return np.asarray(~fits, dtype=np.bool_)

@@ -13,6 +13,7 @@ from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 NARROW, WIDE = 380, 1600
 
@@ -99,6 +100,8 @@ class Browser:
             self.driver.get_log(log)
         self._uri = page.resolve().as_uri()
         self.driver.get(self._uri)
+        # On a busy machine the driver may return while the page is still being read.
+        WebDriverWait(self.driver, 60).until(lambda _: self.evaluate("document.readyState") == "complete")
 
     def complaints(self) -> list[str]:
         """Console errors and warnings since the page was opened; also what its policy refused to load."""

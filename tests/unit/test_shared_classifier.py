@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -28,6 +27,8 @@ LogMels = list[NDArray[np.uint8]]
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
+    import keras
+
     keras.utils.set_random_seed(0)
     features = FeatureSpec(n_mels=N_MELS)
     info = ModelInfo(name="tiny", genres=GENRES, features=features, n_frames=N_FRAMES, temperature=1.5)

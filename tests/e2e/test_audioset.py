@@ -11,7 +11,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.models.model_cache import CACHE_VARIABLE
+from pipeline.storage.cache_folder import CACHE_VARIABLE
 from tests.e2e.earmark import earmark, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
@@ -53,6 +53,7 @@ def test_a_published_model_labels(tmp_path: Path, gtzan: Path) -> None:
         assert says in printed + page.read_text("utf-8")
 
 
+@pytest.mark.thorough
 def test_small_labels(tmp_path: Path, gtzan: Path) -> None:
     """The time signal between two pieces would get a genre and a share in trends."""
     label_music_and_beeps(tmp_path, gtzan, "small")

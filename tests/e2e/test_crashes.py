@@ -104,7 +104,7 @@ def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
         labels = (tmp_path / "tables" / "labels").exists()
         actors = list(ray_processes(run.pid, "ray::Labeler"))
         actor = actors[0] if labels and actors else None
-        time.sleep(0.01)
+        time.sleep(0.1)
     assert actor is not None
     actor.kill()
     output, _ = run.communicate(timeout=300)

@@ -101,6 +101,7 @@ def test_a_module_that_a_node_lacks_is_named(nodes: Any, catalog: Path, tmp_path
     assert len(read_table(tmp_path / "tables", "failures")) <= N_BROKEN, "a track was blamed"
 
 
+@pytest.mark.thorough
 def test_a_file_that_hides_a_package_on_a_node_is_named(nodes: Any, catalog: Path, tmp_path: Path) -> None:
     """A jobs.py on the workers' PYTHONPATH: the sentence must say which file is in the way."""
     (tmp_path / "mine").mkdir()
@@ -144,12 +145,9 @@ def test_a_node_that_cannot_decode_costs_no_track(
     labels_all(done, tmp_path / "tables", N_TRACKS, N_BROKEN)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("library", "words"),
-    [
-        pytest.param(WRONG_BUILD, "SIGILL", marks=pytest.mark.thorough),
-        (BROKEN_LIBRARY, "no room left in the cache"),
-    ],
+    ("library", "words"), [(WRONG_BUILD, "SIGILL"), (BROKEN_LIBRARY, "no room left in the cache")]
 )
 def test_where_no_node_can_decode_the_run_fails(
     catalog: Path, tmp_path: Path, library: str, words: str

@@ -169,16 +169,13 @@ def test_misuse_is_told_in_a_sentence(tmp_path: Path, options: dict[str, object]
 
 
 def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path) -> None:
-    """The figure in model.json and README is what a user gets, twice the same, with baselines, in seconds."""
+    """The figure in model.json and README is what a user gets, with baselines, in seconds."""
     lists = [gtzan / "splits" / f"{part}_filtered.txt" for part in ("train", "valid")]
-    command = (
+    out = succeed(
         "evaluate", "default", gtzan / "log_mel_128x387.npz", "--split", f"file:{lists[0]},{lists[1]}",
-        "--threads", 1,
+        "--threads", 1, "--json", tmp_path / "a.json", "--html", tmp_path / "new" / "a.html",
     )  # fmt: skip
-    out = succeed(*command, "--json", tmp_path / "a.json", "--html", tmp_path / "new" / "a.html")
-    succeed(*command, "--json", tmp_path / "b.json")
     figures = json.loads((tmp_path / "a.json").read_text())
-    assert figures == json.loads((tmp_path / "b.json").read_text())
     recorded = ModelBundle.load("default").info.figures[0]
     assert figures["protocol"] == recorded.protocol == "file"
     assert figures["accuracy"] == pytest.approx(recorded.accuracy, abs=0.006)

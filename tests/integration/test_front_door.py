@@ -46,6 +46,7 @@ def assert_same(labels: pd.DataFrame, tables: str) -> None:
     assert failed["error"].tolist() == failures["message"].tolist()
 
 
+@pytest.mark.thorough
 def test_a_notebook_comes_to_the_numbers_of_a_run(tmp_path: Path) -> None:
     """Somebody tries ten tracks in a notebook, labels a catalog, and gets other labels for the ten."""
     write_music(tmp_path / "music")

@@ -22,6 +22,7 @@ from pipeline.tables.current import (
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.keys import open_keys, read_again_if_replaced
+from pipeline.tables.objects import StoredObjects, list_objects
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -105,13 +106,13 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     return _pick(tables, wanted, have, "labels")
 
 
-def pick_embedding_model(tables: Tables, wanted: str | None) -> str:
+def pick_embedding_model(stored: StoredObjects, wanted: str | None) -> str:
     """Return the full name of the model whose embeddings to read.
 
     Parameters
     ----------
-    tables : Tables
-        The tables.
+    stored : StoredObjects
+        The objects of the tables.
     wanted : str or None
         Name with or without hash, or folder, of a model; if None, the one of the latest embeddings.
 
@@ -120,7 +121,8 @@ def pick_embedding_model(tables: Tables, wanted: str | None) -> str:
     MisuseError
         If the tables hold no embeddings of this model.
     """
-    have = list_embedding_models(tables)
+    have = list_embedding_models(stored)
+    tables = stored.tables
     if wanted is None and not have:
         raise MisuseError(
             f"the tables {tables.root} contain no embeddings yet; add some with 'earmark label {tables.root} "
@@ -152,7 +154,7 @@ def read_embeddings(tables: Tables, model: str | None) -> pa.Table:
     MisuseError
         If the tables hold no embeddings of the model.
     """
-    return current_embeddings(tables, pick_embedding_model(tables, model))
+    return current_embeddings(tables, pick_embedding_model(list_objects(tables), model))
 
 
 def read_failures(tables: Tables, model: str | None) -> pa.Table:

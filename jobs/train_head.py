@@ -15,6 +15,7 @@ from jobs.training_data import check_regular, choose_label_column, is_audio, ope
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
+from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
 from pipeline.training.data.embedded_tables import import_embeddings
 from pipeline.training.data.labeled_tables import is_tables
@@ -59,7 +60,7 @@ def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -
         raise MisuseError("--on embeddings holds out whole tracks; choose --split track or file:TRAIN,VALID")
     seed = request.first_seed
     with _embedded(request, say) as (tables, column):
-        model = pick_embedding_model(tables, request.start)
+        model = pick_embedding_model(list_objects(tables), request.start)
         base = ModelBundle.load(storage.join(tables.root, "_models", model))
         data = import_embeddings(tables, model, label_column=column, say=say)
     if lists is None:

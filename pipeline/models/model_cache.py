@@ -1,22 +1,11 @@
 """The cache of added models: one folder per model, in the user's cache."""
 
-import os
 from pathlib import Path
+
+from pipeline.storage.cache_folder import cache_folder
 
 ADDABLE = ("audioset",)
 """Names of the models that ``earmark models add`` knows; see `pipeline.models.published`."""
-
-CACHE_VARIABLE = "EARMARK_CACHE"
-"""An environment variable that overrides the user's cache folder."""
-
-
-def cache_folder() -> Path:
-    """Return the folder in which downloaded models are cached."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen)
-    import pooch
-
-    return Path(pooch.os_cache("earmark"))
 
 
 def model_folder(name: str) -> Path:

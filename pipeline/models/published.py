@@ -8,8 +8,9 @@ from pathlib import Path
 
 from pipeline.models.audioset import build_audioset
 from pipeline.models.bundle import ModelBundle
-from pipeline.models.model_cache import CACHE_VARIABLE, cache_folder, model_folder
+from pipeline.models.model_cache import model_folder
 from pipeline.models.torch_file import NotWeightsError
+from pipeline.storage.cache_folder import CACHE_VARIABLE, cache_folder
 from schemas.errors import EarmarkError, MisuseError
 
 _TIMEOUT_S = 60

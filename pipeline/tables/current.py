@@ -25,6 +25,8 @@ WHERE present AND recency IN (SELECT max(recency) FROM tracks GROUP BY track_id)
 """
 """The newest row of each track that was in the catalog when it was last listed."""
 
+_CURRENT_OF = "WITH tracks AS (SELECT * FROM tracks SEMI JOIN wanted USING (track_id)) {current_tracks}"
+
 CURRENT_LABELS = """\
 WITH present AS (
     SELECT labels.*, current_tracks.part AS track_part, current_tracks.row AS track_row
@@ -74,6 +76,21 @@ def define_current_tracks(keys: Keys) -> None:
     """Keep the current tracks in the database of the keys: run, track_id, etag, uri, part and row."""
     keys.load("tracks")
     keys.define("current_tracks", CURRENT_TRACKS)
+
+
+def define_current_tracks_of(keys: Keys, wanted: pa.Table) -> None:
+    """Keep only those current tracks that have one of some ids, in place of any kept before.
+
+    Parameters
+    ----------
+    keys : Keys
+        The keys.
+    wanted : pyarrow.Table
+        ``track_id``.
+    """
+    keys.load("tracks")
+    keys.register("wanted", wanted)
+    keys.define("current_tracks", _CURRENT_OF.format(current_tracks=CURRENT_TRACKS))
 
 
 @read_again_if_replaced

@@ -8,18 +8,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.tables.current import current_tracks
-from pipeline.tables.tables import Tables, explain_read_errors, semi_join
+from pipeline.tables.objects import StoredObjects, partition_values
+from pipeline.tables.tables import Tables, semi_join
 from schemas.errors import EarmarkError
 from schemas.tables import EMBEDDINGS, PARTITIONS, embeddings_schema
 
 _TABLE = "embeddings"
 
 
-def list_embedding_models(tables: Tables) -> list[str]:
+def list_embedding_models(stored: StoredObjects) -> list[str]:
     """List the models that have embeddings in the tables, in order of their latest run."""
-    rows = tables.read(_TABLE, list(PARTITIONS[_TABLE]), pc.field("segment") == 0)
-    last = rows.group_by("model").aggregate([("run", "max")]).sort_by("run_max")
-    return [str(model) for model in last["model"].to_pylist()]
+    last: dict[str, str] = {}
+    for values in map(partition_values, stored.parts[_TABLE]):
+        last[values["model"]] = max(values["run"], last.get(values["model"], ""))
+    return sorted(last, key=last.__getitem__)
 
 
 def current_embeddings(tables: Tables, model: str) -> pa.Table:
@@ -68,35 +70,6 @@ def read_vectors(tables: Tables, model: str) -> Iterator[tuple[pa.RecordBatch, N
         yield batch.select(["track_id", "etag"]), stack_vectors(batch["vector"])
 
 
-def read_track_vectors(tables: Tables, model: str, track_id: str, etag: str) -> NDArray[np.float16] | None:
-    """Read the vectors of one version of a track, by reading only the part that holds it.
-
-    Parameters
-    ----------
-    tables : Tables
-        The tables.
-    model : str
-        The model's name with its hash.
-    track_id, etag : str
-        The track and its version.
-
-    Returns
-    -------
-    ndarray of float16, shape (n_segments, n_numbers), or None
-        None if the model has no embeddings of it.
-    """
-    of_track = (pc.field("track_id") == track_id) & (pc.field("etag") == etag)
-    found = tables.read(_TABLE, ["__filename"], of_track & (pc.field("model") == model))
-    dataset = tables.dataset(_TABLE)
-    if not found.num_rows or dataset is None:
-        return None
-    names = set(found["__filename"].to_pylist())
-    with explain_read_errors(tables, _TABLE):
-        parts = [part for part in dataset.get_fragments(pc.field("model") == model) if part.path in names]
-        rows = pa.concat_tables([part.to_table(columns=["vector"], filter=of_track) for part in parts])
-    return stack_vectors(rows["vector"].combine_chunks())
-
-
 def stack_vectors(column: pa.Array) -> NDArray[np.float16]:
     """Return lists of one length as rows of an array, without copying them."""
     values: NDArray[np.float16] = column.flatten().to_numpy(zero_copy_only=False)
@@ -118,11 +91,16 @@ def _read(tables: Tables, model: str, columns: list[str]) -> Iterator[pa.RecordB
         lengths = pc.min_max(pc.list_value_length(batch["vector"])).as_py()
         expected = expected or lengths["min"]
         if (lengths["min"], lengths["max"]) != (expected, expected):
-            raise EarmarkError(
-                f"the embeddings of {model} in {tables.root} differ in length; 'earmark verify "
-                f"{tables.root}' names some of them"
-            )
+            raise different_lengths(tables, model)
         yield batch
+
+
+def different_lengths(tables: Tables, model: str) -> EarmarkError:
+    """Return the error that a model's vectors are of different lengths."""
+    return EarmarkError(
+        f"the embeddings of {model} in {tables.root} differ in length; 'earmark verify {tables.root}' names "
+        "some of them"
+    )
 
 
 def _with_fixed_size(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -195,17 +195,27 @@ class ChosenParts(Tables):
     chosen: dict[str, list[StoredObject]]
 
     def dataset(self, table: str) -> ds.Dataset | None:
-        """Open the chosen parts of a table as a dataset; None if there are none."""
+        """Open the chosen parts of a table as a dataset; None if there are none.
+
+        Raises
+        ------
+        EarmarkError
+            If the store refuses, or a part is gone.
+        """
         parts = self.chosen.get(table)
         if not parts:
             return None
         protocol, root = storage.split(self.root)
         columns = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
-        return ds.dataset(
-            [f"{root}/{part.path}" for part in parts],
-            schema=pa.unify_schemas([stored_schema(table), columns]),
-            format="parquet",
-            filesystem=None if protocol == "file" else storage.filesystem(protocol),
-            partitioning=ds.partitioning(columns, flavor="hive"),
-            partition_base_dir=f"{root}/{table}",
-        )
+        with storage.explain_errors(self.folder(table), "read the table"):
+            filesystem = None if protocol == "file" else storage.filesystem(protocol)
+            return with_retries(
+                lambda: ds.dataset(
+                    [f"{root}/{part.path}" for part in parts],
+                    schema=pa.unify_schemas([stored_schema(table), columns]),
+                    format="parquet",
+                    filesystem=filesystem,
+                    partitioning=ds.partitioning(columns, flavor="hive"),
+                    partition_base_dir=f"{root}/{table}",
+                )
+            )

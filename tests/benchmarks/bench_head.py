@@ -25,6 +25,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks, read_genres
+from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
 from pipeline.training.data.embedded_tables import import_embeddings
 from pipeline.training.embedded_tracks import EmbeddedTracks
@@ -147,7 +148,7 @@ def learning_curve(train: EmbeddedTracks, valid: EmbeddedTracks, default: Defaul
 def main(location: str, gtzan: Path) -> None:
     """Train heads and print how good they are."""
     tables = open_tables(location)
-    model = pick_embedding_model(tables, "audioset")
+    model = pick_embedding_model(list_objects(tables), "audioset")
     data, default = among(import_embeddings(tables, model), GTZAN_GENRES), Default(tables)
     lists = [gtzan / "splits" / f"{name}_filtered.txt" for name in ("train", "valid")]
     train, valid = (data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.demo.demo_catalog import write_demo_catalog
-from pipeline.models.model_cache import CACHE_VARIABLE
+from pipeline.storage.cache_folder import CACHE_VARIABLE
 from tests.e2e.earmark import earmark, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")

@@ -19,9 +19,9 @@ from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_ne
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
-from pipeline.models.model_cache import CACHE_VARIABLE
 from pipeline.models.prediction import Prediction, read_outputs, softmax
 from pipeline.models.torch_file import read_weights
+from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.training.train_model import network_bytes
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec

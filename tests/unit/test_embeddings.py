@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -92,6 +91,8 @@ def test_audiosets_embedding_is_the_mean_before_its_classifier() -> None:
 
 def test_a_network_without_a_vector_is_refused_with_a_reason() -> None:
     """A user's own network would fail in the middle of a run, with the message of a library."""
+    import keras
+
     pixels = keras.layers.Input((8, 8, 1))
     with pytest.raises(MisuseError, match="has no embedding"):
         find_embedding(keras.Model(pixels, keras.layers.Dense(2)(pixels)))
@@ -291,7 +292,7 @@ def test_current_embeddings_are_those_of_present_content(history: TableHistory) 
     assert set(changed["track_id"].to_pylist()) == set(tracks(2))
     assert rows["uri"].to_pylist()[0] == "/music/t0000.mp3"
     assert sum(len(vectors) for _, vectors in read_vectors(history.tables, MODEL)) == 12 * 3
-    assert list_embedding_models(history.tables) == [MODEL]
+    assert list_embedding_models(list_objects(history.tables)) == [MODEL]
     opened = earmark.open_tables(history.tables.root)
     assert opened.embeddings().equals(rows)
     with pytest.raises(MisuseError):

@@ -26,11 +26,11 @@ from pipeline.models.bundle import ModelBundle
 from pipeline.models.combination import MemberPrediction, combine_probabilities, label_members
 from pipeline.models.ensemble import Ensemble, load_bundle
 from pipeline.models.label import label_prediction
-from pipeline.models.model_cache import CACHE_VARIABLE
 from pipeline.models.prediction import Prediction
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.one_track import track_features
 from pipeline.shards.rows import feature_rows
+from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.tables.tables import Tables
 from pipeline.training.provenance import hash_name
 from schemas.config import RunConfig

@@ -1,94 +1,279 @@
-"""Similar tracks: exact by the cosine of mean embeddings, however the rows are cut into batches."""
+"""Similar tracks: exact by the cosine of mean embeddings, with and without the copies in the user's cache."""
 
+import os
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 import earmark
 from pipeline.shards.segment_rows import embedding_rows
-from pipeline.tables.similar import pick_nearest, score_tracks
-from schemas.errors import MisuseError
+from pipeline.storage.cache_folder import CACHE_VARIABLE
+from pipeline.tables import track_vectors
+from pipeline.tables.keys import open_keys
+from pipeline.tables.objects import ChosenParts, list_objects
+from pipeline.tables.similar import find_nearest, score
+from pipeline.tables.track_vectors import as_array, find_vector, read_track_vectors
+from schemas.errors import EarmarkError, MisuseError
 from tests.table_history import MODEL, TableHistory, tracks
 
 N_NUMBERS = 16
+QUERY = np.random.default_rng(9).normal(1, 1, N_NUMBERS).astype(np.float32)
+Vectors = dict[str, NDArray[np.float16]]
 
 
-def segments(n_tracks: int, seed: int = 0) -> tuple[list[str], np.ndarray]:
-    """Ids and vectors of tracks of one to five segments; every seventh is silent."""
+def silent(name: str) -> bool:
+    """Every seventh track is."""
+    return int(name[1:]) % 7 == 6
+
+
+def make_vectors(names: list[str], seed: int = 0) -> Vectors:
+    """Vectors of one to five segments of each track."""
     rng = np.random.default_rng(seed)
-    lengths = rng.integers(1, 6, n_tracks)
-    ids = [f"t{number:04}" for number, length in enumerate(lengths) for _ in range(length)]
-    vectors = rng.normal(1.0, 1.0, (len(ids), N_NUMBERS)).astype(np.float16)
-    vectors[[int(name[1:]) % 7 == 6 for name in ids]] = 0
-    return ids, vectors
-
-
-def batches(ids: list[str], vectors: np.ndarray, size: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
-    for start in range(0, len(ids), size):
-        chosen = ids[start : start + size]
-        keys = pa.RecordBatch.from_pydict({"track_id": chosen, "etag": ["1"] * len(chosen)})
-        yield keys, vectors[start : start + size]
-
-
-def plain_cosines(ids: list[str], vectors: np.ndarray, query: np.ndarray) -> dict[str, float]:
     found = {}
-    for name in dict.fromkeys(ids):
-        mean = vectors[[other == name for other in ids]].astype(np.float64).mean(axis=0)
-        if mean.any():
-            found[name] = mean @ query / np.linalg.norm(mean) / np.linalg.norm(query)
+    for name in names:
+        vectors = rng.normal(1.0, 1.0, (rng.integers(1, 6), N_NUMBERS)).astype(np.float16)
+        found[name] = vectors * np.float16(not silent(name))
     return found
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 100_000])
-def test_similarities_are_those_of_numpy_however_batches_are_cut(size: int) -> None:
-    """A track whose segments lie in two batches would count twice, with half its sound each."""
-    ids, vectors = segments(60)
-    query = np.random.default_rng(9).normal(1, 1, N_NUMBERS).astype(np.float32)
-    scores = score_tracks(batches(ids, vectors, size), query)
-    found = dict(zip(scores["track_id"].to_pylist(), scores["similarity"].to_pylist(), strict=True))
-    expected = plain_cosines(ids, vectors, query)
-    assert scores.num_rows == len(found) == len(expected)
+def write(history: TableHistory, part: str, vectors: Vectors, run: str, etag: str = "1") -> Path:
+    rows = [
+        {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
+        for name, each in vectors.items()
+        for number in range(len(each))
+    ]
+    joined = np.concatenate(list(vectors.values())).astype(np.float32)
+    history.write("embeddings", part, embedding_rows(rows, joined), model=MODEL, run=run)
+    return Path(history.tables.part("embeddings", part, model=MODEL, run=run))
+
+
+def plain_cosines(vectors: Vectors) -> dict[str, float]:
+    means = {name: each.astype(np.float64).mean(axis=0) for name, each in vectors.items()}
+    return {
+        name: mean @ QUERY / np.linalg.norm(mean) / np.linalg.norm(QUERY)
+        for name, mean in means.items()
+        if mean.any()
+    }
+
+
+def scores_of(batches: list[pa.RecordBatch]) -> dict[str, float]:
+    names = [name for batch in batches for name in batch["track_id"].to_pylist()]
+    assert len(names) == len(set(names))
+    return dict(zip(names, score(batches, QUERY).tolist(), strict=True))
+
+
+def check(history: TableHistory, vectors: Vectors) -> None:
+    """The scores are NumPy's, and those of silent tracks are the least."""
+    found, expected = (
+        scores_of(read_track_vectors(list_objects(history.tables), MODEL)),
+        plain_cosines(vectors),
+    )
+    assert set(found) == set(vectors)
     np.testing.assert_allclose([found[name] for name in expected], list(expected.values()), atol=1e-6)
+    assert all(found[name] == -np.inf for name in vectors.keys() - expected.keys())
 
 
-def test_the_nearest_are_tracks_of_the_catalog_in_order() -> None:
-    """Deleted tracks would stand in the list, in place of tracks that are there."""
-    ids, vectors = segments(300)
-    query = np.ones(N_NUMBERS, np.float32)
-    scores = score_tracks(batches(ids, vectors, 50), query)
-    expected = plain_cosines(ids, vectors, query)
-    present = [name for name in expected if int(name[1:]) % 10 == 0 and name != "t0050"]
-    listed = pa.table({"track_id": [*present, "t0050"], "etag": ["1"] * (len(present) + 1)})
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> TableHistory:
+    return TableHistory(tmp_path)
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 100_000])
+def test_similarities_are_those_of_numpy_however_batches_are_cut(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A track whose segments lie in two batches would count twice, with half its sound each."""
+    read = track_vectors.read_vectors
+
+    def cut(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
+        for keys, vectors in read(tables, model):
+            for start in range(0, len(vectors), size):
+                yield keys.slice(start, size), vectors[start : start + size]
+
+    monkeypatch.setattr(track_vectors, "read_vectors", cut)
+    first, second = make_vectors(list(tracks(60))), make_vectors(list(tracks(9, start=60)), seed=1)
+    write(history, "000000", first, "20260101T000000-0000")
+    write(history, "000001", second, "20260101T000000-0000")
+    check(history, first | second)
+
+
+def test_parts_are_read_once_whatever_happens_to_the_copies(
+    history: TableHistory, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question would take a minute; or, after a crash or another night, be answered wrongly."""
+    read, parts = track_vectors.read_vectors, list[str]()
+
+    def counted(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
+        parts.append(tables.chosen["embeddings"][0].name)
+        return read(tables, model)
+
+    monkeypatch.setattr(track_vectors, "read_vectors", counted)
+    vectors = make_vectors(list(tracks(20)))
+    write(history, "000000", vectors, "20260101T000000-0000")
+    check(history, vectors)
+    more = make_vectors(list(tracks(5, start=20)))
+    write(history, "000001", more, "20260102T000000-0000")
+    check(history, vectors | more)
+    check(history, vectors | more)
+    assert parts == ["000000.parquet", "000001.parquet"]
+    copies = sorted(cache.rglob("*.arrow"))
+    assert len(copies) == 2
+    whole = copies[0].read_bytes()
+    other = pa.BufferOutputStream()
+    with pa.ipc.new_file(other, pa.schema([("something", pa.int8())])) as writer:
+        writer.write_batch(pa.record_batch({"something": pa.array([1], pa.int8())}))
+    offsets = whole.index(np.arange(0, 5 * 5, 5, dtype=np.int32).tobytes())
+    wrong_offset = whole[:offsets] + b"\xff\xff\xff\x7f" * 3 + whole[offsets + 12 :]
+    damages = (b"", b"no Arrow", whole[:-100], whole[:500], other.getvalue().to_pybytes(), wrong_offset)
+    for number, damage in enumerate(damages, 1):
+        copies[0].write_bytes(damage)
+        check(history, vectors | more)
+        assert len(parts) == 2 + number
+    shutil.rmtree(cache)
+    check(history, vectors | more)
+    parts.clear()
+    changed = make_vectors(list(tracks(20)), seed=5)
+    os.utime(write(history, "000000", changed, "20260101T000000-0000"), (1e9, 1e9))
+    check(history, changed | more)
+    assert parts == ["000000.parquet"]
+
+
+def test_copies_of_parts_that_are_gone_are_removed(history: TableHistory, cache: Path) -> None:
+    """A laptop's disk would fill with a copy of each night's embeddings."""
+    vectors = make_vectors(list(tracks(4)))
+    part = write(history, "000000", vectors, "20260101T000000-0000")
+    check(history, vectors)
+    (old,) = cache.rglob("*.arrow")
+    part.rename(part.with_name("merged.parquet"))
+    check(history, vectors)
+    assert old.exists(), "another command may still need it"
+    killed = old.parent / ".tmp-killed"
+    killed.mkdir()
+    (killed / "half.arrow").write_bytes(b"x")
+    for path in (old, killed):
+        os.utime(path, (time.time() - 7200,) * 2)
+    check(history, vectors)
+    (left,) = cache.rglob("*.arrow")
+    assert left != old
+    assert not killed.exists()
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing(history: TableHistory, cache: Path) -> None:
+    """A container without a home would have no similar tracks."""
+    cache.write_text("a file is where the folder should be")
+    vectors, more = make_vectors(list(tracks(10))), make_vectors(list(tracks(3, start=10)))
+    write(history, "000000", vectors, "20260101T000000-0000")
+    write(history, "000001", more, "20260101T000000-0000")
+    check(history, vectors | more)
+    assert cache.read_text().startswith("a file")
+
+
+@pytest.mark.usefixtures("cache")
+def test_vectors_of_different_lengths_are_refused(history: TableHistory) -> None:
+    """Two parts that another program wrote would end in an error of a product of matrices."""
+    vectors = make_vectors(list(tracks(3)))
+    write(history, "000000", vectors, "20260101T000000-0000")
+    shorter = {name: each[:, :5] for name, each in make_vectors(list(tracks(3, start=3))).items()}
+    write(history, "000001", shorter, "20260101T000000-0000")
+    for _ in range(2):
+        with pytest.raises(EarmarkError, match="differ in length"):
+            read_track_vectors(list_objects(history.tables), MODEL)
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_nearest_are_tracks_of_the_catalog_in_order(history: TableHistory) -> None:
+    """Deleted tracks, and what a replaced file sounded like, would stand in the list."""
+    vectors = make_vectors(list(tracks(300)))
+    run = history.run(tracks(300))
+    write(history, "000000", vectors, run)
+    gone = {name: "1" for name in vectors if int(name[1:]) % 10 and name != "t0003"}
+    run = history.run({"t0003": "2"}, gone=gone, unchanged=30)
+    again = make_vectors(["t0003"], seed=8)
+    write(history, "000000", again, run, etag="2")
+    expected = plain_cosines(vectors | again)
+    present = [name for name in expected if name not in gone and name != "t0050"]
     ordered = sorted(present, key=lambda name: -expected[name])
-    for n in (1, 5, 1000):
-        found = pick_nearest(scores, listed, n, without="t0050")
-        assert found["track_id"].to_pylist() == ordered[:n]
+    with open_keys(history.tables) as keys:
+        batches = read_track_vectors(keys.stored, MODEL)
+        for n in (1, 5, 1000):
+            found = find_nearest(keys, batches, QUERY, n, without="t0050")
+            assert found["track_id"].to_pylist() == ordered[:n]
+            np.testing.assert_allclose(
+                found["similarity"], [expected[name] for name in ordered[:n]], atol=1e-6
+            )
+    assert find_vector(batches, "t0003", "3") is None
+    newest = find_vector(batches, "t0003", "2")
+    assert newest is not None
+    mean = again["t0003"].astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(newest, mean / np.linalg.norm(mean), atol=1e-6)
+    assert all(as_array(batch).shape == (batch.num_rows, N_NUMBERS) for batch in batches)
 
 
-def test_no_scores_have_no_nearest() -> None:
+@pytest.mark.usefixtures("cache")
+def test_parts_that_are_merged_meanwhile_change_nothing(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question in the minute of a compaction would end in an error, or list a track twice."""
+    vectors = make_vectors(list(tracks(12)))
+    run = history.run(tracks(12))
+    parts = [write(history, f"{number:06}", dict([pair]), run) for number, pair in enumerate(vectors.items())]
+    opened = earmark.open_tables(history.tables.root)
+    expected = opened.similar("t0000", 4)
+    write(history, "merged", vectors, run)
+    found = opened.similar("t0000", 4)
+    assert found["track_id"].equals(expected["track_id"]), "a bucket holds both for a while"
+    listed = parts[3].with_name("000003.parquet.gone")
+    read, left = track_vectors.read_vectors, [parts[3]]
+
+    def swapped(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
+        while left:
+            left.pop().rename(listed)
+        return read(tables, model)
+
+    shutil.rmtree(os.environ[CACHE_VARIABLE])
+    monkeypatch.setattr(track_vectors, "read_vectors", swapped)
+    found = opened.similar("t0000", 4)
+    assert found["track_id"].equals(expected["track_id"])
+    np.testing.assert_allclose(found["similarity"], expected["similarity"], atol=1e-6)
+    assert listed.exists()
+
+
+@pytest.mark.usefixtures("cache")
+def test_silence_has_no_nearest(history: TableHistory) -> None:
     """A catalog of silence would end in an error of an index."""
-    scores = score_tracks(iter(()), np.ones(3, np.float32))
-    assert pick_nearest(scores, pa.table({"track_id": ["a"], "etag": ["1"]}), 3).num_rows == 0
+    run = history.run(tracks(1, start=6))
+    with open_keys(history.tables) as keys:
+        assert find_nearest(keys, read_track_vectors(keys.stored, MODEL), QUERY, 3).num_rows == 0
+    write(history, "000000", make_vectors(["t0006"]), run)
+    with open_keys(history.tables) as keys:
+        assert find_nearest(keys, read_track_vectors(keys.stored, MODEL), QUERY, 3).num_rows == 0
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> earmark.Tables:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[earmark.Tables]:
     """Twelve tracks with embeddings, the second like the first."""
     history = TableHistory(tmp_path_factory.mktemp("similar"))
     run = history.run(tracks(12))
-    rows = [
-        {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
-        for name, etag in tracks(12).items()
-        for number in range(3)
-    ]
-    vectors = history.rng.normal(size=(len(rows), N_NUMBERS)).astype(np.float32)
-    vectors[3:6] = vectors[:3] * 2
-    vectors[33:] = 0
-    history.write("embeddings", "000000", embedding_rows(rows, vectors), model=MODEL, run=run)
-    return earmark.open_tables(history.tables.root)
+    vectors = {name: history.rng.normal(size=(3, N_NUMBERS)).astype(np.float16) for name in tracks(12)}
+    vectors["t0001"] = vectors["t0000"] * 2
+    vectors["t0011"] = vectors["t0011"] * 0
+    write(history, "000000", vectors, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        yield earmark.open_tables(history.tables.root)
 
 
 @pytest.mark.parametrize("name", ["t0000", "/music/t0000.mp3", "t0000.mp3"])
@@ -101,7 +286,7 @@ def test_a_track_is_named_by_id_uri_or_path(opened: earmark.Tables, name: str) -
     assert (first["track_id"], first["uri"]) == ("t0001", "/music/t0001.mp3")
     assert first["similarity"] == pytest.approx(1, abs=1e-3)
     genres = {row["track_id"]: row["genre"] for row in opened.labels().to_pylist()}
-    assert first["genre"] == genres["t0001"]
+    assert [row["genre"] for row in rows.to_pylist()] == [genres[row["track_id"]] for row in rows.to_pylist()]
 
 
 def test_what_cannot_be_compared_is_said(opened: earmark.Tables, tmp_path: Path) -> None:
@@ -114,3 +299,5 @@ def test_what_cannot_be_compared_is_said(opened: earmark.Tables, tmp_path: Path)
         opened.similar("t0000", 0)
     with pytest.raises(MisuseError, match="neither a track of the catalog nor a file"):
         opened.similar(str(tmp_path / "missing.mp3"))
+    with pytest.raises(MisuseError, match="neither a track of the catalog nor a file"):
+        opened.similar(os.fsdecode(b"\xff.mp3"))

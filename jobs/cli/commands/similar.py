@@ -1,5 +1,6 @@
 """The command that finds similar tracks: similar."""
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -30,13 +31,22 @@ def similar(
     out: opt.Out = None,
 ) -> None:
     """List the tracks of the catalog that sound most like a track, by their embeddings."""
-    from jobs.cli.summaries.labels import print_similar
+    from jobs.cli.summaries.similar import print_similar
     from jobs.console.output import write_rows
+    from jobs.console.progress import Meter, show_progress
     from jobs.read_tables import open_tables
     from jobs.similar import find_similar
 
     opened = open_tables(tables)
-    rows = find_similar(opened, track, n, model)
+    meters: list[Meter] = []
+    with contextlib.ExitStack() as stack:
+
+        def watch(done: int, total: int) -> None:
+            if not meters:
+                meters.append(stack.enter_context(show_progress("reading embeddings", total, unit="parts")))
+            meters[0].show(done)
+
+        rows = find_similar(opened, track, n, model, watch)
     if output_format == "table" and out is None:
         print_similar(rows, opened)
     else:

@@ -9,9 +9,6 @@ import pyarrow as pa
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.write_tags import Tagging
-from pipeline.storage import storage
-from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables
 
 _PRINTED = 20
 """Maximum number of files to print, and of failures."""
@@ -31,22 +28,6 @@ def print_labels(rows: pa.Table) -> None:
 def _genre(row: dict[str, Any]) -> str:
     """Return a label's genre and style; a dash if it has neither."""
     return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
-
-
-def print_similar(rows: pa.Table, tables: Tables) -> None:
-    """Print similar tracks with their paths below the catalog, one per line."""
-    catalog = read_reports(tables, last=1)[0].catalog
-    print_table(
-        ("similarity", "genre", "artist", "title", "track"),
-        (
-            (
-                f"{row['similarity']:.3f}",
-                *(row[name] or "–" for name in ("genre", "artist", "title")),
-                storage.path_below(row["uri"], catalog),
-            )
-            for row in rows.to_pylist()
-        ),
-    )
 
 
 def print_playlists(written: Mapping[str, int]) -> None:

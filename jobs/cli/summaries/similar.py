@@ -1,0 +1,24 @@
+"""What ``earmark similar`` prints."""
+
+import pyarrow as pa
+
+from jobs.console.output import print_table
+from pipeline.storage import storage
+from pipeline.tables.runs import read_reports
+from pipeline.tables.tables import Tables
+
+
+def print_similar(rows: pa.Table, tables: Tables) -> None:
+    """Print similar tracks with their paths below the catalog, one per line."""
+    catalog = read_reports(tables, last=1)[0].catalog
+    print_table(
+        ("similarity", "genre", "artist", "title", "track"),
+        (
+            (
+                f"{row['similarity']:.3f}",
+                *(row[name] or "–" for name in ("genre", "artist", "title")),
+                storage.path_below(row["uri"], catalog),
+            )
+            for row in rows.to_pylist()
+        ),
+    )

@@ -22,6 +22,7 @@ from pipeline.tables.maintenance.purge.selection import (
 from pipeline.tables.objects import StoredObjects, list_objects
 from pipeline.tables.runs import new_run_name, read_reports
 from pipeline.tables.tables import Tables
+from pipeline.tables.track_vectors import remove_copies
 from schemas.report import RunReport
 
 
@@ -120,5 +121,6 @@ def _carry_out(tables: Tables, pending: PendingPurge, check: storage.Check) -> N
             write_page(tables, report, reports[: runs.index(report.run)])
 
     carry_out(tables, pending, reports, check, rewrite)
+    remove_copies(tables)
     if any(name.endswith(".html") for name in pages):
         rewrite_page(tables, None, None)  # and with it the list of runs

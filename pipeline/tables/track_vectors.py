@@ -25,7 +25,7 @@ from pipeline.storage.cache_folder import cache_folder
 from pipeline.tables.embeddings import different_lengths, read_vectors
 from pipeline.tables.objects import ChosenParts, StoredObject, StoredObjects, partition_values
 from pipeline.tables.read_ahead import read_ahead
-from pipeline.tables.tables import VERSION_KEY
+from pipeline.tables.tables import VERSION_KEY, Tables
 
 log = get_logger(__name__)
 
@@ -33,7 +33,7 @@ Watch = Callable[[int, int], None]
 """Called with the number of parts that have been copied and the number of those to copy."""
 
 _TABLE = "embeddings"
-_FORM = "1"
+_FORMAT = "1"
 """The version of the files' format, which is part of their names."""
 _AHEAD = 4
 _KEEP_S = 3600.0
@@ -66,8 +66,8 @@ def read_track_vectors(
         If the store refuses, a part is damaged, or vectors differ in length.
     """
     parts = [part for part in stored.parts[_TABLE] if partition_values(part)["model"] == model]
-    folder = cache_folder() / "track_vectors" / _digest(stored.tables.root, model)
-    files = [folder / f"{_digest(_FORM, part.path, part.version)}.arrow" for part in parts]
+    folder = _folder(stored.tables) / _digest(model)
+    files = [folder / f"{_digest(_FORMAT, part.path, part.version)}.arrow" for part in parts]
     found = [_open(file) for file in files]
     missing = [number for number, rows in enumerate(found) if rows is None]
     if missing:
@@ -85,6 +85,11 @@ def read_track_vectors(
     return batches
 
 
+def remove_copies(tables: Tables) -> None:
+    """Remove the copies of these tables from the cache of this user, if there are any."""
+    shutil.rmtree(_folder(tables), ignore_errors=True)
+
+
 def find_vector(tracks: Sequence[pa.RecordBatch], track_id: str, etag: str) -> NDArray[np.float32] | None:
     """Return the mean embedding of one version of a track; None if it has none."""
     for batch in tracks:
@@ -99,6 +104,10 @@ def as_array(batch: pa.RecordBatch) -> NDArray[np.float32]:
     """Return the vectors of a batch as rows of an array, without copying them."""
     values: NDArray[np.float32] = batch["vector"].flatten().to_numpy()
     return values.reshape(batch.num_rows, -1)
+
+
+def _folder(tables: Tables) -> Path:
+    return cache_folder() / "track_vectors" / _digest(tables.root)
 
 
 def _digest(*names: str) -> str:

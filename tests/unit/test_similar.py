@@ -12,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 import earmark
+from jobs.purge import purge_job
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.tables import track_vectors
 from pipeline.tables.keys import open_keys
+from pipeline.tables.maintenance.purge.selection import PurgeRequest
 from pipeline.tables.objects import ChosenParts, list_objects
 from pipeline.tables.similar import find_nearest, score
 from pipeline.tables.track_vectors import as_array, find_vector, read_track_vectors
@@ -220,6 +222,18 @@ def test_the_nearest_are_tracks_of_the_catalog_in_order(history: TableHistory) -
     mean = again["t0003"].astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(newest, mean / np.linalg.norm(mean), atol=1e-6)
     assert all(as_array(batch).shape == (batch.num_rows, N_NUMBERS) for batch in batches)
+
+
+def test_a_purge_takes_the_copies_along(history: TableHistory, cache: Path) -> None:
+    """What an artist wants forgotten would stay on the disk of the one who forgot it."""
+    vectors = make_vectors(list(tracks(6)))
+    write(history, "000000", vectors, history.run(tracks(6)))
+    opened = earmark.open_tables(history.tables.root)
+    assert "t0003" in opened.similar("t0000")["track_id"].to_pylist()
+    (copy,) = cache.rglob("*.arrow")
+    purge_job(history.tables, PurgeRequest(frozenset({"t0003"})), delete=True, say=print)
+    assert not copy.exists()
+    assert opened.similar("t0000").num_rows == 4
 
 
 @pytest.mark.usefixtures("cache")

@@ -9,9 +9,11 @@ from tests.ray_cluster import Cluster, running_head
 
 @pytest.fixture(scope="package")
 def running_ray() -> Iterator[Cluster]:
-    """A Ray of one node that has been started before. It ends with these tests: even idle, each takes a
-    twentieth of a core from those that follow."""
-    with running_head("--include-dashboard=false") as running:
+    """A Ray of one node that has been started before, without what these tests do not use.
+
+    It ends with them: even idle, each takes a twentieth of a core from those that follow.
+    """
+    with running_head("--include-dashboard=false", "--include-log-monitor=false", "--no-monitor") as running:
         yield running
 
 

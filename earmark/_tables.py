@@ -118,8 +118,8 @@ class Tables:
         Returns
         -------
         pyarrow.Table
-            ``track_id``, ``uri``, ``artist``, ``title``, ``genre`` and ``similarity`` (at most 1). The track
-            itself is left out.
+            ``track_id``, ``uri``, ``artist``, ``title``, ``duration_s``, ``genre`` and ``similarity``
+            (at most 1). The track itself is left out.
 
         Raises
         ------

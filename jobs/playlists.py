@@ -1,6 +1,7 @@
-"""``earmark labels --format m3u``: a playlist for each genre."""
+"""Playlists: one for each genre (``earmark labels --format m3u``), or of similar tracks."""
 
 import re
+import sys
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.console.messages import say
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.tables import Tables
@@ -75,6 +77,33 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
             storage.write_bytes(location, render_playlist(genre, tracks).encode())
         written[location] = len(tracks)
     return written
+
+
+def is_playlist(location: str | None) -> bool:
+    """Return whether a file has the name of a playlist."""
+    return location is not None and PurePosixPath(location).suffix.lower() in {".m3u", ".m3u8"}
+
+
+def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
+    """Write tracks as one playlist, in their order.
+
+    Parameters
+    ----------
+    name : str
+        Title of the playlist.
+    rows : pyarrow.Table
+        With the columns of `render_playlist`.
+    out : str or None
+        File or URI; None for stdout.
+    """
+    text = render_playlist(name, rows.to_pylist()).encode()
+    if out is None:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+        return
+    with storage.explain_errors(out, "write"):
+        storage.write_bytes(out, text)
+    say(f"{rows.num_rows:,} tracks written to {out}")
 
 
 def render_playlist(name: str, tracks: list[dict[str, Any]]) -> str:

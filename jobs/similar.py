@@ -18,6 +18,7 @@ from pipeline.tables.tables import Tables
 from pipeline.tables.track_vectors import Watch, find_vector, read_track_vectors
 from schemas.errors import MisuseError
 
+_TRACK_COLUMNS = ("track_id", "uri", "artist", "title", "duration_s")
 _IDS = "SELECT DISTINCT track_id FROM tracks WHERE {where}"
 _CURRENT = "SELECT track_id, uri, etag FROM current_tracks AS tracks WHERE {where} ORDER BY uri"
 _PLACES = "SELECT part, row FROM {rows} SEMI JOIN nearest USING (track_id) ORDER BY part, row"
@@ -52,8 +53,8 @@ def find_similar(
     Returns
     -------
     pyarrow.Table
-        ``track_id``, ``uri``, ``artist``, ``title``, ``genre`` (the label of this model) and ``similarity``
-        (cosine, at most 1), the nearest first, without the track itself.
+        ``track_id``, ``uri``, ``artist``, ``title``, ``duration_s``, ``genre`` (the label of this model) and
+        ``similarity`` (cosine, at most 1), the nearest first, without the track itself.
 
     Raises
     ------
@@ -114,13 +115,13 @@ def _describe(keys: Keys, model: str, nearest: pa.Table) -> pa.Table:
     keys.load("labels")
     keys.register("nearest", nearest.select(["track_id"]))
     places = keys.query(_PLACES.format(rows="current_tracks"))
-    tracks = gather(keys.stored, "tracks", places, ["track_id", "uri", "artist", "title"])
+    tracks = gather(keys.stored, "tracks", places, _TRACK_COLUMNS)
     places = keys.query(_PLACES.format(rows=f"({CURRENT_LABELS})"), model=model)
     genres = gather(keys.stored, "labels", places, ["track_id", "genre"])
     rows = tracks.take(pc.index_in(ids, tracks["track_id"]))
     return pa.table(
         {
-            **{name: rows[name] for name in ("track_id", "uri", "artist", "title")},
+            **{name: rows[name] for name in _TRACK_COLUMNS},
             "genre": genres["genre"].take(pc.index_in(ids, genres["track_id"])),
             "similarity": nearest["similarity"],
         }

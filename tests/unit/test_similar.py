@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import earmark
+from jobs.cli.main import app
 from jobs.purge import purge_job
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage.cache_folder import CACHE_VARIABLE
@@ -294,13 +296,25 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[earmark.Tables]
 def test_a_track_is_named_by_id_uri_or_path(opened: earmark.Tables, name: str) -> None:
     """A user copies what another command printed and is told that there is no such track."""
     rows = opened.similar(name, 3)
-    assert rows.column_names == ["track_id", "uri", "artist", "title", "genre", "similarity"]
+    columns = ["track_id", "uri", "artist", "title", "duration_s", "genre", "similarity"]
+    assert rows.column_names == columns
     assert rows.num_rows == 3
     first = rows.slice(0, 1).to_pylist()[0]
     assert (first["track_id"], first["uri"]) == ("t0001", "/music/t0001.mp3")
     assert first["similarity"] == pytest.approx(1, abs=1e-3)
     genres = {row["track_id"]: row["genre"] for row in opened.labels().to_pylist()}
     assert [row["genre"] for row in rows.to_pylist()] == [genres[row["track_id"]] for row in rows.to_pylist()]
+
+
+def test_a_playlist_is_written(opened: earmark.Tables, tmp_path: Path) -> None:
+    """A listener would have to copy paths from a table into a player, one by one."""
+    for arguments in (["--format", "m3u"], ["--out", str(tmp_path / "mix.M3U8")]):
+        done = CliRunner().invoke(app, ["similar", "t0000.mp3", opened.root, "--n", "2", *arguments])
+        assert done.exit_code == 0, done.output
+        printed = done.stdout_bytes or (tmp_path / "mix.M3U8").read_bytes()
+        lines = printed.decode().splitlines()
+        assert lines[:4] == ["#EXTM3U", "#PLAYLIST:Similar to t0000", "#EXTINF:-1,t0001", "/music/t0001.mp3"]
+        assert len(lines) == 6
 
 
 def test_what_cannot_be_compared_is_said(opened: earmark.Tables, tmp_path: Path) -> None:

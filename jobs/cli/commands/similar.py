@@ -1,7 +1,8 @@
 """The command that finds similar tracks: similar."""
 
 import contextlib
-from typing import Annotated
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,13 +28,17 @@ def similar(
             "embeddings.",
         ),
     ] = None,
-    output_format: opt.OutputFormat = "table",
+    output_format: Annotated[
+        Literal["table", "csv", "json", "parquet", "m3u"],
+        typer.Option("--format", help="Output format; m3u is a playlist."),
+    ] = "table",
     out: opt.Out = None,
 ) -> None:
     """List the tracks of the catalog that sound most like a track, by their embeddings."""
     from jobs.cli.summaries.similar import print_similar
     from jobs.console.output import write_rows
     from jobs.console.progress import Meter, show_progress
+    from jobs.playlists import is_playlist, write_playlist
     from jobs.read_tables import open_tables
     from jobs.similar import find_similar
 
@@ -47,7 +52,9 @@ def similar(
             meters[0].show(done)
 
         rows = find_similar(opened, track, n, model, watch)
-    if output_format == "table" and out is None:
+    if output_format == "m3u" or (output_format == "table" and is_playlist(out)):
+        write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out)
+    elif output_format == "table" and out is None:
         print_similar(rows, opened)
     else:
         write_rows(rows, output_format, out)

@@ -11,7 +11,7 @@ from pipeline.publish.destination import SCRATCH_PREFIX, Destination, Format, So
 from pipeline.publish.parquet import ParquetDestination
 from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from pipeline.tables.current import read_genres
-from pipeline.tables.keys import open_keys
+from pipeline.tables.keys import open_keys, read_again_if_replaced
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import StoreError
@@ -44,6 +44,7 @@ def open_destination(location: str, form: Format, tables: str) -> Destination:
     return DeltaDestination(location, tables) if form == "delta" else ParquetDestination(location, tables)
 
 
+@read_again_if_replaced
 def publish_labels(
     tables: Tables, model: str, location: str, form: Format, *, embeddings: bool | None = None
 ) -> Publication:
@@ -105,7 +106,7 @@ def _replace(destination: Destination, rows: CurrentRows, source: Source) -> int
     try:
         return destination.replace(rows.all(), source)
     except StoreError as error:
-        raise rows.error or error from None
+        raise rows.error or error  # noqa: B904  (with the cause that it has)
 
 
 def _keep(rows: pa.RecordBatchReader, path: Path) -> Path:

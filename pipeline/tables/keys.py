@@ -226,7 +226,7 @@ def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:
     Parameters
     ----------
     read : callable
-        Lists the tables itself, and changes nothing.
+        Lists the tables itself, and can be repeated.
     """
 
     @functools.wraps(read)

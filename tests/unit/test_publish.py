@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,23 @@ def test_two_publications_at_once_do_not_double(
         publish(history, form)
     assert read(location, form) == expected(history)
     assert not publish(history, form).written
+
+
+@pytest.mark.parametrize("published_before", [False, True])
+def test_a_publication_beside_the_end_of_a_run_is_read_again(
+    history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch, *, published_before: bool
+) -> None:
+    """A run merges its parts at its end; who publishes at that moment would be told that a store failed."""
+    from jobs.compact import compact_job
+
+    if published_before:
+        publish(history, form)
+    history.run({"new": "1"}, unchanged=20)
+    merge = partial(compact_job, history.tables, older_than_days=0, target_mb=128, say=lambda _: None)
+    interfere_once(monkeypatch, merge)
+    published = publish(history, form)
+    assert published.changed == (1 if published_before else published.rows)
+    assert read(published.location, form) == expected(history)
 
 
 def test_two_first_publications_at_once_leave_one_table(

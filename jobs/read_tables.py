@@ -21,10 +21,10 @@ from pipeline.tables.current import (
 )
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models
 from pipeline.tables.format_version import tables_at
-from pipeline.tables.keys import open_keys, read_again_if_replaced
+from pipeline.tables.keys import open_keys
 from pipeline.tables.objects import StoredObjects, list_objects
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, read_again_if_replaced
 from schemas.errors import MisuseError
 from schemas.report import RunReport
 

@@ -11,10 +11,10 @@ from pipeline.catalogs.catalog import canonical, is_same
 from pipeline.storage import storage
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks_of
 from pipeline.tables.gather import gather
-from pipeline.tables.keys import Keys, open_keys, read_again_if_replaced
+from pipeline.tables.keys import Keys, open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.similar import find_nearest
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, read_again_if_replaced
 from pipeline.tables.track_vectors import Watch, find_vector, read_track_vectors
 from schemas.errors import MisuseError
 

@@ -10,9 +10,8 @@ from jobs.read_tables import pick_model
 from pipeline.pages.trends_page import MAX_ARTISTS, render_trends_page
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.keys import read_again_if_replaced
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, read_again_if_replaced
 from pipeline.trends.artists import count_artists, summarize_artists
 from pipeline.trends.grouping import TIME_GROUPINGS
 from pipeline.trends.labeled_tracks import open_labeled_tracks

@@ -11,9 +11,9 @@ from pipeline.publish.destination import SCRATCH_PREFIX, Destination, Format, So
 from pipeline.publish.parquet import ParquetDestination
 from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from pipeline.tables.current import read_genres
-from pipeline.tables.keys import open_keys, read_again_if_replaced
+from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, read_again_if_replaced
 from schemas.errors import StoreError
 from schemas.report import Publication
 

@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 from pipeline.storage import storage
 from pipeline.storage.table_on_disk import collect_on_disk, sort_on_disk
 from pipeline.tables.gather import gather, stream_rows
-from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys, read_again_if_replaced
-from pipeline.tables.tables import Tables
+from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
+from pipeline.tables.tables import Tables, read_again_if_replaced
 from schemas.errors import EarmarkError
 from schemas.tables import FAILURES, PARTITIONS
 

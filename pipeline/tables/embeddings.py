@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.tables.current import current_tracks
 from pipeline.tables.objects import StoredObjects, partition_values
-from pipeline.tables.tables import Tables, semi_join
+from pipeline.tables.tables import Tables, read_again_if_replaced, semi_join
 from schemas.errors import EarmarkError
 from schemas.tables import EMBEDDINGS, PARTITIONS, embeddings_schema
 
@@ -24,6 +24,7 @@ def list_embedding_models(stored: StoredObjects) -> list[str]:
     return sorted(last, key=last.__getitem__)
 
 
+@read_again_if_replaced
 def current_embeddings(tables: Tables, model: str) -> pa.Table:
     """Read the embeddings of a model for the tracks in the catalog, in their present versions.
 

@@ -5,17 +5,14 @@ their present version. So a key file that is missing, damaged or out of date cha
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.tables.database import Database, open_connection
 from pipeline.tables.key_files import KeyFile, open_key_files
@@ -23,13 +20,7 @@ from pipeline.tables.objects import StoredObject, StoredObjects, list_objects
 from pipeline.tables.parts import read_columns
 from pipeline.tables.pieces import join_pieces
 from pipeline.tables.tables import Tables
-from schemas.errors import EarmarkError
 from schemas.tables import FAILURES, SCHEMAS
-
-log = get_logger(__name__)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "tracks": ("track_id", "etag", "uri", "present", "listed_at"),
@@ -218,25 +209,3 @@ def open_stored_keys(stored: StoredObjects, check: storage.Check = _allow) -> It
     """Open the database of the keys of listed tables, or of some of their parts, for a ``with`` block."""
     with open_connection() as (connection, scratch):
         yield Keys(stored, connection, scratch, check)
-
-
-def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:
-    """Repeat a function that reads the tables once if parts of it vanish: a run merges its own at its end.
-
-    Parameters
-    ----------
-    read : callable
-        Lists the tables itself, and can be repeated.
-    """
-
-    @functools.wraps(read)
-    def read_twice(*arguments: P.args, **options: P.kwargs) -> R:
-        try:
-            return read(*arguments, **options)
-        except EarmarkError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            log.info("parts were replaced, reading again", error=error)
-            return read(*arguments, **options)
-
-    return read_twice

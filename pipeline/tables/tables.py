@@ -1,10 +1,11 @@
 """Reading and writing the tables: Hive-partitioned Parquet under one root, one object per part."""
 
 import contextlib
+import functools
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import ParamSpec, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,13 +13,41 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
+log = get_logger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
 VERSION_KEY = ("track_id", "etag")
 """The columns that identify one version of a track's content."""
+
+
+def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:
+    """Repeat a function that reads the tables once if parts of it vanish: a run merges its own at its end.
+
+    Parameters
+    ----------
+    read : callable
+        Lists the tables itself, and can be repeated.
+    """
+
+    @functools.wraps(read)
+    def read_twice(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return read(*arguments, **options)
+        except EarmarkError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            log.info("parts were replaced, reading again", error=error)
+            return read(*arguments, **options)
+
+    return read_twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +96,7 @@ class Tables:
                 )
             )
 
+    @read_again_if_replaced
     def read(
         self, table: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None
     ) -> pa.Table:
@@ -145,7 +175,7 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
 
 
-@cache
+@functools.cache
 def stored_schema(table: str) -> pa.Schema:
     """Return all columns that files of a table may have; columns missing from a file are read as nulls."""
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]

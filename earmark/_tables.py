@@ -103,8 +103,8 @@ class Tables:
     def similar(self, track: str | os.PathLike[str], n: int = 10, model: str | None = None) -> pa.Table:
         """Return the tracks of the catalog that sound most like a track, the nearest first.
 
-        Nearness is the cosine of the mean embeddings, which runs with ``--embeddings`` write. All tracks are
-        compared, so the result is exact.
+        Nearness is the cosine of the mean embeddings, which runs with ``--embeddings`` write. All tracks that
+        have some are compared, so the result is exact.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class Tables:
         TrackError
             If the file does not exist or cannot be decoded.
         """
-        return find_similar(self._tables, os.fspath(track), n, model)
+        return find_similar(self._tables, os.fspath(track), n, model).rows
 
     def tracks(self) -> pa.Table:
         """Return the tracks of the catalog as last listed, sorted by uri, with tags and audio properties."""

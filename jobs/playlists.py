@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.console.messages import say
+from jobs.console.output import check_out
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.tables import Tables
@@ -101,6 +102,7 @@ def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()
         return
+    check_out(out)
     with storage.explain_errors(out, "write"):
         storage.write_bytes(out, text)
     say(f"{rows.num_rows:,} tracks written to {out}")

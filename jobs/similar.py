@@ -1,5 +1,7 @@
 """``earmark similar``: the tracks that sound most like a given one."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,26 @@ _CURRENT = "SELECT track_id, uri, etag FROM current_tracks AS tracks WHERE {wher
 _PLACES = "SELECT part, row FROM {rows} SEMI JOIN nearest USING (track_id) ORDER BY part, row"
 
 
+@dataclass(frozen=True, slots=True)
+class SimilarTracks:
+    """The tracks that sound most like a given one.
+
+    Attributes
+    ----------
+    rows : pyarrow.Table
+        ``track_id``, ``uri``, ``artist``, ``title``, ``duration_s``, ``genre`` (the label of this model) and
+        ``similarity`` (cosine, at most 1), the nearest first, without the track itself.
+    model : str
+        The model whose embeddings were compared.
+    n_compared : int
+        Number of embedded tracks; earlier versions and tracks that have left the catalog count too.
+    """
+
+    rows: pa.Table
+    model: str
+    n_compared: int
+
+
 @read_again_if_replaced
 def find_similar(
     tables: Tables,
@@ -31,7 +53,8 @@ def find_similar(
     n: int = 10,
     model: str | None = None,
     watch: Watch = lambda _done, _total: None,
-) -> pa.Table:
+    say: Callable[[str], None] = lambda _: None,
+) -> SimilarTracks:
     """Find the tracks of the catalog whose mean embeddings are nearest to that of a track.
 
     Parameters
@@ -49,17 +72,13 @@ def find_similar(
     watch : callable
         Called with the number of parts of the embeddings that have been read, and the number to read: those
         that are not in the cache yet.
-
-    Returns
-    -------
-    pyarrow.Table
-        ``track_id``, ``uri``, ``artist``, ``title``, ``duration_s``, ``genre`` (the label of this model) and
-        ``similarity`` (cosine, at most 1), the nearest first, without the track itself.
+    say : callable
+        Prints a message for the user.
 
     Raises
     ------
     MisuseError
-        If there are no embeddings of the model, or there is no such track, or it is silent.
+        If there are no embeddings of the model, or there is no such track or several, or it is silent.
     TrackError
         If the file cannot be decoded.
     """
@@ -78,15 +97,18 @@ def find_similar(
         if query is None:
             from jobs.embed_track import embed_track  # the decoders take longer to load than most answers
 
+            say(f"{track} has no embedding of {full_model} yet: embedding it")
             query = embed_track(tables, full_model, track if own is None else own["uri"])
         if not np.linalg.norm(query) > 0:
             raise MisuseError(f"{track} is silent, so nothing sounds like it; choose another track")
         without = None if own is None else own["track_id"]
-        return _describe(keys, full_model, find_nearest(keys, vectors, query, n, without=without))
+        nearest = find_nearest(keys, vectors, query, n, without=without)
+        n_compared = sum(batch.num_rows for batch in vectors)
+        return SimilarTracks(_describe(keys, full_model, nearest), full_model, n_compared)
 
 
 def _find_listed(keys: Keys, track: str, catalog: str) -> dict[str, str] | None:
-    """Return the track of the catalog with this id, uri or path below the catalog; None if there is none."""
+    """Return the track of the catalog with this id, uri, or path below some folder; None if there is none."""
     keys.load("tracks")
     exists = storage.is_local(track) and Path(track).exists()
     name = storage.local_uri(track)
@@ -99,7 +121,15 @@ def _find_listed(keys: Keys, track: str, catalog: str) -> dict[str, str] | None:
         for row in _find_current(keys, "ends_with(uri, $name)", name=f"/{Path(name).name}")[:100]:
             if is_same(row["uri"], canonical(track)):
                 return row
-    return None
+        return None
+    # Such as the path that other commands print, below the folder of a manifest's tracks.
+    alike = _find_current(keys, "ends_with(uri, $name)", name=f"/{name}")
+    if len(alike) > 1:
+        uris = ", ".join(row["uri"] for row in alike[:3])
+        raise MisuseError(
+            f"'{track}' could be {len(alike):,} tracks ({uris}); give more of its path, or its id"
+        )
+    return alike[0] if alike else None
 
 
 def _find_current(keys: Keys, where: str, **parameters: object) -> list[dict[str, str]]:

@@ -20,7 +20,7 @@ from pipeline.tables.tables import Tables
 from pipeline.training.data.embedded_tables import import_embeddings
 from pipeline.training.data.labeled_tables import is_tables
 from pipeline.training.embedded_tracks import EmbeddedTracks
-from pipeline.training.head import TrainedHead, train_head, train_head_on_list
+from pipeline.training.head import TrainedHead, leave_out_rare_genres, train_head, train_head_on_list
 from pipeline.training.head_bundle import build_head_bundle, measure_head
 from pipeline.training.provenance import describe_provenance
 from pipeline.training.splits import find_listed, parse_split
@@ -64,6 +64,7 @@ def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -
         base = ModelBundle.load(storage.join(tables.root, "_models", model))
         data = import_embeddings(tables, model, label_column=column, say=say)
     if lists is None:
+        data = leave_out_rare_genres(data, say)
         trained, calibrated_on = train_head(data, seed), data
         trained_on = data
     else:

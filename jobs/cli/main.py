@@ -1,7 +1,9 @@
 """The command line. Commands import their jobs when they run, which keeps ``earmark --help`` fast."""
 
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -93,6 +95,7 @@ app.add_typer(models_app, name="models")
 
 def main() -> None:
     """Run the command line; on an error, print one sentence to stderr and exit with its code."""
+    interrupts = _note_interrupts()
     try:
         app()
     except EarmarkError as error:
@@ -101,6 +104,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("EARMARK_DEBUG"):
             raise
+        if interrupts:
+            say("interrupted")
+            sys.exit(130)
         if (hidden := describe_hidden_module()) is not None:
             say(f"error: {hidden}")
             sys.exit(EarmarkError.exit_code)
@@ -109,3 +115,16 @@ def main() -> None:
             "see the traceback, and please report it"
         )
         sys.exit(EarmarkError.exit_code)
+
+
+def _note_interrupts() -> list[int]:
+    """Note each Ctrl-C: native code that it ends, such as TensorFlow's, may raise another error for it."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    return noted

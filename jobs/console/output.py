@@ -21,6 +21,7 @@ from jobs.console.json_text import json_text as json_text
 from jobs.console.json_text import to_plain
 from jobs.console.messages import printable as printable
 from jobs.console.messages import say
+from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 
@@ -101,9 +102,10 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     Raises
     ------
     MisuseError
-        If Parquet would be written to a terminal.
+        If Parquet would be written to a terminal, or the file has the name of a track.
     """
     if out is not None:
+        check_out(out)
         by_name = _FORMATS.get(PurePosixPath(out).suffix.lower(), form)
         with storage.explain_errors(out, "write"):
             storage.write_chunks(out, _encode_rows(rows, by_name if form == "table" else form))
@@ -116,6 +118,18 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     for chunk in _encode_rows(rows, form):
         sys.stdout.buffer.write(chunk)
     sys.stdout.buffer.flush()
+
+
+def check_out(out: str) -> None:
+    """Check that a file to write has not the name of a track.
+
+    Raises
+    ------
+    MisuseError
+        If it has: the file of that name may be music.
+    """
+    if PurePosixPath(out).suffix.lower().lstrip(".") in AUDIO_EXTENSIONS:
+        raise MisuseError(f"--out {out} has the name of an audio file; choose another name")
 
 
 def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:

@@ -165,8 +165,8 @@ def find_model(name_or_uri: str) -> str:
             raise MisuseError(
                 f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
             )
-        names = ", ".join(known) or "none"
-        raise MisuseError(f"there is no model '{folder}': give a folder or a shipped model ({names})")
+        names = ", ".join(shipped_models() | added_models())
+        raise MisuseError(f"there is no model '{folder}': give a folder, or one of {names}")
     return folder
 
 

@@ -1,6 +1,7 @@
 """A linear head on embeddings: logistic regression, regularized by cross-validation on training tracks."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,26 @@ def train_head_on_list(train: EmbeddedTracks, valid: EmbeddedTracks, seed: int =
     return TrainedHead(head, temperature, strength, valid, logits)
 
 
+def leave_out_rare_genres(data: EmbeddedTracks, say: Callable[[str], None]) -> EmbeddedTracks:
+    """Leave out genres with fewer than `MIN_TRACKS` tracks, if two others are left.
+
+    Parameters
+    ----------
+    data : EmbeddedTracks
+        The labeled tracks.
+    say : callable
+        Called with a message about the genres that are left out.
+    """
+    enough = np.array([data.tracks_by_genre.get(genre, 0) >= MIN_TRACKS for genre in data.genres])
+    if enough.all() or enough.sum() < 2:
+        return data
+    kept = data.take(np.flatnonzero(enough[data.labels]))
+    genres = tuple(genre for genre, is_kept in zip(data.genres, enough, strict=True) if is_kept)
+    few = ", ".join(f"{name} ({n})" for name, n in data.tracks_by_genre.items() if name not in genres)
+    say(f"left out because they have fewer than {MIN_TRACKS} tracks with embeddings: {few}")
+    return replace(kept, genres=genres, labels=(np.cumsum(enough) - 1)[kept.labels])
+
+
 def check_tracks(data: EmbeddedTracks) -> None:
     """Check that there are enough tracks of each genre.
 
@@ -127,7 +148,7 @@ def check_tracks(data: EmbeddedTracks) -> None:
         listed = ", ".join(f"{genre} has {n}" for genre, n in few.items())
         raise MisuseError(
             f"a head needs at least {MIN_TRACKS} tracks of each genre with embeddings, but {listed}; add "
-            "tracks, or leave the genre out"
+            "tracks"
         )
 
 

@@ -14,6 +14,7 @@ from pipeline.training.head import (
     apply_head,
     choose_strength,
     fit_head,
+    leave_out_rare_genres,
     train_head,
     train_head_on_list,
 )
@@ -117,6 +118,22 @@ def test_four_tracks_a_genre_are_enough_and_three_are_too_few() -> None:
     )
     with pytest.raises(MisuseError, match=r"at least 4 tracks of each genre.*dub has 3, ska has 3"):
         train_head(embedded(3))
+
+
+def test_genres_with_too_few_tracks_are_left_out_and_named() -> None:
+    """One small folder would keep a user from training on all others, which tables cannot leave out."""
+    data = embedded(6)
+    chosen = np.flatnonzero((data.labels != 0) | (np.arange(len(data)) < 4))
+    said: list[str] = []
+    kept = leave_out_rare_genres(data.take(chosen), said.append)
+    assert said == [f"left out because they have fewer than 4 tracks with embeddings: {data.genres[0]} (2)"]
+    assert kept.genres == data.genres[1:]
+    names = dict(zip(data.names.tolist(), data.labels.tolist(), strict=True))
+    assert [kept.genres[label] for label in kept.labels] == [data.genres[names[name]] for name in kept.names]
+    assert len(kept) == 12
+    assert leave_out_rare_genres(data, said.append) is data
+    few = data.take(np.flatnonzero((data.labels == 1) | (np.arange(len(data)) < 4)))
+    assert leave_out_rare_genres(few, said.append) is few, "of one genre nothing can be learned"
 
 
 @pytest.mark.slow

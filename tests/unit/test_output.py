@@ -10,6 +10,8 @@ import pytest
 from rich.console import Console
 
 from jobs.console import output
+from jobs.playlists import write_playlist
+from schemas.errors import MisuseError
 
 COLUMNS = ("genre", "tracks", "share", "bytes", "track")
 ROWS = [
@@ -75,3 +77,16 @@ def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
     written("a.Parquet")
     assert pq.read_table(tmp_path / "a.Parquet").equals(rows)
     assert written("b.parquet", "csv") == written("a.csv"), "--format is the last word"
+
+
+@pytest.mark.parametrize("name", ["song.flac", "dir/SONG.Mp3"])
+def test_a_track_is_not_overwritten_with_rows(tmp_path: Path, name: str) -> None:
+    """Who mixes up two arguments would find a table of text in place of a song."""
+    song = tmp_path / name
+    song.parent.mkdir(exist_ok=True)
+    song.write_bytes(b"music")
+    with pytest.raises(MisuseError, match="the name of an audio file"):
+        output.write_rows(pa.table({"a": [1]}), "table", str(song))
+    with pytest.raises(MisuseError, match="the name of an audio file"):
+        write_playlist("mix", pa.table({"uri": ["a"]}).slice(0, 0), str(song))
+    assert song.read_bytes() == b"music"

@@ -5,7 +5,9 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli.main import app
 from jobs.playlists import add_track_columns, render_playlist, write_playlists
 from pipeline.tables.current import current_labels
 from pipeline.tables.tables import Tables
@@ -83,3 +85,13 @@ def test_genres_make_file_names(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["lists"]
     with pytest.raises(MisuseError, match="would both be"):
         write_playlists(pa.table({**columns, "genre": ["a/b", "a:b"]}), str(folder))
+
+
+def test_one_playlist_of_all_genres_is_refused(tmp_path: Path) -> None:
+    """A file with the name of a playlist would hold a table that no player opens."""
+    write_trend_tables(Tables(str(tmp_path / "tables")), 20)
+    out = tmp_path / "mix.m3u8"
+    done = CliRunner().invoke(app, ["labels", str(tmp_path / "tables"), "--out", str(out)])
+    assert isinstance(done.exception, MisuseError)
+    assert "add --format m3u and name a folder" in str(done.exception)
+    assert not out.exists()

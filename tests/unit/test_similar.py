@@ -312,9 +312,24 @@ def test_a_playlist_is_written(opened: earmark.Tables, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["similar", "t0000.mp3", opened.root, "--n", "2", *arguments])
         assert done.exit_code == 0, done.output
         printed = done.stdout_bytes or (tmp_path / "mix.M3U8").read_bytes()
+        assert f"compared with 12 tracks by their embeddings of {MODEL}" in done.stderr
         lines = printed.decode().splitlines()
         assert lines[:4] == ["#EXTM3U", "#PLAYLIST:Similar to t0000", "#EXTINF:-1,t0001", "/music/t0001.mp3"]
         assert len(lines) == 6
+
+
+@pytest.mark.usefixtures("cache")
+def test_the_end_of_a_path_is_enough_if_it_is_one_tracks(history: TableHistory) -> None:
+    """With a manifest, the path that one question prints could not be asked about in the next one."""
+    names = {"t0/t0001": "1", "t1/t0001": "1", "t1/t0002": "1"}
+    vectors = {name: np.full((1, N_NUMBERS), number + 1, np.float16) for number, name in enumerate(names)}
+    write(history, "000000", vectors, history.run(names))
+    opened = earmark.open_tables(history.tables.root)
+    assert opened.similar("t0002.mp3").equals(opened.similar("t1/t0002"))
+    with pytest.raises(MisuseError, match=r"could be 2 tracks \(/music/t0/t0001.mp3, /music/t1/t0001.mp3\)"):
+        opened.similar("t0001.mp3")
+    with pytest.raises(MisuseError, match="neither a track"):
+        opened.similar("0002.mp3")
 
 
 def test_what_cannot_be_compared_is_said(opened: earmark.Tables, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def labels(
     """Print the current labels: for each track in the catalog, the newest label of its present content."""
     from jobs.cli.summaries.labels import print_labels
     from jobs.console.output import write_rows
+    from jobs.playlists import is_playlist
     from jobs.read_tables import open_tables, read_labels
     from schemas.errors import MisuseError
 
@@ -65,6 +66,10 @@ def labels(
         raise MisuseError("--format and --out cannot be combined with --write-tags or --in-place")
     if output_format == "m3u" and out is None:
         raise MisuseError("--format m3u writes several files; name a folder for them with --out")
+    if output_format == "table" and is_playlist(out):
+        raise MisuseError(
+            f"{out} is one playlist, but there is one for each genre: add --format m3u and name a folder"
+        )
     opened = open_tables(tables)
     rows = read_labels(opened, model, genre=genre, min_confidence=min_confidence)
     if write_tags is not None or in_place:

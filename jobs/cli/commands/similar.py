@@ -36,6 +36,7 @@ def similar(
 ) -> None:
     """List the tracks of the catalog that sound most like a track, by their embeddings."""
     from jobs.cli.summaries.similar import print_similar
+    from jobs.console.messages import say
     from jobs.console.output import write_rows
     from jobs.console.progress import Meter, show_progress
     from jobs.playlists import is_playlist, write_playlist
@@ -51,7 +52,9 @@ def similar(
                 meters.append(stack.enter_context(show_progress("reading embeddings", total, unit="parts")))
             meters[0].show(done)
 
-        rows = find_similar(opened, track, n, model, watch)
+        found = find_similar(opened, track, n, model, watch, say)
+    rows = found.rows
+    say(f"compared with {found.n_compared:,} tracks by their embeddings of {found.model}")
     if output_format == "m3u" or (output_format == "table" and is_playlist(out)):
         write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out)
     elif output_format == "table" and out is None:

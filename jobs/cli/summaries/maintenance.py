@@ -73,7 +73,7 @@ def print_compaction_plan(plans: Sequence[TableCompaction]) -> None:
     """Print what `compact` would merge."""
     work = [plan for plan in plans if plan.groups]
     if not work:
-        console.print("nothing to merge")
+        console.print("nothing to merge; parts younger than --older-than are left alone")
         return
     print_table(
         ("table", "partitions", "parts", "to merge", "size"),
@@ -89,7 +89,7 @@ def print_compacted(tables: Sequence[CompactedTable]) -> None:
     """Print what `compact` did."""
     done = [table for table in tables if table.parts_after != table.parts_before]
     if not done:
-        console.print("nothing to merge")
+        console.print("nothing to merge; parts younger than --older-than are left alone")
         return
     print_table(
         ("table", "partitions", "parts", "parts now", "size", "size now"),
@@ -138,5 +138,5 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
     console.print(
         "The next run labels these tracks again if their files are still in the catalog. Out of reach are "
         "copies elsewhere: published tables (publish again, then vacuum a Delta table), exports, playlists, "
-        "tags in files, backups, and old versions of objects"
+        "tags in files, backups, old versions of objects, and what 'earmark similar' keeps for other users"
     )

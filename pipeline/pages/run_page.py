@@ -80,6 +80,7 @@ def _summarize(report: RunReport) -> dict[str, str]:
     facts = {
         "tracks listed": f"{counts.listed:,}",
         "featurized" if report.command == "featurize" else "labeled": f"{counts.labeled:,}",
+        **({"labeled before and embedded": f"{counts.embedded:,}"} if counts.embedded else {}),
         "failed": f"{counts.failed:,}",
         "remaining": f"{counts.left:,}",
         "wall time": duration_text(report.wall_s),

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from jobs.cli.summaries.tables import print_runs
+from jobs.console import output
 from pipeline.pages.run_page import render_run_list, render_run_page
 from pipeline.pages.run_page_writer import RunPageWriter, rewrite_page
 from pipeline.redaction import redact
@@ -190,3 +192,15 @@ def test_secrets_are_hidden() -> None:
 def test_the_list_of_no_runs_is_a_page() -> None:
     """An empty folder would be an error."""
     assert "Runs" in render_run_list([], [])
+
+
+def test_a_run_that_only_embedded_says_so() -> None:
+    """A night that embedded a whole catalog would look as if it had done nothing."""
+    report = make_report(counts=Counts(listed=9, embedded=7, failed=2))
+    assert "labeled before and embedded 7" in text_of(render_run_page(report, []))
+    assert "labeled embedded failed" in text_of(render_run_list([report, make_report()], []))
+    assert "embedded" not in text_of(render_run_list([make_report()], []))
+    with output.console.capture() as printed:
+        print_runs([report, make_report()])
+    heads, first, second = (line.split() for line in printed.get().splitlines())
+    assert (heads[3:6], first[3:6], second[4]) == (["labeled", "embedded", "failed"], ["0", "7", "2"], "0")

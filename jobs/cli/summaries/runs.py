@@ -119,7 +119,11 @@ def print_plan(plan: "Plan", left_out: LeftOut) -> None:
         ),
         ("failed in earlier runs, not retried", plan.n_failed),
         ("to featurize", plan.to_featurize.num_rows),
-        *([("… labeled before, but features not stored", plan.n_again)] if plan.n_again else []),
+        *(
+            [("… labeled before, by this or another model, but features not stored", plan.n_again)]
+            if plan.n_again
+            else []
+        ),
         ("to label from stored features", plan.to_label.num_rows),
         *([("… only to embed", plan.to_embed.num_rows)] if plan.to_embed.num_rows else []),
         ("removed from the catalog", plan.gone.num_rows),

@@ -48,15 +48,17 @@ def print_status(status: "Status") -> None:
 
 
 def print_runs(runs: Sequence[RunReport]) -> None:
-    """Print how runs ended, one run per line."""
+    """Print how runs ended, one run per line; how many tracks they only embedded, if one did."""
+    embedded = any(run.counts.embedded for run in runs)
     print_table(
-        ("run", "command", "outcome", "labeled", "failed", "seconds"),
+        ("run", "command", "outcome", "labeled", *(["embedded"] if embedded else ()), "failed", "seconds"),
         (
             (
                 run.run,
                 run.command,
                 run.outcome if run.outcome != "running" else "running or killed",
                 f"{run.counts.labeled:,}",
+                *([f"{run.counts.embedded:,}"] if embedded else ()),
                 f"{run.counts.failed:,}",
                 f"{run.wall_s:,.1f}",
             )

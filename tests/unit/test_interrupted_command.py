@@ -6,13 +6,15 @@ import sys
 import pytest
 
 CODE = """
-import os, signal, sys
+import os, signal, time
 import jobs.cli.main as cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
 
 def app():
     try:
         os.kill(os.getpid(), signal.SIGINT)
-        while True: pass
+        time.sleep(60)
     except KeyboardInterrupt:
         raise {raised}
 

@@ -1,18 +1,20 @@
 """Tables as runs write them, made in milliseconds: through the same functions and the same parts."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.models.label import label_track
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import Shard, feature_rows, track_rows, write_parts
 from pipeline.shards.label_part import LabelTask, label_row, label_rows
+from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import plan_location, write_report
 from pipeline.tables.tables import Tables, encode_part
@@ -126,6 +128,26 @@ class TableHistory:
         location = self.tables.part(table, name, **partitions)
         storage.write_bytes(location, encode_part(rows, row_group_size=64 if table == "features" else None))
         return location
+
+    def embed(
+        self, name: str, vectors: Mapping[str, ArrayLike], *, run: str, etags: Mapping[str, str] | None = None
+    ) -> str:
+        """Write a part of embeddings, of shape (n_segments, n_numbers) each; the etags are "1" by default."""
+        rows = [
+            {
+                "track_id": track,
+                "etag": etag,
+                "segment": number,
+                "start_s": 0.0,
+                "n_frames": 4,
+                "range_db": 80.0,
+            }
+            for track, each in vectors.items()
+            for etag in [(etags or {}).get(track, "1")]
+            for number in range(len(np.asarray(each)))
+        ]
+        joined = np.concatenate([np.asarray(each, np.float32) for each in vectors.values()])
+        return self.write("embeddings", name, embedding_rows(rows, joined), model=MODEL, run=run)
 
     def features(self, versions: Sequence[tuple[str, str]], n_frames: int = 4) -> pa.Table:
         def segments() -> Iterator[SegmentFeatures]:

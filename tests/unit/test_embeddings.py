@@ -23,7 +23,6 @@ from pipeline.models.embedding import find_embedding, to_float16, with_embedding
 from pipeline.models.torch_file import read_weights
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
-from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage import storage
 from pipeline.tables.ddl import generate_ddl
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models, read_vectors
@@ -194,13 +193,8 @@ def history(tmp_path: Path) -> TableHistory:
 
 def embed(history: TableHistory, versions: dict[str, str], run: str, n_numbers: int = 8) -> None:
     """Write embeddings as a run with --embeddings, and note that it was one."""
-    segments = [
-        {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
-        for name, etag in versions.items()
-        for number in range(3)
-    ]
-    vectors = history.rng.normal(size=(len(segments), n_numbers)).astype(np.float32)
-    history.write("embeddings", "000000", embedding_rows(segments, vectors), model=MODEL, run=run)
+    vectors = {name: history.rng.normal(size=(3, n_numbers)) for name in versions}
+    history.embed("000000", vectors, run=run, etags=versions)
     for report in read_reports(history.tables):
         if report.run == run:
             write_report(history.tables, report.model_copy(update={"config": {"embeddings": True}}))

@@ -22,7 +22,6 @@ from pipeline.publish import delta, parquet
 from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.destination import Format
 from pipeline.shards.rows import track_rows
-from pipeline.shards.segment_rows import embedding_rows
 from pipeline.tables.current import current_tracks
 from schemas.errors import EarmarkError, MisuseError, StoreError
 from schemas.published import published_schema
@@ -203,13 +202,8 @@ def test_compacted_tables_are_published_alike(
 
 
 def embed(history: TableHistory, run: str, versions: dict[str, str], scale: float = 1.0) -> None:
-    rows = [
-        {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
-        for name, etag in versions.items()
-        for number in range(3)
-    ]
-    vectors = history.rng.normal(size=(len(rows), 8)).astype("float32") * scale
-    history.write("embeddings", f"{len(versions):06}", embedding_rows(rows, vectors), model=MODEL, run=run)
+    vectors = {name: history.rng.normal(size=(3, 8)) * scale for name in versions}
+    history.embed(f"{len(versions):06}", vectors, run=run, etags=versions)
 
 
 def test_embeddings_are_the_means_that_similar_compares(history: TableHistory, form: Format) -> None:

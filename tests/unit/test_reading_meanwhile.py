@@ -4,15 +4,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
 import earmark
 from jobs.compact import compact_job
-from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage.cache_folder import CACHE_VARIABLE
-from tests.table_history import MODEL, TableHistory, tracks
+from tests.table_history import TableHistory, tracks
 
 
 @pytest.fixture
@@ -20,10 +18,8 @@ def history(tmp_path: Path) -> TableHistory:
     """Tracks with embeddings, each in parts of its own."""
     history = TableHistory(tmp_path)
     run = history.run(tracks(8), shard_tracks=1)
-    for name, etag in tracks(8).items():
-        row = {"track_id": name, "etag": etag, "segment": 0, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
-        vector = history.rng.normal(size=(1, 3)).astype(np.float32)
-        history.write("embeddings", name, embedding_rows([row], vector), model=MODEL, run=run)
+    for name in tracks(8):
+        history.embed(name, {name: history.rng.normal(size=(1, 3))}, run=run)
     return history
 
 

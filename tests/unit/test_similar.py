@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 import earmark
 from jobs.cli.main import app
 from jobs.purge import purge_job
-from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.tables import track_vectors
 from pipeline.tables.keys import open_keys
@@ -44,17 +43,6 @@ def make_vectors(names: list[str], seed: int = 0) -> Vectors:
         vectors = rng.normal(1.0, 1.0, (rng.integers(1, 6), N_NUMBERS)).astype(np.float16)
         found[name] = vectors * np.float16(not silent(name))
     return found
-
-
-def write(history: TableHistory, part: str, vectors: Vectors, run: str, etag: str = "1") -> Path:
-    rows = [
-        {"track_id": name, "etag": etag, "segment": number, "start_s": 0.0, "n_frames": 4, "range_db": 80.0}
-        for name, each in vectors.items()
-        for number in range(len(each))
-    ]
-    joined = np.concatenate(list(vectors.values())).astype(np.float32)
-    history.write("embeddings", part, embedding_rows(rows, joined), model=MODEL, run=run)
-    return Path(history.tables.part("embeddings", part, model=MODEL, run=run))
 
 
 def plain_cosines(vectors: Vectors) -> dict[str, float]:
@@ -109,8 +97,8 @@ def test_similarities_are_those_of_numpy_however_batches_are_cut(
 
     monkeypatch.setattr(track_vectors, "read_vectors", cut)
     first, second = make_vectors(list(tracks(60))), make_vectors(list(tracks(9, start=60)), seed=1)
-    write(history, "000000", first, "20260101T000000-0000")
-    write(history, "000001", second, "20260101T000000-0000")
+    history.embed("000000", first, run="20260101T000000-0000")
+    history.embed("000001", second, run="20260101T000000-0000")
     check(history, first | second)
 
 
@@ -126,10 +114,10 @@ def test_parts_are_read_once_whatever_happens_to_the_copies(
 
     monkeypatch.setattr(track_vectors, "read_vectors", counted)
     vectors = make_vectors(list(tracks(20)))
-    write(history, "000000", vectors, "20260101T000000-0000")
+    history.embed("000000", vectors, run="20260101T000000-0000")
     check(history, vectors)
     more = make_vectors(list(tracks(5, start=20)))
-    write(history, "000001", more, "20260102T000000-0000")
+    history.embed("000001", more, run="20260102T000000-0000")
     check(history, vectors | more)
     check(history, vectors | more)
     assert parts == ["000000.parquet", "000001.parquet"]
@@ -150,7 +138,7 @@ def test_parts_are_read_once_whatever_happens_to_the_copies(
     check(history, vectors | more)
     parts.clear()
     changed = make_vectors(list(tracks(20)), seed=5)
-    os.utime(write(history, "000000", changed, "20260101T000000-0000"), (1e9, 1e9))
+    os.utime(history.embed("000000", changed, run="20260101T000000-0000"), (1e9, 1e9))
     check(history, changed | more)
     assert parts == ["000000.parquet"]
 
@@ -158,7 +146,7 @@ def test_parts_are_read_once_whatever_happens_to_the_copies(
 def test_copies_of_parts_that_are_gone_are_removed(history: TableHistory, cache: Path) -> None:
     """A laptop's disk would fill with a copy of each night's embeddings."""
     vectors = make_vectors(list(tracks(4)))
-    part = write(history, "000000", vectors, "20260101T000000-0000")
+    part = Path(history.embed("000000", vectors, run="20260101T000000-0000"))
     check(history, vectors)
     (old,) = cache.rglob("*.arrow")
     part.rename(part.with_name("merged.parquet"))
@@ -179,8 +167,8 @@ def test_a_cache_that_cannot_be_written_changes_nothing(history: TableHistory, c
     """A container without a home would have no similar tracks."""
     cache.write_text("a file is where the folder should be")
     vectors, more = make_vectors(list(tracks(10))), make_vectors(list(tracks(3, start=10)))
-    write(history, "000000", vectors, "20260101T000000-0000")
-    write(history, "000001", more, "20260101T000000-0000")
+    history.embed("000000", vectors, run="20260101T000000-0000")
+    history.embed("000001", more, run="20260101T000000-0000")
     check(history, vectors | more)
     assert cache.read_text().startswith("a file")
 
@@ -189,9 +177,9 @@ def test_a_cache_that_cannot_be_written_changes_nothing(history: TableHistory, c
 def test_vectors_of_different_lengths_are_refused(history: TableHistory) -> None:
     """Two parts that another program wrote would end in an error of a product of matrices."""
     vectors = make_vectors(list(tracks(3)))
-    write(history, "000000", vectors, "20260101T000000-0000")
+    history.embed("000000", vectors, run="20260101T000000-0000")
     shorter = {name: each[:, :5] for name, each in make_vectors(list(tracks(3, start=3))).items()}
-    write(history, "000001", shorter, "20260101T000000-0000")
+    history.embed("000001", shorter, run="20260101T000000-0000")
     for _ in range(2):
         with pytest.raises(EarmarkError, match="differ in length"):
             read_track_vectors(list_objects(history.tables), MODEL)
@@ -202,11 +190,11 @@ def test_the_nearest_are_tracks_of_the_catalog_in_order(history: TableHistory) -
     """Deleted tracks, and what a replaced file sounded like, would stand in the list."""
     vectors = make_vectors(list(tracks(300)))
     run = history.run(tracks(300))
-    write(history, "000000", vectors, run)
+    history.embed("000000", vectors, run=run)
     gone = {name: "1" for name in vectors if int(name[1:]) % 10 and name != "t0003"}
     run = history.run({"t0003": "2"}, gone=gone, unchanged=30)
     again = make_vectors(["t0003"], seed=8)
-    write(history, "000000", again, run, etag="2")
+    history.embed("000000", again, run=run, etags={"t0003": "2"})
     expected = plain_cosines(vectors | again)
     present = [name for name in expected if name not in gone and name != "t0050"]
     ordered = sorted(present, key=lambda name: -expected[name])
@@ -229,7 +217,7 @@ def test_the_nearest_are_tracks_of_the_catalog_in_order(history: TableHistory) -
 def test_a_purge_takes_the_copies_along(history: TableHistory, cache: Path) -> None:
     """What an artist wants forgotten would stay on the disk of the one who forgot it."""
     vectors = make_vectors(list(tracks(6)))
-    write(history, "000000", vectors, history.run(tracks(6)))
+    history.embed("000000", vectors, run=history.run(tracks(6)))
     opened = earmark.open_tables(history.tables.root)
     assert "t0003" in opened.similar("t0000")["track_id"].to_pylist()
     (copy,) = cache.rglob("*.arrow")
@@ -245,14 +233,17 @@ def test_parts_that_are_merged_meanwhile_change_nothing(
     """A question in the minute of a compaction would end in an error, or list a track twice."""
     vectors = make_vectors(list(tracks(12)))
     run = history.run(tracks(12))
-    parts = [write(history, f"{number:06}", dict([pair]), run) for number, pair in enumerate(vectors.items())]
+    parts = [
+        history.embed(f"{number:06}", dict([pair]), run=run) for number, pair in enumerate(vectors.items())
+    ]
     opened = earmark.open_tables(history.tables.root)
     expected = opened.similar("t0000", 4)
-    write(history, "merged", vectors, run)
+    history.embed("merged", vectors, run=run)
     found = opened.similar("t0000", 4)
     assert found["track_id"].equals(expected["track_id"]), "a bucket holds both for a while"
-    listed = parts[3].with_name("000003.parquet.gone")
-    read, left = track_vectors.read_vectors, [parts[3]]
+    third = Path(parts[3])
+    listed = third.with_name("000003.parquet.gone")
+    read, left = track_vectors.read_vectors, [third]
 
     def swapped(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
         while left:
@@ -273,7 +264,7 @@ def test_silence_has_no_nearest(history: TableHistory) -> None:
     run = history.run(tracks(1, start=6))
     with open_keys(history.tables) as keys:
         assert find_nearest(keys, read_track_vectors(keys.stored, MODEL), QUERY, 3).num_rows == 0
-    write(history, "000000", make_vectors(["t0006"]), run)
+    history.embed("000000", make_vectors(["t0006"]), run=run)
     with open_keys(history.tables) as keys:
         assert find_nearest(keys, read_track_vectors(keys.stored, MODEL), QUERY, 3).num_rows == 0
 
@@ -286,7 +277,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[earmark.Tables]
     vectors = {name: history.rng.normal(size=(3, N_NUMBERS)).astype(np.float16) for name in tracks(12)}
     vectors["t0001"] = vectors["t0000"] * 2
     vectors["t0011"] = vectors["t0011"] * 0
-    write(history, "000000", vectors, run)
+    history.embed("000000", vectors, run=run)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(tmp_path_factory.mktemp("cache")))
         yield earmark.open_tables(history.tables.root)
@@ -323,7 +314,7 @@ def test_the_end_of_a_path_is_enough_if_it_is_one_tracks(history: TableHistory) 
     """With a manifest, the path that one question prints could not be asked about in the next one."""
     names = {"t0/t0001": "1", "t1/t0001": "1", "t1/t0002": "1"}
     vectors = {name: np.full((1, N_NUMBERS), number + 1, np.float16) for number, name in enumerate(names)}
-    write(history, "000000", vectors, history.run(names))
+    history.embed("000000", vectors, run=history.run(names))
     opened = earmark.open_tables(history.tables.root)
     assert opened.similar("t0002.mp3").equals(opened.similar("t1/t0002"))
     with pytest.raises(MisuseError, match=r"could be 2 tracks \(/music/t0/t0001.mp3, /music/t1/t0001.mp3\)"):

@@ -42,7 +42,20 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
         with explain_full_disk():
             writer.close()
             sink.close()
-        return pa.ipc.open_file(pa.memory_map(file)).read_all()
+        return map_rows(file)
+
+
+def map_rows(file: str) -> pa.Table:
+    """Return the rows of an Arrow file, mapped from it: memory holds only what is read.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ArrowInvalid
+        If it is incomplete.
+    """
+    return pa.ipc.open_file(pa.memory_map(file)).read_all()
 
 
 def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.log import get_logger
 from pipeline.storage.cache_folder import cache_folder
+from pipeline.storage.table_on_disk import map_rows
 from pipeline.tables.embeddings import different_lengths, read_vectors
 from pipeline.tables.objects import ChosenParts, StoredObject, StoredObjects, partition_values
 from pipeline.tables.read_ahead import read_ahead
@@ -117,7 +118,7 @@ def _digest(*names: str) -> str:
 def _open(file: Path) -> pa.Table | None:
     """Map a file of the cache; None if it is missing or incomplete."""
     try:
-        rows = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        rows = map_rows(str(file))
         for batch in rows.select(VERSION_KEY).to_batches():
             batch.validate(full=True)  # a wrong offset would end the process
         return rows
@@ -148,7 +149,7 @@ def _write(rows: pa.RecordBatchReader, file: Path) -> pa.Table:
         with written.open("rb") as complete:
             os.fsync(complete.fileno())
         written.replace(file)
-    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+    return map_rows(str(file))
 
 
 def _means(stored: StoredObjects, part: StoredObject) -> pa.RecordBatchReader:

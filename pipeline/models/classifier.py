@@ -24,7 +24,7 @@ Network = Callable[..., Any]
 
 
 class Classifier:
-    """The network of a bundle, compiled for one batch shape.
+    """The network of a bundle, which always runs on batches of the same size.
 
     Parameters
     ----------
@@ -68,7 +68,9 @@ class Classifier:
             return network(x if len(x) > 1 else x[0], training=False)
 
         empty = [np.zeros(shape, self._dtype(shape)) for shape in self._shapes]
-        signature = [tf.TensorSpec(array.shape, array.dtype) for array in empty]
+        # The graph must not know the batch size: Keras takes what is added to each segment for a bias of the
+        # bands if there are as many bands as segments (since keras-team/keras#20386).
+        signature = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in empty]
         compiled: Network = tf.function(run, signature, autograph=False)
         compiled(*empty)
         return compiled

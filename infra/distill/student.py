@@ -66,7 +66,9 @@ def embed(pooled: Any) -> Any:
     x = layers.Rescaling(_DB, floor_db, name="power_db")(pooled)
     loudest = layers.GlobalMaxPooling2D(name="loudest")(x)
     gain = layers.ReLU(name="raise")(layers.Rescaling(-1.0, _LOUD_DB, name="below_loud")(loudest))
-    x = layers.Add(name="raised")([x, layers.Reshape((1, 1, 1), name="gain")(gain)])
+    # Subtracted, not added: Keras would take the gains of 64 segments for a bias of the 64 bands.
+    lowered_by = layers.Rescaling(-1.0, name="lower")(gain)
+    x = layers.Subtract(name="raised")([x, layers.Reshape((1, 1, 1), name="gain")(lowered_by)])
     x = layers.Rescaling(1 / _SPREAD_DB, -_CENTER_DB / _SPREAD_DB, name="scaled")(x)
     x = layers.BatchNormalization(axis=1, center=False, scale=False, name="bands")(x)
     for stage, (channels, residual) in enumerate(_STAGES):

@@ -34,7 +34,7 @@ def set_up_tensorflow(threads: int) -> Any:
     Notes
     -----
     Threads and GPU memory growth can be set only before the first operation of a process. Later calls do not
-    change them.
+    change them. On GPUs, products are computed in float32 as on CPUs, not in TensorFloat-32.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -46,6 +46,8 @@ def set_up_tensorflow(threads: int) -> Any:
             tf.config.threading.set_inter_op_parallelism_threads(1)
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
+            # GPUs would round the factors of products to 10 bits.
+            tf.config.experimental.enable_tensor_float_32_execution(False)
         except RuntimeError:
             # TensorFlow already runs in this process, with the number of threads that was set first.
             return tf

@@ -3,7 +3,8 @@
 A real actor labels parts of ``features/`` that the product wrote, with as many in flight as the engine gives
 it. Its segments per second are compared with those of the bare compiled network, called in a loop in the same
 process with whole batches in memory (the goal is a ratio of 0.9). They take turns; printed are medians, and
-the median of the ratios within each turn.
+the median of the ratios within each turn. With ``--actors 4``, four actors share a GPU, if there is one, and
+all of them are compared with the bare network of one.
 
 No GPU is needed: ``--network-ms 20`` replaces the network by a sleep of that length for each batch, which
 takes no CPU, as a GPU does. Then the ratio shows how fast a network one actor can feed.
@@ -32,7 +33,7 @@ from jobs.engine import cluster
 from jobs.engine import lease as leases
 from jobs.engine.actor_pool import ActorPool
 from jobs.engine.assignment import Assignment
-from jobs.engine.cluster import connected
+from jobs.engine.cluster import connected, cpus_and_gpus
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.catalogs.track_refs import from_table
 from pipeline.demo.synthesis import synthesize
@@ -104,12 +105,17 @@ def run_bare(labeler: Any, n_segments: int) -> float:
     return n_batches * classifier.batch_size / (time.perf_counter() - start)
 
 
-def run_actor(pool: ActorPool, tasks: list[LabelTask], assignment: Assignment) -> tuple[float, float]:
-    """Label all parts as the engine does; return segments per second, and the actor's CPU ms per segment."""
+def cpu_seconds(actors: list[Any]) -> float:
+    """Return the CPU time that actors have taken so far."""
+    return sum(ray.get([actor.__ray_call__.remote(lambda labeler: time.process_time()) for actor in actors]))
+
+
+def run_actors(
+    pool: ActorPool, actors: list[Any], tasks: list[LabelTask], assignment: Assignment
+) -> tuple[float, float]:
+    """Label all parts as the engine does; return segments per second, and the actors' CPU ms per segment."""
     waiting, in_flight, n_segments = list(tasks), {}, 0
-    actor = pool.take()
-    pool.finish_part(actor)
-    cpu = ray.get(actor.__ray_call__.remote(lambda labeler: time.process_time()))
+    cpu = cpu_seconds(actors)
     start = time.perf_counter()
     while waiting or in_flight:
         while waiting and (taken := pool.take()) is not None:
@@ -118,8 +124,7 @@ def run_actor(pool: ActorPool, tasks: list[LabelTask], assignment: Assignment) -
         pool.finish_part(in_flight.pop(ready))
         n_segments += ray.get(ready).result.n_segments
     seconds = time.perf_counter() - start
-    cpu = ray.get(actor.__ray_call__.remote(lambda labeler: time.process_time())) - cpu
-    return n_segments / seconds, 1e3 * cpu / n_segments
+    return n_segments / seconds, 1e3 * (cpu_seconds(actors) - cpu) / n_segments
 
 
 def main() -> None:
@@ -129,6 +134,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=24)
     parser.add_argument("--tracks", type=int, default=32, help="tracks of a part")
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--actors", type=int, default=1)
     parser.add_argument("--network-ms", type=float, help="sleep so long for each batch instead")
     parser.add_argument("--on", help="an empty place for the tables; a temporary folder if not given")
     options = parser.parse_args()
@@ -143,33 +149,37 @@ def measure(options: argparse.Namespace, root: str) -> None:
     storage.write_bytes(storage.join(location, WEIGHTS_FILE), bundle.weights)
     storage.write_bytes(storage.join(location, INFO_FILE), bundle.info.model_dump_json().encode())
     tasks = write_features(tables, bundle, options.parts, options.tracks)
-    config = RunConfig(batch_size=options.batch_size, actors=1)
     if options.network_ms is not None:
         cluster._PARTS_ON_CPU = cluster._PARTS_ON_GPU
-    with connected(config), leases.hold(root, RUN, say=print) as lease:
+    with connected(RunConfig()), leases.hold(root, RUN, say=print) as lease:
+        share = 1 / options.actors if cpus_and_gpus()[1] else None
+        config = RunConfig(batch_size=options.batch_size, actors=options.actors, gpus_per_actor=share)
         spec = bundle.info.features
         assignment = Assignment(RUN, "2026-01-01", tables, lease, spec, bundle.model, location, config)
         pool = ActorPool(location, config)
         pool.resize()
-        while not pool.is_up:
+        actors = list(pool.starting.values())
+        while pool.starting:
             for ref in ray.wait(list(pool.starting), timeout=1)[0]:
                 pool.add_started(ref)
-        actor = pool.take()
-        pool.finish_part(actor)
         if options.network_ms is not None:
-            ray.get(actor.__ray_call__.remote(sleep_instead, options.network_ms / 1e3))
+            seconds = options.network_ms / 1e3
+            ray.get([actor.__ray_call__.remote(sleep_instead, seconds) for actor in actors])
         n_segments = options.parts * options.tracks * spec.max_segments
-        run_actor(pool, tasks[:2], assignment)  # opens the store, and imports what labeling needs
+        # Opens the store, and imports what labeling needs.
+        run_actors(pool, actors, tasks[: 2 * options.actors], assignment)
         rows = []
         for _ in range(TURNS):
-            bare = ray.get(actor.__ray_call__.remote(run_bare, n_segments))
-            whole, cpu_ms = run_actor(pool, tasks, assignment)
+            bare = ray.get(actors[0].__ray_call__.remote(run_bare, n_segments))
+            whole, cpu_ms = run_actors(pool, actors, tasks, assignment)
             rows.append((whole, bare, whole / bare, cpu_ms))
     whole, bare, ratio, cpu_ms = (median(column) for column in zip(*rows, strict=True))
     size = f"{options.parts} parts of {options.tracks} tracks, batches of {options.batch_size}"
-    print(f"{options.model}: {size}")
+    print(f"{options.model}: {size}, {'on a GPU' if share else 'on a CPU'}")
     print(f"bare network  {bare:8.0f} segments per second")
-    print(f"actor         {whole:8.0f} segments per second, {cpu_ms:.2f} ms of CPU per segment")
+    print(
+        f"{options.actors} actors      {whole:8.0f} segments per second, {cpu_ms:.2f} ms of CPU per segment"
+    )
     print(f"ratio         {ratio:8.2f}")
 
 

@@ -83,7 +83,7 @@ def list_forms(network: Any, *, on_gpu: bool) -> Iterator[Form]:
 
 
 def compile_form(form: Form, shape: tuple[int, ...]) -> Callable[[np.ndarray], Any]:
-    """Return a form as a function of a batch."""
+    """Return a form as a function of a batch of segments of a shape."""
     import tensorflow as tf
 
     def run(x: Any) -> Any:
@@ -92,7 +92,7 @@ def compile_form(form: Form, shape: tuple[int, ...]) -> Callable[[np.ndarray], A
 
     tf.config.experimental.enable_tensor_float_32_execution(form.is_tensor_float_32)
     compiled: Callable[[np.ndarray], Any] = tf.function(
-        run, [tf.TensorSpec(shape, tf.uint8)], autograph=False, jit_compile=form.is_xla
+        run, [tf.TensorSpec((None, *shape), tf.uint8)], autograph=False, jit_compile=form.is_xla
     )
     return compiled
 
@@ -111,7 +111,7 @@ def main(folder: str, *models: str) -> None:
         network = Classifier(bundle, threads=1, batch_size=batch_size).network
         reference = None
         for form in list_forms(network, on_gpu=on_gpu):
-            function = compile_form(form, shape)
+            function = compile_form(form, segments.shape[1:])
             function(batches[0])
             turns = []
             for _ in range(1 if form.device else TURNS):

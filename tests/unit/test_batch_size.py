@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from infra.distill.student import N_BANDS, build_training_network
 from pipeline.models.audioset import audioset_info, build_network, own_head
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier
@@ -35,3 +36,13 @@ def test_outputs_do_not_depend_on_the_batch_size(name: str) -> None:
         np.testing.assert_allclose(found.proba, expected.proba, atol=1e-3, err_msg=f"batches of {size}")
         if expected.labels is not None:
             np.testing.assert_allclose(found.labels, expected.labels, atol=1e-3, err_msg=f"of {size}")
+
+
+def test_a_student_is_trained_on_what_it_is_used_on() -> None:
+    """Fails: each band was raised by what one of the 64 segments lacks; so was `small` at first."""
+    network = build_training_network([7], n_pooled=20)
+    levels = np.random.default_rng(0).uniform(0, 60, (N_BANDS, N_BANDS, 20, 1)).astype(np.float32)
+    levels *= np.linspace(0.5, 4, N_BANDS, dtype=np.float32)[:, None, None, None]
+    together = np.asarray(network(levels, training=False))
+    halves = [np.asarray(network(half, training=False)) for half in np.split(levels, 2)]
+    np.testing.assert_allclose(together, np.concatenate(halves), atol=1e-4)

@@ -111,10 +111,15 @@ def imitated(gtzan: Path) -> Iterator[Sound]:
 
 def train_files(gtzan: Path) -> dict[str, Path]:
     """Return the audio of the train list, by clip."""
+    return listed_files(gtzan, "train")
+
+
+def listed_files(gtzan: Path, which: str) -> dict[str, Path]:
+    """Return the audio of the train or the valid list, by clip."""
     files = {path.stem: path for path in gtzan.glob("audio_vorbis/*.ogg")}
     files |= {path.stem: path for path in gtzan.glob("audio_trimmed/*/*.flac")}
     files |= {path.stem: path for path in gtzan.glob("audio/*/*.flac")}
-    listed = {Path(line).stem for line in (gtzan / "splits" / "train_filtered.txt").read_text().split()}
+    listed = {Path(line).stem for line in (gtzan / "splits" / f"{which}_filtered.txt").read_text().split()}
     return {name: files[name] for name in sorted(listed & set(files))}
 
 

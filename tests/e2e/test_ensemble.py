@@ -64,7 +64,7 @@ def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     write_music(music)
     run("run", music, tables, "default+small")
     labels = read_labels(tables)
-    assert set(labels["model"]) == {"default-small-9d298130"}
+    assert set(labels["model"]) == {"default-small-80d41aa3"}
 
     default, small = label(music, "default"), label(music, "small")
     for uri, row in labels.iterrows():
@@ -104,7 +104,7 @@ def evaluate_what_is_labeled(music: Path, tables: Path, labels: pd.DataFrame, sa
     """An evaluation measures the very labels, and tells polka from what the models know."""
     request = Request(str(music), model="default+small", tables=str(tables))
     found = evaluate_job(request, say=said.append)
-    assert (found.model, found.n_tracks, found.protocol) == ("default-small-9d298130", 2, "as given")
+    assert (found.model, found.n_tracks, found.protocol) == ("default-small-80d41aa3", 2, "as given")
     right = [
         labels.loc[str(music / name)]["genre"] == name.split("/")[0]
         for name in ("classical/a.wav", "country/b.flac")

@@ -149,14 +149,19 @@ def main(weights: Path, gtzan: Path) -> None:
 
 def clips_of(gtzan: Path, network: Any, genres: tuple[str, ...], name: str) -> Clips:
     """Return the clips of a list of the split that have audio."""
+    files = listed_files(gtzan, name)
+    numbers = [genres.index(track.partition(".")[0]) for track in files]
+    sounds = (file.read_bytes() for file in files.values())
+    return _clips(network, list(files), sounds, np.array(numbers, np.intp))
+
+
+def listed_files(gtzan: Path, name: str) -> dict[str, Path]:
+    """Return the audio of a list of the split, by clip, in their order."""
     files = {path.stem: path for path in gtzan.glob("audio_vorbis/*.ogg")}
     files |= {path.stem: path for path in gtzan.glob("audio_trimmed/*/*.flac")}
     files |= {path.stem: path for path in gtzan.glob("audio/*/*.flac")}
     listed = {Path(line).stem for line in (gtzan / "splits" / f"{name}_filtered.txt").read_text().split()}
-    tracks = sorted(set(files) & listed)
-    numbers = [genres.index(track.partition(".")[0]) for track in tracks]
-    sounds = (files[track].read_bytes() for track in tracks)
-    return _clips(network, tracks, sounds, np.array(numbers, np.intp))
+    return {track: files[track] for track in sorted(set(files) & listed)}
 
 
 def outside(network: Any, sounds: Iterable[bytes]) -> Clips:

@@ -19,7 +19,6 @@ from scipy.optimize import minimize
 from infra import audioset_calibration as fits
 from infra.audioset_calibration import Clips
 from infra.distill.head import fit_head
-from infra.distill.sounds import listed_files
 from infra.distill.training import BATCH, CROP, told_classes
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info
 from pipeline.models.mobilenet import EMBEDDING, Head
@@ -190,7 +189,7 @@ def training_facts(gtzan: Path, trained: Sequence[Path]) -> Facts:
         "threads": 1,
         "tensorflow": version("tensorflow"),
         "trained_on": _hashes(heard),
-        "calibrated_on": _hashes(heard | set(listed_files(gtzan, "valid"))),
+        "calibrated_on": _hashes(heard | set(fits.listed_files(gtzan, "valid"))),
     }
 
 

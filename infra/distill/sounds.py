@@ -10,7 +10,7 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from infra.audioset_calibration import FITTED_SPEECH, FITTED_VOICES, noises, speech
+from infra.audioset_calibration import FITTED_SPEECH, FITTED_VOICES, listed_files, noises, speech
 from infra.audioset_imitation import imitations
 from infra.distill.accompaniment import render
 from pipeline.audio.features.featurize import featurize_track
@@ -88,7 +88,7 @@ def spoken(folder: Path) -> Iterator[Sound]:
 
 def clips(gtzan: Path) -> Iterator[Sound]:
     """Yield the clips of the train list that have audio, at several speeds and offsets."""
-    for name, path in train_files(gtzan).items():
+    for name, path in listed_files(gtzan, "train").items():
         y, sr = sf.read(path, dtype="float32")
         for speed in SPEEDS:
             played = np.asarray(soxr.resample(y, sr * speed, FEATURES.sample_rate), np.float32)
@@ -101,26 +101,12 @@ def clips(gtzan: Path) -> Iterator[Sound]:
 def imitated(gtzan: Path) -> Iterator[Sound]:
     """Yield imitations of all clips of the train list."""
     real = {}
-    for name, path in train_files(gtzan).items():
+    for name, path in listed_files(gtzan, "train").items():
         segments = featurize_track(io.BytesIO(path.read_bytes()), name, FEATURES).segments
         real[name] = [each.log_mel for each in segments if each.log_mel is not None]
     names, _, excerpts_of = imitations(gtzan, real)
     for name, excerpts in zip(names, excerpts_of, strict=True):
         yield Sound(name, [fit_frames(each, N_FRAMES) for each in excerpts])
-
-
-def train_files(gtzan: Path) -> dict[str, Path]:
-    """Return the audio of the train list, by clip."""
-    return listed_files(gtzan, "train")
-
-
-def listed_files(gtzan: Path, which: str) -> dict[str, Path]:
-    """Return the audio of the train or the valid list, by clip."""
-    files = {path.stem: path for path in gtzan.glob("audio_vorbis/*.ogg")}
-    files |= {path.stem: path for path in gtzan.glob("audio_trimmed/*/*.flac")}
-    files |= {path.stem: path for path in gtzan.glob("audio/*/*.flac")}
-    listed = {Path(line).stem for line in (gtzan / "splits" / f"{which}_filtered.txt").read_text().split()}
-    return {name: files[name] for name in sorted(listed & set(files))}
 
 
 def _featurized(name: str, data: bytes, n: int) -> Iterator[Sound]:

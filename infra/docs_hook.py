@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "repository/"
 PAGES = (
     *("README.md", "CONTRIBUTING.md", "infra/README.md", "infra/distill/README.md"),
-    *("pipeline/pretrained/default/README.md", "pipeline/pretrained/small/README.md"),
+    *("pipeline/pretrained/default/README.md", "pipeline/pretrained/gtzan/README.md"),
 )
 
 

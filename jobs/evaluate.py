@@ -170,13 +170,13 @@ def _evaluate_ensemble(request: Request, ensemble: Ensemble, say: Say) -> Evalua
 def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet:
     """Read the data; featurize audio for the model."""
     arch = request.settings.arch if bundle is None else bundle.info.arch
-    config = request.config.model_copy(update={"model": request.model or request.config.model})
     data = read_labeled_data(
         request.data,
         arch,
         label_column=request.label_column,
         tables=request.tables,
-        config=config,
+        model=request.model,
+        config=request.config,
         say=say,
     )
     if bundle is None:

@@ -2,17 +2,19 @@
 
 import io
 from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
-from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
+from pipeline.tables.runs import computed_specs, read_reports
+from pipeline.tables.stored_features import read_features
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
@@ -45,8 +47,9 @@ def export_descriptors(tables: Tables, out: str) -> int:
     MisuseError
         If the tables hold no descriptors.
     """
-    spec = _last_spec(tables)
-    rows = _read_descriptors(tables, spec)
+    computed = computed_specs(tables)
+    spec = _last_descriptors(tables, computed)
+    rows = read_features(tables, spec, computed, ["duration_s", *DESCRIPTOR_NAMES])
     current = current_tracks(tables, ("genre_tag", "carried"))
     tracks = {track["track_id"]: track for track in current.to_pylist()}
     catalog = read_reports(tables, last=1)[0].catalog
@@ -70,26 +73,15 @@ def export_descriptors(tables: Tables, out: str) -> int:
     return len(filenames)
 
 
-def _last_spec(tables: Tables) -> FeatureSpec:
-    """Return the features of the last run that computed descriptors."""
-    for report in reversed(read_reports(tables)):
-        if report.spec is not None and report.spec.descriptors:
-            return report.spec
+def _last_descriptors(tables: Tables, computed: Sequence[FeatureSpec]) -> FeatureSpec:
+    """Return the descriptors of the last run that computed some; they are the same without log-mels."""
+    for spec in chain.from_iterable(stored.specs for stored in reversed(computed)):
+        if spec.descriptors:
+            return spec.model_copy(update={"log_mel": False})
     raise MisuseError(
         f"the tables {tables.root} contain no descriptors; compute them with "
         f"'earmark featurize CATALOG {tables.root} --only descriptors'"
     )
-
-
-def _read_descriptors(tables: Tables, spec: FeatureSpec) -> pa.Table:
-    """Return the descriptor rows of the current tracks, each segment once."""
-    columns = ["track_id", "etag", "segment", "duration_s", "feature_set", *DESCRIPTOR_NAMES]
-    # Descriptors are the same with or without log-mels.
-    sets = [other.feature_set for other in spec.model_copy(update={"log_mel": False}).supersets()]
-    rows = tables.read("features", columns, pc.field("feature_set").isin(sets))
-    # After a crash, a segment may be in two parts.
-    rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
-    return semi_join(rows, current_tracks(tables))
 
 
 def _filename(uri: str, catalog: str, segment: int | None) -> str:

@@ -148,6 +148,7 @@ def train_job(
         request.settings.arch,
         label_column=request.label_column,
         tables=request.tables,
+        model=request.start,
         config=request.config,
         say=say,
     )

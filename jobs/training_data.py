@@ -20,6 +20,8 @@ from schemas.errors import MisuseError
 from schemas.model import Arch, feature_kinds
 
 _SHOWN_FAILURES = 5
+_TRAINED_LIKE = "gtzan"
+"""The shipped model that was trained as ``earmark train`` trains."""
 
 
 def read_labeled_data(
@@ -28,6 +30,7 @@ def read_labeled_data(
     *,
     label_column: str | None = None,
     tables: str | None = None,
+    model: str | None = None,
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
 ) -> TrainingSet:
@@ -45,6 +48,8 @@ def read_labeled_data(
         column ``label`` or ``genre``, or, if `data` is a folder, the first folder of each path.
     tables : str, optional
         Tables in which to keep the features of audio for the next time; by default, they are not kept.
+    model : str, optional
+        The model whose features are computed; by default, those that suit every architecture.
     config : RunConfig, optional
         Settings of the run that computes the features.
     say : callable
@@ -64,7 +69,8 @@ def read_labeled_data(
         return import_data(data, label_column=label_column)
     column = choose_label_column(data, label_column)
     with open_root(tables) as root:
-        job = _featurize(data, root, arch, config or RunConfig(), say)
+        settings = (config or RunConfig()).model_copy(update={"model": model or _TRAINED_LIKE})
+        job = _featurize(data, root, arch, settings, say)
         report_failures(job, say)
         return import_tables(root, label_column=column, say=say, **feature_kinds(arch))
 

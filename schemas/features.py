@@ -125,6 +125,23 @@ class FeatureSpec(BaseModel):
         """Return which of `specs` another one is; None if there is only one."""
         return self.specs.index(spec) if self.also else None
 
+    @property
+    def with_descriptors(self) -> "FeatureSpec":
+        """The spec of these features and the 57 descriptors.
+
+        The published descriptors are those of segments of 30 s at 22,050 Hz. A spec of another rate keeps its
+        own segments, and has those as well.
+        """
+        if self.descriptors or self.sample_rate == _PUBLISHED_DESCRIPTORS.sample_rate:
+            return self.model_copy(update={"descriptors": True})
+        return self.model_copy(update={"also": (*self.also, _PUBLISHED_DESCRIPTORS)})
+
+    @property
+    def only_descriptors(self) -> "FeatureSpec":
+        """The spec of the descriptors that `with_descriptors` adds."""
+        *_, last = self.with_descriptors.specs
+        return last.model_copy(update={"log_mel": False})
+
     @classmethod
     def join(cls, specs: Iterable["FeatureSpec"]) -> "FeatureSpec":
         """Return the spec of all features that some specs describe, whatever their order."""
@@ -139,7 +156,21 @@ class FeatureSpec(BaseModel):
             for descriptors in (True, False)
             if log_mel >= self.log_mel and descriptors >= self.descriptors and (log_mel or descriptors)
         ]
-        return [self.model_copy(update=kind) for kind in kinds]
+        found = [self.model_copy(update=kind) for kind in kinds]
+        return found if self.also or self.with_descriptors in found else [*found, self.with_descriptors]
+
+    def stored_as(self, feature_set: str) -> "FeatureSpec":
+        """Return the one of `supersets` that has an id.
+
+        Raises
+        ------
+        ValueError
+            If none has it: such features do not include these.
+        """
+        for spec in self.supersets():
+            if spec.feature_set == feature_set:
+                return spec
+        raise ValueError(f"the features {feature_set} do not include {self.feature_set}")
 
     def other_form(self, other: "FeatureSpec") -> list[str]:
         """Return the settings, except hop and bands, that make the log-mels of another spec differ."""
@@ -151,3 +182,6 @@ class FeatureSpec(BaseModel):
         """The id of these features: the first ten hex digits of the SHA-256 of the spec as sorted JSON."""
         canonical = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+_PUBLISHED_DESCRIPTORS = FeatureSpec(log_mel=False, descriptors=True)

@@ -1,6 +1,6 @@
 """A job: the checked request, its listing and its plan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,7 @@ from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
 from pipeline.formatting import left_out_text
+from pipeline.models.bundle import INFO_FILE, ModelBundle, read_info, shipped_models
 from pipeline.models.ensemble import Bundle, Ensemble, load_bundle
 from pipeline.publish.destination import check_destination
 from pipeline.publish.publish import open_destination
@@ -29,6 +30,8 @@ from schemas.tables import LISTING
 
 Command = Literal["run", "featurize", "label"]
 Only = Literal["log-mel", "descriptors"]
+EARLIER_DEFAULT = "gtzan"
+"""The shipped model that was the default until 0.1.0."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,13 @@ class Job:
     def spec(self) -> FeatureSpec:
         """The features to compute."""
         features = self.bundle.info.features
-        kinds = {"descriptors": features.descriptors or self.config.descriptors}
-        if self.only is not None:
-            kinds = {"log_mel": self.only == "log-mel", "descriptors": self.only == "descriptors"}
-        return features.model_copy(update=kinds)
+        match self.only:
+            case "log-mel":
+                return features.model_copy(update={"log_mel": True, "descriptors": False})
+            case "descriptors":
+                return features.only_descriptors
+            case None:
+                return features.with_descriptors if self.config.descriptors else features
 
     @property
     def goal(self) -> Goal:
@@ -94,6 +100,7 @@ def make_job(
         labels cannot be published where the settings say.
     """
     opened = tables_at(canonical(tables))
+    config = _keep_model(config, opened)
     bundle = load_bundle(config.model)
     if isinstance(bundle, Ensemble):
         refuse_for_ensemble(
@@ -123,6 +130,22 @@ def make_job(
             check_destination(config.publish, opened.root, recorded), config.publish_format, opened.root
         )
     return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
+
+
+def _keep_model(config: RunConfig, tables: Tables) -> RunConfig:
+    """Name the default of 0.1.0 in tables that it labeled, unless a model was chosen.
+
+    The features of the present default are others: an upgrade would decode the whole catalog again.
+    """
+    if "model" in config.model_fields_set:
+        return config
+    folder = storage.join(tables.root, "_models")
+    with storage.explain_errors(folder, "look for models in"):
+        earlier, present = (
+            storage.exists(storage.join(folder, ModelBundle.load(name).model, INFO_FILE))
+            for name in (EARLIER_DEFAULT, config.model)
+        )
+    return config.model_copy(update={"model": EARLIER_DEFAULT}) if earlier and not present else config
 
 
 def refuse_for_ensemble(model: str, asked: Mapping[str, bool]) -> None:
@@ -213,6 +236,17 @@ def _list_featurized(job: Job) -> pa.Table:
         raise MisuseError(
             f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
             f"{job.tables.root} lack ({have}); compute them with 'earmark run CATALOG {job.tables.root} "
-            f"--model {job.config.model}'"
+            f"--model {job.config.model}'{_other_models(others)}"
         )
     return semi_join(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)
+
+
+def _other_models(feature_sets: Sequence[str]) -> str:
+    """Suggest the shipped models that read some features."""
+    infos = {name: read_info(str(folder)) for name, folder in shipped_models().items()}
+    suited = [
+        name
+        for name, info in infos.items()
+        if any(spec.feature_set in feature_sets for spec in info.features.supersets())
+    ]
+    return f", or choose a model that reads them: {', '.join(suited)}" if suited else ""

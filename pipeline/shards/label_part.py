@@ -163,7 +163,7 @@ def label_part(
     watch = Stopwatch()
     info = classifier.info
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
-    predicted = predict_part(task.part, versions, classifier, watch, embeddings=embeddings)
+    predicted = predict_part(task.part, task.feature_set, versions, classifier, watch, embeddings=embeddings)
     labels, failures, n_embedded = _label_tracks(task, predicted, info, min_confidence)
     rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
     if segment_labels:

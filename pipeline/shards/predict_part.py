@@ -67,6 +67,7 @@ class PredictedSegments:
 
 def predict_part(
     part: str,
+    feature_set: str,
     versions: Set[tuple[str, str]],
     classifier: Classifier | EnsembleClassifier,
     watch: Stopwatch,
@@ -79,6 +80,8 @@ def predict_part(
     ----------
     part : str
         Location of the part.
+    feature_set : str
+        Of the part; it contains what the model reads.
     versions : set of (str, str)
         ``track_id`` and ``etag`` of the tracks to predict.
     classifier : Classifier or EnsembleClassifier
@@ -101,8 +104,9 @@ def predict_part(
     with watch.stage("read"):
         file = read_and_parse(part, lambda data: pq.ParquetFile(arrow_buffer(data)))
     found = []
+    stored = classifier.info.features.stored_as(feature_set)
     for network in networks_of(classifier):
-        place = classifier.info.features.place_of(network.info.features)
+        place = stored.place_of(network.info.features)
         batches = _batches(file, versions, network.info.features, place, watch)
         found.append(_predict(network, batches, watch, embeddings=embeddings))
     return found

@@ -15,6 +15,7 @@ from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
+from schemas.features import FeatureSpec
 from schemas.report import FailureExample, RunReport
 
 log = get_logger(__name__)
@@ -133,6 +134,17 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
     """
     names = _report_names(tables)
     return [_read_report(tables, name) for name in (names[-last:] if last else names)]
+
+
+def computed_specs(tables: Tables) -> list[FeatureSpec]:
+    """Return what each run computed, oldest first, but for runs of a newer Earmark.
+
+    Raises
+    ------
+    EarmarkError
+        If a report cannot be read.
+    """
+    return [report.spec for report in read_reports(tables) if report.spec is not None]
 
 
 def _report_names(tables: Tables) -> list[str]:

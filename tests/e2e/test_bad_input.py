@@ -59,9 +59,9 @@ def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
 
     write_demo_catalog(tmp_path / "music", n_tracks=4, duration_s=12)
     (tmp_path / "broken").mkdir()
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     (tmp_path / "broken" / INFO_FILE).write_text(bundle.info.model_dump_json())
-    whole = zipfile.ZipFile(shipped_models()["default"] / WEIGHTS_FILE)
+    whole = zipfile.ZipFile(shipped_models()["gtzan"] / WEIGHTS_FILE)
     with zipfile.ZipFile(tmp_path / "broken" / WEIGHTS_FILE, "w") as broken:
         for name in whole.namelist():
             broken.writestr(name, b"not weights" if name.endswith(".h5") else whole.read(name))
@@ -79,7 +79,7 @@ def test_a_model_of_other_features_is_refused(tmp_path: Path, catalog: Path) -> 
     from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle
 
     assert earmark("featurize", catalog, tmp_path / "out").returncode == 3
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / WEIGHTS_FILE).write_bytes(bundle.weights)
     other = bundle.info.features.model_copy(update={"mel_hop": 512})

@@ -129,7 +129,7 @@ def test_a_changed_file_is_labeled_again_and_a_deleted_one_drops_out(labeled: La
 
 def test_another_model_labels_everything_without_decoding(labeled: Labeled, tmp_path: Path) -> None:
     """A new model must not cost the decoding of a million tracks again."""
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     shutil.copytree(labeled.tables / "_models" / bundle.model, tmp_path / "other")
     info = tmp_path / "other" / INFO_FILE
     info.write_text(bundle.info.model_copy(update={"name": "other", "temperature": 9.0}).model_dump_json())

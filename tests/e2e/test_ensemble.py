@@ -1,4 +1,4 @@
-"""`earmark run --model default+small` beside each of its models alone."""
+"""`earmark run --model gtzan+default` beside each of its models alone."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,6 @@ from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
 from pipeline.training.data.labeled_tables import import_tables
 from schemas.config import RunConfig
-from schemas.errors import MisuseError
 from tests.encoders import encode, sweep
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
@@ -26,7 +25,7 @@ RATE = 22050
 
 
 def write_music(folder: Path) -> None:
-    """Tracks of about a segment of `default`, by genre; polka is none that the models know."""
+    """Tracks of about a segment of `gtzan`, by genre; polka is none that the models know."""
     rng = np.random.default_rng(1)
     for place, seconds in {"classical/a.wav": 34.0, "country/b.flac": 41.0, "polka/c.mp3": 33.0}.items():
         path = folder / place
@@ -62,23 +61,23 @@ def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     """The labels would not be those of the two models, or others from stored features or in a notebook."""
     music, tables = tmp_path / "music", tmp_path / "tables"
     write_music(music)
-    run("run", music, tables, "default+small")
+    run("run", music, tables, "gtzan+default")
     labels = read_labels(tables)
-    assert set(labels["model"]) == {"default-small-80d41aa3"}
+    assert set(labels["model"]) == {"default-gtzan-80d41aa3"}
 
-    default, small = label(music, "default"), label(music, "small")
+    gtzan, default = label(music, "gtzan"), label(music, "default")
     for uri, row in labels.iterrows():
-        members = [each.loc[uri].filter(like="p_") for each in (default, small)]
+        members = [each.loc[uri].filter(like="p_") for each in (gtzan, default)]
         known = [[name.removeprefix("p_") for name in each.index] for each in members]
         wanted = combine_probabilities(
             known[1], [(genres, p.to_numpy(np.float64)) for genres, p in zip(known, members, strict=True)]
         )
         np.testing.assert_allclose(row["probabilities"], wanted, rtol=1e-5, atol=1e-7)
         assert row["confidence"] == pytest.approx(wanted.max(), rel=1e-5)
-    assert labels["is_music"].tolist() == pytest.approx(small["is_music"].tolist(), nan_ok=True)
+    assert labels["is_music"].tolist() == pytest.approx(default["is_music"].tolist(), nan_ok=True)
     assert labels["n_segments"].tolist() == [4, 4, 2, 4]  # by 30 s and by 10 s; two of the silence of 12 s
 
-    ours = label(music, "small+default")
+    ours = label(music, "default+gtzan")
     np.testing.assert_array_equal(ours.filter(like="p_"), np.stack(labels["probabilities"].tolist()))
     for column in ("confidence", "is_music"):
         np.testing.assert_array_equal(ours[column], labels[column])
@@ -89,23 +88,24 @@ def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     assert verify(opened, read_reports(opened), deep=True).sound
     shutil.rmtree(tables / "labels")
     shutil.rmtree(tables / "_index", ignore_errors=True)
-    run("label", None, tables, "small+default")
+    run("label", None, tables, "default+gtzan")
     renewed = ["labeled_at", "run", "run_date"]
     pd.testing.assert_frame_equal(read_labels(tables).drop(columns=renewed), labels.drop(columns=renewed))
 
     said: list[str] = []
     evaluate_what_is_labeled(music, tables, labels, said)
     assert "left out because they have no sound: 1 of 4 tracks" in said
-    with pytest.raises(MisuseError, match="have no log-mels except for ensembles; compute them with"):
-        import_tables(str(tables), label_column="folder", log_mel=True)
+    trained_on = import_tables(str(tables), label_column="folder", log_mel=True)
+    assert trained_on.log_mel is not None
+    assert trained_on.log_mel.shape == (3, 128, 388)  # the log-mels of one of the models, without silence
 
 
 def evaluate_what_is_labeled(music: Path, tables: Path, labels: pd.DataFrame, said: list[str]) -> None:
-    """An evaluation measures the most probable genres, which `small` keeps to itself where it hears no music,
-    and tells polka from what the models know."""
-    request = Request(str(music), model="default+small", tables=str(tables))
+    """An evaluation measures the most probable genres, which `default` keeps to itself where it hears no
+    music, and tells polka from what the models know."""
+    request = Request(str(music), model="gtzan+default", tables=str(tables))
     found = evaluate_job(request, say=said.append)
-    assert (found.model, found.n_tracks, found.protocol) == ("default-small-80d41aa3", 2, "as given")
+    assert (found.model, found.n_tracks, found.protocol) == ("default-gtzan-80d41aa3", 2, "as given")
     right = [
         labels.loc[str(music / name)]["top3"][0]["genre"] == name.split("/")[0]
         for name in ("classical/a.wav", "country/b.flac")

@@ -212,7 +212,7 @@ def test_a_full_disk_is_said_and_got_over(small_disk: Path, tmp_path: Path) -> N
         (music / f"{number:02}.flac").write_bytes(piece(4 * number, 30))
     filler = small_disk / "filler"
     # Room for the model and the reports, but not for a shard's features, of some 50 kB a track.
-    filler.write_bytes(b"\0" * ((4 << 20) - len(ModelBundle.load("default").weights) - 250_000))
+    filler.write_bytes(b"\0" * ((4 << 20) - len(ModelBundle.load("gtzan").weights) - 250_000))
     full = earmark("run", music, tables, "--cpus", "1", timeout=300)
     assert full.returncode == 1, full.stdout
     assert "the disk is full (No space left on device)" in full.stderr

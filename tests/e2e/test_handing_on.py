@@ -109,7 +109,7 @@ def test_one_table_is_printed_beside_the_page(tables: Path, tmp_path: Path) -> N
 
 def _label(tables: Tables, catalog: Path) -> None:
     """Tables as a run of the shipped model leaves them that called every track jazz."""
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     listing = list_catalog(str(catalog))
     now = pd.Timestamp.now(tz="UTC").to_pydatetime()
     tracks = track_rows(from_table(listing), {}, now)

@@ -21,10 +21,10 @@ def test_labels_stay_and_another_model_decodes_again(tmp_path: Path) -> None:
     assert set(outcomes(tables).values()) == {1}
     assert len(outcomes(tables)) == 4 + N_BROKEN
     assert "none missing, none duplicated" in succeed("verify", tables, "--catalog", music, "--deep")
-    refused = earmark("label", tables, "--model", "small")
+    refused = earmark("label", tables, "--model", "gtzan")
     assert (refused.returncode, "compute them with 'earmark run" in refused.stderr) == (2, True)
-    assert "4 … labeled before" in succeed("run", music, tables, "--model", "small", "--dry-run")
-    again = earmark("run", music, tables, "--model", "small", "--max-failure-rate", "0.9")
+    assert "4 … labeled before" in succeed("run", music, tables, "--model", "gtzan", "--dry-run")
+    again = earmark("run", music, tables, "--model", "gtzan", "--max-failure-rate", "0.9")
     assert again.returncode == 0, again.stderr
     assert "4 tracks that were labeled before are decoded again" in again.stderr
     assert len(read_table(tables, "labels")) == 8

@@ -29,7 +29,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory, on_running_ray: None) -> Pa
     write_demo_catalog(folder / "music", n_tracks=N_TRACKS, duration_s=12)
     options = ("--embeddings", "--segment-labels", "--max-failure-rate", "1")
     succeed("run", folder / "music", folder / "tables", *options)
-    succeed("run", folder / "music", folder / "tables", "--model", "default+small", *options[2:])
+    succeed("run", folder / "music", folder / "tables", "--model", "gtzan+default", *options[2:])
     return folder / "tables"
 
 
@@ -82,7 +82,7 @@ def test_the_printed_sql_makes_tables_with_all_rows_and_the_current_labels(spark
 
 def test_what_is_published_as_parquet_is_one_table(spark: Any, tables: Path, tmp_path: Path) -> None:
     """Whoever has a lake reads one table, without a window function."""
-    succeed("publish", tables, tmp_path / "lake", "--format", "parquet", "--model", "default")
+    succeed("publish", tables, tmp_path / "lake", "--format", "parquet", "--model", "gtzan")
     found = rows_of(spark.read.parquet(os.fspath(tmp_path / "lake")))
     expected = rows_of(pd.read_parquet(tmp_path / "lake"))
     assert len(found) == N_TRACKS

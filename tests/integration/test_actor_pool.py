@@ -56,7 +56,7 @@ def is_dead(actor: Any) -> bool:
 def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> None:
     """Fails: a GPU that joins idles all night, or labeling stops when it is preempted."""
     with connected(RunConfig(address=nodes.address)):
-        pool = ActorPool("default", RunConfig())
+        pool = ActorPool("gtzan", RunConfig())
         until(pool, lambda: pool.is_up)
         on_cpu = pool.take()
         assert gpus_of(on_cpu) == 0
@@ -86,7 +86,7 @@ def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> 
             return True
 
     with connected(RunConfig(address=nodes.address)):
-        pool = ActorPool("default", RunConfig())
+        pool = ActorPool("gtzan", RunConfig())
         until(pool, lambda: pool.is_up)
         gpu_node = nodes.add_node(num_cpus=1, num_gpus=1)
         holder = Holder.remote()
@@ -109,7 +109,7 @@ def test_no_actor_is_placed_on_a_head_that_takes_no_work(nodes: Any) -> None:
     """Fails: the model fills the memory of a small head, which then takes the whole cluster along."""
     worker = nodes.add_node(num_cpus=1)
     with connected(RunConfig(address=nodes.address)):
-        pool = ActorPool("default", RunConfig(actors=2))
+        pool = ActorPool("gtzan", RunConfig(actors=2))
         while cpus_and_gpus()[0] == 0:
             time.sleep(0.1)
         until(pool, lambda: pool.n_actors == 2 and not pool.starting)

@@ -15,7 +15,7 @@ from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 from tests.e2e.earmark import succeed
 
-CONFIG = RunConfig(model="small")
+CONFIG = RunConfig(model="default")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_an_estimate_of_a_bucket_is_what_the_run_then_takes(bucket: str, music: 
     catalog, tables = f"{bucket}/music", f"{bucket}/tables"
     found = estimate_run(catalog, CONFIG, n_sample=9, cpus=(2,)).estimate
     assert found is not None
-    succeed("run", catalog, tables, "--model", "small", "--cpus", 2)
+    succeed("run", catalog, tables, "--model", "default", "--cpus", 2)
     (report,) = read_reports(Tables(tables))
     # Renewals of the lease, every five seconds, depend on how busy this machine is.
     renewals = (report.wall_s - found.run_times[0].wall_s.value) / 5

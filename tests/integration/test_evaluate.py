@@ -153,12 +153,12 @@ def test_genres_that_the_model_lacks_are_no_mistakes_but_counted(tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "default", "arch": "cnn"}, "not both"),
-        ({"model": "default", "n_folds": 3}, "--folds trains a model for each fold"),
+        ({"model": "gtzan", "arch": "cnn"}, "not both"),
+        ({"model": "gtzan", "n_folds": 3}, "--folds trains a model for each fold"),
         ({"arch": "cnn", "n_folds": 0}, "must be at least 1"),
         ({"arch": "cnn", "n_folds": 2, "split": "file:a,b"}, "defines only one split"),
         ({"arch": "cnn", "split": "random"}, "cannot split by 'random'"),
-        ({"model": "default"}, "has log-mels of 32 bands, but gtzan-cnn-.* takes 128"),
+        ({"model": "gtzan"}, "has log-mels of 32 bands, but gtzan-cnn-.* takes 128"),
     ],
 )
 def test_misuse_is_told_in_a_sentence(tmp_path: Path, options: dict[str, object], message: str) -> None:
@@ -172,11 +172,11 @@ def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path
     """The figure in model.json and README is what a user gets, with baselines, in seconds."""
     lists = [gtzan / "splits" / f"{part}_filtered.txt" for part in ("train", "valid")]
     out = succeed(
-        "evaluate", "default", gtzan / "log_mel_128x387.npz", "--split", f"file:{lists[0]},{lists[1]}",
+        "evaluate", "gtzan", gtzan / "log_mel_128x387.npz", "--split", f"file:{lists[0]},{lists[1]}",
         "--threads", 1, "--json", tmp_path / "a.json", "--html", tmp_path / "new" / "a.html",
     )  # fmt: skip
     figures = json.loads((tmp_path / "a.json").read_text())
-    recorded = ModelBundle.load("default").info.figures[0]
+    recorded = ModelBundle.load("gtzan").info.figures[0]
     assert figures["protocol"] == recorded.protocol == "file"
     assert figures["accuracy"] == pytest.approx(recorded.accuracy, abs=0.006)
     assert figures["ece"] == pytest.approx(recorded.ece, abs=0.02)
@@ -209,7 +209,7 @@ def test_audio_by_genre_is_judged_with_what_is_broken_left_out(tmp_path: Path) -
     (tmp_path / "noise/b.wav").write_bytes(b"")
     sf.write(tmp_path / "noise/silence.wav", np.zeros(22050 * 3), 22050)
     done: subprocess.CompletedProcess[str] = earmark(
-        "evaluate", "default", tmp_path / "music", "--json", tmp_path / "a.json", "--threads", 1, "--cpus", 1,
+        "evaluate", "gtzan", tmp_path / "music", "--json", tmp_path / "a.json", "--threads", 1, "--cpus", 1,
         "--outside", tmp_path / "noise",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -76,7 +76,7 @@ def tables(tmp_path: Path) -> Tables:
     sound = pc.invert(pc.match_substring_regex(listing["uri"], "Silence|Upload|notes"))
     listing = listing.filter(sound)
     listing = listing.append_column("attempts", pa.array([0] * listing.num_rows, pa.int32()))
-    tables, spec = Tables(str(tmp_path / "tables")), ModelBundle.load("default").info.features
+    tables, spec = Tables(str(tmp_path / "tables")), ModelBundle.load("gtzan").info.features
     for name, tracks in (("a", listing.slice(0, 2)), ("b", listing.slice(2))):
         shard = Shard(name, "20251231-000000-test", spec.feature_set, tracks, datetime.now(UTC))
         assert featurize_shard(shard, tables, spec, lambda: None).n_featurized == tracks.num_rows
@@ -113,7 +113,7 @@ def test_a_part_that_kills_actors_is_halved_to_its_tracks(tables: Tables) -> Non
 
 def label_tasks(tables: Tables) -> list[LabelTask]:
     """The tasks that label all tracks of all parts; the model is put beside the tables."""
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     location = storage.join(tables.root, "_models", bundle.model)
     storage.write_bytes(storage.join(location, WEIGHTS_FILE), bundle.weights)
     storage.write_bytes(storage.join(location, INFO_FILE), bundle.info.model_dump_json().encode())
@@ -124,7 +124,7 @@ def label_tasks(tables: Tables) -> list[LabelTask]:
 
 
 def assignment(tables: Tables, lease: leases.Lease, config: RunConfig) -> Assignment:
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     location = storage.join(tables.root, "_models", bundle.model)
     return Assignment(RUN, "2026-01-01", tables, lease, bundle.info.features, bundle.model, location, config)
 
@@ -140,7 +140,7 @@ def task_of(part: Path, listing: pa.Table, bundle: ModelBundle) -> LabelTask:
 
 
 def label_with_a_model_that_hangs(task: LabelTask, tables: Tables) -> None:
-    classifier = SharedClassifier(ModelBundle.load("default"), guard=lambda: time_limit(0.5))
+    classifier = SharedClassifier(ModelBundle.load("gtzan"), guard=lambda: time_limit(0.5))
     classifier.logits = lambda *inputs: time.sleep(600)
     label_part(task, tables, classifier, lambda: None)
 

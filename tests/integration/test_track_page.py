@@ -24,9 +24,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     sf.write(folder / "song.flac", synthesize("rock", seed=[1], duration_s=DURATION_S, sr=SR), SR)
     sf.write(folder / "silence.wav", np.zeros(3 * SR), SR)
     names = {name: folder / f"{name}.html" for name in ("plot", "explain", "silence")}
-    plot_track(str(folder / "song.flac"), str(names["plot"]), "default", None)
-    explain_track(str(folder / "song.flac"), str(names["explain"]), "default", None, "grad-cam", None)
-    plot_track(str(folder / "silence.wav"), str(names["silence"]), "default", None)
+    plot_track(str(folder / "song.flac"), str(names["plot"]), "gtzan", None)
+    explain_track(str(folder / "song.flac"), str(names["explain"]), "gtzan", None, "grad-cam", None)
+    plot_track(str(folder / "silence.wav"), str(names["silence"]), "gtzan", None)
     return names
 
 

@@ -235,7 +235,7 @@ def test_settings_are_read_from_the_notes_of_a_model() -> None:
     bundle = fit(replace(settings, epochs=1))
     noted = ModelInfo.model_validate_json(bundle.info.model_dump_json())
     assert TrainingSettings.from_notes("dense", noted.training) == replace(settings, epochs=1)
-    shipped = ModelBundle.load("default").info
+    shipped = ModelBundle.load("gtzan").info
     recorded = TrainingSettings.from_notes(shipped.arch, shipped.training)
     for key, value in recorded.to_notes().items():
         assert shipped.training.get(key, value) == value

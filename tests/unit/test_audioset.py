@@ -215,8 +215,8 @@ def test_silent_segments_have_no_say() -> None:
 
 
 def test_models_without_a_taxonomy_answer_as_before() -> None:
-    """Labels of `default` would change with an upgrade."""
-    info = ModelBundle.load("default").info
+    """Labels of `gtzan` would change with an upgrade."""
+    info = ModelBundle.load("gtzan").info
     logits = np.random.default_rng(0).normal(size=(5, 10))
     found = read_outputs(logits, info)
     assert np.array_equal(found.proba, softmax(logits / info.temperature))

@@ -80,7 +80,7 @@ def test_a_setting_that_is_added_changes_no_id() -> None:
 
 def test_the_names_of_models_stay() -> None:
     """After an upgrade, every track would count as not yet labeled by the model that labeled it."""
-    assert ModelBundle.load("default").model == "gtzan-cnn-304cb835"
+    assert ModelBundle.load("gtzan").model == "gtzan-cnn-304cb835"
     small = ModelBundle.load(str(SMALL))
     assert small.model == SMALL.name
 

@@ -85,7 +85,7 @@ def test_the_figure_of_the_shipped_model_is_the_measured_one() -> None:
     """A page promises more than was measured."""
     from pipeline.models.bundle import ModelBundle
 
-    (figure,) = ModelBundle.load("default").info.figures
+    figure, _ = ModelBundle.load("default").info.figures
     for name in ("models.md", "faq.md"):
         assert f"{figure.accuracy:.2f}" in (ROOT / "docs" / name).read_text("utf-8")
 

@@ -44,7 +44,7 @@ RUN = "20260101T000000-test"
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    return ModelBundle.load("default")
+    return ModelBundle.load("gtzan")
 
 
 @pytest.fixture(scope="module")

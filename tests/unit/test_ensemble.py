@@ -51,7 +51,7 @@ PLACES = [ALL.index(genre) for genre in SOME]
 @pytest.fixture(scope="module")
 def both() -> Ensemble:
     """The two shipped models."""
-    found = load_bundle("default+small")
+    found = load_bundle("gtzan+default")
     assert isinstance(found, Ensemble)
     return found
 
@@ -81,7 +81,7 @@ def test_models_of_equal_genres_give_their_geometric_mean(one: NDArray[Any], oth
 def test_a_model_of_few_genres_only_divides_what_they_have(
     one: NDArray[Any], other: NDArray[Any], few: NDArray[Any], order: list[int]
 ) -> None:
-    """`default` has never heard electronic music: it would take such a track away from it."""
+    """`gtzan` has never heard electronic music: it would take such a track away from it."""
     members = [(ALL, one), (ALL, other), (SOME, few)]
     found = combine_probabilities(ALL, [members[place] for place in order])
     wide = combine_probabilities(ALL, members[:2])
@@ -122,10 +122,10 @@ def predictions(both: Ensemble, silent: dict[str, list[bool]]) -> list[MemberPre
 
 
 def test_what_only_one_model_says_is_kept(both: Ensemble) -> None:
-    """Joined with `default`, `small` would lose its styles and its word on whether it is music."""
-    members = predictions(both, {"small": [False, True]})
-    small = members[1]
-    alone = label_prediction("x", small.segments, small.silent, small.info)
+    """Joined with `gtzan`, `default` would lose its styles and its word on whether it is music."""
+    members = predictions(both, {"default": [False, True]})
+    ours = members[0]
+    alone = label_prediction("x", ours.segments, ours.silent, ours.info)
     label = label_members("x", members, both.info)
     assert alone.labels
     assert (label.is_music, label.labels) == (alone.is_music, alone.labels)
@@ -135,8 +135,8 @@ def test_what_only_one_model_says_is_kept(both: Ensemble) -> None:
 
 def test_silence_is_no_opinion(both: Ensemble) -> None:
     """Silent segments of one model would flatten what the other finds; a silent track would get a genre."""
-    members = predictions(both, {"default": [True, True]})
-    alone = label_prediction("x", members[1].segments, [False] * 2, members[1].info)
+    members = predictions(both, {"gtzan": [True, True]})
+    alone = label_prediction("x", members[0].segments, [False] * 2, members[0].info)
     label = label_members("x", members, both.info)
     assert label.genre == alone.genre
     np.testing.assert_allclose(label.probabilities, alone.probabilities, rtol=1e-9)
@@ -147,7 +147,7 @@ def test_silence_is_no_opinion(both: Ensemble) -> None:
 
 def test_the_name_does_not_depend_on_the_order(both: Ensemble) -> None:
     """The same models in another order, or after an upgrade, would label the whole catalog again."""
-    assert both.model == load_bundle("small+default").model == "default-small-80d41aa3"
+    assert both.model == load_bundle("default+gtzan").model == "default-gtzan-80d41aa3"
     assert both.info.features.feature_set == "93458f54ea"
 
 
@@ -172,13 +172,15 @@ def test_a_kept_ensemble_is_read_again(both: Ensemble, tmp_path: Path) -> None:
     read = load_bundle(str(tmp_path))
     assert read.model == both.model
     assert read.info == both.info
-    with pytest.raises(MisuseError, match=r"'default-small' is an ensemble.*\(default, small\)"):
+    with pytest.raises(MisuseError, match=r"'default-gtzan' is an ensemble.*\(default, small\)"):
         ModelBundle.load(str(tmp_path))
-    (tmp_path / "small.keras").write_bytes(both.members["default"].weights)
-    with pytest.raises(MisuseError, match=r"small\.keras takes arrays of shape"):
+    (tmp_path / "default.keras").write_bytes(both.members["gtzan"].weights)
+    with pytest.raises(MisuseError, match=r"default\.keras takes arrays of shape"):
         load_bundle(str(tmp_path))
-    (tmp_path / "model.json").write_bytes(both.files["model.json"].replace(b'"small": {', b'"../small": {'))
-    with pytest.raises(MisuseError, match=r"model\.json is not valid: members\.\.\./small"):
+    (tmp_path / "model.json").write_bytes(
+        both.files["model.json"].replace(b'"default": {', b'"../default": {')
+    )
+    with pytest.raises(MisuseError, match=r"model\.json is not valid: members\.\.\./default"):
         load_bundle(str(tmp_path))
 
 
@@ -186,8 +188,8 @@ def test_a_kept_ensemble_is_read_again(both: Ensemble, tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("default+", "there is no model '' for the ensemble 'default\\+'"),
-        ("small+yamnet", "'yamnet' for the ensemble .*; choose from audioset, default, small"),
-        ("small+default+small", "names a model twice"),
+        ("default+yamnet", "'yamnet' for the ensemble .*; choose from audioset, default, gtzan"),
+        ("default+gtzan+default", "names a model twice"),
         ("default+audioset", "earmark models add audioset"),
         ("nowhere/a+b", "no model.json in nowhere/a\\+b"),
     ],
@@ -206,21 +208,21 @@ def test_a_folder_with_a_plus_is_a_folder(
 ) -> None:
     """A model that somebody trained into such a folder could no longer be loaded."""
     monkeypatch.chdir(tmp_path)
-    both.members["default"].save("mine+yours")
+    both.members["gtzan"].save("mine+yours")
     assert load_bundle("mine+yours").model == ModelBundle.load("mine+yours").model == "gtzan-cnn-304cb835"
 
 
 def test_models_that_do_not_go_together_are_refused(both: Ensemble) -> None:
     """Some genres would have no probability, or styles those of others."""
-    default, small = both.members["default"], both.members["small"]
-    other = default.info.model_copy(update={"genres": (*default.info.genres[1:], "ska")})
+    gtzan, default = both.members["gtzan"], both.members["default"]
+    other = gtzan.info.model_copy(update={"genres": (*gtzan.info.genres[1:], "ska")})
     with pytest.raises(MisuseError, match="none of the models a, b knows the genres of all"):
-        _ = Ensemble({"a": default, "b": ModelBundle(other, default.weights)}).info
-    assert small.info.taxonomy is not None
-    fewer = small.info.taxonomy.model_copy(update={"classes": small.info.taxonomy.classes[::-1]})
-    changed = small.info.model_copy(update={"taxonomy": fewer})
+        _ = Ensemble({"a": gtzan, "b": ModelBundle(other, gtzan.weights)}).info
+    assert default.info.taxonomy is not None
+    fewer = default.info.taxonomy.model_copy(update={"classes": default.info.taxonomy.classes[::-1]})
+    changed = default.info.model_copy(update={"taxonomy": fewer})
     with pytest.raises(MisuseError, match="the models a and b name different styles"):
-        _ = Ensemble({"a": small, "b": ModelBundle(changed, small.weights)}).info
+        _ = Ensemble({"a": default, "b": ModelBundle(changed, default.weights)}).info
 
 
 def test_an_ensemble_has_the_very_segments_of_its_models(both: Ensemble, song: Path, tmp_path: Path) -> None:
@@ -269,9 +271,9 @@ def test_only_parts_of_ensembles_say_the_spec(both: Ensemble, song: Path, tmp_pa
 )
 def test_what_an_ensemble_cannot_do_is_refused(setting: dict[str, bool], option: str, tmp_path: Path) -> None:
     """After a night of decoding there would be no embeddings, or those of only one model."""
-    config = RunConfig(model="default+small", **setting)
+    config = RunConfig(model="gtzan+default", **setting)
     with pytest.raises(
-        MisuseError, match=f"{option} needs a single model, but 'default\\+small' is an ensemble"
+        MisuseError, match=f"{option} needs a single model, but 'gtzan\\+default' is an ensemble"
     ):
         make_job("run", str(tmp_path), str(tmp_path / "tables"), config)
 
@@ -279,7 +281,7 @@ def test_what_an_ensemble_cannot_do_is_refused(setting: dict[str, bool], option:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "track"}, "--split needs a single model, but 'default\\+small' is an ensemble"),
+        ({"split": "track"}, "--split needs a single model, but 'gtzan\\+default' is an ensemble"),
         ({"n_pieces": 3}, "--pieces needs a single model"),
         ({"outside": "speech"}, "--outside needs a single model"),
         ({"data": "shelves.npz"}, "evaluated on audio, which shelves.npz is not; give a folder of audio"),
@@ -287,32 +289,32 @@ def test_what_an_ensemble_cannot_do_is_refused(setting: dict[str, bool], option:
 )
 def test_what_cannot_be_measured_is_refused(options: dict[str, Any], message: str) -> None:
     """Figures would be those of one of its models, or of nothing."""
-    request = Request(**{"data": "music", "model": "default+small"} | options)
+    request = Request(**{"data": "music", "model": "gtzan+default"} | options)
     with pytest.raises(MisuseError, match=message):
         evaluate_job(request)
 
 
 def test_what_one_of_the_models_has_seen_counts(both: Ensemble) -> None:
     """A figure would be called honest although one of the models was trained on the music."""
-    hashes = str(both.members["default"].info.training["trained_on"]).split()
+    hashes = str(both.members["gtzan"].info.training["trained_on"]).split()
     predictions = Predictions(np.ones((2, 19)), np.zeros(2, np.intp), np.array(["a/x", "b/y"]))
     assert _count_seen(both, predictions).trained_on == 0
     assert hash_name("a/x") not in hashes
-    seen = both.members["small"].info.model_copy(
+    seen = both.members["default"].info.model_copy(
         update={"training": {"trained_on": hash_name("a/x"), "calibrated_on": hash_name("b/y")}}
     )
-    small = ModelBundle(seen, both.members["small"].weights)
-    found = _count_seen(Ensemble({"default": both.members["default"], "small": small}), predictions)
+    ours = ModelBundle(seen, both.members["default"].weights)
+    found = _count_seen(Ensemble({"gtzan": both.members["gtzan"], "default": ours}), predictions)
     assert (found.known, found.trained_on, found.calibrated_on) == (True, 1, 1)
-    unknown = ModelBundle(seen.model_copy(update={"training": {}}), small.weights)
-    assert not _count_seen(Ensemble({**both.members, "small": unknown}), predictions).known
+    unknown = ModelBundle(seen.model_copy(update={"training": {}}), ours.weights)
+    assert not _count_seen(Ensemble({**both.members, "default": unknown}), predictions).known
 
 
 def test_a_model_in_a_notebook_says_what_it_cannot_do() -> None:
     """Segments of one kind would go into the network of the other."""
-    model = earmark.load_model("default+small")
-    assert model.name == "default-small-80d41aa3"
+    model = earmark.load_model("gtzan+default")
+    assert model.name == "default-gtzan-80d41aa3"
     with pytest.raises(MisuseError, match=r"is an ensemble, .*\(default, small\)"):
         model.predict([np.zeros((128, 388), np.uint8)])
     with pytest.raises(MisuseError, match="name one of its models"):
-        ModelBundle.load("default+small")
+        ModelBundle.load("gtzan+default")

@@ -109,7 +109,7 @@ def test_an_unknown_genre_is_named(classifier: Classifier, planted: NDArray[np.u
 @pytest.mark.thorough
 def test_on_real_music_what_is_found_matters(gtzan: Path) -> None:
     """With the model that ships, explanations would be no better than chance."""
-    classifier = Classifier(ModelBundle.load("default"))
+    classifier = Classifier(ModelBundle.load("gtzan"))
     for name in ("metal/metal.00000", "rock/rock.00001", "pop/pop.00099"):
         log_mel = (
             view_track(str(gtzan / "audio" / f"{name}.flac"), classifier.info.features).segments[0].log_mel

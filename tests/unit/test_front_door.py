@@ -63,7 +63,7 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def model() -> earmark.Model:
-    return earmark.load_model("default")
+    return earmark.load_model("gtzan")
 
 
 EXAMPLES = {

@@ -160,7 +160,7 @@ def test_lists_say_what_is_held_out() -> None:
 @pytest.mark.slow
 def test_the_model_is_the_network_with_the_head_and_keeps_its_license(tmp_path: Path) -> None:
     """The head's genres would come from other numbers than it was trained on, or without their license."""
-    base = ModelBundle.load("default")
+    base = ModelBundle.load("gtzan")
     base = ModelBundle(base.info.model_copy(update={"license": "MIT", "source": "somewhere"}), base.weights)
     data = embedded(4)
     trained = train_head(data)

@@ -48,7 +48,7 @@ def held(history: TableHistory) -> Iterator[leases.HeldLease]:
 
 def merge(tables: Tables, held: leases.HeldLease, **settings: object) -> dict[str, int]:
     """Merge the parts of the last run; how many parts it has afterwards."""
-    job = Job("run", "/music", tables, RunConfig(**settings), ModelBundle.load("default"))
+    job = Job("run", "/music", tables, RunConfig(**settings), ModelBundle.load("gtzan"))
     (report,) = read_reports(tables, last=1)
     merge_parts_of_run(job, report, held)
     return parts_of_last_run(tables)

@@ -34,7 +34,7 @@ def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Label
         soundfile.write(folder / "catalog" / f"{name}.wav", y, SR)
     listing = list_catalog(str(folder / "catalog"))
     listing = listing.append_column("attempts", pa.array([0] * 3, pa.int32()))
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     tables, spec = Tables(str(folder / "tables")), bundle.info.features
     shard = Shard("a", RUN, spec.feature_set, listing, datetime.now(UTC))
     assert featurize_shard(shard, tables, spec, lambda: None).n_failed == 0

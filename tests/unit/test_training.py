@@ -268,7 +268,7 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
         ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),
         ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
         ({"arch": "dense"}, "the data has no descriptors, which --arch dense reads"),
-        ({"arch": "dense", "like": "default"}, "is a model of --arch cnn, not dense"),
+        ({"arch": "dense", "like": "gtzan"}, "is a model of --arch cnn, not dense"),
     ],
 )
 def test_options_are_checked_before_training(

@@ -12,7 +12,7 @@ from pipeline.training.training_settings import TrainingSettings
 
 def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
     """A setting that was tried once shows "± 0.000" and looks the most stable."""
-    bundle = ModelBundle.load("default")
+    bundle = ModelBundle.load("gtzan")
     settings = TrainingSettings.for_arch("cnn")
     once = [Trial(replace(settings, seed=seed), f"lr {seed}", bundle) for seed in (0, 1)]
     twice = [Trial(replace(settings, seed=seed), "", bundle) for seed in (0, 1)]

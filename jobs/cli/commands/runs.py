@@ -120,6 +120,11 @@ def _run(
         if not dry_run:
             notify_misuse(command, catalog, tables, settings.notify, error)
         raise
+    if job.config.model != settings.model:
+        say(
+            f"the tables were labeled by '{job.config.model}', the default of 0.1.0, which goes on; to label "
+            f"the catalog with '{settings.model}', add --model {settings.model}"
+        )
     if dry_run:
         listing = list_job(job)
         print_plan(plan_job(job, listing), listing.left_out)

@@ -29,7 +29,7 @@ def print_models(models: Sequence[ListedModel]) -> None:
             console.print(f"{each.name}:")
             _print_description(each.info)
     console.print()
-    console.print("models whose names are joined by + label together: --model default+small")
+    console.print("models whose names are joined by + label together: --model default+audioset")
 
 
 def print_added(name: str, bundle: ModelBundle, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Import tables written by runs, with genres from a manifest column, the genre tag or the folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from pipeline.models.classifier import fit_frames
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
-from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
+from pipeline.tables.runs import computed_specs, read_reports
+from pipeline.tables.stored_features import read_features
+from pipeline.tables.tables import Tables
 from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
@@ -69,13 +71,17 @@ def import_tables(
         If the tables lack the features or the column.
     """
     tables = tables_at(canonical(location))
-    spec = _pick_spec(tables, log_mel, descriptors)
+    computed = computed_specs(tables)
+    spec = _pick_spec(tables, computed, log_mel, descriptors)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
     genre_of = find_genres(tracks, catalog, label_column, tables.root)
-    rows = _read_rows(tables, spec, sorted(genre_of))
-    n_tracks, n_labeled = _count_tracks(tables, spec), len(rows["track_id"].unique())
-    rows = rows.filter(~_is_silent())
+    kinds = [*(["log_mel"] if spec.log_mel else ()), *(DESCRIPTOR_NAMES if spec.descriptors else ())]
+    labeled = pc.field("track_id").isin(pa.array(sorted(genre_of), pa.string()))
+    rows = read_features(tables, spec, computed, ["n_frames", "range_db", *kinds], labeled)
+    n_tracks = len(read_features(tables, spec, computed)["track_id"].unique())
+    n_labeled = len(rows["track_id"].unique())
+    rows = rows.filter(~_is_silent()).sort_by([("track_id", "ascending"), ("segment", "ascending")])
     if not rows.num_rows:
         raise MisuseError(
             f"no track of {catalog} has both features and a genre; choose another --label-column"
@@ -99,12 +105,11 @@ def import_tables(
     )
 
 
-def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -> FeatureSpec:
+def _pick_spec(
+    tables: Tables, computed: Sequence[FeatureSpec], log_mel: bool | None, descriptors: bool | None
+) -> FeatureSpec:
     """Return the newest feature settings that have the wanted kinds, without other kinds."""
-    # A training set has segments of one kind, which the feature sets of ensembles have not.
-    every = [report.spec for report in read_reports(tables) if report.spec is not None]
-    specs = [spec for spec in every if not spec.also]
-    for spec in reversed(specs):
+    for spec in chain.from_iterable(stored.specs for stored in reversed(computed)):
         wanted = {
             "log_mel": spec.log_mel if log_mel is None else log_mel,
             "descriptors": spec.descriptors if descriptors is None else descriptors,
@@ -113,9 +118,8 @@ def _pick_spec(tables: Tables, log_mel: bool | None, descriptors: bool | None) -
             return spec.model_copy(update=wanted)
     lacking = "descriptors" if descriptors else "log-mels"
     flag = "--descriptors" if descriptors else "--only log-mel"
-    except_for = " except for ensembles" if len(specs) < len(every) and not descriptors else ""
     raise MisuseError(
-        f"the tables {tables.root} have no {lacking}{except_for}; compute them with "
+        f"the tables {tables.root} have no {lacking}; compute them with "
         f"'earmark featurize CATALOG {tables.root} {flag}'"
     )
 
@@ -146,31 +150,6 @@ def find_genres(
 def _first_folder(path: str) -> str:
     folder, slash, _ = path.partition("/")
     return folder if slash else ""
-
-
-def _count_tracks(tables: Tables, spec: FeatureSpec) -> int:
-    """Count the current tracks that have the features."""
-    sets = [other.feature_set for other in spec.supersets()]
-    rows = tables.read("features", list(VERSION_KEY), pc.field("feature_set").isin(sets))
-    return len(semi_join(rows, current_tracks(tables))["track_id"].unique())
-
-
-def _read_rows(tables: Tables, spec: FeatureSpec, wanted: list[str]) -> pa.Table:
-    """Return the features of the wanted tracks, each segment once, sorted by track and segment."""
-    kinds = [
-        *(["log_mel"] if spec.log_mel else ()),
-        *(DESCRIPTOR_NAMES if spec.descriptors else ()),
-    ]
-    sets = [other.feature_set for other in spec.supersets()]
-    where = pc.field("feature_set").isin(sets) & pc.field("track_id").isin(pa.array(wanted, pa.string()))
-    rows = tables.read(
-        "features", [*VERSION_KEY, "segment", "feature_set", "n_frames", "range_db", *kinds], where
-    )
-    # After a crash, a segment can be in two parts.
-    rows = keep_newest(rows, "feature_set", key=(*VERSION_KEY, "segment"))
-    return semi_join(rows, current_tracks(tables)).sort_by(
-        [("track_id", "ascending"), ("segment", "ascending")]
-    )
 
 
 def _is_silent() -> pc.Expression:

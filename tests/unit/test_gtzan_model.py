@@ -1,4 +1,4 @@
-"""The shipped model: users must get its published figure, from arrays and from audio."""
+"""The model ``gtzan``: users must get its published figure, from arrays and from audio."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    return ModelBundle.load("default")
+    return ModelBundle.load("gtzan")
 
 
 @pytest.fixture(scope="module")

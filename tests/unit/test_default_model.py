@@ -1,4 +1,4 @@
-"""The model ``small``: our own network on the features of ``audioset``, and the ensemble of both."""
+"""The model ``default``: our own network on the features of ``audioset``, and the ensemble of both."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ Levels = NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def bundle() -> ModelBundle:
-    return ModelBundle.load("small")
+    return ModelBundle.load("default")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,67 @@
+"""Reads given features of the current tracks, of whatever feature sets they are part."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.tables.current import current_tracks
+from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
+from schemas.features import FeatureSpec
+
+_KEY = (*VERSION_KEY, "segment")
+
+
+def read_features(
+    tables: Tables,
+    spec: FeatureSpec,
+    computed: Sequence[FeatureSpec],
+    columns: Sequence[str] = (),
+    where: pc.Expression | None = None,
+) -> pa.Table:
+    """Read the segments of the current tracks that were cut and featurized by a spec.
+
+    Parameters
+    ----------
+    tables : Tables
+        Where the features are.
+    spec : FeatureSpec
+        What to read, without further specs; segments that have more kinds of features serve as well.
+    computed : sequence of FeatureSpec
+        What the runs of these tables computed.
+    columns : sequence of str
+        Columns to read beside ``track_id``, ``etag``, ``segment`` and ``feature_set``.
+    where : pyarrow.compute.Expression, optional
+        Filter for the rows.
+
+    Returns
+    -------
+    pyarrow.Table
+        Each segment once, numbered from 0 in each track, also where a feature set has other segments too.
+    """
+    rows = tables.read("features", [*_KEY, "feature_set", *columns], _serving(spec, computed, where))
+    rows = _number(rows)
+    # After a crash, a segment may be in two parts.
+    rows = keep_newest(rows, "feature_set", key=_KEY)
+    return semi_join(rows, current_tracks(tables))
+
+
+def _serving(
+    spec: FeatureSpec, computed: Sequence[FeatureSpec], where: pc.Expression | None
+) -> pc.Expression:
+    enough = [each for each in spec.supersets() if not each.also]
+    serving = pc.field("feature_set").isin([each.feature_set for each in enough])
+    for stored in {each for each in computed if each.also}:
+        for place, each in enumerate(stored.specs):
+            if each in enough:
+                serving |= (pc.field("feature_set") == stored.feature_set) & (pc.field("spec") == place)
+    return serving if where is None else serving & where
+
+
+def _number(rows: pa.Table) -> pa.Table:
+    """Number the segments of each track and feature set from 0: those of a further spec follow others."""
+    keys = rows.select([*_KEY, "feature_set"]).to_pandas()
+    first = keys.groupby([*VERSION_KEY, "feature_set"])["segment"].transform("min")
+    place = rows.column_names.index("segment")
+    field = rows.schema.field(place)
+    return rows.set_column(place, field, pa.array(keys["segment"] - first, field.type))

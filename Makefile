@@ -25,7 +25,7 @@ unit: venv
 # The order is that of testpaths, in which the longest files are first, so that the workers end together.
 PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 test: venv
-	$(BIN)/python -m pytest $(PARALLEL) -m "not thorough" $(TEST)
+	$(BIN)/python -m pytest $(PARALLEL) --durations 20 -m "not thorough" $(TEST)
 
 # Minutes more: longer forms, and more kinds, of what other tests show. Those of Spark also need Java.
 thorough: venv

@@ -92,8 +92,8 @@ _FEATURES = [
     _column(
         "spec",
         pa.int16(),
-        "Only in the feature sets of ensembles: which spec of the set the segment was cut and featurized by, "
-        "0 for the first; null if the set has only one",
+        "Only in feature sets of several specs: which of them the segment was cut and featurized by, 0 for "
+        "the first; null if the set has only one",
         nullable=True,
     ),
 ]

@@ -1,1 +1,1 @@
-"""Trains the model ``small`` by distillation: see ``infra/distill/README.md``."""
+"""Trains the model ``default`` by distillation: see ``infra/distill/README.md``."""

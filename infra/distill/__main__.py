@@ -47,13 +47,13 @@ def main(step: str, *arguments: str) -> None:
         cache, gtzan, out, *trained = (Path(each) for each in arguments)
         network = calibration.with_scores(calibration.load(trained[0]), share=0.0)
         facts = calibration.training_facts(gtzan, trained)
-        info, whole = calibration.calibrate("small", network, cache, gtzan, facts)
+        info, whole = calibration.calibrate("earmark-cnn", network, cache, gtzan, facts)
         ModelBundle(info, network_bytes(whole)).save(out)
     elif step == "held-out":
         gtzan, trained = (Path(each) for each in arguments)
         for share in (0.0, 0.5, 1.0):
             network = calibration.with_scores(calibration.load(trained), share)
-            found = calibration.held_out(calibration.student_info("small"), network, gtzan)
+            found = calibration.held_out(calibration.student_info("student"), network, gtzan)
             print(json.dumps({"share": share} | found), flush=True)
 
 

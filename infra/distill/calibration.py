@@ -1,7 +1,7 @@
 """Calibrates a student and measures it.
 
 Head and biases are fitted to the calibrated teacher (`infra.distill.head`); what is music, and which labels
-hold, as for ``audioset``. The temperature is fitted to the valid clips, as that of ``default`` is: by the
+hold, as for ``audioset``. The temperature is fitted to the valid clips, as that of ``gtzan`` is: by the
 teacher's, a student of few steps is too modest.
 """
 

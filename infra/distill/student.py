@@ -34,7 +34,7 @@ def build_network(n_outputs: int, n_frames: int = N_FRAMES) -> Any:
     levels = layers.Input((FEATURES.n_mels, n_frames, 1), name="levels")
     pooled = layers.AveragePooling2D(POOL, name="pooled")(levels)
     outputs = layers.Dense(n_outputs, name="outputs", dtype="float32")(embed(pooled))
-    return keras.Model(levels, outputs, name="small")
+    return keras.Model(levels, outputs, name="student")
 
 
 def build_training_network(n_outputs: Sequence[int], n_pooled: int) -> Any:

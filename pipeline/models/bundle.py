@@ -59,7 +59,7 @@ class ModelBundle:
 
     @cached_property
     def model(self) -> str:
-        """Name and content hash, as in the labels table: ``gtzan-cnn-1f3a9c02``.
+        """Name and content hash, as in the labels table: ``earmark-cnn-1f3a9c02``.
 
         The hash covers what labels depend on: the network, genres, features, frames and temperature. It
         leaves out figures, training notes and file dates, so that measuring a model again does not make it

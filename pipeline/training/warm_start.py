@@ -27,7 +27,10 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
         If the model has another architecture, or a taxonomy: its outputs are classes, not genres.
     """
     if start.info.taxonomy is not None:
-        raise MisuseError(f"cannot start from {start.model}: its outputs are sound classes, not genres")
+        raise MisuseError(
+            f"cannot start from {start.model}: its outputs are sound classes, not genres; start from gtzan, or "
+            "train a head on its embeddings (--on embeddings)"
+        )
     if start.info.arch != arch:
         raise MisuseError(
             f"cannot start from {start.model}: it has --arch {start.info.arch}, but this training has {arch}"

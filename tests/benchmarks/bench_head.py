@@ -1,8 +1,8 @@
 """How good a head on ``audioset``'s embeddings is: ``python tests/benchmarks/bench_head.py TABLES GTZAN``.
 
 TABLES hold GTZAN's clips with audio, by a manifest with the column ``label``, run with ``--embeddings`` by
-``audioset`` and labeled by ``default``. Heads are trained on clips of the train list, measured on the valid
-list, whose artists are others, and compared with ``default`` among the same genres: with all clips, with few
+``audioset`` and labeled by ``gtzan``. Heads are trained on clips of the train list, measured on the valid
+list, whose artists are others, and compared with ``gtzan`` among the same genres: with all clips, with few
 clips of each genre, drawn several times, and with the published log-mels in the place of missing audio.
 """
 
@@ -59,11 +59,11 @@ def describe(name: str, proba: NDArray[np.float64], data: EmbeddedTracks) -> tup
     return float(right.mean()), mean
 
 
-class Default:
-    """The probabilities of ``default`` for the clips of the tables."""
+class Labeled:
+    """The probabilities of ``gtzan`` for the clips of the tables."""
 
     def __init__(self, tables: Tables) -> None:
-        rows = read_labels(tables, "default")
+        rows = read_labels(tables, "gtzan")
         self._genres = read_genres(tables, rows["model"][0].as_py())
         names = [Path(uri).stem for uri in rows["uri"].to_pylist()]
         self._proba = dict(zip(names, rows["probabilities"].to_pylist(), strict=True))
@@ -120,14 +120,14 @@ def join(first: EmbeddedTracks, second: EmbeddedTracks) -> EmbeddedTracks:
     )
 
 
-def learning_curve(train: EmbeddedTracks, valid: EmbeddedTracks, default: Default) -> None:
+def learning_curve(train: EmbeddedTracks, valid: EmbeddedTracks, gtzan: Labeled) -> None:
     """Print the accuracy of heads trained on few clips of each genre."""
     for n_tracks in (4, 8, 20):
         counts = train.tracks_by_genre
         genres = [genre for genre in train.genres if counts[genre] >= n_tracks]
         print(f"{n_tracks} clips of each of {', '.join(genres)}; {DRAWS} draws")
         tested = among(valid, genres)
-        describe("default", default.proba(tested), tested)
+        describe("gtzan", gtzan.proba(tested), tested)
         found = []
         for seed in range(DRAWS):
             rng = np.random.default_rng(seed)
@@ -149,7 +149,7 @@ def main(location: str, gtzan: Path) -> None:
     """Train heads and print how good they are."""
     tables = open_tables(location)
     model = pick_embedding_model(list_objects(tables), "audioset")
-    data, default = among(import_embeddings(tables, model), GTZAN_GENRES), Default(tables)
+    data, gtzan = among(import_embeddings(tables, model), GTZAN_GENRES), Labeled(tables)
     lists = [gtzan / "splits" / f"{name}_filtered.txt" for name in ("train", "valid")]
     train, valid = (data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists))
     counts = train.tracks_by_genre
@@ -161,9 +161,9 @@ def main(location: str, gtzan: Path) -> None:
     print(
         f"  trained on {len(own)} clips in {time.perf_counter() - start:.1f} s, strength {trained.strength}"
     )
-    describe("default", default.proba(tested), tested)
+    describe("gtzan", gtzan.proba(tested), tested)
     describe("head", tested.mean_by_track(softmax(trained.logits)), tested)
-    learning_curve(train, valid, default)
+    learning_curve(train, valid, gtzan)
     print("all ten genres, clips without audio by their published log-mels")
     made = imitated(tables, model, gtzan, train)
     real = set(map(stem, train.names.tolist()))
@@ -174,7 +174,7 @@ def main(location: str, gtzan: Path) -> None:
     print(
         f"  trained on {len(every)} clips in {time.perf_counter() - start:.1f} s, strength {trained.strength}"
     )
-    describe("default", default.proba(valid), valid)
+    describe("gtzan", gtzan.proba(valid), valid)
     describe("head", valid.mean_by_track(softmax(trained.logits)), valid)
 
 

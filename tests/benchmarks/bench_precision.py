@@ -132,4 +132,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         if len(sys.argv) < 2:
             write_demo_catalog(Path(scratch))
-        main(sys.argv[1] if len(sys.argv) > 1 else scratch, *(sys.argv[2:] or ("default", "small")))
+        main(sys.argv[1] if len(sys.argv) > 1 else scratch, *(sys.argv[2:] or ("gtzan", "default")))

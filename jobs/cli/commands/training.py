@@ -73,7 +73,7 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="Fine-tune this model (such as default) instead of starting from random weights; with --on "
+            help="Fine-tune this model (such as gtzan) instead of starting from random weights; with --on "
             "embeddings, the model of the embeddings. Default there: the one of the latest embeddings.",
         ),
     ] = None,

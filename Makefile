@@ -51,12 +51,12 @@ docs: venv
 bench: venv
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
-# Trains the shipped model again with its recorded settings, on GTZAN's log-mels and the two lists.
+# Trains the model gtzan again with its recorded settings, on GTZAN's log-mels and the two lists.
 # TRAIN="--epochs 2" is a quick trial.
 GTZAN ?= ../shared/data/gtzan
 MODEL ?= build/model
 model: venv
-	$(BIN)/earmark train $(GTZAN)/log_mel_128x387.npz --like default --name gtzan-cnn --out $(MODEL) \
+	$(BIN)/earmark train $(GTZAN)/log_mel_128x387.npz --like gtzan --name gtzan-cnn --out $(MODEL) \
 	  --split file:$(GTZAN)/splits/train_filtered.txt,$(GTZAN)/splits/valid_filtered.txt $(TRAIN)
 
 # Makes the pictures of the README from the demo catalog; needs Chromium.

@@ -7,9 +7,10 @@
 
 `label` labels a track, a folder or a list of tracks without Ray, with the same results as ``earmark run``;
 `load_model` loads a model for several calls. `describe` returns the 57 descriptors of a track,
-`track_features` everything that a run would store about it, and `plots` draws it. `open_tables` reads what
-runs have written. Heavy packages are imported only when they are used. For catalogs of many thousands of
-tracks, use ``earmark run``, which uses all cores of a machine or a cluster and can be killed at any time.
+`track_features` everything that a run with the same features would store about it, and `plots` draws it.
+`open_tables` reads what runs have written. Heavy packages are imported only when they are used. For catalogs
+of many thousands of tracks, use ``earmark run``, which uses all cores of a machine or a cluster and can be
+killed at any time.
 
 Errors, each with one sentence that names the problem and says what to do::
 

@@ -34,7 +34,7 @@ from schemas.model import ModelInfo
 from schemas.tracks import TrackFeatures, TrackRef
 
 _SEGMENTS = 64
-"""Minimum number of segments to collect for the model, so that its batches are full; about 50 kB each."""
+"""Minimum number of segments to collect for the model, so that its batches are full; up to 130 kB each."""
 _LOOK_THREADS = 16
 
 
@@ -111,7 +111,7 @@ def label(
     >>> labels["genre"].notna().tolist(), labels["error_type"].tolist()
     ([False, True], ['DecodeError', None])
     >>> earmark.label("song.wav").columns[:4].tolist()
-    ['uri', 'genre', 'confidence', 'p_blues']
+    ['uri', 'genre', 'confidence', 'style']
     """
     options = RunConfig.load(
         None,

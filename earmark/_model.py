@@ -98,7 +98,7 @@ class Model:
         >>> model = earmark.load_model("default")
         >>> track = earmark.track_features("song.wav", model.features)
         >>> model.predict_proba([segment.log_mel for segment in track.segments]).shape
-        (2, 10)
+        (3, 19)
         """
         return self._network.predict_proba(log_mels, descriptors)
 
@@ -188,7 +188,7 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     >>> import earmark
     >>> model = earmark.load_model("default")
     >>> model.genres[:3]
-    ('blues', 'classical', 'country')
+    ('blues', 'children', 'classical')
     >>> len(model.label(["song.wav", "music/other.wav"]))
     2
     """

@@ -46,7 +46,7 @@ class DemoResult:
     failures : pyarrow.Table
         The current failures.
     shipped : Figure
-        The measured accuracy of the shipped model.
+        The measured accuracy of the default model.
     """
 
     catalog: Path

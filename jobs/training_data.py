@@ -21,7 +21,7 @@ from schemas.model import Arch, feature_kinds
 
 _SHOWN_FAILURES = 5
 _TRAINED_LIKE = "gtzan"
-"""The shipped model that was trained as ``earmark train`` trains."""
+"""The shipped model that ``earmark train`` trained; audio is featurized as for it."""
 
 
 def read_labeled_data(
@@ -49,7 +49,7 @@ def read_labeled_data(
     tables : str, optional
         Tables in which to keep the features of audio for the next time; by default, they are not kept.
     model : str, optional
-        The model whose features are computed; by default, those that suit every architecture.
+        The model whose features are computed; by default, those of ``gtzan``.
     config : RunConfig, optional
         Settings of the run that computes the features.
     say : callable

@@ -22,7 +22,7 @@ class RunConfig(BaseModel):
     model: str = Field(
         default="default",
         description="Name of a model (see `earmark models`), several names joined by +, or the folder (path "
-        "or URI) of a trained one.",
+        "or URI) of a trained one. Without it, tables that the default of 0.1.0 labeled go on with `gtzan`.",
     )
     address: str | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""The genre taxonomy of GTZAN (Tzanetakis and Cook, 2002), in the order of every list of probabilities."""
+"""The ten genres of GTZAN (Tzanetakis and Cook 2002), in their usual order."""
 
 GTZAN_GENRES: tuple[str, ...] = (
     "blues",

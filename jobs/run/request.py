@@ -31,7 +31,7 @@ from schemas.tables import LISTING
 Command = Literal["run", "featurize", "label"]
 Only = Literal["log-mel", "descriptors"]
 EARLIER_DEFAULT = "gtzan"
-"""The shipped model that was the default until 0.1.0."""
+"""The shipped model that was the default in 0.1.0."""
 
 
 @dataclass(frozen=True)

@@ -73,14 +73,14 @@ class TrackView:
 
 
 def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:
-    """Read exactly the segments of a track that a run would featurize.
+    """Read exactly the segments of a track that a run with the same features would featurize.
 
     Parameters
     ----------
     track : str
         A path, or the URI of an object (``s3://bucket/song.mp3``).
     spec : FeatureSpec, optional
-        Determines the segments and their log-mels; the default features if not given.
+        Determines the segments and their log-mels; by default, those of the model ``gtzan``.
 
     Raises
     ------

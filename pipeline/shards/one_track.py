@@ -4,7 +4,8 @@
     earmark.describe("song.mp3")
 
 `describe` returns the 57 descriptors as a data frame; `pipeline.audio.features.descriptors` documents each
-with its unit and source. `track_features` returns everything that ``earmark run`` would store of the track.
+with its unit and source. `track_features` returns everything that ``earmark run`` would store of the track,
+with the same features.
 """
 
 import os
@@ -32,7 +33,8 @@ def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = Non
     track : str or path
         A path, or the URI of an object (``s3://bucket/song.mp3``).
     spec : FeatureSpec, optional
-        What to compute; the default features if not given.
+        What to compute; by default, log-mels as the model ``gtzan`` reads them: up to three segments of 30 s
+        at 22,050 Hz. ``load_model().features`` has those of the default model.
 
     Returns
     -------

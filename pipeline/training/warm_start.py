@@ -28,8 +28,8 @@ def check_arch(start: ModelBundle, arch: Arch) -> None:
     """
     if start.info.taxonomy is not None:
         raise MisuseError(
-            f"cannot start from {start.model}: its outputs are sound classes, not genres; start from gtzan, or "
-            "train a head on its embeddings (--on embeddings)"
+            f"cannot start from {start.model}: its outputs are sound classes, not genres; use "
+            f"--from gtzan, or train a head on the embeddings of {start.model} with --on embeddings"
         )
     if start.info.arch != arch:
         raise MisuseError(

@@ -1,10 +1,10 @@
-"""The cost of the shipped model: ``python tests/benchmarks/bench_model.py [MODEL]``.
+"""The cost of a model: ``python tests/benchmarks/bench_model.py [MODEL]``.
 
 Prints, for one thread, the size of the bundle and the time to read it and to prepare its classifier (the goal
 is 10 MB and one second, without TensorFlow). Then it compares the milliseconds per segment of
 `Classifier.predict_proba` with those of the bare compiled network on prepared arrays, and with those of
-decoding and featurizing 30 s clips (the goal is a ratio of at most 1). They take turns; printed are medians,
-and the median of the ratios within each turn.
+decoding and featurizing clips of one segment (the goal is a ratio of at most 1). They take turns; printed are
+medians, and the median of the ratios within each turn.
 """
 
 import io
@@ -90,7 +90,7 @@ def compare_with_bare(bundle: ModelBundle) -> None:
 
 
 def compare_with_features(bundle: ModelBundle) -> None:
-    """Compare the cost of predicting a 30 s segment with that of decoding and featurizing it."""
+    """Compare the cost of predicting a segment with that of decoding and featurizing it."""
     y = synthesize("rock", seed=[1], duration_s=bundle.info.features.segment_s, sr=44100)
     classifier = Classifier(bundle, batch_size=8)
     segments = segments_of(bundle)

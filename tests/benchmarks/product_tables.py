@@ -33,7 +33,7 @@ MERGED_TRACKS = 1_200
 RUN_TRACKS = 100_000
 """Tracks that a run processed: a catalog comes in over some nights."""
 _FEATURES_BYTES = 108_000
-"""Size of the features of a real track."""
+"""Size of the features of a real track with ``gtzan``; with ``default``, 150 kB."""
 
 _FIRST_NIGHT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 

@@ -107,7 +107,7 @@ def test_plot_draws_a_page_that_plays(tables: Path, browser: Browser, tmp_path: 
     """A curator would see pictures without hearing the track, or none at all."""
     out = tmp_path / "track.html"
     said = succeed("plot", tables.parent / "music" / f"{HOSTILE} 0.flac", "--out", out)
-    assert "gtzan-cnn" in said
+    assert "earmark-cnn" in said
     assert out.stat().st_size < 5_000_000
     check(browser, out, "main img", 10)
     loaded = browser.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")

@@ -39,5 +39,5 @@ def test_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keep(tmp_path / "tables", EARLIER_DEFAULT)
     app(["run", str(tmp_path / "music"), str(tmp_path / "tables"), "--dry-run"], standalone_mode=False)
     said = " ".join(capsys.readouterr().err.split())
-    assert "labeled by 'gtzan', the default of 0.1.0, which goes on" in said
+    assert "labeled by 'gtzan', the default of 0.1.0, so this run uses it too" in said
     assert "add --model default" in said

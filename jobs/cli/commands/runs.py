@@ -122,8 +122,8 @@ def _run(
         raise
     if job.config.model != settings.model:
         say(
-            f"the tables were labeled by '{job.config.model}', the default of 0.1.0, which goes on; to label "
-            f"the catalog with '{settings.model}', add --model {settings.model}"
+            f"these tables were labeled by '{job.config.model}', the default of 0.1.0, so this run uses it "
+            f"too; to label the catalog with the new default, add --model {settings.model}"
         )
     if dry_run:
         listing = list_job(job)

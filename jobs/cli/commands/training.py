@@ -73,8 +73,9 @@ def train(
         str | None,
         typer.Option(
             "--from",
-            help="Fine-tune this model (such as gtzan) instead of starting from random weights; with --on "
-            "embeddings, the model of the embeddings. Default there: the one of the latest embeddings.",
+            help="Start from this model (such as gtzan) instead of random weights; with --on embeddings, the "
+            "model of the embeddings. Default there: for tables, that of their latest embeddings; for audio, "
+            "the default model.",
         ),
     ] = None,
     like: Annotated[

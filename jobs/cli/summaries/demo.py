@@ -37,10 +37,10 @@ def print_demo(demo: "DemoResult") -> None:
     for line in (
         "",
         f"{demo.n_right} of {demo.labels.num_rows} labels are correct, on artists not heard in training.",
-        "Synthesized audio is easy: expect a lower accuracy on recordings. The model shipped with Earmark",
-        f"knows 19 genres and tells speech from music; its accuracy is {shipped.accuracy:.2f} on the",
-        f"{shipped.n} test clips with audio of GTZAN's fault-filtered, artist-aware split. To label your own",
-        "genres, train a model as the demo did.",
+        "Synthesized audio is easy: expect a lower accuracy on recordings. The default model knows 19 genres",
+        f"and tells speech from music; its accuracy is {shipped.accuracy:.2f} on the {shipped.n} validation "
+        "clips with audio",
+        "of GTZAN's fault-filtered, artist-aware split. To label your own genres, train a model as the demo did.",
         "",
         *_next_commands(demo),
     ):
@@ -52,8 +52,8 @@ def _next_commands(demo: "DemoResult") -> list[str]:
     earmark = "earmark" if shutil.which("earmark") else str(Path(sys.argv[0]).parent / "earmark")
     commands = (
         (f"labels {demo.tables}", "print the labels again (--format csv, json or parquet)"),
-        ("run MUSIC TABLES", "label your music with the shipped model"),
-        ("train SHELVES --out MODEL", "train on your genres: a folder of audio for each"),
+        ("run MUSIC TABLES", "label your music with the default model"),
+        ("train SHELVES --on embeddings --out MODEL", "train on your genres: a folder of audio for each"),
         ("run MUSIC TABLES --model MODEL", "label your music in your genres"),
     )
     width = max(len(command) for command, _ in commands)

@@ -1,9 +1,9 @@
-"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--turns 2] [--cpus 2]``.
+"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--against MODEL]``.
 
 Compares ``earmark run`` on mp3s of usual length with a plain loop over the same functions in as many
 processes, without Ray or a lease. They take turns. Printed are tracks per hour, the ratio, the share of each
 stage in the workers' time, and the peak memory of driver and workers. Both are measured as whole processes,
-including start-up and loading TensorFlow.
+including start-up and loading TensorFlow. ``--against`` times another model in the same turns.
 """
 
 import argparse
@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=300)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--against", metavar="MODEL")
     parser.add_argument("--plain", nargs=4, metavar=("CATALOG", "TABLES", "CPUS", "PROCESS"))
     options = parser.parse_args()
     if options.plain:
@@ -136,6 +137,11 @@ def main() -> None:
             ratios.append(plain / wall)
             walls.append(wall)
             print(f"{turn + 1:>4}  {wall:>9.1f}  {plain:>8.1f}  {plain / wall:>5.2f}", flush=True)
+            if options.against:
+                shutil.rmtree(folder / "other", ignore_errors=True)
+                catalog = folder / "catalog"
+                other, _ = time_earmark(catalog, folder / "other", options.cpus, "--model", options.against)
+                print(f"      {other:.1f} s with {options.against}: {other / wall:.2f}", flush=True)
         _print_run(folder / "earmark", median(walls), median(ratios), memory)
         described, memory = time_earmark(
             folder / "catalog", folder / "described", options.cpus, "--descriptors"

@@ -16,6 +16,7 @@ import soundfile
 
 import earmark
 from jobs import read_tables
+from pipeline.demo.synthesis import synthesize
 from pipeline.tables.current import current_labels
 from pipeline.tables.format_version import FORMAT_FILE
 from schemas import errors as error_types
@@ -35,20 +36,13 @@ RELEASE = ROOT / "tests" / "releases" / "0.1.0" / "tables"
 RATE = 22050
 
 
-def notes(seconds: float) -> np.ndarray:
-    """Plucked notes with some noise."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    noise = np.random.default_rng(0).normal(0, 0.005, t.size)
-    return (0.3 * np.sin(2 * np.pi * 220 * t) * np.exp(-6 * (t % 0.5)) + noise).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder such as a notebook stands in: a song, some music, tables."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "music").mkdir()
-    soundfile.write(folder / "song.wav", notes(65), RATE)
-    soundfile.write(folder / "music/other.wav", notes(5), RATE)
+    soundfile.write(folder / "song.wav", synthesize("classical", seed=[0], duration_s=65, sr=RATE), RATE)
+    soundfile.write(folder / "music/other.wav", synthesize("rock", seed=[1], duration_s=5, sr=RATE), RATE)
     (folder / "music/broken.mp3").write_bytes(b"liner notes")
     shutil.copytree(RELEASE, folder / "tables")
     return folder
@@ -167,7 +161,7 @@ def _python(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_list_keeps_its_order_and_never_raises_for_a_track(here: Path, model: earmark.Model) -> None:
     """One bad file of a thousand would cost a notebook all labels, or move them to other tracks."""
     soundfile.write(here / "silence.flac", np.zeros(3 * RATE, np.float32), RATE)
-    soundfile.write(here / "short.wav", notes(0.2), RATE)
+    soundfile.write(here / "short.wav", np.zeros(RATE // 5), RATE)
     (here / "empty.mp3").write_bytes(b"")
     os.mkfifo(here / "pipe.wav")
     names: list[str | Path] = [

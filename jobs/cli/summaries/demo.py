@@ -40,7 +40,8 @@ def print_demo(demo: "DemoResult") -> None:
         "Synthesized audio is easy: expect a lower accuracy on recordings. The default model knows 19 genres",
         f"and tells speech from music; its accuracy is {shipped.accuracy:.2f} on the {shipped.n} validation "
         "clips with audio",
-        "of GTZAN's fault-filtered, artist-aware split. To label your own genres, train a model as the demo did.",
+        "of GTZAN's fault-filtered, artist-aware split. To label your own genres, train a model as",
+        "the demo did.",
         "",
         *_next_commands(demo),
     ):

@@ -21,9 +21,9 @@ demo: venv
 unit: venv
 	$(BIN)/python -m pytest -n 2 -m "not slow and not thorough" tests/unit
 
-# Three test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
+# Four test files at once, even on two cores: many tests wait for Ray to start, or for a store that fails on purpose.
 # The order is that of testpaths, in which the longest files are first, so that the workers end together.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 test: venv
 	$(BIN)/python -m pytest $(PARALLEL) --durations 20 -m "not thorough" $(TEST)
 

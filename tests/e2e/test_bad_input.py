@@ -74,6 +74,7 @@ def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
     assert "4 labeled" in succeed("run", tmp_path / "music", tmp_path / "out")
 
 
+@pytest.mark.thorough
 def test_a_model_of_other_features_is_refused(tmp_path: Path, catalog: Path) -> None:
     """Labeling features that a model was not trained on would give numbers that mean nothing."""
     from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle

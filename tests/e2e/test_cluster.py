@@ -124,6 +124,7 @@ def scraped(cluster: Cluster) -> Iterator[set[str]]:
         thread.join()
 
 
+@pytest.mark.thorough
 def test_a_job_that_is_stopped(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
     """`ray job stop` sends SIGTERM and kills soon after, however long a track still decodes: the report must
     not say `running` for ever, nor the next run wait for a lease that nobody holds."""

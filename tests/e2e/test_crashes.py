@@ -147,6 +147,7 @@ def test_an_interrupted_run_ends_in_order(catalog: Path, tmp_path: Path, number:
     assert len(outcomes(tmp_path / "tables")) == N_TRACKS + N_BROKEN
 
 
+@pytest.mark.thorough
 def test_ray_that_does_not_start_in_time_is_said(catalog: Path, tmp_path: Path) -> None:
     """On a machine that does too much else, Ray gives up starting; that is no fault inside Earmark."""
     run = start("run", catalog, tmp_path / "tables")

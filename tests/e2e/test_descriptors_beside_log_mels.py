@@ -53,6 +53,7 @@ def test_descriptors_are_the_published_ones_and_labels_stay(tmp_path: Path) -> N
         assert row["length"] == round(described["duration_s"].iloc[0] * 22050)
 
 
+@pytest.mark.thorough
 def test_a_catalog_that_grows_keeps_both(tmp_path: Path) -> None:
     """The next night would decode everything again, or a model would be trained on some tracks twice."""
     music, tables = tmp_path / "music", tmp_path / "tables"

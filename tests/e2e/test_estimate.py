@@ -38,6 +38,7 @@ def test_a_user_reads_time_storage_and_price(catalog: Path) -> None:
     assert "requests" not in said
 
 
+@pytest.mark.thorough
 def test_a_program_reads_json(catalog: Path) -> None:
     """A script would have to parse the text."""
     found = json.loads(succeed("estimate", catalog, "--sample", 9, "--seed", 3, "--format", "json"))

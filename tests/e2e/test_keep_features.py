@@ -10,6 +10,7 @@ from tests.e2e.earmark import earmark, outcomes, read_table, succeed
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
 
+@pytest.mark.thorough
 def test_labels_stay_and_another_model_decodes_again(tmp_path: Path) -> None:
     """Features fill the disk of somebody who wants labels only, or labels vanish with the features."""
     music, tables = tmp_path / "music", tmp_path / "tables"

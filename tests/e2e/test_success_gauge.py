@@ -17,6 +17,7 @@ from schemas.report import RunReport
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
 
+@pytest.mark.thorough
 def test_a_run_whose_tracks_cannot_be_counted_is_no_success(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,6 +112,7 @@ def test_a_file_that_hides_a_package_on_a_node_is_named(nodes: Any, catalog: Pat
     assert f"{tmp_path / 'mine' / 'jobs.py'} hides Earmark's package 'jobs'" in said
 
 
+@pytest.mark.thorough
 def test_an_older_earmark_on_a_node_is_said(nodes: Any, catalog: Path, tmp_path: Path) -> None:
     """Two versions at once would mix what they make."""
     info = tmp_path / "old" / "earmark-0.0.1.dist-info"
@@ -123,6 +124,7 @@ def test_an_older_earmark_on_a_node_is_said(nodes: Any, catalog: Path, tmp_path:
     assert "has Earmark 0.0.1" in done.stderr
 
 
+@pytest.mark.thorough
 def test_what_lies_in_the_working_directory_is_not_imported(catalog: Path, tmp_path: Path) -> None:
     """Run from a folder with modules of one's own: Ray's workers must not take those for what they need."""
     mine = with_soxr(tmp_path / "mine", "raise RuntimeError('a user's own')\n")

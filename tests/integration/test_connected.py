@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from jobs.engine.cluster import connected
 from schemas.config import RunConfig
 
@@ -34,6 +36,7 @@ with connected(RunConfig(address="local", cpus=1)):
 """
 
 
+@pytest.mark.thorough
 def test_ray_prints_no_word_of_a_worker_that_died_among_the_results() -> None:
     """What reads the report of a run from a pipe would get a paragraph of Ray's among its lines."""
     done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True, timeout=300)

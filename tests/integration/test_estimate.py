@@ -64,6 +64,7 @@ def test_broken_files_are_counted_and_nothing_is_written(music: Path, tmp_path: 
     assert [each.cpus for each in found.estimate.run_times] == [2, 64]
 
 
+@pytest.mark.thorough
 def test_tracks_that_exceed_their_time_are_failures(music: Path, tmp_path: Path) -> None:
     """A file that ends a worker would end the estimate too."""
     for path in _largest(music, 2):
@@ -130,6 +131,7 @@ def _check_stored_features(catalog: str, tables: str) -> None:
     assert _sizes(tables) == before
 
 
+@pytest.mark.thorough
 def test_a_manifest_is_estimated_as_it_is_run(music: Path, tmp_path: Path) -> None:
     """Manifests, which large catalogs have, would be refused."""
     manifest = tmp_path / "catalog.csv"

@@ -55,6 +55,7 @@ def by_name(evaluation: Evaluation) -> dict[str, Scores]:
     return {scores.name: scores for scores in evaluation.baselines}
 
 
+@pytest.mark.thorough
 def test_leak_shows_where_there_is_nothing_but_leak(tmp_path: Path) -> None:
     """Labels by lot: whoever is better than chance here has met the recordings, and it is said."""
     data = save(tmp_path / "lot.npz", *fingerprints())
@@ -88,6 +89,7 @@ def test_what_can_be_learned_is_found_in_every_fold(tmp_path: Path) -> None:
     assert [scores.unit for scores in found.baselines_other_unit] == 4 * ["piece"]
 
 
+@pytest.mark.thorough
 def test_the_seed_fixes_every_figure(tmp_path: Path) -> None:
     """A figure that nobody gets again is no figure."""
     data = save(tmp_path / "lot.npz", *fingerprints(45))

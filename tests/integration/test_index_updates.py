@@ -22,6 +22,7 @@ from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 
 
+@pytest.mark.thorough
 def test_parts_are_indexed_while_others_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of a million tracks is killed: the next plan must not read all its thirty thousand parts."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=6, duration_s=12)

@@ -60,6 +60,7 @@ def test_many_objects_of_a_bucket_are_found_in_its_listing(
         assert [row[name] for name in facts] == [expected[row["uri"]][name] for name in facts]
 
 
+@pytest.mark.thorough
 def test_a_few_objects_among_many_are_asked_for(bucket: str, proxy: FaultyProxy, tmp_path: Path) -> None:
     """Ten tracks of a bucket of millions must not cost the listing of the bucket."""
     names = [f"{number:04}.mp3" for number in range(1300)]

@@ -25,6 +25,7 @@ def by_method(requests: dict[str, int]) -> Counter[str]:
     return counts
 
 
+@pytest.mark.thorough
 def test_a_run_counts_its_requests_and_deletes_nothing_that_never_was(bucket: str, tmp_path: Path) -> None:
     """The bill for a night would be a guess; and most of it would be for deleting what was never there."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)

@@ -97,6 +97,7 @@ def test_a_track_that_kills_its_worker_is_seen(catalog: Path, tmp_path: Path) ->
     assert last["message"] == "lease released"
 
 
+@pytest.mark.thorough
 def test_a_run_says_nothing_new_unless_it_is_asked(catalog: Path, tmp_path: Path) -> None:
     """Fails: cron mails a page every night."""
     done = earmark("run", catalog, tmp_path / "tables", "--cpus", 1)
@@ -121,6 +122,7 @@ def test_a_wrong_level_or_format_is_misuse(arguments: tuple[str, ...]) -> None:
     assert arguments[-1] in done.stderr or "loud" in done.stderr
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_stopped_leaves_its_log(catalog: Path, tmp_path: Path) -> None:
     """Kubernetes preempts the node of the driver: what had happened until then is what one wants to know."""
     folder, tables = tmp_path / "catalog", tmp_path / "tables"

@@ -126,7 +126,7 @@ def test_the_seed_fixes_every_weight(arch: Arch) -> None:
 
 @pytest.mark.parametrize(
     ("arch", "patience"),
-    [("dense", None), ("dense", 3), pytest.param("both", None, marks=pytest.mark.thorough)],
+    [("dense", 3), *(pytest.param(arch, None, marks=pytest.mark.thorough) for arch in ("dense", "both"))],
 )
 def test_a_training_that_was_cut_off_goes_on_as_if_nothing_had_been(
     arch: Arch, patience: int | None, tmp_path: Path

@@ -301,6 +301,7 @@ def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
         published.add_model("audioset")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_added_model_hears_what_real_clips_are(weights: Path, cache: Path, gtzan: Path) -> None:
     """The network built here would not be the published one: another padding, another scale."""

@@ -172,7 +172,7 @@ def test_a_kept_ensemble_is_read_again(both: Ensemble, tmp_path: Path) -> None:
     read = load_bundle(str(tmp_path))
     assert read.model == both.model
     assert read.info == both.info
-    with pytest.raises(MisuseError, match=r"'default-gtzan' is an ensemble.*\(default, small\)"):
+    with pytest.raises(MisuseError, match=r"'default-gtzan' is an ensemble.*\(default, gtzan\)"):
         ModelBundle.load(str(tmp_path))
     (tmp_path / "default.keras").write_bytes(both.members["gtzan"].weights)
     with pytest.raises(MisuseError, match=r"default\.keras takes arrays of shape"):
@@ -314,7 +314,7 @@ def test_a_model_in_a_notebook_says_what_it_cannot_do() -> None:
     """Segments of one kind would go into the network of the other."""
     model = earmark.load_model("gtzan+default")
     assert model.name == "default-gtzan-b2a14cc8"
-    with pytest.raises(MisuseError, match=r"is an ensemble, .*\(default, small\)"):
+    with pytest.raises(MisuseError, match=r"is an ensemble, .*\(default, gtzan\)"):
         model.predict([np.zeros((128, 388), np.uint8)])
     with pytest.raises(MisuseError, match="name one of its models"):
         ModelBundle.load("gtzan+default")

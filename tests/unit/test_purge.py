@@ -219,7 +219,7 @@ def _killed_at(root: str, step: int, with_log: bool) -> None:
     purge(Tables(root))
 
 
-@pytest.mark.parametrize("with_log", [False, True])
+@pytest.mark.parametrize("with_log", [False, pytest.param(True, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_purge_that_is_killed_at_any_step_is_finished_by_the_next(
     original: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_log: bool, every: int

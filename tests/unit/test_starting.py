@@ -69,6 +69,7 @@ def test_a_training_begins_at_the_weights_of_the_model(start: ModelBundle) -> No
     assert min(far_apart(start, fit(make_set(), **still))[i] for i in kernels) > 0.1
 
 
+@pytest.mark.thorough
 def test_other_genres_get_a_last_layer_of_their_own(start: ModelBundle) -> None:
     """A curator's own genres inherit the outputs of GTZAN's genres."""
     still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}
@@ -82,6 +83,7 @@ def test_other_genres_get_a_last_layer_of_their_own(start: ModelBundle) -> None:
     assert weights(more)[-1].shape == (4,)
 
 
+@pytest.mark.thorough
 def test_the_start_is_recorded_and_reproducible(start: ModelBundle) -> None:
     """The recorded command trains a different model."""
     one, other = (fit(make_set(), start) for _ in range(2))
@@ -116,6 +118,7 @@ def test_a_start_that_does_not_fit_is_refused(start: ModelBundle, tmp_path: Path
         train_job(replace(request, start="nothing"))
 
 
+@pytest.mark.thorough
 def test_the_model_has_seen_what_its_start_has_seen(start: ModelBundle, tmp_path: Path) -> None:
     """A figure on music that the start was trained on counts as one on new music."""
     apart = make_set(("calm", "loud", "odd"))

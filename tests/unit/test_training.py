@@ -86,6 +86,7 @@ def test_a_model_learns_and_labels(npz: Path, tmp_path: Path) -> None:
     assert np.mean(proba.argmax(axis=1) == data.labels) >= 0.9
 
 
+@pytest.mark.thorough
 def test_the_seed_fixes_the_model(npz: Path, tmp_path: Path) -> None:
     """The recorded command does not reproduce a published figure."""
     again, other = (

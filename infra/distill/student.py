@@ -68,7 +68,10 @@ def embed(pooled: Any) -> Any:
     gain = layers.ReLU(name="raise")(layers.Rescaling(-1.0, _LOUD_DB, name="below_loud")(loudest))
     # Subtracted, not added: Keras would take the gains of 64 segments for a bias of the 64 bands.
     lowered_by = layers.Rescaling(-1.0, name="lower")(gain)
-    x = layers.Subtract(name="raised")([x, layers.Reshape((1, 1, 1), name="gain")(lowered_by)])
+    # The floor stays where it is: nothing was heard there, at any level.
+    heard = layers.ReLU(max_value=1.0, name="heard")(pooled)
+    by_band = layers.Multiply(name="gains")([heard, layers.Reshape((1, 1, 1), name="gain")(lowered_by)])
+    x = layers.Subtract(name="raised")([x, by_band])
     x = layers.Rescaling(1 / _SPREAD_DB, -_CENTER_DB / _SPREAD_DB, name="scaled")(x)
     x = layers.BatchNormalization(axis=1, center=False, scale=False, name="bands")(x)
     for stage, (channels, residual) in enumerate(_STAGES):

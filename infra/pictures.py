@@ -47,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="earmark-pictures-") as folder:
         scratch = Path(folder)
         earmark("demo", "--out", scratch / "demo")
-        # A piece that the model, too, labels as rock.
+        # A synthesized piece of rock, which is electronic to the model.
         track = sorted((scratch / "demo" / "catalog" / "The Half Measures").rglob("*.*"))[0]
         earmark("plot", track, "--out", scratch / "track.png")
         earmark("explain", track, "--out", scratch / "why.png")

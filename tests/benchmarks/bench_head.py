@@ -1,9 +1,9 @@
-"""How good a head on ``audioset``'s embeddings is: ``python tests/benchmarks/bench_head.py TABLES GTZAN``.
+"""How good a head on embeddings is: ``python tests/benchmarks/bench_head.py TABLES GTZAN [MODEL]``.
 
 TABLES hold GTZAN's clips with audio, by a manifest with the column ``label``, run with ``--embeddings`` by
-``audioset`` and labeled by ``gtzan``. Heads are trained on clips of the train list, measured on the valid
-list, whose artists are others, and compared with ``gtzan`` among the same genres: with all clips, with few
-clips of each genre, drawn several times, and with the published log-mels in the place of missing audio.
+MODEL (``audioset``) and labeled by ``gtzan``. Heads are trained on clips of the train list, measured on the
+valid list, whose artists are others, and compared with ``gtzan`` among the same genres: with all clips, with
+few clips of each genre, drawn several times, and with the published log-mels in the place of missing audio.
 """
 
 import sys
@@ -120,14 +120,14 @@ def join(first: EmbeddedTracks, second: EmbeddedTracks) -> EmbeddedTracks:
     )
 
 
-def learning_curve(train: EmbeddedTracks, valid: EmbeddedTracks, gtzan: Labeled) -> None:
+def learning_curve(train: EmbeddedTracks, valid: EmbeddedTracks, shipped: Labeled) -> None:
     """Print the accuracy of heads trained on few clips of each genre."""
     for n_tracks in (4, 8, 20):
         counts = train.tracks_by_genre
         genres = [genre for genre in train.genres if counts[genre] >= n_tracks]
         print(f"{n_tracks} clips of each of {', '.join(genres)}; {DRAWS} draws")
         tested = among(valid, genres)
-        describe("gtzan", gtzan.proba(tested), tested)
+        describe("gtzan", shipped.proba(tested), tested)
         found = []
         for seed in range(DRAWS):
             rng = np.random.default_rng(seed)
@@ -145,12 +145,12 @@ def learning_curve(train: EmbeddedTracks, valid: EmbeddedTracks, gtzan: Labeled)
         print(f"  {'head':<34} {accuracy:.3f} ± {spread:.3f}, mean over genres {mean:.3f}")
 
 
-def main(location: str, gtzan: Path) -> None:
+def main(location: str, gtzan: Path, name: str = "audioset") -> None:
     """Train heads and print how good they are."""
     tables = open_tables(location)
-    model = pick_embedding_model(list_objects(tables), "audioset")
-    data, gtzan = among(import_embeddings(tables, model), GTZAN_GENRES), Labeled(tables)
-    lists = [gtzan / "splits" / f"{name}_filtered.txt" for name in ("train", "valid")]
+    model = pick_embedding_model(list_objects(tables), name)
+    data, shipped = among(import_embeddings(tables, model), GTZAN_GENRES), Labeled(tables)
+    lists = [gtzan / "splits" / f"{each}_filtered.txt" for each in ("train", "valid")]
     train, valid = (data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists))
     counts = train.tracks_by_genre
     genres = [genre for genre in GTZAN_GENRES if counts[genre] >= MIN_TRACKS]
@@ -161,9 +161,9 @@ def main(location: str, gtzan: Path) -> None:
     print(
         f"  trained on {len(own)} clips in {time.perf_counter() - start:.1f} s, strength {trained.strength}"
     )
-    describe("gtzan", gtzan.proba(tested), tested)
+    describe("gtzan", shipped.proba(tested), tested)
     describe("head", tested.mean_by_track(softmax(trained.logits)), tested)
-    learning_curve(train, valid, gtzan)
+    learning_curve(train, valid, shipped)
     print("all ten genres, clips without audio by their published log-mels")
     made = imitated(tables, model, gtzan, train)
     real = set(map(stem, train.names.tolist()))
@@ -174,12 +174,12 @@ def main(location: str, gtzan: Path) -> None:
     print(
         f"  trained on {len(every)} clips in {time.perf_counter() - start:.1f} s, strength {trained.strength}"
     )
-    describe("gtzan", gtzan.proba(valid), valid)
+    describe("gtzan", shipped.proba(valid), valid)
     describe("head", valid.mean_by_track(softmax(trained.logits)), valid)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        main(sys.argv[1], Path(sys.argv[2]))
+    if len(sys.argv) >= 3:
+        main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])
     else:
         print("give TABLES and GTZAN to measure a head on embeddings")

@@ -3,7 +3,6 @@
 import io
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +12,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.runs import computed_specs, read_reports
-from pipeline.tables.stored_features import read_features
+from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -75,9 +74,9 @@ def export_descriptors(tables: Tables, out: str) -> int:
 
 def _last_descriptors(tables: Tables, computed: Sequence[FeatureSpec]) -> FeatureSpec:
     """Return the descriptors of the last run that computed some; they are the same without log-mels."""
-    for spec in chain.from_iterable(stored.specs for stored in reversed(computed)):
-        if spec.descriptors:
-            return spec.model_copy(update={"log_mel": False})
+    spec = newest_spec(computed, log_mel=False, descriptors=True)
+    if spec is not None:
+        return spec
     raise MisuseError(
         f"the tables {tables.root} contain no descriptors; compute them with "
         f"'earmark featurize CATALOG {tables.root} --only descriptors'"

@@ -140,12 +140,13 @@ def _keep_model(config: RunConfig, tables: Tables) -> RunConfig:
     if "model" in config.model_fields_set:
         return config
     folder = storage.join(tables.root, "_models")
+
+    def is_kept(name: str) -> bool:
+        return storage.exists(storage.join(folder, ModelBundle.load(name).model, INFO_FILE))
+
     with storage.explain_errors(folder, "look for models in"):
-        earlier, present = (
-            storage.exists(storage.join(folder, ModelBundle.load(name).model, INFO_FILE))
-            for name in (EARLIER_DEFAULT, config.model)
-        )
-    return config.model_copy(update={"model": EARLIER_DEFAULT}) if earlier and not present else config
+        goes_on = is_kept(EARLIER_DEFAULT) and not is_kept(config.model)
+    return config.model_copy(update={"model": EARLIER_DEFAULT}) if goes_on else config
 
 
 def refuse_for_ensemble(model: str, asked: Mapping[str, bool]) -> None:

@@ -1,6 +1,7 @@
 """Reads given features of the current tracks, of whatever feature sets they are part."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,6 +11,28 @@ from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
 from schemas.features import FeatureSpec
 
 _KEY = (*VERSION_KEY, "segment")
+
+
+def newest_spec(
+    computed: Sequence[FeatureSpec], *, log_mel: bool | None = None, descriptors: bool | None = None
+) -> FeatureSpec | None:
+    """Return the newest of the computed specs that has the wanted kinds of features, without other kinds.
+
+    Parameters
+    ----------
+    computed : sequence of FeatureSpec
+        What the runs of some tables computed, oldest first.
+    log_mel, descriptors : bool, optional
+        The wanted kinds; by default, those that the spec has.
+    """
+    for spec in chain.from_iterable(stored.specs for stored in reversed(computed)):
+        wanted = {
+            "log_mel": spec.log_mel if log_mel is None else log_mel,
+            "descriptors": spec.descriptors if descriptors is None else descriptors,
+        }
+        if all(getattr(spec, kind) or not asked for kind, asked in wanted.items()):
+            return spec.model_copy(update=wanted)
+    return None
 
 
 def read_features(
@@ -40,7 +63,8 @@ def read_features(
         Each segment once, numbered from 0 in each track, also where a feature set has other segments too.
     """
     rows = tables.read("features", [*_KEY, "feature_set", *columns], _serving(spec, computed, where))
-    rows = _number(rows)
+    if any(each.also for each in computed):
+        rows = _number(rows)
     # After a crash, a segment may be in two parts.
     rows = keep_newest(rows, "feature_set", key=_KEY)
     return semi_join(rows, current_tracks(tables))

@@ -54,7 +54,7 @@ def test_a_published_model_labels(tmp_path: Path, gtzan: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_small_labels(tmp_path: Path, gtzan: Path) -> None:
+def test_default_labels(tmp_path: Path, gtzan: Path) -> None:
     """The time signal between two pieces would get a genre and a share in trends."""
     label_music_and_beeps(tmp_path, gtzan, "default")
 

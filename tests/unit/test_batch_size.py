@@ -39,7 +39,7 @@ def test_outputs_do_not_depend_on_the_batch_size(name: str) -> None:
 
 
 def test_a_student_is_trained_on_what_it_is_used_on() -> None:
-    """Fails: each band was raised by what one of the 64 segments lacks; so was `default` at first."""
+    """Fails: each band was raised by what one of the 64 segments lacks; so was the student at first."""
     network = build_training_network([7], n_pooled=20)
     levels = np.random.default_rng(0).uniform(0, 60, (N_BANDS, N_BANDS, 20, 1)).astype(np.float32)
     levels *= np.linspace(0.5, 4, N_BANDS, dtype=np.float32)[:, None, None, None]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from infra.audioset_calibration import listed_files
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.models.audioset import FEATURES, N_FRAMES
@@ -30,11 +31,8 @@ def classifier(bundle: ModelBundle) -> Classifier:
 
 def valid_clips(gtzan: Path) -> Iterator[tuple[str, list[Levels]]]:
     """The clips of the valid list that have audio: genre and log-mels of the segments."""
-    listed = (gtzan / "splits" / "valid_filtered.txt").read_text().split()
-    files = {path.stem: path for path in gtzan.glob("audio_vorbis/*.ogg")}
-    files |= {path.stem: path for path in gtzan.glob("audio*/*/*.flac")}
-    for name in sorted({Path(line).stem for line in listed} & set(files)):
-        with files[name].open("rb") as file:
+    for name, path in listed_files(gtzan, "valid").items():
+        with path.open("rb") as file:
             segments = featurize_track(file, name, FEATURES).segments
         yield name.partition(".")[0], [each.log_mel for each in segments if each.log_mel is not None]
 

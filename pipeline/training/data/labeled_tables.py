@@ -1,7 +1,6 @@
 """Import tables written by runs, with genres from a manifest column, the genre tag or the folder."""
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import computed_specs, read_reports
-from pipeline.tables.stored_features import read_features
+from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
 from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
@@ -108,14 +107,9 @@ def import_tables(
 def _pick_spec(
     tables: Tables, computed: Sequence[FeatureSpec], log_mel: bool | None, descriptors: bool | None
 ) -> FeatureSpec:
-    """Return the newest feature settings that have the wanted kinds, without other kinds."""
-    for spec in chain.from_iterable(stored.specs for stored in reversed(computed)):
-        wanted = {
-            "log_mel": spec.log_mel if log_mel is None else log_mel,
-            "descriptors": spec.descriptors if descriptors is None else descriptors,
-        }
-        if all(getattr(spec, kind) or not asked for kind, asked in wanted.items()):
-            return spec.model_copy(update=wanted)
+    spec = newest_spec(computed, log_mel=log_mel, descriptors=descriptors)
+    if spec is not None:
+        return spec
     lacking = "descriptors" if descriptors else "log-mels"
     flag = "--descriptors" if descriptors else "--only log-mel"
     raise MisuseError(

@@ -147,6 +147,7 @@ def test_another_model_labels_everything_without_decoding(labeled: Labeled, tmp_
     assert (other["confidence"] < first["confidence"]).all()
 
 
+@pytest.mark.thorough
 def test_failures_are_not_tried_again_unless_asked(labeled: Labeled) -> None:
     """A broken file costs one row, not a decode every night; insisting counts the attempts."""
     assert "3 failed in earlier runs, not retried" in succeed("run", labeled.catalog, labeled.tables)
@@ -178,6 +179,7 @@ def test_descriptors_are_added_and_exported_in_the_published_form(labeled: Label
     assert "nothing to do" in succeed("run", labeled.catalog, labeled.tables)
 
 
+@pytest.mark.thorough
 def test_tables_of_another_catalog_are_not_overwritten(labeled: Labeled, tmp_path: Path) -> None:
     """A mistyped catalog must not make all labels vanish from the current ones; a moved one is fine."""
     moved = tmp_path / "moved"

@@ -52,6 +52,7 @@ def test_a_program_reads_json(catalog: Path) -> None:
     assert estimate["total_bytes"]["value"] == pytest.approx(total)
 
 
+@pytest.mark.thorough
 def test_a_wrong_call_says_what_to_do(tmp_path: Path) -> None:
     """A traceback, or an estimate of nothing."""
     done = earmark("estimate", tmp_path)

@@ -18,9 +18,9 @@ from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 from schemas.report import Publication
 from tests.table_history import TableHistory, tracks
-from tests.unit.test_publish import FORMATS, interfere_once
+from tests.unit.test_publish import interfere_once
 
-pytestmark = [pytest.mark.s3, pytest.mark.parametrize("form", FORMATS)]
+pytestmark = pytest.mark.s3
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def expected(history: TableHistory) -> list[tuple[str, str, str]]:
     return sorted((row["track_id"], row["etag"], row["genre"]) for row in rows)
 
 
+@pytest.mark.parametrize("form", ["delta", pytest.param("parquet", marks=pytest.mark.thorough)])
 def test_labels_in_a_bucket_follow_the_tables(history: TableHistory, form: Format) -> None:
     """A team that reads the bucket would see other labels than the tables in the same bucket have."""
     location = publish(history, form).location
@@ -63,6 +64,7 @@ def test_labels_in_a_bucket_follow_the_tables(history: TableHistory, form: Forma
                     embeddings=None)  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["parquet", pytest.param("delta", marks=pytest.mark.thorough)])
 def test_two_at_once_do_not_double(
     history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,7 @@ def test_two_at_once_do_not_double(
     assert read(location, form) == expected(history)
 
 
+@pytest.mark.parametrize("form", ["delta", pytest.param("parquet", marks=pytest.mark.thorough)])
 def test_credentials_come_from_a_profile(
     history: TableHistory,
     form: Format,

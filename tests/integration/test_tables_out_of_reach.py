@@ -19,6 +19,7 @@ from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, StoreError
 from tests.e2e.earmark import earmark
+from tests.matrix import each_value_once
 from tests.s3_proxy import FaultyProxy, faulty_proxy
 from tests.table_history import TableHistory, tracks
 
@@ -75,12 +76,7 @@ def assert_out_of_reach(tables: Tables) -> None:
 
 
 @pytest.mark.parametrize(
-    ("below", "kind"),
-    [
-        pytest.param(below, kind, marks=() if below == "labels" or kind == AWAY[0] else pytest.mark.thorough)
-        for below in ("labels", "tracks", "model.json", "plan.parquet")
-        for kind in AWAY
-    ],
+    ("kind", "below"), each_value_once(AWAY, ["labels", "tracks", "model.json", "plan.parquet"])
 )
 def test_what_is_out_of_reach_is_neither_lost_nor_damaged(
     tables: Tables, proxy: FaultyProxy, kind: str, below: str

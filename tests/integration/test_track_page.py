@@ -12,6 +12,7 @@ from jobs.explain import explain_track
 from jobs.plot import plot_track
 from pipeline.demo.synthesis import synthesize
 from tests.browser import NARROW, WIDE, Browser
+from tests.matrix import each_value_once
 
 SR = 22050
 DURATION_S = 12.0
@@ -30,8 +31,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return names
 
 
-@pytest.mark.parametrize("name", ["plot", "explain"])
-@pytest.mark.parametrize("width", [NARROW, WIDE])
+@pytest.mark.parametrize(("name", "width"), each_value_once(["plot", "explain"], [NARROW, WIDE]))
 def test_everything_is_reached_by_tab(
     browser: Browser, pages: dict[str, Path], name: str, width: int
 ) -> None:

@@ -16,6 +16,7 @@ from pipeline.tables.tables import Tables, encode_part
 from pipeline.trends.trends import Trends
 from schemas.tables import TRACKS
 from tests.browser import NARROW, WIDE, Browser
+from tests.matrix import each_value_once
 from tests.trend_tables import RUNS, write_trend_tables
 
 ATTACK = "<script>alert(1)</script>"
@@ -52,9 +53,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Tre
     }
 
 
-@pytest.mark.parametrize("by", ["year", "folder"])
-@pytest.mark.parametrize("width", [NARROW, WIDE])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(
+    ("by", "width", "dark"), each_value_once(["year", "folder"], [NARROW, WIDE], [False, True])
+)
 def test_it_opens(
     browser: Browser, pages: dict[str, tuple[Path, Trends]], by: str, width: int, dark: bool
 ) -> None:

@@ -16,6 +16,7 @@ from pipeline.audio.decode.elementary import find_stream
 from schemas.errors import DecodeError
 from schemas.features import FeatureSpec
 from tests.encoders import encode
+from tests.matrix import each_value_once
 from tests.unit.test_joined_streams import loudest_hertz
 
 pytestmark = pytest.mark.slow
@@ -86,8 +87,10 @@ def check(data: bytes, codec: str, *, duration_s: float = SECONDS, lead_s: float
     assert [len(y) for _, y in segments] == [3 * 22050] * 3
 
 
-@pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF"])
-@pytest.mark.parametrize("order", ["as it is", "swapped", "14 bits", "14 bits swapped"])
+@pytest.mark.parametrize(
+    ("order", "form"),
+    each_value_once(["as it is", "swapped", "14 bits", "14 bits swapped"], ["WAV", "FLAC", "AIFF"]),
+)
 def test_a_dts_cd_is_decoded(tmp_path: Path, form: str, order: str) -> None:
     """Fails: rips of DTS CDs, which are noise as PCM, are labeled metal with high confidence."""
     data = dts(tmp_path, "-b:a", "1411200" if "14" not in order else "1234800")
@@ -111,8 +114,7 @@ def test_dts_may_begin_after_silence_at_any_word(tmp_path: Path) -> None:
     check(as_pcm(bytes(44100 * 4 + 2) + data, 44100), "dts", duration_s=SECONDS + 1, lead_s=1.0)
 
 
-@pytest.mark.parametrize("lead_s", [3, 60])
-@pytest.mark.parametrize("noise", [0, 1])
+@pytest.mark.parametrize(("noise", "lead_s"), each_value_once([0, 1], [3, 60]))
 def test_a_bitstream_may_begin_late_in_a_recording(noise: int, lead_s: int) -> None:
     """Fails: a digital output recorded from long before the film starts is labeled from noise."""
     words = encode(tone(48000), 48000, "spdif")
@@ -120,9 +122,12 @@ def test_a_bitstream_may_begin_late_in_a_recording(noise: int, lead_s: int) -> N
     check(as_pcm(lead + words, 48000), "ac3", duration_s=SECONDS + lead_s, lead_s=lead_s)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32"])
-@pytest.mark.parametrize("order", ["as it is", "swapped"])
-@pytest.mark.parametrize(("form", "codec"), [("spdif", "ac3"), ("spdifmp2", "mp3")])
+@pytest.mark.parametrize(
+    ("form", "codec", "order", "subtype"),
+    each_value_once(
+        [("spdif", "ac3"), ("spdifmp2", "mp3")], ["as it is", "swapped"], ["PCM_16", "PCM_24", "PCM_32"]
+    ),
+)
 def test_a_recorded_digital_output_is_decoded(form: str, codec: str, order: str, subtype: str) -> None:
     """Fails: recordings of a DVD player's digital output are labeled from noise."""
     words = encode(tone(48000), 48000, form)
@@ -141,9 +146,11 @@ ELEMENTARY = {"ac3": "ac3", "eac3": "eac3", "mp2": "mp2", "mp3": "mp3", "adts": 
 
 
 @pytest.mark.parametrize(
-    ("order", "container"), [("as it is", "WAV"), ("swapped", "FLAC mono"), ("swapped", "alac")]
+    ("form", "codec", "order", "container"),
+    each_value_once(
+        list(ELEMENTARY.items()), [("as it is", "WAV"), ("swapped", "FLAC mono"), ("swapped", "alac")]
+    ),
 )
-@pytest.mark.parametrize(("form", "codec"), ELEMENTARY.items())
 def test_frames_without_bursts_are_decoded(form: str, codec: str, order: str, container: str) -> None:
     """Fails: AC-3, MPEG audio or AAC copied into a wav is noise that is confidently labeled metal."""
     words = encode(tone(48000), 48000, form)

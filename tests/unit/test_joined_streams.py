@@ -14,6 +14,7 @@ from pipeline.audio.decode.ogg import ogg_links
 from pipeline.audio.decode.source import Source
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
+from tests.matrix import each_value_once
 
 pytestmark = pytest.mark.slow
 
@@ -150,8 +151,10 @@ FLACS: dict[str, list[Link]] = {
 }
 
 
-@pytest.mark.parametrize("between", [b"", b"ID3\x04\0\0\0\0\x0f\x76" + bytes(0xF << 7 | 0x76)])
-@pytest.mark.parametrize("name", FLACS)
+@pytest.mark.parametrize(
+    ("name", "between"),
+    each_value_once(list(FLACS), [b"", b"ID3\x04\0\0\0\0\x0f\x76" + bytes(0xF << 7 | 0x76)]),
+)
 def test_flacs_that_were_concatenated_all_play(name: str, between: bytes) -> None:
     """Fails: of a recording that was saved piece by piece, the first piece alone is labeled."""
     check(between.join(map(tone, FLACS[name])), FLACS[name])
@@ -210,8 +213,7 @@ GLUED: dict[str, list[Link]] = {
 }
 
 
-@pytest.mark.parametrize("name", GLUED)
-@pytest.mark.parametrize("tagged", [False, True])
+@pytest.mark.parametrize(("name", "tagged"), each_value_once(list(GLUED), [False, True]))
 def test_files_glued_with_cat_play_one_after_the_other(name: str, tagged: bool) -> None:
     """Fails: a station's recordings are labeled on the ident in front, and the music is dropped."""
     between = b"ID3\x04\x00\x00\x00\x00\x10\x00" + bytes(2048) if tagged else b""

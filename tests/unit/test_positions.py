@@ -12,6 +12,7 @@ from pipeline.audio.decode.audio import open_audio, read_segments
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS, FORMATS
 from schemas.features import FeatureSpec
 from tests.encoders import FFMPEG, LAYOUTS, SOUNDFILE, encode, sweep
+from tests.matrix import each_value_once
 from tests.unit.test_audio_formats import lag
 from tests.unit.test_joined_streams import loudest_hertz
 
@@ -123,10 +124,12 @@ def several_streams(path: Path, container: str, codec: str, main: int | None, as
 
 
 @pytest.mark.parametrize(
-    ("container", "codec"),
-    [("mp4", "aac"), ("mov", "aac"), ("matroska", "aac"), ("matroska", "libopus"), ("webm", "libopus")],
+    ("container", "codec", "main"),
+    each_value_once(
+        [("mp4", "aac"), ("mov", "aac"), ("matroska", "aac"), ("matroska", "libopus"), ("webm", "libopus")],
+        [0, 1, 2],
+    ),
 )
-@pytest.mark.parametrize("main", [0, 1, 2])
 def test_the_default_stream_is_the_track(tmp_path: Path, container: str, codec: str, main: int) -> None:
     """Fails: a concert is labeled from the commentary stream that precedes its music."""
     aside = 0 if main else 1

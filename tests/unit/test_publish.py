@@ -27,6 +27,7 @@ from schemas.errors import EarmarkError, MisuseError, StoreError
 from schemas.published import published_schema
 from schemas.report import Publication
 from schemas.tables import TRACKS
+from tests.matrix import each_value_once
 from tests.table_history import MODEL, TableHistory, refs, tracks, uri
 
 pytestmark = pytest.mark.slow
@@ -272,7 +273,7 @@ def test_two_publications_at_once_do_not_double(
     assert not publish(history, form).written
 
 
-@pytest.mark.parametrize("published_before", [False, True])
+@pytest.mark.parametrize(("form", "published_before"), each_value_once(FORMATS, [False, True]))
 def test_a_publication_beside_the_end_of_a_run_is_read_again(
     history: TableHistory, form: Format, monkeypatch: pytest.MonkeyPatch, *, published_before: bool
 ) -> None:
@@ -316,8 +317,7 @@ publish_job(sys.argv[1], sys.argv[2], sys.argv[3], None, embeddings=None)
 """
 
 
-@pytest.mark.parametrize("after", [0, 2])
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(("form", "after", "again"), each_value_once(FORMATS, [0, 2], [False, True]))
 def test_a_killed_publication_is_repeated(
     history: TableHistory, form: Format, after: int, again: bool
 ) -> None:

@@ -9,6 +9,7 @@ from jobs.run.request import Job, make_job
 from jobs.run.run import Say, run_job
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures
 from pipeline.training.data.descriptor_csv import is_descriptor_csv
@@ -49,7 +50,8 @@ def read_labeled_data(
     tables : str, optional
         Tables in which to keep the features of audio for the next time; by default, they are not kept.
     model : str, optional
-        The model whose features are computed; by default, those of ``gtzan``.
+        The model whose features are computed, or preferred where runs computed several; by default, those
+        of ``gtzan`` are computed, and the newest preferred.
     config : RunConfig, optional
         Settings of the run that computes the features.
     say : callable
@@ -64,7 +66,8 @@ def read_labeled_data(
     """
     check_regular(data)
     if is_tables(data):
-        return import_tables(data, label_column=label_column, say=say, **feature_kinds(arch))
+        like = ModelBundle.load(model).info.features if model else None
+        return import_tables(data, label_column=label_column, like=like, say=say, **feature_kinds(arch))
     if not is_audio(data):
         return import_data(data, label_column=label_column)
     column = choose_label_column(data, label_column)

@@ -1,6 +1,6 @@
 """ModelInfo: the metadata of a model bundle (``model.json`` next to ``model.keras``)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,8 +17,15 @@ SplitProtocol = Literal["segment", "track", "file"]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,40}$"
 
 
-def feature_kinds(arch: Arch) -> dict[str, bool]:
-    """Return which kinds of features an architecture takes, as the `FeatureSpec` fields that select them."""
+class FeatureKinds(TypedDict):
+    """Which kinds of features are wanted, by the fields of `FeatureSpec` that select them."""
+
+    log_mel: bool
+    descriptors: bool
+
+
+def feature_kinds(arch: Arch) -> FeatureKinds:
+    """Return which kinds of features an architecture takes."""
     return {"log_mel": arch != "dense", "descriptors": arch != "cnn"}
 
 

@@ -14,7 +14,11 @@ _KEY = (*VERSION_KEY, "segment")
 
 
 def newest_spec(
-    computed: Sequence[FeatureSpec], *, log_mel: bool | None = None, descriptors: bool | None = None
+    computed: Sequence[FeatureSpec],
+    *,
+    log_mel: bool | None = None,
+    descriptors: bool | None = None,
+    like: FeatureSpec | None = None,
 ) -> FeatureSpec | None:
     """Return the newest of the computed specs that has the wanted kinds of features, without other kinds.
 
@@ -24,14 +28,22 @@ def newest_spec(
         What the runs of some tables computed, oldest first.
     log_mel, descriptors : bool, optional
         The wanted kinds; by default, those that the spec has.
+    like : FeatureSpec, optional
+        What a model reads: chosen where it was computed, however long ago.
     """
-    for spec in chain.from_iterable(stored.specs for stored in reversed(computed)):
-        wanted = {
-            "log_mel": spec.log_mel if log_mel is None else log_mel,
-            "descriptors": spec.descriptors if descriptors is None else descriptors,
-        }
-        if all(getattr(spec, kind) or not asked for kind, asked in wanted.items()):
-            return spec.model_copy(update=wanted)
+    specs = list(chain.from_iterable(stored.specs for stored in reversed(computed)))
+    asked = {"log_mel": log_mel, "descriptors": descriptors}
+
+    def wanted(spec: FeatureSpec) -> dict[str, bool]:
+        return {kind: getattr(spec, kind) if kept is None else kept for kind, kept in asked.items()}
+
+    if like is not None:
+        read = like.model_copy(update=wanted(like))
+        if not set(specs).isdisjoint(read.supersets()):
+            return read
+    for spec in specs:
+        if all(getattr(spec, kind) or not kept for kind, kept in wanted(spec).items()):
+            return spec.model_copy(update=wanted(spec))
     return None
 
 

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from jobs.training_data import choose_label_column
+from pipeline.models.bundle import ModelBundle
+from pipeline.tables.stored_features import newest_spec
 from pipeline.training.data.labeled_tables import import_tables
 from schemas.errors import MisuseError
+from schemas.model import feature_kinds
 from tests.table_history import TableHistory
 
 
@@ -55,6 +58,22 @@ def test_columns_of_a_manifest_are_checked(tmp_path: Path) -> None:
 def test_an_empty_folder_is_left_to_the_run(tmp_path: Path) -> None:
     """It says more: what it left out, and which files would be audio."""
     assert choose_label_column(str(tmp_path), None) == "folder"
+
+
+def test_a_model_finds_what_was_computed_for_it() -> None:
+    """After a run with another model, `evaluate` would ask for the audio, though the features are there."""
+    earlier, newest = (ModelBundle.load(name).info.features for name in ("gtzan", "default"))
+    kinds = feature_kinds("cnn")
+    assert newest_spec([earlier, newest], **kinds) == newest
+    assert newest_spec([earlier, newest], **kinds, like=earlier) == earlier
+    assert (
+        newest_spec([earlier.model_copy(update={"descriptors": True}), newest], **kinds, like=earlier)
+        == earlier
+    )
+    assert newest_spec([newest], **kinds, like=earlier) == newest
+    assert newest_spec([newest.with_descriptors, newest], **feature_kinds("dense"), like=earlier) == (
+        newest.with_descriptors.only_descriptors
+    )
 
 
 def test_tables_without_genres_are_refused_in_a_sentence(tmp_path: Path) -> None:

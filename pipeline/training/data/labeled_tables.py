@@ -42,6 +42,7 @@ def import_tables(
     label_column: str | None = None,
     log_mel: bool | None = None,
     descriptors: bool | None = None,
+    like: FeatureSpec | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> TrainingSet:
     """Read the features of the current tracks, with their genres.
@@ -55,6 +56,8 @@ def import_tables(
         folder below the catalog). By default the column ``label`` or ``genre`` of the manifest.
     log_mel, descriptors : bool, optional
         The features to read; by default those that the last run computed.
+    like : FeatureSpec, optional
+        What a model reads: preferred to what later runs computed.
     say : callable
         Called with a message about tracks that are left out because they have no genre, or no sound.
 
@@ -71,7 +74,7 @@ def import_tables(
     """
     tables = tables_at(canonical(location))
     computed = computed_specs(tables)
-    spec = _pick_spec(tables, computed, log_mel, descriptors)
+    spec = _pick_spec(tables, computed, log_mel, descriptors, like)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
     catalog = read_reports(tables, last=1)[0].catalog
     genre_of = find_genres(tracks, catalog, label_column, tables.root)
@@ -105,9 +108,13 @@ def import_tables(
 
 
 def _pick_spec(
-    tables: Tables, computed: Sequence[FeatureSpec], log_mel: bool | None, descriptors: bool | None
+    tables: Tables,
+    computed: Sequence[FeatureSpec],
+    log_mel: bool | None,
+    descriptors: bool | None,
+    like: FeatureSpec | None,
 ) -> FeatureSpec:
-    spec = newest_spec(computed, log_mel=log_mel, descriptors=descriptors)
+    spec = newest_spec(computed, log_mel=log_mel, descriptors=descriptors, like=like)
     if spec is not None:
         return spec
     lacking = "descriptors" if descriptors else "log-mels"

@@ -64,13 +64,15 @@ def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -
         base = ModelBundle.load(storage.join(tables.root, "_models", model))
         data = import_embeddings(tables, model, label_column=column, say=say)
     if lists is None:
-        data = leave_out_rare_genres(data, say)
-        trained, calibrated_on = train_head(data, seed), data
-        trained_on = data
+        trained_on = calibrated_on = leave_out_rare_genres(data, say)
     else:
         trained_on, calibrated_on = (
             data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists)
         )
+    say(f"training a head on {len(trained_on):,} tracks of {len(trained_on.genres)} genres")
+    if lists is None:
+        trained = train_head(trained_on, seed)
+    else:
         trained = train_head_on_list(trained_on, calibrated_on, seed)
     how = _describe(trained, request)
     notes: dict[str, str | int | float | None] = {

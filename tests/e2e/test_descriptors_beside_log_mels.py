@@ -24,6 +24,7 @@ def labels_of(tables: Path) -> pd.DataFrame:
     return read_table(tables, "labels")[columns].sort_values("uri", ignore_index=True)
 
 
+@pytest.mark.thorough
 def test_descriptors_are_the_published_ones_and_labels_stay(tmp_path: Path) -> None:
     """Descriptors of excerpts of 10 s at 32 kHz would be compared with tables of 30 s at 22,050 Hz."""
     music, tables, alone = tmp_path / "music", tmp_path / "tables", tmp_path / "alone"

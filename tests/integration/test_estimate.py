@@ -45,6 +45,7 @@ def _files(folder: Path) -> set[tuple[Path, int]]:
     return {(path, path.stat().st_mtime_ns) for path in folder.rglob("*")}
 
 
+@pytest.mark.thorough
 def test_broken_files_are_counted_and_nothing_is_written(music: Path, tmp_path: Path) -> None:
     """One broken file would end the estimate, or the catalog would not be as it was."""
     catalog = tmp_path / "catalog"

@@ -63,7 +63,7 @@ def weights(bundle: ModelBundle) -> list[NDArray[Any]]:
     return [np.array(weight.numpy()) for weight in load_network(bundle).weights]
 
 
-@pytest.mark.parametrize("arch", ["dense", "both"])
+@pytest.mark.parametrize("arch", ["dense", pytest.param("both", marks=pytest.mark.thorough)])
 def test_a_model_of_descriptors_learns_and_labels(arch: Arch, tmp_path: Path) -> None:
     """A model of descriptors cannot be trained, saved and used."""
     fit(settings_of(arch, batch_size=8 if arch == "dense" else 4)).save(tmp_path / "m")

@@ -182,6 +182,7 @@ def test_an_unwritable_folder_and_invalid_settings_are_refused(tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_the_benchmark_catalog_is_real_length_mp3_and_distinct(tmp_path: Path) -> None:
     """Throughput would be measured on files that decode faster, or seek worse, than a user's."""
     size = write_long_catalog(tmp_path, n_tracks=2)

@@ -1,14 +1,18 @@
-"""The installed command, used as a user does."""
+"""The installed command, used as a user does; what starts no Ray may also run in the process of the test."""
 
+import io
 import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from jobs.cli.main import main
 from pipeline.storage import storage
 
 EARMARK = Path(sys.executable).with_name("earmark")
@@ -28,6 +32,25 @@ def earmark(*arguments: object, timeout: float = 240, **environment: str) -> sub
 def succeed(*arguments: object, **environment: str) -> str:
     """Run the command, which must exit with 0; its stdout."""
     done = earmark(*arguments, **environment)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, which saves a second or more of imports; its output as text."""
+    command = ["earmark", *map(str, arguments)]
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    printed = (each.buffer.getvalue().decode() for each in (out, err))  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(command, int(ended.value.code or 0), *printed)
+
+
+def ask(*arguments: object) -> str:
+    """Run a command that starts no Ray in this process; it must exit with 0; its stdout."""
+    done = call(*arguments)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.earmark import earmark, succeed
+from tests.e2e.earmark import ask, call, earmark, succeed
 
 
 @pytest.fixture
@@ -35,13 +35,19 @@ def catalog(tmp_path: Path) -> Path:
         (["train", "{tmp}/nothing.npz", "--out", "{out}"], 2, "nothing.npz"),
     ],
 )
-def test_bad_input(tmp_path: Path, catalog: Path, arguments: list[str], code: int, message: str) -> None:
+def test_bad_input(
+    tmp_path: Path,
+    catalog: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
     """One sentence, no traceback, nothing half written."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "bad.toml").write_text("modle = 'x'\n")
     names = {"tmp": tmp_path, "music": catalog, "out": tmp_path / "out"}
-    done = earmark(*(argument.format(**names) for argument in arguments))
+    done = call(*(argument.format(**names) for argument in arguments))
     assert done.returncode == code, done.stderr
     assert message.format(**names) in done.stderr
     assert "Traceback" not in done.stderr
@@ -69,7 +75,7 @@ def test_a_model_that_does_not_load_ends_the_run(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "the model cannot be loaded" in done.stderr
     assert "Traceback" not in done.stderr
-    report = succeed("status", tmp_path / "out")
+    report = ask("status", tmp_path / "out")
     assert "failed" in report
     assert "4 labeled" in succeed("run", tmp_path / "music", tmp_path / "out")
 

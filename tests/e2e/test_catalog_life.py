@@ -16,7 +16,7 @@ from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.models.bundle import INFO_FILE, ModelBundle
 from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
-from tests.e2e.earmark import earmark, outcomes, read_table, succeed
+from tests.e2e.earmark import ask, earmark, outcomes, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
@@ -45,7 +45,7 @@ def labeled(tmp_path_factory: pytest.TempPathFactory) -> Labeled:
 
 
 def current(labeled: Labeled, *options: str) -> pd.DataFrame:
-    return pd.DataFrame(json.loads(succeed("labels", labeled.tables, "--format", "json", *options)))
+    return pd.DataFrame(json.loads(ask("labels", labeled.tables, "--format", "json", *options)))
 
 
 def last_report(labeled: Labeled) -> dict[str, object]:
@@ -70,7 +70,7 @@ def test_a_run_of_many_shards_leaves_one_part_a_table(labeled: Labeled) -> None:
     written = ("tracks", "features", "labels", "segment_labels", "failures")
     assert {table: len(found) for table, found in parts.items() if found} == dict.fromkeys(written, 1)
     assert not (labeled.tables / "_compaction").exists()
-    assert "none missing, none duplicated" in succeed("verify", labeled.tables, "--deep")
+    assert "none missing, none duplicated" in ask("verify", labeled.tables, "--deep")
 
 
 def test_labels_are_read_by_pandas_and_duckdb_alike(labeled: Labeled) -> None:
@@ -140,7 +140,7 @@ def test_another_model_labels_everything_without_decoding(labeled: Labeled, tmp_
     assert report["counts"]["labeled"] == N_TRACKS - 1
     # The tracks that have no features have not left the catalog for that.
     assert report["counts"]["gone"] == 0
-    assert len(succeed("failures", labeled.tables, "--format", "csv").splitlines()) == 1 + N_BROKEN
+    assert len(ask("failures", labeled.tables, "--format", "csv").splitlines()) == 1 + N_BROKEN
     other = current(labeled, "--model", "other").set_index("uri")
     first = current(labeled, "--model", bundle.model).set_index("uri")
     assert other["genre"].to_dict() == first["genre"].to_dict()
@@ -153,8 +153,8 @@ def test_failures_are_not_tried_again_unless_asked(labeled: Labeled) -> None:
     assert "3 failed in earlier runs, not retried" in succeed("run", labeled.catalog, labeled.tables)
     succeed("run", labeled.catalog, labeled.tables, "--retry-failed")
     assert read_table(labeled.tables, "failures").groupby("uri")["attempts"].max().unique() == [2]
-    assert "TooShortError" in succeed("failures", labeled.tables)
-    state = succeed("status", labeled.tables)
+    assert "TooShortError" in ask("failures", labeled.tables)
+    state = ask("status", labeled.tables)
     assert "default" not in state
     assert "running or killed" not in state
 
@@ -167,7 +167,7 @@ def test_descriptors_are_added_and_exported_in_the_published_form(labeled: Label
     assert missing.returncode == 2
     assert "--only descriptors" in missing.stderr
     succeed("featurize", labeled.catalog, labeled.tables, "--only", "descriptors")
-    succeed("export-descriptors", labeled.tables, "--csv", tmp_path / "d.csv")
+    ask("export-descriptors", labeled.tables, "--csv", tmp_path / "d.csv")
     exported = pd.read_csv(tmp_path / "d.csv")
     assert list(exported) == ["filename", "length", *DESCRIPTOR_NAMES, "label"]
     tracks = read_table(labeled.tables, "tracks").dropna(subset="codec").drop_duplicates("uri", keep="last")

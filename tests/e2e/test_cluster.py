@@ -75,6 +75,7 @@ def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> Non
         assert any(f'error_type="{error_type}"' in sample for sample in samples)
 
 
+@pytest.mark.thorough
 def test_submit_exits_as_the_run_does(cluster: Cluster, catalog: Path, tmp_path: Path) -> None:
     """Ray's own client returns 1 for everything: a scheduler takes a wrong command for a store that failed,
     and tries it again all night."""

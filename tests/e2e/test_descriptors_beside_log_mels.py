@@ -11,7 +11,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.tables.tables import Tables
 from pipeline.training.data.labeled_tables import import_tables
-from tests.e2e.earmark import read_table, succeed
+from tests.e2e.earmark import ask, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
@@ -41,7 +41,7 @@ def test_descriptors_are_the_published_ones_and_labels_stay(tmp_path: Path) -> N
         assert found[["track_id", "segment"]].equals(wanted[["track_id", "segment"]])
 
     csv = tmp_path / "descriptors.csv"
-    succeed("export-descriptors", tables, "--csv", csv)
+    ask("export-descriptors", tables, "--csv", csv)
     exported = pd.read_csv(csv).set_index("filename")
     assert len(exported) == N_TRACKS  # one segment of 14 s each, none by the log-mels
     for name, row in exported.iterrows():
@@ -70,11 +70,11 @@ def test_a_catalog_that_grows_keeps_both(tmp_path: Path) -> None:
     succeed("featurize", music, tables, "--only", "descriptors", *many)
     assert len(read_table(tables, "labels")) == N_TRACKS
 
-    succeed("export-descriptors", tables, "--csv", tmp_path / "d.csv")
+    ask("export-descriptors", tables, "--csv", tmp_path / "d.csv")
     exported = pd.read_csv(tmp_path / "d.csv")
     assert exported["filename"].is_unique
     assert len(exported) == N_TRACKS
-    assert "none missing, none duplicated" in succeed("verify", tables, "--catalog", music, "--deep")
+    assert "none missing, none duplicated" in ask("verify", tables, "--catalog", music, "--deep")
     data = import_tables(str(tables), label_column="genre_tag", log_mel=False, descriptors=True)
     assert data.descriptors is not None
     assert len(data.descriptors) == len(set(data.tracks)) == N_TRACKS

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.storage.cache_folder import CACHE_VARIABLE
-from tests.e2e.earmark import earmark, read_table, succeed
+from tests.e2e.earmark import ask, call, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
@@ -33,14 +33,14 @@ def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: 
     assert _count(tables, "embeddings", "track_id", "segment", "model") == 40
     assert _count(tables, "labels", "track_id", "model") == 40
     assert "nothing to do" in succeed("run", music, tables, "--embeddings", "--cpus", 2)
-    assert "embedded" in succeed("status", tables)
-    assert "none duplicated" in succeed("verify", tables, "--deep")
+    assert "embedded" in ask("status", tables)
+    assert "none duplicated" in ask("verify", tables, "--deep")
 
     head = tmp_path / "my-head"
-    printed = succeed("train", tables, "--on", "embeddings", "--label-column", "genre_tag", "--out", head)
+    printed = ask("train", tables, "--on", "embeddings", "--label-column", "genre_tag", "--out", head)
     assert "artists apart" in printed
     assert "of 40 tracks" in printed
-    refused = earmark("train", tables, "--on", "embeddings", "--arch", "cnn", "--out", tmp_path / "other")
+    refused = call("train", tables, "--on", "embeddings", "--arch", "cnn", "--out", tmp_path / "other")
     assert (refused.returncode, "--arch" in refused.stderr) == (2, True)
     succeed("run", music, tables, "--model", head, "--cpus", 2)
     assert json.loads(sorted((tables / "_runs").glob("*.json"))[-1].read_text())["counts"]["featurized"] == 0
@@ -51,12 +51,12 @@ def test_embeddings_are_added_once_and_a_head_labels_without_decoding(tmp_path: 
     assert (own["genre"].to_numpy() == tags[own["track_id"]].to_numpy()).mean() > 0.5
 
     song = sorted(music.rglob("*.wav"))[0]
-    rows = json.loads(succeed("similar", song, tables, "--n", 5, "--format", "json"))
+    rows = json.loads(ask("similar", song, tables, "--n", 5, "--format", "json"))
     assert len(rows) == 5
     assert all(Path(row["uri"]).exists() and row["uri"] != str(song) for row in rows)
     other = tmp_path / "other.wav"
     other.write_bytes(song.read_bytes())
-    (first, *_) = json.loads(succeed("similar", other, tables, "--format", "json"))
+    (first, *_) = json.loads(ask("similar", other, tables, "--format", "json"))
     assert (first["uri"], first["similarity"]) == (str(song), pytest.approx(1, abs=1e-3))
 
 

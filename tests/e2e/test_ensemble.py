@@ -57,6 +57,7 @@ def label(music: Path, model: str) -> pd.DataFrame:
     return found[found["error"].isna()].set_index("uri").sort_index()
 
 
+@pytest.mark.thorough
 def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
     """The labels would not be those of the two models, or others from stored features or in a notebook."""
     music, tables = tmp_path / "music", tmp_path / "tables"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.earmark import earmark, outcomes, read_table, succeed
+from tests.e2e.earmark import ask, earmark, outcomes, read_table, succeed
 from tests.hostile import (
     EVIL_TEXT,
     FAILING,
@@ -86,7 +86,7 @@ def test_no_control_character_reaches_the_terminal(survived: Survived, command: 
 
 def test_json_carries_names_as_they_are(survived: Survived) -> None:
     """A program that reads the labels must find the files under the names it gets."""
-    rows = json.loads(succeed("labels", survived.tables, "--format", "json"))
+    rows = json.loads(ask("labels", survived.tables, "--format", "json"))
     paths = [Path(row["uri"]) for row in rows if not row["uri"].startswith("file://")]
     assert len(paths) == len(LABELED)
     assert all(path.is_file() for path in paths)

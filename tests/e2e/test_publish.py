@@ -12,7 +12,7 @@ from jobs.cli.main import app
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.publish.parquet import ParquetDestination
 from schemas.errors import StoreError
-from tests.e2e.earmark import earmark, succeed
+from tests.e2e.earmark import ask, earmark, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
@@ -24,7 +24,7 @@ def _published(location: Path) -> dict[str, str]:
 
 
 def _labeled(tables: Path) -> dict[str, str]:
-    rows = pd.read_csv(pd.io.common.StringIO(succeed("labels", tables, "--format", "csv")))
+    rows = pd.read_csv(pd.io.common.StringIO(ask("labels", tables, "--format", "csv")))
     return dict(zip(rows["uri"], rows["genre"], strict=True))
 
 

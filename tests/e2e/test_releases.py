@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.e2e.earmark import read_table, succeed
+from tests.e2e.earmark import ask, read_table, succeed
 from tests.releases.catalog import write_night
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
@@ -27,7 +27,7 @@ def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def current(tables: Path) -> pd.DataFrame:
     """The current labels, by track."""
-    rows = json.loads(succeed("labels", tables, "--format", "json"))
+    rows = json.loads(ask("labels", tables, "--format", "json"))
     return pd.DataFrame(rows).set_index("track_id").sort_index()
 
 
@@ -39,12 +39,12 @@ def test_they_are_read(tables: Path) -> None:
     assert len(labels) == 4
     assert labels["genre"].tolist() == written["genre"].tolist()
     assert labels["confidence"].to_numpy() == pytest.approx(written["confidence"].to_numpy(), abs=1e-6)
-    failures = json.loads(succeed("failures", tables, "--format", "json"))
+    failures = json.loads(ask("failures", tables, "--format", "json"))
     assert sorted(row["error_type"] for row in failures) == ["DecodeError", "EmptyFileError"]
-    succeed("verify", tables, "--deep")
-    assert "4" in succeed("status", tables)
-    succeed("trends", tables, "--by", "folder")
-    succeed("export-descriptors", tables, "--csv", tables.with_name("descriptors.csv"))
+    ask("verify", tables, "--deep")
+    assert "4" in ask("status", tables)
+    ask("trends", tables, "--by", "folder")
+    ask("export-descriptors", tables, "--csv", tables.with_name("descriptors.csv"))
     assert len(pd.read_csv(tables.with_name("descriptors.csv"))) == 4
 
 
@@ -66,8 +66,8 @@ def test_they_are_continued_in_place(tables: Path) -> None:
     same = after.loc[kept, "etag"] == before.loc[kept, "etag"]
     assert same.sum() == 2
     pd.testing.assert_series_equal(after.loc[kept, "confidence"][same], before.loc[kept, "confidence"][same])
-    succeed("verify", tables, "--deep", "--catalog", tables.with_name("music"))
+    ask("verify", tables, "--deep", "--catalog", tables.with_name("music"))
     succeed("compact", tables, "--older-than", "0")
-    succeed("verify", tables, "--deep")
+    ask("verify", tables, "--deep")
     pd.testing.assert_frame_equal(current(tables), after)
     assert "nothing to do" in succeed(*night)

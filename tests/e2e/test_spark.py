@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
-from tests.e2e.earmark import read_table, succeed
+from tests.e2e.earmark import ask, read_table, succeed
 
 pyspark_sql = pytest.importorskip("pyspark.sql", reason="pyspark is not installed")
 pytestmark = [
@@ -57,7 +57,7 @@ def rows_of(frame: Any) -> list[dict[str, Any]]:
 
 def test_the_printed_sql_makes_tables_with_all_rows_and_the_current_labels(spark: Any, tables: Path) -> None:
     """A statement that only a parser has seen fails in the notebook of whoever pasted it."""
-    statements = succeed("ddl", tables, "--dialect", "spark").split(";\n")
+    statements = ask("ddl", tables, "--dialect", "spark").split(";\n")
     for statement in statements:
         if statement.strip():
             spark.sql(statement)
@@ -69,7 +69,7 @@ def test_the_printed_sql_makes_tables_with_all_rows_and_the_current_labels(spark
     found = rows_of(spark.table("current_labels"))
     assert len(found) == 2 * N_TRACKS
     for model in {row["model"] for row in found}:
-        printed = json.loads(succeed("labels", tables, "--model", model, "--format", "json"))
+        printed = json.loads(ask("labels", tables, "--model", model, "--format", "json"))
         expected = {row["uri"]: (row["genre"], row["confidence"]) for row in printed}
         labels = {row["uri"]: (row["genre"], row["confidence"]) for row in found if row["model"] == model}
         assert labels.keys() == expected.keys()

@@ -11,7 +11,7 @@ from mutagen.flac import FLAC
 
 from pipeline.demo.synthesis import synthesize
 from tests.browser import NARROW, WIDE, Browser
-from tests.e2e.earmark import earmark, succeed
+from tests.e2e.earmark import ask, earmark, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
@@ -94,12 +94,12 @@ def test_report_makes_the_page_again_and_lists_runs(tables: Path, tmp_path: Path
     page = page_of(tables)
     before = page.read_text()
     page.unlink()
-    assert succeed("report", tables).strip() == str(page)
+    assert ask("report", tables).strip() == str(page)
     assert page.read_text() == before
     out = tmp_path / "page.html"
-    succeed("report", tables, "--run", run, "--out", out)
+    ask("report", tables, "--run", run, "--out", out)
     assert not re.findall(r'href="(?!data:|#)', out.read_text())
-    assert run in succeed("report", tables, "--list")
+    assert run in ask("report", tables, "--list")
     assert earmark("report", tables, "--run", "none").returncode == 2
 
 

@@ -14,7 +14,7 @@ import soundfile as sf
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.bundle import ModelBundle
-from tests.e2e.earmark import EARMARK, earmark, read_table, succeed
+from tests.e2e.earmark import EARMARK, ask, earmark, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
 
@@ -35,7 +35,7 @@ def trained(catalogs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     """A folder with the tables and the descriptors of the training catalog, and the model made of them."""
     folder = tmp_path_factory.mktemp("trained")
     succeed("featurize", catalogs["train"], folder / "tables", "--only", "descriptors")
-    succeed("export-descriptors", folder / "tables", "--csv", folder / "features.csv")
+    ask("export-descriptors", folder / "tables", "--csv", folder / "features.csv")
     arguments = ("--arch", "dense", "--epochs", 150, "--threads", 1, "--out", folder / "model")
     succeed("train", folder / "features.csv", *arguments)
     return folder
@@ -77,9 +77,9 @@ def test_a_genre_below_the_wanted_confidence_is_null_for_every_reader(
     assert (rejected == (labels["confidence"] < wanted)).all()
     assert labels["probabilities"].map(len).eq(10).all()
     assert f"(no music, silent, or below --min-confidence): {rejected.sum()}" in output
-    printed = succeed("labels", tmp_path / "t")
+    printed = ask("labels", tmp_path / "t")
     assert "None" not in printed
-    listed = json.loads(succeed("labels", tmp_path / "t", "--format", "json", "--min-confidence", wanted))
+    listed = json.loads(ask("labels", tmp_path / "t", "--format", "json", "--min-confidence", wanted))
     assert len(listed) == N_HELD - rejected.sum()
     assert earmark("status", tmp_path / "t").returncode == 0
     again = succeed("run", catalogs["held"], tmp_path / "t", "--model", trained / "model")

@@ -170,6 +170,7 @@ def test_misuse_is_told_in_a_sentence(tmp_path: Path, options: dict[str, object]
         evaluate_job(Request(data=data, settings=settings(), **options))  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path) -> None:
     """The figure in model.json and README is what a user gets, with baselines, in seconds."""
     lists = [gtzan / "splits" / f"{part}_filtered.txt" for part in ("train", "valid")]

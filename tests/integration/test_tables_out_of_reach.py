@@ -2,13 +2,11 @@
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from jobs.cli.main import main
 from pipeline.storage import retry as patience
 from pipeline.storage import storage
 from pipeline.storage.errors import BucketMissingError
@@ -18,7 +16,7 @@ from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, StoreError
-from tests.e2e.earmark import earmark
+from tests.e2e.earmark import call, earmark
 from tests.matrix import each_value_once
 from tests.s3_proxy import FaultyProxy, faulty_proxy
 from tests.table_history import TableHistory, tracks
@@ -155,28 +153,18 @@ def test_the_command_says_so_and_exits_with_a_code_of_its_own(tables: Tables, pr
     [("status",), ("labels",), ("failures",), ("trends",), ("vacuum",), ("compact", "--dry-run"), ("ddl",)],
 )
 def test_commands_that_read_say_that_the_store_failed(
-    tables: Tables, proxy: FaultyProxy, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    tables: Tables, proxy: FaultyProxy, command: tuple[str, ...]
 ) -> None:
     """A sentence about the store, and no advice about the tables."""
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("no_such_bucket",), "/tables"
     for below in ("_runs", "tables/labels", "prefix=tables"):
         proxy.below = below
-        code = call_main(command[0], tables.root, *command[1:])
-        said = capsys.readouterr().err
-        assert "internal error" not in said
-        assert not ADVICE.search(said)
-        assert code in {0, 1}, said
-        if code:
-            assert "does not exist" in said
-
-
-def call_main(*arguments: str) -> int:
-    """Run the command in this process; the exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["earmark", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
+        done = call(command[0], tables.root, *command[1:])
+        assert "internal error" not in done.stderr
+        assert not ADVICE.search(done.stderr)
+        assert done.returncode in {0, 1}, done.stderr
+        if done.returncode:
+            assert "does not exist" in done.stderr
 
 
 def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(

@@ -60,6 +60,7 @@ def far_apart(one: ModelBundle, other: ModelBundle) -> list[float]:
     return [float(np.linalg.norm(a - b) / np.linalg.norm(a)) for a, b in pairs]
 
 
+@pytest.mark.thorough
 def test_a_training_begins_at_the_weights_of_the_model(start: ModelBundle) -> None:
     """The training silently starts from random weights, and a small collection gains nothing."""
     still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0, "seed": 5}

@@ -35,13 +35,7 @@ def catalog(tmp_path: Path) -> Path:
         (["train", "{tmp}/nothing.npz", "--out", "{out}"], 2, "nothing.npz"),
     ],
 )
-def test_bad_input(
-    tmp_path: Path,
-    catalog: Path,
-    arguments: list[str],
-    code: int,
-    message: str,
-) -> None:
+def test_bad_input(tmp_path: Path, catalog: Path, arguments: list[str], code: int, message: str) -> None:
     """One sentence, no traceback, nothing half written."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")

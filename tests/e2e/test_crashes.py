@@ -80,6 +80,7 @@ def with_endless_track(catalog: Path, folder: Path) -> str:
 
 
 @pytest.mark.usefixtures("shared_ray")
+@pytest.mark.thorough
 def test_a_file_that_crashes_its_decoder_costs_one_row(catalog: Path, tmp_path: Path) -> None:
     """A decoder that crashes the process must cost the one file, named, and none of its neighbors."""
     poison = with_endless_track(catalog, tmp_path / "catalog")

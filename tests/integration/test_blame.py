@@ -79,7 +79,8 @@ def labels_all(done: subprocess.CompletedProcess[str], tables: Path, n_tracks: i
     assert (len(read_table(tables, "labels")), len(read_table(tables, "failures"))) == (n_tracks, n_bad)
 
 
-@pytest.mark.parametrize("n_tracks", [3, pytest.param(30, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("n_tracks", [3, 30])
 def test_a_node_without_earmark_is_named(nodes: Any, tmp_path: Path, n_tracks: int) -> None:
     """Fails: the tracks that met that node are remembered as bad, and never tried again."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=n_tracks, duration_s=6)

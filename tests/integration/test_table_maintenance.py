@@ -138,7 +138,7 @@ def test_care_of_a_bucket_from_the_command_line(bucket: str, tmp_path: Path) -> 
     assert succeed("run", music, tables).startswith("nothing to do")
     assert "none missing, none duplicated" in ask("verify", tables, "--deep")
     # Compacted features serve another model as well as fresh ones.
-    bundle = ModelBundle.load("gtzan")
+    bundle = ModelBundle.load("default")
     other = bundle.info.model_copy(update={"name": "other", "temperature": 9.0})
     ModelBundle(other, bundle.weights).save(tmp_path / "other")
     succeed("label", tables, "--model", tmp_path / "other")

@@ -9,7 +9,7 @@ from jobs.run.request import Job, make_job
 from jobs.run.run import Say, run_job
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import find_model, read_info
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures
 from pipeline.training.data.descriptor_csv import is_descriptor_csv
@@ -66,7 +66,7 @@ def read_labeled_data(
     """
     check_regular(data)
     if is_tables(data):
-        like = ModelBundle.load(model).info.features if model else None
+        like = read_info(find_model(model)).features if model else None
         return import_tables(data, label_column=label_column, like=like, say=say, **feature_kinds(arch))
     if not is_audio(data):
         return import_data(data, label_column=label_column)

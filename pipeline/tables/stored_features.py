@@ -1,7 +1,6 @@
 """Reads given features of the current tracks, of whatever feature sets they are part."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,21 +28,19 @@ def newest_spec(
     log_mel, descriptors : bool, optional
         The wanted kinds; by default, those that the spec has.
     like : FeatureSpec, optional
-        What a model reads: chosen where it was computed, however long ago.
+        What a model reads: what serves it comes first, however long ago it was computed.
     """
-    specs = list(chain.from_iterable(stored.specs for stored in reversed(computed)))
-    asked = {"log_mel": log_mel, "descriptors": descriptors}
-
-    def wanted(spec: FeatureSpec) -> dict[str, bool]:
-        return {kind: getattr(spec, kind) if kept is None else kept for kind, kept in asked.items()}
-
+    specs = [spec for stored in reversed(computed) for spec in stored.specs]
     if like is not None:
-        read = like.model_copy(update=wanted(like))
-        if not set(specs).isdisjoint(read.supersets()):
-            return read
+        serving = like.supersets()
+        specs.sort(key=lambda spec: spec not in serving)
     for spec in specs:
-        if all(getattr(spec, kind) or not kept for kind, kept in wanted(spec).items()):
-            return spec.model_copy(update=wanted(spec))
+        wanted = {
+            "log_mel": spec.log_mel if log_mel is None else log_mel,
+            "descriptors": spec.descriptors if descriptors is None else descriptors,
+        }
+        if all(getattr(spec, kind) or not asked for kind, asked in wanted.items()):
+            return spec.model_copy(update=wanted)
     return None
 
 

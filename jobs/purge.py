@@ -1,6 +1,6 @@
 """``earmark purge``: remove every trace of some tracks, under the lease."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -48,6 +48,21 @@ class PurgeResult:
     finished_earlier: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a request means: the locations that each of its URIs may stand for, and the rows."""
+
+    request: PurgeRequest
+    locations: Mapping[str, frozenset[str]]
+    traces: TracesInTables
+
+    def result(self, places: list[PurgedFrom], finished_earlier: bool = False) -> PurgeResult:
+        ids, uris = self.traces.found_ids, self.traces.found_uris
+        named = self.request.track_ids | self.request.uris
+        unknown = (each for each in named if each not in ids and not uris & self.locations.get(each, set()))
+        return PurgeResult(len(ids), tuple(sorted(unknown)), places, finished_earlier)
+
+
 def purge_job(
     tables: Tables, request: PurgeRequest, *, delete: bool, say: Callable[[str], None]
 ) -> PurgeResult:
@@ -75,8 +90,8 @@ def purge_job(
         if read_pending(tables) is not None:
             say("an earlier purge was killed; the next one with --delete finishes it first")
         stored = list_objects(tables)
-        traces = _find(stored, request)
-        return _make_result(request, traces, plan_purge(stored, traces))
+        found = _find(stored, request)
+        return found.result(plan_purge(stored, found.traces))
     name = f"purge-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         finish_killed_merges(tables, lease.check, say)
@@ -85,29 +100,34 @@ def purge_job(
             say("finishing a purge that was killed")
             _carry_out(tables, pending, lease.check)
         stored = list_objects(tables)
-        traces = _find(stored, request)
-        places = plan_purge(stored, traces)
+        found = _find(stored, request)
+        places = plan_purge(stored, found.traces)
         if places:
-            _carry_out(tables, begin(stored, traces, read_reports(tables), lease.check), lease.check)
+            _carry_out(tables, begin(stored, found.traces, read_reports(tables), lease.check), lease.check)
         if places or pending is not None:
             update_index(tables, lease.check)
-    return _make_result(request, traces, places, pending is not None)
+    return found.result(places, pending is not None)
 
 
-def _find(stored: StoredObjects, request: PurgeRequest) -> TracesInTables:
-    """Find the traces of a request; tables have URIs in their canonical form, or as a manifest has them."""
-    uris = frozenset(map(canonical, request.uris))
-    ids = find_track_ids(stored, replace(request, uris=request.uris | uris))
-    return find_traces(stored, ids, uris)
+def _find(stored: StoredObjects, request: PurgeRequest) -> _Found:
+    """Find the traces of a request."""
+    catalogs = {report.catalog for report in read_reports(stored.tables)} if request.uris else set()
+    locations = {uri: _locations(uri, catalogs) for uri in request.uris}
+    uris = frozenset[str]().union(*locations.values())
+    ids = find_track_ids(stored, replace(request, uris=uris))
+    # A path alone may be in the name of another track.
+    traces = find_traces(stored, ids, {each for each in uris if not _is_relative(each)})
+    return _Found(request, locations, traces)
 
 
-def _make_result(
-    request: PurgeRequest, traces: TracesInTables, places: list[PurgedFrom], finished_earlier: bool = False
-) -> PurgeResult:
-    found = traces.found_ids | traces.found_uris
-    named = request.track_ids | request.uris
-    unknown = (each for each in named if not found.intersection((each, canonical(each))))
-    return PurgeResult(len(traces.found_ids), tuple(sorted(unknown)), places, finished_earlier)
+def _locations(uri: str, catalogs: Collection[str]) -> frozenset[str]:
+    """Return where a track may be: at the URI as it is, as tables record it, or below a catalog."""
+    below = (storage.join(catalog, uri) for catalog in catalogs) if _is_relative(uri) else ()
+    return frozenset((uri, canonical(uri), *below))
+
+
+def _is_relative(uri: str) -> bool:
+    return storage.is_local(uri) and not uri.startswith(("/", "file:"))
 
 
 def _carry_out(tables: Tables, pending: PendingPurge, check: storage.Check) -> None:

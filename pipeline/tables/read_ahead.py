@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -14,7 +15,11 @@ _AHEAD_BYTES = 64 << 20
 
 
 def read_ahead(
-    items: Iterable[T], read: Callable[[T], R], size_of: Callable[[T], int], n_ahead: int = AHEAD
+    items: Iterable[T],
+    read: Callable[[T], R],
+    size_of: Callable[[T], int],
+    n_ahead: int = AHEAD,
+    abandoned: Event | None = None,
 ) -> Iterator[tuple[T, R]]:
     """Yield each item, in order, with what `read` returns for it, while the next few are being read.
 
@@ -29,6 +34,8 @@ def read_ahead(
         that may be read ahead is read by itself.
     n_ahead : int
         How many items may be read ahead.
+    abandoned : threading.Event, optional
+        Set when no more items are wanted, so that reads that take long can end early.
     """
     with ThreadPoolExecutor(n_ahead) as pool:
         ahead: deque[tuple[T, int, Future[R]]] = deque()
@@ -46,5 +53,7 @@ def read_ahead(
                 first, _, future = ahead.popleft()
                 yield first, future.result()
         finally:
+            if abandoned is not None:
+                abandoned.set()
             for _, _, future in ahead:
                 future.cancel()

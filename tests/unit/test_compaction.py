@@ -19,7 +19,7 @@ import pytest
 
 from jobs.compact import compact_job, plan_compact_job
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact import replacement
+from pipeline.tables.maintenance.compact import merging, replacement
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
 from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry, recover_compactions
@@ -106,6 +106,30 @@ def test_a_second_compaction_finds_nothing_to_do(history: TableHistory) -> None:
     compact_all(history.tables, target=target)
     stored = list_objects(history.tables)
     assert all(not plan.groups for plan in plan_compaction(stored, target_bytes=target, older_than_days=0))
+
+
+@pytest.mark.parametrize("damaged", [False, True], ids=["whole", "damaged"])
+def test_several_parts_are_built_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    """Log-mels of thousands of tracks are encoded again: on one core, a large machine waits for minutes."""
+    history = TableHistory(tmp_path)
+    history.run(tracks(60), shard_tracks=2, n_frames=387)
+    parts = sorted(Path(history.tables.folder("features")).rglob("*.parquet"))
+    monkeypatch.setattr(merging, "_WIDE_BYTES", min(part.stat().st_size for part in parts))
+    target = 4 * parts[0].stat().st_size
+    before, threads = all_rows(history.tables), threading.active_count()
+    if damaged:
+        whole = parts[17].read_bytes()
+        parts[17].write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(EarmarkError, match=f"{parts[17].name}.* cannot be merged"):
+            compact_all(history.tables, target=target)
+        parts[17].write_bytes(whole)
+        assert not list(tmp_path.rglob("merged-*")), "what was built beside it is gone"
+    compact_all(history.tables, target=target)
+    assert all_rows(history.tables) == before
+    assert n_parts(history.tables)["features"] < len(parts) / 2
+    assert threading.active_count() == threads
 
 
 def test_merged_parts_reach_the_target_and_large_ones_are_left_alone(tmp_path: Path) -> None:

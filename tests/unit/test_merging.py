@@ -107,6 +107,15 @@ def test_features_of_a_large_run_are_left_to_compact(
     assert left == MERGED | {"features": SMALL["features"]}
 
 
+def test_parts_that_are_large_enough_stay(
+    history: TableHistory, held: leases.HeldLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On two cores, copying the features of thousands of tracks took 7 % of the run."""
+    smallest = min(part.size for part in list_objects(history.tables).parts["features"])
+    monkeypatch.setattr(compaction, "RUN_PART_BYTES", smallest)
+    assert merge(history.tables, held)["features"] == SMALL["features"]
+
+
 def test_parts_that_cannot_be_merged_stay_as_they_are(history: TableHistory, held: leases.HeldLease) -> None:
     """All labels are written: a full disk, or a damaged part of features, must not fail the run."""
     (report,) = read_reports(history.tables, last=1)

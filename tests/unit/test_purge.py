@@ -172,6 +172,15 @@ def test_a_later_vacuum_brings_nothing_back_and_a_later_run_sees_new_tracks(hist
     assert sorted(plan.to_featurize["track_id"].to_pylist()) == ["t0001", "t0003", "t0011"]
 
 
+def test_tracks_are_found_by_their_path_below_the_catalog(history: TableHistory) -> None:
+    """It is what `earmark labels` prints; that of another track, which ends alike, is not meant."""
+    (catalog,) = {report.catalog for report in read_reports(history.tables)}
+    path = storage.path_below(uri("t0003"), catalog)
+    result = purge(history.tables, PurgeRequest(uris=frozenset([path, path[1:]])))
+    assert (result.tracks, result.unknown) == (1, (path[1:],))
+    assert find_in_tables(history.tables, "t0003", uri("t0003")) == []
+
+
 @pytest.mark.parametrize("kind", ["uris", "artists", "both"])
 def test_tracks_are_found_by_location_and_by_artist(history: TableHistory, kind: str) -> None:
     """Who asks to be forgotten knows neither ids nor paths."""

@@ -16,7 +16,8 @@ def purge(
         list[str] | None, typer.Option("--track-id", metavar="ID", help="A track. Can be repeated.")
     ] = None,
     uri: Annotated[
-        list[str] | None, typer.Option("--uri", help="The track at this location. Can be repeated.")
+        list[str] | None,
+        typer.Option("--uri", help="The track at this location, or path below the catalog. Can be repeated."),
     ] = None,
     artist: Annotated[
         list[str] | None,
@@ -25,7 +26,8 @@ def purge(
         ),
     ] = None,
     names: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="A text file: one track id or URI per line.")
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A text file: one track id, URI or path per line."),
     ] = None,
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove the traces instead of only counting them.")

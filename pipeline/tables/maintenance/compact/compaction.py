@@ -16,6 +16,9 @@ from schemas.tables import PARTITIONS
 
 MAX_RUN_BYTES = 4 << 30
 """Largest total size of parts that a run merges at its end: the features of 40,000 tracks."""
+RUN_PART_BYTES = 8 << 20
+"""Parts of this size stay as they are at the end of a run: copying log-mels takes a twentieth of the time of
+making them, and such parts can well be listed and read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,17 @@ def plan_run_compaction(
 ) -> list[TableCompaction]:
     """Select the parts of one run to merge: a partition qualifies if the run wrote several small parts to it.
 
-    A partition to which the run wrote more than `MAX_RUN_BYTES` is left out, because one process merges it
-    while the cluster waits, and so are the tables in `without`.
+    Parts of `RUN_PART_BYTES` or more stay. A partition to which the run wrote more than `MAX_RUN_BYTES` in
+    smaller ones is left out, because one process merges it while the cluster waits, and so are the tables in
+    `without`.
     """
     plans = []
     for table in PARTITIONS:
-        own = [part for part in stored.parts[table] if table not in without and _is_of_run(part, run)]
+        own = [
+            part
+            for part in stored.parts[table]
+            if table not in without and part.size < RUN_PART_BYTES and _is_of_run(part, run)
+        ]
         groups = {
             folder: parts
             for folder, parts in group_by_partition(own).items()

@@ -1,12 +1,19 @@
-"""Merging small parts into larger ones with the same rows, streamed so that memory use stays constant."""
+"""Merging small parts into larger ones with the same rows, streamed so that memory use stays constant.
+
+Log-mels take as much space before as after, so it is known in advance which of their parts make a merged one,
+and several are built at once, in threads: most of the time goes to encoding, during which Arrow needs no lock
+of Python.
+"""
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +32,13 @@ _GROUP_BYTES = 3 << 20
 """Readers of log-mels load one row group at a time: 64 rows, as `pipeline.shards.featurize_shard` writes
 them. Groups of narrow rows are longer, since each column of each group costs a few hundred bytes and a
 read."""
+
+_AT_ONCE = 4
+"""Merged parts that are built at once."""
+_WIDE_BYTES = 1 << 20
+"""Parts of at least this size are hardly smaller once they are merged; smaller ones are mostly footers."""
+_NARROW_SHARE = 1 / 8
+"""What counts of the size of a smaller part. It must count: no part is replaced before a chunk ends."""
 
 RowFilter = Callable[[pa.Table], pa.Table]
 """Returns the rows of a table to keep, in their order."""
@@ -63,7 +77,7 @@ def merge_parts(
     """Merge the parts of one partition, yielding one merged part after the other.
 
     A merged part is complete when it reaches the target size, or when the next source has a different schema
-    or different metadata. Sources are never split. Memory holds one row group and the sources read ahead.
+    or different metadata. Sources are never split. Memory holds a few row groups and the sources read ahead.
 
     Parameters
     ----------
@@ -76,16 +90,64 @@ def merge_parts(
     target_bytes : int
         Size at which a merged part takes no more sources.
     keep : callable, optional
-        Selects the rows to keep; all rows by default.
+        Selects the rows to keep, in several threads at once; all rows by default.
 
     Raises
     ------
     EarmarkError
         If a source cannot be read, or a merged part does not have exactly the expected rows.
     """
+    chunks = _cut(sources, target_bytes)
+    n_at_once = max(1, min(_AT_ONCE, len(chunks)))
+    abandoned = Event()
+
+    def build(numbered: tuple[int, list[StoredObject]]) -> list[MergedPart]:
+        number, chunk = numbered
+        own = folder / f"{number}"
+        own.mkdir()
+        return list(_merge_chunk(root, chunk, own, target_bytes, keep, n_at_once, abandoned))
+
+    context = copy_context()  # what the log says of the run
+    built = read_ahead(
+        list(enumerate(chunks)),
+        lambda numbered: context.copy().run(build, numbered),
+        lambda numbered: 0,
+        n_at_once,
+        abandoned,
+    )
+    for _, parts in built:
+        yield from parts
+
+
+def _cut(sources: Iterable[StoredObject], target_bytes: int) -> list[list[StoredObject]]:
+    """Cut sources into chunks that each make about one merged part, or several if they have many rows."""
+    chunks: list[list[StoredObject]] = []
+    size: float = target_bytes
+    for source in sources:
+        if size >= target_bytes:
+            chunks.append([])
+            size = 0
+        chunks[-1].append(source)
+        size += source.size * (1 if source.size >= _WIDE_BYTES else _NARROW_SHARE)
+    return chunks
+
+
+def _merge_chunk(
+    root: str,
+    sources: Sequence[StoredObject],
+    folder: Path,
+    target_bytes: int,
+    keep: RowFilter | None,
+    n_at_once: int,
+    abandoned: Event,
+) -> Iterator[MergedPart]:
     builder: _PartBuilder | None = None
     try:
-        for source, data in read_ahead(sources, partial(_read_source, root), lambda source: source.size):
+        # All that are built at once share what may be read ahead.
+        read = read_ahead(sources, partial(_read_source, root), lambda source: n_at_once * source.size)
+        for source, data in read:
+            if abandoned.is_set():
+                return
             location = storage.join(root, source.path)
             try:
                 file = pq.ParquetFile(arrow_buffer(data))

@@ -10,6 +10,7 @@ from pipeline.models.audioset import build_audioset
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.model_cache import model_folder
 from pipeline.models.torch_file import NotWeightsError
+from pipeline.storage import storage
 from pipeline.storage.cache_folder import CACHE_VARIABLE, cache_folder
 from schemas.errors import EarmarkError, MisuseError
 
@@ -69,7 +70,7 @@ def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
     name : str
         A key of `PUBLISHED`.
     file : Path, optional
-        The file of its weights; without it they are downloaded, once.
+        The file of its weights, which is also kept; without it they are taken from the cache, or downloaded.
 
     Returns
     -------
@@ -100,6 +101,8 @@ def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
         bundle = model.build(data, source=model.url, license=model.license, weights_sha256=model.sha256)
     except NotWeightsError as error:
         raise EarmarkError(f"the weights of {name} cannot be used: {error}") from error
+    if file is not None:
+        _keep_weights(model, data)
     return bundle, _keep(bundle, model_folder(name))
 
 
@@ -123,7 +126,7 @@ def _download(model: PublishedModel) -> bytes:
             model.url,
             known_hash=f"sha256:{model.sha256}",
             fname=model.file,
-            path=cache_folder() / "weights",
+            path=_weights_folder(),
             downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_S),
         )
         return Path(path).read_bytes()
@@ -139,6 +142,20 @@ def _download(model: PublishedModel) -> bytes:
         ) from error
     except OSError as error:
         raise EarmarkError(_unwritable(cache_folder(), error)) from error
+
+
+def _weights_folder() -> Path:
+    return cache_folder() / "weights"
+
+
+def _keep_weights(model: PublishedModel, data: bytes) -> None:
+    """Keep weights where they are downloaded to, so that the model can be added again without the file."""
+    folder = _weights_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write_bytes(str(folder / model.file), data)
+    except OSError as error:
+        raise EarmarkError(_unwritable(folder, error)) from error
 
 
 def _keep(bundle: ModelBundle, folder: Path) -> Path:

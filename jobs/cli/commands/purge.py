@@ -48,7 +48,7 @@ def purge(
     lines = _read_lines(names)
     request = PurgeRequest(
         track_ids=frozenset([*(track_id or []), *lines]),
-        uris=frozenset([*(uri or []), *(line for line in lines if "/" in line)]),
+        uris=frozenset([*(uri or []), *lines]),
         artists=frozenset(artist or []),
     )
     if not (request.track_ids or request.uris or request.artists):

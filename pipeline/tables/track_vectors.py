@@ -39,6 +39,8 @@ _FORMAT = "1"
 _AHEAD = 4
 _KEEP_S = 3600.0
 """Seconds for which a file that is no longer needed stays: another command may still be writing it."""
+_KEEP_UNUSED_S = 90 * 86_400.0
+"""Seconds for which the copies of tables that nobody asks stay: the tables may be gone."""
 
 
 def read_track_vectors(
@@ -80,6 +82,7 @@ def read_track_vectors(
         found[number] = rows
         watch(done, len(missing))
     _remove_useless(folder, files)
+    _remove_unused(_folder(stored.tables))
     batches = [batch for rows in found if rows is not None for batch in rows.to_batches()]
     if len({batch["vector"].type.list_size for batch in batches}) > 1:
         raise different_lengths(stored.tables, model)
@@ -213,3 +216,12 @@ def _remove_useless(folder: Path, files: Sequence[Path]) -> None:
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _KEEP_S:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _remove_unused(used: Path) -> None:
+    """Remove the copies of tables that have not been used for months; note that these were used now."""
+    with contextlib.suppress(OSError):
+        os.utime(used)
+        for path in used.parent.iterdir():
+            if time.time() - path.stat().st_mtime > _KEEP_UNUSED_S:
+                shutil.rmtree(path, ignore_errors=True)

@@ -163,6 +163,25 @@ def test_copies_of_parts_that_are_gone_are_removed(history: TableHistory, cache:
     assert not killed.exists()
 
 
+def test_copies_of_tables_that_nobody_asks_are_removed(
+    history: TableHistory, cache: Path, tmp_path: Path
+) -> None:
+    """Tables are deleted, and a gigabyte for each would stay in the cache."""
+    vectors = make_vectors(list(tracks(4)))
+    history.embed("000000", vectors, run="20260101T000000-0000")
+    other = history.copy(tmp_path / "other")
+    for asked in (history, other):
+        check(asked, vectors)
+    for folder in (cache / "track_vectors").iterdir():
+        os.utime(folder, (time.time() - 100 * 86_400,) * 2)
+    check(history, vectors)
+    (left,) = (cache / "track_vectors").iterdir()
+    check(history, vectors)
+    assert left.is_dir()
+    check(other, vectors)
+    assert len(list((cache / "track_vectors").iterdir())) == 2, "and made again when they are asked"
+
+
 def test_a_cache_that_cannot_be_written_changes_nothing(history: TableHistory, cache: Path) -> None:
     """A container without a home would have no similar tracks."""
     cache.write_text("a file is where the folder should be")

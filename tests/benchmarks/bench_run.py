@@ -1,9 +1,10 @@
-"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--against MODEL]``.
+"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--names 1] [--against MODEL]``.
 
 Compares ``earmark run`` on mp3s of usual length with a plain loop over the same functions in as many
 processes, without Ray or a lease. They take turns. Printed are tracks per hour, the ratio, the share of each
 stage in the workers' time, and the peak memory of driver and workers. Both are measured as whole processes,
-including start-up and loading TensorFlow. ``--against`` times another model in the same turns.
+including start-up and loading TensorFlow. ``--names`` gives each file so many names, which makes longer runs with
+the same disk space. ``--against`` times another model in the same turns.
 """
 
 import argparse
@@ -114,6 +115,7 @@ def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tracks", type=int, default=300)
+    parser.add_argument("--names", type=int, default=1)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--cpus", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--against", metavar="MODEL")
@@ -125,8 +127,13 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="earmark-bench-"))
     try:
-        size = write_long_catalog(folder / "catalog", n_tracks=options.tracks)
-        print(f"{options.tracks} mp3s of 3 to 5 minutes, {size / 1e9:.2f} GB, {options.cpus} processes")
+        size = write_long_catalog(folder / "catalog" / "0", n_tracks=options.tracks)
+        for name in range(1, options.names):
+            shutil.copytree(folder / "catalog" / "0", folder / "catalog" / str(name), copy_function=os.link)
+        print(
+            f"{options.tracks} mp3s of 3 to 5 minutes, {size / 1e9:.2f} GB, {options.names} names each, "
+            f"{options.cpus} processes"
+        )
         print(f"{'turn':>4}  {'earmark s':>9}  {'plain s':>8}  {'ratio':>5}")
         ratios, walls = [], []
         for turn in range(options.turns):

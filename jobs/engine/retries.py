@@ -91,8 +91,8 @@ class Retries:
             ) from error
         elif is_store_error(error):
             raise EarmarkError(
-                f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; "
-                "finished work is kept: run again when the store is available"
+                f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; once "
+                "this is solved, the next run continues with what is finished"
             ) from error
         else:
             # Not the store but something in the work itself: halve it until a single track is left.

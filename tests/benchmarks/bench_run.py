@@ -1,10 +1,10 @@
-"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--names 1] [--against MODEL]``.
+"""The cost of a whole run: ``python tests/benchmarks/bench_run.py [--tracks 300] [--against MODEL]``.
 
 Compares ``earmark run`` on mp3s of usual length with a plain loop over the same functions in as many
 processes, without Ray or a lease. They take turns. Printed are tracks per hour, the ratio, the share of each
 stage in the workers' time, and the peak memory of driver and workers. Both are measured as whole processes,
-including start-up and loading TensorFlow. ``--names`` gives each file so many names, which makes longer runs with
-the same disk space. ``--against`` times another model in the same turns.
+including start-up and loading TensorFlow. ``--names 11`` gives each file 11 names, which makes runs longer
+with the same disk space. ``--against`` times another model in the same turns.
 """
 
 import argparse

@@ -213,7 +213,7 @@ def test_a_full_disk_is_said_and_got_over(small_disk: Path, tmp_path: Path) -> N
     filler = small_disk / "filler"
     # Room for the model and the reports, but not for a shard's features, of some 50 kB a track.
     filler.write_bytes(b"\0" * ((4 << 20) - len(ModelBundle.load("gtzan").weights) - 250_000))
-    full = earmark("run", music, tables, "--cpus", "1", timeout=300)
+    full = earmark("run", music, tables, "--cpus", "1", "--model", "gtzan", timeout=300)
     assert full.returncode == 1, full.stdout
     assert "the disk is full (No space left on device)" in full.stderr
     assert str(tables) in full.stderr
@@ -225,7 +225,7 @@ def test_a_full_disk_is_said_and_got_over(small_disk: Path, tmp_path: Path) -> N
     for part in tables.rglob("*.parquet"):
         pd.read_parquet(part)
     filler.unlink()
-    done = earmark("run", music, tables, "--cpus", "1", timeout=300)
+    done = earmark("run", music, tables, "--cpus", "1", "--model", "gtzan", timeout=300)
     assert done.returncode == 0, done.stderr
     assert Counter(pd.read_parquet(tables / "labels")["uri"]) == {str(path): 1 for path in music.iterdir()}
 

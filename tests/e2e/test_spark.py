@@ -82,7 +82,7 @@ def test_the_printed_sql_makes_tables_with_all_rows_and_the_current_labels(spark
 
 def test_what_is_published_as_parquet_is_one_table(spark: Any, tables: Path, tmp_path: Path) -> None:
     """Whoever has a lake reads one table, without a window function."""
-    succeed("publish", tables, tmp_path / "lake", "--format", "parquet", "--model", "gtzan")
+    succeed("publish", tables, tmp_path / "lake", "--format", "parquet", "--model", "default")
     found = rows_of(spark.read.parquet(os.fspath(tmp_path / "lake")))
     expected = rows_of(pd.read_parquet(tmp_path / "lake"))
     assert len(found) == N_TRACKS

@@ -159,6 +159,7 @@ def test_failures_are_not_tried_again_unless_asked(labeled: Labeled) -> None:
     assert "running or killed" not in state
 
 
+@pytest.mark.thorough
 def test_descriptors_are_added_and_exported_in_the_published_form(labeled: Labeled, tmp_path: Path) -> None:
     """Analysts know these 57 columns; they come without log-mels, and a file's own genre is the label."""
     from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES

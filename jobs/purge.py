@@ -113,11 +113,10 @@ def _find(stored: StoredObjects, request: PurgeRequest) -> _Found:
     """Find the traces of a request."""
     catalogs = {report.catalog for report in read_reports(stored.tables)} if request.uris else set()
     locations = {uri: _locations(uri, catalogs) for uri in request.uris}
-    uris = frozenset[str]().union(*locations.values())
-    ids = find_track_ids(stored, replace(request, uris=uris))
-    # A path alone may be in the name of another track.
-    traces = find_traces(stored, ids, {each for each in uris if not _is_relative(each)})
-    return _Found(request, locations, traces)
+    ids = find_track_ids(stored, replace(request, uris=frozenset[str]().union(*locations.values())))
+    # Reports and logs are searched for these: of a path, only for the location that rows have.
+    known = (each for uri, each in locations.items() if not _is_relative(uri))
+    return _Found(request, locations, find_traces(stored, ids, frozenset[str]().union(*known)))
 
 
 def _locations(uri: str, catalogs: Collection[str]) -> frozenset[str]:

@@ -34,6 +34,14 @@ _ALIASES = {"s3a": "s3", "s3n": "s3"}
 """Hadoop's names for S3."""
 
 
+def _expand_user(path: Path) -> Path:
+    """Return a path with the home folder that it begins with, if it does and there is one."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # "~" begins the name of a folder or a file
+        return path
+
+
 def split(location: str) -> tuple[str, str]:
     """Split a location into protocol and path; the protocol of a plain path is ``file``.
 
@@ -46,7 +54,7 @@ def split(location: str) -> tuple[str, str]:
     if not separator:
         if location[:6].lower() == "file:/":  # Java's spelling
             return split(f"file://{location[5:]}")
-        return "file", str(Path(location).expanduser().absolute())
+        return "file", str(_expand_user(Path(location)).absolute())
     protocol = protocol.lower()
     if protocol == "file":
         host, _, below = path.partition("/")

@@ -1,8 +1,9 @@
 """Reading objects ahead of time, within a number of them and a total size."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Event
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ def read_ahead(
     size_of: Callable[[T], int],
     n_ahead: int = AHEAD,
     abandoned: Event | None = None,
-) -> Iterator[tuple[T, R]]:
+) -> Generator[tuple[T, R]]:
     """Yield each item, in order, with what `read` returns for it, while the next few are being read.
 
     Parameters
@@ -47,7 +48,7 @@ def read_ahead(
                     first, first_size, future = ahead.popleft()
                     total -= first_size
                     yield first, future.result()
-                ahead.append((item, size, pool.submit(read, item)))
+                ahead.append((item, size, pool.submit(copy_context().run, read, item)))
                 total += size
             while ahead:
                 first, _, future = ahead.popleft()

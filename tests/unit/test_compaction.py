@@ -19,7 +19,7 @@ import pytest
 
 from jobs.compact import compact_job, plan_compact_job
 from pipeline.storage import storage
-from pipeline.tables.maintenance.compact import merging, replacement
+from pipeline.tables.maintenance.compact import replacement, scratch
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
 from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry, recover_compactions
@@ -116,7 +116,7 @@ def test_several_parts_are_built_at_once(
     history = TableHistory(tmp_path)
     history.run(tracks(60), shard_tracks=2, n_frames=387)
     parts = sorted(Path(history.tables.folder("features")).rglob("*.parquet"))
-    monkeypatch.setattr(merging, "_WIDE_BYTES", min(part.stat().st_size for part in parts))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     target = 4 * parts[0].stat().st_size
     before, threads = all_rows(history.tables), threading.active_count()
     if damaged:
@@ -132,6 +132,29 @@ def test_several_parts_are_built_at_once(
     assert threading.active_count() == threads
 
 
+def test_an_interrupt_ends_what_is_being_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is removed while threads write into it would stay, and Ctrl-C would wait for them."""
+    history = TableHistory(tmp_path)
+    history.run(tracks(60), shard_tracks=2, n_frames=387)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    before, threads = all_rows(history.tables), threading.active_count()
+    left = []
+
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    def remove(folder: Path, **options: object) -> None:
+        left.append(threading.active_count() - threads)
+
+    monkeypatch.setattr(replacement, "_publish", interrupt)
+    monkeypatch.setattr(scratch.shutil, "rmtree", remove)
+    with pytest.raises(KeyboardInterrupt):
+        compact_all(history.tables, target=1_000_000)
+    assert left == [0]
+    monkeypatch.undo()
+    assert all_rows(history.tables) == before
+
+
 def test_merged_parts_reach_the_target_and_large_ones_are_left_alone(tmp_path: Path) -> None:
     """One part of a terabyte would be as bad for readers as a million small ones."""
     history = TableHistory(tmp_path)
@@ -139,10 +162,10 @@ def test_merged_parts_reach_the_target_and_large_ones_are_left_alone(tmp_path: P
     big = history.features(list(tracks(40, start=100).items()), 387)
     kept = Path(history.write("features", "big", big, feature_set=SPEC.feature_set, run=run))
     inode = kept.stat().st_ino
-    compact_all(history.tables, target=3_000_000)
+    compact_all(history.tables, target=3_500_000)
     sizes = {path.name: path.stat().st_size for path in kept.parent.iterdir()}
     assert kept.stat().st_ino == inode
-    assert sorted(size > 2_900_000 for size in sizes.values()) == [False, True, True, True]
+    assert sum(size > 3_300_000 for size in sizes.values()) >= len(sizes) - 1 > 1
     assert max(sizes.values()) < 7_000_000
     merged = max(
         (path for path in kept.parent.iterdir() if path != kept), key=lambda path: path.stat().st_size

@@ -1,15 +1,14 @@
 """Merging small parts into larger ones with the same rows, streamed so that memory use stays constant.
 
-Log-mels take as much space before as after, so it is known in advance which of their parts make a merged one,
-and several are built at once, in threads: most of the time goes to encoding, during which Arrow needs no lock
-of Python.
+Of tables with log-mels or embeddings, several merged parts are built at once, in threads: most of the time
+goes to compressing them, during which Arrow releases Python's GIL.
 """
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import copy_context
+import uuid
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,8 @@ from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.errors import VersionChangedError
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.objects import StoredObject
-from pipeline.tables.read_ahead import read_ahead
+from pipeline.tables.parts import WIDE
+from pipeline.tables.read_ahead import AHEAD, read_ahead
 from pipeline.tables.tables import ZSTD_LEVEL
 from schemas.errors import EarmarkError
 
@@ -34,11 +34,10 @@ them. Groups of narrow rows are longer, since each column of each group costs a 
 read."""
 
 _AT_ONCE = 4
-"""Merged parts that are built at once."""
-_WIDE_BYTES = 1 << 20
-"""Parts of at least this size are hardly smaller once they are merged; smaller ones are mostly footers."""
-_NARROW_SHARE = 1 / 8
-"""What counts of the size of a smaller part. It must count: no part is replaced before a chunk ends."""
+_AT_ONCE_BYTES = 128 << 20
+"""Merged parts that are built at once, and the size of the sources that they hold at a time."""
+_FOOTER_BYTES = 16 << 10
+"""About what each part of such tables takes beside its rows."""
 
 RowFilter = Callable[[pa.Table], pa.Table]
 """Returns the rows of a table to keep, in their order."""
@@ -68,22 +67,22 @@ class MergedPart:
 
 def merge_parts(
     root: str,
-    sources: Iterable[StoredObject],
+    sources: Sequence[StoredObject],
     folder: Path,
     *,
     target_bytes: int,
     keep: RowFilter | None = None,
-) -> Iterator[MergedPart]:
+) -> Generator[MergedPart]:
     """Merge the parts of one partition, yielding one merged part after the other.
 
     A merged part is complete when it reaches the target size, or when the next source has a different schema
-    or different metadata. Sources are never split. Memory holds a few row groups and the sources read ahead.
+    or different metadata. Sources are never split. Memory holds a few row groups and a few sources.
 
     Parameters
     ----------
     root : str
         Root of the tables.
-    sources : iterable of StoredObject
+    sources : sequence of StoredObject
         Parts of one partition, in the order their rows will have.
     folder : Path
         Local folder in which to build the merged parts.
@@ -97,56 +96,56 @@ def merge_parts(
     EarmarkError
         If a source cannot be read, or a merged part does not have exactly the expected rows.
     """
+    if not sources or sources[0].path.partition("/")[0] not in WIDE:
+        with contextlib.closing(_merge_in_order(root, sources, folder, target_bytes, keep)) as parts:
+            yield from parts
+        return
     chunks = _cut(sources, target_bytes)
-    n_at_once = max(1, min(_AT_ONCE, len(chunks)))
+    n_at_once = min(_AT_ONCE, os.cpu_count() or 1, _AT_ONCE_BYTES // max(source.size for source in sources))
+    n_at_once = max(1, min(n_at_once, len(chunks)))
     abandoned = Event()
 
-    def build(numbered: tuple[int, list[StoredObject]]) -> list[MergedPart]:
-        number, chunk = numbered
-        own = folder / f"{number}"
-        own.mkdir()
-        return list(_merge_chunk(root, chunk, own, target_bytes, keep, n_at_once, abandoned))
+    def build(chunk: Sequence[StoredObject]) -> list[MergedPart]:
+        return list(_merge_in_order(root, chunk, folder, target_bytes, keep, n_at_once, abandoned))
 
-    context = copy_context()  # what the log says of the run
-    built = read_ahead(
-        list(enumerate(chunks)),
-        lambda numbered: context.copy().run(build, numbered),
-        lambda numbered: 0,
-        n_at_once,
-        abandoned,
-    )
-    for _, parts in built:
-        yield from parts
+    with contextlib.closing(read_ahead(chunks, build, lambda _: 0, n_at_once, abandoned)) as built:
+        for _, merged in built:
+            yield from merged
 
 
-def _cut(sources: Iterable[StoredObject], target_bytes: int) -> list[list[StoredObject]]:
-    """Cut sources into chunks that each make about one merged part, or several if they have many rows."""
+def _cut(sources: Sequence[StoredObject], target_bytes: int) -> list[list[StoredObject]]:
+    """Cut sources into chunks of the target size: rows of such tables take as much space before as after."""
     chunks: list[list[StoredObject]] = []
-    size: float = target_bytes
+    size = target_bytes
     for source in sources:
         if size >= target_bytes:
             chunks.append([])
             size = 0
         chunks[-1].append(source)
-        size += source.size * (1 if source.size >= _WIDE_BYTES else _NARROW_SHARE)
+        size += max(0, source.size - _FOOTER_BYTES)
     return chunks
 
 
-def _merge_chunk(
+def _merge_in_order(
     root: str,
     sources: Sequence[StoredObject],
     folder: Path,
     target_bytes: int,
     keep: RowFilter | None,
-    n_at_once: int,
-    abandoned: Event,
-) -> Iterator[MergedPart]:
+    n_at_once: int = 1,
+    abandoned: Event | None = None,
+) -> Generator[MergedPart]:
+    """Merge parts one after the other; `n_at_once` threads that do so share what may be read ahead."""
     builder: _PartBuilder | None = None
+    read = read_ahead(
+        sources,
+        partial(_read_source, root),
+        lambda source: n_at_once * source.size,
+        AHEAD // n_at_once,
+    )
     try:
-        # All that are built at once share what may be read ahead.
-        read = read_ahead(sources, partial(_read_source, root), lambda source: n_at_once * source.size)
         for source, data in read:
-            if abandoned.is_set():
+            if abandoned is not None and abandoned.is_set():
                 return
             location = storage.join(root, source.path)
             try:
@@ -164,6 +163,7 @@ def _merge_chunk(
         if builder is not None:
             yield builder.finish()
     finally:
+        read.close()
         if builder is not None:
             builder.close()
 
@@ -199,7 +199,7 @@ class _PartBuilder:
         self._waiting: list[pa.Table] = []
         self._n_waiting = 0
         self._n_rows = 0
-        self._file = folder / "builder"
+        self._file = folder / f"builder-{uuid.uuid4().hex}"
         self._sink = self._file.open("wb")
         self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", compression_level=ZSTD_LEVEL)
 

@@ -65,8 +65,13 @@ def replace_parts(
     remove_abandoned(PREFIX)
     done = 0
     for partition, sources in groups.items():
-        with scratch_folder(tables.root) as folder:
-            built = merge_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
+        with (
+            scratch_folder(tables.root) as folder,
+            # Closed first: it may still be writing into the folder.
+            contextlib.closing(
+                merge_parts(tables.root, sources, folder, target_bytes=target_bytes, keep=keep)
+            ) as built,
+        ):
             for batch in _batch_by_size(built, _LOCAL_BATCH_BYTES if storage.is_local(tables.root) else 1):
                 changed = [part for part in batch if keep is not None or len(part.sources) > 1]
                 with storage.explain_errors(storage.join(tables.root, partition), "replace parts of"):

@@ -108,7 +108,7 @@ class RunConfig(BaseModel):
         default=128,
         ge=0,
         le=4096,
-        description="Approximate size in MiB of parts to which a run finally merges its small ones; 0: not.",
+        description="Approximate size in MiB of the parts that a run merges its small ones into; 0: none.",
     )
 
     @field_validator("keep_features")

@@ -92,7 +92,7 @@ class Retries:
         elif is_store_error(error):
             raise EarmarkError(
                 f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; once "
-                "this is solved, the next run continues with what is finished"
+                "this is fixed, run again: finished work is kept"
             ) from error
         else:
             # Not the store but something in the work itself: halve it until a single track is left.

@@ -152,7 +152,6 @@ def _keep_weights(model: PublishedModel, data: bytes) -> None:
     """Keep weights where they are downloaded to, so that the model can be added again without the file."""
     folder = _weights_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         storage.write_bytes(str(folder / model.file), data)
     except OSError as error:
         raise EarmarkError(_unwritable(folder, error)) from error

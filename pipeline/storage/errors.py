@@ -102,7 +102,7 @@ def reason(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) and error.strerror != "None" else None
     said = said or store_code(error) or (str(error) if str(error) != "None" else "")
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"the disk is full ({said}); free some space and run again"
+        return f"the disk is full ({said}); free some space"
     if isinstance(error, PermissionError):
         detail = f" ({said})" if said else ""
         return f"access is denied{detail}; check the permissions or the AWS credentials"

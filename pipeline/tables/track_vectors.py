@@ -40,7 +40,7 @@ _AHEAD = 4
 _KEEP_S = 3600.0
 """Seconds for which a file that is no longer needed stays: another command may still be writing it."""
 _KEEP_UNUSED_S = 90 * 86_400.0
-"""Seconds for which the copies of tables that nobody asks stay: the tables may be gone."""
+"""Seconds for which copies of tables that are no longer queried are kept: the tables may be gone."""
 
 
 def read_track_vectors(

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
-from pipeline.tables.maintenance.compact.compaction import MAX_RUN_BYTES, compact, plan_run_compaction
+from pipeline.tables.maintenance.compact.compaction import compact, plan_run_compaction
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import ZSTD_LEVEL, Tables
@@ -28,12 +28,8 @@ SHARD_TRACKS = 128
 SEGMENTS = 3
 FAILED_OF = 1000
 """One track of so many has failed."""
-MERGED_TRACKS = 1_200
-"""Tracks of a part of features that a run has merged, 128 MB of real ones."""
 RUN_TRACKS = 100_000
 """Tracks that a run processed: a catalog comes in over some nights."""
-_FEATURES_BYTES = 108_000
-"""Size of the features of a real track with ``gtzan``; with ``default``, 150 kB."""
 
 _FIRST_NIGHT = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
@@ -66,16 +62,14 @@ def write_product_tables(
     """Write the tables of runs that processed `n_tracks`, one track of a thousand with a failure."""
     tables = Tables(str(root))
     rng = np.random.default_rng(0)
-    # Only features are cut as they are here: a run merges the parts of the other tables.
-    is_merged = run_tracks * _FEATURES_BYTES <= MAX_RUN_BYTES
-    shard_tracks = MERGED_TRACKS if is_merged else SHARD_TRACKS
+    # Only features stay as they are cut here: a run merges the parts of the other tables.
     for night, start in enumerate(range(0, n_tracks, run_tracks)):
         stop = min(start + run_tracks, n_tracks)
         at = _FIRST_NIGHT + timedelta(days=night)
         run = f"{at:%Y%m%dT%H%M%S}-{night:04x}"
         n_failed = 0
-        for shard, first in enumerate(range(start, stop, shard_tracks)):
-            rows = make_listing(first, min(first + shard_tracks, stop), catalog)
+        for shard, first in enumerate(range(start, stop, SHARD_TRACKS)):
+            rows = make_listing(first, min(first + SHARD_TRACKS, stop), catalog)
             failed = np.arange(len(rows)) + first
             n_failed += _write_shard(
                 tables, run, f"{shard:06}", rows, failed % FAILED_OF == 0, model, spec, at, rng

@@ -160,5 +160,5 @@ def test_a_retry_budget_is_exhausted_only_without_success(monkeypatch: pytest.Mo
 def test_a_full_disk_is_named() -> None:
     """The operator on call reads what to do."""
     assert reason(OSError(errno.ENOSPC, "No space left on device")) == (
-        "the disk is full (No space left on device); free some space and run again"
+        "the disk is full (No space left on device); free some space"
     )

@@ -17,7 +17,9 @@ def purge(
     ] = None,
     uri: Annotated[
         list[str] | None,
-        typer.Option("--uri", help="The track at this location, or path below the catalog. Can be repeated."),
+        typer.Option(
+            "--uri", help="The track at this URI, or at this path below the catalog. Can be repeated."
+        ),
     ] = None,
     artist: Annotated[
         list[str] | None,

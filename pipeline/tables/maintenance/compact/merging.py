@@ -101,8 +101,8 @@ def merge_parts(
             yield from parts
         return
     chunks = _cut(sources, target_bytes)
-    n_at_once = min(_AT_ONCE, os.cpu_count() or 1, _AT_ONCE_BYTES // max(source.size for source in sources))
-    n_at_once = max(1, min(n_at_once, len(chunks)))
+    n_held = _AT_ONCE_BYTES // max(1, *(source.size for source in sources))
+    n_at_once = max(1, min(_AT_ONCE, os.cpu_count() or 1, len(chunks), n_held))
     abandoned = Event()
 
     def build(chunk: Sequence[StoredObject]) -> list[MergedPart]:

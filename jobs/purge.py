@@ -1,6 +1,6 @@
 """``earmark purge``: remove every trace of some tracks, under the lease."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -90,7 +90,7 @@ def purge_job(
         if read_pending(tables) is not None:
             say("an earlier purge was killed; the next one with --delete finishes it first")
         stored = list_objects(tables)
-        found = _find(stored, request)
+        found = _find(stored, request, read_reports(tables))
         return found.result(plan_purge(stored, found.traces))
     name = f"purge-{new_run_name(datetime.now(UTC))}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
@@ -98,20 +98,21 @@ def purge_job(
         pending = read_pending(tables)
         if pending is not None:
             say("finishing a purge that was killed")
-            _carry_out(tables, pending, lease.check)
-        stored = list_objects(tables)
-        found = _find(stored, request)
+            _carry_out(tables, pending, read_reports(tables), lease.check)
+        stored, reports = list_objects(tables), read_reports(tables)
+        found = _find(stored, request, reports)
         places = plan_purge(stored, found.traces)
         if places:
-            _carry_out(tables, begin(stored, found.traces, read_reports(tables), lease.check), lease.check)
+            begun = begin(stored, found.traces, reports, lease.check)
+            _carry_out(tables, begun, reports, lease.check)
         if places or pending is not None:
             update_index(tables, lease.check)
     return found.result(places, pending is not None)
 
 
-def _find(stored: StoredObjects, request: PurgeRequest) -> _Found:
+def _find(stored: StoredObjects, request: PurgeRequest, reports: Sequence[RunReport]) -> _Found:
     """Find the traces of a request."""
-    catalogs = {report.catalog for report in read_reports(stored.tables)} if request.uris else set()
+    catalogs = {report.catalog for report in reports}
     locations = {uri: _locations(uri, catalogs) for uri in request.uris}
     ids = find_track_ids(stored, replace(request, uris=frozenset[str]().union(*locations.values())))
     # Reports and logs are searched for these: of a path, only for the location that rows have.
@@ -129,8 +130,9 @@ def _is_relative(uri: str) -> bool:
     return storage.is_local(uri) and not uri.startswith(("/", "file:"))
 
 
-def _carry_out(tables: Tables, pending: PendingPurge, check: storage.Check) -> None:
-    reports = read_reports(tables)
+def _carry_out(
+    tables: Tables, pending: PendingPurge, reports: Sequence[RunReport], check: storage.Check
+) -> None:
     runs = [report.run for report in reports]
     with storage.explain_errors(tables.root, "list the pages of"):
         pages = set(storage.list_names(storage.join(tables.root, "_runs")))

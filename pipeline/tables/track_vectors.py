@@ -82,7 +82,7 @@ def read_track_vectors(
         found[number] = rows
         watch(done, len(missing))
     _remove_useless(folder, files)
-    _remove_unused(_folder(stored.tables))
+    _remove_unused(folder.parent)
     batches = [batch for rows in found if rows is not None for batch in rows.to_batches()]
     if len({batch["vector"].type.list_size for batch in batches}) > 1:
         raise different_lengths(stored.tables, model)

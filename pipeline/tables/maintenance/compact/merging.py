@@ -97,8 +97,7 @@ def merge_parts(
         If a source cannot be read, or a merged part does not have exactly the expected rows.
     """
     if not sources or sources[0].path.partition("/")[0] not in WIDE:
-        with contextlib.closing(_merge_in_order(root, sources, folder, target_bytes, keep)) as parts:
-            yield from parts
+        yield from _merge_in_order(root, sources, folder, target_bytes, keep)
         return
     chunks = _cut(sources, target_bytes)
     n_held = _AT_ONCE_BYTES // max(1, *(source.size for source in sources))

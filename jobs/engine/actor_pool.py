@@ -30,8 +30,9 @@ _QUEUED_PARTS = 1
 
 @dataclass(slots=True)
 class _Member:
-    """An actor: its GPUs, how many parts it may have and how many it has, and its node once it is up."""
+    """An actor: what it takes, how many parts it may have and how many it has, and its node once it is up."""
 
+    num_cpus: float
     num_gpus: float
     most_parts: int
     node: str | None = None
@@ -78,6 +79,13 @@ class ActorPool:
         """Whether any actor has loaded the model."""
         return any(member.node is not None for member in self._members.values())
 
+    @property
+    def cpus_to_leave(self) -> int:
+        """CPUs that actors need to load the model, though they take none, while none has loaded it."""
+        if self.is_up:
+            return 0
+        return sum(not self._members[actor].num_cpus for actor in self._starting.values())
+
     def resize(self, labeling: float | None = None, n_waiting: int = 0) -> None:
         """Start the actors that the cluster has room for, which may have changed since the last check.
 
@@ -105,7 +113,7 @@ class ActorPool:
                 node=None if plan.num_cpus else self._next_worker_node(),
             )
             log.info("actor started", cpus=plan.num_cpus, gpus=plan.num_gpus, batch_size=plan.batch_size)
-            self._members[actor] = _Member(plan.num_gpus, plan.parts_at_once + _QUEUED_PARTS)
+            self._members[actor] = _Member(plan.num_cpus, plan.num_gpus, plan.parts_at_once + _QUEUED_PARTS)
             self._starting[actor.ready.remote()] = actor
         self._replace()
 

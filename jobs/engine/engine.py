@@ -173,9 +173,7 @@ class Engine:
             # Before the tasks, which would otherwise take all CPUs first.
             share = self._pace.labeling_share(self.totals.shards_left, self.totals.parts_left)
             self._pool.resize(share, len(self._queues.for_actors))
-        cpus = max(1, self._cluster.cpus())
-        # Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand.
-        for _ in range(min(len(self._queues.for_tasks), 2 * cpus - self._n_tasks)):
+        for _ in range(min(len(self._queues.for_tasks), self._most_tasks() - self._n_tasks)):
             attempt = self._queues.for_tasks.popleft()
             node = self._faults.place(type(attempt.work), attempt.avoided, chosen=attempt.deaths > 0)
             if isinstance(attempt.work, Shard):
@@ -187,6 +185,18 @@ class Engine:
             attempt = self._queues.for_actors.popleft()
             ref = actor.answer.remote(attempt.work, self._assignment)
             self._in_flight[ref] = Submission(attempt, next(self._numbers), actor)
+
+    def _most_tasks(self) -> int:
+        """Return how many tasks to have submitted.
+
+        Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand. But as long
+        as the first actor loads the model on a CPU that Ray does not set aside for it, it gets one: the first
+        labels wait for it, and not for a second worker.
+        """
+        cpus = max(1, self._cluster.cpus())
+        if self._pool is not None and (left := self._pool.cpus_to_leave) > 0:
+            return max(1, cpus - left)
+        return 2 * cpus
 
     def _collect(self, ref: Any) -> None:
         if self._pool is not None and ref in self._pool.starting:

@@ -206,3 +206,31 @@ def test_more_actors_start_only_when_parts_wait(monkeypatch: pytest.MonkeyPatch)
     assert len(started.actors) == 16 // 4
     pool.resize(0.1, n_waiting=0)
     assert pool.n_actors == 16 // 4, "none is ended that may soon be needed again"
+
+
+def test_only_the_first_actors_without_a_cpu_are_left_one_to_load_the_model_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On 2 CPUs two workers and the model would start at once, and the first label would take 2 s longer."""
+    started = Started(monkeypatch, UP)
+    monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: (2, 0))
+    pool = ActorPool("model", RunConfig(actors=2))
+    assert pool.cpus_to_leave == 0, "none has started"
+    pool.resize()
+    assert pool.cpus_to_leave == 2
+    pool.add_started(next(iter(pool.starting)))
+    assert pool.cpus_to_leave == 0, "one labels, while the other loads the model"
+    settle(pool)
+    pool.replace_lost(started.actors[0])
+    pool.resize()
+    assert pool.starting
+    assert pool.cpus_to_leave == 0, "there is another"
+
+
+def test_actors_that_take_a_cpu_need_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray keeps it from the tasks."""
+    Started(monkeypatch, UP)  # on 16 CPUs
+    pool = ActorPool("model", RunConfig())
+    pool.resize()
+    assert pool.starting
+    assert pool.cpus_to_leave == 0

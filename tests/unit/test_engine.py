@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pytest
@@ -23,7 +24,7 @@ from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 from tests.e2e.earmark import read_table
-from tests.unit.scripted_ray import Outcome, Script, ScriptedRay
+from tests.unit.scripted_ray import NODES, Outcome, Script, ScriptedRay
 
 RUN = "20260101-000000-test"
 TRACKS = pa.Table.from_batches(
@@ -200,3 +201,18 @@ def test_after_stop_nothing_more_is_started(assignment: Assignment, monkeypatch:
     totals = engine.run(many, [])
     assert len(ray.tried) == 4, "twice the CPUs"
     assert totals.featurized == 4 * 4
+
+
+def test_while_the_first_actor_loads_the_model_tasks_leave_it_a_cpu(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first label waits for the model, and not for a second worker."""
+    many = [replace(SHARDS[0], name=f"{n:06}") for n in range(20)]
+    ray = ScriptedRay(done).patched(monkeypatch)
+    monkeypatch.setattr("jobs.engine.engine.ray.wait", ray.wait_for_tasks)
+    monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: (2, 0))
+    monkeypatch.setattr("jobs.engine.actor_pool.worker_nodes", lambda: NODES)
+    monkeypatch.setattr("jobs.engine.actor_pool.start_labeler", lambda *args, **options: MagicMock())
+    engine = Engine(replace(assignment, model="model"), Totals(), lambda totals: engine.stop())
+    engine.run(many, [])
+    assert len(ray.tried) == 1

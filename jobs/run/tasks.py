@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.run.request import Job
@@ -50,28 +51,37 @@ def _versions(rows: pa.Table) -> Iterator[tuple[str, str]]:
 def make_label_tasks(plan: Plan, run: str, run_date: str, model: str) -> list[LabelTask]:
     """Return tasks for the tracks that already have features, one per features part."""
     labeled, embedded = set(_versions(plan.to_embed)), set(_versions(plan.embedded))
-    rows = plan.to_label.sort_by("part")
-    starts = [
-        0,
-        *(i for i in range(1, rows.num_rows) if rows["part"][i] != rows["part"][i - 1]),
-        rows.num_rows,
-    ]
     tasks = []
-    for number, (start, stop) in enumerate(pairwise(starts)):
-        if start == stop:
-            continue
-        tracks = copy_rows(rows.select(["track_id", "uri", "etag", "attempts"]), start, stop)
+    for number, (part, feature_set, tracks) in enumerate(_by_part(plan.to_label)):
         tasks.append(
             LabelTask(
                 name=f"part-{number:06}",
                 run=run,
                 run_date=run_date,
                 model=model,
-                part=rows["part"][start].as_py(),
-                feature_set=rows["feature_set"][start].as_py(),
+                part=part,
+                feature_set=feature_set,
                 tracks=tracks,
                 labeled=frozenset(labeled.intersection(_versions(tracks))),
                 embedded=frozenset(embedded.intersection(_versions(tracks))),
             )
         )
     return tasks
+
+
+def _by_part(rows: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:
+    """Yield each part, its feature set, and the tracks to label from it."""
+    if not rows.num_rows:
+        return
+    encoded = rows["part"].dictionary_encode()
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+    order = np.argsort(codes, kind="stable")
+    tracks = rows.select(["track_id", "uri", "etag", "attempts"])
+    # Joined, the text of a column may have more bytes than 32 bits can count.
+    wide = tracks.set_column(1, "uri", tracks["uri"].cast(pa.large_string()))
+    sorted_tracks = wide.take(pa.array(order)).combine_chunks()
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    for start, stop in pairwise([*starts.tolist(), rows.num_rows]):
+        first = int(order[start])
+        own = copy_rows(sorted_tracks, start, stop).cast(tracks.schema)
+        yield rows["part"][first].as_py(), rows["feature_set"][first].as_py(), own

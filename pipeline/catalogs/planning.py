@@ -189,7 +189,7 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     keys.register("listed", listing.select([*VERSION_KEY, "uri"]).append_column("row", rows))
     n_remaining = _define_remaining(keys, goal)
     todo = _find_todo(keys, goal) if n_remaining else _NOTHING
-    tracks = listing.take(todo["row"]).append_column("attempts", todo["attempts"].cast(pa.int32()))
+    tracks = _select_rows(listing, todo["row"]).append_column("attempts", todo["attempts"].cast(pa.int32()))
     labeling = pc.is_valid(todo["location"])
     to_label = tracks.select(["track_id", "uri", "etag", "attempts"]).append_column("part", todo["location"])
     to_label = to_label.append_column("feature_set", todo["feature_set"]).filter(labeling)
@@ -198,7 +198,7 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     changes = keys.query(_CHANGES)
     is_gone = pc.is_null(changes["row"])
     gone = changes.filter(is_gone).select(["track_id", "uri", "etag"])
-    changed = listing.select([*VERSION_KEY, "uri"]).take(changes["row"].filter(pc.invert(is_gone)))
+    changed = _select_rows(listing.select([*VERSION_KEY, "uri"]), changes["row"].filter(pc.invert(is_gone)))
     to_featurize = tracks.filter(pc.invert(labeling))
     return Plan(
         listing=listing,
@@ -309,4 +309,15 @@ def shard_bounds(
 
 def copy_rows(tracks: pa.Table, start: int, stop: int) -> pa.Table:
     """Copy rows `start` to `stop`: Ray serializes a slice together with the whole table it belongs to."""
-    return tracks.take(pa.array(range(start, stop), pa.int64()))
+    # Of the slice: a table's `take` first joins all of its chunks, for each shard again.
+    return tracks.slice(start, stop - start).take(pa.array(range(stop - start), pa.int64()))
+
+
+def _select_rows(tracks: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
+    """Return some rows of a listing, given by ascending numbers.
+
+    `take` joins the chunks of each column, which fails if there are 2 GiB of text in it.
+    """
+    mask = np.zeros(tracks.num_rows, np.bool_)
+    mask[rows.to_numpy()] = True
+    return tracks.filter(pa.array(mask))

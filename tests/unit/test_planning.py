@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.catalog_changes import change_rows
-from pipeline.catalogs.planning import Goal, Plan, cut_shards, make_plan, shard_bounds
+from pipeline.catalogs.planning import Goal, Plan, copy_rows, cut_shards, make_plan, shard_bounds
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows
@@ -279,6 +279,17 @@ def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:
     few = cut_shards(tracks, max_tracks=256, max_bytes=999, at_least=100)
     assert [len(shard) for shard in few] == [8, 2]
     assert cut_shards(tracks.slice(0, 0), max_tracks=4, max_bytes=50, at_least=3) == []
+
+
+def test_a_shard_is_cut_without_joining_the_chunks_of_the_listing() -> None:
+    """Fails: each shard costs as much as the whole listing, and 2 GiB of text end with an internal error."""
+    length = 1 << 30  # zeros that are never touched take no memory
+    buffers = [pa.py_buffer(np.array([0, length], np.int32)), pa.py_buffer(np.zeros(length, np.uint8))]
+    long = pa.StringArray.from_buffers(1, *buffers)
+    uris = pa.chunked_array([long, long, long, pa.array(["a.mp3", "b.mp3"]), pa.array(["c.mp3", "d.mp3"])])
+    shard = copy_rows(pa.table({"uri": uris}), 4, 6)
+    assert shard["uri"].to_pylist() == ["b.mp3", "c.mp3"]
+    assert shard.get_total_buffer_size() < 1000, "Ray would send the whole table with it"
 
 
 def test_the_last_shards_are_smaller() -> None:

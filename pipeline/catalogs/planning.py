@@ -1,6 +1,6 @@
 """The plan of a run: the catalog minus the tracks already processed, cut into shards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.tables.current import define_current_tracks
+from pipeline.tables.gather import stream_rows
 from pipeline.tables.keys import Keys, open_keys
 from pipeline.tables.tables import VERSION_KEY, Tables
 from schemas.features import FeatureSpec
@@ -37,7 +38,8 @@ class Plan:
         Unfinished tracks that have features: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
         (location of their features) and ``feature_set``.
     changed : pyarrow.Table
-        ``track_id``, ``etag``, ``uri`` of tracks that are new, changed, moved or back since the last listing.
+        ``track_id``, ``etag``, ``uri`` of tracks that are new, changed, moved or back since the last listing,
+        or whose other columns in the manifest have changed.
     gone : pyarrow.Table
         ``track_id``, ``uri``, ``etag`` of tracks that were in the catalog and no longer are.
     to_embed : pyarrow.Table
@@ -164,6 +166,19 @@ WHERE listed.row IS NULL
 ORDER BY listed.row, known.part, known.row
 """
 
+_UNCHANGED = """\
+SELECT listed.row AS number, known.part, known.row
+FROM listed JOIN current_tracks AS known USING (track_id, etag, uri)
+ORDER BY known.part, known.row
+"""
+
+_RELABELED = """\
+SELECT number
+FROM listed_columns AS listed JOIN known_columns AS known USING (number)
+WHERE list_sort(map_entries(listed.carried)) IS DISTINCT FROM list_sort(map_entries(known.carried))
+ORDER BY number
+"""
+
 
 def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = False) -> Plan:
     """Compare the catalog with the tables.
@@ -198,7 +213,10 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     changes = keys.query(_CHANGES)
     is_gone = pc.is_null(changes["row"])
     gone = changes.filter(is_gone).select(["track_id", "uri", "etag"])
-    changed = _select_rows(listing.select([*VERSION_KEY, "uri"]), changes["row"].filter(pc.invert(is_gone)))
+    changed = pa.concat_tables(
+        _select_rows(listing.select([*VERSION_KEY, "uri"]), numbers)
+        for numbers in (changes["row"].filter(pc.invert(is_gone)), _find_relabeled(keys, listing))
+    )
     to_featurize = tracks.filter(pc.invert(labeling))
     return Plan(
         listing=listing,
@@ -244,6 +262,32 @@ def _find_todo(keys: Keys, goal: Goal) -> pa.Table:
 def _find_having(keys: Keys, table: str, goal: Goal) -> pa.Table:
     """Find the versions to work on that have rows of the goal's model in a table."""
     return keys.query(_HAVING.format(table=table), model=goal.model)
+
+
+def _find_relabeled(keys: Keys, listing: pa.Table) -> pa.ChunkedArray:
+    """Find the rows of a listing whose other columns alone have changed: labels that somebody corrected.
+
+    The tables are read only if the manifest has other columns.
+    """
+    carried = listing.select(["carried"])
+    none = pa.chunked_array([pa.array([], pa.int64())])
+    if carried["carried"].null_count == listing.num_rows:
+        return none
+    places = keys.query(_UNCHANGED)
+    if not places.num_rows:
+        return none
+    keys.register("listed_columns", carried.append_column("number", pa.array(np.arange(listing.num_rows))))
+    keys.fill("known_columns", _known_columns(keys, places))
+    return keys.query(_RELABELED)["number"]
+
+
+def _known_columns(keys: Keys, places: pa.Table) -> Iterator[pa.Table]:
+    """Yield what the tables hold of the other columns, with the numbers that rows have in `places`."""
+    start = 0
+    for batch in stream_rows(keys.stored, "tracks", places, ["carried"]):
+        numbers = places["number"].slice(start, batch.num_rows)
+        start += batch.num_rows
+        yield pa.table({"carried": batch["carried"], "number": numbers})
 
 
 def _count_labeled(keys: Keys, to_featurize: pa.Table) -> int:

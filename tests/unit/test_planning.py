@@ -281,6 +281,42 @@ def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:
     assert cut_shards(tracks.slice(0, 0), max_tracks=4, max_bytes=50, at_least=3) == []
 
 
+def test_a_label_that_is_corrected_in_the_manifest_reaches_the_tables(tmp_path: Path) -> None:
+    """Training went on with the old one, and a new column was never found."""
+
+    def manifest(**carried: dict[str, str]) -> pa.Table:
+        tracks = [
+            TrackRef(name, f"/music/{name}.mp3", 10, "1", carried=columns)
+            for name, columns in carried.items()
+        ]
+        return pa.Table.from_batches([to_batch(tracks)], LISTING)
+
+    history = History(tmp_path)
+
+    def list_again(listing: pa.Table) -> list[str]:
+        """List a manifest, write what it changes, and return which tracks that are."""
+        plan = make_plan(listing, history.tables, GOAL)
+        history.now += timedelta(days=1)
+        written = change_rows(plan, history.tables, history.now)
+        history._write("tracks", written, run=f"{history.now:%j}")
+        assert not plan.n_todo, "nothing is decoded again"
+        return sorted(written["track_id"].to_pylist())
+
+    before = {"a": {"label": "jazz", "mood": "calm"}, "b": {"label": "rock"}, "c": {}}
+    history.listed(a="1", b="1", c="1")
+    history.featurized(a="1", b="1", c="1")
+    history.labeled(a="1", b="1", c="1")
+    assert list_again(manifest(**before)) == ["a", "b"]
+    assert list_again(manifest(**before)) == []
+    assert list_again(manifest(**before | {"a": {"mood": "calm", "label": "jazz"}})) == [], "another order"
+    assert list_again(manifest(**before | {"b": {"label": "metal"}, "c": {"label": "pop"}})) == ["b", "c"]
+    assert list_again(manifest(a={"label": "jazz"}, b={"label": "metal"}, c={})) == ["a", "c"]
+    carried = current_tracks(history.tables, ("carried",))
+    assert dict(zip(carried["track_id"].to_pylist(), carried["carried"].to_pylist(), strict=True)) == {
+        "a": [("label", "jazz")], "b": [("label", "metal")], "c": None,
+    }  # fmt: skip
+
+
 def test_a_shard_is_cut_without_joining_the_chunks_of_the_listing() -> None:
     """Fails: each shard costs as much as the whole listing, and 2 GiB of text end with an internal error."""
     length = 1 << 30  # zeros that are never touched take no memory

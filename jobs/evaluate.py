@@ -238,12 +238,13 @@ def _predict(
 ) -> None:
     """Add the predictions of the model and the baselines for one split."""
     test_set, train_set, seed = split.test_set, split.train_set, request.settings.seed
-    proba = classifier.predict_proba(test_set.log_mel, test_set.descriptors)
+    predictions = _classify(classifier, test_set)
     if calibrate:
         # Training fitted the temperature to the same tracks that are tested here.
-        logits = np.log(np.maximum(proba, 1e-300))
+        logits = np.log(np.maximum(predictions.proba, 1e-300))
         proba = metrics.cross_calibrate(logits, test_set.labels, test_set.tracks, seed=seed)
-    collected.model.append(Predictions(proba, test_set.labels, test_set.tracks))
+        predictions = replace(predictions, proba=proba)
+    collected.model.append(predictions)
     if train_set is None:
         return
     collected.n_train_tracks.append(len(set(train_set.tracks.tolist())))
@@ -251,8 +252,13 @@ def _predict(
         collected.baseline_features = describe_features(train_set)
         for baseline in run_baselines(train_set, test_set, seed):
             collected.ranks[baseline.name] = baseline.ranks
-            predictions = collected.baselines.setdefault(baseline.name, [])
-            predictions.append(Predictions(baseline.scores, test_set.labels, test_set.tracks))
+            of_baseline = collected.baselines.setdefault(baseline.name, [])
+            of_baseline.append(Predictions(baseline.scores, test_set.labels, test_set.tracks))
+
+
+def _classify(classifier: Classifier, data: TrainingSet) -> Predictions:
+    found = classifier.predict(data.log_mel, data.descriptors)
+    return Predictions(found.proba, data.labels, data.tracks, found.is_music)
 
 
 def _predict_outside(
@@ -261,13 +267,15 @@ def _predict_outside(
     classifier: Classifier,
     say: Say,
 ) -> tuple[str, NDArray[np.float64]] | None:
-    """Return the sources of tracks out of distribution, and the model's probabilities for each."""
+    """Return the sources of tracks out of distribution, and the model's probabilities for each.
+
+    They are all zero if the model recognizes that a track is no music.
+    """
     sources, probabilities = [], []
     if unknown is not None:
         others = ", ".join(sorted({unknown.genres[label] for label in unknown.labels.tolist()}))
-        proba = classifier.predict_proba(unknown.log_mel, unknown.descriptors)
         sources.append(f"{others} of {Path(request.data).name}")
-        probabilities.append(metrics.average_by_track(proba, unknown.labels, unknown.tracks)[0])
+        probabilities.append(_classify(classifier, unknown).by_unit("track").accepted_proba)
     if request.outside is not None:
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)

@@ -16,7 +16,8 @@ from jobs.training_data import choose_label_column, is_audio, open_root, report_
 from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS
 from pipeline.models.ensemble import Ensemble
-from pipeline.storage import storage
+from pipeline.models.label import accepted_probabilities
+from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_labels, current_tracks
 from pipeline.training.data.labeled_tables import find_genres, is_tables
 from pipeline.training.provenance import CALIBRATED_ON, TRAINED_ON, count_seen
@@ -35,6 +36,8 @@ class _Labeled:
     ----------
     proba : ndarray of float64, shape (n, n_genres)
         The probabilities in the labels.
+    is_music : ndarray of float64, shape (n,)
+        The probabilities that they are music; NaN if no model tells.
     genres : list of str
         The true genre of each track.
     tracks : ndarray of str, shape (n,)
@@ -42,11 +45,13 @@ class _Labeled:
     """
 
     proba: NDArray[np.float64]
+    is_music: NDArray[np.float64]
     genres: list[str]
     tracks: NDArray[np.str_]
 
     def take(self, rows: list[int]) -> "_Labeled":
-        return _Labeled(self.proba[rows], [self.genres[row] for row in rows], self.tracks[rows])
+        genres = [self.genres[row] for row in rows]
+        return _Labeled(self.proba[rows], self.is_music[rows], genres, self.tracks[rows])
 
 
 def evaluate_ensemble(
@@ -95,16 +100,20 @@ def evaluate_ensemble(
             raise KeyboardInterrupt
         report_failures(job, say)
         labeled = _read_labeled(job, column, say)
+    return _measure(data, ensemble, labeled, seed)
+
+
+def _measure(data: str, ensemble: Ensemble, labeled: _Labeled, seed: int) -> Evaluation:
+    """Compare the labels of the data with its genres."""
     info = ensemble.info
     known = [row for row, genre in enumerate(labeled.genres) if genre in info.genres]
     if not known:
         raise MisuseError(f"none of the genres of {data} is one of the ensemble's ({', '.join(info.genres)})")
     tested = labeled.take(known)
     others = labeled.take([row for row, genre in enumerate(labeled.genres) if genre not in info.genres])
+    labels = np.array([info.genres.index(genre) for genre in tested.genres], np.intp)
     name = Path(data).name
-    predictions = Predictions(
-        tested.proba, np.array([info.genres.index(genre) for genre in tested.genres], np.intp), tested.tracks
-    )
+    predictions = Predictions(tested.proba, labels, tested.tracks, tested.is_music)
     setup = Setup(
         data=name,
         protocol="as given",
@@ -112,7 +121,8 @@ def evaluate_ensemble(
         seen=_count_seen(ensemble, predictions),
         versions={package: version(package) for package in ("earmark", "numpy", "tensorflow")},
     )
-    outside = (f"{', '.join(sorted(set(others.genres)))} of {name}", others.proba) if others.genres else None
+    accepted = accepted_probabilities(others.proba, others.is_music)
+    outside = (f"{', '.join(sorted(set(others.genres)))} of {name}", accepted) if others.genres else None
     return summarize(ensemble.model, predictions, "track", info.genres, setup, outside=outside, seed=seed)
 
 
@@ -134,9 +144,10 @@ def _read_labeled(job: Job, label_column: str | None, say: Say) -> _Labeled:
         if is_left_out.any():
             say(f"left out because they have no {what}: {is_left_out.sum():,} of {len(ids):,} tracks")
     rows = np.flatnonzero(~np.any(list(lacking.values()), axis=0)).tolist()
-    paths = [track_path(storage.path_below(uri, catalog)) for uri in labels["uri"].to_pylist()]
+    paths = [track_path(path) for path in paths_below(labels["uri"].to_pylist(), catalog)]
     genres = [genre_of.get(track_id, "") for track_id in ids]
-    return _Labeled(proba, genres, np.array(paths, np.str_)).take(rows)
+    is_music = labels["is_music"].to_numpy().astype(np.float64)
+    return _Labeled(proba, is_music, genres, np.array(paths, np.str_)).take(rows)
 
 
 def _probabilities(labels: pa.Table) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from pyarrow import csv
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
+from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.runs import computed_specs, read_reports
 from pipeline.tables.stored_features import newest_spec, read_features
@@ -52,12 +53,13 @@ def export_descriptors(tables: Tables, out: str) -> int:
     current = current_tracks(tables, ("genre_tag", "carried"))
     tracks = {track["track_id"]: track for track in current.to_pylist()}
     catalog = read_reports(tables, last=1)[0].catalog
+    paths = paths_below(current["uri"].to_pylist(), catalog)
+    path_of = dict(zip(current["track_id"].to_pylist(), paths, strict=True))
     n_segments = Counter(rows["track_id"].to_pylist())
     filenames, labels = [], []
     for track_id, segment in zip(rows["track_id"].to_pylist(), rows["segment"].to_pylist(), strict=True):
-        track = tracks[track_id]
-        filenames.append(_filename(track["uri"], catalog, segment if n_segments[track_id] > 1 else None))
-        labels.append(_label(track))
+        filenames.append(_filename(path_of[track_id], segment if n_segments[track_id] > 1 else None))
+        labels.append(_label(tracks[track_id]))
     lengths = [round(seconds * spec.sample_rate) for seconds in rows["duration_s"].to_pylist()]
     columns = {"filename": filenames, "length": lengths}
     columns |= {name: rows[name] for name in DESCRIPTOR_NAMES} | {"label": labels}
@@ -83,9 +85,8 @@ def _last_descriptors(tables: Tables, computed: Sequence[FeatureSpec]) -> Featur
     )
 
 
-def _filename(uri: str, catalog: str, segment: int | None) -> str:
-    """Return the path below the catalog, with the segment number, if any, before the extension."""
-    name = storage.path_below(uri, catalog)
+def _filename(name: str, segment: int | None) -> str:
+    """Return a path with the segment number, if any, before the extension."""
     if segment is None:
         return name
     stem, dot, extension = name.rpartition(".")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -58,30 +58,19 @@ def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -
     protocol, lists = parse_split(request.split)
     if protocol == "segment":
         raise MisuseError("--on embeddings holds out whole tracks; choose --split track or file:TRAIN,VALID")
-    seed = request.first_seed
     with _embedded(request, say) as (tables, column):
         model = pick_embedding_model(list_objects(tables), request.start)
         base = ModelBundle.load(storage.join(tables.root, "_models", model))
         data = import_embeddings(tables, model, label_column=column, say=say)
-    if lists is None:
-        trained_on = calibrated_on = leave_out_rare_genres(data, say)
-    else:
-        trained_on, calibrated_on = (
-            data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists)
-        )
-    say(f"training a head on {len(trained_on):,} tracks of {len(trained_on.genres)} genres")
-    if lists is None:
-        trained = train_head(trained_on, seed)
-    else:
-        trained = train_head_on_list(trained_on, calibrated_on, seed)
+    trained_on, trained = _train(data, lists, request.first_seed, say)
     how = _describe(trained, request)
     notes: dict[str, str | int | float | None] = {
         "command": _command(request, base),
         "train_segments": len(trained_on.vectors),
         "train_tracks": len(trained_on),
         "protocol": how,
-        "seed": seed,
-        **describe_provenance(_names(trained_on, base), _names(calibrated_on, base), base.info),
+        "seed": request.first_seed,
+        **describe_provenance(_names(trained_on, base), _names(trained.held_out, base), base.info),
     }
     figure = measure_head(trained, f"{PurePosixPath(request.data).name}, {how}")
     bundle = build_head_bundle(base, trained, request.model_name, figure, notes)
@@ -111,6 +100,32 @@ def _embedded(request: TrainRequest, say: Say) -> Iterator[tuple[Tables, str | N
             raise KeyboardInterrupt
         report_failures(job, say)
         yield job.tables, column
+
+
+def _train(
+    data: EmbeddedTracks, lists: tuple[Path, Path] | None, seed: int, say: Say
+) -> tuple[EmbeddedTracks, TrainedHead]:
+    """Return the training tracks, and the head that is measured by cross-validation or on the second list."""
+    if lists is None:
+        train = leave_out_rare_genres(data, say)
+        _say_size(train, say)
+        return train, train_head(train, seed)
+    train, listed = (data.take(np.flatnonzero(found)) for found in find_listed(data.names, *lists))
+    train = leave_out_rare_genres(train, say)
+    valid = listed.of_genres(train.genres)
+    if not len(valid):
+        raise MisuseError(
+            f"{lists[1]} names no track of the genres that {lists[0]} has enough tracks of "
+            f"({', '.join(train.genres)}); add some"
+        )
+    if n_left_out := len(listed) - len(valid):
+        say(f"left out with their genres: {n_left_out:,} of {len(listed):,} tracks to measure on")
+    _say_size(train, say)
+    return train, train_head_on_list(train, valid, seed)
+
+
+def _say_size(train: EmbeddedTracks, say: Say) -> None:
+    say(f"training a head on {len(train):,} tracks of {len(train.genres)} genres")
 
 
 def _describe(trained: TrainedHead, request: TrainRequest) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.protocols import other_unit
 from pipeline.models import metrics
+from pipeline.models.label import accepted_probabilities
 from schemas.evaluation import (
     ConfidenceBin,
     CoveragePoint,
@@ -39,11 +40,14 @@ class Predictions:
         Index of the true genre.
     tracks : ndarray of str, shape (n,)
         The track of each segment.
+    is_music : ndarray of float64, shape (n,), or None
+        Probability that the segment is music; None or NaN if the model does not tell.
     """
 
     proba: NDArray[np.float64]
     labels: NDArray[np.intp]
     tracks: NDArray[np.str_]
+    is_music: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,6 +56,11 @@ class Predictions:
     def predicted(self) -> NDArray[np.intp]:
         """Index of the predicted genre of each segment, shape (n,)."""
         return np.asarray(self.proba.argmax(axis=1))
+
+    @property
+    def accepted_proba(self) -> NDArray[np.float64]:
+        """The probabilities, with zeros for what is probably not music and gets no genre in labeling."""
+        return accepted_probabilities(self.proba, self.is_music)
 
     @property
     def has_pieces(self) -> bool:
@@ -63,15 +72,20 @@ class Predictions:
         if unit == "piece":
             return self
         proba, labels = metrics.average_by_track(self.proba, self.labels, self.tracks)
-        return Predictions(proba, labels, np.unique(self.tracks))
+        is_music = self.is_music
+        if is_music is not None:
+            is_music = metrics.average_by_track(is_music[:, np.newaxis], self.labels, self.tracks)[0][:, 0]
+        return Predictions(proba, labels, np.unique(self.tracks), is_music)
 
     @classmethod
     def concatenate(cls, parts: Sequence["Predictions"]) -> "Predictions":
         """Concatenate the predictions of several folds."""
+        is_music = [part.is_music for part in parts if part.is_music is not None]
         return cls(
             np.concatenate([part.proba for part in parts]),
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.tracks for part in parts]),
+            np.concatenate(is_music) if is_music else None,
         )
 
 
@@ -233,15 +247,15 @@ def reliability_bins(counted: Predictions) -> tuple[ConfidenceBin, ...]:
 def coverage_points(
     counted: Predictions, outside: NDArray[np.float64] | None = None
 ) -> tuple[CoveragePoint, ...]:
-    """Return, for each of `THRESHOLDS`, the share of tracks that keep a genre, and their accuracy."""
-    confidence = counted.proba.max(axis=1)
+    """Return, for each of `THRESHOLDS`, the share of tracks that keep a genre, and their accuracy.
+
+    As in labeling, tracks that are probably not music have no genre at any threshold.
+    """
     right = counted.predicted == counted.labels
     points = []
     for threshold in THRESHOLDS:
-        kept = confidence >= threshold
-        accepted = None
-        if outside is not None:
-            accepted = float(np.mean(outside.any(axis=1) & (outside.max(axis=1) >= threshold)))
+        kept = _keep_genre(counted.accepted_proba, threshold)
+        accepted = None if outside is None else float(_keep_genre(outside, threshold).mean())
         points.append(
             CoveragePoint(
                 min_confidence=threshold,
@@ -251,6 +265,11 @@ def coverage_points(
             )
         )
     return tuple(points)
+
+
+def _keep_genre(proba: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Return which tracks keep a genre; those whose probabilities are all zero never do."""
+    return np.asarray(proba.any(axis=1) & (proba.max(axis=1) >= threshold))
 
 
 def list_mistakes(counted: Predictions, genres: Sequence[str]) -> list[Mistake]:

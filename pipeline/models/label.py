@@ -172,6 +172,28 @@ def track_is_music(segments: Prediction, silent: Sequence[bool]) -> float | None
     return float(np.float32(segments.is_music[heard].mean()))
 
 
+def accepted_probabilities(
+    proba: NDArray[np.float64], is_music: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Return the probabilities of tracks, with zeros for those that are probably not music.
+
+    Parameters
+    ----------
+    proba : ndarray of float64, shape (n, n_genres)
+        The probabilities of each track.
+    is_music : ndarray of float64, shape (n,), or None
+        Probability that each track is music; None or NaN if the model does not tell.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n_genres)
+    """
+    if is_music is None:
+        return proba
+    # Rounded as in the tables, so that the same tracks get a genre as in labeling.
+    return np.where(is_music.astype(np.float32)[:, np.newaxis] < MIN_IS_MUSIC, 0.0, proba)
+
+
 def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:
     """Return the mean over the segments that are not silent, since a network gives silence a genre too.
 

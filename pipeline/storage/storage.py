@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Iterable
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -72,15 +72,14 @@ def join(location: str, *parts: str) -> str:
 
 
 def path_below(location: str, folder: str) -> str:
-    """Return the path of a location below a folder, or its name alone if it is elsewhere.
+    """Return the path of a location below a folder, or the whole location if it is elsewhere.
 
     Examples
     --------
     >>> path_below("s3://bucket/music/jazz/a.mp3", "s3://bucket/music")
     'jazz/a.mp3'
     """
-    root = f"{folder}/"
-    return location.removeprefix(root) if location.startswith(root) else PurePosixPath(location).name
+    return location.removeprefix(f"{folder}/")
 
 
 def local_uri(path: str) -> str:

@@ -48,6 +48,12 @@ class EmbeddedTracks:
             artists=self.artists[tracks],
         )
 
+    def of_genres(self, genres: tuple[str, ...]) -> "EmbeddedTracks":
+        """Return the tracks of some genres, which replace `genres`."""
+        place = np.array([genres.index(name) if name in genres else -1 for name in self.genres], np.intp)
+        kept = self.take(np.flatnonzero(place[self.labels] >= 0))
+        return replace(kept, labels=place[kept.labels], genres=genres)
+
     @property
     def segment_labels(self) -> NDArray[np.intp]:
         """Genre of each segment."""

@@ -1,7 +1,7 @@
 """A linear head on embeddings: logistic regression, regularized by cross-validation on training tracks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,18 +121,17 @@ def leave_out_rare_genres(data: EmbeddedTracks, say: Callable[[str], None]) -> E
     Parameters
     ----------
     data : EmbeddedTracks
-        The labeled tracks.
+        The labeled tracks to train on.
     say : callable
         Called with a message about the genres that are left out.
     """
     enough = np.array([data.tracks_by_genre.get(genre, 0) >= MIN_TRACKS for genre in data.genres])
     if enough.all() or enough.sum() < 2:
         return data
-    kept = data.take(np.flatnonzero(enough[data.labels]))
     genres = tuple(genre for genre, is_kept in zip(data.genres, enough, strict=True) if is_kept)
     few = ", ".join(f"{name} ({n})" for name, n in data.tracks_by_genre.items() if name not in genres)
-    say(f"left out because they have fewer than {MIN_TRACKS} tracks with embeddings: {few}")
-    return replace(kept, genres=genres, labels=(np.cumsum(enough) - 1)[kept.labels])
+    say(f"left out because they have fewer than {MIN_TRACKS} training tracks with embeddings: {few}")
+    return data.of_genres(genres)
 
 
 def check_tracks(data: EmbeddedTracks) -> None:
@@ -147,8 +146,8 @@ def check_tracks(data: EmbeddedTracks) -> None:
     if few:
         listed = ", ".join(f"{genre} has {n}" for genre, n in few.items())
         raise MisuseError(
-            f"a head needs at least {MIN_TRACKS} tracks of each genre with embeddings, but {listed}; add "
-            "tracks"
+            f"a head needs at least {MIN_TRACKS} training tracks of each genre with embeddings, but "
+            f"{listed}; add tracks"
         )
 
 

@@ -1,16 +1,14 @@
 """Grouping tracks by year, month of release, day first seen, artist, album, folder or a manifest column."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from itertools import takewhile
-from typing import TypeVar
-from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from pipeline.storage.track_paths import to_paths
 
 TIME_GROUPINGS = ("year", "month", "seen")
 """Groupings by time."""
@@ -23,10 +21,7 @@ COLUMNS = {
     "folder": ("uri",),
 }
 """Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
-_FILE_SCHEME = "file://"
 _YEAR, _MONTH = r"^[0-9]{4}$", r"^[0-9]{4}-(0[1-9]|1[0-2])"
-
-Strings = TypeVar("Strings", pa.Array, pa.ChunkedArray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     tracks : pyarrow.Table
         Tracks with the columns of `columns_to_group_by`, and ``first_seen``.
     root : str
-        The folder that holds all tracks; see `find_root`.
+        The folder that holds all tracks; see `pipeline.storage.track_paths.find_root`.
     """
     # What other programs wrote there may be no time.
     if by == "year":
@@ -101,48 +96,10 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
 
 def _find_folders(uris: pa.ChunkedArray, root: str) -> pa.ChunkedArray:
     """Return the first folder below the root for each track; "." for tracks directly in it."""
-    below = pc.utf8_slice_codeunits(_to_paths(uris), len(root) + 1)
+    below = pc.utf8_slice_codeunits(to_paths(uris), len(root) + 1)
     slash = pc.find_substring(below, "/")
     first = pc.struct_field(pc.extract_regex(below, r"^(?P<first>[^/]*)/"), "first")
     return pc.if_else(pc.less(slash, 0), pa.scalar("."), first)
-
-
-def find_root(uris: Iterable[pa.Array], catalog: str) -> str:
-    """Return the folder that holds all tracks: the catalog or, for a manifest, the deepest one in common.
-
-    Parameters
-    ----------
-    uris : iterable of pyarrow.Array
-        Locations of the tracks, in batches.
-    catalog : str
-        Location of the catalog.
-    """
-    catalog = _to_path(catalog).rstrip("/")
-    ends: list[str] = []
-    in_catalog = True
-    for batch in uris:
-        if len(batch):
-            paths = _to_paths(batch)
-            in_catalog = in_catalog and bool(pc.all(pc.starts_with(paths, f"{catalog}/")).as_py())
-            ends += pc.min_max(paths).as_py().values()
-            ends = [min(ends), max(ends)]
-    if in_catalog:
-        return catalog
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*ends, strict=False)))
-    return ends[0][:shared].rpartition("/")[0]
-
-
-def _to_paths(uris: Strings) -> Strings:
-    """Convert ``file://`` URIs to paths: files whose names are not UTF-8 are listed as URIs among paths."""
-    uris = uris.cast(pa.string())
-    if not pc.any(pc.starts_with(uris, _FILE_SCHEME)).as_py():
-        return uris
-    paths = pa.array([_to_path(uri) for uri in uris.to_pylist()], pa.string())
-    return pa.chunked_array([paths]) if isinstance(uris, pa.ChunkedArray) else paths
-
-
-def _to_path(uri: str) -> str:
-    return unquote(uri.removeprefix(_FILE_SCHEME), errors="replace") if uri.startswith(_FILE_SCHEME) else uri
 
 
 def _to_year(name: str) -> float:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 import earmark
 from jobs.evaluate import Request, evaluate_job
-from jobs.evaluate_ensemble import _count_seen
+from jobs.evaluate_ensemble import _count_seen, _Labeled, _measure
 from jobs.run.request import make_job
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.catalog import list_catalog
@@ -308,6 +308,22 @@ def test_what_one_of_the_models_has_seen_counts(both: Ensemble) -> None:
     assert (found.known, found.trained_on, found.calibrated_on) == (True, 1, 1)
     unknown = ModelBundle(seen.model_copy(update={"training": {}}), ours.weights)
     assert not _count_seen(Ensemble({**both.members, "default": unknown}), predictions).known
+
+
+def test_what_an_ensemble_hears_as_no_music_is_not_accepted(both: Ensemble) -> None:
+    """A folder speech/ beside the genres makes an ensemble look as if it labeled all speech."""
+    genres = both.info.genres
+    labeled = _Labeled(
+        np.full((5, len(genres)), 1 / len(genres)),
+        np.array([0.1, 0.9, 0.2, 0.8, np.nan]),
+        [genres[0], genres[0], "speech", "speech", "speech"],
+        np.array(["k/a", "k/b", "s/a", "s/b", "s/c"]),
+    )
+    found = _measure("music", both, labeled, 0)
+    assert found.outside is not None
+    assert (found.outside.n, found.outside.not_music, found.outside.source) == (3, 1, "speech of music")
+    assert found.coverage[0].outside_accepted == pytest.approx(2 / 3)
+    assert found.coverage[0].coverage == 1 / 2
 
 
 def test_a_model_in_a_notebook_says_what_it_cannot_do() -> None:

@@ -1,11 +1,14 @@
 """Evaluation: from predictions to figures, checked by hand where possible."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from jobs.evaluate import Request, _predict_outside
+from pipeline.audio.features.log_mel import log_mel
 from pipeline.evaluation.evaluation import (
     Predictions,
     Setup,
@@ -14,6 +17,10 @@ from pipeline.evaluation.evaluation import (
     score,
     summarize,
 )
+from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
+from pipeline.pages.evaluation_page import render_evaluation_page
+from pipeline.training.training_set import TrainingSet
 from schemas.evaluation import Evaluation
 
 GENRES = ("jazz", "metal", "rock")
@@ -100,6 +107,39 @@ def test_tracks_that_the_model_recognizes_as_no_music_are_not_accepted() -> None
     assert found.outside is not None
     assert (found.outside.n, found.outside.taken_for, found.outside.not_music) == (3, {"rock": 1}, 2)
     assert found.coverage[0].outside_accepted == pytest.approx(1 / 3)
+    page = render_evaluation_page(found)
+    assert "predicted as rock 1; 2 recognized as no music." in page
+
+
+def test_a_folder_of_another_genre_that_is_no_music_is_not_accepted() -> None:
+    """A folder speech/ beside the genres makes `default` look as if it labeled all speech."""
+    bundle = ModelBundle.load("default")
+    features = bundle.info.features
+    white = np.random.default_rng(0).normal(0, 0.1, 320_000).astype(np.float32)
+    noise = log_mel(white, features)[0]
+    names = np.array(["speech/a", "speech/b"])
+    speech = TrainingSet(np.stack([noise, noise]), np.zeros(2, np.intp), names, ("speech",))
+    classifier = Classifier(bundle, batch_size=2)
+    found = _predict_outside(Request("my/data"), speech, classifier, lambda sentence: None)
+    assert found is not None
+    source, proba = found
+    assert (source, proba.shape) == ("speech of data", (2, len(bundle.info.genres)))
+    assert not proba.any()
+
+
+def test_tracks_of_known_genres_that_are_no_music_are_not_kept() -> None:
+    """Users expect genres for tracks that labeling leaves without one, at any --min-confidence."""
+    # By track the means are a 0.4, b 0.6, c 0.5, which labeling accepts.
+    heard = replace(answers(), is_music=np.array([0.1, 0.7, 0.3, 0.9, 0.5]))
+    found = summarize("m", heard, "track", GENRES, Setup("d", "as given", "l"))
+    points = {point.min_confidence: point for point in found.coverage}
+    assert (points[0.0].coverage, points[0.0].accuracy) == pytest.approx((2 / 3, 1 / 2))
+    assert (points[0.6].coverage, points[0.6].accuracy) == pytest.approx((1 / 3, 0))
+    assert found.accuracy == pytest.approx(2 / 3), "the most probable genres are measured as before"
+    folds = Predictions.concatenate([heard, heard])
+    assert folds.is_music is not None
+    assert len(folds.is_music) == len(folds)
+    assert replace(heard, is_music=np.full(5, np.nan)).accepted_proba.all(), "unknown is not 'no music'"
 
 
 def test_json_has_the_documented_keys() -> None:

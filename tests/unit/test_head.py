@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.train_head import _train
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax
@@ -116,7 +117,7 @@ def test_four_tracks_a_genre_are_enough_and_three_are_too_few() -> None:
         "track",
         True,
     )
-    with pytest.raises(MisuseError, match=r"at least 4 tracks of each genre.*dub has 3, ska has 3"):
+    with pytest.raises(MisuseError, match=r"at least 4 training tracks of each genre.*dub has 3, ska has 3"):
         train_head(embedded(3))
 
 
@@ -126,7 +127,7 @@ def test_genres_with_too_few_tracks_are_left_out_and_named() -> None:
     chosen = np.flatnonzero((data.labels != 0) | (np.arange(len(data)) < 4))
     said: list[str] = []
     kept = leave_out_rare_genres(data.take(chosen), said.append)
-    assert said == [f"left out because they have fewer than 4 tracks with embeddings: {data.genres[0]} (2)"]
+    assert said == ["left out because they have fewer than 4 training tracks with embeddings: dub (2)"]
     assert kept.genres == data.genres[1:]
     names = dict(zip(data.names.tolist(), data.labels.tolist(), strict=True))
     assert [kept.genres[label] for label in kept.labels] == [data.genres[names[name]] for name in kept.names]
@@ -155,6 +156,48 @@ def test_lists_say_what_is_held_out() -> None:
     trained = train_head_on_list(train, valid)
     assert measure_head(trained, "lists").protocol == "file"
     np.testing.assert_array_equal(trained.held_out.names, valid.names)
+
+
+def write_lists(folder: Path, *parts: EmbeddedTracks) -> tuple[Path, Path]:
+    """Write a list of training tracks and one of tracks to measure on."""
+    lists = folder / "train.txt", folder / "valid.txt"
+    for path, part in zip(lists, parts, strict=True):
+        path.write_text("".join(f"{name}.wav\n" for name in part.names))
+    return lists
+
+
+def test_genres_that_a_list_has_too_few_tracks_of_are_left_out_of_both_lists(tmp_path: Path) -> None:
+    """A genre somewhere in the tables, in neither list, keeps a researcher from training on a split."""
+    data = embedded(10, ("dub", "oddity", "ska", "polka"))
+    number = np.arange(len(data)) // 4  # of each track among those of its genre
+    listed = data.labels != data.genres.index("oddity")
+    few = (data.labels == data.genres.index("polka")) & (number >= 3)
+    train = data.take(np.flatnonzero(listed & (number < 6) & ~few))
+    valid = data.take(np.flatnonzero(listed & (number >= 6)))
+    said: list[str] = []
+    trained_on, trained = _train(data, write_lists(tmp_path, train, valid), 0, said.append)
+    assert said == [
+        "left out because they have fewer than 4 training tracks with embeddings: oddity (0), polka (3)",
+        "left out with their genres: 4 of 12 tracks to measure on",
+        "training a head on 12 tracks of 2 genres",
+    ]
+    assert trained_on.genres == trained.held_out.genres == ("dub", "ska")
+    genre_of = dict(zip(data.names.tolist(), data.labels.tolist(), strict=True))
+    for part in (trained_on, trained.held_out):
+        assert [part.genres[label] for label in part.labels] == [
+            data.genres[genre_of[name]] for name in part.names.tolist()
+        ]
+    assert trained.head.weights.shape == (N_NUMBERS, 2)
+    assert measure_head(trained, "lists").n == 8
+
+
+def test_a_list_of_no_trained_genre_measures_nothing(tmp_path: Path) -> None:
+    """A user gets an error of a library about empty arrays."""
+    data = embedded(6)
+    rare = data.labels == data.genres.index("ska")
+    lists = write_lists(tmp_path, data.take(np.flatnonzero(~rare)), data.take(np.flatnonzero(rare)))
+    with pytest.raises(MisuseError, match=r"valid.txt names no track of the genres .* \(dub, ska-punk\)"):
+        _train(data, lists, 0, lambda sentence: None)
 
 
 @pytest.mark.slow

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.training_data import choose_label_column
+from jobs.training_data import choose_label_column, is_audio
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.stored_features import newest_spec
 from pipeline.training.data.labeled_tables import import_tables
 from schemas.errors import MisuseError
 from schemas.model import feature_kinds
+from schemas.report import Counts
 from tests.table_history import TableHistory
 
 
@@ -55,6 +56,20 @@ def test_columns_of_a_manifest_are_checked(tmp_path: Path) -> None:
         choose_label_column(str(manifest), "mood")
 
 
+@pytest.mark.parametrize(
+    "manifest",
+    ["uri;label\na.mp3;tango\n", "sep=;\nuri;label\na.mp3;tango\n", "URI,filename,label\na.mp3,a,tango\n"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_manifest_in_any_dialect_is_audio(tmp_path: Path, manifest: str, encoding: str) -> None:
+    """`run` lists it; `train` took it for a table of descriptors that lacks all 57."""
+    path = tmp_path / "list.csv"
+    path.write_text(manifest, encoding=encoding)
+    assert is_audio(str(path))
+    path.write_text("filename,tempo,label\na.wav,120,tango\n")
+    assert not is_audio(str(path))
+
+
 def test_an_empty_folder_is_left_to_the_run(tmp_path: Path) -> None:
     """It says more: what it left out, and which files would be audio."""
     assert choose_label_column(str(tmp_path), None) == "folder"
@@ -83,3 +98,16 @@ def test_tables_without_genres_are_refused_in_a_sentence(tmp_path: Path) -> None
     history.run({"a": "1", "b": "1"})
     with pytest.raises(MisuseError, match="has both features and a genre; choose another --label-column"):
         import_tables(history.tables.root, label_column="genre_tag")
+
+
+def test_tracks_of_a_manifest_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    """All "01.mp3" of a manifest counted as one track, with the genre of the first."""
+    history = TableHistory(tmp_path / "tables")
+    history.model()
+    history.run({"jazz/01": "1", "rock/01": "1"})
+    history.report("20270101T000000-0000", Counts(listed=2), catalog="/lists/tracks.csv")
+    data = import_tables(history.tables.root, label_column="folder")
+    assert dict(zip(data.tracks.tolist(), [data.genres[label] for label in data.labels], strict=True)) == {
+        "jazz/01": "jazz",
+        "rock/01": "rock",
+    }

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pyarrow import csv
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.catalogs.manifest_file import is_known
 from pipeline.storage import storage
 from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
@@ -17,18 +18,22 @@ from schemas.features import FeatureSpec
 
 _COVERED_S = 90.0
 """Seconds of a track that its segments cover by default: three of 30 s, or thirty of 3 s."""
+_COLUMNS = frozenset({"filename", *DESCRIPTOR_NAMES})
 _PIECE = re.compile(r"\.(0|[1-9]\d*)$")
 
 
 def is_descriptor_csv(location: str) -> bool:
-    """Return whether the location is a CSV file but not a manifest, which has a column ``uri``.
+    """Return whether the location is a CSV file with columns of such a table, and not a manifest.
 
     Raises
     ------
     EarmarkError
         If it cannot be read.
     """
-    return location.lower().endswith(".csv") and "uri" not in _header(location)
+    if not location.lower().endswith(".csv"):
+        return False
+    names = _header(location)
+    return not (_COLUMNS.isdisjoint(names) or is_known(names))
 
 
 def import_descriptor_csv(location: str) -> TrainingSet:

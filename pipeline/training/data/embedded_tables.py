@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage import storage
+from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.embeddings import current_embeddings, stack_vectors
 from pipeline.tables.runs import read_reports
@@ -71,12 +71,13 @@ def import_embeddings(
     names, track_of = np.unique(ids[kept].astype(np.str_), return_inverse=True)
     track_by_id = {track["track_id"]: track for track in tracks}
     chosen = [track_by_id[name] for name in names.tolist()]
+    paths = paths_below([each["uri"] for each in chosen], catalog)
     found = [genre_of[name] for name in names.tolist()]
     genres = pick_genres(found, f"the labeled part of {catalog}")
     return EmbeddedTracks(
         vectors=vectors[kept],
         track_of=track_of.astype(np.intp),
-        names=np.array([track_path(storage.path_below(each["uri"], catalog)) for each in chosen], np.str_),
+        names=np.array([track_path(path) for path in paths], np.str_),
         labels=index_genres(found, genres),
         artists=np.array([_artist(each) for each in chosen], np.str_),
         genres=genres,

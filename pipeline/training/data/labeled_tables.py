@@ -12,6 +12,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.catalog import canonical
 from pipeline.models.classifier import fit_frames
 from pipeline.storage import storage
+from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import computed_specs, read_reports
@@ -92,7 +93,8 @@ def import_tables(
     for n_left_out, lacking in ((n_tracks - n_labeled, "genre"), (n_labeled - n_used, "sound")):
         if n_left_out:
             say(f"left out because they have no {lacking}: {n_left_out:,} of {n_tracks:,} tracks")
-    path_of = {track["track_id"]: storage.path_below(track["uri"], catalog) for track in tracks}
+    paths = paths_below([track["uri"] for track in tracks], catalog)
+    path_of = {track["track_id"]: path for track, path in zip(tracks, paths, strict=True)}
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
     genres = pick_genres(names, f"the labeled part of {catalog}")
@@ -138,7 +140,7 @@ def find_genres(
     elif label_column == GENRE_TAG:
         found = [track["genre_tag"] or "" for track in tracks]
     elif label_column == FOLDER:
-        found = [_first_folder(storage.path_below(track["uri"], catalog)) for track in tracks]
+        found = [_first_folder(path) for path in paths_below([track["uri"] for track in tracks], catalog)]
     else:
         have = ", ".join([*columns, GENRE_TAG, FOLDER])
         what = f"no column '{label_column}'" if label_column else "no column label or genre"

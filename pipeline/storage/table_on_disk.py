@@ -1,10 +1,12 @@
 """Tables that are too large to keep in memory, as the listing of ten million tracks is."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.storage.temporary_folders import explain_full_disk, locked_folder, remove_abandoned
 
@@ -73,7 +75,24 @@ def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:
     EarmarkError
         If the disk for temporary files is full.
     """
-    places = pc.sort_indices(rows[column])
+    places = pc.sort_indices(rows[column]).to_numpy()
+    batches = [batch for batch in rows.to_batches() if batch.num_rows]
     starts = range(0, len(places), _ROWS_AT_ONCE)
-    pieces = (rows.take(places[start : start + _ROWS_AT_ONCE]) for start in starts)
+    pieces = (_take(batches, places[start : start + _ROWS_AT_ONCE]) for start in starts)
     return collect_on_disk((batch for piece in pieces for batch in piece.to_batches()), rows.schema)
+
+
+def _take(batches: Sequence[pa.RecordBatch], places: NDArray[np.uint64]) -> pa.Table:
+    """Return rows of batches in the order of their places.
+
+    A table's own `take` joins all of its batches in memory each time, and fails if a column has 2 GiB of text.
+    """
+    ends = np.cumsum([batch.num_rows for batch in batches])
+    batch_of = np.searchsorted(ends, places, side="right")
+    by_batch = np.argsort(batch_of, kind="stable")
+    numbers, starts = np.unique(batch_of[by_batch], return_index=True)
+    found = []
+    for number, rows in zip(numbers, np.split(by_batch, starts[1:]), strict=True):
+        first = ends[number] - batches[number].num_rows
+        found.append(batches[number].take(pa.array(places[rows].astype(np.int64) - first)))
+    return pa.Table.from_batches(found).take(pa.array(np.argsort(by_batch)))

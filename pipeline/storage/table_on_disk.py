@@ -85,7 +85,7 @@ def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:
 def _take(batches: Sequence[pa.RecordBatch], places: NDArray[np.uint64]) -> pa.Table:
     """Return rows of batches in the order of their places.
 
-    A table's own `take` joins all of its batches in memory each time, and fails if a column has 2 GiB of text.
+    The `take` of a table joins all of its batches each time, and fails if a column has 2 GiB of text.
     """
     ends = np.cumsum([batch.num_rows for batch in batches])
     batch_of = np.searchsorted(ends, places, side="right")

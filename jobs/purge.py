@@ -14,10 +14,11 @@ from pipeline.tables.index import update_index
 from pipeline.tables.maintenance.purge.pending import PendingPurge, read_pending
 from pipeline.tables.maintenance.purge.purge import PurgedFrom, begin, carry_out, plan_purge
 from pipeline.tables.maintenance.purge.selection import (
+    NamedTracks,
     PurgeRequest,
     TracesInTables,
+    find_named_tracks,
     find_traces,
-    find_track_ids,
 )
 from pipeline.tables.objects import StoredObjects, list_objects
 from pipeline.tables.runs import new_run_name, read_reports
@@ -38,6 +39,8 @@ class PurgeResult:
         Ids and URIs of the request that no row has.
     places : list of PurgedFrom
         What was removed where.
+    shared, not_meant : dict of str to frozenset of str
+        See `pipeline.tables.maintenance.purge.selection.NamedTracks`.
     finished_earlier : bool
         Whether a purge that was killed was finished first.
     """
@@ -45,6 +48,8 @@ class PurgeResult:
     tracks: int
     unknown: tuple[str, ...]
     places: list[PurgedFrom]
+    shared: dict[str, frozenset[str]]
+    not_meant: dict[str, frozenset[str]]
     finished_earlier: bool = False
 
 
@@ -54,13 +59,15 @@ class _Found:
 
     request: PurgeRequest
     locations: Mapping[str, frozenset[str]]
+    named: NamedTracks
     traces: TracesInTables
 
     def result(self, places: list[PurgedFrom], finished_earlier: bool = False) -> PurgeResult:
         ids, uris = self.traces.found_ids, self.traces.found_uris
         named = self.request.track_ids | self.request.uris
         unknown = (each for each in named if each not in ids and not uris & self.locations.get(each, set()))
-        return PurgeResult(len(ids), tuple(sorted(unknown)), places, finished_earlier)
+        shared, not_meant = self.named.shared, self.named.not_meant
+        return PurgeResult(len(ids), tuple(sorted(unknown)), places, shared, not_meant, finished_earlier)
 
 
 def purge_job(
@@ -114,10 +121,11 @@ def _find(stored: StoredObjects, request: PurgeRequest, reports: Sequence[RunRep
     """Find the traces of a request."""
     catalogs = {report.catalog for report in reports}
     locations = {uri: _locations(uri, catalogs) for uri in request.uris}
-    ids = find_track_ids(stored, replace(request, uris=frozenset[str]().union(*locations.values())))
+    named = find_named_tracks(stored, replace(request, uris=frozenset[str]().union(*locations.values())))
     # Reports and logs are searched for these: of a path, only for the location that rows have.
     known = (each for uri, each in locations.items() if not _is_relative(uri))
-    return _Found(request, locations, find_traces(stored, ids, frozenset[str]().union(*known)))
+    traces = find_traces(stored, named.track_ids, frozenset[str]().union(*known))
+    return _Found(request, locations, named, traces)
 
 
 def _locations(uri: str, catalogs: Collection[str]) -> frozenset[str]:

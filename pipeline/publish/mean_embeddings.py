@@ -1,4 +1,4 @@
-"""The mean embedding of each track: of all its segments, which follow one another in a part."""
+"""The mean embedding of each track: of its segments with sound, which follow one another in a part."""
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ def gather_means(keys: Keys, places: pa.Table) -> pa.Array:
     Returns
     -------
     pyarrow.Array of list of float32
-        The means, in the order of the places; null where a place is.
+        The means, in the order of the places; null where a place is, all zero for a silent track.
     """
     part = _to_numbers(places["embedding_part"])
     row = _to_numbers(places["embedding_row"])
@@ -47,6 +47,11 @@ def _means(rows: pa.Table, starts: NDArray[np.int64]) -> list[NDArray[np.float32
     firsts = np.flatnonzero(np.asarray(rows["segment"].combine_chunks()) == 0)
     ends = np.append(firsts[1:], rows.num_rows)[np.searchsorted(firsts, starts)]
     vectors = stack_vectors(rows["vector"].combine_chunks())
-    return [
-        vectors[start:end].mean(axis=0, dtype=np.float32) for start, end in zip(starts, ends, strict=True)
-    ]
+    return [_mean_of_sound(vectors[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _mean_of_sound(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return the mean of the vectors that are not all zero, as those of silent segments are."""
+    heard = vectors[vectors.any(axis=1)]
+    mean: NDArray[np.float32] = (heard if len(heard) else vectors).mean(axis=0, dtype=np.float32)
+    return mean

@@ -2,62 +2,58 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-ALIASES: dict[str, str] = {
-    "hiphop": "hiphop",
-    "hip hop": "hiphop",
-    "rap": "hiphop",
-    "trap": "hiphop",
-    "drill": "hiphop",
-    "boom bap": "hiphop",
-    "baroque": "classical",
-    "chamber music": "classical",
-    "chamber": "classical",
-    "opera": "classical",
-    "orchestral": "classical",
-    "symphony": "classical",
-    "symphonic": "classical",
-    "romantic": "classical",
-    "klassik": "classical",
-    "classique": "classical",
-    "bebop": "jazz",
-    "bop": "jazz",
-    "swing": "jazz",
-    "big band": "jazz",
-    "dixieland": "jazz",
-    "bluegrass": "country",
-    "honky tonk": "country",
-    "americana": "country",
-    "nashville": "country",
-    "dub": "reggae",
-    "dancehall": "reggae",
-    "ska": "reggae",
-    "rocksteady": "reggae",
-    "rock steady": "reggae",
-    "punk": "rock",
-    "grunge": "rock",
-    "indie": "rock",
-    "rock and roll": "rock",
-    "rock n roll": "rock",
-    "rock roll": "rock",
-    "rockabilly": "rock",
-    "thrash": "metal",
-    "grindcore": "metal",
-    "metalcore": "metal",
-    "hard rock and metal": "metal",
-    "euro disco": "disco",
-    "italo disco": "disco",
-    "schlager": "pop",
-    "synthpop": "pop",
-    "synth pop": "pop",
-    "chanson": "pop",
+ALIASES: dict[str, tuple[str, ...]] = {
+    "blues": ("boogie woogie",),
+    "children": ("childrens", "kids", "lullaby", "lullabies", "nursery rhymes"),
+    "classical": (
+        "baroque", "chamber", "chamber music", "classique", "klassik", "neoclassical", "opera", "orchestral",
+        "romantic", "sonata", "symphonic", "symphony",
+    ),
+    "country": ("americana", "bluegrass", "honky tonk", "nashville", "western swing"),
+    "disco": ("euro disco", "italo disco"),
+    "electronic": (
+        "ambient", "big beat", "breakbeat", "breaks", "chillout", "club", "d and b", "dance", "dnb",
+        "downtempo", "drum and bass", "drum n bass", "dubstep", "ebm", "edm", "electro", "electro swing",
+        "electroclash", "electronica", "eurodance", "gabber", "goa", "hardstyle", "house", "idm", "illbient",
+        "jungle", "leftfield", "nu breakz", "psybient", "psytrance", "rave", "synthwave", "techno",
+        "techno industrial", "trance", "trip hop",
+    ),
+    "folk": ("folklore", "volksmusik"),
+    "gospel": ("ccm", "christian", "spirituals", "worship"),
+    "hiphop": ("boom bap", "drill", "g funk", "hip hop", "rap", "trap"),
+    "jazz": ("bebop", "big band", "bop", "dixieland", "fusion", "jazz funk", "swing"),
+    "latin": (
+        "bachata", "bolero", "bossa nova", "cumbia", "flamenco", "latino", "mambo", "mariachi", "merengue",
+        "ranchera", "reggaeton", "rumba", "salsa", "samba", "tango",
+    ),
+    "metal": ("grindcore", "hard rock and metal", "metalcore", "thrash"),
+    "new-age": ("meditation", "meditative", "relaxation"),
+    "pop": ("chanson", "electropop", "jpop", "kpop", "new romantic", "pop folk", "schlager", "synthpop"),
+    "reggae": ("dancehall", "dub", "rocksteady", "ska"),
+    "rnb": ("funk", "motown", "new jack swing", "r and b", "rhythm and blues", "slow jam", "soul"),
+    "rock": (
+        "alternative", "emo", "grunge", "indie", "jam band", "krautrock", "progressive", "psychedelic",
+        "punk", "rock and roll", "rock n roll", "rock roll", "rockabilly", "shoegaze",
+    ),
+    "vocal": ("a capella", "a cappella", "barbershop", "vocals"),
+    "world": (
+        "african", "afrobeat", "afrobeats", "asian", "bhangra", "bollywood", "carnatic", "ethnic", "global",
+        "highlife", "middle eastern", "native american", "world fusion", "worldbeat",
+    ),
+}  # fmt: skip
+"""Genre tags by the genre that they mean: all styles of our models, and other usual ones.
+
+Tags are in lower case, without accents or punctuation; spaces do not count.
+"""
+
+MISLEADING = frozenset({"britpopandsoul"})
+"""Tags, without spaces, that end in the name of a different genre."""
+
+_MEANINGS = {
+    alias.replace(" ", ""): genre.replace("-", "") for genre, aliases in ALIASES.items() for alias in aliases
 }
-"""GTZAN genres by genre tag; tags are in lower case, without accents or punctuation."""
-
-MISLEADING_ENDINGS = frozenset({"rhythm and blues", "brit pop and soul"})
-"""Tags that end in the name of a different genre."""
-
 _SEPARATORS = re.compile(r"[;/,|\\]| - ")
 
 
@@ -66,7 +62,8 @@ def normalize_tag(tag: str, genres: Sequence[str]) -> str:
 
     If a tag has several parts ("Electronic; Jazz", "Hip-Hop/Rap"), the first part that matches decides. A
     part matches if it is a genre or an alias, or ends in one: "Progressive Rock" is ``rock``, "Death Metal"
-    is ``metal``.
+    is ``metal``. The longest ending that means a genre decides, even if the model lacks that genre: "Rhythm
+    and Blues" is not ``blues``. The word "music" at the end does not count.
 
     Parameters
     ----------
@@ -77,33 +74,33 @@ def normalize_tag(tag: str, genres: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> normalize("Hip-Hop/Rap", ["hiphop", "rock"])
+    >>> normalize_tag("Hip-Hop/Rap", ["hiphop", "rock"])
     'hiphop'
-    >>> normalize("Sea Shanty", ["hiphop", "rock"])
+    >>> normalize_tag("Sea Shanty", ["hiphop", "rock"])
     'sea shanty'
     """
     known = {_squeeze(genre): genre for genre in genres}
-    if (found := _find_genre(_split_words(tag), known)) is not None:
+    if (found := _find_genre([_squeeze(tag)], known)) is not None:
         return found
     for part in _SEPARATORS.split(tag):
-        if (found := _find_genre_at_end(_split_words(part), known)) is not None:
+        words = _split_words(part)
+        endings = ("".join(words[start:]) for start in range(len(words)))
+        if (found := _find_genre(endings, known)) is not None:
             return found
     return " ".join(tag.casefold().split())
 
 
-def _find_genre(words: list[str], known: dict[str, str]) -> str | None:
-    """Return the genre that all the words together name, if any."""
-    name = "".join(words)
-    alias = ALIASES.get(" ".join(words), ALIASES.get(name, ""))
-    return known.get(name) or known.get(alias)
-
-
-def _find_genre_at_end(words: list[str], known: dict[str, str]) -> str | None:
-    """Return the genre that the words, or the last few of them, name, if any."""
-    if " ".join(words) in MISLEADING_ENDINGS:
-        return None
-    meanings = (_find_genre(words[start:], known) for start in range(len(words)))
-    return next((genre for genre in meanings if genre is not None), None)
+def _find_genre(names: Iterable[str], known: Mapping[str, str]) -> str | None:
+    """Return the genre that the first name with a meaning has; None if the model lacks it."""
+    for name in names:
+        if name in MISLEADING:
+            return None
+        spellings = (name, name.removesuffix("music"))
+        if (own := next(filter(known.get, spellings), None)) is not None:
+            return known[own]
+        if (alias := next(filter(_MEANINGS.get, spellings), None)) is not None:
+            return known.get(_MEANINGS[alias])
+    return None
 
 
 def _split_words(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The current labels joined with columns of the tracks, as a table of a database, for analysis."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.models.label import MIN_IS_MUSIC, PROBABILITY_TOLERANCE
+from pipeline.storage.track_paths import find_root
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks, read_genres
 from pipeline.tables.gather import gather, stream_rows
 from pipeline.tables.keys import Keys, open_keys
 from pipeline.tables.pieces import join_pieces
 from pipeline.tables.tables import Tables
-from pipeline.trends.grouping import columns_to_group_by, find_root, read_values
+from pipeline.trends.grouping import columns_to_group_by, read_values
 from schemas.errors import EarmarkError
 
 _PLACES = """\
@@ -51,13 +53,12 @@ _ROWS_AT_ONCE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class LabeledTracks:
-    """The labeled tracks of a catalog: the table ``labeled`` of a database.
+    """The labeled tracks of a catalog that are music: the table ``labeled`` of a database.
 
     Its columns are
 
     genre
-        Index of the label's genre in `genres`; null if the track is silent or the run abstained
-        (``--min-confidence``).
+        Index of the label's genre in `genres`; null if the run abstained (``--min-confidence``).
     confidence
         Probability of the most probable genre.
     p0, p1, …
@@ -77,6 +78,8 @@ class LabeledTracks:
         The model's genres.
     n_tracks : int
         Number of tracks.
+    n_silent, n_not_music : int
+        Number of labeled tracks that are left out, because they are silent or probably not music.
     groupings : mapping of str to str
         The column of each grouping.
     manifest_columns : frozenset of str
@@ -86,6 +89,8 @@ class LabeledTracks:
     keys: Keys
     genres: tuple[str, ...]
     n_tracks: int
+    n_silent: int
+    n_not_music: int
     groupings: Mapping[str, str]
     manifest_columns: frozenset[str]
 
@@ -129,26 +134,46 @@ def open_labeled_tracks(
     genres = read_genres(tables, model)
     groupings = {name: f"group{number}" for number, name in enumerate(dict.fromkeys(by))}
     manifest_columns: set[str] = set()
+    left_out: Counter[str] = Counter()
     with open_keys(tables) as keys:
         keys.load("labels")
         define_current_tracks(keys)
         keys.define("places", _PLACES.format(current_labels=CURRENT_LABELS), model=model)
-        keys.fill("label_rows", _read_labels(keys, genres, model))
+        keys.fill("label_rows", _read_labels(keys, genres, model, left_out))
         keys.fill("track_rows", _read_tracks(keys, groupings, catalog, manifest_columns))
         keys.define("labeled", _LABELED)
         keys.drop("label_rows", "track_rows")
-        yield LabeledTracks(keys, genres, keys.count("FROM labeled"), groupings, frozenset(manifest_columns))
+        yield LabeledTracks(
+            keys,
+            genres,
+            n_tracks=keys.count("FROM labeled"),
+            n_silent=left_out["silent"],
+            n_not_music=left_out["not music"],
+            groupings=groupings,
+            manifest_columns=frozenset(manifest_columns),
+        )
 
 
-def _read_labels(keys: Keys, genres: tuple[str, ...], model: str) -> Iterator[pa.Table]:
-    """Read the labels, except of tracks that are probably not music: they have no share in any genre."""
+def _read_labels(
+    keys: Keys, genres: tuple[str, ...], model: str, left_out: Counter[str]
+) -> Iterator[pa.Table]:
+    """Read the labels, except of tracks that have no share in any genre; count what is left out, and why.
+
+    These are tracks that are probably not music, and silent ones. Silence is told by what only it gets: no
+    genre, and equal probabilities of all. Also models that do not predict ``is_music`` give it these.
+    """
     names = pa.array(genres, pa.string())
     columns = ["genre", "confidence", "probabilities", "is_music"]
     for places, rows in _stream(keys, "labels", keys.query(_LABEL_PLACES), columns):
         is_music = pc.fill_null(pc.greater_equal(rows["is_music"], MIN_IS_MUSIC), True)
+        left_out["not music"] += rows.num_rows - pc.sum(is_music, min_count=0).as_py()
         places, rows = places.filter(is_music), rows.filter(is_music)
         _check_probabilities(rows, len(genres), model)
         probabilities = np.asarray(pc.list_flatten(rows["probabilities"])).reshape(-1, len(genres))
+        is_equal = (probabilities == probabilities[:, :1]).all(axis=1)
+        heard = ~(is_equal & np.asarray(pc.is_null(rows["genre"])))
+        left_out["silent"] += int((~heard).sum())
+        places, rows, probabilities = places.filter(heard), rows.filter(heard), probabilities[heard]
         yield pa.table(
             {
                 "part": places["part"],

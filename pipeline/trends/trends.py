@@ -68,9 +68,11 @@ class Trends(GroupTrends):
     Attributes
     ----------
     n_tracks : int
-        Number of labeled tracks.
+        Number of labeled tracks that are music.
     n_without_genre : int
-        Number of tracks without a genre, because they are silent or the run abstained.
+        Number of those without a genre, because the run abstained.
+    n_silent, n_not_music : int
+        Number of labeled tracks that are left out, because they are silent or probably not music.
     mean_confidence : float or None
         Mean confidence of the labels; None if there are none.
     confidences : ndarray of int64, shape (`CONFIDENCE_BINS`,)
@@ -85,6 +87,8 @@ class Trends(GroupTrends):
 
     n_tracks: int
     n_without_genre: int
+    n_silent: int
+    n_not_music: int
     mean_confidence: float | None
     confidences: NDArray[np.int64]
     total: GenreShares
@@ -124,6 +128,8 @@ def compute_trends(
         n_ungrouped=groups.n_ungrouped,
         n_tracks=n_tracks,
         n_without_genre=totals["without_genre"],
+        n_silent=labeled.n_silent,
+        n_not_music=labeled.n_not_music,
         mean_confidence=totals["confidence"] / n_tracks if n_tracks else None,
         confidences=_count_by_confidence(labeled),
         total=compute_shares(sum_by_group(labeled, None, weight), len(labeled.genres)),

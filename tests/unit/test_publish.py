@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -226,6 +227,19 @@ def test_embeddings_are_the_means_that_similar_compares(history: TableHistory, f
     assert sum(row["embedding"] is not None for row in read(done.location, form)) == 7
     assert publish(history, form, embeddings=False).changed == 21
     assert "embedding" not in read(done.location, form)[0]
+
+
+def test_silent_segments_do_not_shorten_the_mean_embedding(history: TableHistory, form: Format) -> None:
+    """A recommender that compares lengths would set songs with a long pause apart from all others."""
+    run = history.run({"new": "1"}, unchanged=20)
+    vectors = {name: history.rng.normal(size=(3, 8)) for name in tracks(3)}
+    vectors["t0000"][1:] = 0
+    vectors["t0001"][:] = 0
+    history.embed("000000", vectors, run=run, etags=tracks(3))
+    rows = {row["track_id"]: row for row in read(publish(history, form, embeddings=True).location, form)}
+    wanted = {"t0000": vectors["t0000"][0], "t0001": np.zeros(8), "t0002": vectors["t0002"].mean(axis=0)}
+    for name, mean in wanted.items():
+        assert rows[name]["embedding"] == pytest.approx(mean, abs=2e-3), name
 
 
 def test_each_version_of_a_delta_table_says_what_it_was_made_from(history: TableHistory) -> None:

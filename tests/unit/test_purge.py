@@ -33,7 +33,7 @@ from pipeline.tables.runs import log_location, read_reports, write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import EarmarkError
 from schemas.report import FailureExample, SlowTrack
-from schemas.tables import LISTING, SEGMENT_LABELS, embeddings_schema
+from schemas.tables import LISTING, SEGMENT_LABELS, TRACKS, embeddings_schema
 from tests.e2e.earmark import earmark
 from tests.table_history import MODEL, SPEC, TableHistory, tracks, uri
 from tests.traces import find_in_tables
@@ -184,17 +184,20 @@ def test_tracks_are_found_by_their_path_below_the_catalog(history: TableHistory)
     assert find_in_tables(history.tables, "t0003", uri("t0003")) == []
 
 
+def set_artists(tables: Tables, artists: dict[str, str]) -> None:
+    """Write artist tags into the rows of some tracks; the others are by Another."""
+    for part in sorted(Path(tables.folder("tracks")).rglob("*.parquet")):
+        rows = pa.parquet.read_table(part, partitioning=None)
+        tags = [artists.get(name, "Another") for name in rows["track_id"].to_pylist()]
+        place = rows.schema.get_field_index("artist")
+        part.write_bytes(encode_part(rows.set_column(place, rows.schema.field(place), pa.array(tags))))
+
+
 @pytest.mark.parametrize("kind", ["uris", "artists", "both"])
 def test_tracks_are_found_by_location_and_by_artist(history: TableHistory, kind: str) -> None:
     """Who asks to be forgotten knows neither ids nor paths."""
     tables = history.tables
-    part = sorted(Path(tables.folder("tracks")).rglob("*.parquet"))[0]
-    rows = pa.parquet.read_table(part)
-    artists = [
-        "The Half Measures " if name == "t0001" else "Another" for name in rows["track_id"].to_pylist()
-    ]
-    place = rows.schema.get_field_index("artist")
-    part.write_bytes(encode_part(rows.set_column(place, rows.schema.field(place), pa.array(artists))))
+    set_artists(tables, {"t0001": "The Half Measures "})
     request = PurgeRequest(
         uris=frozenset([uri("t0003"), "/no/such.mp3"] if kind != "artists" else []),
         artists=frozenset(["the half measures"] if kind != "uris" else []),
@@ -206,6 +209,56 @@ def test_tracks_are_found_by_location_and_by_artist(history: TableHistory, kind:
     assert find_in_tables(tables, *wanted, *map(uri, wanted)) == []
     left = set(FORGOTTEN).difference(wanted)
     assert all(find_in_tables(tables, name) for name in left)
+    assert verify(tables, read_reports(tables)).findings == ()
+
+
+def test_an_artist_whom_only_the_manifest_names_is_found(history: TableHistory) -> None:
+    """Files without tags: the request would be answered with "nothing to purge"."""
+    tables = history.tables
+    kind = TRACKS.field("carried").type
+    for part in sorted(Path(tables.folder("tracks")).rglob("*.parquet")):
+        rows = pa.parquet.read_table(part, partitioning=None)
+        named = {"t0001": {"artist": "The Half Measures"}, "t0003": {"artist": "Guest", "label": "jazz"}}
+        carried = [list(named.get(name, {}).items()) or None for name in rows["track_id"].to_pylist()]
+        place = rows.schema.get_field_index("carried")
+        part.write_bytes(
+            encode_part(rows.set_column(place, rows.schema.field(place), pa.array(carried, kind)))
+        )
+    result = purge(tables, PurgeRequest(artists=frozenset(["the half measures"])))
+    assert result.tracks == 1
+    assert find_in_tables(tables, "t0001") == []
+    assert find_in_tables(tables, "t0003")
+
+
+def test_a_track_by_several_artists_is_found_by_each(history: TableHistory) -> None:
+    """The artist who asked to be forgotten stays in the tables, as one of two."""
+    tables = history.tables
+    tags = {
+        "t0000": "Guest;the half measures",
+        "t0001": "The Half Measures; Guest",
+        "t0003": "The Half Measures feat. Guest",
+        "t0004": "Guest; Others & The Half Measures",
+        "t0005": "The Half Measuresmen",
+    }
+    set_artists(tables, tags)
+    request = PurgeRequest(artists=frozenset(["The Half Measures", ""]))
+    looked = earmark("purge", tables.root, "--artist", "The Half Measures")
+    for line in (
+        "not purged: 2 tracks whose artist tag is longer; purge them by the whole tag, or --uri:",
+        "      The Half Measures feat. Guest: 1",
+        "2 tracks of these by several artists:",
+        "      The Half Measures; Guest: 1",
+    ):
+        assert f"{line}\n" in looked.stdout
+    result = purge(tables, request)
+    assert result.tracks == 2
+    assert result.shared == {tags[name]: {name} for name in ("t0000", "t0001")}
+    assert result.not_meant == {tags[name]: {name} for name in ("t0003", "t0004")}
+    assert find_in_tables(tables, "t0000", "t0001") == []
+    rest = purge(tables, PurgeRequest(artists=frozenset(result.not_meant)))
+    assert (rest.tracks, rest.not_meant) == (2, {})
+    assert find_in_tables(tables, "t0003", "t0004") == []
+    assert find_in_tables(tables, "t0005")
     assert verify(tables, read_reports(tables)).findings == ()
 
 

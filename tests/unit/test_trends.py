@@ -9,18 +9,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from mutagen.id3 import TCON
 from scipy import stats
 
 from jobs.cli.summaries.trends import print_trends
 from jobs.trends import write_trends_page
+from pipeline.models.bundle import shipped_models
 from pipeline.models.metrics import Z95, wilson_interval
 from pipeline.pages.charts import nice_ticks
+from pipeline.storage.track_paths import find_root
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import generate_ddl
+from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.tables import Tables
 from pipeline.trends.artists import count_artists, summarize_artists
 from pipeline.trends.genre_tags import normalize_tag
-from pipeline.trends.grouping import find_root, read_values
+from pipeline.trends.grouping import read_values
 from pipeline.trends.labeled_tracks import open_labeled_tracks
 from pipeline.trends.rising_falling import adjust_p_values, fit_changes, trim_strays
 from pipeline.trends.shares import Weight, compute_shares, sum_by_group
@@ -31,6 +35,7 @@ from tests.slow_trends import sum_arrays
 from tests.trend_tables import CATALOG, MODEL, YEARS, add_night, draw, write_trend_tables
 
 N_TRACKS = 3000
+DEFAULT_MODEL = str(shipped_models()["default"])
 
 
 @pytest.fixture(scope="module")
@@ -429,8 +434,75 @@ def test_tags_in_the_models_words(tag: str, genre: str) -> None:
     assert normalize_tag(tag, GTZAN_GENRES) == genre
 
 
+ID3_GENRES = {
+    "blues": "Blues",
+    "children": "",
+    "classical": "Baroque, Chamber Music, Classical, Neoclassical, Opera, Sonata, Symphony",
+    "country": "Bluegrass, Country",
+    "disco": "Disco",
+    "electronic": "Ambient, Big Beat, Breakbeat, Chillout, Club, Club-House, Dance, Downtempo, Drum & Bass, "
+    "Dubstep, EBM, Electro, Electroclash, Electronic, Euro-House, Euro-Techno, Eurodance, Goa, House, IDM, "
+    "Illbient, Jungle, Leftfield, Nu-Breakz, Psybient, Psytrance, Rave, Techno, Techno-Industrial, Trance, "
+    "Trip-Hop",
+    "folk": "Folk, Folklore, National Folk",
+    "gospel": "Contemporary Christian, Gospel",
+    "hiphop": "Christian Gangsta Rap, Christian Rap, G-Funk, Gangsta Rap, Hip-Hop, Rap",
+    "jazz": "Acid Jazz, Bebop, Big Band, Fast-Fusion, Fusion, Jazz, Jazz+Funk, Swing",
+    "latin": "Latin, Merengue, Salsa, Samba, Tango",
+    "metal": "Black Metal, Death Metal, Heavy Metal, Metal, Thrash Metal",
+    "new-age": "Meditative, New Age",
+    "pop": "Chanson, Instrumental Pop, JPop, New Romantic, Pop, Pop-Folk, Pop/Funk, Synthpop",
+    "reggae": "Dance Hall, Dub, Reggae, Ska",
+    "rnb": "Funk, R&B, Rhythmic Soul, Slow Jam, Soul",
+    "rock": "Acid Punk, Afro-Punk, Alt. Rock, Alternative, Art Rock, Christian Rock, Classic Rock, Emo, "
+    "Folk-Rock, Garage Rock, Gothic Rock, Grunge, Hard Rock, Indie, Indie Rock, Instrumental Rock, Jam Band, "
+    "Krautrock, Math Rock, Polsk Punk, Post-Punk, Post-Rock, Progressive Rock, Psychedelic, "
+    "Psychedelic Rock, Punk, Punk Rock, Rock, Rock & Roll, Shoegaze, Slow Rock, Southern Rock, Space Rock, "
+    "Symphonic Rock, Trop Rock",
+    "vocal": "A Cappella, Vocal",
+    "world": "Bhangra, Ethnic, Global, Native American, World Music",
+}
+"""The standard genres of ID3v1 and Winamp by the genre of the default model; the others belong to none."""
+
+
+def test_standard_genres_of_id3_are_those_of_the_default_model() -> None:
+    """Every file tagged R&B, Techno or Salsa would be left out of the agreement with tags."""
+    genres = read_kept_info(DEFAULT_MODEL).genres
+    found: dict[str, list[str]] = {genre: [] for genre in genres}
+    for tag in sorted(TCON.GENRES):
+        if (genre := normalize_tag(tag, genres)) in found:
+            found[genre].append(tag)
+    assert {genre: ", ".join(tags) for genre, tags in found.items()} == ID3_GENRES
+
+
+@pytest.mark.parametrize(
+    ("tag", "genre"),
+    [
+        ("R&B/Soul", "rnb"), ("Contemporary R&B", "rnb"), ("Rhythm and Blues", "rnb"), ("R'n'B", "rnb"),
+        ("Electronica", "electronic"), ("Deep House", "electronic"), ("Electronic Music", "electronic"),
+        ("Children's Music", "children"), ("Children’s Music", "children"), ("Pop Latino", "latin"),
+        ("Christian & Gospel", "gospel"), ("Folk, World, & Country", "folk"), ("new-age", "new-age"),
+        ("New Jack Swing", "rnb"), ("Electro Swing", "electronic"), ("Western Swing", "country"),
+        ("Music", "music"), ("Soundtrack", "soundtrack"), ("Brit Pop & Soul", "brit pop & soul"),
+    ],
+)  # fmt: skip
+def test_tags_in_the_default_models_words(tag: str, genre: str) -> None:
+    """The usual tags of nine of its genres would seem to be no genre of the model."""
+    assert normalize_tag(tag, read_kept_info(DEFAULT_MODEL).genres) == genre
+
+
+def test_styles_of_a_model_are_tags_of_their_genre() -> None:
+    """Files tagged with what the model itself calls a style would seem to have no genre of the model."""
+    info = read_kept_info(DEFAULT_MODEL)
+    assert info.taxonomy is not None
+    for genre, style in info.taxonomy.names():
+        assert normalize_tag(style or genre, info.genres) == genre
+
+
 def test_aliases_count_only_for_genres_of_the_model() -> None:
     """A model without hiphop would seem to contradict every rap tag."""
+    for tag in ("Rap", "Soul", "Techno", "Salsa", "Contemporary Rhythm & Blues", "Electro Swing"):
+        assert normalize_tag(tag, ["blues", "jazz", "rock"]) == tag.lower(), "another genre than it means"
     assert normalize_tag("Rap", ["rock", "Latin Jazz"]) == "rap"
     assert normalize_tag("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
 
@@ -458,12 +530,42 @@ def test_a_manifest_has_the_folder_in_common(tmp_path: Path) -> None:
     assert read_values("folder", pa.table({"uri": uris}), root).to_pylist() == ["jazz", "soul", "."]
 
 
-def test_what_is_no_music_has_no_share(tmp_path: Path) -> None:
-    """A catalog of audio books would have its shares of blues and country."""
+def test_what_is_no_music_has_no_share(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A catalog of audio books would have its shares of blues and country; or they vanish without a word."""
     tables = Tables(str(tmp_path))
     write_trend_tables(tables, 200)
     whole = _found(tables, "seen").n_tracks
     _rewrite(tmp_path, "labels", "is_music", [0.1, 0.9, None, 0.5])
-    left = _found(tables, "seen").n_tracks
+    found = _found(tables, "seen")
+    left = found.n_tracks
     assert left == pytest.approx(0.75 * whole, abs=len(list((tmp_path / "labels").rglob("*.parquet"))) + 1)
     assert left < whole
+    assert (found.n_not_music, found.n_silent) == (whole - left, 0)
+    print_trends(found, top=None)
+    assert f"left out: {whole - left} tracks (probably not music)\n" in capsys.readouterr().out
+    write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="seen")
+    assert f"<dt>not music, left out</dt><dd>{whole - left}</dd>" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("is_music", [None, 0.9], ids=["a model without is_music", "a model with it"])
+def test_silence_has_no_share(tmp_path: Path, capsys: pytest.CaptureFixture[str], is_music: object) -> None:
+    """Empty files would be a nineteenth of every genre, flatten all shares and lower the mean confidence."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 300)
+    _rewrite(tmp_path, "labels", "is_music", [is_music])
+    (part, *others) = sorted((tmp_path / "labels").rglob("*.parquet"))
+    for other in others:
+        other.unlink()
+    whole = _found(tables, "seen")
+    silence = [("is_music", None), ("genre", None), ("confidence", 0.1), ("probabilities", [0.1] * 10)]
+    for column, silent in silence:
+        stored = pq.read_table(part, partitioning=None)[column].to_pylist()
+        _rewrite(part.parents[1], part.parent.name, column, [*[silent] * 20, *stored[20:]])
+    found = _found(tables, "seen")
+    assert (found.n_tracks, found.n_silent, found.n_without_genre) == (whole.n_tracks - 20, 20, 0)
+    assert not found.confidences[2]
+    assert found.total.count.sum() == found.n_tracks
+    print_trends(found, top=None)
+    assert "left out: 20 silent tracks\n" in capsys.readouterr().out
+    write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="seen")
+    assert "<dt>silent, left out</dt><dd>20</dd>" in (tmp_path / "page.html").read_text()

@@ -24,7 +24,9 @@ def purge(
     artist: Annotated[
         list[str] | None,
         typer.Option(
-            "--artist", metavar="NAME", help="All tracks with this artist in their tags. Can be repeated."
+            "--artist",
+            metavar="NAME",
+            help="All tracks with this artist, alone or one of several, in their tags. Can be repeated.",
         ),
     ] = None,
     names: Annotated[

@@ -1,6 +1,6 @@
 """What the maintenance commands print: verify, compact, vacuum."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from jobs.compact import CompactedTable
 from jobs.console.messages import printable
@@ -17,6 +17,7 @@ from pipeline.tables.maintenance.verify.findings import (
     Verification,
 )
 
+_PRINTED_TAGS = 50
 _DUPLICATE_KINDS = {"duplicate", "duplicated by compaction"}
 
 
@@ -125,10 +126,19 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
         console.print(
             f"not in the tables: {len(result.unknown):,} of the names, such as {printable(result.unknown[0])}"
         )
+    if result.not_meant:
+        others = _count_tracks(result.not_meant)
+        console.print(
+            f"not purged: {others} whose artist tag is longer; purge them by the whole tag, or --uri:"
+        )
+        _print_artists(result.not_meant)
     if not result.places:
         console.print("nothing to purge" + (" after the earlier purge" if result.finished_earlier else ""))
         return
     console.print(tracks_text(result.tracks))
+    if result.shared:
+        console.print(f"{_count_tracks(result.shared)} of these by several artists:")
+        _print_artists(result.shared)
     print_table(
         ("place", "removed" if deleted else "to remove", "objects"),
         [(each.place, f"{each.removed:,}", f"{each.objects:,}") for each in result.places],
@@ -140,3 +150,16 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
         "copies elsewhere: published tables (publish again, then vacuum a Delta table), exports, playlists, "
         "tags in files, backups, old versions of objects, and what 'earmark similar' keeps for other users"
     )
+
+
+def _count_tracks(by_tag: Mapping[str, Collection[str]]) -> str:
+    return tracks_text(len(set().union(*by_tag.values())))
+
+
+def _print_artists(by_tag: Mapping[str, Collection[str]]) -> None:
+    """Print artist tags, those of most tracks first."""
+    most = sorted(by_tag, key=lambda tag: (-len(by_tag[tag]), tag))
+    for tag in most[:_PRINTED_TAGS]:
+        console.print(f"      {printable(tag)}: {len(by_tag[tag]):,}")
+    if len(most) > _PRINTED_TAGS:
+        console.print(f"      and {len(most) - _PRINTED_TAGS:,} more")

@@ -68,7 +68,11 @@ def _print_shares(found: Trends, top: int | None) -> None:
         console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
     if found.n_without_genre:
         unsure = _tracks(found.n_without_genre)
-        console.print(f"{unsure} without a genre (silent or low confidence), counted by probabilities")
+        console.print(f"{unsure} without a genre (low confidence), counted by probabilities")
+    if found.n_silent:
+        console.print(f"left out: {_tracks(found.n_silent, 'silent ')}")
+    if found.n_not_music:
+        console.print(f"left out: {_tracks(found.n_not_music)} (probably not music)")
 
 
 def _tracks(n: int, kind: str = "") -> str:

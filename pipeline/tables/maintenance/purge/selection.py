@@ -1,8 +1,10 @@
 """Which tracks to purge, and where the tables hold rows of them."""
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,16 +14,39 @@ from pipeline.tables.parts import read_columns
 from schemas.report import Purged
 from schemas.tables import PARTITIONS, SCHEMAS
 
+_Naming = Literal["alone", "one of several", "mentioned"]
+_SEPARATOR = ";"
+"""Between several artists in a tag; see `pipeline.audio.tags.tags.read_tags`."""
+
 _COLUMNS = ("track_id", "uri", "etag", "segment", "run")
 
 
 @dataclass(frozen=True, slots=True)
 class PurgeRequest:
-    """The tracks to purge: those with one of these ids, URIs, or artists in their tags."""
+    """The tracks to purge: those with one of these ids, URIs, or artists, alone or one of several."""
 
     track_ids: frozenset[str] = frozenset()
     uris: frozenset[str] = frozenset()
     artists: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTracks:
+    """The tracks that a request means.
+
+    Attributes
+    ----------
+    track_ids : frozenset of str
+        The tracks, whether the tables have rows of them or not.
+    shared : dict of str to frozenset of str
+        Those by several artists, one of whom is meant, by artist tag.
+    not_meant : dict of str to frozenset of str
+        Other tracks, whose artist tag mentions one of the artists within a longer name ("A feat. B"), by tag.
+    """
+
+    track_ids: frozenset[str]
+    shared: dict[str, frozenset[str]]
+    not_meant: dict[str, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +76,12 @@ class TracesInTables:
     by_run: dict[str, Purged] = field(default_factory=dict)
 
 
-def find_track_ids(stored: StoredObjects, request: PurgeRequest) -> frozenset[str]:
-    """Return the ids of the tracks that a request means, whether the tables have rows of them or not.
+def find_named_tracks(stored: StoredObjects, request: PurgeRequest) -> NamedTracks:
+    """Find the tracks that a request means.
 
-    Artists are compared without regard to case and surrounding spaces. The index is not asked: no row may be
-    overlooked because a copy of its key is missing.
+    Artists are compared without regard to case and surrounding spaces, with the whole tag and with each of
+    several artists in it. The index is not asked: no row may be overlooked because a copy of its key is
+    missing.
 
     Raises
     ------
@@ -63,18 +89,64 @@ def find_track_ids(stored: StoredObjects, request: PurgeRequest) -> frozenset[st
         If a part cannot be read.
     """
     found = set(request.track_ids)
-    uris = _strings(request.uris)
-    artists = _normalize(_strings(request.artists))
-    for table in ("tracks", "labels", "failures"):
-        columns = ["track_id", "uri", *(["artist"] if table == "tracks" else [])]
-        if not (len(uris) or (len(artists) and table == "tracks")):
-            continue
-        for _, rows in _read(stored, table, columns):
-            wanted = pc.is_in(rows["uri"], uris)
-            if "artist" in columns:
-                wanted = pc.or_(wanted, pc.is_in(_normalize(rows["artist"]), artists))
-            found.update(rows.filter(wanted)["track_id"].to_pylist())
-    return frozenset(found)
+    if request.uris:
+        uris = _strings(request.uris)
+        for table in ("tracks", "labels", "failures"):
+            for _, rows in _read(stored, table, ["track_id", "uri"]):
+                found.update(rows.filter(pc.is_in(rows["uri"], uris))["track_id"].to_pylist())
+    by_tag = _find_by_artist(stored, request.artists)
+    found.update(*by_tag["alone"].values(), *by_tag["one of several"].values())
+    others = {tag: frozenset(ids - found) for tag, ids in by_tag["mentioned"].items()}
+    return NamedTracks(
+        frozenset(found),
+        shared={tag: frozenset(ids) for tag, ids in by_tag["one of several"].items()},
+        not_meant={tag: ids for tag, ids in others.items() if ids},
+    )
+
+
+def _find_by_artist(
+    stored: StoredObjects, names: Collection[str]
+) -> dict[_Naming, defaultdict[str, set[str]]]:
+    """Return the tracks whose artist tags, or column ``artist`` of a manifest, name some artists.
+
+    They are given by how they do, then by tag.
+    """
+    by_tag: dict[_Naming, defaultdict[str, set[str]]] = {
+        naming: defaultdict(set) for naming in get_args(_Naming)
+    }
+    artists = _Artists(names)
+    if artists.names:
+        for _, rows in _read(stored, "tracks", ["track_id", "artist", "carried"]):
+            for tags in (rows["artist"], pc.map_lookup(rows["carried"], pa.scalar("artist"), "first")):
+                namings = artists.find_in(tags.unique())
+                named = pc.is_in(tags, _strings(namings))
+                named_ids = rows["track_id"].filter(named).to_pylist()
+                for tag, track_id in zip(tags.filter(named).to_pylist(), named_ids, strict=True):
+                    by_tag[namings[tag]][tag].add(track_id)
+    return by_tag
+
+
+class _Artists:
+    """Tells how artist tags name some artists."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = frozenset(_normalize(_strings(names)).to_pylist()) - {""}
+        alternatives = "|".join(map(re.escape, sorted(self.names)))
+        self._mention = re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)")
+
+    def find_in(self, tags: pa.Array) -> dict[str, _Naming]:
+        """Return how each tag names one of the artists; those that name none are left out."""
+        found: dict[str, _Naming] = {}
+        for tag, normalized in zip(tags.to_pylist(), _normalize(tags).to_pylist(), strict=True):
+            if tag is None:
+                continue
+            if normalized in self.names:
+                found[tag] = "alone"
+            elif any(part.strip() in self.names for part in normalized.split(_SEPARATOR)):
+                found[tag] = "one of several"
+            elif self._mention.search(normalized):
+                found[tag] = "mentioned"
+        return found
 
 
 def find_traces(stored: StoredObjects, track_ids: frozenset[str], uris: Collection[str]) -> TracesInTables:

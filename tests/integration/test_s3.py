@@ -236,7 +236,9 @@ def test_the_documented_rights_are_enough(bucket: str, tmp_path: Path) -> None:
     s3_client().put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
     guest = {"AWS_ACCESS_KEY_ID": "guest", "AWS_SECRET_ACCESS_KEY": "guestguest"}
     tables = f"{bucket}/tables"
-    assert "4 labeled" in succeed("run", f"{bucket}/music", tables, **guest)
+    for form in ("delta", "parquet"):
+        published = ("--publish", f"{bucket}/labels/{form}", "--publish-format", form)
+        assert "4 rows published" in succeed("run", f"{bucket}/music", tables, *published, **guest)
     succeed("compact", tables, "--older-than", 0, **guest)
     succeed("vacuum", tables, "--older-than", 0, "--delete", **guest)
     key = {"Bucket": name, "Key": "music/new.mp3"}

@@ -75,6 +75,13 @@ def test_the_image_takes_what_the_package_needs() -> None:
     assert "gpu" in project["project"]["optional-dependencies"]
 
 
+def test_the_image_has_the_programs_that_ray_and_kubernetes_call() -> None:
+    """`ray up` fails for want of rsync in the container, or the head starts no worker for want of ssh."""
+    dockerfile = (INFRA / "Dockerfile").read_text().replace("\\\n", "")
+    (packages,) = re.findall(r"apt-get install -y --no-install-recommends ([^&]*)", dockerfile)
+    assert {"rsync", "openssh-client", "tmux", "wget"} <= set(packages.split())
+
+
 @pytest.mark.slow
 def test_the_image_can_compile_the_kernels() -> None:
     """`docker build` fails on a module that has moved."""
@@ -100,6 +107,14 @@ def test_rays_launcher_accepts_cluster_yaml() -> None:
     assert not re.search(r"(?i)secret_access_key|password|AKIA", (INFRA / "cluster.yaml").read_text())
 
 
+def test_a_run_on_the_head_uses_the_cluster() -> None:
+    """`ray exec` names no cluster, so the run starts a Ray of its own on the head, and the workers idle."""
+    config = _load("cluster.yaml")
+    for node in config["available_node_types"].values():
+        # As the autoscaler merges them.
+        assert "--env RAY_ADDRESS=auto" in (config["docker"] | node.get("docker", {}))["run_options"]
+
+
 def test_the_role_may_do_no_more_than_a_run_needs() -> None:
     """Somebody gives away the right to delete their music. (A test on S3 runs with just these rights.)"""
     statements = json.loads((INFRA / "aws" / "iam-policy.json").read_text())["Statement"]
@@ -107,12 +122,16 @@ def test_the_role_may_do_no_more_than_a_run_needs() -> None:
     assert {each["Effect"] for each in statements} == {"Allow"}
     assert {action for action, resource in allowed if "/music/" in resource} == {"s3:GetObject"}
     assert not [pair for pair in allowed if pair[0].endswith("*") or pair[1] == "*"]
+    written = {resource.rpartition(":")[2] for action, resource in allowed if action == "s3:PutObject"}
+    assert written == {"bucket/tables/*", "bucket/labels/*"}, "tables, and what --publish writes"
     (listing,) = (each for each in statements if each["Action"] == "s3:ListBucket")
     assert listing["Condition"]["StringLikeIfExists"]["s3:prefix"] == [
         "music",
         "music/*",
         "tables",
         "tables/*",
+        "labels",
+        "labels/*",
     ]
 
 

@@ -143,6 +143,11 @@ def test_the_template_starts_nothing_by_itself(objects: list[Object]) -> None:
     assert spec["shutdownAfterJobFinishes"] is True
 
 
+def test_a_failed_run_is_not_repeated(objects: list[Object]) -> None:
+    """KubeRay builds two more clusters for a wrong option, or decodes for hours what has just failed."""
+    assert find(objects, "RayJob")["spec"]["backoffLimit"] == 0
+
+
 def test_the_nightly_run_is_alone_and_finds_its_files(objects: list[Object]) -> None:
     """Two runs start at once, or a pod starts without its script or its template."""
     spec = find(objects, "CronJob", "earmark-nightly")["spec"]
@@ -215,6 +220,8 @@ def test_the_command_line_accepts_the_commands(objects: list[Object]) -> None:
     for _, name, *arguments in _commands(objects):
         context = commands[name].make_context(name, list(arguments))
         assert context.params["tables"] == "s3://bucket/tables"
+        if name == "verify":
+            assert context.params["catalog"] is None, "music that arrived since the night would be a finding"
         with pytest.raises(Exception, match="no-such-option"):
             commands[name].make_context(name, [*arguments, "--no-such-option"])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from jobs.cli.summaries.evaluation import print_evaluation
 from jobs.evaluate import Request, _predict_outside
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.evaluation.evaluation import (
@@ -167,3 +168,21 @@ def test_the_interval_is_fixed_by_the_seed() -> None:
     many = Predictions(rng.dirichlet(np.ones(3), 90), rng.integers(0, 3, 90), tracks)
     assert score("m", many, "piece", seed=1) == score("m", many, "piece", seed=1)
     assert score("m", many, "piece", seed=1) != score("m", many, "piece", seed=2)
+
+
+def test_genres_that_play_no_part_are_counted_but_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nine rows of dashes, and a confusion matrix wider than the terminal, hid the ten genres of the data."""
+    mine = answers()
+    wide = np.insert(mine.proba, [1, 3], 0.0, axis=1)
+    labels = np.array([0, 2, 3])[mine.labels]
+    genres = ("jazz", "latin", "metal", "rock", "vocal")
+    print_evaluation(
+        summarize("m", Predictions(wide, labels, mine.tracks), "track", genres, Setup("d", "file", "l"))
+    )
+    printed = capsys.readouterr().out
+    assert "genres of the model that are neither in the data nor predicted: 2" in printed
+    assert "latin" not in printed
+    assert [line.split() for line in printed.splitlines() if line.startswith("metal")] == [
+        ["metal", "–", "0.000", "0.000", "1"],
+        ["metal", "·", "·", "1"],
+    ]

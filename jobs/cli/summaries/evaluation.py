@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from jobs.console.messages import say
 from jobs.console.output import console, print_table
 from pipeline.evaluation.protocols import describe_seen, protocol_label
@@ -68,12 +70,21 @@ def _cells(scores: Scores) -> tuple[str, ...]:
 
 
 def _print_genres(evaluation: Evaluation) -> None:
+    seen = _seen_genres(evaluation)
     rows = (
         (score.genre, _or_dash(score.precision), _or_dash(score.recall), _or_dash(score.f1), score.support)
-        for score in evaluation.per_genre
+        for score in (evaluation.per_genre[place] for place in seen)
     )
     _print_title(f"By genre ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)})")
     print_table(("genre", "precision", "recall", "F1", "support"), rows)
+    if n_unseen := len(evaluation.genres) - len(seen):
+        console.print(f"genres of the model that are neither in the data nor predicted: {n_unseen}")
+
+
+def _seen_genres(evaluation: Evaluation) -> list[int]:
+    """Return the places of the genres that the data has, or that were predicted."""
+    confusion = np.array(evaluation.confusion)
+    return np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1)).tolist()
 
 
 def _print_confusion(evaluation: Evaluation) -> None:
@@ -81,11 +92,15 @@ def _print_confusion(evaluation: Evaluation) -> None:
         f"Confusion ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)}); row: true genre"
     )
     # Short headings fit ten genres on a terminal of 80 columns.
-    heads = [genre[:5] for genre in evaluation.genres]
+    seen = _seen_genres(evaluation)
+    heads = [evaluation.genres[place][:5] for place in seen]
     width = max(len(str(count)) for row in evaluation.confusion for count in row)
     rows = (
-        (genre, *(str(count or "·").rjust(width) for count in row))
-        for genre, row in zip(evaluation.genres, evaluation.confusion, strict=True)
+        (
+            evaluation.genres[place],
+            *(str(evaluation.confusion[place][other] or "·").rjust(width) for other in seen),
+        )
+        for place in seen
     )
     print_table(("", *heads), rows)
 

@@ -114,7 +114,8 @@ class JobServer:
         Raises
         ------
         EarmarkError
-            If there is no such job, the server does not answer for long, or the command did not start.
+            If there is no such job, the server does not answer for long, or the command did not start or
+            was lost with its node.
         """
         n_written, pause_s = 0, _POLL_S[0]
         while True:
@@ -176,8 +177,13 @@ def _exit_code(job: str, details: "JobDetails") -> int:
     if details.status == JobStatus.STOPPED:
         return INTERRUPTED
     code = details.driver_exit_code
-    if code is None:
+    if code is None and details.driver_node_id is None:  # known as soon as a node has begun to run it
         raise EarmarkError(f"the job {job} could not be run: {details.message}")
+    if code is None:
+        raise EarmarkError(
+            f"the job {job} ended without an exit code; finished work is kept: run the same command again "
+            f"(Ray says: {details.message})"
+        )
     if code == _NOT_FOUND:
         raise EarmarkError(
             "the cluster's head has no command 'earmark'; install Earmark on all nodes, or use its image"

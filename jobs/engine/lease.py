@@ -143,6 +143,13 @@ class HeldLease:
         yield
         self.is_settled = was_settled
 
+    def settle(self, settle_s: float) -> None:
+        """Wait until writes of the last run have ended; if this is interrupted, the next run waits again."""
+        if settle_s:
+            self.is_settled = False
+            time.sleep(settle_s)
+            self.is_settled = True
+
     def stop_writes(self) -> None:
         """Keep workers from beginning another write, while the run still holds the tables.
 
@@ -223,12 +230,13 @@ def hold_for_workers(root: str, run: str, *, say: Callable[[str], None]) -> Iter
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
-        number = acquire(root, holder, say)
+        number, settle_s = acquire(root, holder, say)
     except (KeyboardInterrupt, SystemExit):
         release_if_acquired(root, holder)
         raise
     ours = HeldLease(Lease(root, number), holder)
     try:
+        ours.settle(settle_s)
         check_tables_format(root)  # again: a newer Earmark may have written since the tables were opened
         yield ours
     finally:

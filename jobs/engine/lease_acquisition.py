@@ -23,8 +23,11 @@ _SETTLE_S = 2.0
 """Time for writes to a disk that a dying worker had begun when another run took over."""
 
 
-def acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> int:
-    """Create the next lease of a root, once the latest one is free or stale, and return its number.
+def acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> tuple[int, float]:
+    """Create the next lease of a root, once the latest one is free or stale.
+
+    The caller renews it from now on, and waits `settle_s` before it reads or writes the tables: on a bucket
+    that takes longer than a lease lives without being renewed.
 
     Parameters
     ----------
@@ -34,6 +37,13 @@ def acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> in
         The content of the lease: who holds it.
     say : callable
         Prints a message if the run must wait, or if the store does not support leases.
+
+    Returns
+    -------
+    number : int
+        The number of the lease.
+    settle_s : float
+        Seconds until writes that the last run or its dead workers had begun have ended; often 0.
 
     Raises
     ------
@@ -57,12 +67,10 @@ def acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> in
         # If the store fails, the old lease remains, which does no harm: only the newest counts.
         with contextlib.suppress(OSError):
             storage.delete(objects.location_of(root, latest))
-    if abandoned:
-        time.sleep(_settle_s(root))
-    elif unsettled_since is not None:
-        _settle(root, number, unsettled_since, say)
     log.info("lease acquired", run=holder["run"], lease=number, tables=root, taken_over=abandoned)
-    return number
+    if abandoned:
+        return number, _settle_s(root)
+    return number, 0.0 if unsettled_since is None else _left_to_settle_s(root, number, unsettled_since, say)
 
 
 def release_if_acquired(root: str, holder: dict[str, Any]) -> None:
@@ -70,7 +78,8 @@ def release_if_acquired(root: str, holder: dict[str, Any]) -> None:
     with contextlib.suppress(Exception):
         latest = objects.newest(root)
         if latest is not None and objects.read(root, latest) == objects.encode(holder):
-            objects.write(root, latest, holder | {"released": True})
+            # Whether the last run's writes have ended is not known here, so the next run waits for them.
+            objects.write(root, latest, holder | {"released": True, "settled": False})
 
 
 def free_number(root: str) -> int | None:
@@ -113,13 +122,13 @@ def _unsettled_since(root: str, number: int) -> float | None:
     return objects.modified_at(root, number)
 
 
-def _settle(root: str, number: int, since: float, say: Callable[[str], None]) -> None:
-    """Wait until writes that dead workers had begun have ended."""
+def _left_to_settle_s(root: str, number: int, since: float, say: Callable[[str], None]) -> float:
+    """Return the seconds until writes that dead workers had begun have ended, and say so if there are any."""
     # Both times are by the clock of the store, so the clocks of the runs do not matter.
-    left_s = _settle_s(root) - max(0.0, objects.modified_at(root, number) - since)
-    if left_s > 0:
+    left_s = max(0.0, _settle_s(root) - max(0.0, objects.modified_at(root, number) - since))
+    if left_s:
         say(f"the last run ended a moment ago; waiting {left_s:.0f} s for its last writes to end")
-        time.sleep(left_s)
+    return left_s
 
 
 def _settle_s(root: str) -> float:

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -169,6 +170,77 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
     assert len(said) == 1
 
 
+SETTLE_S = 600.0
+
+
+def settle_with(monkeypatch: pytest.MonkeyPatch, during: Callable[[float], None]) -> None:
+    """Instead of waiting for writes of the last run to end, call a function with the seconds."""
+
+    def sleep(duration_s: float) -> None:
+        (during if duration_s > SETTLE_S / 2 else time.sleep)(duration_s)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, time=time.time, sleep=sleep)
+    monkeypatch.setattr(lease_acquisition, "_SETTLE_S", SETTLE_S)
+    for module in (leases, lease_acquisition):
+        monkeypatch.setattr(module, "time", clock)
+
+
+def leave_unsettled(root: Path, fate: str) -> None:
+    """Leave the lease of a run whose workers may still be writing."""
+    if fate == "killed":
+        storage.write_bytes(lease_objects.location_of(str(root), 1), b"{}")
+    else:
+        with leases.hold_for_workers(str(root), "run-1", say=print) as held:
+            held.is_settled = False
+
+
+@pytest.mark.parametrize("fate", ["killed", "unsettled"])
+def test_a_run_that_waits_for_the_last_writes_keeps_its_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    """On a bucket that wait is longer than a lease lives: whoever starts meanwhile, such as an overlapping
+    night, would take over from a live run, which then fails, instead of being refused."""
+    leave_unsettled(tmp_path, fate)
+    before = set(threading.enumerate())
+    refused: list[str] = []
+
+    def overlap(settle_s: float) -> None:
+        assert any(thread.name == "lease" for thread in set(threading.enumerate()) - before)
+        monkeypatch.setattr(lease_acquisition, "TTL_S", SETTLE_S)  # however slow this machine is
+        with (
+            pytest.raises(LeaseHeldError, match="heir") as error,
+            leases.hold(str(tmp_path), "intruder", say=print),
+        ):
+            pass
+        refused.append(str(error.value))
+
+    settle_with(monkeypatch, overlap)
+    with leases.hold(str(tmp_path), "heir", say=print) as lease:
+        assert len(refused) == 1, "it did not wait, or not with its lease"
+        lease.check()
+
+
+@pytest.mark.parametrize("fate", ["killed", "unsettled"])
+def test_a_run_that_is_stopped_while_it_waits_leaves_the_wait_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    """Its lease would keep the next run out, or the next run plan before the last writes have appeared."""
+    leave_unsettled(tmp_path, fate)
+
+    def stopped(settle_s: float) -> None:
+        raise KeyboardInterrupt
+
+    waited: list[float] = []
+    with monkeypatch.context() as patched:
+        settle_with(patched, stopped)
+        with pytest.raises(KeyboardInterrupt), leases.hold(str(tmp_path), "run-2", say=print):
+            pass
+    assert lease_acquisition.free_number(str(tmp_path)) == 2
+    settle_with(monkeypatch, waited.append)
+    with leases.hold(str(tmp_path), "run-3", say=print):
+        assert len(waited) == 1
+
+
 def test_an_interrupted_start_leaves_no_lease_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the moment in which the lease is made would make the next run wait for nobody."""
 
@@ -182,6 +254,8 @@ def test_an_interrupted_start_leaves_no_lease_behind(tmp_path: Path, monkeypatch
         with pytest.raises(KeyboardInterrupt), leases.hold(str(tmp_path), "run-2", say=print):
             pass
     assert lease_acquisition.free_number(str(tmp_path)) == 2
+    released = json.loads(Path(lease_objects.location_of(str(tmp_path), 2)).read_text())
+    assert not released["settled"], "who ran before may have left writes under way"
 
 
 @pytest.mark.parametrize("fate", ["the store fails", "taken over"])

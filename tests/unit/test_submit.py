@@ -1,5 +1,12 @@
 """`earmark submit`, as far as it needs no cluster; the rest is in e2e/test_cluster.py."""
 
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
 import pytest
 from typer.testing import CliRunner
 
@@ -25,11 +32,89 @@ def said(*arguments: str) -> str:
         ("music tables -- --cpus 2", "--cpus cannot be given to a submitted run"),
         ("music tables -- --config run.toml", "--config cannot be given to a submitted run"),
         ("music tables -- --address auto", "--address cannot be given to a submitted run"),
+        ("music tables -- --log-level loud", "'loud' is not one of"),
+        ("music tables -- --publish out", "--publish out cannot be given to a submitted run"),
+        ("music tables -- --publish ~/out", "--publish ~/out cannot be given to a submitted run"),
+        ("music tables -- --model my-model", "--model my-model cannot be given to a submitted run"),
+        ("music tables -- --model ./default", "--model ./default cannot be given to a submitted run"),
+        ("music tables -- --model gtzan+mine", "--model gtzan+mine cannot be given to a submitted run"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_submitted(arguments: str, reason: str) -> None:
     """A cluster is started, or waited for, only to hear that an option is wrong."""
     assert reason in said(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--log-level info --log-format json",
+        "--publish s3://bucket/published",
+        "--publish /mnt/published",
+        "--model default",
+        "--model audioset",
+        "--model default+audioset",
+        "--model s3://bucket/my-model",
+        "--model file:///mnt/my-model",
+    ],
+)
+def test_what_a_run_on_the_head_understands_is_submitted(options: str) -> None:
+    """An option that `run` takes, and that means the same on the cluster, is refused as if it were wrong."""
+    arguments = ["submit", "music", "tables", "--address", "http://127.0.0.1:9", "--", *options.split()]
+    assert str(CliRunner().invoke(app, arguments).exception).startswith("cannot use the job server at ")
+
+
+@contextmanager
+def job_server(job: dict[str, Any]) -> Iterator[str]:
+    """Answer as Ray's job server does that knows one job, whose log is empty; return its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            version = {"version": "4", "ray_version": "2", "ray_commit": ""}
+            is_log, is_version = self.path.endswith("/logs"), self.path == "/api/version"
+            answer = {"logs": ""} if is_log else version if is_version else job
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (
+            {"message": "runtime_env setup failed: no disk", "error_type": "RUNTIME_ENV_SETUP_FAILURE"},
+            "the job night could not be run: runtime_env setup failed: no disk",
+        ),
+        (
+            {
+                "message": "Job supervisor actor died: its node has died",
+                "error_type": "JOB_SUPERVISOR_ACTOR_DIED",
+                "driver_node_id": "5f1c",
+            },
+            "the job night ended without an exit code; finished work is kept: run the same command again "
+            "(Ray says: Job supervisor actor died: its node has died)",
+        ),
+    ],
+    ids=["not begun", "lost"],
+)
+def test_a_job_without_an_exit_code_says_whether_it_had_begun(facts: dict[str, str], said: str) -> None:
+    """A job that was lost with its node after hours is said never to have run: somebody looks for what is
+    wrong with the command, instead of running it again."""
+    job = {"type": "SUBMISSION", "submission_id": "night", "status": "FAILED", "entrypoint": "earmark run",
+           "start_time": 1790000000000, "end_time": 1790000000001}  # fmt: skip
+    with job_server(job | facts) as address:
+        done = CliRunner().invoke(app, ["submit", "--address", address, "--follow", "night"])
+    assert str(done.exception) == said
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
 """The command that submits a run to a cluster's job server."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.main import get_command
+from typer.core import TyperGroup
 
-from jobs.cli.commands import runs
 from jobs.console.messages import INTERRUPTED, printable, say
 from schemas.errors import MisuseError
 
@@ -19,9 +19,15 @@ _LOCAL = {
     "cpus": "the cluster says how many it has",
 }
 """Options of ``run`` that make no sense for a submitted one."""
+_FOLDERS = {
+    "model": "name a model, or give its folder as an absolute path or a URI that the cluster can reach",
+    "publish": "give an absolute path or a URI that the cluster can reach",
+}
+"""Options of ``run`` whose value may be a folder; a relative one would be another on the cluster's head."""
 
 
 def submit(
+    context: typer.Context,
     catalog: Annotated[
         str | None,
         typer.Argument(
@@ -71,7 +77,7 @@ def submit(
         return
     if catalog is None or tables is None:
         raise MisuseError("submit needs CATALOG and TABLES, or --follow JOB, or --stop JOB")
-    _check_options(catalog, tables, options or [])
+    _check_options(context, catalog, tables, options or [])
     server = JobServer(address)
     job = server.submit(catalog, tables, options or [])
     say(f"submitted {job}; stop it with 'earmark submit --address {server.address} --stop {job}'")
@@ -92,7 +98,7 @@ def _follow(server: "JobServer", job: str) -> None:
         raise typer.Exit(code)
 
 
-def _check_options(catalog: str, tables: str, options: list[str]) -> None:
+def _check_options(context: typer.Context, catalog: str, tables: str, options: list[str]) -> None:
     """Check the options of the run here, where a mistake is found at once.
 
     Raises
@@ -102,10 +108,30 @@ def _check_options(catalog: str, tables: str, options: list[str]) -> None:
     MisuseError
         If they make no sense for a submitted run.
     """
-    single = typer.Typer(add_completion=False)
-    single.command()(runs.run)
-    given = get_command(single).make_context("run", [catalog, tables, *options])
+    app = context.find_root().command
+    assert isinstance(app, TyperGroup)  # noqa: S101 - it has several commands
+    given = app.commands["run"].make_context("run", [catalog, tables, *options])
     for name, reason in _LOCAL.items():
         source = given.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise MisuseError(f"--{name} cannot be given to a submitted run: {reason}")
+    for name, reason in _FOLDERS.items():
+        value = given.params[name]
+        if value is not None and _is_relative(value) and not (name == "model" and _is_name(value)):
+            raise MisuseError(f"--{name} {value} cannot be given to a submitted run: {reason}")
+
+
+def _is_relative(location: str) -> bool:
+    return (
+        "://" not in location
+        and not location.lower().startswith("file:/")
+        and not Path(location).is_absolute()
+    )
+
+
+def _is_name(model: str) -> bool:
+    """Return whether this is the name of a model or of an ensemble, as opposed to a folder."""
+    from pipeline.models.bundle import shipped_models, split_name
+    from pipeline.models.model_cache import ADDABLE
+
+    return {*(split_name(model) or [model])} <= {*shipped_models(), *ADDABLE}

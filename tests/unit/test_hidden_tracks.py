@@ -101,6 +101,17 @@ def test_little_music_is_found(parts: tuple[NDArray[np.float32], ...], from_s: f
     assert starts[0] + SPEC.segment_s >= min(to_s, from_s + SPEC.segment_s - 5)
 
 
+def test_a_pause_that_the_search_passes_over_is_left_all_the_same() -> None:
+    """Fails: in an hour, levels are measured every 15 s, and the segment in a shorter pause stays there."""
+    sr = 8000
+    hour = np.resize(music(90)[:: SR // sr], 3600 * sr)
+    hour[1794 * sr : 1806 * sr] = 0
+    data = encode(hour, sr, "wav")
+    _, segments = read_segments(io.BytesIO(data), "track", FeatureSpec(segment_s=10, sample_rate=sr))
+    assert [is_silent(y, sr) for _, y in segments] == [False] * 3
+    assert [start_s for start_s, _ in segments][::2] == [595, 2995]
+
+
 def test_segments_with_music_stay_where_they_are() -> None:
     """Fails: one silent segment moves the others, and their stored features no longer compare."""
     y = np.concatenate((music(70), silence(70), music(70)))

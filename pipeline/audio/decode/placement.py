@@ -116,6 +116,7 @@ def replace_silent(
     for _ in range(_ROUNDS):
         n_missing = len(excerpts) - len(kept)
         noise_db = max(noise_db, *(_loudest_db(y, sr) + ABOVE_NOISE_DB for _, y in rejected))
+        levels = _without_sound(levels, [(start_s, len(y) / sr) for start_s, y in rejected])
         starts = _place(levels, noise_db, duration_s, [start_s for start_s, _ in kept], n_missing, spec)
         found = read(starts) if starts else []
         rejected = [excerpt for excerpt in found if is_silent(excerpt[1], sr)]
@@ -125,6 +126,15 @@ def replace_silent(
     taken = [start_s for start_s, _ in kept]
     left = [one for one in silent if all(abs(one[0] - start_s) >= spec.segment_s for start_s in taken)]
     return sorted(kept + left[: len(excerpts) - len(kept)], key=lambda excerpt: excerpt[0])
+
+
+def _without_sound(levels: Levels, stretches: Sequence[tuple[float, float]]) -> Levels:
+    """Add that stretches (start, length in seconds) are silent: two probes may lie around one."""
+    ends_s = [end_s for start_s, length_s in stretches for end_s in (start_s, start_s + length_s - PROBE_S)]
+    times_s = np.concatenate([levels.times_s, ends_s])
+    order = np.argsort(times_s, kind="stable")
+    db = np.concatenate([levels.db, np.full(len(ends_s), -np.inf)])
+    return Levels(times_s[order], db[order], levels.step_s)
 
 
 def _loudest_db(y: NDArray[np.float32], sr: int) -> float:

@@ -80,11 +80,9 @@ class ActorPool:
         return any(member.node is not None for member in self._members.values())
 
     @property
-    def cpus_to_leave(self) -> int:
-        """CPUs that actors need to load the model, though they take none, while none has loaded it."""
-        if self.is_up:
-            return 0
-        return sum(not self._members[actor].num_cpus for actor in self._starting.values())
+    def needs_a_cpu(self) -> bool:
+        """Whether no actor has loaded the model yet, and one does so that takes no CPU from Ray."""
+        return not self.is_up and any(self._members[actor].num_cpus == 0 for actor in self._starting.values())
 
     def resize(self, labeling: float | None = None, n_waiting: int = 0) -> None:
         """Start the actors that the cluster has room for, which may have changed since the last check.

@@ -189,13 +189,13 @@ class Engine:
     def _most_tasks(self) -> int:
         """Return how many tasks to have submitted.
 
-        Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand. But as long
-        as the first actor loads the model on a CPU that Ray does not set aside for it, it gets one: the first
-        labels wait for it, and not for a second worker.
+        Twice the CPUs: a worker finds its next shard queued, and an autoscaler sees the demand. But for the
+        seconds in which the first actor loads the model on a CPU that Ray does not set aside for it, tasks
+        leave it one: the first labels wait for it, and not for one more worker.
         """
         cpus = max(1, self._cluster.cpus())
-        if self._pool is not None and (left := self._pool.cpus_to_leave) > 0:
-            return max(1, cpus - left)
+        if self._pool is not None and self._pool.needs_a_cpu:
+            return max(1, cpus - 1)
         return 2 * cpus
 
     def _collect(self, ref: Any) -> None:

@@ -127,7 +127,7 @@ def _left_to_settle_s(root: str, number: int, since: float, say: Callable[[str],
     # Both times are by the clock of the store, so the clocks of the runs do not matter.
     left_s = max(0.0, _settle_s(root) - max(0.0, objects.modified_at(root, number) - since))
     if left_s:
-        say(f"the last run ended a moment ago; waiting {left_s:.0f} s for its last writes to end")
+        say(f"the last run was stopped a moment ago; waiting {left_s:.0f} s for writes that may be under way")
     return left_s
 
 

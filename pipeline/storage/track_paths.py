@@ -23,7 +23,7 @@ def paths_below(uris: Sequence[str], catalog: str) -> list[str]:
     """
     paths = to_paths(pa.array(uris, pa.string()))
     root = find_root([paths], catalog)
-    return [path[len(root) + 1 :] for path in paths.to_pylist()]
+    return [path.removeprefix(f"{root}/") for path in paths.to_pylist()]
 
 
 def find_root(uris: Iterable[pa.Array], catalog: str) -> str:

@@ -11,7 +11,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "baroque", "chamber", "chamber music", "classique", "klassik", "neoclassical", "opera", "orchestral",
         "romantic", "sonata", "symphonic", "symphony",
     ),
-    "country": ("americana", "bluegrass", "honky tonk", "nashville", "western swing"),
+    "country": ("americana", "bluegrass", "country and western", "honky tonk", "nashville", "western swing"),
     "disco": ("euro disco", "italo disco"),
     "electronic": (
         "ambient", "big beat", "breakbeat", "breaks", "chillout", "club", "d and b", "dance", "dnb",
@@ -23,7 +23,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "folk": ("folklore", "volksmusik"),
     "gospel": ("ccm", "christian", "spirituals", "worship"),
     "hiphop": ("boom bap", "drill", "g funk", "hip hop", "rap", "trap"),
-    "jazz": ("bebop", "big band", "bop", "dixieland", "fusion", "jazz funk", "swing"),
+    "jazz": (
+        "bebop", "big band", "bop", "dixieland", "fast fusion", "fusion", "jazz funk", "jazz fusion", "swing",
+    ),
     "latin": (
         "bachata", "bolero", "bossa nova", "cumbia", "flamenco", "latino", "mambo", "mariachi", "merengue",
         "ranchera", "reggaeton", "rumba", "salsa", "samba", "tango",
@@ -32,7 +34,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "new-age": ("meditation", "meditative", "relaxation"),
     "pop": ("chanson", "electropop", "jpop", "kpop", "new romantic", "pop folk", "schlager", "synthpop"),
     "reggae": ("dancehall", "dub", "rocksteady", "ska"),
-    "rnb": ("funk", "motown", "new jack swing", "r and b", "rhythm and blues", "slow jam", "soul"),
+    "rnb": (
+        "funk", "motown", "new jack swing", "r and b", "rhythm and blues", "rhythm blues", "rhythm n blues",
+        "slow jam", "soul",
+    ),
     "rock": (
         "alternative", "emo", "grunge", "indie", "jam band", "krautrock", "progressive", "psychedelic",
         "punk", "rock and roll", "rock n roll", "rock roll", "rockabilly", "shoegaze",
@@ -50,6 +55,9 @@ Tags are in lower case, without accents or punctuation; spaces do not count.
 
 MISLEADING = frozenset({"britpopandsoul"})
 """Tags, without spaces, that end in the name of a different genre."""
+
+ALONE = frozenset({"dance", "fusion"})
+"""Aliases that mean a genre only without a word before them: a folk dance is not electronic."""
 
 _MEANINGS = {
     alias.replace(" ", ""): genre.replace("-", "") for genre, aliases in ALIASES.items() for alias in aliases
@@ -85,7 +93,8 @@ def normalize_tag(tag: str, genres: Sequence[str]) -> str:
     for part in _SEPARATORS.split(tag):
         words = _split_words(part)
         endings = ("".join(words[start:]) for start in range(len(words)))
-        if (found := _find_genre(endings, known)) is not None:
+        names = (name for place, name in enumerate(endings) if not (place and name in ALONE))
+        if (found := _find_genre(names, known)) is not None:
             return found
     return " ".join(tag.casefold().split())
 

@@ -215,16 +215,16 @@ def test_only_the_first_actors_without_a_cpu_are_left_one_to_load_the_model_on(
     started = Started(monkeypatch, UP)
     monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: (2, 0))
     pool = ActorPool("model", RunConfig(actors=2))
-    assert pool.cpus_to_leave == 0, "none has started"
+    assert not pool.needs_a_cpu, "none has started"
     pool.resize()
-    assert pool.cpus_to_leave == 2
+    assert pool.needs_a_cpu
     pool.add_started(next(iter(pool.starting)))
-    assert pool.cpus_to_leave == 0, "one labels, while the other loads the model"
+    assert not pool.needs_a_cpu, "one labels, while the other loads the model"
     settle(pool)
     pool.replace_lost(started.actors[0])
     pool.resize()
     assert pool.starting
-    assert pool.cpus_to_leave == 0, "there is another"
+    assert not pool.needs_a_cpu, "there is another"
 
 
 def test_actors_that_take_a_cpu_need_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,4 +233,4 @@ def test_actors_that_take_a_cpu_need_none_left(monkeypatch: pytest.MonkeyPatch) 
     pool = ActorPool("model", RunConfig())
     pool.resize()
     assert pool.starting
-    assert pool.cpus_to_leave == 0
+    assert not pool.needs_a_cpu

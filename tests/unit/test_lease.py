@@ -158,7 +158,7 @@ def test_a_run_waits_for_what_killed_workers_may_have_sent(
     started = time.monotonic()
     with leases.hold(str(tmp_path), "run-2", say=said.append):
         assert time.monotonic() - started > 0.5
-    assert "the last run ended a moment ago" in said[0]
+    assert "the last run was stopped a moment ago" in said[0]
     # Only once, and only as long as it takes.
     with leases.hold(str(tmp_path), "run-3", say=said.append):
         pass

@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier
 from pipeline.models.ensemble import Bundle, load_bundle
 from pipeline.models.ensemble_classifier import EnsembleClassifier, load_classifier, networks_of
@@ -81,6 +82,12 @@ class Model:
         descriptors : ndarray of float64, shape (n, 57)
             Of the same segments, where the model reads descriptors.
 
+        Warnings
+        --------
+        ``earmark.track_features(track)`` alone has the features of the model ``gtzan``. Pass it the
+        `features` of this model, as below: log-mels of other features may have the same shape, and their
+        probabilities are wrong.
+
         Returns
         -------
         ndarray of float64, shape (n, n_genres)
@@ -89,8 +96,8 @@ class Model:
         Raises
         ------
         MisuseError
-            If an input that the model reads is missing, or the model is an ensemble, which labels whole
-            tracks.
+            If an input that the model reads is missing or has another shape or dtype, or the model is an
+            ensemble, which labels whole tracks.
 
         Examples
         --------
@@ -100,7 +107,7 @@ class Model:
         >>> model.predict_proba([segment.log_mel for segment in track.segments]).shape
         (3, 19)
         """
-        return self._network.predict_proba(log_mels, descriptors)
+        return self.predict(log_mels, descriptors).proba
 
     def predict(
         self,
@@ -108,7 +115,7 @@ class Model:
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
-        return self._network.predict(log_mels, descriptors)
+        return self._network_for(log_mels, descriptors).predict(log_mels, descriptors)
 
     def embed(
         self,
@@ -124,7 +131,7 @@ class Model:
         ndarray of float32, shape (n, n_numbers)
             Segments that sound alike have embeddings that point in similar directions.
         """
-        return self._network.predict_and_embed(log_mels, descriptors)[1]
+        return self._network_for(log_mels, descriptors).predict_and_embed(log_mels, descriptors)[1]
 
     def label(
         self,
@@ -145,16 +152,40 @@ class Model:
             track_memory_mb=track_memory_mb,
         )
 
-    @property
-    def _network(self) -> Classifier:
-        """The only network of the model."""
+    def _network_for(self, log_mels: Any, descriptors: Any) -> Classifier:
+        """Return the only network of the model, once it is sure that it can read the segments."""
         if self.info.members:
             raise MisuseError(
                 f"the model {self.name} is an ensemble, which labels whole tracks and nothing else; load one "
                 f"of its models ({', '.join(self.info.members)})"
             )
+        self._check_inputs(log_mels, descriptors)
         (network,) = networks_of(self._classifier)
         return network
+
+    def _check_inputs(self, log_mels: Any, descriptors: Any) -> None:
+        """Check the arrays that the model reads; the network says which are missing."""
+        lengths = set()
+        if self.features.log_mel and log_mels is not None:
+            for place, segment in enumerate(map(np.asarray, log_mels)):
+                n_rows, n_frames = segment.shape if segment.ndim == 2 else (0, 0)
+                if n_rows != self.features.n_mels or not n_frames or segment.dtype != np.uint8:
+                    raise MisuseError(
+                        f"the model {self.name} reads a list of log-mels, each of shape "
+                        f"({self.features.n_mels}, t) and dtype uint8, but number {place} has shape "
+                        f"{segment.shape} and dtype {segment.dtype}; track_features(track, model.features) "
+                        "has such log-mels"
+                    )
+            lengths.add(len(log_mels))
+        if self.features.descriptors and descriptors is not None:
+            shape, n_columns = np.shape(descriptors), len(DESCRIPTOR_NAMES)
+            if len(shape) != 2 or shape[1] != n_columns:
+                raise MisuseError(
+                    f"the model {self.name} reads descriptors of shape (n, {n_columns}), not {shape}"
+                )
+            lengths.add(shape[0])
+        if len(lengths) > 1:
+            raise MisuseError(f"there are {len(log_mels)} log-mels, but descriptors of {shape[0]} segments")
 
     @cached_property
     def _classifier(self) -> Classifier | EnsembleClassifier:

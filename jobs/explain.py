@@ -64,32 +64,43 @@ def explain_track(
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)
     tested = run_masking_test(chosen.log_mel, classifier, found)
-    is_music = classifier.predict([chosen.log_mel]).is_music
-    summary = _NOTHING if chosen.is_silent else _summarize(found, tested, bundle)
-    if not chosen.is_silent and is_music is not None and is_music[0] < MIN_IS_MUSIC:
+    is_music = _predict_is_music(chosen, classifier)
+    is_not_music = is_music is not None and is_music < MIN_IS_MUSIC
+    heading, title = f"Why {found.genre}", f"Evidence for {found.genre} (red) and against it (blue)"
+    summary = _summarize(found, tested, bundle)
+    if chosen.is_silent:
+        heading = title = "Nothing to label"
+        summary = _NOTHING
+    elif is_not_music:
+        heading, title = "Probably not music", f"Probably not music. {title}"
         summary = (
-            f"{bundle.model} gives a probability of {is_music[0]:.2f} that this segment is music, so it has "
+            f"{bundle.model} gives a probability of {is_music:.2f} that this segment is music, so it has "
             f"no genre. If it were music: {summary}"
         )
     if suffix == ".json":
-        data = json.dumps(
-            _as_json(view, chosen, found, tested, bundle), indent=2, ensure_ascii=False
-        ).encode()
+        numbers = _as_json(view, chosen, found, tested, bundle, is_music)
+        data = json.dumps(numbers, indent=2, ensure_ascii=False).encode()
     elif suffix == ".png":
-        data = to_png(_figure(view, chosen, found))
+        data = to_png(_figure(view, chosen, found, title))
     else:
         data = render_track_page(
             view,
             chosen,
-            _pictures(view, chosen, found),
-            heading="Nothing to label" if chosen.is_silent else f"Why {found.genre}",
+            _pictures(view, chosen, found, title),
+            heading=heading,
             summary=summary,
-            lines=[] if chosen.is_silent else _strongest_lines(view, chosen, found),
+            lines=_strongest_lines(view, chosen, found),
             out=out,
         ).encode()
     with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return summary
+
+
+def _predict_is_music(segment: SegmentView, classifier: Classifier) -> float | None:
+    """Return the probability that a segment is music; None for silence, and if the model does not tell."""
+    is_music = None if segment.is_silent else classifier.predict([segment.log_mel]).is_music
+    return None if is_music is None else float(is_music[0])
 
 
 def _summarize(found: Explanation, tested: MaskingTest, bundle: ModelBundle) -> str:
@@ -103,11 +114,18 @@ def _summarize(found: Explanation, tested: MaskingTest, bundle: ModelBundle) -> 
 def _strongest_lines(view: TrackView, segment: SegmentView, found: Explanation) -> list[str]:
     return [
         f"{first:.1f} to {last:.1f} s, {low:,.0f} to {high:,.0f} Hz"
-        for first, last, low, high in find_strongest_patches(found, view.spec, segment.start_s)
+        for first, last, low, high in _find_strongest(view, segment, found)
     ]
 
 
-def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
+def _find_strongest(
+    view: TrackView, segment: SegmentView, found: Explanation
+) -> list[tuple[float, float, float, float]]:
+    """Return the strongest patches; none for silence, in which nothing is evidence."""
+    return [] if segment.is_silent else find_strongest_patches(found, view.spec, segment.start_s)
+
+
+def _figure(view: TrackView, segment: SegmentView, found: Explanation, title: str) -> Any:
     """Draw the log-mel under the importance, and the mean importance over time."""
     figure = new_figure(4.6)
     grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
@@ -129,7 +147,7 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     end_s = segment.start_s + len(segment.y) / view.spec.sample_rate
     over.set_xlim(segment.start_s, end_s)
     over.set_xlabel("")
-    set_title(over, f"Evidence for {found.genre} (red) and against it (blue)")
+    set_title(over, title)
     unit = " of probability" if found.method == "occlusion" else ", relative"
     if found.importance.any():
         draw_scale(over, "RdYlBu_r", f"−{most:.2g}", f"+{most:.2g}{unit}")
@@ -144,12 +162,12 @@ def _figure(view: TrackView, segment: SegmentView, found: Explanation) -> Any:
     return figure
 
 
-def _pictures(view: TrackView, segment: SegmentView, found: Explanation) -> list[Picture]:
+def _pictures(view: TrackView, segment: SegmentView, found: Explanation, title: str) -> list[Picture]:
     strong = "; ".join(_strongest_lines(view, segment, found)) or "none"
     words = f"Importance by {_METHODS[found.method]} over the log-mel. Strongest evidence: {strong}."
     start, sr = segment.start_s, view.spec.sample_rate
     return [
-        Picture(_figure(view, segment, found), words, words),
+        Picture(_figure(view, segment, found, title), words, words),
         Picture(
             plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start),
             "The log-mel alone.",
@@ -160,13 +178,20 @@ def _pictures(view: TrackView, segment: SegmentView, found: Explanation) -> list
 
 
 def _as_json(
-    view: TrackView, segment: SegmentView, found: Explanation, tested: MaskingTest, bundle: ModelBundle
+    view: TrackView,
+    segment: SegmentView,
+    found: Explanation,
+    tested: MaskingTest,
+    bundle: ModelBundle,
+    is_music: float | None,
 ) -> dict[str, Any]:
     start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
     return {
         "track": redact(view.uri),
         "model": bundle.model,
         "method": found.method,
+        "is_silent": segment.is_silent,
+        "is_music": is_music,
         "genre": found.genre,
         "probability": found.probability,
         "segment_start_s": segment.start_s,
@@ -177,7 +202,7 @@ def _as_json(
         },
         "strongest": [
             dict(zip(("from_s", "to_s", "from_hz", "to_hz"), place, strict=True))
-            for place in find_strongest_patches(found, view.spec, segment.start_s)
+            for place in _find_strongest(view, segment, found)
         ],
         "frequencies_hz": band_frequencies(view.spec).round(1).tolist(),
         "times_s": (start_s + np.arange(found.importance.shape[1]) * _frame_s(view.spec)).round(3).tolist(),

@@ -1,7 +1,7 @@
 """``earmark labels --write-tags`` and ``--in-place``: write labels as genre tags into files or copies."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import write_tagged
-from pipeline.catalogs.track_refs import stat_track
+from pipeline.catalogs.track_refs import stat_track, track_id_of
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
@@ -53,7 +53,8 @@ class Tagging:
 def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
     """Plan copies of the tracks in a folder, with the same relative paths as in the catalog.
 
-    A file that already exists is left alone.
+    A file that already exists is left alone. A file that a manifest lists under several ids is copied once;
+    of different tracks with the same path, the later ones get a folder each.
 
     Parameters
     ----------
@@ -76,36 +77,52 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
             raise MisuseError(
                 f"{folder} is inside the catalog, and the next run would label the copies; choose another"
             )
-    labeled = _select_labeled(rows)
+    # One file can have several ids in a manifest.
+    labeled = list({(row["uri"], row["etag"], row["genre"]): row for row in _select_labeled(rows)}.values())
     below = _relative_paths([storage.split(row["uri"])[1] for row in labeled], storage.split(catalog)[1])
-    plan, taken = [], set()
+    plan: list[Tagging] = []
+    taken: set[Path] = set()
     for row, relative in zip(labeled, below, strict=True):
-        target = folder / relative
-        if target in taken:
-            target = target.with_name(f"{row['track_id']} {target.name}")
+        target = _choose_target(folder / relative, row["track_id"], taken)
         taken.add(target)
         outcome: TaggingOutcome = "already there" if target.exists() else "to write"
         plan.append(Tagging(row["uri"], row["etag"], target, row["genre"], row["genre_tag"], outcome))
     return plan
 
 
+def _choose_target(wanted: Path, track_id: str, taken: Set[Path]) -> Path:
+    """Return the wanted target or, if it is taken, one in a folder beside it."""
+    target, name = wanted, track_id
+    while target in taken:
+        # An id may contain any character and be of any length, and a name may have no room for a suffix.
+        name = track_id_of(name)
+        target = wanted.parent / name / wanted.name
+    return target
+
+
 def plan_in_place(rows: pa.Table) -> list[Tagging]:
     """Plan to change the tracks themselves; see `plan_copies`.
 
-    A track whose tag already is its genre is left alone.
+    A track whose tag already is its genre is left alone. A file that the catalog has under several ids or
+    links is planned once: after the first writing it is no longer the version that was labeled.
 
     Raises
     ------
     MisuseError
         If a track is an object in a store.
     """
-    plan = []
+    plan: list[Tagging] = []
+    planned: set[tuple[str, str, str]] = set()
     for row in _select_labeled(rows):
         protocol, path = storage.split(row["uri"])
         if protocol != "file":
             raise MisuseError(
                 f"{row['uri']} is not a local file; write copies with --write-tags DIR and upload them"
             )
+        file = (os.path.realpath(path), row["etag"], row["genre"])
+        if file in planned:
+            continue
+        planned.add(file)
         outcome: TaggingOutcome = "unchanged" if _has_genre(row) else "to write"
         plan.append(Tagging(row["uri"], row["etag"], Path(path), row["genre"], row["genre_tag"], outcome))
     return plan

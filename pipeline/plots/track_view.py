@@ -1,5 +1,6 @@
 """TrackView: a track as the model hears it, with its samples, for inspecting a single track."""
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,10 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.audio.tags.tags import read_tags
-from pipeline.catalogs.track_refs import stat_track
 from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import Prediction
 from pipeline.shards.fetching import open_track
+from pipeline.shards.one_track import named_track
 from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo, Tags, is_silent_range
@@ -72,40 +73,54 @@ class TrackView:
         return candidates[len(candidates) // 2]
 
 
-def view_track(track: str, spec: FeatureSpec | None = None) -> TrackView:
+def view_track(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> TrackView:
     """Read exactly the segments of a track that a run with the same features would featurize.
 
     Parameters
     ----------
-    track : str
+    track : str or path
         A path, or the URI of an object (``s3://bucket/song.mp3``).
     spec : FeatureSpec, optional
-        Determines the segments and their log-mels; by default, those of the model ``gtzan``.
+        Determines the segments and their log-mels; by default, those of the model ``gtzan``. For
+        `segment_probabilities`, pass the ``features`` of the model.
 
     Raises
     ------
+    MisuseError
+        If the name is empty.
     TrackError
         If the track does not exist or is not audio; see `pipeline.audio.decode.audio.read_segments`.
     """
     spec = spec or FeatureSpec()
-    listed = stat_track(track, track)
-    opened = open_track(listed)
-    if not opened.track.size:
-        raise EmptyFileError(f"{track} is empty (0 bytes)")
-    with opened.file as file:
-        info, excerpts = read_segments(file, track, spec)
-        tags = read_tags(file, track)
+    uri = os.fspath(track)
+    opened = open_track(named_track(track))
+    with opened.file as file, opened.unchanged():
+        if not opened.track.size:
+            raise EmptyFileError(f"{uri} is empty (0 bytes)")
+        info, excerpts = read_segments(file, uri, spec)
+        tags = read_tags(file, uri)
     segments = tuple(SegmentView(start_s, y, *log_mel(y, spec)) for start_s, y in excerpts)
-    return TrackView(track, info, tags, segments, spec)
+    return TrackView(uri, info, tags, segments, spec)
 
 
 def segment_probabilities(view: TrackView, classifier: Classifier) -> NDArray[np.float64]:
-    """Return the calibrated probability of each genre for each segment, shape (n_segments, n_genres)."""
+    """Return the calibrated probability of each genre for each segment, shape (n_segments, n_genres).
+
+    Raises
+    ------
+    MisuseError
+        If the view has other features than the model reads; `view_track` takes those of the model.
+    """
     return predict_segments(view, classifier).proba
 
 
 def predict_segments(view: TrackView, classifier: Classifier) -> Prediction:
-    """Return everything that the model predicts for the segments."""
+    """Return everything that the model predicts for the segments. Errors: see `segment_probabilities`."""
+    if view.spec != classifier.info.features:  # log-mels of another spec may have the same shape
+        raise MisuseError(
+            f"the view of {view.uri} has other features than the model {classifier.info.name} reads; make it "
+            "with view_track(track, model.features)"
+        )
     descriptors = None
     if classifier.info.features.descriptors:
         from pipeline.audio.features.descriptors import compute_descriptors_of

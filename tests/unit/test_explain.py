@@ -1,11 +1,17 @@
 """Explanations: whether they show what the model read, or only look as if."""
 
+import base64
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 from numpy.typing import NDArray
 
+from jobs.explain import explain_track
+from pipeline.demo.synthesis import synthesize
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.cnn import build_cnn
@@ -104,6 +110,50 @@ def test_an_unknown_genre_is_named(classifier: Classifier, planted: NDArray[np.u
     """A typing error would explain another genre."""
     with pytest.raises(MisuseError, match="no genre 'polka'"):
         explain(planted, classifier, method="occlusion", genre="polka")
+
+
+def _explain_to_file(y: NDArray[np.float64], model: str, out: Path) -> str:
+    """Explain a sound of 32 kHz and return what was written; images in it are decoded."""
+    track = out.with_suffix(".wav")
+    sf.write(track, y, 32000)
+    explain_track(str(track), str(out), model, None, "grad-cam", None)
+    images = re.compile(r"data:image/svg\+xml;base64,([\w+/=]+)")
+    return images.sub(lambda found: base64.b64decode(found[1]).decode(), out.read_text("utf-8"))
+
+
+def test_silence_is_given_no_genre(tmp_path: Path) -> None:
+    """A script or a picture would say that six seconds of nothing are classical."""
+    silence = np.zeros(6 * 32000)
+    why = json.loads(_explain_to_file(silence, "gtzan", tmp_path / "why.json"))
+    assert (why["is_silent"], why["is_music"], why["strongest"]) == (True, None, [])
+    page = _explain_to_file(silence, "gtzan", tmp_path / "why.html")
+    assert "<h2>Nothing to label</h2>" in page
+    assert ">Nothing to label</text>" in page
+    assert "Evidence for" not in page
+
+
+def test_what_is_not_music_is_not_said_to_have_a_genre(tmp_path: Path) -> None:
+    """The heading would give a genre to what the sentence below says has none."""
+    n = np.arange(8 * 32000)
+    bursts = np.random.default_rng(0).normal(0, 0.1, len(n)) * (n // 7000 % 2)
+    why = json.loads(_explain_to_file(bursts, "default", tmp_path / "why.json"))
+    assert not why["is_silent"]
+    assert 0 < why["is_music"] < 0.5
+    page = _explain_to_file(bursts, "default", tmp_path / "why.html")
+    assert "<h2>Probably not music</h2>" in page
+    assert f">Probably not music. Evidence for {why['genre']} (red) and against it (blue)</text>" in page
+    assert "so it has no genre" in page
+
+
+def test_music_is_explained_by_its_genre(tmp_path: Path) -> None:
+    """The words for silence and speech would stand above music too."""
+    music = synthesize("rock", seed=[1], duration_s=8, sr=32000).mean(axis=1)
+    why = json.loads(_explain_to_file(music, "gtzan", tmp_path / "why.json"))
+    assert (why["is_silent"], why["is_music"]) == (False, None)  # gtzan does not tell music from speech
+    assert why["strongest"]
+    page = _explain_to_file(music, "gtzan", tmp_path / "why.html")
+    assert f"<h2>Why {why['genre']}</h2>" in page
+    assert f">Evidence for {why['genre']} (red) and against it (blue)</text>" in page
 
 
 @pytest.mark.thorough

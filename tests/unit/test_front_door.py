@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +19,7 @@ import soundfile
 import earmark
 from jobs import read_tables
 from pipeline.demo.synthesis import synthesize
+from pipeline.models.bundle import ModelBundle
 from pipeline.tables.current import current_labels
 from pipeline.tables.format_version import FORMAT_FILE
 from schemas import errors as error_types
@@ -283,6 +286,58 @@ def test_a_model_shows_what_it_is(model: earmark.Model) -> None:
     assert repr(model) == f"<earmark.Model {model.name}, 10 genres>"
     assert model.name.startswith("gtzan-cnn-")
     assert model.features == model.info.features
+
+
+@pytest.mark.parametrize(
+    ("segments", "found"),
+    [
+        (np.zeros((128, 388), np.uint8), r"number 0 has shape \(388,\) and dtype uint8"),
+        ([np.zeros((64, 388), np.uint8)], r"number 0 has shape \(64, 388\)"),
+        ([np.zeros((128, 388), np.uint8), np.zeros((128, 388))], "number 1 has .* dtype float64"),
+        ([np.zeros((128, 0), np.uint8)], r"number 0 has shape \(128, 0\)"),
+        ([None], r"number 0 has shape \(\) and dtype object"),
+    ],
+    ids=["one segment", "other bands", "floats", "no frames", "none"],
+)
+def test_segments_that_the_model_cannot_read_are_refused(
+    model: earmark.Model, segments: Any, found: str
+) -> None:
+    """One segment without a list would end in an IndexError of NumPy, floats in wrong probabilities."""
+    for ask in (model.predict_proba, model.predict, model.embed):
+        with pytest.raises(MisuseError, match=rf"each of shape \(128, t\) and dtype uint8, but {found}"):
+            ask(segments)
+
+
+def test_descriptors_that_the_model_cannot_read_are_refused(model: earmark.Model) -> None:
+    """Descriptors of one segment, or of fewer than there are log-mels, would end in NumPy's words."""
+    assert isinstance(model.bundle, ModelBundle)
+    features = model.features.model_copy(update={"descriptors": True})
+    info = model.info.model_copy(update={"features": features})
+    reader = earmark.Model(replace(model.bundle, info=info))
+    log_mels = [np.zeros((128, 388), np.uint8)] * 2
+    with pytest.raises(MisuseError, match=r"descriptors of shape \(n, 57\), not \(57,\)"):
+        reader.predict(log_mels, np.zeros(57))
+    with pytest.raises(MisuseError, match="2 log-mels, but descriptors of 3 segments"):
+        reader.predict(log_mels, np.zeros((3, 57)))
+
+
+def test_a_view_with_the_features_of_another_model_is_refused(here: Path) -> None:
+    """The defaults of two calls that belong together gave wrong probabilities without a word."""
+    view = earmark.plots.view_track("song.wav")
+    default: Any = earmark.load_model()
+    with pytest.raises(MisuseError, match=r"make it with view_track\(track, model.features\)"):
+        earmark.plots.segment_probabilities(view, default)
+
+
+@pytest.mark.slow
+def test_a_view_has_the_probabilities_of_its_track(here: Path) -> None:
+    """A notebook's plot would show other numbers than the labels."""
+    model: Any = earmark.load_model()
+    found = earmark.plots.segment_probabilities(
+        earmark.plots.view_track(Path("song.wav"), model.features), model
+    )
+    segments = earmark.track_features("song.wav", model.features).segments
+    np.testing.assert_array_equal(found, model.predict_proba([segment.log_mel for segment in segments]))
 
 
 def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -12,6 +13,7 @@ from jobs.scan import scan
 from pipeline.audio.tags.header_length import header_length_s
 from tests.encoders import encode
 
+SR = 22050
 Y = (0.1 * np.random.default_rng(0).normal(size=22050 * 4)).astype(np.float32)
 
 
@@ -80,6 +82,57 @@ def test_an_impossible_length_is_unknown() -> None:
     at = mp3.index(b"Xing" if b"Xing" in mp3 else b"Info") + 8
     assert length_of(mp3[:at] + struct.pack(">I", 0xFFFFFF) + mp3[at + 4 :], "a.mp3") is None
     assert length_of(b"nothing", "a.mp3") is None
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "FLOAT", "DOUBLE", "PCM_16"])
+def test_an_aiff_c_of_samples_has_the_length_in_its_header(subtype: str) -> None:
+    """The formats of which mutagen counts samples must not become unknown."""
+    buffer = io.BytesIO()
+    endian = "LITTLE" if subtype == "PCM_16" else "FILE"
+    soundfile.write(buffer, Y, 22050, format="AIFF", subtype=subtype, endian=endian)
+    assert buffer.getvalue()[8:12] == b"AIFC"
+    assert length_of(buffer.getvalue(), "a.aiff") == pytest.approx(4)
+
+
+def test_an_aiff_c_of_packets_is_unknown() -> None:
+    """45 s of IMA ADPCM counted as 0.7 s, because its header counts packets of 64 samples."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="aiff") as output:
+        stream = output.add_stream("adpcm_ima_qt", rate=22050, layout="mono")
+        frame = av.AudioFrame.from_ndarray((Y * 9999).astype(np.int16)[None], "s16p", "mono")
+        frame.sample_rate = 22050
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert b"ima4" in buffer.getvalue()
+    assert length_of(buffer.getvalue(), "a.aiff") is None
+
+
+def mp3_without_header(bitrate_mode: str) -> bytes:
+    """Return half a second of silence, then noise, without the frame that holds the length."""
+    y = np.concatenate([np.zeros(SR // 2, np.float32), Y, Y])
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer,
+        y,
+        SR,
+        format="MP3",
+        subtype="MPEG_LAYER_III",
+        bitrate_mode=bitrate_mode,
+        compression_level=0.5,
+    )
+    data = buffer.getvalue()
+    at = data.index(b"Xing" if bitrate_mode == "VARIABLE" else b"Info")
+    return data[:at] + b"\0\0\0\0" + data[at + 4 :]
+
+
+def test_an_mp3_of_varying_bit_rate_without_a_length_is_unknown() -> None:
+    """45 s of a quiet start counted as 8 s, or as minutes: by the bit rate of the first frame."""
+    assert length_of(mp3_without_header("VARIABLE"), "a.mp3") is None
+
+
+def test_an_mp3_of_constant_bit_rate_needs_no_header() -> None:
+    """Most old encoders write none; their files would all have no hours."""
+    assert length_of(mp3_without_header("CONSTANT"), "a.mp3") == pytest.approx(8.5, abs=0.15)
 
 
 def test_a_scan_says_how_many_files_its_hours_cover(tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.plots import track_plots as plots
+from pipeline.plots import track_view
 from pipeline.plots.figures import new_figure, to_png, to_svg
 from pipeline.plots.track_view import view_track
-from schemas.errors import EmptyFileError, MisuseError, NotAFileError, NotFoundError
+from schemas.errors import EmptyFileError, MisuseError, NotAFileError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
 
 pytestmark = pytest.mark.usefixtures("librosa_alone")
@@ -161,6 +163,29 @@ def test_a_track_is_seen_as_a_run_would_see_it(tmp_path: Path) -> None:
     np.testing.assert_array_equal(view.segment(None).log_mel, levels)
     with pytest.raises(MisuseError, match="no segment 3; it has the segments 0 to 2"):
         view.segment(3)
+
+
+def test_a_track_is_named_by_a_path_too(tmp_path: Path) -> None:
+    """What labels a `Path` would not draw it."""
+    sf.write(tmp_path / "song.wav", music(3.0), SR)
+    assert view_track(tmp_path / "song.wav").uri == str(tmp_path / "song.wav")
+
+
+def test_a_track_that_is_written_to_meanwhile_is_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples of two versions would be drawn as one track."""
+    song = tmp_path / "song.wav"
+    sf.write(song, music(3.0), SR)
+
+    def read_and_write(*arguments: Any) -> Any:
+        found = read_segments(*arguments)
+        sf.write(song, music(2.0), SR)
+        return found
+
+    monkeypatch.setattr(track_view, "read_segments", read_and_write)
+    with pytest.raises(ReadError, match="was written to while it was read"):
+        view_track(song)
 
 
 def test_what_is_no_track_is_said(tmp_path: Path) -> None:

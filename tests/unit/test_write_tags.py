@@ -202,6 +202,10 @@ def _labels(*rows: tuple[Path | str, str | None, str | None]) -> pa.Table:
     )
 
 
+def _with_ids(rows: pa.Table, *track_ids: str) -> pa.Table:
+    return rows.set_column(rows.schema.get_field_index("track_id"), "track_id", [list(track_ids)])
+
+
 def _write(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(tagged("mp3").getvalue())
@@ -240,6 +244,33 @@ def test_copies_of_a_manifests_tracks_stay_in_their_folder(tmp_path: Path) -> No
     assert all(each.target.is_relative_to(folder) for each in plan_copies(mixed, "s3://b/list.csv", folder))
 
 
+def test_a_file_listed_under_two_ids_is_copied_once(tmp_path: Path) -> None:
+    """A manifest giving one file the ids album/1 and album/2 would end the command in an internal error."""
+    file, folder = _write(tmp_path / "m" / "a.mp3"), tmp_path / "copies"
+    rows = _with_ids(_labels((file, "jazz", None), (file, "jazz", None)), "album/1", "album/2")
+    done = write_all(plan_copies(rows, str(tmp_path / "list.csv"), folder), lambda _: None)
+    assert [(each.target, each.outcome) for each in done] == [(folder / "a.mp3", "written")]
+
+
+@pytest.mark.parametrize("track_id", ["album/1", "a\0b", "x" * 300, "..", ""])
+def test_any_id_gives_a_copy_of_its_own(tmp_path: Path, track_id: str) -> None:
+    """An id that is no file name would end the command, and two copies of one name would be one file."""
+    folder = tmp_path / "copies"
+    name = f"{'n' * 251}.mp3"  # the longest that a file may have
+    one, same = _write(tmp_path / "m" / name), f"{tmp_path}/m/../m/{name}"
+    rows = _labels((one, "jazz", None), (f"{tmp_path}/m/./{name}", "pop", None), (same, "rock", None))
+    plan = plan_copies(_with_ids(rows, "0", track_id, track_id), str(tmp_path / "list.csv"), folder)
+    done = write_all(plan, lambda _: None)
+    assert [each.outcome for each in done] == ["written"] * 3
+    assert len({each.target for each in done}) == 3
+    for each in done:
+        assert each.target.resolve().is_relative_to(folder)
+        assert _tags(each.target).genre_tag == each.genre  # type: ignore[attr-defined]
+    again = plan_copies(_with_ids(rows, "0", track_id, track_id), str(tmp_path / "list.csv"), folder)
+    assert [each.target for each in again] == [each.target for each in done]
+    assert {each.outcome for each in again} == {"already there"}
+
+
 def test_copies_are_not_put_into_the_catalog(tmp_path: Path) -> None:
     """The next night would label the copies as new tracks, every night twice as many."""
     track = _write(tmp_path / "catalog" / "x.mp3")
@@ -267,6 +298,20 @@ def test_in_place(tmp_path: Path) -> None:
     assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
     with pytest.raises(MisuseError, match="is not a local file"):
         plan_in_place(rows.set_column(1, "uri", [["s3://b/x.mp3"] * 5]))
+
+
+def test_a_file_that_the_catalog_has_twice_is_written_once(tmp_path: Path) -> None:
+    """Earmark would call a file that it has just written itself changed, and fail."""
+    file, link, hard = _write(tmp_path / "a.mp3"), tmp_path / "link.mp3", tmp_path / "hard.mp3"
+    link.symlink_to(file)
+    os.link(file, hard)  # its content stays, so it needs a tag of its own
+    paths = (file, link, file, hard)
+    rows = _with_ids(_labels(*((path, "jazz", "Rock") for path in paths)), "0", "1", "album/1", "3")
+    done = write_all(plan_in_place(rows), lambda _: None)
+    assert [(each.target, each.outcome) for each in done] == [(file, "written"), (hard, "written")]
+    for path in paths:
+        assert _tags(path).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert link.is_symlink()
 
 
 def test_a_second_time_there_is_nothing_to_do(tmp_path: Path) -> None:

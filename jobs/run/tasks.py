@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from jobs.run.request import Job
-from pipeline.catalogs.planning import Plan, copy_rows, cut_shards
+from pipeline.catalogs.planning import Plan, cut_shards
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
+from pipeline.storage.table_on_disk import take_rows
 
 _SHARDS_PER_CPU = 4
 _FEWEST_SHARDS = 32
@@ -76,12 +76,8 @@ def _by_part(rows: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:
     encoded = rows["part"].dictionary_encode()
     codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
     order = np.argsort(codes, kind="stable")
-    tracks = rows.select(["track_id", "uri", "etag", "attempts"])
-    # Joined, the text of a column may have more bytes than 32 bits can count.
-    wide = tracks.set_column(1, "uri", tracks["uri"].cast(pa.large_string()))
-    sorted_tracks = wide.take(pa.array(order)).combine_chunks()
+    batches = rows.select(["track_id", "uri", "etag", "attempts"]).to_batches()
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    for start, stop in pairwise([*starts.tolist(), rows.num_rows]):
-        first = int(order[start])
-        own = copy_rows(sorted_tracks, start, stop).cast(tracks.schema)
-        yield rows["part"][first].as_py(), rows["feature_set"][first].as_py(), own
+    for places in np.split(order, starts[1:]):
+        first = int(places[0])
+        yield rows["part"][first].as_py(), rows["feature_set"][first].as_py(), take_rows(batches, places)

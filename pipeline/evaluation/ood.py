@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.models.label import MIN_IS_MUSIC, track_is_music, track_probabilities
+from pipeline.models.label import accepted_probabilities, track_is_music, track_probabilities
 from pipeline.models.network_shape import network_inputs
 from pipeline.models.prediction import Prediction
 from pipeline.shards.one_track import track_features
@@ -48,7 +48,7 @@ def predict_outside(
     MisuseError
         If no track of the catalog can be featurized.
     """
-    rows = []
+    rows, is_music = [], []
     for uri in list_catalog(catalog)["uri"].to_pylist():
         try:
             segments = track_features(uri, features).segments
@@ -56,14 +56,9 @@ def predict_outside(
             on_failure(error)
             continue
         silent = [segment.is_silent for segment in segments]
-        rows.append(_accepted(predict(*network_inputs(segments)), silent))
+        found = predict(*network_inputs(segments))
+        rows.append(track_probabilities(found.proba, silent))
+        is_music.append(track_is_music(found, silent))
     if not rows:
         raise MisuseError(f"{catalog} has no track that can be featurized: give other audio with --outside")
-    return np.stack(rows)
-
-
-def _accepted(found: Prediction, silent: list[bool]) -> NDArray[np.float64]:
-    """Return a track's probabilities, or zeros if it is probably not music and so gets no genre."""
-    proba = track_probabilities(found.proba, silent)
-    is_music = track_is_music(found, silent)
-    return proba if is_music is None or is_music >= MIN_IS_MUSIC else np.zeros_like(proba)
+    return accepted_probabilities(np.stack(rows), np.array(is_music, np.float64))

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,11 +79,11 @@ def sort_on_disk(rows: pa.Table, column: str) -> pa.Table:
     places = pc.sort_indices(rows[column]).to_numpy()
     batches = [batch for batch in rows.to_batches() if batch.num_rows]
     starts = range(0, len(places), _ROWS_AT_ONCE)
-    pieces = (_take(batches, places[start : start + _ROWS_AT_ONCE]) for start in starts)
+    pieces = (take_rows(batches, places[start : start + _ROWS_AT_ONCE]) for start in starts)
     return collect_on_disk((batch for piece in pieces for batch in piece.to_batches()), rows.schema)
 
 
-def _take(batches: Sequence[pa.RecordBatch], places: NDArray[np.uint64]) -> pa.Table:
+def take_rows(batches: Sequence[pa.RecordBatch], places: NDArray[np.integer[Any]]) -> pa.Table:
     """Return rows of batches in the order of their places.
 
     The `take` of a table joins all of its batches each time, and fails if a column has 2 GiB of text.

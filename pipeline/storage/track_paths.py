@@ -21,9 +21,16 @@ def paths_below(uris: Sequence[str], catalog: str) -> list[str]:
     >>> paths_below(["/music/jazz/1.mp3", "/music/rock/1.mp3"], "/lists/music.csv")
     ['jazz/1.mp3', 'rock/1.mp3']
     """
-    paths = to_paths(pa.array(uris, pa.string()))
-    root = find_root([paths], catalog)
-    return [path.removeprefix(f"{root}/") for path in paths.to_pylist()]
+    locations = pa.array(uris, pa.string())
+    return [str(path) for path in below(locations, find_root([locations], catalog)).to_pylist()]
+
+
+def below(uris: Strings, root: str) -> Strings:
+    """Return the paths of tracks below their root; see `find_root`. That of several stores is empty."""
+    paths, prefix = _to_paths(uris), f"{root}/"
+    inside = pc.starts_with(paths, prefix)
+    found: Strings = pc.if_else(inside, pc.utf8_slice_codeunits(paths, len(prefix)), paths)
+    return found
 
 
 def find_root(uris: Iterable[pa.Array], catalog: str) -> str:
@@ -41,7 +48,7 @@ def find_root(uris: Iterable[pa.Array], catalog: str) -> str:
     in_catalog = True
     for batch in uris:
         if len(batch):
-            paths = to_paths(batch)
+            paths = _to_paths(batch)
             in_catalog = in_catalog and bool(pc.all(pc.starts_with(paths, f"{catalog}/")).as_py())
             ends += pc.min_max(paths).as_py().values()
             ends = [min(ends), max(ends)]
@@ -51,7 +58,7 @@ def find_root(uris: Iterable[pa.Array], catalog: str) -> str:
     return ends[0][:shared].rpartition("/")[0]
 
 
-def to_paths(uris: Strings) -> Strings:
+def _to_paths(uris: Strings) -> Strings:
     """Convert ``file://`` URIs to paths: files whose names are not UTF-8 are listed as URIs among paths."""
     uris = uris.cast(pa.string())
     if not pc.any(pc.starts_with(uris, _FILE_SCHEME)).as_py():

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.storage.track_paths import to_paths
+from pipeline.storage.track_paths import below
 
 TIME_GROUPINGS = ("year", "month", "seen")
 """Groupings by time."""
@@ -96,11 +96,9 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
 
 def _find_folders(uris: pa.ChunkedArray, root: str) -> pa.ChunkedArray:
     """Return the first folder below the root for each track; "." for tracks directly in it."""
-    paths, prefix = to_paths(uris), f"{root}/"
-    inside = pc.starts_with(paths, prefix)  # of tracks in several stores, the root is empty
-    below = pc.if_else(inside, pc.utf8_slice_codeunits(paths, len(prefix)), paths)
-    slash = pc.find_substring(below, "/")
-    first = pc.struct_field(pc.extract_regex(below, r"^(?P<first>[^/]*)/"), "first")
+    paths = below(uris, root)
+    slash = pc.find_substring(paths, "/")
+    first = pc.struct_field(pc.extract_regex(paths, r"^(?P<first>[^/]*)/"), "first")
     return pc.if_else(pc.less(slash, 0), pa.scalar("."), first)
 
 

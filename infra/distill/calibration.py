@@ -16,8 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from infra import audioset_calibration as fits
-from infra.audioset_calibration import Clips
+from infra.audioset.clips import Clips, clips_of, imitate, listed_files, outside
+from infra.audioset.figures import got_genre, report
+from infra.audioset.genres import fit_scores, losses, raw_scores
+from infra.audioset.sounds import (
+    FITTED_SPEECH,
+    FITTED_VOICES,
+    MEASURED_SPEECH,
+    MEASURED_VOICES,
+    noises,
+    speech,
+)
+from infra.audioset.taxonomy import fit_labels, fit_music
 from infra.distill.head import fit_head
 from infra.distill.training import BATCH, CROP, told_classes
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info
@@ -118,32 +128,32 @@ def with_outputs(network: Any, kernel: NDArray[np.float32], bias: NDArray[np.flo
 def held_out(info: ModelInfo, network: Any, gtzan: Path) -> dict[str, float]:
     """Return accuracies and the temperature on clips that the student left out, for a fit without them."""
     inside, outside = divided(info, network, gtzan)
-    fit = fits.fit_scores(info, *inside)
+    fit = fit_scores(info, *inside)
 
     def loss(x: Floats) -> float:
         proba = replace(fit, temperature=float(np.exp(x[0]))).proba(outside[0], info)
-        return float(_losses(proba, outside[0]).sum())
+        return float(losses(proba, outside[0]).sum())
 
     temperature = float(np.exp(minimize(loss, [0.0], method="Nelder-Mead").x[0]))
     found = {"temperature": temperature, "fitted_temperature": fit.temperature}
     for name, clips in zip(("real", "imitated"), outside, strict=True):
         proba = fit.proba(clips, info)
         right = proba.argmax(axis=1) == clips.genre
-        plain = softmax(clips.mean(fits.raw_scores(info, clips.logits))).argmax(axis=1) == clips.genre
+        plain = softmax(clips.mean(raw_scores(info, clips.logits))).argmax(axis=1) == clips.genre
         found |= {
             f"{name}_n": len(right),
             f"{name}": float(right.mean()),
             f"{name}_plain": float(plain.mean()),
         }
-        found[f"{name}_loss"] = float(_losses(proba, clips).mean())
+        found[f"{name}_loss"] = float(losses(proba, clips).mean())
     return found
 
 
 def divided(info: ModelInfo, network: Any, gtzan: Path) -> tuple[list[Clips], list[Clips]]:
     """Return the train clips that the pilot heard and those that it left out: real ones, and imitations."""
     left_out = left_out_clips(gtzan)
-    train = fits.clips_of(gtzan, network, info.genres, "train")
-    both = (train, fits.imitate(info, gtzan, network, train))
+    train = clips_of(gtzan, network, info.genres, "train")
+    both = (train, imitate(info.genres, gtzan, network, train))
     return [_within(each, left_out, False) for each in both], [_within(each, left_out, True) for each in both]
 
 
@@ -152,10 +162,6 @@ def load(path: Path) -> Any:
     import keras
 
     return keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-def _losses(proba: Floats, clips: Clips) -> Floats:
-    return -np.log(np.maximum(proba[np.arange(len(clips.genre)), clips.genre], 1e-12))
 
 
 def _within(clips: Clips, names: frozenset[str], wanted: bool) -> Clips:
@@ -189,7 +195,7 @@ def training_facts(gtzan: Path, trained: Sequence[Path]) -> Facts:
         "threads": 1,
         "tensorflow": version("tensorflow"),
         "trained_on": _hashes(heard),
-        "calibrated_on": _hashes(heard | set(fits.listed_files(gtzan, "valid"))),
+        "calibrated_on": _hashes(heard | set(listed_files(gtzan, "valid"))),
     }
 
 
@@ -221,20 +227,18 @@ def finish(info: ModelInfo, network: Any, gtzan: Path) -> tuple[ModelInfo, list[
         As ``model.json`` has them.
     """
     network = _with_any_embedding(network)
-    train, valid = (fits.clips_of(gtzan, network, info.genres, each) for each in ("train", "valid"))
-    fitted_to = fits.outside(
-        network, [*fits.speech(fits.FITTED_SPEECH, fits.FITTED_VOICES, seed=1), *fits.noises(seed=1)]
-    )
-    info = fits.fit_music(fits.fit_labels(info, train), train, fitted_to)
+    train, valid = (clips_of(gtzan, network, info.genres, each) for each in ("train", "valid"))
+    fitted_to = outside(network, [*speech(FITTED_SPEECH, FITTED_VOICES, seed=1), *noises(seed=1)])
+    info = fit_music(fit_labels(info, train), train, fitted_to)
     info = _fit_temperature(info, valid)
-    measured = fits.outside(network, fits.speech(fits.MEASURED_SPEECH, fits.MEASURED_VOICES, seed=2))
-    noise = fits.outside(network, fits.noises(seed=2))
+    measured = outside(network, speech(MEASURED_SPEECH, MEASURED_VOICES, seed=2))
+    noise = outside(network, noises(seed=2))
     counts = [
-        fits.got_genre(info, "clips of synthesized speech that get a genre", measured),
-        fits.got_genre(info, "clips of noise that get a genre", noise),
-        fits.got_genre(info, "clips of music that get a genre", valid),
+        got_genre(info, "clips of synthesized speech that get a genre", measured),
+        got_genre(info, "clips of noise that get a genre", noise),
+        got_genre(info, "clips of music that get a genre", valid),
     ]
-    return info, fits.report(info, "valid clips", valid), counts
+    return info, report(info, "valid clips", valid), counts
 
 
 def _fit_temperature(info: ModelInfo, clips: Clips) -> ModelInfo:
@@ -244,7 +248,7 @@ def _fit_temperature(info: ModelInfo, clips: Clips) -> ModelInfo:
         return info.model_copy(update={"temperature": round(float(np.exp(x[0])), 4)})
 
     def loss(x: Floats) -> float:
-        return float(_losses(clips.mean(read_outputs(clips.logits, at(x)).proba), clips).mean())
+        return float(losses(clips.mean(read_outputs(clips.logits, at(x)).proba), clips).mean())
 
     return at(minimize(loss, [np.log(info.temperature)], method="Nelder-Mead").x)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from infra.audioset_calibration import raw_scores
+from infra.audioset.genres import raw_scores
 from infra.distill.hearing import N_CLASSES, answer, answering, read_heard
 from infra.distill.training import told_classes
 from pipeline.models.audioset import audioset_info, own_head

@@ -10,8 +10,9 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from infra.audioset_calibration import FITTED_SPEECH, FITTED_VOICES, listed_files, noises, speech
-from infra.audioset_imitation import imitations
+from infra.audioset.clips import listed_files
+from infra.audioset.imitation import imitations
+from infra.audioset.sounds import FITTED_SPEECH, FITTED_VOICES, noises, speech
 from infra.distill.accompaniment import render
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel

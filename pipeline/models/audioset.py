@@ -103,7 +103,7 @@ def build_audioset(data: bytes, **facts: str) -> ModelBundle:
 
 
 def own_head() -> Head:
-    """Return the head that was fitted to train clips; see ``infra/audioset_calibration.py``."""
+    """Return the head that was fitted to train clips; see ``infra/audioset/``."""
     with np.load(Path(__file__).with_name(f"{NAME}_head.npz")) as arrays:
         return Head(arrays["weights"], arrays["bias"])
 

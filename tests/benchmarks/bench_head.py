@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.audioset_imitation import imitations
+from infra.audioset.imitation import imitations
 from jobs.read_tables import open_tables, pick_embedding_model, read_labels
 from pipeline.models.audioset import FEATURES
 from pipeline.models.bundle import ModelBundle

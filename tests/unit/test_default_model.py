@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from infra.audioset_calibration import listed_files
+from infra.audioset.clips import listed_files
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.models.audioset import FEATURES, N_FRAMES

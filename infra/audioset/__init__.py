@@ -1,0 +1,1 @@
+"""Calibrates and measures the model ``audioset``."""

@@ -1,9 +1,9 @@
 """``earmark compact``: merge small parts of partitions that no longer change, under the lease."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from jobs.console.messages import Say
 from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
@@ -49,9 +49,7 @@ def plan_compact_job(tables: Tables, *, older_than_days: float, target_mb: int) 
     )
 
 
-def compact_job(
-    tables: Tables, *, older_than_days: float, target_mb: int, say: Callable[[str], None]
-) -> list[CompactedTable]:
+def compact_job(tables: Tables, *, older_than_days: float, target_mb: int, say: Say) -> list[CompactedTable]:
     """Merge the small parts of partitions that have not changed for some days.
 
     Parameters
@@ -94,7 +92,7 @@ def compact_job(
     ]
 
 
-def finish_killed_merges(tables: Tables, check: storage.Check, say: Callable[[str], None]) -> None:
+def finish_killed_merges(tables: Tables, check: storage.Check, say: Say) -> None:
     """Finish or undo what a killed compaction left, and say so. The caller holds the lease."""
     if recovered := recover_compactions(tables, check):
         say(f"finished or undid merges of a killed compaction ({recovered})")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from jobs.console.messages import Say
 from jobs.engine.cluster import connected
 from jobs.run.request import make_job
-from jobs.run.run import Say, run_job
+from jobs.run.run import run_job
 from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves

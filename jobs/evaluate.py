@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.console.messages import Say
 from jobs.evaluate_ensemble import evaluate_ensemble
 from jobs.run.request import refuse_for_ensemble
-from jobs.run.run import Say
 from jobs.training_data import read_labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
 from pipeline.evaluation.evaluation import Predictions, Setup, score, summarize

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from jobs.console.messages import Say
 from jobs.run.request import Job, make_job
-from jobs.run.run import Say, run_job
+from jobs.run.run import run_job
 from jobs.training_data import choose_label_column, is_audio, open_root, report_failures
 from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS

@@ -1,10 +1,11 @@
 """``earmark purge``: remove every trace of some tracks, under the lease."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from jobs.compact import finish_killed_merges
+from jobs.console.messages import Say
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from pipeline.catalogs.catalog import canonical
@@ -70,9 +71,7 @@ class _Found:
         return PurgeResult(len(ids), tuple(sorted(unknown)), places, shared, not_meant, finished_earlier)
 
 
-def purge_job(
-    tables: Tables, request: PurgeRequest, *, delete: bool, say: Callable[[str], None]
-) -> PurgeResult:
+def purge_job(tables: Tables, request: PurgeRequest, *, delete: bool, say: Say) -> PurgeResult:
     """Find every trace of some tracks; with `delete`, remove it under the lease.
 
     Parameters

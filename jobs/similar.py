@@ -1,6 +1,5 @@
 """``earmark similar``: the tracks that sound most like a given one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.console.messages import Say
 from jobs.read_tables import pick_embedding_model
 from pipeline.catalogs.catalog import canonical, is_same
 from pipeline.storage import storage
@@ -53,7 +53,7 @@ def find_similar(
     n: int = 10,
     model: str | None = None,
     watch: Watch = lambda _done, _total: None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> SimilarTracks:
     """Find the tracks of the catalog whose mean embeddings are nearest to that of a track.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jobs.run.run import Say
+from jobs.console.messages import Say
 from jobs.training_data import read_labeled_data
 from jobs.trials import Trial, TrialPlan, pick_best, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from jobs.console.messages import Say
 from jobs.run.request import Job, make_job
-from jobs.run.run import Say, run_job
+from jobs.run.run import run_job
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.models.bundle import find_model, read_info

@@ -1,9 +1,9 @@
 """``earmark vacuum``: list data that no run refers to anymore, and delete it on request."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 from jobs.compact import finish_killed_merges
+from jobs.console.messages import Say
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
@@ -17,7 +17,7 @@ def vacuum_job(
     options: VacuumOptions,
     *,
     delete: bool,
-    say: Callable[[str], None],
+    say: Say,
 ) -> list[Removal]:
     """List what can be deleted; with `delete`, delete it under the lease.
 

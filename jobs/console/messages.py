@@ -2,7 +2,10 @@
 
 import sys
 import unicodedata
+from collections.abc import Callable
 
+Say = Callable[[str], None]
+"""Prints a message for the user."""
 INTERRUPTED = 130
 TOO_MANY_FAILURES = 3
 UNCHECKED = 4

@@ -11,11 +11,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs.console.messages import Say
 from jobs.engine import lease_objects as objects
 from jobs.engine.lease_acquisition import FRESH_S, acquire, release_if_acquired
 from pipeline.log import get_logger
@@ -203,7 +204,7 @@ class HeldLease:
 
 
 @contextlib.contextmanager
-def hold_for_workers(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[HeldLease]:
+def hold_for_workers(root: str, run: str, *, say: Say) -> Iterator[HeldLease]:
     """Hold the lease of a root during a ``with`` block.
 
     Parameters
@@ -244,7 +245,7 @@ def hold_for_workers(root: str, run: str, *, say: Callable[[str], None]) -> Iter
 
 
 @contextlib.contextmanager
-def hold(root: str, run: str, *, say: Callable[[str], None]) -> Iterator[Lease]:
+def hold(root: str, run: str, *, say: Say) -> Iterator[Lease]:
     """Hold the lease as `hold_for_workers` does, for jobs that write in this process only."""
     with hold_for_workers(root, run, say=say) as ours, ours.writing():
         yield ours.lease

@@ -6,9 +6,9 @@ the waiting run, so clocks need not agree.
 
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Any
 
+from jobs.console.messages import Say
 from jobs.engine import lease_objects as objects
 from pipeline.log import get_logger
 from pipeline.storage import storage
@@ -23,7 +23,7 @@ _SETTLE_S = 2.0
 """Time for writes to a disk that a dying worker had begun when another run took over."""
 
 
-def acquire(root: str, holder: dict[str, Any], say: Callable[[str], None]) -> tuple[int, float]:
+def acquire(root: str, holder: dict[str, Any], say: Say) -> tuple[int, float]:
     """Create the next lease of a root, once the latest one is free or stale.
 
     The caller renews it from now on, and waits `settle_s` before it reads or writes the tables: on a bucket
@@ -90,7 +90,7 @@ def free_number(root: str) -> int | None:
     return latest if objects.is_released(objects.read(root, latest)) else None
 
 
-def _wait_until_free(root: str, number: int, say: Callable[[str], None]) -> bool:
+def _wait_until_free(root: str, number: int, say: Say) -> bool:
     """Return True if the lease is released; otherwise watch it for `TTL_S`, and return False if it is stale.
 
     Raises
@@ -122,7 +122,7 @@ def _unsettled_since(root: str, number: int) -> float | None:
     return objects.modified_at(root, number)
 
 
-def _left_to_settle_s(root: str, number: int, since: float, say: Callable[[str], None]) -> float:
+def _left_to_settle_s(root: str, number: int, since: float, say: Say) -> float:
     """Return the seconds until writes that dead workers had begun have ended, and say so if there are any."""
     # Both times are by the clock of the store, so the clocks of the runs do not matter.
     left_s = max(0.0, _settle_s(root) - max(0.0, objects.modified_at(root, number) - since))

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs.engine.metrics import RunGauges
-from jobs.run import run as runs
+from jobs.run import planned_run
 from jobs.run.request import make_job
+from jobs.run.run import run_job
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.tables.runs import read_reports
 from schemas.config import RunConfig
@@ -25,7 +26,7 @@ def test_a_run_whose_tracks_cannot_be_counted_is_no_success(
     write_demo_catalog(tmp_path / "catalog", n_tracks=1, duration_s=12)
     successes: list[str] = []
     monkeypatch.setattr(RunGauges, "record_success", lambda gauges: successes.append("success"))
-    count = runs.account_for
+    count = planned_run.account_for
     n_counts = 0
 
     def count_in_vain(*arguments: object) -> RunReport:
@@ -33,12 +34,12 @@ def test_a_run_whose_tracks_cannot_be_counted_is_no_success(
         n_counts += 1
         raise EarmarkError("the store is away")
 
-    monkeypatch.setattr(runs, "account_for", count_in_vain)
+    monkeypatch.setattr(planned_run, "account_for", count_in_vain)
     job = make_job("featurize", str(tmp_path / "catalog"), str(tmp_path / "tables"), RunConfig())
     with pytest.raises(EarmarkError, match="the store is away"):
-        runs.run_job(job, print)
+        run_job(job, print)
     assert read_reports(job.tables, last=1)[0].outcome == "failed"
     assert (successes, n_counts) == ([], 1)
-    monkeypatch.setattr(runs, "account_for", count)
-    runs.run_job(replace(job, config=RunConfig(descriptors=True)), print)
+    monkeypatch.setattr(planned_run, "account_for", count)
+    run_job(replace(job, config=RunConfig(descriptors=True)), print)
     assert successes == ["success"]

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from jobs.engine.lease import LeaseLostError
-from jobs.run import index_updates
-from jobs.run import run as runs
+from jobs.run import index_updates, planned_run
 from jobs.run.request import make_job
+from jobs.run.run import run_job
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.tables.index import update_index
 from pipeline.tables.keys import KEY_COLUMNS, open_keys
@@ -39,11 +39,11 @@ def test_parts_are_indexed_while_others_are_written(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(index_updates, "update_index", update)
     config = RunConfig(shard_tracks=1)
     job = make_job("featurize", str(tmp_path / "catalog"), str(tmp_path / "tables"), config)
-    report = runs.run_job(job, print)
+    report = run_job(job, print)
     assert (report.outcome, report.counts.featurized) == ("done", 6)
     assert n_files
     assert min(n_files) >= 1
-    assert runs.run_job(job, print).counts.featurized == 0
+    assert run_job(job, print).counts.featurized == 0
     assert verify(job.tables, read_reports(job.tables)).sound
 
 
@@ -53,7 +53,7 @@ def test_no_update_goes_on_while_the_parts_are_merged(
 ) -> None:
     """It would read parts that vanish, and write down keys of parts that are gone."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)
-    merge = runs.merge_parts_of_run
+    merge = planned_run.merge_parts_of_run
     n_updates, at_merging = 0, []
 
     def update(tables: Tables, check: Callable[[], None]) -> None:
@@ -70,9 +70,9 @@ def test_no_update_goes_on_while_the_parts_are_merged(
 
     monkeypatch.setattr(index_updates, "EVERY_RESULTS", 1)
     monkeypatch.setattr(index_updates, "update_index", update)
-    monkeypatch.setattr(runs, "merge_parts_of_run", merge_and_note)
+    monkeypatch.setattr(planned_run, "merge_parts_of_run", merge_and_note)
     config = RunConfig(shard_tracks=1)
     job = make_job("featurize", str(tmp_path / "catalog"), str(tmp_path / "tables"), config)
-    report = runs.run_job(job, print)
+    report = run_job(job, print)
     assert (report.outcome, report.counts.featurized, n_updates, at_merging) == ("done", 4, 1, [])
     assert len(list((tmp_path / "tables" / "tracks").rglob("*.parquet"))) == 1

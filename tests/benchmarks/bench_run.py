@@ -34,7 +34,7 @@ from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelTask, label_part
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from tests.benchmarks.long_catalog import write_long_catalog
+from tests.benchmarks.long_catalog import write_named_catalog
 
 
 def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
@@ -127,9 +127,7 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="earmark-bench-"))
     try:
-        size = write_long_catalog(folder / "catalog" / "0", n_tracks=options.tracks)
-        for name in range(1, options.names):
-            shutil.copytree(folder / "catalog" / "0", folder / "catalog" / str(name), copy_function=os.link)
+        size = write_named_catalog(folder / "catalog", n_tracks=options.tracks, n_names=options.names)
         print(
             f"{options.tracks} mp3s of 3 to 5 minutes, {size / 1e9:.2f} GB, {options.names} names each, "
             f"{options.cpus} processes"

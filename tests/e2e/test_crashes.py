@@ -98,7 +98,10 @@ def test_a_file_that_crashes_its_decoder_costs_one_row(catalog: Path, tmp_path: 
 
 def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
     """A preempted GPU node costs a moment, no track."""
-    run = start("run", catalog, tmp_path / "tables")
+    n_copies = 30  # so many that the first labels are not the last
+    for copy in range(n_copies):
+        shutil.copytree(catalog, tmp_path / "catalog" / str(copy))
+    run = start("run", tmp_path / "catalog", tmp_path / "tables")
     deadline = time.monotonic() + 120
     actor = None
     while actor is None and time.monotonic() < deadline:
@@ -111,7 +114,7 @@ def test_an_actor_that_dies_is_replaced(catalog: Path, tmp_path: Path) -> None:
     output, _ = run.communicate(timeout=300)
     assert run.returncode == 0, output
     assert set(outcomes(tmp_path / "tables").values()) == {1}
-    assert len(read_table(tmp_path / "tables", "labels")) == N_TRACKS
+    assert len(read_table(tmp_path / "tables", "labels")) == n_copies * N_TRACKS
 
 
 @pytest.mark.thorough

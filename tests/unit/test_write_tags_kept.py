@@ -4,6 +4,7 @@ import io
 import struct
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -260,8 +261,44 @@ def test_tags_at_the_end_of_an_mp3(tmp_path: Path) -> None:
     assert written[-128:] == id3v1[:-1] + b"\x08", "ID3v1 knows jazz by its number"
     tags = read_tags(io.BytesIO(written), "track")
     assert (tags.artist, tags.title, tags.year, tags.genre_tag) == ("Björk", "Title", 1997, "jazz")
+    assert not written.startswith(b"ID3"), "programs that find ID3v2 would ignore the cover in APEv2"
     assert write(encode(NOISE, RATE, "mp3") + id3v1, "mp3", "hiphop")[-1] == 7
     assert write(encode(NOISE, RATE, "mp3") + id3v1, "mp3", "no such genre")[-1] == 255
+
+
+def test_an_mp3_with_apev2_alone_gets_its_genre_there(tmp_path: Path) -> None:
+    """With a new ID3v2 beside it, players would show neither track number nor album artist nor composer."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes(encode(NOISE, RATE, "mp3"))
+    ape = APEv2()
+    ape["Title"], ape["Track"], ape["Album Artist"], ape["Composer"] = "Sång", "3/12", "Various", "Anon"
+    ape.save(path)
+    before = path.read_bytes()
+    path.write_bytes(written := write(before, "mp3"))
+    assert not written.startswith(b"ID3")
+    assert dict(APEv2(path)) == {**ape, "Genre": "jazz"}
+    assert read_tags(io.BytesIO(written), "track") == replace(
+        read_tags(io.BytesIO(before), "track"), genre_tag="jazz"
+    )
+    assert write(written, "mp3", "blues").count(b"blues") == 1
+
+
+def test_an_apev2_of_loudness_alone_is_kept_beside_a_new_id3(tmp_path: Path) -> None:
+    """It is what mp3gain leaves in files that have ID3v1 at most: no program looks for a genre there.
+
+    This one is so long that ``TAG`` of its header stands where ID3v1 would begin.
+    """
+    path = tmp_path / "a.mp3"
+    path.write_bytes(encode(NOISE, RATE, "mp3"))
+    ape = APEv2()
+    ape["MP3GAIN_MINMAX"], ape["REPLAYGAIN_TRACK_GAIN"] = "089,179", "-3.2 dB"
+    ape.save(path)
+    before = path.read_bytes()
+    assert before[-131:].startswith(b"APETAG")
+    assert read_tags(io.BytesIO(before), "track").title is None
+    written = write(before, "mp3")
+    assert written.startswith(b"ID3")
+    assert written.endswith(before)
 
 
 def test_flacs(tmp_path: Path) -> None:

@@ -12,20 +12,23 @@ import re
 import zlib
 from dataclasses import dataclass
 from itertools import islice
+from typing import BinaryIO
 
 from mutagen.id3 import TCON
 
-from pipeline.audio.decode.source import ID3_HEADER_BYTES
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
 
 MAX_UNPACKED_BYTES = 1 << 20
 """Total size that the compressed frames of a tag may unpack to when text is read."""
 MAX_STRINGS = 1000
 """Strings of a frame; a compressed megabyte can hold a billion."""
+ID3V1_BYTES = 128
 _MAX_TEXT_BYTES = 1 << 20
 """Longer frames are not text that anyone wrote, and are ignored."""
 _PADDING = 1 << 10
 _MAX_SIZE = (1 << 28) - 1
 
+_APE = b"APE"
 _NAME = re.compile(rb"[A-Za-z0-9]{3}[A-Za-z0-9 \0]?")
 _SUCCESSORS = {
     "TP1": "TPE1", "TP2": "TPE2", "TAL": "TALB", "TT2": "TIT2", "TCO": "TCON",
@@ -82,6 +85,18 @@ class Id3:
                 strings = found.setdefault(name, [])
                 strings += islice(_strings(content), MAX_STRINGS - len(strings))
         return found
+
+
+def read_id3v1(file: BinaryIO | Source, size: int) -> bytes:
+    """Return the ID3v1 tag at the end of a file of `size` bytes; empty if there is none.
+
+    The header of an APEv2 tag, ``APETAGEX``, may lie so that it seems to begin with its last five letters.
+    """
+    file.seek(max(size - ID3V1_BYTES - len(_APE), 0))
+    end = file.read(ID3V1_BYTES + len(_APE))
+    tag = end[-ID3V1_BYTES:]
+    is_tag = len(tag) == ID3V1_BYTES and tag.startswith(b"TAG") and end[:-ID3V1_BYTES] != _APE
+    return tag if is_tag else b""
 
 
 def id3_at_start(data: bytes) -> int:

@@ -6,20 +6,22 @@ from typing import BinaryIO
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 
 from pipeline.audio.decode.source import ID3_HEADER_BYTES
-from pipeline.audio.tags.ape_genre import ape_genre_edits
-from pipeline.audio.tags.id3 import Id3, Id3Error, id3_at_start, parse_id3, render_id3, with_genre
+from pipeline.audio.tags.ape_genre import read_ape
+from pipeline.audio.tags.id3 import Id3, Id3Error, id3_at_start, parse_id3, read_id3v1, render_id3, with_genre
 from pipeline.audio.tags.iff_chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.riff_info import info_genre_edits
 from pipeline.audio.tags.splicing import Edit
 from schemas.tracks import Tags
 
-_ID3V1_BYTES = 128
 _NO_GENRE = 255
 _MAX_SIZE = (1 << 32) - 2
 
 
 def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[Edit]:
     """Return the edits that set the genre of an mp3: in ID3v2 and, if present, in ID3v1 and APEv2.
+
+    An mp3 that names its track in APEv2 and has no ID3v2 gets none: most programs would then ignore all other
+    items of APEv2, such as track number and cover.
 
     Parameters
     ----------
@@ -37,17 +39,20 @@ def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[
     Id3Error
         If its ID3v2 tag is damaged or has no room for the genre.
     """
-    file.seek(max(size - _ID3V1_BYTES, 0))
-    id3v1 = file.read(_ID3V1_BYTES)
-    has_id3v1 = size >= _ID3V1_BYTES and id3v1.startswith(b"TAG")
+    id3v1 = read_id3v1(file, size)
     file.seek(0)
     n_bytes = id3_at_start(file.read(ID3_HEADER_BYTES))
     file.seek(0)
-    tag = _parse_undamaged(file.read(n_bytes)) if n_bytes else _new_tag(known, id3v1 if has_id3v1 else b"")
-    edits = [Edit(0, n_bytes, render_id3(with_genre(tag, genre)))]
-    if has_id3v1:
+    start = file.read(n_bytes)
+    ape = read_ape(file, size - len(id3v1))
+    in_ape_only = not n_bytes and ape is not None and ape.names_the_track
+    edits = ape.genre_edits(genre, add=in_ape_only) if ape is not None else []
+    if id3v1:
         edits.append(Edit(size - 1, size, bytes([_id3v1_number(genre)])))
-    return edits + ape_genre_edits(file, size - _ID3V1_BYTES if has_id3v1 else size, genre)
+    if not in_ape_only:
+        tag = _parse_undamaged(start) if n_bytes else _new_tag(known, id3v1)
+        edits.append(Edit(0, n_bytes, render_id3(with_genre(tag, genre))))
+    return edits
 
 
 def chunk_genre_edits(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -> list[Edit]:

@@ -13,7 +13,7 @@ from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
 from pipeline.audio.tags.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
 from pipeline.audio.tags.dates import parse_date
-from pipeline.audio.tags.id3 import Id3Error, genre_names, id3_at_start, parse_id3
+from pipeline.audio.tags.id3 import Id3Error, genre_names, id3_at_start, parse_id3, read_id3v1
 from pipeline.audio.tags.iff_chunks import read_chunks
 from schemas.tracks import Tags
 
@@ -59,7 +59,6 @@ PROBE_BYTES = 1 << 12
 """Enough to detect a format; nothing about its audio is needed here."""
 
 _ID3_NAMES = frozenset({*(key for keys in KEYS.values() for key in keys if len(key) == 4), "TDAT"})
-_ID3V1_BYTES = 128
 _DSF_HEADER_BYTES = 28
 
 
@@ -159,12 +158,8 @@ def _id3_place(source: TagSource) -> tuple[int, int]:
 
 
 def _id3v1(source: TagSource) -> dict[str, Any]:
-    size = source.seek(0, io.SEEK_END)
-    if size < _ID3V1_BYTES:
-        return {}
-    source.seek(size - _ID3V1_BYTES)
-    data = source.read(_ID3V1_BYTES)
-    return (ParseID3v1(data) or {}) if data.startswith(b"TAG") else {}
+    tag = read_id3v1(source, source.seek(0, io.SEEK_END))
+    return (ParseID3v1(tag) or {}) if tag else {}
 
 
 def _ffmpeg_metadata(source: Source) -> dict[str, str]:

@@ -95,8 +95,9 @@ def _local(uri: str, size: int, fetched: Path) -> Path:
 def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
     """Write a copy with another genre and verify it against the original.
 
-    ID3 keeps its version. A wav tagged in RIFF INFO, or an mp3 tagged in APEv2 or ID3v1, gets an ID3v2 tag
-    with the same artist, album, title and date: most programs ignore the other tags if there is ID3v2.
+    ID3 keeps its version. A wav tagged in RIFF INFO, or an mp3 tagged in ID3v1, gets an ID3v2 tag with the
+    same artist, album, title and date: most programs ignore the other tags if there is ID3v2. So an mp3 that
+    is tagged in APEv2 gets none.
     """
     try:
         with original.open("rb") as file:

@@ -8,6 +8,7 @@ from jobs.console.progress import show_progress
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
 from pipeline.storage import storage
+from pipeline.tables.index import update_index
 from pipeline.tables.maintenance.compact.compaction import TableCompaction, compact, plan_compaction
 from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
 from pipeline.tables.objects import list_objects
@@ -77,6 +78,8 @@ def compact_job(tables: Tables, *, older_than_days: float, target_mb: int, say: 
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
         with show_progress("merging", sum(plan.small for plan in plans), unit="parts") as meter:
             compact(before, plans, target_bytes=target_mb << 20, check=lease.check, progress=meter.show)
+        if plans:
+            update_index(tables, lease.check)
         after = list_objects(tables)
     return [
         CompactedTable(

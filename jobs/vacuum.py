@@ -6,6 +6,7 @@ from jobs.compact import finish_killed_merges
 from jobs.console.messages import Say
 from jobs.engine import lease as leases
 from jobs.engine.interrupts import interruptible
+from pipeline.tables.index import update_index
 from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import new_run_name, read_reports
@@ -54,4 +55,6 @@ def vacuum_job(
         stored = list_objects(tables)
         removals = plan_vacuum(stored, read_reports(tables), options)
         remove_planned(stored, removals, options, lease.check)
+        if removals:
+            update_index(tables, lease.check)
     return removals

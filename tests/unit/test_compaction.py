@@ -19,6 +19,8 @@ import pytest
 
 from jobs.compact import compact_job, plan_compact_job
 from pipeline.storage import storage
+from pipeline.tables.index import update_index
+from pipeline.tables.keys import KEY_COLUMNS, open_keys
 from pipeline.tables.maintenance.compact import replacement, scratch
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
@@ -400,3 +402,25 @@ def test_the_job_works_under_the_lease_and_says_what_it_did(history: TableHistor
     assert tables["labels"].bytes_after < tables["labels"].bytes_before
     assert storage.list_names(f"{history.tables.root}/_lease") == ["00000001.json"]
     assert not said
+
+
+def test_merged_parts_are_in_the_index(history: TableHistory) -> None:
+    """Otherwise every question reads the keys of the merged parts whole, until the next run."""
+    update_index(history.tables, lambda: None)
+    compact_job(history.tables, older_than_days=0, target_mb=128, say=lambda _: None)
+    with open_keys(history.tables) as keys:
+        keys.load(*KEY_COLUMNS)
+        assert not sum(map(len, keys.fresh.values()))
+
+
+def test_a_table_that_was_moved_to_another_disk_is_listed_through_its_link(
+    history: TableHistory, tmp_path: Path
+) -> None:
+    """Readers follow it: if the listing did not, a run would do everything again, and purge miss rows."""
+    before = list_objects(history.tables).objects
+    root = Path(history.tables.root)
+    (root / "labels").rename(tmp_path / "elsewhere")
+    (root / "labels").symlink_to(tmp_path / "elsewhere")
+    (root / "features" / "again").symlink_to(root)
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+    assert list_objects(history.tables).objects == before

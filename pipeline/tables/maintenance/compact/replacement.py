@@ -9,7 +9,7 @@ gone.
 Object stores, and disks that cannot swap folders, have no such operation. There the merged part is written
 first and its sources are removed afterwards. In between, a raw reader may see rows twice, but a reader that
 takes the newest row of each key, as Earmark and the documented SQL do, sees each row once. The compaction log
-(`log`) ensures that a killed replacement is later finished or undone.
+(`compaction_log`) ensures that a killed replacement is later finished or undone.
 """
 
 import contextlib
@@ -177,4 +177,4 @@ def _put(file: Path, location: str) -> None:
         storage.sync_folder(Path(path).parent)
         return
     # A single PUT or a multipart upload: either way the object appears only when it is complete.
-    storage.filesystem(protocol).put_file(str(file), path)
+    storage.upload(file, location)

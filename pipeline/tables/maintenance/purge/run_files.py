@@ -107,6 +107,10 @@ def _clean_report(
     if mentions.is_in(report.get("error")):
         report["error"] = _REMOVED
         removed += 1
+    publication = report.get("publication") or {}
+    if mentions.is_in(publication.get("error")):
+        publication["error"] = _REMOVED
+        removed += 1
     counts = purged.get(str(report.get("run")), Purged()).model_dump()
     is_counted = counts == (report.get("purged") or Purged().model_dump())
     if not removed and (is_counted or str(report.get("run")) not in purged):

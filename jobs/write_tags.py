@@ -10,15 +10,13 @@ import pyarrow as pa
 
 from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import write_tagged
-from pipeline.catalogs.track_refs import stat_track, track_id_of
+from pipeline.catalogs.track_refs import NOT_READABLE, stat_track, track_id_of
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
 
 TaggingOutcome = Literal["to write", "written", "unchanged", "already there", "failed"]
 
 _PROGRESS_EVERY = 100
-_NOT_READABLE = frozenset({"missing", "unreadable", "irregular"})
-"""Etags of files that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def _has_genre(row: Mapping[str, str]) -> bool:
         return True
     try:
         track = stat_track(row["uri"], "")
-        if track.etag in {row["etag"], *_NOT_READABLE}:
+        if track.etag in {row["etag"], *NOT_READABLE}:
             return False
         with storage.open_binary(row["uri"], track.size) as file:
             return read_tags(file, row["uri"]).genre_tag == row["genre"]

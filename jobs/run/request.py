@@ -11,6 +11,7 @@ from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
+from pipeline.catalogs.track_refs import MISSING, UNREADABLE
 from pipeline.formatting import left_out_text
 from pipeline.models.bundle import INFO_FILE, ModelBundle, read_info, shipped_models
 from pipeline.models.ensemble import Bundle, Ensemble, load_bundle
@@ -202,8 +203,27 @@ def list_job(job: Job) -> Listing:
     if not listing.tracks.num_rows:
         others = f" ({left_out_text(listing.left_out)})" if listing.left_out.total else ""
         raise EarmarkError(f"the catalog {job.catalog} contains no audio files{others}")
+    _refuse_if_out_of_reach(listing.tracks, job.catalog)
     with storage.explain_errors(job.catalog, "look at the files of"):
         return confirm_versions(listing, job.tables)
+
+
+def _refuse_if_out_of_reach(tracks: pa.Table, catalog: str) -> None:
+    """Check that not every track of a manifest is missing, as if a disk is not mounted.
+
+    Raises
+    ------
+    EarmarkError
+        If so: the run would record each of them as changed and failed.
+    """
+    states = pc.is_in(tracks["etag"], pa.array([MISSING, UNREADABLE]))
+    if pc.all(states).as_py():
+        first = tracks.slice(0, 1).to_pylist()[0]
+        raise EarmarkError(
+            f"none of the {tracks.num_rows:,} tracks of {catalog} can be found or read (the first is "
+            f"{first['uri']}: {first['etag']}); is its disk mounted, and may this user read it? "
+            "Nothing was done"
+        )
 
 
 def plan_job(job: Job, listing: Listing, check: storage.Check | None = None) -> Plan:

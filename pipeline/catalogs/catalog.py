@@ -19,7 +19,7 @@ from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.catalogs.parallel_listing import OutOfOrderError
 from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
-from pipeline.catalogs.track_refs import batched, stat_track, to_batch, track_id_of
+from pipeline.catalogs.track_refs import IRREGULAR, batched, stat_track, to_batch, track_id_of
 from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.storage.table_on_disk import collect_on_disk
@@ -196,7 +196,7 @@ def _list_tracks(
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
         with storage.explain_errors(catalog, "look at"):
             track = stat_track(canonical(catalog), track_id_of(PurePosixPath(path).name))
-        if protocol == "file" or track.etag != "irregular":
+        if protocol == "file" or track.etag != IRREGULAR:
             return iter([to_batch([track])])
     if protocol != "file":
         return list_remote_folder(catalog, selection, in_parallel=in_parallel, progress=progress)

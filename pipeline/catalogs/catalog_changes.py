@@ -48,9 +48,10 @@ def change_rows(plan: Plan, tables: Tables, listed_at: datetime) -> pa.Table:
     pyarrow.Table
         Schema `TRACKS`.
     """
-    unread = semi_join(anti_join(plan.listing, plan.to_featurize), plan.changed)
-    if not (unread.num_rows or plan.gone.num_rows):
+    changed = anti_join(plan.changed, plan.to_featurize)
+    if not (changed.num_rows or plan.gone.num_rows):
         return TRACKS.empty_table()
+    unread = semi_join(plan.listing, changed)
     with open_keys(tables) as keys:
         keys.load("tracks")
         restated = _restate(unread, keys)

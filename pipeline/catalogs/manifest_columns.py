@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.manifest_file import plain_name
+from pipeline.catalogs.track_refs import NOT_READABLE
 from schemas.errors import MisuseError
 from schemas.tables import LISTING, TIMESTAMP
 
 _MISSING = ("", "nan", "null", "none", "na", "n/a", "<na>")
 """How programs write a missing value, in lower case."""
 _NO_SIZES = pa.array(_MISSING)
-_NO_VERSIONS = pa.array([*_MISSING, "missing", "unreadable", "irregular"])
+_NO_VERSIONS = pa.array([*_MISSING, *NOT_READABLE])
 """Also Earmark's own etags for files that could not be looked up: they may exist by now."""
 
 _CHUNK_ROWS = 1 << 17

@@ -13,7 +13,7 @@ from pipeline.storage import storage
 from pipeline.storage.arrow_buffers import arrow_buffer
 from schemas.errors import MisuseError
 
-MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".parquet")
+MANIFEST_EXTENSIONS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 _BOMS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, whose mark is a prefix of this one
@@ -104,8 +104,8 @@ def _header(data: bytes, location: str, declared: str | None) -> tuple[list[str]
     if not splits[","]:
         raise MisuseError(f"the manifest {location} cannot be read: it is empty")
     fitting = [separator for separator, names in splits.items() if len(names) > 1 and is_known(names)]
-    if not fitting and is_known(splits[","]):
-        return splits[","], ","
+    if not fitting and is_known(splits[","]):  # a single column
+        return splits[","], "\t" if location.lower().endswith((".tsv", ".tsv.gz")) else ","
     if not fitting:
         # No name is known; split as finely as possible, for the error message that lists the names.
         fitting = [max(splits, key=lambda separator: len(splits[separator]))]

@@ -35,12 +35,13 @@ def resolve_uris(written: pa.Array, location: str) -> pa.Array:
     is_uri = pc.match_substring(written, "://")
     is_path = pc.invert(is_uri)
     _refuse_protocols(written, is_uri, location)
-    folder = location.rpartition("/")[0]
+    paths = written.filter(is_path)
     if storage.is_local(location):
-        paths = _local_paths(written.filter(is_path), storage.split(folder or ".")[1])
+        paths = _local_paths(paths, str(PurePosixPath(storage.split(location)[1]).parent))
     else:
         _refuse_other_folders(written, is_path, location)
-        paths = pc.binary_join_element_wise(storage.join(folder), written.filter(is_path), "/")
+        folder = storage.join(location.rpartition("/")[0])
+        paths = pc.binary_join_element_wise(folder, _without_dots(paths), "/")
     return pc.replace_with_mask(written, is_path, paths)
 
 
@@ -74,6 +75,11 @@ def _refuse_other_folders(written: pa.Array, is_path: pa.Array, location: str) -
             f"row {row} of the manifest {location} has the path {written[row - 1]}, which is outside the "
             "manifest's folder; write it as a full URI"
         )
+
+
+def _without_dots(paths: pa.Array) -> pa.Array:
+    """Return relative paths without ``./``, which would be part of a key."""
+    return pc.replace_substring_regex(paths, r"(^|/)(\./+)+", r"\1")
 
 
 def _local_paths(written: pa.Array, folder: str) -> pa.Array:

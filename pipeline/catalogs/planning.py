@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.tables.current import define_current_tracks
 from pipeline.tables.gather import stream_rows
 from pipeline.tables.keys import Keys, open_keys
-from pipeline.tables.tables import VERSION_KEY, Tables
+from pipeline.tables.tables import VERSION_KEY, Tables, select_rows
 from schemas.features import FeatureSpec
 
 MIN_SHARD_TRACKS = 8
@@ -32,8 +32,8 @@ class Plan:
     n_labeled, n_failed : int
         Tracks of the listing that are finished in the tables, or failed and not to be retried.
     to_featurize : pyarrow.Table
-        Unfinished tracks without features, schema `LISTING` and ``attempts`` (failures of this version so
-        far).
+        Unfinished tracks without features, schema `LISTING`, ``attempts`` (failures of this version so far)
+        and ``recorded`` (whether the tables hold the track as it is listed).
     to_label : pyarrow.Table
         Unfinished tracks that have features: ``track_id``, ``uri``, ``etag``, ``attempts``, ``part``
         (location of their features) and ``feature_set``.
@@ -204,7 +204,7 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     keys.register("listed", listing.select([*VERSION_KEY, "uri"]).append_column("row", rows))
     n_remaining = _define_remaining(keys, goal)
     todo = _find_todo(keys, goal) if n_remaining else _NOTHING
-    tracks = _select_rows(listing, todo["row"]).append_column("attempts", todo["attempts"].cast(pa.int32()))
+    tracks = select_rows(listing, todo["row"]).append_column("attempts", todo["attempts"].cast(pa.int32()))
     labeling = pc.is_valid(todo["location"])
     to_label = tracks.select(["track_id", "uri", "etag", "attempts"]).append_column("part", todo["location"])
     to_label = to_label.append_column("feature_set", todo["feature_set"]).filter(labeling)
@@ -213,11 +213,14 @@ def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool =
     changes = keys.query(_CHANGES)
     is_gone = pc.is_null(changes["row"])
     gone = changes.filter(is_gone).select(["track_id", "uri", "etag"])
-    changed = pa.concat_tables(
-        _select_rows(listing.select([*VERSION_KEY, "uri"]), numbers)
-        for numbers in (changes["row"].filter(pc.invert(is_gone)), _find_relabeled(keys, listing))
-    )
-    to_featurize = tracks.filter(pc.invert(labeling))
+    changed_rows = (changes["row"].filter(pc.invert(is_gone)), _find_relabeled(keys, listing))
+    versions = listing.select([*VERSION_KEY, "uri"])
+    changed = pa.concat_tables(select_rows(versions, numbers) for numbers in changed_rows)
+    is_changed = np.zeros(listing.num_rows, np.bool_)
+    for numbers in changed_rows:
+        is_changed[numbers.to_numpy()] = True
+    recorded = pa.array(~is_changed[todo["row"].to_numpy()])
+    to_featurize = tracks.append_column("recorded", recorded).filter(pc.invert(labeling))
     return Plan(
         listing=listing,
         n_labeled=listing.num_rows - n_remaining,
@@ -355,13 +358,3 @@ def copy_rows(tracks: pa.Table, start: int, stop: int) -> pa.Table:
     """Copy rows `start` to `stop`: Ray serializes a slice together with the whole table it belongs to."""
     # Of the slice: a table's `take` first joins all of its chunks, for each shard again.
     return tracks.slice(start, stop - start).take(pa.array(range(stop - start), pa.int64()))
-
-
-def _select_rows(tracks: pa.Table, rows: pa.ChunkedArray) -> pa.Table:
-    """Return some rows of a listing, given by ascending numbers.
-
-    `take` joins the chunks of each column, which fails if there are 2 GiB of text in it.
-    """
-    mask = np.zeros(tracks.num_rows, np.bool_)
-    mask[rows.to_numpy()] = True
-    return tracks.filter(pa.array(mask))

@@ -116,7 +116,7 @@ def s3_page(request: dict[str, str]) -> dict[str, Any]:
 
 def s3_stat(item: dict[str, Any]) -> FileStat:
     """Return size, etag and modification time of an object on a page."""
-    return item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp()
+    return file_stat(item | {"size": item["Size"]})
 
 
 def _fsspec_entries(protocol: str, root: str) -> Iterator[tuple[str, FileStat]]:

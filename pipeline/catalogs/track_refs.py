@@ -27,6 +27,10 @@ def track_id_of(relative_path: str) -> str:
     return hashlib.sha256(data).hexdigest()[:20]
 
 
+MISSING, UNREADABLE, IRREGULAR = "missing", "unreadable", "irregular"
+NOT_READABLE = (MISSING, UNREADABLE, IRREGULAR)
+"""Etags of files that cannot be read, whatever is in them."""
+
 FileStat = tuple[int, str, float]
 """Size, etag and modification time of a file, as its store reports them."""
 
@@ -57,11 +61,11 @@ def stat_track(uri: str, track_id: str) -> TrackRef:
     try:
         info = with_retries(lambda: storage.filesystem(protocol).info(path))
     except PermissionError:
-        return TrackRef(track_id, uri, 0, "unreadable")
+        return TrackRef(track_id, uri, 0, UNREADABLE)
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return TrackRef(track_id, uri, 0, "missing")
+        return TrackRef(track_id, uri, 0, MISSING)
     if info.get("type") == "directory":
-        return TrackRef(track_id, uri, 0, "irregular")
+        return TrackRef(track_id, uri, 0, IRREGULAR)
     return TrackRef(track_id, uri, *file_stat(info))
 
 
@@ -70,15 +74,15 @@ def local_track(path: str, uri: str, track_id: str) -> TrackRef:
     try:
         status = os.stat(path)  # noqa: PTH116 (a million Path objects take seconds)
     except PermissionError:
-        return TrackRef(track_id, uri, 0, "unreadable")
+        return TrackRef(track_id, uri, 0, UNREADABLE)
     except (FileNotFoundError, NotADirectoryError, ValueError):
-        return TrackRef(track_id, uri, 0, "missing")
+        return TrackRef(track_id, uri, 0, MISSING)
     except OSError as error:
         if error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
-            return TrackRef(track_id, uri, 0, "missing")
+            return TrackRef(track_id, uri, 0, MISSING)
         raise
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
-        return TrackRef(track_id, uri, 0, "irregular")
+        return TrackRef(track_id, uri, 0, IRREGULAR)
     return TrackRef(track_id, uri, status.st_size, etag_of(status), status.st_mtime)
 
 
@@ -100,12 +104,20 @@ def to_batch(tracks: Iterable[TrackRef]) -> pa.RecordBatch:
             "uri": track.uri,
             "size": track.size,
             "etag": track.etag,
-            "modified_at": datetime.fromtimestamp(track.modified_at, UTC) if track.modified_at else None,
+            "modified_at": _time(track.modified_at),
             "carried": list(track.carried.items()) or None,
         }
         for track in tracks
     ]
     return pa.RecordBatch.from_pylist(rows, LISTING)
+
+
+def _time(seconds: float) -> datetime | None:
+    """Return a modification time; None for 0, which means unknown, and for years that no calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def from_table(listing: pa.Table | pa.RecordBatch) -> list[TrackRef]:

@@ -42,7 +42,8 @@ class Shard:
     feature_set : str
         Partition of the features.
     tracks : pyarrow.Table
-        Schema `LISTING` and ``attempts``.
+        Schema `LISTING`, ``attempts`` and, if it is known, ``recorded``: whether the tables hold the track as
+        it is listed, maybe with tags and audio facts that a failing read does not give.
     listed_at : datetime
         When the catalog was listed.
     labeled : frozenset of (str, str)
@@ -144,7 +145,7 @@ class _Outcomes:
     Attributes
     ----------
     read : list of TrackRef
-        All tracks, in the versions read.
+        Tracks to record, in the versions read: all but those that failed and are recorded.
     featurized : list of (TrackRef, TrackFeatures)
         Those with features.
     failures : list of Failure
@@ -284,17 +285,20 @@ def _rows_by_table(shard: Shard, outcomes: _Outcomes, spec: FeatureSpec) -> dict
 
 def _sort_outcomes(shard: Shard, outcomes: Iterable[tuple[TrackRef, "TrackOutcome"]]) -> _Outcomes:
     """Run through the outcomes and separate features from failures."""
-    rows = shard.tracks.select(["track_id", "etag", "attempts"]).to_pylist()
-    attempts = {(row["track_id"], row["etag"]): row["attempts"] for row in rows}
+    known = {"track_id", "etag", "attempts", "recorded"} & set(shard.tracks.column_names)
+    facts = {(row["track_id"], row["etag"]): row for row in shard.tracks.select(list(known)).to_pylist()}
     found = _Outcomes([], [], [])
     for track, outcome in outcomes:
-        found.read.append(track)
+        listed = facts.get((track.track_id, track.etag), {})
         if isinstance(outcome, TrackFeatures):
+            found.read.append(track)
             found.featurized.append((track, outcome))
             continue
+        if not listed.get("recorded"):
+            found.read.append(track)
         # Only these failures depend on the feature set: with another one the track may pass.
         feature_set = shard.feature_set if isinstance(outcome, FeatureError | TooShortError) else None
-        tried = attempts.get((track.track_id, track.etag), 0) + 1
+        tried = listed.get("attempts", 0) + 1
         found.failures.append(
             Failure(track.track_id, track.uri, track.etag, tried, outcome, feature_set=feature_set)
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from pipeline.catalogs.track_refs import etag_of, stat_track
+from pipeline.catalogs.track_refs import IRREGULAR, MISSING, UNREADABLE, etag_of, stat_track
 from pipeline.log import about, get_logger
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
@@ -88,13 +88,13 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
     NotFoundError, NotAFileError, ReadError
         If there is nothing to read, or the store does not return it.
     """
-    if track.etag == "unreadable":
+    if track.etag == UNREADABLE:
         raise ReadError(f"{track.uri} cannot be read: permission is denied; check its permissions")
-    if track.etag == "irregular":
+    if track.etag == IRREGULAR:
         raise NotAFileError(
             f"{track.uri} is a directory, pipe, socket or device, not a file; name an audio file"
         )
-    if track.etag == "missing":
+    if track.etag == MISSING:
         raise NotFoundError(f"{track.uri} does not exist")
     try:
         with about(track=track.uri):
@@ -124,7 +124,7 @@ def _open_local(track: TrackRef) -> OpenTrack:
 def _open_remote(track: TrackRef, again: bool) -> OpenTrack:
     if again:
         now = stat_track(track.uri, track.track_id)
-        if now.etag == "missing":
+        if now.etag == MISSING:
             raise FileNotFoundError(track.uri)
         track = replace(now, carried=track.carried)
     return OpenTrack(track, storage.open_binary(track.uri, track.size, etag=track.etag))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -212,7 +213,7 @@ def keep_newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) 
     ordered = rows.select([*keys, by]).append_column("__row", order)
     ordered = ordered.sort_by([(by, "ascending"), ("__row", "ascending")])
     picked = ordered.group_by(keys, use_threads=False).aggregate([("__row", "last")])["__row_last"]
-    return rows.take(_sort(picked))
+    return select_rows(rows, picked)
 
 
 def anti_join(rows: pa.Table, taken: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
@@ -228,10 +229,16 @@ def semi_join(rows: pa.Table, wanted: pa.Table, key: Sequence[str] = VERSION_KEY
 def _join_keys(rows: pa.Table, other: pa.Table, key: Sequence[str], kind: str) -> pa.Table:
     # Join only keys and row numbers: Arrow cannot carry lists or maps through a join.
     keys = list(key)
-    numbered = rows.select(keys).append_column("__row", pa.array(range(rows.num_rows), pa.int64()))
+    numbered = rows.select(keys).append_column("__row", pa.array(np.arange(rows.num_rows)))
     kept = numbered.join(other.select(keys), keys=keys, join_type=kind)["__row"]
-    return rows.take(_sort(kept))
+    return select_rows(rows, kept)
 
 
-def _sort(numbers: pa.ChunkedArray) -> pa.Array:
-    return numbers.combine_chunks().sort()
+def select_rows(rows: pa.Table, numbers: pa.ChunkedArray) -> pa.Table:
+    """Return some rows of a table, given by their numbers in any order, in the order of the table.
+
+    `pyarrow.Table.take` joins the chunks of each column, which fails if there are 2 GiB of text in it.
+    """
+    mask = np.zeros(rows.num_rows, np.bool_)
+    mask[numbers.to_numpy()] = True
+    return rows.filter(pa.array(mask))

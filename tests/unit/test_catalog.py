@@ -1,6 +1,7 @@
 """Listing folders and manifests."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ def touch(path: Path, data: bytes = b"x") -> Path:
 
 def below(folder: Path) -> list[str]:
     return [os.path.relpath(uri, folder) for uri in list_catalog(str(folder))["uri"].to_pylist()]
+
+
+def test_a_modification_time_that_no_calendar_has_is_unknown() -> None:
+    """One such file would end the listing of a million others; disks with 64 bits for a time allow it."""
+    tracks = [TrackRef("a", "/a.mp3", 1, "x", seconds) for seconds in (3e11, -1e14, 1e300, 0.0, 86400.0)]
+    times = to_batch(tracks)["modified_at"].to_pylist()
+    assert times == [None, None, None, None, datetime(1970, 1, 2, tzinfo=UTC)]
 
 
 def test_all_audio_in_a_folder_is_listed(tmp_path: Path) -> None:

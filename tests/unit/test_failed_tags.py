@@ -1,5 +1,6 @@
 """Failed tracks keep the tags that can be read, so that they can be identified and replaced."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,19 @@ def test_a_track_that_does_not_decode_keeps_its_tags(tmp_path: Path, isolated: b
         assert (tracks[name]["artist"], tracks[name]["title"]) == ("Björk", "Jóga")
         assert (tracks[name]["codec"] is None) == (name != "good.mp3")
     assert tracks["empty.mp3"]["artist"] is None
+
+
+def test_a_failed_second_read_leaves_the_row_of_the_first(tmp_path: Path) -> None:
+    """Another model reads all tracks again: a store that fails then would take artist and duration away."""
+    for name in ("a.mp3", "b.mp3"):
+        (tmp_path / name).write_bytes(b"no audio" * 1000)
+    shard = shard_of(tmp_path / "a.mp3", tmp_path / "b.mp3")
+    shard = replace(shard, tracks=shard.tracks.append_column("recorded", pa.array([True, False])))
+    tables = Tables(str(tmp_path / "tables"))
+    result = featurize_shard(shard, tables, SPEC, lambda: None)
+    assert (result.n_failed, set(result.failed)) == (2, {"a.mp3", "b.mp3"})
+    assert set(rows(tables)) == {"b.mp3"}
+    assert tables.read("failures").num_rows == 2
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalogs.catalog import list_catalog, survey
+from pipeline.catalogs.manifest_uris import resolve_uris
 from pipeline.catalogs.track_refs import from_table, track_id_of
 from schemas.errors import MisuseError
 from tests.unit.test_catalog import touch
@@ -54,6 +55,37 @@ def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
     tracks = from_table(list_catalog(str(manifest)))
     assert [track.etag for track in tracks] == ["missing"] * 4
     assert tracks[0].carried == {"plays": "3"}
+
+
+def test_spaces_around_a_name_are_kept_where_a_program_wrote_it(tmp_path: Path) -> None:
+    """A folder lists ``a.mp3 `` too; trimmed, it would be another file or none. By hand, spaces slip in."""
+    names = ["a.mp3 ", " b.mp3", "c.mp3"]
+    for name in names:
+        touch(tmp_path / name)
+    scanned = "".join(f'{number},"{name}",1,x\n' for number, name in enumerate(names))
+    (tmp_path / "scan.csv").write_text(f"track_id,uri,size,etag\n{scanned}")
+    (tmp_path / "typed.csv").write_text("uri\nc.mp3  \n")
+    for manifest, found in (("scan.csv", names), ("typed.csv", ["c.mp3"])):
+        tracks = from_table(list_catalog(str(tmp_path / manifest)))
+        assert [track.uri for track in tracks] == [f"{tmp_path}/{name}" for name in found]
+        assert "missing" not in {track.etag for track in tracks}
+
+
+def test_paths_of_a_manifest_in_the_root_folder_and_in_a_bucket() -> None:
+    """Containers mount manifests at ``/list.csv``; and ``./`` is no part of a key."""
+    written = pa.array(["a.mp3", "./b.mp3", "c/././d.mp3", ".e/f.mp3"])
+    tidy = ["a.mp3", "b.mp3", "c/d.mp3", ".e/f.mp3"]
+    assert resolve_uris(written, "/list.csv").to_pylist() == [f"/{path}" for path in tidy]
+    assert resolve_uris(written, "s3://bucket/lists/list.csv").to_pylist() == [
+        f"s3://bucket/lists/{path}" for path in tidy
+    ]
+
+
+def test_commas_in_the_only_column_of_a_tsv(tmp_path: Path) -> None:
+    """``Earth, Wind & Fire.mp3`` was taken for two columns."""
+    touch(tmp_path / "Earth, Wind & Fire.mp3")
+    (tmp_path / "list.tsv").write_text("uri\nEarth, Wind & Fire.mp3\n")
+    assert from_table(list_catalog(str(tmp_path / "list.tsv")))[0].size == 1
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])

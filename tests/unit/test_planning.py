@@ -187,6 +187,20 @@ def test_failures_are_remembered_until_the_file_changes(history: History) -> Non
     assert ids(plan(history, Goal(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
 
 
+def test_the_plan_says_which_tracks_the_tables_hold_as_they_are_listed(history: History) -> None:
+    """A second read of those that fails must not replace the tags and durations of the first."""
+    history.listed(same="1", changed="1", moved="1")
+    rows = listing(same="1", changed="2", moved="1", new="1").to_pylist()
+    rows[2]["uri"] = "/elsewhere.mp3"
+    made = make_plan(pa.Table.from_pylist(rows, LISTING), history.tables, GOAL).to_featurize
+    assert dict(zip(made["track_id"].to_pylist(), made["recorded"].to_pylist(), strict=True)) == {
+        "same": True,
+        "changed": False,
+        "moved": False,
+        "new": False,
+    }
+
+
 def test_a_missing_file_is_not_retried_every_night(history: History) -> None:
     """A dangling link must not start Ray every night; once the file exists, it has another version."""
     history.listed(gone="missing")

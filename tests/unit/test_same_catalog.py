@@ -78,6 +78,17 @@ def test_an_empty_catalog_lists_its_other_files(tmp_path: Path) -> None:
     (tmp_path / "covers" / "a.jpg").touch()
     job = make_job("run", str(tmp_path / "covers"), str(tmp_path / "tables"), RunConfig())
     with pytest.raises(
-        EarmarkError, match=r"no audio files \(left out: 1 file that is not audio \(jpg 1\)\)"
+        EarmarkError, match=r"no audio files \(left out: 1 file without an audio extension \(jpg 1\)\)"
     ):
+        list_job(job)
+
+
+def test_a_manifest_whose_disk_is_not_mounted_is_refused(music: Path, tmp_path: Path) -> None:
+    """Each of its tracks would be recorded as changed and failed, and its published label removed."""
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri\nmusic/a.mp3\nmusic/b.mp3\n")
+    job = make_job("run", str(manifest), str(tmp_path / "tables"), RunConfig())
+    assert list_job(job).tracks.num_rows == 2, "one of them is missing, which is a failure of this track"
+    music.rename(tmp_path / "unmounted")
+    with pytest.raises(EarmarkError, match=r"none of the 2 tracks .*/list.csv .* is its disk mounted"):
         list_job(job)

@@ -21,7 +21,8 @@ def publish_job(
     form : str
         ``delta`` or ``parquet``.
     model : str or None
-        Name with or without hash, or folder, of a model.
+        Name with or without hash, or folder, of a model. Without one, rows are not removed if fewer would be
+        left: a trial of another model may have labeled last.
     embeddings : bool or None
         Whether to publish the mean embedding of each track; None: if they are published there already.
 
@@ -35,4 +36,11 @@ def publish_job(
     tables = open_tables(location)
     catalog = read_reports(tables, last=1)[0].catalog
     checked = check_destination(destination, tables.root, catalog)
-    return publish_labels(tables, pick_model(tables, model), checked, form, embeddings=embeddings)
+    return publish_labels(
+        tables,
+        pick_model(tables, model),
+        checked,
+        form,
+        embeddings=embeddings,
+        may_shrink=model is not None,
+    )

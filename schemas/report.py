@@ -62,6 +62,11 @@ class Counts(BaseModel):
             self.labeled_before + self.failed_before + self.labeled + self.embedded + self.failed + self.left
         )
 
+    @property
+    def all_failed(self) -> int:
+        """Tracks that have failed, in this run or before."""
+        return self.failed_before + self.failed
+
 
 class Purged(BaseModel):
     """Rows of a run that ``earmark purge`` removed later, by what they counted as in the report."""

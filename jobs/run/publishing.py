@@ -15,7 +15,9 @@ def publish_after_run(job: Job, report: RunReport) -> RunReport:
     """Publish the current labels if the settings say where, and return the report with what was done.
 
     The run holds the lease of the tables, so that no part is replaced while it is read. An error is recorded
-    and logged, but not raised: the labels are in the tables, and the next run publishes them.
+    and logged, but not raised: the labels are in the tables, and the next run publishes them. If more tracks
+    have failed than the settings allow, nothing is published: the disk of half a catalog may not be mounted,
+    and those that read the published table are better off with yesterday's.
 
     Parameters
     ----------
@@ -31,8 +33,11 @@ def publish_after_run(job: Job, report: RunReport) -> RunReport:
     try:
         if model not in list_models(job.tables):
             raise EarmarkError(f"the tables contain no labels of {model} yet")
+        counts, rate = report.counts, job.config.max_failure_rate
+        if counts.all_failed > rate * counts.listed:
+            raise EarmarkError(f"{counts.all_failed:,} of {counts.listed:,} tracks have failed")
         location = check_destination(destination, job.tables.root, report.catalog)
-        done = publish_labels(job.tables, model, location, form)
+        done = publish_labels(job.tables, model, location, form, may_shrink=False)
     except Exception as error:
         log.warning("labels not published", location=destination, error=error)
         internal = "" if isinstance(error, EarmarkError) else f"internal error: {type(error).__name__}: "

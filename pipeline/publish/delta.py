@@ -184,7 +184,7 @@ def require_deltalake() -> None:
         import deltalake  # noqa: F401
     except ImportError as error:
         raise MisuseError(
-            "a Delta table needs the package deltalake; install it with pip install 'earmark[publish]', or "
+            "a Delta table needs the package deltalake; install it with 'pip install deltalake', or "
             "choose the format parquet"
         ) from error
 

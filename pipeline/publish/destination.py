@@ -77,7 +77,7 @@ def check_destination(destination: str, tables: str, catalog: str) -> str:
     for what, other in (("tables", tables), ("catalog", catalog)):
         if _contains(other, location) or _contains(location, other):
             raise MisuseError(
-                f"cannot publish to {destination}: it and the {what} {other} are not apart; choose a folder "
+                f"cannot publish to {destination}: it overlaps the {what} {other}; choose a folder "
                 "outside of them"
             )
     check_writable(f"{location}/labels", "the published labels in")

@@ -14,7 +14,7 @@ from pipeline.tables.current import read_genres
 from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, read_again_if_replaced
-from schemas.errors import StoreError
+from schemas.errors import EarmarkError, StoreError
 from schemas.report import Publication
 
 log = get_logger(__name__)
@@ -46,7 +46,13 @@ def open_destination(location: str, form: Format, tables: str) -> Destination:
 
 @read_again_if_replaced
 def publish_labels(
-    tables: Tables, model: str, location: str, form: Format, *, embeddings: bool | None = None
+    tables: Tables,
+    model: str,
+    location: str,
+    form: Format,
+    *,
+    embeddings: bool | None = None,
+    may_shrink: bool = True,
 ) -> Publication:
     """Publish the current labels of a model.
 
@@ -64,12 +70,14 @@ def publish_labels(
         ``delta`` or ``parquet``.
     embeddings : bool, optional
         Whether to publish the mean embedding of each track; by default, if they are published already.
+    may_shrink : bool
+        Whether to remove more rows than are left, as after a trial of another model on some tracks.
 
     Raises
     ------
     EarmarkError
-        If another program changed the destination at the same time, or a store fails. Nothing is published
-        then.
+        If `may_shrink` forbids it, another program changed the destination at the same time, or a store
+        fails. Nothing is published then.
     """
     destination = open_destination(location, form, tables.root)
     if embeddings is None:
@@ -86,6 +94,12 @@ def publish_labels(
             log.info("publishing", rows=rows.n_rows, changed=n_changed, removed=n_removed, location=location)
             if is_same_table and not n_changed and not n_removed:
                 return published
+            if n_removed > rows.n_rows and not may_shrink:
+                raise EarmarkError(
+                    f"that would remove {n_removed:,} rows and leave {rows.n_rows:,}; if this is right, "
+                    f"confirm it with 'earmark publish {tables.root} {location} --format {form} "
+                    f"--model {model}'"
+                )
             published = published.model_copy(
                 update={"changed": n_changed, "removed": n_removed, "written": True}
             )

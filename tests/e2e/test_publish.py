@@ -34,7 +34,7 @@ def test_each_night_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     music, tables, lake = tmp_path / "music", tmp_path / "tables", tmp_path / "lake"
     write_demo_catalog(music, n_tracks=4, duration_s=5)
     refused = earmark("run", music, tables, "--publish", tables / "labels")
-    assert (refused.returncode, "not apart" in refused.stderr) == (2, True)
+    assert (refused.returncode, "overlaps the" in refused.stderr) == (2, True)
     assert not tables.exists()
     printed = succeed("run", music, tables, "--publish", lake)
     assert f"4 rows published to {lake} as version 1" in printed

@@ -19,11 +19,15 @@ from deltalake import DeltaTable, write_deltalake
 
 import earmark
 from jobs.publish import publish_job
+from jobs.run.publishing import publish_after_run
+from jobs.run.request import make_job
 from pipeline.publish import delta, parquet
 from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.destination import Format
 from pipeline.shards.rows import track_rows
 from pipeline.tables.current import current_tracks
+from pipeline.tables.runs import read_reports
+from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError, StoreError
 from schemas.published import published_schema
 from schemas.report import Publication
@@ -389,9 +393,9 @@ def test_what_is_not_ours_is_left_alone(history: TableHistory, form: Format, tmp
     (tmp_path / "file" / parquet.FILE).write_text("no Parquet")
     refuse(tmp_path / "file", "no Parquet file|is no Delta table")
     for inside in (root, f"{root}/labels", f"{root}/x/../published", tmp_path, "/music", "/music/x", "/"):
-        refuse(inside, "not apart")
+        refuse(inside, "overlaps the")
     (tmp_path / "link").symlink_to(root)
-    refuse(tmp_path / "link" / "published", "not apart")
+    refuse(tmp_path / "link" / "published", "overlaps the")
     other = TableHistory(tmp_path / "other")
     other.run(tracks(2))
     publish(history, form)
@@ -419,10 +423,36 @@ def test_no_tracks_are_left_when_all_have_gone(history: TableHistory, form: Form
     """An empty catalog would keep its last labels for ever, or end in an error of Parquet."""
     publish(history, form)
     history.run({}, gone=tracks(20))
-    done = publish(history, form)
+    done = publish(history, form, model=MODEL)
     assert (done.rows, done.removed) == (0, 20)
     assert read(done.location, form) == []
     assert not publish(history, form).written
+
+
+def test_most_rows_go_only_if_the_model_is_named(history: TableHistory, form: Format) -> None:
+    """A trial of another model on a few tracks is the latest labeling: it would empty what others read."""
+    before = publish(history, form)
+    history.model("trial-0123456789")
+    history.run(tracks(5), model="trial-0123456789")
+    with pytest.raises(EarmarkError, match=r"remove 15 rows and leave 5; .* --model trial-0123456789"):
+        publish(history, form)
+    assert len(read(before.location, form)) == 20
+    assert publish(history, form, model="trial-0123456789").rows == 5
+
+
+def test_a_run_in_which_too_many_tracks_failed_publishes_nothing(history: TableHistory) -> None:
+    """If the disk of half a catalog is not mounted, readers are better off with yesterday's labels."""
+    destination = destination_of(history, "parquet")
+    job = make_job(
+        "label", None, history.tables.root, RunConfig(publish=destination, publish_format="parquet")
+    )
+    report = read_reports(history.tables, last=1)[0].model_copy(update={"model": MODEL})
+    counts = report.counts.model_copy(update={"listed": 20, "failed": 11})
+    failing = publish_after_run(job, report.model_copy(update={"counts": counts}))
+    assert failing.publication is not None
+    assert failing.publication.error == "11 of 20 tracks have failed"
+    assert not Path(destination).exists()
+    assert publish_after_run(job, report).publication_error is None
 
 
 def test_a_reader_sees_one_whole_file_at_any_time(
@@ -451,7 +481,7 @@ def test_without_deltalake_the_command_to_install_it_is_said(
 ) -> None:
     """A user of the plain package would get a traceback about a module."""
     monkeypatch.setitem(sys.modules, "deltalake", None)
-    with pytest.raises(MisuseError, match=r"pip install 'earmark\[publish\]'"):
+    with pytest.raises(MisuseError, match=r"pip install deltalake'"):
         publish(history, "delta")
     monkeypatch.undo()
     assert publish(history, "parquet").written

@@ -151,7 +151,7 @@ def _run(
             f"the labels could not be published to {settings.publish}: {report.publication_error}; the run "
             "itself is complete: run the same command again, or 'earmark publish'"
         )
-    failed = report.counts.failed + report.counts.failed_before
+    failed = report.counts.all_failed
     if failed > settings.max_failure_rate * report.counts.listed:
         say(
             f"{failed:,} of {report.counts.listed:,} tracks have failed, more than --max-failure-rate "

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,8 @@ from pipeline.storage.retry import Check
 def write_file(path: Path, chunks: Iterable[bytes], *, check: Check | None = None) -> None:
     """Write a file whole or not at all: a temporary file is synced and renamed.
 
-    A link's target is written, not the link itself; a device or a pipe is written to, never replaced.
+    A link's target is written, not the link itself; a device or a pipe is written to, never replaced. A file
+    that is replaced keeps its permissions.
 
     Parameters
     ----------
@@ -39,6 +41,8 @@ def write_file(path: Path, chunks: Iterable[bytes], *, check: Check | None = Non
     try:
         if check is not None:
             check()  # a network mount may have hung in the meantime
+        if target.is_file():
+            shutil.copymode(target, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -55,6 +55,12 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         attempts = {"mode": "standard", "total_max_attempts": tries}
         super().__init__(use_listings_cache=False, config_kwargs=CONFIG | {"retries": attempts}, **options)
 
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        """Return bucket and key; s3fs takes ``?versionId=`` in a key for the name of a version."""
+        trail = path[len(path.rstrip("/")) :]  # which `_strip_protocol` removes
+        bucket, key = self._find_bucket_key(self._strip_protocol(path).lstrip("/"))
+        return bucket, key and key + trail, None
+
     @cached_property
     def _single_try(self) -> "CheckedS3":
         """A client of the same store in which neither s3fs nor botocore retries."""

@@ -1,5 +1,6 @@
 """SQL statements, generated from the schemas, that let other engines read the tables."""
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -76,7 +77,8 @@ def generate_ddl(tables: Tables, dialect: Dialect) -> str:
 def _generate_duckdb(table: str, folder: str) -> str:
     columns = ", ".join([*stored_schema(table).names, *PARTITIONS[table]])
     kinds = ", ".join(f"'{name}': VARCHAR" for name in PARTITIONS[table])
-    files = _quote(storage.join(folder, *["*"] * len(PARTITIONS[table]), "*.parquet"))
+    literal = re.sub(r"[\[*?]", r"[\g<0>]", folder)  # in the name of the folder they are no wildcards
+    files = _quote(storage.join(literal, *["*"] * len(PARTITIONS[table]), "*.parquet"))
     options = f"hive_partitioning = true, hive_types = {{{kinds}}}, union_by_name = true"
     # Parts written before a column was there lack it: a query of no rows names it, with its type.
     later = [

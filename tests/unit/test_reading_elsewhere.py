@@ -93,6 +93,15 @@ def test_duckdb_views(tables: Tables, expected: dict[str, str]) -> None:
     assert (kinds["model"], kinds["run_date"]) == ("VARCHAR", "VARCHAR")
 
 
+def test_the_views_of_tables_whose_folder_has_wildcards(tmp_path: Path) -> None:
+    """``music [lossless]`` is a folder that many have; as a pattern it matches nothing."""
+    made = Tables(str(tmp_path / "a [b]*?"))
+    write_trend_tables(made, 20, seed=5)
+    database = duckdb.connect()
+    database.execute(generate_ddl(made, "duckdb"))
+    assert database.execute("select count(*) from labels").fetchall() != [(0,)]
+
+
 def test_the_readmes_sql(tables: Tables, expected: dict[str, str]) -> None:
     """Whoever copies the SQL of the README would get other labels than `earmark labels` prints."""
     text = (ROOT / "README.md").read_text("utf-8")

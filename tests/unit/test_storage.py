@@ -10,6 +10,15 @@ from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError, StoreError
 
 
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    """An export that only its owner may read would be open to all after the next one."""
+    file = tmp_path / "labels.csv"
+    file.write_text("old")
+    file.chmod(0o600)
+    storage.write_bytes(str(file), b"new")
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o600)
+
+
 def test_a_file_is_renamed_only_if_the_check_passes(tmp_path: Path) -> None:
     """A network mount may hang for minutes during a write; by then another run may hold the lease."""
     target, looks = tmp_path / "part", []
@@ -131,3 +140,14 @@ def test_store_errors_become_one_sentence(tmp_path: Path) -> None:
         storage.explain_errors(where, "write"),
     ):
         storage.write_bytes(where, b"")
+
+
+def test_a_key_may_hold_what_s3fs_takes_for_a_version() -> None:
+    """``x?versionId=1.mp3`` was read as ``x``, so the track was missing for ever."""
+    store = storage.filesystem("s3")
+    assert store.split_path("s3://bucket/d/x?versionId=1.mp3") == ("bucket", "d/x?versionId=1.mp3", None)
+    assert [store.split_path(path)[:2] for path in ("bucket", "bucket/", "bucket/d/")] == [
+        ("bucket", ""),
+        ("bucket", ""),
+        ("bucket", "d/"),
+    ]

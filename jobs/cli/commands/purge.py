@@ -73,7 +73,8 @@ def _read_lines(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise MisuseError(f"cannot read {path}: {error}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    # Names may begin or end with a space, and hold other line ends than these, which reading makes one.
+    return [line for line in text.split("\n") if line.strip()]

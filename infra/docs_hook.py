@@ -22,15 +22,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
-    """Turn links to files that are in the repository but not on the site (folders, code) into plain text."""
+    """Lead links, which are right in the repository, to where their pages are on the site.
+
+    Those to files that are not on the site (folders, code) become plain text.
+    """
     source = page.file.src_uri
-    if not source.startswith(PREFIX):
-        return markdown
-    folder = (ROOT / source.removeprefix(PREFIX)).parent
+    is_added = source.startswith(PREFIX)
+    folder = (ROOT / source.removeprefix(PREFIX)).parent if is_added else ROOT / "docs"
 
     def resolve(link: re.Match[str]) -> str:
-        target = link[2].partition("#")[0]
-        if not target or "://" in target:
+        target, _, anchor = link[2].partition("#")
+        if not target or "://" in target or not (is_added or target.startswith("../")):
             return link[0]
         path = (folder / target).resolve()
         path = path / "README.md" if path.is_dir() else path
@@ -39,6 +41,7 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
         else:
             on_site = PREFIX / path.relative_to(ROOT)
         is_on_site = files.get_file_from_path(str(on_site))
-        return f"[{link[1]}]({'../' * source.count('/')}{on_site})" if is_on_site else link[1]
+        place = f"{'../' * source.count('/')}{on_site}{anchor and f'#{anchor}'}"
+        return f"[{link[1]}]({place})" if is_on_site else link[1]
 
     return re.sub(r"\[([^\]\[]*)\]\(([^)\s]+)\)", resolve, markdown)

@@ -21,12 +21,12 @@ def left_out_text(left_out: LeftOut) -> str:
     Examples
     --------
     >>> left_out_text(LeftOut(not_audio={"jpg": 200, "cue": 80}, system={"@eaDir": 14}))
-    'left out: 280 files that are not audio (jpg 200, cue 80), 14 in @eaDir'
+    'left out: 280 files without an audio extension (jpg 200, cue 80), 14 in @eaDir'
     """
     parts = []
     if n := sum(left_out.not_audio.values()):
-        files = "file that is" if n == 1 else "files that are"
-        parts.append(f"{n:,} {files} not audio ({_by_extension(left_out.not_audio)})")
+        files = "file" if n == 1 else "files"
+        parts.append(f"{n:,} {files} without an audio extension ({_by_extension(left_out.not_audio)})")
     parts += [f"{n:,} {_place(kind)}" for kind, n in left_out.system.items()]
     return f"left out: {', '.join(parts)}" if parts else ""
 

@@ -22,7 +22,7 @@ class RunConfig(BaseModel):
     model: str = Field(
         default="default",
         description="Name of a model (see `earmark models`), several names joined by +, or the folder (path "
-        "or URI) of a trained one. Without it, tables that the default of 0.1.0 labeled go on with `gtzan`.",
+        "or URI) of a trained one. Without it, tables that the default of 0.1.0 labeled keep using `gtzan`.",
     )
     address: str | None = Field(
         default=None,
@@ -78,7 +78,8 @@ class RunConfig(BaseModel):
         default=0.5,
         ge=0,
         le=1,
-        description="Exit with 3 if more than this share of the catalog's tracks have failed.",
+        description="Exit with 3, and publish nothing, if more than this share of the catalog's tracks have "
+        "failed, in this run or an earlier one.",
     )
     keep_features: str = Field(
         default="all",
@@ -157,4 +158,5 @@ class RunConfig(BaseModel):
 def first_fault(error: ValidationError) -> tuple[str, str]:
     """Return the name of the first invalid setting, and the reason."""
     first = error.errors()[0]
-    return ".".join(str(part) for part in first["loc"]), first["msg"].lower()
+    reason = first["msg"].removeprefix("Value error, ").lower()
+    return ".".join(str(part) for part in first["loc"]), reason

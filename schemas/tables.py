@@ -23,7 +23,7 @@ _TRACK_ID = _column(
 )
 _URI = _column("uri", pa.string(), "Location of the file: a local path or an object's URI")
 _ETAG = _column(
-    "etag", pa.string(), "Version of the content: the store's entity tag, or size and modification time"
+    "etag", pa.string(), "Version of the content: the store's ETag, or size and modification time"
 )
 _SEGMENT = _column("segment", pa.int16(), "Index of the segment in its track, from 0")
 _START_S = _column("start_s", pa.float32(), "Start of the segment in the track", "s")
@@ -67,7 +67,8 @@ TRACKS = pa.schema(
         _column("channels", pa.int16(), "Number of channels", nullable=True),
     ]
 )
-"""One row per change of a track: new, changed, gone or back. The newest row of a track is the current one."""
+"""One row each time a track is read, or changes in the listing: is new, changed, gone or back. The newest row
+of a track is the current one."""
 
 _FEATURES = [
     _TRACK_ID,

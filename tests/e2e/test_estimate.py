@@ -24,7 +24,7 @@ def test_a_user_reads_time_storage_and_price(catalog: Path) -> None:
     said = succeed("estimate", catalog, "--sample", 5, "--cpus", 64, "--cpus", 2, *prices)
     lines = said.splitlines()
     assert re.fullmatch(r"9 tracks listed: 9 to featurize \([\d.]+ MB\)", lines[0])
-    assert lines[1].startswith("left out: 1 file that is not audio")
+    assert lines[1].startswith("left out: 1 file without an audio extension")
     assert re.search(r"^format +tracks +size +sample +failed$", said, re.MULTILINE)
     for stage in ("read", "decode", "featurize", "write", "label", "Ray, start", "total"):
         assert re.search(rf"^{stage} +[\d.]+ ", said, re.MULTILINE), stage
@@ -34,7 +34,7 @@ def test_a_user_reads_time_storage_and_price(catalog: Path) -> None:
     assert float(walls[1][2].replace(",", "")) == pytest.approx(64 * float(walls[1][1]) / 10, rel=0.02)
     for table in ("tracks", "features", "labels", "_runs, _index, _models"):
         assert re.search(rf"^{table} +[\d.]+ [kM]?B", said, re.MULTILINE), table
-    assert "memory of the head: 4 GiB. GPU: not measured" in said
+    assert "memory of Ray's head node: 4 GiB. GPU: not measured" in said
     assert "requests" not in said
 
 

@@ -62,8 +62,9 @@ def test_what_was_left_out_is_on_the_page() -> None:
     )
     page = text_of(render_run_page(make_report(left_out=left_out), []))
     assert (
-        "Left out: 1,289 files that are not audio (jpg 1,200, cue 80, x0 1, x1 1, x2 1, x3 1, x4 1, x5 1, "
-        "3 other kinds 3), 14 in @eaDir, 3 AppleDouble (._*), 1 .zfs (not opened)."
+        "Left out: 1,289 files without an audio extension "
+        "(jpg 1,200, cue 80, x0 1, x1 1, x2 1, x3 1, x4 1, x5 1, 3 other kinds 3), "
+        "14 in @eaDir, 3 AppleDouble (._*), 1 .zfs (not opened)."
     ) in page
     older = make_report().model_dump(mode="json")
     del older["left_out"]

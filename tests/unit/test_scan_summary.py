@@ -28,7 +28,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, capsys: pytest.Capt
     printed = capsys.readouterr()
     said = " ".join((printed.out + printed.err).split())
     assert "wav 2 0" in said
-    assert "left out: 3 files that are not audio (jpg 2, cue 1)" in said
+    assert "left out: 3 files without an audio extension (jpg 2, cue 1)" in said
     assert "1 in @eaDir" in said
     assert "1 AppleDouble (._*)" in said
 

@@ -11,8 +11,8 @@ Catalog = Annotated[
     str,
     typer.Argument(
         metavar="CATALOG",
-        help="A folder, a prefix such as s3://bucket/music, a manifest (CSV or Parquet with a column uri), "
-        "or an audio file.",
+        help="A folder, a prefix such as s3://bucket/music, a manifest (CSV, TSV or Parquet with a column "
+        "uri, or an S3 Inventory), or an audio file.",
         show_default=False,
     ),
 ]

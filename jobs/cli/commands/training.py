@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.training.train_model import Epoch
 
 _SEEDS = (
-    "Train once with each of these seeds, such as 0,1,2, on a Ray cluster, and keep the model with the best "
+    "Train once with each of these seeds, such as 0,1,2, with Ray, and keep the model with the best "
     "validation accuracy."
 )
 
@@ -150,7 +150,7 @@ def _refuse_network_options(given: Mapping[str, object]) -> None:
 
     for name, value in given.items():
         if value:
-            raise MisuseError(f"--on embeddings trains no network, so {flag_of(name)} says nothing; omit it")
+            raise MisuseError(f"--on embeddings trains no network, so {flag_of(name)} has no effect; omit it")
 
 
 def _train_head(request: "TrainRequest") -> "HeadResult":

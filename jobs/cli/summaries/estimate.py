@@ -46,11 +46,11 @@ def print_estimate(found: RunEstimate, prices: Prices) -> None:
         console.print(f"the run removes labeled features at its end: {removed} (--keep-features)")
     _print_store(found.estimate)
     console.print(
-        f"memory of the head: {found.estimate.head_memory_bytes >> 30} GiB. GPU: not measured; one can only "
-        "take over the stage 'label'."
+        f"memory of Ray's head node: {found.estimate.head_memory_bytes >> 30} GiB. GPU: not measured; it can "
+        "speed up only the stage 'label'."
     )
     console.print(
-        f"Ranges hold with {CONFIDENCE:.0%} probability as far as the sample decides them. Other machines "
+        f"Ranges are {CONFIDENCE:.0%} intervals of the error of sampling alone. Other machines "
         "are faster or slower than the CPU of this one, on which the sample ran."
     )
 

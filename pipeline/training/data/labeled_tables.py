@@ -120,10 +120,10 @@ def _pick_spec(
     if spec is not None:
         return spec
     lacking = "descriptors" if descriptors else "log-mels"
-    flag = "--descriptors" if descriptors else "--only log-mel"
+    only = "descriptors" if descriptors else "log-mel"
     raise MisuseError(
         f"the tables {tables.root} have no {lacking}; compute them with "
-        f"'earmark featurize CATALOG {tables.root} {flag}'"
+        f"'earmark featurize CATALOG {tables.root} --only {only}'"
     )
 
 

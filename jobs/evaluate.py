@@ -182,6 +182,10 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
     if bundle is None:
         check_data(data, arch)
     n_mels = None if bundle is None or arch == "dense" else bundle.info.features.n_mels
+    if bundle is not None and n_mels and data.log_mel is None:
+        raise MisuseError(
+            f"{request.data} has no log-mels, which {bundle.model} reads; evaluate it on audio or on tables"
+        )
     if bundle is not None and n_mels and data.log_mel is not None and data.log_mel.shape[1] != n_mels:
         raise MisuseError(
             f"{request.data} has log-mels of {data.log_mel.shape[1]} bands, but {bundle.model} takes {n_mels}"

@@ -77,6 +77,8 @@ def explain_track(
             f"{bundle.model} gives a probability of {is_music:.2f} that this segment is music, so it has "
             f"no genre. If it were music: {summary}"
         )
+    elif genre is None and (label := _other_label(view, found, classifier)):
+        summary = f"The label of the track, over all its segments, is {label}. {summary}"
     if suffix == ".json":
         numbers = _as_json(view, chosen, found, tested, bundle, is_music)
         data = json.dumps(numbers, indent=2, ensure_ascii=False).encode()
@@ -95,6 +97,13 @@ def explain_track(
     with storage.explain_errors(out, "write"):
         storage.write_bytes(out, data)
     return summary
+
+
+def _other_label(view: TrackView, found: Explanation, classifier: Classifier) -> str | None:
+    """Return the genre of the whole track, if it is another than the one that is explained."""
+    proba = classifier.predict([each.log_mel for each in view.segments if not each.is_silent]).proba
+    label = classifier.info.genres[int(proba.mean(axis=0).argmax())]
+    return None if label == found.genre else label
 
 
 def _predict_is_music(segment: SegmentView, classifier: Classifier) -> float | None:

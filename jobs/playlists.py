@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.console.messages import say
-from jobs.console.output import check_out
+from jobs.console.output import check_out, check_outside_tables
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.tables import Tables
@@ -61,8 +62,9 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
     Raises
     ------
     MisuseError
-        If two genres would get the same file name.
+        If two genres would get the same file name, or the folder is in a table.
     """
+    check_outside_tables(folder)
     rows = rows.filter(pc.is_valid(rows["genre"])).sort_by(
         [("confidence", "descending"), ("uri", "ascending")]
     )
@@ -77,7 +79,18 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
         with storage.explain_errors(location, "write"):
             storage.write_bytes(location, render_playlist(genre, tracks).encode())
         written[location] = len(tracks)
+    if older := _older_playlists(folder, written):
+        say(
+            f"{folder} has {len(older):,} other playlists, such as {older[0]}, which are left as they are: "
+            "their tracks may be gone or have another genre"
+        )
     return written
+
+
+def _older_playlists(folder: str, written: Mapping[str, int]) -> list[str]:
+    with storage.explain_errors(folder, "list"):
+        names = storage.list_names(folder)
+    return [name for name in names if is_playlist(name) and storage.join(folder, name) not in written]
 
 
 def is_playlist(location: str | None) -> bool:

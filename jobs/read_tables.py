@@ -102,7 +102,7 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     """
     have = list_models(tables)
     if wanted is None and not have:
-        raise MisuseError(f"the tables {tables.root} contain no labels yet; run 'earmark run' first")
+        raise MisuseError(f"the tables {tables.root} contain no labels; run 'earmark run' first")
     return _pick(tables, wanted, have, "labels")
 
 

@@ -183,10 +183,10 @@ def _load_start(request: TrainRequest) -> ModelBundle | None:
 
 def _warn_of_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:
     tracks = set(valid_set.tracks.tolist())
-    seen = count_seen(start.info, tracks, valid_set)
-    if met := seen.trained_on + seen.calibrated_on:
+    seen = count_seen(start.info, tracks, valid_set).seen
+    if seen:
         say(
-            f"LEAKS: {met:,} of the {len(tracks):,} held-out tracks were used to make {start.model} "
+            f"LEAKS: {seen:,} of the {len(tracks):,} held-out tracks were used to make {start.model} "
             "(matched by content or by name); the accuracy is optimistic"
         )
 

@@ -23,7 +23,7 @@ from pipeline.training.data.labeled_tables import is_tables
 from pipeline.training.embedded_tracks import EmbeddedTracks
 from pipeline.training.head import TrainedHead, leave_out_rare_genres, train_head, train_head_on_list
 from pipeline.training.head_bundle import build_head_bundle, measure_head
-from pipeline.training.provenance import describe_provenance
+from pipeline.training.provenance import count_seen, describe_provenance
 from pipeline.training.splits import find_listed, parse_split
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
@@ -64,7 +64,7 @@ def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -
         base = ModelBundle.load(storage.join(tables.root, "_models", model))
         data = import_embeddings(tables, model, label_column=column, say=say)
     trained_on, trained = _train(data, lists, request.first_seed, say)
-    how = _describe(trained, request)
+    how = _describe(trained, request) + _describe_leak(trained.held_out, base, say)
     notes: dict[str, str | int | float | None] = {
         "command": _command(request, base),
         "train_segments": len(trained_on.vectors),
@@ -134,6 +134,16 @@ def _describe(trained: TrainedHead, request: TrainRequest) -> str:
     if trained.folds is None:
         return f"held-out tracks of split {drop_folders(request.split)}"
     return f"{trained.folds.n_folds}-fold cross-validation, {trained.folds.protocol}"
+
+
+def _describe_leak(held_out: EmbeddedTracks, base: ModelBundle, say: Say) -> str:
+    """Return, and say, how many held-out tracks the network of the embeddings learned from; "" if none."""
+    n_seen = count_seen(base.info, held_out.names.tolist(), _names(held_out, base)).trained_on
+    if not n_seen:
+        return ""
+    leak = f"{n_seen:,} of the {len(held_out):,} held-out tracks were used to train {base.model}"
+    say(f"LEAKS: {leak} (matched by name); accuracy and calibration are optimistic")
+    return f"; LEAKS: {leak}"
 
 
 def _command(request: TrainRequest, base: ModelBundle) -> str:

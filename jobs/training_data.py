@@ -70,7 +70,7 @@ def read_labeled_data(
         like = read_info(find_model(model)).features if model else None
         return import_tables(data, label_column=label_column, like=like, say=say, **feature_kinds(arch))
     if not is_audio(data):
-        return import_data(data, label_column=label_column)
+        return import_data(data, label_column=label_column, say=say)
     column = choose_label_column(data, label_column)
     with open_root(tables) as root:
         settings = (config or RunConfig()).model_copy(update={"model": model or _TRAINED_LIKE})

@@ -148,6 +148,8 @@ class TrainingOverlap(_Frozen):
     trained_on, calibrated_on : int
         Tested tracks that its weights, or its temperature, were fitted to: compared by content where
         possible, else by name.
+    seen : int
+        Tested tracks that it was trained or calibrated on, each counted once.
     same_name : int
         Other tested tracks that share a name with a training track but have different content.
     """
@@ -155,6 +157,7 @@ class TrainingOverlap(_Frozen):
     known: bool
     trained_on: int = 0
     calibrated_on: int = 0
+    seen: int = 0
     same_name: int = 0
 
 
@@ -227,3 +230,13 @@ class Evaluation(_Frozen):
     outside: OutOfDistribution | None = None
     seen: TrainingOverlap | None = None
     versions: dict[str, str] = {}
+
+    @property
+    def seen_genres(self) -> tuple[int, ...]:
+        """Numbers of the genres that the data has, or that were predicted."""
+        columns = zip(*self.confusion, strict=True)
+        return tuple(
+            place
+            for place, (row, column) in enumerate(zip(self.confusion, columns, strict=True))
+            if any(row) or any(column)
+        )

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TextIO
 
 import pyarrow as pa
@@ -23,7 +23,9 @@ from jobs.console.messages import printable as printable
 from jobs.console.messages import say
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
 from pipeline.storage import storage
+from pipeline.tables.format_version import FORMAT_FILE
 from schemas.errors import MisuseError
+from schemas.tables import PARTITIONS
 
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -121,15 +123,33 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
 
 
 def check_out(out: str) -> None:
-    """Check that a file to write has not the name of a track.
+    """Check that a file to write has not the name of a track, and is not among the files of a table.
 
     Raises
     ------
     MisuseError
-        If it has: the file of that name may be music.
+        If it has, since the file of that name may be music; or if readers would take it for part of a table.
     """
     if PurePosixPath(out).suffix.lower().lstrip(".") in AUDIO_EXTENSIONS:
         raise MisuseError(f"--out {out} has the name of an audio file; choose another name")
+    check_outside_tables(out)
+
+
+def check_outside_tables(out: str) -> None:
+    """Check that a file or folder to write is not in the folder of a table.
+
+    Raises
+    ------
+    MisuseError
+        If it is.
+    """
+    protocol, path = storage.split(out)
+    folder = out.rstrip("/") if protocol != "file" else str(Path(path).absolute())
+    while not (folder.endswith(":/") or folder == ""):
+        folder, _, name = folder.rpartition("/")
+        with storage.explain_errors(out, "write"):
+            if name in PARTITIONS and storage.exists(f"{folder}/{FORMAT_FILE}"):
+                raise MisuseError(f"--out {out} is in a table of {folder}; choose another folder")
 
 
 def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:

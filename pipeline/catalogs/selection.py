@@ -60,6 +60,11 @@ def system_folder(name: str) -> str | None:
     return _SYSTEM_FOLDERS.get(name.lower())
 
 
+def is_left_by_system(name: str) -> bool:
+    """Whether a file or folder of this name is what systems keep beside a user's files."""
+    return system_folder(name) is not None or any(pattern.match(name) for pattern, _ in _SYSTEM_FILES)
+
+
 class Selection:
     """Selects the files that are tracks, and counts the others by kind.
 

@@ -158,8 +158,8 @@ def describe_seen(evaluation: Evaluation) -> str | None:
         )
     if seen.calibrated_on:
         parts.append(
-            f"its temperature was fitted to {seen.calibrated_on:,} tested tracks; the calibration is "
-            "slightly optimistic"
+            f"its temperature, or that of the model it was made from, was fitted to {seen.calibrated_on:,} "
+            "tested tracks; the calibration is slightly optimistic"
         )
     if seen.same_name:
         parts.append(

@@ -97,7 +97,7 @@
         rect.setAttribute("x", x);
         rect.setAttribute("width", share);
         rect.setAttribute("height", 10);
-        rect.setAttribute("fill", `var(--c${k % 10})`);
+        rect.setAttribute("fill", `var(--c${k % 20})`);
         svg.append(rect);
         x += share;
       });

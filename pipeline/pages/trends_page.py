@@ -208,7 +208,7 @@ def _list_changes(time: GroupTrends) -> list[dict[str, Any]]:
     return [
         {
             "change": each,
-            "color": time.genres.index(each.genre) % 10,
+            "color": time.genres.index(each.genre) % 20,
             "low": _place(widest, each.low),
             "middle": _place(widest, each.change),
             "high": _place(widest, each.high),

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import pyarrow as pa
 
 from pipeline.catalogs.catalog import canonical
+from pipeline.catalogs.selection import is_left_by_system
 from pipeline.storage import storage
 from pipeline.storage.output_checks import check_writable
 from pipeline.storage.retry import with_retries
@@ -97,6 +98,8 @@ def _contains(folder: str, location: str) -> bool:
 def list_entries(location: str) -> list[str]:
     """Return the names directly in a folder, also of folders, without leftovers of killed writers.
 
+    What systems leave in folders, such as ``.DS_Store`` or ``lost+found``, does not count.
+
     Raises
     ------
     StoreError
@@ -112,11 +115,10 @@ def list_entries(location: str) -> list[str]:
                 names = [name.removeprefix(path).strip("/").partition("/")[0] for name in found]
         except FileNotFoundError:
             return []
-    return sorted(name for name in names if name and not name.startswith(LEFTOVER_PREFIX))
+    names = [name for name in names if name and not is_left_by_system(name)]
+    return sorted(name for name in names if not name.startswith(LEFTOVER_PREFIX))
 
 
 def refuse_foreign(location: str, form: Format, reason: str) -> MisuseError:
     """Return the error for a destination that holds something else."""
-    return MisuseError(
-        f"cannot publish to {location} as {form}: {reason}; choose an empty folder, or empty this one"
-    )
+    return MisuseError(f"cannot publish to {location} as {form}: {reason}; choose an empty folder")

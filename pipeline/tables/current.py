@@ -205,6 +205,8 @@ def read_genres(tables: Tables, model: str) -> tuple[str, ...]:
     dataset = tables.dataset("labels")
     fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
     for fragment in fragments:
+        if not fragment.path.endswith(".parquet"):  # somebody's export
+            continue
         with storage.explain_errors(fragment.path, "read"):
             metadata = fragment.physical_schema.metadata or {}
         if b"genres" in metadata:

@@ -49,7 +49,7 @@ def describe_provenance(
     train_set, calibration_set : TrainingSet
         The data that the weights and the temperature were fitted to.
     start : ModelInfo, optional
-        The model that the training started from; its tracks are included.
+        The model that the training started from, or that gave the embeddings; its tracks are included.
 
     Returns
     -------
@@ -67,10 +67,10 @@ def describe_provenance(
     if start is not None:
         for key in (TRAINED_ON, CALIBRATED_ON):
             hashes = _read_hashes(start, key, feature_set)
-            entries[TRAINED_ON] |= hashes.names
+            entries[key] |= hashes.names
             if feature_set is not None:
-                entries[TRAINED_ON + _CONTENT] |= hashes.content
-                entries.setdefault(TRAINED_ON + _NAME_ONLY, set()).update(hashes.name_only)
+                entries[key + _CONTENT] |= hashes.content
+                entries.setdefault(key + _NAME_ONLY, set()).update(hashes.name_only)
     notes = {key: " ".join(sorted(digests)) for key, digests in entries.items()}
     return notes if feature_set is None else notes | {_CONTENT_FEATURE_SET: feature_set}
 
@@ -99,11 +99,12 @@ def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Tra
         return by_name | (set(data.tracks[np.isin(segments, list(hashes.content))].tolist()) & tested)
 
     trained, calibrated = (_read_hashes(info, key, feature_set) for key in (TRAINED_ON, CALIBRATED_ON))
-    seen = find(trained)
+    seen, fitted = find(trained), find(calibrated)
     return TrainingOverlap(
         known=bool(trained.names),
         trained_on=len(seen),
-        calibrated_on=len(find(calibrated)),
+        calibrated_on=len(fitted),
+        seen=len(seen | fitted),
         same_name=sum(hash_name(track) in trained.names for track in tested - seen),
     )
 

@@ -124,7 +124,8 @@ def pick_genres(names: Iterable[str], source: str) -> tuple[str, ...]:
     """
     present = set(names)
     if len(present) < 2:
-        raise MisuseError(f"{source} has {len(present)} genres: a model needs at least two to tell apart")
+        has = f"only the genre {present.pop()}" if present else "no rows with a genre"
+        raise MisuseError(f"{source} has {has}: a model needs at least two genres to tell apart")
     return GTZAN_GENRES if present == set(GTZAN_GENRES) else tuple(sorted(present))
 
 

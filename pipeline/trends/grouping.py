@@ -13,14 +13,17 @@ from pipeline.storage.track_paths import below
 TIME_GROUPINGS = ("year", "month", "seen")
 """Groupings by time."""
 COLUMNS = {
-    "year": ("year",),
+    "year": ("year", "carried"),
     "month": ("release_date",),
     "seen": (),
-    "artist": ("artist",),
-    "album": ("artist", "album"),
+    "artist": ("artist", "carried"),
+    "album": ("artist", "album", "carried"),
     "folder": ("uri",),
 }
-"""Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest."""
+"""Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest.
+
+Where a file has no tag for year, artist or album, the manifest's column of that name counts.
+"""
 _YEAR, _MONTH = r"^[0-9]{4}$", r"^[0-9]{4}-(0[1-9]|1[0-2])"
 
 
@@ -74,7 +77,7 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     """
     # What other programs wrote there may be no time.
     if by == "year":
-        years = pc.utf8_lpad(tracks["year"].cast(pa.string()), 4, "0")
+        years = pc.utf8_lpad(_or_carried("year", tracks), 4, "0")
         return pc.if_else(pc.match_substring_regex(years, _YEAR), years, None)
     if by == "month":
         dates = tracks["release_date"].cast(pa.string())
@@ -83,14 +86,23 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     if by == "seen":
         return tracks["first_seen"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.string())
     if by == "artist":
-        return tracks["artist"]
+        return _or_carried("artist", tracks)
     if by == "album":
-        artists = pc.fill_null(tracks["artist"].cast(pa.string()), "?")
-        return pc.binary_join_element_wise(artists, tracks["album"].cast(pa.string()), " – ")
+        artists = pc.fill_null(_or_carried("artist", tracks), "?")
+        return pc.binary_join_element_wise(artists, _or_carried("album", tracks), " – ")
     if by == "folder":
         return _find_folders(tracks["uri"], root)
-    values = pc.map_lookup(tracks["carried"], pa.scalar(by), "first")
-    # An empty cell, as CSV writes it, means no value.
+    return _carried(by, tracks)
+
+
+def _or_carried(name: str, tracks: pa.Table) -> pa.ChunkedArray:
+    """Return the tag of that name or, where a file has none, the manifest's column."""
+    return pc.coalesce(tracks[name].cast(pa.string()), _carried(name, tracks))
+
+
+def _carried(name: str, tracks: pa.Table) -> pa.ChunkedArray:
+    """Return a column of the manifest; an empty cell, as CSV writes it, means no value."""
+    values = pc.map_lookup(tracks["carried"], pa.scalar(name), "first")
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
 
 

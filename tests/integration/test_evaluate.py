@@ -186,7 +186,13 @@ def test_the_shipped_figure_comes_out_of_the_command(gtzan: Path, tmp_path: Path
     assert figures["n_tracks"] == recorded.n
     low, high = figures["accuracy_interval"]
     assert low < figures["accuracy"] < high
-    assert figures["seen"] == {"known": True, "trained_on": 0, "calibrated_on": 197, "same_name": 0}
+    assert figures["seen"] == {
+        "known": True,
+        "trained_on": 0,
+        "calibrated_on": 197,
+        "seen": 197,
+        "same_name": 0,
+    }
     baselines = {scores["name"]: scores["accuracy"] for scores in figures["baselines"]}
     assert sorted(baselines) == ["k-means", "k-nn", "majority", "svm"]
     assert baselines["svm"] < figures["accuracy"], "the network is worth its while"

@@ -10,6 +10,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
+import earmark
 from jobs.explain import explain_track
 from pipeline.demo.synthesis import synthesize
 from pipeline.models.bundle import ModelBundle
@@ -154,6 +155,19 @@ def test_music_is_explained_by_its_genre(tmp_path: Path) -> None:
     page = _explain_to_file(music, "gtzan", tmp_path / "why.html")
     assert f"<h2>Why {why['genre']}</h2>" in page
     assert f">Evidence for {why['genre']} (red) and against it (blue)</text>" in page
+
+
+def test_another_label_of_the_track_is_said(tmp_path: Path) -> None:
+    """A page "Why electronic" beside a label that is classical would look like a fault."""
+    parts = [
+        synthesize(style, seed=[2], duration_s=40, sr=32000).mean(axis=1) for style in ("metal", "classical")
+    ]
+    y = np.concatenate([parts[1], parts[0], parts[1]])
+    page = _explain_to_file(y, "default", tmp_path / "why.html")
+    why = json.loads(_explain_to_file(y, "default", tmp_path / "why.json"))
+    label = earmark.label(tmp_path / "why.wav")["genre"][0]
+    assert label != why["genre"]
+    assert f"The label of the track, over all its segments, is {label}." in page
 
 
 @pytest.mark.thorough

@@ -79,6 +79,18 @@ def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
     assert written("b.parquet", "csv") == written("a.csv"), "--format is the last word"
 
 
+def test_nothing_is_exported_into_a_table(tmp_path: Path) -> None:
+    """Readers would take the export for part of the table, and end with an error."""
+    (tmp_path / "tables" / "labels").mkdir(parents=True)
+    (tmp_path / "tables" / "_format.json").write_text("{}")
+    rows = pa.table({"genre": ["jazz"]})
+    for name in ("labels/a.csv", "labels/model=x/a.parquet"):
+        with pytest.raises(MisuseError, match=r"is in a table of .*/tables; choose another folder"):
+            output.write_rows(rows, "csv", str(tmp_path / "tables" / name))
+    output.write_rows(rows, "csv", str(tmp_path / "tables" / "labels.csv"))
+    assert not list((tmp_path / "tables" / "labels").iterdir())
+
+
 @pytest.mark.parametrize("name", ["song.flac", "dir/SONG.Mp3"])
 def test_a_track_is_not_overwritten_with_rows(tmp_path: Path, name: str) -> None:
     """Who mixes up two arguments would find a table of text in place of a song."""

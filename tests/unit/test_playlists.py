@@ -75,6 +75,17 @@ def test_a_list_for_each_genre(tmp_path: Path) -> None:
     assert found == {uri: genre for uri, genre in rows if genre is not None}
 
 
+def test_playlists_of_genres_that_no_track_has_any_more_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A player would go on with files that are gone."""
+    (tmp_path / "disco.m3u8").write_text("#EXTM3U\n/gone.mp3\n")
+    columns = {"uri": ["/a.mp3"], "confidence": [0.5], "duration_s": [1.0], "artist": ["x"], "title": ["x"]}
+    rows = pa.table({**columns, "genre": ["jazz"]})
+    write_playlists(rows, str(tmp_path))
+    assert "1 other playlists, such as disco.m3u8, which are left" in capsys.readouterr().err
+
+
 def test_genres_make_file_names(tmp_path: Path) -> None:
     """A genre called ../x would be written outside of the folder, and one list would replace another."""
     columns = {"uri": ["/a.mp3", "/b.mp3"], "confidence": [0.5, 0.6], "duration_s": [1.0, 2.0]}

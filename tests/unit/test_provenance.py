@@ -50,7 +50,7 @@ def test_a_renamed_copy_is_found() -> None:
     """A copy with another folder and name leaks, and nobody notices."""
     train_set = music(["rock/01 Intro", "rock/02 Song"], 1)
     copy = replace(train_set, tracks=np.repeat(np.array(["x/kept", "y/best of"], np.str_), 2))
-    assert seen(model(train_set, CALIBRATION), copy) == TrainingOverlap(known=True, trained_on=2)
+    assert seen(model(train_set, CALIBRATION), copy) == TrainingOverlap(known=True, trained_on=2, seen=2)
     # One of its segments is enough: the rest of the track may have been left out.
     assert seen(model(train_set, CALIBRATION), copy.take(np.array([1, 2]))).trained_on == 2
     assert seen(model(music(["a"], 5), train_set), copy).calibrated_on == 2
@@ -82,5 +82,9 @@ def test_what_the_start_model_has_seen_counts_as_seen() -> None:
     by_name = model(ours, CALIBRATION, model(replace(first, from_audio=False), CALIBRATION))
     assert seen(by_name, renamed).trained_on == 0
     assert seen(by_name, music(["x/first", "x/second"], 7)) == TrainingOverlap(
-        known=True, trained_on=1, same_name=1
+        known=True, trained_on=1, seen=1, same_name=1
     )
+    # What only calibrated the start is not what ours was trained on, and nothing counts twice.
+    both = music(["rock/first", "rock/third"], 1)
+    found = seen(model(ours, CALIBRATION, model(first, both)), both)
+    assert (found.trained_on, found.calibrated_on, found.seen) == (1, 2, 2)

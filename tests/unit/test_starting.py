@@ -124,9 +124,11 @@ def test_the_model_has_seen_what_its_start_has_seen(start: ModelBundle, tmp_path
     """A figure on music that the start was trained on counts as one on new music."""
     apart = make_set(("calm", "loud", "odd"))
     ours, alone = fit(apart, start), fit(apart)
-    for part in split_by_track(make_set(), seed=0):
-        assert count_seen(ours.info, part.tracks.tolist(), part).trained_on == len(part)
-        assert not count_seen(alone.info, part.tracks.tolist(), part).trained_on
+    train, valid = split_by_track(make_set(), seed=0)
+    assert count_seen(ours.info, train.tracks.tolist(), train).trained_on == len(train)
+    assert count_seen(ours.info, valid.tracks.tolist(), valid).calibrated_on == len(valid)
+    for part in (train, valid):
+        assert not count_seen(alone.info, part.tracks.tolist(), part).seen
     start.save(tmp_path / "start")
     said: list[str] = []
     train_job(

@@ -181,7 +181,7 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"log_mel": np.zeros((2, 4, 5), np.uint8)}, "lacks an array"),
         ({"log_mel": np.zeros((2, 4, 5))}, "it must be uint8"),
         ({"log_mel": np.zeros((3, 4, 5), np.uint8)}, "differ in length: 3, 2, 2"),
-        ({"genre": np.array(["a", "a"])}, "has 1 genres"),
+        ({"genre": np.array(["a", "a"])}, "has only the genre"),
         ({"track": np.array([{}, {}], dtype=object)}, "cannot read the array file"),
     ],
 )

@@ -211,6 +211,19 @@ def test_a_manifest_column_may_be_called_genre(tmp_path: Path) -> None:
     assert rows["genre"].to_pylist() == [*GTZAN_GENRES] * 2
 
 
+def test_the_manifest_names_artists_where_files_do_not(tmp_path: Path) -> None:
+    """Wav files have no tags: who lists their artists in a manifest would get one group, "without artist"."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 30)
+    carried = [("artist", "The Listed"), ("album", "First"), ("year", "1971")]
+    _rewrite(tmp_path, "tracks", "carried", [carried])
+    for column in ("artist", "year"):
+        _rewrite(tmp_path, "tracks", column, [None])
+    assert _found(tables, "artist").groups.names == ["The Listed"]
+    assert _found(tables, "year").groups.names == ["1971"]
+    assert all(name.startswith("The Listed – ") for name in _found(tables, "album").groups.names)
+
+
 def test_an_empty_cell_is_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tracks without a mood would form a nameless mood, and one track would be "1 tracks"."""
     tables = Tables(str(tmp_path))

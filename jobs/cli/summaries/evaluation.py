@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from jobs.console.messages import say
 from jobs.console.output import console, print_table
 from pipeline.evaluation.protocols import describe_seen, protocol_label
@@ -70,7 +68,7 @@ def _cells(scores: Scores) -> tuple[str, ...]:
 
 
 def _print_genres(evaluation: Evaluation) -> None:
-    seen = _seen_genres(evaluation)
+    seen = evaluation.seen_genres
     rows = (
         (score.genre, _or_dash(score.precision), _or_dash(score.recall), _or_dash(score.f1), score.support)
         for score in (evaluation.per_genre[place] for place in seen)
@@ -81,18 +79,12 @@ def _print_genres(evaluation: Evaluation) -> None:
         console.print(f"genres of the model that are neither in the data nor predicted: {n_unseen}")
 
 
-def _seen_genres(evaluation: Evaluation) -> list[int]:
-    """Return the places of the genres that the data has, or that were predicted."""
-    confusion = np.array(evaluation.confusion)
-    return np.flatnonzero(confusion.sum(axis=0) + confusion.sum(axis=1)).tolist()
-
-
 def _print_confusion(evaluation: Evaluation) -> None:
     _print_title(
         f"Confusion ({evaluation.unit}s, protocol {protocol_label(evaluation.protocol)}); row: true genre"
     )
     # Short headings fit ten genres on a terminal of 80 columns.
-    seen = _seen_genres(evaluation)
+    seen = evaluation.seen_genres
     heads = [evaluation.genres[place][:5] for place in seen]
     width = max(len(str(count)) for row in evaluation.confusion for count in row)
     rows = (

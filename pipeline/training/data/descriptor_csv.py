@@ -1,6 +1,7 @@
 """Import a CSV of descriptors in the published GTZAN form: filename, length, 57 columns, label."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +37,7 @@ def is_descriptor_csv(location: str) -> bool:
     return not (_COLUMNS.isdisjoint(names) or is_known(names))
 
 
-def import_descriptor_csv(location: str) -> TrainingSet:
+def import_descriptor_csv(location: str, say: Callable[[str], None] = lambda _: None) -> TrainingSet:
     """Read a CSV of the 57 descriptors, as published for GTZAN or written by ``earmark export-descriptors``.
 
     Parameters
@@ -46,6 +47,8 @@ def import_descriptor_csv(location: str) -> TrainingSet:
         `pipeline.audio.features.descriptors.DESCRIPTOR_NAMES` and optionally ``length`` (samples at 22,050
         Hz); other columns are ignored. A number without leading zeros before the extension
         (``blues.00000.3.wav``) is the number of a piece of the track ``blues.00000``.
+    say : callable
+        Called with a message about rows that are left out because they have no genre.
 
     Returns
     -------
@@ -59,7 +62,10 @@ def import_descriptor_csv(location: str) -> TrainingSet:
         If the file cannot be read, lacks a column, or has a cell that is not a finite number.
     """
     table = _read(location)
+    n_rows = table.num_rows
     table = table.filter(pc.not_equal(pc.utf8_trim_whitespace(table["label"]), ""))
+    if n_left_out := n_rows - table.num_rows:
+        say(f"left out because they have no genre: {n_left_out:,} of {n_rows:,} rows")
     names = [name.strip() for name in table["label"].to_pylist()]
     genres = pick_genres(names, location)
     tracks = [_PIECE.sub("", track_path(file)) for file in table["filename"].to_pylist()]

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
 
-def import_data(data: str, *, label_column: str | None = None) -> TrainingSet:
+def import_data(
+    data: str, *, label_column: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> TrainingSet:
     """Read labeled data of any supported form.
 
     Parameters
@@ -26,6 +29,8 @@ def import_data(data: str, *, label_column: str | None = None) -> TrainingSet:
         (`pipeline.training.data.labeled_tables.import_tables`).
     label_column : str, optional
         The source of genres in tables; see `import_tables`.
+    say : callable
+        Called with a message about what is left out because it has no genre.
 
     Raises
     ------
@@ -35,9 +40,9 @@ def import_data(data: str, *, label_column: str | None = None) -> TrainingSet:
     if data.endswith(".npz"):
         return import_npz(data)
     if is_descriptor_csv(data):
-        return import_descriptor_csv(data)
+        return import_descriptor_csv(data, say)
     if is_tables(data):
-        return import_tables(data, label_column=label_column)
+        return import_tables(data, label_column=label_column, say=say)
     raise MisuseError(
         f"{data} is not labeled data: give audio in folders by genre, a manifest with a column label, tables "
         "of 'earmark run', a CSV of the 57 descriptors, or an .npz with the arrays log_mel, track and genre"

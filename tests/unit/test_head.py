@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.train_head import _train
+from jobs.train_head import _describe_leak, _train
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax
@@ -20,6 +20,7 @@ from pipeline.training.head import (
     train_head_on_list,
 )
 from pipeline.training.head_bundle import build_head_bundle, measure_head
+from pipeline.training.provenance import hash_name
 from schemas.errors import MisuseError
 
 N_NUMBERS = 192
@@ -198,6 +199,21 @@ def test_a_list_of_no_trained_genre_measures_nothing(tmp_path: Path) -> None:
     lists = write_lists(tmp_path, data.take(np.flatnonzero(~rare)), data.take(np.flatnonzero(rare)))
     with pytest.raises(MisuseError, match=r"valid.txt names no track of the genres .* \(dub, ska-punk\)"):
         _train(data, lists, 0, lambda sentence: None)
+
+
+def test_tracks_that_the_network_learned_from_are_not_passed_off_as_new() -> None:
+    """A network remembers what it was trained on: a head on its embeddings of that is right every time."""
+    data = embedded(4)
+    base = ModelBundle.load("gtzan")
+    heard = " ".join(hash_name(name) for name in data.names[:5])
+    info = base.info.model_copy(update={"training": {"trained_on": heard, "calibrated_on": heard}})
+    said: list[str] = []
+    network = ModelBundle(info, base.weights)
+    found = _describe_leak(data, network, said.append)
+    assert found == f"; LEAKS: 5 of the 12 held-out tracks were used to train {network.model}"
+    assert "accuracy and calibration are optimistic" in said[0]
+    assert _describe_leak(data.take(np.arange(5, 12)), network, said.append) == ""
+    assert len(said) == 1
 
 
 @pytest.mark.slow

@@ -48,8 +48,10 @@ def test_extra_columns_spaces_and_unlabeled_rows_are_accepted(tmp_path: Path) ->
     table.loc[0, "label"] = "  "
     table["label"] = table["label"].replace("rock", " rock ")
     table.insert(0, "note", "mine")
-    data = import_data(write(table.drop(columns="length"), tmp_path))
+    said: list[str] = []
+    data = import_data(write(table.drop(columns="length"), tmp_path), say=said.append)
     assert len(data) == 5
+    assert said == ["left out because they have no genre: 1 of 6 rows"]
     assert data.genres == ("jazz", "rock")
     assert data.features.segment_s == 30
 

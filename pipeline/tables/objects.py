@@ -114,12 +114,16 @@ def list_objects(tables: Tables) -> StoredObjects:
 
 
 def _list_local(root: str) -> Iterable[StoredObject]:
-    entered: set[tuple[int, int]] = set()
-    _is_new(root, entered)
+    entered = {_identity(root)}
     # Readers follow links too: somebody may have moved a table to another disk and left a link.
     for folder, folders, names in os.walk(root, onerror=_raise_unless_gone, followlinks=True):
-        real_first = sorted(folders, key=lambda name: Path(folder, name).is_symlink())
-        folders[:] = [name for name in real_first if _is_new(str(Path(folder, name)), entered)]
+        linked = [name for name in folders if Path(folder, name).is_symlink()]
+        folders[:] = [name for name in folders if name not in linked]
+        entered |= {_identity(str(Path(folder, name))) for name in folders}
+        for name in linked:  # each once: it may lead to where the walk has been
+            if (target := _identity(str(Path(folder, name)))) not in entered:
+                entered.add(target)
+                folders.append(name)
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else f"{below}/"
         for name, status in _stat_files(folder, names).items():
@@ -127,15 +131,13 @@ def _list_local(root: str) -> Iterable[StoredObject]:
             yield StoredObject(prefix + name, status.st_size, status.st_mtime, version)
 
 
-def _is_new(folder: str, entered: set[tuple[int, int]]) -> bool:
-    """Note that a folder is entered; whether it is the first time, which links may make it not to be."""
+def _identity(folder: str) -> tuple[int, int] | None:
+    """Return what tells a folder from all others, by whatever path; None if it is gone."""
     try:
         status = os.stat(folder)  # noqa: PTH116
     except FileNotFoundError:
-        return False
-    is_new = (status.st_dev, status.st_ino) not in entered
-    entered.add((status.st_dev, status.st_ino))
-    return is_new
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _stat_files(folder: str, names: list[str]) -> dict[str, os.stat_result]:

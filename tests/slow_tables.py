@@ -154,7 +154,7 @@ def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = 
         listing=listing,
         n_labeled=listing.num_rows - remaining.num_rows,
         n_failed=remaining.num_rows - todo.num_rows,
-        to_featurize=anti_join(todo, featurized),
+        to_featurize=_add_recorded(anti_join(todo, featurized), changed),
         to_label=_add_parts(to_label, featurized),
         changed=changed,
         gone=known.slice(0, 0) if partial else anti_join(known, listing, ("track_id",)),
@@ -206,6 +206,12 @@ def _add_attempts(tracks: pa.Table, failures: pa.Table) -> pa.Table:
     attempts = dict(zip(_versions(tried), tried["attempts"].to_pylist(), strict=True))
     column = [attempts.get(version, 0) for version in _versions(tracks)] if attempts else [0] * len(tracks)
     return tracks.append_column("attempts", pa.array(column, pa.int32()))
+
+
+def _add_recorded(tracks: pa.Table, changed: pa.Table) -> pa.Table:
+    news = set(_versions(changed))
+    column = [version not in news for version in _versions(tracks)]
+    return tracks.append_column("recorded", pa.array(column, pa.bool_()))
 
 
 def _add_parts(tracks: pa.Table, featurized: pa.Table) -> pa.Table:

@@ -67,6 +67,10 @@ class Counts(BaseModel):
         """Tracks that have failed, in this run or before."""
         return self.failed_before + self.failed
 
+    def too_many_failed(self, rate: float) -> bool:
+        """Whether more than this share of the catalog's tracks have failed."""
+        return self.all_failed > rate * self.listed
+
 
 class Purged(BaseModel):
     """Rows of a run that ``earmark purge`` removed later, by what they counted as in the report."""

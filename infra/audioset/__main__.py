@@ -16,14 +16,7 @@ import numpy as np
 from infra.audioset.clips import clips_of, imitate, outside
 from infra.audioset.figures import got_genre, report
 from infra.audioset.genres import fit_genres
-from infra.audioset.sounds import (
-    FITTED_SPEECH,
-    FITTED_VOICES,
-    MEASURED_SPEECH,
-    MEASURED_VOICES,
-    noises,
-    speech,
-)
+from infra.audioset.sounds import fitted_sounds, measured_noises, measured_speech
 from infra.audioset.taxonomy import fit_labels, fit_music, taxonomy_of
 from pipeline.models.audioset import FEATURES, N_FRAMES, build_network, check_outputs
 from pipeline.models.torch_file import read_weights
@@ -43,14 +36,14 @@ def main(weights: Path, gtzan: Path) -> None:
         taxonomy={**classes, "is_music": {"intercept": 0, "music": 1, "speech": 0}},
     )  # fmt: skip
     train, valid = (clips_of(gtzan, network, genres, name) for name in ("train", "valid"))
-    fitted_to = outside(network, [*speech(FITTED_SPEECH, FITTED_VOICES, seed=1), *noises(seed=1)])
+    fitted_to = outside(network, fitted_sounds())
     imitated = imitate(genres, gtzan, network, train)
     info, head = fit_genres(info, train, imitated)
     train, valid, fitted_to = (each.with_head(head) for each in (train, valid, fitted_to))
     info = fit_music(fit_labels(info, train), train, fitted_to)
     report(info, "train clips, fitted to", train)
-    measured = outside(network, speech(MEASURED_SPEECH, MEASURED_VOICES, seed=2)).with_head(head)
-    noise = outside(network, noises(seed=2)).with_head(head)
+    measured = outside(network, measured_speech()).with_head(head)
+    noise = outside(network, measured_noises()).with_head(head)
     written: dict[str, Any] = {
         "temperature": info.temperature,
         "taxonomy": taxonomy_of(info).model_dump(

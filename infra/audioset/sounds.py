@@ -29,6 +29,21 @@ MEASURED_SPEECH = {
 MEASURED_VOICES = ("m2", "m4", "m7", "f2", "f4", "croak")
 
 
+def fitted_sounds() -> list[bytes]:
+    """Return the speech and the noises that what is music is fitted to."""
+    return [*speech(FITTED_SPEECH, FITTED_VOICES, seed=1), *noises(seed=1)]
+
+
+def measured_speech() -> list[bytes]:
+    """Return speech of other voices, languages and texts, to measure with."""
+    return speech(MEASURED_SPEECH, MEASURED_VOICES, seed=2)
+
+
+def measured_noises() -> list[bytes]:
+    """Return other noises, to measure with."""
+    return noises(seed=2)
+
+
 def speech(texts: dict[str, str], voices: tuple[str, ...], seed: int) -> list[bytes]:
     """Return spoken texts, a few words or several sentences long, at different speeds and pitches."""
     rng = np.random.default_rng(seed)

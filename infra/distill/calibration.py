@@ -19,14 +19,7 @@ from scipy.optimize import minimize
 from infra.audioset.clips import Clips, clips_of, imitate, listed_files, outside
 from infra.audioset.figures import got_genre, report
 from infra.audioset.genres import fit_scores, losses, raw_scores
-from infra.audioset.sounds import (
-    FITTED_SPEECH,
-    FITTED_VOICES,
-    MEASURED_SPEECH,
-    MEASURED_VOICES,
-    noises,
-    speech,
-)
+from infra.audioset.sounds import fitted_sounds, measured_noises, measured_speech
 from infra.audioset.taxonomy import fit_labels, fit_music
 from infra.distill.head import fit_head
 from infra.distill.training import BATCH, CROP, told_classes
@@ -228,11 +221,11 @@ def finish(info: ModelInfo, network: Any, gtzan: Path) -> tuple[ModelInfo, list[
     """
     network = _with_any_embedding(network)
     train, valid = (clips_of(gtzan, network, info.genres, each) for each in ("train", "valid"))
-    fitted_to = outside(network, [*speech(FITTED_SPEECH, FITTED_VOICES, seed=1), *noises(seed=1)])
+    fitted_to = outside(network, fitted_sounds())
     info = fit_music(fit_labels(info, train), train, fitted_to)
     info = _fit_temperature(info, valid)
-    measured = outside(network, speech(MEASURED_SPEECH, MEASURED_VOICES, seed=2))
-    noise = outside(network, noises(seed=2))
+    measured = outside(network, measured_speech())
+    noise = outside(network, measured_noises())
     counts = [
         got_genre(info, "clips of synthesized speech that get a genre", measured),
         got_genre(info, "clips of noise that get a genre", noise),

@@ -33,8 +33,8 @@ def publish_after_run(job: Job, report: RunReport) -> RunReport:
     try:
         if model not in list_models(job.tables):
             raise EarmarkError(f"the tables contain no labels of {model} yet")
-        counts, rate = report.counts, job.config.max_failure_rate
-        if counts.all_failed > rate * counts.listed:
+        counts = report.counts
+        if counts.too_many_failed(job.config.max_failure_rate):
             raise EarmarkError(f"{counts.all_failed:,} of {counts.listed:,} tracks have failed")
         location = check_destination(destination, job.tables.root, report.catalog)
         done = publish_labels(job.tables, model, location, form, may_shrink=False)

@@ -151,11 +151,10 @@ def _run(
             f"the labels could not be published to {settings.publish}: {report.publication_error}; the run "
             "itself is complete: run the same command again, or 'earmark publish'"
         )
-    failed = report.counts.all_failed
-    if failed > settings.max_failure_rate * report.counts.listed:
+    if report.counts.too_many_failed(settings.max_failure_rate):
         say(
-            f"{failed:,} of {report.counts.listed:,} tracks have failed, more than --max-failure-rate "
-            f"{settings.max_failure_rate:g} allows"
+            f"{report.counts.all_failed:,} of {report.counts.listed:,} tracks have failed, more than "
+            f"--max-failure-rate {settings.max_failure_rate:g} allows"
         )
         raise typer.Exit(TOO_MANY_FAILURES)
     if report.publication_error is not None:

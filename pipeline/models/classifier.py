@@ -71,7 +71,8 @@ class Classifier:
         # The graph must not know the batch size: Keras takes what is added to each segment for a bias of the
         # bands if there are as many bands as segments (since keras-team/keras#20386).
         signature = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in empty]
-        compiled: Network = tf.function(run, signature, autograph=False)
+        # The concrete function: TensorFlow would warn of retracing after the fifth model of a process.
+        compiled: Network = tf.function(run, signature, autograph=False).get_concrete_function()
         compiled(*empty)
         return compiled
 

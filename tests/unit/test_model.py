@@ -210,6 +210,15 @@ def test_probabilities_do_not_depend_on_the_batch(bundle: ModelBundle, log_mels:
     assert classifier.predict_proba([]).shape == (0, len(GENRES))
 
 
+def test_many_models_in_one_process_are_no_reason_to_warn(
+    bundle: ModelBundle, log_mels: LogMels, caplog: pytest.LogCaptureFixture
+) -> None:
+    """TensorFlow would warn of retracing in a notebook that labels a sixth time."""
+    for _ in range(7):
+        Classifier(bundle, batch_size=4).predict_and_embed(log_mels)
+    assert not [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_fit_frames_repeats_short_segments_and_cuts_the_middle_of_long_ones() -> None:
     """A one-second jingle is labeled as one second of music and 29 s of silence."""
     log_mel = np.arange(10, dtype=np.uint8).reshape(2, 5)

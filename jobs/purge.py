@@ -122,19 +122,15 @@ def _find(stored: StoredObjects, request: PurgeRequest, reports: Sequence[RunRep
     locations = {uri: _locations(uri, catalogs) for uri in request.uris}
     named = find_named_tracks(stored, replace(request, uris=frozenset[str]().union(*locations.values())))
     # Reports and logs are searched for these: of a path, only for the location that rows have.
-    known = (each for uri, each in locations.items() if not _is_relative(uri))
+    known = (each for uri, each in locations.items() if not storage.is_relative(uri))
     traces = find_traces(stored, named.track_ids, frozenset[str]().union(*known))
     return _Found(request, locations, named, traces)
 
 
 def _locations(uri: str, catalogs: Collection[str]) -> frozenset[str]:
     """Return where a track may be: at the URI as it is, as tables record it, or below a catalog."""
-    below = (storage.join(catalog, uri) for catalog in catalogs) if _is_relative(uri) else ()
+    below = (storage.join(catalog, uri) for catalog in catalogs) if storage.is_relative(uri) else ()
     return frozenset((uri, canonical(uri), *below))
-
-
-def _is_relative(uri: str) -> bool:
-    return storage.is_local(uri) and not uri.startswith(("/", "file:"))
 
 
 def _carry_out(

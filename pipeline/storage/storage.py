@@ -96,6 +96,12 @@ def is_local(location: str) -> bool:
     return split(location)[0] == "file"
 
 
+def is_relative(location: str) -> bool:
+    """Whether a location is a local path that depends on the current folder, or on the user's home."""
+    is_uri = "://" in location or location[:6].lower() == "file:/"
+    return not is_uri and not Path(location).is_absolute()
+
+
 @cache
 def filesystem(protocol: str) -> Any:
     """Return the fsspec filesystem of a protocol, one for each process.

@@ -125,6 +125,18 @@ def test_a_name_that_is_not_utf8_round_trips(tmp_path: Path) -> None:
     assert storage.read_bytes(uri) == b"music"
 
 
+@pytest.mark.parametrize("location", ["music", "./a.mp3", "~/music", "file:x"])
+def test_what_depends_on_the_current_folder_or_home_is_relative(location: str) -> None:
+    """A submitted run would be given a folder of the head, or a purge would miss tracks below a catalog."""
+    assert storage.is_relative(location)
+
+
+@pytest.mark.parametrize("location", ["/music", "file:///music", "FILE:/music", "s3://bucket/music"])
+def test_absolute_paths_and_uris_are_not_relative(location: str) -> None:
+    """A purge would look for a track below each catalog, or a submitted run be refused."""
+    assert not storage.is_relative(location)
+
+
 def test_an_unknown_protocol_is_named() -> None:
     """The message for a typo such as s4:// names what was not understood."""
     with pytest.raises(MisuseError, match="s4://"):

@@ -1,12 +1,12 @@
 """The command that submits a run to a cluster's job server."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.core import TyperGroup
 
 from jobs.console.messages import INTERRUPTED, printable, say
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
@@ -117,16 +117,8 @@ def _check_options(context: typer.Context, catalog: str, tables: str, options: l
             raise MisuseError(f"--{name} cannot be given to a submitted run: {reason}")
     for name, reason in _FOLDERS.items():
         value = given.params[name]
-        if value is not None and _is_relative(value) and not (name == "model" and _is_name(value)):
+        if value is not None and storage.is_relative(value) and not (name == "model" and _is_name(value)):
             raise MisuseError(f"--{name} {value} cannot be given to a submitted run: {reason}")
-
-
-def _is_relative(location: str) -> bool:
-    return (
-        "://" not in location
-        and not location.lower().startswith("file:/")
-        and not Path(location).is_absolute()
-    )
 
 
 def _is_name(model: str) -> bool:

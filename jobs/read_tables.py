@@ -26,6 +26,7 @@ from pipeline.tables.objects import StoredObjects, list_objects
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, read_again_if_replaced
 from schemas.errors import MisuseError
+from schemas.genres import find_genre
 from schemas.report import RunReport
 
 
@@ -179,9 +180,10 @@ def read_labels(
     conditions = []
     if genre is not None:
         known = read_genres(tables, full_model)
-        if genre not in known:
+        named = find_genre(genre, known)
+        if named is None:
             raise MisuseError(f"the model {full_model} has no genre {genre!r} (it has {', '.join(known)})")
-        conditions.append(pc.field("genre") == genre)
+        conditions.append(pc.field("genre") == named)
     if min_confidence > 0:
         conditions.append(pc.field("confidence").cast("float64") >= min_confidence)
     where = functools.reduce(operator.and_, conditions) if conditions else None

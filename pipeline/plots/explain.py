@@ -18,6 +18,7 @@ from pipeline.models.classifier import Classifier, fit_frames
 from pipeline.models.prediction import class_indices
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
+from schemas.genres import find_genre
 from schemas.model import ModelInfo
 
 Method = Literal["occlusion", "grad-cam"]
@@ -104,14 +105,15 @@ def explain(
         raise MisuseError(
             f"the model {info.name} reads descriptors; only models that read log-mels can be explained"
         )
-    if genre is not None and genre not in info.genres:
+    named = None if genre is None else find_genre(genre, info.genres)
+    if genre is not None and named is None:
         raise MisuseError(
             f"the model {info.name} has no genre '{genre}'; its genres are {', '.join(info.genres)}"
         )
     n_frames = min(log_mel.shape[1], info.n_frames or log_mel.shape[1])
     seen = fit_frames(log_mel, n_frames)
     proba = classifier.predict_proba([seen])[0]
-    number = int(proba.argmax()) if genre is None else info.genres.index(genre)
+    number = int(proba.argmax()) if named is None else info.genres.index(named)
     find = occlusion if method == "occlusion" else grad_cam
     importance = find(seen, classifier, number)
     first_frame = (log_mel.shape[1] - n_frames) // 2  # fit_frames crops to the middle

@@ -348,6 +348,7 @@ def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path)
     assert tables.models() == ["small-35b1e80b"]
     assert tables.labels().equals(current_labels(stored, "small-35b1e80b"))
     assert tables.labels("small", genre="blues").num_rows == 4
+    assert tables.labels("small", genre="Blues").num_rows == 4
     with pytest.raises(MisuseError, match="has no genre 'polka'"):
         tables.labels(genre="polka")
     assert tables.failures().equals(read_tables.read_failures(stored, None))

@@ -147,7 +147,7 @@ LABELS = pa.schema(
             "0–1",
         ),
         _column("top3", _TOP3, "The three most probable genres, most probable first"),
-        _column("n_segments", pa.int16(), "Number of segments behind the label"),
+        _column("n_segments", pa.int16(), "Number of segments that the model read, silent ones included"),
         _column("feature_set", pa.string(), "The feature set that the model read"),
         _column("labeled_at", TIMESTAMP, "When the label was made"),
         _column("run", pa.string(), "The run that made the label"),

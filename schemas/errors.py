@@ -20,7 +20,12 @@ class MisuseError(EarmarkError):
 
 
 class StoreError(EarmarkError):
-    """A store or a disk refused or failed a request. The data in it may be fine."""
+    """A store or a disk refused or failed a request. The data in it may be fine.
+
+    `transient` is true if the same request may succeed soon: the store was overloaded, or out of reach.
+    """
+
+    transient: bool = False
 
 
 class LeaseHeldError(EarmarkError):

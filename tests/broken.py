@@ -54,3 +54,55 @@ def without(folder: Path, *packages: str) -> Path:
         "sys.meta_path.insert(0, Nothing())\n"
     )
     return folder
+
+
+_NAN_MODEL = """
+import importlib.machinery
+
+execute = importlib.machinery.SourceFileLoader.exec_module
+
+
+def exec_module(self, module):
+    execute(self, module)
+    if module.__name__ == "pipeline.models.shared_classifier":
+        run = module.SharedClassifier._run_batch
+        calls = []
+
+        def broken(self, *arguments, **options):
+            calls.append(1)
+            factor = float("nan") if len(calls) > {n_good} else 1.0
+            return [each * factor for each in run(self, *arguments, **options)]
+
+        module.SharedClassifier._run_batch = broken
+
+
+importlib.machinery.SourceFileLoader.exec_module = exec_module
+"""
+_WITHOUT_MOUNT = """
+import os
+
+open_file = os.open
+
+
+def open_elsewhere(path, *arguments, **options):
+    if isinstance(path, str) and path.startswith({folder!r}):
+        raise FileNotFoundError(2, "No such file or directory", path)
+    return open_file(path, *arguments, **options)
+
+
+os.open = open_elsewhere
+"""
+
+
+def with_nan_model(folder: Path, n_good: int) -> Path:
+    """Write what makes each network return NaN after some good batches, as a broken GPU does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_NAN_MODEL.format(n_good=n_good))
+    return folder
+
+
+def without_mount(folder: Path, catalog: Path) -> Path:
+    """Write what hides a catalog from a node, as a mount that is missing does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_WITHOUT_MOUNT.format(folder=f"{catalog}/"))
+    return folder

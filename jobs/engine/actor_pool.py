@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +132,11 @@ class ActorPool:
     def _is_planned(self, member: _Member) -> bool:
         return member.num_gpus == self._num_gpus
 
+    def end(self) -> None:
+        """End all actors, whose nodes and GPUs others can then use."""
+        for actor in list(self._members):
+            self._end(actor)
+
     def _end(self, actor: Any) -> None:
         del self._members[actor]
         self._starting = {ref: other for ref, other in self._starting.items() if other != actor}
@@ -143,8 +148,8 @@ class ActorPool:
         Raises
         ------
         EarmarkError
-            If several actors in a row failed to start, or many were killed while starting; at once if the
-            node lacks something that every actor needs.
+            If several actors in a row failed to start, or many were killed while starting, and no other one
+            runs or is starting; at once if the node lacks something that every actor needs.
         """
         actor = self._starting.pop(ref, None)
         if actor is None:
@@ -153,7 +158,6 @@ class ActorPool:
             loaded: Loaded = ray.get(ref)
         except ray_errors.RayError as error:
             del self._members[actor]
-            self._sized_at = float("-inf")
             log.warning("actor died while starting", error=last_line(error))
             self._count_failed_start(error)
             return
@@ -170,15 +174,25 @@ class ActorPool:
         if (lacking := environment_error(error)) is not None:
             raise lacking from error
         self._failed_starts += 1
+        if self.is_up or self._starting:
+            return  # the node may be to blame: others have loaded the model, or may yet; this one has time
+        self._sized_at = float("-inf")
         by_itself = isinstance(error, ray_errors.RayActorError) and error.actor_init_failed
         if self._failed_starts >= (_FAILED_STARTS if by_itself else _KILLED_STARTS):
             raise EarmarkError(f"the model cannot be loaded on the cluster: {last_line(error)}") from error
 
-    def take(self) -> Any | None:
-        """Assign one more part to the least busy actor and return it; None if all are busy."""
+    def take(self, avoided: Collection[str] = ()) -> Any | None:
+        """Assign one more part to the least busy actor and return it; None if all are busy.
+
+        Parameters
+        ----------
+        avoided : collection of str
+            Nodes whose actors get the part only if there are no others.
+        """
         up = {actor: member for actor, member in self._members.items() if member.node is not None}
-        planned = {actor: member for actor, member in up.items() if self._is_planned(member)}
-        free = {actor: member for actor, member in (planned or up).items() if member.load < member.most_parts}
+        planned = {actor: member for actor, member in up.items() if self._is_planned(member)} or up
+        others = {actor: member for actor, member in planned.items() if member.node not in avoided} or planned
+        free = {actor: member for actor, member in others.items() if member.load < member.most_parts}
         if not free:
             return None
         actor = min(free, key=lambda each: free[each].load)
@@ -199,10 +213,10 @@ class ActorPool:
         return actor in self._members and self._members[actor].node not in live_nodes()
 
     def replace_lost(self, actor: Any) -> None:
-        """Remove an actor that died or is unreachable, and have it replaced."""
+        """End an actor that died, is unreachable or fails on any input, and have it replaced."""
         if actor in self._members:
             self._sized_at = float("-inf")
-            log.warning("actor died, starting another", node=self._members[actor].address)
+            log.warning("actor lost, starting another", node=self._members[actor].address)
             self._end(actor)
 
 

@@ -30,13 +30,13 @@ from jobs.engine.quarantine import Quarantine
 from jobs.engine.retries import CRASHES, Retries
 from jobs.engine.tally import Tally
 from jobs.engine.work_queues import WorkQueues
-from jobs.engine.workers import Answer, events_of, start_featurize
+from jobs.engine.workers import Answer, events_of, origin_of, start_featurize
 from pipeline.log import get_logger
 from pipeline.log_events import replay
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.storage import storage
-from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError
+from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError, StoreError
 
 log = get_logger(__name__)
 
@@ -45,6 +45,8 @@ _LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.
 also holds for an actor whose node was lost, which Ray reports as dead."""
 _MOST_AT_ONCE = 64
 """Answers to collect between two reports: `ray.wait` takes longer, the more work is in flight."""
+_TICK_S = 0.5
+"""Longest time between two reports, in seconds."""
 _GRACE_S = 0.5
 """Seconds for work to end by itself, of the three seconds in all that `ray job stop` leaves."""
 
@@ -118,6 +120,8 @@ class Engine:
             self._report(self.totals)
         if not self._is_stopping:
             self._tally.add_failures(self._quarantine.end())
+        if self._pool is not None:
+            self._pool.end()  # counting and merging need no GPU
         return self.totals
 
     def halt(self, held: HeldLease) -> None:
@@ -139,7 +143,7 @@ class Engine:
         log.info(
             "stopping",
             in_flight=len(self._in_flight),
-            left=len(self._queues.for_tasks) + len(self._queues.for_actors),
+            left=len(self._queues),
         )
         for _, ref in tasks[max(1, self._cluster.cpus()) :]:
             ray.cancel(ref)
@@ -147,9 +151,12 @@ class Engine:
     def _wait(self) -> list[Any]:
         """Return references that are ready, in the order of submission; wait for one if there is none."""
         waited_for = [*self._in_flight, *(self._pool.starting if self._pool else ())]
+        if not waited_for:
+            time.sleep(_TICK_S)  # all that is left waits for a store
+            return []
         ready, _ = ray.wait(waited_for, num_returns=min(_MOST_AT_ONCE, len(waited_for)), timeout=0)
         if not ready:
-            ready, _ = ray.wait(waited_for, num_returns=1, timeout=0.5)
+            ready, _ = ray.wait(waited_for, num_returns=1, timeout=_TICK_S)
         return list(ready)
 
     def _observe(self) -> None:
@@ -169,6 +176,8 @@ class Engine:
         return sum(submission.actor is None for submission in self._in_flight.values())
 
     def _submit(self) -> None:
+        for attempt in self._queues.take_due():
+            self._retries.retry(attempt)
         if self._pool is not None:
             # Before the tasks, which would otherwise take all CPUs first.
             share = self._pace.labeling_share(self.totals.shards_left, self.totals.parts_left)
@@ -179,9 +188,12 @@ class Engine:
             if isinstance(attempt.work, Shard):
                 ref = start_featurize(attempt, self._assignment, node)
             else:
-                ref = start_label_isolated(attempt.work, self._assignment, node)
+                ref = start_label_isolated(attempt, self._assignment, node)
             self._in_flight[ref] = Submission(attempt, next(self._numbers), node=node)
-        while self._pool is not None and self._queues.for_actors and (actor := self._pool.take()) is not None:
+        while self._pool is not None and self._queues.for_actors:
+            actor = self._pool.take(self._queues.for_actors[0].avoided)
+            if actor is None:
+                break
             attempt = self._queues.for_actors.popleft()
             ref = actor.answer.remote(attempt.work, self._assignment)
             self._in_flight[ref] = Submission(attempt, next(self._numbers), actor)
@@ -222,13 +234,16 @@ class Engine:
         if (ours := version_error(answer.origin.address, answer.origin.version)) is not None:
             raise ours
         if isinstance(answer.result, EnvironmentFaultError):
+            if submission.actor is not None:
+                for other in self._end_actor(submission.actor):
+                    self._retries.retry(other.attempt)
             self._retries.handle_node_fault(attempt, answer.origin, answer.result)
             return
-        if submission.actor is None:
-            self._faults.forget(type(attempt.work), node)
         if isinstance(answer.result, LabelError):
             self._retries.handle_label_error(attempt, answer.result, node)
             return
+        if submission.actor is None and answer.result.n_done:
+            self._faults.record_success(attempt, node)
         self._handle_result(attempt, answer.result, node)
 
     def _collect_error(self, submission: Submission, error: ray_errors.RayError) -> None:
@@ -243,18 +258,20 @@ class Engine:
                 self._has_lost_writer = True
             if is_lost:
                 log.warning("node lost, retrying its work", error=last_line(error), **attempt.log_fields())
-                self._queues.retry(attempt)
+                self._retries.retry(attempt)
             else:
                 self._retries.handle_death(attempt, error)
         elif isinstance(error, ray_errors.TaskCancelledError):
             return
+        elif isinstance(error, ray_errors.TaskUnschedulableError):
+            self._retries.retry(submission.attempt)  # the node that was chosen for it is gone
         elif (ours := environment_error(error)) is not None:
             raise ours from error
         elif isinstance(error, ray_errors.RayTaskError):
             replay(events_of(error.cause))
-            if isinstance(error.cause, EarmarkError):
+            if isinstance(error.cause, EarmarkError) and not isinstance(error.cause, StoreError):
                 raise error.cause from None
-            self._retries.handle_error(submission.attempt, error.cause)
+            self._retries.handle_error(submission.attempt, error.cause, origin_of(error.cause))
         else:
             raise EarmarkError(f"Ray cannot run the work: {last_line(error)}") from error
 
@@ -264,33 +281,37 @@ class Engine:
         An actor is replaced. It predicts its parts in order, so the oldest is most likely the one that killed
         it. The others are retried; one that also kills the next actor is the oldest then.
         """
-        if submission.actor is None or self._pool is None:
+        if submission.actor is None:
             return submission
-        self._pool.replace_lost(submission.actor)
-        lost = {ref: other for ref, other in self._in_flight.items() if other.actor == submission.actor}
-        for ref in lost:
-            del self._in_flight[ref]
-        oldest, *others = sorted([submission, *lost.values()], key=lambda other: other.number)
+        oldest, *others = sorted(
+            [submission, *self._end_actor(submission.actor)], key=lambda other: other.number
+        )
         for other in reversed(others):
-            self._queues.retry(other.attempt)
+            self._retries.retry(other.attempt)
         return oldest
 
-    def _handle_result(
-        self, attempt: Attempt, result: ShardResult | LabelResult, node: str | None = None
-    ) -> None:
+    def _end_actor(self, actor: Any) -> list[Submission]:
+        """Have an actor replaced, and return what it had not answered."""
+        if self._pool is not None:
+            self._pool.replace_lost(actor)
+        refs = [ref for ref, submission in self._in_flight.items() if submission.actor == actor]
+        return [self._in_flight.pop(ref) for ref in refs]
+
+    def _handle_result(self, attempt: Attempt, result: ShardResult | LabelResult, node: str) -> None:
         work = attempt.work
-        n_done = result.n_featurized if isinstance(result, ShardResult) else result.n_finished
-        if n_done:
+        if result.n_done:
             self._tally.add_failures(self._quarantine.record_success(work))
         self._tally.add(result)
         self._pace.record(result)
-        if not (isinstance(result, ShardResult) and isinstance(work, Shard)):
-            return
-        if n_done and self._assignment.model is not None:
-            self._queues.for_actors.append(Attempt(self._label_task(work, result, self._assignment.model)))
+        if isinstance(work, Shard) and isinstance(result, ShardResult):
+            model = self._assignment.model
+            if result.n_done and model is not None:
+                self._queues.for_actors.append(Attempt(self._label_task(work, result, model)))
         if result.suspects:
-            suspected = work.only(result.suspects, f"{work.name}s")
-            asked = frozenset() if node is None else frozenset({node})
+            # Of its own name: parts of a shard of suspects are labeled, too.
+            suffix = "s" if isinstance(work, Shard) else "u"
+            suspected = work.only(result.suspects, work.name + suffix)
+            asked = frozenset({node})
             self._queues.put_back(Attempt(suspected, isolated=True, confirming=True, avoided=asked))
 
     def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:

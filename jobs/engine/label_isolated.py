@@ -4,15 +4,14 @@ from contextlib import closing
 from functools import cache
 from typing import Any
 
-import numpy as np
 import ray
 
 from jobs.engine.assignment import Assignment
+from jobs.engine.attempts import Attempt
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, on_node, run_work
-from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger, level
-from pipeline.models.ensemble_classifier import networks_of
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
+from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT
 from pipeline.shards.process_errors import format_error
@@ -22,21 +21,19 @@ from schemas.errors import EarmarkError, EnvironmentFaultError, LabelerCrashedEr
 
 log = get_logger(__name__)
 
-_FRAMES = 388
 
-
-def label_isolated(task: LabelTask, assignment: Assignment, log_level: int) -> Answer:
+def label_isolated(task: LabelTask, assignment: Assignment, confirming: bool, log_level: int) -> Answer:
     """Label tracks in an isolated process, whose death shows that they crash the model."""
-    return run_work(lambda: _label_isolated(task, assignment), task, log_level)
+    return run_work(lambda: _label_isolated(task, assignment, confirming), task, log_level)
 
 
-def _label_isolated(task: LabelTask, assignment: Assignment) -> LabelResult | LabelError:
+def _label_isolated(task: LabelTask, assignment: Assignment, confirming: bool) -> LabelResult | LabelError:
     uri = task.tracks["uri"][0].as_py()
     with closing(Isolated()) as process:
         # Check first, in the same process: if known-good features fail, no track is to blame.
         _check_process(process, assignment.model_location)
         try:
-            result: LabelResult = call_with_restarts(process, _label_once, task, assignment)
+            result: LabelResult = call_with_restarts(process, _label_once, task, assignment, confirming)
         except ProcessDiedError as death:
             log.info("track crashed its process", track=uri, by=death.how)
             return LabelerCrashedError(_describe_death(death, uri))
@@ -69,22 +66,7 @@ def _labeler(model: str) -> Labeler:
 
 
 def _label_known_good(model: str) -> None:
-    """Label noise, for which every model has probabilities.
-
-    Raises
-    ------
-    EnvironmentFaultError
-        If the model fails, or its probabilities are not finite.
-    """
-    for network in networks_of(_labeler(model).classifier):
-        shape = 1, network.info.features.n_mels, _FRAMES
-        log_mels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        try:
-            p = network.predict_proba(log_mels, np.zeros((1, len(DESCRIPTOR_NAMES))))
-        except Exception as error:
-            raise EnvironmentFaultError(f"known-good features get no label: {format_error(error)}") from error
-        if not np.isfinite(p).all():
-            raise EnvironmentFaultError("known-good features get probabilities that are not finite numbers")
+    label_known_good(_labeler(model).classifier)
 
 
 def _describe_death(death: ProcessDiedError, uri: str) -> str:
@@ -94,13 +76,15 @@ def _describe_death(death: ProcessDiedError, uri: str) -> str:
     return f"{uri} has features that crash the model's process ({death.how})"
 
 
-def _label_once(task: LabelTask, assignment: Assignment) -> LabelResult:
-    return _labeler(assignment.model_location).label(task, assignment)
+def _label_once(task: LabelTask, assignment: Assignment, confirming: bool) -> LabelResult:
+    return _labeler(assignment.model_location).label(task, assignment, confirming=confirming)
 
 
 _label_isolated_remote = ray.remote(num_cpus=1, max_retries=0)(label_isolated)
 
 
-def start_label_isolated(task: LabelTask, assignment: Assignment, node: str | None) -> Any:
+def start_label_isolated(attempt: Attempt, assignment: Assignment, node: str | None) -> Any:
     """Start the task that labels suspects; return the reference to its `Answer`."""
-    return _label_isolated_remote.options(**on_node(node)).remote(task, assignment, level())
+    return _label_isolated_remote.options(**on_node(node)).remote(
+        attempt.work, assignment, attempt.confirming, level()
+    )

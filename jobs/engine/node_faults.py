@@ -1,8 +1,9 @@
-"""Nodes that fail on known-good input: they get no work as long as other nodes can do it."""
+"""Nodes that fail on known-good input or on tracks that pass elsewhere: others get the work, if any can."""
 
 import random
 from collections import Counter
 
+from jobs.engine.attempts import Attempt
 from jobs.engine.cluster import worker_nodes
 from jobs.engine.environment import Origin
 from pipeline.log import get_logger
@@ -12,6 +13,8 @@ log = get_logger(__name__)
 
 _FAULTS_IN_A_ROW = 2
 """Faults in a row that exclude a node; a full disk or process table may have recovered at the second try."""
+
+_REFUTED = EnvironmentFaultError("tracks that failed there pass on another node")
 
 
 class NodeFaults:
@@ -50,9 +53,16 @@ class NodeFaults:
                 "remove it from the cluster, and run again"
             ) from fault
 
-    def forget(self, kind: type, node: str) -> None:
-        """Forget the faults of a node that has done this kind of work."""
+    def record_success(self, attempt: Attempt, node: str) -> None:
+        """Forget the faults of a node that has done work; those that failed on it before are at fault."""
+        kind = type(attempt.work)
         self._faults.pop((kind, node), None)
+        if not attempt.confirming:
+            return
+        known = worker_nodes()
+        for other in attempt.avoided - {node}:
+            if other in known:
+                self.record(kind, Origin(other, known[other].address, None), _REFUTED)
 
     def place(self, kind: type, avoided: frozenset[str], *, chosen: bool) -> str | None:
         """Return the node on which to run a task; None lets Ray choose.

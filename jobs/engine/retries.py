@@ -1,5 +1,6 @@
 """What becomes of an attempt that failed: a retry, two halves, the quarantine, or the end of the run."""
 
+import time
 from collections import Counter
 from dataclasses import replace
 
@@ -17,9 +18,10 @@ from pipeline.log import get_logger
 from pipeline.shards.isolation import MAX_KILLS
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
-from pipeline.storage.errors import is_store_error
+from pipeline.storage.errors import is_store_error, is_transient
+from pipeline.storage.retry import add_jitter
 from pipeline.tables.tables import is_damage
-from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError
+from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError, StoreError
 
 log = get_logger(__name__)
 
@@ -27,6 +29,8 @@ CRASHES = (ray_errors.WorkerCrashedError, ray_errors.OutOfMemoryError, ray_error
 """Errors of a worker that died."""
 _ATTEMPTS = 3
 """Attempts at a shard that cannot be read or written."""
+_PAUSES_S = (2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)
+"""Pauses between attempts while a store is overloaded or out of reach: two minutes, as for reading tracks."""
 
 
 class Retries:
@@ -68,7 +72,7 @@ class Retries:
         """
         if attempt.isolated:
             self._faults.record(type(attempt.work), origin, fault)
-            self._queues.retry(attempt.avoiding(origin.node))
+            self.retry(attempt.avoiding(origin.node))
         else:
             log.info(
                 "worker failed on known-good input, trying a new process",
@@ -76,23 +80,53 @@ class Retries:
                 error=fault,
                 **attempt.log_fields(),
             )
-            self._queues.retry(replace(attempt, isolated=True))
+            self.retry(replace(attempt, isolated=True))
 
-    def handle_error(self, attempt: Attempt, error: Exception) -> None:
-        """Handle an error, usually of a store, which may recover: retry, then fail or halve the work."""
-        work = attempt.work
-        log.warning("work failed", attempt=attempt.errors + 1, error=error, **attempt.log_fields())
-        if attempt.errors + 1 < _ATTEMPTS:
-            self._queues.retry(replace(attempt, errors=attempt.errors + 1))
+    def retry(self, attempt: Attempt) -> None:
+        """Put an attempt back, after a pause if the store does not yet delete what the last one has left.
+
+        Raises
+        ------
+        EarmarkError
+            If the store refuses, or fails for too long.
+        """
+        try:
+            self._queues.retry(attempt)
+        except StoreError as error:
+            self.handle_error(attempt, error, None)
+
+    def handle_error(self, attempt: Attempt, error: Exception, origin: Origin | None) -> None:
+        """Handle an error, usually of a store, which may recover: retry, then fail or halve the work.
+
+        Parameters
+        ----------
+        attempt : Attempt
+            What failed.
+        error : Exception
+            Why.
+        origin : Origin or None
+            Where, unless it was here; another node is preferred for the next attempt.
+        """
+        work, n_errors = attempt.work, attempt.errors + 1
+        where = {} if origin is None else {"node": origin.address}
+        log.warning("work failed", attempt=n_errors, error=error, **where, **attempt.log_fields())
+        again = replace(attempt, errors=n_errors)
+        if origin is not None:
+            again = again.avoiding(origin.node)
+        if is_transient(error) and n_errors <= len(_PAUSES_S):
+            self._queues.later.append((time.monotonic() + add_jitter(_PAUSES_S[n_errors - 1]), again))
+        elif n_errors < _ATTEMPTS:
+            self.retry(again)
         elif isinstance(work, LabelTask) and is_damage(error):
             raise EarmarkError(
                 f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, which "
                 "featurizes its tracks again"
             ) from error
         elif is_store_error(error):
+            on_node = "" if origin is None else f" on node {origin.address}"
             raise EarmarkError(
-                f"the parts of shard {work.name} cannot be read or written: {storage.reason(error)}; once "
-                "this is fixed, run again: finished work is kept"
+                f"the parts of shard {work.name} cannot be read or written{on_node}: "
+                f"{storage.reason(error)}; once this is fixed, run again: finished work is kept"
             ) from error
         else:
             # Not the store but something in the work itself: halve it until a single track is left.
@@ -111,11 +145,11 @@ class Retries:
             **attempt.log_fields(),
         )
         if not attempt.isolated:
-            self._queues.retry(replace(attempt, isolated=True))
+            self.retry(replace(attempt, isolated=True))
             return
         self._quarantine.record_death(attempt.work, error)
         if attempt.deaths + 1 < MAX_KILLS:
-            self._queues.retry(replace(attempt, deaths=attempt.deaths + 1))
+            self.retry(replace(attempt, deaths=attempt.deaths + 1))
         else:
             self._split(attempt, error)
 
@@ -124,7 +158,7 @@ class Retries:
         if attempt.work.tracks.num_rows > 1:
             self._split(attempt, error)
         elif not attempt.confirming:
-            self._queues.retry(replace(attempt, confirming=True, avoided=frozenset({node})))
+            self.retry(replace(attempt, confirming=True, avoided=frozenset({node})))
         else:
             write_failure(attempt.work, error, self._assignment)
             self._tally.add_failures(Counter({type(error).__name__: 1}))

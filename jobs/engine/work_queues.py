@@ -1,5 +1,6 @@
 """Queues of waiting work: shards and suspects for tasks, parts for actors."""
 
+import time
 from collections import deque
 from dataclasses import replace
 
@@ -22,15 +23,25 @@ class WorkQueues:
     Attributes
     ----------
     for_tasks, for_actors : deque of Attempt
+    later : list of (float, Attempt)
+        Attempts that wait for a store, each with the time, by `time.monotonic`, at which they are due.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self.for_tasks: deque[Attempt] = deque()
         self.for_actors: deque[Attempt] = deque()
+        self.later: list[tuple[float, Attempt]] = []
 
-    def __bool__(self) -> bool:
-        return bool(self.for_tasks or self.for_actors)
+    def __len__(self) -> int:
+        return len(self.for_tasks) + len(self.for_actors) + len(self.later)
+
+    def take_due(self) -> list[Attempt]:
+        """Take the attempts that have waited long enough."""
+        now = time.monotonic()
+        due = [attempt for at, attempt in self.later if at <= now]
+        self.later = [(at, attempt) for at, attempt in self.later if at > now]
+        return due
 
     def put_back(self, attempt: Attempt) -> None:
         """Put work at the front of its queue."""
@@ -38,7 +49,13 @@ class WorkQueues:
         (self.for_actors if by_actor else self.for_tasks).appendleft(attempt)
 
     def retry(self, attempt: Attempt) -> None:
-        """Delete what an attempt may have written and put it back; the next one may write fewer parts."""
+        """Delete what an attempt may have written and put it back; the next one may write fewer parts.
+
+        Raises
+        ------
+        StoreError
+            If the store does not delete it.
+        """
         self._delete_parts(attempt.work)
         self.put_back(replace(attempt, retried=True))
 

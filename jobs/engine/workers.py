@@ -23,6 +23,7 @@ from pipeline.models.ensemble_classifier import load_classifier
 from pipeline.models.shared_classifier import SharedClassifier
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
+from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.shards.limits import TrackLimits, allow_time_limits, time_limit
 from pipeline.storage.requests import take_requests
@@ -75,7 +76,7 @@ def run_work(
     Parameters
     ----------
     work : callable
-        The work. Other exceptions propagate, with the log in their attribute ``events``.
+        The work. Other exceptions propagate, with the attributes ``events``, the log, and ``origin``.
     task : Shard or LabelTask
         The task of the work, for the log.
     log_level : int
@@ -89,7 +90,7 @@ def run_work(
             return Answer(origin, fault, buffer.events(), take_requests())
         except Exception as error:
             with suppress(AttributeError):  # it has slots; raising it matters more
-                error.events = buffer.events()  # type: ignore[attr-defined]
+                error.events, error.origin = buffer.events(), origin  # type: ignore[attr-defined]
             raise
     return Answer(origin, result, buffer.events(), take_requests())
 
@@ -98,6 +99,12 @@ def events_of(error: Exception) -> tuple[Event, ...]:
     """Return what a worker logged before it raised an error, if the error carries it."""
     events: tuple[Event, ...] = getattr(error, "events", ())
     return events
+
+
+def origin_of(error: Exception) -> Origin | None:
+    """Return where a worker raised an error, if the error carries it."""
+    origin: Origin | None = getattr(error, "origin", None)
+    return origin
 
 
 def featurize(
@@ -133,10 +140,11 @@ _featurize = ray.remote(num_cpus=1, max_retries=0)(featurize)
 
 
 def on_node(node: str | None) -> dict[str, Any]:
-    """Return the options that run a Ray task on a node, if that is alive."""
+    """Return the options that run a Ray task on a node, and nowhere else."""
     if node is None:
         return {}
-    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
+    # A soft affinity would ask the node that is avoided for its second opinion if this one has just died.
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
 
 
 def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) -> Any:
@@ -203,6 +211,7 @@ class Labeler:
             start = time.monotonic()
             load = partial(SharedClassifier, threads=1, batch_size=batch_size, guard=_TimedTurns())
             self.classifier = load_classifier(load_bundle(model), load)
+            label_known_good(self.classifier)
             log.info("model loaded", model=model, seconds=time.monotonic() - start, gpu=use_gpu)
         self._loading = buffer.events()
 
@@ -214,9 +223,15 @@ class Labeler:
         """Label a part, for the engine."""
         return run_work(lambda: self.label(task, assignment), task, self._log_level)
 
-    def label(self, task: LabelTask, assignment: Assignment) -> LabelResult:
-        """Label a part."""
-        return label_part(
+    def label(self, task: LabelTask, assignment: Assignment, *, confirming: bool = False) -> LabelResult:
+        """Label a part; see `label_part`.
+
+        Raises
+        ------
+        EnvironmentFaultError
+            If the network returned nothing usable, neither for tracks nor for known-good features.
+        """
+        result = label_part(
             task,
             assignment.tables,
             self.classifier,
@@ -224,7 +239,11 @@ class Labeler:
             segment_labels=assignment.config.segment_labels,
             embeddings=assignment.config.embeddings,
             min_confidence=assignment.config.min_confidence,
+            confirming=confirming,
         )
+        if result.suspects:
+            label_known_good(self.classifier)
+        return result
 
 
 # One class for all actors: exporting it to the cluster takes the driver milliseconds.

@@ -133,6 +133,11 @@ class ShardResult:
     failures: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def n_done(self) -> int:
+        """Tracks that have features."""
+        return self.n_featurized
+
+    @property
     def busy_s(self) -> float:
         """Seconds in which the worker used its CPU; while it waits for a failing store, it only holds it."""
         return sum(self.seconds.values()) - self.seconds.get("wait", 0.0)
@@ -214,7 +219,7 @@ def featurize_shard(
         If a part cannot be written.
     """
     # Imported late: it loads the decoders, and a driver that finds nothing to do needs none.
-    from pipeline.shards.outcomes import SUSPECT_ERRORS, featurize_isolated, featurize_tracks
+    from pipeline.shards.outcomes import featurize_isolated, featurize_tracks, is_suspect
 
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
@@ -224,7 +229,7 @@ def featurize_shard(
         outcomes = _sort_outcomes(shard, featurize_tracks(tracks, spec, watch, limits))
     suspects: set[str] = set()
     if not confirming:
-        suspects = {each.track_id for each in outcomes.failures if isinstance(each.error, SUSPECT_ERRORS)}
+        suspects = {each.track_id for each in outcomes.failures if is_suspect(each.error, each.etag)}
         for failure in outcomes.failures:
             if failure.track_id in suspects:
                 log.info("track is suspected, another process is to confirm", **failure.logged())

@@ -6,12 +6,13 @@ what is missing.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.log import get_logger
 from pipeline.models.classifier import Classifier
@@ -68,6 +69,11 @@ class LabelTask:
     labeled: frozenset[tuple[str, str]] = frozenset()
     embedded: frozenset[tuple[str, str]] = frozenset()
 
+    def only(self, track_ids: Collection[str], name: str) -> "LabelTask":
+        """Return a task, called `name`, of some of its tracks."""
+        chosen = pc.is_in(self.tracks["track_id"], pa.array(list(track_ids), pa.string()))
+        return replace(self, name=name, tracks=self.tracks.filter(chosen))
+
     def parts(self, tables: Tables) -> dict[str, str]:
         """Return the locations of the parts, by table. Names include the run: a day may have several."""
         name = f"{self.run}-{self.name}"
@@ -99,6 +105,9 @@ class LabelResult:
         Tracks with an earlier label to which only embeddings were added.
     failures : Mapping of str to int
         Failed tracks by type of error.
+    suspects : tuple of str
+        Ids of the tracks for which the network returned nothing usable, which may be its machine's fault.
+        Nothing was written for them: another process tries them.
     """
 
     n_labeled: int
@@ -109,9 +118,10 @@ class LabelResult:
     seconds: dict[str, float]
     n_embedded: int = 0
     failures: Mapping[str, int] = field(default_factory=dict)
+    suspects: tuple[str, ...] = ()
 
     @property
-    def n_finished(self) -> int:
+    def n_done(self) -> int:
         """Tracks that have all that was asked for."""
         return self.n_labeled + self.n_embedded
 
@@ -130,6 +140,7 @@ def label_part(
     segment_labels: bool = False,
     embeddings: bool = False,
     min_confidence: float = 0.0,
+    confirming: bool = False,
 ) -> LabelResult:
     """Label the tracks of a features part, and write the labels after all parts but the embeddings.
 
@@ -154,6 +165,8 @@ def label_part(
     min_confidence : float
         The model abstains on tracks below this confidence: their genre is null, their confidence and
         probabilities stay.
+    confirming : bool
+        The tracks failed in another process: if they fail here too, the failure is theirs.
 
     Raises
     ------
@@ -165,17 +178,22 @@ def label_part(
     versions = set(zip(task.tracks["track_id"].to_pylist(), task.tracks["etag"].to_pylist(), strict=True))
     predicted = predict_part(task.part, task.feature_set, versions, classifier, watch, embeddings=embeddings)
     labels, failures, n_embedded = _label_tracks(task, predicted, info, min_confidence)
+    unusable = {(failure.track_id, failure.etag) for failure in failures}
+    suspects: tuple[str, ...] = ()
+    if not confirming:
+        for failure in failures:
+            log.info("track is suspected, another process is to confirm", **failure.logged())
+        suspects, failures = tuple(failure.track_id for failure in failures), []
     rows_of = {"failures": failure_rows(failures), "labels": label_rows(labels, info.genres)}
     if segment_labels:
         (only,) = predicted
-        new = _rows_outside(only.segments, task.labeled)
+        new = _rows_outside(only.segments, task.labeled | unusable)
         rows_of["segment_labels"] = segment_label_rows(
             [only.segments[row] for row in new], only.found.rows(new), info.genres, task.run
         )
     if (vectors := predicted[0].vectors) is not None:
         (only,) = predicted
-        failed = {(failure.track_id, failure.etag) for failure in failures}
-        kept = _rows_outside(only.segments, failed | task.embedded)
+        kept = _rows_outside(only.segments, task.embedded | unusable)
         rows_of["embeddings"] = embedding_rows([only.segments[row] for row in kept], vectors[kept])
     with watch.stage("write"):
         # Encode all before writing any, so that a worker is unlikely to die between two parts.
@@ -185,7 +203,13 @@ def label_part(
                 storage.write_bytes(part, encoded[table], check=check)
     genres = Counter(str(label["genre"]) for label in labels if label["genre"] is not None)
     n_rejected = len(labels) - genres.total()
-    log.info("part labeled", tracks=len(labels), failed=len(failures), seconds=sum(watch.seconds.values()))
+    log.info(
+        "part labeled",
+        tracks=len(labels),
+        failed=len(failures),
+        suspected=len(suspects),
+        seconds=sum(watch.seconds.values()),
+    )
     return LabelResult(
         len(labels),
         len(failures),
@@ -195,6 +219,7 @@ def label_part(
         dict(watch.seconds),
         n_embedded,
         failures=count_by_error(failures),
+        suspects=suspects,
     )
 
 

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.tags.tags import read_tags
+from pipeline.catalogs.track_refs import NOT_READABLE
 from pipeline.log import about, get_logger
 from pipeline.shards.deferred_interrupts import deliver_interrupts
 from pipeline.shards.fetching import Opener, fetch_ahead, open_track, try_in_rounds
@@ -21,6 +22,8 @@ from schemas.errors import (
     EmptyFileError,
     EnvironmentFaultError,
     FeatureError,
+    NotFoundError,
+    ReadError,
     TimedOutError,
     TooMuchMemoryError,
     TrackError,
@@ -31,8 +34,19 @@ from schemas.tracks import Tags, TrackFeatures, TrackRef
 log = get_logger(__name__)
 
 TrackOutcome = TrackFeatures | TrackError
-SUSPECT_ERRORS = DecoderCrashedError, TimedOutError, TooMuchMemoryError, FeatureError
-"""Errors that a machine or a library may have caused: they count only if a second process confirms them."""
+_SUSPECT_ERRORS = DecoderCrashedError, TimedOutError, TooMuchMemoryError, FeatureError
+
+
+def is_suspect(error: TrackError, etag: str) -> bool:
+    """Whether a machine or a library may have caused an error, which a second process must then confirm.
+
+    So may a machine that lacks a mount, a route or permissions; but not if nothing was to be read when the
+    track was listed, nor if the store was asked again and again.
+    """
+    if isinstance(error, ReadError | NotFoundError):
+        is_transient = isinstance(error, ReadError) and error.transient
+        return not (is_transient or etag in NOT_READABLE)
+    return isinstance(error, _SUSPECT_ERRORS)
 
 
 def featurize_tracks(

@@ -54,6 +54,8 @@ def is_transient(error: BaseException | None) -> bool:
     """Whether the same request may succeed soon: overload, network faults, truncated responses."""
     if isinstance(error, StoreFailingError | VersionChangedError | DamagedAnswerError):
         return True
+    if isinstance(error, StoreError):
+        return error.transient
     if response := _response(error):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status in _STATUSES or response.get("Error", {}).get("Code") in _CODES
@@ -69,7 +71,7 @@ def is_transient(error: BaseException | None) -> bool:
 def is_store_error(error: BaseException | None) -> bool:
     """Whether the store failed, or its client (no credentials, no connection)."""
     client = type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp"))
-    return client or isinstance(error, OSError)
+    return client or isinstance(error, OSError | StoreError)
 
 
 @contextlib.contextmanager
@@ -91,13 +93,17 @@ def explain_errors(location: str, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_store_error(error):
+        if not is_store_error(error) or isinstance(error, StoreError):
             raise
-        raise StoreError(f"cannot {doing} {location}: {reason(error)}") from error
+        explained = StoreError(f"cannot {doing} {location}: {reason(error)}")
+        explained.transient = is_transient(error)
+        raise explained from error
 
 
 def reason(error: Exception) -> str:
     """Return what a storage error means, in words."""
+    if isinstance(error, StoreError):
+        return str(error)
     # s3fs turns a response without a message into the text "None".
     said = error.strerror if isinstance(error, OSError) and error.strerror != "None" else None
     said = said or store_code(error) or (str(error) if str(error) != "None" else "")

@@ -11,7 +11,15 @@ import pytest
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
-from tests.broken import BROKEN_LIBRARY, SPOILED_WORKERS, WRONG_BUILD, with_soxr, without
+from tests.broken import (
+    BROKEN_LIBRARY,
+    SPOILED_WORKERS,
+    WRONG_BUILD,
+    with_nan_model,
+    with_soxr,
+    without,
+    without_mount,
+)
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, outcomes, read_table
@@ -146,6 +154,31 @@ def test_a_node_that_cannot_decode_costs_no_track(
     add_node(nodes)
     done = run(catalog, tmp_path / "tables", "--address", nodes.address)
     labels_all(done, tmp_path / "tables", N_TRACKS, N_BROKEN)
+
+
+@pytest.mark.parametrize("n_good", [0, pytest.param(2, marks=pytest.mark.thorough)])
+def test_a_node_whose_network_returns_nan_costs_no_track(nodes: Any, tmp_path: Path, n_good: int) -> None:
+    """Fails: a broken GPU condemns, for good, each track that it was given."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=60, duration_s=6)
+    add_node(nodes, python_path=with_nan_model(tmp_path / "nan", n_good))
+    add_node(nodes)
+    done = run(tmp_path / "catalog", tmp_path / "tables", "--address", nodes.address, "--actors", 2)
+    labels_all(done, tmp_path / "tables", 60, N_BROKEN)
+
+
+def test_a_node_that_cannot_see_the_catalog_costs_no_track(nodes: Any, tmp_path: Path) -> None:
+    """Fails: a node without the mount fails in milliseconds, and so draws most of a backfill to itself."""
+    write_demo_catalog(tmp_path / "catalog", n_tracks=60, duration_s=6)
+    add_node(nodes, python_path=without_mount(tmp_path / "bare", tmp_path / "catalog"))
+    add_node(nodes)
+    done = run(tmp_path / "catalog", tmp_path / "tables", "--address", nodes.address)
+    labels_all(done, tmp_path / "tables", 60, N_BROKEN)
+    assert (
+        "tracks that failed there pass on another node"
+        in (tmp_path / "tables")
+        .joinpath("_runs", f"{read_reports(Tables(str(tmp_path / 'tables')), last=1)[0].run}.log.jsonl")
+        .read_text()
+    )
 
 
 @pytest.mark.thorough

@@ -96,6 +96,31 @@ def test_actors_that_are_killed_while_they_start_are_given_more_tries(
     assert len(started.actors) == 10
 
 
+def test_a_node_that_cannot_load_the_model_does_not_end_the_work_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One GPU with a broken driver joins the cluster, and the run that others do well is over."""
+    started = Started(monkeypatch, LOADING_FAILED, UP, LOADING_FAILED)
+    pool = ActorPool("model", RunConfig(actors=2))
+    for _ in range(5):
+        settle(pool)
+        monkeypatch.setattr(pool, "_sized_at", float("-inf"))
+    assert len(started.actors) == 6, "it is tried again, once each time that the cluster is looked at"
+    assert pool.take() is started.actors[1]
+    pool.replace_lost(started.actors[1])
+    with pytest.raises(EarmarkError, match="cannot be loaded on the cluster"):
+        settle(pool)
+
+
+def test_parts_that_a_node_could_not_write_go_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An actor that fails at once is always the least busy one, and would be given all attempts."""
+    started = Started(monkeypatch, UP, Origin("b", "10.0.0.2", None))
+    pool = ActorPool("model", RunConfig(actors=2))
+    settle(pool)
+    assert [pool.take({"a"}) for _ in range(4)] == [*[started.actors[1]] * 3, None]
+    assert pool.take({"a", "b"}) is started.actors[0]
+
+
 def test_one_that_comes_up_forgives_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two bad starts on Monday and one on Tuesday are not three in a row."""
     started = Started(monkeypatch, LOADING_FAILED, LOADING_FAILED, UP, LOADING_FAILED, LOADING_FAILED, UP)

@@ -168,7 +168,7 @@ def test_without_being_asked_for_no_embeddings_are_written(label: Label) -> None
 def test_a_track_that_has_a_label_gets_embeddings_and_no_second_label(label: Label) -> None:
     """Whoever asks for embeddings later would count the old tracks twice."""
     result, found = label(labeled=("sound",), embeddings=True, segment_labels=True)
-    assert (result.n_labeled, result.n_embedded, result.n_finished) == (1, 1, 2)
+    assert (result.n_labeled, result.n_embedded, result.n_done) == (1, 1, 2)
     assert [Path(uri).stem for uri in found["labels"]["uri"].to_pylist()] == ["parted"]
     assert found["segment_labels"].num_rows == 2
     assert found["embeddings"].num_rows == 6

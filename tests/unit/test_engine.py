@@ -1,6 +1,7 @@
 """What the engine does when work fails: how often it tries, whom it blames, and when it gives up."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,15 +12,19 @@ import pytest
 from ray import exceptions as ray_errors
 
 from jobs.engine import lease as leases
+from jobs.engine import retries
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.attempts import Attempt
 from jobs.engine.engine import Engine
+from jobs.engine.environment import Origin
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MAX_KILLS
+from pipeline.storage import storage
+from pipeline.storage.errors import StoreFailingError
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError
+from schemas.errors import EarmarkError, StoreError
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
@@ -125,6 +130,61 @@ def test_a_store_that_fails_is_asked_three_times(
     assert failures(assignment) == {}
 
 
+def overloaded() -> StoreError:
+    """The error of a store that asks to be left alone for a while."""
+    with pytest.raises(StoreError) as raised_here, storage.explain_errors("s3://tables/_lease", "look at"):
+        raise StoreFailingError("the store answered with SlowDown")
+    return raised_here.value
+
+
+def test_an_overloaded_store_has_two_minutes(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute of 503 in the middle of a night must not end it."""
+    pauses_s = retries._PAUSES_S
+    assert sum(pauses_s) >= 120
+    monkeypatch.setattr(retries, "_PAUSES_S", [0.01] * len(pauses_s))
+    outage = raised(copy(overloaded()))  # as pickle copies it
+    ray, totals = run(
+        assignment,
+        monkeypatch,
+        lambda tried: outage if tried.errors < len(pauses_s) else done(tried),
+    )
+    assert (totals.featurized, totals.failed) == (8, 0)
+    assert len(ray.tried) == 2 * (len(pauses_s) + 1)
+    with pytest.raises(EarmarkError, match=r"cannot be read or written: cannot look at .*SlowDown"):
+        run(assignment, monkeypatch, lambda tried: outage)
+
+
+def test_what_a_dead_worker_has_left_is_deleted_when_the_store_allows_it(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies while the store is overloaded must not end the run either."""
+    monkeypatch.setattr(retries, "_PAUSES_S", [0.01] * 3)
+    failing = iter([overloaded(), overloaded()])
+
+    def delete(location: str, **options: object) -> None:
+        if (error := next(failing, None)) is not None:
+            raise error
+
+    monkeypatch.setattr("jobs.engine.work_queues.storage.delete", delete)
+    deaths = iter([ray_errors.WorkerCrashedError()])
+    _, totals = run(assignment, monkeypatch, lambda tried: next(deaths, None) or done(tried))
+    assert (totals.featurized, totals.failed) == (8, 0)
+
+
+def test_a_store_that_refuses_one_node_is_asked_from_another(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One node with a wrong key must not end the run; where all have it, the sentence names one."""
+    refused = StoreError("cannot write the part: access is denied")
+    refused.origin = Origin("a", "10.0.0.1", None)  # type: ignore[attr-defined]
+    ray, totals = run(
+        assignment, monkeypatch, lambda tried: done(tried) if "a" in tried.avoided else raised(refused)
+    )
+    assert (totals.featurized, len(ray.tried)) == (8, 4)
+    with pytest.raises(EarmarkError, match=r"on node 10\.0\.0\.1: cannot write the part: access is denied"):
+        run(assignment, monkeypatch, lambda tried: raised(refused))
+
+
 def test_an_error_nobody_knows_is_traced_to_its_track(
     assignment: Assignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +219,15 @@ def test_work_on_a_node_that_was_lost_is_done_elsewhere(
     ray, totals = run(assignment, monkeypatch, lambda tried: next(lost, None) or done(tried))
     assert (totals.featurized, totals.failed) == (8, 0)
     assert not any(tried.isolated or tried.deaths or tried.errors for tried in ray.tried)
+
+
+def test_work_for_a_node_that_is_gone_goes_to_another(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: a spot node that ends between two tasks ends the run."""
+    gone = iter([ray_errors.TaskUnschedulableError("the node doesn't exist any more")] * 3)
+    _, totals = run(assignment, monkeypatch, lambda tried: next(gone, None) or done(tried))
+    assert (totals.featurized, totals.failed) == (8, 0)
 
 
 @pytest.mark.parametrize(
@@ -207,12 +276,15 @@ def test_while_the_first_actor_loads_the_model_tasks_leave_it_a_cpu(
     assignment: Assignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first label waits for the model, and not for a second worker."""
+    ended: list[object] = []
     many = [replace(SHARDS[0], name=f"{n:06}") for n in range(20)]
     ray = ScriptedRay(done).patched(monkeypatch)
     monkeypatch.setattr("jobs.engine.engine.ray.wait", ray.wait_for_tasks)
     monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: (2, 0))
     monkeypatch.setattr("jobs.engine.actor_pool.worker_nodes", lambda: NODES)
     monkeypatch.setattr("jobs.engine.actor_pool.start_labeler", lambda *args, **options: MagicMock())
+    monkeypatch.setattr("jobs.engine.actor_pool.ray.kill", ended.append)
     engine = Engine(replace(assignment, model="model"), Totals(), lambda totals: engine.stop())
     engine.run(many, [])
     assert len(ray.tried) == 1
+    assert len(ended) == 1, "counting and merging hold a GPU"

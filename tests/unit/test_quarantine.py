@@ -164,8 +164,20 @@ def test_a_node_that_works_again_is_trusted_again(nodes: dict[str, Node]) -> Non
     del nodes["b"]
     for _ in range(5):
         faults.record(Shard, Origin("a", "10.0.0.1", None), FAULT)
-        faults.forget(Shard, "a")
+        faults.record_success(Attempt(SHARD), "a")
     assert faults.place(Shard, frozenset({"a"}), chosen=False) is None
+
+
+def test_a_node_whose_verdicts_are_refuted_is_kept_out(nodes: dict[str, Node]) -> None:
+    """A node without the mount of a catalog fails faster than others work, and would draw all tracks."""
+    faults = NodeFaults()
+    suspect = Attempt(SHARD, isolated=True, confirming=True, avoided=frozenset({"a"}))
+    faults.record_success(suspect, "b")
+    assert faults.place(Shard, frozenset(), chosen=False) is None, "it may have been a moment"
+    faults.record_success(suspect, "b")
+    assert {faults.place(Shard, frozenset(), chosen=False) for _ in range(20)} == {"b"}
+    faults.record_success(suspect, "a")
+    assert faults.place(Shard, frozenset(), chosen=False) is None
 
 
 def test_a_second_opinion_is_asked_for_elsewhere(nodes: dict[str, Node]) -> None:

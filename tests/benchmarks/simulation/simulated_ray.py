@@ -45,7 +45,7 @@ class SimulatedRay:
         with self._calling("submit shard", self._submit_shard.at(shard.tracks.num_rows)):
             return self._cluster.submit(shard, node)
 
-    def start_label_isolated(self, task: LabelTask, assignment: Assignment, node: str | None) -> Reference:
+    def start_label_isolated(self, attempt: Attempt, assignment: Assignment, node: str | None) -> Reference:
         """In the place of `jobs.engine.label_isolated.start_label_isolated`, which a lost node never needs.
 
         Raises
@@ -53,7 +53,7 @@ class SimulatedRay:
         AssertionError
             Always.
         """
-        raise AssertionError(f"the engine blames the tracks of part {task.name} for the death of an actor")
+        raise AssertionError(f"the engine blames part {attempt.work.name} for the death of an actor")
 
     def start_labeler(self, model: str, **options: object) -> SimulatedActor:
         """In the place of `jobs.engine.workers.start_labeler`; every actor takes a CPU here."""

@@ -22,6 +22,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.embedding import find_embedding, to_float16, with_embedding
 from pipeline.models.torch_file import read_weights
 from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.storage import storage
 from pipeline.tables.ddl import generate_ddl
@@ -32,7 +33,7 @@ from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
-from schemas.errors import MisuseError
+from schemas.errors import EnvironmentFaultError, MisuseError
 from schemas.report import Counts
 from schemas.tables import embeddings_schema
 from tests.published_weights import random_weights, torch_file
@@ -179,6 +180,25 @@ def test_a_track_that_has_embeddings_gets_a_label_and_no_second_vector(label: La
     result, found = label(embedded=("sound",), embeddings=True)
     assert (result.n_labeled, result.n_embedded) == (2, 0)
     assert found["embeddings"].num_rows == 3
+
+
+def test_a_track_without_numbers_is_a_suspect_until_another_process_agrees(
+    label: Label, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails: a broken GPU condemns each track that it was given, and leaves rows that say nothing."""
+    run_batch = classifier._run_batch
+
+    def broken(*arguments: Any) -> Any:
+        return [each * np.nan for each in run_batch(*arguments)]
+
+    monkeypatch.setattr(classifier, "_run_batch", broken)
+    result, found = label(embeddings=True, segment_labels=True)
+    assert (result.n_done, result.n_failed, len(result.suspects), found) == (0, 0, 2, {})
+    result, found = label("au", embeddings=True, segment_labels=True, confirming=True)
+    assert (result.n_done, result.n_failed, result.suspects, set(found)) == (0, 2, (), {"failures"})
+    assert set(found["failures"]["error_type"].to_pylist()) == {"LabelError"}
+    with pytest.raises(EnvironmentFaultError, match="not finite"):
+        label_known_good(classifier)
 
 
 @pytest.fixture

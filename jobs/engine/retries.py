@@ -125,8 +125,9 @@ class Retries:
         elif is_store_error(error):
             on_node = "" if origin is None else f" on node {origin.address}"
             raise EarmarkError(
-                f"the parts of shard {work.name} cannot be read or written{on_node}: "
-                f"{storage.reason(error)}; once this is fixed, run again: finished work is kept"
+                f"the parts of shard {work.name} in {self._assignment.tables.root} cannot be read or "
+                f"written{on_node}: {storage.reason(error)}; once this is fixed, run again: finished work is "
+                "kept"
             ) from error
         else:
             # Not the store but something in the work itself: halve it until a single track is left.

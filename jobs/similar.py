@@ -110,16 +110,17 @@ def find_similar(
 def _find_listed(keys: Keys, track: str, catalog: str) -> dict[str, str] | None:
     """Return the track of the catalog with this id, uri, or path below some folder; None if there is none."""
     keys.load("tracks")
-    exists = storage.is_local(track) and Path(track).exists()
-    name = storage.local_uri(track)
-    wanted = [name, storage.join(catalog, name), *([canonical(track)] if exists else [])]
+    protocol, path = storage.split(track)
+    exists = protocol == "file" and Path(path).exists()
+    name, place = storage.local_uri(track), canonical(track)
+    wanted = [name, storage.join(catalog, name), place]
     rows = _find_current(keys, "track_id = $name OR list_contains($uris, uri)", name=name, uris=wanted)
     for row in sorted(rows, key=lambda row: -1 if row["track_id"] == name else wanted.index(row["uri"])):
         return row
     if exists:
         # The same file by another name, such as a link; files are compared only if they end alike.
-        for row in _find_current(keys, "ends_with(uri, $name)", name=f"/{Path(name).name}")[:100]:
-            if is_same(row["uri"], canonical(track)):
+        for row in _find_current(keys, "ends_with(uri, $name)", name=f"/{Path(place).name}")[:100]:
+            if is_same(row["uri"], place):
                 return row
         return None
     # Such as the path that other commands print, below the folder of a manifest's tracks.

@@ -302,9 +302,14 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[earmark.Tables]
         yield earmark.open_tables(history.tables.root)
 
 
-@pytest.mark.parametrize("name", ["t0000", "/music/t0000.mp3", "t0000.mp3"])
-def test_a_track_is_named_by_id_uri_or_path(opened: earmark.Tables, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["t0000", "/music/t0000.mp3", "t0000.mp3", "file:///music/t%30000.mp3", "~/t0000.mp3"]
+)
+def test_a_track_is_named_by_id_uri_or_path(
+    opened: earmark.Tables, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """A user copies what another command printed and is told that there is no such track."""
+    monkeypatch.setenv("HOME", "/music")
     rows = opened.similar(name, 3)
     columns = ["track_id", "uri", "artist", "title", "duration_s", "genre", "similarity"]
     assert rows.column_names == columns
@@ -314,6 +319,22 @@ def test_a_track_is_named_by_id_uri_or_path(opened: earmark.Tables, name: str) -
     assert first["similarity"] == pytest.approx(1, abs=1e-3)
     genres = {row["track_id"]: row["genre"] for row in opened.labels().to_pylist()}
     assert [row["genre"] for row in rows.to_pylist()] == [genres[row["track_id"]] for row in rows.to_pylist()]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_link_is_its_track_however_it_is_written(
+    history: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The track most similar to a track would be the track itself."""
+    monkeypatch.setattr("tests.table_history.uri", lambda name: f"{tmp_path}/music/{name}.mp3")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    history.embed("000000", make_vectors(list(tracks(3))), run=history.run(tracks(3)))
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music/t0000.mp3").write_bytes(b"")
+    (tmp_path / "links").symlink_to("music")
+    opened = earmark.open_tables(history.tables.root)
+    for name in ((tmp_path / "links/t0000.mp3").as_uri(), "~/links/t0000.mp3"):
+        assert opened.similar(name)["track_id"].to_pylist() == opened.similar("t0000")["track_id"].to_pylist()
 
 
 def test_a_playlist_is_written(opened: earmark.Tables, tmp_path: Path) -> None:

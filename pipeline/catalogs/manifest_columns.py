@@ -52,11 +52,7 @@ def parse_sizes(column: pa.ChunkedArray, location: str) -> pa.Array:
     MisuseError
         If one is not a number of bytes; the message names the row.
     """
-    if pa.types.is_floating(column.type):  # pandas stores integers with gaps as floats
-        column = pc.if_else(pc.is_nan(column), None, column)
-        with contextlib.suppress(pa.ArrowInvalid):
-            column = column.cast(pa.int64())
-    written = pc.utf8_trim_whitespace(to_text(column))
+    written = pc.utf8_trim_whitespace(to_text(_without_artifacts(column)))
     written = pc.if_else(pc.is_in(pc.utf8_lower(written), _NO_SIZES), "", written)
     sound = pc.match_substring_regex(written, r"^(\d{1,18}(\.0*)?)?$")
     wrong = pc.index(sound, False).as_py()
@@ -126,7 +122,25 @@ def _maps(table: pa.Table, kind: pa.MapType) -> pa.Array:
 
 
 def _to_strings(column: pa.ChunkedArray) -> pa.Array:
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    column = _without_artifacts(column)
+    kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.string()).combine_chunks()
     return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+
+
+def _without_artifacts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return whole numbers and dates as such: pandas stores integers with gaps as floats, and dates as times.
+
+    Columns of other types, or with a fraction or a time of day in any row, are returned as they are.
+    """
+    with contextlib.suppress(pa.ArrowInvalid):
+        if pa.types.is_floating(column.type):
+            numbers = column.cast(pa.float64())
+            return pc.if_else(pc.is_nan(numbers), None, numbers).cast(pa.int64())
+        if pa.types.is_timestamp(column.type) and column.type.tz is None:
+            dates = column.cast(pa.date32())
+            return dates if dates.cast(column.type).equals(column) else column
+    return column

@@ -77,7 +77,9 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     """
     # What other programs wrote there may be no time.
     if by == "year":
-        years = pc.utf8_lpad(_or_carried("year", tracks), 4, "0")
+        # pandas writes integers with gaps as floats: 1999.0.
+        years = pc.replace_substring_regex(_or_carried("year", tracks), r"\.0+$", "")
+        years = pc.utf8_lpad(years, 4, "0")
         return pc.if_else(pc.match_substring_regex(years, _YEAR), years, None)
     if by == "month":
         dates = tracks["release_date"].cast(pa.string())

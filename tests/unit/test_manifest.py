@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -55,6 +56,29 @@ def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
     tracks = from_table(list_catalog(str(manifest)))
     assert [track.etag for track in tracks] == ["missing"] * 4
     assert tracks[0].carried == {"plays": "3"}
+
+
+def test_numbers_and_dates_of_pandas_are_carried_as_they_were_meant(tmp_path: Path) -> None:
+    """One track without a year, and no track has a year: they are 1999.0, and dates have a time."""
+    columns = {
+        "year": pd.Series([1999, None]),
+        "plays": pd.Categorical([3.0, 4.0]),
+        "gain": [1.0, -0.5],
+        "huge": [1e300, 1.0],
+        "released": pd.to_datetime(["1999-05-03", None]),
+        "added": pd.to_datetime(["1999-05-03 00:00", "1999-05-03 12:00"]),
+    }
+    pd.DataFrame({"uri": ["a.mp3", "b.mp3"]} | columns).to_parquet(tmp_path / "list.parquet")
+    first, second = (track.carried for track in from_table(list_catalog(str(tmp_path / "list.parquet"))))
+    assert first == {
+        "year": "1999",
+        "plays": "3",
+        "gain": "1.0",
+        "huge": "1e+300",
+        "released": "1999-05-03",
+        "added": "1999-05-03 00:00:00",
+    }
+    assert second == {"plays": "4", "gain": "-0.5", "huge": "1.0", "added": "1999-05-03 12:00:00"}
 
 
 def test_spaces_around_a_name_are_kept_where_a_program_wrote_it(tmp_path: Path) -> None:

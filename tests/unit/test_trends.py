@@ -222,6 +222,8 @@ def test_the_manifest_names_artists_where_files_do_not(tmp_path: Path) -> None:
     assert _found(tables, "artist").groups.names == ["The Listed"]
     assert _found(tables, "year").groups.names == ["1971"]
     assert all(name.startswith("The Listed – ") for name in _found(tables, "album").groups.names)
+    _rewrite(tmp_path, "tracks", "carried", [[("year", "1971.0")], [("year", "1972.5")]])
+    assert _found(tables, "year").groups.names == ["1971"], "as pandas writes years if one is missing"
 
 
 def test_an_empty_cell_is_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,12 @@ Every function returns a matplotlib figure, or draws into a given one (such as a
 match the tables, because the functions that compute the descriptors also compute the curves.
 """
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audio.features.descriptors import check_samples
 from pipeline.plots.figures import BLUE, GRAY, GREEN, ORANGE, new_figure, place_axes
 from pipeline.plots.plot_elements import (
     draw_image,
@@ -28,6 +29,7 @@ from pipeline.plots.plot_elements import (
     set_title,
     thin_columns,
 )
+from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
 if TYPE_CHECKING:
@@ -65,7 +67,14 @@ def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = Non
     -------
     matplotlib.figure.FigureBase
         The new figure, or `into`.
+
+    Raises
+    ------
+    ValueError
+        If `y` is not one-dimensional, is empty, is not of a floating-point type, or has a NaN or infinite
+        sample; if `sr` is below 1,000. All functions of samples in this module raise it.
     """
+    y = check_samples(y, sr)
     figure, axes = _new_axes(into, "Waveform", 2.0)
     draw_waveform(axes, y, sr, start_s, BLUE)
     axes.set_ylabel("amplitude (±1)")
@@ -84,9 +93,16 @@ def plot_spectrogram(
 
     The values equal ``librosa.amplitude_to_db(abs(librosa.stft(y, pad_mode="reflect")), ref=np.max)``.
     Parameters other than `scale` are those of `plot_waveform`.
+
+    Raises
+    ------
+    MisuseError
+        If `scale` is neither ``linear`` nor ``log``.
     """
-    figure, axes = _new_axes(into, f"Spectrogram, {scale} frequency axis", 2.8)
+    if scale not in get_args(Scale):
+        raise MisuseError(f"the scale of a spectrogram is {' or '.join(get_args(Scale))}, not {scale!r}")
     freqs, S_db = spectrogram_db(y, sr)
+    figure, axes = _new_axes(into, f"Spectrogram, {scale} frequency axis", 2.8)
     top = min(TOP_HZ, sr / 2)
     if scale == "linear":
         rows, low, high = S_db[freqs <= top], 0.0, top / 1000
@@ -109,7 +125,7 @@ def spectrogram_db(y: Samples, sr: int) -> tuple[NDArray[np.float64], NDArray[np
     """
     from pipeline.audio.features.stft import fft_frequencies, stft_blocks
 
-    S = np.concatenate([np.abs(D) for _, D in stft_blocks(y, 64)]).T
+    S = np.concatenate([np.abs(D) for _, D in stft_blocks(check_samples(y, sr), 64)]).T
     largest = float(S.max())
     if largest <= AMIN:
         return fft_frequencies(sr), np.full(S.shape, -RANGE_DB, np.float32)
@@ -151,6 +167,7 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     from pipeline.audio.features.hpss import separate
     from pipeline.audio.features.spectral_shape import spectral_shape
 
+    y = check_samples(y, sr)
     figure, axes = _new_axes(into, "Spectral centroid and rolloff over the waveform", 2.4)
     centroid, _, rolloff = spectral_shape(separate(y)[1], sr)
     behind = axes.twinx()
@@ -171,6 +188,7 @@ def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None)
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import separate
 
+    y = check_samples(y, sr)
     figure, axes = _new_axes(into, "Chroma", 2.4)
     power = np.square(separate(y)[1])
     tuning = estimate_tuning(find_peaks(power, sr))
@@ -186,6 +204,7 @@ def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     """Plot the zero-crossing rate, and the crossings in the loudest 10 ms; see `plot_waveform`."""
     from pipeline.audio.features.spectral_shape import SILENCE, rms, zero_crossing_rate
 
+    y = check_samples(y, sr)
     figure = new_figure(3.6) if into is None else into
     over, zoom = figure.subplots(2, 1)
     rate = zero_crossing_rate(y)
@@ -212,6 +231,7 @@ def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into:
     """Plot the waveforms of the harmonic and the percussive component; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
 
+    y = check_samples(y, sr)
     figure, axes = _new_axes(into, "Harmonic and percussive parts", 2.4)
     harmonic = separate(y)[0]
     for name, part, color in (("harmonic", harmonic, BLUE), ("percussive", y - harmonic, ORANGE)):
@@ -227,6 +247,7 @@ def plot_tempo(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) 
     from pipeline.audio.features.mfcc import mel_db
     from pipeline.audio.features.tempo import onset_strength, tempo
 
+    y = check_samples(y, sr)
     onsets = onset_strength(mel_db(np.square(separate(y)[1]), sr))
     bpm = tempo(onsets, sr)
     title = f"Onset strength, tempo {bpm:.1f} BPM" if bpm else "Onset strength, no tempo"

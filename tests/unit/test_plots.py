@@ -125,6 +125,38 @@ def test_nothing_is_cut_or_hidden(draw: Callable[..., Any], loudness: float) -> 
         assert legend.get_tightbbox().y0 >= legend.axes.bbox.y1 - 1, "it stands above the curves"
 
 
+@pytest.mark.parametrize("draw", [*OF_SAMPLES, plots.spectrogram_db])
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.zeros(0, np.float32), "mono"),
+        (np.stack([music()] * 2), "mono"),
+        ((music() * 32767).astype(np.int16), "floating-point"),
+        (np.where(np.arange(SR) == 5, np.nan, music(1.0)), "NaN"),
+    ],
+    ids=["empty", "stereo", "int16", "nan"],
+)
+def test_samples_that_are_none_are_refused(draw: Callable[..., Any], y: Any, message: str) -> None:
+    """Integers or a missing sample would give an empty or wrong picture, and stereo an error of NumPy."""
+    with pytest.raises(ValueError, match=message):
+        draw(y, SR)
+
+
+def test_samples_of_other_types_are_drawn() -> None:
+    """What another library has decoded would have to be converted first."""
+    y = music(1.0)
+    _, S_db = plots.spectrogram_db(y, SR)
+    for same in (y.tolist(), y.astype(np.float64), np.repeat(y, 2)[::2]):
+        np.testing.assert_array_equal(plots.spectrogram_db(same, SR)[1], S_db)
+
+
+def test_an_unknown_scale_is_named() -> None:
+    """Any other word than linear would be drawn as a logarithmic axis that is said to be something else."""
+    scale: Any = "mel"
+    with pytest.raises(MisuseError, match="linear or log, not 'mel'"):
+        plots.plot_spectrogram(music(), SR, scale=scale)
+
+
 def test_pictures_say_what_their_colors_mean() -> None:
     """A reader of a spectrogram could not tell 10 dB from 80."""
     levels, range_db = log_mel(music(), FeatureSpec())

@@ -75,7 +75,7 @@ def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[n
         If `y` is not one-dimensional, is empty, is not of a floating-point type, or has a NaN or infinite
         sample; if `sr` is below 1,000.
     """
-    y = _validate(y, sr)
+    y = check_samples(y, sr)
     # Numba and scipy are slow to import; only computing descriptors needs them, not their names.
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import part_statistics, separate
@@ -127,7 +127,9 @@ def compute_descriptors_of(signals: Iterable[NDArray[np.float32]], *, sr: int = 
     return np.stack(rows) if rows else np.empty((0, len(DESCRIPTOR_NAMES)))
 
 
-def _validate(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+def check_samples(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+    """Return a mono signal as contiguous float32; its errors are those of `compute_descriptors`."""
+    y = np.asarray(y)
     if y.ndim != 1 or not len(y):
         raise ValueError(f"the signal must be mono, of shape (n,) with n > 0, but its shape is {y.shape}")
     if not np.issubdtype(y.dtype, np.floating):

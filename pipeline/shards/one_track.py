@@ -83,7 +83,8 @@ def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> 
     track : str or path
         A path, or the URI of an object.
     spec : FeatureSpec, optional
-        How the track is cut into segments; by default, up to three of 30 s.
+        How the track is cut into segments; by default, up to three of 30 s. Of the features of an ensemble,
+        the first.
 
     Returns
     -------
@@ -103,7 +104,8 @@ def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> 
     0      1.2  117.45
     1     33.7  117.45
     """
-    asked = (spec or FeatureSpec()).model_copy(update={"descriptors": True, "log_mel": False})
+    first = (spec or FeatureSpec()).specs[0]
+    asked = first.model_copy(update={"descriptors": True, "log_mel": False})
     return pd.DataFrame(
         {"start_s": segment.start_s, "duration_s": segment.duration_s}
         | dict(zip(DESCRIPTOR_NAMES, [] if segment.descriptors is None else segment.descriptors, strict=True))

@@ -340,6 +340,13 @@ def test_a_view_has_the_probabilities_of_its_track(here: Path) -> None:
     np.testing.assert_array_equal(found, model.predict_proba([segment.log_mel for segment in segments]))
 
 
+def test_an_ensembles_features_can_be_described(here: Path) -> None:
+    """Who describes a track with the features of their model would get an error of Python."""
+    spec = earmark.load_model("default+gtzan").features
+    found = earmark.describe("music/other.wav", spec)
+    pd.testing.assert_frame_equal(found, earmark.describe("music/other.wav", spec.specs[0]))
+
+
 def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path) -> None:
     """An analyst would come to other numbers than the command line, or change what a run goes by."""
     before = {path: path.stat().st_mtime_ns for path in (home / "tables").rglob("*")}

@@ -112,6 +112,8 @@ class Isolated:
             If it does not start, or this machine has no room for it: no fault of the work.
         """
         pipe, theirs = Pipe()
+        # Python imports from nothing else, such as a Path that a notebook has added.
+        folders = [entry for entry in sys.path if isinstance(entry, str) and entry]
         with theirs:
             # -P: a folder named pipeline in the worker's current directory must not be imported.
             command = [sys.executable, "-P", "-m", "pipeline.shards.isolated_process", str(theirs.fileno())]
@@ -120,7 +122,7 @@ class Isolated:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
             )
         self._pipe = pipe
         try:

@@ -137,6 +137,14 @@ def test_a_process_that_does_not_exit_is_killed(monkeypatch: pytest.MonkeyPatch)
     assert process.close() == -signal.SIGKILL
 
 
+def test_paths_on_the_path_are_passed_over(
+    process: Isolated, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Python ignores what is no text there; a notebook that has put a Path there could label nothing."""
+    monkeypatch.setattr(sys, "path", [*sys.path, tmp_path, 5, b"/", str(tmp_path)])
+    assert str(tmp_path) in process.call(eval, "__import__('sys').path")
+
+
 def test_calls_share_one_process(process: Isolated) -> None:
     """A new process for each call would cost a second each."""
     assert process.call(os.getpid) == process.call(os.getpid) != os.getpid()

@@ -57,8 +57,10 @@ def label(
 ) -> pd.DataFrame:
     """Label tracks by genre, without Ray, with the same results as ``earmark run``.
 
-    The model runs in this process. Audio is decoded in a child process, one track at a time, so that a file
-    that crashes or hangs its decoder costs only its own row. Nothing is written.
+    The model runs in this process, where TensorFlow gets one thread (unless it has run before) and computes
+    without TensorFloat-32 from then on, so that labels are those of a run. Audio is decoded in a child
+    process, one track at a time, so that a file that crashes or hangs its decoder costs only its own row.
+    Nothing is written.
 
     Parameters
     ----------

@@ -5,12 +5,17 @@ import gc
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
+
+from pipeline import standard_error
 
 _UNUSED_BY_US = ("sklearn", "matplotlib")
 """Packages that Keras imports for wrappers and plots, if they are there: a third of its time."""
 _own_process = False
+_buffering = threading.Lock()
+"""Held while stderr is redirected: a second thread would take the redirection for stderr, and restore it."""
 
 
 def use_only_our_keras() -> None:
@@ -34,23 +39,22 @@ def set_up_tensorflow(threads: int) -> Any:
     Notes
     -----
     Threads and GPU memory growth can be set only before the first operation of a process. Later calls do not
-    change them. On GPUs, products are computed in float32 as on CPUs, not in TensorFloat-32.
+    change them. On GPUs, products are computed in float32 as on CPUs, not in TensorFloat-32, from the first
+    call on.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with _buffer_stderr(), _hidden(_UNUSED_BY_US if _own_process else ()), _no_garbage_collection():
         import tensorflow as tf
 
-        try:
+        # GPUs would round the factors of products to 10 bits.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        # The rest raises if TensorFlow already runs in this process, with what was set first.
+        with contextlib.suppress(RuntimeError):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
-            # GPUs would round the factors of products to 10 bits.
-            tf.config.experimental.enable_tensor_float_32_execution(False)
-        except RuntimeError:
-            # TensorFlow already runs in this process, with the number of threads that was set first.
-            return tf
     return tf
 
 
@@ -86,9 +90,10 @@ def _buffer_stderr() -> Iterator[None]:
 
     TensorFlow logs its start and each missing GPU library before its log level takes effect.
     """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
+    standard_error.open_if_closed()
+    with _buffering, tempfile.TemporaryFile() as held:
+        standard_error.flush()
+        stderr = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -97,6 +102,6 @@ def _buffer_stderr() -> Iterator[None]:
             os.write(stderr, held.read())
             raise
         finally:
-            sys.stderr.flush()
+            standard_error.flush()
             os.dup2(stderr, 2)
             os.close(stderr)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from pipeline import standard_error
 from pipeline.log import get_logger, level
 from pipeline.log_events import replay
 from pipeline.shards.limits import TIMED_OUT, TOO_MUCH_MEMORY, TrackLimits
@@ -111,6 +112,7 @@ class Isolated:
         EnvironmentFaultError, OSError
             If it does not start, or this machine has no room for it: no fault of the work.
         """
+        standard_error.open_if_closed()
         pipe, theirs = Pipe()
         # Python imports from nothing else, such as a Path that a notebook has added.
         folders = [entry for entry in sys.path if isinstance(entry, str) and entry]

@@ -145,6 +145,18 @@ def test_paths_on_the_path_are_passed_over(
     assert str(tmp_path) in process.call(eval, "__import__('sys').path")
 
 
+def test_a_process_without_stderr_prints_into_nothing() -> None:
+    """Their pipe would get the number of stderr, and what a decoder prints be read as its answer."""
+    code = (
+        "import os; os.close(2); from pipeline.shards.isolation import Isolated; process = Isolated()\n"
+        "print(process.call(os.write, 2, b'warning'), process.call(os.getcwd) == os.getcwd())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["7", "True"]
+
+
 def test_calls_share_one_process(process: Isolated) -> None:
     """A new process for each call would cost a second each."""
     assert process.call(os.getpid) == process.call(os.getpid) != os.getpid()

@@ -41,6 +41,33 @@ def test_a_process_of_ours_starts_without_what_only_others_use_of_keras() -> Non
     assert done.stdout.split() == ["False", "False", "sequential"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("without", ["sys.stderr = None", "sys.stderr.close()", "os.close(2)"])
+def test_tensorflow_starts_without_stderr_and_after_others_used_it(without: str) -> None:
+    """A program without a console could label nothing, and one that has used a GPU would get other labels."""
+    code = (
+        f"import os, sys; {without}; import tensorflow as tf; tf.zeros(3) + 1\n"
+        "tf.config.experimental.enable_tensor_float_32_execution(True)\n"
+        "from pipeline.models.tensorflow_setup import set_up_tensorflow; set_up_tensorflow(1)\n"
+        "print(tf.config.experimental.tensor_float_32_execution_enabled(), os.fstat(2) is not None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_two_threads_leave_stderr_as_it_was() -> None:
+    """A program that loads two models at once would print no error from then on."""
+    code = (
+        "import sys, time; from pipeline.models.tensorflow_setup import _buffer_stderr\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def buffer(seconds):\n    with _buffer_stderr(): time.sleep(seconds)\n"
+        "list(ThreadPoolExecutor(2).map(buffer, (0.2, 0.5)))\n"
+        "print('still here', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stderr == "still here\n"
+
+
 def test_buffered_stderr_is_printed_if_the_start_fails() -> None:
     """A library that cannot be loaded must not fail without its reason."""
     code = (

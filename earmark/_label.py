@@ -62,6 +62,9 @@ def label(
     process, one track at a time, so that a file that crashes or hangs its decoder costs only its own row.
     Nothing is written.
 
+    To label in several processes, start them with ``multiprocessing.get_context("spawn")``: one that is
+    forked after TensorFlow has started cannot use it.
+
     Parameters
     ----------
     tracks : str, path, or iterable of these
@@ -104,7 +107,8 @@ def label(
     MisuseError
         If there is no such model, manifest or prefix, or an option is out of its range.
     EarmarkError
-        If a folder contains no audio files or cannot be listed, or a store does not answer.
+        If a folder contains no audio files or cannot be listed, a store does not answer, or this process was
+        forked after TensorFlow had started.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.models.embedding import with_embedding
 from pipeline.models.network_shape import input_shapes
 from pipeline.models.prediction import Prediction, no_prediction, read_outputs
-from pipeline.models.tensorflow_setup import set_up_tensorflow
+from pipeline.models.tensorflow_setup import check_not_forked, set_up_tensorflow
 from pipeline.stopwatch import Stopwatch
 from schemas.errors import MisuseError
 
@@ -129,7 +129,10 @@ class Classifier:
         ------
         MisuseError
             If features that the model reads are missing.
+        EarmarkError
+            If this process was forked from one in which TensorFlow was set up.
         """
+        check_not_forked()
         inputs = self._select_inputs(log_mels, descriptors)
         if not len(inputs[0]):
             return no_prediction(self.info)
@@ -153,6 +156,7 @@ class Classifier:
         embeddings : ndarray of float32, shape (n, n_numbers)
             See `pipeline.models.embedding.find_embedding`.
         """
+        check_not_forked()
         inputs = self._select_inputs(log_mels, descriptors)
         if not len(inputs[0]):
             n_numbers = with_embedding(self.network).outputs[1].shape[-1]

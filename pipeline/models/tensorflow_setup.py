@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline import standard_error
+from schemas.errors import EarmarkError
 
 _UNUSED_BY_US = ("sklearn", "matplotlib")
 """Packages that Keras imports for wrappers and plots, if they are there: a third of its time."""
 _own_process = False
+_started_in: int | None = None
+"""Process in which TensorFlow was set up."""
 _buffering = threading.Lock()
 """Held while stderr is redirected: a second thread would take the redirection for stderr, and restore it."""
 
@@ -36,12 +39,20 @@ def set_up_tensorflow(threads: int) -> Any:
     threads : int
         Threads per CPU operation. Operations run one after another.
 
+    Raises
+    ------
+    EarmarkError
+        If this process was forked from one in which TensorFlow was set up.
+
     Notes
     -----
     Threads and GPU memory growth can be set only before the first operation of a process. Later calls do not
     change them. On GPUs, products are computed in float32 as on CPUs, not in TensorFloat-32, from the first
     call on.
     """
+    global _started_in
+    check_not_forked()
+    _started_in = os.getpid()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     with _buffer_stderr(), _hidden(_UNUSED_BY_US if _own_process else ()), _no_garbage_collection():
@@ -56,6 +67,21 @@ def set_up_tensorflow(threads: int) -> Any:
             for gpu in tf.config.list_physical_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
     return tf
+
+
+def check_not_forked() -> None:
+    """Check that TensorFlow's threads are in this process; where they are not, its operations wait forever.
+
+    Raises
+    ------
+    EarmarkError
+        If this process was forked from one in which TensorFlow was set up.
+    """
+    if _started_in not in (None, os.getpid()):
+        raise EarmarkError(
+            "this process was forked after TensorFlow started, which it does not survive; use "
+            "multiprocessing.get_context('spawn')"
+        )
 
 
 @contextlib.contextmanager

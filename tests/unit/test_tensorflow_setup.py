@@ -55,6 +55,31 @@ def test_tensorflow_starts_without_stderr_and_after_others_used_it(without: str)
     assert done.stdout.split() == ["False", "True"]
 
 
+@pytest.mark.slow
+def test_a_process_that_is_forked_too_late_is_told() -> None:
+    """A pool of processes in a notebook would wait forever; one that is forked before TensorFlow is good."""
+    code = (
+        "import multiprocessing, numpy as np, earmark; model = earmark.load_model('gtzan')\n"
+        "def predict(_):\n"
+        "    try: return model.predict_proba([np.zeros((128, 388), np.uint8)]).shape\n"
+        "    except earmark.EarmarkError as error: return str(error)\n"
+        "def load(_):\n"
+        "    global model; model = earmark.load_model('gtzan'); return predict(_)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    print(*pool.map(predict, [0]))\n"
+        "predict(0)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    print(*pool.map(predict, [0])); print(*pool.map(load, [0]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=300
+    )
+    before, *after = done.stdout.splitlines()
+    assert before == "(1, 10)"
+    assert len(after) == 2
+    assert all("forked after TensorFlow started" in said for said in after)
+
+
 def test_two_threads_leave_stderr_as_it_was() -> None:
     """A program that loads two models at once would print no error from then on."""
     code = (

@@ -45,6 +45,10 @@ class Model:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 
+    def __getstate__(self) -> dict[str, Bundle]:
+        # A copy, or a model in another process, builds its own network.
+        return {"bundle": self.bundle}
+
     def __repr__(self) -> str:
         return f"<earmark.Model {self.name}, {len(self.genres)} genres>"
 

@@ -1,9 +1,11 @@
 """`import earmark`: what a notebook can do without Ray, and what it is told when it cannot."""
 
 import ast
+import copy
 import doctest
 import math
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -286,6 +288,16 @@ def test_a_model_shows_what_it_is(model: earmark.Model) -> None:
     assert repr(model) == f"<earmark.Model {model.name}, 10 genres>"
     assert model.name.startswith("gtzan-cnn-")
     assert model.features == model.info.features
+
+
+@pytest.mark.slow
+def test_a_model_that_has_predicted_can_be_sent_to_another_process(model: earmark.Model) -> None:
+    """A model could be given to a pool of processes, or copied, only until it was used."""
+    segments = [np.zeros((128, 388), np.uint8)]
+    expected = model.predict_proba(segments)
+    pickled = pickle.loads(pickle.dumps(model))  # noqa: S301 (our own)
+    for same in (pickled, copy.deepcopy(model)):
+        np.testing.assert_array_equal(same.predict_proba(segments), expected)
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,9 @@ def new_figure(height_in: float) -> "Figure":
 
     It is not a pyplot figure, so it need not be closed and can be drawn in any thread.
     """
-    from matplotlib.figure import Figure
+    from pipeline.plots.shown_figure import ShownFigure
 
-    return Figure(figsize=(WIDTH_IN, height_in))
+    return ShownFigure(figsize=(WIDTH_IN, height_in))
 
 
 def to_png(figure: "Figure", *, dpi: int = 110) -> bytes:

@@ -1,5 +1,6 @@
 """Plots of a track: a student compares them to the article's, a curator to what is heard."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,13 @@ def test_plots_can_be_put_into_one_figure() -> None:
     plots.plot_waveform(music(), SR, into=first)
     plots.plot_spectrogram(music(), SR, scale="log", into=second)
     assert len(figure.axes) == 2
+
+
+def test_a_notebook_shows_a_figure_as_a_picture() -> None:
+    """Without pyplot, which teaches notebooks to show figures, a new one would print "Figure(990x220)"."""
+    figure = plots.plot_waveform(music(), SR)
+    assert figure._repr_png_() == to_png(figure)
+    assert to_png(pickle.loads(pickle.dumps(figure))) == to_png(figure)  # noqa: S301 (our own)
 
 
 def test_the_same_figure_is_the_same_picture() -> None:

@@ -1,19 +1,29 @@
 """Read the tables that runs have written, as Arrow tables of the current rows."""
 
+import operator
 import os
-from typing import Literal
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import pyarrow as pa
 
 from jobs import read_tables
 from jobs.similar import find_similar
-from jobs.trends import find_trends, select_rows
+from jobs.trends import Show, find_trends, select_rows
 from pipeline.tables.current import current_tracks
 from pipeline.tables.current import list_models as models_of
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables as StoredTables
+from pipeline.trends.shares import Weight
+from schemas.config import RunConfig
+from schemas.errors import MisuseError
 from schemas.report import Counts
 from schemas.tables import TIMESTAMP, TRACKS
+
+if TYPE_CHECKING:
+    from earmark._model import Model
+
+ModelChoice: TypeAlias = "str | os.PathLike[str] | Model | None"
+"""A model: its name with or without hash, its folder, the model itself, or None for the latest."""
 
 _RUNS = pa.schema(
     [
@@ -54,14 +64,15 @@ class Tables:
         return models_of(self._tables)
 
     def labels(
-        self, model: str | None = None, *, genre: str | None = None, min_confidence: float = 0.0
+        self, model: ModelChoice = None, *, genre: str | None = None, min_confidence: float = 0.0
     ) -> pa.Table:
         """Return the current labels: for each track in the catalog, the newest label of its present content.
 
         Parameters
         ----------
-        model : str, optional
-            Name with or without hash, or folder, of a model; by default, the one that labeled last.
+        model : str, path or Model, optional
+            Name with or without hash, or folder, of a model, or the model; by default, the one that labeled
+            last.
         genre : str, optional
             Only tracks of this genre.
         min_confidence : float
@@ -75,17 +86,19 @@ class Tables:
         Raises
         ------
         MisuseError
-            If there are no labels of the model, or it has no such genre.
+            If there are no labels of the model, it has no such genre, or `min_confidence` is not from 0 to 1.
         """
-        return read_tables.read_labels(self._tables, model, genre=genre, min_confidence=min_confidence)
+        lowest = RunConfig.load(None, min_confidence=min_confidence).min_confidence
+        return read_tables.read_labels(self._tables, _name_of(model), genre=genre, min_confidence=lowest)
 
-    def embeddings(self, model: str | None = None) -> pa.Table:
+    def embeddings(self, model: ModelChoice = None) -> pa.Table:
         """Return the current embeddings, which runs with ``--embeddings`` write: a vector for each segment.
 
         Parameters
         ----------
-        model : str, optional
-            Name with or without hash, or folder, of a model; by default, the one of the latest embeddings.
+        model : str, path or Model, optional
+            Name with or without hash, or folder, of a model, or the model; by default, the one of the latest
+            embeddings.
 
         Returns
         -------
@@ -98,9 +111,9 @@ class Tables:
         MisuseError
             If there are no embeddings of the model.
         """
-        return read_tables.read_embeddings(self._tables, model)
+        return read_tables.read_embeddings(self._tables, _name_of(model))
 
-    def similar(self, track: str | os.PathLike[str], n: int = 10, model: str | None = None) -> pa.Table:
+    def similar(self, track: str | os.PathLike[str], n: int = 10, model: ModelChoice = None) -> pa.Table:
         """Return the tracks of the catalog that sound most like a track, the nearest first.
 
         Nearness is the cosine of the mean embeddings, which runs with ``--embeddings`` write. All tracks that
@@ -112,7 +125,7 @@ class Tables:
             A track of the catalog, by its id, its uri or its path below the catalog; or any other audio file.
         n : int
             Number of tracks.
-        model : str, optional
+        model : str, path or Model, optional
             As in `embeddings`.
 
         Returns
@@ -124,34 +137,39 @@ class Tables:
         Raises
         ------
         MisuseError
-            If there are no embeddings of the model, or the track is silent.
+            If there are no embeddings of the model, the track is silent, or `n` is not at least 1.
         TrackError
             If the file does not exist or cannot be decoded.
         """
-        return find_similar(self._tables, os.fspath(track), n, model).rows
+        return find_similar(self._tables, os.fspath(track), _count("n", n), _name_of(model)).rows
 
     def tracks(self) -> pa.Table:
         """Return the tracks of the catalog as last listed, sorted by uri, with tags and audio properties."""
         names = tuple(name for name in TRACKS.names if name != "present")
         return current_tracks(self._tables, names).select(names).sort_by("uri")
 
-    def failures(self, model: str | None = None) -> pa.Table:
+    def failures(self, model: ModelChoice = None) -> pa.Table:
         """Return the current failures, sorted by uri: tracks without a label, and the reason.
 
         Parameters
         ----------
-        model : str, optional
+        model : str, path or Model, optional
             Failures that concern this model; by default, the model of the last run.
+
+        Raises
+        ------
+        MisuseError
+            If no run was with this model.
         """
-        return read_tables.read_failures(self._tables, model)
+        return read_tables.read_failures(self._tables, _name_of(model))
 
     def trends(
         self,
         by: str = "year",
-        model: str | None = None,
+        model: ModelChoice = None,
         *,
-        show: Literal["shares", "changes", "tags", "disagreements"] = "shares",
-        weight: Literal["count", "confidence"] = "count",
+        show: Show = "shares",
+        weight: Weight = "count",
         top: int | None = None,
     ) -> pa.Table:
         """Return shares of genres in the current labels by year, month, artist, folder or another column.
@@ -160,7 +178,7 @@ class Tables:
         ----------
         by : str
             How to group tracks, as in ``earmark trends --by``.
-        model : str, optional
+        model : str, path or Model, optional
             As in `labels`.
         show : str
             ``shares`` with 95 % intervals; ``changes``, rising and falling genres; ``tags``, tags of the
@@ -173,9 +191,16 @@ class Tables:
         Raises
         ------
         MisuseError
-            If there are no labels of the model, or no track has a value to group by.
+            If there are no labels of the model, no track has a value to group by, or an argument has another
+            value.
         """
-        found = find_trends(self._tables, model, by=by, weight=weight, top=top)
+        if not isinstance(by, str):
+            raise MisuseError(f"by is year, month, artist or another name of what to group by, not {by!r}")
+        for name, value, choices in (("show", show, get_args(Show)), ("weight", weight, get_args(Weight))):
+            if value not in choices:
+                raise MisuseError(f"{name} is {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
+        top = None if top is None else _count("top", top)
+        found = find_trends(self._tables, _name_of(model), by=by, weight=weight, top=top)
         return select_rows(found, show)
 
     def runs(self) -> pa.Table:
@@ -185,6 +210,30 @@ class Tables:
             for report in read_reports(self._tables)
         ]
         return pa.Table.from_pylist(rows, _RUNS)
+
+
+def _name_of(model: Any) -> str | None:
+    """Return the name or folder of a model that a user has given, or None."""
+    if model is None:
+        return None
+    if isinstance(model, str | os.PathLike):
+        return str(os.fspath(model))
+    from earmark._model import Model
+
+    if not isinstance(model, Model):
+        raise MisuseError(f"a model is a name, a folder or an earmark.Model, not {model!r}")
+    return model.name
+
+
+def _count(name: str, value: Any) -> int:
+    """Return a number of rows or groups that a user has given."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise MisuseError(f"{name} is a whole number of at least 1, not {value!r}")
+    return number
 
 
 def open_tables(location: str | os.PathLike[str]) -> Tables:

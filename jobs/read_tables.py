@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -102,6 +103,11 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
         If the tables hold no labels of this model.
     """
     have = list_models(tables)
+    if not have and _models_of_runs(tables):
+        raise MisuseError(
+            f"the tables {tables.root} contain no labels: no track has been labeled; 'earmark failures "
+            f"{tables.root}' lists those that failed, and why"
+        )
     if wanted is None and not have:
         raise MisuseError(f"the tables {tables.root} contain no labels; run 'earmark run' first")
     return _pick(tables, wanted, have, "labels")
@@ -137,10 +143,11 @@ def _pick(tables: Tables, wanted: str | None, have: list[str], what: str) -> str
         return have[-1]
     matching = [model for model in have if model == wanted or model.rpartition("-")[0] == wanted]
     if not matching and have:
-        full = load_bundle(wanted).model
-        matching = [model for model in have if model == full]
+        with suppress(MisuseError):  # why it cannot be loaded says less than which models there are
+            full = load_bundle(wanted).model
+            matching = [model for model in have if model == full]
     if not matching:
-        listed = ", ".join(have) or "none"
+        listed = ", ".join(dict.fromkeys(have)) or "none"
         raise MisuseError(
             f"the tables {tables.root} contain no {what} of the model {wanted} (they contain {listed})"
         )
@@ -159,11 +166,23 @@ def read_embeddings(tables: Tables, model: str | None) -> pa.Table:
 
 
 def read_failures(tables: Tables, model: str | None) -> pa.Table:
-    """Read the current failures that concern a model; by default, the model of the last run."""
+    """Read the current failures that concern a model; by default, the model of the last run.
+
+    Raises
+    ------
+    MisuseError
+        If no run was with this model.
+    """
+    of_runs = _models_of_runs(tables)
     if model is None:
-        last = [report.model for report in read_reports(tables) if report.model is not None]
-        return current_failures(tables, last[-1] if last else None)
-    return current_failures(tables, pick_model(tables, model))
+        return current_failures(tables, of_runs[-1] if of_runs else None)
+    # A model may have failed on every track, and so have no labels.
+    return current_failures(tables, _pick(tables, model, [*list_models(tables), *of_runs], "runs"))
+
+
+def _models_of_runs(tables: Tables) -> list[str]:
+    """Return the model of each run that had one, the last run's last."""
+    return [report.model for report in read_reports(tables) if report.model is not None]
 
 
 def read_labels(

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from schemas.errors import (
     TrackError,
 )
 from tests.hostile import flac_bomb
+from tests.table_history import MODEL, TableHistory, tracks
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RELEASE = ROOT / "tests" / "releases" / "0.1.0" / "tables"
@@ -383,6 +385,61 @@ def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path)
     assert runs["run"].is_monotonic_increasing
     assert runs["listed"].tolist() == [6, 6]
     assert {path: path.stat().st_mtime_ns for path in (home / "tables").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (
+            lambda tables: tables.trends("folder", show="share"),
+            "show is shares, .* or disagreements, not 'share'",
+        ),
+        (lambda tables: tables.trends("folder", weight="conf"), "weight is count or confidence, not 'conf'"),
+        (lambda tables: tables.trends("folder", top=0), "top is a whole number of at least 1, not 0"),
+        (lambda tables: tables.trends("folder", top=2.5), "top is a whole number of at least 1, not 2.5"),
+        (lambda tables: tables.trends(None), "by is year, .* not None"),
+        (lambda tables: tables.labels(min_confidence=50), "setting 'min_confidence'"),
+        (lambda tables: tables.labels(min_confidence=math.nan), "setting 'min_confidence'"),
+        (lambda tables: tables.labels(5), "a model is a name, a folder or an earmark.Model, not 5"),
+        (
+            lambda tables: tables.labels("smal"),
+            r"no labels of the model smal \(they contain small-35b1e80b\)",
+        ),
+        (
+            lambda tables: tables.failures("smal"),
+            r"no runs of the model smal \(they contain small-35b1e80b\)",
+        ),
+        (lambda tables: tables.similar("x", 2.5), "n is a whole number of at least 1, not 2.5"),
+    ],
+)
+def test_misuse_of_tables_is_said_in_a_sentence(
+    home: Path, ask: Callable[[earmark.Tables], object], message: str
+) -> None:
+    """A typing error would end in a KeyError, or in a table with no rows that looks like an answer."""
+    with pytest.raises(MisuseError, match=message):
+        ask(earmark.open_tables(home / "tables"))
+
+
+def test_a_model_is_named_by_itself_and_by_its_folder(home: Path) -> None:
+    """A notebook that has loaded a model would have to find out under which name the tables know it."""
+    tables = earmark.open_tables(home / "tables")
+    folder = home / "tables/_models/small-35b1e80b"
+    for model in ("small-35b1e80b", folder, earmark.load_model(folder)):
+        assert tables.labels(model).equals(tables.labels())
+        assert tables.failures(model).equals(tables.failures())
+        assert tables.trends("folder", model, top=np.int64(1)).num_rows
+    assert tables.labels(min_confidence=np.float32(1)).num_rows == 0
+
+
+def test_tables_in_which_every_track_failed(tmp_path: Path) -> None:
+    """Who asks why a model has labeled nothing would be told to run it first, and so would a script."""
+    history = TableHistory(tmp_path)
+    history.run({}, failing=tracks(3))
+    tables = earmark.open_tables(tmp_path)
+    for model in (None, "cnn", MODEL):
+        assert tables.failures(model).num_rows == 3
+        with pytest.raises(MisuseError, match=f"no track has been labeled; 'earmark failures {tmp_path}'"):
+            tables.labels(model)
 
 
 def test_tables_that_are_none_or_newer_are_refused(home: Path, tmp_path: Path) -> None:

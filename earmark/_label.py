@@ -20,8 +20,9 @@ from pipeline.catalogs.track_refs import from_table
 from pipeline.models.classifier import Classifier
 from pipeline.models.combination import MemberPrediction, label_members
 from pipeline.models.ensemble_classifier import networks_of
-from pipeline.models.label import TrackLabel
+from pipeline.models.label import Label, TrackLabel
 from pipeline.models.network_shape import network_inputs
+from pipeline.shards.failures import message_of
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
 from pipeline.shards.outcomes import TrackOutcome, featurize_isolated
@@ -96,8 +97,9 @@ def label(
         ``error``                 … and in a sentence; both missing where it did not fail
         ========================  ====================================================================
 
-        Models that answer for styles and for music at all have the columns ``style``, ``is_music`` and
-        ``labels`` too, as the labels table has them.
+        Text has pandas' type ``str``, where missing values are NaN, also in a frame without rows. Models that
+        answer for styles and for music at all have the columns ``style``, ``is_music`` and ``labels`` too, as
+        the labels table has them.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def label(
     >>> import earmark
     >>> labels = earmark.label("music")
     >>> labels["genre"].notna().tolist(), labels["error_type"].tolist()
-    ([False, True], ['DecodeError', None])
+    ([False, True], ['DecodeError', nan])
     >>> earmark.label("song.wav").columns[:4].tolist()
     ['uri', 'genre', 'confidence', 'style']
     """
@@ -219,30 +221,38 @@ def _frame(rows: list[_Labeled], info: ModelInfo) -> pd.DataFrame:
     p = np.array([unknown if label is None else label.probabilities for label in labels], np.float32)
     p = p.reshape(len(rows), len(genres))
     columns: dict[str, Any] = {
-        "uri": [row.track.uri for row in rows],
-        "genre": pd.Series([None if label is None else label.genre for label in labels], dtype=object),
+        "uri": _text(row.track.uri for row in rows),
+        "genre": _text(None if label is None else label.genre for label in labels),
         "confidence": np.array(
             [np.nan if label is None else label.confidence for label in labels], np.float32
         ),
         **(_taxonomy_columns(labels) if info.taxonomy is not None else {}),
         **{f"p_{genre}": p[:, number] for number, genre in enumerate(genres)},
         "duration_s": np.array([row.duration_s for row in rows], np.float64),
-        "error_type": pd.Series(
-            [None if error is None else type(error).__name__ for error in errors], dtype=object
-        ),
-        "error": pd.Series([None if error is None else str(error) for error in errors], dtype=object),
+        "error_type": _text(None if error is None else type(error).__name__ for error in errors),
+        "error": _text(None if error is None else message_of(error) for error in errors),
     }
     return pd.DataFrame(columns)
+
+
+def _text(values: Iterable[str | None]) -> "pd.Series[str]":
+    """Return a column of pandas' own type for text, also if it has no rows or no values."""
+    return pd.Series(list(values), dtype=pd.StringDtype(na_value=np.nan))
 
 
 def _taxonomy_columns(labels: list[TrackLabel | None]) -> dict[str, Any]:
     """Return what models of classes say beside the genre."""
     is_music = [None if label is None else label.is_music for label in labels]
-    several = [None if label is None or label.labels is None else label.labels for label in labels]
+    several = [None if label is None else label.labels for label in labels]
     return {
-        "style": pd.Series([None if label is None else label.style for label in labels], dtype=object),
+        "style": _text(None if label is None else label.style for label in labels),
         "is_music": np.array([np.nan if each is None else each for each in is_music], np.float32),
         "labels": pd.Series(
-            [None if each is None else [asdict(label) for label in each] for each in several], dtype=object
+            [None if each is None else [_rounded(label) for label in each] for each in several], dtype=object
         ),
     }
+
+
+def _rounded(label: Label) -> dict[str, Any]:
+    """Return a label as the labels table has it: its probability is a float32."""
+    return asdict(label) | {"probability": float(np.float32(label.probability))}

@@ -70,7 +70,7 @@ def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None)
             "etag": failure.etag,
             "stage": failure.error.stage,
             "error_type": type(failure.error).__name__,
-            "message": _message(failure.error),
+            "message": message_of(failure.error),
             "attempts": failure.attempts,
             "retryable": failure.error.retryable,
             "model": failure.model,
@@ -82,7 +82,7 @@ def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None)
     return pa.Table.from_pylist(rows, FAILURES)
 
 
-def _message(error: TrackError) -> str:
+def message_of(error: TrackError) -> str:
     """Return the error as text that a table can hold: its start and end, if a very long name is in it."""
     text = str(error).encode("utf-8", "backslashreplace").decode()
     half = _MESSAGE_CHARACTERS // 2

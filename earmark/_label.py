@@ -29,7 +29,7 @@ from pipeline.shards.outcomes import TrackOutcome, featurize_isolated
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError, LabelError, TrackError
+from schemas.errors import EarmarkError, LabelError, MisuseError, TrackError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 from schemas.tracks import TrackFeatures, TrackRef
@@ -107,7 +107,8 @@ def label(
         If `tracks` is a single track, not in a list, and it cannot be labeled. In a list or a folder, a track
         that cannot be labeled never raises.
     MisuseError
-        If there is no such model, manifest or prefix, or an option is out of its range.
+        If there is no such model, manifest or prefix, one of `tracks` is no path, or an option is out of its
+        range.
     EarmarkError
         If a folder contains no audio files or cannot be listed, a store does not answer, or this process was
         forked after TensorFlow had started.
@@ -148,10 +149,24 @@ def _is_one_track(source: object) -> bool:
 
 def _list_tracks(tracks: Source | Iterable[Source]) -> list[TrackRef]:
     """List all tracks as they are now, with their positions as ids."""
-    sources = [tracks] if isinstance(tracks, str | os.PathLike) else list(tracks)
+    sources = [tracks] if isinstance(tracks, str | os.PathLike) else _check_sources(tracks)
     with ThreadPoolExecutor(_LOOK_THREADS) as pool:
         found = chain.from_iterable(pool.map(_tracks_of, sources))
         return [replace(track, track_id=str(place)) for place, track in enumerate(found)]
+
+
+def _check_sources(tracks: object) -> list[Source]:
+    if isinstance(tracks, pd.DataFrame):
+        raise MisuseError(
+            "tracks cannot be a data frame; give the column that names them, such as frame['uri']"
+        )
+    if not isinstance(tracks, Iterable):
+        raise MisuseError(f"tracks are a path, a URI or an iterable of these, not {tracks!r}")
+    sources = list(tracks)
+    for place, source in enumerate(sources):
+        if not isinstance(source, str | os.PathLike) or not str(source).strip():
+            raise MisuseError(f"tracks are paths or URIs, but number {place} (from 0) is {source!r}")
+    return sources
 
 
 def _tracks_of(source: Source) -> list[TrackRef]:

@@ -281,6 +281,10 @@ def test_no_tracks_give_no_rows(here: Path, model: earmark.Model) -> None:
         ({"model": "nothing"}, "there is no model 'nothing'"),
         ({"tracks": "list.csv"}, r"list\.csv does not exist"),
         ({"tracks": ""}, "empty"),
+        ({"tracks": ["song.wav", ""]}, r"number 1 \(from 0\) is ''"),
+        ({"tracks": pd.Series(["song.wav", None])}, r"number 1 \(from 0\) is "),
+        ({"tracks": pd.DataFrame({"uri": ["song.wav"]})}, r"such as frame\['uri'\]"),
+        ({"tracks": None}, "iterable of these, not None"),
     ],
 )
 def test_misuse_is_said_in_a_sentence(here: Path, options: dict[str, object], message: str) -> None:

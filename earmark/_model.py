@@ -1,7 +1,7 @@
 """Models that are ready to label tracks."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property, partial
 from typing import Any, TypeAlias
 
@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
-from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier
+from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, LogMels
 from pipeline.models.ensemble import Bundle, load_bundle
 from pipeline.models.ensemble_classifier import EnsembleClassifier, load_classifier, networks_of
 from pipeline.models.prediction import Prediction
@@ -74,7 +74,7 @@ class Model:
 
     def predict_proba(
         self,
-        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        log_mels: LogMels | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Return the calibrated probability of each genre for each segment.
@@ -115,7 +115,7 @@ class Model:
 
     def predict(
         self,
-        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        log_mels: LogMels | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
@@ -123,7 +123,7 @@ class Model:
 
     def embed(
         self,
-        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        log_mels: LogMels | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float32]:
         """Return the embedding of each segment: the numbers that the last layer of the network reads.

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from schemas.errors import MisuseError
 
 CPU_BATCH_SIZE, GPU_BATCH_SIZE = 8, 64
 """Default number of segments that run together."""
+
+LogMels: TypeAlias = Sequence[NDArray[np.uint8] | None] | NDArray[np.uint8]
+"""Log-mels of segments, as `schemas.tracks.SegmentFeatures` has them; None is refused."""
 
 Network = Callable[..., Any]
 """A compiled network: it takes a batch of each input and returns a tensor, or one for each output."""
@@ -89,7 +92,7 @@ class Classifier:
 
     def predict_proba(
         self,
-        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        log_mels: LogMels | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Return the calibrated probability of each genre. Parameters and errors are those of `predict`.
@@ -103,7 +106,7 @@ class Classifier:
 
     def predict(
         self,
-        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        log_mels: LogMels | None = None,
         descriptors: NDArray[np.float64] | None = None,
         watch: Stopwatch | None = None,
     ) -> Prediction:
@@ -141,7 +144,7 @@ class Classifier:
 
     def predict_and_embed(
         self,
-        log_mels: Sequence[NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+        log_mels: LogMels | None = None,
         descriptors: NDArray[np.float64] | None = None,
         watch: Stopwatch | None = None,
     ) -> tuple[Prediction, NDArray[np.float32]]:

@@ -1,7 +1,9 @@
 """TrackView: a track as the model hears it, with its samples, for inspecting a single track."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +11,12 @@ from numpy.typing import NDArray
 from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.audio.tags.tags import read_tags
-from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import Prediction
 from pipeline.shards.fetching import open_track
 from pipeline.shards.one_track import named_track
 from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
+from schemas.model import ModelInfo
 from schemas.tracks import AudioInfo, Tags, is_silent_range
 
 
@@ -103,28 +105,48 @@ def view_track(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -
     return TrackView(uri, info, tags, segments, spec)
 
 
-def segment_probabilities(view: TrackView, classifier: Classifier) -> NDArray[np.float64]:
+class SegmentModel(Protocol):
+    """What predicts for segments: an `earmark.Model`, or its network, a `Classifier`."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The metadata of the model."""
+
+    def predict(
+        self, log_mels: Sequence[NDArray[np.uint8]], descriptors: NDArray[np.float64] | None, /
+    ) -> Prediction:
+        """Return all predictions for segments."""
+
+
+def segment_probabilities(view: TrackView, model: SegmentModel) -> NDArray[np.float64]:
     """Return the calibrated probability of each genre for each segment, shape (n_segments, n_genres).
+
+    Parameters
+    ----------
+    view : TrackView
+        The track.
+    model : earmark.Model or Classifier
+        The model.
 
     Raises
     ------
     MisuseError
         If the view has other features than the model reads; `view_track` takes those of the model.
     """
-    return predict_segments(view, classifier).proba
+    return predict_segments(view, model).proba
 
 
-def predict_segments(view: TrackView, classifier: Classifier) -> Prediction:
+def predict_segments(view: TrackView, model: SegmentModel) -> Prediction:
     """Return everything that the model predicts for the segments. Errors: see `segment_probabilities`."""
-    if view.spec != classifier.info.features:  # log-mels of another spec may have the same shape
+    if view.spec != model.info.features:  # log-mels of another spec may have the same shape
         raise MisuseError(
-            f"the view of {view.uri} has other features than the model {classifier.info.name} reads; make it "
+            f"the view of {view.uri} has other features than the model {model.info.name} reads; make it "
             "with view_track(track, model.features)"
         )
     descriptors = None
-    if classifier.info.features.descriptors:
+    if model.info.features.descriptors:
         from pipeline.audio.features.descriptors import compute_descriptors_of
 
         signals = (segment.y for segment in view.segments)
         descriptors = compute_descriptors_of(signals, sr=view.spec.sample_rate)
-    return classifier.predict([segment.log_mel for segment in view.segments], descriptors)
+    return model.predict([segment.log_mel for segment in view.segments], descriptors)

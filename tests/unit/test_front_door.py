@@ -123,6 +123,25 @@ def test_the_errors_are_those_that_are_raised() -> None:
     assert all(name in earmark.__doc__ for name in known - {"LabelerCrashedError"})
 
 
+@pytest.mark.slow
+def test_what_belongs_together_has_types_that_fit(tmp_path: Path) -> None:
+    """A user's type checker would refuse what the documentation shows, and they could only silence it."""
+    checker = pytest.importorskip("mypy.api")
+    (tmp_path / "notebook.py").write_text(
+        "import earmark\n"
+        "model = earmark.load_model()\n"
+        "track = earmark.track_features('song.wav', model.features)\n"
+        "log_mels = [segment.log_mel for segment in track.segments]\n"
+        "model.predict_proba(log_mels), model.predict(log_mels), model.embed(log_mels)\n"
+        "view = earmark.plots.view_track('song.wav', model.features)\n"
+        "earmark.plots.segment_probabilities(view, model)\n"
+        "earmark.open_tables('tables').labels(model)\n"
+    )
+    options = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(ROOT / ".mypy_cache")]
+    found, _, status = checker.run([*options, str(tmp_path / "notebook.py")])
+    assert status == 0, found
+
+
 @pytest.mark.parametrize("name", ["pipeline", "jobs", "schemas"])
 @pytest.mark.parametrize("form", ["package", "module"])
 def test_a_folder_that_hides_ours_is_named(tmp_path: Path, name: str, form: str) -> None:
@@ -356,7 +375,7 @@ def test_descriptors_that_the_model_cannot_read_are_refused(model: earmark.Model
 def test_a_view_with_the_features_of_another_model_is_refused(here: Path) -> None:
     """The defaults of two calls that belong together gave wrong probabilities without a word."""
     view = earmark.plots.view_track("song.wav")
-    default: Any = earmark.load_model()
+    default = earmark.load_model()
     with pytest.raises(MisuseError, match=r"make it with view_track\(track, model.features\)"):
         earmark.plots.segment_probabilities(view, default)
 
@@ -364,7 +383,7 @@ def test_a_view_with_the_features_of_another_model_is_refused(here: Path) -> Non
 @pytest.mark.slow
 def test_a_view_has_the_probabilities_of_its_track(here: Path) -> None:
     """A notebook's plot would show other numbers than the labels."""
-    model: Any = earmark.load_model()
+    model = earmark.load_model()
     found = earmark.plots.segment_probabilities(
         earmark.plots.view_track(Path("song.wav"), model.features), model
     )

@@ -104,7 +104,8 @@ class Tables:
         -------
         pyarrow.Table
             A row for each segment, sorted by track and segment: the columns of ``embeddings/`` and ``uri``.
-            ``vector`` is a list of a fixed size, of float16, and all zero for a silent segment.
+            ``vector`` is a list of a fixed size, of float16, and all zero for a silent segment. DuckDB cannot
+            read float16 of Arrow: pass it the table without this column, or with ``vector`` cast to float32.
 
         Raises
         ------

@@ -80,6 +80,23 @@ def test_polars(tables: Tables, expected: dict[str, str]) -> None:
     assert dict(zip(current["uri"], current["genre"], strict=True)) == expected
 
 
+def test_the_type_of_the_day_can_be_chosen(tables: Tables) -> None:
+    """Two readers would differ about a column, and what the documentation names against it would not help."""
+    guessed, chosen = (
+        pl.scan_parquet(f"{tables.root}/labels", hive_partitioning=True, **options).collect_schema()[
+            "run_date"
+        ]
+        for options in ({}, {"try_parse_hive_dates": False})
+    )
+    assert (guessed, chosen) == (pl.Date, pl.String)
+    parts = f"{tables.root}/labels/*/*/*.parquet"
+    sql = "select typeof(run_date) from read_parquet(?{}) limit 1"
+    options = ("", ", hive_types = {'run_date': varchar}")
+    found = [duckdb.execute(sql.format(each), [parts]).fetchall() for each in options]
+    assert found == [[("DATE",)], [("VARCHAR",)]]
+    assert pd.read_parquet(f"{tables.root}/labels").dtypes["run_date"] == "category"
+
+
 def test_duckdb_views(tables: Tables, expected: dict[str, str]) -> None:
     """`earmark ddl --dialect duckdb` would make views that give other labels than `earmark labels`."""
     database = duckdb.connect()

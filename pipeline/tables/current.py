@@ -194,6 +194,7 @@ def find_models(keys: Keys) -> list[str]:
     return [str(model) for model in keys.query(_MODELS)["model"].to_pylist()]
 
 
+@read_again_if_replaced
 def read_genres(tables: Tables, model: str) -> tuple[str, ...]:
     """Read a model's genres from the metadata of its labels.
 

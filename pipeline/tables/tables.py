@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import io
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -17,7 +19,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
-from schemas.errors import EarmarkError
+from schemas.errors import EarmarkError, StoreError
 from schemas.tables import PARTITIONS, SCHEMAS, features_schema
 
 log = get_logger(__name__)
@@ -29,8 +31,13 @@ VERSION_KEY = ("track_id", "etag")
 """The columns that identify one version of a track's content."""
 
 
+PAUSES_S: tuple[float, ...] = (0.5, 1, 2, 4, 8, 15, 15, 15)
+"""Before each further attempt to read what vanishes: merging the parts of a bucket takes minutes."""
+_is_repeated: ContextVar[bool] = ContextVar("is_repeated", default=False)
+
+
 def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:
-    """Repeat a function that reads the tables once if parts of it vanish: a run merges its own at its end.
+    """Repeat a function that reads the tables if parts of it vanish, for a minute: a run merges them.
 
     Parameters
     ----------
@@ -39,16 +46,25 @@ def read_again_if_replaced(read: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(read)
-    def read_twice(*arguments: P.args, **options: P.kwargs) -> R:
+    def read_repeatedly(*arguments: P.args, **options: P.kwargs) -> R:
+        if _is_repeated.get():  # by a caller, which lists the tables anew
+            return read(*arguments, **options)
+        token = _is_repeated.set(True)
         try:
+            for pause_s in PAUSES_S:
+                try:
+                    return read(*arguments, **options)
+                # A MisuseError may have such a cause too: there is no model of that name.
+                except StoreError as error:
+                    if not isinstance(error.__cause__, FileNotFoundError):
+                        raise
+                    log.info("parts were replaced, reading again", wait_s=pause_s, error=error)
+                time.sleep(pause_s)
             return read(*arguments, **options)
-        except EarmarkError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            log.info("parts were replaced, reading again", error=error)
-            return read(*arguments, **options)
+        finally:
+            _is_repeated.reset(token)
 
-    return read_twice
+    return read_repeatedly
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Who reads while a run or a compaction merges parts gets the rows, not an error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +9,25 @@ import pytest
 
 import earmark
 from jobs.compact import compact_job
+from jobs.publish import publish_job
+from pipeline.publish.destination import Format
 from pipeline.storage.cache_folder import CACHE_VARIABLE
+from pipeline.tables import tables as reading
+from schemas.errors import MisuseError, StoreError
 from tests.table_history import TableHistory, tracks
+
+N_PAUSES = 4
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PAUSES_S", (0.0,) * N_PAUSES)
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> TableHistory:
     """Tracks with embeddings, each in parts of its own."""
-    history = TableHistory(tmp_path)
+    history = TableHistory(tmp_path / "tables")
     run = history.run(tracks(8), shard_tracks=1)
     for name in tracks(8):
         history.embed(name, {name: history.rng.normal(size=(1, 3))}, run=run)
@@ -45,22 +56,89 @@ def test_parts_that_are_merged_meanwhile_are_read_again(
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "another cache"))
     parts = set(tmp_path.rglob("*.parquet"))
     merge = partial(compact_job, history.tables, older_than_days=0, target_mb=128, say=lambda _: None)
-    _once_parts_are_listed(monkeypatch, merge)
+    _when_parts_are_listed(monkeypatch, [merge])
     assert QUESTIONS[name](opened) == expected
     assert len(parts - set(tmp_path.rglob("*.parquet"))) > 20, "nothing was merged"
 
 
-def _once_parts_are_listed(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Let something happen once, after the first listing of parts and before they are read."""
+@pytest.mark.parametrize("name", ["labels", "embeddings", "features"])
+def test_parts_that_are_replaced_one_after_another_are_read_in_the_end(
+    history: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """On a bucket, merging takes minutes: who asks meanwhile would meet another missing part each time."""
+    opened = earmark.open_tables(history.tables.root)
+    expected = QUESTIONS[name](opened)
+    waiting = _when_parts_are_listed(monkeypatch, _rename_parts(tmp_path, name)[:N_PAUSES])
+    assert QUESTIONS[name](opened) == expected
+    assert not waiting
+
+
+@pytest.mark.parametrize("form", ["delta", "parquet"])
+def test_labels_whose_parts_are_replaced_one_after_another_are_published(
+    history: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Format
+) -> None:
+    """A publication that is repeated must not count on what it did before: rows would be there twice."""
+    destination = str(tmp_path / "published")
+    publish = partial(publish_job, history.tables.root, destination, form, None, embeddings=True)
+    waiting = _when_parts_are_listed(monkeypatch, _rename_parts(tmp_path, "labels")[:N_PAUSES], after=1)
+    done = publish()
+    assert not waiting
+    assert (done.rows, done.changed, done.removed, done.written) == (8, 8, 0, True)
+    history.run({"t0001": "2", "new": "1"}, gone={"t0002": "1"}, unchanged=6)
+    waiting += [*_rename_parts(tmp_path, "tracks")[:2], *_rename_parts(tmp_path, "labels")[-2:]]
+    done = publish()
+    assert not waiting
+    assert (done.rows, done.changed, done.removed, done.written) == (8, 2, 1, True)
+    assert not publish().written
+
+
+def test_what_stays_away_is_an_error_after_all_pauses(
+    history: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads within reads would each repeat: a part that is lost would be told after ten minutes, not one."""
+    opened = earmark.open_tables(history.tables.root)
+    waiting = _when_parts_are_listed(monkeypatch, _rename_parts(tmp_path, "tracks"))
+    n_parts = len(waiting)
+    monkeypatch.setattr(type(opened._tables), "dataset", lambda *_: None)  # so that only an inner read lists
+    with pytest.raises(StoreError, match="it does not exist"):
+        opened.embeddings()
+    assert n_parts - len(waiting) == N_PAUSES + 1
+
+
+def test_a_model_that_does_not_exist_is_refused_at_once(
+    history: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped folder would be told after a minute: the cause is a missing file too."""
+    listings: list[None] = []
+    _when_parts_are_listed(monkeypatch, [lambda: listings.append(None)] * 100)
+    with pytest.raises(MisuseError, match=r"no model\.json"):
+        earmark.open_tables(history.tables.root).similar("t0000", model=str(tmp_path / "no model"))
+    assert len(listings) == 1
+
+
+def _rename_parts(folder: Path, table: str) -> list[Callable[[], object]]:
+    """Functions that each give another part of a table a new name, as if it was merged."""
+
+    def rename(part: Path) -> None:
+        part.rename(part.with_name(f"{part.stem}x.parquet"))
+
+    return [partial(rename, part) for part in sorted(folder.glob(f"**/{table}/**/*.parquet"))]
+
+
+def _when_parts_are_listed(
+    monkeypatch: pytest.MonkeyPatch, acts: Sequence[Callable[[], object]], after: int = 0
+) -> list[Callable[[], object]]:
+    """Let something happen after each listing of parts, before they are read; return what is left."""
     from pipeline.tables import keys
 
-    waiting = [act]
+    waiting: list[Callable[[], object]] = [*([lambda: None] * after), *acts]
 
     def then_act(result: object) -> object:
         if waiting:
-            waiting.pop()()
+            waiting.pop(0)()
         return result
 
     dataset, list_objects = ds.dataset, keys.list_objects
     monkeypatch.setattr(ds, "dataset", lambda *a, **k: then_act(dataset(*a, **k)))
     monkeypatch.setattr(keys, "list_objects", lambda tables: then_act(list_objects(tables)))
+    return waiting

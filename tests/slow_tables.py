@@ -37,6 +37,12 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
     return rows.filter(rows["present"]).select(wanted)
 
 
+def featurized_tracks(tables: Tables, feature_sets: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """Read columns of the current tracks that have features of some feature sets."""
+    featurized = tables.read("features", list(VERSION_KEY), pc.field("feature_set").isin(feature_sets))
+    return semi_join(current_tracks(tables, tuple(columns)), featurized).select(columns)
+
+
 def current_labels(tables: Tables, model: str) -> pa.Table:
     """Read the current labels: for each track in the catalog, the newest label of its present version.
 

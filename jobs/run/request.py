@@ -18,12 +18,12 @@ from pipeline.models.ensemble import Bundle, Ensemble, load_bundle
 from pipeline.publish.destination import check_destination
 from pipeline.publish.publish import open_destination
 from pipeline.storage import storage
-from pipeline.tables.current import current_tracks
+from pipeline.tables.current import define_current_tracks, find_featurized
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.index import try_refresh
 from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
-from pipeline.tables.tables import Tables, semi_join
+from pipeline.tables.tables import Tables, read_again_if_replaced
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
@@ -33,6 +33,8 @@ Command = Literal["run", "featurize", "label"]
 Only = Literal["log-mel", "descriptors"]
 EARLIER_DEFAULT = "gtzan"
 """The shipped model that was the default in 0.1.0."""
+
+_FEATURE_SETS = "SELECT DISTINCT feature_set FROM features ORDER BY feature_set"
 
 
 @dataclass(frozen=True)
@@ -247,19 +249,21 @@ def plan_job(job: Job, listing: Listing, check: storage.Check | None = None) -> 
         return plan
 
 
+@read_again_if_replaced
 def _list_featurized(job: Job) -> pa.Table:
     """Return the tracks in the tables that have features for the model, as a listing."""
-    where = pc.field("feature_set").isin(job.goal.feature_sets)
-    featurized = job.tables.read("features", ["track_id", "etag"], where)
-    if not featurized.num_rows:
-        others = job.tables.read("features", ["feature_set"])["feature_set"].unique().to_pylist()
-        have = f"they contain {', '.join(sorted(others))}" if others else "they contain no features"
-        raise MisuseError(
-            f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
-            f"{job.tables.root} lack ({have}); compute them with 'earmark run CATALOG {job.tables.root} "
-            f"--model {job.config.model}'{_other_models(others)}"
-        )
-    return semi_join(current_tracks(job.tables, tuple(LISTING.names)), featurized).select(LISTING.names)
+    with open_keys(job.tables) as keys:
+        keys.load("features")
+        have: list[str] = keys.query(_FEATURE_SETS)["feature_set"].to_pylist()
+        if not set(have) & set(job.goal.feature_sets):
+            contain = f"they contain {', '.join(have)}" if have else "they contain no features"
+            raise MisuseError(
+                f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
+                f"{job.tables.root} lack ({contain}); compute them with 'earmark run CATALOG "
+                f"{job.tables.root} --model {job.config.model}'{_other_models(have)}"
+            )
+        define_current_tracks(keys)
+        return find_featurized(keys, job.goal.feature_sets, LISTING.names)
 
 
 def _other_models(feature_sets: Sequence[str]) -> str:

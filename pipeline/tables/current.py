@@ -1,6 +1,7 @@
 """The current tracks, labels and failures, derived from the rows of the tables."""
 
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,6 +44,14 @@ _CURRENT_IDS = """\
 SELECT track_id
 FROM current_tracks SEMI JOIN (SELECT track_id, etag FROM {table} WHERE model = $model) AS found
     USING (track_id, etag)
+"""
+
+_FEATURIZED = """\
+SELECT part, row
+FROM current_tracks
+SEMI JOIN (SELECT track_id, etag FROM features WHERE list_contains($feature_sets, feature_set)) AS found
+    USING (track_id, etag)
+ORDER BY part, row
 """
 
 _MODELS = """\
@@ -111,6 +120,23 @@ def current_tracks(tables: Tables, columns: tuple[str, ...] = ()) -> pa.Table:
             return keys.query("SELECT track_id, uri, etag FROM current_tracks ORDER BY part, row")
         places = keys.query("SELECT part, row FROM current_tracks ORDER BY part, row")
         return gather(keys.stored, "tracks", places, wanted)
+
+
+def find_featurized(keys: Keys, feature_sets: list[str], columns: Sequence[str]) -> pa.Table:
+    """Find the current tracks that have features of some feature sets. The current tracks must be defined.
+
+    Parameters
+    ----------
+    keys : Keys
+        The keys.
+    feature_sets : list of str
+        The feature sets.
+    columns : sequence of str
+        Columns of ``tracks`` to return.
+    """
+    keys.load("features")
+    places = keys.query(_FEATURIZED, feature_sets=feature_sets)
+    return gather(keys.stored, "tracks", places, columns)
 
 
 @read_again_if_replaced

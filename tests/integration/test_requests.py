@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from jobs.engine import lease as leases
+from jobs.run.request import Job, list_job
 from pipeline.demo.demo_catalog import write_demo_catalog
+from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
+from pipeline.tables.index import update_index
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from tests.e2e.earmark import succeed
 from tests.s3_proxy import faulty_proxy
+from tests.table_history import SPEC, TableHistory, tracks
 
 pytestmark = pytest.mark.s3
 
@@ -62,3 +67,25 @@ def test_several_parts_at_once_cost_one_look_at_the_lease(
         storage.create(storage.join(bucket, "_lease", "00000099.json"), b"{}")
         with pytest.raises(leases.LeaseLostError):
             storage.write_bytes(f"{bucket}/labels", b"part", check=lease.check)
+
+
+def test_listing_the_tracks_to_label_reads_no_features(bucket: str) -> None:
+    """Labeling anew with another model would begin with four requests for each part of the features."""
+    bundle = ModelBundle.load("gtzan")
+    assert bundle.info.features.feature_set == SPEC.feature_set
+    history = TableHistory(f"{bucket}/tables")
+    history.run(tracks(40), shard_tracks=2)
+    features = history.tables.folder("features")
+    parts = storage.filesystem("s3").find(features)
+    assert len(parts) == 20
+    storage.delete(f"s3://{parts[-1]}")
+    history.run({"t0001": "2", "new": "1"}, gone={"t0002": "1"}, unchanged=38)
+    history.run({}, failing={"t0003": "2"}, unchanged=38)
+    update_index(history.tables, lambda: None)
+    take_requests()
+    listed = list_job(Job("label", None, history.tables, RunConfig(model="gtzan"), bundle)).tracks
+    requests = take_requests()
+    expected = (set(tracks(38)) - {"t0002", "t0003"}) | {"new"}
+    assert set(listed["track_id"].to_pylist()) == expected
+    assert requests["GET"] <= 2 + len(storage.filesystem("s3").find(history.tables.folder("tracks")))
+    assert requests.get("HEAD", 0) == 0

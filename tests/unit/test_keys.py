@@ -21,6 +21,7 @@ from pipeline.tables.current import (
     current_labels,
     current_tracks,
     define_current_tracks,
+    find_featurized,
     list_models,
 )
 from pipeline.tables.index import refresh_index
@@ -30,6 +31,7 @@ from pipeline.tables.objects import group_by_partition, list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import DecodeError, EarmarkError, LabelError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
+from schemas.tables import LISTING
 from tests import slow_tables
 from tests.table_history import MODEL, TableHistory, tracks
 from tests.unit.test_planning import History, listing
@@ -118,6 +120,9 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
     with open_keys(tables) as keys:
         define_current_tracks(keys)
         counted = count_current(keys, "labels", "m-1"), count_current(keys, "embeddings", "m-1")
+        for sets in ([SPEC.feature_set], GOALS[0].feature_sets, ["none"]):
+            found = find_featurized(keys, sets, LISTING.names)
+            assert_same(found, slow_tables.featurized_tracks(tables, sets, LISTING.names))
     assert counted == (
         slow_tables.count_current_labels(tables, "m-1"),
         slow_tables.count_current_embeddings(tables, "m-1"),

@@ -49,9 +49,21 @@ WHERE label_age = 1;
 """
 """The current labels of every model; `pipeline.tables.current.current_labels` returns those of one model."""
 
+CURRENT_SEGMENT_LABELS = """\
+CREATE OR REPLACE VIEW current_segment_labels AS
+SELECT {columns}
+FROM segment_labels
+JOIN current_labels
+    ON segment_labels.model = current_labels.model
+    AND segment_labels.track_id = current_labels.track_id
+    AND segment_labels.etag = current_labels.etag
+    AND segment_labels.run = current_labels.run;
+"""
+"""The segments of the current labels, without what killed runs left: that has the name of another run."""
+
 
 def generate_ddl(tables: Tables, dialect: Dialect) -> str:
-    """Generate statements that create the tables and the view ``current_labels``.
+    """Generate statements that create the tables and the views of the current labels and of their segments.
 
     Parameters
     ----------
@@ -71,6 +83,10 @@ def generate_ddl(tables: Tables, dialect: Dialect) -> str:
     if {"tracks", "labels"} <= set(existing):
         columns = ", ".join([*LABELS.names, *PARTITIONS["labels"]])
         statements.append(CURRENT_LABELS.format(columns=columns))
+        if "segment_labels" in existing:
+            names = [*SCHEMAS["segment_labels"].names, *PARTITIONS["segment_labels"]]
+            columns = ", ".join(f"segment_labels.{name}" for name in names)
+            statements.append(CURRENT_SEGMENT_LABELS.format(columns=columns))
     return "\n".join(statements)
 
 

@@ -76,6 +76,9 @@ def test_the_printed_sql_makes_tables_with_all_rows_and_the_current_labels(spark
         for uri, (genre, confidence) in labels.items():
             assert genre == expected[uri][0]
             assert confidence == pytest.approx(expected[uri][1], abs=1e-6)
+    segments = [row.asDict() for row in spark.table("current_segment_labels").collect()]
+    assert len(segments) == len(read_table(tables, "segment_labels"))
+    assert set(segments[0]) == set(read_table(tables, "segment_labels").columns)
     failed = rows_of(spark.table("failures"))
     assert len({row["uri"] for row in failed}) == N_BROKEN
 

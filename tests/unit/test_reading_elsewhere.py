@@ -1,6 +1,7 @@
 """The tables read without Earmark: pandas, Polars, DuckDB, and the SQL for Spark and Athena."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import Dialect, generate_ddl, sql_type
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, encode_part
 from schemas.tables import PARTITIONS, SCHEMAS
 from tests.conftest import ROOT
 from tests.trend_tables import MODEL, add_night, write_trend_tables
@@ -174,6 +176,58 @@ def test_other_engines_view_gives_the_current_labels(
     found = database.execute("select uri, genre from current_labels where model = ?", [MODEL]).fetchall()
     assert len(found) == len(expected)
     assert dict(found) == expected
+
+
+@pytest.fixture(scope="module")
+def segments(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, set[str]]:
+    """The same tables with segment labels, some of them left by a killed run; and the current tracks."""
+    made = Tables(str(tmp_path_factory.mktemp("segments") / "tables"))
+    shutil.copytree(tables.root, made.root)
+    labels = made.read("labels", ["track_id", "etag", "run"]).to_pylist()
+    runs = {(label["track_id"], label["etag"], run) for label in labels for run in (label["run"], "killed")}
+    rows = [
+        {"track_id": track, "etag": etag, "segment": number, "start_s": 10.0 * number, "genre": "rock",
+         "confidence": 0.5, "run": run}
+        for track, etag, run in sorted(runs)
+        for number in range(2)
+    ]  # fmt: skip
+    part = made.part("segment_labels", "0", model=MODEL, run_date="2026-01-01")
+    storage.write_bytes(part, encode_part(pa.Table.from_pylist(rows, SCHEMAS["segment_labels"])))
+    return made, set(current_labels(made, MODEL)["track_id"].to_pylist())
+
+
+def assert_each_segment_once(database: duckdb.DuckDBPyConnection, sql: str, expected: set[str]) -> None:
+    found = database.execute(f"select track_id, segment, run from ({sql})").fetchall()
+    assert {track for track, _, _ in found} == expected
+    assert len(found) == 2 * len(expected)
+    assert "killed" not in {run for _, _, run in found}
+
+
+@pytest.mark.parametrize("dialect", ["duckdb", "spark", "athena"])
+def test_the_view_of_segment_labels_leaves_out_what_killed_runs_left(
+    segments: tuple[Tables, set[str]], dialect: Dialect
+) -> None:
+    """Who counts segments by genre would count those of some tracks twice."""
+    made, expected = segments
+    database = duckdb.connect()
+    database.execute(generate_ddl(made, "duckdb"))
+    statements = sqlglot.parse(generate_ddl(made, dialect), read=dialect)
+    views = [s for s in statements if isinstance(s, exp.Create) and s.this.name.startswith("current_")]
+    database.execute("drop view current_segment_labels")
+    database.execute(views[-1].sql("duckdb"))
+    assert_each_segment_once(database, "from current_segment_labels", expected)
+    columns = [row[0] for row in database.execute("describe current_segment_labels").fetchall()]
+    assert columns == [*SCHEMAS["segment_labels"].names, *PARTITIONS["segment_labels"]]
+
+
+def test_the_sql_for_segment_labels(segments: tuple[Tables, set[str]]) -> None:
+    """Whoever copies the SQL of the documentation would get segments twice."""
+    made, expected = segments
+    text = (ROOT / "docs" / "tables.md").read_text("utf-8")
+    (sql,) = re.findall(r"```sql\n(select segment_labels.*?)```", text, flags=re.S)
+    database = duckdb.connect()
+    database.execute(generate_ddl(made, "duckdb"))
+    assert_each_segment_once(database, sql, expected)
 
 
 def test_parts_have_the_types_that_the_statements_say(tables: Tables) -> None:

@@ -244,8 +244,23 @@ def test_doubled_segment_labels_are_found_but_not_those_of_a_killed_run(history:
     day = {"model": MODEL, "run_date": "2026-01-02"}
     history.write("segment_labels", "x", pa.Table.from_pylist(rows, SEGMENT_LABELS), **day)
     assert faults(check(history)) == {}
+    assert notes(check(history)) == {"segments without a label": 2}
     history.write("segment_labels", "y", pa.Table.from_pylist(rows[:1], SEGMENT_LABELS), **day)
     assert faults(check(history)) == {"duplicate segment_labels": 1}
+
+
+def test_segment_labels_of_the_run_of_the_label_are_no_note(history: TableHistory) -> None:
+    """Every track with segment labels would be noted, and nobody would see those that a killed run left."""
+    run = history.run(tracks(1, start=60), unchanged=42)
+    rows = [
+        {"track_id": "t0060", "etag": etag, "segment": 0, "start_s": 0.0, "genre": "rock", "confidence": 0.5,
+         "run": run}
+        for etag in ("1", "2")
+    ]  # fmt: skip
+    for number, row in enumerate(rows):
+        part = pa.Table.from_pylist([row], SEGMENT_LABELS)
+        history.write("segment_labels", f"{number}", part, model=MODEL, run_date=f"{history.now:%Y-%m-%d}")
+        assert notes(check(history)) == ({"segments without a label": 1} if number else {})
 
 
 def test_a_track_both_labeled_and_failed_by_a_run_is_found(history: TableHistory) -> None:

@@ -64,6 +64,10 @@ _UNKNOWN_RUNS = """\
 SELECT DISTINCT run FROM labels ANTI JOIN runs USING (run)
 """
 
+_WITHOUT_LABEL = """\
+SELECT run, track_id, etag, segment FROM segment_labels ANTI JOIN labels USING (model, run, track_id, etag)
+"""
+
 _COUNT_BY_RUN = """\
 SELECT run, count(*) AS rows FROM {table} GROUP BY run
 """
@@ -134,6 +138,20 @@ def find_unknown_tracks(rows: Rows) -> list[Finding]:
 def find_unknown_runs(rows: Rows) -> list[Finding]:
     """Find labels of runs that have no report."""
     return rows.find("unknown run", "labels", "labels of runs that have no report", ("run",), _UNKNOWN_RUNS)
+
+
+def find_segments_without_label(rows: Rows) -> list[Finding]:
+    """Find segment labels whose run did not label their track, which readers must leave out."""
+    return rows.find(
+        "segments without a label",
+        "segment_labels",
+        "segment labels without a label of their run: it was killed there or is still running, or failed on "
+        "the track; readers that take only the run of the label, as the view current_segment_labels of "
+        "'earmark ddl' does, are not affected",
+        ("run", *VERSION_KEY, "segment"),
+        _WITHOUT_LABEL,
+        fault=False,
+    )
 
 
 def find_report_mismatches(rows: Rows, reports: Sequence[RunReport]) -> list[Finding]:

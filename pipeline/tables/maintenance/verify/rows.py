@@ -98,7 +98,15 @@ class Rows(Database):
         self._waiting, self._n_waiting = [], 0
 
     def find(
-        self, kind: str, table: str, message: str, columns: Sequence[str], sql: str, **parameters: object
+        self,
+        kind: str,
+        table: str,
+        message: str,
+        columns: Sequence[str],
+        sql: str,
+        *,
+        fault: bool = True,
+        **parameters: object,
     ) -> list[Finding]:
         """Return a finding about the rows of a query, with some columns of a few of them as examples."""
         self.define("found", sql, **parameters)
@@ -107,7 +115,7 @@ class Rows(Database):
             return []
         first = self.query(_FIRST.format(columns=", ".join(columns), limit=EXAMPLES))
         examples = tuple(" ".join(str(value) for value in row.values()) for row in first.to_pylist())
-        return [Finding(kind, table, message, count, examples)]
+        return [Finding(kind, table, message, count, examples, fault)]
 
 
 def code_parts(table: str, rows: str) -> str:

@@ -26,6 +26,7 @@ from pipeline.tables.maintenance.verify.keys import (
     find_contradictions,
     find_duplicates,
     find_report_mismatches,
+    find_segments_without_label,
     find_unknown_runs,
     find_unknown_tracks,
 )
@@ -142,6 +143,7 @@ def _check_rows(
         *find_missing_embeddings(rows, reports),
         *find_report_mismatches(rows, reports),
         *find_unknown_tracks(rows),
+        *find_segments_without_label(rows),
     ]
 
 

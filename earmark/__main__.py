@@ -1,5 +1,6 @@
 """The command ``earmark``, which first checks whether anything hides one of Earmark's packages."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -8,6 +9,7 @@ from earmark._own_packages import check_own_packages
 
 def main() -> None:
     """Run the command line; if a package is hidden, print what hides it."""
+    _decode_names_as_utf8()
     try:
         check_own_packages()
     except ImportError as error:
@@ -24,6 +26,16 @@ def main() -> None:
             raise
         _fail(hidden)
     run()
+
+
+def _decode_names_as_utf8() -> None:
+    """Start Python again in UTF-8 mode if the locale has another encoding; child processes inherit the mode.
+
+    Otherwise, the ids and URIs of tracks with non-ASCII names would depend on the locale.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
 
 
 def _fail(reason: str) -> NoReturn:

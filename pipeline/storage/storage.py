@@ -7,6 +7,7 @@ local names that are not valid UTF-8 become percent-encoded ``file://`` URIs, si
 import contextlib
 import io
 import os
+import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -83,7 +84,18 @@ def path_below(location: str, folder: str) -> str:
 
 
 def local_uri(path: str) -> str:
-    """Return a local path as tables hold it: unchanged, or a ``file://`` URI if it is not valid UTF-8."""
+    """Return a local path as tables hold it: unchanged, or a ``file://`` URI if it is not valid UTF-8.
+
+    Raises
+    ------
+    MisuseError
+        If Python does not decode names as UTF-8: the same file would have another name in other processes.
+    """
+    if not path.isascii() and (encoding := sys.getfilesystemencoding()) != "utf-8":
+        raise MisuseError(
+            f"this Python decodes file names as {encoding}, and {path!a} is not ASCII; set PYTHONUTF8=1 "
+            "before Python starts"
+        )
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:

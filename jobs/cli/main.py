@@ -26,6 +26,7 @@ from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
 from jobs.console.messages import say
+from jobs.console.streams import prepare_streams
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from schemas.errors import EarmarkError
 
@@ -96,6 +97,7 @@ app.add_typer(models_app, name="models")
 def main() -> None:
     """Run the command line; on an error, print one sentence to stderr and exit with its code."""
     interrupts = _note_interrupts()
+    prepare_streams()
     try:
         app()
     except EarmarkError as error:

@@ -43,6 +43,8 @@ class PlainConsole(Console):
         super().__init__(
             file=file, width=width, force_terminal=force_terminal, highlight=False, soft_wrap=True
         )
+        if self._width == 0:  # of COLUMNS, as some programs set it; rich would print nothing
+            self._width = None
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print strings literally, and other objects as rich renders them."""

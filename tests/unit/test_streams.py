@@ -21,3 +21,9 @@ def test_an_encoding_without_accents_escapes_them(tables: Path) -> None:
     done = earmark("labels", tables, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert "\\xc9lan.mp3" in done.stdout
+
+
+@pytest.mark.parametrize("columns", ["0", "1"])
+def test_a_terminal_of_no_width_prints_all_the_same(tables: Path, columns: str) -> None:
+    """Some programs start others with COLUMNS=0, and every command would print nothing."""
+    assert earmark("labels", tables, COLUMNS=columns).stdout == earmark("labels", tables).stdout != ""

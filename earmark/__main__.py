@@ -9,6 +9,7 @@ from earmark._own_packages import check_own_packages
 
 def main() -> None:
     """Run the command line; if a package is hidden, print what hides it."""
+    _open_missing_streams()
     _decode_names_as_utf8()
     try:
         check_own_packages()
@@ -26,6 +27,19 @@ def main() -> None:
             raise
         _fail(hidden)
     run()
+
+
+def _open_missing_streams() -> None:
+    """Open the null device for standard streams that are closed.
+
+    Otherwise, the next file that is opened would take the place of stdout or stderr, and get what is printed.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _decode_names_as_utf8() -> None:

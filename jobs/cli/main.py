@@ -26,7 +26,7 @@ from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
 from jobs.console.messages import say
-from jobs.console.streams import prepare_streams
+from jobs.console.streams import flush_output, prepare_streams
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from schemas.errors import EarmarkError
 
@@ -99,7 +99,10 @@ def main() -> None:
     interrupts = _note_interrupts()
     prepare_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            flush_output()
     except EarmarkError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)

@@ -1,10 +1,11 @@
 """The standard streams of the command, as other programs start it."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.earmark import earmark
+from tests.e2e.earmark import EARMARK, earmark
 from tests.table_history import TableHistory
 
 
@@ -27,3 +28,43 @@ def test_an_encoding_without_accents_escapes_them(tables: Path) -> None:
 def test_a_terminal_of_no_width_prints_all_the_same(tables: Path, columns: str) -> None:
     """Some programs start others with COLUMNS=0, and every command would print nothing."""
     assert earmark("labels", tables, COLUMNS=columns).stdout == earmark("labels", tables).stdout != ""
+
+
+def in_shell(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command, as $0, with redirections."""
+    return subprocess.run(
+        ["sh", "-c", command, EARMARK, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("how", ["", "--format csv", "--format json", "--format parquet"])
+def test_a_full_disk_behind_stdout_is_named(tables: Path, how: str) -> None:
+    """`earmark labels TABLES > labels.csv` on a full disk is an internal error, or exits with 120."""
+    done = in_shell(f'"$0" labels "$1" {how} >/dev/full', tables)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "earmark: error: cannot write the output: the disk is full (No space left on device); "
+        "free some space\n"
+    )
+
+
+@pytest.mark.parametrize("stderr", ["/dev/full", "&-"])
+def test_messages_that_arrive_nowhere_fail_no_command(tables: Path, tmp_path: Path, stderr: str) -> None:
+    """A nightly export fails because the disk of the log is full, or its messages go into the output."""
+    done = in_shell(f'"$0" --log-level debug labels "$1" --out "$2" 2>{stderr}', tables, tmp_path / "x.csv")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert (tmp_path / "x.csv").exists()
+    refused = in_shell(f'"$0" labels "$1" 2>{stderr}', tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+
+
+def test_a_missing_stdout_is_none(tables: Path, tmp_path: Path) -> None:
+    """A file that the command opens takes the place of stdout, and gets what is printed."""
+    done = in_shell('"$0" labels "$1" >&- <&-', tables)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reader_that_ends_early_is_no_error(tables: Path) -> None:
+    """`earmark labels TABLES | head -1` ends in a message that nobody understands."""
+    done = in_shell('"$0" labels "$1" | true', tables)
+    assert done.stderr == ""

@@ -154,10 +154,10 @@ def _working_directory(folder: Path) -> Iterator[None]:
 def _not_connected(address: str, error: Exception) -> str:
     reason = str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
     if address == "local":
-        return (
-            f"cannot start Ray on this machine: {reason}; run the same command again when the machine is "
-            "less busy or has more free memory"
-        )
+        advice = "run the same command again when the machine is less busy or has more free memory"
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            advice = "free space in the temporary folder, or set TMPDIR to another one"
+        return f"cannot start Ray on this machine: {reason}; {advice}"
     return f"cannot reach a Ray cluster at {address}: {reason}"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 from schemas.errors import EarmarkError
 
@@ -11,28 +12,53 @@ _MOST_BYTES = 107
 """Maximum length of the path of a socket."""
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 (Ray makes a folder of its own in it)
 
+_NEEDED_BYTES = 4 << 20
+"""The least that Ray writes to its folder."""
+
 
 def ray_folder() -> str | None:
-    """Return a folder for a local Ray if its default, ``TMPDIR``, is too long a path; None otherwise.
+    """Return a folder for a local Ray if its default, ``TMPDIR``, is too long a path or cannot be written.
+
+    Otherwise, return None.
 
     Raises
     ------
     EarmarkError
-        If no folder with a short path is writable, or RAY_TMPDIR is too long.
+        If no folder with a short path can be written, or RAY_TMPDIR is too long or cannot be written.
     """
-    chosen = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or tempfile.gettempdir()
-    if _fits(chosen):
-        return None
-    if not os.environ.get("RAY_TMPDIR"):
-        for folder in _SHORT:
-            if os.access(folder, os.W_OK | os.X_OK):
-                return os.path.join(folder, "ray")  # noqa: PTH118
     variable = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    chosen = os.environ.get(variable) or _SHORT[0]
+    reason = _try(chosen) if _fits(chosen) else None
+    if _fits(chosen) and reason is None:
+        return None
+    if variable == "TMPDIR":
+        for folder in _SHORT:
+            if _try(folder) is None:
+                return os.path.join(folder, "ray")  # noqa: PTH118
+    if reason is not None:
+        raise EarmarkError(
+            f"cannot write to the temporary folder {chosen} ({reason}); free space there, or set {variable} "
+            "to another folder"
+        )
     most = _MOST_BYTES - _socket_bytes()
     raise EarmarkError(
         f"{variable} ({chosen}) is too long a path for the sockets of Ray; set RAY_TMPDIR to a path of at "
         f"most {most} characters"
     )
+
+
+def _try(folder: str) -> str | None:
+    """Return why Ray could not use a folder, which it creates if needed; None if it could.
+
+    Ray itself waits half a minute in a folder that is full, and then says that something timed out.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_NEEDED_BYTES))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _fits(folder: str) -> bool:

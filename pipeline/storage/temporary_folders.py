@@ -21,6 +21,11 @@ def locked_folder(prefix: str) -> Iterator[Path]:
     ----------
     prefix : str
         What its name begins with.
+
+    Raises
+    ------
+    EarmarkError
+        If no temporary directory can be written.
     """
     folder, lock = _make_locked_folder(prefix)
     try:
@@ -59,8 +64,13 @@ def remove_abandoned(prefix: str) -> None:
     ----------
     prefix : str
         What their names begin with.
+
+    Raises
+    ------
+    EarmarkError
+        If no temporary directory can be written.
     """
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    for folder in _temporary_directory().glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # in use, another user's, or just removed
             lock = _lock(folder)
             try:
@@ -70,13 +80,23 @@ def remove_abandoned(prefix: str) -> None:
                 os.close(lock)
 
 
+def _temporary_directory() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise EarmarkError(
+            f"cannot write temporary files: {error.strerror}; free space there, or set TMPDIR"
+        ) from error
+
+
 def _make_locked_folder(prefix: str) -> tuple[Path, int | None]:
     """Create a folder and lock it; the lock is None on a filesystem without locks.
 
     Such a filesystem is safe too: `remove_abandoned` cannot lock the folder either, and leaves it alone.
     """
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        with explain_full_disk():
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_temporary_directory()))
         try:
             lock = _lock(folder)
         except (BlockingIOError, FileNotFoundError):

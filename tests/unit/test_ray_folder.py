@@ -1,8 +1,12 @@
 """Where a local Ray keeps its sockets."""
 
+import errno
+
 import pytest
 
+from jobs.engine.cluster import connected
 from jobs.engine.ray_folder import ray_folder
+from schemas.config import RunConfig
 from schemas.errors import EarmarkError
 
 
@@ -27,3 +31,39 @@ def test_a_long_folder_that_was_chosen_for_ray_is_refused(monkeypatch: pytest.Mo
         EarmarkError, match=r"RAY_TMPDIR \(/scratch/x+\) is too long .* of at most \d+ characters"
     ):
         ray_folder()
+
+
+def test_a_tmpdir_that_cannot_be_written_is_got_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray waits half a minute in a full folder, and the advice was to wait until the machine is less busy."""
+    monkeypatch.setenv("TMPDIR", "/proc/nothing")
+    assert ray_folder() == "/tmp/ray"  # noqa: S108
+    monkeypatch.setattr("jobs.engine.ray_folder._SHORT", ("/proc", "/proc/self"))
+    for variable in ("TMPDIR", "RAY_TMPDIR"):
+        monkeypatch.setenv(variable, "/proc/nothing")
+        with pytest.raises(EarmarkError) as refused:
+            ray_folder()
+        assert str(refused.value) == (
+            "cannot write to the temporary folder /proc/nothing (No such file or directory); free space "
+            f"there, or set {variable} to another folder"
+        )
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "free space in the temporary folder"),
+        (RuntimeError("it took too long"), "when the machine is less busy"),
+    ],
+)
+def test_the_advice_suits_what_happened(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, advice: str
+) -> None:
+    """Who waits for a less busy machine, while its disk is full, waits for ever."""
+    import ray
+
+    def init(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(EarmarkError, match=advice), connected(RunConfig(address="local")):
+        pass

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.storage.temporary_folders import remove_abandoned
+from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from pipeline.tables.maintenance.compact.scratch import PREFIX, scratch_folder
+from schemas.errors import EarmarkError
 
 BUCKET = "s3://bucket/tables"
 CONTEXT = multiprocessing.get_context("fork")
@@ -85,3 +86,12 @@ def test_compactions_that_begin_at_once_leave_each_other_alone(temporary: Path) 
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     assert list(temporary.iterdir()) == []
+
+
+def test_a_machine_without_room_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full /tmp is an internal error, to be reported to us."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nothing"])
+    for use in (lambda: remove_abandoned(PREFIX), lambda: locked_folder(PREFIX).__enter__()):
+        with pytest.raises(EarmarkError, match=r"cannot write temporary files: .*/proc/nothing.*set TMPDIR"):
+            use()

@@ -1,10 +1,16 @@
 """Child process of `isolation.Isolated`: ``python -m pipeline.shards.isolated_process DESCRIPTOR PARENT``."""
 
+import signal
+
+if __name__ == "__main__":
+    # A Ctrl-C at a terminal arrives here too, maybe during imports; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+import contextlib
 import ctypes
 import os
 import pickle
 import resource
-import signal
 import sys
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,14 +29,10 @@ def main() -> None:
     _die_with(parent)
     use_only_our_keras()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core dumps fill the disk
-    with Connection(descriptor) as pipe:
+    with contextlib.suppress(EOFError, ConnectionError), Connection(descriptor) as pipe:
         pipe.send_bytes(pickle.dumps("ready"))
         while True:
-            try:
-                call = pipe.recv_bytes()
-            except EOFError:
-                return
-            pipe.send_bytes(_encode(*_answer(call)))
+            pipe.send_bytes(_encode(*_answer(pipe.recv_bytes())))
 
 
 def _answer(call: bytes) -> tuple[Any, tuple[Event, ...]]:

@@ -271,3 +271,27 @@ def test_a_machine_without_room_for_a_process_is_not_a_tracks_fault(
         with pytest.raises(BlockingIOError):
             process.call(os.getpid)
     assert process.call(os.getpid) != os.getpid()
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from pipeline.shards.isolation import Isolated
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+isolated = Isolated()
+isolated.call(os.getpid)
+try:
+    threading.Timer(0.2, os.killpg, (0, signal.SIGINT)).start()
+    isolated.call(time.sleep, 1)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print(isolated.close())
+"""
+
+
+@pytest.mark.slow
+def test_a_ctrl_c_at_a_terminal_ends_the_process_without_a_word() -> None:
+    """Who stops an estimate reads a traceback of a process that they know nothing of."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, start_new_session=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")

@@ -1,10 +1,13 @@
 """The command line. Commands import their jobs when they run, which keeps ``earmark --help`` fast."""
 
+import contextlib
+import functools
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +28,7 @@ from jobs.cli.commands import (
 from jobs.cli.log_options import FormatOption, LevelOption, with_log_options
 from jobs.cli.shadowed_modules import describe_hidden_module
 from jobs.console.logs import configure
-from jobs.console.messages import say
+from jobs.console.messages import INTERRUPTED, say
 from jobs.console.streams import flush_output, prepare_streams
 from pipeline.models.tensorflow_setup import use_only_our_keras
 from schemas.errors import EarmarkError
@@ -60,6 +63,20 @@ def _earmark(
     use_only_our_keras()
 
 
+def _say_interrupted(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command that says nothing of its own about an interruption end as the others do."""
+
+    @functools.wraps(command)
+    def ending(**arguments: Any) -> None:
+        try:
+            command(**arguments)
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return ending
+
+
 for command in (
     runs.demo,
     runs.scan,
@@ -86,50 +103,66 @@ for command in (
     training.train,
     evaluation.evaluate,
 ):
-    app.command()(with_log_options(command))
+    app.command()(_say_interrupted(with_log_options(command)))
 
 models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
-models_app.callback(invoke_without_command=True)(with_log_options(models.models))
-models_app.command()(with_log_options(models.add))
+models_app.callback(invoke_without_command=True)(_say_interrupted(with_log_options(models.models)))
+models_app.command()(_say_interrupted(with_log_options(models.add)))
 app.add_typer(models_app, name="models")
 
 
 def main() -> None:
     """Run the command line; on an error, print one sentence to stderr and exit with its code."""
-    interrupts = _note_interrupts()
     prepare_streams()
-    try:
+    with _interrupts() as interrupts:
         try:
-            app()
-        finally:
-            flush_output()
-    except EarmarkError as error:
-        say(f"error: {error}")
-        sys.exit(error.exit_code)
-    except Exception as error:
-        if os.environ.get("EARMARK_DEBUG"):
-            raise
-        if interrupts:
-            say("interrupted")
-            sys.exit(130)
-        if (hidden := describe_hidden_module()) is not None:
-            say(f"error: {hidden}")
+            try:
+                app()
+            finally:
+                flush_output()
+        except EarmarkError as error:
+            say(f"error: {error}")
+            sys.exit(error.exit_code)
+        except Exception as error:
+            if os.environ.get("EARMARK_DEBUG"):
+                raise
+            if interrupts:
+                say("interrupted")
+                sys.exit(INTERRUPTED)
+            if (hidden := describe_hidden_module()) is not None:
+                say(f"error: {hidden}")
+                sys.exit(EarmarkError.exit_code)
+            say(
+                f"internal error: {type(error).__name__}: {error}; finished work is kept. Set "
+                "EARMARK_DEBUG=1 to see the traceback, and please report it"
+            )
             sys.exit(EarmarkError.exit_code)
-        say(
-            f"internal error: {type(error).__name__}: {error}; finished work is kept. Set EARMARK_DEBUG=1 to "
-            "see the traceback, and please report it"
-        )
-        sys.exit(EarmarkError.exit_code)
 
 
-def _note_interrupts() -> list[int]:
-    """Note each Ctrl-C: native code that it ends, such as TensorFlow's, may raise another error for it."""
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP interrupt a command as Ctrl-C does, so that it removes its temporary files.
+
+    What is yielded notes each signal: native code that is interrupted, such as TensorFlow's, may raise
+    another error. Signals that are ignored, as by nohup, remain so.
+    """
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
+        first = not noted
         noted.append(number)
-        signal.default_int_handler(number, frame)
+        if first or number == signal.SIGINT:  # a second SIGTERM must not disturb the cleanup
+            raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, note)
-    return noted
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    ours = [number for number, handler in before.items() if handler in _DEFAULTS]
+    for number in ours:
+        signal.signal(number, note)
+    try:
+        yield noted
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)

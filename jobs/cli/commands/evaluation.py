@@ -8,7 +8,7 @@ import typer
 
 from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings, with_training
-from jobs.console.messages import INTERRUPTED, say
+from jobs.console.messages import say
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
 
@@ -115,8 +115,4 @@ def _evaluate(request: "Request") -> "Evaluation":
             note = f"{which}loss {epoch.loss:.3f}, accuracy {epoch.valid_accuracy:.3f}"
             meters[0].show((fold - 1) * n_epochs + epoch.number, note)
 
-        try:
-            return evaluate_job(request, on_epoch=show, say=say)
-        except KeyboardInterrupt:
-            say("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
+        return evaluate_job(request, on_epoch=show, say=say)

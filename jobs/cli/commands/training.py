@@ -156,11 +156,7 @@ def _refuse_network_options(given: Mapping[str, object]) -> None:
 def _train_head(request: "TrainRequest") -> "HeadResult":
     from jobs.train_head import train_head_job
 
-    try:
-        return train_head_job(request, say=say)
-    except KeyboardInterrupt:
-        say("interrupted")
-        raise typer.Exit(INTERRUPTED) from None
+    return train_head_job(request, say=say)
 
 
 def _train(request: "TrainRequest") -> "TrainResult":

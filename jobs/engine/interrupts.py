@@ -1,10 +1,10 @@
-"""Ctrl-C and SIGTERM: stop a run in time before it is killed.
+"""Ctrl-C, SIGTERM and SIGHUP: stop a run in time before it is killed.
 
-Ctrl-C lets the work in flight finish; a second Ctrl-C, or SIGTERM, gives it one second. SIGTERM is usually
-followed by SIGKILL: ``ray job stop`` sends it after three seconds. By then the report and the lease must be
-in order, even if the main thread is stuck. Python runs signal handlers only in the main thread, between two
-bytecode instructions, so a separate thread also receives signals, by `signal.set_wakeup_fd`, and closes the
-run if the main thread does not.
+Ctrl-C lets the work in flight finish; a second Ctrl-C, SIGTERM, or SIGHUP (of a terminal that is closed),
+gives it one second. SIGTERM is usually followed by SIGKILL: ``ray job stop`` sends it after three seconds. By
+then the report and the lease must be in order, even if the main thread is stuck. Python runs signal handlers
+only in the main thread, between two bytecode instructions, so a separate thread also receives signals, by
+`signal.set_wakeup_fd`, and closes the run if the main thread does not.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _MAIN_THREAD_S = 2.0
 """Seconds after the signal within which the main thread should close the run."""
 _UNWIND_S = 1.0
@@ -51,14 +51,16 @@ class Interrupt:
         self._halt: Callable[[], None] | None = None
         self._closing: Closing | None = None
         self._ended = threading.Event()
+        under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._handled = tuple(each for each in _SIGNALS if each != signal.SIGHUP or not under_nohup)
 
     def install(self) -> None:
-        """Handle SIGINT and SIGTERM; call it again after Ray has started and replaced the handlers."""
-        for number in _SIGNALS:
+        """Handle the signals; call it again after Ray has started and replaced the handlers."""
+        for number in self._handled:
             signal.signal(number, self._on_signal)
 
     def set_handlers(self, stop: Callable[[], None], halt: Callable[[], None]) -> None:
-        """From now on, call `stop` on the first Ctrl-C, and `halt` on a second one or on SIGTERM.
+        """From now on, call `stop` on the first Ctrl-C, and `halt` on a second one, SIGTERM or SIGHUP.
 
         If a signal came earlier and the run still continues, some code swallowed KeyboardInterrupt: stop now.
         """
@@ -91,7 +93,7 @@ class Interrupt:
         heard = False
         while numbers := os.read(descriptor, 64):
             for number in numbers:
-                at_once = number == signal.SIGTERM or self._stop is None or heard
+                at_once = number != signal.SIGINT or self._stop is None or heard
                 heard = heard or number in _SIGNALS
                 if number in _SIGNALS and at_once and self._closing is not None:
                     self._see_closed(self._closing)
@@ -114,7 +116,7 @@ class Interrupt:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """Handle SIGINT and SIGTERM with an `Interrupt` during a ``with`` block."""
+    """Handle SIGINT, SIGTERM and SIGHUP with an `Interrupt` during a ``with`` block."""
     interrupt = Interrupt()
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     ours, theirs = os.pipe()

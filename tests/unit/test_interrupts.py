@@ -100,6 +100,7 @@ def interrupt_in_a_callback() -> None:
         ([signal.SIGINT, signal.SIGINT], ["stop", "halt"]),
         ([signal.SIGTERM], ["halt"]),
         ([signal.SIGTERM, signal.SIGTERM], ["halt", "halt"]),
+        ([signal.SIGHUP], ["halt"]),
     ],
 )
 def test_who_works_is_told_how_to_stop(numbers: list[int], told: list[str]) -> None:
@@ -138,6 +139,20 @@ def test_a_run_that_ends_by_itself_is_not_ended(capfd: pytest.CaptureFixture[str
         run()
     assert not notes.called.is_set()
     assert capfd.readouterr().err == ""
+
+
+def test_a_run_under_nohup_outlives_its_terminal() -> None:
+    """Whoever starts a run with nohup and logs out finds it interrupted."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interrupt:
+            interrupt.set_handlers(pytest.fail, pytest.fail)
+            interrupt.install()
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert not interrupt.was_requested
 
 
 def test_handlers_are_put_back() -> None:

@@ -1,7 +1,6 @@
 """``earmark estimate``: run a sample of a catalog and extrapolate what the whole run takes."""
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from pipeline.models.classifier import CPU_BATCH_SIZE
 from pipeline.shards.limits import TrackLimits
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
+from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
@@ -131,7 +131,7 @@ def estimate_run(
     EarmarkError
         If the catalog is empty or cannot be listed, or the model crashes.
     """
-    with tempfile.TemporaryDirectory(prefix="earmark-estimate-") as scratch:
+    with locked_folder("earmark-sample-") as scratch:
         settings = config.model_copy(update={"publish": None})  # an estimate asks nothing of that place
         job = make_job("run", catalog, tables or f"{scratch}/none", settings, moved=moved)
         take_requests()
@@ -145,7 +145,7 @@ def estimate_run(
         measured = _measure(job, plan, strata)
         options = [_option(job, plan, each) for each in (cpus or (_cpus_here(), *DEFAULT_CPUS))]
         tracks_per_part = max(1, plan.to_featurize.num_rows // max(1, len(options[0].bounds)))
-        run = _run_sample(job, plan, measured, tables_at(scratch), seed, tracks_per_part)
+        run = _run_sample(job, plan, measured, tables_at(str(scratch)), seed, tracks_per_part)
         todo = _todo(plan, strata, planning_requests, tables or str(job.catalog))
         units = iter(run.units)
         sampled = Sampled(

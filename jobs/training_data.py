@@ -1,6 +1,5 @@
 """Read labeled data for training and evaluation, featurizing audio first if necessary."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.models.bundle import find_model, read_info
 from pipeline.storage import storage
+from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.current import current_failures
 from pipeline.training.data.descriptor_csv import is_descriptor_csv
 from pipeline.training.data.importers import import_data
@@ -145,8 +145,8 @@ def open_root(tables: str | None) -> Iterator[str]:
     if tables is not None:
         yield canonical(tables)
         return
-    with tempfile.TemporaryDirectory(prefix="earmark-train-") as folder:
-        yield folder
+    with locked_folder("earmark-training-") as folder:
+        yield str(folder)
 
 
 def _featurize(data: str, root: str, arch: Arch, config: RunConfig, say: Say) -> Job:

@@ -18,7 +18,7 @@ from jobs.engine import table_transfer
 from jobs.engine.ray_folder import ray_folder
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
-from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import locked_folder
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
 
@@ -99,7 +99,6 @@ def connected(config: RunConfig) -> Iterator[None]:
     start = time.monotonic()
     import ray
 
-    remove_abandoned(_EMPTY_PREFIX)
     with locked_folder(_EMPTY_PREFIX) as empty:
         try:
             with _working_directory(empty):

@@ -7,7 +7,6 @@ ours.
 
 import json
 import math
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
 from pipeline.models.mobilenet import Head, Weights, add_mobilenet
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.models.torch_file import NotWeightsError, read_weights
+from pipeline.storage.temporary_folders import locked_folder
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 
@@ -96,8 +96,8 @@ def build_audioset(data: bytes, **facts: str) -> ModelBundle:
             raise
         raise NotWeightsError("the file contains the weights of another network") from error
     _check(network)
-    with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
-        file = Path(scratch) / WEIGHTS_FILE
+    with locked_folder("earmark-network-") as scratch:
+        file = scratch / WEIGHTS_FILE
         network.save(file)
         return ModelBundle(audioset_info().model_copy(update=facts), file.read_bytes())
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network
 from pipeline.storage import storage
+from pipeline.storage.temporary_folders import locked_folder
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
 from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
@@ -235,8 +236,8 @@ def load_network(bundle: ModelBundle) -> Any:
     """
     import keras
 
-    with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
-        path = Path(scratch) / WEIGHTS_FILE
+    with locked_folder("earmark-network-") as scratch:
+        path = scratch / WEIGHTS_FILE
         path.write_bytes(bundle.weights)
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)

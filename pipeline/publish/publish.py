@@ -9,7 +9,7 @@ from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.delta import DeltaDestination
 from pipeline.publish.destination import SCRATCH_PREFIX, Destination, Format, Source
 from pipeline.publish.parquet import ParquetDestination
-from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.current import read_genres
 from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
@@ -84,7 +84,6 @@ def publish_labels(
         embeddings = _EMBEDDING in (destination.columns or ())
     run = read_reports(tables, last=1)[0].run
     source = Source(tables.root, model, run, read_genres(tables, model))
-    remove_abandoned(SCRATCH_PREFIX)
     with locked_folder(SCRATCH_PREFIX) as scratch:
         with open_keys(tables) as keys:
             rows = CurrentRows(keys, model, embeddings=embeddings)

@@ -21,7 +21,7 @@ from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.retry import Check as Check
 from pipeline.storage.retry import transfer, with_retries
-from pipeline.storage.temporary_folders import explain_full_disk, locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import explain_full_disk, locked_folder
 from schemas.errors import MisuseError
 
 WHOLE_OBJECT_BYTES = 32 << 20
@@ -214,7 +214,6 @@ def write_chunks(location: str, chunks: Iterable[bytes]) -> None:
     if protocol == "file":
         write_file(Path(path), chunks)
         return
-    remove_abandoned(_SCRATCH_PREFIX)
     with locked_folder(_SCRATCH_PREFIX) as scratch:
         copy = scratch / "object"
         with copy.open("wb") as file:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.storage.temporary_folders import explain_full_disk, locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import explain_full_disk, locked_folder
 
 _PREFIX = "earmark-rows-"
 _ROWS_AT_ONCE = 200_000
@@ -35,7 +35,6 @@ def collect_on_disk(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.
     """
     with contextlib.ExitStack() as stack:
         with explain_full_disk():
-            remove_abandoned(_PREFIX)
             file = str(stack.enter_context(locked_folder(_PREFIX)) / "rows.arrow")
             sink = stack.enter_context(pa.OSFile(file, "wb"))
         writer = pa.ipc.new_file(sink, schema)

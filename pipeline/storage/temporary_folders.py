@@ -15,7 +15,8 @@ from schemas.errors import EarmarkError
 def locked_folder(prefix: str) -> Iterator[Path]:
     """Provide a folder in the system's temporary directory for the duration of a ``with`` block.
 
-    It is under a lock that ends with the process, so that `remove_abandoned` can find it.
+    It is under a lock that ends with the process. The folders of this prefix that killed processes left are
+    removed first.
 
     Parameters
     ----------
@@ -27,6 +28,7 @@ def locked_folder(prefix: str) -> Iterator[Path]:
     EarmarkError
         If no temporary directory can be written.
     """
+    remove_abandoned(prefix)
     folder, lock = _make_locked_folder(prefix)
     try:
         yield folder

@@ -5,11 +5,9 @@ epoch is then picked by its accuracy, and the validation tracks determine only t
 picks the epoch by the loss on these tracks, so its accuracy is optimistic.
 """
 
-import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from pipeline.models import metrics
 from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
 from pipeline.models.prediction import softmax
 from pipeline.models.tensorflow_setup import set_up_tensorflow
+from pipeline.storage.temporary_folders import locked_folder
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import describe_provenance
 from pipeline.training.tensorboard import EventLog
@@ -189,7 +188,7 @@ def measure(
 
 def network_bytes(network: Any) -> bytes:
     """Return the contents of a ``.keras`` file of the network."""
-    with tempfile.TemporaryDirectory(prefix="earmark-model-") as scratch:
-        path = Path(scratch) / WEIGHTS_FILE
+    with locked_folder("earmark-network-") as scratch:
+        path = scratch / WEIGHTS_FILE
         network.save(path)
         return path.read_bytes()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
 from pipeline.tables.maintenance.compact.scratch import PREFIX, scratch_folder
 from schemas.errors import EarmarkError
@@ -57,6 +58,14 @@ def test_what_a_killed_compaction_left_is_removed_and_a_running_ones_is_not(temp
     running.join()
     assert running.exitcode == 0
     assert not used.exists()
+
+
+def test_what_a_killed_worker_left_is_removed_by_the_next(temporary: Path) -> None:
+    """Each worker that is killed while it loads the model leaves a network in /tmp."""
+    left = temporary / "earmark-network-left"
+    left.mkdir()
+    load_network(ModelBundle.load("gtzan"))
+    assert list(temporary.iterdir()) == []
 
 
 def _in_turn(work: Callable[[], None], until: float) -> None:

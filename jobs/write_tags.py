@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.audio.tags.tags import read_tags
-from pipeline.audio.tags.write_tags import write_tagged
+from pipeline.audio.tags.write_tags import remove_leftovers, write_tagged
 from pipeline.catalogs.track_refs import NOT_READABLE, stat_track, track_id_of
 from pipeline.storage import storage
 from schemas.errors import EarmarkError, MisuseError
@@ -158,6 +158,8 @@ def _relative_paths(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
 def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[Tagging]:
     """Write the tags; a file that cannot be written does not stop the others.
 
+    Copies that a killed process left beside the files to write are removed first.
+
     Parameters
     ----------
     plan : sequence of Tagging
@@ -165,6 +167,8 @@ def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[
     progress : callable
         Called every hundred files with the number of files done.
     """
+    for folder in {each.target.resolve().parent for each in plan if each.outcome == "to write"}:
+        remove_leftovers(folder)
     done = []
     for number, each in enumerate(plan, start=1):
         done.append(_write(each) if each.outcome == "to write" else each)

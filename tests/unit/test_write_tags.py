@@ -1,6 +1,7 @@
 """Writing genres into files: what changes and, above all, what does not."""
 
 import errno
+import fcntl
 import io
 import os
 import stat
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from jobs.cli.summaries.labels import print_taggings
 from jobs.write_tags import Tagging, plan_copies, plan_in_place, write_all
 from pipeline.audio.tags.tags import read_tags
-from pipeline.audio.tags.write_tags import write_tagged
+from pipeline.audio.tags.write_tags import remove_leftovers, write_tagged
 from pipeline.catalogs.track_refs import stat_track
 from schemas.errors import EarmarkError, MisuseError
 from tests.encoders import encode, sweep
@@ -397,3 +398,35 @@ def test_a_thousand_failures_do_not_fill_the_screen(capsys: pytest.CaptureFixtur
     assert "and 980 more failed" in printed
     assert "1,000 failed" in printed
     assert "\x1b" not in printed
+
+
+def test_what_a_killed_command_left_among_the_music_is_removed(tmp_path: Path) -> None:
+    """Copies as large as the tracks stay hidden in the music folder; what others made or use must stay."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes(tagged("mp3").getvalue())
+    left, used = (tmp_path / f".tmp-{digit * 32}.mp3" for digit in "0f")
+    for file in (left, used, tmp_path / ".tmp-mine.mp3", tmp_path / f".tmp-{'0' * 32}"):
+        file.write_bytes(b"x")
+    track = stat_track(str(path), "")
+    plan = [Tagging(track.uri, track.etag, path, "jazz", None)]
+    with used.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        (done,) = write_all(plan, lambda _: None)
+    assert done.outcome == "written"
+    assert {each.name for each in tmp_path.iterdir()} == {
+        *("a.mp3", used.name, ".tmp-mine.mp3", f".tmp-{'0' * 32}")
+    }
+
+
+def test_a_copy_that_is_being_written_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another command would take it for a leftover."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes(tagged("mp3").getvalue())
+
+    def assert_same_audio(original: Path, copy: Path) -> None:
+        remove_leftovers(tmp_path)
+        assert copy.exists()
+
+    monkeypatch.setattr("pipeline.audio.tags.write_tags.assert_same_audio", assert_same_audio)
+    write_tagged(str(path), path.stat().st_size, path, "jazz")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.mp3"]

@@ -1,9 +1,12 @@
 """Writes a genre into the tags of an audio file and verifies that nothing else changed."""
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +29,7 @@ TAGGABLE = "wav, aiff, flac, mp3, ogg, opus, m4a and wma"
 _CHUNKED, _NATIVE = ("wav", "aiff"), ("ogg", "mov", "asf")
 _COPY_BYTES = 1 << 20
 _ANY_WRITES = 0o222
+_LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{32}\.\w+")
 
 
 def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
@@ -65,14 +69,15 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
         with storage.explain_errors(str(target), "write"):
             original = _local(uri, size, fetched)
             before = original.stat()
-            _write_copy(original, scratch, genre, uri)
-            with scratch.open("rb+") as copy:
-                os.fsync(copy.fileno())
-            _copy_access(uri, scratch)
-            after = original.stat()
-            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                raise EarmarkError(f"{uri} changed while its genre was written; run again first")
-            scratch.replace(target)
+            with _create_locked(scratch):
+                _write_copy(original, scratch, genre, uri)
+                with scratch.open("rb+") as copy:
+                    os.fsync(copy.fileno())
+                _copy_access(uri, scratch)
+                after = original.stat()
+                if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                    raise EarmarkError(f"{uri} changed while its genre was written; run again first")
+                scratch.replace(target)
     finally:
         for file in (scratch, fetched):
             with contextlib.suppress(OSError):  # a read-only disk raises even for files that do not exist
@@ -80,6 +85,26 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
         for folder in made:  # only empty folders can be removed: those of a track that was refused
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove copies that a killed process of this user left in a folder; one that is locked is in use."""
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            if _LEFTOVER.fullmatch(file.name):
+                with contextlib.suppress(OSError), file.open("rb") as left:
+                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.fstat(left.fileno()).st_uid == os.geteuid():
+                        file.unlink()
+
+
+@contextlib.contextmanager
+def _create_locked(scratch: Path) -> Iterator[None]:
+    """Create a file and keep it locked during a ``with`` block, for `remove_leftovers`."""
+    with scratch.open("xb") as file:
+        with contextlib.suppress(OSError):  # some network mounts have no locks: nothing is removed there
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def _local(uri: str, size: int, fetched: Path) -> Path:

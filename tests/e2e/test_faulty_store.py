@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from pipeline.catalogs.track_refs import stat_track
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
-from tests.e2e.earmark import earmark
+from tests.e2e.earmark import EARMARK, earmark
 from tests.encoders import encode
 from tests.s3_proxy import KINDS, FaultyProxy, faulty_proxy
 
@@ -156,6 +157,29 @@ def test_a_stale_listing_costs_a_night_and_no_label(catalog: Catalog, proxy: Fau
     counts = nightly()
     assert (counts["labeled"], counts["labeled_before"]) == (0, 3)
     assert rows(tables, "labels").set_index("uri")["labeled_at"].equals(labeled_at)
+
+
+@pytest.mark.thorough
+@pytest.mark.s3
+def test_half_a_minute_of_an_overloaded_store_ends_no_run(catalog: Catalog, proxy: FaultyProxy) -> None:
+    """Fails: the first look at the lease that is answered with 503 ends the night."""
+    tables = f"{catalog.bucket}/overloaded"
+    command = [EARMARK, "run", catalog.music, tables, "--cpus", "2"]
+    proxy.kinds = ("slow_down",)
+    with subprocess.Popen(
+        command, env=os.environ | {"AWS_ENDPOINT_URL": proxy.url}, stderr=subprocess.PIPE, text=True
+    ) as started:
+        while started.poll() is None and not any("/features/" in path for path in proxy.paths):
+            time.sleep(0.1)
+        proxy.rate = 1.0
+        time.sleep(30)
+        proxy.rate = 0.0
+        _, said = started.communicate(timeout=400)
+    assert started.returncode == 0, said
+    assert proxy.injected["slow_down"] > 50
+    pd.testing.assert_frame_equal(
+        rows(tables, "labels")[["uri", "genre", "confidence"]], catalog.labels[["uri", "genre", "confidence"]]
+    )
 
 
 @pytest.mark.thorough

@@ -127,6 +127,10 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         """Write the object in a single attempt: the caller checks its lease before it retries."""
         self._single_try.pipe_file(path, data)
 
+    def put_new_once(self, path: str, data: bytes) -> bool:
+        """Write the object in a single attempt, as `put_once`; return False if the store says one exists."""
+        return self._single_try.put_if_absent(path, data)
+
     def remove_once(self, path: str) -> None:
         """Remove the object in a single attempt, as `put_once`."""
         self._single_try.rm_file(path)

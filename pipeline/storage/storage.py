@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from pipeline.log import about
 from pipeline.storage.errors import explain_errors as explain_errors
 from pipeline.storage.errors import reason as reason
+from pipeline.storage.late_writes import put_under_lease
 from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.retry import Check as Check
@@ -176,7 +177,8 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     data : bytes
         The object.
     check : callable, optional
-        Called before each attempt, and before a file is renamed into place.
+        Called before each attempt, before a file is renamed into place, and after a PUT to S3 that took long;
+        what it raises is raised, and an object that this PUT has made is removed.
 
     Raises
     ------
@@ -186,9 +188,11 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     protocol, path = split(location)
     if protocol != "file":
         fs = filesystem(protocol)
-        write = fs.put_once if protocol == "s3" and check is not None else fs.pipe_file
         with transfer("write", location):
-            with_retries(lambda: write(path, data), check)
+            if protocol == "s3" and check is not None:
+                with_retries(lambda: put_under_lease(fs, path, data, check), check)
+            else:
+                with_retries(lambda: fs.pipe_file(path, data), check)
         return
     write_file(Path(path), (data,), check=check)
 
@@ -224,7 +228,7 @@ def write_chunks(location: str, chunks: Iterable[bytes]) -> None:
         upload(copy, location)
 
 
-def upload(file: Path, location: str) -> None:
+def upload(file: Path, location: str, *, check: Check | None = None) -> None:
     """Copy a local file to an object of a store, whole or not at all.
 
     Parameters
@@ -233,6 +237,8 @@ def upload(file: Path, location: str) -> None:
         The file.
     location : str
         The object's URI.
+    check : callable, optional
+        Called before each attempt.
 
     Raises
     ------
@@ -241,7 +247,7 @@ def upload(file: Path, location: str) -> None:
     """
     protocol, path = split(location)
     with transfer("write", location):
-        with_retries(lambda: filesystem(protocol).put_file(str(file), path))
+        with_retries(lambda: filesystem(protocol).put_file(str(file), path), check)
 
 
 def create(location: str, data: bytes) -> bool:

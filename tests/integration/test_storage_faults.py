@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -18,11 +18,11 @@ from pipeline.shards import fetching
 from pipeline.shards.fetching import open_track
 from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
-from pipeline.storage import storage
+from pipeline.storage import late_writes, storage
 from pipeline.storage.errors import StoreFailingError, VersionChangedError
-from pipeline.storage.s3 import CheckedS3
+from pipeline.storage.s3 import REQUEST_TIMEOUT_S, CheckedS3
 from pipeline.tables.tables import Tables
-from schemas.errors import LeaseHeldError, NotFoundError, ReadError
+from schemas.errors import LeaseHeldError, NotFoundError, ReadError, StoreError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
 from tests.e2e.earmark import earmark
@@ -160,6 +160,72 @@ def test_a_write_that_is_tried_again_looks_at_the_lease_each_time(
     n_looks = sum("list-type=2" in path and "_lease" in path for path in proxy.paths)
     assert n_looks >= n_tries + 2, "tried again without a look at the lease"
     assert not storage.exists(part)
+
+
+TakeOver = Callable[[str], leases.Lease]
+
+
+@pytest.fixture
+def taken_over(bucket: str, monkeypatch: pytest.MonkeyPatch) -> TakeOver:
+    """Returns a lease that another run takes over during a kind of PUT, which lasts long."""
+    monkeypatch.setattr(leases, "FRESH_S", 0.0)
+    monkeypatch.setattr(late_writes, "LATE_S", 0.0)
+    storage.write_bytes(f"{bucket}/_lease/00000001.json", b"{}")
+
+    def lose_during(kind: str) -> leases.Lease:
+        put = getattr(CheckedS3, kind)
+
+        def slow_put(fs: CheckedS3, path: str, data: bytes) -> object:
+            storage.write_bytes(f"{bucket}/_lease/00000002.json", b"{}")
+            return put(fs, path, data)
+
+        monkeypatch.setattr(CheckedS3, kind, slow_put)
+        return leases.Lease(bucket, 1)
+
+    return lose_during
+
+
+def test_a_late_part_is_taken_back(bucket: str, taken_over: TakeOver) -> None:
+    """It would appear beside what the next run has labeled again by then: each of its tracks twice."""
+    part = f"{bucket}/labels/part.parquet"
+    with pytest.raises(leases.LeaseLostError):
+        storage.write_bytes(part, b"late", check=taken_over("put_new_once").check)
+    assert not storage.exists(part)
+
+
+def test_a_part_that_was_there_before_a_late_upload_stays(bucket: str, taken_over: TakeOver) -> None:
+    """A node was thought lost, and the run was done without it: its late copy of a part must not cost the
+    part, which the next run counts on."""
+    part = f"{bucket}/labels/part.parquet"
+    storage.write_bytes(part, b"done again elsewhere")
+    with pytest.raises(leases.LeaseLostError):
+        storage.write_bytes(part, b"late", check=taken_over("put_once").check)
+    assert storage.read_bytes(part) == b"late"
+
+
+def test_a_late_part_stays_while_the_lease_cannot_be_looked_at(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that fails for a moment would cost work of a run that holds its lease."""
+    monkeypatch.setattr(late_writes, "LATE_S", 0.0)
+    part, looks = f"{bucket}/labels/part.parquet", []
+
+    def check() -> None:
+        looks.append(None)
+        if len(looks) == 2:
+            raise StoreError("the store answered with 503")
+
+    with pytest.raises(StoreError):
+        storage.write_bytes(part, b"ours", check=check)
+    assert storage.read_bytes(part) == b"ours"
+
+
+def test_only_late_writes_look_again_and_no_later_than_the_next_run_waits(bucket: str) -> None:
+    """Each part would cost two requests more; or what is late would be missed."""
+    looks: list[None] = []
+    storage.write_bytes(f"{bucket}/part", b"in time", check=lambda: looks.append(None))
+    assert len(looks) == 1
+    assert late_writes.LATE_S == REQUEST_TIMEOUT_S
 
 
 def test_a_body_cut_short_in_silence_is_read_again(bucket: str, proxy: FaultyProxy) -> None:

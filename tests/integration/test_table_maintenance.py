@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from jobs.engine.lease import LeaseLostError
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage import storage
+from pipeline.storage import late_writes, storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
-from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, recover_compactions
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, read_log, recover_compactions
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports
@@ -114,6 +115,46 @@ def test_a_compaction_of_a_bucket_that_dies_at_any_step_loses_nothing(
     assert not died
     assert step > 8
     assert verify(tables, read_reports(tables), deep=True).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "stays"),
+    [("undone", False), ("undone and begun anew", True), ("nothing", True), ("finished", True)],
+)
+def test_a_merged_part_that_is_late_is_taken_back_only_if_it_was_undone(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, meanwhile: str, stays: bool
+) -> None:
+    """Rows would stand there twice for good; or, if the next run has removed their old parts, nowhere."""
+    history = TableHistory(bucket)
+    history.run(tracks(2), shard_tracks=1)
+    tables = history.tables
+    expected = rows(tables)
+    stored = list_objects(tables)
+    groups = {part.folder: stored.parts["labels"] for part in stored.parts["labels"]}
+    monkeypatch.setattr(late_writes, "LATE_S", 0.0)
+    put, lost = replacement._put, []
+
+    def slow_put(file: Path, location: str, check: storage.Check) -> None:
+        (entry,) = read_log(tables)
+        if "undone" in meanwhile:
+            recover_compactions(tables, lambda: None)
+        if "anew" in meanwhile:
+            storage.write_bytes(entry.location(bucket), entry.model_dump_json().encode())
+        put(file, location, check)
+        if meanwhile == "finished":
+            recover_compactions(tables, lambda: None)
+        lost.append(location)
+
+    def check() -> None:
+        if lost:
+            raise LeaseLostError("another run has taken over")
+
+    monkeypatch.setattr(replacement, "_put", slow_put)
+    with pytest.raises(LeaseLostError):
+        replacement.replace_parts(tables, groups, target_bytes=_TARGET, check=check)
+    assert storage.exists(lost[0]) == stays
+    recover_compactions(tables, lambda: None)
+    assert rows(tables) == expected
 
 
 @pytest.mark.thorough

@@ -129,6 +129,32 @@ def recover_compactions(tables: Tables, check: storage.Check) -> int:
     return len(killed) + len(folders)
 
 
+def take_back(tables: Tables, entry: LogEntry, merged: str) -> None:
+    """Remove a merged part that was written after another run had taken over and undone the replacement.
+
+    It stays if the next command will finish the replacement, or if one of the parts that it replaces is gone:
+    its rows may then be nowhere else.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    entry : LogEntry
+        The replacement.
+    merged : str
+        Location of the merged part.
+    """
+    folder = storage.join(tables.root, entry.partition)
+
+    def check() -> None:
+        are_kept = set(entry.sources) <= set(storage.list_names(folder))
+        if not are_kept or storage.exists(entry.location(tables.root)):
+            raise EarmarkError(f"{merged} has replaced other parts, or is about to")
+
+    with contextlib.suppress(EarmarkError):
+        storage.delete(merged, check=check)
+
+
 def is_written(tables: Tables, entry: LogEntry) -> bool:
     """Return whether the merged part exists.
 

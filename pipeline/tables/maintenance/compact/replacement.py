@@ -15,13 +15,15 @@ takes the newest row of each key, as Earmark and the documented SQL do, sees eac
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.storage import storage
+from pipeline.storage.late_writes import check_if_late
 from pipeline.storage.temporary_folders import remove_abandoned
 from pipeline.tables.maintenance.compact.atomic_swap import swap
-from pipeline.tables.maintenance.compact.compaction_log import LogEntry, finish_replacement
+from pipeline.tables.maintenance.compact.compaction_log import LogEntry, finish_replacement, take_back
 from pipeline.tables.maintenance.compact.merging import MergedPart, RowFilter, merge_parts
 from pipeline.tables.maintenance.compact.scratch import PREFIX, scratch_folder
 from pipeline.tables.objects import StoredObject
@@ -160,12 +162,16 @@ def _replace_logged(tables: Tables, partition: str, part: MergedPart, check: sto
     storage.write_bytes(entry.location(tables.root), text.encode(), check=check)
     if part.rows:
         check()
-        _put(part.file, storage.join(tables.root, partition, part.name))
+        start = time.monotonic()
+        merged = storage.join(tables.root, partition, part.name)
+        _put(part.file, merged, check)
+        if not storage.is_local(tables.root):
+            check_if_late(start, check, lambda: take_back(tables, entry, merged))
     part.file.unlink()
     finish_replacement(tables, entry, check)
 
 
-def _put(file: Path, location: str) -> None:
+def _put(file: Path, location: str, check: storage.Check) -> None:
     """Write an object from a file, completely or not at all."""
     protocol, path = storage.split(location)
     if protocol == "file":
@@ -177,4 +183,4 @@ def _put(file: Path, location: str) -> None:
         storage.sync_folder(Path(path).parent)
         return
     # A single PUT or a multipart upload: either way the object appears only when it is complete.
-    storage.upload(file, location)
+    storage.upload(file, location, check=check)

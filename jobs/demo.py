@@ -14,6 +14,7 @@ from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
 from pipeline.models.bundle import ModelBundle
+from pipeline.storage.local_kind import local_kind
 from pipeline.storage.output_checks import check_writable
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.training.training_settings import TrainingSettings
@@ -87,7 +88,7 @@ def run_demo(out: Path, say: Say) -> DemoResult:
     write_demo_shelves(shelves, seed=1, n_tracks=N_SHELVED, duration_s=DURATION_S, artists=(1,))
     say(f"writing {N_TRACKS} pieces by other artists to {catalog}, and three broken files")
     n_files = write_demo_catalog(catalog, n_tracks=N_TRACKS, duration_s=DURATION_S, artists=(0,))
-    trained = model.exists()
+    trained = local_kind(model) is not None
     # The training and the run share a local Ray; a repeated demo may need none.
     with nullcontext() if trained else connected(_CONFIG):
         if trained:
@@ -119,7 +120,9 @@ def _claim(out: Path) -> None:
     """Mark `out` as a folder of the demo; raise if it holds anything else."""
     check_writable(out, "the demo to")
     marks = (out / MARKER, out / "catalog" / CATALOG_MARKER)
-    if out.exists() and not (out.is_dir() and (any(mark.is_file() for mark in marks) or _is_empty(out))):
+    kind = local_kind(out)
+    ours = kind == "folder" and (any(local_kind(mark) for mark in marks) or _is_empty(out))
+    if kind is not None and not ours:
         raise MisuseError(
             f"{out} is not empty and not the folder of a demo; choose a new or empty folder with --out"
         )

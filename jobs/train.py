@@ -11,6 +11,7 @@ from jobs.trials import Trial, TrialPlan, pick_best, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
+from pipeline.storage.local_kind import local_kind
 from pipeline.storage.output_checks import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
@@ -296,5 +297,6 @@ def check_options(request: TrainRequest) -> None:
             f"cannot write a model to {folder}: --out must be a local folder; copy the model from there"
         )
     check_writable(folder, "the model folder")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    kind = local_kind(folder)
+    if kind is not None and (kind != "folder" or any(folder.iterdir())):
         raise MisuseError(f"{folder} already exists, and models are never overwritten; choose another --out")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from jobs.console.messages import Say
 from jobs.run.request import Job, make_job
@@ -11,6 +11,7 @@ from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
 from pipeline.models.bundle import find_model, read_info
 from pipeline.storage import storage
+from pipeline.storage.local_kind import local_kind
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.current import current_failures
 from pipeline.training.data.descriptor_csv import is_descriptor_csv
@@ -81,12 +82,10 @@ def read_labeled_data(
 
 def check_regular(data: str) -> None:
     """Reject a pipe, since reading it would wait forever if nobody writes to it."""
-    if storage.is_local(data):
-        path = Path(storage.split(data)[1])
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise MisuseError(
-                f"{data} is a pipe, a socket or a device, not a file; write its data to a file first"
-            )
+    if storage.is_local(data) and local_kind(storage.split(data)[1]) == "other":
+        raise MisuseError(
+            f"{data} is a pipe, a socket or a device, not a file; write its data to a file first"
+        )
 
 
 def is_audio(data: str) -> bool:
@@ -94,7 +93,7 @@ def is_audio(data: str) -> bool:
     if is_manifest(data):
         return not is_descriptor_csv(data)
     if storage.is_local(data):
-        return Path(storage.split(data)[1]).is_dir()
+        return local_kind(storage.split(data)[1]) == "folder"
     return PurePosixPath(data).suffix.lower() != ".npz"
 
 

@@ -12,6 +12,7 @@ from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import remove_leftovers, write_tagged
 from pipeline.catalogs.track_refs import NOT_READABLE, stat_track, track_id_of
 from pipeline.storage import storage
+from pipeline.storage.local_kind import local_kind
 from schemas.errors import EarmarkError, MisuseError
 
 TaggingOutcome = Literal["to write", "written", "unchanged", "already there", "failed"]
@@ -71,7 +72,7 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
     """
     if storage.is_local(catalog):
         root = Path(storage.split(catalog)[1]).resolve()
-        if folder.resolve().is_relative_to(root if root.is_dir() else root / "."):
+        if folder.resolve().is_relative_to(root if local_kind(root) == "folder" else root / "."):
             raise MisuseError(
                 f"{folder} is inside the catalog, and the next run would label the copies; choose another"
             )
@@ -83,7 +84,7 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
     for row, relative in zip(labeled, below, strict=True):
         target = _choose_target(folder / relative, row["track_id"], taken)
         taken.add(target)
-        outcome: TaggingOutcome = "already there" if target.exists() else "to write"
+        outcome: TaggingOutcome = "already there" if local_kind(target) else "to write"
         plan.append(Tagging(row["uri"], row["etag"], target, row["genre"], row["genre_tag"], outcome))
     return plan
 

@@ -22,6 +22,7 @@ from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.track_refs import IRREGULAR, batched, stat_track, to_batch, track_id_of
 from pipeline.log import get_logger
 from pipeline.storage import storage
+from pipeline.storage.local_kind import local_kind
 from pipeline.storage.table_on_disk import collect_on_disk
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
@@ -171,11 +172,12 @@ def _is_manifest(catalog: str) -> bool:
     protocol, path = storage.split(catalog)
     if protocol != "file":
         return is_manifest(path.partition("/")[2])
-    if not Path(path).exists():
+    kind = local_kind(path)
+    if kind is None:
         raise MisuseError(f"the catalog {catalog} does not exist")
-    if Path(path).is_dir() or not is_manifest(path):
+    if kind == "folder" or not is_manifest(path):
         return False
-    if not Path(path).is_file():  # reading a pipe that nobody writes to would wait forever
+    if kind == "other":  # reading a pipe that nobody writes to would wait forever
         raise MisuseError(
             f"the manifest {catalog} is a pipe, socket or device, not a file; write it to a file"
         )
@@ -191,7 +193,7 @@ def _list_tracks(
     in_parallel: bool,
 ) -> Iterator[pa.RecordBatch]:
     protocol, path = storage.split(catalog)
-    if protocol == "file" and Path(path).is_dir():
+    if protocol == "file" and local_kind(path) == "folder":
         return _list_local(path, selection, limit, progress)
     if is_audio_name(path if protocol == "file" else path.partition("/")[2]):
         with storage.explain_errors(catalog, "look at"):

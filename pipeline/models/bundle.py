@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network
 from pipeline.storage import storage
+from pipeline.storage.local_kind import local_kind
 from pipeline.storage.temporary_folders import locked_folder
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
@@ -147,7 +148,7 @@ class ModelBundle:
 
 def split_name(name: str) -> list[str]:
     """Return the names of the models that an ensemble's name joins by ``+``; none if it is not one."""
-    is_ensemble = "+" in name and "/" not in name and not Path(name).is_dir()
+    is_ensemble = "+" in name and "/" not in name and local_kind(name) != "folder"
     return name.split("+") if is_ensemble else []
 
 
@@ -161,7 +162,7 @@ def find_model(name_or_uri: str) -> str:
     """
     known = shipped_models() | (added_models() if name_or_uri in ADDABLE else {})
     folder = str(known.get(name_or_uri, name_or_uri))
-    if "/" not in folder and not Path(folder).is_dir():
+    if "/" not in folder and local_kind(folder) != "folder":
         if folder in ADDABLE:
             raise MisuseError(
                 f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"

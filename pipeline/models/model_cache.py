@@ -1,8 +1,11 @@
 """The cache of added models: one folder per model, in the user's cache."""
 
+import contextlib
 from pathlib import Path
 
 from pipeline.storage.cache_folder import cache_folder
+from pipeline.storage.local_kind import local_kind
+from schemas.errors import StoreError
 
 ADDABLE = ("audioset",)
 """Names of the models that ``earmark models add`` knows; see `pipeline.models.published`."""
@@ -14,6 +17,8 @@ def model_folder(name: str) -> Path:
 
 
 def added_models() -> dict[str, Path]:
-    """Return the folders of the added models, by name."""
+    """Return the folders of the added models, by name; none if the cache is another user's."""
     folders = {name: model_folder(name) for name in ADDABLE}
-    return {name: folder for name, folder in folders.items() if (folder / "model.json").is_file()}
+    with contextlib.suppress(StoreError):
+        return {name: folder for name, folder in folders.items() if local_kind(folder / "model.json")}
+    return {}

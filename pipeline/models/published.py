@@ -12,6 +12,7 @@ from pipeline.models.model_cache import model_folder
 from pipeline.models.torch_file import NotWeightsError
 from pipeline.storage import storage
 from pipeline.storage.cache_folder import CACHE_VARIABLE, cache_folder
+from pipeline.storage.local_kind import local_kind
 from schemas.errors import EarmarkError, MisuseError
 
 _TIMEOUT_S = 60
@@ -160,7 +161,7 @@ def _keep_weights(model: PublishedModel, data: bytes) -> None:
 def _keep(bundle: ModelBundle, folder: Path) -> Path:
     """Write the bundle, replacing an older one."""
     try:
-        if folder.exists():
+        if local_kind(folder) is not None:
             shutil.rmtree(folder)
         bundle.save(folder)
     except OSError as error:

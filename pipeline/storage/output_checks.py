@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from pipeline.storage import storage
+from pipeline.storage.local_kind import local_kind
 from schemas.errors import MisuseError
 
 
@@ -21,12 +22,14 @@ def check_writable(out: str | Path, what: str) -> None:
     ------
     MisuseError
         If the nearest existing parent is not a directory or is not writable.
+    StoreError
+        If it may not be looked at.
     """
     path = _local_path(out)
     if path is None:
         return
-    parent = next(each for each in path.parents if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
+    parent = next(each for each in path.parents if local_kind(each))
+    if local_kind(parent) != "folder" or not os.access(parent, os.W_OK):
         raise MisuseError(f"cannot write {what} {out}: {parent} is not a writable directory")
 
 
@@ -34,7 +37,7 @@ def check_writable_file(out: str | Path, what: str) -> None:
     """Check as `check_writable` does, and that `out` is not a directory."""
     check_writable(out, what)
     path = _local_path(out)
-    if path is not None and path.is_dir():
+    if path is not None and local_kind(path) == "folder":
         raise MisuseError(f"cannot write {what} {out}: it is a directory; name a file in it")
 
 

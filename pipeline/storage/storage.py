@@ -20,6 +20,7 @@ from pipeline.storage.errors import reason as reason
 from pipeline.storage.late_writes import put_under_lease
 from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
+from pipeline.storage.local_kind import local_kind
 from pipeline.storage.retry import Check as Check
 from pipeline.storage.retry import transfer, with_retries
 from pipeline.storage.temporary_folders import explain_full_disk, locked_folder
@@ -144,7 +145,7 @@ def exists(location: str) -> bool:
     """Whether the location is a file, a folder or, on an object store, a prefix with objects."""
     protocol, path = split(location)
     if protocol == "file":
-        return Path(path).exists()
+        return local_kind(path) is not None
     with explain_errors(location, "look at"), about(location=location):
         return with_retries(lambda: bool(filesystem(protocol).exists(path)))
 

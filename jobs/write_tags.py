@@ -72,7 +72,8 @@ def plan_copies(rows: pa.Table, catalog: str, folder: Path) -> list[Tagging]:
     """
     if storage.is_local(catalog):
         root = Path(storage.split(catalog)[1]).resolve()
-        if folder.resolve().is_relative_to(root if local_kind(root) == "folder" else root / "."):
+        copies = Path(storage.split(str(folder))[1]).resolve()
+        if copies.is_relative_to(root if local_kind(root) == "folder" else root / "."):
             raise MisuseError(
                 f"{folder} is inside the catalog, and the next run would label the copies; choose another"
             )

@@ -51,13 +51,16 @@ def split(location: str) -> tuple[str, str]:
     Raises
     ------
     MisuseError
-        If a ``file://`` URI names another machine.
+        If a ``file://`` URI names another machine, or a relative path a folder that was removed.
     """
     protocol, separator, path = location.partition("://")
     if not separator:
         if location[:6].lower() == "file:/":  # Java's spelling
             return split(f"file://{location[5:]}")
-        return "file", str(_expand_user(Path(location)).absolute())
+        try:
+            return "file", str(_expand_user(Path(location)).absolute())
+        except FileNotFoundError as error:
+            raise MisuseError("the working folder no longer exists; change to another one") from error
     protocol = protocol.lower()
     if protocol == "file":
         host, _, below = path.partition("/")

@@ -163,3 +163,14 @@ def test_a_key_may_hold_what_s3fs_takes_for_a_version() -> None:
         ("bucket", ""),
         ("bucket", "d/"),
     ]
+
+
+def test_a_working_folder_that_was_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that stands in a folder that a script made anew gets a traceback for every relative path."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(MisuseError, match="the working folder no longer exists; change to another one"):
+        storage.split("music")
+    assert storage.split("/music") == ("file", "/music")

@@ -21,6 +21,7 @@ from pipeline.storage.errors import (
 )
 from pipeline.storage.requests import count_requests_of
 from pipeline.storage.retry import transfer, with_retries
+from schemas.errors import MisuseError
 
 log = get_logger(__name__)
 
@@ -151,8 +152,23 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         return True
 
     async def set_session(self, refresh: bool = False, kwargs: Any = None) -> Any:
-        """Connect as s3fs does, and count the requests of the connection."""
-        client = await super().set_session(refresh=refresh, kwargs=kwargs or {})
+        """Connect as s3fs does, and count the requests of the connection.
+
+        Raises
+        ------
+        MisuseError
+            If the address of the store is not a URL.
+        """
+        try:
+            client = await super().set_session(refresh=refresh, kwargs=kwargs or {})
+        except ValueError as error:
+            said, _, endpoint = str(error).partition(": ")
+            if said != "Invalid endpoint":
+                raise
+            url = "a URL such as http://minio:9000" if "://" in endpoint else f"http://{endpoint}"
+            raise MisuseError(
+                f"the address {endpoint} in AWS_ENDPOINT_URL is not a URL; write it as {url}"
+            ) from error
         count_requests_of(client)
         return client
 

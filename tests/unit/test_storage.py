@@ -174,3 +174,18 @@ def test_a_working_folder_that_was_removed_is_named(tmp_path: Path, monkeypatch:
     with pytest.raises(MisuseError, match="the working folder no longer exists; change to another one"):
         storage.split("music")
     assert storage.split("/music") == ("file", "/music")
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [("minio:9000", "http://minio:9000"), ("http://", "a URL such as http://minio:9000")],
+)
+def test_the_address_of_a_store_is_a_url(monkeypatch: pytest.MonkeyPatch, address: str, advice: str) -> None:
+    """Whoever writes host:port, as MinIO prints it, is told of an internal error."""
+    from pipeline.storage.s3 import CheckedS3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with pytest.raises(
+        MisuseError, match=f"the address {address} in AWS_ENDPOINT_URL .* write it as {advice}"
+    ):
+        CheckedS3(skip_instance_cache=True).exists("bucket/key")

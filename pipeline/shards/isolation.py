@@ -72,6 +72,11 @@ class Isolated:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a process, and it lives."""
+        return self._process is not None and self._process.poll() is None
+
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call `function`, which must be importable by name, in the process and return its result.
 

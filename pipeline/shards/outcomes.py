@@ -1,7 +1,7 @@
 """Outcomes: each track of a shard becomes features, or the error that says why it has none."""
 
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from typing import BinaryIO
 
@@ -147,10 +147,17 @@ def _may_be_the_machine(outcome: TrackOutcome) -> bool:
 
 
 def featurize_isolated(
-    tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, limits: TrackLimits
+    tracks: list[TrackRef],
+    spec: FeatureSpec,
+    watch: Stopwatch,
+    limits: TrackLimits,
+    isolated: AbstractContextManager[Isolated] | None = None,
 ) -> Iterator[tuple[TrackRef, TrackOutcome]]:
-    """Featurize tracks in a child process, as `featurize_tracks` does; its death shows why a track fails."""
-    with closing(Isolated()) as process:
+    """Featurize tracks in a child process, as `featurize_tracks` does; its death shows why a track fails.
+
+    The process is a new one that is ended with the last track, or that of a given context.
+    """
+    with isolated or closing(Isolated()) as process:
 
         def once(tracks: list[TrackRef], again: bool) -> Generator[tuple[TrackRef, TrackOutcome], None, None]:
             for track in tracks:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pytest
 import soundfile
@@ -244,6 +245,16 @@ def test_a_single_track_raises_why_it_cannot_be_labeled(
     with pytest.raises(error, match=Path(name).name):
         earmark.describe(Path(name))
     (here / "empty.mp3").unlink()
+
+
+@pytest.mark.slow
+def test_the_next_call_starts_no_process(here: Path, model: earmark.Model) -> None:
+    """A loop over tracks would take a second more for each."""
+    children = []
+    for _ in range(2):
+        model.label("music/other.wav")
+        children.append({child.pid for child in psutil.Process().children()})
+    assert children[0] == children[1] != set()
 
 
 @pytest.mark.slow

@@ -27,9 +27,6 @@ def main() -> None:
     """Answer calls until the parent closes its end."""
     descriptor, parent = map(int, sys.argv[1:])
     _die_with(parent)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Ctrl-C in a shell reaches this process too, even while it is idle: it dies without a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     use_only_our_keras()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # crashes are expected, and core dumps fill the disk
     with contextlib.suppress(EOFError, ConnectionError), Connection(descriptor) as pipe:

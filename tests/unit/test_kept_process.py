@@ -59,8 +59,8 @@ def test_a_process_in_the_middle_of_a_call_is_not_kept() -> None:
 
 
 def test_a_process_that_was_killed_is_replaced(capfd: pytest.CaptureFixture[str]) -> None:
-    """The kernel ends idle processes first where memory is short, and a shell passes on Ctrl-C."""
-    for number in (signal.SIGKILL, signal.SIGINT):
+    """The kernel ends idle processes first where memory is short."""
+    for number in (signal.SIGKILL, signal.SIGTERM):
         first = number_of_process()
         os.kill(first, number)
         wait_for_end(first)

@@ -40,9 +40,14 @@ from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError, Stor
 
 log = get_logger(__name__)
 
-_LOST = (ray_errors.NodeDiedError, ray_errors.ActorUnavailableError, ray_errors.LocalRayletDiedError)
-"""Errors of a worker that is unreachable but may still run: its work is retried under the same names. This
-also holds for an actor whose node was lost, which Ray reports as dead."""
+_LOST = (
+    ray_errors.NodeDiedError,
+    ray_errors.ActorUnavailableError,
+    ray_errors.LocalRayletDiedError,
+    ray_errors.ObjectLostError,
+)
+"""Errors of a worker that is unreachable but may still run, or whose answer was lost with its node: its work
+is retried under the same names. So is that of an actor whose node was lost, which Ray reports as dead."""
 _MOST_AT_ONCE = 64
 """Answers to collect between two reports: `ray.wait` takes longer, the more work is in flight."""
 _TICK_S = 0.5

@@ -211,11 +211,14 @@ def test_a_run_that_lost_its_lease_ends_at_once(
     assert len(ray.tried) == 1
 
 
+@pytest.mark.parametrize(
+    "error", [ray_errors.LocalRayletDiedError(), ray_errors.ObjectLostError("f" * 56, b"", "the driver")]
+)
 def test_work_on_a_node_that_was_lost_is_done_elsewhere(
-    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Preemption, ten times a night: neither a death of a worker, nor a fault of a track."""
-    lost = iter([ray_errors.LocalRayletDiedError()] * 20)
+    lost = iter([error] * 20)
     ray, totals = run(assignment, monkeypatch, lambda tried: next(lost, None) or done(tried))
     assert (totals.featurized, totals.failed) == (8, 0)
     assert not any(tried.isolated or tried.deaths or tried.errors for tried in ray.tried)

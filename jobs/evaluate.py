@@ -147,7 +147,7 @@ def _check(request: Request) -> None:
         raise MisuseError("give either a model or an architecture to train (--arch), not both")
     if request.model is not None and request.n_folds > 1:
         raise MisuseError("--folds trains a model for each fold; give --arch instead of a model")
-    if request.n_folds < 1 or (request.n_pieces or 1) < 1:
+    if request.n_folds < 1 or (request.n_pieces is not None and request.n_pieces < 1):
         raise MisuseError("--folds and --pieces must be at least 1")
     if request.n_folds > 1 and (request.split or "track") not in ("track", "segment"):
         raise MisuseError("--folds needs --split track or segment; --split file: defines only one split")

@@ -297,6 +297,9 @@ def check_options(request: TrainRequest) -> None:
             f"cannot write a model to {folder}: --out must be a local folder; copy the model from there"
         )
     check_writable(folder, "the model folder")
+    for location, what in ((request.checkpoint, "a checkpoint to"), (request.tensorboard, "events to")):
+        if location is not None:
+            check_writable(f"{location}/training", what)
     kind = local_kind(folder)
     if kind is not None and (kind != "folder" or any(folder.iterdir())):
         raise MisuseError(f"{folder} already exists, and models are never overwritten; choose another --out")

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from schemas.errors import MisuseError
 
+MOST_CPUS = 100_000
+"""CPUs, and actors, of the largest cluster. Numbers without bounds overflow somewhere in a library."""
+
 
 class RunConfig(BaseModel):
     """Settings of ``earmark run``, ``featurize`` and ``label``. The TOML file uses these names as keys.
@@ -29,7 +32,7 @@ class RunConfig(BaseModel):
         description="Address of the Ray cluster. Default: RAY_ADDRESS, else a local Ray for this run.",
     )
     limit: int | None = Field(
-        default=None, ge=1, description="Process only the first N tracks of the listing."
+        default=None, ge=1, le=10**9, description="Process only the first N tracks of the listing."
     )
     retry_failed: bool = Field(
         default=False, description="Retry failed tracks even if they have not changed."
@@ -49,6 +52,7 @@ class RunConfig(BaseModel):
     actors: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_CPUS,
         description="Number of actors that run the model. Default: one per GPU; on CPUs, as many as needed.",
     )
     gpus_per_actor: float | None = Field(
@@ -62,7 +66,9 @@ class RunConfig(BaseModel):
         le=4096,
         description="Segments per batch of the model. Default: 64 on a GPU, 8 on CPUs.",
     )
-    cpus: int | None = Field(default=None, ge=1, description="CPUs of the local Ray. Default: all.")
+    cpus: int | None = Field(
+        default=None, ge=1, le=MOST_CPUS, description="CPUs of the local Ray. Default: all."
+    )
     track_timeout_s: float = Field(
         default=120.0,
         gt=0,
@@ -72,6 +78,7 @@ class RunConfig(BaseModel):
     track_memory_mb: int = Field(
         default=320,
         ge=64,
+        le=10**7,
         description="Memory in MiB that decoding and featurizing one track may take before it fails.",
     )
     max_failure_rate: float = Field(
@@ -103,7 +110,7 @@ class RunConfig(BaseModel):
     )
     shard_tracks: int = Field(default=128, ge=1, le=10000, description="Maximum number of tracks per shard.")
     shard_mb: int = Field(
-        default=2048, ge=1, description="Approximate size of a shard in MiB of audio files."
+        default=2048, ge=1, le=10**7, description="Approximate size of a shard in MiB of audio files."
     )
     part_mb: int = Field(
         default=128,

@@ -12,6 +12,8 @@ from schemas.config import first_fault
 from schemas.errors import MisuseError
 from schemas.model import Arch
 
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that NumPy, scikit-learn and Keras take."""
 _AUGMENTATION = "augmentation_"
 
 
@@ -24,11 +26,11 @@ class TrainingSettings:
     """
 
     arch: Arch = Field(default="cnn", description="cnn (log-mels), dense (the 57 descriptors) or both.")
-    epochs: int = Field(default=60, ge=1, description="Number of passes over the training tracks.")
-    batch_size: int = Field(default=32, ge=1, description="Segments per step.")
-    crop: int = Field(default=128, ge=1, description="Maximum number of frames of a training crop.")
+    epochs: int = Field(default=60, ge=1, le=10**6, description="Number of passes over the training tracks.")
+    batch_size: int = Field(default=32, ge=1, le=10**6, description="Segments per step.")
+    crop: int = Field(default=128, ge=1, le=10**6, description="Maximum number of frames of a training crop.")
     n_frames: int = Field(
-        default=384, ge=1, description="Maximum number of frames per input of the finished network."
+        default=384, ge=1, le=10**6, description="Maximum number of frames per input of the finished network."
     )
     learning_rate: float = Field(
         default=2e-3,
@@ -58,14 +60,15 @@ class TrainingSettings:
     early_stopping: int | None = Field(
         default=None,
         ge=1,
+        le=10**6,
         description="Stop after N epochs without a lower validation loss, and keep the best epoch.",
     )
     class_weights: bool = Field(
         default=False, description="Weight genres by the inverse of their share of the training tracks."
     )
-    seed: int = Field(default=0, ge=0, description="Random seed.")
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="Random seed.")
     # Another number of threads adds floats in another order: results are similar, not bit-identical.
-    threads: int = Field(default=2, ge=1, description="Number of CPU threads of TensorFlow.")
+    threads: int = Field(default=2, ge=1, le=1024, description="Number of CPU threads of TensorFlow.")
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
     @classmethod

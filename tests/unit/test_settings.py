@@ -1,16 +1,20 @@
 """Options of commands, which are made from the declarations of what they set."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from jobs.cli.commands.settings import with_settings, with_training
+from jobs.cli.commands.settings import range_of, with_settings, with_training
 from jobs.cli.main import app
 from jobs.engine.cluster import plan_actors
+from jobs.evaluate import Request, evaluate_job
+from jobs.train import TrainRequest, check_options
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
@@ -132,6 +136,42 @@ def test_a_bad_value_names_the_flag_and_the_range(flag: str, value: str, reason:
     assert reason in said
 
 
+def test_every_integer_has_bounds() -> None:
+    """A number that somebody's key stuck at overflows in a library, and is an internal error."""
+    for name, field in [
+        *RunConfig.model_fields.items(),
+        *vars(TrainingSettings)["__pydantic_fields__"].items(),
+    ]:
+        if int in (field.annotation, *get_args(field.annotation)):
+            assert "<=x<=" in range_of(field), name
+    for name in get_command(app).commands:  # type: ignore[attr-defined]
+        shown = " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
+        assert not re.search("INTEGER(?! RANGE)", shown), name
+        for facts in re.findall(r"INTEGER RANGE.*?\]", shown):
+            assert "<=x<=" in facts, name
+
+
+@pytest.mark.parametrize("seeds", ["0,-1", "4294967296"])
+def test_seeds_that_libraries_refuse_are_refused(seeds: str) -> None:
+    """The training fails after the features of all tracks have been computed."""
+    done = CliRunner().invoke(app, ["train", "data", "--out", "model", "--seeds", seeds])
+    assert str(done.exception) == f"--seeds takes integers from 0 to 4294967295, not '{seeds}'"
+
+
+def test_no_pieces_are_refused() -> None:
+    """The evaluation divides by zero after the features of all tracks have been computed."""
+    with pytest.raises(MisuseError, match="--folds and --pieces must be at least 1"):
+        evaluate_job(Request("data", arch="cnn", n_pieces=0))
+
+
+@pytest.mark.parametrize("option", ["checkpoint", "tensorboard"])
+def test_a_training_looks_first_at_where_it_writes(tmp_path: Path, option: str) -> None:
+    """The training fails after the features of all tracks have been computed."""
+    request = TrainRequest("data", tmp_path / "model", **{option: "/dev/null"})
+    with pytest.raises(MisuseError, match="/dev/null is not a writable directory"):
+        check_options(request)
+
+
 @pytest.mark.parametrize("value", ["inf", "nan"])
 def test_no_setting_of_the_file_is_infinite(tmp_path: Path, value: str) -> None:
     """Actors of infinitely many GPUs fit nowhere: the run would wait for ever."""
@@ -148,11 +188,11 @@ def test_the_help_says_default_and_range_as_they_are_declared() -> None:
         field = RunConfig.model_fields[name]
         assert field.description in shown, name
     assert "[default: 120; 0<x<=10000000]" in shown
-    assert "[default: 320; x>=64]" in shown
+    assert "[default: 320; 64<=x<=10000000]" in shown
     assert "--retry-failed / --no-retry-failed" in shown
     shown = " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
     epochs = [TrainingSettings.for_arch(arch).epochs for arch in ("cnn", "dense")]
-    assert "[default: {}; dense: {}; x>=1]".format(*epochs) in shown
+    assert "[default: {}; dense: {}; 1<=x<=1000000]".format(*epochs) in shown
 
 
 def test_what_holds_without_a_setting_is_what_its_meaning_says() -> None:

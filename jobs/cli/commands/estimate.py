@@ -7,13 +7,15 @@ import typer
 from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings
 from jobs.console.messages import INTERRUPTED, say
-from schemas.config import RunConfig
+from pipeline.training.training_settings import LARGEST_SEED
+from schemas.config import MOST_CPUS, RunConfig
 
 Cpus = Annotated[
     list[int] | None,
     typer.Option(
         "--cpus",
         min=1,
+        max=MOST_CPUS,
         help="CPUs of the cluster; may be repeated. Default: this machine's, 16, 64 and 256.",
         show_default=False,
     ),
@@ -36,7 +38,7 @@ def estimate(
     sample: Annotated[
         int, typer.Option("--sample", min=2, max=1000, help="Tracks to read, decode and label.")
     ] = 40,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the sample.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Chooses the sample.")] = 0,
     cpus: Cpus = None,
     price_core_hour: Annotated[
         float | None, typer.Option("--price-core-hour", min=0, help="Price of one CPU for an hour.")

@@ -44,11 +44,17 @@ def evaluate(
             "file:TRAIN.txt,VALID.txt. Without it, a model is tested on all of the data.",
         ),
     ] = None,
-    folds: Annotated[int, typer.Option("--folds", help="Number of cross-validation folds.")] = 1,
+    folds: Annotated[
+        int, typer.Option("--folds", min=1, max=1000, help="Number of cross-validation folds.")
+    ] = 1,
     pieces: Annotated[
         int | None,
         typer.Option(
-            "--pieces", help="Cut each segment into N pieces (10 with --split segment).", metavar="N"
+            "--pieces",
+            min=1,
+            max=1000,
+            help="Cut each segment into N pieces (10 with --split segment).",
+            metavar="N",
         ),
     ] = None,
     baselines: Annotated[

@@ -27,7 +27,7 @@ def trends(
         typer.Option("--weight", help="Weight of a track: 1, or its confidence."),
     ] = "count",
     top: Annotated[
-        int | None, typer.Option("--top", min=1, help="Only the N groups with the most tracks.")
+        int | None, typer.Option("--top", min=1, max=10**9, help="Only the N groups with the most tracks.")
     ] = None,
     show: Annotated[
         Literal["shares", "changes", "tags", "disagreements"] | None,
@@ -97,7 +97,9 @@ _Track = Annotated[
 ]
 _Segment = Annotated[
     int | None,
-    typer.Option("--segment", min=0, help="Number of the segment, from 0. Default: the middle one."),
+    typer.Option(
+        "--segment", min=0, max=10**6, help="Number of the segment, from 0. Default: the middle one."
+    ),
 ]
 
 

@@ -19,7 +19,7 @@ def similar(
         ),
     ],
     tables: opt.TablesRoot,
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of tracks to list.")] = 10,
+    n: Annotated[int, typer.Option("--n", min=1, max=10**9, help="Number of tracks to list.")] = 10,
     model: Annotated[
         str | None,
         typer.Option(

@@ -10,7 +10,7 @@ from jobs.console.messages import INTERRUPTED, UNCHECKED, say
 
 def status(
     tables: opt.TablesRoot,
-    last: Annotated[int, typer.Option("--last", min=1, help="Number of runs to show.")] = 5,
+    last: Annotated[int, typer.Option("--last", min=1, max=10**6, help="Number of runs to show.")] = 5,
 ) -> None:
     """Summarize the tables and the last runs."""
     from jobs.cli.summaries.tables import print_status
@@ -108,7 +108,7 @@ def compact(
         ),
     ] = 1.0,
     target_mb: Annotated[
-        int, typer.Option("--target-mb", min=1, help="Approximate size of merged parts, in MiB.")
+        int, typer.Option("--target-mb", min=1, max=10**6, help="Approximate size of merged parts, in MiB.")
     ] = 128,
     dry_run: opt.DryRun = False,
 ) -> None:

@@ -10,6 +10,7 @@ import typer
 from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
+from pipeline.training.training_settings import LARGEST_SEED
 from schemas.config import RunConfig
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ def train(
     training: Mapping[str, object],
     split_seed: Annotated[
         int | None,
-        typer.Option("--split-seed", help="Seed of a random split. Default: the seed of the training."),
+        typer.Option(
+            "--split-seed",
+            min=0,
+            max=LARGEST_SEED,
+            help="Seed of a random split. Default: the seed of the training.",
+        ),
     ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help=_SEEDS)] = None,
     grid: Annotated[
@@ -193,6 +199,9 @@ def _parse_seeds(listed: str | None) -> tuple[int, ...]:
     from schemas.errors import MisuseError
 
     try:
-        return tuple(int(number) for number in listed.split(",")) if listed else ()
+        seeds = tuple(int(number) for number in listed.split(",")) if listed else ()
     except ValueError as error:
         raise MisuseError(f"--seeds takes integers separated by commas, not '{listed}'") from error
+    if not all(0 <= seed <= LARGEST_SEED for seed in seeds):
+        raise MisuseError(f"--seeds takes integers from 0 to {LARGEST_SEED}, not '{listed}'")
+    return seeds

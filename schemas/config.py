@@ -24,6 +24,7 @@ class RunConfig(BaseModel):
 
     model: str = Field(
         default="default",
+        min_length=1,
         description="Name of a model (see `earmark models`), several names joined by +, or the folder (path "
         "or URI) of a trained one. Without it, tables that the default of 0.1.0 labeled keep using `gtzan`.",
     )
@@ -145,7 +146,7 @@ class RunConfig(BaseModel):
         settings: dict[str, object] = {}
         if file is not None:
             try:
-                settings = tomllib.loads(file.read_text(encoding="utf-8"))
+                settings = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Notepad writes a BOM
             except OSError as error:
                 raise MisuseError(f"cannot read the configuration {file}: {error.strerror}") from error
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

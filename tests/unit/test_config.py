@@ -26,6 +26,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
         ("track_timeout_s = 1e8\n", r"setting 'track_timeout_s'.*less than or equal to 10000000"),
         ("track_timeout_s = inf\n", r"setting 'track_timeout_s'.*finite number"),
         ("limit\n", "not valid TOML"),
+        ("model = ''\n", r"setting 'model'.*at least 1 character"),
     ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str) -> None:
@@ -34,6 +35,13 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str)
     file.write_text(text)
     with pytest.raises(MisuseError, match=message):
         RunConfig.load(file)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Editors on Windows write one, and the file is not valid TOML."""
+    file = tmp_path / "earmark.toml"
+    file.write_text("limit = 5\n", "utf-8-sig")
+    assert RunConfig.load(file).limit == 5
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def explain_track(
     """
     suffix = check_output(out, (".html", ".png", ".json"))
     bundle = ModelBundle.load(model)
-    view = view_track(track, bundle.info.features)
+    view = view_track(storage.local_uri(track), bundle.info.features)
     chosen = view.segment(segment)
     classifier = Classifier(bundle, threads=2)
     found = explain(chosen.log_mel, classifier, method=method, genre=genre)

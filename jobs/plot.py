@@ -53,7 +53,7 @@ def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
     """
     suffix = check_output(out, (".html", ".png"))
     bundle = ModelBundle.load(model)
-    view = view_track(track, bundle.info.features)
+    view = view_track(storage.local_uri(track), bundle.info.features)
     chosen = view.segment(segment)
     found = predict_segments(view, Classifier(bundle, batch_size=4, threads=2))
     proba = found.proba

@@ -129,8 +129,14 @@ def _find(stored: StoredObjects, request: PurgeRequest, reports: Sequence[RunRep
 
 def _locations(uri: str, catalogs: Collection[str]) -> frozenset[str]:
     """Return where a track may be: at the URI as it is, as tables record it, or below a catalog."""
-    below = (storage.join(catalog, uri) for catalog in catalogs) if storage.is_relative(uri) else ()
-    return frozenset((uri, canonical(uri), *below))
+    places = {storage.local_uri(uri), canonical(uri)}
+    if storage.is_relative(uri):
+        for protocol, folder in map(storage.split, catalogs):
+            if protocol == "file":
+                places.add(storage.local_uri(storage.join(folder, uri)))
+            elif uri in places:  # otherwise it is not UTF-8, as all keys of stores are
+                places.add(storage.join(f"{protocol}://{folder}", uri))
+    return frozenset(places)
 
 
 def _carry_out(

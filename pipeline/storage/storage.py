@@ -89,7 +89,7 @@ def path_below(location: str, folder: str) -> str:
 
 
 def local_uri(path: str) -> str:
-    """Return a local path as tables hold it: unchanged, or a ``file://`` URI if it is not valid UTF-8.
+    """Return a path as tables hold it: unchanged, or an absolute ``file://`` URI if it is not valid UTF-8.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def local_uri(path: str) -> str:
     try:
         path.encode("utf-8")
     except UnicodeEncodeError:
-        return "file://" + quote_from_bytes(os.fsencode(path))
+        return "file://" + quote_from_bytes(os.fsencode(split(path)[1]))
     return path
 
 

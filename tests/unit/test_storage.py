@@ -189,3 +189,13 @@ def test_the_address_of_a_store_is_a_url(monkeypatch: pytest.MonkeyPatch, addres
         MisuseError, match=f"the address {address} in AWS_ENDPOINT_URL .* write it as {advice}"
     ):
         CheckedS3(skip_instance_cache=True).exists("bucket/key")
+
+
+def test_a_relative_name_that_is_not_utf8_becomes_a_uri_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`earmark plot` of such a track ends as an internal error."""
+    monkeypatch.chdir(tmp_path)
+    uri = storage.local_uri(os.fsdecode(b"caf\xe9.wav"))
+    assert uri == f"file://{tmp_path}/caf%E9.wav"
+    assert storage.split(uri) == ("file", f"{tmp_path}/" + os.fsdecode(b"caf\xe9.wav"))

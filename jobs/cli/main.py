@@ -129,6 +129,9 @@ def main() -> None:
             if interrupts:
                 say("interrupted")
                 sys.exit(INTERRUPTED)
+            if isinstance(error, UnicodeEncodeError):
+                say(f"error: {_describe_not_utf8(error)}")
+                sys.exit(EarmarkError.exit_code)
             if (hidden := describe_hidden_module()) is not None:
                 say(f"error: {hidden}")
                 sys.exit(EarmarkError.exit_code)
@@ -137,6 +140,12 @@ def main() -> None:
                 "EARMARK_DEBUG=1 to see the traceback, and please report it"
             )
             sys.exit(EarmarkError.exit_code)
+
+
+def _describe_not_utf8(error: UnicodeEncodeError) -> str:
+    """Return a sentence about a name that a library, such as DuckDB or Ray, cannot take."""
+    around = error.object[max(0, error.start - _SHOWN_CHARACTERS) : error.end + _SHOWN_CHARACTERS]
+    return f"a name is not valid UTF-8, which a library cannot take: {around}; rename the file or folder"
 
 
 @contextlib.contextmanager
@@ -165,4 +174,5 @@ def _interrupts() -> Iterator[list[int]]:
             signal.signal(number, before[number])
 
 
+_SHOWN_CHARACTERS = 100
 _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)

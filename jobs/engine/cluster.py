@@ -18,6 +18,7 @@ from jobs.engine import table_transfer
 from jobs.engine.ray_folder import ray_folder
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
+from pipeline.storage import storage
 from pipeline.storage.temporary_folders import locked_folder
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError
@@ -152,6 +153,9 @@ def _working_directory(folder: Path) -> Iterator[None]:
 
 def _not_connected(address: str, error: Exception) -> str:
     reason = str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
+    uris = [uri for each in sys.argv if (uri := storage.local_uri(each)) != each]
+    if isinstance(error, UnicodeEncodeError) and uris:  # Ray passes the command line on
+        return f"Ray refuses a command line that is not valid UTF-8; write {' and '.join(uris)} instead"
     if address == "local":
         advice = "run the same command again when the machine is less busy or has more free memory"
         if isinstance(error, OSError) and not isinstance(error, TimeoutError):

@@ -6,12 +6,46 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from jobs.engine.cluster import connected
 from jobs.explain import explain_track
 from jobs.plot import plot_track
 from jobs.purge import _locations
 from pipeline.demo.synthesis import synthesize
+from schemas.config import RunConfig
+from schemas.errors import EarmarkError
+from tests.e2e.earmark import earmark
+from tests.table_history import TableHistory
 
 NAME = os.fsdecode(b"caf\xe9")
+
+
+def test_a_name_that_no_library_takes_is_said(tmp_path: Path) -> None:
+    """Tables in such a folder are an internal error, to be reported to us."""
+    made = TableHistory(tmp_path / "tables")
+    made.model()
+    made.run({"a.mp3": "1"})
+    (tmp_path / "tables").rename(tmp_path / NAME)
+    done = earmark("labels", tmp_path / NAME)
+    assert done.returncode == 1
+    assert "earmark: error: a name is not valid UTF-8" in done.stderr
+    assert "caf\\udce9" in done.stderr
+
+
+def test_a_command_line_that_ray_refuses_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who labels such a folder is told to wait until the machine is less busy."""
+    import ray
+
+    def init(**_: object) -> None:
+        NAME.encode("utf-8")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr("sys.argv", ["earmark", "run", NAME, "tables"])
+    said = f"Ray refuses a command line that is not valid UTF-8; write file://{tmp_path}/caf%E9 instead"
+    with pytest.raises(EarmarkError, match=said), connected(RunConfig(address="local")):
+        pass
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Unit tests need neither Ray nor a store: what starts one fails here, and belongs into tests/integration."""
 
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -28,3 +29,11 @@ def _no_ray() -> Iterator[None]:
 def s3_environment() -> dict[str, str]:
     """No store either."""
     pytest.fail("this test asks for a store: move it to tests/integration")
+
+
+@pytest.fixture
+def heard_hangup() -> Iterator[None]:
+    """SIGHUP as at a terminal: under nohup, these tests and their children would ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

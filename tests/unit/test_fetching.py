@@ -227,7 +227,7 @@ def test_a_retried_shard_leaves_nothing_of_its_first_attempt(
     with monkeypatch.context() as patched:
         patched.setattr(shards.storage, "write_bytes", full)
         with pytest.raises(OSError, match="No space"):
-            featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None)
+            featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, confirming=True)
     assert tables.read("failures").num_rows == 1
     good.rename(track.uri)
     done = featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, retried=True)

@@ -55,6 +55,7 @@ cli.main()
 """
 
 
+@pytest.mark.usefixtures("heard_hangup")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_every_signal_to_end_lets_a_command_clean_up(number: int) -> None:
     """A terminal that is closed, or a service that is stopped, leaves temporary files among the music."""

@@ -103,6 +103,7 @@ def interrupt_in_a_callback() -> None:
         ([signal.SIGHUP], ["halt"]),
     ],
 )
+@pytest.mark.usefixtures("heard_hangup")
 def test_who_works_is_told_how_to_stop(numbers: list[int], told: list[str]) -> None:
     """Somebody at a terminal lets tracks finish; who sends SIGTERM will not wait for them."""
     heard: list[str] = []

@@ -15,12 +15,16 @@ class Attempt:
     ----------
     errors, deaths : int
         Earlier attempts that ended with an error, and isolated ones that ended with the death of the process.
+    stalls : int
+        Earlier attempts for which a store was overloaded or out of reach.
     isolated : bool
         Whether to run code that may crash in a process of its own.
     confirming : bool
         Whether another process has failed on these tracks: if this one fails too, they are to blame.
     avoided : frozenset of str
         Nodes that have already failed on this work: others are preferred.
+    judge : str or None
+        Node on which the tracks failed first, if this attempt is to confirm it.
     retried : bool
         Whether an earlier attempt at this work was begun: it may have left parts, or still be writing them.
     """
@@ -31,6 +35,8 @@ class Attempt:
     isolated: bool = False
     confirming: bool = False
     avoided: frozenset[str] = frozenset()
+    judge: str | None = None
+    stalls: int = 0
     retried: bool = False
 
     def avoiding(self, node: str) -> "Attempt":

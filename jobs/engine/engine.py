@@ -167,7 +167,7 @@ class Engine:
     def _observe(self) -> None:
         shards, totals = self._n_tasks, self.totals
         totals.actors_now = self._pool.n_actors if self._pool is not None else 0
-        totals.shards_left = len(self._queues.for_tasks) + shards
+        totals.shards_left = len(self._queues.for_tasks) + len(self._queues.later) + shards
         totals.parts_left = len(self._queues.for_actors) + len(self._in_flight) - shards
         totals.timeline.observe(
             cpus=self._cluster.cpus(),
@@ -181,8 +181,11 @@ class Engine:
         return sum(submission.actor is None for submission in self._in_flight.values())
 
     def _submit(self) -> None:
-        for attempt in self._queues.take_due():
-            self._retries.retry(attempt)
+        due = self._queues.take_due()
+        while due and self._retries.retry(due.pop(0)):
+            pass
+        # The store does not answer yet. To ask it for the others, one by one, would stop all other work.
+        self._queues.wait_longer(due)
         if self._pool is not None:
             # Before the tasks, which would otherwise take all CPUs first.
             share = self._pace.labeling_share(self.totals.shards_left, self.totals.parts_left)
@@ -300,6 +303,8 @@ class Engine:
         if self._pool is not None:
             self._pool.replace_lost(actor)
         refs = [ref for ref, submission in self._in_flight.items() if submission.actor == actor]
+        if refs and not storage.is_local(self._assignment.tables.root):
+            self._has_lost_writer = True
         return [self._in_flight.pop(ref) for ref in refs]
 
     def _handle_result(self, attempt: Attempt, result: ShardResult | LabelResult, node: str) -> None:
@@ -317,7 +322,10 @@ class Engine:
             suffix = "s" if isinstance(work, Shard) else "u"
             suspected = work.only(result.suspects, work.name + suffix)
             asked = frozenset({node})
-            self._queues.put_back(Attempt(suspected, isolated=True, confirming=True, avoided=asked))
+            judge = node if isinstance(work, Shard) else None
+            self._queues.put_back(
+                Attempt(suspected, isolated=True, confirming=True, avoided=asked, judge=judge)
+            )
 
     def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:
         assignment = self._assignment

@@ -11,7 +11,6 @@ from jobs.engine.attempts import Attempt
 from jobs.engine.workers import PREDICT_TIMEOUT_S, Answer, Labeler, on_node, run_work
 from pipeline.log import get_logger, level
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
-from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.shards.limits import TIMED_OUT
 from pipeline.shards.process_errors import format_error
@@ -47,7 +46,7 @@ def _label_isolated(task: LabelTask, assignment: Assignment, confirming: bool) -
 
 
 def _check_process(process: Isolated, model: str) -> None:
-    """Check that known-good features get a label in a process.
+    """Load the model in a process, where known-good features must get a label.
 
     Raises
     ------
@@ -55,7 +54,7 @@ def _check_process(process: Isolated, model: str) -> None:
         If they do not.
     """
     try:
-        call_with_restarts(process, _label_known_good, model)
+        call_with_restarts(process, _load, model)
     except ProcessDiedError as death:
         raise EnvironmentFaultError(f"known-good features crash the model's process ({death.how})") from death
 
@@ -65,8 +64,8 @@ def _labeler(model: str) -> Labeler:
     return Labeler(model, batch_size=1, use_gpu=False)
 
 
-def _label_known_good(model: str) -> None:
-    label_known_good(_labeler(model).classifier)
+def _load(model: str) -> None:
+    _labeler(model)
 
 
 def _describe_death(death: ProcessDiedError, uri: str) -> str:

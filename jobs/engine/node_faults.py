@@ -54,15 +54,12 @@ class NodeFaults:
             ) from fault
 
     def record_success(self, attempt: Attempt, node: str) -> None:
-        """Forget the faults of a node that has done work; those that failed on it before are at fault."""
+        """Forget the faults of a node that has done work; one that failed the same tracks is at fault."""
         kind = type(attempt.work)
         self._faults.pop((kind, node), None)
-        if not attempt.confirming:
-            return
-        known = worker_nodes()
-        for other in attempt.avoided - {node}:
-            if other in known:
-                self.record(kind, Origin(other, known[other].address, None), _REFUTED)
+        known = worker_nodes() if attempt.judge not in (None, node) else {}
+        if attempt.judge in known:
+            self.record(kind, Origin(attempt.judge, known[attempt.judge].address, None), _REFUTED)
 
     def place(self, kind: type, avoided: frozenset[str], *, chosen: bool) -> str | None:
         """Return the node on which to run a task; None lets Ray choose.

@@ -82,8 +82,13 @@ class Retries:
             )
             self.retry(replace(attempt, isolated=True))
 
-    def retry(self, attempt: Attempt) -> None:
+    def retry(self, attempt: Attempt) -> bool:
         """Put an attempt back, after a pause if the store does not yet delete what the last one has left.
+
+        Returns
+        -------
+        bool
+            Whether the store did what it was asked for.
 
         Raises
         ------
@@ -94,6 +99,8 @@ class Retries:
             self._queues.retry(attempt)
         except StoreError as error:
             self.handle_error(attempt, error, None)
+            return False
+        return True
 
     def handle_error(self, attempt: Attempt, error: Exception, origin: Origin | None) -> None:
         """Handle an error, usually of a store, which may recover: retry, then fail or halve the work.
@@ -107,16 +114,15 @@ class Retries:
         origin : Origin or None
             Where, unless it was here; another node is preferred for the next attempt.
         """
-        work, n_errors = attempt.work, attempt.errors + 1
+        work, n_failed = attempt.work, attempt.errors + attempt.stalls + 1
         where = {} if origin is None else {"node": origin.address}
-        log.warning("work failed", attempt=n_errors, error=error, **where, **attempt.log_fields())
-        again = replace(attempt, errors=n_errors)
-        if origin is not None:
-            again = again.avoiding(origin.node)
-        if is_transient(error) and n_errors <= len(_PAUSES_S):
-            self._queues.later.append((time.monotonic() + add_jitter(_PAUSES_S[n_errors - 1]), again))
-        elif n_errors < _ATTEMPTS:
-            self.retry(again)
+        log.warning("work failed", attempt=n_failed, error=error, **where, **attempt.log_fields())
+        again = attempt if origin is None else attempt.avoiding(origin.node)
+        if is_transient(error) and attempt.stalls < len(_PAUSES_S):
+            due = time.monotonic() + add_jitter(_PAUSES_S[attempt.stalls])
+            self._queues.later.append((due, replace(again, stalls=attempt.stalls + 1)))
+        elif attempt.errors + 1 < _ATTEMPTS:
+            self.retry(replace(again, errors=attempt.errors + 1))
         elif isinstance(work, LabelTask) and is_damage(error):
             raise EarmarkError(
                 f"the part {work.part} is damaged ({storage.reason(error)}); remove it and run again, which "

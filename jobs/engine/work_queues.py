@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 from jobs.engine.assignment import Assignment
@@ -43,6 +44,11 @@ class WorkQueues:
         self.later = [(at, attempt) for at, attempt in self.later if at > now]
         return due
 
+    def wait_longer(self, attempts: Iterable[Attempt]) -> None:
+        """Let attempts that were due wait for as long as the last one that waits."""
+        latest = max((at for at, _ in self.later), default=0.0)
+        self.later += [(latest, attempt) for attempt in attempts]
+
     def put_back(self, attempt: Attempt) -> None:
         """Put work at the front of its queue."""
         by_actor = isinstance(attempt.work, LabelTask) and not attempt.isolated
@@ -68,7 +74,7 @@ class WorkQueues:
         middle = n_tracks // 2
         for suffix, start, stop in (("a", 0, middle), ("b", middle, n_tracks)):
             half = replace(work, name=work.name + suffix, tracks=copy_rows(work.tracks, start, stop))
-            self.put_back(replace(attempt, work=half, errors=0, deaths=0, retried=False))
+            self.put_back(replace(attempt, work=half, errors=0, deaths=0, stalls=0, retried=False))
         return True
 
     def _delete_parts(self, work: Shard | LabelTask) -> None:

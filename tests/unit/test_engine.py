@@ -146,7 +146,7 @@ def test_an_overloaded_store_has_two_minutes(assignment: Assignment, monkeypatch
     ray, totals = run(
         assignment,
         monkeypatch,
-        lambda tried: outage if tried.errors < len(pauses_s) else done(tried),
+        lambda tried: outage if tried.stalls < len(pauses_s) else done(tried),
     )
     assert (totals.featurized, totals.failed) == (8, 0)
     assert len(ray.tried) == 2 * (len(pauses_s) + 1)

@@ -171,12 +171,21 @@ def test_a_node_that_works_again_is_trusted_again(nodes: dict[str, Node]) -> Non
 def test_a_node_whose_verdicts_are_refuted_is_kept_out(nodes: dict[str, Node]) -> None:
     """A node without the mount of a catalog fails faster than others work, and would draw all tracks."""
     faults = NodeFaults()
-    suspect = Attempt(SHARD, isolated=True, confirming=True, avoided=frozenset({"a"}))
+    suspect = Attempt(SHARD, isolated=True, confirming=True, avoided=frozenset({"a"}), judge="a")
     faults.record_success(suspect, "b")
     assert faults.place(Shard, frozenset(), chosen=False) is None, "it may have been a moment"
     faults.record_success(suspect, "b")
     assert {faults.place(Shard, frozenset(), chosen=False) for _ in range(20)} == {"b"}
     faults.record_success(suspect, "a")
+    assert faults.place(Shard, frozenset(), chosen=False) is None
+
+
+def test_a_node_that_gave_no_verdict_is_not_blamed(nodes: dict[str, Node]) -> None:
+    """Fails: a node that was only avoided for a store that did not answer is kept out for the night."""
+    faults = NodeFaults()
+    suspect = Attempt(SHARD, confirming=True, avoided=frozenset({"a", "b"}), judge="c")
+    for _ in range(2):
+        faults.record_success(suspect, "c")
     assert faults.place(Shard, frozenset(), chosen=False) is None
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -129,7 +130,7 @@ def main() -> None:
             if interrupts:
                 say("interrupted")
                 sys.exit(INTERRUPTED)
-            if isinstance(error, UnicodeEncodeError):
+            if isinstance(error, UnicodeEncodeError) and _SURROGATE.search(error.object[error.start :]):
                 say(f"error: {_describe_not_utf8(error)}")
                 sys.exit(EarmarkError.exit_code)
             if (hidden := describe_hidden_module()) is not None:
@@ -140,6 +141,10 @@ def main() -> None:
                 "EARMARK_DEBUG=1 to see the traceback, and please report it"
             )
             sys.exit(EarmarkError.exit_code)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What a byte becomes that is not valid UTF-8 in a name."""
 
 
 def _describe_not_utf8(error: UnicodeEncodeError) -> str:

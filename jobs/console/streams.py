@@ -67,6 +67,6 @@ def _wrap(stream: Any, kind: type[io.FileIO]) -> Any:
         io.BufferedWriter(kind(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
         errors="backslashreplace",
-        line_buffering=stream.line_buffering,
+        line_buffering=stream.line_buffering or stream.write_through,  # -u: nothing waits in a buffer
         write_through=stream.write_through,
     )

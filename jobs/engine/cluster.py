@@ -1,9 +1,11 @@
 """The Ray cluster of a run: a local one that ends with the run, or an existing one."""
 
 import contextlib
+import errno
 import logging
 import math
 import os
+import signal
 import socket
 import sys
 import threading
@@ -26,6 +28,9 @@ from schemas.errors import EarmarkError, MisuseError
 log = get_logger(__name__)
 
 T = TypeVar("T")
+
+_NO_FOLDER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT}
+"""Errors of a folder for temporary files that cannot be used."""
 
 _CPUS_PER_ACTOR = 8
 """CPUs of the cluster for each actor, as long as it is not known how long labeling takes."""
@@ -102,7 +107,7 @@ def connected(config: RunConfig) -> Iterator[None]:
 
     with locked_folder(_EMPTY_PREFIX) as empty:
         try:
-            with _working_directory(empty):
+            with _working_directory(empty), _own_sigterm():
                 ray.init(address=address, namespace="earmark", **options)
         except (AttributeError, ImportError):  # Ray, or a module that it needs, is hidden
             raise
@@ -126,6 +131,20 @@ def connected(config: RunConfig) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's handler of SIGTERM, which Ray replaces by one that exits."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -153,12 +172,12 @@ def _working_directory(folder: Path) -> Iterator[None]:
 
 def _not_connected(address: str, error: Exception) -> str:
     reason = str(error).partition("\n")[0].strip().rstrip(".") or type(error).__name__
-    uris = [uri for each in sys.argv if (uri := storage.local_uri(each)) != each]
-    if isinstance(error, UnicodeEncodeError) and uris:  # Ray passes the command line on
+    if isinstance(error, UnicodeEncodeError):  # Ray passes the command line on
+        uris = [uri for each in sys.argv if (uri := storage.local_uri(each)) != each]
         return f"Ray refuses a command line that is not valid UTF-8; write {' and '.join(uris)} instead"
     if address == "local":
         advice = "run the same command again when the machine is less busy or has more free memory"
-        if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+        if isinstance(error, OSError) and error.errno in _NO_FOLDER:
             advice = "free space in the temporary folder, or set TMPDIR to another one"
         return f"cannot start Ray on this machine: {reason}; {advice}"
     return f"cannot reach a Ray cluster at {address}: {reason}"

@@ -102,6 +102,9 @@ def pack_columns(table: pa.Table) -> pa.ChunkedArray:
     kind = LISTING.field("carried").type
     if not table.num_columns:
         return pa.chunked_array([pa.nulls(table.num_rows, kind)])
+    # Of whole columns: a value must not depend on the rows beside it.
+    columns = [_without_artifacts(_without_dictionary(column)) for column in table.columns]
+    table = pa.table(columns, table.column_names)
     starts = range(0, table.num_rows, _CHUNK_ROWS)
     return pa.chunked_array([_maps(table.slice(start, _CHUNK_ROWS), kind) for start in starts], kind)
 
@@ -121,10 +124,11 @@ def _maps(table: pa.Table, kind: pa.MapType) -> pa.Array:
     return pa.MapArray.from_arrays(pa.array(offsets, mask=is_empty), keys, values.drop_null(), type=kind)
 
 
+def _without_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
 def _to_strings(column: pa.ChunkedArray) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    column = _without_artifacts(column)
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.string()).combine_chunks()

@@ -27,12 +27,12 @@ _idle: _Idle | None = None
 def kept_process() -> Iterator[Isolated]:
     """Lend the idle process, or else a new one, and keep it if the block ends without an exception.
 
-    A process is lent to one thread at a time, and one is kept. It is not lent if variables of the environment
-    have changed since it was started: they may be the credentials of a store.
+    A process is lent to one thread at a time, and one is kept; it ends with the thread that started it. It is
+    not lent if variables of the environment have changed since the last call: they may be the credentials of
+    a store. During a call, TensorFlow sets some.
     """
-    environment = dict(os.environ)
     idle = _exchange(None)
-    if idle is not None and (idle.environment != environment or not idle.process.is_running):
+    if idle is not None and (idle.environment != dict(os.environ) or not idle.process.is_running):
         idle.process.close()
         idle = None
     process = Isolated() if idle is None else idle.process
@@ -41,12 +41,12 @@ def kept_process() -> Iterator[Isolated]:
     except BaseException:
         process.close()  # it may be in the middle of a call
         raise
-    if not process.is_running or environment != dict(os.environ):
+    if not process.is_running:
         process.close()
         return
     end = threading.Timer(IDLE_S, end_idle_process)
     end.daemon = True
-    other = _exchange(_Idle(process, environment, end))
+    other = _exchange(_Idle(process, dict(os.environ), end))
     end.start()
     if other is not None:
         other.process.close()

@@ -60,7 +60,7 @@ def split(location: str) -> tuple[str, str]:
         try:
             return "file", str(_expand_user(Path(location)).absolute())
         except FileNotFoundError as error:
-            raise MisuseError("the working folder no longer exists; change to another one") from error
+            raise MisuseError("the current directory no longer exists; change to another one") from error
     protocol = protocol.lower()
     if protocol == "file":
         host, _, below = path.partition("/")

@@ -171,7 +171,7 @@ def test_a_working_folder_that_was_removed_is_named(tmp_path: Path, monkeypatch:
     folder.mkdir()
     monkeypatch.chdir(folder)
     folder.rmdir()
-    with pytest.raises(MisuseError, match="the working folder no longer exists; change to another one"):
+    with pytest.raises(MisuseError, match="the current directory no longer exists; change to another one"):
         storage.split("music")
     assert storage.split("/music") == ("file", "/music")
 

@@ -92,7 +92,7 @@ def remove_leftovers(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for file in folder.iterdir():
             if _LEFTOVER.fullmatch(file.name):
-                with contextlib.suppress(OSError), file.open("rb") as left:
+                with contextlib.suppress(OSError), file.open("rb+") as left:
                     fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if os.fstat(left.fileno()).st_uid == os.geteuid():
                         file.unlink()

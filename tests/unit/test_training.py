@@ -294,7 +294,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(
     """The model is lost at the very end."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MisuseError, match=message):
-        train_model(npz, Path(out), epochs=10**9, options={"name": "m"})
+        train_model(npz, Path(out), epochs=10**6, options={"name": "m"})
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.log import get_logger
-from pipeline.storage.temporary_folders import locked_folder, remove_abandoned
+from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import StoredObjects, partition_values
 from schemas.errors import EarmarkError
 from schemas.tables import PARTITIONS
@@ -193,7 +193,6 @@ class Database:
 @contextlib.contextmanager
 def open_connection() -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """Open an empty database for a ``with`` block, with a folder of its own that is removed at the end."""
-    remove_abandoned(_PREFIX)
     with locked_folder(_PREFIX) as scratch:
         connection = duckdb.connect(
             ":memory:",

@@ -4,12 +4,13 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
@@ -118,6 +119,11 @@ def _time(seconds: float) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def is_one_of(tracks: pa.Table, track_ids: Collection[str]) -> pa.ChunkedArray:
+    """Tell of each row whether its ``track_id`` is one of some, to filter by."""
+    return pc.is_in(tracks["track_id"], pa.array(list(track_ids), pa.string()))
 
 
 def from_table(listing: pa.Table | pa.RecordBatch) -> list[TrackRef]:

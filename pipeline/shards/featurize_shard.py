@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.catalogs.track_refs import from_table
+from pipeline.catalogs.track_refs import from_table, is_one_of
 from pipeline.log import get_logger
 from pipeline.shards.deferred_interrupts import defer_interrupts
 from pipeline.shards.failures import Failure, count_by_error, failure_rows
@@ -70,8 +70,7 @@ class Shard:
 
     def only(self, track_ids: Collection[str], name: str) -> "Shard":
         """Return a shard, called `name`, of some of its tracks."""
-        chosen = pc.is_in(self.tracks["track_id"], pa.array(list(track_ids), pa.string()))
-        return replace(self, name=name, tracks=self.tracks.filter(chosen))
+        return replace(self, name=name, tracks=self.tracks.filter(is_one_of(self.tracks, track_ids)))
 
     def as_read(self, changed: Mapping[str, str], without: Collection[str] = ()) -> pa.Table:
         """Return ``track_id``, ``uri``, ``etag`` and ``attempts`` of its tracks, in the versions read.
@@ -85,8 +84,7 @@ class Shard:
         """
         tracks = self.tracks.select(["track_id", "uri", "etag", "attempts"])
         if without:
-            left_out = pc.is_in(tracks["track_id"], pa.array(list(without), pa.string()))
-            tracks = tracks.filter(pc.invert(left_out))
+            tracks = tracks.filter(pc.invert(is_one_of(tracks, without)))
         if not changed:
             return tracks
         versions = zip(tracks["track_id"].to_pylist(), tracks["etag"].to_pylist(), strict=True)

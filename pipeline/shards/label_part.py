@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pipeline.catalogs.track_refs import is_one_of
 from pipeline.log import get_logger
 from pipeline.models.classifier import Classifier
 from pipeline.models.combination import label_members
@@ -71,8 +71,7 @@ class LabelTask:
 
     def only(self, track_ids: Collection[str], name: str) -> "LabelTask":
         """Return a task, called `name`, of some of its tracks."""
-        chosen = pc.is_in(self.tracks["track_id"], pa.array(list(track_ids), pa.string()))
-        return replace(self, name=name, tracks=self.tracks.filter(chosen))
+        return replace(self, name=name, tracks=self.tracks.filter(is_one_of(self.tracks, track_ids)))
 
     def parts(self, tables: Tables) -> dict[str, str]:
         """Return the locations of the parts, by table. Names include the run: a day may have several."""

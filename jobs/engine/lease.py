@@ -21,6 +21,7 @@ from jobs.engine import lease_objects as objects
 from jobs.engine.lease_acquisition import FRESH_S, acquire, release_if_acquired
 from pipeline.log import get_logger
 from pipeline.storage import storage
+from pipeline.storage.retry import PATIENCE_S, patient
 from pipeline.tables.format_version import check_tables_format
 from schemas.errors import EarmarkError
 
@@ -181,7 +182,8 @@ class HeldLease:
         # Let a renewal in progress end first, or it would undo this; but do not wait long for a slow store.
         locked = self._writing.acquire(timeout=_RENEWAL_S)
         try:
-            objects.write(self.lease.root, self.lease.number, holder)
+            with patient(0):  # the process may be killed soon
+                objects.write(self.lease.root, self.lease.number, holder)
         finally:
             _looked_at.pop(self.lease, None)  # before this process writes again, it looks
             if locked:
@@ -205,7 +207,7 @@ class HeldLease:
 
 @contextlib.contextmanager
 def hold_for_workers(root: str, run: str, *, say: Say) -> Iterator[HeldLease]:
-    """Hold the lease of a root during a ``with`` block.
+    """Hold the lease of a root during a ``with`` block, in which a failing store has `PATIENCE_S` to recover.
 
     Parameters
     ----------
@@ -238,8 +240,9 @@ def hold_for_workers(root: str, run: str, *, say: Say) -> Iterator[HeldLease]:
     ours = HeldLease(Lease(root, number), holder)
     try:
         ours.settle(settle_s)
-        check_tables_format(root)  # again: a newer Earmark may have written since the tables were opened
-        yield ours
+        with patient(PATIENCE_S):
+            check_tables_format(root)  # again: a newer Earmark may have written since the tables were opened
+            yield ours
     finally:
         ours.release()
 

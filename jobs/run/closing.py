@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from jobs.engine.lease import HeldLease
 from jobs.run.run_log import RunLog
 from pipeline.log import get_logger
+from pipeline.storage.retry import patient
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.report import RunReport
@@ -51,7 +52,7 @@ class Closing:
 
     def __call__(self) -> None:
         """Write the report as interrupted and release the lease, unless that is already done."""
-        with self._lock:
+        with self._lock, patient(0):
             if self.closed.is_set():
                 return
             with contextlib.suppress(Exception):  # releasing the lease matters more

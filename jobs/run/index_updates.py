@@ -8,6 +8,7 @@ from contextvars import copy_context
 from jobs.engine.lease import LeaseLostError
 from pipeline.log import get_logger
 from pipeline.storage import storage
+from pipeline.storage.retry import patient
 from pipeline.tables.index import update_index
 from pipeline.tables.tables import Tables
 
@@ -88,7 +89,8 @@ class IndexUpdates:
     def _update(self) -> None:
         begun = _now()
         try:
-            update_index(self._tables, self._check_not_stopped)
+            with patient(0):
+                update_index(self._tables, self._check_not_stopped)
         except (LeaseLostError, _StoppedError):
             pass  # the run itself finds out, or has ended
         except Exception as error:  # a cache that is not written is no reason to fail

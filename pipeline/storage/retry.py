@@ -4,6 +4,9 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import count
 from typing import TypeVar
 
 from pipeline.log import about, current, get_logger
@@ -18,9 +21,22 @@ Check = Callable[[], None]
 
 _TRIES = 5
 _FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 15.0
 _GIVE_UP_S = 45.0
 _SLOW_S = 5.0
 """Longer than a healthy store takes for 32 MB."""
+PATIENCE_S = 120.0
+"""How long a job that holds the tables goes on with a store that fails: what it has done would be lost."""
+
+
+@dataclass(slots=True)
+class _Patience:
+    """How many seconds to go on with a failing store; 0 once they were not enough: it is waited for once."""
+
+    seconds: float
+
+
+_patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
 
 
 def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
@@ -39,10 +55,11 @@ def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
     Raises
     ------
     StoreFailingError
-        If every attempt fails with a transient error, or after nearly a minute.
+        If every attempt fails with a transient error, or after nearly a minute; within `patient`, not before
+        its seconds have passed.
     """
-    start = time.monotonic()
-    for attempt in range(1, _TRIES + 1):
+    start, patience = time.monotonic(), _patience.get() or _Patience(0)
+    for attempt in count(1):
         if check is not None:
             check()
         try:
@@ -52,13 +69,32 @@ def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
         except Exception as error:
             if not is_transient(error):
                 raise
-            if attempt == _TRIES or time.monotonic() - start > _GIVE_UP_S:
+            failing_s = time.monotonic() - start
+            if failing_s >= patience.seconds and (attempt >= _TRIES or failing_s > _GIVE_UP_S):
+                patience.seconds = 0
                 log.warning("store failed, giving up", attempt=attempt, error=_describe(error))
                 raise StoreFailingError(_describe(error)) from error
-            wait_s = add_jitter(_FIRST_PAUSE_S * 2 ** (attempt - 1))
+            wait_s = add_jitter(min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S))
             log.warning("store failed, retrying", attempt=attempt, wait_s=wait_s, error=_describe(error))
             time.sleep(wait_s)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def patient(seconds: float) -> Iterator[None]:
+    """Go on with a store that fails for at least this long during a ``with`` block, in this context.
+
+    Parameters
+    ----------
+    seconds : float
+        How long a call of `with_retries` goes on. After one that gave up, and with 0, all others go on for no
+        longer than without this block.
+    """
+    token = _patience.set(_Patience(seconds))
+    try:
+        yield
+    finally:
+        _patience.reset(token)
 
 
 @contextmanager

@@ -161,15 +161,19 @@ def test_a_stale_listing_costs_a_night_and_no_label(catalog: Catalog, proxy: Fau
 
 @pytest.mark.thorough
 @pytest.mark.s3
-def test_half_a_minute_of_an_overloaded_store_ends_no_run(catalog: Catalog, proxy: FaultyProxy) -> None:
-    """Fails: the first look at the lease that is answered with 503 ends the night."""
-    tables = f"{catalog.bucket}/overloaded"
+@pytest.mark.parametrize("begins", ["_runs", "features", "labels"])
+def test_half_a_minute_of_an_overloaded_store_ends_no_run(
+    catalog: Catalog, proxy: FaultyProxy, begins: str
+) -> None:
+    """Fails: the first request after the plan, in the work or after it that is answered with 503 ends the
+    night."""
+    tables = f"{catalog.bucket}/overloaded-{begins}"
     command = [EARMARK, "run", catalog.music, tables, "--cpus", "2"]
     proxy.kinds = ("slow_down",)
     with subprocess.Popen(
         command, env=os.environ | {"AWS_ENDPOINT_URL": proxy.url}, stderr=subprocess.PIPE, text=True
     ) as started:
-        while started.poll() is None and not any("/features/" in path for path in proxy.paths):
+        while started.poll() is None and not any(f"/{begins}/" in path for path in proxy.paths):
             time.sleep(0.1)
         proxy.rate = 1.0
         time.sleep(30)

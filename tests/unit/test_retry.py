@@ -1,6 +1,7 @@
 """Transient errors are retried within bounds; final ones are raised at once."""
 
 import errno
+import math
 import time
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from s3fs.errors import translate_boto_error
 
 from pipeline.storage import retry
 from pipeline.storage.errors import StoreFailingError, VersionChangedError, is_transient, reason
-from pipeline.storage.retry import RetryBudget, with_retries
+from pipeline.storage.retry import RetryBudget, patient, with_retries
 from schemas.errors import EarmarkError
 
 
@@ -105,6 +106,35 @@ def test_retries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreFailingError):
         with_retries(away)
     assert len(calls) == 1
+
+
+def test_a_patient_job_waits_for_a_store_that_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a minute of 503 while a run plans, or writes its last report, must not end the night."""
+    now = [0.0]
+    monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(retry.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def away_until(end_s: float) -> str:
+        if now[0] < end_s:
+            raise answer(503, "SlowDown")
+        return "there"
+
+    with pytest.raises(StoreFailingError):
+        with_retries(lambda: away_until(30))
+    now[0] = 0.0
+    with patient(60):
+        assert with_retries(lambda: away_until(50)) == "there"
+        with patient(0), pytest.raises(StoreFailingError):  # what must end soon is not patient
+            with_retries(lambda: away_until(math.inf))
+        begun = now[0]
+        with pytest.raises(StoreFailingError):
+            with_retries(lambda: away_until(math.inf))
+        assert 60 <= now[0] - begun < 90
+        # A store that did not recover is waited for once, not before every further request.
+        begun = now[0]
+        with pytest.raises(StoreFailingError):
+            with_retries(lambda: away_until(math.inf))
+        assert now[0] - begun < 10
 
 
 def test_each_attempt_is_checked_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,8 @@ def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:
         if each["kind"] == "CronJob":
             yield name, each["spec"]["jobTemplate"]["spec"]["template"]
         elif each["kind"] in ("RayJob", "RayCluster"):
+            if "submitterPodTemplate" in each["spec"]:
+                yield f"{name} submitter", each["spec"]["submitterPodTemplate"]
             cluster = each["spec"].get("rayClusterSpec", each["spec"])
             for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
                 yield f"{name} {group.get('groupName', 'head')}", group["template"]

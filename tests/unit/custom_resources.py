@@ -85,6 +85,7 @@ SCHEMAS: dict[str, Schema] = {
                 "ttlSecondsAfterFinished": _COUNT,
                 "activeDeadlineSeconds": _SECONDS,
                 "backoffLimit": _COUNT,
+                "submitterPodTemplate": _POD_TEMPLATE,
             },
         ),
     ),

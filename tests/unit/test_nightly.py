@@ -125,6 +125,13 @@ def test_a_night_that_fails(night: Night, capsys: pytest.CaptureFixture[str]) ->
     assert "exit code 1" in capsys.readouterr().out
 
 
+def test_a_rayjob_that_kuberay_refuses(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name that is no DNS label: the pod waits 22 hours for a run that never starts."""
+    refused = {"jobDeploymentStatus": "ValidationFailed", "message": "RayJob name is invalid"}
+    assert night([{}, refused, 503])[0] == 1
+    assert "RayJob name is invalid" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("code", "expected"), [(5, 5), (3, 1), (55, 1)])
 def test_a_night_that_meets_another_run(night: Night, code: int, expected: int) -> None:
     """A night that only came too early looks like one whose store or cluster failed."""

@@ -111,7 +111,7 @@ def run(rayjobs: RayJobs, template: str, job_name: str, job_uid: str) -> int:
             if line != said:
                 print(line, flush=True)
                 said = line
-            if deployment in ("Complete", "Failed"):
+            if deployment in ("Complete", "Failed", "ValidationFailed"):
                 return _exit_code(job, str(status.get("message", "")))
         time.sleep(POLL_S)
 

@@ -1,0 +1,75 @@
+"""The nightly script for AWS, with a program in place of `ray` that writes down how it was called."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parent.parent.parent / "infra" / "aws" / "nightly.sh"
+COMMAND = "earmark run 's3://bucket/my music' s3://bucket/tables"
+FAKE = """#!/bin/sh
+echo "$@" >>"$CALLS"
+[ "$1" != "$FAILS" ] || exit 1
+[ "$1" != exec ] || sleep "$SECONDS_OF_WORK"
+"""
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    ray = tmp_path / "bin" / "ray"
+    ray.parent.mkdir()
+    ray.write_text(FAKE)
+    ray.chmod(0o755)
+
+    def start(fails: str = "", work_s: float = 0) -> "subprocess.Popen[str]":
+        ours = {"CALLS": str(tmp_path / "calls"), "FAILS": fails, "SECONDS_OF_WORK": str(work_s)}
+        path = f"{ray.parent}:{os.environ['PATH']}"
+        return subprocess.Popen(
+            [SCRIPT, "cluster.yaml", COMMAND],
+            env=os.environ | ours | {"PATH": path, "TMPDIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def calls(folder: Path) -> list[str]:
+    file = folder / "calls"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("fails", "code", "verbs"),
+    [("", 0, ["up", "exec", "down"]), ("exec", 1, ["up", "exec", "down"]), ("up", 1, ["up", "down"])],
+)
+def test_the_cluster_is_taken_down_whatever_happens(
+    start: Start, tmp_path: Path, fails: str, code: int, verbs: list[str]
+) -> None:
+    """A failed run leaves ten machines running, and nobody looks at the bill before the month ends."""
+    assert start(fails).wait(30) == code
+    called = calls(tmp_path)
+    assert [line.split()[0] for line in called] == verbs
+    assert called[0] == "up -y --no-restart cluster.yaml", "it would end a run on a cluster that is up"
+    if "exec" in verbs:
+        assert called[1] == f"exec cluster.yaml timeout --foreground --preserve-status 20h {COMMAND}"
+
+
+def test_two_nights_are_never_at_work_at_once(start: Start, tmp_path: Path) -> None:
+    """The second night restarts Ray under the first, or takes its cluster down."""
+    first = start(work_s=5)
+    while len(calls(tmp_path)) < 2:
+        time.sleep(0.05)
+    second = start()
+    assert second.wait(30) == 5
+    assert "still going on" in second.communicate()[1]
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 130
+    assert [line.split()[0] for line in calls(tmp_path)] == ["up", "exec", "down"]
+    assert start().wait(30) == 0

@@ -54,6 +54,14 @@ def _is_held(tables: Tables) -> bool:
     return lease_acquisition.free_number(tables.root) is None
 
 
+def is_explained(tables: Tables, verification: Verification) -> bool:
+    """Whether all faults may be gone once a run that is writing to the tables has ended.
+
+    Watches the lease of a run that was busy meanwhile, for up to 20 s: a killed run explains nothing.
+    """
+    return not verification.lasting and lease_acquisition.is_live(tables.root)
+
+
 def render_json(tables: Tables, verification: Verification, *, busy: bool) -> str:
     """Return the verification as JSON for other programs."""
     states = {"sound": verification.sound, "complete": not verification.unchecked, "busy": busy}

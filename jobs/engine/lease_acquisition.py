@@ -90,6 +90,19 @@ def free_number(root: str) -> int | None:
     return latest if objects.is_released(objects.read(root, latest)) else None
 
 
+def is_live(root: str) -> bool:
+    """Watch a lease that is held for up to `TTL_S`, and return whether its run renews or releases it."""
+    number = objects.newest(root)
+    if number is None:
+        return False
+    first = now = objects.read(root, number)
+    end = time.monotonic() + TTL_S
+    while now == first and not objects.is_released(first) and time.monotonic() < end:
+        time.sleep(1.0)
+        now = objects.read(root, number)
+    return now != first or objects.is_released(first)
+
+
 def _wait_until_free(root: str, number: int, say: Say) -> bool:
     """Return True if the lease is released; otherwise watch it for `TTL_S`, and return False if it is stale.
 

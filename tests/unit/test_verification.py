@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.engine.lease import hold_for_workers
 from jobs.verify import render_json
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.rows import track_rows
@@ -22,11 +23,12 @@ from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
-from schemas.errors import EarmarkError, LabelError, ReadError
+from schemas.errors import EarmarkError, LabelError, LeaseHeldError, ReadError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts
 from schemas.tables import LABELS, LISTING, SEGMENT_LABELS
+from tests.e2e.earmark import call
 from tests.table_history import MODEL, SPEC, TableHistory, failed, refs, tracks
 
 pytestmark = pytest.mark.slow
@@ -150,6 +152,21 @@ def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
     assert "run again" in finding.message
     assert finding.examples == tuple(f"/music/t005{number}.mp3" for number in (1, 2, 3))
     assert verification.accounts[0].missing == 3
+
+
+def test_a_run_that_is_going_on_explains_what_it_has_not_labeled(history: TableHistory) -> None:
+    """The weekly verify falls into a long run, and wakes somebody each Sunday; or a killed run, or real damage
+    beside a run, is taken for a run that will end."""
+    killed = history.run(tracks(8, start=50), outcome="running", unchanged=42)
+    sorted(Path(history.tables.folder("labels")).rglob(f"{killed}-*.parquet"))[0].unlink()
+    command = ["verify", history.tables.root]
+    assert call(*command).returncode == 1
+    with hold_for_workers(history.tables.root, "alive", say=print):
+        done = call(*command)
+        assert done.returncode == LeaseHeldError.exit_code
+        assert "verify again when it has ended" in done.stderr
+        part_of(history, "tracks").write_bytes(b"damaged")
+        assert call(*command).returncode == 1
 
 
 def test_a_lost_labels_part_is_found(history: TableHistory) -> None:

@@ -70,13 +70,14 @@ def verify(
 ) -> None:
     """Check that every track has exactly one label or failure, and that the tables are intact.
 
-    Read only. Exits with 1 if anything is lost, duplicated, damaged or remaining, and with 4 if no such fault
-    was found but some data could not be read.
+    Read only. Exits with 1 if anything is lost, duplicated, damaged or remaining, with 5 if a run that is
+    writing to the tables explains all of that, and with 4 if no fault was found but some data could not be
+    read.
     """
     from jobs.cli.summaries.maintenance import print_verification
     from jobs.read_tables import open_tables
-    from jobs.verify import render_json, verify_job
-    from schemas.errors import StoreError
+    from jobs.verify import is_explained, render_json, verify_job
+    from schemas.errors import LeaseHeldError, StoreError
 
     try:
         opened = open_tables(tables)
@@ -91,6 +92,9 @@ def verify(
     else:
         print_verification(verification)
     if verification.faulty:
+        if busy and is_explained(opened, verification):
+            say("a run is writing to the tables, which explains these faults; verify again when it has ended")
+            raise typer.Exit(LeaseHeldError.exit_code)
         raise typer.Exit(1)
     if verification.unchecked:
         raise typer.Exit(UNCHECKED)

@@ -257,5 +257,5 @@ def _report_missing(rows: Rows, model: str, last: RunReport) -> list[Finding]:
     for kind, message, table in kinds:
         if count := rows.count(f"FROM {table}"):
             uris = rows.query(_URIS.format(table=table), examples=EXAMPLES)["uri"].to_pylist()
-            findings.append(Finding(kind, "labels", message, count, tuple(uris)))
+            findings.append(Finding(kind, "labels", message, count, tuple(uris), passing=kind != "missing"))
     return findings

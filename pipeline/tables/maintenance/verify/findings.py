@@ -25,6 +25,8 @@ class Finding:
         The first few of them.
     fault : bool
         Whether a guarantee of the tables is broken; other findings are only notes.
+    passing : bool
+        Whether a run or a compaction that is going on may be the reason, and its end the cure.
     """
 
     kind: str
@@ -33,16 +35,17 @@ class Finding:
     count: int
     examples: tuple[str, ...] = ()
     fault: bool = True
+    passing: bool = False
 
 
 def report_names(
-    kind: str, table: str, message: str, names: Iterable[str], *, fault: bool = True
+    kind: str, table: str, message: str, names: Iterable[str], *, fault: bool = True, passing: bool = False
 ) -> list[Finding]:
     """Return a finding about named things, with the first few names as examples; empty without names."""
     found = sorted(names)
     if not found:
         return []
-    return [Finding(kind, table, message, len(found), tuple(found[:EXAMPLES]), fault)]
+    return [Finding(kind, table, message, len(found), tuple(found[:EXAMPLES]), fault, passing)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,8 @@ class Verification:
     def faulty(self) -> bool:
         """Whether a fault was found."""
         return any(finding.fault for finding in self.findings)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether a fault was found that no run or compaction in progress explains."""
+        return any(finding.fault and not finding.passing for finding in self.findings)

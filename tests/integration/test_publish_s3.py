@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import pyarrow as pa
@@ -62,6 +64,28 @@ def test_labels_in_a_bucket_follow_the_tables(history: TableHistory, form: Forma
     with pytest.raises(MisuseError, match="it holds"):
         publish_job(history.tables.root, location, "delta" if form == "parquet" else "parquet", None,
                     embeddings=None)  # fmt: skip
+
+
+def test_the_region_is_that_of_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine whose role names no region, a Delta table goes to us-east-1, which refuses it."""
+
+    class Store(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.send_header("x-amz-bucket-region", "eu-central-1")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Store) as store:
+        Thread(target=store.serve_forever, daemon=True).start()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "x")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{store.server_port}")
+        storage.filesystem.cache_clear()
+        assert delta_options("s3://bucket/labels")["aws_region"] == "eu-central-1"
+        store.shutdown()
+    storage.filesystem.cache_clear()
 
 
 @pytest.mark.parametrize("form", ["parquet", pytest.param("delta", marks=pytest.mark.thorough)])

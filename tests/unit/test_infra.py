@@ -102,6 +102,7 @@ def test_rays_launcher_accepts_cluster_yaml() -> None:
     assert sum(node["max_workers"] for name, node in types.items() if name != "head") <= config["max_workers"]
     assert types["cpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert types["cpu"]["min_workers"] >= 1
+    assert {node["node_config"]["ImageId"] for node in types.values()} == {"ami-0123456789abcdef0"}
     profiles = [types[name]["node_config"]["IamInstanceProfile"] for name in ("cpu", "gpu")]
     assert profiles[0] == profiles[1]
     assert not re.search(r"(?i)secret_access_key|password|AKIA", (INFRA / "cluster.yaml").read_text())

@@ -155,8 +155,8 @@ def test_what_a_killed_run_left_is_named(history: TableHistory) -> None:
 
 
 def test_a_run_that_is_going_on_explains_what_it_has_not_labeled(history: TableHistory) -> None:
-    """The weekly verify falls into a long run, and wakes somebody each Sunday; or a killed run, or real damage
-    beside a run, is taken for a run that will end."""
+    """The weekly verify falls into a long run, and wakes somebody each Sunday; or a killed run, or real
+    damage beside a run, is taken for a run that will end."""
     killed = history.run(tracks(8, start=50), outcome="running", unchanged=42)
     sorted(Path(history.tables.folder("labels")).rglob(f"{killed}-*.parquet"))[0].unlink()
     command = ["verify", history.tables.root]

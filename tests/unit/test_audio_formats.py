@@ -8,10 +8,11 @@ import pytest
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.audio import read_segments
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 from tests.matrix import each_value_once
+from tests.whole_audio import open_audio
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.decode.bitstreams import find_packing
 from pipeline.audio.decode.elementary import find_stream
 from schemas.errors import DecodeError
@@ -18,6 +18,7 @@ from schemas.features import FeatureSpec
 from tests.encoders import encode
 from tests.matrix import each_value_once
 from tests.unit.test_joined_streams import loudest_hertz
+from tests.whole_audio import open_audio
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.decode.downmix import Downmix, to_mono
 from pipeline.demo.synthesis import synthesize
 from schemas.features import FeatureSpec
 from tests.encoders import encode
+from tests.whole_audio import open_audio
 
 SR = 22050
 SPEC = FeatureSpec(segment_s=5.0)

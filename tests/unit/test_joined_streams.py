@@ -8,13 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.audio.decode import ogg
-from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.decode.flac import flac_links
 from pipeline.audio.decode.ogg import ogg_links
 from pipeline.audio.decode.source import Source
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 from tests.matrix import each_value_once
+from tests.whole_audio import open_audio
 
 pytestmark = pytest.mark.slow
 

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.audio.decode.audio import open_audio, read_segments
+from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS, FORMATS
 from schemas.features import FeatureSpec
 from tests.encoders import FFMPEG, LAYOUTS, SOUNDFILE, encode, sweep
 from tests.matrix import each_value_once
 from tests.unit.test_audio_formats import lag
 from tests.unit.test_joined_streams import loudest_hertz
+from tests.whole_audio import open_audio
 
 pytestmark = pytest.mark.slow
 

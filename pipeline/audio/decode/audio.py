@@ -1,108 +1,18 @@
 """Audio: excerpts of a track as mono float32, for any format, sample rate, channel count or damage."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from typing import BinaryIO
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.audio.decode.decoder_choice import DecoderType, decoders_for
-from pipeline.audio.decode.decoders import Decoder, UndecodableError
-from pipeline.audio.decode.excerpts import read_mono, seek_segments, walk_segments
+from pipeline.audio.decode.decoders import UndecodableError
+from pipeline.audio.decode.excerpts import seek_segments, walk_segments
 from pipeline.audio.decode.not_audio import kind_of, undecoded_kind_of
 from pipeline.audio.decode.placement import Excerpt
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_bytes
 from schemas.errors import DecodeError, EmptyFileError, TooShortError
 from schemas.features import FeatureSpec
 from schemas.tracks import AudioInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Audio:
-    """An open track.
-
-    Attributes
-    ----------
-    info : AudioInfo
-        The facts that the container states.
-    """
-
-    info: AudioInfo
-    _decoder: Decoder
-    _source: Source
-
-    def read(self, start_s: float, duration_s: float) -> NDArray[np.float32]:
-        """Return the mono mix of an excerpt at the track's own sample rate.
-
-        Parameters
-        ----------
-        start_s, duration_s : float
-            The excerpt in seconds; at the end of the audio it is shorter.
-
-        Returns
-        -------
-        y : ndarray of float32, shape (n,)
-            Mix of the channels (see `pipeline.audio.decode.downmix.mix_excerpt`), full scale ±1.
-
-        Raises
-        ------
-        DecodeError
-            If the start of the excerpt cannot be reached.
-        ReadError
-            If the store does not return the bytes.
-        """
-        rate = self.info.sample_rate
-        try:
-            y = read_mono(self._decoder, round(start_s * rate), round(duration_s * rate))
-        except UndecodableError as error:
-            self._source.raise_if_failed()
-            raise DecodeError(f"{self._source.uri} does not decode at {start_s:.1f} s ({error})") from error
-        self._source.raise_if_failed()
-        return y
-
-
-@contextmanager
-def open_audio(file: BinaryIO, name: str) -> Iterator[Audio]:
-    """Open a track with the first decoder that accepts its content.
-
-    Parameters
-    ----------
-    file : BinaryIO
-        Seekable; it stays open.
-    name : str
-        The track's URI, for messages.
-
-    Yields
-    ------
-    Audio
-        Its `read` returns excerpts.
-
-    Raises
-    ------
-    EmptyFileError
-        If the file has no bytes.
-    DecodeError
-        If no decoder accepts it.
-    ReadError
-        If the store does not return the bytes.
-    """
-    source = open_source(file, name)
-    reasons = []
-    for decoder_type in decoders_for(source):
-        try:
-            decoder: Decoder = decoder_type(source)
-        except UndecodableError as error:
-            source.raise_if_failed()
-            reasons.append(f"{decoder_type.library}: {error}")
-            if error.final:
-                break
-            continue
-        with closing(decoder):
-            yield Audio(decoder.info, decoder, source)
-        return
-    raise _undecodable(source, reasons)
 
 
 def read_segments(file: BinaryIO, name: str, spec: FeatureSpec) -> tuple[AudioInfo, list[Excerpt]]:

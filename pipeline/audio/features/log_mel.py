@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.silence import is_silent
-from pipeline.audio.features.mel_bands import filterbank, mel_filterbank
+from pipeline.audio.features.mel_bands import filterbank
 from schemas.features import FeatureSpec
 
 AMIN = 1e-10
@@ -17,58 +17,6 @@ AMIN = 1e-10
 
 FRAMES_AT_ONCE = 64
 """STFT frames computed together: their windows fit a core's cache."""
-
-GTZAN_FRAMES = 387
-"""Columns of the shared GTZAN log-mel arrays."""
-
-
-def log_mel_db(
-    y: NDArray[np.float32], *, sr: int, n_fft: int, hop_length: int, n_mels: int, top_db: float
-) -> NDArray[np.float32]:
-    """Return the log-mel spectrogram in dB below its maximum.
-
-    Equal, up to float32 rounding, to ``librosa.power_to_db(librosa.feature.melspectrogram(y, ...),
-    ref=np.max, top_db=top_db)`` with librosa's defaults: Hann window, centered frames, zero padding, power 2.
-    The exception is audio so quiet that `AMIN` would cut more than `top_db` does: there the floor is lowered,
-    so that the result does not depend on gain.
-
-    Parameters
-    ----------
-    y : ndarray of float32, shape (n,)
-        Mono audio, full scale ±1, at least one sample.
-    sr : int
-        Sample rate, Hz.
-    n_fft, hop_length : int
-        STFT window and step, samples.
-    n_mels : int
-        Mel bands.
-    top_db : float
-        Floor, dB below the maximum.
-
-    Returns
-    -------
-    S : ndarray of float32, shape (n_mels, 1 + n // hop_length)
-        dB, at most 0, row 0 the lowest band; 0 everywhere for silence.
-    """
-    power = mel_power(y, sr=sr, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels)
-    return _below_maximum(power, top_db)
-
-
-def _below_maximum(power: NDArray[np.float32], top_db: float) -> NDArray[np.float32]:
-    amin = min(AMIN, float(power.max()) * 10 ** (-top_db / 10))
-    S = 10.0 * np.log10(np.maximum(power, max(np.float32(amin), np.finfo(np.float32).tiny)))
-    S -= S.max()
-    return np.maximum(S, np.float32(-top_db), out=S)
-
-
-def mel_power(
-    y: NDArray[np.float32], *, sr: int, n_fft: int, hop_length: int, n_mels: int
-) -> NDArray[np.float32]:
-    """Return the mel power spectrogram, as ``librosa.feature.melspectrogram`` with its defaults.
-
-    Parameters and shape are those of `log_mel_db`.
-    """
-    return _banded_power(y, hop_length, _hann(n_fft), _sparse_filterbank(sr, n_fft, n_mels))
 
 
 def spec_power(y: NDArray[np.float32], spec: FeatureSpec) -> NDArray[np.float32]:
@@ -88,21 +36,42 @@ def spec_power(y: NDArray[np.float32], spec: FeatureSpec) -> NDArray[np.float32]
     """
     if spec.preemphasis and len(y) > 1:
         y = y[1:] - np.float32(spec.preemphasis) * y[:-1]
-    return _banded_power(y, spec.mel_hop, _spec_window(spec), _spec_filterbank(spec))
-
-
-def _banded_power(
-    y: NDArray[np.float32], hop_length: int, window: NDArray[np.float32], weights: scipy.sparse.csr_array
-) -> NDArray[np.float32]:
-    n_fft = len(window)
-    frames = sliding_window_view(np.pad(y, n_fft // 2), n_fft)[::hop_length]
-    mel = np.empty((weights.shape[0], len(frames)), np.float32)
+    window, weights = _spec_window(spec), _spec_filterbank(spec)
+    frames = sliding_window_view(np.pad(y, spec.n_fft // 2), spec.n_fft)[:: spec.mel_hop]
+    mel = np.empty((spec.n_mels, len(frames)), np.float32)
     for first in range(0, len(frames), FRAMES_AT_ONCE):
         X = scipy.fft.rfft(frames[first : first + FRAMES_AT_ONCE] * window, overwrite_x=True)
         power = np.square(X.real)
         power += np.square(X.imag)
         mel[:, first : first + FRAMES_AT_ONCE] = weights @ power.T
     return mel
+
+
+def log_mel_db(y: NDArray[np.float32], spec: FeatureSpec) -> NDArray[np.float32]:
+    """Return the log-mel spectrogram that `spec` asks for, in dB below its maximum.
+
+    Where `spec` keeps the default window, scale and pre-emphasis, it equals, up to float32 rounding,
+    ``librosa.power_to_db(librosa.feature.melspectrogram(y, ...), ref=np.max, top_db=top_db)`` with librosa's
+    defaults: Hann window, centered frames, zero padding, power 2. The exception is audio so quiet that `AMIN`
+    would cut more than `top_db` does: there the floor is lowered, so that the result does not depend on gain.
+
+    Parameters
+    ----------
+    y : ndarray of float32, shape (n,)
+        Mono audio at ``spec.sample_rate``, full scale ±1, at least one sample.
+    spec : FeatureSpec
+        The features.
+
+    Returns
+    -------
+    S : ndarray of float32, shape of `spec_power`
+        dB, at most 0, row 0 the lowest band; 0 everywhere for silence.
+    """
+    power = spec_power(y, spec)
+    amin = min(AMIN, float(power.max()) * 10 ** (-spec.top_db / 10))
+    S = 10.0 * np.log10(np.maximum(power, max(np.float32(amin), np.finfo(np.float32).tiny)))
+    S -= S.max()
+    return np.maximum(S, np.float32(-spec.top_db), out=S)
 
 
 def quantize(S: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float]:
@@ -142,10 +111,9 @@ def log_mel(y: NDArray[np.float32], spec: FeatureSpec) -> tuple[NDArray[np.uint8
     if is_silent(y, spec.sample_rate):
         n_samples = max(len(y) - bool(spec.preemphasis), 1)
         return np.zeros((spec.n_mels, 1 + n_samples // spec.mel_hop), np.uint8), 0.0
-    power = spec_power(y, spec)
     if spec.max_db is not None:
-        return quantize_absolute(power, spec.max_db, spec.top_db, spec.n_levels), spec.top_db
-    levels, range_db = quantize(_below_maximum(power, spec.top_db))
+        return quantize_absolute(spec_power(y, spec), spec.max_db, spec.top_db, spec.n_levels), spec.top_db
+    levels, range_db = quantize(log_mel_db(y, spec))
     return _coarser(levels, spec.n_levels), range_db
 
 
@@ -188,32 +156,9 @@ def _levels(n_levels: int) -> NDArray[np.uint8]:
     return np.rint(np.linspace(0, 255, n_levels)).astype(np.uint8)
 
 
-def gtzan_columns(n_frames: int) -> NDArray[np.intp]:
-    """Return the frames of a whole clip's log-mel at hop 512 that the shared GTZAN arrays contain.
-
-    Parameters
-    ----------
-    n_frames : int
-        Frames at hop 512: 1 + samples // 512.
-
-    Returns
-    -------
-    ndarray of int, shape (387,)
-        Frame numbers, about 77 ms apart.
-    """
-    j = np.arange(GTZAN_FRAMES)
-    columns: NDArray[np.intp] = np.floor((j + 0.35) / 387.2 * (n_frames - 1) + 0.5).astype(np.intp)
-    return columns
-
-
-@lru_cache(maxsize=8)
-def _sparse_filterbank(sr: int, n_fft: int, n_mels: int) -> scipy.sparse.csr_array:
-    """Return `mel_filterbank` as a sparse matrix: 98 % is zero, and the product needs no BLAS threads."""
-    return scipy.sparse.csr_array(mel_filterbank(sr, n_fft, n_mels))
-
-
 @lru_cache(maxsize=8)
 def _spec_filterbank(spec: FeatureSpec) -> scipy.sparse.csr_array:
+    """Return `filterbank` as a sparse matrix: 98 % is zero, and the product needs no BLAS threads."""
     return scipy.sparse.csr_array(filterbank(spec))
 
 

@@ -17,8 +17,9 @@ from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, Model
 from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import ChosenParts, StoredObject, StoredObjects
 from pipeline.tables.runs import plan_location
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
+from pipeline.tables.tables import VERSION_KEY, Tables
 from schemas.report import RunOutcome, RunReport
+from tests.slow_joins import anti_join, keep_newest, semi_join
 
 
 def check_rows(

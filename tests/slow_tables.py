@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from pipeline.catalogs.planning import Goal, Plan
 from pipeline.storage import storage
-from pipeline.tables.tables import VERSION_KEY, Tables, anti_join, keep_newest, semi_join
+from pipeline.tables.tables import VERSION_KEY, Tables
 from schemas.tables import LISTING, TRACKS
+from tests.slow_joins import anti_join, keep_newest, read_whole, semi_join
 
 _LABEL_COLUMNS = [
     "track_id", "uri", "etag", "genre", "confidence", "probabilities", "top3", "n_segments", "model",
@@ -88,7 +89,7 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
     model : str, optional
         Consider only labels and labeling failures of this model.
     """
-    rows = tables.read("failures")
+    rows = read_whole(tables, "failures")
     if model is not None:
         rows = rows.filter(pc.or_kleene(pc.is_null(rows["model"]), pc.equal(rows["model"], model)))
     features = tables.read("features", [*VERSION_KEY, "feature_set"]) if rows.num_rows else rows
@@ -180,6 +181,8 @@ def _read_featurized(tables: Tables, goal: Goal) -> pa.Table:
 
     If crashes left a version's features in two parts, the choice between them is deterministic.
     """
+    if tables.dataset("features") is None:
+        return _NO_FEATURES
     where = pc.field("feature_set").isin(goal.feature_sets) & (pc.field("segment") == 0)
     rows = tables.read("features", [*VERSION_KEY, "feature_set", "__filename"], where)
     protocol, _ = storage.split(tables.root)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.tables.current import current_tracks
-from pipeline.tables.tables import VERSION_KEY, Tables, keep_newest, semi_join
+from pipeline.tables.tables import VERSION_KEY, Tables, select_rows, semi_join
 from schemas.features import FeatureSpec
 
 _KEY = (*VERSION_KEY, "segment")
@@ -74,9 +75,7 @@ def read_features(
     rows = tables.read("features", [*_KEY, "feature_set", *columns], _serving(spec, computed, where))
     if any(each.also for each in computed):
         rows = _number(rows)
-    # After a crash, a segment may be in two parts.
-    rows = keep_newest(rows, "feature_set", key=_KEY)
-    return semi_join(rows, current_tracks(tables))
+    return semi_join(_keep_once(rows), current_tracks(tables))
 
 
 def _serving(
@@ -98,3 +97,11 @@ def _number(rows: pa.Table) -> pa.Table:
     place = rows.column_names.index("segment")
     field = rows.schema.field(place)
     return rows.set_column(place, field, pa.array(keys["segment"] - first, field.type))
+
+
+def _keep_once(rows: pa.Table) -> pa.Table:
+    """Keep each segment once, of its greatest feature set: after a crash, it may be in two parts."""
+    numbered = rows.select([*_KEY, "feature_set"]).append_column("__row", pa.array(np.arange(rows.num_rows)))
+    ordered = numbered.sort_by([("feature_set", "ascending"), ("__row", "ascending")])
+    last = ordered.group_by(list(_KEY), use_threads=False).aggregate([("__row", "last")])["__row_last"]
+    return select_rows(rows, last)

@@ -114,29 +114,25 @@ class Tables:
             )
 
     @read_again_if_replaced
-    def read(
-        self, table: str, columns: Sequence[str] | None = None, where: pc.Expression | None = None
-    ) -> pa.Table:
+    def read(self, table: str, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:
         """Read rows of a table, in no particular order; an empty table if it does not exist yet.
 
         Parameters
         ----------
         table : str
             A key of `schemas.tables.SCHEMAS`.
-        columns : sequence of str, optional
-            Columns to read; may include partition columns, and ``__filename`` for the location of the part.
+        columns : sequence of str
+            Columns to read; may include partition columns.
         where : pyarrow.compute.Expression, optional
             Filter for the rows.
         """
         dataset = self.dataset(table)
         if dataset is None:
-            fields = [pa.field(name, pa.string()) for name in (*PARTITIONS[table], "__filename")]
-            whole = pa.unify_schemas([stored_schema(table), pa.schema(fields)])
-            wanted = columns or [name for name in whole.names if name != "__filename"]
-            return pa.schema([whole.field(name) for name in wanted]).empty_table()
-        names = list(columns) if columns else None
+            partitioning = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
+            whole = pa.unify_schemas([stored_schema(table), partitioning])
+            return pa.schema([whole.field(name) for name in columns]).empty_table()
         with explain_read_errors(self, table):
-            return with_retries(lambda: dataset.to_table(columns=names, filter=where))
+            return with_retries(lambda: dataset.to_table(columns=list(columns), filter=where))
 
     def read_batches(
         self, table: str, columns: Sequence[str], where: pc.Expression | None = None
@@ -219,32 +215,19 @@ def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def keep_newest(rows: pa.Table, by: str, *, key: Sequence[str] = ("track_id",)) -> pa.Table:
-    """Keep the row with the greatest value of `by` for each key, or the last of several such rows."""
-    keys = list(key)
-    # Usually no key occurs twice, and counting is cheaper than sorting.
-    if len(keys) == 1 and pc.count_distinct(rows[keys[0]], "all").as_py() == rows.num_rows:
-        return rows
-    order = pa.array(range(rows.num_rows), pa.int64())
-    ordered = rows.select([*keys, by]).append_column("__row", order)
-    ordered = ordered.sort_by([(by, "ascending"), ("__row", "ascending")])
-    picked = ordered.group_by(keys, use_threads=False).aggregate([("__row", "last")])["__row_last"]
-    return select_rows(rows, picked)
+def anti_join(rows: pa.Table, taken: pa.Table) -> pa.Table:
+    """Return the rows of the first table whose version of a track is not in the second, in their order."""
+    return _join_versions(rows, taken, "left anti")
 
 
-def anti_join(rows: pa.Table, taken: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
-    """Return the rows of the first table whose key is not in the second, in their order."""
-    return _join_keys(rows, taken, key, "left anti")
+def semi_join(rows: pa.Table, wanted: pa.Table) -> pa.Table:
+    """Return the rows of the first table whose version of a track is in the second, in their order."""
+    return _join_versions(rows, wanted, "left semi")
 
 
-def semi_join(rows: pa.Table, wanted: pa.Table, key: Sequence[str] = VERSION_KEY) -> pa.Table:
-    """Return the rows of the first table whose key is in the second, in their order."""
-    return _join_keys(rows, wanted, key, "left semi")
-
-
-def _join_keys(rows: pa.Table, other: pa.Table, key: Sequence[str], kind: str) -> pa.Table:
+def _join_versions(rows: pa.Table, other: pa.Table, kind: str) -> pa.Table:
     # Join only keys and row numbers: Arrow cannot carry lists or maps through a join.
-    keys = list(key)
+    keys = list(VERSION_KEY)
     numbered = rows.select(keys).append_column("__row", pa.array(np.arange(rows.num_rows)))
     kept = numbered.join(other.select(keys), keys=keys, join_type=kind)["__row"]
     return select_rows(rows, kept)

@@ -21,6 +21,7 @@ from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS
 from tests.e2e.earmark import ask, earmark, succeed
 from tests.integration.test_s3 import upload
+from tests.slow_joins import read_whole
 from tests.table_history import MODEL, TableHistory, tracks
 
 pytestmark = pytest.mark.s3
@@ -31,7 +32,7 @@ _TARGET = 128 << 20
 def rows(tables: Tables) -> dict[str, Counter[str]]:
     """Return the multiset of each table's rows as a raw reader sees them."""
     return {
-        table: Counter(repr(row) for row in tables.read(table).to_pylist())
+        table: Counter(repr(row) for row in read_whole(tables, table).to_pylist())
         for table in PARTITIONS
         if tables.dataset(table) is not None
     }

@@ -176,7 +176,7 @@ def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(
         lambda: storage.exists(tables.folder("labels")),
         lambda: storage.list_names(f"{tables.root}/_lease"),
         lambda: storage.read_bytes(f"{tables.root}/_runs/x.json"),
-        lambda: tables.read("labels"),
+        lambda: tables.read("labels", ["track_id"]),
         lambda: read_reports(tables),
     ):
         with pytest.raises((BucketMissingError, EarmarkError), match="bucket does not exist"):

@@ -15,6 +15,7 @@ from pipeline.tables.tables import Tables
 from schemas.features import FeatureSpec
 from tests.encoders import encode, sweep
 from tests.hostile import absurd_wav, write_sparse
+from tests.slow_joins import read_whole
 from tests.unit.test_id3 import frame, tag
 
 SPEC = FeatureSpec(segment_s=2, max_segments=1)
@@ -30,7 +31,7 @@ def shard_of(*paths: Path) -> Shard:
 
 
 def rows(tables: Tables) -> dict[str, dict[str, Any]]:
-    return {row["track_id"]: row for row in tables.read("tracks").to_pylist()}
+    return {row["track_id"]: row for row in read_whole(tables, "tracks").to_pylist()}
 
 
 @pytest.mark.parametrize("isolated", [False, True])
@@ -65,7 +66,7 @@ def test_a_failed_second_read_leaves_the_row_of_the_first(tmp_path: Path) -> Non
     result = featurize_shard(shard, tables, SPEC, lambda: None)
     assert (result.n_failed, set(result.failed)) == (2, {"a.mp3", "b.mp3"})
     assert set(rows(tables)) == {"b.mp3"}
-    assert tables.read("failures").num_rows == 2
+    assert read_whole(tables, "failures").num_rows == 2
 
 
 @pytest.mark.slow
@@ -80,6 +81,6 @@ def test_a_track_that_kills_its_process_keeps_its_tags(tmp_path: Path) -> None:
     first = featurize_shard(shard, tables, SPEC, lambda: None, limits=limits, isolated=True)
     assert (first.n_failed, first.suspects) == (0, ("absurd.wav",))
     featurize_shard(shard, tables, SPEC, lambda: None, limits=limits, isolated=True, confirming=True)
-    (failure,) = tables.read("failures").to_pylist()
+    (failure,) = read_whole(tables, "failures").to_pylist()
     assert failure["error_type"] == "TooMuchMemoryError"
     assert rows(tables)["absurd.wav"]["title"] == "Jóga"

@@ -26,6 +26,7 @@ from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadErr
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures, TrackRef
 from tests.encoders import encode, sweep
+from tests.slow_joins import read_whole
 
 SPEC = FeatureSpec(segment_s=2, max_segments=1)
 
@@ -59,10 +60,10 @@ def test_a_file_that_changed_since_the_listing_has_its_current_version(tmp_path:
     now = {uri: etag_of(Path(uri).stat()) for uri in (changed.uri, emptied.uri)}
     assert result.changed == {"changed.wav": now[changed.uri], "emptied.wav": now[emptied.uri]}
     for name in ("tracks", "features"):
-        rows = tables.read(name).to_pandas().set_index("track_id")
+        rows = read_whole(tables, name).to_pandas().set_index("track_id")
         assert rows.loc["changed.wav", "etag"] == now[changed.uri]
         assert rows.loc["same.wav", "etag"] == same.etag
-    (failure,) = tables.read("failures").to_pylist()
+    (failure,) = read_whole(tables, "failures").to_pylist()
     assert (failure["etag"], failure["error_type"]) == (now[emptied.uri], EmptyFileError.__name__)
     # Another version's attempts do not count.
     assert failure["attempts"] == 1
@@ -228,11 +229,11 @@ def test_a_retried_shard_leaves_nothing_of_its_first_attempt(
         patched.setattr(shards.storage, "write_bytes", full)
         with pytest.raises(OSError, match="No space"):
             featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, confirming=True)
-    assert tables.read("failures").num_rows == 1
+    assert read_whole(tables, "failures").num_rows == 1
     good.rename(track.uri)
     done = featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, retried=True)
     assert done.n_featurized == 2
-    assert tables.read("failures").num_rows == 0
+    assert read_whole(tables, "failures").num_rows == 0
 
 
 @pytest.mark.parametrize(

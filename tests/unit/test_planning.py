@@ -15,7 +15,8 @@ from pipeline.shards.rows import track_rows
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks, list_models
-from pipeline.tables.tables import Tables, anti_join, encode_part, keep_newest, semi_join
+from pipeline.tables.stored_features import read_features
+from pipeline.tables.tables import Tables, anti_join, encode_part, semi_join
 from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, LISTING, features_schema
@@ -271,15 +272,32 @@ def test_a_failure_is_over_when_the_track_has_features(history: History) -> None
     assert ids(current_failures(history.tables)) == ids(current_failures(history.tables, "m-1")) == {"b"}
 
 
-def test_joins_keep_order_and_newest_takes_the_last_of_equals() -> None:
+def test_joins_keep_order() -> None:
     """Shards follow the listing's order, so runs are reproducible."""
-    rows = pa.table(
-        {"track_id": ["c", "a", "b", "a"], "etag": ["1"] * 4, "at": [1, 2, 1, 2], "n": [0, 1, 2, 3]}
-    )
+    rows = pa.table({"track_id": ["c", "a", "b", "a"], "etag": ["1"] * 4, "n": [0, 1, 2, 3]})
     other = pa.table({"track_id": ["a", "x"], "etag": ["1", "1"]})
     assert anti_join(rows, other)["n"].to_pylist() == [0, 2]
     assert semi_join(rows, other)["n"].to_pylist() == [1, 3]
-    assert keep_newest(rows, "at")["n"].to_pylist() == [0, 2, 3]
+
+
+def test_a_segment_that_a_crash_left_in_two_parts_is_read_once(history: History) -> None:
+    """A model would be trained on some tracks twice."""
+    more = SPEC.with_descriptors
+    history.listed(a="1", b="1")
+    for spec in (SPEC, more):
+        history.featurized(spec, a="1")
+        history.now += timedelta(days=1)
+    history.featurized(more, a="1", b="1")
+    history.now += timedelta(days=1)
+    history.featurized(more, a="1", b="1")
+    rows = read_features(history.tables, SPEC, [SPEC, more])
+    kept = rows.select(["track_id", "segment", "feature_set"]).to_pylist()
+    last = max(SPEC.feature_set, more.feature_set)
+    assert sorted(kept, key=repr) == [
+        {"track_id": name, "segment": number, "feature_set": last if name == "a" else more.feature_set}
+        for name in "ab"
+        for number in range(2)
+    ]
 
 
 def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:

@@ -33,6 +33,7 @@ from schemas.published import published_schema
 from schemas.report import Publication
 from schemas.tables import TRACKS
 from tests.matrix import each_value_once
+from tests.slow_joins import read_whole
 from tests.table_history import MODEL, TableHistory, refs, tracks, uri
 
 pytestmark = pytest.mark.slow
@@ -83,7 +84,7 @@ def expected(history: TableHistory, model: str = MODEL) -> list[dict[str, Any]]:
     opened = earmark.open_tables(history.tables.root)
     facts = {row["track_id"]: row for row in opened.tracks().to_pylist()}
     seen: dict[str, Any] = {}
-    for row in history.tables.read("tracks").to_pylist():
+    for row in read_whole(history.tables, "tracks").to_pylist():
         seen[row["track_id"]] = min(row["listed_at"], seen.get(row["track_id"], row["listed_at"]))
     labels = sorted(opened.labels(model).to_pylist(), key=lambda row: row["track_id"])
     names = published_schema(embeddings=False).names
@@ -219,7 +220,7 @@ def test_embeddings_are_the_means_that_similar_compares(history: TableHistory, f
     assert publish(history, form).rows == 21
     done = publish(history, form, embeddings=True)
     assert (done.changed, done.written) == (21, True)
-    stored = history.tables.read("embeddings").to_pandas()
+    stored = read_whole(history.tables, "embeddings").to_pandas()
     means = stored.groupby("track_id")["vector"].apply(lambda each: pd.DataFrame(each.tolist()).mean())
     rows = {row["track_id"]: row for row in read(done.location, form)}
     assert {name for name, row in rows.items() if row["embedding"]} == set(tracks(5, start=10))

@@ -35,6 +35,7 @@ from schemas.errors import EarmarkError
 from schemas.report import FailureExample, SlowTrack
 from schemas.tables import LISTING, SEGMENT_LABELS, TRACKS, embeddings_schema
 from tests.e2e.earmark import earmark
+from tests.slow_joins import read_whole
 from tests.table_history import MODEL, SPEC, TableHistory, tracks, uri
 from tests.traces import find_in_tables
 
@@ -125,7 +126,7 @@ def others(tables: Tables) -> dict[str, list[Any]]:
     """All rows of all tables, apart from those of the tracks to forget."""
     found = {}
     for table in ("tracks", "features", "labels", "segment_labels", "embeddings", "failures"):
-        rows = tables.read(table)
+        rows = read_whole(tables, table)
         kept = rows.filter(pc.invert(pc.is_in(rows["track_id"], pa.array(FORGOTTEN))))
         found[table] = sorted(kept.to_pylist(), key=repr)
     return found
@@ -349,8 +350,8 @@ def test_tables_of_the_first_release_are_purged(tmp_path: Path) -> None:
     """Who has used Earmark from the start cannot do what the law asks for."""
     shutil.copytree(RELEASES / "0.1.0" / "tables", tmp_path / "tables")
     tables = Tables(str(tmp_path / "tables"))
-    row = next(row for row in tables.read("labels").to_pylist() if row["uri"].endswith("jazz/two.wav"))
-    failed = tables.read("failures").to_pylist()[0]
+    row = next(row for row in read_whole(tables, "labels").to_pylist() if row["uri"].endswith("jazz/two.wav"))
+    failed = read_whole(tables, "failures").to_pylist()[0]
     texts = [row["track_id"], row["uri"], failed["track_id"], failed["uri"]]
     assert find_in_tables(tables, *texts)
     request = PurgeRequest(frozenset([row["track_id"]]), frozenset([failed["uri"]]))

@@ -41,7 +41,7 @@ QUESTIONS: dict[str, Callable[[earmark.Tables], object]] = {
     "embeddings": lambda opened: opened.embeddings().drop_columns(["run"]),
     "similar": lambda opened: opened.similar("t0000", 7)["track_id"].to_pylist(),
     "models": lambda opened: opened.models(),
-    "features": lambda opened: opened._tables.read("features").num_rows,
+    "features": lambda opened: opened._tables.read("features", ["track_id"]).num_rows,
 }
 
 

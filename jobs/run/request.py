@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from jobs.console.progress import show_progress
 from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.manifest_versions import confirm_versions
-from pipeline.catalogs.planning import Goal, Plan, plan_with_keys
+from pipeline.catalogs.planning import Goal, Plan, make_plan
 from pipeline.catalogs.track_refs import MISSING, UNREADABLE
 from pipeline.formatting import left_out_text
 from pipeline.models.bundle import INFO_FILE, ModelBundle, read_info, shipped_models
@@ -243,7 +243,7 @@ def plan_job(job: Job, listing: Listing, check: storage.Check | None = None) -> 
     # A missing track is gone only if the whole catalog was listed.
     partial = job.catalog is None or job.config.limit is not None
     with open_keys(job.tables) as keys:
-        plan = plan_with_keys(listing.tracks, keys, job.goal, partial=partial)
+        plan = make_plan(listing.tracks, keys, job.goal, partial=partial)
         if check is not None:
             try_refresh(keys, check)
         return plan

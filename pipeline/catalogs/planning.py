@@ -9,11 +9,12 @@ import pyarrow.compute as pc
 
 from pipeline.tables.current import define_current_tracks
 from pipeline.tables.gather import stream_rows
-from pipeline.tables.keys import Keys, open_keys
-from pipeline.tables.tables import VERSION_KEY, Tables, select_rows
+from pipeline.tables.keys import Keys
+from pipeline.tables.tables import VERSION_KEY, select_rows
 from schemas.features import FeatureSpec
 
-MIN_SHARD_TRACKS = 8
+_MIN_SHARD_TRACKS = 8
+"""Tracks of a shard, if there are enough: each shard writes some objects, which every later run lists."""
 _LAST_SHARDS_TRACKS = 32
 """Tracks of the last shards, if the others have more: workers then end at about the same time."""
 _LEFT_SHARE = 2
@@ -180,26 +181,20 @@ ORDER BY number
 """
 
 
-def make_plan(listing: pa.Table, tables: Tables, goal: Goal, *, partial: bool = False) -> Plan:
+def make_plan(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool) -> Plan:
     """Compare the catalog with the tables.
 
     Parameters
     ----------
     listing : pyarrow.Table
         The catalog, schema `LISTING`; each ``track_id`` once.
-    tables : Tables
-        The tables.
+    keys : Keys
+        Of the tables; views of them are made in this database.
     goal : Goal
         What every track should have.
     partial : bool
         Whether the listing was cut short (``--limit``): tracks that it lacks are then not gone.
     """
-    with open_keys(tables) as keys:
-        return plan_with_keys(listing, keys, goal, partial=partial)
-
-
-def plan_with_keys(listing: pa.Table, keys: Keys, goal: Goal, *, partial: bool = False) -> Plan:
-    """Compare the catalog with the keys of the tables, as `make_plan` does."""
     rows = pa.array(np.arange(listing.num_rows))
     keys.register("listed", listing.select([*VERSION_KEY, "uri"]).append_column("row", rows))
     n_remaining = _define_remaining(keys, goal)
@@ -302,9 +297,7 @@ def _count_labeled(keys: Keys, to_featurize: pa.Table) -> int:
     return keys.count("FROM to_featurize SEMI JOIN labels USING (track_id, etag)")
 
 
-def cut_shards(
-    tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: int, min_tracks: int = MIN_SHARD_TRACKS
-) -> list[pa.Table]:
+def cut_shards(tracks: pa.Table, *, max_tracks: int, max_bytes: int, at_least: int) -> list[pa.Table]:
     """Cut tracks into shards of consecutive rows.
 
     Parameters
@@ -316,29 +309,20 @@ def cut_shards(
     at_least : int
         Cut into about this many shards if there are enough tracks, so that all workers are busy; the last
         shards are smaller, so that none is left with a long one.
-    min_tracks : int
-        Smallest shard to cut for `at_least`: each shard writes some objects, which every later run lists.
     """
     sizes = tracks["size"].to_pylist()
-    bounds = shard_bounds(
-        sizes, max_tracks=max_tracks, max_bytes=max_bytes, at_least=at_least, min_tracks=min_tracks
-    )
+    bounds = shard_bounds(sizes, max_tracks=max_tracks, max_bytes=max_bytes, at_least=at_least)
     return [copy_rows(tracks, start, stop) for start, stop in bounds]
 
 
 def shard_bounds(
-    sizes: Sequence[int],
-    *,
-    max_tracks: int,
-    max_bytes: int,
-    at_least: int,
-    min_tracks: int = MIN_SHARD_TRACKS,
+    sizes: Sequence[int], *, max_tracks: int, max_bytes: int, at_least: int
 ) -> list[tuple[int, int]]:
     """Return the first row of each shard, and the one after its last, for tracks of these sizes.
 
     The other parameters are those of `cut_shards`.
     """
-    even_tracks = max(min_tracks, -(-len(sizes) // max(1, at_least)))
+    even_tracks = max(_MIN_SHARD_TRACKS, -(-len(sizes) // max(1, at_least)))
     max_tracks = min(max_tracks, even_tracks)
     bounds: list[tuple[int, int]] = []
     start, total, limit = 0, 0, max_tracks

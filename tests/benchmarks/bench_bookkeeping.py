@@ -55,16 +55,17 @@ def prepare(folder: Path, n_tracks: int, run_tracks: int, is_interrupted: bool) 
 
 def plan(folder: Path) -> None:
     """Plan a night with 0.1 % new tracks."""
-    from pipeline.catalogs.planning import Goal, make_plan
+    from pipeline.catalogs.planning import Goal
     from pipeline.models.bundle import ModelBundle
     from pipeline.storage.table_on_disk import collect_on_disk
     from pipeline.tables.tables import Tables
     from schemas.tables import LISTING
+    from tests.plans import plan_tables
 
     pages = pq.ParquetFile(folder / "listing.parquet").iter_batches(1000)
     listing = collect_on_disk((batch.cast(LISTING) for batch in pages), LISTING)
     bundle = ModelBundle.load("default")
-    made = make_plan(listing, Tables(str(folder / "tables")), Goal(bundle.info.features, bundle.model))
+    made = plan_tables(listing, Tables(str(folder / "tables")), Goal(bundle.info.features, bundle.model))
     print(f"{made.to_featurize.num_rows:,} to featurize, {made.n_failed:,} failed before")
 
 

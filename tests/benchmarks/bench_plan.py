@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import pyarrow as pa
 
 from pipeline.catalogs.catalog import canonical, list_catalog
-from pipeline.catalogs.planning import Goal, make_plan
+from pipeline.catalogs.planning import Goal
 from pipeline.catalogs.track_refs import from_table
 from pipeline.models.bundle import ModelBundle
 from pipeline.shards.rows import track_rows
@@ -29,6 +29,7 @@ from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables, encode_part
 from schemas.report import Counts, RunReport
 from schemas.tables import LABELS
+from tests.plans import plan_tables
 
 _TRACKS_PER_PART = 256
 
@@ -92,7 +93,7 @@ def measure(n_tracks: int) -> None:
         start = time.perf_counter()
         listing = list_catalog(str(folder / "catalog"))
         listed = time.perf_counter()
-        plan = make_plan(listing, tables, Goal(spec, bundle.model))
+        plan = plan_tables(listing, tables, Goal(spec, bundle.model))
         planned = time.perf_counter()
         if plan.n_todo != n_tracks // 1000:
             raise SystemExit(f"planned {plan.n_todo} tracks, not {n_tracks // 1000}")

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import psutil
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.planning import Goal, cut_shards, make_plan
+from pipeline.catalogs.planning import Goal, cut_shards
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
@@ -35,13 +35,14 @@ from pipeline.shards.label_part import LabelTask, label_part
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from tests.benchmarks.long_catalog import write_named_catalog
+from tests.plans import plan_tables
 
 
 def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
     """Featurize and label every `cpus`-th shard, as `earmark run` does, but without what makes it safe."""
     bundle = ModelBundle.load("default")
     spec, tables = bundle.info.features, Tables(root)
-    plan = make_plan(list_catalog(catalog), tables, Goal(spec, bundle.model))
+    plan = plan_tables(list_catalog(catalog), tables, Goal(spec, bundle.model))
     config = RunConfig()
     shards = cut_shards(
         plan.to_featurize, max_tracks=config.shard_tracks, max_bytes=config.shard_mb << 20, at_least=4 * cpus

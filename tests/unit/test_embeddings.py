@@ -15,7 +15,7 @@ import soundfile
 
 import earmark
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.planning import Goal, make_plan
+from pipeline.catalogs.planning import Goal
 from pipeline.models.audioset import build_network, own_head
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
@@ -36,6 +36,7 @@ from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError, MisuseError
 from schemas.report import Counts
 from schemas.tables import embeddings_schema
+from tests.plans import plan_tables
 from tests.published_weights import random_weights, torch_file
 from tests.table_history import MODEL, SPEC, TableHistory, tracks
 
@@ -231,7 +232,7 @@ def plan(history: TableHistory, versions: dict[str, str], *, embeddings: bool) -
     from tests.table_history import refs
 
     rows = pa.Table.from_batches([to_batch(refs(list(versions.items())))], LISTING)
-    return make_plan(rows, history.tables, Goal(SPEC, MODEL, embeddings=embeddings))
+    return plan_tables(rows, history.tables, Goal(SPEC, MODEL, embeddings=embeddings))
 
 
 def test_a_plan_with_embeddings_takes_up_the_tracks_that_lack_them(history: TableHistory) -> None:

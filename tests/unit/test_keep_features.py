@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.run.request import make_job
-from pipeline.catalogs.planning import Goal, Plan, make_plan
+from pipeline.catalogs.planning import Goal, Plan
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.tables.maintenance.compact import compaction_log
@@ -21,6 +21,7 @@ from pipeline.tables.runs import read_reports
 from schemas.config import RunConfig
 from schemas.errors import LabelError, MisuseError
 from schemas.tables import LISTING
+from tests.plans import plan_tables
 from tests.table_history import MODEL, SPEC, TableHistory, failed, tracks
 from tests.unit.test_maintenance_queries import OTHER, play, runs
 
@@ -40,7 +41,7 @@ def parts(history: TableHistory) -> list[str]:
 
 def plan(history: TableHistory, model: str | None = MODEL, *, embeddings: bool = False) -> Plan:
     listing = current_tracks(history.tables, tuple(LISTING.names)).select(LISTING.names)
-    return make_plan(listing, history.tables, Goal(SPEC, model, embeddings=embeddings))
+    return plan_tables(listing, history.tables, Goal(SPEC, model, embeddings=embeddings))
 
 
 def planned(found: Plan) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.engine.lease import LeaseLostError
 from pipeline.catalogs.catalog_changes import change_rows
-from pipeline.catalogs.planning import Goal, make_plan
+from pipeline.catalogs.planning import Goal
 from pipeline.tables import index
 from pipeline.tables.current import (
     count_current,
@@ -33,6 +33,7 @@ from schemas.errors import DecodeError, EarmarkError, LabelError, NotFoundError,
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from tests import slow_tables
+from tests.plans import plan_tables
 from tests.table_history import MODEL, TableHistory, tracks
 from tests.unit.test_planning import History, listing
 
@@ -103,7 +104,7 @@ def assert_same(found: pa.Table, slow: pa.Table, *, ordered: bool = True) -> Non
 def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goal] = GOALS) -> None:
     """Hold every question's answer against that of the slow functions."""
     for goal in goals:
-        made, slow = make_plan(listed, tables, goal), slow_tables.make_plan(listed, tables, goal)
+        made, slow = plan_tables(listed, tables, goal), slow_tables.make_plan(listed, tables, goal)
         assert (made.n_labeled, made.n_failed) == (slow.n_labeled, slow.n_failed)
         for name in ("listing", "to_featurize", "to_label", "changed", "gone", "to_embed", "embedded"):
             assert_same(getattr(made, name), getattr(slow, name), ordered=name != "gone")
@@ -295,7 +296,7 @@ def test_damaged_parts_are_said_though_the_index_holds_their_keys(tmp_path: Path
     (part,) = (tmp_path / "labels").rglob("*.parquet")
     part.write_bytes(part.read_bytes()[:-50])
     with pytest.raises(EarmarkError, match="cannot be read"):
-        make_plan(listing(a="1"), history.tables, Goal(SPEC, "m-1"))
+        plan_tables(listing(a="1"), history.tables, Goal(SPEC, "m-1"))
 
 
 @pytest.mark.slow
@@ -367,6 +368,6 @@ def test_names_with_any_character_are_told_apart(tmp_path: Path) -> None:
     history.listed(**odd)
     history.labeled(**dict.fromkeys(list(odd)[:3], "1"))
     refresh(history.tables)
-    made = make_plan(listing(**odd), history.tables, Goal(SPEC, "m-1"))
+    made = plan_tables(listing(**odd), history.tables, Goal(SPEC, "m-1"))
     assert made.to_featurize["track_id"].to_pylist() == list(odd)[3:]
     assert made.changed.num_rows == made.gone.num_rows == 0

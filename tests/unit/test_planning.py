@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.catalogs.catalog_changes import change_rows
-from pipeline.catalogs.planning import Goal, Plan, copy_rows, cut_shards, make_plan, shard_bounds
+from pipeline.catalogs.planning import Goal, Plan, copy_rows, cut_shards, shard_bounds
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows
@@ -21,6 +21,7 @@ from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, Tr
 from schemas.features import FeatureSpec
 from schemas.tables import LABELS, LISTING, features_schema
 from schemas.tracks import TrackRef
+from tests.plans import plan_tables
 
 SPEC = FeatureSpec()
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,7 +112,7 @@ def ids(rows: pa.Table) -> set[str]:
 
 
 def plan(history: History, goal: Goal = GOAL, **etags: str) -> Plan:
-    return make_plan(listing(**etags), history.tables, goal)
+    return plan_tables(listing(**etags), history.tables, goal)
 
 
 def test_a_first_run_does_everything(history: History) -> None:
@@ -193,7 +194,7 @@ def test_the_plan_says_which_tracks_the_tables_hold_as_they_are_listed(history: 
     history.listed(same="1", changed="1", moved="1")
     rows = listing(same="1", changed="2", moved="1", new="1").to_pylist()
     rows[2]["uri"] = "/elsewhere.mp3"
-    made = make_plan(pa.Table.from_pylist(rows, LISTING), history.tables, GOAL).to_featurize
+    made = plan_tables(pa.Table.from_pylist(rows, LISTING), history.tables, GOAL).to_featurize
     assert dict(zip(made["track_id"].to_pylist(), made["recorded"].to_pylist(), strict=True)) == {
         "same": True,
         "changed": False,
@@ -247,7 +248,7 @@ def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) ->
 def test_a_limited_listing_removes_nothing(history: History) -> None:
     """--limit 1 must not delete the rest of the catalog."""
     history.listed(a="1", b="1")
-    assert make_plan(listing(a="1"), history.tables, GOAL, partial=True).gone.num_rows == 0
+    assert plan_tables(listing(a="1"), history.tables, GOAL, partial=True).gone.num_rows == 0
 
 
 def test_the_current_label_is_that_of_the_present_content(history: History) -> None:
@@ -304,10 +305,10 @@ def test_shards_are_cut_by_bytes_and_tracks_and_hold_every_track_once() -> None:
     """A shard of a few huge files and one of many small ones take about as long."""
     sizes = [1, 1, 1, 100, 1, 1, 1, 1, 1, 1]
     tracks = pa.table({"size": sizes, "n": range(10)})
-    shards = cut_shards(tracks, max_tracks=4, max_bytes=50, at_least=1, min_tracks=1)
+    shards = cut_shards(tracks, max_tracks=4, max_bytes=50, at_least=1)
     assert [shard["n"].to_pylist() for shard in shards] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    even = cut_shards(tracks, max_tracks=4, max_bytes=999, at_least=5, min_tracks=1)
-    assert [len(shard) for shard in even] == [2] * 5
+    even = cut_shards(pa.table({"size": [1] * 50}), max_tracks=40, max_bytes=999, at_least=5)
+    assert [len(shard) for shard in even] == [10] * 5
     few = cut_shards(tracks, max_tracks=256, max_bytes=999, at_least=100)
     assert [len(shard) for shard in few] == [8, 2]
     assert cut_shards(tracks.slice(0, 0), max_tracks=4, max_bytes=50, at_least=3) == []
@@ -327,7 +328,7 @@ def test_a_label_that_is_corrected_in_the_manifest_reaches_the_tables(tmp_path: 
 
     def list_again(listing: pa.Table) -> list[str]:
         """List a manifest, write what it changes, and return which tracks that are."""
-        plan = make_plan(listing, history.tables, GOAL)
+        plan = plan_tables(listing, history.tables, GOAL)
         history.now += timedelta(days=1)
         written = change_rows(plan, history.tables, history.now)
         history._write("tracks", written, run=f"{history.now:%j}")

@@ -17,7 +17,7 @@ import pytest
 from jobs.purge import PurgeResult, purge_job
 from jobs.read_tables import read_status
 from jobs.vacuum import vacuum_job
-from pipeline.catalogs.planning import Goal, make_plan
+from pipeline.catalogs.planning import Goal
 from pipeline.pages.run_page_writer import rewrite_page
 from pipeline.storage import storage
 from pipeline.tables.current import current_labels, current_tracks
@@ -35,6 +35,7 @@ from schemas.errors import EarmarkError
 from schemas.report import FailureExample, SlowTrack
 from schemas.tables import LISTING, SEGMENT_LABELS, TRACKS, embeddings_schema
 from tests.e2e.earmark import earmark
+from tests.plans import plan_tables
 from tests.slow_joins import read_whole
 from tests.table_history import MODEL, SPEC, TableHistory, tracks, uri
 from tests.traces import find_in_tables
@@ -169,7 +170,7 @@ def test_a_later_vacuum_brings_nothing_back_and_a_later_run_sees_new_tracks(hist
     purge(tables)
     vacuum_job(tables, VacuumOptions(0, rewrite=True), delete=True, say=print)
     assert_clean(tables)
-    plan = make_plan(listing, tables, Goal(SPEC, MODEL))
+    plan = plan_tables(listing, tables, Goal(SPEC, MODEL))
     assert sorted(plan.to_featurize["track_id"].to_pylist()) == ["t0001", "t0003", "t0011"]
 
 

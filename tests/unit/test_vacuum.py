@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.vacuum import vacuum_job
-from pipeline.catalogs.planning import Goal, make_plan
+from pipeline.catalogs.planning import Goal
 from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.tables.maintenance.compact import replacement
@@ -22,6 +22,7 @@ from pipeline.tables.tables import VERSION_KEY
 from schemas.features import FeatureSpec
 from schemas.report import Counts
 from schemas.tables import LISTING
+from tests.plans import plan_tables
 from tests.table_history import MODEL, SPEC, TableHistory, tracks
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def state(history: TableHistory) -> list[pa.Table]:
     """Return the current rows, and what a run would consider processed."""
     tables = history.tables
     listing = current_tracks(tables, tuple(LISTING.names)).select(LISTING.names)
-    plan = make_plan(listing, tables, Goal(SPEC, MODEL))
+    plan = plan_tables(listing, tables, Goal(SPEC, MODEL))
     counts = pa.table({"n": [plan.n_labeled, plan.n_failed, plan.n_todo, plan.gone.num_rows]})
     return [current_labels(tables, MODEL), current_failures(tables), counts]
 
@@ -102,7 +103,7 @@ def test_another_model_labels_what_is_left(history: TableHistory) -> None:
     """Without the features of present content, another model would have to decode it again."""
     vacuum(history, VacuumOptions(0, rewrite=True))
     listing = current_tracks(history.tables, tuple(LISTING.names)).select(LISTING.names)
-    plan = make_plan(listing, history.tables, Goal(SPEC, "other-0000000000"))
+    plan = plan_tables(listing, history.tables, Goal(SPEC, "other-0000000000"))
     assert (plan.to_label.num_rows, plan.to_featurize.num_rows) == (10, 0)
     assert all(storage.exists(part) for part in plan.to_label["part"].to_pylist())
 

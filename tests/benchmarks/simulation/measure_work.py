@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.planning import Goal, make_plan
+from pipeline.catalogs.planning import Goal
 from pipeline.catalogs.track_refs import from_table
 from pipeline.estimate.labeling import LabelOptions, MeasuredLabeling, measure_labeling
 from pipeline.estimate.measuring import measure_tracks
@@ -22,6 +22,7 @@ from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
 from tests.benchmarks.long_catalog import write_long_catalog
 from tests.benchmarks.simulation.inputs import Measured, RayCosts, TrackCost
+from tests.plans import plan_tables
 
 _RUN = "20260101-000000-measured"
 
@@ -41,7 +42,7 @@ def measure_work(ray: RayCosts, *, n_tracks: int = 100) -> Measured:
     with tempfile.TemporaryDirectory(prefix="earmark-simulation-") as folder:
         write_long_catalog(Path(folder) / "catalog", n_tracks=n_tracks)
         tables = Tables(str(Path(folder) / "tables"))
-        plan = make_plan(list_catalog(str(Path(folder) / "catalog")), tables, Goal(spec, bundle.model))
+        plan = plan_tables(list_catalog(str(Path(folder) / "catalog")), tables, Goal(spec, bundle.model))
         shard = Shard("000000", _RUN, spec.feature_set, plan.to_featurize, datetime.now(UTC))
         tracks = _measure_tracks(
             shard, spec, TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)

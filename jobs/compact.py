@@ -1,7 +1,6 @@
 """``earmark compact``: merge small parts of partitions that no longer change, under the lease."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from jobs.console.messages import Say
 from jobs.console.progress import show_progress
@@ -71,7 +70,7 @@ def compact_job(tables: Tables, *, older_than_days: float, target_mb: int, say: 
     EarmarkError
         If a part cannot be read or written; parts merged until then are kept.
     """
-    name = f"compact-{new_run_name(datetime.now(UTC))}"
+    name = f"compact-{new_run_name()}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         finish_killed_merges(tables, lease.check, say)
         before = list_objects(tables)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from jobs.compact import finish_killed_merges
 from jobs.console.messages import Say
@@ -98,7 +97,7 @@ def purge_job(tables: Tables, request: PurgeRequest, *, delete: bool, say: Say) 
         stored = list_objects(tables)
         found = _find(stored, request, read_reports(tables))
         return found.result(plan_purge(stored, found.traces))
-    name = f"purge-{new_run_name(datetime.now(UTC))}"
+    name = f"purge-{new_run_name()}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         finish_killed_merges(tables, lease.check, say)
         pending = read_pending(tables)

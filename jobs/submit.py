@@ -7,7 +7,6 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -89,7 +88,7 @@ class JobServer:
         try:
             job = self._client.submit_job(
                 entrypoint=shlex.join(command),
-                submission_id=f"earmark-{new_run_name(datetime.now(UTC))}",
+                submission_id=f"earmark-{new_run_name()}",
                 metadata={"earmark": version("earmark")},
             )
         except (RuntimeError, OSError) as error:

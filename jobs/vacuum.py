@@ -1,7 +1,5 @@
 """``earmark vacuum``: list data that no run refers to anymore, and delete it on request."""
 
-from datetime import UTC, datetime
-
 from jobs.compact import finish_killed_merges
 from jobs.console.messages import Say
 from jobs.engine import lease as leases
@@ -48,7 +46,7 @@ def vacuum_job(
     if not delete:
         stored = list_objects(tables)
         return plan_vacuum(stored, read_reports(tables), options)
-    name = f"vacuum-{new_run_name(datetime.now(UTC))}"
+    name = f"vacuum-{new_run_name()}"
     with interruptible(), leases.hold(tables.root, name, say=say) as lease:
         # First, because old and merged parts of an unfinished compaction hold the same rows.
         finish_killed_merges(tables, lease.check, say)

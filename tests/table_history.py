@@ -198,9 +198,12 @@ def failed(
     at: datetime | None = None,
 ) -> pa.Table:
     error = error or DecodeError("broken")
-    return failure_rows(
-        (Failure(name, uri(name), etag, attempts, error, model) for name, etag in versions), at
-    )
+    rows = failure_rows(Failure(name, uri(name), etag, attempts, error, model) for name, etag in versions)
+    if at is None:
+        return rows
+    place = rows.column_names.index("failed_at")
+    field = rows.schema.field(place)
+    return rows.set_column(place, field, pa.array([at] * rows.num_rows, field.type))
 
 
 def tracks(count: int, etag: str = "1", start: int = 0) -> dict[str, str]:

@@ -18,17 +18,11 @@ _REFUTED = EnvironmentFaultError("tracks that failed there pass on another node"
 
 
 class NodeFaults:
-    """Counts the faults of nodes by kind of work, and places work elsewhere.
+    """Counts the faults of nodes by kind of work, and places work elsewhere."""
 
-    Parameters
-    ----------
-    seed : int
-        Seed of the choice among the other nodes.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self) -> None:
         self._faults: Counter[tuple[type, str]] = Counter()
-        self._chance = random.Random(seed)  # noqa: S311 (it spreads work)
+        self._chance = random.Random(0)  # noqa: S311 (it spreads work)
 
     def record(self, kind: type, origin: Origin, fault: EnvironmentFaultError) -> None:
         """Count a fault of a node.

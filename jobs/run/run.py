@@ -53,7 +53,7 @@ def _run_alone(job: Job, closing: Closing, interrupt: Interrupt, say: Say, run_l
     free = lease_acquisition.free_number(job.tables.root)
     listing = list_job(job)
     # Named after the listing, which may take long, so that names of runs sort in the order of their work.
-    run = new_run_name(datetime.now(UTC))
+    run = new_run_name()
     with about(run=run), leases.hold_for_workers(job.tables.root, run, say=say) as held:
         closing.held = held
         run_log.begin(run)

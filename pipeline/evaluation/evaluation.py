@@ -125,7 +125,7 @@ def score(
         accuracy=metrics.accuracy(counted.proba, counted.labels),
         accuracy_interval=interval,
         macro_f1=metrics.macro_f1(confusion),
-        top3_accuracy=metrics.top_k_accuracy(counted.proba, counted.labels) if ranks else None,
+        top3_accuracy=metrics.top3_accuracy(counted.proba, counted.labels) if ranks else None,
         ece=ece,
     )
 

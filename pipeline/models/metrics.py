@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 
 from pipeline.models.prediction import softmax
 
-CALIBRATION_BINS = 15
+_BINS = 15
+_TAIL = (1 - 0.95) / 2
+"""Share of the resamples beyond each end of a 95 % interval."""
 Z95 = 1.959963984540054
 """Half-width of a 95 % interval of a normal distribution, in standard deviations."""
 
@@ -20,11 +22,10 @@ def accuracy_interval(
     labels: NDArray[np.intp],
     tracks: NDArray[np.str_] | None = None,
     *,
-    level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of the accuracy (Efron 1979).
+    """Return the percentile bootstrap 95 % interval of the accuracy (Efron 1979).
 
     Parameters
     ----------
@@ -33,7 +34,6 @@ def accuracy_interval(
     tracks : ndarray of str, shape (n,), optional
         The track of each row. Whole tracks are resampled, since pieces of one track are not independent and
         resampling them would make the interval too narrow. If not given, each row is a track.
-    level : float
     draws, seed : int
 
     Notes
@@ -43,9 +43,8 @@ def accuracy_interval(
     """
     right = proba.argmax(axis=1) == labels
     n_right, n_rows = _count_by_track(right, tracks)
-    tail = (1 - level) / 2
     if right.all() or not right.any():
-        bound = float(tail ** (1 / len(n_rows)))
+        bound = float(_TAIL ** (1 / len(n_rows)))
         return (bound, 1.0) if right.all() else (0.0, 1 - bound)
     rng = np.random.default_rng(seed)
     # In blocks: all resamples of 100,000 tracks at once would take more than a gigabyte.
@@ -54,7 +53,7 @@ def accuracy_interval(
     for start in range(0, draws, block):
         drawn = rng.integers(0, len(n_rows), (min(block, draws - start), len(n_rows)))
         means.append(n_right[drawn].sum(axis=1) / n_rows[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(means), [_TAIL, 1 - _TAIL])
     return float(low), float(high)
 
 
@@ -92,11 +91,11 @@ def wilson_interval(
     return np.clip(middle - half, 0, share), np.clip(middle + half, share, 1)
 
 
-def top_k_accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp], k: int = 3) -> float:
-    """Return the share of rows whose true genre is among the `k` most probable; a tie counts as a miss."""
+def top3_accuracy(proba: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
+    """Return the share of rows whose true genre is among the 3 most probable; a tie counts as a miss."""
     true = proba[np.arange(len(labels)), labels]
     others = (proba >= true[:, None]).sum(axis=1) - 1
-    return float(np.mean(others < k))
+    return float(np.mean(others < 3))
 
 
 def confusion_matrix(
@@ -125,33 +124,31 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
     return float(precision_recall_f1(confusion)[2][tested].mean())
 
 
-def expected_calibration_error(
-    proba: NDArray[np.float64], labels: NDArray[np.intp], *, bins: int = CALIBRATION_BINS
-) -> float:
+def expected_calibration_error(proba: NDArray[np.float64], labels: NDArray[np.intp]) -> float:
     """Return the mean gap between confidence and accuracy over bins of equal width (Guo et al. 2017)."""
-    n, confidence, right = reliability(proba, labels, bins=bins)
+    n, confidence, right = reliability(proba, labels)
     return float(np.abs(right - confidence).sum() / n.sum())
 
 
 def reliability(
-    proba: NDArray[np.float64], labels: NDArray[np.intp], *, bins: int = CALIBRATION_BINS
+    proba: NDArray[np.float64], labels: NDArray[np.intp]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Sum confidences and right predictions over bins of equal width, for a reliability diagram.
 
     Returns
     -------
-    n : ndarray of int, shape (bins,)
+    n : ndarray of int, shape (15,)
         Rows in each bin; a confidence of 1 is in the last.
-    confidence, right : ndarray of float, shape (bins,)
+    confidence, right : ndarray of float, shape (15,)
         Sum of the confidences of these rows, and the number that are right.
     """
     confidence = proba.max(axis=1)
     right = (proba.argmax(axis=1) == labels).astype(np.float64)
-    bin_of = np.minimum((confidence * bins).astype(np.intp), bins - 1)
+    bin_of = np.minimum((confidence * _BINS).astype(np.intp), _BINS - 1)
     return (
-        np.bincount(bin_of, minlength=bins).astype(np.int64),
-        np.bincount(bin_of, confidence, minlength=bins).astype(np.float64),
-        np.bincount(bin_of, right, minlength=bins).astype(np.float64),
+        np.bincount(bin_of, minlength=_BINS).astype(np.int64),
+        np.bincount(bin_of, confidence, minlength=_BINS).astype(np.float64),
+        np.bincount(bin_of, right, minlength=_BINS).astype(np.float64),
     )
 
 

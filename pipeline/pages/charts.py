@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 _SIZE = 1000
 """The drawing is a square of this size that the page stretches to fit."""
+_MOST_INTERVALS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +83,15 @@ def lay_out_step_chart(
     )
 
 
-def nice_ticks(top: float, *, n_most: int = 5, whole: bool = False) -> list[float]:
-    """Return evenly spaced round numbers from 0 to at least `top`, with at most `n_most` intervals.
+def nice_ticks(top: float, *, whole: bool = False) -> list[float]:
+    """Return evenly spaced round numbers from 0 to at least `top`, with at most five intervals.
 
     For counts, set `whole` to get integers.
     """
     if top <= 0:
         return [0.0, 1.0]
-    power = 10.0 ** math.floor(math.log10(top / n_most))
-    steps = (power * factor for factor in (1, 2, 2.5, 5, 10, 20) if power * factor * n_most >= top)
+    power = 10.0 ** math.floor(math.log10(top / _MOST_INTERVALS))
+    steps = (power * factor for factor in (1, 2, 2.5, 5, 10, 20) if power * factor * _MOST_INTERVALS >= top)
     step = next(step for step in steps if not whole or step % 1 == 0)
     return [i * step for i in range(math.ceil(top / step - 1e-9) + 1)]
 

@@ -31,6 +31,7 @@ STRIDE = (8, 16)
 MASKED = 0.1
 """Fraction of the log-mel that `run_masking_test` masks."""
 _TRIALS = 8
+_N_STRONGEST = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +249,9 @@ def _mask(log_mel: NDArray[np.uint8], where: Any, level: np.uint8) -> NDArray[np
 
 
 def find_strongest_patches(
-    found: Explanation, spec: FeatureSpec, start_s: float, *, n: int = 3
+    found: Explanation, spec: FeatureSpec, start_s: float
 ) -> list[tuple[float, float, float, float]]:
-    """Return the patches with the strongest evidence, without overlaps.
+    """Return the patches with the strongest evidence, at most three, without overlaps.
 
     Parameters
     ----------
@@ -260,8 +261,6 @@ def find_strongest_patches(
         The spec of the log-mel.
     start_s : float
         Start of the segment in the track, seconds.
-    n : int
-        Maximum number of patches.
 
     Returns
     -------
@@ -275,7 +274,7 @@ def find_strongest_patches(
     taken = np.zeros((n_mels, n_frames), bool)
     chosen: list[tuple[float, float, float, float]] = []
     for bands, frames in patches:
-        if len(chosen) == n or found.importance[bands, frames].mean() <= 0:
+        if len(chosen) == _N_STRONGEST or found.importance[bands, frames].mean() <= 0:
             break
         if taken[bands, frames].any():
             continue

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 WIDTH_IN = 9.0
 LEFT, RIGHT = 0.085, 0.985
 """Left and right edge of the axes in every figure, as fractions of its width, so that times line up."""
+_TOP_IN, _BELOW_IN = 0.35, 0.45
+"""Room for the labels above and below the axes, inches."""
 
 BLUE, ORANGE, GREEN, GRAY = "#3d84d6", "#d9702b", "#2f9e5b", "#8a949e"
 """Colors that are readable on light and dark backgrounds."""
@@ -58,16 +60,14 @@ def to_svg(figure: "Figure") -> bytes:
     return svg.replace("<defs>", f"{_SVG_STYLE}<defs>", 1).encode()
 
 
-def place_axes(
-    figure: "FigureBase", *, n_rows: int = 1, top_in: float = 0.35, below_in: float = 0.45
-) -> None:
-    """Adjust margins to leave room for the labels; `top_in` and `below_in` are in inches."""
+def place_axes(figure: "FigureBase", *, n_rows: int = 1) -> None:
+    """Adjust margins to leave room for the labels."""
     from matplotlib.axes import Axes
 
     height = figure.get_window_extent().height / figure.get_figure(root=True).dpi
     gap = 0.5 if n_rows > 1 else 0.0
     figure.subplots_adjust(
-        left=LEFT, right=RIGHT, top=1 - top_in / height, bottom=below_in / height, hspace=gap
+        left=LEFT, right=RIGHT, top=1 - _TOP_IN / height, bottom=_BELOW_IN / height, hspace=gap
     )
     # Fixed positions: labels line up across figures, and wide tick labels cannot push them out of the
     # picture.

@@ -57,12 +57,12 @@ def count_by_error(failures: Iterable[Failure]) -> dict[str, int]:
     return dict(Counter(type(failure.error).__name__ for failure in failures))
 
 
-def failure_rows(failures: Iterable[Failure], failed_at: datetime | None = None) -> pa.Table:
-    """Return failures as rows of the table ``failures``, failed now by default; each is logged."""
+def failure_rows(failures: Iterable[Failure]) -> pa.Table:
+    """Return failures, which happened now, as rows of the table ``failures``; each is logged."""
     failures = list(failures)
     for failure in failures:
         log.info("track failed", **failure.logged())
-    failed_at = failed_at or datetime.now(UTC)
+    failed_at = datetime.now(UTC)
     rows = [
         {
             "track_id": failure.track_id,

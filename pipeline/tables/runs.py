@@ -39,9 +39,9 @@ _PACKAGES = (
 )
 
 
-def new_run_name(now: datetime) -> str:
+def new_run_name() -> str:
     """Return a name for a run. Names sort by time and differ even for runs that start in the same second."""
-    return f"{now.astimezone(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
 
 
 def run_date_of(started_at: datetime) -> str:

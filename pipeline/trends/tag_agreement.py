@@ -11,6 +11,8 @@ from pipeline.trends.labeled_tracks import LabeledTracks
 
 COLUMNS = ("genre_tag", "uri", "artist", "title")
 """The columns of ``tracks/`` in `DISAGREEMENTS`."""
+_N_DISAGREEMENTS = 50
+"""Disagreements to list at most."""
 
 _TAGS = """\
 SELECT DISTINCT genre_tag FROM labeled WHERE genre_tag IS NOT NULL AND genre IS NOT NULL ORDER BY genre_tag
@@ -72,16 +74,8 @@ class TagAgreement:
     disagreements: pa.Table
 
 
-def compare_with_tags(labeled: LabeledTracks, *, n_disagreements: int = 50) -> TagAgreement:
-    """Compare labels with genre tags.
-
-    Parameters
-    ----------
-    labeled : LabeledTracks
-        The tracks.
-    n_disagreements : int
-        Maximum number of disagreements to list.
-    """
+def compare_with_tags(labeled: LabeledTracks) -> TagAgreement:
+    """Compare labels with genre tags."""
     genres = labeled.genres
     tags = _normalize_tags(labeled)
     rows = labeled.query(_COUNTS)
@@ -97,7 +91,7 @@ def compare_with_tags(labeled: LabeledTracks, *, n_disagreements: int = 50) -> T
         n_tagged=int(counts.sum()),
         n_comparable=int(of_genres.sum()),
         n_agree=int(np.trace(of_genres)),
-        disagreements=_select_most_confident(labeled, n_disagreements),
+        disagreements=_select_most_confident(labeled),
     )
 
 
@@ -114,9 +108,9 @@ def _normalize_tags(labeled: LabeledTracks) -> list[str]:
     return list(number)
 
 
-def _select_most_confident(labeled: LabeledTracks, n: int) -> pa.Table:
+def _select_most_confident(labeled: LabeledTracks) -> pa.Table:
     genres = pa.array(labeled.genres, pa.string())
-    rows = labeled.query(_DISAGREEMENTS, n_genres=len(genres), n=n)
+    rows = labeled.query(_DISAGREEMENTS, n_genres=len(genres), n=_N_DISAGREEMENTS)
     tracks = labeled.gather_tracks(rows, COLUMNS)
     columns = {name: tracks[name] for name in COLUMNS}
     columns |= {name: genres.take(rows[name].combine_chunks()) for name in ("tag", "genre")}

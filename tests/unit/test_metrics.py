@@ -15,7 +15,7 @@ from pipeline.models.metrics import (
     negative_log_likelihood,
     precision_recall_f1,
     reliability,
-    top_k_accuracy,
+    top3_accuracy,
 )
 from pipeline.models.prediction import softmax
 
@@ -130,17 +130,17 @@ def test_top_3_accuracy_is_that_of_scikit_learn() -> None:
 
     rng = np.random.default_rng(3)
     proba, labels = rng.dirichlet(np.ones(6), 200), rng.integers(0, 6, 200)
-    assert top_k_accuracy(proba, labels) == pytest.approx(top_k_accuracy_score(labels, proba, k=3))
-    assert top_k_accuracy(np.full((4, 6), 1 / 6), np.arange(4)) == 0, "no answer is no right answer"
+    assert top3_accuracy(proba, labels) == pytest.approx(top_k_accuracy_score(labels, proba, k=3))
+    assert top3_accuracy(np.full((4, 6), 1 / 6), np.arange(4)) == 0, "no answer is no right answer"
 
 
 def test_reliability_counts_every_row_once() -> None:
     """The diagram loses the most confident rows, which matter most."""
-    proba = np.array([[1.0, 0.0], [0.5, 0.5], [0.55, 0.45], [0.07, 0.93]])
-    n, confidence, right = reliability(proba, np.array([0, 0, 1, 1]), bins=10)
-    assert n.tolist() == [0, 0, 0, 0, 0, 2, 0, 0, 0, 2]
-    assert confidence[5] == pytest.approx(1.05)
-    assert right[[5, 9]].tolist() == [1, 2]
+    proba = np.array([[1.0, 0.0], [0.5, 0.5], [0.52, 0.48], [0.05, 0.95]])
+    n, confidence, right = reliability(proba, np.array([0, 0, 1, 1]))
+    assert n.tolist() == [*[0] * 7, 2, *[0] * 6, 2]
+    assert confidence[7] == pytest.approx(1.02)
+    assert right[[7, 14]].tolist() == [1, 2]
 
 
 def test_cross_calibration_does_not_use_the_tested_tracks() -> None:

@@ -123,7 +123,7 @@ def _walk(file: _File, form: bytes, declared: int, n_bytes: int) -> Chunks:
     chunks: list[Chunk] = []
     open_ended = False
     start = CONTAINER_BYTES
-    while len(chunks) < _MAX_CHUNKS and not open_ended and _is_chunk(file, form, start):
+    while len(chunks) < _MAX_CHUNKS and not open_ended and _is_chunk(file, start):
         file.seek(start)
         name, size = file.read(4), _number(file.read(4), form)
         if name == b"ds64" and form in _LONG_FORMS:
@@ -149,10 +149,10 @@ def _lacks_pad(file: _File, form: bytes, end: int, n_bytes: int) -> bool:
     file.seek(end)
     header = file.read(HEADER_BYTES)
     fits = end + HEADER_BYTES + _number(header[4:], form) <= n_bytes
-    return header[:1] != b"\0" and fits and _is_chunk(file, form, end)
+    return header[:1] != b"\0" and fits and _is_chunk(file, end)
 
 
-def _is_chunk(file: _File, form: bytes, start: int) -> bool:
+def _is_chunk(file: _File, start: int) -> bool:
     file.seek(start)
     header = file.read(HEADER_BYTES)
     return len(header) == HEADER_BYTES and all(0x20 <= byte < 0x7F for byte in header[:4])

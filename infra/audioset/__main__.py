@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from infra.audioset.clips import clips_of, imitate, outside
-from infra.audioset.figures import got_genre, report
+from infra.audioset.figures import count_music, report
 from infra.audioset.genres import fit_genres
 from infra.audioset.sounds import fitted_sounds, measured_noises, measured_speech
 from infra.audioset.taxonomy import fit_labels, fit_music, taxonomy_of
@@ -50,11 +50,7 @@ def main(weights: Path, gtzan: Path) -> None:
             include={"n_outputs", "biases", "adjustment", "slope", "offset", "threshold", "is_music"}
         ),
         "figures": report(info, "valid clips", valid),
-        "counts": [
-            got_genre(info, "clips of synthesized speech that get a genre", measured),
-            got_genre(info, "clips of noise that get a genre", noise),
-            got_genre(info, "clips of music that get a genre", valid),
-        ],
+        "counts": count_music(info, measured, noise, valid),
         "training": {
             "weights": "mn04_as of EfficientAT, trained on AudioSet by Schmid, Koutini and Widmer (2023)",
             "calibrated_on": f"{len(train.genre)} train clips of GTZAN's fault-filtered split with audio, "

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.audioset.imitation import imitations
+from infra.audioset.splits import listed_clips
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models.audioset import FEATURES, N_FRAMES
 from pipeline.models.classifier import fit_frames
@@ -73,8 +74,7 @@ def listed_files(gtzan: Path, name: str) -> dict[str, Path]:
     files = {path.stem: path for path in gtzan.glob("audio_vorbis/*.ogg")}
     files |= {path.stem: path for path in gtzan.glob("audio_trimmed/*/*.flac")}
     files |= {path.stem: path for path in gtzan.glob("audio/*/*.flac")}
-    listed = {Path(line).stem for line in (gtzan / "splits" / f"{name}_filtered.txt").read_text().split()}
-    return {track: files[track] for track in sorted(set(files) & listed)}
+    return {track: files[track] for track in sorted(set(files) & set(listed_clips(gtzan, name)))}
 
 
 def outside(network: Any, sounds: Iterable[bytes]) -> Clips:

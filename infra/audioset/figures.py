@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 
 from infra.audioset.clips import Clips
+from infra.audioset.taxonomy import gtzan_places
 from pipeline.models import metrics
 from pipeline.models.prediction import read_outputs
-from schemas.genres import GTZAN_GENRES
 from schemas.model import ModelInfo
 
 
 def report(info: ModelInfo, name: str, clips: Clips) -> list[dict[str, Any]]:
     """Print and return accuracies among all genres and among GTZAN's ten."""
     proba = clips.mean(read_outputs(clips.logits, info).proba)
-    ten = [info.genres.index(genre) for genre in GTZAN_GENRES]
+    ten = gtzan_places(info)
     among = np.zeros_like(proba)
     among[:, ten] = proba[:, ten] / proba[:, ten].sum(axis=1, keepdims=True)
     figures = []
@@ -38,8 +38,16 @@ def report(info: ModelInfo, name: str, clips: Clips) -> list[dict[str, Any]]:
     return figures
 
 
-def got_genre(info: ModelInfo, what: str, clips: Clips) -> dict[str, Any]:
-    """Print and return how many clips count as music."""
+def count_music(info: ModelInfo, speech: Clips, noise: Clips, music: Clips) -> list[dict[str, Any]]:
+    """Print and return how many clips of each kind count as music."""
+    return [
+        _got_genre(info, "clips of synthesized speech that get a genre", speech),
+        _got_genre(info, "clips of noise that get a genre", noise),
+        _got_genre(info, "clips of music that get a genre", music),
+    ]
+
+
+def _got_genre(info: ModelInfo, what: str, clips: Clips) -> dict[str, Any]:
     is_music = np.asarray(read_outputs(clips.logits, info).is_music)
     count = int((clips.mean(is_music[:, np.newaxis]) >= 0.5).sum())
     print(f"{what}: {count} of {len(clips.genre)}")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from infra.audioset.clips import Clips
-from infra.audioset.taxonomy import taxonomy_of, with_taxonomy
+from infra.audioset.taxonomy import gtzan_places, taxonomy_of, with_own_head, with_taxonomy
 from pipeline.models.mobilenet import Head
 from pipeline.models.prediction import genre_scores, softmax
 from schemas.genres import GTZAN_GENRES
@@ -36,7 +36,7 @@ class Fit:
     def proba(self, clips: Clips, info: ModelInfo) -> Floats:
         """Return the mean probabilities of each clip."""
         scores = raw_scores(info, clips.logits)
-        ten = [info.genres.index(each) for each in GTZAN_GENRES]
+        ten = gtzan_places(info)
         scores[:, ten] += self.biases + clips.embeddings @ self.weights + self.bias
         return clips.mean(softmax(scores / self.temperature))
 
@@ -61,14 +61,8 @@ def fit_genres(info: ModelInfo, train: Clips, imitated: Clips) -> tuple[ModelInf
         f"train clips, each by a fit without its neighbors: {right.mean():.3f}; temperature {temperature:.3f}"
     )
     fit = fit_scores(info, train, imitated)
-    adjusted = with_taxonomy(
-        info,
-        n_outputs=taxonomy_of(info).n_outputs + 10,
-        biases={name: round(float(bias), 3) for name, bias in zip(GTZAN_GENRES, fit.biases, strict=True)},
-        adjustment={"first": taxonomy_of(info).n_outputs, "genres": GTZAN_GENRES},
-    )
-    head = Head(fit.weights.astype(np.float32), fit.bias.astype(np.float32))
-    return adjusted.model_copy(update={"temperature": round(temperature, 4)}), head
+    adjusted = with_own_head(info, temperature, dict(zip(GTZAN_GENRES, fit.biases, strict=True)))
+    return adjusted, Head(fit.weights.astype(np.float32), fit.bias.astype(np.float32))
 
 
 def fit_scores(info: ModelInfo, real: Clips, imitated: Clips) -> Fit:
@@ -107,7 +101,7 @@ def raw_scores(info: ModelInfo, logits: Floats) -> Floats:
 
 
 def _fit(info: ModelInfo, z: Floats, x: Floats, genre: NDArray[np.intp]) -> Floats:
-    ten = [info.genres.index(each) for each in GTZAN_GENRES]
+    ten = gtzan_places(info)
     weights = np.bincount(genre)[genre] ** -0.5
     weights /= weights.sum()
     true = np.eye(len(info.genres))[genre]

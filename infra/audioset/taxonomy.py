@@ -1,5 +1,6 @@
-"""Fits what a model tells beside its genre: which labels hold, and whether it is music."""
+"""Taxonomies of models: read, changed, and fitted to what they tell beside genres, labels and music."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -61,3 +62,20 @@ def with_taxonomy(info: ModelInfo, **changes: Any) -> ModelInfo:
     """Return a model with some entries of its taxonomy changed."""
     taxonomy = Taxonomy.model_validate({**taxonomy_of(info).model_dump(), **changes})
     return info.model_copy(update={"taxonomy": taxonomy})
+
+
+def with_own_head(info: ModelInfo, temperature: float, biases: Mapping[str, float]) -> ModelInfo:
+    """Return a model with outputs of a head for GTZAN's genres behind its own, and with what was fitted."""
+    n_outputs = taxonomy_of(info).n_outputs
+    changed = with_taxonomy(
+        info,
+        n_outputs=n_outputs + len(GTZAN_GENRES),
+        biases={name: round(float(bias), 3) for name, bias in biases.items()},
+        adjustment={"first": n_outputs, "genres": GTZAN_GENRES},
+    )
+    return changed.model_copy(update={"temperature": round(temperature, 4)})
+
+
+def gtzan_places(info: ModelInfo) -> list[int]:
+    """Return the places of GTZAN's genres among those of the model."""
+    return [info.genres.index(genre) for genre in GTZAN_GENRES]

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from infra.audioset.clips import Clips, clips_of, imitate, listed_files, outside
-from infra.audioset.figures import got_genre, report
+from infra.audioset.figures import count_music, report
 from infra.audioset.genres import fit_scores, losses, raw_scores
 from infra.audioset.sounds import fitted_sounds, measured_noises, measured_speech
-from infra.audioset.taxonomy import fit_labels, fit_music
+from infra.audioset.splits import listed_clips
+from infra.audioset.taxonomy import fit_labels, fit_music, taxonomy_of
 from infra.distill.head import fit_head
 from infra.distill.training import BATCH, CROP, told_classes
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info
@@ -38,8 +39,7 @@ Facts = dict[str, str | int | float | None]
 
 def left_out_clips(gtzan: Path) -> frozenset[str]:
     """Return the middle fifth of each genre of the train list: artists stand one after the other there."""
-    listed = (gtzan / "splits" / "train_filtered.txt").read_text().split()
-    names = sorted(Path(line).stem for line in listed)
+    names = sorted(listed_clips(gtzan, "train"))
     by_genre = {genre: [name for name in names if name.startswith(f"{genre}.")] for genre in GTZAN_GENRES}
     return frozenset(
         name
@@ -51,9 +51,7 @@ def left_out_clips(gtzan: Path) -> frozenset[str]:
 
 def student_info(name: str) -> ModelInfo:
     """Return what is known of a student before anything is fitted."""
-    teacher = audioset_info().taxonomy
-    if teacher is None:
-        raise ValueError("the model audioset has no taxonomy")
+    teacher = taxonomy_of(audioset_info())
     classes = [each.model_copy(update={"index": place}) for place, each in enumerate(teacher.classes)]
     music = len(classes)
     taxonomy = {
@@ -86,12 +84,9 @@ def with_scores(network: Any, share: float) -> Any:
     share : float
         0: the classes alone, as the teacher's logits were learned; 1: the scores alone.
     """
-    taxonomy = audioset_info().taxonomy
-    if taxonomy is None:
-        raise ValueError("the model audioset has no taxonomy")
     kernel, bias = network.get_layer("outputs").get_weights()
     told = len(told_classes())
-    for place, each in enumerate(taxonomy.classes):
+    for place, each in enumerate(taxonomy_of(audioset_info()).classes):
         if each.style is None and each.genre in GTZAN_GENRES:
             score = told + GTZAN_GENRES.index(each.genre)
             kernel[:, place] = (1 - share) * kernel[:, place] + share * kernel[:, score]
@@ -175,8 +170,7 @@ def training_facts(gtzan: Path, trained: Sequence[Path]) -> Facts:
     """
     logs = [each.with_suffix(".log").read_text().splitlines() for each in trained]
     last = [json.loads(log[-1]) for log in logs]
-    listed = (gtzan / "splits" / "train_filtered.txt").read_text().split()
-    heard = {Path(line).stem for line in listed}
+    heard = set(listed_clips(gtzan, "train"))
     return {
         "command": "python -m infra.distill, as infra/distill/README.md describes",
         "teacher": "mn04_as of EfficientAT (Schmid, Koutini and Widmer 2023): its answers alone",
@@ -226,11 +220,7 @@ def finish(info: ModelInfo, network: Any, gtzan: Path) -> tuple[ModelInfo, list[
     info = _fit_temperature(info, valid)
     measured = outside(network, measured_speech())
     noise = outside(network, measured_noises())
-    counts = [
-        got_genre(info, "clips of synthesized speech that get a genre", measured),
-        got_genre(info, "clips of noise that get a genre", noise),
-        got_genre(info, "clips of music that get a genre", valid),
-    ]
+    counts = count_music(info, measured, noise, valid)
     return info, report(info, "valid clips", valid), counts
 
 

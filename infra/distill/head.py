@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from infra.audioset.genres import raw_scores
+from infra.audioset.taxonomy import gtzan_places, with_own_head
 from infra.distill.hearing import N_CLASSES, answer, answering, read_heard
 from infra.distill.training import told_classes
 from pipeline.models.audioset import audioset_info, own_head
 from pipeline.models.mobilenet import Head
 from pipeline.models.prediction import read_outputs, softmax
-from schemas.genres import GTZAN_GENRES
 from schemas.model import ModelInfo
-from schemas.taxonomy import Taxonomy
 
 Floats = NDArray[np.float64]
 
@@ -64,10 +63,10 @@ def fit_head(info: ModelInfo, network: Any, cache: Path) -> tuple[ModelInfo, Hea
     sharpness, biases, weights = _fit(info, fitted_to, (fitted_to.embeddings - mean) / scale)
     weights = weights / scale[:, np.newaxis] / sharpness
     head = Head(weights.astype(np.float32), (-mean @ weights).astype(np.float32))
-    info = _adjusted(info, 1 / sharpness, biases / sharpness)
+    info = with_own_head(info, 1 / sharpness, dict(zip(info.genres, biases / sharpness, strict=True)))
     measured = found.where(left_out)
     scores = measured.scores + biases / sharpness
-    scores[:, _ten(info)] += measured.embeddings @ weights - mean @ weights
+    scores[:, gtzan_places(info)] += measured.embeddings @ weights - mean @ weights
     same = scores.argmax(axis=1) == measured.proba.argmax(axis=1)
     return info, head, {name: round(float(same[measured.source == name].mean()), 3) for name in FITTED_TO}
 
@@ -100,7 +99,7 @@ def _read(info: ModelInfo, network: Any, cache: Path) -> tuple[Excerpts, NDArray
 
 
 def _fit(info: ModelInfo, found: Excerpts, x: Floats) -> tuple[float, Floats, Floats]:
-    ten, n_genres = _ten(info), len(info.genres)
+    ten, n_genres = gtzan_places(info), len(info.genres)
     weight = found.weight / found.weight.sum()
 
     def loss(w: Floats) -> tuple[float, Floats]:
@@ -119,20 +118,3 @@ def _fit(info: ModelInfo, found: Excerpts, x: Floats) -> tuple[float, Floats, Fl
     start = np.zeros(1 + n_genres + x.shape[1] * len(ten))
     w = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
     return float(np.exp(w[0])), w[1 : 1 + n_genres], w[1 + n_genres :].reshape(-1, len(ten))
-
-
-def _adjusted(info: ModelInfo, temperature: float, biases: Floats) -> ModelInfo:
-    if info.taxonomy is None:
-        raise ValueError("the model has no taxonomy")
-    n_outputs = info.taxonomy.n_outputs
-    changes = {
-        "n_outputs": n_outputs + len(GTZAN_GENRES),
-        "biases": {name: round(float(bias), 3) for name, bias in zip(info.genres, biases, strict=True)},
-        "adjustment": {"first": n_outputs, "genres": GTZAN_GENRES},
-    }
-    taxonomy = Taxonomy.model_validate(info.taxonomy.model_dump() | changes)
-    return info.model_copy(update={"temperature": round(temperature, 4), "taxonomy": taxonomy})
-
-
-def _ten(info: ModelInfo) -> list[int]:
-    return [info.genres.index(genre) for genre in GTZAN_GENRES]

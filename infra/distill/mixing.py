@@ -3,17 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
+from infra.audioset.levels import Floats, to_decibels, to_levels
 from infra.distill.hearing import Heard
 from infra.distill.sounds import Sound
 from pipeline.models.audioset import FEATURES
-
-_STEP_DB = FEATURES.top_db / 255
-_FLOOR_DB = (FEATURES.max_db or 0.0) - FEATURES.top_db
-
-Floats = NDArray[np.float64]
-Levels = NDArray[np.uint8]
 
 
 def mixed(sources: list[Heard], weights: list[float], n: int, seed: int) -> Iterator[Sound]:
@@ -37,22 +31,10 @@ def mixed(sources: list[Heard], weights: list[float], n: int, seed: int) -> Iter
         for place in rng.choice(len(sources), 2, p=share):
             row = int(rng.integers(len(sources[place].names)))
             names.append(sources[place].names[row])
-            powers.append(decibels(np.roll(sources[place].levels[row], rng.integers(1000), axis=1)))
+            powers.append(to_decibels(np.roll(sources[place].levels[row], rng.integers(1000), axis=1)))
         first, second = (each + equalization(rng)[:, np.newaxis] for each in powers)
         second = second + first.max() - second.max() - rng.uniform(-3, 25)
-        yield Sound(" + ".join(names), [levels(10 * np.log10(10 ** (first / 10) + 10 ** (second / 10)))])
-
-
-def decibels(excerpt: Levels) -> Floats:
-    """Return the power in dB that levels stand for."""
-    return excerpt.astype(np.float64) * _STEP_DB + _FLOOR_DB
-
-
-def levels(power_db: Floats) -> Levels:
-    """Return the levels of a power in dB, as the features have them."""
-    n_steps = FEATURES.n_levels - 1
-    steps = np.rint(np.clip((power_db - _FLOOR_DB) / FEATURES.top_db, 0, 1) * n_steps)
-    return np.rint(steps * 255 / n_steps).astype(np.uint8)
+        yield Sound(" + ".join(names), [to_levels(10 * np.log10(10 ** (first / 10) + 10 ** (second / 10)))])
 
 
 def equalization(rng: np.random.Generator, n_bands: int = FEATURES.n_mels, spread_db: float = 4.0) -> Floats:

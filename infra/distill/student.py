@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.models.audioset import FEATURES, N_FRAMES
+from pipeline.models.audioset import FEATURES, FLOOR_DB, N_FRAMES, STEP_DB
 from pipeline.models.mobilenet import EMBEDDING
 
 POOL = 2
@@ -12,7 +12,6 @@ POOL = 2
 N_BANDS, N_POOLED = FEATURES.n_mels // POOL, N_FRAMES // POOL
 N_EMBEDDING = 384
 
-_DB = FEATURES.top_db / 255
 _LOUD_DB = 20.0
 """A quieter segment is raised until its loudest value is this one, as in `pipeline.models.audioset`."""
 _CENTER_DB, _SPREAD_DB = -10.0, 18.0
@@ -62,8 +61,7 @@ def embed(pooled: Any) -> Any:
     """Apply the convolutions and the mean over time to pooled levels."""
     from keras import layers
 
-    floor_db = (FEATURES.max_db or 0.0) - FEATURES.top_db
-    x = layers.Rescaling(_DB, floor_db, name="power_db")(pooled)
+    x = layers.Rescaling(STEP_DB, FLOOR_DB, name="power_db")(pooled)
     loudest = layers.GlobalMaxPooling2D(name="loudest")(x)
     gain = layers.ReLU(name="raise")(layers.Rescaling(-1.0, _LOUD_DB, name="below_loud")(loudest))
     # Subtracted, not added: Keras would take the gains of 64 segments for a bias of the 64 bands.

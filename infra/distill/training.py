@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.distill.hearing import N_CLASSES, read_heard
+from infra.audioset.taxonomy import gtzan_places, taxonomy_of
+from infra.distill.hearing import N_CLASSES, N_EMBEDDING, read_heard
 from infra.distill.mixing import equalization
 from infra.distill.student import (
     N_BANDS,
@@ -20,7 +21,7 @@ from infra.distill.student import (
     build_training_network,
     learning_rate,
 )
-from pipeline.models.audioset import audioset_info, own_head
+from pipeline.models.audioset import STEP_DB, audioset_info, own_head
 from pipeline.models.prediction import genre_scores
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from schemas.genres import GTZAN_GENRES
@@ -31,7 +32,6 @@ Levels = NDArray[np.uint8]
 MUSIC_CLASSES = range(137, 283)
 """AudioSet's classes of music, instruments and moods: targets beside the classes that the student outputs."""
 BATCH, CROP = 64, 250
-LEVELS_PER_DB = 255 / 127.5
 GENRE_WEIGHT, SCORE_WEIGHT, LABEL_WEIGHT = 6.0, 12.0, 0.3
 FIRST_RATE, SECOND_RATE = 2e-3, 1.2e-3
 """Highest learning rates of a training from nothing and of one that goes on from another."""
@@ -70,9 +70,7 @@ class Lessons:
 
 def told_classes() -> list[int]:
     """Return AudioSet's classes that the student tells, in the order of its outputs."""
-    taxonomy = audioset_info().taxonomy
-    if taxonomy is None:
-        raise ValueError("the model audioset has no taxonomy")
+    taxonomy = taxonomy_of(audioset_info())
     return [*(each.index for each in taxonomy.classes), taxonomy.music, *taxonomy.speech]
 
 
@@ -119,11 +117,8 @@ def _targets(answers: Floats) -> Floats:
     head = own_head()
     info = audioset_info()
     logits, embedding = answers[:, :N_CLASSES], answers[:, N_CLASSES:]
-    if info.taxonomy is None:
-        raise ValueError("the model audioset has no taxonomy")
     outputs = np.concatenate([logits, embedding @ head.weights + head.bias], axis=1).astype(np.float64)
-    scores = genre_scores(outputs, info, info.taxonomy)
-    ten = scores[:, [info.genres.index(genre) for genre in GTZAN_GENRES]]
+    ten = genre_scores(outputs, info, taxonomy_of(info))[:, gtzan_places(info)]
     others = [each for each in MUSIC_CLASSES if each not in told_classes()]
     found = np.concatenate([logits[:, told_classes()], ten, logits[:, others], embedding], axis=1)
     return np.asarray(found, np.float32)
@@ -132,18 +127,17 @@ def _targets(answers: Floats) -> Floats:
 def sizes() -> list[int]:
     """Return the numbers of targets of each kind; see `_targets`."""
     others = [each for each in MUSIC_CLASSES if each not in told_classes()]
-    return [len(told_classes()), len(GTZAN_GENRES), len(others), 384]
+    return [len(told_classes()), len(GTZAN_GENRES), len(others), N_EMBEDDING]
 
 
 def _weights() -> Floats:
     told, ten, others, embedding = sizes()
     weights = np.concatenate([np.full(told, 2.0), np.full(ten, SCORE_WEIGHT), np.ones(others + embedding)])
-    taxonomy = audioset_info().taxonomy
-    if taxonomy is not None:
-        for place, each in enumerate(taxonomy.classes):
-            if each.style is None and each.genre in GTZAN_GENRES:
-                weights[place] = GENRE_WEIGHT
-        weights[len(taxonomy.classes)] = GENRE_WEIGHT  # music of any kind
+    classes = taxonomy_of(audioset_info()).classes
+    for place, each in enumerate(classes):
+        if each.style is None and each.genre in GTZAN_GENRES:
+            weights[place] = GENRE_WEIGHT
+    weights[len(classes)] = GENRE_WEIGHT  # music of any kind
     return np.asarray(weights / weights.sum(), np.float32)
 
 
@@ -161,9 +155,8 @@ def batches(lessons: Lessons, n_steps: int, rng: np.random.Generator) -> Iterato
 def _changed(excerpt: Levels, rng: np.random.Generator) -> Floats:
     start = int(rng.integers(N_POOLED - CROP + 1))
     x = excerpt[:, start : start + CROP].astype(np.float32)
-    x += LEVELS_PER_DB * (
-        equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(-12, 6)
-    ).astype(np.float32)
+    gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(-12, 6)
+    x += (gain_db / STEP_DB).astype(np.float32)
     np.clip(x, 0, 255, out=x)
     band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
     x[band : band + int(rng.integers(8))] = x.mean()

@@ -41,6 +41,10 @@ FEATURES = FeatureSpec(
     n_levels=52,
 )
 """The network's own log-mel, at levels 2.5 dB apart: finer ones change no label and take more space."""
+FLOOR_DB = (FEATURES.max_db or 0.0) - FEATURES.top_db
+"""Power of level 0."""
+STEP_DB = FEATURES.top_db / 255
+"""Between the 256 numbers, of which every fifth is a level."""
 
 _LOUD_DB = 20.0
 """A quieter segment is raised until its loudest value is this one, as it is in most recordings."""
@@ -133,9 +137,8 @@ def build_network(weights: Weights, head: Head | None = None) -> Any:
     import keras
     from keras import layers
 
-    floor_db = (FEATURES.max_db or 0.0) - FEATURES.top_db
     levels = layers.Input((FEATURES.n_mels, N_FRAMES, 1), name="levels")
-    x = layers.Rescaling(FEATURES.top_db / 255 * _NEPERS, floor_db * _NEPERS, name="power")(levels)
+    x = layers.Rescaling(STEP_DB * _NEPERS, FLOOR_DB * _NEPERS, name="power")(levels)
     x = layers.Add(name="raised")([x, _gain(x)])
     # The logarithm of a power and an offset: log(e^x + c) = log c + softplus(x - log c).
     x = layers.Rescaling(1.0, -math.log(_OFFSET), name="above_offset")(x)

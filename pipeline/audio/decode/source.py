@@ -138,5 +138,5 @@ def id3_block_bytes(header: bytes) -> int:
     if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or any(byte & 0x80 for byte in header[6:10]):
         return 0
     footer = ID3_HEADER_BYTES if header[5] & 0x10 else 0
-    body = int.from_bytes(header[6:7]) << 21 | header[7] << 14 | header[8] << 7 | header[9]
+    body = header[6] << 21 | header[7] << 14 | header[8] << 7 | header[9]
     return ID3_HEADER_BYTES + body + footer

@@ -27,8 +27,7 @@ from mutagen.trueaudio import TrueAudio
 from mutagen.wave import WAVE, WaveStreamInfo
 from mutagen.wavpack import WavPack
 
-from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
-from pipeline.audio.tags.id3 import id3_at_start
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
 
 MAX_BYTES = 64 << 20
 """Bytes of a file that are read for its tags; tags that need more are ignored."""
@@ -51,7 +50,7 @@ class _SkippedId3:
 
     def __init__(self, fileobj: Any) -> None:
         fileobj.seek(0)
-        self.size = id3_at_start(fileobj.read(ID3_HEADER_BYTES))
+        self.size = id3_block_bytes(fileobj.read(ID3_HEADER_BYTES))
         if not self.size:
             raise ID3NoHeaderError
 

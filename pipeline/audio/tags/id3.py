@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from mutagen.id3 import TCON
 
-from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
 
 MAX_UNPACKED_BYTES = 1 << 20
 """Total size that the compressed frames of a tag may unpack to when text is read."""
@@ -99,13 +99,6 @@ def read_id3v1(file: BinaryIO | Source, size: int) -> bytes:
     return tag if is_tag else b""
 
 
-def id3_at_start(data: bytes) -> int:
-    """Return the size of the tag that `data` begins with, according to its header; 0 if there is none."""
-    if len(data) < ID3_HEADER_BYTES or data[:3] != b"ID3" or any(byte & 0x80 for byte in data[6:10]):
-        return 0
-    return ID3_HEADER_BYTES + _synchsafe(data[6:10]) + (ID3_HEADER_BYTES if data[5] & 0x10 else 0)
-
-
 def parse_id3(data: bytes) -> Id3:
     """Parse the tag that `data` begins with.
 
@@ -114,7 +107,7 @@ def parse_id3(data: bytes) -> Id3:
     Id3Error
         If there is none, or its version is not supported.
     """
-    n_bytes = id3_at_start(data)
+    n_bytes = id3_block_bytes(data)
     if not n_bytes:
         raise Id3Error("no ID3v2 tag")
     version, flags = data[3], data[5]

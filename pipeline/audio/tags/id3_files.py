@@ -5,9 +5,9 @@ from typing import BinaryIO
 
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 
-from pipeline.audio.decode.source import ID3_HEADER_BYTES
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, id3_block_bytes
 from pipeline.audio.tags.ape_genre import read_ape
-from pipeline.audio.tags.id3 import Id3, Id3Error, id3_at_start, parse_id3, read_id3v1, render_id3, with_genre
+from pipeline.audio.tags.id3 import Id3, Id3Error, parse_id3, read_id3v1, render_id3, with_genre
 from pipeline.audio.tags.iff_chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.riff_info import info_genre_edits
 from pipeline.audio.tags.splicing import Edit
@@ -41,7 +41,7 @@ def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[
     """
     id3v1 = read_id3v1(file, size)
     file.seek(0)
-    n_bytes = id3_at_start(file.read(ID3_HEADER_BYTES))
+    n_bytes = id3_block_bytes(file.read(ID3_HEADER_BYTES))
     file.seek(0)
     start = file.read(n_bytes)
     ape = read_ape(file, size - len(id3v1))

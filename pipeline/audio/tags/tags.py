@@ -10,10 +10,10 @@ from mutagen.id3 import ParseID3v1
 
 from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import open_container
-from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source
+from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
 from pipeline.audio.tags.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
 from pipeline.audio.tags.dates import parse_date
-from pipeline.audio.tags.id3 import Id3Error, genre_names, id3_at_start, parse_id3, read_id3v1
+from pipeline.audio.tags.id3 import Id3Error, genre_names, parse_id3, read_id3v1
 from pipeline.audio.tags.iff_chunks import read_chunks
 from schemas.tracks import Tags
 
@@ -100,7 +100,7 @@ def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, 
     """Yield each kind of tags that a file has, in order of precedence."""
     source.seek(0)
     header = source.read(ID3_HEADER_BYTES)
-    n_id3 = id3_at_start(header)
+    n_id3 = id3_block_bytes(header)
     # Some taggers put ID3 before formats that have native tags.
     inner = TagSource(file, source.uri, n_id3)
     tagged = open_tagged(inner, KINDS_WITHOUT_ID3)
@@ -153,7 +153,7 @@ def _id3_place(source: TagSource) -> tuple[int, int]:
     header = source.read(_DSF_HEADER_BYTES)
     if header[:4] == b"DSD " and (start := int.from_bytes(header[20:28], "little")):
         source.seek(start)
-        return start, id3_at_start(source.read(ID3_HEADER_BYTES))
+        return start, id3_block_bytes(source.read(ID3_HEADER_BYTES))
     return 0, 0
 
 

@@ -10,10 +10,9 @@ from infra.distill.hearing import answering, hear, read_heard
 from infra.distill.mixing import mixed
 from infra.distill.training import read_lessons, train
 from pipeline.models.audioset import build_network
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.models.torch_file import read_weights
-from pipeline.training.train_model import network_bytes
 
 SOURCES = {
     "games": sounds.games,

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.mobilenet import Head, Weights, add_mobilenet
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.models.torch_file import NotWeightsError, read_weights
-from pipeline.storage.temporary_folders import locked_folder
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 
@@ -100,10 +99,7 @@ def build_audioset(data: bytes, **facts: str) -> ModelBundle:
             raise
         raise NotWeightsError("the file contains the weights of another network") from error
     _check(network)
-    with locked_folder("earmark-network-") as scratch:
-        file = scratch / WEIGHTS_FILE
-        network.save(file)
-        return ModelBundle(audioset_info().model_copy(update=facts), file.read_bytes())
+    return ModelBundle(audioset_info().model_copy(update=facts), network_bytes(network))
 
 
 def own_head() -> Head:

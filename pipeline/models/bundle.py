@@ -245,3 +245,11 @@ def load_network(bundle: ModelBundle) -> Any:
         except (ValueError, TypeError, OSError, KeyError) as error:
             reason = str(error).partition("\n")[0]
             raise MisuseError(f"Keras refuses the network of {bundle.model}: {reason}") from error
+
+
+def network_bytes(network: Any) -> bytes:
+    """Return the contents of a ``.keras`` file of the network."""
+    with locked_folder("earmark-network-") as scratch:
+        path = scratch / WEIGHTS_FILE
+        network.save(path)
+        return path.read_bytes()

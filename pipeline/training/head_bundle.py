@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from pipeline.models import metrics
-from pipeline.models.bundle import ModelBundle, load_network
+from pipeline.models.bundle import ModelBundle, load_network, network_bytes
 from pipeline.models.embedding import find_embedding
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from pipeline.training.head import TrainedHead
-from pipeline.training.train_model import network_bytes
 from schemas.model import Measurement, ModelInfo, SplitProtocol
 
 _LAYER = "genres"

@@ -8,16 +8,14 @@ picks the epoch by the loss on these tracks, so its accuracy is optimistic.
 from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models import metrics
-from pipeline.models.bundle import WEIGHTS_FILE, ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.prediction import softmax
 from pipeline.models.tensorflow_setup import set_up_tensorflow
-from pipeline.storage.temporary_folders import locked_folder
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import describe_provenance
 from pipeline.training.tensorboard import EventLog
@@ -32,7 +30,6 @@ __all__ = [
     "TrainingOptions",
     "TrainingSettings",
     "measure",
-    "network_bytes",
     "train",
     "train_by_epoch",
 ]
@@ -184,11 +181,3 @@ def measure(
         ece=round(metrics.expected_calibration_error(proba, labels), 4),
         n=len(labels),
     )
-
-
-def network_bytes(network: Any) -> bytes:
-    """Return the contents of a ``.keras`` file of the network."""
-    with locked_folder("earmark-network-") as scratch:
-        path = scratch / WEIGHTS_FILE
-        network.save(path)
-        return path.read_bytes()

@@ -5,9 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.cnn import build_cnn
-from pipeline.training.train_model import network_bytes
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 from tests.e2e.earmark import EARMARK

@@ -16,13 +16,12 @@ from pipeline.audio.features.log_mel import log_mel, spec_power
 from pipeline.audio.features.mel_bands import band_edges, filterbank
 from pipeline.models import audioset, published
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_network, own_head
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
 from pipeline.models.prediction import Prediction, read_outputs, softmax
 from pipeline.models.torch_file import read_weights
 from pipeline.storage.cache_folder import CACHE_VARIABLE
-from pipeline.training.train_model import network_bytes
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES

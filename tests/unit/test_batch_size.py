@@ -5,9 +5,8 @@ import pytest
 
 from infra.distill.student import N_BANDS, build_training_network
 from pipeline.models.audioset import audioset_info, build_network, own_head
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier
-from pipeline.training.train_model import network_bytes
 from tests.published_weights import random_weights
 
 pytestmark = pytest.mark.slow

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 import earmark
 from jobs.explain import explain_track
 from pipeline.demo.synthesis import synthesize
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import Classifier
 from pipeline.models.cnn import build_cnn
 from pipeline.plots.explain import Explanation, explain, find_strongest_patches, run_masking_test
 from pipeline.plots.track_view import view_track
-from pipeline.training.train_model import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo

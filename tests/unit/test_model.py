@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import ModelBundle, shipped_models
+from pipeline.models.bundle import ModelBundle, network_bytes, shipped_models
 from pipeline.models.classifier import Classifier, fit_frames
 from pipeline.models.cnn import build_cnn
-from pipeline.training.train_model import network_bytes
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Measurement, ModelInfo

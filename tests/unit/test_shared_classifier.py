@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import Classifier
 from pipeline.models.cnn import build_cnn
 from pipeline.models.shared_classifier import SharedClassifier
 from pipeline.stopwatch import Stopwatch
-from pipeline.training.train_model import network_bytes
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.remote_folder import s3_page, s3_stat
-from pipeline.catalogs.track_refs import FileStat, local_track, stat_track
+from pipeline.catalogs.track_refs import local_track, stat_track
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, is_transient
+from pipeline.storage.file_versions import FileStat
 from schemas.tables import TIMESTAMP
 
 _FACTS = pa.schema([("size", pa.int64()), ("etag", pa.string()), ("modified_at", pa.float64())])

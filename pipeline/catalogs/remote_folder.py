@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from pipeline.catalogs.parallel_listing import Page, list_in_parallel, list_in_turn
 from pipeline.catalogs.selection import Selection
-from pipeline.catalogs.track_refs import FileStat, batched, file_stat, to_batch, track_id_of
+from pipeline.catalogs.track_refs import batched, to_batch, track_id_of
 from pipeline.storage import storage
+from pipeline.storage.file_versions import FileStat, file_stat
 from pipeline.storage.retry import with_retries
 from schemas.tracks import TrackRef
 

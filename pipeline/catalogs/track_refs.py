@@ -7,12 +7,13 @@ import stat
 from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.storage import storage
+from pipeline.storage.file_versions import etag_of, file_stat
 from pipeline.storage.retry import with_retries
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
@@ -31,23 +32,6 @@ def track_id_of(relative_path: str) -> str:
 MISSING, UNREADABLE, IRREGULAR = "missing", "unreadable", "irregular"
 NOT_READABLE = (MISSING, UNREADABLE, IRREGULAR)
 """Etags of files that cannot be read, whatever is in them."""
-
-FileStat = tuple[int, str, float]
-"""Size, etag and modification time of a file, as its store reports them."""
-
-
-def file_stat(info: dict[str, Any]) -> FileStat:
-    """Return size, etag and modification time from an fsspec info."""
-    modified = info.get("LastModified") or info.get("mtime") or info.get("created") or 0.0
-    modified_at = modified.timestamp() if isinstance(modified, datetime) else float(modified)
-    size = int(info.get("size") or 0)
-    etag = str(info.get("ETag") or info.get("etag") or f"{size}-{modified_at}").strip('"')
-    return size, etag, modified_at
-
-
-def etag_of(status: os.stat_result) -> str:
-    """Return the version of a local file: its size and modification time."""
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def stat_track(uri: str, track_id: str) -> TrackRef:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from pipeline.catalogs.track_refs import IRREGULAR, MISSING, UNREADABLE, etag_of, stat_track
+from pipeline.catalogs.track_refs import IRREGULAR, MISSING, UNREADABLE, stat_track
 from pipeline.log import about, get_logger
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, is_transient
+from pipeline.storage.file_versions import etag_of
 from pipeline.storage.retry import RetryBudget, add_jitter
 from schemas.errors import NotAFileError, NotFoundError, ReadError
 from schemas.tracks import TrackRef

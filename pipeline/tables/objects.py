@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.storage import storage
+from pipeline.storage.file_versions import etag_of, file_stat
 from pipeline.storage.retry import with_retries
 from pipeline.tables.tables import Tables, stored_schema
 from schemas.tables import PARTITIONS
@@ -33,7 +34,7 @@ class StoredObject:
     modified_at : float
         Seconds since the epoch.
     version : str
-        Changes whenever the object is written again: the store's entity tag, or size and modification time.
+        Changes whenever the object is written again; see `pipeline.storage.file_versions`.
     """
 
     path: str
@@ -127,8 +128,7 @@ def _list_local(root: str) -> Iterable[StoredObject]:
         below = Path(folder).relative_to(root).as_posix()
         prefix = "" if below == "." else f"{below}/"
         for name, status in _stat_files(folder, names).items():
-            version = f"{status.st_size}-{status.st_mtime_ns}"
-            yield StoredObject(prefix + name, status.st_size, status.st_mtime, version)
+            yield StoredObject(prefix + name, status.st_size, status.st_mtime, etag_of(status))
 
 
 def _identity(folder: str) -> tuple[int, int] | None:
@@ -166,11 +166,8 @@ def _raise_unless_gone(error: OSError) -> None:
 def _list_remote(protocol: str, root: str) -> Iterable[StoredObject]:
     found = with_retries(lambda: storage.filesystem(protocol).find(root, detail=True))
     for name, info in found.items():
-        modified = info.get("LastModified") or info.get("mtime") or info.get("created")
-        at = modified.timestamp() if isinstance(modified, datetime) else float(modified or 0)
-        size = int(info["size"] or 0)
-        version = str(info.get("ETag") or f"{size}-{at}").strip('"')
-        yield StoredObject(name.removeprefix(root).lstrip("/"), size, at, version)
+        size, version, modified_at = file_stat(info)
+        yield StoredObject(name.removeprefix(root).lstrip("/"), size, modified_at, version)
 
 
 def partition_values(entry: StoredObject) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.audio.decode.source import Source
-from pipeline.catalogs.track_refs import etag_of, stat_track, to_batch
+from pipeline.catalogs.track_refs import stat_track, to_batch
 from pipeline.shards import featurize_shard as shards
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
@@ -21,6 +21,7 @@ from pipeline.shards.fetching import open_track, try_in_rounds
 from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
+from pipeline.storage.file_versions import etag_of
 from pipeline.tables.tables import Tables
 from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadError
 from schemas.features import FeatureSpec

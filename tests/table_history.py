@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from pipeline.catalogs.track_refs import to_batch
-from pipeline.models.label import label_track
+from pipeline.models.label import label_prediction
+from pipeline.models.prediction import Prediction
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.featurize_shard import Shard, feature_rows, track_rows, write_parts
 from pipeline.shards.label_part import LabelTask, label_row, label_rows
@@ -55,9 +56,7 @@ class TableHistory:
         return other
 
     def model(self, name: str = MODEL, features: FeatureSpec = SPEC) -> None:
-        info = ModelInfo(
-            name=name.rpartition("-")[0], genres=GTZAN_GENRES, features=features, n_frames=387, temperature=1
-        )
+        info = _model_info(name, features)
         folder = storage.join(self.tables.root, "_models", name)
         storage.write_bytes(f"{folder}/model.json", info.model_dump_json().encode())
         storage.write_bytes(f"{folder}/model.keras", b"weights")
@@ -169,9 +168,15 @@ class TableHistory:
         rows = []
         for track in listed(versions).to_pylist():
             p = np.tile(self.rng.dirichlet(np.ones(10)), (3, 1))
-            label = label_track(track["uri"], p, [False] * 3, GTZAN_GENRES)
+            label = label_prediction(track["uri"], Prediction(p), [False] * 3, _model_info())
             rows.append(label_row(task, track, label, 3, GTZAN_GENRES, self.now))
         return label_rows(rows, GTZAN_GENRES)
+
+
+def _model_info(name: str = MODEL, features: FeatureSpec = SPEC) -> ModelInfo:
+    return ModelInfo(
+        name=name.rpartition("-")[0], genres=GTZAN_GENRES, features=features, n_frames=387, temperature=1
+    )
 
 
 def uri(name: str) -> str:

@@ -69,42 +69,6 @@ class TrackLabel:
     labels: tuple[Label, ...] | None = None
 
 
-def label_track(
-    uri: str,
-    segments: NDArray[np.float64],
-    silent: Sequence[bool],
-    genres: Sequence[str],
-    min_confidence: float = 0.0,
-) -> TrackLabel:
-    """Label a track.
-
-    Parameters
-    ----------
-    uri : str
-        The track, named in the error message.
-    segments : ndarray of float64, shape (n, n_genres)
-        The calibrated probabilities of each segment.
-    silent : sequence of bool, of length n
-        Whether there is nothing to label in each segment.
-    genres : sequence of str
-        The model's genres.
-    min_confidence : float
-        Below this confidence a track gets no genre.
-
-    Raises
-    ------
-    LabelError
-        If the probabilities are not finite numbers.
-    """
-    mean = track_probabilities(segments, silent)
-    if not np.isfinite(mean).all():
-        raise LabelError(f"{uri}: the model's probabilities are not finite numbers")
-    order = np.argsort(-mean, kind="stable")
-    confidence = float(np.float32(mean[order[0]]))
-    genre = genres[order[0]] if not all(silent) and confidence >= min_confidence else None
-    return TrackLabel(genre, confidence, mean, order)
-
-
 def label_prediction(
     uri: str, segments: Prediction, silent: Sequence[bool], info: ModelInfo, min_confidence: float = 0.0
 ) -> TrackLabel:
@@ -128,7 +92,7 @@ def label_prediction(
     LabelError
         If the probabilities are not finite numbers.
     """
-    label = label_track(uri, segments.proba, silent, info.genres, min_confidence)
+    label = _label_probabilities(uri, segments.proba, silent, info.genres, min_confidence)
     if info.taxonomy is None or segments.is_music is None or segments.labels is None:
         return label
     is_music = track_is_music(segments, silent)
@@ -139,6 +103,23 @@ def label_prediction(
     labels = _likely(segments.labels[~np.asarray(silent, bool)].mean(axis=0), info.taxonomy)
     styles = [each.style for each in labels if each.genre == label.genre and each.style is not None]
     return replace(label, is_music=is_music, style=styles[0] if styles else None, labels=labels)
+
+
+def _label_probabilities(
+    uri: str,
+    segments: NDArray[np.float64],
+    silent: Sequence[bool],
+    genres: Sequence[str],
+    min_confidence: float,
+) -> TrackLabel:
+    """Label a track from the probabilities of the genres alone."""
+    mean = track_probabilities(segments, silent)
+    if not np.isfinite(mean).all():
+        raise LabelError(f"{uri}: the model's probabilities are not finite numbers")
+    order = np.argsort(-mean, kind="stable")
+    confidence = float(np.float32(mean[order[0]]))
+    genre = genres[order[0]] if not all(silent) and confidence >= min_confidence else None
+    return TrackLabel(genre, confidence, mean, order)
 
 
 def _likely(probabilities: NDArray[np.float64], taxonomy: Taxonomy) -> tuple[Label, ...]:

@@ -24,7 +24,8 @@ from pipeline.models.ensemble import Ensemble, load_bundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
-from pipeline.training.train_model import Epoch, TrainingOptions, train
+from pipeline.training.train_model import TrainingOptions, train
+from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig

@@ -17,7 +17,8 @@ from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
 from pipeline.training.splits import split_data
-from pipeline.training.train_model import Epoch, TrainingOptions, train
+from pipeline.training.train_model import TrainingOptions, train
+from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from pipeline.training.warm_start import check_arch

@@ -13,7 +13,8 @@ from jobs.trials import Trial, TrialPlan
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.tensorflow_setup import use_only_our_keras
-from pipeline.training.train_model import Epoch, TrainingOptions, train_by_epoch
+from pipeline.training.train_model import TrainingOptions, train_by_epoch
+from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import EarmarkError
 

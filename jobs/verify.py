@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from jobs.console.output import json_text
+from jobs.console.json_text import json_text
 from jobs.console.progress import show_progress
 from jobs.engine import lease_acquisition
 from pipeline.catalogs.catalog import canonical, survey

@@ -17,10 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.console.json_text import json_text as json_text
-from jobs.console.json_text import to_plain
-from jobs.console.messages import printable as printable
-from jobs.console.messages import say
+from jobs.console.json_text import json_text, to_plain
+from jobs.console.messages import printable, say
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
 from pipeline.storage import storage
 from pipeline.tables.format_version import FORMAT_FILE

@@ -12,17 +12,14 @@ import os
 
 import pandas as pd
 
-from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descriptors
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.audio.features.log_mel import log_mel
 from pipeline.catalogs.catalog import canonical
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.shards.fetching import open_track
 from pipeline.storage import storage
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures, TrackRef
-
-__all__ = ["DESCRIPTOR_NAMES", "compute_descriptors", "describe", "log_mel", "track_features"]
 
 
 def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> TrackFeatures:

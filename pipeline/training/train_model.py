@@ -25,15 +25,6 @@ from pipeline.training.training_settings import TrainingSettings
 from schemas.features import FeatureSpec
 from schemas.model import Measurement, ModelInfo, SplitProtocol, feature_kinds
 
-__all__ = [
-    "Epoch",
-    "TrainingOptions",
-    "TrainingSettings",
-    "measure",
-    "train",
-    "train_by_epoch",
-]
-
 
 @dataclass(frozen=True)
 class TrainingOptions:

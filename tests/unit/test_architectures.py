@@ -16,8 +16,10 @@ from pipeline.models.metrics import fit_temperature
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.train_model import Epoch, TrainingOptions, TrainingSettings, train, train_by_epoch
+from pipeline.training.train_model import TrainingOptions, train, train_by_epoch
+from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
+from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo

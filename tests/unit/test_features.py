@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES, compute_descriptors
 from pipeline.plots.track_view import view_track
-from pipeline.shards.one_track import DESCRIPTOR_NAMES, compute_descriptors, describe, track_features
+from pipeline.shards.one_track import describe, track_features
 from schemas.errors import NotAFileError, NotFoundError
 
 

@@ -15,8 +15,9 @@ from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.data.importers import import_data, import_npz
 from pipeline.training.splits import split_at_random, split_by_lists, split_by_track, split_data
-from pipeline.training.train_model import Epoch, TrainingSettings
+from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet, track_name
+from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
 

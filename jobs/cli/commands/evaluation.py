@@ -14,7 +14,7 @@ from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
     from jobs.evaluate import Request
-    from pipeline.training.train_model import Epoch
+    from pipeline.training.trainer import Epoch
     from schemas.evaluation import Evaluation
 
 

@@ -6,7 +6,7 @@ import typer
 
 from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings
-from jobs.console.messages import say
+from jobs.console.messages import printable, say
 from schemas.config import RunConfig
 
 
@@ -115,7 +115,7 @@ def plot(
     segment: _Segment = None,
 ) -> None:
     """Plot a track: waveform, spectrograms, chroma, tempo and more, and its genres over time."""
-    from jobs.console.output import console, printable
+    from jobs.console.output import console
     from jobs.plot import choose_output, plot_track
 
     out = out or choose_output(track, ".html")
@@ -145,7 +145,7 @@ def explain(
     segment: _Segment = None,
 ) -> None:
     """Show which seconds and frequency bands of a track the model's decision rests on."""
-    from jobs.console.output import console, printable
+    from jobs.console.output import console
     from jobs.explain import explain_track
     from jobs.plot import choose_output
 

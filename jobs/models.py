@@ -1,11 +1,11 @@
-"""``earmark models``: list the available models, and add published ones."""
+"""``earmark models``: list the available models."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, ModelBundle, parse_info, shipped_models
+from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, parse_info, shipped_models
 from pipeline.models.model_cache import added_models
-from pipeline.models.published import PUBLISHED, add_model
+from pipeline.models.published import PUBLISHED
 from schemas.model import ModelInfo
 
 
@@ -49,8 +49,3 @@ def list_models() -> list[ListedModel]:
 def _listed(name: str, state: str, terms: str, folder: Path) -> ListedModel:
     info = parse_info((folder / INFO_FILE).read_bytes(), str(folder))
     return ListedModel(name, state, info.license or terms, (folder / WEIGHTS_FILE).stat().st_size, info)
-
-
-def add(name: str, file: Path | None) -> tuple[ModelBundle, Path]:
-    """Add a published model; see `pipeline.models.published.add_model`."""
-    return add_model(name, file)

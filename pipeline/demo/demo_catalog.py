@@ -25,9 +25,6 @@ from schemas.errors import MisuseError
 MARKER = ".earmark-demo-catalog"
 """Hidden file at the root of a demo catalog, with the settings it was written with, as JSON."""
 
-N_ARTISTS = 2
-"""Invented artists for each style."""
-
 N_BROKEN = 3
 MIN_DURATION_S = 5.0
 
@@ -119,7 +116,7 @@ def write_demo_catalog(
         Typical length of a piece in seconds, at least `MIN_DURATION_S`. Pieces take 0.85 to 1.05 of it, every
         fifth 1.6 (by default, long enough for two segments of 30 seconds).
     artists : tuple of int
-        Indices of the artists of each style that play, below `N_ARTISTS`.
+        Indices of the artists of each style that play: 0, 1 or both.
 
     Returns
     -------

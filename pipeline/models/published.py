@@ -26,8 +26,6 @@ class PublishedModel:
     ----------
     name : str
         What ``--model`` takes.
-    what : str
-        What it is, in a few words.
     url, file, sha256 : str
         Where its weights are, the name of their file, and its checksum.
     size : int
@@ -39,7 +37,6 @@ class PublishedModel:
     """
 
     name: str
-    what: str
     url: str
     file: str
     sha256: str
@@ -51,7 +48,6 @@ class PublishedModel:
 PUBLISHED = {
     "audioset": PublishedModel(
         name="audioset",
-        what="AudioSet's music classes by EfficientAT mn04_as (Schmid, Koutini and Widmer 2023)",
         url="https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt",
         file="mn04_as_mAP_432.pt",
         sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_S = 120.0
 """A longer segment is cut to its first part for playback."""
-_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)

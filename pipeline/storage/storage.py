@@ -77,17 +77,6 @@ def join(location: str, *parts: str) -> str:
     return "/".join([location.rstrip("/"), *parts]) if parts else location
 
 
-def path_below(location: str, folder: str) -> str:
-    """Return the path of a location below a folder, or the whole location if it is elsewhere.
-
-    Examples
-    --------
-    >>> path_below("s3://bucket/music/jazz/a.mp3", "s3://bucket/music")
-    'jazz/a.mp3'
-    """
-    return location.removeprefix(f"{folder}/")
-
-
 def local_uri(path: str) -> str:
     """Return a path as tables hold it: unchanged, or an absolute ``file://`` URI if it is not valid UTF-8.
 

@@ -177,7 +177,7 @@ def test_a_later_vacuum_brings_nothing_back_and_a_later_run_sees_new_tracks(hist
 def test_tracks_are_found_by_their_path_below_the_catalog(history: TableHistory) -> None:
     """`earmark similar` prints it; that of another track, which ends alike, is not meant."""
     (catalog,) = {report.catalog for report in read_reports(history.tables)}
-    path = storage.path_below(uri("t0003"), catalog)
+    path = uri("t0003").removeprefix(f"{catalog}/")
     for unknown in ("t00", ".", "~nobody/a.mp3"):
         found = purge_job(history.tables, PurgeRequest(uris=frozenset([unknown])), delete=False, say=print)
         assert (found.places, found.unknown) == ([], (unknown,)), "what begins alike is not meant either"

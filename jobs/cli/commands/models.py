@@ -30,7 +30,7 @@ def add(
 ) -> None:
     """Add a published model: download its weights, verify them, and convert them for --model."""
     from jobs.cli.summaries.models import print_added
-    from jobs.models import add as add_model
+    from pipeline.models.published import add_model
 
     say(f"adding {name}")
     bundle, folder = add_model(name, file)

@@ -15,8 +15,7 @@ from schemas.config import RunConfig
 
 if TYPE_CHECKING:
     from jobs.train import TrainRequest, TrainResult
-    from jobs.train_head import HeadResult
-    from pipeline.training.train_model import Epoch
+    from pipeline.training.trainer import Epoch
 
 _SEEDS = (
     "Train once with each of these seeds, such as 0,1,2, with Ray, and keep the model with the best "
@@ -113,6 +112,7 @@ def train(
     """Train a model on labeled audio, features, descriptors or log-mels."""
     from jobs.cli.summaries.models import print_head, print_model, print_trials
     from jobs.train import TrainRequest, settings_for
+    from jobs.train_head import train_head_job
 
     request = TrainRequest(
         data=data,
@@ -136,7 +136,7 @@ def train(
             | {"tensorboard": tensorboard}
             | {name: value for name, value in training.items() if name != "seed"}
         )
-        print_head(_train_head(request), out)
+        print_head(train_head_job(request, say=say), out)
         return
     result = _train(request)
     print_trials(result.trials)
@@ -157,12 +157,6 @@ def _refuse_network_options(given: Mapping[str, object]) -> None:
     for name, value in given.items():
         if value:
             raise MisuseError(f"--on embeddings trains no network, so {flag_of(name)} has no effect; omit it")
-
-
-def _train_head(request: "TrainRequest") -> "HeadResult":
-    from jobs.train_head import train_head_job
-
-    return train_head_job(request, say=say)
 
 
 def _train(request: "TrainRequest") -> "TrainResult":

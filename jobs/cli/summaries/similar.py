@@ -3,7 +3,6 @@
 import pyarrow as pa
 
 from jobs.console.output import print_table
-from pipeline.storage import storage
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 
@@ -17,7 +16,7 @@ def print_similar(rows: pa.Table, tables: Tables) -> None:
             (
                 f"{row['similarity']:.3f}",
                 *(row[name] or "–" for name in ("genre", "artist", "title")),
-                storage.path_below(row["uri"], catalog),
+                row["uri"].removeprefix(f"{catalog}/"),
             )
             for row in rows.to_pylist()
         ),

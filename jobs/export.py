@@ -12,7 +12,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
-from pipeline.tables.runs import computed_specs, read_reports
+from pipeline.tables.runs import computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -52,7 +52,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
     rows = read_features(tables, spec, computed, ["duration_s", *DESCRIPTOR_NAMES])
     current = current_tracks(tables, ("genre_tag", "carried"))
     tracks = {track["track_id"]: track for track in current.to_pylist()}
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     paths = paths_below(current["uri"].to_pylist(), catalog)
     path_of = dict(zip(current["track_id"].to_pylist(), paths, strict=True))
     n_segments = Counter(rows["track_id"].to_pylist())

@@ -3,7 +3,7 @@
 from jobs.read_tables import open_tables, pick_model
 from pipeline.publish.destination import Format, check_destination
 from pipeline.publish.publish import publish_labels
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import last_catalog
 from schemas.report import Publication
 
 
@@ -34,7 +34,7 @@ def publish_job(
         If another program changed the destination at the same time, or a store fails.
     """
     tables = open_tables(location)
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     checked = check_destination(destination, tables.root, catalog)
     return publish_labels(
         tables,

@@ -14,7 +14,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks_of
 from pipeline.tables.gather import gather
 from pipeline.tables.keys import Keys, open_keys
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import last_catalog
 from pipeline.tables.similar import find_nearest
 from pipeline.tables.tables import Tables, read_again_if_replaced
 from pipeline.tables.track_vectors import Watch, find_vector, read_track_vectors
@@ -86,7 +86,7 @@ def find_similar(
         raise MisuseError(f"the number of tracks to find must be at least 1, not {n}")
     with open_keys(tables) as keys:
         full_model = pick_embedding_model(keys.stored, model)
-        own = _find_listed(keys, track, read_reports(tables, last=1)[0].catalog)
+        own = _find_listed(keys, track, last_catalog(tables))
         if own is None and storage.is_local(track) and not Path(storage.split(track)[1]).exists():
             raise MisuseError(
                 f"'{track}' is neither a track of the catalog nor a file; give its id, its path below the "

@@ -10,7 +10,7 @@ from jobs.read_tables import pick_model
 from pipeline.pages.trends_page import MAX_ARTISTS, render_trends_page
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import last_catalog
 from pipeline.tables.tables import Tables, read_again_if_replaced
 from pipeline.trends.artists import count_artists, summarize_artists
 from pipeline.trends.grouping import TIME_GROUPINGS
@@ -64,7 +64,7 @@ def find_trends(
         If there are no labels of the model, or no track has a value to group by.
     """
     full_model = pick_model(tables, model)
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     with open_labeled_tracks(tables, full_model, [by], catalog) as labeled:
         return compute_trends(labeled, by, weight=weight, top=top)
 
@@ -74,7 +74,7 @@ def write_trends_page(
 ) -> Trends:
     """Write the trends page and return its trends; see `find_trends`."""
     full_model = pick_model(tables, model)
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     found, time, artists, n_artists = _find_trends_of_page(tables, full_model, catalog, by, weight, top)
     page = render_trends_page(
         found,

@@ -15,7 +15,7 @@ from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.planning import Plan
 from pipeline.log import about
 from pipeline.storage.requests import take_requests
-from pipeline.tables.runs import new_run_name, package_versions, read_reports
+from pipeline.tables.runs import last_catalog, new_run_name, package_versions
 from schemas.report import Counts, LeftOut, RunReport
 
 
@@ -73,7 +73,7 @@ def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunRepor
     return RunReport(
         run=run,
         command=job.command,
-        catalog=job.catalog or read_reports(job.tables, last=1)[0].catalog,
+        catalog=job.catalog or last_catalog(job.tables),
         outcome="running",
         started_at=datetime.now(UTC),
         counts=Counts(

@@ -136,6 +136,17 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
     return [_read_report(tables, name) for name in (names[-last:] if last else names)]
 
 
+def last_catalog(tables: Tables) -> str:
+    """Return the catalog of the last run, which there must be.
+
+    Raises
+    ------
+    EarmarkError
+        If its report cannot be read.
+    """
+    return read_reports(tables, last=1)[0].catalog
+
+
 def computed_specs(tables: Tables) -> list[FeatureSpec]:
     """Return what each run computed, oldest first, but for runs of a newer Earmark.
 

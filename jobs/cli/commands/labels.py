@@ -97,14 +97,11 @@ def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes:
     from jobs.cli.summaries.labels import print_taggings
     from jobs.playlists import add_track_columns
     from jobs.write_tags import plan_copies, plan_in_place, write_all
-    from pipeline.tables.runs import read_reports
+    from pipeline.tables.runs import last_catalog
     from schemas.errors import EarmarkError
 
     facts = add_track_columns(tables, rows)
-    if folder is None:
-        plan = plan_in_place(facts)
-    else:
-        plan = plan_copies(facts, read_reports(tables, last=1)[0].catalog, folder)
+    plan = plan_in_place(facts) if folder is None else plan_copies(facts, last_catalog(tables), folder)
     if yes:
         plan = write_all(plan, lambda done: say(f"{done:,} of {len(plan):,} files"))
     print_taggings(plan)

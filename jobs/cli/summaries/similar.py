@@ -3,13 +3,13 @@
 import pyarrow as pa
 
 from jobs.console.output import print_table
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import last_catalog
 from pipeline.tables.tables import Tables
 
 
 def print_similar(rows: pa.Table, tables: Tables) -> None:
     """Print similar tracks with their paths below the catalog, one per line."""
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     print_table(
         ("similarity", "genre", "artist", "title", "track"),
         (

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.embeddings import current_embeddings, stack_vectors
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import last_catalog
 from pipeline.tables.tables import Tables
 from pipeline.training.data.labeled_tables import find_genres
 from pipeline.training.embedded_tracks import EmbeddedTracks
@@ -47,7 +47,7 @@ def import_embeddings(
         If there is no such column, or no track with embeddings and a genre.
     """
     tracks = current_tracks(tables, ("genre_tag", "carried", "artist")).to_pylist()
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     genre_of = find_genres(tracks, catalog, label_column, tables.root)
     rows = current_embeddings(tables, model)
     if not rows.num_rows:

@@ -15,7 +15,7 @@ from pipeline.storage import storage
 from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
-from pipeline.tables.runs import computed_specs, read_reports
+from pipeline.tables.runs import computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
 from pipeline.training.networks import MIN_FRAMES
@@ -77,7 +77,7 @@ def import_tables(
     computed = computed_specs(tables)
     spec = _pick_spec(tables, computed, log_mel, descriptors, like)
     tracks = current_tracks(tables, ("genre_tag", "carried")).to_pylist()
-    catalog = read_reports(tables, last=1)[0].catalog
+    catalog = last_catalog(tables)
     genre_of = find_genres(tracks, catalog, label_column, tables.root)
     kinds = [*(["log_mel"] if spec.log_mel else ()), *(DESCRIPTOR_NAMES if spec.descriptors else ())]
     labeled = pc.field("track_id").isin(pa.array(sorted(genre_of), pa.string()))

@@ -94,8 +94,7 @@ def explain_track(
             lines=_strongest_lines(view, chosen, found),
             out=out,
         ).encode()
-    with storage.explain_errors(out, "write"):
-        storage.write_bytes(out, data)
+    storage.write_or_explain(out, data)
     return summary
 
 

@@ -69,8 +69,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
         sink,
         csv.WriteOptions(quoting_style="needed", quoting_header="needed"),
     )
-    with storage.explain_errors(out, "write"):
-        storage.write_bytes(out, sink.getvalue())
+    storage.write_or_explain(out, sink.getvalue())
     return len(filenames)
 
 

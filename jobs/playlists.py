@@ -76,8 +76,7 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
             raise MisuseError(
                 f"the playlists of {genre} and another one would both be {location}; choose one with --genre"
             )
-        with storage.explain_errors(location, "write"):
-            storage.write_bytes(location, render_playlist(genre, tracks).encode())
+        storage.write_or_explain(location, render_playlist(genre, tracks).encode())
         written[location] = len(tracks)
     if older := _older_playlists(folder, written):
         say(
@@ -116,8 +115,7 @@ def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
         sys.stdout.buffer.flush()
         return
     check_out(out)
-    with storage.explain_errors(out, "write"):
-        storage.write_bytes(out, text)
+    storage.write_or_explain(out, text)
     say(f"{rows.num_rows:,} tracks written to {out}")
 
 

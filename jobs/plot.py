@@ -69,8 +69,7 @@ def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
             summary=sentence,
             out=out,
         ).encode()
-    with storage.explain_errors(out, "write"):
-        storage.write_bytes(out, data)
+    storage.write_or_explain(out, data)
     return sentence
 
 

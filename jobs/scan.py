@@ -147,5 +147,4 @@ def _write_listing(listing: pa.Table, out: str) -> None:
         csv.write_csv(rows, buffer)
     else:
         pq.write_table(rows, buffer)
-    with storage.explain_errors(out, "write"):
-        storage.write_bytes(out, buffer.getvalue())
+    storage.write_or_explain(out, buffer.getvalue())

@@ -85,8 +85,7 @@ def write_trends_page(
         figures=_read_figures(tables, full_model),
         catalog=printable(catalog),
     )
-    with storage.explain_errors(out, "write"):
-        storage.write_bytes(out, page.encode())
+    storage.write_or_explain(out, page.encode())
     return found
 
 

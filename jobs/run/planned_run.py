@@ -163,8 +163,7 @@ class PlannedRun:
         if changes.num_rows:
             objects[tables.part("tracks", "listing", run=report.run)] = changes
         for location, rows in objects.items():
-            with storage.explain_errors(location, "write"):
-                storage.write_bytes(location, encode_part(rows), check=self._held.lease.check)
+            storage.write_or_explain(location, encode_part(rows), check=self._held.lease.check)
 
     def _work_and_count(self) -> None:
         """Run the plan on Ray, and count what was written."""

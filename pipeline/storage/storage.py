@@ -190,6 +190,18 @@ def write_bytes(location: str, data: bytes, *, check: Check | None = None) -> No
     write_file(Path(path), (data,), check=check)
 
 
+def write_or_explain(location: str, data: bytes, *, check: Check | None = None) -> None:
+    """Write an object as `write_bytes` does, for callers that have nothing to add to its errors.
+
+    Raises
+    ------
+    EarmarkError
+        If it cannot be written; the message names the location and the reason.
+    """
+    with explain_errors(location, "write"):
+        write_bytes(location, data, check=check)
+
+
 def write_chunks(location: str, chunks: Iterable[bytes]) -> None:
     """Write an object that is too large for the memory as `write_bytes` does; by way of a temporary file.
 

@@ -60,8 +60,7 @@ def record_format(tables: Tables, check: storage.Check) -> None:
         return
     location = storage.join(tables.root, FORMAT_FILE)
     header = FormatHeader(format_version=TABLES_FORMAT)
-    with storage.explain_errors(location, "write"):
-        storage.write_bytes(location, header.model_dump_json().encode(), check=check)
+    storage.write_or_explain(location, header.model_dump_json().encode(), check=check)
 
 
 def _read_header(root: str) -> FormatHeader | None:

@@ -154,6 +154,5 @@ def write_evaluation(evaluation: Evaluation, json: str | None, html: str | None)
     for out, text in files:
         if out is None:
             continue
-        with storage.explain_errors(out, "write"):
-            storage.write_bytes(out, text().encode())
+        storage.write_or_explain(out, text().encode())
         say(f"written to {out}")

@@ -17,13 +17,11 @@ from pipeline.catalogs.planning import Plan, shard_bounds
 from pipeline.catalogs.selection import extension_of
 from pipeline.catalogs.track_refs import from_table
 from pipeline.estimate.estimate import Estimate, Option, Sampled, Todo, labeling_share, make_estimate
-from pipeline.estimate.labeling import LabelOptions
 from pipeline.estimate.measuring import MeasuredTrack, measure_tracks
 from pipeline.estimate.sample import SampledStratum
 from pipeline.estimate.sampling import RUN, RUN_DATE, SampleRun, run_sample
 from pipeline.estimate.schedule import Machines
 from pipeline.estimate.strata import Stratum, draw_strata
-from pipeline.models.classifier import CPU_BATCH_SIZE
 from pipeline.shards.limits import TrackLimits
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
@@ -212,14 +210,6 @@ def _measure(job: Job, plan: Plan, strata: Sequence[Stratum]) -> list[MeasuredTr
 def _run_sample(
     job: Job, plan: Plan, measured: Sequence[MeasuredTrack], scratch: Tables, seed: int, tracks_per_part: int
 ) -> SampleRun:
-    config = job.config
-    options = LabelOptions(
-        model=config.model,
-        batch_size=config.batch_size or CPU_BATCH_SIZE,
-        segment_labels=config.segment_labels,
-        embeddings=config.embeddings,
-        min_confidence=config.min_confidence,
-    )
     stored = make_label_tasks(plan, RUN, RUN_DATE, job.bundle.model)
     chosen = np.random.default_rng(seed).permutation(len(stored))[:_STORED_PARTS]
     return run_sample(
@@ -228,7 +218,7 @@ def _run_sample(
         scratch,
         job.spec,
         job.bundle.model,
-        options,
+        job.config,
         tracks_per_part=tracks_per_part,
     )
 

@@ -11,18 +11,8 @@ from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_rest
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.storage.requests import take_requests
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from schemas.errors import EarmarkError
-
-
-@dataclass(frozen=True, slots=True)
-class LabelOptions:
-    """How parts are labeled; see `pipeline.shards.label_part.label_part`."""
-
-    model: str
-    batch_size: int
-    segment_labels: bool
-    embeddings: bool
-    min_confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +40,7 @@ class MeasuredLabeling:
     parts: tuple[LabeledPart, ...]
 
 
-def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, options: LabelOptions) -> MeasuredLabeling:
+def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, config: RunConfig) -> MeasuredLabeling:
     """Label parts on a CPU.
 
     Parameters
@@ -59,7 +49,7 @@ def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, options: LabelO
         What to label.
     tables : Tables
         Where the labels go.
-    options : LabelOptions
+    config : RunConfig
         The model, and what to write.
 
     Raises
@@ -72,26 +62,25 @@ def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, options: LabelO
     with closing(Isolated()) as process:
         try:
             measured: MeasuredLabeling = call_with_restarts(
-                process, _measure_in_process, tuple(tasks), tables, options
+                process, _measure_in_process, tuple(tasks), tables, config
             )
         except ProcessDiedError as error:
             raise EarmarkError(
-                f"the model {options.model} crashed while it labeled the sample ({error.how}); try another "
+                f"the model {config.model} crashed while it labeled the sample ({error.how}); try another "
                 "sample with --seed"
             ) from error
     return measured
 
 
-def _measure_in_process(
-    tasks: tuple[LabelTask, ...], tables: Tables, options: LabelOptions
-) -> MeasuredLabeling:
+def _measure_in_process(tasks: tuple[LabelTask, ...], tables: Tables, config: RunConfig) -> MeasuredLabeling:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    from pipeline.models.classifier import Classifier
+    from pipeline.models.classifier import CPU_BATCH_SIZE, Classifier
     from pipeline.models.ensemble import load_bundle
     from pipeline.models.ensemble_classifier import load_classifier
 
-    bundle = load_bundle(options.model)
-    classifier = load_classifier(bundle, partial(Classifier, threads=1, batch_size=options.batch_size))
+    bundle = load_bundle(config.model)
+    batch_size = config.batch_size or CPU_BATCH_SIZE
+    classifier = load_classifier(bundle, partial(Classifier, threads=1, batch_size=batch_size))
     load_cpu_s = time.process_time()
     parts = []
     for task in tasks:
@@ -102,9 +91,9 @@ def _measure_in_process(
             tables,
             classifier,
             lambda: None,
-            segment_labels=options.segment_labels,
-            embeddings=options.embeddings,
-            min_confidence=options.min_confidence,
+            segment_labels=config.segment_labels,
+            embeddings=config.embeddings,
+            min_confidence=config.min_confidence,
         )
         parts.append(LabeledPart(result, time.process_time() - before, take_requests()))
     return MeasuredLabeling(load_cpu_s, tuple(parts))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from pipeline.catalogs.track_refs import to_batch
-from pipeline.estimate.labeling import LabeledPart, LabelOptions, MeasuredLabeling, measure_labeling
+from pipeline.estimate.labeling import LabeledPart, MeasuredLabeling, measure_labeling
 from pipeline.estimate.measuring import MeasuredTrack
 from pipeline.estimate.part_sizes import PartSize, measure_part
 from pipeline.estimate.sample import (
@@ -26,6 +26,7 @@ from pipeline.shards.featurize_shard import Shard, shard_rows, write_parts
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from schemas.tracks import TrackFeatures, TrackRef
@@ -64,7 +65,7 @@ def run_sample(
     tables: Tables,
     spec: FeatureSpec,
     model: str,
-    options: LabelOptions,
+    config: RunConfig,
     *,
     tracks_per_part: int,
 ) -> SampleRun:
@@ -82,7 +83,7 @@ def run_sample(
         The features that were computed.
     model : str
         The model's name with its hash.
-    options : LabelOptions
+    config : RunConfig
         How to label.
     tracks_per_part : int
         Tracks in a shard of the run.
@@ -98,7 +99,7 @@ def run_sample(
     write_parts(shard, tables, shard_rows(shard, outcomes, spec), lambda: None)
     write_cpu_s = time.process_time() - before
     own = [_label_task(shard, tables, model)] if any(_n_segments(each) for each in measured) else []
-    labeling = measure_labeling([*own, *stored], tables, options)
+    labeling = measure_labeling([*own, *stored], tables, config)
     locations = shard.parts(tables)
     for task in own:
         # A track fails before or after it is featurized: the parts of failures are alike.

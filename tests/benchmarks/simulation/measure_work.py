@@ -9,10 +9,9 @@ from pathlib import Path
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.planning import Goal
 from pipeline.catalogs.track_refs import from_table
-from pipeline.estimate.labeling import LabelOptions, MeasuredLabeling, measure_labeling
+from pipeline.estimate.labeling import MeasuredLabeling, measure_labeling
 from pipeline.estimate.measuring import measure_tracks
 from pipeline.models.bundle import ModelBundle
-from pipeline.models.classifier import CPU_BATCH_SIZE
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.shards.limits import TrackLimits
@@ -85,8 +84,7 @@ def _measure_labeling(shard: Shard, tables: Tables, model: str) -> MeasuredLabel
         feature_set=shard.feature_set,
         tracks=shard.tracks.select(["track_id", "uri", "etag", "attempts"]),
     )
-    options = LabelOptions("default", CPU_BATCH_SIZE, False, False, 0.0)
-    return measure_labeling([task, task], tables, options)
+    return measure_labeling([task, task], tables, RunConfig())
 
 
 def _processor() -> str:

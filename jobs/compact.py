@@ -4,14 +4,10 @@ from dataclasses import dataclass
 
 from jobs.console.messages import Say
 from jobs.console.progress import show_progress
-from jobs.engine import lease as leases
-from jobs.engine.interrupts import interruptible
-from pipeline.storage import storage
+from jobs.maintaining import maintaining
 from pipeline.tables.index import update_index
 from pipeline.tables.maintenance.compact.compaction import TableCompaction, compact, plan_compaction
-from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
 from pipeline.tables.objects import list_objects
-from pipeline.tables.runs import new_run_name
 from pipeline.tables.tables import Tables
 
 
@@ -70,9 +66,7 @@ def compact_job(tables: Tables, *, older_than_days: float, target_mb: int, say: 
     EarmarkError
         If a part cannot be read or written; parts merged until then are kept.
     """
-    name = f"compact-{new_run_name()}"
-    with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        finish_killed_merges(tables, lease.check, say)
+    with maintaining(tables, "compact", say) as lease:
         before = list_objects(tables)
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
         with show_progress("merging", sum(plan.small for plan in plans), unit="parts") as meter:
@@ -92,9 +86,3 @@ def compact_job(tables: Tables, *, older_than_days: float, target_mb: int, say: 
         )
         for plan in plans
     ]
-
-
-def finish_killed_merges(tables: Tables, check: storage.Check, say: Say) -> None:
-    """Finish or undo what a killed compaction left, and say so. The caller holds the lease."""
-    if recovered := recover_compactions(tables, check):
-        say(f"finished or undid merges of a killed compaction ({recovered})")

@@ -3,10 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jobs.compact import finish_killed_merges
 from jobs.console.messages import Say
-from jobs.engine import lease as leases
-from jobs.engine.interrupts import interruptible
+from jobs.maintaining import maintaining
 from pipeline.catalogs.catalog import canonical
 from pipeline.pages.run_page_writer import rewrite_page, write_page
 from pipeline.storage import storage
@@ -21,7 +19,7 @@ from pipeline.tables.maintenance.purge.selection import (
     find_traces,
 )
 from pipeline.tables.objects import StoredObjects, list_objects
-from pipeline.tables.runs import new_run_name, read_reports
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from pipeline.tables.track_vectors import remove_copies
 from schemas.report import RunReport
@@ -97,9 +95,7 @@ def purge_job(tables: Tables, request: PurgeRequest, *, delete: bool, say: Say) 
         stored = list_objects(tables)
         found = _find(stored, request, read_reports(tables))
         return found.result(plan_purge(stored, found.traces))
-    name = f"purge-{new_run_name()}"
-    with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        finish_killed_merges(tables, lease.check, say)
+    with maintaining(tables, "purge", say) as lease:
         pending = read_pending(tables)
         if pending is not None:
             say("finishing a purge that was killed")

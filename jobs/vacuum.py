@@ -1,13 +1,11 @@
 """``earmark vacuum``: list data that no run refers to anymore, and delete it on request."""
 
-from jobs.compact import finish_killed_merges
 from jobs.console.messages import Say
-from jobs.engine import lease as leases
-from jobs.engine.interrupts import interruptible
+from jobs.maintaining import maintaining
 from pipeline.tables.index import update_index
 from pipeline.tables.maintenance.vacuum import Removal, VacuumOptions, plan_vacuum, remove_planned
 from pipeline.tables.objects import list_objects
-from pipeline.tables.runs import new_run_name, read_reports
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 
 
@@ -46,10 +44,7 @@ def vacuum_job(
     if not delete:
         stored = list_objects(tables)
         return plan_vacuum(stored, read_reports(tables), options)
-    name = f"vacuum-{new_run_name()}"
-    with interruptible(), leases.hold(tables.root, name, say=say) as lease:
-        # First, because old and merged parts of an unfinished compaction hold the same rows.
-        finish_killed_merges(tables, lease.check, say)
+    with maintaining(tables, "vacuum", say) as lease:
         stored = list_objects(tables)
         removals = plan_vacuum(stored, read_reports(tables), options)
         remove_planned(stored, removals, options, lease.check)

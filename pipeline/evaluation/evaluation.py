@@ -202,18 +202,7 @@ def summarize(
         mistakes=tuple(wrong[:MAX_MISTAKES]),
         n_mistakes=len(wrong),
         outside=describe_outside(*outside, genres) if outside else None,
-        data=setup.data,
-        protocol=setup.protocol,
-        leak=setup.leak,
-        split=setup.split,
-        folds=setup.folds,
-        n_train_tracks=setup.n_train_tracks,
-        fold_accuracies=setup.fold_accuracies,
-        baselines=setup.baselines,
-        baselines_other_unit=setup.baselines_other_unit,
-        baseline_features=setup.baseline_features,
-        seen=setup.seen,
-        versions=setup.versions,
+        **vars(setup),
     )
 
 

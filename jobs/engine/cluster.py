@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jobs.engine import table_transfer
 from jobs.engine.ray_folder import ray_folder
+from pipeline.background import run_in_background
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.storage import storage
@@ -262,17 +262,8 @@ def _answer(question: Callable[[], T]) -> T:
         If it does not answer. Ray itself would wait for a minute and then end this process, without a run
         report.
     """
-    answer: Future[T] = Future()
-
-    def ask() -> None:
-        try:
-            answer.set_result(question())
-        except Exception as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=ask, daemon=True, name="cluster").start()
     try:
-        return answer.result(timeout=_HEAD_LOST_S)
+        return run_in_background(question, "cluster").result(timeout=_HEAD_LOST_S)
     except TimeoutError:
         raise EarmarkError(
             f"the head of the Ray cluster has not answered for {_HEAD_LOST_S:.0f} s; finished work is kept: "

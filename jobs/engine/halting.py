@@ -1,6 +1,5 @@
 """Halt a run: its workers end within a second, and none writes after the lease is released."""
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ from ray import exceptions as ray_errors
 
 from jobs.engine.attempts import Submission
 from jobs.engine.lease import HeldLease
+from pipeline.background import run_in_background
 
 _ASKED_S = 0.5
 """Time for workers to end by themselves, in Python code and not during a write."""
@@ -60,16 +60,7 @@ def _wait(refs: list[Any], timeout_s: float) -> list[Any]:
 
 def _succeeds_soon(step: Callable[[], object]) -> bool:
     """Run a step and return whether it succeeds in time; Ray would wait forever for a lost head."""
-    succeeded = threading.Event()
-
-    def attempt() -> None:
-        if _succeeds(step):
-            succeeded.set()
-
-    thread = threading.Thread(target=attempt, daemon=True, name="halt")
-    thread.start()
-    thread.join(_ASKED_S)
-    return succeeded.is_set()
+    return _succeeds(lambda: run_in_background(step, "halt").result(timeout=_ASKED_S))
 
 
 def _succeeds(step: Callable[[], object]) -> bool:

@@ -7,7 +7,6 @@ of a range that is being listed. Where its keys lie is not known, so the second 
 next division is made further in front.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Generic, TypeVar
+
+from pipeline.background import run_in_background
 
 T = TypeVar("T")
 Rows = TypeVar("Rows")
@@ -146,7 +147,7 @@ def list_in_parallel(
 
     def ask(which: _Range[T, Rows]) -> None:
         after = which.start if which.token is None else None
-        asked[_submit(partial(list_page, after, which.token))] = which
+        asked[run_in_background(partial(list_page, after, which.token), "listing")] = which
 
     for each in ranges:
         ask(each)
@@ -194,20 +195,6 @@ def list_in_turn(
 def _check_order(keys: Sequence[str]) -> None:
     if any(after <= before for before, after in pairwise(keys)):
         raise OutOfOrderError
-
-
-def _submit(request: Callable[[], T]) -> Future[T]:
-    """Run a request in a thread that does not keep the process from ending, as those of a pool do."""
-    answer: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(request())
-        except BaseException as error:
-            answer.set_exception(error)
-
-    threading.Thread(target=run, daemon=True, name="listing").start()
-    return answer
 
 
 def _find_bounds(list_folders: ListFolders, prefix: str, position: str) -> tuple[str, list[str], str | None]:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
+from pipeline.tables.maintenance.verify.findings import Finding, report_tracks
 from pipeline.tables.maintenance.verify.rows import Rows
 from pipeline.tables.tables import Tables
 from schemas.report import RunReport
@@ -60,18 +60,14 @@ def check_vectors(tables: Tables, expected: Mapping[str, int]) -> list[Finding]:
     EarmarkError
         If a part cannot be read.
     """
-    count = 0
-    examples: list[str] = []
-    for batch in tables.read_batches("embeddings", [*VECTOR_COLUMNS, "model"]):
-        for model in batch["model"].unique().to_pylist():
-            rows = batch.filter(pc.equal(batch["model"], model))
-            wrong = find_invalid_vectors(rows, expected[model])
-            count += int(wrong.sum())
-            examples += rows["track_id"].filter(pa.array(wrong)).to_pylist()[:EXAMPLES]
-    if not count:
-        return []
+    of_model = (
+        (batch.filter(pc.equal(batch["model"], model)), expected[model])
+        for batch in tables.read_batches("embeddings", [*VECTOR_COLUMNS, "model"])
+        for model in batch["model"].unique().to_pylist()
+    )
     message = "segments whose vector differs in length from the model's others, or is not of finite numbers"
-    return [Finding("invalid embedding", "embeddings", message, count, tuple(examples[:EXAMPLES]))]
+    wrong = (rows["track_id"].filter(pa.array(find_invalid_vectors(rows, n))) for rows, n in of_model)
+    return report_tracks("invalid embedding", "embeddings", message, wrong)
 
 
 def find_invalid_vectors(rows: pa.RecordBatch, expected: int) -> NDArray[np.bool_]:

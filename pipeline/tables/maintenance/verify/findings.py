@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 EXAMPLES = 5
 """Maximum number of examples in a finding."""
 
@@ -46,6 +48,24 @@ def report_names(
     if not found:
         return []
     return [Finding(kind, table, message, len(found), tuple(found[:EXAMPLES]), fault, passing)]
+
+
+def report_tracks(kind: str, table: str, message: str, batches: Iterable[pa.Array]) -> list[Finding]:
+    """Return a finding about tracks, with the first few as examples; empty without tracks.
+
+    Parameters
+    ----------
+    kind, table, message : str
+        See `Finding`.
+    batches : iterable of pyarrow.Array
+        Their ids, some at a time.
+    """
+    count = 0
+    examples: list[str] = []
+    for ids in batches:
+        count += len(ids)
+        examples += ids[: EXAMPLES - len(examples)].to_pylist()
+    return [Finding(kind, table, message, count, tuple(examples))] if count else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.models.label import PROBABILITY_TOLERANCE
-from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
+from pipeline.tables.maintenance.verify.findings import Finding, report_tracks
 from pipeline.tables.tables import Tables
 
 LABEL_COLUMNS = ("track_id", "genre", "confidence", "probabilities")
@@ -33,20 +33,13 @@ def check_labels(tables: Tables, model: str, genres: Sequence[str]) -> list[Find
     EarmarkError
         If a part cannot be read.
     """
-    count = 0
-    examples: list[str] = []
-    for batch in tables.read_batches("labels", LABEL_COLUMNS, pc.field("model") == model):
-        wrong = find_invalid_labels(batch, genres)
-        count += int(wrong.sum())
-        if len(examples) < EXAMPLES and wrong.any():
-            examples += batch["track_id"].filter(pa.array(wrong)).to_pylist()[: EXAMPLES - len(examples)]
-    if not count:
-        return []
+    batches = tables.read_batches("labels", LABEL_COLUMNS, pc.field("model") == model)
     message = (
         f"labels of {model} with a genre that the model does not have, with probabilities that are not "
         "between 0 and 1 or do not sum to 1, or with a genre or confidence that does not match them"
     )
-    return [Finding("invalid label", "labels", message, count, tuple(examples))]
+    wrong = (batch["track_id"].filter(pa.array(find_invalid_labels(batch, genres))) for batch in batches)
+    return report_tracks("invalid label", "labels", message, wrong)
 
 
 def find_invalid_labels(batch: pa.RecordBatch, genres: Sequence[str]) -> NDArray[np.bool_]:

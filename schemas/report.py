@@ -288,6 +288,11 @@ class RunReport(BaseModel):
         return self.publication.error if self.publication is not None else None
 
     @property
+    def is_full(self) -> bool:
+        """Whether the run was meant to process the whole catalog."""
+        return self.command == "run" and self.config.get("limit") is None
+
+    @property
     def writes_embeddings(self) -> bool:
         """Whether every track that the run labels also gets embeddings."""
         return self.command != "featurize" and bool(self.config.get("embeddings"))

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from pipeline.storage import storage
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount, report_names
-from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import ChosenParts, StoredObject, StoredObjects
 from pipeline.tables.runs import plan_location
 from pipeline.tables.tables import VERSION_KEY, Tables
@@ -185,7 +184,7 @@ def find_report_mismatches(keys: TableKeys, reports: Sequence[RunReport]) -> lis
                 wrong.append(text)
         if report.outcome == "done" and not (report.balanced and counts.balanced):
             wrong.append(f"{report.run}: its counts do not add up to the {counts.listed:,} tracks it listed")
-        if is_full_run(report) and report.outcome == "done":
+        if report.is_full and report.outcome == "done":
             redone.add(report.model)
     lost = "run reports do not match the tables: rows were lost, or another program added some"
     since = "parts of these runs were removed later; a newer run processed again what was still needed"
@@ -284,9 +283,7 @@ def select_model_keys(keys: TableKeys, reports: Sequence[RunReport], model: str)
     features = keys.features.filter(pc.is_in(keys.features["feature_set"], names))
     # Features that another command added later are left to the model's next run.
     done = [report for report in reports if report.model == model and report.outcome == "done"]
-    last = max(
-        (report.run for report in done if is_full_run(report) or report.command == "label"), default=""
-    )
+    last = max((report.run for report in done if report.is_full or report.command == "label"), default="")
     own = pa.array([report.run for report in done], pa.string())
     known = pc.or_(pc.less_equal(features["run"], last), pc.is_in(features["run"], own))
     excused = anti_join(failures.filter(pc.is_null(failures["model"])), features.filter(known))
@@ -422,7 +419,7 @@ def _find_lost(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequen
     """Find tracks that completed runs planned, or found already processed, without a label or failure."""
     done = [report for report in reports if report.outcome == "done"]
     lost = [_find_outstanding(tables, keys, mine, report) for report in done]
-    if full := [report for report in done if is_full_run(report)]:
+    if full := [report for report in done if report.is_full]:
         lost.append(mine.find_undone(_select_listed(keys.tracks, full[-1].started_at)))
     if relabeled := [report for report in done if report.command == "label"]:
         features = keys.features
@@ -447,7 +444,7 @@ def _find_left(tables: Tables, keys: TableKeys, mine: ModelKeys, reports: Sequen
     """Find unprocessed tracks that incomplete runs planned since the last completed full run."""
     left = _VERSIONS.empty_table()
     for report in reversed(reports):
-        if report.outcome == "done" and is_full_run(report):
+        if report.outcome == "done" and report.is_full:
             break
         if report.outcome != "done":
             planned = _select_versions(_find_outstanding(tables, keys, mine, report))

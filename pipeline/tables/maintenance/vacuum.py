@@ -11,7 +11,6 @@ from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, remove_objects
 from pipeline.tables.maintenance.stale_parts import find_stale_parts, rewrite_stale_parts
-from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.objects import (
     LEFTOVER_PREFIX,
     StoredObject,
@@ -172,7 +171,7 @@ def _find_finished_runs(reports: Sequence[RunReport]) -> set[str]:
     for report in reversed(reports):
         if report.outcome == "done" or report.model in superseded:
             finished.add(report.run)
-        if report.outcome == "done" and is_full_run(report):
+        if report.outcome == "done" and report.is_full:
             superseded.add(report.model)
     return finished
 

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.tables.current import CURRENT_TRACKS
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
-from pipeline.tables.maintenance.verify.keys import is_full_run
 from pipeline.tables.maintenance.verify.plans import load_plan
 from pipeline.tables.maintenance.verify.rows import Rows
 from schemas.report import RunOutcome, RunReport
@@ -137,11 +135,6 @@ ORDER BY track_id, wanted.etag
 """
 
 
-def define_current_tracks(rows: Rows) -> None:
-    """Make ``current_tracks`` a table of the versions that were in the catalog when it was last listed."""
-    rows.define("current_tracks", CURRENT_TRACKS)
-
-
 def account_for_tracks(
     rows: Rows, reports: Sequence[RunReport], listing: pa.Table | None
 ) -> tuple[list[ModelAccount], list[Finding]]:
@@ -189,9 +182,7 @@ def _define_processed(rows: Rows, model: str, reports: Sequence[RunReport]) -> N
     sets = sorted({name for report in reports for name in _serving_feature_sets(report)})
     rows.register("usable_sets", pa.table({"feature_set": pa.array(sets, pa.string())}))
     done = [report for report in reports if report.outcome == "done"]
-    last = max(
-        (report.run for report in done if is_full_run(report) or report.command == "label"), default=""
-    )
+    last = max((report.run for report in done if report.is_full or report.command == "label"), default="")
     rows.define("model_failures", _FAILURES, model=model)
     rows.define("unresolved", _UNRESOLVED)
     rows.define("excused", _EXCUSED, model=model, last=last)
@@ -223,7 +214,7 @@ def _define_outstanding(rows: Rows, reports: Sequence[RunReport]) -> None:
 
 
 def _is_complete(report: RunReport) -> bool:
-    return report.outcome == "done" and is_full_run(report)
+    return report.outcome == "done" and report.is_full
 
 
 def _define_lost(rows: Rows, model: str, reports: Sequence[RunReport]) -> None:

@@ -181,7 +181,7 @@ def find_report_mismatches(rows: Rows, reports: Sequence[RunReport]) -> list[Fin
                 wrong.append(text)
         if report.outcome == "done" and not (report.balanced and counts.balanced):
             wrong.append(f"{report.run}: its counts do not add up to the {counts.listed:,} tracks it listed")
-        if is_full_run(report) and report.outcome == "done":
+        if report.is_full and report.outcome == "done":
             redone.add(report.model)
     lost = "run reports do not match the tables: rows were lost, or another program added some"
     since = "parts of these runs were removed later; a newer run processed again what was still needed"
@@ -189,11 +189,6 @@ def find_report_mismatches(rows: Rows, reports: Sequence[RunReport]) -> list[Fin
         *report_names("report mismatch", "_runs", lost, wrong),
         *report_names("removed since", "_runs", since, removed, fault=False),
     ]
-
-
-def is_full_run(report: RunReport) -> bool:
-    """Return whether the run was meant to process the whole catalog."""
-    return report.command == "run" and report.config.get("limit") is None
 
 
 def _count_by_run(rows: Rows, table: str) -> dict[str, int]:

@@ -7,10 +7,11 @@ import pyarrow as pa
 
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
+from pipeline.tables.current import CURRENT_TRACKS
 from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.maintenance.compact.compaction_log import read_log
 from pipeline.tables.maintenance.purge.pending import PURGE_FOLDER
-from pipeline.tables.maintenance.verify.accounting import account_for_tracks, define_current_tracks
+from pipeline.tables.maintenance.verify.accounting import account_for_tracks
 from pipeline.tables.maintenance.verify.embedding_values import check_vectors, find_missing_embeddings
 from pipeline.tables.maintenance.verify.findings import (
     Finding,
@@ -134,7 +135,7 @@ def _check_rows(
     ]
     if unchecked:
         return findings
-    define_current_tracks(rows)
+    rows.define("current_tracks", CURRENT_TRACKS)
     models, missing = account_for_tracks(rows, reports, listing)
     accounts += models
     return [

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -193,4 +193,4 @@ def _write(each: Tagging) -> Tagging:
         outcome, reason = "failed", str(error)
     except Exception as error:  # one bad file must not stop the others
         outcome, reason = "failed", f"{each.uri}: {type(error).__name__}: {error}"
-    return Tagging(each.uri, each.etag, each.target, each.genre, each.before, outcome, reason)
+    return replace(each, outcome=outcome, reason=reason)

@@ -14,9 +14,6 @@ from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.objects import StoredObject, StoredObjects, group_by_partition
 from pipeline.tables.tables import VERSION_KEY
 
-_TARGET_BYTES = 128 << 20
-"""Target size of parts that are rewritten."""
-
 # The versions that were in the catalog, but not since a moment. One that no listing ever named is not gone.
 _GONE = """\
 WITH live AS (
@@ -109,7 +106,6 @@ def rewrite_stale_parts(
             replace_parts(
                 stored.tables,
                 {folder: group},
-                target_bytes=_TARGET_BYTES,
                 check=check,
                 keep=_make_filter(keys, folder.partition("/")[0], group),
             )

@@ -37,7 +37,7 @@ def replace_parts(
     tables: Tables,
     groups: Mapping[str, Sequence[StoredObject]],
     *,
-    target_bytes: int,
+    target_bytes: int = 128 << 20,
     check: storage.Check,
     keep: RowFilter | None = None,
     progress: Callable[[int], None] = lambda n_done: None,

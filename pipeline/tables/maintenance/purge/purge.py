@@ -30,9 +30,6 @@ from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObjects, group_by_par
 from pipeline.tables.tables import Tables
 from schemas.report import Purged, RunReport
 
-_TARGET_BYTES = 128 << 20
-"""Target size of parts that are rewritten."""
-
 
 @dataclass(frozen=True, slots=True)
 class PurgedFrom:
@@ -120,7 +117,7 @@ def carry_out(
     keep = _make_filter(traces)
     for parts in traces.parts.values():
         groups = group_by_partition(parts)
-        replace_parts(tables, groups, target_bytes=_TARGET_BYTES, check=check, keep=keep)
+        replace_parts(tables, groups, check=check, keep=keep)
     with storage.explain_errors(tables.root, "remove traces from"):
         for cleaned in clean_run_files(stored, traces, purged):
             # First the page: it is made again for as long as the report names the tracks.

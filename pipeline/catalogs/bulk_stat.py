@@ -28,7 +28,7 @@ _MIN_PER_PAGE = 10
 
 
 def stat_listing(
-    tracks: pa.Table, which: pa.Array, *, progress: Callable[[int], None] | None = None
+    tracks: pa.Table, which: pa.Array, *, progress: Callable[[int], None] = lambda n_known: None
 ) -> pa.Table:
     """Return listing rows, some of them with the size, etag and modification time that their stores have now.
 
@@ -52,8 +52,7 @@ def stat_listing(
     for facts in stat_many(uris):
         answers.append(pa.table(list(zip(*facts, strict=True)), schema=_FACTS))
         n_known += len(facts)
-        if progress is not None:
-            progress(n_known)
+        progress(n_known)
     asked = pa.concat_tables(answers).combine_chunks()
     seconds = asked["modified_at"].to_numpy()
     times = pa.array(np.rint(seconds * 1e6).astype(np.int64), mask=seconds == 0.0).cast(TIMESTAMP)

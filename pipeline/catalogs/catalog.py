@@ -86,7 +86,9 @@ _STORES = {"gcs": "gs", "az": "abfs", "abfss": "abfs"}
 """Protocols that fsspec takes for the same store."""
 
 
-def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress | None = None) -> pa.Table:
+def list_catalog(
+    catalog: str, *, limit: int | None = None, progress: Progress = lambda n_found: None
+) -> pa.Table:
     """List the tracks of a catalog; see `survey`, which also counts the files left out.
 
     Returns
@@ -97,7 +99,7 @@ def list_catalog(catalog: str, *, limit: int | None = None, progress: Progress |
     return survey(catalog, limit=limit, progress=progress).tracks
 
 
-def survey(catalog: str, *, limit: int | None = None, progress: Progress | None = None) -> Listing:
+def survey(catalog: str, *, limit: int | None = None, progress: Progress = lambda n_found: None) -> Listing:
     """List a catalog.
 
     Parameters
@@ -126,8 +128,7 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
     if _is_manifest(catalog):
         selection = Selection()
         manifest = read_manifest(catalog, selection, limit=limit, progress=progress)
-        if progress is not None:
-            progress(manifest.tracks.num_rows)
+        progress(manifest.tracks.num_rows)
         return Listing(manifest.tracks, selection.left_out, manifest.unverified)
     try:
         return _survey(catalog, limit, progress, in_parallel=limit is None)
@@ -136,25 +137,23 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress | None 
         return _survey(catalog, limit, progress, in_parallel=False)
 
 
-def _survey(catalog: str, limit: int | None, progress: Progress | None, *, in_parallel: bool) -> Listing:
+def _survey(catalog: str, limit: int | None, progress: Progress, *, in_parallel: bool) -> Listing:
     """Survey a catalog that is no manifest."""
     selection = Selection()
     batches = _list_tracks(catalog, selection, limit, progress, in_parallel=in_parallel)
     tracks = collect_on_disk(_first(batches, limit), LISTING)
-    if progress is not None:
-        progress(tracks.num_rows)
+    progress(tracks.num_rows)
     return Listing(tracks, selection.left_out)
 
 
 def _list_local(
-    folder: str, selection: Selection, limit: int | None, progress: Progress | None
+    folder: str, selection: Selection, limit: int | None, progress: Progress
 ) -> Iterator[pa.RecordBatch]:
     n_found = 0
     for tracks in batched(islice(list_local_folder(folder, selection), limit), _BATCH):
         yield to_batch(tracks)
         n_found += len(tracks)
-        if progress is not None:
-            progress(n_found)
+        progress(n_found)
 
 
 def _first(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.RecordBatch]:
@@ -188,7 +187,7 @@ def _list_tracks(
     catalog: str,
     selection: Selection,
     limit: int | None,
-    progress: Progress | None,
+    progress: Progress,
     *,
     in_parallel: bool,
 ) -> Iterator[pa.RecordBatch]:

@@ -49,7 +49,7 @@ def read_manifest(
     selection: Selection,
     *,
     limit: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda n_found: None,
 ) -> ManifestListing:
     """Read the tracks of a manifest, in its order.
 

@@ -21,7 +21,7 @@ def list_remote_folder(
     selection: Selection,
     *,
     in_parallel: bool = True,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda n_found: None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the tracks below a prefix, some at a time, in the store's order.
 
@@ -56,8 +56,7 @@ def list_remote_folder(
         nonlocal n_found
         rows = to_batch(_tracks_of(entries, protocol, root, selection))
         n_found += rows.num_rows
-        if progress is not None:
-            progress(n_found)
+        progress(n_found)
         return rows
 
     with storage.explain_errors(catalog, "list"):

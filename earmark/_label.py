@@ -183,7 +183,7 @@ def _tracks_of(source: Source) -> list[TrackRef]:
 
 def _label_tracks(model: Model, tracks: list[TrackRef], options: RunConfig) -> Iterator[_Labeled]:
     """Yield each track with its label or failure; tracks that waited for a store come last."""
-    limits = TrackLimits(options.track_timeout_s, options.track_memory_mb << 20)
+    limits = TrackLimits.of(options)
     outcomes = cast(
         "Generator[tuple[TrackRef, TrackOutcome], None, None]",
         featurize_isolated(tracks, model.features, Stopwatch(), limits, kept_process()),

@@ -15,8 +15,6 @@ from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import TrackError
 
-_SETTINGS = RunConfig()
-
 
 def embed_track(tables: Tables, model: str, track: str) -> NDArray[np.float32]:
     """Decode a track in a process of its own and embed it.
@@ -41,7 +39,7 @@ def embed_track(tables: Tables, model: str, track: str) -> NDArray[np.float32]:
         If the file cannot be decoded.
     """
     bundle = ModelBundle.load(storage.join(tables.root, "_models", model))
-    limits = TrackLimits(_SETTINGS.track_timeout_s, _SETTINGS.track_memory_mb << 20)
+    limits = TrackLimits.of(RunConfig())
     ((_, features),) = featurize_isolated([named_track(track)], bundle.info.features, Stopwatch(), limits)
     if isinstance(features, TrackError):
         raise features

@@ -197,7 +197,7 @@ def _measure(job: Job, plan: Plan, strata: Sequence[Stratum]) -> list[MeasuredTr
     """Read, decode and featurize the sample, stratum by stratum."""
     rows = [int(row) for stratum in strata for row in stratum.sampled]
     tracks = from_table(plan.to_featurize.take(rows)) if rows else []
-    limits = TrackLimits(job.config.track_timeout_s, job.config.track_memory_mb << 20)
+    limits = TrackLimits.of(job.config)
     measured = []
     with show_progress("sampling", len(tracks)) as meter:
         for each in measure_tracks(tracks, job.spec, limits):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -15,7 +15,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.engine.assignment import Assignment
 from jobs.engine.attempts import Attempt
 from jobs.engine.environment import Origin
-from jobs.engine.lease import Lease
 from pipeline.log import about, get_logger, level
 from pipeline.log_events import Event, record_events
 from pipeline.models.ensemble import load_bundle
@@ -27,9 +26,7 @@ from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.shards.limits import TrackLimits, allow_time_limits, time_limit
 from pipeline.storage.requests import take_requests
-from pipeline.tables.tables import Tables
 from schemas.errors import EnvironmentFaultError, LabelError
-from schemas.features import FeatureSpec
 
 log = get_logger(__name__)
 
@@ -107,28 +104,19 @@ def origin_of(error: Exception) -> Origin | None:
     return origin
 
 
-def featurize(
-    shard: Shard,
-    tables: Tables,
-    spec: FeatureSpec,
-    lease: Lease,
-    limits: TrackLimits,
-    isolated: bool,
-    confirming: bool,
-    retried: bool,
-    log_level: int,
-) -> Answer:
+def featurize(attempt: Attempt, assignment: Assignment, log_level: int) -> Answer:
     """Featurize a shard; a track that exceeds its limits ends this worker, or its isolated process."""
+    shard = cast("Shard", attempt.work)  # an actor does the other work
     return run_work(
         lambda: featurize_shard(
             shard,
-            tables,
-            spec,
-            lease.check,
-            limits=limits,
-            isolated=isolated,
-            confirming=confirming,
-            retried=retried,
+            assignment.tables,
+            assignment.spec,
+            assignment.lease.check,
+            limits=TrackLimits.of(assignment.config),
+            isolated=attempt.isolated,
+            confirming=attempt.confirming,
+            retried=attempt.retried,
         ),
         shard,
         log_level,
@@ -149,19 +137,7 @@ def on_node(node: str | None) -> dict[str, Any]:
 
 def start_featurize(attempt: Attempt, assignment: Assignment, node: str | None) -> Any:
     """Start the task that featurizes a shard; return the reference to its `Answer`."""
-    config = assignment.config
-    limits = TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)
-    return _featurize.options(**on_node(node)).remote(
-        attempt.work,
-        assignment.tables,
-        assignment.spec,
-        assignment.lease,
-        limits,
-        isolated=attempt.isolated,
-        confirming=attempt.confirming,
-        retried=attempt.retried,
-        log_level=level(),
-    )
+    return _featurize.options(**on_node(node)).remote(attempt, assignment, level())
 
 
 class _TimedTurns:

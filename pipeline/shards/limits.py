@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from schemas.config import RunConfig
+
 TIMED_OUT = -signal.SIGALRM
 """Exit code, as `subprocess` reports it, of a process whose track took too long: the negative signal."""
 TOO_MUCH_MEMORY = 86
@@ -34,6 +36,11 @@ class TrackLimits:
 
     timeout_s: float
     memory_bytes: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "TrackLimits":
+        """Return the limits that a run sets."""
+        return cls(config.track_timeout_s, config.track_memory_mb << 20)
 
     @contextlib.contextmanager
     def enforce(self, file: BinaryIO, *, remote: bool) -> Iterator[BinaryIO]:

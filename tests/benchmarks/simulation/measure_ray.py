@@ -15,6 +15,7 @@ from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from jobs.engine.assignment import Assignment
+from jobs.engine.attempts import Attempt
 from jobs.engine.cluster import connected
 from jobs.engine.environment import Origin
 from jobs.engine.lease import Lease
@@ -22,7 +23,6 @@ from jobs.engine.workers import Answer, start_labeler
 from pipeline.log_events import Event
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.label_part import LabelTask
-from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.features import FeatureSpec
@@ -106,31 +106,29 @@ def _start_actor() -> Any:
 def _submit_shard_s(n_tracks: int) -> float:
     """Submit as `start_featurize` does; the tasks wait for the only CPU."""
     task = ray.remote(num_cpus=1, max_retries=0)(_nothing)
-    lease, limits = Lease("s3://bucket/tables", 1), TrackLimits(120.0, 320 << 20)
-    tables, spec = Tables("s3://bucket/tables"), FeatureSpec()
-    flags = {"isolated": False, "confirming": False, "retried": False, "log_level": 20}
-    tracks = _tracks(n_tracks)
-    shards = [
-        Shard(f"{number:06}", _RUN, spec.feature_set, tracks, datetime.now(UTC)) for number in range(100)
+    assignment = _assignment()
+    tracks, feature_set = _tracks(n_tracks), assignment.spec.feature_set
+    attempts = [
+        Attempt(Shard(f"{number:06}", _RUN, feature_set, tracks, datetime.now(UTC))) for number in range(100)
     ]
-    return median(
-        _seconds(partial(task.options().remote, shard, tables, spec, lease, limits, **flags))
-        for shard in shards
-    )
+    return median(_seconds(partial(task.options().remote, attempt, assignment, 20)) for attempt in attempts)
 
 
 def _submit_part_s(actor: Any, n_tracks: int) -> float:
-    tables = Tables("s3://bucket/tables")
-    lease, spec = Lease("s3://bucket/tables", 1), FeatureSpec()
-    assignment = Assignment(
-        _RUN, "2026-01-01", tables, lease, spec, "model", "s3://bucket/model", RunConfig()
-    )
-    tracks = _tracks(n_tracks)
+    assignment = _assignment()
+    tracks, feature_set = _tracks(n_tracks), assignment.spec.feature_set
     tasks = [
-        LabelTask(f"{n:06}", _RUN, "2026-01-01", "model", "s3://bucket/part", spec.feature_set, tracks)
+        LabelTask(f"{n:06}", _RUN, "2026-01-01", "model", "s3://bucket/part", feature_set, tracks)
         for n in range(100)
     ]
     return median(_seconds(partial(actor.answer.remote, task, assignment)) for task in tasks)
+
+
+def _assignment() -> Assignment:
+    tables, lease = Tables("s3://bucket/tables"), Lease("s3://bucket/tables", 1)
+    return Assignment(
+        _RUN, "2026-01-01", tables, lease, FeatureSpec(), "model", "s3://bucket/model", RunConfig()
+    )
 
 
 def _wait_s() -> dict[int, float]:

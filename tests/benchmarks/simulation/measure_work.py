@@ -36,16 +36,14 @@ def measure_work(ray: RayCosts, *, n_tracks: int = 100) -> Measured:
     n_tracks : int
         Number of tracks.
     """
-    bundle, config = ModelBundle.load("default"), RunConfig()
+    bundle = ModelBundle.load("default")
     spec = bundle.info.features
     with tempfile.TemporaryDirectory(prefix="earmark-simulation-") as folder:
         write_long_catalog(Path(folder) / "catalog", n_tracks=n_tracks)
         tables = Tables(str(Path(folder) / "tables"))
         plan = plan_tables(list_catalog(str(Path(folder) / "catalog")), tables, Goal(spec, bundle.model))
         shard = Shard("000000", _RUN, spec.feature_set, plan.to_featurize, datetime.now(UTC))
-        tracks = _measure_tracks(
-            shard, spec, TrackLimits(config.track_timeout_s, config.track_memory_mb << 20)
-        )
+        tracks = _measure_tracks(shard, spec, TrackLimits.of(RunConfig()))
         result = featurize_shard(shard, tables, spec, lambda: None)
         labeling = _measure_labeling(shard, tables, bundle.model)
         features_bytes = Path(shard.parts(tables)["features"]).stat().st_size / n_tracks

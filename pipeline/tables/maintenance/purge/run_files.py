@@ -46,6 +46,15 @@ class CleanedFile:
     report: RunReport | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Purging:
+    """The tracks, what names them, and by run how many of their rows have been purged in all."""
+
+    traces: TracesInTables
+    mentions: Mentions
+    purged: Mapping[str, Purged]
+
+
 def clean_run_files(
     stored: StoredObjects, traces: TracesInTables, purged: Mapping[str, Purged]
 ) -> Iterator[CleanedFile]:
@@ -65,89 +74,74 @@ def clean_run_files(
     EarmarkError
         If a file cannot be read.
     """
-    mentions = Mentions(traces.track_ids, traces.uris)
+    purging = _Purging(traces, Mentions(traces.track_ids, traces.uris), purged)
     for entry in stored.below("_runs"):
-        location = stored.location(entry)
-        for suffix, clean in _CLEANERS.items():
-            if not entry.name.endswith(suffix):
-                continue
-            with storage.explain_errors(location, "read"):
-                try:
-                    cleaned = clean(entry, storage.read_bytes(location), traces, mentions, purged)
-                except Exception as error:
-                    if not (is_damage(error) or isinstance(error, ValueError)):
-                        raise
-                    raise EarmarkError(
-                        f"{location} is damaged ({storage.reason(error)}); move it out of the folder, and "
-                        "delete it if it may name the tracks"
-                    ) from error
-            if cleaned is not None:
-                yield cleaned
+        location, clean = stored.location(entry), _find_cleaner(entry.name)
+        if clean is None:
+            continue
+        with storage.explain_errors(location, "read"):
+            try:
+                cleaned = clean(entry, storage.read_bytes(location), purging)
+            except Exception as error:
+                if not (is_damage(error) or isinstance(error, ValueError)):
+                    raise
+                raise EarmarkError(
+                    f"{location} is damaged ({storage.reason(error)}); move it out of the folder, and "
+                    "delete it if it may name the tracks"
+                ) from error
+        if cleaned is not None:
+            yield cleaned
 
 
-def _clean_report(
-    entry: StoredObject,
-    data: bytes,
-    traces: TracesInTables,
-    mentions: Mentions,
-    purged: Mapping[str, Purged],
-) -> CleanedFile | None:
+def _find_cleaner(name: str) -> "_Cleaner | None":
+    return next((clean for suffix, clean in _CLEANERS.items() if name.endswith(suffix)), None)
+
+
+def _clean_report(entry: StoredObject, data: bytes, purging: _Purging) -> CleanedFile | None:
     # As it was written, so that what another version of Earmark added stays.
     report: dict[str, Any] = json.loads(data)
     removed = 0
     for kind, examples in (report.get("failure_examples") or {}).items():
-        kept = [each for each in examples if not mentions.is_in(each)]
+        kept = [each for each in examples if not purging.mentions.is_in(each)]
         removed += len(examples) - len(kept)
         report["failure_examples"][kind] = kept
     slowest = report.get("slowest") or []
-    kept = [each for each in slowest if not mentions.is_in(each)]
+    kept = [each for each in slowest if not purging.mentions.is_in(each)]
     removed += len(slowest) - len(kept)
     if slowest:
         report["slowest"] = kept
-    if mentions.is_in(report.get("error")):
+    if purging.mentions.is_in(report.get("error")):
         report["error"] = _REMOVED
         removed += 1
     publication = report.get("publication") or {}
-    if mentions.is_in(publication.get("error")):
+    if purging.mentions.is_in(publication.get("error")):
         publication["error"] = _REMOVED
         removed += 1
-    counts = purged.get(str(report.get("run")), Purged()).model_dump()
+    counts = purging.purged.get(str(report.get("run")), Purged()).model_dump()
     is_counted = counts == (report.get("purged") or Purged().model_dump())
-    if not removed and (is_counted or str(report.get("run")) not in purged):
+    if not removed and (is_counted or str(report.get("run")) not in purging.purged):
         return None
-    if str(report.get("run")) in purged:
+    if str(report.get("run")) in purging.purged:
         report["purged"] = counts
     text = json.dumps(report, indent=2, ensure_ascii=False)
     return CleanedFile(entry, "reports", removed, text.encode(), RunReport.model_validate_json(text))
 
 
-def _clean_plan(
-    entry: StoredObject,
-    data: bytes,
-    traces: TracesInTables,
-    mentions: Mentions,
-    purged: Mapping[str, Purged],
-) -> CleanedFile | None:
+def _clean_plan(entry: StoredObject, data: bytes, purging: _Purging) -> CleanedFile | None:
     with pq.ParquetFile(arrow_buffer(data)) as file:
         rows = file.read()
     named = pc.or_(
-        pc.is_in(rows["track_id"], pa.array(sorted(traces.track_ids), pa.string())),
-        pc.is_in(rows["uri"], pa.array(sorted(traces.uris), pa.string())),
+        pc.is_in(rows["track_id"], pa.array(sorted(purging.traces.track_ids), pa.string())),
+        pc.is_in(rows["uri"], pa.array(sorted(purging.traces.uris), pa.string())),
     )
     kept = rows.filter(pc.invert(named))
     removed = rows.num_rows - kept.num_rows
     return CleanedFile(entry, "plans", removed, encode_part(kept)) if removed else None
 
 
-def _clean_log(
-    entry: StoredObject,
-    data: bytes,
-    traces: TracesInTables,
-    mentions: Mentions,
-    purged: Mapping[str, Purged],
-) -> CleanedFile | None:
+def _clean_log(entry: StoredObject, data: bytes, purging: _Purging) -> CleanedFile | None:
     lines = data.decode("utf-8", "replace").splitlines(keepends=True)
-    kept = [line for line in lines if not mentions.is_in(_parse_line(line))]
+    kept = [line for line in lines if not purging.mentions.is_in(_parse_line(line))]
     removed = len(lines) - len(kept)
     return CleanedFile(entry, "logs", removed, "".join(kept).encode()) if removed else None
 
@@ -159,7 +153,7 @@ def _parse_line(line: str) -> object:
         return line
 
 
-_Cleaner = Callable[[StoredObject, bytes, TracesInTables, Mentions, Mapping[str, Purged]], CleanedFile | None]
+_Cleaner = Callable[[StoredObject, bytes, _Purging], CleanedFile | None]
 _CLEANERS: dict[str, _Cleaner] = {
     ".json": _clean_report,
     ".plan.parquet": _clean_plan,

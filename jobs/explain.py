@@ -8,10 +8,7 @@ import numpy as np
 from jobs.plot import check_output
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
-from pipeline.models.label import MIN_IS_MUSIC
-from pipeline.pages.track_page import Picture, render_track_page
-from pipeline.plots import track_plots as plots
-from pipeline.plots.explain import (
+from pipeline.models.explanation import (
     Explanation,
     MaskingTest,
     Method,
@@ -19,8 +16,12 @@ from pipeline.plots.explain import (
     find_strongest_patches,
     run_masking_test,
 )
-from pipeline.plots.figures import new_figure, place_axes, to_png
-from pipeline.plots.plot_elements import band_frequencies, draw_log_mel, draw_scale, set_title
+from pipeline.models.label import MIN_IS_MUSIC
+from pipeline.pages.track_page import Picture, render_track_page
+from pipeline.plots import track_plots as plots
+from pipeline.plots.explanation_plot import draw_explanation
+from pipeline.plots.figures import to_png
+from pipeline.plots.plot_elements import band_frequencies
 from pipeline.plots.track_view import SegmentView, TrackView, view_track
 from pipeline.redaction import redact
 from pipeline.storage import storage
@@ -83,7 +84,7 @@ def explain_track(
         numbers = _as_json(view, chosen, found, tested, bundle, is_music)
         data = json.dumps(numbers, indent=2, ensure_ascii=False).encode()
     elif suffix == ".png":
-        data = to_png(_figure(view, chosen, found, title))
+        data = to_png(draw_explanation(view, chosen, found, title))
     else:
         data = render_track_page(
             view,
@@ -133,49 +134,12 @@ def _find_strongest(
     return [] if segment.is_silent else find_strongest_patches(found, view.spec, segment.start_s)
 
 
-def _figure(view: TrackView, segment: SegmentView, found: Explanation, title: str) -> Any:
-    """Draw the log-mel under the importance, and the mean importance over time."""
-    figure = new_figure(4.6)
-    grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
-    over = figure.add_subplot(grid[0])
-    S_db = (segment.log_mel.astype(np.float32) / 255 - 1) * segment.range_db
-    draw_log_mel(over, S_db, view.spec, segment.start_s, (-max(segment.range_db, 1.0), 0.0), cmap="gray")
-    most = max(float(np.abs(found.importance).max()), 1e-9)
-    start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
-    # Where the importance is small, the spectrogram shows through.
-    draw_log_mel(
-        over,
-        found.importance,
-        view.spec,
-        start_s,
-        (-most, most),
-        cmap="RdYlBu_r",
-        alpha=np.clip(np.abs(found.importance) / most, 0, 1) * 0.75,
-    )
-    end_s = segment.start_s + len(segment.y) / view.spec.sample_rate
-    over.set_xlim(segment.start_s, end_s)
-    over.set_xlabel("")
-    set_title(over, title)
-    unit = " of probability" if found.method == "occlusion" else ", relative"
-    if found.importance.any():
-        draw_scale(over, "RdYlBu_r", f"−{most:.2g}", f"+{most:.2g}{unit}")
-    below = figure.add_subplot(grid[1])
-    times = start_s + (np.arange(found.importance.shape[1]) + 0.5) * _frame_s(view.spec)
-    below.plot(times, found.importance.mean(axis=0), color="#d9702b", linewidth=1.2)
-    below.axhline(0, color="#8a949e", linewidth=0.5)
-    below.set_xlim(segment.start_s, end_s)
-    below.set_xlabel("s")
-    set_title(below, "Mean over all bands")
-    place_axes(figure, n_rows=2)
-    return figure
-
-
 def _pictures(view: TrackView, segment: SegmentView, found: Explanation, title: str) -> list[Picture]:
     strong = "; ".join(_strongest_lines(view, segment, found)) or "none"
     words = f"Importance by {_METHODS[found.method]} over the log-mel. Strongest evidence: {strong}."
     start, sr = segment.start_s, view.spec.sample_rate
     return [
-        Picture(_figure(view, segment, found, title), words, words),
+        Picture(draw_explanation(view, segment, found, title), words, words),
         Picture(
             plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start),
             "The log-mel alone.",

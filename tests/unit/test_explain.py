@@ -16,7 +16,7 @@ from pipeline.demo.synthesis import synthesize
 from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import Classifier
 from pipeline.models.cnn import build_cnn
-from pipeline.plots.explain import Explanation, explain, find_strongest_patches, run_masking_test
+from pipeline.models.explanation import Explanation, explain, find_strongest_patches, run_masking_test
 from pipeline.plots.track_view import view_track
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec

@@ -1,0 +1,101 @@
+"""The plots of one track, each with its caption, and all of them in one figure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.label import track_probabilities
+from pipeline.plots import track_plots as plots
+from pipeline.plots.figures import new_figure
+from pipeline.plots.track_view import SegmentView, TrackView
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A plot that is not drawn yet.
+
+    Attributes
+    ----------
+    draw : callable
+        Draws into a given figure, or for None into a new one, and returns it.
+    height_in : float
+        Its height among others, in inches.
+    caption : str
+        What it shows.
+    timed : bool
+        Whether its time axis is that of the segment.
+    """
+
+    draw: Callable[[Any], Any]
+    height_in: float
+    caption: str
+    timed: bool = True
+
+
+def list_drawings(
+    view: TrackView, segment: SegmentView, proba: NDArray[np.float64], genres: tuple[str, ...]
+) -> list[Drawing]:
+    """Return the plots of a track.
+
+    Parameters
+    ----------
+    view : TrackView
+        The track.
+    segment : SegmentView
+        The segment that all but the first plot show.
+    proba : ndarray of float64, shape (n_segments, n_genres)
+        The genre probabilities of each segment.
+    genres : tuple of str
+        The genres, in the order of `proba`.
+    """
+    y, sr, start = segment.y, view.spec.sample_rate, segment.start_s
+    spans = [(one.start_s, len(one.y) / sr) for one in view.segments]
+    seconds = f"from {start:g} to {start + len(y) / sr:g} s"
+
+    def on(function: Any, **options: Any) -> Any:
+        return lambda into: function(y, sr, start_s=start, into=into, **options)
+
+    def draw_genres(into: Any) -> Any:
+        duration_s = max(view.info.duration_s, sum(spans[-1]))
+        return plots.plot_genre_probabilities(proba, genres, spans, duration_s=duration_s, into=into)
+
+    def draw_log_mel(into: Any) -> Any:
+        return plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start, into=into)
+
+    mean = track_probabilities(proba, [one.is_silent for one in view.segments])
+    named = ", ".join(f"{genres[i]} {mean[i]:.2f}" for i in np.argsort(-mean)[:3])
+    of_genres = f"Genre probabilities of each segment over the track; mean: {named}."
+    of_spectrogram = "Spectrogram in dB relative to the maximum, 0 to 10 kHz."
+    of_log_mel = f"Log-mel spectrogram as the model sees it, {view.spec.n_mels} bands."
+    of_crossings = "Zero crossings: their rate, and the waveform of the loudest 10 ms."
+    on_log_axis = on(plots.plot_spectrogram, scale="log")
+    return [
+        Drawing(draw_genres, 2.8, of_genres, timed=False),
+        Drawing(on(plots.plot_waveform), 2.0, f"Waveform {seconds}."),
+        Drawing(on(plots.plot_spectrogram), 2.8, of_spectrogram),
+        Drawing(on_log_axis, 2.8, "The same spectrogram on a logarithmic frequency axis."),
+        Drawing(draw_log_mel, 2.8, of_log_mel),
+        Drawing(
+            on(plots.plot_spectral_shape), 2.4, "Spectral centroid and rolloff: the brightness of the sound."
+        ),
+        Drawing(on(plots.plot_chroma), 2.4, "Chroma: the strength of the twelve pitch classes."),
+        Drawing(on(plots.plot_zero_crossings), 3.6, of_crossings, timed=False),
+        Drawing(on(plots.plot_harmonic_percussive), 2.4, "Harmonic and percussive components."),
+        Drawing(on(plots.plot_tempo), 2.0, "Onset strength and tempo."),
+    ]
+
+
+def draw_overview(drawings: Sequence[Drawing]) -> "Figure":
+    """Draw all plots into one figure, one below the other."""
+    heights_in = [each.height_in for each in drawings]
+    figure = new_figure(sum(heights_in))
+    parts: Any = figure.subfigures(len(drawings), 1, height_ratios=heights_in)
+    for part, each in zip(parts, drawings, strict=True):
+        each.draw(part)
+    return figure

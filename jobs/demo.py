@@ -47,7 +47,7 @@ class DemoResult:
         The current labels, with a column ``genre_tag``: the true style of each piece.
     failures : pyarrow.Table
         The current failures.
-    shipped : Figure
+    shipped : Measurement
         The measured accuracy of the default model.
     """
 

@@ -13,6 +13,7 @@ from schemas.errors import EarmarkError
 
 if TYPE_CHECKING:
     from jobs.run.request import Command, Only
+    from schemas.report import RunReport
 
 
 def demo(
@@ -135,8 +136,13 @@ def _run(
         say("interrupted; finished work is kept: run the same command again to continue")
         raise typer.Exit(INTERRUPTED) from None
     print_report(report, tables)
+    _end(report, catalog, tables, settings)
+
+
+def _end(report: "RunReport", catalog: str | None, tables: str, settings: RunConfig) -> None:
+    """Say what a run leaves to be done, and end with the exit code of its outcome."""
     if (
-        command == "run"
+        report.command == "run"
         and report.counts.labeled_before
         and (settings.descriptors or settings.segment_labels)
     ):

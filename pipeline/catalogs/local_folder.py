@@ -1,5 +1,6 @@
 """A local folder as a catalog."""
 
+import contextlib
 import heapq
 import os
 from collections.abc import Iterator
@@ -58,19 +59,19 @@ class _Walk:
         folders = [folder]
         while folders:
             folder = folders.pop()
-            try:
-                if self._is_new(folder):
-                    with os.scandir(folder) as entries:
-                        for entry in entries:
-                            if _is_folder(entry):
-                                if self._is_entered(entry, hidden=hidden):
-                                    folders.append(entry.path)
-                            elif self._selection.takes(entry.name):
-                                yield entry.path
-            except OSError as error:
-                raise EarmarkError(
-                    f"cannot list {folder}: {error.strerror}; nothing was done; make it readable, then retry"
-                ) from error
+            with _explain_unreadable(folder):
+                for entry in self._new_entries(folder):
+                    if _is_folder(entry):
+                        if self._is_entered(entry, hidden=hidden):
+                            folders.append(entry.path)
+                    elif self._selection.takes(entry.name):
+                        yield entry.path
+
+    def _new_entries(self, folder: str) -> "Iterator[os.DirEntry[str]]":
+        """Yield what is in a folder; nothing if it was entered before."""
+        if self._is_new(folder):
+            with os.scandir(folder) as entries:
+                yield from entries
 
     def _is_new(self, folder: str) -> bool:
         status = os.stat(folder)  # noqa: PTH116 (a million Path objects take seconds)
@@ -99,6 +100,16 @@ class _Walk:
             self._selection.leave_out(f"{kind} (not opened)", 1)
             return
         self._selection.leave_out(kind, _count_files(entry.path))
+
+
+@contextlib.contextmanager
+def _explain_unreadable(folder: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EarmarkError(
+            f"cannot list {folder}: {error.strerror}; nothing was done; make it readable, then retry"
+        ) from error
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

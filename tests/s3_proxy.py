@@ -50,6 +50,8 @@ class FaultyProxy:
         Only requests whose path and query hold this are spoiled.
     stale_below : str
         Only listings whose path and query hold this are ever stale.
+    begins : str
+        If not empty, the first request whose method, path and query hold this sets the rate to 1.
     silent : bool
         Accept connections, read requests and never answer.
     requests, injected : Counter
@@ -61,6 +63,7 @@ class FaultyProxy:
     kinds: tuple[str, ...] = KINDS
     below: str = ""
     stale_below: str = ""
+    begins: str = ""
     silent: bool = False
     requests: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
@@ -133,6 +136,8 @@ class _Handler:
         proxy = self._proxy
         proxy.requests[request.method] += 1
         proxy.paths.append(f"{request.method} {request.raw_path}")
+        if proxy.begins and proxy.begins in proxy.paths[-1]:
+            proxy.begins, proxy.rate = "", 1.0
         body = await request.read()
         if proxy.silent:
             proxy.injected["silence"] += 1

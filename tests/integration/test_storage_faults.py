@@ -28,6 +28,7 @@ from schemas.tracks import TrackFeatures
 from tests.e2e.earmark import earmark
 from tests.encoders import encode
 from tests.s3_proxy import KINDS, FaultyProxy, faulty_proxy
+from tests.slow_joins import read_whole
 
 pytestmark = pytest.mark.s3
 
@@ -75,7 +76,7 @@ def write_music(location: str, n_tracks: int) -> None:
 
 
 def table(root: str, name: str) -> pd.DataFrame:
-    return Tables(root).read(name).to_pandas()
+    return read_whole(Tables(root), name).to_pandas()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "stale_listing"])

@@ -23,7 +23,7 @@ Errors, each with one sentence that names the problem and says what to do::
         ├── ReadError, NotFoundError, NotAFileError, EmptyFileError
         ├── DecodeError, TooShortError, DecoderCrashedError, TimedOutError, TooMuchMemoryError
         ├── FeatureError
-        └── LabelError
+        └── LabelError, LabelerCrashedError
 """
 
 from typing import TYPE_CHECKING, Any

@@ -16,9 +16,9 @@ from schemas.tables import PARTITIONS
 
 MAX_RUN_BYTES = 4 << 30
 """Largest total size of parts that a run merges at its end: the features of 28,000 tracks."""
-RUN_PART_BYTES = 4 << 20
+RUN_PART_BYTES = 5 << 20
 """Parts of this size stay as they are at the end of a run: copying features takes as much CPU as writing them
-did (5 % of a run over 1,800 tracks on one core), and such parts are large enough to be listed and read."""
+did (3 % of all), and such parts are large enough to be listed and read."""
 
 
 @dataclass(frozen=True, slots=True)

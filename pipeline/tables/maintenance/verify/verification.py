@@ -217,7 +217,8 @@ def _find_killed_purge(stored: StoredObjects) -> list[Finding]:
         "a purge was killed or is still going on, so traces may be left, and reports may differ from the "
         "tables; the next 'earmark purge' with --delete finishes it first"
     )
-    return report_names("killed purge", PURGE_FOLDER, message, [e.path for e in stored.below(PURGE_FOLDER)])
+    paths = [entry.path for entry in stored.below(PURGE_FOLDER)]
+    return report_names("killed purge", PURGE_FOLDER, message, paths, passing=True)
 
 
 def _find_killed_runs(reports: Sequence[RunReport]) -> list[Finding]:

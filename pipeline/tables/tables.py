@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -209,10 +209,16 @@ def encode_part(rows: pa.Table, *, row_group_size: int | None = None) -> bytes:
         Rows per row group. Readers of wide rows (log-mels) load one group at a time.
     """
     buffer = io.BytesIO()
-    pq.write_table(
-        rows, buffer, compression="zstd", compression_level=ZSTD_LEVEL, row_group_size=row_group_size
-    )
+    pq.write_table(rows, buffer, row_group_size=row_group_size, **parquet_options(rows.schema))
     return buffer.getvalue()
+
+
+def parquet_options(schema: pa.Schema) -> dict[str, Any]:
+    """Return the options with which parts of a schema are written."""
+    # Log-mels never repeat; to find that out takes a fifth of the time in which they are written.
+    repeated = [field.name for field in schema if not pa.types.is_large_binary(field.type)]
+    with_dictionary = True if len(repeated) == len(schema) else repeated
+    return {"compression": "zstd", "compression_level": ZSTD_LEVEL, "use_dictionary": with_dictionary}
 
 
 def anti_join(rows: pa.Table, taken: pa.Table) -> pa.Table:

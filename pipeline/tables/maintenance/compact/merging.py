@@ -24,7 +24,7 @@ from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.objects import StoredObject
 from pipeline.tables.parts import WIDE
 from pipeline.tables.read_ahead import AHEAD, read_ahead
-from pipeline.tables.tables import ZSTD_LEVEL
+from pipeline.tables.tables import parquet_options
 from schemas.errors import EarmarkError
 
 _GROUP_ROWS = (64, 1 << 16)
@@ -200,7 +200,7 @@ class _PartBuilder:
         self._n_rows = 0
         self._file = folder / f"builder-{uuid.uuid4().hex}"
         self._sink = self._file.open("wb")
-        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", compression_level=ZSTD_LEVEL)
+        self._writer = pq.ParquetWriter(self._sink, schema, **parquet_options(schema))
 
     def accepts(self, schema: pa.Schema, target_bytes: int) -> bool:
         """Return whether a source with this schema can be added."""

@@ -19,7 +19,7 @@ from pipeline.shards.isolation import MAX_KILLS
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, is_transient
-from pipeline.storage.retry import add_jitter
+from pipeline.storage.retry import add_jitter, patient
 from pipeline.tables.tables import is_damage
 from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError, StoreError
 
@@ -96,7 +96,8 @@ class Retries:
             If the store refuses, or fails for too long.
         """
         try:
-            self._queues.retry(attempt)
+            with patient(0):  # the attempt waits, and other work goes on
+                self._queues.retry(attempt)
         except StoreError as error:
             self.handle_error(attempt, error, None)
             return False

@@ -95,12 +95,8 @@ def is_live(root: str) -> bool:
     number = objects.newest(root)
     if number is None:
         return False
-    first = now = objects.read(root, number)
-    end = time.monotonic() + TTL_S
-    while now == first and not objects.is_released(first) and time.monotonic() < end:
-        time.sleep(1.0)
-        now = objects.read(root, number)
-    return now != first or objects.is_released(first)
+    first = objects.read(root, number)
+    return objects.is_released(first) or _await_change(root, number, first) != first
 
 
 def _wait_until_free(root: str, number: int, say: Say) -> bool:
@@ -115,16 +111,22 @@ def _wait_until_free(root: str, number: int, say: Say) -> bool:
     if objects.is_released(first):
         return True
     say(f"{_describe(root, number)}; waiting {TTL_S:.0f} s to see whether it is still alive")
-    end = time.monotonic() + TTL_S
-    while time.monotonic() < end:
-        time.sleep(1.0)
-        now = objects.read(root, number)
-        if objects.is_released(now):
-            return True
-        if now != first:
-            raise _held_error(root, number)
+    now = _await_change(root, number, first)
+    if objects.is_released(now):
+        return True
+    if now != first:
+        raise _held_error(root, number)
     say("it is not; taking over the tables")
     return False
+
+
+def _await_change(root: str, number: int, first: bytes | None) -> bytes | None:
+    """Return the content of a lease once it is no longer `first`, or after `TTL_S`."""
+    now, end = first, time.monotonic() + TTL_S
+    while now == first and time.monotonic() < end:
+        time.sleep(1.0)
+        now = objects.read(root, number)
+    return now
 
 
 def _unsettled_since(root: str, number: int) -> float | None:

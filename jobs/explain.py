@@ -25,7 +25,6 @@ from pipeline.plots.plot_elements import band_frequencies
 from pipeline.plots.track_view import SegmentView, TrackView, view_track
 from pipeline.redaction import redact
 from pipeline.storage import storage
-from schemas.features import FeatureSpec
 
 _NOTHING = "There is nothing to label in this segment: it is silent or steady noise."
 _METHODS = {"occlusion": "occlusion", "grad-cam": "Grad-CAM"}
@@ -157,7 +156,7 @@ def _as_json(
     bundle: ModelBundle,
     is_music: float | None,
 ) -> dict[str, Any]:
-    start_s = segment.start_s + found.first_frame * _frame_s(view.spec)
+    start_s = segment.start_s + found.first_frame * view.spec.frame_s
     return {
         "track": redact(view.uri),
         "model": bundle.model,
@@ -177,10 +176,6 @@ def _as_json(
             for place in _find_strongest(view, segment, found)
         ],
         "frequencies_hz": band_frequencies(view.spec).round(1).tolist(),
-        "times_s": (start_s + np.arange(found.importance.shape[1]) * _frame_s(view.spec)).round(3).tolist(),
+        "times_s": (start_s + np.arange(found.importance.shape[1]) * view.spec.frame_s).round(3).tolist(),
         "importance": found.importance.round(5).tolist(),
     }
-
-
-def _frame_s(spec: FeatureSpec) -> float:
-    return spec.mel_hop / spec.sample_rate

@@ -15,9 +15,9 @@ from pipeline.tables.current import current_tracks
 from pipeline.tables.runs import computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
-from pipeline.training.data.labeled_tables import LABEL_COLUMNS
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
+from schemas.tables import CARRIED_LABELS
 
 
 def export_descriptors(tables: Tables, out: str) -> int:
@@ -92,4 +92,4 @@ def _filename(name: str, segment: int | None) -> str:
 
 def _label(track: dict[str, Any]) -> str:
     carried = dict(track["carried"] or ())
-    return next((carried[name] for name in LABEL_COLUMNS if carried.get(name)), track["genre_tag"] or "")
+    return next((carried[name] for name in CARRIED_LABELS if carried.get(name)), track["genre_tag"] or "")

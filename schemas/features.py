@@ -117,6 +117,11 @@ class FeatureSpec(BaseModel):
         }
 
     @property
+    def frame_s(self) -> float:
+        """Seconds from one frame of the log-mel to the next."""
+        return self.mel_hop / self.sample_rate
+
+    @property
     def specs(self) -> tuple["FeatureSpec", ...]:
         """The first spec alone, then the further ones, in the order that ``spec`` in ``features/`` counts."""
         return (self.model_copy(update={"also": ()}), *self.also)

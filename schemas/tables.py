@@ -30,6 +30,8 @@ _START_S = _column("start_s", pa.float32(), "Start of the segment in the track",
 _CARRIED = _column(
     "carried", pa.map_(pa.string(), pa.string()), "Other columns of the manifest, as text", nullable=True
 )
+CARRIED_LABELS = ("label", "genre")
+"""Columns of a manifest that can hold the label; the first that exists is used."""
 
 LISTING = pa.schema(
     [

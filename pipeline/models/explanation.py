@@ -268,7 +268,6 @@ def find_strongest_patches(
         Start and end in seconds of the track, lowest and highest frequency in Hz.
     """
     edges = band_edges(spec)
-    frame_s = spec.mel_hop / spec.sample_rate
     patches = sorted(_iter_patches(found.importance.shape), key=lambda patch: -found.importance[patch].mean())
     n_mels, n_frames = found.importance.shape
     taken = np.zeros((n_mels, n_frames), bool)
@@ -279,8 +278,8 @@ def find_strongest_patches(
         if taken[bands, frames].any():
             continue
         taken[bands, frames] = True
-        first = start_s + (found.first_frame + frames.start) * frame_s
-        last = first + min(PATCH[1], n_frames) * frame_s
+        first = start_s + (found.first_frame + frames.start) * spec.frame_s
+        last = first + min(PATCH[1], n_frames) * spec.frame_s
         top = min(bands.stop, n_mels)
         chosen.append((first, last, float(edges[bands.start]), float(edges[top + 1])))
     return chosen

@@ -27,7 +27,7 @@ def draw_explanation(view: TrackView, segment: SegmentView, found: Explanation, 
     title : str
         Title of the figure.
     """
-    frame_s = view.spec.mel_hop / view.spec.sample_rate
+    frame_s = view.spec.frame_s
     figure = new_figure(4.6)
     grid = figure.add_gridspec(2, 1, height_ratios=(3, 1))
     over = figure.add_subplot(grid[0])

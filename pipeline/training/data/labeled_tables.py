@@ -22,9 +22,8 @@ from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
+from schemas.tables import CARRIED_LABELS
 
-LABEL_COLUMNS = ("label", "genre")
-"""Columns of a manifest that can hold the label; the first that exists is used."""
 FOLDER, GENRE_TAG = "folder", "genre_tag"
 """Values of ``--label-column`` besides manifest columns: the first folder of a path, and the genre tag."""
 
@@ -134,7 +133,7 @@ def find_genres(
     carried = [dict(track["carried"] or ()) for track in tracks]
     columns = sorted({name for values in carried for name in values})
     if label_column is None:
-        label_column = next((name for name in LABEL_COLUMNS if name in columns), None)
+        label_column = next((name for name in CARRIED_LABELS if name in columns), None)
     if label_column in columns:
         found = [values.get(label_column, "") for values in carried]
     elif label_column == GENRE_TAG:

@@ -18,7 +18,7 @@ from pipeline.storage.retry import with_retries
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
 from pipeline.tables.pieces import join_pieces
-from pipeline.tables.tables import ZSTD_LEVEL
+from pipeline.tables.tables import parquet_options
 from schemas.errors import EarmarkError
 
 FILE = "labels.parquet"
@@ -148,7 +148,7 @@ def _write(path: Path, rows: pa.RecordBatchReader, source: Source) -> None:
     metadata = {_KEY: json.dumps(about), b"genres": json.dumps(source.genres)}
     schema = rows.schema.with_metadata(metadata)
     with path.open("xb") as sink:
-        with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=ZSTD_LEVEL) as writer:
+        with pq.ParquetWriter(sink, schema, **parquet_options(schema)) as writer:
             for table in join_pieces(rows, rows.schema, _ROW_GROUP_ROWS):
                 if table.num_rows:
                     writer.write_table(table, row_group_size=_ROW_GROUP_ROWS)

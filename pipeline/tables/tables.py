@@ -194,7 +194,7 @@ def stored_schema(table: str) -> pa.Schema:
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
 
 
-ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 3
 """Of parts: a tenth smaller than the default, 1, where log-mels are stored, at 2 ms a track."""
 
 
@@ -218,7 +218,7 @@ def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     # Log-mels never repeat; to find that out takes a fifth of the time in which they are written.
     repeated = [field.name for field in schema if not pa.types.is_large_binary(field.type)]
     with_dictionary = True if len(repeated) == len(schema) else repeated
-    return {"compression": "zstd", "compression_level": ZSTD_LEVEL, "use_dictionary": with_dictionary}
+    return {"compression": "zstd", "compression_level": _ZSTD_LEVEL, "use_dictionary": with_dictionary}
 
 
 def anti_join(rows: pa.Table, taken: pa.Table) -> pa.Table:

@@ -17,7 +17,7 @@ from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.tables.maintenance.compact.compaction import compact, plan_run_compaction
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import write_report
-from pipeline.tables.tables import ZSTD_LEVEL, Tables
+from pipeline.tables.tables import Tables, parquet_options
 from schemas.config import RunConfig
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
@@ -142,7 +142,7 @@ def _write_shard(
 def _write(location: str, rows: pa.Table, **options: int) -> None:
     path = Path(location)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(rows, path, compression="zstd", compression_level=ZSTD_LEVEL, **options)
+    pq.write_table(rows, path, **parquet_options(rows.schema), **options)
 
 
 def _tracks(listing: pa.Table, at: datetime) -> pa.Table:

@@ -54,10 +54,7 @@ def imitations(
         return ((levels[number] / 255.0 - 1) * range_db[number]).T
 
     both = [name for name, of_clip in real.items() if name in place and len(of_clip) == 3]
-    x, y = zip(
-        *(_pairs(published(name), real[name]) for name in both),
-        strict=True,
-    )
+    x, y = zip(*(_pairs(published(name), real[name]) for name in both), strict=True)
     mean_x, mean_y, weights, error = _linear_map(np.concatenate(x), np.concatenate(y))
     rng = np.random.default_rng(0)
     segments = []

@@ -89,7 +89,7 @@ class IndexUpdates:
     def _update(self) -> None:
         begun = _now()
         try:
-            with patient(0):
+            with patient(0):  # the run does not need the index
                 update_index(self._tables, self._check_not_stopped)
         except (LeaseLostError, _StoppedError):
             pass  # the run itself finds out, or has ended

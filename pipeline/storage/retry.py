@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from itertools import count
 from typing import TypeVar
 
 from pipeline.log import about, current, get_logger
@@ -59,7 +58,9 @@ def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
         its seconds have passed.
     """
     start, patience = time.monotonic(), _patience.get() or _Patience(0)
-    for attempt in count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         if check is not None:
             check()
         try:
@@ -77,7 +78,6 @@ def with_retries(call: Callable[[], T], check: Check | None = None) -> T:
             wait_s = add_jitter(min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S))
             log.warning("store failed, retrying", attempt=attempt, wait_s=wait_s, error=_describe(error))
             time.sleep(wait_s)
-    raise AssertionError("unreachable")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Clips, and what the network answers to their segments."""
+"""Clips, and the outputs of a network for their segments."""
 
 import io
 from collections.abc import Iterable
@@ -85,10 +85,10 @@ def outside(network: Any, sounds: Iterable[bytes]) -> Clips:
 
 
 def imitate(genres: tuple[str, ...], gtzan: Path, network: Any, train: Clips) -> Clips:
-    """Return the clips of the train list, heard through imitations of the network's log-mel."""
+    """Return the clips of the train list, by imitations of the network's log-mel."""
     names, named, segments = imitations(gtzan, train.by_track())
     numbers = np.array([genres.index(each) for each in named], np.intp)
-    return _answers(network, names, numbers, segments)
+    return _outputs(network, names, numbers, segments)
 
 
 def _clips(network: Any, tracks: list[str], files: Iterable[bytes], genre: NDArray[np.intp]) -> Clips:
@@ -96,10 +96,10 @@ def _clips(network: Any, tracks: list[str], files: Iterable[bytes], genre: NDArr
     for track, data in zip(tracks, files, strict=True):
         segments = featurize_track(io.BytesIO(data), track, FEATURES).segments
         found.append([segment.log_mel for segment in segments if segment.log_mel is not None])
-    return _answers(network, tracks, genre, found)
+    return _outputs(network, tracks, genre, found)
 
 
-def _answers(
+def _outputs(
     network: Any, tracks: list[str], genre: NDArray[np.intp], segments: list[list[NDArray[np.uint8]]]
 ) -> Clips:
     log_mels = [fit_frames(each, N_FRAMES) for of_clip in segments for each in of_clip]
@@ -107,8 +107,8 @@ def _answers(
     import keras
 
     both = keras.Model(network.inputs[0], [network.output, network.get_layer(EMBEDDING).output])
-    answers = [both.predict_on_batch(batch.astype(np.float32)) for batch in batches]
-    logits, embeddings = (np.concatenate(each).astype(np.float64) for each in zip(*answers, strict=True))
+    outputs = [both.predict_on_batch(batch.astype(np.float32)) for batch in batches]
+    logits, embeddings = (np.concatenate(each).astype(np.float64) for each in zip(*outputs, strict=True))
     clip = np.repeat(np.arange(len(tracks)), [len(of_clip) for of_clip in segments])
     print(f"{len(tracks)} clips, {len(log_mels)} segments")
     return Clips(logits, embeddings, log_mels, clip, tracks, genre)

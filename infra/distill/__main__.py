@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.distill import calibration, sounds
-from infra.distill.hearing import answering, hear, read_heard
 from infra.distill.mixing import mixed
-from infra.distill.training import read_lessons, train
+from infra.distill.teacher_outputs import make_predictor, read_recorded, record_outputs
+from infra.distill.training import read_training_data, train
 from pipeline.models.audioset import build_network
 from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.tensorflow_setup import set_up_tensorflow
@@ -30,18 +30,20 @@ def main(step: str, *arguments: str) -> None:
     set_up_tensorflow(threads=1)
     if step in SOURCES:
         weights, folder, cache = (Path(each) for each in arguments)
-        hear(teacher(weights), SOURCES[step](folder), cache / step)
+        record_outputs(teacher(weights), SOURCES[step](folder), cache / step)
     elif step == "mixed":
         weights, cache = (Path(each) for each in arguments)
-        heard = [read_heard(cache / name) for name in MIXED_FROM]
-        hear(teacher(weights), mixed(heard, list(MIXED_FROM.values()), N_MIXED, seed=0), cache / step)
+        sources = [read_recorded(cache / name) for name in MIXED_FROM]
+        record_outputs(
+            teacher(weights), mixed(sources, list(MIXED_FROM.values()), N_MIXED, seed=0), cache / step
+        )
     elif step == "train":
         cache, gtzan, out = (Path(each) for each in arguments[:3])
         n_steps, seed, all_clips = (int(each) for each in arguments[3:6])
         start = calibration.load(Path(arguments[6])) if len(arguments) > 6 else None
         left_out = frozenset() if all_clips else calibration.left_out_clips(gtzan)
-        lessons = read_lessons(cache, [*SOURCES, "mixed"], left_out)
-        train(lessons, n_steps=n_steps, seed=seed, log=out.with_suffix(".log"), start=start).save(out)
+        data = read_training_data(cache, [*SOURCES, "mixed"], left_out)
+        train(data, n_steps=n_steps, seed=seed, log=out.with_suffix(".log"), start=start).save(out)
     elif step == "calibrate":
         cache, gtzan, out, *trained = (Path(each) for each in arguments)
         network = calibration.with_scores(calibration.load(trained[0]), share=0.0)
@@ -58,7 +60,7 @@ def main(step: str, *arguments: str) -> None:
 
 def teacher(weights: Path) -> Any:
     """Return the published network as a function of levels."""
-    return answering(build_network(read_weights(weights.read_bytes())))
+    return make_predictor(build_network(read_weights(weights.read_bytes())))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from infra.audioset.sounds import fitted_sounds, measured_noises, measured_speec
 from infra.audioset.splits import listed_clips
 from infra.audioset.taxonomy import fit_labels, fit_music, taxonomy_of
 from infra.distill.head import fit_head
-from infra.distill.training import BATCH, CROP, told_classes
+from infra.distill.training import BATCH, CROP, output_classes
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info
 from pipeline.models.mobilenet import EMBEDDING, Head
 from pipeline.models.prediction import read_outputs, softmax
@@ -55,10 +55,10 @@ def student_info(name: str) -> ModelInfo:
     classes = [each.model_copy(update={"index": place}) for place, each in enumerate(teacher.classes)]
     music = len(classes)
     taxonomy = {
-        "n_outputs": len(told_classes()),
+        "n_outputs": len(output_classes()),
         "classes": [each.model_dump() for each in classes],
         "music": music,
-        "speech": list(range(music + 1, len(told_classes()))),
+        "speech": list(range(music + 1, len(output_classes()))),
         "threshold": teacher.threshold,
         "is_music": {"intercept": 0, "music": 1, "speech": 0},
     }
@@ -85,13 +85,13 @@ def with_scores(network: Any, share: float) -> Any:
         0: the classes alone, as the teacher's logits were learned; 1: the scores alone.
     """
     kernel, bias = network.get_layer("outputs").get_weights()
-    told = len(told_classes())
+    n_classes = len(output_classes())
     for place, each in enumerate(taxonomy_of(audioset_info()).classes):
         if each.style is None and each.genre in GTZAN_GENRES:
-            score = told + GTZAN_GENRES.index(each.genre)
+            score = n_classes + GTZAN_GENRES.index(each.genre)
             kernel[:, place] = (1 - share) * kernel[:, place] + share * kernel[:, score]
             bias[place] = (1 - share) * bias[place] + share * bias[score]
-    return with_outputs(network, kernel[:, :told], bias[:told])
+    return with_outputs(network, kernel[:, :n_classes], bias[:n_classes])
 
 
 def with_head(network: Any, head: Head) -> Any:
@@ -138,7 +138,7 @@ def held_out(info: ModelInfo, network: Any, gtzan: Path) -> dict[str, float]:
 
 
 def divided(info: ModelInfo, network: Any, gtzan: Path) -> tuple[list[Clips], list[Clips]]:
-    """Return the train clips that the pilot heard and those that it left out: real ones, and imitations."""
+    """Return train clips, real and imitated, that the pilot was trained on and those that were left out."""
     left_out = left_out_clips(gtzan)
     train = clips_of(gtzan, network, info.genres, "train")
     both = (train, imitate(info.genres, gtzan, network, train))
@@ -170,10 +170,10 @@ def training_facts(gtzan: Path, trained: Sequence[Path]) -> Facts:
     """
     logs = [each.with_suffix(".log").read_text().splitlines() for each in trained]
     last = [json.loads(log[-1]) for log in logs]
-    heard = set(listed_clips(gtzan, "train"))
+    trained_on = set(listed_clips(gtzan, "train"))
     return {
         "command": "python -m infra.distill, as infra/distill/README.md describes",
-        "teacher": "mn04_as of EfficientAT (Schmid, Koutini and Widmer 2023): its answers alone",
+        "teacher": "mn04_as of EfficientAT (Schmid, Koutini and Widmer 2023): its outputs alone",
         "steps": sum(each["step"] for each in last),
         "batch_size": BATCH,
         "crop": CROP,
@@ -181,8 +181,8 @@ def training_facts(gtzan: Path, trained: Sequence[Path]) -> Facts:
         "regression": round(last[0]["regression"], 4),
         "threads": 1,
         "tensorflow": version("tensorflow"),
-        "trained_on": _hashes(heard),
-        "calibrated_on": _hashes(heard | set(listed_files(gtzan, "valid"))),
+        "trained_on": _hashes(trained_on),
+        "calibrated_on": _hashes(trained_on | set(listed_files(gtzan, "valid"))),
     }
 
 

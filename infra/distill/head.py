@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 
 from infra.audioset.genres import raw_scores
 from infra.audioset.taxonomy import gtzan_places, with_own_head
-from infra.distill.hearing import N_CLASSES, answer, answering, read_heard
-from infra.distill.training import told_classes
+from infra.distill.teacher_outputs import N_CLASSES, make_predictor, predict, read_recorded
+from infra.distill.training import output_classes
 from pipeline.models.audioset import audioset_info, own_head
 from pipeline.models.mobilenet import Head
 from pipeline.models.prediction import read_outputs, softmax
@@ -73,27 +73,27 @@ def fit_head(info: ModelInfo, network: Any, cache: Path) -> tuple[ModelInfo, Hea
 
 def _read(info: ModelInfo, network: Any, cache: Path) -> tuple[Excerpts, NDArray[np.bool_]]:
     rng = np.random.default_rng(0)
-    run, teacher, own = answering(network), audioset_info(), own_head()
+    run, teacher, own = make_predictor(network), audioset_info(), own_head()
     parts, left_out = [], []
     for source, n in FITTED_TO.items():
-        heard = read_heard(cache / source)
-        rows = np.sort(rng.choice(len(heard.names), min(n, len(heard.names)), replace=False))
-        said = answer(run, heard.levels[rows]).astype(np.float64)
-        of_teacher = heard.answers[rows].astype(np.float64)
+        recorded = read_recorded(cache / source)
+        rows = np.sort(rng.choice(len(recorded.names), min(n, len(recorded.names)), replace=False))
+        of_student = predict(run, recorded.levels[rows]).astype(np.float64)
+        of_teacher = recorded.outputs[rows].astype(np.float64)
         logits, embedding = of_teacher[:, :N_CLASSES], of_teacher[:, N_CLASSES:]
         outputs = np.concatenate([logits, embedding @ own.weights + own.bias], axis=1)
-        told = len(told_classes())
+        n_classes = len(output_classes())
         parts.append(
             Excerpts(
-                raw_scores(info, said[:, :told]),
-                said[:, told:],
+                raw_scores(info, of_student[:, :n_classes]),
+                of_student[:, n_classes:],
                 read_outputs(outputs, teacher).proba,
                 np.full(len(rows), source),
                 np.full(len(rows), WEIGHTS.get(source, 1.0)),
             )
         )
         # By name, so that all excerpts of a recording are on the same side.
-        left_out.append(np.array([sum(map(ord, heard.names[row])) % 5 == 0 for row in rows]))
+        left_out.append(np.array([sum(map(ord, recorded.names[row])) % 5 == 0 for row in rows]))
     joined = (np.concatenate(each) for each in zip(*(vars(part).values() for part in parts), strict=True))
     return Excerpts(*joined), np.concatenate(left_out)
 

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from infra.audioset.levels import Floats, to_decibels, to_levels
-from infra.distill.hearing import Heard
 from infra.distill.sounds import Sound
+from infra.distill.teacher_outputs import TeacherOutputs
 from pipeline.models.audioset import FEATURES
 
 
-def mixed(sources: list[Heard], weights: list[float], n: int, seed: int) -> Iterator[Sound]:
+def mixed(sources: list[TeacherOutputs], weights: list[float], n: int, seed: int) -> Iterator[Sound]:
     """Yield excerpts that are two others at once, each equalized at random.
 
     Parameters
     ----------
-    sources : list of Heard
+    sources : list of TeacherOutputs
         What to draw from.
     weights : list of float
         How often each source is drawn from.

@@ -1,4 +1,4 @@
-"""The sounds that teacher and student hear: game music, accompaniments, train clips, speech and noise."""
+"""The inputs of teacher and student: game music, accompaniments, train clips, speech and noise."""
 
 import io
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ Levels = NDArray[np.uint8]
 PER_FILE = 12
 """Excerpts of a long file, spaced evenly; a file of a package has one for every ten seconds at most."""
 SHORT_S, SHORT_FILES = 12.0, 80
-"""A package's files that are no longer than this are effects or speech: so many of them are heard."""
+"""A package's files that are no longer than this are effects or speech: so many of them are used."""
 SPEEDS = (0.89, 1.0, 1.12)
 """At which a clip of GTZAN is played: two semitones down and up."""
 MORE_SPEECH = {
@@ -116,8 +116,8 @@ def _featurized(name: str, data: bytes, n: int) -> Iterator[Sound]:
         segments = featurize_track(io.BytesIO(data), name, spec).segments
     except TrackError:
         return
-    heard = [each.log_mel for each in segments if each.log_mel is not None and each.range_db > 0]
-    yield Sound(name, [fit_frames(each, N_FRAMES) for each in heard])
+    log_mels = [each.log_mel for each in segments if each.log_mel is not None and each.range_db > 0]
+    yield Sound(name, [fit_frames(each, N_FRAMES) for each in log_mels])
 
 
 def _duration_s(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""Trains the student: it regresses the teacher's answers, and learns the genres of GTZAN's train clips."""
+"""Trains the student: it regresses the teacher's outputs, and learns the genres of GTZAN's train clips."""
 
 import json
 import time
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.audioset.taxonomy import gtzan_places, taxonomy_of
-from infra.distill.hearing import N_CLASSES, N_EMBEDDING, read_heard
 from infra.distill.mixing import equalization
 from infra.distill.student import (
     N_BANDS,
@@ -21,6 +20,7 @@ from infra.distill.student import (
     build_training_network,
     learning_rate,
 )
+from infra.distill.teacher_outputs import N_CLASSES, N_EMBEDDING, read_recorded
 from pipeline.models.audioset import STEP_DB, audioset_info, own_head
 from pipeline.models.prediction import genre_scores
 from pipeline.models.tensorflow_setup import set_up_tensorflow
@@ -40,15 +40,15 @@ AVERAGE = 0.999
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """What the student learns from.
+class TrainingData:
+    """Excerpts, and what the student learns from them.
 
     Attributes
     ----------
     pooled : ndarray of uint8, shape (n, 64, 500)
         Pooled levels.
     targets : ndarray of float32, shape (n, n_targets)
-        What the teacher says, standardized.
+        Outputs of the teacher, standardized.
     labels : ndarray of intp, shape (n,)
         Number of the genre in `GTZAN_GENRES`; -1: none is known.
     names : list of str
@@ -68,28 +68,30 @@ class Lessons:
     spread: Floats
 
 
-def told_classes() -> list[int]:
-    """Return AudioSet's classes that the student tells, in the order of its outputs."""
+def output_classes() -> list[int]:
+    """Return the AudioSet classes that the student predicts, in the order of its outputs."""
     taxonomy = taxonomy_of(audioset_info())
     return [*(each.index for each in taxonomy.classes), taxonomy.music, *taxonomy.speech]
 
 
-def read_lessons(cache: Path, sources: list[str], left_out: frozenset[str] = frozenset()) -> Lessons:
-    """Read what was heard, but for recordings that are left out."""
-    pooled, answers, names, labels = [], [], [], []
+def read_training_data(
+    cache: Path, sources: list[str], left_out: frozenset[str] = frozenset()
+) -> TrainingData:
+    """Read recorded outputs of the teacher, but for recordings that are left out."""
+    pooled, outputs, names, labels = [], [], [], []
     for source in sources:
-        heard = read_heard(cache / source)
-        kept = [row for row, name in enumerate(heard.names) if left_out.isdisjoint(name.split(" + "))]
-        pooled.append(_pool(heard.levels, cache / source)[kept])
-        answers.append(heard.answers[kept])
-        names += [heard.names[row] for row in kept]
+        recorded = read_recorded(cache / source)
+        kept = [row for row, name in enumerate(recorded.names) if left_out.isdisjoint(name.split(" + "))]
+        pooled.append(_pool(recorded.levels, cache / source)[kept])
+        outputs.append(recorded.outputs[kept])
+        names += [recorded.names[row] for row in kept]
         has_genre = source in ("clips", "imitated")
         labels += [
-            GTZAN_GENRES.index(heard.names[row].partition(".")[0]) if has_genre else -1 for row in kept
+            GTZAN_GENRES.index(recorded.names[row].partition(".")[0]) if has_genre else -1 for row in kept
         ]
-    raw = _targets(np.concatenate(answers))
+    raw = _targets(np.concatenate(outputs))
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-3
-    return Lessons(
+    return TrainingData(
         pooled=np.concatenate(pooled),
         targets=(raw - mean) / spread,
         labels=np.array(labels, np.intp),
@@ -112,27 +114,29 @@ def _pool(levels: Levels, folder: Path) -> Levels:
     return kept
 
 
-def _targets(answers: Floats) -> Floats:
-    """Return told classes, ten calibrated scores, other classes of music, and the embedding."""
+def _targets(recorded: Floats) -> Floats:
+    """Return logits of `output_classes`, ten calibrated scores, other classes of music, the embedding."""
     head = own_head()
     info = audioset_info()
-    logits, embedding = answers[:, :N_CLASSES], answers[:, N_CLASSES:]
+    logits, embedding = recorded[:, :N_CLASSES], recorded[:, N_CLASSES:]
     outputs = np.concatenate([logits, embedding @ head.weights + head.bias], axis=1).astype(np.float64)
     ten = genre_scores(outputs, info, taxonomy_of(info))[:, gtzan_places(info)]
-    others = [each for each in MUSIC_CLASSES if each not in told_classes()]
-    found = np.concatenate([logits[:, told_classes()], ten, logits[:, others], embedding], axis=1)
+    others = [each for each in MUSIC_CLASSES if each not in output_classes()]
+    found = np.concatenate([logits[:, output_classes()], ten, logits[:, others], embedding], axis=1)
     return np.asarray(found, np.float32)
 
 
 def sizes() -> list[int]:
     """Return the numbers of targets of each kind; see `_targets`."""
-    others = [each for each in MUSIC_CLASSES if each not in told_classes()]
-    return [len(told_classes()), len(GTZAN_GENRES), len(others), N_EMBEDDING]
+    others = [each for each in MUSIC_CLASSES if each not in output_classes()]
+    return [len(output_classes()), len(GTZAN_GENRES), len(others), N_EMBEDDING]
 
 
 def _weights() -> Floats:
-    told, ten, others, embedding = sizes()
-    weights = np.concatenate([np.full(told, 2.0), np.full(ten, SCORE_WEIGHT), np.ones(others + embedding)])
+    n_classes, ten, others, embedding = sizes()
+    weights = np.concatenate(
+        [np.full(n_classes, 2.0), np.full(ten, SCORE_WEIGHT), np.ones(others + embedding)]
+    )
     classes = taxonomy_of(audioset_info()).classes
     for place, each in enumerate(classes):
         if each.style is None and each.genre in GTZAN_GENRES:
@@ -141,18 +145,18 @@ def _weights() -> Floats:
     return np.asarray(weights / weights.sum(), np.float32)
 
 
-def batches(lessons: Lessons, n_steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+def batches(data: TrainingData, n_steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
     """Yield crops of excerpts, changed at random, with their targets and genres."""
     order: list[int] = []
     for _ in range(n_steps):
         if len(order) < BATCH:
-            order = [*order, *rng.permutation(len(lessons.pooled)).tolist()]
+            order = [*order, *rng.permutation(len(data.pooled)).tolist()]
         rows, order = order[:BATCH], order[BATCH:]
-        x = np.stack([_changed(lessons.pooled[row], rng) for row in rows])
-        yield x[..., np.newaxis], lessons.targets[rows], lessons.labels[rows]
+        x = np.stack([_augment(data.pooled[row], rng) for row in rows])
+        yield x[..., np.newaxis], data.targets[rows], data.labels[rows]
 
 
-def _changed(excerpt: Levels, rng: np.random.Generator) -> Floats:
+def _augment(excerpt: Levels, rng: np.random.Generator) -> Floats:
     start = int(rng.integers(N_POOLED - CROP + 1))
     x = excerpt[:, start : start + CROP].astype(np.float32)
     gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(-12, 6)
@@ -164,12 +168,12 @@ def _changed(excerpt: Levels, rng: np.random.Generator) -> Floats:
     return x
 
 
-def train(lessons: Lessons, *, n_steps: int, seed: int, log: Path, start: Any = None) -> Any:
+def train(data: TrainingData, *, n_steps: int, seed: int, log: Path, start: Any = None) -> Any:
     """Train a student.
 
     Parameters
     ----------
-    lessons : Lessons
+    data : TrainingData
         What it learns from.
     n_steps, seed : int
         Batches, and what chooses them and the first weights.
@@ -191,22 +195,22 @@ def train(lessons: Lessons, *, n_steps: int, seed: int, log: Path, start: Any = 
     keras.mixed_precision.set_global_policy(_fastest_precision(tf))
     network = build_training_network(sizes(), CROP)
     if start is not None:
-        _go_on_from(start, network, lessons)
+        _continue_from(start, network, data)
     highest, label_weight = (FIRST_RATE, LABEL_WEIGHT) if start is None else (SECOND_RATE, 0.0)
     optimizer = keras.optimizers.AdamW(
         highest, weight_decay=0.02, use_ema=True, ema_momentum=AVERAGE, clipnorm=1.0
     )
     optimizer.build(network.trainable_variables)
-    weights = tf.constant(lessons.weights)
-    told, ten = sizes()[:2]
-    scale = tf.constant(lessons.spread[told : told + ten])
-    shift = tf.constant(lessons.mean[told : told + ten])
+    weights = tf.constant(data.weights)
+    n_classes, ten = sizes()[:2]
+    scale = tf.constant(data.spread[n_classes : n_classes + ten])
+    shift = tf.constant(data.mean[n_classes : n_classes + ten])
 
     def step(x: Any, y: Any, labels: Any, one_hot: Any) -> Any:
         with tf.GradientTape() as tape:
             found = network(x, training=True)
             regression = tf.reduce_mean(tf.reduce_sum(weights * (found - y) ** 2, axis=1))
-            scores = found[:, told : told + ten] * scale + shift
+            scores = found[:, n_classes : n_classes + ten] * scale + shift
             cross = tf.nn.softmax_cross_entropy_with_logits(one_hot, scores)
             known = tf.cast(labels >= 0, tf.float32)
             cross = tf.reduce_sum(known * cross) / (tf.reduce_sum(known) + 1)
@@ -218,7 +222,7 @@ def train(lessons: Lessons, *, n_steps: int, seed: int, log: Path, start: Any = 
     run = tf.function(step)
     rng = np.random.default_rng(seed)
     recent: list[Any] = []
-    for number, (x, y, labels) in enumerate(batches(lessons, n_steps, rng)):
+    for number, (x, y, labels) in enumerate(batches(data, n_steps, rng)):
         optimizer.learning_rate.assign(learning_rate(number, n_steps, highest))
         one_hot = np.where(labels[:, np.newaxis] >= 0, 0.9 * np.eye(ten)[labels] + 0.1 / ten, 0.0)
         recent.append(np.asarray(run(x, y, labels, one_hot.astype(np.float32))))
@@ -229,7 +233,7 @@ def train(lessons: Lessons, *, n_steps: int, seed: int, log: Path, start: Any = 
             with log.open("a") as file:
                 file.write(json.dumps({**line, "cpu_s": round(time.process_time())}) + "\n")
     optimizer.finalize_variable_values(network.trainable_variables)
-    return shipped(network, lessons)
+    return released_network(network, data)
 
 
 def _fastest_precision(tf: Any) -> str:
@@ -239,32 +243,32 @@ def _fastest_precision(tf: Any) -> str:
     return "mixed_bfloat16" if has_bfloat16 else "float32"
 
 
-def _go_on_from(start: Any, network: Any, lessons: Lessons) -> None:
+def _continue_from(start: Any, network: Any, data: TrainingData) -> None:
     """Copy weights; heads that do not ship begin at zero, so that they disturb nothing until they learned."""
-    told, ten = sizes()[:2]
+    n_classes, ten = sizes()[:2]
     for layer in start.layers:
         if layer.weights and layer.name != "outputs":
             network.get_layer(layer.name).set_weights(layer.get_weights())
     kernel, bias = start.get_layer("outputs").get_weights()
-    spread, mean = lessons.spread[: told + ten], lessons.mean[: told + ten]
+    spread, mean = data.spread[: n_classes + ten], data.mean[: n_classes + ten]
     kernel, bias = kernel / spread, (bias - mean) / spread
-    network.get_layer("outputs").set_weights([kernel[:, :told], bias[:told]])
-    network.get_layer("outputs_1").set_weights([kernel[:, told:], bias[told:]])
+    network.get_layer("outputs").set_weights([kernel[:, :n_classes], bias[:n_classes]])
+    network.get_layer("outputs_1").set_weights([kernel[:, n_classes:], bias[n_classes:]])
     for name in ("outputs_2", "outputs_3"):
         layer = network.get_layer(name)
         layer.set_weights([np.zeros_like(each) for each in layer.get_weights()])
 
 
-def shipped(trained: Any, lessons: Lessons) -> Any:
-    """Return the network that ships: told classes and ten scores as the teacher scales them."""
+def released_network(trained: Any, data: TrainingData) -> Any:
+    """Return the network that ships, with output classes and ten scores as the teacher scales them."""
     import keras
 
     keras.mixed_precision.set_global_policy("float32")
-    told, ten = sizes()[:2]
-    network = build_network(told + ten)
+    n_classes, ten = sizes()[:2]
+    network = build_network(n_classes + ten)
     outputs = network.get_layer("outputs")
     kernels = [trained.get_layer(name).get_weights() for name in ("outputs", "outputs_1")]
-    spread, mean = lessons.spread[: told + ten], lessons.mean[: told + ten]
+    spread, mean = data.spread[: n_classes + ten], data.mean[: n_classes + ten]
     kernel = np.concatenate([kernel for kernel, _ in kernels], axis=1) * spread
     bias = np.concatenate([bias for _, bias in kernels]) * spread + mean
     for layer in network.layers:

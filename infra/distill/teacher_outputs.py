@@ -1,4 +1,4 @@
-"""What the teacher hears in sounds, kept on disk: levels, its answers, and which recording each is of."""
+"""The teacher's outputs for excerpts of sounds, kept on disk with their levels and recordings."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -15,59 +15,59 @@ from pipeline.models.mobilenet import EMBEDDING
 
 _BATCH = 8
 N_CLASSES, N_EMBEDDING = 527, 384
-FILES = ("levels.raw", "answers.raw", "names.txt")
+FILES = ("levels.raw", "outputs.raw", "names.txt")
 
 Levels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Excerpts with the teacher's answers.
+class TeacherOutputs:
+    """Excerpts with the teacher's outputs.
 
     Attributes
     ----------
     levels : ndarray of uint8, shape (n, 128, 1000)
-        What it heard; mapped into memory.
-    answers : ndarray of float32, shape (n, 911)
+        Its inputs; mapped into memory.
+    outputs : ndarray of float32, shape (n, 911)
         Its logits of AudioSet's classes, and behind them its embedding.
     names : list of str
         The recording of each excerpt.
     """
 
     levels: Levels
-    answers: Floats
+    outputs: Floats
     names: list[str]
 
 
-def hear(teacher: Any, sounds: Iterable[Sound], folder: Path) -> None:
-    """Let the teacher hear sounds, and keep what it says: whoever stops it keeps what it said until then."""
+def record_outputs(teacher: Any, sounds: Iterable[Sound], folder: Path) -> None:
+    """Write the teacher's outputs for sounds as they come, so that an interrupted run keeps what it has."""
     folder.mkdir(parents=True, exist_ok=True)
     n_excerpts = 0
     with ExitStack() as files:
-        levels_file, answers_file, names_file = (
+        levels_file, outputs_file, names_file = (
             files.enter_context((folder / file).open("wb", buffering=0)) for file in FILES
         )
         for number, sound in enumerate(each for each in sounds if each.excerpts):
             levels = np.stack(sound.excerpts)
             levels_file.write(levels.tobytes())
-            answers_file.write(answer(teacher, levels).tobytes())
+            outputs_file.write(predict(teacher, levels).tobytes())
             names_file.write(f"{sound.name}\n".encode() * len(levels))
             n_excerpts += len(levels)
             if number % 100 == 0:
                 print(f"{folder.name}: {number + 1} recordings, {n_excerpts} excerpts", flush=True)
 
 
-def read_heard(folder: Path) -> Heard:
-    """Return what was kept there."""
-    levels_file, answers_file, names_file = (folder / file for file in FILES)
+def read_recorded(folder: Path) -> TeacherOutputs:
+    """Return what `record_outputs` wrote there."""
+    levels_file, outputs_file, names_file = (folder / file for file in FILES)
     names = names_file.read_text().splitlines()
     levels = np.memmap(levels_file, np.uint8, mode="r", shape=(len(names), FEATURES.n_mels, N_FRAMES))
-    answers = np.fromfile(answers_file, np.float32, count=len(names) * (N_CLASSES + N_EMBEDDING))
-    return Heard(levels, answers.reshape(len(names), -1), names)
+    outputs = np.fromfile(outputs_file, np.float32, count=len(names) * (N_CLASSES + N_EMBEDDING))
+    return TeacherOutputs(levels, outputs.reshape(len(names), -1), names)
 
 
-def answering(network: Any) -> Any:
+def make_predictor(network: Any) -> Any:
     """Return a function from levels, in a batch of 8, to a network's outputs and its embedding."""
     import keras
     import tensorflow as tf
@@ -80,7 +80,7 @@ def answering(network: Any) -> Any:
     return tf.function(run, [tf.TensorSpec((_BATCH, FEATURES.n_mels, N_FRAMES, 1), tf.uint8)])
 
 
-def answer(run: Any, levels: Levels) -> Floats:
+def predict(run: Any, levels: Levels) -> Floats:
     """Return outputs and embeddings for levels of any number of excerpts."""
     found = []
     for start in range(0, len(levels), _BATCH):

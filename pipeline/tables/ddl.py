@@ -7,6 +7,7 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.storage import storage
+from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables, stored_schema
 from schemas.tables import LABELS, PARTITIONS, SCHEMAS
 
@@ -68,7 +69,7 @@ def generate_ddl(tables: Tables, dialect: Dialect) -> str:
     Parameters
     ----------
     tables : Tables
-        The tables; those without a folder are skipped.
+        The tables; those without parts are skipped.
     dialect : str
         ``duckdb`` (views), ``spark`` (Spark SQL) or ``athena`` (Athena and Hive).
 
@@ -77,7 +78,8 @@ def generate_ddl(tables: Tables, dialect: Dialect) -> str:
     str
         SQL statements, each terminated by a semicolon.
     """
-    existing = [table for table in SCHEMAS if storage.exists(tables.folder(table))]
+    parts = list_objects(tables).parts
+    existing = [table for table in SCHEMAS if parts[table]]  # a folder stays after its last part is removed
     generate = {"duckdb": _generate_duckdb, "spark": _generate_spark, "athena": _generate_athena}[dialect]
     statements = [generate(table, tables.folder(table)) for table in existing]
     if {"tracks", "labels"} <= set(existing):

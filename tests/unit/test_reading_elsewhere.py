@@ -112,6 +112,21 @@ def test_duckdb_views(tables: Tables, expected: dict[str, str]) -> None:
     assert (kinds["model"], kinds["run_date"]) == ("VARCHAR", "VARCHAR")
 
 
+def test_a_table_whose_parts_were_removed_has_no_view(tmp_path: Path) -> None:
+    """After `--keep-features none`, or a purge of all failures, DuckDB would refuse the whole SQL."""
+    made = Tables(str(tmp_path / "tables"))
+    write_trend_tables(made, 20, seed=5)
+    Path(made.folder("features"), "feature_set=0123456789", "run=x").mkdir(parents=True)
+    database = duckdb.connect()
+    database.execute(generate_ddl(made, "duckdb"))
+    views = {
+        row[0]
+        for row in database.execute("select view_name from duckdb_views() where not internal").fetchall()
+    }
+    assert "current_labels" in views
+    assert "features" not in views
+
+
 def test_the_views_of_tables_whose_folder_has_wildcards(tmp_path: Path) -> None:
     """``music [lossless]`` is a folder that many have; as a pattern it matches nothing."""
     made = Tables(str(tmp_path / "a [b]*?"))

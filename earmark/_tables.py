@@ -88,6 +88,8 @@ class Tables:
         MisuseError
             If there are no labels of the model, it has no such genre, or `min_confidence` is not from 0 to 1.
         """
+        if not isinstance(genre, str | None):
+            raise MisuseError(f"genre is the name of one genre, not {genre!r}")
         lowest = RunConfig.load(None, min_confidence=min_confidence).min_confidence
         return read_tables.read_labels(self._tables, _name_of(model), genre=genre, min_confidence=lowest)
 

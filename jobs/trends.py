@@ -129,6 +129,4 @@ def check_over_time(found: Trends) -> None:
         If they are not.
     """
     if not found.groups.is_time:
-        raise MisuseError(
-            f"--show changes needs groups in time, not {found.groups.by}; use --by year, month or seen"
-        )
+        raise MisuseError(f"changes need groups in time, not {found.groups.by}; group by year, month or seen")

@@ -427,7 +427,7 @@ def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path)
     assert {"track_id", "uri", "etag", "duration_s", "genre_tag", "listed_at"} <= set(tracks)
     shares = tables.trends("folder").to_pandas()
     assert shares.groupby("folder")["share"].sum().to_numpy() == pytest.approx(1)
-    with pytest.raises(MisuseError, match="needs groups in time"):
+    with pytest.raises(MisuseError, match=r"^changes need groups in time, not folder; group by year, "):
         tables.trends("folder", show="changes")
     runs = tables.runs().to_pandas()
     assert runs["run"].is_monotonic_increasing
@@ -448,6 +448,7 @@ def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path)
         (lambda tables: tables.trends(None), "by is year, .* not None"),
         (lambda tables: tables.labels(min_confidence=50), "setting 'min_confidence'"),
         (lambda tables: tables.labels(min_confidence=math.nan), "setting 'min_confidence'"),
+        (lambda tables: tables.labels(genre=["a", "b"]), "genre is the name of one genre, not .'a', 'b'."),
         (lambda tables: tables.labels(5), "a model is a name, a folder or an earmark.Model, not 5"),
         (
             lambda tables: tables.labels("smal"),

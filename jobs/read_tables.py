@@ -132,8 +132,8 @@ def pick_embedding_model(stored: StoredObjects, wanted: str | None) -> str:
     tables = stored.tables
     if wanted is None and not have:
         raise MisuseError(
-            f"the tables {tables.root} contain no embeddings yet; add some with 'earmark label {tables.root} "
-            "--embeddings'"
+            f"the tables {tables.root} contain no embeddings yet; add some with 'earmark run CATALOG "
+            f"{tables.root} --embeddings'"
         )
     return _pick(tables, wanted, have, "embeddings")
 

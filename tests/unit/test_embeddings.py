@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import earmark
+from jobs.run.request import list_job, make_job
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.planning import Goal
 from pipeline.models.audioset import build_network, own_head
@@ -33,6 +34,7 @@ from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from schemas.errors import EnvironmentFaultError, MisuseError
 from schemas.report import Counts
 from schemas.tables import embeddings_schema
@@ -319,8 +321,16 @@ def test_tables_without_embeddings_say_how_to_add_them(tmp_path: Path) -> None:
     made = TableHistory(tmp_path)
     made.run(tracks(2))
     assert current_embeddings(made.tables, MODEL).num_rows == 0
-    with pytest.raises(MisuseError, match="--embeddings"):
+    with pytest.raises(MisuseError, match=r"'earmark run CATALOG .* --embeddings'"):
         earmark.open_tables(tmp_path).embeddings()
+
+
+def test_without_features_labeling_points_to_a_run_that_embeds(tmp_path: Path) -> None:
+    """After `--keep-features none`, one would be sent to a run that finds nothing to do."""
+    TableHistory(tmp_path).run(tracks(2))
+    job = make_job("label", None, str(tmp_path), RunConfig(model="default", embeddings=True))
+    with pytest.raises(MisuseError, match=r"'earmark run CATALOG .* --model default --embeddings'"):
+        list_job(job)
 
 
 def test_other_programs_read_them(history: TableHistory) -> None:

@@ -101,7 +101,7 @@ class CurrentRows:
         Parameters
         ----------
         published : iterable of pyarrow.RecordBatch
-            Their columns `identity`.
+            Those of their columns `identity` that they have.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class CurrentRows:
         schema = pa.schema([self.schema.field(name).remove_metadata() for name in self.identity])
         self._keys.create("published", schema)
         for batch in published:
-            self._keys.append("published", pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+            self._keys.append("published", _fill_up(batch, schema))
         same = " AND ".join(f"wanted.{name} IS NOT DISTINCT FROM published.{name}" for name in schema.names)
         self._keys.define("changed", _CHANGED.format(same=same))
         self._keys.define("removed", _REMOVED)
@@ -178,3 +178,11 @@ class CurrentRows:
             columns += [gather_means(keys, places), places["embedding_run"]]
         rows = pa.Table.from_arrays(columns, names=self.schema.names)
         return rows.cast(self.schema)
+
+
+def _fill_up(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    """Return rows with the columns of a schema; those that they lack are null."""
+    columns = [
+        batch[name] if name in batch.schema.names else pa.nulls(batch.num_rows) for name in schema.names
+    ]
+    return pa.Table.from_arrays(columns, schema.names).cast(schema)

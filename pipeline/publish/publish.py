@@ -88,7 +88,10 @@ def publish_labels(
         with open_keys(tables) as keys:
             rows = CurrentRows(keys, model, embeddings=embeddings)
             is_same_table = destination.columns == rows.schema.names
-            n_changed, n_removed = rows.compare(destination.read(rows.identity) if is_same_table else ())
+            known = [name for name in rows.identity if name in (destination.columns or ())]
+            n_changed, n_removed = rows.compare(destination.read(known))
+            if not is_same_table:
+                n_changed = rows.n_rows
             published = Publication(location=location, format=form, model=model, rows=rows.n_rows)
             log.info("publishing", rows=rows.n_rows, changed=n_changed, removed=n_removed, location=location)
             if is_same_table and not n_changed and not n_removed:

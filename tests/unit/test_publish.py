@@ -437,8 +437,11 @@ def test_most_rows_go_only_if_the_model_is_named(history: TableHistory, form: Fo
     history.run(tracks(5), model="trial-0123456789")
     with pytest.raises(EarmarkError, match=r"remove 15 rows and leave 5; .* --model trial-0123456789"):
         publish(history, form)
+    with pytest.raises(EarmarkError, match="remove 15 rows and leave 5"):
+        publish(history, form, embeddings=True)
     assert len(read(before.location, form)) == 20
-    assert publish(history, form, model="trial-0123456789").rows == 5
+    done = publish(history, form, model="trial-0123456789", embeddings=True)
+    assert (done.rows, done.changed, done.removed) == (5, 5, 15)
 
 
 def test_a_run_in_which_too_many_tracks_failed_publishes_nothing(history: TableHistory) -> None:

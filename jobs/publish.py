@@ -1,6 +1,6 @@
 """``earmark publish``: the current labels as one table for other tools."""
 
-from jobs.read_tables import open_tables, pick_model
+from jobs.read_tables import open_tables, pick_published_model
 from pipeline.publish.destination import Format, check_destination
 from pipeline.publish.publish import publish_labels
 from pipeline.tables.runs import last_catalog
@@ -29,7 +29,8 @@ def publish_job(
     Raises
     ------
     MisuseError
-        If there are no labels of the model, or the destination holds or is part of something else.
+        If there are no labels of the model, neither in the tables nor published, or the destination holds or
+        is part of something else.
     EarmarkError
         If another program changed the destination at the same time, or a store fails.
     """
@@ -38,7 +39,7 @@ def publish_job(
     checked = check_destination(destination, tables.root, catalog)
     return publish_labels(
         tables,
-        pick_model(tables, model),
+        pick_published_model(tables, model),
         checked,
         form,
         embeddings=embeddings,

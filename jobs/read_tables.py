@@ -105,12 +105,32 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     have = list_models(tables)
     if not have and _models_of_runs(tables):
         raise MisuseError(
-            f"the tables {tables.root} contain no labels: no track has been labeled; 'earmark failures "
-            f"{tables.root}' lists those that failed, and why"
+            f"the tables {tables.root} contain no labels: no track has been labeled, or all of them "
+            f"have been purged; 'earmark failures {tables.root}' lists those that failed, and why"
         )
     if wanted is None and not have:
         raise MisuseError(f"the tables {tables.root} contain no labels; run 'earmark run' first")
     return _pick(tables, wanted, have, "labels")
+
+
+def pick_published_model(tables: Tables, wanted: str | None) -> str:
+    """Return the full name of the model whose labels to publish: as `pick_model`, also if none are left.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    wanted : str or None
+        Name with or without hash, or folder, of a model; if None, the one that labeled last, or else the one
+        of the last run.
+
+    Raises
+    ------
+    MisuseError
+        If no run was with this model.
+    """
+    have = [*_models_of_runs(tables), *list_models(tables)]
+    return _pick(tables, wanted, have, "runs") if have else pick_model(tables, wanted)
 
 
 def pick_embedding_model(stored: StoredObjects, wanted: str | None) -> str:

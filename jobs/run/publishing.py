@@ -4,7 +4,6 @@ from jobs.run.request import Job
 from pipeline.log import get_logger
 from pipeline.publish.destination import check_destination
 from pipeline.publish.publish import publish_labels
-from pipeline.tables.current import list_models
 from schemas.errors import EarmarkError
 from schemas.report import Publication, RunReport
 
@@ -31,8 +30,6 @@ def publish_after_run(job: Job, report: RunReport) -> RunReport:
         return report
     form = job.config.publish_format
     try:
-        if model not in list_models(job.tables):
-            raise EarmarkError(f"the tables contain no labels of {model} yet")
         counts = report.counts
         if counts.too_many_failed(job.config.max_failure_rate):
             raise EarmarkError(f"{counts.all_failed:,} of {counts.listed:,} tracks have failed")

@@ -117,6 +117,10 @@ class CurrentRows:
         self._keys.define("removed", _REMOVED)
         return self._keys.count("FROM changed"), self._keys.count("FROM removed")
 
+    def is_model_published(self) -> bool:
+        """Whether a published row is of this model; `compare` must have been called."""
+        return self._keys.count("FROM published WHERE model = $model", model=self._model) > 0
+
     def removed_ids(self) -> pa.Table:
         """Return the ``track_id`` of the tracks that are published but have no current label."""
         return self._keys.query("SELECT track_id FROM removed ORDER BY track_id")

@@ -10,11 +10,11 @@ from pipeline.publish.delta import DeltaDestination
 from pipeline.publish.destination import SCRATCH_PREFIX, Destination, Format, Source
 from pipeline.publish.parquet import ParquetDestination
 from pipeline.storage.temporary_folders import locked_folder
-from pipeline.tables.current import read_genres
+from pipeline.tables.current import find_models, read_genres
 from pipeline.tables.keys import open_keys
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, read_again_if_replaced
-from schemas.errors import EarmarkError, StoreError
+from schemas.errors import EarmarkError, MisuseError, StoreError
 from schemas.report import Publication
 
 log = get_logger(__name__)
@@ -75,6 +75,9 @@ def publish_labels(
 
     Raises
     ------
+    MisuseError
+        If neither the tables nor the destination hold labels of the model. Those that the destination still
+        holds after all in the tables were purged are removed.
     EarmarkError
         If `may_shrink` forbids it, another program changed the destination at the same time, or a store
         fails. Nothing is published then.
@@ -83,7 +86,6 @@ def publish_labels(
     if embeddings is None:
         embeddings = _EMBEDDING in (destination.columns or ())
     run = read_reports(tables, last=1)[0].run
-    source = Source(tables.root, model, run, read_genres(tables, model))
     with locked_folder(SCRATCH_PREFIX) as scratch:
         with open_keys(tables) as keys:
             rows = CurrentRows(keys, model, embeddings=embeddings)
@@ -96,6 +98,12 @@ def publish_labels(
             log.info("publishing", rows=rows.n_rows, changed=n_changed, removed=n_removed, location=location)
             if is_same_table and not n_changed and not n_removed:
                 return published
+            has_labels = model in find_models(keys)
+            if not has_labels and not rows.is_model_published():
+                raise MisuseError(
+                    f"the tables {tables.root} contain no labels of {model}; 'earmark failures "
+                    f"{tables.root}' lists the tracks that failed, and why"
+                )
             if n_removed > rows.n_rows and not may_shrink:
                 raise EarmarkError(
                     f"that would remove {n_removed:,} rows and leave {rows.n_rows:,}; if this is right, "
@@ -105,6 +113,7 @@ def publish_labels(
             published = published.model_copy(
                 update={"changed": n_changed, "removed": n_removed, "written": True}
             )
+            source = Source(tables.root, model, run, read_genres(tables, model) if has_labels else ())
             is_small = n_changed + n_removed <= _MOST_MERGED * rows.n_rows
             if not (isinstance(destination, DeltaDestination) and is_same_table and is_small):
                 version = _replace(destination, rows, source)

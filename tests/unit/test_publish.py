@@ -19,6 +19,7 @@ from deltalake import DeltaTable, write_deltalake
 
 import earmark
 from jobs.publish import publish_job
+from jobs.purge import purge_job
 from jobs.run.publishing import publish_after_run
 from jobs.run.request import make_job
 from pipeline.publish import delta, parquet
@@ -26,6 +27,7 @@ from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.destination import Format
 from pipeline.shards.rows import track_rows
 from pipeline.tables.current import current_tracks
+from pipeline.tables.maintenance.purge.selection import PurgeRequest
 from pipeline.tables.runs import read_reports
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError, MisuseError, StoreError
@@ -322,6 +324,7 @@ def test_two_first_publications_at_once_leave_one_table(
 _KILLED = """
 import os, sys
 from jobs.publish import publish_job
+from jobs.purge import purge_job
 from pipeline.publish import current_rows
 gather = current_rows.CurrentRows._gather
 left = [int(sys.argv[4])]
@@ -428,6 +431,22 @@ def test_no_tracks_are_left_when_all_have_gone(history: TableHistory, form: Form
     assert (done.rows, done.removed) == (0, 20)
     assert read(done.location, form) == []
     assert not publish(history, form).written
+
+
+def test_nothing_stays_published_of_tracks_that_were_all_purged(history: TableHistory, form: Format) -> None:
+    """A deleted artist's labels would stay in the lake for ever: `publish` would say that there are none."""
+    location = publish(history, form).location
+    purge_job(history.tables, PurgeRequest(track_ids=frozenset(tracks(20))), delete=True, say=print)
+    with pytest.raises(EarmarkError, match=f"remove 20 rows and leave 0; .* --model {MODEL}'"):
+        publish(history, form)
+    history.run({}, failing={"broken": "2"}, model=OTHER)
+    with pytest.raises(MisuseError, match=f"no labels of {OTHER}"):  # nor are the published ones of it
+        publish(history, form, model=OTHER)
+    assert len(read(location, form)) == 20
+    done = publish(history, form, model=MODEL)
+    assert (done.rows, done.removed) == (0, 20)
+    assert read(location, form) == []
+    assert not publish(history, form, model=MODEL).written
 
 
 def test_most_rows_go_only_if_the_model_is_named(history: TableHistory, form: Format) -> None:

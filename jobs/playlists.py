@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from jobs.console.messages import say
 from jobs.console.output import check_out, check_outside_tables
+from pipeline.formatting import count_text
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
 from pipeline.tables.tables import Tables
@@ -116,7 +117,7 @@ def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
         return
     check_out(out)
     storage.write_or_explain(out, text)
-    say(f"{rows.num_rows:,} tracks written to {out}")
+    say(f"{count_text(rows.num_rows, 'track')} written to {out}")
 
 
 def render_playlist(name: str, tracks: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from jobs.run.request import Job, make_job
 from jobs.run.run import run_job
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.formatting import count_text
 from pipeline.models.bundle import find_model, read_info
 from pipeline.storage import storage
 from pipeline.storage.local_kind import local_kind
@@ -169,7 +170,7 @@ def report_failures(job: Job, say: Say) -> None:
     failures = current_failures(job.tables)
     if not failures.num_rows:
         return
-    files = "1 file" if failures.num_rows == 1 else f"{failures.num_rows:,} files"
+    files = count_text(failures.num_rows, "file")
     say(f"left out: {files} that could not be featurized")
     for message in failures["message"].to_pylist()[:_SHOWN_FAILURES]:
         say(f"  {message}")

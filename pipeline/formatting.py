@@ -10,9 +10,9 @@ _FILES = {
 }
 
 
-def tracks_text(n: int) -> str:
-    """Return a number of tracks, such as "1 track" or "2,000 tracks"."""
-    return "1 track" if n == 1 else f"{n:,} tracks"
+def count_text(n: int, thing: str) -> str:
+    """Return a number of things with the noun, such as "1 track" or "2,000 tracks"."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def left_out_text(left_out: LeftOut) -> str:
@@ -25,8 +25,8 @@ def left_out_text(left_out: LeftOut) -> str:
     """
     parts = []
     if n := sum(left_out.not_audio.values()):
-        files = "file" if n == 1 else "files"
-        parts.append(f"{n:,} {files} without an audio extension ({_by_extension(left_out.not_audio)})")
+        kinds = _by_extension(left_out.not_audio)
+        parts.append(f"{count_text(n, 'file')} without an audio extension ({kinds})")
     parts += [f"{n:,} {_place(kind)}" for kind, n in left_out.system.items()]
     return f"left out: {', '.join(parts)}" if parts else ""
 

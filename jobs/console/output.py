@@ -20,6 +20,7 @@ from rich.text import Text
 from jobs.console.json_text import json_text, to_plain
 from jobs.console.messages import printable, say
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
+from pipeline.formatting import count_text
 from pipeline.storage import storage
 from pipeline.tables.format_version import FORMAT_FILE
 from schemas.errors import MisuseError
@@ -111,7 +112,7 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
         by_name = _FORMATS.get(PurePosixPath(out).suffix.lower(), form)
         with storage.explain_errors(out, "write"):
             storage.write_chunks(out, _encode_rows(rows, by_name if form == "table" else form))
-        say(f"{rows.num_rows:,} rows written to {out}")
+        say(f"{count_text(rows.num_rows, 'row')} written to {out}")
         return
     if form == "parquet" and sys.stdout.isatty():
         raise MisuseError(

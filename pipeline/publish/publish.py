@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from pipeline.formatting import count_text
 from pipeline.log import get_logger
 from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.delta import DeltaDestination
@@ -106,8 +107,8 @@ def publish_labels(
                 )
             if n_removed > rows.n_rows and not may_shrink:
                 raise EarmarkError(
-                    f"that would remove {n_removed:,} rows and leave {rows.n_rows:,}; if this is right, "
-                    f"confirm it with 'earmark publish {tables.root} {location} --format {form} "
+                    f"that would remove {count_text(n_removed, 'row')} and leave {rows.n_rows:,}; if this is "
+                    f"right, confirm it with 'earmark publish {tables.root} {location} --format {form} "
                     f"--model {model}'"
                 )
             published = published.model_copy(

@@ -18,6 +18,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 import earmark
+from jobs.cli.summaries.publish import print_publication
 from jobs.publish import publish_job
 from jobs.purge import purge_job
 from jobs.run.publishing import publish_after_run
@@ -527,6 +528,17 @@ def test_only_listed_tracks_are_published(history: TableHistory, form: Format) -
     assert (done.rows, done.removed) == (19, 1)
     listed = set(current_tracks(history.tables)["track_id"].to_pylist())
     assert {row["track_id"] for row in read(done.location, form)} == listed - {"t0004", "broken"}
+
+
+def test_one_row_is_said_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    """A message that says "1 rows are" looks like one that nobody has read."""
+    done = Publication(location="/lake", format="parquet", model=MODEL, rows=1, changed=1, written=True)
+    for each in (done, done.model_copy(update={"written": False})):
+        print_publication(each)
+    assert capsys.readouterr().out.splitlines() == [
+        "1 row published to /lake: 1 new or changed, 0 removed",
+        "nothing to publish: 1 row in /lake is up to date",
+    ]
 
 
 def test_the_delta_table_is_known_by_its_name(history: TableHistory) -> None:

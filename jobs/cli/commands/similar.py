@@ -42,6 +42,7 @@ def similar(
     from jobs.playlists import is_playlist, write_playlist
     from jobs.read_tables import open_tables
     from jobs.similar import find_similar
+    from pipeline.formatting import count_text
 
     opened = open_tables(tables)
     meters: list[Meter] = []
@@ -54,7 +55,7 @@ def similar(
 
         found = find_similar(opened, track, n, model, watch, say)
     rows = found.rows
-    say(f"compared with {found.n_compared:,} tracks by their embeddings of {found.model}")
+    say(f"compared with {count_text(found.n_compared, 'track')} by their embeddings of {found.model}")
     if output_format == "m3u" or (output_format == "table" and is_playlist(out)):
         write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out)
     elif output_format == "table" and out is None:

@@ -45,9 +45,10 @@ def export_descriptors(
     from jobs.console.output import console
     from jobs.export import export_descriptors as export
     from jobs.read_tables import open_tables
+    from pipeline.formatting import count_text
 
     n_rows = export(open_tables(tables), csv)
-    console.print(f"{n_rows:,} rows written to {csv}")
+    console.print(f"{count_text(n_rows, 'row')} written to {csv}")
 
 
 def verify(

@@ -9,7 +9,7 @@ from jobs.console.output import console, print_table
 from jobs.estimate import RunEstimate
 from pipeline.estimate.estimate import Estimate, RunTime
 from pipeline.estimate.totals import CONFIDENCE, Total
-from pipeline.formatting import duration_text, size_text, tracks_text
+from pipeline.formatting import count_text, duration_text, size_text
 
 _GB = 10**9
 
@@ -62,7 +62,8 @@ def _head(found: RunEstimate) -> str:
         (found.n_labeled, "already done"),
         (found.n_failed, "failed in earlier runs, not retried"),
     )
-    return f"{tracks_text(found.n_listed)} listed: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
+    work = ", ".join(f"{n:,} {what}" for n, what in parts if n)
+    return f"{count_text(found.n_listed, 'track')} listed: {work}"
 
 
 def _print_sample(found: RunEstimate) -> None:

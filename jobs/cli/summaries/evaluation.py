@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jobs.console.messages import say
 from jobs.console.output import console, print_table
 from pipeline.evaluation.protocols import describe_seen, protocol_label
-from pipeline.formatting import tracks_text
+from pipeline.formatting import count_text
 from pipeline.pages.evaluation_page import iter_scores, render_evaluation_page
 from pipeline.storage import storage
 from schemas.evaluation import Evaluation, Scores
@@ -31,13 +31,13 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def _describe_test_set(evaluation: Evaluation) -> str:
-    tested = f"tested: {tracks_text(evaluation.n_tracks)} in {evaluation.n_segments:,} segments"
+    tested = f"tested: {count_text(evaluation.n_tracks, 'track')} in {evaluation.n_segments:,} segments"
     if evaluation.split:
         tested += f", split {evaluation.split}"
     if evaluation.folds > 1:
         tested += f", {evaluation.folds} folds"
     if evaluation.n_train_tracks:
-        tested += f", trained on {tracks_text(evaluation.n_train_tracks)}"
+        tested += f", trained on {count_text(evaluation.n_train_tracks, 'track')}"
     return f"{tested}, seed {evaluation.seed}"
 
 
@@ -113,7 +113,7 @@ def _print_coverage(evaluation: Evaluation) -> None:
         taken = ", ".join(f"{genre} {n:,}" for genre, n in evaluation.outside.taken_for.items()) or "nothing"
         recognized = evaluation.outside.not_music
         console.print(
-            f"{tracks_text(evaluation.outside.n)} out of distribution ({evaluation.outside.source}): "
+            f"{count_text(evaluation.outside.n, 'track')} out of distribution ({evaluation.outside.source}): "
             f"mean confidence {evaluation.outside.mean_confidence:.2f}, labeled as {taken}"
             + (f"; {recognized:,} recognized as no music" if recognized else ""),
         )

@@ -6,7 +6,7 @@ from jobs.compact import CompactedTable
 from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.purge import PurgeResult
-from pipeline.formatting import size_text, tracks_text
+from pipeline.formatting import count_text, size_text
 from pipeline.tables.maintenance.compact.compaction import TableCompaction
 from pipeline.tables.maintenance.vacuum import Removal
 from pipeline.tables.maintenance.verify.findings import (
@@ -26,7 +26,7 @@ def print_verification(verification: Verification) -> None:
     for account in verification.accounts:
         prefix = f"{account.model}: " if len(verification.accounts) > 1 else ""
         console.print(prefix + _account_text(account, verification))
-    console.print(f"{verification.parts:,} parts, {verification.rows:,} rows")
+    console.print(f"{count_text(verification.parts, 'part')}, {count_text(verification.rows, 'row')}")
     for finding in verification.findings:
         _print_finding(finding)
     _print_unchecked(verification.unchecked)
@@ -67,7 +67,7 @@ def _account_text(account: ModelAccount, verification: Verification) -> str:
     words.append(f"{account.missing:,} missing" if account.missing else "none missing")
     twice = sum(finding.count for finding in verification.findings if finding.kind in _DUPLICATE_KINDS)
     words.append(f"{twice:,} duplicated" if twice else "none duplicated")
-    return f"{tracks_text(account.tracks)}: " + ", ".join(words)
+    return f"{count_text(account.tracks, 'track')}: " + ", ".join(words)
 
 
 def print_compaction_plan(plans: Sequence[TableCompaction]) -> None:
@@ -135,7 +135,7 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
     if not result.places:
         console.print("nothing to purge" + (" after the earlier purge" if result.finished_earlier else ""))
         return
-    console.print(tracks_text(result.tracks))
+    console.print(count_text(result.tracks, "track"))
     if result.shared:
         console.print(f"{_count_tracks(result.shared)} of these by several artists:")
         _print_artists(result.shared)
@@ -153,7 +153,7 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
 
 
 def _count_tracks(by_tag: Mapping[str, Collection[str]]) -> str:
-    return tracks_text(len(set().union(*by_tag.values())))
+    return count_text(len(set().union(*by_tag.values())), "track")
 
 
 def _print_artists(by_tag: Mapping[str, Collection[str]]) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.summaries.publish import print_publication
 from jobs.console.output import console, print_table
-from pipeline.formatting import left_out_text, size_text, tracks_text
+from pipeline.formatting import count_text, left_out_text, size_text
 from pipeline.storage import storage
 from schemas.report import LeftOut, RunReport
 
@@ -54,7 +54,7 @@ def print_report(report: RunReport, tables: str) -> None:
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
     if not (counts.labeled or counts.embedded or counts.failed or counts.left):
-        console.print(f"nothing to do: {tracks_text(counts.listed)} listed, {', '.join(before)}")
+        console.print(f"nothing to do: {count_text(counts.listed, 'track')} listed, {', '.join(before)}")
         print_left_out(report.left_out)
         _print_gone(report)
         _print_requests(report)
@@ -64,9 +64,9 @@ def print_report(report: RunReport, tables: str) -> None:
     now = [f"{counts.labeled:,} {verb}"]
     now += [f"{counts.embedded:,} labeled before and embedded"] if counts.embedded else []
     now += [f"{counts.failed:,} failed"]
-    console.print(f"{tracks_text(counts.listed)} listed: {', '.join(now + before)}")
+    console.print(f"{count_text(counts.listed, 'track')} listed: {', '.join(now + before)}")
     if counts.left:
-        console.print(f"{tracks_text(counts.left)} remaining; run the same command again to continue")
+        console.print(f"{count_text(counts.left, 'track')} remaining; run the same command again to continue")
     print_left_out(report.left_out)
     _print_gone(report)
     if report.tracks_per_hour:
@@ -110,7 +110,7 @@ def print_left_out(left_out: LeftOut) -> None:
 
 def print_plan(plan: "Plan", left_out: LeftOut) -> None:
     """Print the plan of a run."""
-    console.print(f"{tracks_text(plan.listing.num_rows)} listed")
+    console.print(f"{count_text(plan.listing.num_rows, 'track')} listed")
     print_left_out(left_out)
     rows = (
         (

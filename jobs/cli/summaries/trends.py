@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from jobs.console.output import console, print_table
 from jobs.trends import Show, check_over_time, select_rows
+from pipeline.formatting import count_text
 from pipeline.trends.trends import Trends
 
 _PRINTED_GROUPS = 20
@@ -56,7 +57,7 @@ def _print_shares(found: Trends, top: int | None) -> None:
     shown = range(n) if groups.is_time or top is not None else range(min(n, _PRINTED_GROUPS))
     rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
     rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
-    of = _tracks(found.n_tracks, "labeled ")
+    of = count_text(found.n_tracks, "labeled track")
     title = f"expected shares of genres by {groups.unit}, in percent of {of}"
     print_table((groups.by, "tracks", *genres), rows, title=title)
     if len(shown) < n:
@@ -65,18 +66,14 @@ def _print_shares(found: Trends, top: int | None) -> None:
         )
     if found.n_ungrouped:
         elsewhere = "in other groups or without" if top else "without"
-        console.print(f"{_tracks(found.n_ungrouped)} {elsewhere} {groups.unit}", markup=False)
+        console.print(f"{count_text(found.n_ungrouped, 'track')} {elsewhere} {groups.unit}", markup=False)
     if found.n_without_genre:
-        unsure = _tracks(found.n_without_genre)
+        unsure = count_text(found.n_without_genre, "track")
         console.print(f"{unsure} without a genre (low confidence), counted by probabilities")
     if found.n_silent:
-        console.print(f"left out: {_tracks(found.n_silent, 'silent ')}")
+        console.print(f"left out: {count_text(found.n_silent, 'silent track')}")
     if found.n_not_music:
-        console.print(f"left out: {_tracks(found.n_not_music)} (probably not music)")
-
-
-def _tracks(n: int, kind: str = "") -> str:
-    return f"{n:,} {kind}{'track' if n == 1 else 'tracks'}"
+        console.print(f"left out: {count_text(found.n_not_music, 'track')} (probably not music)")
 
 
 def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
@@ -117,7 +114,7 @@ def _print_tags(found: Trends) -> None:
         )
     other = tags.n_tagged - tags.n_comparable
     if other:
-        console.print(f"{_tracks(other)} with a genre tag that is not a genre of the model")
+        console.print(f"{count_text(other, 'track')} with a genre tag that is not a genre of the model")
     if tags.disagreements.num_rows:
         print_table(
             ("tag", "label", "confidence", "track"),

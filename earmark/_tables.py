@@ -81,7 +81,7 @@ class Tables:
         Returns
         -------
         pyarrow.Table
-            A row for each track, sorted by uri: the columns of ``labels/``.
+            A row for each track: the columns of ``labels/``, sorted by ``uri``, which is where it is now.
 
         Raises
         ------

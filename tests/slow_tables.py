@@ -60,8 +60,14 @@ def current_labels(tables: Tables, model: str) -> pa.Table:
         Columns of `schemas.tables.LABELS` plus ``model`` and ``run_date``, sorted by ``uri``.
     """
     rows = tables.read("labels", _LABEL_COLUMNS, pc.field("model") == model)
-    rows = keep_newest(semi_join(rows, current_tracks(tables)), "labeled_at")
-    return rows.sort_by("uri")
+    current = current_tracks(tables)
+    return _relocate(keep_newest(semi_join(rows, current), "labeled_at"), current).sort_by("uri")
+
+
+def _relocate(rows: pa.Table, current: pa.Table) -> pa.Table:
+    """Put the uris where the tracks are now into rows of current tracks."""
+    uris = current["uri"].take(pc.index_in(rows["track_id"], current["track_id"]))
+    return rows.set_column(rows.schema.get_field_index("uri"), rows.schema.field("uri"), uris)
 
 
 def count_current_labels(tables: Tables, model: str) -> int:
@@ -100,7 +106,8 @@ def current_failures(tables: Tables, model: str | None = None) -> pa.Table:
             drop_resolved(rows.filter(pc.invert(any_set)), features, (*VERSION_KEY, "feature_set")),
         ]
     )
-    rows = keep_newest(semi_join(rows, current_tracks(tables)), "failed_at")
+    current = current_tracks(tables)
+    rows = _relocate(keep_newest(semi_join(rows, current), "failed_at"), current)
     where = None if model is None else pc.field("model") == model
     labeled = tables.read("labels", ["track_id", "etag"], where)
     return anti_join(rows, labeled).sort_by("uri")

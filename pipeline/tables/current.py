@@ -1,7 +1,7 @@
 """The current tracks, labels and failures, derived from the rows of the tables."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,15 +30,16 @@ _CURRENT_OF = "WITH tracks AS (SELECT * FROM tracks SEMI JOIN wanted USING (trac
 
 CURRENT_LABELS = """\
 WITH present AS (
-    SELECT labels.*, current_tracks.part AS track_part, current_tracks.row AS track_row
+    SELECT labels.*, uri, current_tracks.part AS track_part, current_tracks.row AS track_row
     FROM labels JOIN current_tracks USING (track_id, etag)
     WHERE model = $model
 )
 SELECT * FROM present WHERE recency IN (SELECT max(recency) FROM present GROUP BY track_id)
 """
-"""The newest label that a model gave to the present version of each current track, and the track's place."""
+"""The newest label that a model gave to the present version of each current track, and of that track its uri
+and place."""
 
-_LABEL_PLACES = "SELECT part, row FROM ({current_labels}) ORDER BY part, row"
+_LABEL_PLACES = "SELECT part, row, uri FROM ({current_labels})"
 
 _CURRENT_IDS = """\
 SELECT track_id
@@ -66,9 +67,9 @@ WITH resolved AS (  -- failures to featurize whose track has features by now
       AND (failures.feature_set IS NULL OR failures.feature_set = features.feature_set)
 ),
 newest AS (
-    SELECT failures.*
+    SELECT failures.* REPLACE (current_tracks.uri AS uri)
     FROM failures
-    SEMI JOIN current_tracks USING (track_id, etag)
+    JOIN current_tracks USING (track_id, etag)
     ANTI JOIN resolved USING (recency)
     WHERE $model IS NULL OR model IS NULL OR model = $model
     QUALIFY row_number() OVER (PARTITION BY track_id ORDER BY recency DESC) = 1
@@ -157,15 +158,28 @@ def current_labels(tables: Tables, model: str, where: pc.Expression | None = Non
     Returns
     -------
     pyarrow.Table
-        Columns of `schemas.tables.LABELS` plus ``model`` and ``run_date``, sorted by ``uri``.
+        Columns of `schemas.tables.LABELS` plus ``model`` and ``run_date``, sorted by ``uri``: where the track
+        is now, also if it was elsewhere when it was labeled.
     """
     with open_keys(tables) as keys:
         keys.load("labels")
         define_current_tracks(keys)
-        places = keys.query(_LABEL_PLACES.format(current_labels=CURRENT_LABELS), model=model)
+        keys.define("places", _LABEL_PLACES.format(current_labels=CURRENT_LABELS), model=model)
+        in_order = keys.stream("FROM places ORDER BY part, row")
+        places = collect_on_disk(in_order, in_order.schema)
     found = stream_rows(keys.stored, "labels", places, _LABEL_COLUMNS)
-    chosen = (batch if where is None else batch.filter(where) for batch in found)
+    located = _relocate(found, places["uri"])
+    chosen = (batch if where is None else batch.filter(where) for batch in located)
     return sort_on_disk(collect_on_disk(chosen, found.schema), "uri")
+
+
+def _relocate(rows: pa.RecordBatchReader, uris: pa.ChunkedArray) -> Iterator[pa.RecordBatch]:
+    """Yield rows with other uris, in their order."""
+    column, start = rows.schema.get_field_index("uri"), 0
+    for batch in rows:
+        located = uris.slice(start, batch.num_rows).combine_chunks()
+        yield batch.set_column(column, rows.schema.field(column), located)
+        start += batch.num_rows
 
 
 def count_current(keys: Keys, table: str, model: str) -> int:

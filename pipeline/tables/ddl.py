@@ -31,6 +31,7 @@ SELECT {columns}
 FROM (
     SELECT
         labels.*,
+        listed.uri AS present_uri,
         ROW_NUMBER() OVER (
             PARTITION BY labels.model, labels.track_id ORDER BY labels.labeled_at DESC
         ) AS label_age
@@ -39,6 +40,7 @@ FROM (
         SELECT
             track_id,
             etag,
+            uri,
             present,
             ROW_NUMBER() OVER (PARTITION BY track_id ORDER BY listed_at DESC) AS listing_age
         FROM tracks
@@ -48,7 +50,8 @@ FROM (
 ) AS dated
 WHERE label_age = 1;
 """
-"""The current labels of every model; `pipeline.tables.current.current_labels` returns those of one model."""
+"""The current labels of every model, with the uri where the track is now; those of one model are returned by
+`pipeline.tables.current.current_labels`."""
 
 CURRENT_SEGMENT_LABELS = """\
 CREATE OR REPLACE VIEW current_segment_labels AS
@@ -83,7 +86,8 @@ def generate_ddl(tables: Tables, dialect: Dialect) -> str:
     generate = {"duckdb": _generate_duckdb, "spark": _generate_spark, "athena": _generate_athena}[dialect]
     statements = [generate(table, tables.folder(table)) for table in existing]
     if {"tracks", "labels"} <= set(existing):
-        columns = ", ".join([*LABELS.names, *PARTITIONS["labels"]])
+        names = [*LABELS.names, *PARTITIONS["labels"]]
+        columns = ", ".join("present_uri AS uri" if name == "uri" else name for name in names)
         statements.append(CURRENT_LABELS.format(columns=columns))
         if "segment_labels" in existing:
             names = [*SCHEMAS["segment_labels"].names, *PARTITIONS["segment_labels"]]

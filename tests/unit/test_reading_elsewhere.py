@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -15,12 +16,16 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+import earmark
+from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import Dialect, generate_ddl, sql_type
 from pipeline.tables.tables import Tables, encode_part
-from schemas.tables import PARTITIONS, SCHEMAS
+from schemas.tables import PARTITIONS, SCHEMAS, TRACKS
 from tests.conftest import ROOT
+from tests.table_history import TableHistory, refs, uri
+from tests.table_history import tracks as track_versions
 from tests.trend_tables import MODEL, add_night, write_trend_tables
 
 KINDS = {
@@ -110,6 +115,25 @@ def test_duckdb_views(tables: Tables, expected: dict[str, str]) -> None:
     assert columns == [*SCHEMAS["labels"].names, *PARTITIONS["labels"]]
     kinds = {row[0]: row[1] for row in database.execute("describe labels").fetchall()}
     assert (kinds["model"], kinds["run_date"]) == ("VARCHAR", "VARCHAR")
+
+
+def test_labels_and_failures_of_a_moved_catalog_are_where_it_is_now(tmp_path: Path) -> None:
+    """Playlists would name files that are gone, and tags could not be written: a run finds nothing to do."""
+    history = TableHistory(tmp_path)
+    history.run(track_versions(9), failing={"broken": "1"})
+    moved = {"t0001": "/zzz/t0001.mp3", "t0006": "/elsewhere/6.mp3", "broken": "/elsewhere/broken.mp3"}
+    rows = track_rows(refs([(name, "1") for name in moved]), {}, history.now + timedelta(days=1)).to_pylist()
+    rows = [row | {"uri": moved[row["track_id"]]} for row in rows]
+    history.write("tracks", "listing", pa.Table.from_pylist(rows, TRACKS), run="20260109T030000-0000")
+    opened = earmark.open_tables(tmp_path)
+    labels = opened.labels()
+    where = {name: uri(name) for name in track_versions(9)} | moved
+    assert opened.failures()["uri"].to_pylist() == [where.pop("broken")]
+    assert labels["uri"].to_pylist() == sorted(where.values())
+    assert dict(zip(labels["track_id"].to_pylist(), labels["uri"].to_pylist(), strict=True)) == where
+    database = duckdb.connect()
+    database.execute(generate_ddl(history.tables, "duckdb"))
+    assert dict(database.execute("select track_id, uri from current_labels").fetchall()) == where
 
 
 def test_a_table_whose_parts_were_removed_has_no_view(tmp_path: Path) -> None:

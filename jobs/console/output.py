@@ -61,8 +61,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     heads = [printable(name) for name in columns]
-    shown_title = None if title is None else Text(printable(title))
-    table = Table(title=shown_title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     least = _GAP * (len(columns) - 1)
     for index, name in enumerate(heads):
         column = [row[index] for row in cells]
@@ -77,6 +76,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
         table.add_row(*map(Text, row))
     # Without a terminal, be wide enough that a log or a pipe gets names in full.
     wide = Console(highlight=False, width=max(console.width, least) if console.is_terminal else 500)
+    if title is not None:
+        console.out(printable(title), highlight=False)
     with wide.capture() as captured:
         wide.print(table)
     for line in captured.get().splitlines():

@@ -45,6 +45,12 @@ def test_a_narrow_terminal_folds_names_but_no_numbers(monkeypatch: pytest.Monkey
     assert "".join(line.strip() for line in lines[2:5]) == "thout-any-blanks-that-is-long.fl" + "ac"
 
 
+def test_the_title_of_a_narrow_table_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who looks for the title in a log would not find it: it was folded to the width of the table."""
+    output.print_table(("a", "b"), [("c", "1")], title="shares of genres by folder")
+    assert capsys.readouterr().out.splitlines()[0] == "shares of genres by folder"
+
+
 @pytest.mark.parametrize("n_rows", [0, 1, 7])
 def test_parquet_is_written_group_by_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_rows: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
@@ -14,6 +15,7 @@ from jobs.console.progress import show_progress
 from pipeline.audio.tags.header_length import header_length_s
 from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.selection import extension_of
+from pipeline.catalogs.track_refs import NOT_READABLE
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
@@ -62,10 +64,14 @@ class Scan:
         Most frequent format first.
     left_out : LeftOut
         Files that are not tracks.
+    n_not_readable : int
+        Tracks that are missing, such as from a manifest's disk, may not be read, or are no files. They count
+        in no format.
     """
 
     formats: tuple[FormatCount, ...]
     left_out: LeftOut
+    n_not_readable: int = 0
 
 
 def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> Scan:
@@ -99,15 +105,17 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     listing = surveyed.tracks
     if out is not None:
         _write_listing(listing, out)
+    readable = listing.filter(pc.invert(pc.is_in(listing["etag"], pa.array(NOT_READABLE))))
     by_format: dict[str, list[tuple[str, int]]] = {}
-    for uri, size in zip(listing["uri"].to_pylist(), listing["size"].to_pylist(), strict=True):
+    for uri, size in zip(readable["uri"].to_pylist(), readable["size"].to_pylist(), strict=True):
         by_format.setdefault(extension_of(uri), []).append((uri, size))
     with show_progress("reading headers") as meter, ThreadPoolExecutor(_THREADS) as pool:
         counts = []
         for extension, files in by_format.items():
             counts.append(_count(extension, files, pool))
             meter.show(sum(count.n_files for count in counts))
-    return Scan(tuple(sorted(counts, key=lambda count: -count.n_files)), surveyed.left_out)
+    formats = tuple(sorted(counts, key=lambda count: -count.n_files))
+    return Scan(formats, surveyed.left_out, listing.num_rows - readable.num_rows)
 
 
 def _count(extension: str, files: list[tuple[str, int]], pool: ThreadPoolExecutor) -> FormatCount:

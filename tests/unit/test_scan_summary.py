@@ -33,6 +33,18 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, capsys: pytest.Capt
     assert "1 AppleDouble (._*)" in said
 
 
+def test_what_cannot_be_found_is_not_called_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fails: of a manifest whose disk is not mounted, all files are said to be empty."""
+    (tmp_path / "a.wav").write_bytes(encode(sweep(8000, 1.0), 8000, "wav"))
+    (tmp_path / "b.wav").touch()
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri\n" + "".join(f"{tmp_path}/{name}.wav\n" for name in "abcd"))
+    print_scan(scan(str(manifest)))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "wav 2 1" in said
+    assert "2 files cannot be found or read" in said
+
+
 def test_a_catalog_of_tracks_alone_has_no_such_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

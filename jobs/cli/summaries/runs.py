@@ -35,6 +35,8 @@ def print_scan(scan: "Scan") -> None:
     if n_unknown := sum(count.n_unknown for count in counts):
         files = "file has" if n_unknown == 1 else "files have"
         console.print(f"{n_unknown:,} {files} no length in the header; the hours cover the other files")
+    if scan.n_not_readable:
+        console.print(f"{count_text(scan.n_not_readable, 'file')} cannot be found or read")
     print_left_out(scan.left_out)
 
 

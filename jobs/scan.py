@@ -21,6 +21,7 @@ from schemas.errors import MisuseError
 from schemas.report import LeftOut
 
 _THREADS = 16
+_DELIMITERS = {".csv": ",", ".tsv": "\t", ".parquet": None}
 SAMPLE = 300
 """Maximum number of files per format whose headers are read to find the hours."""
 
@@ -84,7 +85,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     limit : int, optional
         Only the first files.
     out : str, optional
-        Write the listing to this file (``.csv`` or ``.parquet``), which can serve as a manifest.
+        Write the listing to this file (``.csv``, ``.tsv`` or ``.parquet``), which can serve as a manifest.
 
     Returns
     -------
@@ -98,8 +99,8 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     EarmarkError
         If the catalog cannot be listed.
     """
-    if out is not None and PurePosixPath(out).suffix.lower() not in {".csv", ".parquet"}:
-        raise MisuseError(f"cannot write the listing to {out}: name a .csv or .parquet file")
+    if out is not None and _extension(out) not in _DELIMITERS:
+        raise MisuseError(f"cannot write the listing to {out}: name a .csv, .tsv or .parquet file")
     with show_progress("listing") as meter:
         surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)
     listing = surveyed.tracks
@@ -148,11 +149,20 @@ def _duration_s(file: tuple[str, int]) -> float | None:
         return None
 
 
+def _extension(location: str) -> str:
+    return PurePosixPath(location).suffix.lower()
+
+
 def _write_listing(listing: pa.Table, out: str) -> None:
-    rows = listing.drop_columns(["carried"])
+    """Write a manifest that stands for the catalog, with the further columns of the one it was read from."""
+    rows, carried = listing.drop_columns(["carried"]), listing["carried"]
+    names = dict.fromkeys(name for chunk in carried.chunks for name in chunk.keys.unique().to_pylist())
+    for name in names:
+        rows = rows.append_column(name, pc.map_lookup(carried, pa.scalar(name), "first"))
     buffer = io.BytesIO()
-    if PurePosixPath(out).suffix.lower() == ".csv":
-        csv.write_csv(rows, buffer)
-    else:
+    delimiter = _DELIMITERS[_extension(out)]
+    if delimiter is None:
         pq.write_table(rows, buffer)
+    else:
+        csv.write_csv(rows, buffer, csv.WriteOptions(delimiter=delimiter))
     storage.write_or_explain(out, buffer.getvalue())

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.cli.summaries.runs import print_scan
 from jobs.scan import scan
+from pipeline.catalogs.catalog import list_catalog
 from tests.encoders import encode, sweep
 
 
@@ -43,6 +44,18 @@ def test_what_cannot_be_found_is_not_called_empty(tmp_path: Path, capsys: pytest
     said = " ".join(capsys.readouterr().out.split())
     assert "wav 2 1" in said
     assert "2 files cannot be found or read" in said
+
+
+@pytest.mark.parametrize("name", ["listing.csv", "listing.tsv", "listing.parquet"])
+def test_a_listing_keeps_the_columns_of_the_manifest(tmp_path: Path, name: str) -> None:
+    """Fails: `earmark run` over what `scan --out` wrote forgets the labels and artists of the manifest."""
+    rows = [("a.wav", "jazz", ""), ("b.wav", "", "Ánna"), ("c.wav", "", "")]
+    for each, _, _ in rows:
+        (tmp_path / each).write_bytes(encode(sweep(8000, 1.0), 8000, "wav"))
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("uri,label,artist\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    scan(str(manifest), out=str(tmp_path / name))
+    assert list_catalog(str(tmp_path / name)) == list_catalog(str(manifest))
 
 
 def test_a_catalog_of_tracks_alone_has_no_such_line(

@@ -42,7 +42,7 @@ def scan(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", help="Write the listing to this file (.csv or .parquet), usable as a manifest."
+            "--out", help="Write the listing to this file (.csv, .tsv or .parquet), usable as a manifest."
         ),
     ] = None,
     *,

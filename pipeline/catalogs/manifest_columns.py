@@ -1,6 +1,7 @@
 """Converts the columns of a manifest to those of a listing."""
 
 import contextlib
+import json
 from datetime import datetime
 
 import numpy as np
@@ -132,7 +133,12 @@ def _to_strings(column: pa.ChunkedArray) -> pa.Array:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.string()).combine_chunks()
-    return pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+    to_text = _to_json if pa.types.is_nested(kind) else str
+    return pa.array([None if value is None else to_text(value) for value in column.to_pylist()], pa.string())
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _without_artifacts(column: pa.ChunkedArray) -> pa.ChunkedArray:

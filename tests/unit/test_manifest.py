@@ -67,6 +67,7 @@ def test_numbers_and_dates_of_pandas_are_carried_as_they_were_meant(tmp_path: Pa
         "huge": [1e300, 1.0],
         "released": pd.to_datetime(["1999-05-03", None]),
         "added": pd.to_datetime(["1999-05-03 00:00", "1999-05-03 12:00"]),
+        "genres": [["Kölsch", "jazz"], None],
     }
     pd.DataFrame({"uri": ["a.mp3", "b.mp3"]} | columns).to_parquet(tmp_path / "list.parquet")
     first, second = (track.carried for track in from_table(list_catalog(str(tmp_path / "list.parquet"))))
@@ -77,6 +78,7 @@ def test_numbers_and_dates_of_pandas_are_carried_as_they_were_meant(tmp_path: Pa
         "huge": "1e+300",
         "released": "1999-05-03",
         "added": "1999-05-03 00:00:00",
+        "genres": '["Kölsch", "jazz"]',
     }
     assert second == {"plays": "4", "gain": "-0.5", "huge": "1.0", "added": "1999-05-03 12:00:00"}
 

@@ -26,9 +26,9 @@ from pipeline.tables.format_version import FORMAT_FILE
 from schemas.errors import MisuseError
 from schemas.tables import PARTITIONS
 
-Format = Literal["table", "csv", "json", "parquet"]
+Format = Literal["table", "csv", "tsv", "json", "parquet"]
 
-_FORMATS: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".parquet": "parquet"}
 _ROWS_AT_ONCE = 10_000
 _ROW_GROUP_ROWS = 100_000
 
@@ -98,7 +98,7 @@ def _are_numbers(cells: Sequence[str]) -> bool:
 
 
 def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
-    """Write rows as CSV, a JSON array or Parquet to a file, a URI or stdout.
+    """Write rows as CSV, TSV, a JSON array or Parquet to a file, a URI or stdout.
 
     With ``table``, a file gets the format of its extension (``labels.parquet``), or CSV if it has none of
     these extensions. A message to stderr says how many rows it got.
@@ -175,7 +175,7 @@ def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:
         yield b"\n]\n" if rows.num_rows else b"[]\n"
         return
     sink = _Lines()
-    writer = csv.writer(sink, lineterminator="\r\n")
+    writer = csv.writer(sink, delimiter="\t" if form == "tsv" else ",", lineterminator="\r\n")
     writer.writerow(rows.column_names)
     for records in batches:
         writer.writerows([_cell(value) for value in record.values()] for record in records)

@@ -79,6 +79,7 @@ def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
         return (tmp_path / name).read_bytes()
 
     assert written("a.csv") == written("a.txt") == written("a") == b"genre,confidence\njazz,0.5\n"
+    assert written("a.tsv") == b"genre\tconfidence\njazz\t0.5\n"
     assert json.loads(written("a.json")) == [{"genre": "jazz", "confidence": 0.5}]
     written("a.Parquet")
     assert pq.read_table(tmp_path / "a.Parquet").equals(rows)

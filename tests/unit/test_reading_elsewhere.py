@@ -17,11 +17,13 @@ import sqlglot
 from sqlglot import exp
 
 import earmark
+from jobs.cli.commands.labels import ddl
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.ddl import Dialect, generate_ddl, sql_type
 from pipeline.tables.tables import Tables, encode_part
+from schemas.report import Counts
 from schemas.tables import PARTITIONS, SCHEMAS, TRACKS
 from tests.conftest import ROOT
 from tests.table_history import TableHistory, refs, uri
@@ -149,6 +151,15 @@ def test_a_table_whose_parts_were_removed_has_no_view(tmp_path: Path) -> None:
     }
     assert "current_labels" in views
     assert "features" not in views
+
+
+def test_tables_without_rows_have_no_sql(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed, and nobody knows whether the command worked."""
+    TableHistory(tmp_path).report("20260109T030000-0000", Counts(listed=0))
+    ddl(str(tmp_path))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "have no rows yet" in printed.err
 
 
 def test_the_views_of_tables_whose_folder_has_wildcards(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def labels(
         typer.Option("--min-confidence", min=0, max=1, help="Only labels with at least this confidence."),
     ] = 0.0,
     output_format: Annotated[
-        Literal["table", "csv", "json", "parquet", "m3u"],
+        Literal["table", "csv", "tsv", "json", "parquet", "m3u"],
         typer.Option(
             "--format", help="Output format; m3u writes a playlist for each genre to the folder --out."
         ),
@@ -124,4 +124,7 @@ def ddl(
     from jobs.read_tables import open_tables
     from pipeline.tables.ddl import generate_ddl
 
-    sys.stdout.write(generate_ddl(open_tables(tables), dialect))
+    sql = generate_ddl(open_tables(tables), dialect)
+    if not sql:
+        say(f"the tables {tables} have no rows yet, so there is no SQL to read them with")
+    sys.stdout.write(sql)

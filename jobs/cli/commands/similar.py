@@ -29,7 +29,7 @@ def similar(
         ),
     ] = None,
     output_format: Annotated[
-        Literal["table", "csv", "json", "parquet", "m3u"],
+        Literal["table", "csv", "tsv", "json", "parquet", "m3u"],
         typer.Option("--format", help="Output format; m3u is a playlist."),
     ] = "table",
     out: opt.Out = None,

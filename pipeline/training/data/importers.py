@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.training.data.descriptor_csv import import_descriptor_csv, is_descriptor_csv
 from pipeline.training.data.labeled_tables import import_tables, is_tables
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres
+from schemas.config import first_fault
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
@@ -90,13 +92,19 @@ def import_npz(path: object) -> TrainingSet:
             f"the arrays of {path} differ in length: {len(log_mel)}, {len(tracks)}, {len(targets)}"
         )
     genres, labels, shares = _read_targets(targets, names, str(path))
+    try:
+        spec = FeatureSpec(n_mels=log_mel.shape[1], descriptors=descriptors is not None)
+    except ValidationError as error:
+        raise MisuseError(
+            f"log_mel in {path} has {log_mel.shape[1]} mel bands: {first_fault(error)[1]}"
+        ) from error
     return TrainingSet(
         log_mel,
         labels,
         tracks.astype(np.str_),
         genres,
         None if descriptors is None else _check_descriptors(descriptors, len(log_mel), str(path)),
-        FeatureSpec(n_mels=log_mel.shape[1], descriptors=descriptors is not None),
+        spec,
         shares,
     )
 
@@ -110,10 +118,10 @@ def _read_targets(
             raise MisuseError(
                 f"genre in {path} has shape {targets.shape}: it must be a name for each segment"
             )
-        listed = targets.tolist()
+        listed = _read_names(targets, "genre", path)
         genres = pick_genres(listed, path)
         return genres, index_genres(listed, genres), None
-    genres = tuple(str(name) for name in names)
+    genres = tuple(_read_names(names, "genres", path))
     if targets.ndim != 2 or targets.shape[1] != len(set(genres)) or len(genres) < 2:
         raise MisuseError(
             f"shares in {path} has shape {targets.shape}: it needs a column for each of two or more genres"
@@ -122,6 +130,20 @@ def _read_targets(
     if not (np.isfinite(shares).all() and (shares >= 0).all() and np.allclose(shares.sum(1), 1, atol=1e-3)):
         raise MisuseError(f"shares in {path} must be numbers from 0 to 1 that sum to 1 in each row")
     return genres, shares.argmax(axis=1), shares
+
+
+def _read_names(array: NDArray[np.generic], name: str, path: str) -> list[str]:
+    """Return the names of genres without the spaces around them."""
+    if array.dtype.kind != "U":
+        raise MisuseError(
+            f"{name} in {path} has dtype {array.dtype}: it must be str; convert it with .astype(str)"
+        )
+    names = [each.strip() for each in array.ravel().tolist()]
+    if "" in names:
+        raise MisuseError(
+            f"{name} in {path} is empty in row {names.index('')}: name the genre, or drop the row"
+        )
+    return names
 
 
 def _check_descriptors(descriptors: NDArray[np.generic], n: int, path: str) -> NDArray[np.float64]:

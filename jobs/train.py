@@ -16,7 +16,7 @@ from pipeline.storage.output_checks import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
-from pipeline.training.splits import split_data
+from pipeline.training.splits import leave_out_untrained_genres, split_data
 from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
@@ -156,6 +156,7 @@ def train_job(
     )
     check_data(data, request.settings.arch)
     train_set, valid_set, protocol = split_data(data, request.split, request.first_seed)
+    train_set, valid_set = leave_out_untrained_genres(train_set, valid_set, say)
     if start is not None:
         _warn_of_leak(start, valid_set, say)
     on_start(sum(each.settings.epochs for each in planned))

@@ -1,5 +1,6 @@
 """Splits: labeled data divided into a training set and a held-out set, by one of three protocols."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,54 @@ def split_data(
     Raises
     ------
     MisuseError
-        If the protocol is unknown, or the lists do not fit the data.
+        If the protocol is unknown, the lists do not fit the data, or only one genre is left to train on.
     """
     protocol, lists = parse_split(split)
     cut = cut_for_protocol(protocol, data, n_pieces)
     if lists is not None:
-        return *split_by_lists(cut, *lists), protocol
-    return *(split_by_track if protocol == "track" else split_at_random)(cut, seed), protocol
+        train_set, valid_set = split_by_lists(cut, *lists)
+    else:
+        train_set, valid_set = (split_by_track if protocol == "track" else split_at_random)(cut, seed)
+    trained = np.unique(train_set.labels)
+    if len(trained) < 2:
+        raise MisuseError(
+            f"--split {split} leaves only tracks of {data.genres[trained[0]]} to train on, and at least two "
+            "genres are needed to tell apart; choose another split, or other data"
+        )
+    return train_set, valid_set, protocol
+
+
+def leave_out_untrained_genres(
+    train_set: TrainingSet, valid_set: TrainingSet, say: Callable[[str], None]
+) -> tuple[TrainingSet, TrainingSet]:
+    """Leave out genres that no track is trained on: a model would know their names and nothing else.
+
+    Parameters
+    ----------
+    train_set, valid_set : TrainingSet
+        Sets with the same genres.
+    say : callable
+        Called with a message about the genres that are left out.
+
+    Raises
+    ------
+    MisuseError
+        If no track is left in the valid set.
+    """
+    shares = np.eye(len(train_set.genres))[train_set.labels] if train_set.shares is None else train_set.shares
+    trained = np.flatnonzero(shares.any(axis=0))
+    genres = tuple(train_set.genres[place] for place in trained)
+    if genres == train_set.genres:
+        return train_set, valid_set
+    tested = valid_set.of_genres(genres)
+    lacking = ", ".join(genre for genre in train_set.genres if genre not in genres)
+    if not len(tested):
+        raise MisuseError(f"no held-out track is of a genre that is trained on, only of {lacking}")
+    say(f"left out because no track of them is trained on: {lacking}")
+    n_held_out, n_tested = (len(set(data.tracks.tolist())) for data in (valid_set, tested))
+    if n_tested < n_held_out:
+        say(f"left out with their genres: {n_held_out - n_tested:,} of {n_held_out:,} held-out tracks")
+    return train_set.of_genres(genres), tested
 
 
 def parse_split(split: str) -> tuple[SplitProtocol, tuple[Path, Path] | None]:

@@ -60,6 +60,16 @@ class TrainingSet:
             shares=None if self.shares is None else self.shares[index],
         )
 
+    def of_genres(self, genres: tuple[str, ...]) -> "TrainingSet":
+        """Return the segments of some genres, which replace `genres`."""
+        place = np.array([genres.index(name) if name in genres else -1 for name in self.genres], np.intp)
+        kept = self.take(np.flatnonzero(place[self.labels] >= 0))
+        shares = kept.shares
+        if shares is not None:
+            shares = shares[:, [self.genres.index(name) for name in genres]]
+            shares = shares / shares.sum(axis=1, keepdims=True)
+        return replace(kept, labels=place[kept.labels], genres=genres, shares=shares)
+
     def cut_pieces(self, n_pieces: int) -> "TrainingSet":
         """Cut every log-mel into `n_pieces` of equal length, for the ``segment`` protocol.
 

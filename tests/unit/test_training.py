@@ -14,7 +14,13 @@ from pipeline.training.augment import Augmentation
 from pipeline.training.batches import TrainingBatches
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.data.importers import import_data, import_npz
-from pipeline.training.splits import split_at_random, split_by_lists, split_by_track, split_data
+from pipeline.training.splits import (
+    leave_out_untrained_genres,
+    split_at_random,
+    split_by_lists,
+    split_by_track,
+    split_data,
+)
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet, track_name
 from pipeline.training.training_settings import TrainingSettings
@@ -174,6 +180,50 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for split in ("tracks", "file", "file:a.txt", "file:a,b,c"):
         with pytest.raises(MisuseError, match="cannot split by"):
             split_data(data, split, seed=0)
+
+
+def test_a_model_names_only_genres_that_it_was_trained_on(npz: Path, tmp_path: Path) -> None:
+    """Lists leave out a genre, and the model answers with it for any track, without having heard it."""
+    (tmp_path / "train.txt").write_text("high.00000\nhigh.00001\nlow.00006\n")
+    (tmp_path / "valid.txt").write_text("high.00002\nlow.00007\nlow.00008\npulse.00012\n")
+    said: list[str] = []
+    request = TrainRequest(
+        str(npz),
+        tmp_path / "out",
+        settings_for(None, None, {"epochs": 1, "threads": 1, "batch_size": 4}),
+        f"file:{tmp_path}/train.txt,{tmp_path}/valid.txt",
+    )
+    info = train_job(request, say=said.append).bundle.info
+    assert info.genres == ("high", "low")
+    assert info.figures[0].n == 3
+    assert said == [
+        "left out because no track of them is trained on: pulse",
+        "left out with their genres: 1 of 4 held-out tracks",
+    ]
+
+
+def test_a_genre_that_only_has_shares_is_trained_on() -> None:
+    """Genres of a teacher that are nowhere the most probable one are lost."""
+    data = make_set()
+    shares = np.eye(3, dtype=np.float32)[data.labels]
+    shares[data.labels == 0] = [0.5, 0.0, 0.5]
+    soft = replace(data, shares=shares)
+    train_set, rest = soft.take(np.flatnonzero(soft.labels == 0)), soft.take(np.flatnonzero(soft.labels > 0))
+    said: list[str] = []
+    kept, tested = leave_out_untrained_genres(train_set, rest, said.append)
+    assert kept.genres == tested.genres == ("high", "pulse")
+    np.testing.assert_array_equal(kept.shares, np.full((12, 2), 0.5, np.float32))
+    assert set(tested.labels.tolist()) == {1}
+    with pytest.raises(MisuseError, match="no held-out track is of a genre that is trained on, only of low"):
+        leave_out_untrained_genres(train_set, soft.take(np.flatnonzero(soft.labels == 1)), said.append)
+
+
+def test_a_split_with_one_genre_to_train_on_is_refused(tmp_path: Path) -> None:
+    """Baselines end in an internal error of scikit-learn."""
+    (tmp_path / "train.txt").write_text("high.00000\nhigh.00001\n")
+    (tmp_path / "valid.txt").write_text("high.00002\nlow.00007\n")
+    with pytest.raises(MisuseError, match="leaves only tracks of high to train on"):
+        split_data(make_set(), f"file:{tmp_path}/train.txt,{tmp_path}/valid.txt", seed=0)
 
 
 @pytest.mark.parametrize(

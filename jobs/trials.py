@@ -58,12 +58,18 @@ def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence
     Raises
     ------
     MisuseError
-        If a setting cannot be varied, or a value is invalid.
+        If a setting cannot be varied, a value is invalid, or a setting or a value is given twice.
     """
     axes = [_axis(each) for each in grid]
+    names = [name for name, _ in axes]
+    for name, tried in axes:
+        if names.count(name) > 1 or len(set(tried)) < len(tried):
+            raise MisuseError(
+                f"--grid contains '{name}' or a value of it twice; list its values once, in one --grid"
+            )
     planned = []
     for values in itertools.product(*(values for _, values in axes)):
-        changes = dict(zip((name for name, _ in axes), values, strict=True))
+        changes = dict(zip(names, values, strict=True))
         varied = ", ".join(f"{name} {value:g}" for name, value in changes.items())
         planned += [TrialPlan(settings.changed({**changes, "seed": seed}), varied) for seed in seeds]
     return planned

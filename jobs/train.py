@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from jobs.console.messages import Say
 from jobs.training_data import read_labeled_data
@@ -31,6 +32,8 @@ _FLAGS = (
     "class_weights",
 )  # fmt: skip
 """Settings that the recorded command includes if they differ from the defaults of the architecture."""
+_VARIED = ("crop", "average")
+"""Further such settings, which have no flag: ``--grid`` sets them."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ def _options(
     several: bool,
 ) -> TrainingOptions:
     """Return the options of one trial."""
-    file, split = _last_name(request.data), drop_folders(request.split)
+    file, split = last_name(request.data), drop_folders(request.split)
     n_tracks = len(set(valid_set.tracks.tolist()))
     # Absolute, because workers have other working directories.
     log = None if request.tensorboard is None else canonical(request.tensorboard)
@@ -256,23 +259,25 @@ def _options(
 def _command(request: TrainRequest, file: str, split: str, settings: TrainingSettings) -> str:
     """Return the command that trains this model again, without paths of this machine."""
     own = TrainingSettings.for_arch(settings.arch)
-    words = ["earmark train", file, "--out MODEL"]
+    words = ["earmark train", quote(file), "--out MODEL"]
     words += [f"--arch {settings.arch}"] if settings.arch != "cnn" else []
-    words += [f"--from {_last_name(request.start)}"] if request.start else []
-    words += [f"--label-column {request.label_column}"] if request.label_column else []
-    words += [f"--split {split}", f"--epochs {settings.epochs}"]
+    words += [f"--from {quote(last_name(request.start))}"] if request.start else []
+    words += [f"--label-column {quote(request.label_column)}"] if request.label_column else []
+    words += [f"--split {quote(split)}", f"--epochs {settings.epochs}"]
     for name in _FLAGS:
         value = getattr(settings, name)
         if value != getattr(own, name):
             flag = f"--{name.replace('_', '-')}"
-            words.append(flag if value is True else f"{flag} {value:g}")
+            words.append(flag if value is True else f"{flag} {value}")
+    varied = {name: getattr(settings, name) for name in _VARIED}
+    words += [f"--grid {name}={value}" for name, value in varied.items() if value != getattr(own, name)]
     words.append(f"--seed {settings.seed}")
     if ":" not in request.split and request.first_seed != settings.seed:
         words.append(f"--split-seed {request.first_seed}")
     return " ".join([*words, f"--threads {settings.threads}", f"--name {request.model_name}"])
 
 
-def _last_name(path: str) -> str:
+def last_name(path: str) -> str:
     """Return the last name of a path: the folders of one machine do not belong in a model."""
     return path.rstrip("/").rpartition("/")[2]
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from shlex import quote
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from jobs.console.messages import Say
 from jobs.read_tables import open_tables, pick_embedding_model
 from jobs.run.request import make_job
 from jobs.run.run import run_job
-from jobs.train import TrainRequest, check_options
+from jobs.train import TrainRequest, check_options, last_name
 from jobs.training_data import check_regular, choose_label_column, is_audio, open_root, report_failures
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
@@ -148,9 +149,11 @@ def _describe_leak(held_out: EmbeddedTracks, base: ModelBundle, say: Say) -> str
 
 def _command(request: TrainRequest, base: ModelBundle) -> str:
     """Return the command that trains this model again, without paths of this machine."""
-    words = ["earmark train", PurePosixPath(request.data).name, "--on embeddings --out MODEL"]
-    words += [f"--from {base.model}", f"--split {drop_folders(request.split)}"]
-    words += [f"--label-column {request.label_column}"] if request.label_column else []
+    # Tables name their models in full; audio is run through one by its name or its folder.
+    start = base.model if is_tables(request.data) else last_name(request.start or request.config.model)
+    words = ["earmark train", quote(last_name(request.data)), "--on embeddings --out MODEL"]
+    words += [f"--from {quote(start)}", f"--split {quote(drop_folders(request.split))}"]
+    words += [f"--label-column {quote(request.label_column)}"] if request.label_column else []
     return " ".join([*words, f"--seed {request.first_seed}", f"--name {request.model_name}"])
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.train_head import _describe_leak, _train
+from jobs.train import TrainRequest
+from jobs.train_head import _command, _describe_leak, _train
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax
@@ -214,6 +215,23 @@ def test_tracks_that_the_network_learned_from_are_not_passed_off_as_new() -> Non
     assert "accuracy and calibration are optimistic" in said[0]
     assert _describe_leak(data.take(np.arange(5, 12)), network, said.append) == ""
     assert len(said) == 1
+
+
+def test_the_recorded_command_names_a_model_that_can_be_loaded(tmp_path: Path) -> None:
+    """Of a head on audio, the command was refused: only tables know models by their full names."""
+    base = ModelBundle.load("gtzan")
+    (tmp_path / "my shelves").mkdir()
+    for start, name in ((None, "default"), ("gtzan", "gtzan"), (f"{tmp_path}/own model/", "'own model'")):
+        audio = TrainRequest(
+            f"{tmp_path}/my shelves/", tmp_path / "out", start=start, label_column="my genre"
+        )
+        assert _command(audio, base) == (
+            f"earmark train 'my shelves' --on embeddings --out MODEL --from {name} --split track "
+            "--label-column 'my genre' --seed 0 --name out"
+        )
+    (tmp_path / "tables" / "_runs").mkdir(parents=True)
+    (tmp_path / "tables" / "_runs" / "run.json").touch()
+    assert f" --from {base.model} " in _command(TrainRequest(f"{tmp_path}/tables", tmp_path / "out"), base)
 
 
 @pytest.mark.slow

@@ -107,6 +107,18 @@ def test_the_seed_fixes_the_model(npz: Path, tmp_path: Path) -> None:
     assert again[0].model != other[0].model
 
 
+def test_the_recorded_command_trains_the_same_model(npz: Path, tmp_path: Path) -> None:
+    """Rounded numbers, settings that only ``--grid`` has, or names with spaces are lost."""
+    data = npz.rename(tmp_path / "my set.npz")
+    trained = train_model(
+        data, tmp_path / "out", learning_rate=0.00123456789, epochs=1, options={"grid": ("crop=48",)}
+    )
+    assert trained.bundle.info.training["command"] == (
+        "earmark train 'my set.npz' --out MODEL --split track --epochs 1 --learning-rate 0.00123456789 "
+        "--grid crop=48 --seed 0 --threads 1 --name out"
+    )
+
+
 def test_batches_see_every_segment_once_before_one_twice() -> None:
     """Some tracks of a small set hardly count."""
     data = make_set(n_a_genre=8)

@@ -84,7 +84,8 @@ class Model:
         log_mels : sequence of ndarray of uint8, each of shape (n_mels, t)
             Segments of any length, where the model reads log-mels (`features`).
         descriptors : ndarray of float64, shape (n, 57)
-            Of the same segments, where the model reads descriptors.
+            Of the same segments, where the model reads descriptors: finite numbers, such as the columns after
+            the second of `earmark.describe`.
 
         Warnings
         --------
@@ -100,8 +101,8 @@ class Model:
         Raises
         ------
         MisuseError
-            If an input that the model reads is missing or has another shape or dtype, or the model is an
-            ensemble, which labels whole tracks.
+            If an input that the model reads is missing, has another shape or dtype or numbers that are not
+            finite, or the model is an ensemble, which labels whole tracks.
 
         Examples
         --------
@@ -119,7 +120,8 @@ class Model:
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
-        return self._network_for(log_mels, descriptors).predict(log_mels, descriptors)
+        network, inputs = self._network_for(log_mels, descriptors)
+        return network.predict(*inputs)
 
     def embed(
         self,
@@ -135,7 +137,8 @@ class Model:
         ndarray of float32, shape (n, n_numbers)
             Segments that sound alike have embeddings that point in similar directions.
         """
-        return self._network_for(log_mels, descriptors).predict_and_embed(log_mels, descriptors)[1]
+        network, inputs = self._network_for(log_mels, descriptors)
+        return network.predict_and_embed(*inputs)[1]
 
     def label(
         self,
@@ -156,19 +159,19 @@ class Model:
             track_memory_mb=track_memory_mb,
         )
 
-    def _network_for(self, log_mels: Any, descriptors: Any) -> Classifier:
-        """Return the only network of the model, once it is sure that it can read the segments."""
+    def _network_for(self, log_mels: Any, descriptors: Any) -> tuple[Classifier, tuple[Any, Any]]:
+        """Return the only network of the model, and its inputs once it is sure that it can read them."""
         if self.info.members:
             raise MisuseError(
                 f"the model {self.name} is an ensemble, which labels whole tracks and nothing else; load one "
                 f"of its models ({', '.join(self.info.members)})"
             )
-        self._check_inputs(log_mels, descriptors)
+        inputs = self._check_inputs(log_mels, descriptors)
         (network,) = networks_of(self._classifier)
-        return network
+        return network, inputs
 
-    def _check_inputs(self, log_mels: Any, descriptors: Any) -> None:
-        """Check the arrays that the model reads; the network says which are missing."""
+    def _check_inputs(self, log_mels: Any, descriptors: Any) -> tuple[Any, Any]:
+        """Check what the model reads, and return it as arrays; the network says which are missing."""
         lengths = set()
         if self.features.log_mel and log_mels is not None:
             for place, segment in enumerate(map(np.asarray, log_mels)):
@@ -182,14 +185,18 @@ class Model:
                     )
             lengths.add(len(log_mels))
         if self.features.descriptors and descriptors is not None:
-            shape, n_columns = np.shape(descriptors), len(DESCRIPTOR_NAMES)
+            descriptors = np.asarray(descriptors)
+            shape, n_columns = descriptors.shape, len(DESCRIPTOR_NAMES)
             if len(shape) != 2 or shape[1] != n_columns:
                 raise MisuseError(
                     f"the model {self.name} reads descriptors of shape (n, {n_columns}), not {shape}"
                 )
+            if descriptors.dtype.kind not in "fiu" or not np.isfinite(descriptors).all():
+                raise MisuseError(f"the model {self.name} reads descriptors that are finite numbers")
             lengths.add(shape[0])
         if len(lengths) > 1:
             raise MisuseError(f"there are {len(log_mels)} log-mels, but descriptors of {shape[0]} segments")
+        return log_mels, descriptors
 
     @cached_property
     def _classifier(self) -> Classifier | EnsembleClassifier:

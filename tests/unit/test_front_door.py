@@ -27,6 +27,9 @@ from pipeline.demo.synthesis import synthesize
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.current import current_labels
 from pipeline.tables.format_version import FORMAT_FILE
+from pipeline.training.train_model import TrainingOptions, train
+from pipeline.training.training_set import TrainingSet
+from pipeline.training.training_settings import TrainingSettings
 from schemas import errors as error_types
 from schemas.errors import (
     DecodeError,
@@ -37,6 +40,7 @@ from schemas.errors import (
     NotFoundError,
     TrackError,
 )
+from schemas.features import FeatureSpec
 from tests.hostile import flac_bomb
 from tests.table_history import MODEL, TableHistory, tracks
 
@@ -381,6 +385,24 @@ def test_descriptors_that_the_model_cannot_read_are_refused(model: earmark.Model
         reader.predict(log_mels, np.zeros(57))
     with pytest.raises(MisuseError, match="2 log-mels, but descriptors of 3 segments"):
         reader.predict(log_mels, np.zeros((3, 57)))
+    for odd in (np.full((2, 57), np.nan), np.full((2, 57), np.inf), [["high"] * 57] * 2):
+        with pytest.raises(MisuseError, match="reads descriptors that are finite numbers"):
+            reader.predict(log_mels, odd)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_descriptors_can_be_the_columns_of_a_frame(here: Path) -> None:
+    """What `earmark.describe` returns would end in a ValueError about the name of a column."""
+    settings = TrainingSettings.for_arch("dense").changed({"epochs": 1, "threads": 1})
+    rng = np.random.default_rng(0)
+    rows, tracks = rng.normal(size=(8, 57)), np.array(list("abcdefgh"))
+    data = TrainingSet(
+        None, np.arange(8) % 2, tracks, ("a", "b"), rows, FeatureSpec(log_mel=False, descriptors=True)
+    )
+    model = earmark.Model(train(data, data, TrainingOptions("small", "track", "rows", settings)))
+    described = earmark.describe("song.wav").iloc[:, 2:]
+    expected = model.predict_proba(descriptors=described.to_numpy())
+    np.testing.assert_array_equal(model.predict_proba(descriptors=described), expected)  # type: ignore[arg-type]
 
 
 def test_a_view_with_the_features_of_another_model_is_refused(here: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline.models.ensemble import Bundle, load_bundle
 from pipeline.models.ensemble_classifier import EnsembleClassifier, load_classifier, networks_of
 from pipeline.models.prediction import Prediction
 from pipeline.models.tensorflow_setup import set_up_tensorflow
+from pipeline.storage.path_argument import path_argument
 from schemas.config import RunConfig
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -223,7 +224,8 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     Raises
     ------
     MisuseError
-        If there is no such model, it is damaged, or a newer Earmark made it, or models cannot be combined.
+        If there is no such model, it is damaged, or a newer Earmark made it, or models cannot be combined; or
+        if `name` is no text and no path.
 
     Examples
     --------
@@ -234,4 +236,4 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     >>> len(model.label(["song.wav", "music/other.wav"]))
     2
     """
-    return Model(load_bundle(os.fspath(name)))
+    return Model(load_bundle(path_argument(name, "a model")))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from jobs import read_tables
 from jobs.similar import find_similar
 from jobs.trends import Show, find_trends, select_rows
+from pipeline.storage.path_argument import path_argument
 from pipeline.tables.current import current_tracks
 from pipeline.tables.current import list_models as models_of
 from pipeline.tables.runs import read_reports
@@ -144,7 +145,9 @@ class Tables:
         TrackError
             If the file does not exist or cannot be decoded.
         """
-        return find_similar(self._tables, os.fspath(track), _count("n", n), _name_of(model)).rows
+        return find_similar(
+            self._tables, path_argument(track, "a track"), _count("n", n), _name_of(model)
+        ).rows
 
     def tracks(self) -> pa.Table:
         """Return the tracks of the catalog as last listed, sorted by uri, with tags and audio properties."""
@@ -270,4 +273,4 @@ def open_tables(location: str | os.PathLike[str]) -> Tables:
     0    done        4       2
     1    done        2       0
     """
-    return Tables(read_tables.open_tables(os.fspath(location)))
+    return Tables(read_tables.open_tables(path_argument(location, "the root of tables")))

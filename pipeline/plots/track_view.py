@@ -13,7 +13,7 @@ from pipeline.audio.features.log_mel import log_mel
 from pipeline.audio.tags.tags import read_tags
 from pipeline.models.prediction import Prediction
 from pipeline.shards.fetching import open_track
-from pipeline.shards.one_track import named_track
+from pipeline.shards.one_track import chosen_features, named_track
 from schemas.errors import EmptyFileError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
@@ -89,13 +89,13 @@ def view_track(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -
     Raises
     ------
     MisuseError
-        If the name is empty.
+        If `track` is no path, or empty, or `spec` no features.
     TrackError
         If the track does not exist or is not audio; see `pipeline.audio.decode.audio.read_segments`.
     """
-    spec = spec or FeatureSpec()
-    uri = os.fspath(track)
+    spec = chosen_features(spec)
     opened = open_track(named_track(track))
+    uri = os.fspath(track)
     with opened.file as file, opened.unchanged():
         if not opened.track.size:
             raise EmptyFileError(f"{uri} is empty (0 bytes)")

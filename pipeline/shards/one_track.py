@@ -18,6 +18,8 @@ from pipeline.catalogs.catalog import canonical
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.shards.fetching import open_track
 from pipeline.storage import storage
+from pipeline.storage.path_argument import path_argument
+from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures, TrackRef
 
@@ -42,6 +44,8 @@ def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = Non
     ------
     TrackError
         If the track does not exist or is not audio; see `pipeline.audio.features.featurize.featurize_track`.
+    MisuseError
+        If `track` is no path, or `spec` no features.
 
     Examples
     --------
@@ -54,7 +58,20 @@ def track_features(track: str | os.PathLike[str], spec: FeatureSpec | None = Non
     """
     opened = open_track(named_track(track))
     with opened.file as file, opened.unchanged():
-        return featurize_track(file, opened.track.uri, spec or FeatureSpec())
+        return featurize_track(file, opened.track.uri, chosen_features(spec))
+
+
+def chosen_features(spec: FeatureSpec | None) -> FeatureSpec:
+    """Return the features that a caller has chosen, or the default ones.
+
+    Raises
+    ------
+    MisuseError
+        If it is something else, such as a model.
+    """
+    if spec is not None and not isinstance(spec, FeatureSpec):
+        raise MisuseError(f"spec is a FeatureSpec, such as the features of a model, not {spec!r}")
+    return spec or FeatureSpec()
 
 
 def named_track(track: str | os.PathLike[str]) -> TrackRef:
@@ -63,11 +80,11 @@ def named_track(track: str | os.PathLike[str]) -> TrackRef:
     Raises
     ------
     MisuseError
-        If the name is empty.
+        If it is no path, or empty.
     EarmarkError
         If the store does not answer.
     """
-    uri = canonical(os.fspath(track))
+    uri = canonical(path_argument(track, "a track"))
     with storage.explain_errors(uri, "look at"):
         return stat_track(uri, uri)
 
@@ -90,7 +107,7 @@ def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> 
 
     Raises
     ------
-    TrackError
+    TrackError, MisuseError
         As `track_features`.
 
     Examples
@@ -101,7 +118,7 @@ def describe(track: str | os.PathLike[str], spec: FeatureSpec | None = None) -> 
     0      1.2  117.45
     1     33.7  117.45
     """
-    first = (spec or FeatureSpec()).specs[0]
+    first = chosen_features(spec).specs[0]
     asked = first.model_copy(update={"descriptors": True, "log_mel": False})
     return pd.DataFrame(
         {"start_s": segment.start_s, "duration_s": segment.duration_s}

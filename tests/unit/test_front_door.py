@@ -319,6 +319,7 @@ def test_no_tracks_give_no_rows(here: Path, model: earmark.Model) -> None:
         ({"tracks": pd.Series(["song.wav", None])}, r"number 1 \(from 0\) is "),
         ({"tracks": pd.DataFrame({"uri": ["song.wav"]})}, r"such as frame\['uri'\]"),
         ({"tracks": None}, "iterable of these, not None"),
+        ({"model": None}, "a model is given by its name, path or URI, not by None"),
     ],
 )
 def test_misuse_is_said_in_a_sentence(here: Path, options: dict[str, object], message: str) -> None:
@@ -326,6 +327,30 @@ def test_misuse_is_said_in_a_sentence(here: Path, options: dict[str, object], me
     arguments: dict[str, object] = {"tracks": "song.wav"} | options
     with pytest.raises(MisuseError, match=message):
         earmark.label(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: earmark.load_model(None), "a model is given by its name, path or URI, not by None"),  # type: ignore[arg-type]
+        (lambda: earmark.load_model(b"default"), "not by b'default'"),  # type: ignore[arg-type]
+        (lambda: earmark.open_tables(None), "the root of tables is given by .* not by None"),  # type: ignore[arg-type]
+        (lambda: earmark.track_features(None), "a track is given by .* not by None"),  # type: ignore[arg-type]
+        (lambda: earmark.describe(["song.wav"]), r"a track is given by .* not by \['song.wav'\]"),  # type: ignore[arg-type]
+        (lambda: earmark.plots.view_track(5), "a track is given by .* not by 5"),  # type: ignore[arg-type]
+    ],
+)
+def test_names_that_are_none_are_said_to_be(ask: Callable[[], object], message: str) -> None:
+    """A variable that is not set would end in a TypeError of `os`, which those who catch ours do not."""
+    with pytest.raises(MisuseError, match=message):
+        ask()
+
+
+@pytest.mark.parametrize("ask", [earmark.track_features, earmark.describe, earmark.plots.view_track])
+def test_a_model_in_place_of_its_features_is_named(here: Path, ask: Callable[..., object]) -> None:
+    """It would end in an AttributeError about a field of the features."""
+    with pytest.raises(MisuseError, match=r"such as the features of a model, not <earmark\.Model "):
+        ask("song.wav", earmark.load_model())
 
 
 @pytest.mark.slow

@@ -177,6 +177,7 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
         label_column=request.label_column,
         tables=request.tables,
         model=request.model,
+        min_genres=2 if bundle is None else 1,
         config=request.config,
         say=say,
     )

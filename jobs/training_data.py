@@ -35,6 +35,7 @@ def read_labeled_data(
     label_column: str | None = None,
     tables: str | None = None,
     model: str | None = None,
+    min_genres: int = 2,
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
 ) -> TrainingSet:
@@ -55,6 +56,8 @@ def read_labeled_data(
     model : str, optional
         The model whose features are computed, or preferred where runs computed several; by default, those
         of ``gtzan`` are computed, and the newest preferred.
+    min_genres : int
+        Genres that audio needs, for which no features are computed in vain; a model is also measured on one.
     config : RunConfig, optional
         Settings of the run that computes the features.
     say : callable
@@ -73,7 +76,7 @@ def read_labeled_data(
         return import_tables(data, label_column=label_column, like=like, say=say, **feature_kinds(arch))
     if not is_audio(data):
         return import_data(data, label_column=label_column, say=say)
-    column = choose_label_column(data, label_column)
+    column = choose_label_column(data, label_column, min_genres=min_genres)
     with open_root(tables) as root:
         settings = (config or RunConfig()).model_copy(update={"model": model or _TRAINED_LIKE})
         job = _featurize(data, root, arch, settings, say)

@@ -11,6 +11,7 @@ from pipeline.models.mobilenet import Head
 from pipeline.models.prediction import softmax
 from pipeline.training.artist_folds import Folds, count_artists, divide
 from pipeline.training.embedded_tracks import EmbeddedTracks
+from pipeline.training.networks import check_genres
 from schemas.errors import MisuseError
 
 MIN_TRACKS = 4
@@ -140,8 +141,9 @@ def check_tracks(data: EmbeddedTracks) -> None:
     Raises
     ------
     MisuseError
-        If there are not.
+        If there are not, or there is only one genre.
     """
+    check_genres(data.genres)
     few = {genre: n for genre, n in data.tracks_by_genre.items() if n < MIN_TRACKS}
     if few:
         listed = ", ".join(f"{genre} has {n}" for genre, n in few.items())

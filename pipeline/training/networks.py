@@ -1,5 +1,6 @@
 """The architectures: the network that is built for a training set, and its inputs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,19 +20,32 @@ _KIND_NAMES = {"log_mel": "log-mels", "descriptors": "descriptors"}
 
 
 def check_data(data: TrainingSet, arch: Arch) -> None:
-    """Check that the data has the features that networks of an architecture read.
+    """Check that a network of an architecture can be trained on the data.
 
     Raises
     ------
     MisuseError
-        If it does not.
+        If the data lacks features that the network reads, or has only one genre.
     """
+    check_genres(data.genres)
     lacking = [kind for kind, wanted in feature_kinds(arch).items() if wanted and getattr(data, kind) is None]
     if lacking:
         raise MisuseError(
             f"the data has no {_KIND_NAMES[lacking[0]]}, which --arch {arch} reads: choose another "
             "architecture, or train on audio, from which both are computed"
         )
+
+
+def check_genres(genres: Sequence[str]) -> None:
+    """Check that there is more than one genre to train on.
+
+    Raises
+    ------
+    MisuseError
+        If there is not.
+    """
+    if len(genres) < 2:
+        raise MisuseError(f"the data has only the genre {genres[0]}: a model needs two or more to tell apart")
 
 
 def build_network(data: TrainingSet, settings: TrainingSettings, n_frames: int | None) -> Any:

@@ -130,12 +130,11 @@ def pick_genres(names: Iterable[str], source: str) -> tuple[str, ...]:
     Raises
     ------
     MisuseError
-        If there are fewer than two. The message names the data as `source`.
+        If there is none. The message names the data as `source`.
     """
     present = set(names)
-    if len(present) < 2:
-        has = f"only the genre {present.pop()}" if present else "no rows with a genre"
-        raise MisuseError(f"{source} has {has}: a model needs at least two genres to tell apart")
+    if not present:
+        raise MisuseError(f"{source} has no rows with a genre; add them")
     return GTZAN_GENRES if present == set(GTZAN_GENRES) else tuple(sorted(present))
 
 

@@ -152,6 +152,18 @@ def test_genres_that_the_model_lacks_are_no_mistakes_but_counted(tmp_path: Path)
         evaluate_job(Request(data=none, model=model, settings=settings()))
 
 
+def test_a_model_is_measured_on_one_genre_too(tmp_path: Path) -> None:
+    """Somebody who has music of one genre asks how much of it a model finds, and is told to bring another."""
+    model, _, _ = made_before(tmp_path / "model")
+    log_mel, tracks, genre = marked()
+    rows = genre == "pulse"
+    data = save(tmp_path / "one.npz", log_mel[rows], tracks[rows], genre[rows])
+    found = evaluate_job(Request(data=data, model=model, settings=settings()))
+    assert [each.genre for each in found.per_genre if each.support] == ["pulse"]
+    with pytest.raises(MisuseError, match="only the genre pulse: a model needs two or more"):
+        evaluate_job(Request(data=data, arch="cnn", settings=settings()))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -121,6 +121,8 @@ def test_four_tracks_a_genre_are_enough_and_three_are_too_few() -> None:
     )
     with pytest.raises(MisuseError, match=r"at least 4 training tracks of each genre.*dub has 3, ska has 3"):
         train_head(embedded(3))
+    with pytest.raises(MisuseError, match="only the genre dub: a model needs two or more"):
+        train_head(embedded(8, ("dub",)))
 
 
 def test_genres_with_too_few_tracks_are_left_out_and_named() -> None:

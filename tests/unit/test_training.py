@@ -244,7 +244,6 @@ def test_a_split_with_one_genre_to_train_on_is_refused(tmp_path: Path) -> None:
         ({"log_mel": np.zeros((2, 4, 5), np.uint8)}, "lacks an array"),
         ({"log_mel": np.zeros((2, 4, 5))}, "it must be uint8"),
         ({"log_mel": np.zeros((3, 4, 5), np.uint8)}, "differ in length: 3, 2, 2"),
-        ({"genre": np.array(["a", "a"])}, "has only the genre"),
         ({"track": np.array([{}, {}], dtype=object)}, "cannot read the array file"),
     ],
 )
@@ -260,6 +259,14 @@ def test_array_files_that_are_wrong_are_refused(
     np.savez(tmp_path / "set.npz", **(arrays if message == "lacks an array" else good | arrays))  # type: ignore[arg-type]
     with pytest.raises(MisuseError, match=message):
         import_data(str(tmp_path / "set.npz"))
+
+
+def test_data_of_one_genre_is_refused_before_training(npz: Path, tmp_path: Path) -> None:
+    """A model that answers with one genre for all music is trained for hours."""
+    data = make_set().of_genres(("high",))
+    np.savez(npz, log_mel=data.log_mel, track=data.tracks, genre=np.repeat("high", len(data)))
+    with pytest.raises(MisuseError, match="the data has only the genre high: a model needs two or more"):
+        train_model(npz, tmp_path / "out")
 
 
 SHARES = np.array([[0.6, 0.4], [0.2, 0.8]])

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -145,7 +144,8 @@ def _is_one_track(source: object) -> bool:
         return False
     protocol, path = storage.split(os.fspath(source))
     if protocol == "file":
-        return not (is_manifest(path) or Path(path).is_dir())
+        # Path.is_dir raises an OSError for a name that is too long.
+        return not (is_manifest(path) or os.path.isdir(path))  # noqa: PTH112
     return is_audio_name(path)
 
 

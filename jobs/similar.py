@@ -1,5 +1,6 @@
 """``earmark similar``: the tracks that sound most like a given one."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def find_similar(
     with open_keys(tables) as keys:
         full_model = pick_embedding_model(keys.stored, model)
         own = _find_listed(keys, track, last_catalog(tables))
-        if own is None and storage.is_local(track) and not Path(storage.split(track)[1]).exists():
+        if own is None and storage.is_local(track) and not _exists(storage.split(track)[1]):
             raise MisuseError(
                 f"'{track}' is neither a track of the catalog nor a file; give its id, its path below the "
                 "catalog, or an audio file"
@@ -107,11 +108,16 @@ def find_similar(
         return SimilarTracks(_describe(keys, full_model, nearest), full_model, n_compared)
 
 
+def _exists(path: str) -> bool:
+    """Return whether there is a file; `Path.exists` raises an OSError for a name that is too long."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
 def _find_listed(keys: Keys, track: str, catalog: str) -> dict[str, str] | None:
     """Return the track of the catalog with this id, uri, or path below some folder; None if there is none."""
     keys.load("tracks")
     protocol, path = storage.split(track)
-    exists = protocol == "file" and Path(path).exists()
+    exists = protocol == "file" and _exists(path)
     name, place = storage.local_uri(track), canonical(track)
     wanted = [name, storage.join(catalog, name), place]
     rows = _find_current(keys, "track_id = $name OR list_contains($uris, uri)", name=name, uris=wanted)

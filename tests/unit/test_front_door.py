@@ -200,6 +200,7 @@ def test_a_list_keeps_its_order_and_never_raises_for_a_track(here: Path, model: 
         "empty.mp3",
         Path("song.wav"),
         "missing.mp3",
+        "long" * 99,
         "silence.flac",
         "short.wav",
         "pipe.wav",
@@ -207,18 +208,18 @@ def test_a_list_keeps_its_order_and_never_raises_for_a_track(here: Path, model: 
         "song.wav",
     ]
     labels = model.label(iter(names))
-    uris = ["empty.mp3", "song.wav", "missing.mp3", "silence.flac", "short.wav", "pipe.wav"]
+    uris = ["empty.mp3", "song.wav", "missing.mp3", "long" * 99, "silence.flac", "short.wav", "pipe.wav"]
     uris += ["music/broken.mp3", "music/other.wav", "song.wav"]
     assert labels["uri"].tolist() == [str(here / name) for name in uris]
-    kinds = ["EmptyFileError", "", "NotFoundError", "", "TooShortError", "NotAFileError", "DecodeError"]
-    assert labels["error_type"].fillna("").tolist() == [*kinds, "", ""]
+    kinds = ["EmptyFileError", "", "NotFoundError", "NotFoundError", "", "TooShortError", "NotAFileError"]
+    assert labels["error_type"].fillna("").tolist() == [*kinds, "DecodeError", "", ""]
     failed = labels["error_type"].notna()
     assert labels["error"].notna().tolist() == failed.tolist()
     assert labels.loc[failed, ["genre", "confidence", "p_jazz", "duration_s"]].isna().all(axis=None)
     assert labels.loc[~failed, "duration_s"].tolist() == pytest.approx([65, 3, 5, 65])
-    assert pd.isna(labels.loc[3, "genre"])
-    assert labels.loc[3, "confidence"] == pytest.approx(0.1)
-    pd.testing.assert_series_equal(labels.loc[1], labels.loc[8], check_names=False)
+    assert pd.isna(labels.loc[4, "genre"])
+    assert labels.loc[4, "confidence"] == pytest.approx(0.1)
+    pd.testing.assert_series_equal(labels.loc[1], labels.loc[9], check_names=False)
     p = labels.loc[~failed, [f"p_{genre}" for genre in model.genres]]
     assert p.sum(axis=1).to_numpy() == pytest.approx(1)
     assert (p.max(axis=1) == labels.loc[~failed, "confidence"]).all()

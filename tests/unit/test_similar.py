@@ -365,6 +365,8 @@ def test_the_end_of_a_path_is_enough_if_it_is_one_tracks(history: TableHistory) 
 
 def test_what_cannot_be_compared_is_said(opened: earmark.Tables, tmp_path: Path) -> None:
     """A typing error or a silent track would end in a traceback, or in a list of nonsense."""
+    with pytest.raises(MisuseError, match="neither a track of the catalog nor a file"):
+        opened.similar("long" * 99)
     with pytest.raises(MisuseError, match="silent"):
         opened.similar("t0011")
     with pytest.raises(MisuseError, match="no embeddings"):

@@ -131,6 +131,8 @@ class ModelInfo(BaseModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
+        if len(set(self.genres)) < len(self.genres):
+            raise ValueError("two genres have the same name")
         if self.members:
             return self
         takes = feature_kinds(self.arch)

@@ -132,6 +132,7 @@ def test_loading_does_not_import_tensorflow(bundle: ModelBundle, tmp_path: Path)
         (lambda info: info.update(temperature=0), "not valid: temperature"),
         (lambda info: info.update(n_frames=60), r"takes arrays of shape \(32, 48, 1\).*\(32, 60, 1\)"),
         (lambda info: info["genres"].append("ska"), "has 3 outputs, but model.json names 4"),
+        (lambda info: info["genres"].__setitem__(1, info["genres"][0]), "two genres have the same name"),
     ],
 )
 def test_a_model_json_that_is_wrong_is_refused(

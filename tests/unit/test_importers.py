@@ -117,7 +117,6 @@ def test_an_array_file_can_have_descriptors_and_log_mels(tmp_path: Path) -> None
     ("changes", "message"),
     [
         ({"genre": np.array([0, 0, 1, 1])}, r"genre in .*set\.npz has dtype int64: it must be str"),
-        ({"genre": np.array([b"a", b"a", b"b", b"b"])}, r"genre in .* has dtype \|S1: it must be str"),
         (
             {"genre": np.array(["a", "a", " ", "b"])},
             r"genre in .* is empty in row 2: name the",
@@ -131,8 +130,9 @@ def test_arrays_that_no_model_could_be_made_of_are_named(
     """A network is trained for hours on genres without names, and lost to an internal error at the end."""
     arrays = {"log_mel": np.zeros((4, 16, 20), np.uint8), "track": np.array(list("wxyz"))}
     genre = np.array(["a", "a ", "b", " b"])
-    np.savez(tmp_path / "set.npz", **(arrays | {"genre": genre}))  # type: ignore[arg-type]
-    assert import_data(str(tmp_path / "set.npz")).genres == ("a", "b")
+    for spelled in (genre, genre.astype(np.bytes_)):
+        np.savez(tmp_path / "set.npz", **(arrays | {"genre": spelled}))  # type: ignore[arg-type]
+        assert import_data(str(tmp_path / "set.npz")).genres == ("a", "b")
     np.savez(tmp_path / "set.npz", **(arrays | {"genre": genre} | changes))  # type: ignore[arg-type]
     with pytest.raises(MisuseError, match=message):
         import_data(str(tmp_path / "set.npz"))

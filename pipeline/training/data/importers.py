@@ -134,6 +134,8 @@ def _read_targets(
 
 def _read_names(array: NDArray[np.generic], name: str, path: str) -> list[str]:
     """Return the names of genres without the spaces around them."""
+    if array.dtype.kind == "S":
+        array = np.char.decode(array.astype(np.bytes_), "utf-8", "replace")
     if array.dtype.kind != "U":
         raise MisuseError(
             f"{name} in {path} has dtype {array.dtype}: it must be str; convert it with .astype(str)"

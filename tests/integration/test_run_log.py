@@ -23,6 +23,7 @@ from pipeline.storage.errors import StoreFailingError
 from pipeline.tables.runs import log_location, read_reports
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
+from schemas.errors import LabelError
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, earmark
@@ -163,6 +164,24 @@ def test_what_a_worker_logs_before_it_fails_reaches_the_driver() -> None:
     (event,) = events_of(caught.value.cause)
     assert event.message == "before it failed"
     assert event.fields.keys() == {"run", "shard", "node", "track"}
+
+
+def test_work_is_scheduled_as_a_batch() -> None:
+    """Actor, workers and Ray's processes interrupt each other whenever one wakes: a run takes longer."""
+
+    def ask(task: LabelTask) -> list[int]:
+        policies = []
+
+        def work() -> LabelError:
+            policies.append(os.sched_getscheduler(0))
+            return LabelError("no output")
+
+        run_work(work, task, logging.INFO)
+        return policies
+
+    task = LabelTask("000001", "r", "2026-01-01", "m", "part", "f", pa.table({"track_id": ["t"]}))
+    with connected(RunConfig(cpus=1)):
+        assert ray.get(ray.remote(max_retries=0)(ask).remote(task)) == [os.SCHED_BATCH]
 
 
 @pytest.fixture

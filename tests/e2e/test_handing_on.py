@@ -70,9 +70,9 @@ def test_trends_are_written(tables: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("trends", "--by", "nothing"), "no track has a column 'nothing'"),
-        (("trends", "--by", "artist", "--show", "changes", "--format", "csv"), "needs groups in time"),
+        (("trends", "--by", "artist", "--show", "changes", "--format", "csv"), "changes need groups in time"),
         (("trends", "--model", "nothing"), "nothing"),
-        (("trends", "--by", "artist", "--show", "changes"), "needs groups in time"),
+        (("trends", "--by", "artist", "--show", "changes"), "changes need groups in time"),
         (("trends", "--html", "same", "--out", "same"), "both name same"),
         (("report", "--list", "--out", "page.html"), "--list prints the runs"),
         (("labels", "--format", "m3u"), "name a folder"),

@@ -12,6 +12,7 @@ from pipeline.publish.mean_embeddings import gather_means
 from pipeline.tables.current import CURRENT_LABELS, define_current_tracks
 from pipeline.tables.gather import gather
 from pipeline.tables.keys import Keys
+from pipeline.tables.parts import complete
 from schemas.published import IDENTITY, LABEL_COLUMNS, TRACK_FACTS, published_schema
 
 _ROWS_AT_ONCE = 20_000
@@ -111,7 +112,7 @@ class CurrentRows:
         schema = pa.schema([self.schema.field(name).remove_metadata() for name in self.identity])
         self._keys.create("published", schema)
         for batch in published:
-            self._keys.append("published", _fill_up(batch, schema))
+            self._keys.append("published", complete(pa.Table.from_batches([batch]), schema))
         same = " AND ".join(f"wanted.{name} IS NOT DISTINCT FROM published.{name}" for name in schema.names)
         self._keys.define("changed", _CHANGED.format(same=same))
         self._keys.define("removed", _REMOVED)
@@ -182,11 +183,3 @@ class CurrentRows:
             columns += [gather_means(keys, places), places["embedding_run"]]
         rows = pa.Table.from_arrays(columns, names=self.schema.names)
         return rows.cast(self.schema)
-
-
-def _fill_up(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    """Return rows with the columns of a schema; those that they lack are null."""
-    columns = [
-        batch[name] if name in batch.schema.names else pa.nulls(batch.num_rows) for name in schema.names
-    ]
-    return pa.Table.from_arrays(columns, schema.names).cast(schema)

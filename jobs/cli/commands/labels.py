@@ -8,6 +8,7 @@ import typer
 
 from jobs.cli.commands import options as opt
 from jobs.console.messages import say
+from jobs.console.output import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +25,7 @@ def labels(
         typer.Option("--min-confidence", min=0, max=1, help="Only labels with at least this confidence."),
     ] = 0.0,
     output_format: Annotated[
-        Literal["table", "csv", "tsv", "json", "parquet", "m3u"],
+        Literal[Format, "m3u"],
         typer.Option(
             "--format", help="Output format; m3u writes a playlist for each genre to the folder --out."
         ),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs.cli.commands import options as opt
+from jobs.console.output import Format
 
 
 def similar(
@@ -29,7 +30,7 @@ def similar(
         ),
     ] = None,
     output_format: Annotated[
-        Literal["table", "csv", "tsv", "json", "parquet", "m3u"],
+        Literal[Format, "m3u"],
         typer.Option("--format", help="Output format; m3u is a playlist."),
     ] = "table",
     out: opt.Out = None,

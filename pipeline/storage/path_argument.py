@@ -18,8 +18,11 @@ def path_argument(value: object, what: str) -> str:
     Raises
     ------
     MisuseError
-        If it is neither text nor a path.
+        If it is neither text nor a path, or has a null character, which no path has.
     """
     if not isinstance(value, str | os.PathLike):
         raise MisuseError(f"{what} is given by its name, path or URI, not by {value!r}")
-    return str(os.fspath(value))
+    text = str(os.fspath(value))
+    if "\0" in text:
+        raise MisuseError(f"{what} is named {text!r}, but no path has a null character")
+    return text

@@ -339,6 +339,7 @@ def test_misuse_is_said_in_a_sentence(here: Path, options: dict[str, object], me
         (lambda: earmark.track_features(None), "a track is given by .* not by None"),  # type: ignore[arg-type]
         (lambda: earmark.describe(["song.wav"]), r"a track is given by .* not by \['song.wav'\]"),  # type: ignore[arg-type]
         (lambda: earmark.plots.view_track(5), "a track is given by .* not by 5"),  # type: ignore[arg-type]
+        (lambda: earmark.open_tables("a\0b"), r"the root of tables is named 'a\\x00b', but no path"),
     ],
 )
 def test_names_that_are_none_are_said_to_be(ask: Callable[[], object], message: str) -> None:

@@ -173,7 +173,7 @@ def _place_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -
     """Place at most six ticks on the axis: round years if there are many, else evenly spaced periods."""
     if len(names[0]) == 4 and n_cells > 12:
         first = int(names[0])
-        step = next(step for step in (5, 10, 20, 25, 50, 100, 200, 500) if n_cells / step <= 6)
+        step = next(step for step in (5, 10, 20, 25, 50, 100, 200, 500, 1000, 2000) if n_cells / step <= 6)
         years = range(-(-first // step) * step, first + n_cells, step)
         return [Tick(100 * (year - first + 0.5) / n_cells, str(year)) for year in years]
     picked = dict.fromkeys(np.linspace(0, len(names) - 1, min(len(names), 5)).round().astype(int).tolist())

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.audio.tags.dates import parse_date
 from pipeline.storage.track_paths import below
 
 TIME_GROUPINGS = ("year", "month", "seen")
 """Groupings by time."""
 COLUMNS = {
     "year": ("year", "carried"),
-    "month": ("release_date",),
+    "month": ("release_date", "carried"),
     "seen": (),
     "artist": ("artist", "carried"),
     "album": ("artist", "album", "carried"),
@@ -22,9 +23,10 @@ COLUMNS = {
 }
 """Columns of ``tracks/`` that each grouping reads; any other name is a column of the manifest.
 
-Where a file has no tag for year, artist or album, the manifest's column of that name counts.
+Where a file has no such tag, the manifest's column of that name counts; for the year, also ``release_date``.
 """
-_YEAR, _MONTH = r"^[0-9]{4}$", r"^[0-9]{4}-(0[1-9]|1[0-2])"
+_YEAR = r"^(?P<period>[1-9][0-9]{3})(?:-|$)"
+_MONTH = r"^(?P<period>[1-9][0-9]{3}-(?:0[1-9]|1[0-2]))(?:-|$)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,12 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     root : str
         The folder that holds all tracks; see `pipeline.storage.track_paths.find_root`.
     """
-    # What other programs wrote there may be no time.
-    if by == "year":
-        # pandas writes integers with gaps as floats: 1999.0.
-        years = pc.replace_substring_regex(_or_carried("year", tracks), r"\.0+$", "")
-        years = pc.utf8_lpad(years, 4, "0")
-        return pc.if_else(pc.match_substring_regex(years, _YEAR), years, None)
-    if by == "month":
-        dates = tracks["release_date"].cast(pa.string())
-        is_date = pc.and_(pc.match_substring_regex(dates, _MONTH), pc.greater_equal(dates, "0001"))
-        return pc.if_else(is_date, pc.utf8_slice_codeunits(dates, 0, 7), None)
+    if by in ("year", "month"):
+        names, pattern = (("year", "release_date"), _YEAR) if by == "year" else (("release_date",), _MONTH)
+        listed = (_parse_dates(_carried(name, tracks)) for name in names)
+        dates = pc.coalesce(tracks[names[0]].cast(pa.string()), *listed)
+        # What other programs wrote there may be no time.
+        return pc.struct_field(pc.extract_regex(dates, pattern), "period")
     if by == "seen":
         return tracks["first_seen"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.string())
     if by == "artist":
@@ -99,13 +97,25 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
 
 def _or_carried(name: str, tracks: pa.Table) -> pa.ChunkedArray:
     """Return the tag of that name or, where a file has none, the manifest's column."""
-    return pc.coalesce(tracks[name].cast(pa.string()), _carried(name, tracks))
+    return pc.coalesce(_plain(tracks[name]), _carried(name, tracks))
 
 
 def _carried(name: str, tracks: pa.Table) -> pa.ChunkedArray:
-    """Return a column of the manifest; an empty cell, as CSV writes it, means no value."""
-    values = pc.map_lookup(tracks["carried"], pa.scalar(name), "first")
-    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(values), ""), None, values)
+    """Return a column of the manifest."""
+    return _plain(pc.map_lookup(tracks["carried"], pa.scalar(name), "first"))
+
+
+def _plain(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return names such that those that look alike are the same; an empty one means no value."""
+    composed = pc.utf8_trim_whitespace(pc.utf8_normalize(names, "NFC"))
+    return pc.if_else(pc.equal(composed, ""), None, composed)
+
+
+def _parse_dates(written: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Parse dates as in tags of files. pandas writes integers with gaps as floats: 1999.0."""
+    coded = pc.replace_substring_regex(written, r"\.0+$", "").combine_chunks().dictionary_encode()
+    parsed = [parse_date(text) for text in coded.dictionary.to_pylist()]
+    return pa.chunked_array([pa.array(parsed, pa.string()).take(coded.indices)])
 
 
 def _find_folders(uris: pa.ChunkedArray, root: str) -> pa.ChunkedArray:

@@ -222,8 +222,36 @@ def test_the_manifest_names_artists_where_files_do_not(tmp_path: Path) -> None:
     assert _found(tables, "artist").groups.names == ["The Listed"]
     assert _found(tables, "year").groups.names == ["1971"]
     assert all(name.startswith("The Listed – ") for name in _found(tables, "album").groups.names)
-    _rewrite(tmp_path, "tracks", "carried", [[("year", "1971.0")], [("year", "1972.5")]])
+    _rewrite(tmp_path, "tracks", "carried", [[("year", "1971.0")], [("year", "")]])
     assert _found(tables, "year").groups.names == ["1971"], "as pandas writes years if one is missing"
+
+
+def test_dates_of_a_manifest_are_read_as_those_of_tags(tmp_path: Path) -> None:
+    """A database that exports 1999-05-01 would have no years at all, and its placeholders 0 and 9999 would be
+    years, to which a page with a chart of ten thousand years could not be drawn."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 90)
+    for column in ("year", "release_date"):
+        _rewrite(tmp_path, "tracks", column, [None])
+    written = ["1999-05-01", "0", "9999", "99", "May 2003", "1990s", "1001-02-03T00:00:00", "2099"]
+    _rewrite(tmp_path, "tracks", "carried", [[("year", date)] for date in written])
+    assert _found(tables, "year").groups.names == ["1001", "1999", "2003", "2099"]
+    assert _found(tables, "month").groups.names == []
+    write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="year")
+    _rewrite(tmp_path, "tracks", "carried", [[("release_date", date)] for date in written])
+    assert _found(tables, "year").groups.names == ["1001", "1999", "2003", "2099"]
+    assert _found(tables, "month").groups.names == ["1001-02", "1999-05", "2003-05"]
+
+
+def test_names_that_look_alike_are_one(tmp_path: Path) -> None:
+    """An artist whose name a Mac wrote in its own form of Unicode, or with a space, would be two."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 90)
+    _rewrite(tmp_path, "tracks", "artist", ["\u00c9mile", "E\u0301mile", " \u00c9mile ", "  "])
+    carried = [[("artist", "Listed"), ("mood", mood)] for mood in ("\u00e9", "e\u0301 ")]
+    _rewrite(tmp_path, "tracks", "carried", carried)
+    assert _found(tables, "artist").groups.names == ["\u00c9mile", "Listed"]
+    assert _found(tables, "mood").groups.names == ["\u00e9"]
 
 
 def test_an_empty_cell_is_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +313,11 @@ def test_what_is_no_time_is_no_period(tmp_path: Path) -> None:
     _rewrite(tmp_path, "tracks", "release_date", dates)
     assert _found(tables, "year").groups.names == ["1999"]
     assert _found(tables, "month").groups.names == ["1999-05"]
+    _rewrite(tmp_path, "tracks", "year", [999, 1000, 9999])
+    assert write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="year").groups.names == [
+        "1000",
+        "9999",
+    ]
 
 
 def test_a_catalog_without_labeled_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

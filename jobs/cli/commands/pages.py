@@ -19,7 +19,7 @@ def trends(
             "--by",
             help="How to group tracks: year, month (of release), seen (day first listed), artist, album, "
             "folder (the first below the catalog), or a column of the manifest. The manifest's columns year, "
-            "artist and album count where a file has no such tag.",
+            "release_date, artist and album count where a file has no such tag.",
         ),
     ] = "year",
     weight: Annotated[

@@ -64,7 +64,7 @@
     const found = document.getElementById("found");
     const rows = artists.name.map((name, i) => {
       const shares = artists.shares[i];
-      const main = shares.indexOf(Math.max(...shares));
+      const main = artists.main[i];
       return {
         name, shares, main, share: shares[main], plain: plain(name), tracks: artists.tracks[i],
         from: artists.from[i], to: artists.to[i], confidence: artists.confidence[i],

@@ -268,6 +268,7 @@ def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
         "confidence": np.round(100 * np.asarray(artists["confidence"])).astype(int).tolist(),
         "from": artists["first_year"].to_pylist(),
         "to": artists["last_year"].to_pylist(),
+        "main": shares.argmax(axis=1).tolist(),
         "shares": np.round(100 * shares).astype(int).tolist(),
     }
 

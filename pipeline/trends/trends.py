@@ -52,6 +52,8 @@ class GroupTrends:
         Rising and falling genres, if the groups are periods of time.
     n_ungrouped : int
         Number of tracks in no group.
+    n_smaller : int
+        Number of tracks in groups that are left out, because others have more tracks.
     """
 
     genres: tuple[str, ...]
@@ -59,6 +61,7 @@ class GroupTrends:
     shares: GenreShares
     changes: list[Change]
     n_ungrouped: int
+    n_smaller: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ def compute_trends(
         shares=groups.shares,
         changes=groups.changes,
         n_ungrouped=groups.n_ungrouped,
+        n_smaller=groups.n_smaller,
         n_tracks=n_tracks,
         n_without_genre=totals["without_genre"],
         n_silent=labeled.n_silent,
@@ -155,8 +159,9 @@ def compute_group_trends(
         shown = trim_strays(shares.tracks, years)
         # Kish's effective sample size; without weights, the number of tracks.
         changes = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
-    n_ungrouped = labeled.n_tracks - int(shares.tracks.sum())
-    return GroupTrends(labeled.genres, groups, shares, changes, n_ungrouped)
+    n_ungrouped = labeled.keys.count(f"FROM labeled WHERE {labeled.groupings[by]} IS NULL")
+    n_smaller = labeled.n_tracks - n_ungrouped - int(shares.tracks.sum())
+    return GroupTrends(labeled.genres, groups, shares, changes, n_ungrouped, n_smaller)
 
 
 def _describe_groupings(labeled: LabeledTracks) -> str:

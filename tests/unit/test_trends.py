@@ -1,5 +1,7 @@
 """Genre trends: numbers checked against SQL, intervals and verdicts against known truth."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -174,7 +176,32 @@ def test_top_keeps_the_largest_groups(tables: Tables) -> None:
     whole, top = _found(tables, "folder"), _found(tables, "folder", top=3)
     assert top.groups.names == whole.groups.names[:3]
     assert (top.shares.tracks == whole.shares.tracks[:3]).all()
-    assert top.n_ungrouped == whole.shares.tracks[3:].sum()
+    assert top.n_smaller == whole.shares.tracks[3:].sum()
+    assert top.n_ungrouped == whole.n_ungrouped
+
+
+def test_tracks_of_other_years_are_not_without_a_year(
+    tables: Tables, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--top 3`, the page would say of nearly all tracks that they have no year."""
+    found = write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="year", top=3)
+    assert found.n_ungrouped == _found(tables, "year").n_ungrouped > 0
+    said = f"{found.n_smaller:,} tracks in other groups", f"{found.n_ungrouped:,} tracks without year"
+    assert f"Not shown: {'; '.join(said)}." in (tmp_path / "page.html").read_text()
+    print_trends(found, top=3)
+    assert "\n".join(said) in capsys.readouterr().out
+
+
+def test_the_main_genre_is_that_of_the_largest_share(tables: Tables, tmp_path: Path) -> None:
+    """An artist with 35.4 % jazz and 34.6 % blues would be a blues artist, because both are 35 %."""
+    write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="year")
+    data = re.search(r'id="data">(.*?)</script>', (tmp_path / "page.html").read_text(), re.DOTALL)
+    assert data is not None
+    artists = json.loads(data[1])["artists"]
+    with open_labeled_tracks(tables, MODEL, ["year", "artist"], CATALOG) as labeled:
+        shares = np.array(summarize_artists(labeled)["shares"].to_pylist())
+    assert artists["main"] == shares.argmax(axis=1).tolist()
+    assert artists["main"] != np.round(100 * shares).argmax(axis=1).tolist(), "the test shows nothing"
 
 
 @pytest.mark.parametrize("weight", ["count", "confidence"])

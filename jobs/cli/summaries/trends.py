@@ -64,9 +64,10 @@ def _print_shares(found: Trends, top: int | None) -> None:
         console.print(
             f"and {n - len(shown):,} more: use --top N, or --format csv for all groups with intervals"
         )
+    if found.n_smaller:
+        console.print(f"{count_text(found.n_smaller, 'track')} in other groups")
     if found.n_ungrouped:
-        elsewhere = "in other groups or without" if top else "without"
-        console.print(f"{count_text(found.n_ungrouped, 'track')} {elsewhere} {groups.unit}", markup=False)
+        console.print(f"{count_text(found.n_ungrouped, 'track')} without {groups.unit}", markup=False)
     if found.n_without_genre:
         unsure = count_text(found.n_without_genre, "track")
         console.print(f"{unsure} without a genre (low confidence), counted by probabilities")

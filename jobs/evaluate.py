@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from jobs.console.messages import Say
 from jobs.evaluate_ensemble import evaluate_ensemble
+from jobs.matched_genres import match_genres, some_of
 from jobs.run.request import refuse_for_ensemble
 from jobs.training_data import read_labeled_data
 from pipeline.evaluation.baselines import describe_features, run_baselines
@@ -126,7 +127,7 @@ def evaluate_job(
     if isinstance(bundle, Ensemble):
         return _evaluate_ensemble(request, bundle, say)
     labeled = _read(request, bundle, say)
-    known, unknown = (labeled, None) if bundle is None else _align(labeled, bundle)
+    known, unknown = (labeled, None) if bundle is None else _align(labeled, bundle, request, say)
     protocol, splits = plan_splits(
         known,
         request.split or ("track" if bundle is None else None),
@@ -204,15 +205,20 @@ def _report_left_out(say: Say, error: TrackError) -> None:
     say(f"left out: {error}")
 
 
-def _align(data: TrainingSet, bundle: ModelBundle) -> tuple[TrainingSet, TrainingSet | None]:
+def _align(
+    data: TrainingSet, bundle: ModelBundle, request: Request, say: Say
+) -> tuple[TrainingSet, TrainingSet | None]:
     """Return the segments of the model's genres, labeled in its order, and those of other genres."""
     genres = bundle.info.genres
-    place = np.array([genres.index(genre) if genre in genres else -1 for genre in data.genres], np.intp)
+    matched = match_genres(data.genres, genres, request.label_column, say)
+    place = np.array(
+        [genres.index(matched[name]) if name in matched else -1 for name in data.genres], np.intp
+    )
     labels = place[data.labels]
     known, unknown = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
     if not len(known):
         raise MisuseError(
-            f"none of the data's genres ({', '.join(data.genres)}) is a genre of the model "
+            f"none of the data's genres ({some_of(data.genres)}) is a genre of the model "
             f"({', '.join(genres)})"
         )
     aligned = replace(data.take(known), labels=labels[known], genres=genres)
@@ -279,7 +285,7 @@ def _predict_outside(
     """
     sources, probabilities = [], []
     if unknown is not None:
-        others = ", ".join(sorted({unknown.genres[label] for label in unknown.labels.tolist()}))
+        others = some_of(sorted({unknown.genres[label] for label in unknown.labels.tolist()}))
         sources.append(f"{others} of {Path(request.data).name}")
         probabilities.append(_classify(classifier, unknown).by_unit("track").accepted_proba)
     if request.outside is not None:

@@ -1,7 +1,7 @@
 """``earmark evaluate`` of an ensemble: a run labels audio whose genres are known."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.console.messages import Say
+from jobs.matched_genres import match_genres, some_of
 from jobs.run.request import Job, make_job
 from jobs.run.run import run_job
 from jobs.training_data import choose_label_column, is_audio, open_root, report_failures
@@ -101,7 +102,9 @@ def evaluate_ensemble(
             raise KeyboardInterrupt
         report_failures(job, say)
         labeled = _read_labeled(job, column, say)
-    return _measure(data, ensemble, labeled, seed)
+    matched = match_genres(labeled.genres, ensemble.info.genres, column, say)
+    genres = [matched.get(genre, genre) for genre in labeled.genres]
+    return _measure(data, ensemble, replace(labeled, genres=genres), seed)
 
 
 def _measure(data: str, ensemble: Ensemble, labeled: _Labeled, seed: int) -> Evaluation:
@@ -123,7 +126,7 @@ def _measure(data: str, ensemble: Ensemble, labeled: _Labeled, seed: int) -> Eva
         versions={package: version(package) for package in ("earmark", "numpy", "tensorflow")},
     )
     accepted = accepted_probabilities(others.proba, others.is_music)
-    outside = (f"{', '.join(sorted(set(others.genres)))} of {name}", accepted) if others.genres else None
+    outside = (f"{some_of(sorted(set(others.genres)))} of {name}", accepted) if others.genres else None
     return summarize(ensemble.model, predictions, "track", info.genres, setup, outside=outside, seed=seed)
 
 

@@ -99,6 +99,19 @@ def normalize_tag(tag: str, genres: Sequence[str]) -> str:
     return " ".join(tag.casefold().split())
 
 
+def match_spelling(name: str, genres: Sequence[str]) -> str | None:
+    """Return the genre of that name, without regard to case, accents, spaces and punctuation, or None.
+
+    Examples
+    --------
+    >>> match_spelling("Hip-Hop", ["hiphop", "rock"])
+    'hiphop'
+    >>> match_spelling("Death Metal", ["metal"])
+    """
+    spelled = _squeeze(name)
+    return next((genre for genre in genres if spelled and _squeeze(genre) == spelled), None)
+
+
 def _find_genre(names: Iterable[str], known: Mapping[str, str]) -> str | None:
     """Return the genre that the first name with a meaning has; None if the model lacks it."""
     for name in names:

@@ -152,6 +152,20 @@ def test_genres_that_the_model_lacks_are_no_mistakes_but_counted(tmp_path: Path)
         evaluate_job(Request(data=none, model=model, settings=settings()))
 
 
+def test_genres_are_known_by_any_spelling(tmp_path: Path) -> None:
+    """Folders Jazz and Hip-Hop would be none of the genres jazz and hiphop: their music would count as out
+    of distribution, or the evaluation be refused."""
+    model, _, _ = made_before(tmp_path / "model")
+    log_mel, tracks, genre = marked()
+    names = [f" {name.title()}! " if row % 2 else name for row, name in enumerate(genre.tolist())]
+    data = save(tmp_path / "titled.npz", log_mel, tracks, np.array(names))
+    said: list[str] = []
+    found = evaluate_job(Request(data=data, model=model, settings=settings()), say=said.append)
+    assert found.outside is None
+    assert found.n_tracks == len(set(tracks.tolist()))
+    assert any("taken as genres of the model: " in each and "Pulse! as pulse" in each for each in said), said
+
+
 def test_a_model_is_measured_on_one_genre_too(tmp_path: Path) -> None:
     """Somebody who has music of one genre asks how much of it a model finds, and is told to bring another."""
     model, _, _ = made_before(tmp_path / "model")

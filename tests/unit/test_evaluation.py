@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from jobs.cli.summaries.evaluation import print_evaluation
 from jobs.evaluate import Request, _predict_outside
+from jobs.matched_genres import match_genres
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.evaluation.evaluation import (
     Predictions,
@@ -186,3 +187,16 @@ def test_genres_that_play_no_part_are_counted_but_not_printed(capsys: pytest.Cap
         ["metal", "–", "0.000", "0.000", "1"],
         ["metal", "·", "·", "1"],
     ]
+
+
+def test_tags_mean_genres_and_folders_name_them() -> None:
+    """Music tagged "Hard Bop" would be no jazz for the model that is measured on it; a folder "not rock"
+    beside the genres would be rock."""
+    said: list[str] = []
+    names = ["jazz", "Jazz ", "Hard Bop", "Hip-Hop", "not rock", "Sea Shanty", "!"]
+    genres = ("jazz", "hiphop", "rock")
+    spelled = {"jazz": "jazz", "Jazz ": "jazz", "Hip-Hop": "hiphop"}
+    assert match_genres(names, genres, "folder", said.append) == spelled
+    assert said == ["genres of the data taken as genres of the model: Hip-Hop as hiphop, Jazz  as jazz"]
+    tagged = match_genres(names, genres, "genre_tag", said.append)
+    assert tagged == spelled | {"Hard Bop": "jazz", "not rock": "rock"}

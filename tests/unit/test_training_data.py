@@ -7,7 +7,7 @@ import pytest
 from jobs.training_data import choose_label_column, is_audio
 from pipeline.models.bundle import ModelBundle
 from pipeline.tables.stored_features import newest_spec
-from pipeline.training.data.labeled_tables import import_tables
+from pipeline.training.data.labeled_tables import find_genres, import_tables
 from schemas.errors import MisuseError
 from schemas.model import feature_kinds
 from schemas.report import Counts
@@ -98,6 +98,26 @@ def test_tables_without_genres_are_refused_in_a_sentence(tmp_path: Path) -> None
     history.run({"a": "1", "b": "1"})
     with pytest.raises(MisuseError, match="has both features and a genre; choose another --label-column"):
         import_tables(history.tables.root, label_column="genre_tag")
+
+
+def test_spellings_of_a_genre_are_one(tmp_path: Path) -> None:
+    """Tags of several taggers, Jazz and jazz, would be two genres that a model learns to tell apart."""
+    names = [
+        "jazz",
+        "Jazz",
+        "Jazz",
+        "JAZZ ",
+        "M\u00fasica",
+        "Mu\u0301sica",
+        "Hip  Hop",
+        "hip hop",
+        "rock",
+        "",
+    ]
+    tracks = [{"track_id": str(row), "genre_tag": name, "carried": None} for row, name in enumerate(names)]
+    found = find_genres(tracks, str(tmp_path), "genre_tag", str(tmp_path))
+    assert list(found) == [str(row) for row in range(9)], "a track without a genre has none"
+    assert set(found.values()) == {"Jazz", "Mu\u0301sica", "Hip  Hop", "rock"}
 
 
 def test_tracks_of_a_manifest_are_told_apart_by_their_folders(tmp_path: Path) -> None:

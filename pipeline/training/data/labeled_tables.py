@@ -1,5 +1,7 @@
 """Import tables written by runs, with genres from a manifest column, the genre tag or the folder."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -129,7 +131,10 @@ def _pick_spec(
 def find_genres(
     tracks: list[dict[str, Any]], catalog: str, label_column: str | None, root: str
 ) -> dict[str, str]:
-    """Return the genre of each track that has one, by track id."""
+    """Return the genre of each track that has one, by track id.
+
+    Names that differ only in case, spaces or their Unicode form are one genre, as most tracks spell it.
+    """
     carried = [dict(track["carried"] or ()) for track in tracks]
     columns = sorted({name for values in carried for name in values})
     if label_column is None:
@@ -144,9 +149,15 @@ def find_genres(
         have = ", ".join([*columns, GENRE_TAG, FOLDER])
         what = f"no column '{label_column}'" if label_column else "no column label or genre"
         raise MisuseError(f"the tracks of {root} have {what}; choose with --label-column: {have}")
-    return {
-        track["track_id"]: name.strip() for track, name in zip(tracks, found, strict=True) if name.strip()
-    }
+    named = [(track["track_id"], name.strip()) for track, name in zip(tracks, found, strict=True)]
+    spellings: dict[str, str] = {}
+    for name, _ in sorted(Counter(name for _, name in named).items(), key=lambda each: (-each[1], each[0])):
+        spellings.setdefault(_plain(name), name)
+    return {track_id: spellings[_plain(name)] for track_id, name in named if name}
+
+
+def _plain(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def _first_folder(path: str) -> str:

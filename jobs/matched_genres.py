@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from jobs.console.messages import Say
+from pipeline.formatting import short_name
 from pipeline.training.data.labeled_tables import GENRE_TAG
 from pipeline.trends.genre_tags import match_spelling, normalize_tag
 
@@ -30,7 +31,7 @@ def match_genres(
     """
     find = normalize_tag if label_column == GENRE_TAG else match_spelling
     found = {name: name if name in genres else find(name, genres) for name in sorted(set(names))}
-    matched = {name: genre for name, genre in found.items() if genre in genres}
+    matched = {name: genre for name, genre in found.items() if genre is not None and genre in genres}
     if others := [f"{name} as {genre}" for name, genre in matched.items() if name != genre]:
         say(f"genres of the data taken as genres of the model: {some_of(others)}")
     return matched
@@ -39,4 +40,4 @@ def match_genres(
 def some_of(names: Sequence[str]) -> str:
     """Join the first of several names, and say how many others there are."""
     more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return ", ".join(map(short_name, names[:_SHOWN])) + (f" and {more:,} more" if more > 0 else "")

@@ -3,6 +3,7 @@
 from schemas.report import LeftOut
 
 _MAX_KINDS = 8
+_MAX_NAME = 100
 _FILES = {
     "._*": "AppleDouble (._*)",
     ".DS_Store": ".DS_Store",
@@ -13,6 +14,11 @@ _FILES = {
 def count_text(n: int, thing: str) -> str:
     """Return a number of things with the noun, such as "1 track" or "2,000 tracks"."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def short_name(name: str) -> str:
+    """Return the first characters of a name, such as a tag, which can be arbitrarily long."""
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def left_out_text(left_out: LeftOut) -> str:

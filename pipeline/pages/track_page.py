@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote_from_bytes
 
-from pipeline.formatting import duration_text
+from pipeline.formatting import duration_text, short_name
 from pipeline.pages import render, to_data_uri
 from pipeline.plots.figures import LEFT, RIGHT, to_svg
 from pipeline.plots.track_view import SegmentView, TrackView
@@ -103,7 +103,7 @@ def _encode_mp3(y: object, sr: int) -> bytes:
 
 def _choose_title(view: TrackView) -> str:
     title = view.tags.title or view.uri.rstrip("/").rpartition("/")[2]
-    return f"{title} – {view.tags.artist}" if view.tags.artist else title
+    return " – ".join(short_name(name) for name in (title, view.tags.artist) if name)
 
 
 def _list_facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
@@ -117,7 +117,7 @@ def _list_facts(view: TrackView, segment: SegmentView) -> dict[str, str]:
         "format": f"{info.codec}, {info.sample_rate:,} Hz, channels: {info.channels}",
         "excerpt": f"{segment.start_s:g} to {end_s:g} s; segments in the track: {len(view.segments)}",
     }
-    return {name: str(value) for name, value in facts.items() if value is not None}
+    return {name: short_name(str(value)) for name, value in facts.items() if value is not None}
 
 
 def _link_to_track(uri: str, out: str) -> str | None:

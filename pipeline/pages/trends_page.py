@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.formatting import short_name
 from pipeline.pages import render
 from pipeline.pages.charts import Tick, nice_ticks
 from pipeline.trends.grouping import Groups
@@ -23,8 +24,6 @@ MAX_ARTISTS = 5_000
 MAX_PERIODS = 1_500
 MAX_GROUPS = 60
 MAX_TAGS = 30
-MAX_TEXT = 100
-"""Longer names are truncated on the page, since tags can be arbitrarily long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ def _list_groups(trends: Trends) -> list[dict[str, Any]]:
     order = np.argsort(-trends.shares.tracks, kind="stable")[:MAX_GROUPS]
     return [
         {
-            "name": _truncate(trends.groups.names[i]),
+            "name": short_name(trends.groups.names[i]),
             "tracks": int(trends.shares.tracks[i]),
             "shares": trends.shares.share[i].tolist(),
         }
@@ -233,14 +232,17 @@ def _list_tags(trends: Trends) -> list[dict[str, Any]]:
             {"count": int(n), "share": n / total, "contradicts": tag in genres and tag != genre}
             for n, genre in zip(counts.tolist(), genres, strict=True)
         ]
-        rows.append({"tag": _truncate(tag), "total": total, "cells": cells})
+        rows.append({"tag": short_name(tag), "total": total, "cells": cells})
     return rows
 
 
 def _list_disagreements(trends: Trends) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = trends.tags.disagreements.to_pylist()
     return [
-        {key: _truncate(value) if isinstance(value, str) else value for key, value in row.items()}
+        {
+            key: short_name(value) if isinstance(value, str) and key != "uri" else value
+            for key, value in row.items()
+        }
         for row in rows
     ]
 
@@ -263,7 +265,7 @@ def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
     """Collect the artists as columns; shares are in percent."""
     shares = np.asarray(artists["shares"].combine_chunks().flatten()).reshape(artists.num_rows, n_genres)
     return {
-        "name": [_truncate(name) for name in artists["artist"].to_pylist()],
+        "name": [short_name(name) for name in artists["artist"].to_pylist()],
         "tracks": artists["tracks"].to_pylist(),
         "confidence": np.round(100 * np.asarray(artists["confidence"])).astype(int).tolist(),
         "from": artists["first_year"].to_pylist(),
@@ -276,7 +278,3 @@ def _collect_artist_data(artists: pa.Table, n_genres: int) -> dict[str, Any]:
 def _to_thousandths(shares: NDArray[np.float64]) -> list[list[int]]:
     rounded: list[list[int]] = np.round(1000 * shares).astype(int).tolist()
     return rounded
-
-
-def _truncate(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
+from mutagen.flac import FLAC
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -23,6 +24,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The pages of `plot` and `explain` of one track, and of `plot` of a silent one."""
     folder = tmp_path_factory.mktemp("tracks")
     sf.write(folder / "song.flac", synthesize("rock", seed=[1], duration_s=DURATION_S, sr=SR), SR)
+    tags = FLAC(folder / "song.flac")
+    tags["title"] = "Song " * 600
+    tags.save()
     sf.write(folder / "silence.wav", np.zeros(3 * SR), SR)
     names = {name: folder / f"{name}.html" for name in ("plot", "explain", "silence")}
     plot_track(str(folder / "song.flac"), str(names["plot"]), "gtzan", None)
@@ -105,6 +109,14 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
     first = browser.evaluate("document.querySelector('main img').alt")
     assert first.startswith("Importance by Grad-CAM over the log-mel. Strongest evidence: ")
     assert "Strongest evidence:" in browser.evaluate("document.body.innerText")
+
+
+def test_a_long_title_leaves_room_for_the_plots(browser: Browser, pages: dict[str, Path]) -> None:
+    """A title of 3,000 letters filled sixty screens of a phone before the player."""
+    browser.open(pages["plot"], width=NARROW)
+    heading = browser.driver.find_element(By.TAG_NAME, "h1")
+    assert heading.text.startswith("Song Song ")
+    assert heading.size["height"] < 300
 
 
 def test_silence_is_said(browser: Browser, pages: dict[str, Path]) -> None:

@@ -281,6 +281,26 @@ def test_names_that_look_alike_are_one(tmp_path: Path) -> None:
     assert _found(tables, "mood").groups.names == ["\u00e9"]
 
 
+def test_long_names_are_cut_and_places_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One tag of thousands of letters would push the numbers of all artists out of sight; of a track deep in
+    a bucket, the page showed the folders and not its name."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 30)
+    deep = f"{CATALOG}/{'folder/' * 20}song.mp3"
+    for column, value in {"artist": "W" * 5000, "genre_tag": "V" * 5000 + " Jazz", "uri": deep}.items():
+        _rewrite(tmp_path, "tracks", column, [value])
+    print_trends(_found(tables, "artist"), top=None)
+    print_trends(_found(tables, "year"), top=None, show="tags")
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) < 400
+    assert "W" * 99 + "…" in printed
+    assert deep in printed
+    write_trends_page(tables, MODEL, str(tmp_path / "page.html"), by="artist")
+    page = (tmp_path / "page.html").read_text()
+    assert deep in page
+    assert "W" * 100 not in page
+
+
 def test_an_empty_cell_is_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Tracks without a mood would form a nameless mood, and one track would be "1 tracks"."""
     tables = Tables(str(tmp_path))

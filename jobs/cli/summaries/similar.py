@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from jobs.console.output import print_table
+from pipeline.formatting import short_name
 from pipeline.tables.runs import last_catalog
 from pipeline.tables.tables import Tables
 
@@ -15,7 +16,7 @@ def print_similar(rows: pa.Table, tables: Tables) -> None:
         (
             (
                 f"{row['similarity']:.3f}",
-                *(row[name] or "–" for name in ("genre", "artist", "title")),
+                *(short_name(row[name] or "–") for name in ("genre", "artist", "title")),
                 row["uri"].removeprefix(f"{catalog}/"),
             )
             for row in rows.to_pylist()

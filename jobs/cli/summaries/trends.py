@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from jobs.console.output import console, print_table
 from jobs.trends import Show, check_over_time, select_rows
-from pipeline.formatting import count_text
+from pipeline.formatting import count_text, short_name
 from pipeline.trends.trends import Trends
 
 _PRINTED_GROUPS = 20
@@ -42,13 +42,13 @@ def _print_all(found: Trends, top: int | None) -> None:
 
 
 def _print_rows(rows: pa.Table) -> None:
-    print_table(
-        rows.column_names,
-        (
-            [f"{cell:.2f}" if isinstance(cell, float) else cell for cell in row.values()]
-            for row in rows.to_pylist()
-        ),
-    )
+    print_table(rows.column_names, ([_cell(*each) for each in row.items()] for row in rows.to_pylist()))
+
+
+def _cell(column: str, value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return short_name(value) if isinstance(value, str) and column != "uri" else value
 
 
 def _print_shares(found: Trends, top: int | None) -> None:
@@ -78,7 +78,7 @@ def _print_shares(found: Trends, top: int | None) -> None:
 
 
 def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
-    return [name, f"{tracks:,}", *(f"{100 * value:4.1f}" for value in share)]
+    return [short_name(name), f"{tracks:,}", *(f"{100 * value:4.1f}" for value in share)]
 
 
 def _print_changes(found: Trends) -> None:
@@ -120,7 +120,7 @@ def _print_tags(found: Trends) -> None:
         print_table(
             ("tag", "label", "confidence", "track"),
             [
-                (row["genre_tag"], row["genre"], f"{row['confidence']:.2f}", row["uri"])
+                (short_name(row["genre_tag"]), row["genre"], f"{row['confidence']:.2f}", row["uri"])
                 for row in tags.disagreements.slice(0, 10).to_pylist()
             ],
             title="most confident disagreements",

@@ -29,6 +29,12 @@ from schemas.tables import PARTITIONS
 Format = Literal["table", "csv", "tsv", "json", "parquet"]
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".parquet": "parquet"}
+_OTHER_FORMATS = frozenset(
+    {".xlsx", ".xls", ".ods", ".html", ".htm", ".pdf", ".png", ".svg", ".gz", ".zip", ".bz2", ".xz", ".zst",
+     ".jsonl", ".ndjson", ".feather", ".arrow", ".orc", ".avro", ".db", ".sqlite", ".duckdb", ".m3u", ".m3u8",
+     ".pls", ".xspf"}
+)  # fmt: skip
+"""Extensions of formats that are not written: programs could not read CSV in a file of that name."""
 _ROWS_AT_ONCE = 10_000
 _ROW_GROUP_ROWS = 100_000
 
@@ -106,11 +112,17 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
     Raises
     ------
     MisuseError
-        If Parquet would be written to a terminal, or the file has the name of a track.
+        If Parquet would be written to a terminal, or the file has the name of a track or of another format.
     """
     if out is not None:
         check_out(out)
-        by_name = _FORMATS.get(PurePosixPath(out).suffix.lower(), form)
+        suffix = PurePosixPath(out).suffix.lower()
+        if form == "table" and suffix in _OTHER_FORMATS:
+            raise MisuseError(
+                f"--out {out}: rows are not written as {suffix}; name a file that ends in "
+                f"{', '.join(_FORMATS)}, or choose with --format"
+            )
+        by_name = _FORMATS.get(suffix, form)
         with storage.explain_errors(out, "write"):
             storage.write_chunks(out, _encode_rows(rows, by_name if form == "table" else form))
         say(f"{count_text(rows.num_rows, 'row')} written to {out}")

@@ -212,8 +212,9 @@ def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     over.set_title("Zero crossing rate", loc="left", fontsize=10)
     over.set_ylabel("share of samples")
     over.set_xlim(start_s, start_s + len(y) / sr)
-    first = int(np.clip(np.argmax(rms(y)) * 512, 0, max(len(y) - sr // 100, 0)))
-    part = y[first : first + sr // 100]
+    n_shown = int(sr // 100)
+    first = int(np.clip(np.argmax(rms(y)) * 512, 0, max(len(y) - n_shown, 0)))
+    part = y[first : first + n_shown]
     times = 1000 * np.arange(len(part)) / sr
     (crossings,) = np.nonzero((part[1:] < -SILENCE) != (part[:-1] < -SILENCE))
     zoom.plot(times, part, color=GRAY, linewidth=1, marker=".", markersize=3)

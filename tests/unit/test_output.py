@@ -86,6 +86,17 @@ def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
     assert written("b.parquet", "csv") == written("a.csv"), "--format is the last word"
 
 
+@pytest.mark.parametrize("name", ["labels.xlsx", "labels.csv.gz", "page.HTML"])
+def test_no_other_format_is_feigned(tmp_path: Path, name: str) -> None:
+    """A spreadsheet program would call the file damaged, and a browser show commas: it would hold CSV."""
+    rows, out = pa.table({"a": [1]}), tmp_path / name
+    with pytest.raises(MisuseError, match=r"rows are not written as \.\w+; name a file that ends in \.csv"):
+        output.write_rows(rows, "table", str(out))
+    assert not out.exists()
+    output.write_rows(rows, "csv", str(out))
+    assert out.read_text() == "a\n1\n"
+
+
 def test_nothing_is_exported_into_a_table(tmp_path: Path) -> None:
     """Readers would take the export for part of the table, and end with an error."""
     (tmp_path / "tables" / "labels").mkdir(parents=True)

@@ -151,6 +151,12 @@ def test_samples_of_other_types_are_drawn() -> None:
         np.testing.assert_array_equal(plots.spectrogram_db(same, SR)[1], S_db)
 
 
+def test_a_sample_rate_may_be_a_float() -> None:
+    """Rates that are computed, as of slowed music, would end in a TypeError about slices in one plot."""
+    y = np.sin(np.arange(8000, dtype=np.float32))
+    assert len(plots.plot_zero_crossings(y, 8000.0).axes) == 2  # type: ignore[arg-type]
+
+
 def test_an_unknown_scale_is_named() -> None:
     """Any other word than linear would be drawn as a logarithmic axis that is said to be something else."""
     scale: Any = "mel"

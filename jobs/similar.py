@@ -38,13 +38,10 @@ class SimilarTracks:
         ``similarity`` (cosine, at most 1), the nearest first, without the track itself.
     model : str
         The model whose embeddings were compared.
-    n_compared : int
-        Number of embedded tracks; earlier versions and tracks that have left the catalog count too.
     """
 
     rows: pa.Table
     model: str
-    n_compared: int
 
 
 @read_again_if_replaced
@@ -104,8 +101,7 @@ def find_similar(
             raise MisuseError(f"{track} is silent, so nothing sounds like it; choose another track")
         without = None if own is None else own["track_id"]
         nearest = find_nearest(keys, vectors, query, n, without=without)
-        n_compared = sum(batch.num_rows for batch in vectors)
-        return SimilarTracks(_describe(keys, full_model, nearest), full_model, n_compared)
+        return SimilarTracks(_describe(keys, full_model, nearest), full_model)
 
 
 def _exists(path: str) -> bool:

@@ -93,6 +93,9 @@ def test_the_page_says_what_the_report_says() -> None:
     assert "1.50 of 2 CPUs" in text
     assert "Actors: 0.50 of 1" in text
     assert "The counts do not add up" in text_of(render_run_page(make_report(balanced=False), []))
+    report = make_report()
+    gone = report.model_copy(update={"counts": report.counts.model_copy(update={"gone": 2})})
+    assert "exactly once. 2 tracks have left the catalog." in text_of(render_run_page(gone, []))
 
 
 @pytest.mark.parametrize("outcome", ["running", "interrupted", "failed", "done"])

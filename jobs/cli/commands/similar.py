@@ -43,7 +43,6 @@ def similar(
     from jobs.playlists import is_playlist, write_playlist
     from jobs.read_tables import open_tables
     from jobs.similar import find_similar
-    from pipeline.formatting import count_text
 
     opened = open_tables(tables)
     meters: list[Meter] = []
@@ -56,7 +55,12 @@ def similar(
 
         found = find_similar(opened, track, n, model, watch, say)
     rows = found.rows
-    say(f"compared with {count_text(found.n_compared, 'track')} by their embeddings of {found.model}")
+    say(f"compared by the embeddings of {found.model}")
+    if rows.num_rows < n:
+        say(
+            "other tracks of the catalog with sound and an embedding of their present version: "
+            f"{rows.num_rows:,}; 'earmark run CATALOG {tables} --embeddings' embeds those that lack it"
+        )
     if output_format == "m3u" or (output_format == "table" and is_playlist(out)):
         write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out)
     elif output_format == "table" and out is None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jobs.console.output import check_outside_tables
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
@@ -69,11 +70,12 @@ def check_output(out: str, known: tuple[str, ...]) -> str:
     Raises
     ------
     MisuseError
-        If the suffix is not a known one, or the file cannot be written.
+        If the suffix is not a known one, or the file is in the folder of a table or cannot be written.
     """
     suffix = Path(out).suffix.lower()
     if suffix not in known:
         raise MisuseError(f"--out {out} must end in {' or '.join(known)}")
+    check_outside_tables(out)
     check_writable_file(out, "the picture")
     return suffix
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from jobs.console.output import check_outside_tables
 from jobs.console.progress import show_progress
 from pipeline.audio.tags.header_length import header_length_s
 from pipeline.catalogs.catalog import canonical, survey
@@ -95,12 +96,14 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     Raises
     ------
     MisuseError
-        If `out` has another extension.
+        If `out` has another extension, or is in the folder of a table.
     EarmarkError
         If the catalog cannot be listed.
     """
     if out is not None and _extension(out) not in _DELIMITERS:
         raise MisuseError(f"cannot write the listing to {out}: name a .csv, .tsv or .parquet file")
+    if out is not None:
+        check_outside_tables(out)
     with show_progress("listing") as meter:
         surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)
     listing = surveyed.tracks

@@ -145,7 +145,7 @@ def check_out(out: str) -> None:
         If it has, since the file of that name may be music; or if readers would take it for part of a table.
     """
     if PurePosixPath(out).suffix.lower().lstrip(".") in AUDIO_EXTENSIONS:
-        raise MisuseError(f"--out {out} has the name of an audio file; choose another name")
+        raise MisuseError(f"{out} has the name of an audio file, and may be music; choose another name")
     check_outside_tables(out)
 
 
@@ -163,7 +163,7 @@ def check_outside_tables(out: str) -> None:
         folder, _, name = folder.rpartition("/")
         with storage.explain_errors(out, "write"):
             if name in PARTITIONS and storage.exists(f"{folder}/{FORMAT_FILE}"):
-                raise MisuseError(f"--out {out} is in a table of {folder}; choose another folder")
+                raise MisuseError(f"{out} is in a table of {folder}; choose another folder")
 
 
 def _encode_rows(rows: pa.Table, form: Format) -> Iterator[bytes]:

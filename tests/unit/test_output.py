@@ -8,10 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from jobs.cli.main import app
 from jobs.console import output
 from jobs.playlists import write_playlist
+from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
+from tests.trend_tables import write_trend_tables
 
 COLUMNS = ("genre", "tracks", "share", "bytes", "track")
 ROWS = [
@@ -120,3 +124,34 @@ def test_a_track_is_not_overwritten_with_rows(tmp_path: Path, name: str) -> None
     with pytest.raises(MisuseError, match="the name of an audio file"):
         write_playlist("mix", pa.table({"uri": ["a"]}).slice(0, 0), str(song))
     assert song.read_bytes() == b"music"
+
+
+@pytest.mark.parametrize(
+    ("command", "audio"),
+    [
+        ("trends TABLES --html OUT", True),
+        ("trends TABLES --out OUT --format csv", True),
+        ("report TABLES --out OUT", True),
+        ("evaluate default TABLES --html OUT", True),
+        ("evaluate default TABLES --json OUT", True),
+        ("export-descriptors TABLES --csv OUT", True),
+        ("plot SONG --out OUT.png", False),
+        ("explain SONG --out OUT.json", False),
+        ("scan FOLDER --out OUT.csv", False),
+    ],
+)
+def test_no_command_writes_over_music_or_into_a_table(tmp_path: Path, command: str, audio: bool) -> None:
+    """Who mixes up two arguments would lose a song; readers would take a page for a part of a table."""
+    root, song = tmp_path / "tables", tmp_path / "song.flac"
+    write_trend_tables(Tables(str(root)), 3)
+    (root / "_format.json").write_text("{}")
+    song.write_bytes(b"music")
+    places = {"is in a table of ": root / "labels" / "a"} | ({"may be music": song} if audio else {})
+    for said, out in places.items():
+        words = {"TABLES": root, "SONG": song, "FOLDER": tmp_path}
+        arguments = [str(words.get(word, word)).replace("OUT", str(out)) for word in command.split()]
+        done = CliRunner().invoke(app, arguments)
+        assert isinstance(done.exception, MisuseError), done.output
+        assert said in str(done.exception)
+    assert song.read_bytes() == b"music"
+    assert not [path for path in (root / "labels").iterdir() if not path.is_dir()]

@@ -82,6 +82,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model or an architecture on labeled data, next to baseline classifiers."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
+    from jobs.console.output import check_out
     from jobs.evaluate import Request
     from pipeline.storage.output_checks import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
@@ -91,6 +92,7 @@ def evaluate(
     # Check now, not after many minutes of training.
     for file, what in ((json, "the metrics"), (html, "the page")):
         if file is not None:
+            check_out(file)
             check_writable_file(file, what)
     request = Request(
         data=names[-1], model=names[0] if len(names) == 2 else None, arch=arch, split=split, n_folds=folds,

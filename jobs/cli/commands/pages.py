@@ -43,13 +43,15 @@ def trends(
 ) -> None:
     """Show the shares of genres by year or other groups, and which genres are rising or falling."""
     from jobs.cli.summaries.trends import print_trends
-    from jobs.console.output import write_rows
+    from jobs.console.output import check_out, write_rows
     from jobs.read_tables import open_tables
     from jobs.trends import find_trends, select_rows, write_trends_page
     from schemas.errors import MisuseError
 
     if html is not None and html == out:
         raise MisuseError(f"--html and --out both name {out}; choose two different files")
+    if html is not None:
+        check_out(html)
     opened = open_tables(tables)
     if html is None:
         found = find_trends(opened, model, by=by, weight=weight, top=top)
@@ -73,7 +75,7 @@ def report(
 ) -> None:
     """Render the page of a run again from its report: counts, timing, utilization, failures, drift."""
     from jobs.cli.summaries.tables import print_runs
-    from jobs.console.output import console
+    from jobs.console.output import check_out, console
     from jobs.read_tables import open_tables
     from pipeline.pages.run_page_writer import rewrite_page
     from pipeline.tables.runs import read_reports
@@ -81,6 +83,8 @@ def report(
 
     if list_runs and (run is not None or out is not None or browse):
         raise MisuseError("--list prints the runs; it cannot be combined with --run, --out or --open")
+    if out is not None:
+        check_out(out)
     opened = open_tables(tables)
     if list_runs:
         print_runs(list(reversed(read_reports(opened))))

@@ -42,11 +42,12 @@ def export_descriptors(
     csv: Annotated[str, typer.Option("--csv", help="File or URI to write.", show_default=False)],
 ) -> None:
     """Write the descriptors as a CSV like the published one: filename, length, 57 columns, label."""
-    from jobs.console.output import console
+    from jobs.console.output import check_out, console
     from jobs.export import export_descriptors as export
     from jobs.read_tables import open_tables
     from pipeline.formatting import count_text
 
+    check_out(csv)
     n_rows = export(open_tables(tables), csv)
     console.print(f"{count_text(n_rows, 'row')} written to {csv}")
 

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from schemas.errors import MisuseError
 
@@ -119,6 +119,14 @@ class RunConfig(BaseModel):
         le=4096,
         description="Approximate size in MiB of the parts that a run merges its small ones into; 0: none.",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_switch_for_number(cls, value: object, info: ValidationInfo) -> object:
+        # To Python, true is the number 1: `limit = true` would label a single track.
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
 
     @field_validator("keep_features")
     @classmethod

@@ -22,6 +22,7 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     [
         ("modle = 'x'\n", r"unknown setting 'modle' in .*earmark.toml; the settings are model"),
         ("limit = 'many'\n", r"setting 'limit' in .*earmark.toml"),
+        ("limit = true\n", r"setting 'limit' in .*earmark.toml: must not be true or false"),
         ("limit = 0\n", r"setting 'limit'.*greater than or equal to 1"),
         ("track_timeout_s = 1e8\n", r"setting 'track_timeout_s'.*less than or equal to 10000000"),
         ("track_timeout_s = inf\n", r"setting 'track_timeout_s'.*finite number"),

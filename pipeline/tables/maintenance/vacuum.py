@@ -178,8 +178,8 @@ def _find_finished_runs(reports: Sequence[RunReport]) -> set[str]:
 
 def _find_old_leases(stored: StoredObjects, old: Set[StoredObject]) -> list[StoredObject]:
     """Find old lease objects, except the newest, whose number the next lease continues."""
-    leases = sorted(stored.below("_lease"), key=lambda entry: entry.path)
-    return [entry for entry in leases[:-1] if entry in old and entry.name.endswith(".json")]
+    leases = [entry for entry in stored.below("_lease") if entry.name.endswith(".json")]
+    return [entry for entry in sorted(leases, key=lambda entry: entry.path)[:-1] if entry in old]
 
 
 def _remove_empty_folders(stored: StoredObjects) -> None:

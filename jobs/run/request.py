@@ -99,8 +99,8 @@ def make_job(
     Raises
     ------
     MisuseError
-        If the model is unknown, the tables belong to another catalog or were made by a newer Earmark, or the
-        labels cannot be published where the settings say.
+        If the model is unknown, the tables belong to another catalog, are the catalog itself, or were made by
+        a newer Earmark, or the labels cannot be published where the settings say.
     """
     opened = tables_at(canonical(tables))
     config = _keep_model(config, opened)
@@ -120,6 +120,11 @@ def make_job(
         raise MisuseError(f"there are no tables in {tables}; create them with 'earmark run CATALOG {tables}'")
     if catalog is not None:
         catalog = canonical(catalog)
+        if not last and is_same(catalog, opened.root):
+            raise MisuseError(
+                f"{tables} is the catalog itself, where the tables would lie among the music; name another "
+                "folder or prefix for them"
+            )
         if last and not moved:
             catalog = _as_recorded(catalog, last[0].catalog, tables)
     if command == "run" and config.keep_features != "all" and config.descriptors:

@@ -56,10 +56,22 @@ class Listing:
 
 
 def canonical(catalog: str) -> str:
-    """Return a location in the form that tables record: absolute, without a trailing slash."""
+    """Return a location in the form that tables record: absolute, without a trailing slash.
+
+    Raises
+    ------
+    MisuseError
+        If it is empty, or is neither a path nor in a store.
+    """
     if not catalog.strip():
         raise MisuseError("the name of the catalog or the tables is empty; check that its variable is set")
     protocol, path = storage.split(catalog)
+    if protocol not in storage.PROTOCOLS:
+        raise MisuseError(
+            f"{catalog} is neither a path nor in a store; name a folder, or a prefix such as s3://bucket/music"
+        )
+    if protocol == "s3" and path[:1] in ("", "/"):
+        raise MisuseError(f"{catalog} names no bucket; name one, such as s3://bucket/music")
     path = path.rstrip("/") or "/"
     if protocol != "file":
         return f"{protocol}://{path}"

@@ -8,9 +8,6 @@ import pyarrow.compute as pc
 from pipeline.storage import storage
 from schemas.errors import MisuseError
 
-_PROTOCOLS = {"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"}
-"""Protocols that a manifest may name: disks and object stores, but no web addresses. Its author must not be
-able to make workers send requests to hosts in their network."""
 _UNTIDY = r"//|(^|/)\.(/|$)|/$|^(?i:file):/"
 """Matches paths that need normalizing: redundant slashes and dots, and Java's spelling of file URIs."""
 
@@ -61,7 +58,7 @@ def _refuse_protocols(written: pa.Array, is_uri: pa.Array, location: str) -> Non
                 f"row {row} of the remote manifest {location} names a local file ({uri}); list it in a local "
                 "manifest"
             )
-        if protocol not in _PROTOCOLS:
+        if protocol not in storage.PROTOCOLS:
             raise MisuseError(
                 f"row {row} of the manifest {location} names a {protocol}:// address, which is not a file or "
                 "an object in a store; copy the track to a folder or a bucket first"

@@ -33,6 +33,9 @@ RANGE_BYTES = 1 << 20
 _SCRATCH_PREFIX = "earmark-object-"
 
 
+PROTOCOLS = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"})
+"""Protocols of catalogs, tables and the tracks of a manifest: disks and object stores, but no web addresses.
+The author of a manifest must not be able to make workers send requests to hosts in their network."""
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
 """Hadoop's names for S3."""
 

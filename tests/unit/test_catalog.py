@@ -208,6 +208,12 @@ def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert canonical(f"file://{local}/caf%E9") == f"file://{local}/caf%E9"
     with pytest.raises(MisuseError, match="the machine tmp; write a local file as file:///tmp/music"):
         canonical("file://tmp/music")
+    for address in ("https://host/music", "data://x", "memory://tables"):
+        with pytest.raises(MisuseError, match="is neither a path nor in a store; name a folder, or a prefix"):
+            canonical(address)
+    for address in ("s3://", "s3:///music"):
+        with pytest.raises(MisuseError, match="names no bucket"):
+            canonical(address)
 
 
 def test_one_catalog_under_many_names(tmp_path: Path) -> None:

@@ -134,7 +134,11 @@ def _to_strings(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column.cast(pa.string()).combine_chunks()
     to_text = _to_json if pa.types.is_nested(kind) else str
-    return pa.array([None if value is None else to_text(value) for value in column.to_pylist()], pa.string())
+    try:
+        values = column.to_pylist()
+    except (OverflowError, ValueError):  # a date that Python has not, as for infinity
+        return column.cast(pa.string()).combine_chunks()
+    return pa.array([None if value is None else to_text(value) for value in values], pa.string())
 
 
 def _to_json(value: object) -> str:

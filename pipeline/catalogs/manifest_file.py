@@ -8,7 +8,9 @@ import re
 import zlib
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline.catalogs.selection import is_audio_name
 from pipeline.storage import storage
 from pipeline.storage.arrow_buffers import arrow_buffer
 from schemas.errors import MisuseError
@@ -39,7 +41,7 @@ def read_columns(location: str) -> pa.Table:
 
     A CSV may be compressed with gzip. It is UTF-8 or what its byte order mark says, and separated by commas,
     semicolons, tabs or vertical bars, which is detected from its header. Excel's line ``sep=;`` may precede
-    the header and names any other character.
+    the header and names any other character. Columns without a name are left out.
 
     Parameters
     ----------
@@ -67,11 +69,14 @@ def read_columns(location: str) -> pa.Table:
             text = text[declared.end() :] if declared else text
             names, separator = _header(text, location, declared[1].decode() if declared else None)
             table = _read_csv(text, len(names), separator, location)
+            _refuse_hidden_rows(table, names, separator, location)
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0]
         raise MisuseError(f"the manifest {location} cannot be read: {reason}") from error
-    if len(set(names)) < len(names):
-        raise MisuseError(f"the manifest {location} has two columns of the same name; rename one of them")
+    named = [number for number, name in enumerate(names) if name]  # spreadsheets end rows with separators
+    table, names = table.select(named), [names[number] for number in named]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise MisuseError(f"the manifest {location} has two columns '{twice}'; rename one of them")
     return table.rename_columns(names)
 
 
@@ -156,3 +161,33 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
             "that hides the rows after it; close it, or double it if it is part of the text"
         )
     return rows.slice(1, rows.num_rows - 2)  # without the header
+
+
+def _refuse_hidden_rows(table: pa.Table, names: list[str], separator: str, location: str) -> None:
+    """Check that no value contains a row: to Arrow, the text between two stray quotation marks is one value.
+
+    Raises
+    ------
+    MisuseError
+        If a value with line breaks names an audio file where a row has its uri.
+    """
+    if "uri" not in names:
+        return
+    place = names.index("uri")
+    for number, column in enumerate(table.columns):
+        if number == place:  # a name may contain line breaks
+            continue
+        broken = pc.match_substring_regex(column, r"(?s)\n.*\.\w|\.\w.*\n")
+        for row in pc.indices_nonzero(broken).to_pylist():
+            # Of the first and the last row that are hidden so, the value has only a part.
+            first, *others, last = (line.split(separator) for line in column[row].as_py().split("\n"))
+            found = [line[place] for line in others if len(line) == len(names)]
+            if number < place and number + len(first) == len(names):
+                found.append(first[place - number])
+            if place < number and len(last) == number + 1:
+                found.append(last[place])
+            if any(is_audio_name(uri.strip('"\r')) for uri in found):
+                raise MisuseError(
+                    f"row {row + 1} of the manifest {location} has a quotation mark that hides the rows "
+                    'after it, up to the next one; remove both, or write them as in "The ""End"""'
+                )

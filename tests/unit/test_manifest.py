@@ -83,6 +83,14 @@ def test_numbers_and_dates_of_pandas_are_carried_as_they_were_meant(tmp_path: Pa
     assert second == {"plays": "4", "gain": "-0.5", "huge": "1.0", "added": "1999-05-03 12:00:00"}
 
 
+def test_a_date_that_python_has_not_is_carried(tmp_path: Path) -> None:
+    """Databases export "for ever" as a late date, which ended the listing in an internal error."""
+    dates = pa.array([None, 3_700_000], pa.date32())
+    pq.write_table(pa.table({"uri": ["a.mp3", "b.mp3"], "until": dates}), tmp_path / "list.parquet")
+    tracks = from_table(list_catalog(str(tmp_path / "list.parquet")))
+    assert [track.carried for track in tracks] == [{}, {"until": "12100-04-04"}]
+
+
 def test_spaces_around_a_name_are_kept_where_a_program_wrote_it(tmp_path: Path) -> None:
     """A folder lists ``a.mp3 `` too; trimmed, it would be another file or none. By hand, spaces slip in."""
     names = ["a.mp3 ", " b.mp3", "c.mp3"]
@@ -143,7 +151,7 @@ def test_a_damaged_parquet_manifest_is_explained(tmp_path: Path) -> None:
         ("artist,title\na,b\n", r"its columns are artist, title\)$"),
         ("uri\na.mp3\na.mp3\n", "rows 1 and 2"),
         ('uri,track_id\na.mp3,1\n"",2\n', "row 2 .* no uri"),
-        ("uri,uri\na.mp3,b.mp3\n", "two columns of the same name"),
+        ("uri,b,b\na.mp3,1,2\n", "two columns 'b'; rename one of them"),
         ("", "cannot be read"),
         ("uri,x\na.mp3\n", "cannot be read"),
     ],
@@ -180,10 +188,12 @@ TEXT = "uri,title\nÄ 音.mp3,Ä\nb.mp3,x\n"
         ("l.csv", ("SEP=\t\n" + TEXT.replace(",", "\t")).encode("utf-16")),
         ("l.csv", b'"sep=,"\n' + TEXT.encode()),
         ("l.csv", b"sep=^\n" + TEXT.replace(",", "^").encode()),
+        ("l.csv", TEXT.replace("\n", ",,\n").encode()),
+        ("l.csv", b",uri,title\n0,\xc3\x84 \xe9\x9f\xb3.mp3,\xc3\x84\n1,b.mp3,x\n"),
     ],
 )
 def test_dialects_of_csv(tmp_path: Path, name: str, data: bytes) -> None:
-    """Excel writes UTF-16 with tabs, semicolons or a byte order mark: each is detected."""
+    """Excel writes UTF-16 with tabs, semicolons, a byte order mark or nameless columns: each is detected."""
     manifest = touch(tmp_path / name, data)
     assert uris(manifest) == ["Ä 音.mp3", "b.mp3"]
     assert [track.carried for track in from_table(list_catalog(str(manifest)))] == [
@@ -218,9 +228,26 @@ def test_a_manifest_in_another_encoding_is_refused(tmp_path: Path, data: bytes, 
         list_catalog(str(touch(tmp_path / "l.csv", data)))
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'uri,title\na.mp3,"Heroes\nb.mp3,x\nc.mp3,"Low\nd.mp3,y\n',
+        b'uri,title\na.mp3,"Heroes\nb.mp3,Low"\n',
+        b'title,uri,x\n"Heroes,a.mp3,\nLow",b.mp3,\n',
+        b'id,title,uri\n1,"Heroes,a.mp3\r\n2,x,b.mp3\r\n3,Low",c.mp3\r\n',
+    ],
+)
+def test_two_stray_quotation_marks_hide_no_tracks(tmp_path: Path, data: bytes) -> None:
+    """All tracks between them were left out of the catalog, without a word."""
+    with pytest.raises(MisuseError, match=r"row 1 .* has a quotation mark that hides the rows after it"):
+        list_catalog(str(touch(tmp_path / "l.csv", data)))
+
+
 def test_newlines_and_commas_in_quotes(tmp_path: Path) -> None:
     """Titles contain anything that people type into them."""
-    manifest = touch(tmp_path / "l.csv", b'uri,title\n"a, b.mp3","one\ntwo, ""three"""\nc.mp3,\n')
+    manifest = touch(
+        tmp_path / "l.csv", b'uri,title\n"a, b.mp3","one\ntwo, ""three"""\nc.mp3,"see d.mp3\n"\n'
+    )
     first, second = from_table(list_catalog(str(manifest)))
     assert (Path(first.uri).name, first.carried["title"]) == ("a, b.mp3", 'one\ntwo, "three"')
     assert Path(second.uri).name == "c.mp3"

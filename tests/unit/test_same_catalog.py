@@ -74,9 +74,7 @@ def test_another_catalog_is_refused(music: Path, tmp_path: Path) -> None:
 
 def test_new_tables_are_not_the_catalog_itself(music: Path, tmp_path: Path) -> None:
     """`earmark run MUSIC MUSIC` mixed the tables with the music; tables that were made so are continued."""
-    with pytest.raises(
-        MisuseError, match="is the catalog itself, where the tables would lie"
-    ):
+    with pytest.raises(MisuseError, match="is the catalog itself, where the tables would lie"):
         make_job("run", str(music), f"{music}/", RunConfig())
     assert make_job("run", str(music), tables_of(str(music), music), RunConfig()).catalog == str(music)
 

@@ -15,9 +15,9 @@ from pipeline.catalogs.manifest_columns import (
     rename_facts,
     to_text,
 )
-from pipeline.catalogs.manifest_file import plain_name, read_columns
+from pipeline.catalogs.manifest_file import is_inventory_manifest, plain_name, read_columns
 from pipeline.catalogs.manifest_uris import resolve_uris
-from pipeline.catalogs.s3_inventory import inventory_rows, is_inventory
+from pipeline.catalogs.s3_inventory import inventory_rows, is_inventory, read_inventory
 from pipeline.catalogs.selection import Selection, is_audio_name
 from pipeline.catalogs.track_refs import track_id_of
 from pipeline.storage import storage
@@ -57,7 +57,8 @@ def read_manifest(
     ----------
     location : str
         A ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet`` file with a column ``uri`` (absolute, or relative to
-        the manifest's folder) and optionally ``track_id``, or an S3 Inventory. With ``size`` and ``etag``, as
+        the manifest's folder) and optionally ``track_id``, or an S3 Inventory: its ``manifest.json``, or a
+        file of it that has the names of the columns. With ``size`` and ``etag``, as
         ``earmark scan --out`` writes them, no request is made for an object. Local files are always looked
         up, because their version is their size and modification time. All other columns are carried along
         as text.
@@ -76,10 +77,13 @@ def read_manifest(
     EarmarkError
         If a store cannot be accessed.
     """
-    table = read_columns(location)
+    if is_inventory_manifest(location):
+        table, is_encoded = read_inventory(location)
+    else:
+        table, is_encoded = read_columns(location), not location.lower().endswith(".parquet")
     is_exact = is_inventory(table.column_names)
     if is_exact:
-        table = inventory_rows(table, location, selection)
+        table = inventory_rows(table, location, selection, is_encoded=is_encoded)
     table = rename_facts(table)
     _check_columns(table, location)
     written = to_text(table["uri"])
@@ -120,8 +124,8 @@ def _check_columns(table: pa.Table, location: str) -> None:
         advice = f"; rename the column '{meant}' to 'uri' if it holds the tracks' locations" if meant else ""
         if any("/" in name or is_audio_name(name) for name in names):
             advice = (
-                "; its first row is a track, so insert a row with the column names before it (those of an S3 "
-                "Inventory are the fileSchema in its manifest.json)"
+                "; its first row is a track, so insert a row with the column names before it, or name the "
+                "manifest.json if it is a file of an S3 Inventory"
             )
         have = ", ".join(names)
         raise MisuseError(f"the manifest {location} has no column 'uri' (its columns are {have}){advice}")

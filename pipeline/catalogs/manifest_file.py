@@ -32,11 +32,16 @@ _BLOCK_BYTES = 8 << 20
 
 
 def is_manifest(location: str) -> bool:
-    """Whether a location's extension is that of a manifest."""
-    return location.lower().endswith(MANIFEST_EXTENSIONS)
+    """Whether a location has the extension of a manifest, or the name of the one of an S3 Inventory."""
+    return location.lower().endswith(MANIFEST_EXTENSIONS) or is_inventory_manifest(location)
 
 
-def read_columns(location: str) -> pa.Table:
+def is_inventory_manifest(location: str) -> bool:
+    """Whether a location has the name of the file that lists the files of an S3 Inventory."""
+    return location.rpartition("/")[2] == "manifest.json"
+
+
+def read_columns(location: str, header: list[str] | None = None) -> pa.Table:
     """Read the columns of a manifest; those of a CSV are text, exactly as written.
 
     A CSV may be compressed with gzip. It is UTF-8 or what its byte order mark says, and separated by commas,
@@ -47,6 +52,8 @@ def read_columns(location: str) -> pa.Table:
     ----------
     location : str
         A ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet`` file.
+    header : list of str, optional
+        The columns of a CSV without a header, which is separated by commas.
 
     Raises
     ------
@@ -65,10 +72,12 @@ def read_columns(location: str) -> pa.Table:
             names = [name.strip() for name in table.column_names]
         else:
             text = _as_utf8(data, location)
+            if header is not None:
+                return _read_csv(text, len(header), ",", location).rename_columns(header)
             declared = _SEPARATOR_LINE.match(text)
             text = text[declared.end() :] if declared else text
             names, separator = _header(text, location, declared[1].decode() if declared else None)
-            table = _read_csv(text, len(names), separator, location)
+            table = _read_csv(text, len(names), separator, location).slice(1)
             _refuse_hidden_rows(table, names, separator, location)
     except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
         reason = str(error).partition("\n")[0]
@@ -160,7 +169,7 @@ def _read_csv(data: bytes, n_columns: int, separator: str, location: str) -> pa.
             f"the manifest {location} cannot be read: row {rows.num_rows - 1} has an unclosed quotation mark "
             "that hides the rows after it; close it, or double it if it is part of the text"
         )
-    return rows.slice(1, rows.num_rows - 2)  # without the header
+    return rows.slice(0, rows.num_rows - 1)
 
 
 def _refuse_hidden_rows(table: pa.Table, names: list[str], separator: str, location: str) -> None:

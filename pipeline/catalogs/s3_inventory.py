@@ -1,12 +1,14 @@
-"""S3 Inventory: the list of a bucket's objects that S3 writes daily, read as a manifest."""
+"""S3 Inventory: the list of a bucket's objects that S3 writes daily or weekly, read as a manifest."""
 
 from urllib.parse import unquote_plus
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, Field, ValidationError
 
-from pipeline.catalogs.manifest_file import plain_name
+from pipeline.catalogs.manifest_file import plain_name, read_columns
 from pipeline.catalogs.selection import Selection
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 _FACTS = ("size", "etag", "lastmodifieddate")
@@ -20,7 +22,60 @@ def is_inventory(names: list[str]) -> bool:
     return {"bucket", "key"} <= plain and "uri" not in names
 
 
-def inventory_rows(table: pa.Table, location: str, selection: Selection) -> pa.Table:
+class _DataFile(BaseModel):
+    key: str
+
+
+class _Manifest(BaseModel):
+    """What matters of the ``manifest.json`` of an inventory."""
+
+    bucket: str = Field(alias="destinationBucket")
+    kind: str = Field(alias="fileFormat")
+    columns: str = Field(alias="fileSchema")
+    files: list[_DataFile]
+
+
+def read_inventory(location: str) -> tuple[pa.Table, bool]:
+    """Read all files of an inventory, which in CSV have no header.
+
+    Parameters
+    ----------
+    location : str
+        Its ``manifest.json``.
+
+    Returns
+    -------
+    table : pyarrow.Table
+        The inventory's columns.
+    is_encoded : bool
+        Whether the keys are URL-encoded.
+
+    Raises
+    ------
+    MisuseError
+        If it is not the manifest of an inventory, or the inventory's format is neither CSV nor Parquet.
+    EarmarkError
+        If the store does not return a file.
+    """
+    with storage.explain_errors(location, "read the manifest"):
+        data = storage.read_bytes(location)
+    try:
+        manifest = _Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise MisuseError(f"{location} is not the manifest of an S3 Inventory") from error
+    if manifest.kind not in {"CSV", "Parquet"}:
+        raise MisuseError(
+            f"the inventory {location} is in the format {manifest.kind}; let S3 write it as CSV or Parquet"
+        )
+    is_csv = manifest.kind == "CSV"
+    header = [name.strip() for name in manifest.columns.split(",")] if is_csv else None
+    folder = f"s3://{manifest.bucket.rpartition(':')[2]}"  # of arn:aws:s3:::bucket
+    tables = [read_columns(storage.join(folder, file.key), header) for file in manifest.files]
+    tables = tables or [pa.table({name: pa.array([], pa.string()) for name in ("bucket", "key")})]
+    return pa.concat_tables(tables, promote_options="default"), is_csv
+
+
+def inventory_rows(table: pa.Table, location: str, selection: Selection, *, is_encoded: bool) -> pa.Table:
     """Convert an inventory to a manifest: ``uri`` and, if present, size, etag and modification time.
 
     An inventory lists every object of a bucket. As in a listing of the bucket, objects that are not audio are
@@ -31,9 +86,11 @@ def inventory_rows(table: pa.Table, location: str, selection: Selection) -> pa.T
     table : pyarrow.Table
         The inventory's columns.
     location : str
-        Where it was read from; the keys of a CSV are URL-encoded.
+        Where it was read from.
     selection : Selection
         Decides which objects are tracks, and counts the others.
+    is_encoded : bool
+        Whether the keys may be URL-encoded.
 
     Raises
     ------
@@ -43,7 +100,7 @@ def inventory_rows(table: pa.Table, location: str, selection: Selection) -> pa.T
     columns = {plain_name(name): table[name] for name in table.column_names}
     bucket, key = columns["bucket"].cast(pa.string()), columns["key"].cast(pa.string())
     _refuse_gaps(bucket, key, location)
-    if not location.lower().endswith(".parquet"):
+    if is_encoded:
         key = _decode_keys(key, location)
     kept = _current_rows(columns, len(key))
     kept = pc.and_(kept, _track_rows(key, kept, selection))

@@ -1,14 +1,19 @@
 """Manifests of objects on a real S3 server: what they cost, and what comes of those that are out of date."""
 
+import gzip
+import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.catalogs.catalog import list_catalog
+from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.storage import storage
+from schemas.errors import MisuseError
 from tests.e2e.earmark import ask, succeed
 from tests.integration.test_storage_faults import through, track_bytes
 from tests.s3_proxy import FaultyProxy, faulty_proxy
@@ -108,3 +113,46 @@ def test_a_manifest_that_is_out_of_date_is_labeled_once(bucket: str, tmp_path: P
     ask("verify", tables)
     storage.write_bytes(f"{bucket}/gone.wav", track_bytes(4, "wav"))
     assert "1 labeled, 0 failed" in succeed("run", manifest, tables)
+
+
+def in_parquet(rows: list[dict[str, object]]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+def deliver(bucket: str, kind: str, files: dict[str, bytes]) -> str:
+    """Write an inventory as S3 does: data files beside a manifest.json that names them and their columns."""
+    for name, data in files.items():
+        storage.write_bytes(f"{bucket}/inventory/data/{name}", data)
+    manifest = {
+        "sourceBucket": "music",
+        "destinationBucket": bucket.replace("s3://", "arn:aws:s3:::"),
+        "fileFormat": kind,
+        "fileSchema": "Bucket, Key, Size, ETag" if kind == "CSV" else "message s3.inventory {}",
+        "files": [{"key": f"inventory/data/{name}", "size": len(data)} for name, data in files.items()],
+    }
+    location = f"{bucket}/inventory/2026-11-28T01-00Z/manifest.json"
+    storage.write_bytes(location, json.dumps(manifest).encode())
+    return location
+
+
+def test_an_inventory_is_read_as_s3_delivers_it(bucket: str) -> None:
+    """Its CSV files have no header, and a bucket may have many: only manifest.json says what they are."""
+    rows = [
+        b'"music","a%2Bb+1.mp3","5","abc"\n"music","cover.jpg","6","def"\n',
+        b'"music","c.mp3","7","ghi"\n',
+    ]
+    csv = deliver(
+        bucket, "CSV", {f"{number}.csv.gz": gzip.compress(part) for number, part in enumerate(rows)}
+    )
+    listing = survey(csv)
+    assert listing.left_out.not_audio == {"jpg": 1}
+    facts = [(row["uri"], row["size"], row["etag"]) for row in listing.tracks.to_pylist()]
+    assert facts == [("s3://music/a+b 1.mp3", 5, "abc"), ("s3://music/c.mp3", 7, "ghi")]
+    parts = [{"bucket": "music", "key": uri[11:], "size": size, "e_tag": etag} for uri, size, etag in facts]
+    parquet = deliver(bucket, "Parquet", {f"{part['e_tag']}.parquet": in_parquet([part]) for part in parts})
+    assert list_catalog(parquet) == listing.tracks
+    assert list_catalog(deliver(bucket, "CSV", {})).num_rows == 0
+    with pytest.raises(MisuseError, match=r"in the format ORC; let S3 write it as CSV or Parquet"):
+        list_catalog(deliver(bucket, "ORC", {}))

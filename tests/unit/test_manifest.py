@@ -372,6 +372,13 @@ def test_keys_that_are_not_encoded_are_not_decoded(tmp_path: Path) -> None:
     ]
 
 
+def test_another_manifest_json_is_named(tmp_path: Path) -> None:
+    """Web pages and packages have a file of this name too."""
+    (tmp_path / "manifest.json").write_text('{"name": "app"}')
+    with pytest.raises(MisuseError, match=r"manifest.json is not the manifest of an S3 Inventory"):
+        list_catalog(str(tmp_path / "manifest.json"))
+
+
 @pytest.mark.slow
 def test_a_refused_manifest_never_aborts_the_process(tmp_path: Path) -> None:
     """Arrow's thread held a Python object while the interpreter shut down: exit code 134, one time in 20."""

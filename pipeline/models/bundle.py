@@ -21,7 +21,7 @@ from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network
 from pipeline.storage import storage
 from pipeline.storage.local_kind import local_kind
-from pipeline.storage.temporary_folders import locked_folder
+from pipeline.storage.temporary_folders import explain_full_disk, locked_folder
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
 from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
@@ -239,7 +239,8 @@ def load_network(bundle: ModelBundle) -> Any:
 
     with locked_folder("earmark-network-") as scratch:
         path = scratch / WEIGHTS_FILE
-        path.write_bytes(bundle.weights)
+        with explain_full_disk():
+            path.write_bytes(bundle.weights)
         try:
             return keras.saving.load_model(path, compile=False, safe_mode=True)
         except (ValueError, TypeError, OSError, KeyError) as error:
@@ -251,5 +252,6 @@ def network_bytes(network: Any) -> bytes:
     """Return the contents of a ``.keras`` file of the network."""
     with locked_folder("earmark-network-") as scratch:
         path = scratch / WEIGHTS_FILE
-        network.save(path)
+        with explain_full_disk():
+            network.save(path)
         return path.read_bytes()

@@ -1,5 +1,6 @@
 """Scratch folders of compactions on object stores: in use while their process lives, removed afterwards."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -104,3 +105,16 @@ def test_a_machine_without_room_for_temporary_files_is_named(monkeypatch: pytest
     for use in (lambda: remove_abandoned(PREFIX), lambda: locked_folder(PREFIX).__enter__()):
         with pytest.raises(EarmarkError, match=r"cannot write temporary files: .*/proc/nothing.*set TMPDIR"):
             use()
+
+
+def test_a_full_temporary_folder_is_named_where_a_network_is_unpacked(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ended with "No space left on device", which does not say on which of them."""
+
+    def refuse(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, f"No space left on device: {path}, {len(data)}")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(EarmarkError, match=f"cannot write to {temporary} .*set TMPDIR to a larger disk"):
+        load_network(ModelBundle.load("default"))

@@ -16,7 +16,7 @@ from pipeline.redaction import redact
 from pipeline.tables.runs import write_report
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
-from schemas.report import Counts, FailureExample, LeftOut, RunReport, SlowTrack, Timeline
+from schemas.report import Counts, FailureExample, LeftOut, Publication, RunReport, SlowTrack, Timeline
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -208,3 +208,26 @@ def test_a_run_that_only_embedded_says_so() -> None:
         print_runs([report, make_report()])
     heads, first, second = (line.split() for line in printed.get().splitlines())
     assert (heads[3:6], first[3:6], second[4]) == (["labeled", "embedded", "failed"], ["0", "7", "2"], "0")
+
+
+def test_a_run_that_failed_says_why_and_what_it_left() -> None:
+    """Somebody is woken, and `earmark status` shows only that a run failed, with nothing remaining."""
+    failed = make_report(outcome="failed", error="the head has not answered", counts=Counts(listed=9, left=7))
+    lost = Publication(location="out", format="delta", model="m", error="no room")
+    with output.console.capture() as printed:
+        print_runs([failed, make_report(publication=lost)])
+    heads, first, second = printed.get().splitlines()
+    assert heads.split()[4:] == ["failed", "left", "seconds", "error"]
+    assert first.split()[5] == "7"
+    assert first.endswith("  the head has not answered")
+    assert second.endswith("  no room")
+    with output.console.capture() as printed:
+        print_runs([make_report()])
+    assert printed.get().splitlines()[0].split() == [
+        "run",
+        "command",
+        "outcome",
+        "labeled",
+        "failed",
+        "seconds",
+    ]

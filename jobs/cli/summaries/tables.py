@@ -48,20 +48,24 @@ def print_status(status: "Status") -> None:
 
 
 def print_runs(runs: Sequence[RunReport]) -> None:
-    """Print how runs ended, one run per line; how many tracks they only embedded, if one did."""
-    embedded = any(run.counts.embedded for run in runs)
-    print_table(
-        ("run", "command", "outcome", "labeled", *(["embedded"] if embedded else ()), "failed", "seconds"),
-        (
-            (
-                run.run,
-                run.command,
-                run.outcome if run.outcome != "running" else "running or killed",
-                f"{run.counts.labeled:,}",
-                *([f"{run.counts.embedded:,}"] if embedded else ()),
-                f"{run.counts.failed:,}",
-                f"{run.wall_s:,.1f}",
-            )
-            for run in runs
-        ),
-    )
+    """Print how runs ended, one run per line, with what one embedded, left undone, or failed for."""
+    outcomes = [run.outcome if run.outcome != "running" else "running or killed" for run in runs]
+    counts = [run.counts for run in runs]
+    columns: dict[str, list[str]] = {
+        "run": [run.run for run in runs],
+        "command": [run.command for run in runs],
+        "outcome": outcomes,
+        "labeled": [f"{each.labeled:,}" for each in counts],
+        "embedded": [f"{each.embedded:,}" for each in counts],
+        "failed": [f"{each.failed:,}" for each in counts],
+        "left": [f"{each.left:,}" for each in counts],
+        "seconds": [f"{run.wall_s:,.1f}" for run in runs],
+        "error": [run.error or run.publication_error or "" for run in runs],
+    }
+    optional = {
+        "embedded": any(each.embedded for each in counts),
+        "left": any(each.left for each in counts),
+        "error": any(columns["error"]),
+    }
+    heads = [head for head in columns if optional.get(head, True)]
+    print_table(heads, zip(*(columns[head] for head in heads), strict=True))

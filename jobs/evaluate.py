@@ -25,6 +25,7 @@ from pipeline.models.ensemble import Ensemble, load_bundle
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
+from pipeline.training.splits import leave_out_untrained_genres
 from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
@@ -135,13 +136,16 @@ def evaluate_job(
         n_pieces=request.n_pieces,
         seed=request.settings.seed,
     )
-    collected = _Collected()
+    collected, genres = _Collected(), known.genres
     for fold, split in enumerate(splits, start=1):
+        if bundle is None and split.train_set is not None:
+            split = Split(*leave_out_untrained_genres(split.train_set, split.test_set, say))
+            genres = split.test_set.genres  # in folds, all genres are trained on
         used = bundle or _train(split, request, protocol, partial(on_epoch, fold))
         classifier = Classifier(used, threads=request.settings.threads, batch_size=_BATCH)
         _predict(collected, classifier, split, request, calibrate=bundle is None)
     outside = _predict_outside(request, unknown, classifier, say)
-    return _summary(request, known, bundle, protocol, collected, outside)
+    return _summary(request, known, genres, bundle, protocol, collected, outside)
 
 
 def _check(request: Request) -> None:
@@ -300,6 +304,7 @@ def _predict_outside(
 def _summary(
     request: Request,
     known: TrainingSet,
+    genres: tuple[str, ...],
     bundle: ModelBundle | None,
     protocol: EvaluationProtocol,
     collected: _Collected,
@@ -313,7 +318,7 @@ def _summary(
         bundle.model if bundle else str(request.arch),
         predictions,
         unit,
-        known.genres,
+        genres,
         Setup(
             data=Path(request.data).name,
             protocol=protocol,

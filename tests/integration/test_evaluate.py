@@ -136,6 +136,27 @@ def test_a_model_made_before_is_judged_and_what_it_has_seen_is_said(tmp_path: Pa
     assert by_name(found)["svm"].accuracy >= 0.9
 
 
+def test_genres_that_no_track_is_trained_on_are_left_out(tmp_path: Path) -> None:
+    """A list of few tracks may lack a genre, whose tracks would all count as mistakes of the architecture."""
+    log_mel, tracks, genre = marked()
+    lists = [tmp_path / "train.txt", tmp_path / "valid.txt"]
+    held = [
+        track for track in dict.fromkeys(tracks.tolist()) if track.startswith("pulse") or track.endswith("5")
+    ]
+    lists[0].write_text("\n".join(sorted({*tracks.tolist()} - {*held})))
+    lists[1].write_text("\n".join(held))
+    request = Request(
+        data=save(tmp_path / "marked.npz", log_mel, tracks, genre),
+        arch="cnn",
+        split=f"file:{lists[0]},{lists[1]}",
+        settings=settings(),
+    )
+    said: list[str] = []
+    found = evaluate_job(request, say=said.append)
+    assert (found.n_tracks, found.genres) == (2, ("high", "low"))
+    assert "left out because no track of them is trained on: pulse" in said
+
+
 def test_genres_that_the_model_lacks_are_no_mistakes_but_counted(tmp_path: Path) -> None:
     """A catalog has music of none of the genres: it must not sink the accuracy, nor vanish."""
     model, _, _ = made_before(tmp_path / "model")

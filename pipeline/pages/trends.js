@@ -20,7 +20,7 @@
       at = Math.max(0, Math.min(time.names.length - 1, index));
       const order = genres.map((_, k) => k).sort((a, b) => time.share[at][b] - time.share[at][a]);
       const shares = order.map((k) =>
-        `${genres[k]} ${(time.share[at][k] / 10).toFixed(1)} % (${(time.low[at][k] / 10).toFixed(1)} – ${(time.high[at][k] / 10).toFixed(1)})`);
+        `\u2068${genres[k]}\u2069 ${(time.share[at][k] / 10).toFixed(1)} % (${(time.low[at][k] / 10).toFixed(1)} – ${(time.high[at][k] / 10).toFixed(1)})`);
       const text = `${time.names[at]}: ${time.tracks[at].toLocaleString("en")} ${time.tracks[at] === 1 ? "track" : "tracks"}; ${shares.join(", ")}`;
       readout.textContent = text;
       canvas.setAttribute("aria-valuenow", at);

@@ -1,5 +1,6 @@
 """Building blocks of plots: a waveform, an image over time, the axes of a log-mel."""
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,15 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.mel_bands import band_edges
 from pipeline.audio.features.stft import HOP_LENGTH
+from pipeline.plots.figures import LEFT
 from schemas.features import FeatureSpec
 
 N_COLUMNS = 1200
 """Maximum number of columns of a curve or an image over time."""
+NAME_PT = 8
+"""Size of the names of rows."""
+_TICK_PT = 9
+"""Room for a tick and around it."""
 _CHARACTER = 0.0075
 """Width of a character of the smallest text, as a fraction of the axes' width."""
 
@@ -78,7 +84,7 @@ def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
 
 def set_title(axes: Any, title: str) -> None:
     """Draw the title at the left, leaving the rest of the line to `draw_scale` and `draw_legend`."""
-    axes.set_title(title, loc="left", fontsize=10, y=1.0)
+    axes.set_title(title, loc="left", fontsize=10, y=1.0, parse_math=False)
 
 
 def draw_legend(axes: Any) -> None:
@@ -86,6 +92,22 @@ def draw_legend(axes: Any) -> None:
     axes.legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False, borderaxespad=0.1
     )
+
+
+def fit_name(axes: Any, name: str, n_lines: int) -> str:
+    """Break the name of a row into lines that fit left of the axes, without the end if they do not."""
+    room = LEFT * axes.figure.bbox.width - _TICK_PT * axes.figure.dpi / 72
+    for n_letters in range(min(len(name), 50), 1, -1):
+        lines = textwrap.wrap(name, n_letters)
+        if len(lines) > n_lines:
+            rest = " ".join(lines[n_lines - 1 :])
+            lines = [*lines[: n_lines - 1], f"{rest[: n_letters - 1]}…"]
+        text = axes.text(0, 0, "\n".join(lines), fontsize=NAME_PT, parse_math=False)
+        width = text.get_window_extent().width
+        text.remove()
+        if width <= room:
+            return "\n".join(lines)
+    return name
 
 
 def thin_columns(values: NDArray[Any]) -> NDArray[Any]:

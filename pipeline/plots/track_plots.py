@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from pipeline.audio.features.descriptors import check_samples
 from pipeline.plots.figures import BLUE, GRAY, GREEN, ORANGE, new_figure, place_axes
 from pipeline.plots.plot_elements import (
+    NAME_PT,
     draw_image,
     draw_legend,
     draw_log_mel,
     draw_scale,
     draw_waveform,
+    fit_name,
     frame_times,
     set_title,
     thin_columns,
@@ -291,7 +293,9 @@ def plot_genre_probabilities(
                 start_s + length_s / 2, i, f"{row[i]:.2f}", color=color, ha="center", va="center", fontsize=8
             )
     draw_scale(axes, "viridis", "0", "1")
-    axes.set_yticks(range(len(genres)), genres, fontsize=8)
+    n_lines = max(1, round(12 / len(genres)))
+    names = [fit_name(axes, name, n_lines) for name in genres]
+    axes.set_yticks(range(len(genres)), names, fontsize=NAME_PT, parse_math=False)
     axes.set_xlim(0, duration_s)
     axes.set_xlabel("s in the track")
     place_axes(figure)

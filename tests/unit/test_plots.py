@@ -1,5 +1,6 @@
 """Plots of a track: a student compares them to the article's, a curator to what is heard."""
 
+import itertools
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import soundfile as sf
 
 from pipeline.audio.decode.audio import read_segments
 from pipeline.audio.features.log_mel import log_mel
+from pipeline.models.bundle import ModelBundle
 from pipeline.plots import track_plots as plots
 from pipeline.plots import track_view
 from pipeline.plots.figures import new_figure, to_png, to_svg
@@ -155,6 +157,25 @@ def test_a_sample_rate_may_be_a_float() -> None:
     """Rates that are computed, as of slowed music, would end in a TypeError about slices in one plot."""
     y = np.sin(np.arange(8000, dtype=np.float32))
     assert len(plots.plot_zero_crossings(y, 8000.0).axes) == 2  # type: ignore[arg-type]
+
+
+def test_names_of_genres_fit_beside_the_plot() -> None:
+    """Of long names of one's own genres, only the ends could be read; dollars ended in a ParseException."""
+    for genres in (
+        ("Traditional Irish Folk and Ceilidh", "W" * 150, "Ca$h & x_{$"),
+        (*"abcdefghijklmnop", "M" * 99),
+    ):
+        p = np.full((2, len(genres)), 1 / len(genres))
+        figure = plots.plot_genre_probabilities(p, genres, [(0, 10), (20, 10)], duration_s=30)
+        figure.draw_without_rendering()
+        labels = figure.axes[0].get_yticklabels()
+        assert labels[0].get_text().split("\n")[0] == genres[0].split(" ")[0]
+        boxes = [label.get_tightbbox() for label in labels]
+        assert min(box.x0 for box in boxes) >= 0
+        assert not any(lower.y1 > upper.y0 + 1 for lower, upper in itertools.pairwise(boxes))
+    usual = ModelBundle.load("default").info.genres
+    figure = plots.plot_genre_probabilities(np.full((1, 19), 1 / 19), usual, [(0, 10)], duration_s=10)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(usual)
 
 
 def test_an_unknown_scale_is_named() -> None:

@@ -87,7 +87,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
     with wide.capture() as captured:
         wide.print(table)
     for line in captured.get().splitlines():
-        console.out(line.rstrip(), highlight=False)
+        printed = Text.from_ansi(line)  # `PlainConsole` would print the codes of a bold line as text
+        printed.rstrip()
+        console.print(printed)
 
 
 _GAP = 2

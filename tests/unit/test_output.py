@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,6 +31,19 @@ def _printed(monkeypatch: pytest.MonkeyPatch, width: int) -> list[str]:
     monkeypatch.setattr(output, "console", terminal)
     output.print_table(COLUMNS, ROWS)
     return out.getvalue().splitlines()
+
+
+def test_a_terminal_shows_heads_in_bold_and_no_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every head on a terminal would be \\x1b[1mgenre\\x1b[0m, while the tests, without one, see nothing."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    out = io.StringIO()
+    monkeypatch.setattr(output, "console", output.PlainConsole(file=out, force_terminal=True, width=100))
+    output.print_table(COLUMNS, [("\x1b[31mred", *ROWS[0][1:])])
+    head, row = out.getvalue().splitlines()
+    assert head.startswith("\x1b[1mgenre")
+    assert re.sub(r"\x1b\[\d+m", "", head).split() == list(COLUMNS)
+    assert row.startswith("\\x1b[31mred"), "codes in names are text"
 
 
 def test_numbers_stand_right_and_names_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Genre trends: numbers checked against SQL, intervals and verdicts against known truth."""
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -14,7 +15,10 @@ import pytest
 from mutagen.id3 import TCON
 from scipy import stats
 
+from jobs.cli.summaries import trends as summary
 from jobs.cli.summaries.trends import print_trends
+from jobs.console import output
+from jobs.console.output import PlainConsole
 from jobs.trends import write_trends_page
 from pipeline.models.bundle import shipped_models
 from pipeline.models.metrics import Z95, wilson_interval
@@ -299,6 +303,33 @@ def test_long_names_are_cut_and_places_are_not(tmp_path: Path, capsys: pytest.Ca
     page = (tmp_path / "page.html").read_text()
     assert deep in page
     assert "W" * 100 not in page
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+def test_a_terminal_shows_the_genres_it_has_room_for(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """Of 19 genres every row would be three lines of a usual terminal, below heads that stand elsewhere."""
+    printed = io.StringIO()
+    console = PlainConsole(file=printed, force_terminal=True, width=width)
+    for module in (output, summary):
+        monkeypatch.setattr(module, "console", console)
+    found = _found(tables, "year")
+    print_trends(found, top=None, show="shares")
+    _, head, *rows = printed.getvalue().splitlines()
+    genres = head.split()[2:]
+    assert set(genres) - {"other"} <= set(found.genres)
+    assert width < 40 or max(len(head), *map(len, rows[: len(found.groups.names) + 1])) <= width
+    if width == 200:
+        assert genres == list(found.genres)
+        return
+    assert genres[-1] == "other"
+    total = dict(zip(found.genres, found.total.share[0], strict=True))
+    shown, others = genres[:-1], set(found.genres) - set(genres)
+    assert min(total[genre] for genre in shown) >= max(total[genre] for genre in others)
+    values = [float(cell) for cell in rows[len(found.groups.names)].split()[2:]]
+    assert values[-1] == pytest.approx(100 * sum(total[genre] for genre in others), abs=0.051)
+    assert f"other: {len(others)} genres with smaller shares" in printed.getvalue()
 
 
 def test_an_empty_cell_is_no_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

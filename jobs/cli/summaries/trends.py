@@ -1,8 +1,9 @@
 """What ``earmark trends`` prints."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from jobs.console.output import console, print_table
 from jobs.trends import Show, check_over_time, select_rows
@@ -11,6 +12,8 @@ from pipeline.trends.trends import Trends
 
 _PRINTED_GROUPS = 20
 """Maximum number of groups to print if they are not periods of time; ``--top`` overrides it."""
+_NAME_WIDTH, _TRACKS_WIDTH, _SHARE_WIDTH = 16, 11, 5
+"""Columns of a terminal for the name of a group, to which it is folded, its tracks and a share."""
 
 
 def print_trends(found: Trends, *, top: int | None, show: Show | None = None) -> None:
@@ -52,14 +55,32 @@ def _cell(column: str, value: object) -> object:
 
 
 def _print_shares(found: Trends, top: int | None) -> None:
-    groups, shares, genres = found.groups, found.shares, found.genres
+    groups, shares, total = found.groups, found.shares, found.total
     n = len(groups.names)
     shown = range(n) if groups.is_time or top is not None else range(min(n, _PRINTED_GROUPS))
-    rows = [_share_cells(groups.names[i], shares.tracks[i], shares.share[i]) for i in shown]
-    rows.append(_share_cells("all", found.total.tracks[0], found.total.share[0]))
+    names = [*(short_name(groups.names[i]) for i in shown), "all"]
+    tracks = [*(f"{shares.tracks[i]:,}" for i in shown), f"{total.tracks[0]:,}"]
+    of_genre = np.vstack([shares.share[list(shown)], total.share])
+    fitting = _genres_that_fit(found, names)
+    heads = [found.genres[k] for k in fitting]
+    cells = of_genre[:, fitting]
+    n_others = len(found.genres) - len(fitting)
+    if n_others:
+        heads.append("other")
+        cells = np.column_stack([cells, np.delete(of_genre, fitting, axis=1).sum(axis=1)])
+    rows = [
+        (name, number, *(f"{100 * value:4.1f}" for value in row))
+        for name, number, row in zip(names, tracks, cells, strict=True)
+    ]
     of = count_text(found.n_tracks, "labeled track")
-    title = f"expected shares of genres by {groups.unit}, in percent of {of}"
-    print_table((groups.by, "tracks", *genres), rows, title=title)
+    weighted = ", weighted by confidence" if found.weight == "confidence" else ""
+    title = f"expected shares of genres by {groups.unit}, in percent of {of}{weighted}"
+    print_table((groups.by, "tracks", *heads), rows, title=title)
+    if n_others:
+        console.print(
+            f"other: {count_text(n_others, 'genre')} with smaller shares; a wider terminal shows more, "
+            "and --format csv all"
+        )
     if len(shown) < n:
         console.print(
             f"and {n - len(shown):,} more: use --top N, or --format csv for all groups with intervals"
@@ -77,8 +98,17 @@ def _print_shares(found: Trends, top: int | None) -> None:
         console.print(f"left out: {count_text(found.n_not_music, 'track')} (probably not music)")
 
 
-def _share_cells(name: str, tracks: int, share: NDArray[np.float64]) -> list[str]:
-    return [short_name(name), f"{tracks:,}", *(f"{100 * value:4.1f}" for value in share)]
+def _genres_that_fit(found: Trends, names: Sequence[str]) -> list[int]:
+    """Return the genres with the largest shares, as many as a terminal has room for beside the names."""
+    genres = found.genres
+    widths = [2 + max(len(genre), _SHARE_WIDTH) for genre in genres]
+    room = console.width - min(max(map(len, (*names, found.groups.by))), _NAME_WIDTH) - _TRACKS_WIDTH
+    if not console.is_terminal or sum(widths) <= room:
+        return list(range(len(genres)))
+    room -= 2 + len("other")
+    largest = np.argsort(-found.total.share[0], kind="stable").tolist()
+    n_fitting = int((np.cumsum([widths[k] for k in largest]) <= room).sum())
+    return sorted(largest[: max(1, n_fitting)])
 
 
 def _print_changes(found: Trends) -> None:

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).resolve().parent.parent.parent / "infra" / "aws" / "nigh
 COMMAND = "earmark run 's3://bucket/my music' s3://bucket/tables"
 FAKE = """#!/bin/sh
 echo "$@" >>"$CALLS"
-[ "$1" != "$FAILS" ] || exit 1
+[ "$1" != "$FAILS" ] || [ "$(grep -c "^$1" "$CALLS")" -gt "$TIMES" ] || exit 1
 [ "$1" != exec ] || sleep "$SECONDS_OF_WORK"
 """
 
@@ -27,8 +27,13 @@ def start(tmp_path: Path) -> Start:
     ray.write_text(FAKE)
     ray.chmod(0o755)
 
-    def start(fails: str = "", work_s: float = 0) -> "subprocess.Popen[str]":
-        ours = {"CALLS": str(tmp_path / "calls"), "FAILS": fails, "SECONDS_OF_WORK": str(work_s)}
+    def start(fails: str = "", work_s: float = 0, times: int = 9) -> "subprocess.Popen[str]":
+        ours = {
+            "CALLS": str(tmp_path / "calls"),
+            "FAILS": fails,
+            "TIMES": str(times),
+            "SECONDS_OF_WORK": str(work_s),
+        }
         path = f"{ray.parent}:{os.environ['PATH']}"
         return subprocess.Popen(
             [SCRIPT, "cluster.yaml", COMMAND],
@@ -59,6 +64,20 @@ def test_the_cluster_is_taken_down_whatever_happens(
     assert called[0] == "up -y --no-restart cluster.yaml", "it would end a run on a cluster that is up"
     if "exec" in verbs:
         assert called[1] == f"exec cluster.yaml timeout --foreground --preserve-status 20h {COMMAND}"
+
+
+@pytest.mark.parametrize(("times", "code", "said"), [(1, 0, ""), (9, 1, "run 'ray down -y cluster.yaml'")])
+def test_a_cluster_that_stays_up_is_a_failure(
+    start: Start, tmp_path: Path, times: int, code: int, said: str
+) -> None:
+    """AWS does not answer for a moment, the night counts as a success, and its machines run on."""
+    sleep = tmp_path / "bin" / "sleep"
+    sleep.write_text("#!/bin/sh\n")
+    sleep.chmod(0o755)
+    night = start("down", times=times)
+    assert said in night.communicate(timeout=30)[1]
+    assert night.returncode == code
+    assert [line.split()[0] for line in calls(tmp_path)] == ["up", "exec", *["down"] * min(times + 1, 3)]
 
 
 def test_two_nights_are_never_at_work_at_once(start: Start, tmp_path: Path) -> None:

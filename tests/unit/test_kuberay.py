@@ -119,12 +119,26 @@ def test_every_value_reaches_the_manifests(tmp_path: Path) -> None:
     values = changed(yaml.safe_load((EXAMPLE / "values.yaml").read_text("utf-8"))["spec"])
     rendered = render(copy_of_example(tmp_path, resources=("../../cluster",), values=values))
     found = {str(value) for each in rendered for _, value in walk(each)}
-    found.update(word for each in (find(rendered, "RayJob"),) for word in each["spec"]["entrypoint"].split())
+    found.update(shlex.split(find(rendered, "RayJob")["spec"]["entrypoint"]))
     wanted = {str(value) for _, value in walk(values) if not isinstance(value, dict | list)}
     assert len(wanted) > 30
     assert wanted <= found
     assert not [text for text in found if re.search(r"\b(CATALOG|TABLES|OPTIONS|IMAGE)\b", text)]
     assert find(rendered, "RayCluster")["spec"] == _cluster(rendered)
+
+
+def test_a_catalog_may_have_spaces_in_its_name(tmp_path: Path) -> None:
+    """The second word of the catalog is replaced by the tables, and each night exits with 2."""
+    values = yaml.safe_load((EXAMPLE / "values.yaml").read_text("utf-8"))["spec"]
+    values |= {
+        "catalog": "s3://bucket/my music",
+        "tables": "s3://bucket/my tables",
+        "options": "--model 'a b'",
+    }
+    rendered = render(copy_of_example(tmp_path, values=values))
+    run, *maintenance = _commands(rendered)
+    assert run == ["earmark", "run", "--model", "a b", "s3://bucket/my music", "s3://bucket/my tables"]
+    assert {words[2] for words in maintenance} == {"s3://bucket/my tables"}
 
 
 def test_workers_exist_before_a_run_counts_them(objects: list[Object]) -> None:

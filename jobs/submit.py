@@ -4,6 +4,7 @@ The command starts on the cluster's head, where Earmark must be installed, as on
 """
 
 import os
+import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ _OUTAGE_S = 120.0
 """Time for which the job server may not answer while a job is followed."""
 _NOT_FOUND = 127
 """What a shell exits with if there is no such command."""
+_NOTIFY = re.compile(r"(--notify[= ])(?:'[^']*'|[^\s'])+")
+"""A URL that is a secret; Ray begins the log of a job with its command."""
 
 
 class JobServer:
@@ -125,7 +128,7 @@ class JobServer:
             if ended and rest:
                 lines.append(rest)
             for line in lines[n_written:]:
-                write(line.rstrip("\r"))
+                write(_NOTIFY.sub(r"\1(hidden)", redact(line.rstrip("\r"))))
             n_written = max(n_written, len(lines))
             if ended:
                 return _exit_code(job, details)

@@ -65,14 +65,14 @@ def test_what_a_run_on_the_head_understands_is_submitted(options: str) -> None:
 
 
 @contextmanager
-def job_server(job: dict[str, Any]) -> Iterator[str]:
-    """Answer as Ray's job server does that knows one job, whose log is empty; return its address."""
+def job_server(job: dict[str, Any], job_log: str = "") -> Iterator[str]:
+    """Answer as Ray's job server does that knows one job; return its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             version = {"version": "4", "ray_version": "2", "ray_commit": ""}
             is_log, is_version = self.path.endswith("/logs"), self.path == "/api/version"
-            answer = {"logs": ""} if is_log else version if is_version else job
+            answer = {"logs": job_log} if is_log else version if is_version else job
             self.send_response(200)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
@@ -126,3 +126,30 @@ def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert str(done.exception).startswith("cannot use the job server at http://(hidden)@127.0.0.1:9: ")
     assert "hunter22" not in str(done.exception)
     assert "127.0.0.1:8" not in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "option", ["--notify {url}", "--notify={url}", "--notify '{url}?a&b'", "'--notify={url}?a&b'"]
+)
+def test_the_url_of_notifications_is_not_in_the_log_that_is_shown(option: str) -> None:
+    """Ray begins a job's log with its command; a scheduler keeps it, and its readers may post to the chat."""
+    option = option.format(url="https://hooks.example/services/T0/xyz")
+    entrypoint = f"earmark run s3://bucket/music s3://bucket/tables {option} --limit 5"
+    job = {"type": "SUBMISSION", "submission_id": "night", "status": "SUCCEEDED", "entrypoint": entrypoint}
+    with job_server(job, f"Running entrypoint for job night: {entrypoint}\ndone\n") as address:
+        done = CliRunner().invoke(app, ["submit", "--address", address, "--follow", "night"])
+    shown = done.stdout.splitlines()
+    assert "hooks.example" not in done.output
+    assert "s3://bucket/tables" in shown[0]
+    assert shown[0].replace("'", "").endswith("(hidden) --limit 5")
+    assert shown[1:] == ["done"]
+
+
+def test_a_url_of_notifications_that_stays_behind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler's machine names a chat, but nobody hears there that the night failed."""
+    monkeypatch.setenv("EARMARK_NOTIFY", "https://hooks.example/services/T0/xyz")
+    command = ["submit", "music", "tables", "--address", "http://127.0.0.1:9"]
+    assert "EARMARK_NOTIFY says on the cluster's head" in CliRunner().invoke(app, command).output
+    given = CliRunner().invoke(app, [*command, "--", "--notify", "https://hooks.example"])
+    assert "EARMARK_NOTIFY" not in given.output
+    assert "hooks.example" not in given.output

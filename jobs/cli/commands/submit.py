@@ -1,5 +1,6 @@
 """The command that submits a run to a cluster's job server."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -108,9 +109,16 @@ def _check_options(context: typer.Context, catalog: str, tables: str, options: l
     MisuseError
         If they make no sense for a submitted run.
     """
+    from jobs.run.notification import VARIABLE
+
     app = context.find_root().command
     assert isinstance(app, TyperGroup)  # noqa: S101 - it has several commands
     given = app.commands["run"].make_context("run", [catalog, tables, *options])
+    if os.environ.get(VARIABLE) and not given.params["notify"]:
+        say(
+            f"the run notifies as {VARIABLE} says on the cluster's head, not on this machine; to pass on "
+            f'this one, add -- --notify "${VARIABLE}", which Ray\'s dashboard shows'
+        )
     for name, reason in _LOCAL.items():
         source = given.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":

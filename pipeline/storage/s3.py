@@ -173,7 +173,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         return client
 
     async def _call_s3(self, method: str, *arguments: Any, **options: Any) -> Any:
-        with _distinguish_missing_bucket():
+        bucket = next((given["Bucket"] for given in (options, *arguments) if "Bucket" in given), "")
+        with _distinguish_missing_bucket(bucket):
             answer = await super()._call_s3(method, *arguments, **options)
         # Retries by the client itself, which succeeded.
         if isinstance(answer, dict) and (
@@ -183,7 +184,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         return answer
 
     async def _iterdir(self, bucket: str, *arguments: Any, **options: Any) -> Any:
-        with _distinguish_missing_bucket():
+        with _distinguish_missing_bucket(bucket):
             async for entry in super()._iterdir(bucket, *arguments, **options):
                 yield entry
 
@@ -231,7 +232,7 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def _distinguish_missing_bucket() -> Iterator[None]:
+def _distinguish_missing_bucket(bucket: str) -> Iterator[None]:
     """Distinguish a missing bucket from a missing object: s3fs raises the same error for both.
 
     Raises
@@ -244,7 +245,7 @@ def _distinguish_missing_bucket() -> Iterator[None]:
     except FileNotFoundError as error:
         if store_code(error) != "NoSuchBucket":
             raise
-        raise BucketMissingError("the bucket does not exist") from error
+        raise BucketMissingError(f"the bucket {bucket} does not exist") from error
 
 
 class CheckedS3File(S3File):  # type: ignore[misc]

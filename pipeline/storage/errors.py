@@ -109,6 +109,8 @@ def reason(error: Exception) -> str:
     said = said or store_code(error) or (str(error) if str(error) != "None" else "")
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"the disk is full ({said}); free some space"
+    if store_code(error) == "InvalidObjectState":
+        return "its bucket has archived it (S3 Glacier or the like); restore it there first"
     if isinstance(error, PermissionError):
         detail = f" ({said})" if said else ""
         return f"access is denied{detail}; check the permissions or the AWS credentials"

@@ -192,3 +192,11 @@ def test_a_full_disk_is_named() -> None:
     assert reason(OSError(errno.ENOSPC, "No space left on device")) == (
         "the disk is full (No space left on device); free some space"
     )
+
+
+def test_an_archived_object_is_named() -> None:
+    """S3 answers as if access were denied, and no permission helps."""
+    answer = {"Error": {"Code": "InvalidObjectState", "Message": "not valid for the object's storage class"}}
+    refused = translate_boto_error(ClientError(answer, "GetObject"))
+    assert isinstance(refused, PermissionError)
+    assert reason(refused) == "its bucket has archived it (S3 Glacier or the like); restore it there first"

@@ -68,7 +68,7 @@ def canonical(catalog: str) -> str:
     protocol, path = storage.split(catalog)
     if protocol not in storage.PROTOCOLS:
         raise MisuseError(
-            f"{catalog} is neither a path nor in a store; name a folder, or a prefix such as s3://bucket/music"
+            f"{protocol}:// locations are not supported; use a path or a store such as s3://bucket/music"
         )
     if protocol == "s3" and path[:1] in ("", "/"):
         raise MisuseError(f"{catalog} names no bucket; name one, such as s3://bucket/music")

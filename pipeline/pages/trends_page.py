@@ -20,6 +20,8 @@ from schemas.model import Measurement
 
 SIZE = 1000
 """Charts are squares of this size that the page stretches to fit."""
+_TICK_WIDTHS = {4: 0.15, 7: 0.25, 10: 0.33}
+"""Width of a year, a month and a day on a phone, as a fraction of the time axis."""
 MAX_ARTISTS = 5_000
 MAX_PERIODS = 1_500
 MAX_GROUPS = 60
@@ -169,14 +171,21 @@ def _draw_steps(
 
 
 def _place_ticks(names: Sequence[str], cells: NDArray[np.int64], n_cells: int) -> list[Tick]:
-    """Place at most six ticks on the axis: round years if there are many, else evenly spaced periods."""
+    """Place a few ticks on the axis: round years if there are many, else periods that are far apart."""
     if len(names[0]) == 4 and n_cells > 12:
         first = int(names[0])
         step = next(step for step in (5, 10, 20, 25, 50, 100, 200, 500, 1000, 2000) if n_cells / step <= 6)
         years = range(-(-first // step) * step, first + n_cells, step)
         return [Tick(100 * (year - first + 0.5) / n_cells, str(year)) for year in years]
-    picked = dict.fromkeys(np.linspace(0, len(names) - 1, min(len(names), 5)).round().astype(int).tolist())
-    return [Tick(100 * (int(cells[i]) + 0.5) / n_cells, names[i]) for i in picked]
+    apart = n_cells * _TICK_WIDTHS[len(names[0])]
+    for n_ticks in range(5, 1, -1):
+        wanted = np.linspace(0, cells[-1], n_ticks)
+        picked = np.unique(np.abs(cells[:, np.newaxis] - wanted).argmin(axis=0))
+        if np.diff(cells[picked]).min(initial=n_cells) >= apart:
+            break
+    else:
+        picked = np.zeros(1, np.intp)
+    return [Tick(100 * (int(cells[i]) + 0.5) / n_cells, names[i]) for i in picked.tolist()]
 
 
 def _draw_bars(histogram: NDArray[np.int64]) -> list[str]:

@@ -1,5 +1,6 @@
 """The page of trends in a real browser: what an analyst sees and does with it."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -166,6 +167,42 @@ def test_odd_tags_can_be_read(browser: Browser, tmp_path: Path) -> None:
     assert browser.evaluate("document.querySelectorAll('#heat td[style*=\"1.000\"]').length") > 0
     browser.open(tmp_path / "page.html", dark=True)
     assert browser.pale_texts() == []
+
+
+@pytest.mark.parametrize(
+    ("by", "dates"),
+    [
+        (
+            "month",
+            ["1999-05", "1999-06", "2001-01", "2003-07", *(f"2005-{month:02}" for month in range(1, 8))],
+        ),
+        ("month", [f"2005-{month:02}" for month in range(1, 6)]),
+        ("year", ["2000", "2009", "2010", "2011"]),
+        ("year", ["1999"]),
+        ("seen", ["1999", "2000"]),
+    ],
+)
+def test_dates_do_not_stand_over_each_other(
+    browser: Browser, tmp_path: Path, by: str, dates: list[str]
+) -> None:
+    """Of a few releases of 1999 and many of 2005, the months below the chart could not be read."""
+    tables = Tables(str(tmp_path / "tables"))
+    write_trend_tables(tables, 60)
+    rows = tables.read("tracks", TRACKS.names).to_pylist()
+    for number, row in enumerate(rows):
+        date = dates[number % len(dates)]
+        row |= {"year": int(date[:4]), "release_date": date}
+        row |= {"listed_at": row["listed_at"].replace(year=2027)}
+    place = tables.part("tracks", "dated", run=RUNS[-1])
+    storage.write_bytes(place, encode_part(pa.Table.from_pylist(rows, TRACKS)))
+    write_trends_page(open_tables(tables.root), None, str(tmp_path / "page.html"), by=by)
+    browser.open(tmp_path / "page.html", width=NARROW)
+    boxes = browser.evaluate(
+        "[...document.querySelectorAll('.strip .x-axis span')].map(e => e.getBoundingClientRect())"
+        ".map(box => [box.left, box.right])"
+    )
+    assert len(boxes) == 1 if len(dates) == 1 else len(boxes) > 1
+    assert all(right < left for (_, right), (left, _) in itertools.pairwise(boxes)), boxes
 
 
 def test_everything_is_reached_by_tab(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:

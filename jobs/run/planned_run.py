@@ -23,6 +23,7 @@ from jobs.run.run_log import RunLog
 from jobs.run.tasks import make_label_tasks, make_shards
 from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Plan
+from pipeline.formatting import count_text
 from pipeline.log import get_logger
 from pipeline.models.bundle import INFO_FILE
 from pipeline.pages.run_page_writer import RunPageWriter
@@ -142,7 +143,7 @@ class PlannedRun:
         )
         if self._plan.n_again:
             self._say(
-                f"{self._plan.n_again:,} tracks that were labeled before are decoded again, because the "
+                f"decoding again {count_text(self._plan.n_again, 'track')} labeled before, because the "
                 "features that this run needs are not stored"
             )
         record_format(tables, self._held.lease.check)

@@ -31,7 +31,8 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
 
 def _describe_test_set(evaluation: Evaluation) -> str:
-    tested = f"tested: {count_text(evaluation.n_tracks, 'track')} in {evaluation.n_segments:,} segments"
+    tracks, segments = count_text(evaluation.n_tracks, "track"), count_text(evaluation.n_segments, "segment")
+    tested = f"tested: {tracks} in {segments}"
     if evaluation.split:
         tested += f", split {evaluation.split}"
     if evaluation.folds > 1:

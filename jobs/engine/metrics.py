@@ -96,6 +96,8 @@ class Counters:
 class RunGauges:
     """Gauges of one run, shown from its start and also when they are zero.
 
+    Ray forgets a gauge that was not set for some 20 s, so each update sets all of them.
+
     Parameters
     ----------
     report : RunReport
@@ -115,20 +117,20 @@ class RunGauges:
         self._last_success = _gauge(LAST_SUCCESS)
         self._n_finished = -1
         self._info = _gauge(RUN_INFO)
-        self._info.set(
-            1.0,
-            {
-                "run": report.run,
-                "command": report.command,
-                "model": report.model or "",
-                "tables": redact(tables.root),
-                "version": report.versions.get("earmark", ""),
-            },
-        )
-        self._last_success.set(last_success(tables))
+        self._labels = {
+            "run": report.run,
+            "command": report.command,
+            "model": report.model or "",
+            "tables": redact(tables.root),
+            "version": report.versions.get("earmark", ""),
+        }
+        self._succeeded_at = last_success(tables)
+        self._progressed_at = 0.0
 
     def update(self, totals: Totals, lease_age_s: float) -> None:
         """Show the state of the run."""
+        self._info.set(1.0, self._labels)
+        self._last_success.set(self._succeeded_at)
         states = tracks_by_state(self._report, totals)
         for state, n in states.items():
             self._tracks.set(n, {"state": state})
@@ -141,7 +143,8 @@ class RunGauges:
         n_finished = states["done"] + states["failed"] + totals.featurized
         if n_finished != self._n_finished:
             self._n_finished = n_finished
-            self._progress.set(time.time())
+            self._progressed_at = time.time()
+        self._progress.set(self._progressed_at)
 
     def record_success(self) -> None:
         """Note that the run has done all its work, and that every track is accounted for."""

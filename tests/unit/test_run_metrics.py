@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobs.engine import lease as leases
+from jobs.engine import metrics
 from jobs.engine.assignment import Totals
-from jobs.engine.metrics import STATES, error_types, tracks_by_state
+from jobs.engine.metrics import METRICS, STATES, RunGauges, error_types, tracks_by_state
 from pipeline.tables.runs import last_success, write_report
 from pipeline.tables.tables import Tables
 from schemas.report import Counts, RunOutcome, RunReport
@@ -70,3 +71,27 @@ def test_the_age_of_the_lease_begins_anew_with_each_renewal(
             before = held.age_s
             time.sleep(0.01)
         assert before > 0
+
+
+def test_no_gauge_is_forgotten_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray drops what was not set for 20 s: a run is then no run to the alerts, and one that is stuck has no
+    last progress, so that EarmarkStuck, EarmarkMemory and EarmarkTwoRuns never fire, and EarmarkNotStarted
+    wakes somebody in each long night."""
+    shown: dict[str, float] = {}
+
+    class Gauge:
+        def __init__(self, metric: metrics.Metric) -> None:
+            self.name = metric.name
+
+        def set(self, value: float, _labels: object = None) -> None:
+            shown[self.name] = value
+
+    monkeypatch.setattr(metrics, "_gauge", Gauge)
+    write_report(Tables(str(tmp_path)), report())
+    gauges = RunGauges(report(outcome="running", night=2), Tables(str(tmp_path)))
+    gauges.update(Totals(), 1.0)
+    before = dict(shown)
+    shown.clear()
+    gauges.update(Totals(), 2.0)
+    assert set(shown) == {metric.name for metric in METRICS if metric.kind == "gauge"}
+    assert shown == before | {"earmark_lease_age_seconds": 2.0}

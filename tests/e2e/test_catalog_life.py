@@ -189,4 +189,4 @@ def test_tables_of_another_catalog_are_not_overwritten(labeled: Labeled, tmp_pat
     assert refused.returncode == 2
     assert "holds the tables of" in refused.stderr
     assert "nothing to do" in succeed("run", moved, labeled.tables, "--catalog-moved", "--limit", "1")
-    assert set(current(labeled)["uri"].map(lambda uri: Path(uri).parents[2])) == {labeled.catalog}
+    assert set(current(labeled)["uri"].map(lambda uri: Path(uri).parents[2])) == {moved}

@@ -188,5 +188,5 @@ def test_tables_of_another_catalog_are_not_overwritten(labeled: Labeled, tmp_pat
     refused = earmark("run", moved, labeled.tables)
     assert refused.returncode == 2
     assert "holds the tables of" in refused.stderr
-    assert "nothing to do" in succeed("run", moved, labeled.tables, "--catalog-moved", "--limit", "1")
+    assert "nothing to do" in succeed("run", moved, labeled.tables, "--catalog-moved")
     assert set(current(labeled)["uri"].map(lambda uri: Path(uri).parents[2])) == {moved}

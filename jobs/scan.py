@@ -100,9 +100,9 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     EarmarkError
         If the catalog cannot be listed.
     """
-    if out is not None and _extension(out) not in _DELIMITERS:
-        raise MisuseError(f"cannot write the listing to {out}: name a .csv, .tsv or .parquet file")
     if out is not None:
+        if _extension(out) not in _DELIMITERS:
+            raise MisuseError(f"cannot write the listing to {out}: name a .csv, .tsv or .parquet file")
         check_outside_tables(out)
     with show_progress("listing") as meter:
         surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)

@@ -31,8 +31,6 @@ WHOLE_OBJECT_BYTES = 32 << 20
 RANGE_BYTES = 1 << 20
 """Size of a range read of a larger object."""
 _SCRATCH_PREFIX = "earmark-object-"
-
-
 PROTOCOLS = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", "hdfs"})
 """Protocols of catalogs, tables and the tracks of a manifest: disks and object stores, but no web addresses.
 The author of a manifest must not be able to make workers send requests to hosts in their network."""

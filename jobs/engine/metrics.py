@@ -1,9 +1,10 @@
 """Metrics of a run, which Ray exports to Prometheus as ``ray_earmark_…``."""
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from jobs.engine.assignment import Totals
 from pipeline.redaction import redact
@@ -65,6 +66,7 @@ METRICS = (
     *(TRACKS, STAGE_SECONDS, RUN_INFO, RUN_TRACKS, RUN_FAILED, RUN_QUEUE, RUN_ACTORS, RUN_PROGRESS),
     *(LEASE_AGE, LAST_SUCCESS),
 )
+_SHOW_EVERY_S = 1.0
 STATES = ("listed", "done_before", "failed_before", "done", "failed", "left")
 
 
@@ -94,9 +96,10 @@ class Counters:
 
 
 class RunGauges:
-    """Gauges of one run, shown from its start and also when they are zero.
+    """Gauges of one run, shown from its start to the end of a ``with`` block, also when they are zero.
 
-    Ray forgets a gauge that was not set for some 20 s, so each update sets all of them.
+    Ray forgets a gauge that was not set for some 20 s. A thread sets all of them every second, so that a run
+    whose main thread is stuck still shows, with its last progress.
 
     Parameters
     ----------
@@ -104,10 +107,18 @@ class RunGauges:
         The report from the start of the run.
     tables : Tables
         The tables, with the reports of earlier runs.
+    totals : Totals
+        The running totals.
+    lease_age_s : callable
+        Returns the seconds since the lease was renewed.
     """
 
-    def __init__(self, report: RunReport, tables: Tables) -> None:
+    def __init__(
+        self, report: RunReport, tables: Tables, totals: Totals, lease_age_s: Callable[[], float]
+    ) -> None:
         self._report = report
+        self._totals = totals
+        self._lease_age_s = lease_age_s
         self._tracks = _gauge(RUN_TRACKS)
         self._failed = _gauge(RUN_FAILED)
         self._queue = _gauge(RUN_QUEUE)
@@ -126,9 +137,29 @@ class RunGauges:
         }
         self._succeeded_at = last_success(tables)
         self._progressed_at = 0.0
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_showing, daemon=True, name="gauges")
 
-    def update(self, totals: Totals, lease_age_s: float) -> None:
-        """Show the state of the run."""
+    def __enter__(self) -> Self:
+        self._show()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._has_ended.set()
+        self._thread.join()
+        self._show()
+
+    def record_success(self) -> None:
+        """Note that the run has done all its work, and that every track is accounted for."""
+        self._succeeded_at = time.time()
+
+    def _keep_showing(self) -> None:
+        while not self._has_ended.wait(_SHOW_EVERY_S):
+            self._show()
+
+    def _show(self) -> None:
+        totals = self._totals
         self._info.set(1.0, self._labels)
         self._last_success.set(self._succeeded_at)
         states = tracks_by_state(self._report, totals)
@@ -139,16 +170,12 @@ class RunGauges:
         for work, n in (("shards", totals.shards_left), ("parts", totals.parts_left)):
             self._queue.set(n, {"work": work})
         self._actors.set(totals.actors_now)
-        self._lease_age.set(lease_age_s)
+        self._lease_age.set(self._lease_age_s())
         n_finished = states["done"] + states["failed"] + totals.featurized
         if n_finished != self._n_finished:
             self._n_finished = n_finished
             self._progressed_at = time.time()
         self._progress.set(self._progressed_at)
-
-    def record_success(self) -> None:
-        """Note that the run has done all its work, and that every track is accounted for."""
-        self._last_success.set(time.time())
 
 
 def tracks_by_state(report: RunReport, totals: Totals) -> dict[str, int]:

@@ -198,22 +198,20 @@ class PlannedRun:
             from jobs.engine.engine import Engine  # imports Ray, which a run with nothing to do does not need
             from jobs.engine.metrics import RunGauges
 
-            gauges = RunGauges(report, job.tables)
-            gauges.update(self._totals, held.age_s)
-            self._totals.cpus, self._totals.gpus = cpus_and_gpus()
-            index_updates = IndexUpdates(job.tables, held.lease.check)
-            doing = "featurizing" if job.command == "featurize" else "labeling"
-            with show_progress(doing, self._plan.n_todo) as meter:
+            with RunGauges(report, job.tables, self._totals, lambda: held.age_s) as gauges:
+                self._totals.cpus, self._totals.gpus = cpus_and_gpus()
+                index_updates = IndexUpdates(job.tables, held.lease.check)
+                doing = "featurizing" if job.command == "featurize" else "labeling"
+                with show_progress(doing, self._plan.n_todo) as meter:
 
-                def show(totals: Totals) -> None:
-                    self._show(meter, totals)
-                    gauges.update(totals, held.age_s)
-                    self._run_log.write_if_due()
-                    index_updates.begin_if_due(totals.n_results)
+                    def show(totals: Totals) -> None:
+                        self._show(meter, totals)
+                        self._run_log.write_if_due()
+                        index_updates.begin_if_due(totals.n_results)
 
-                engine = Engine(self._assignment(), self._totals, show)
-                self._run_engine(engine, index_updates)
-            yield gauges
+                    engine = Engine(self._assignment(), self._totals, show)
+                    self._run_engine(engine, index_updates)
+                yield gauges
 
     def _run_engine(self, engine: "Engine", index_updates: IndexUpdates) -> None:
         job, report, interrupt, held = self._job, self._report, self._interrupt, self._held

@@ -1,5 +1,6 @@
 """What a run shows to Prometheus; that Ray exports it is tested in e2e/test_cluster.py."""
 
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,8 @@ def test_no_gauge_is_forgotten_while_nothing_happens(tmp_path: Path, monkeypatch
     last progress, so that EarmarkStuck, EarmarkMemory and EarmarkTwoRuns never fire, and EarmarkNotStarted
     wakes somebody in each long night."""
     shown: dict[str, float] = {}
+    has_all = threading.Event()
+    gauges_of_a_run = {metric.name for metric in METRICS if metric.kind == "gauge"}
 
     class Gauge:
         def __init__(self, metric: metrics.Metric) -> None:
@@ -85,13 +88,21 @@ def test_no_gauge_is_forgotten_while_nothing_happens(tmp_path: Path, monkeypatch
 
         def set(self, value: float, _labels: object = None) -> None:
             shown[self.name] = value
+            if set(shown) == gauges_of_a_run:
+                has_all.set()
 
     monkeypatch.setattr(metrics, "_gauge", Gauge)
+    monkeypatch.setattr(metrics, "_SHOW_EVERY_S", 0.01)
     write_report(Tables(str(tmp_path)), report())
-    gauges = RunGauges(report(outcome="running", night=2), Tables(str(tmp_path)))
-    gauges.update(Totals(), 1.0)
-    before = dict(shown)
-    shown.clear()
-    gauges.update(Totals(), 2.0)
-    assert set(shown) == {metric.name for metric in METRICS if metric.kind == "gauge"}
-    assert shown == before | {"earmark_lease_age_seconds": 2.0}
+    ages = iter(range(1_000_000))
+    running = report(outcome="running", night=2)
+    with RunGauges(running, Tables(str(tmp_path)), Totals(), lambda: next(ages)) as gauges:
+        before = dict(shown)
+        has_all.clear()
+        shown.clear()
+        assert has_all.wait(10), "the main thread is stuck here"
+        again = dict(shown)
+        gauges.record_success()
+    assert again.pop("earmark_lease_age_seconds") > before.pop("earmark_lease_age_seconds")
+    assert again == before
+    assert shown["earmark_last_success_timestamp_seconds"] == pytest.approx(time.time(), abs=60)

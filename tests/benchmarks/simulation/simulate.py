@@ -165,8 +165,8 @@ def simulate(scenario: Scenario, measured: Measured) -> Outcome:
                 rng=rng,
             )
             stack.enter_context(_in_place_of_ray(SimulatedRay(clock, measured.ray, cluster), clock))
-            report = stack.enter_context(_reporting(scenario.n_tracks))
             totals = Totals(cpus=scenario.cpus, timeline=TimelineRecorder(clock.monotonic))
+            report = stack.enter_context(_reporting(scenario.n_tracks, totals))
             engine = Engine(assignment(), totals, report)
         engine.run(shards, [])
         with clock.simulating(then=cluster.run_until):
@@ -250,7 +250,7 @@ def _in_place_of_ray(simulated: SimulatedRay, clock: VirtualClock) -> Iterator[N
 
 
 @contextmanager
-def _reporting(n_tracks: int) -> Iterator[Callable[[Totals], None]]:
+def _reporting(n_tracks: int, totals: Totals) -> Iterator[Callable[[Totals], None]]:
     """Yield a function that reports as a run does: to a progress meter and to Ray's metrics."""
     counts = Counts(listed=n_tracks, labeled_before=0, failed_before=0, left=n_tracks, gone=0)
     first = RunReport(
@@ -266,13 +266,12 @@ def _reporting(n_tracks: int) -> Iterator[Callable[[Totals], None]]:
         versions={},
     )
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as nowhere:
-        gauges = RunGauges(first, Tables(folder))
         meter = Meter("labeling", n_tracks, "tracks", PlainConsole(file=nowhere))
 
         def show(totals: Totals) -> None:
             finished = totals.labeled + totals.failed
             note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
             meter.show(finished, note, under_way=finished > 0)
-            gauges.update(totals, 1.0)
 
-        yield show
+        with RunGauges(first, Tables(folder), totals, lambda: 1.0):
+            yield show

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.catalogs.local_folder import list_local_folder
 from pipeline.catalogs.manifest import read_manifest
-from pipeline.catalogs.manifest_file import is_manifest
+from pipeline.catalogs.manifest_file import is_manifest, list_parts
 from pipeline.catalogs.parallel_listing import OutOfOrderError
 from pipeline.catalogs.remote_folder import list_remote_folder
 from pipeline.catalogs.selection import Selection, is_audio_name
@@ -118,7 +118,7 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress = lambd
     ----------
     catalog : str
         A folder, a prefix of an object store (``s3://bucket/music``), a manifest (CSV or Parquet with a
-        column ``uri``, see `pipeline.catalogs.manifest`), or one audio file.
+        column ``uri``, or a folder of such files; see `pipeline.catalogs.manifest`), or one audio file.
     limit : int, optional
         Stop after this many tracks.
     progress : callable, optional
@@ -186,8 +186,10 @@ def _is_manifest(catalog: str) -> bool:
     kind = local_kind(path)
     if kind is None:
         raise MisuseError(f"the catalog {catalog} does not exist")
-    if kind == "folder" or not is_manifest(path):
+    if not is_manifest(path):
         return False
+    if kind == "folder":
+        return bool(list_parts(path))
     if kind == "other":  # reading a pipe that nobody writes to would wait forever
         raise MisuseError(
             f"the manifest {catalog} is a pipe, socket or device, not a file; write it to a file"

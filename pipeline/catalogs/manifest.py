@@ -1,4 +1,4 @@
-"""Manifests: a CSV or Parquet file that lists a catalog's tracks."""
+"""Manifests: CSV or Parquet files that list a catalog's tracks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,11 +57,11 @@ def read_manifest(
     ----------
     location : str
         A ``.csv``, ``.csv.gz``, ``.tsv`` or ``.parquet`` file with a column ``uri`` (absolute, or relative to
-        the manifest's folder) and optionally ``track_id``, or an S3 Inventory: its ``manifest.json``, or a
-        file of it that has the names of the columns. With ``size`` and ``etag``, as
-        ``earmark scan --out`` writes them, no request is made for an object. Local files are always looked
-        up, because their version is their size and modification time. All other columns are carried along
-        as text.
+        the manifest's folder) and optionally ``track_id``; a folder of such files that has such a name; or an
+        S3 Inventory: its ``manifest.json``, or a file of it that has the names of the columns. With ``size``
+        and ``etag``, as ``earmark scan --out`` writes them, no request is made for an object. Local files are
+        always looked up, because their version is their size and modification time. All other columns are
+        carried along as text.
     selection : Selection
         Selects the tracks of an inventory and counts its other objects; other manifests list only tracks.
     limit : int, optional
@@ -77,6 +77,7 @@ def read_manifest(
     EarmarkError
         If a store cannot be accessed.
     """
+    location = location.rstrip("/")
     if is_inventory_manifest(location):
         table, is_encoded = read_inventory(location)
     else:

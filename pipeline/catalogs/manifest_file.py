@@ -33,7 +33,7 @@ _BLOCK_BYTES = 8 << 20
 
 def is_manifest(location: str) -> bool:
     """Whether a location has the extension of a manifest, or the name of the one of an S3 Inventory."""
-    return location.lower().endswith(MANIFEST_EXTENSIONS) or is_inventory_manifest(location)
+    return location.lower().rstrip("/").endswith(MANIFEST_EXTENSIONS) or is_inventory_manifest(location)
 
 
 def is_inventory_manifest(location: str) -> bool:
@@ -41,8 +41,43 @@ def is_inventory_manifest(location: str) -> bool:
     return location.rpartition("/")[2] == "manifest.json"
 
 
-def read_columns(location: str, header: list[str] | None = None) -> pa.Table:
-    """Read the columns of a manifest; those of a CSV are text, exactly as written.
+def list_parts(folder: str) -> list[str]:
+    """Return the locations of the files directly in a folder that are manifests, sorted by name.
+
+    Spark, for one, writes a table as a folder of such files, and others that begin with ``_`` or ``.``.
+    """
+    names = [name for name in storage.list_names(folder) if not name.startswith(("_", "."))]
+    return [storage.join(folder, name) for name in names if name.lower().endswith(MANIFEST_EXTENSIONS)]
+
+
+def read_columns(location: str) -> pa.Table:
+    """Read the columns of a manifest, which is a file, or a folder of files of the same columns.
+
+    Parameters
+    ----------
+    location : str
+        A file, see `read_file`, or a folder with the extension of one.
+
+    Raises
+    ------
+    MisuseError
+        If a file cannot be read in its format, has two columns of the same name, or has columns of other
+        types than the files before it.
+    EarmarkError
+        If the store does not return it.
+    """
+    with storage.explain_errors(location, "read the manifest"):
+        parts = list_parts(location) if storage.is_folder(location) else []
+    if not parts:
+        return read_file(location)
+    try:
+        return pa.concat_tables([read_file(part) for part in parts], promote_options="default")
+    except pa.ArrowException as error:
+        raise MisuseError(f"the files in {location} have columns of different types: {error}") from error
+
+
+def read_file(location: str, header: list[str] | None = None) -> pa.Table:
+    """Read the columns of one file of a manifest; those of a CSV are text, exactly as written.
 
     A CSV may be compressed with gzip. It is UTF-8 or what its byte order mark says, and separated by commas,
     semicolons, tabs or vertical bars, which is detected from its header. Excel's line ``sep=;`` may precede

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field, ValidationError
 
-from pipeline.catalogs.manifest_file import plain_name, read_columns
+from pipeline.catalogs.manifest_file import plain_name, read_file
 from pipeline.catalogs.selection import Selection
 from pipeline.storage import storage
 from schemas.errors import MisuseError
@@ -70,7 +70,7 @@ def read_inventory(location: str) -> tuple[pa.Table, bool]:
     is_csv = manifest.kind == "CSV"
     header = [name.strip() for name in manifest.columns.split(",")] if is_csv else None
     folder = f"s3://{manifest.bucket.rpartition(':')[2]}"  # of arn:aws:s3:::bucket
-    tables = [read_columns(storage.join(folder, file.key), header) for file in manifest.files]
+    tables = [read_file(storage.join(folder, file.key), header) for file in manifest.files]
     tables = tables or [pa.table({name: pa.array([], pa.string()) for name in ("bucket", "key")})]
     return pa.concat_tables(tables, promote_options="default"), is_csv
 

@@ -143,6 +143,23 @@ def exists(location: str) -> bool:
         return with_retries(lambda: bool(filesystem(protocol).exists(path)))
 
 
+def is_folder(location: str) -> bool:
+    """Whether the location is a folder or a prefix with objects, and not a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If an object store has nothing there.
+    OSError
+        If it does not answer.
+    """
+    protocol, path = split(location)
+    if protocol == "file":
+        return local_kind(path) == "folder"
+    with about(location=location):
+        return bool(with_retries(lambda: filesystem(protocol).info(path)["type"] == "directory"))
+
+
 def read_bytes(location: str) -> bytes:
     """Return the whole object.
 

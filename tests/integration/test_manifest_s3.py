@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.storage import storage
-from schemas.errors import MisuseError
+from schemas.errors import MisuseError, StoreError
 from tests.e2e.earmark import ask, succeed
 from tests.integration.test_storage_faults import through, track_bytes
 from tests.s3_proxy import FaultyProxy, faulty_proxy
@@ -156,3 +156,20 @@ def test_an_inventory_is_read_as_s3_delivers_it(bucket: str) -> None:
     assert list_catalog(deliver(bucket, "CSV", {})).num_rows == 0
     with pytest.raises(MisuseError, match=r"in the format ORC; let S3 write it as CSV or Parquet"):
         list_catalog(deliver(bucket, "ORC", {}))
+
+
+def test_a_folder_that_spark_wrote_to_a_bucket_is_one_manifest(bucket: str) -> None:
+    """The data engineer's list does not exist, because Spark writes every table as a folder of parts."""
+    fill(bucket, ["a.mp3", "b.mp3", "list.parquet/_SUCCESS"])
+    for number, name in enumerate("ab"):
+        rows = io.BytesIO()
+        pq.write_table(pa.table({"uri": [f"{name}.mp3"]}), rows)
+        storage.write_bytes(f"{bucket}/list.parquet/part-{number:05}.parquet", rows.getvalue())
+    for location in (f"{bucket}/list.parquet", f"{bucket}/list.parquet/"):
+        listed = list_catalog(location).to_pylist()
+        assert [(row["uri"], row["size"]) for row in listed] == [
+            (f"{bucket}/a.mp3", 5),
+            (f"{bucket}/b.mp3", 5),
+        ]
+    with pytest.raises(StoreError, match=r"other\.parquet: it does not exist"):
+        list_catalog(f"{bucket}/other.parquet")

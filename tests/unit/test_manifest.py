@@ -47,6 +47,39 @@ def test_a_csv_manifest_keeps_ids_order_and_further_columns_as_written(tmp_path:
     assert second.size == 1
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_folder_of_parquet_files_as_spark_writes_it_is_one_manifest(tmp_path: Path, slash: str) -> None:
+    """The data engineer's list has no tracks, because Spark writes every table as a folder of parts."""
+    for name in "abc":
+        touch(tmp_path / f"{name}.mp3")
+    parts = tmp_path / "list.parquet"
+    parts.mkdir()
+    touch(parts / "_SUCCESS")
+    touch(parts / "._SUCCESS.crc")
+    no_plays = pa.table({"uri": ["b.mp3", "c.mp3"], "plays": pa.nulls(2)})
+    pq.write_table(no_plays, parts / "part-00001.snappy.parquet")
+    pq.write_table(pa.table({"uri": ["a.mp3"], "plays": [3]}), parts / "part-00000.snappy.parquet")
+    tracks = from_table(list_catalog(f"{parts}{slash}"))
+    assert [track.uri for track in tracks] == [str(tmp_path / f"{name}.mp3") for name in "abc"]
+    assert [track.carried for track in tracks] == [{"plays": "3"}, {}, {}]
+
+
+def test_the_files_of_a_manifest_have_columns_of_the_same_types(tmp_path: Path) -> None:
+    """The user sees an error of Arrow."""
+    parts = tmp_path / "list.parquet"
+    parts.mkdir()
+    pq.write_table(pa.table({"uri": ["a.mp3"], "plays": ["3"]}), parts / "0.parquet")
+    pq.write_table(pa.table({"uri": ["b.mp3"], "plays": [3]}), parts / "1.parquet")
+    with pytest.raises(MisuseError, match=r"list\.parquet have columns of different types: .*plays"):
+        list_catalog(str(parts))
+
+
+def test_a_folder_of_music_may_have_the_name_of_a_manifest(tmp_path: Path) -> None:
+    """An album is called "Names.csv", and its tracks are gone from the tables."""
+    touch(tmp_path / "Names.csv" / "a.mp3")
+    assert list_catalog(str(tmp_path / "Names.csv")).num_rows == 1
+
+
 def test_a_parquet_manifest_with_a_missing_file(tmp_path: Path) -> None:
     """A manifest may name a missing file: that is one failed track, not a failed run."""
     manifest = tmp_path / "list.parquet"

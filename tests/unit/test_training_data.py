@@ -45,6 +45,16 @@ def test_an_ensemble_is_measured_on_one_genre_too(tmp_path: Path) -> None:
     assert choose_label_column(lay_out(tmp_path, "blues/a.mp3"), None, min_genres=1) == "folder"
 
 
+def test_a_folder_of_csv_files_is_a_manifest_to_train_on(tmp_path: Path) -> None:
+    lay_out(tmp_path, "a.mp3", "b.mp3")
+    (tmp_path / "list.csv").mkdir()
+    for name, style in (("a", "tango"), ("b", "milonga")):
+        (tmp_path / "list.csv" / f"{name}.csv").write_text(f"uri,style\n{name}.mp3,{style}\n")
+    data = str(tmp_path / "list.csv")
+    assert is_audio(data)
+    assert choose_label_column(data, "style") == "style"
+
+
 def test_columns_of_a_manifest_are_checked(tmp_path: Path) -> None:
     lay_out(tmp_path, "a.mp3", "b.mp3")
     manifest = tmp_path / "list.csv"

@@ -33,6 +33,9 @@ def is_descriptor_csv(location: str) -> bool:
     """
     if not location.lower().endswith(".csv"):
         return False
+    with storage.explain_errors(location, "read"):
+        if storage.is_folder(location):
+            return False
     names = _header(location)
     return not (_COLUMNS.isdisjoint(names) or is_known(names))
 

@@ -1,6 +1,7 @@
 """The pool of actors that run the model: sized to the cluster, and refilled when an actor dies."""
 
 import itertools
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _KILLED_STARTS = 10
 """Consecutive starts that are killed from outside before the run fails: more than preemption explains."""
 _QUEUED_PARTS = 1
 """Parts queued at an actor besides those it works on, so that it never waits."""
+_OWN_ERROR = re.compile(r"^schemas\.errors\.\w+: ")
 
 
 @dataclass(slots=True)
@@ -221,6 +223,6 @@ class ActorPool:
 
 
 def last_line(error: Exception) -> str:
-    """Return the last line of an error, where Ray says what happened."""
+    """Return the last line of an error, where Ray says what happened, without the class of our own errors."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
+    return _OWN_ERROR.sub("", lines[-1].strip()) if lines else type(error).__name__

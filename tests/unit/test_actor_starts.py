@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ray import exceptions as ray_errors
 
-from jobs.engine.actor_pool import ActorPool
+from jobs.engine.actor_pool import ActorPool, last_line
 from jobs.engine.cluster import ActorPlan, Node, plan_actors
 from jobs.engine.environment import Origin
 from jobs.engine.workers import Loaded
@@ -80,6 +80,14 @@ def test_a_model_that_cannot_be_loaded_ends_the_run_at_the_third_start(
     with pytest.raises(EarmarkError, match=r"cannot be loaded on the cluster: ValueError: no such model"):
         settle(pool)
     assert len(started.actors) == 3
+
+
+def test_an_error_of_our_own_in_an_actor_is_quoted_without_its_class() -> None:
+    """The user reads "schemas.errors.EarmarkError: cannot read …", which is no sentence."""
+    quoted = (
+        "Traceback\n    raise explained\nschemas.errors.StoreError: cannot read s3://b/m: access denied\n"
+    )
+    assert last_line(ray_errors.RayActorError(error_msg=quoted)) == "cannot read s3://b/m: access denied"
 
 
 def test_actors_that_are_killed_while_they_start_are_given_more_tries(

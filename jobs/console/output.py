@@ -86,10 +86,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title:
         console.out(printable(title), highlight=False)
     with wide.capture() as captured:
         wide.print(table)
-    for line in captured.get().splitlines():
-        printed = Text.from_ansi(line)  # `PlainConsole` would print the codes of a bold line as text
-        printed.rstrip()
-        console.print(printed)
+    # As rendered: `PlainConsole` would print the codes of a bold line as text.
+    console.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 _GAP = 2

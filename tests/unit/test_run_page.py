@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from jobs.cli.summaries.tables import print_runs
-from jobs.console import output
 from pipeline.pages.run_page import render_run_list, render_run_page
 from pipeline.pages.run_page_writer import RunPageWriter, rewrite_page
 from pipeline.redaction import redact
@@ -198,32 +197,29 @@ def test_the_list_of_no_runs_is_a_page() -> None:
     assert "Runs" in render_run_list([], [])
 
 
-def test_a_run_that_only_embedded_says_so() -> None:
+def test_a_run_that_only_embedded_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """A night that embedded a whole catalog would look as if it had done nothing."""
     report = make_report(counts=Counts(listed=9, embedded=7, failed=2))
     assert "labeled before and embedded 7" in text_of(render_run_page(report, []))
     assert "labeled embedded failed" in text_of(render_run_list([report, make_report()], []))
     assert "embedded" not in text_of(render_run_list([make_report()], []))
-    with output.console.capture() as printed:
-        print_runs([report, make_report()])
-    heads, first, second = (line.split() for line in printed.get().splitlines())
+    print_runs([report, make_report()])
+    heads, first, second = (line.split() for line in capsys.readouterr().out.splitlines())
     assert (heads[3:6], first[3:6], second[4]) == (["labeled", "embedded", "failed"], ["0", "7", "2"], "0")
 
 
-def test_a_run_that_failed_says_why_and_what_it_left() -> None:
+def test_a_run_that_failed_says_why_and_what_it_left(capsys: pytest.CaptureFixture[str]) -> None:
     """Somebody is woken, and `earmark status` shows only that a run failed, with nothing remaining."""
     failed = make_report(outcome="failed", error="the head has not answered", counts=Counts(listed=9, left=7))
     lost = Publication(location="out", format="delta", model="m", error="no room")
-    with output.console.capture() as printed:
-        print_runs([failed, make_report(publication=lost)])
-    heads, first, second = printed.get().splitlines()
+    print_runs([failed, make_report(publication=lost)])
+    heads, first, second = capsys.readouterr().out.splitlines()
     assert heads.split()[4:] == ["failed", "left", "seconds", "error"]
     assert first.split()[5] == "7"
     assert first.endswith("  the head has not answered")
     assert second.endswith("  no room")
-    with output.console.capture() as printed:
-        print_runs([make_report()])
-    assert printed.get().splitlines()[0].split() == [
+    print_runs([make_report()])
+    assert capsys.readouterr().out.splitlines()[0].split() == [
         "run",
         "command",
         "outcome",

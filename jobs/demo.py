@@ -13,6 +13,7 @@ from jobs.run.run import run_job
 from jobs.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
+from pipeline.formatting import command_text
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage.local_kind import local_kind
 from pipeline.storage.output_checks import check_writable
@@ -98,7 +99,8 @@ def run_demo(out: Path, say: Say) -> DemoResult:
             train_job(TrainRequest(str(shelves), model, _SETTINGS, name=MODEL_NAME, config=_CONFIG), say=say)
         settings = _CONFIG.model_copy(update={"model": str(model)})
         job = make_job("run", str(catalog), str(tables), settings, moved=True)
-        say(f"labeling {n_files} files: earmark run {catalog} {tables} --model {model}")
+        command = command_text("run", str(catalog), str(tables), "--model", str(model))
+        say(f"labeling {n_files} files: {command}")
         report = run_job(job, say)
     labels = current_labels(job.tables, job.bundle.model)
     tracks = current_tracks(job.tables, ("genre_tag",))

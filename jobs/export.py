@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.formatting import command_text
 from pipeline.storage import storage
 from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
@@ -78,7 +79,7 @@ def _last_descriptors(tables: Tables, computed: Sequence[FeatureSpec]) -> Featur
         return spec
     raise MisuseError(
         f"the tables {tables.root} contain no descriptors; compute them with "
-        f"'earmark featurize CATALOG {tables.root} --only descriptors'"
+        f"'{command_text('featurize', 'CATALOG', tables.root, '--only', 'descriptors')}'"
     )
 
 

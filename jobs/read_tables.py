@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.catalog import canonical
+from pipeline.formatting import command_text
 from pipeline.models.ensemble import load_bundle
 from pipeline.tables.current import (
     count_current,
@@ -64,7 +65,8 @@ def open_tables(location: str) -> Tables:
     tables = tables_at(canonical(location))
     if not read_reports(tables, last=1):
         raise MisuseError(
-            f"there are no tables in {location}; create them with 'earmark run CATALOG {location}'"
+            f"there are no tables in {location}; create them with "
+            f"'{command_text('run', 'CATALOG', location)}'"
         )
     return tables
 
@@ -106,7 +108,7 @@ def pick_model(tables: Tables, wanted: str | None) -> str:
     if not have and _models_of_runs(tables):
         raise MisuseError(
             f"the tables {tables.root} contain no labels: no track has been labeled, or all of them "
-            f"have been purged; 'earmark failures {tables.root}' lists those that failed, and why"
+            f"have been purged; '{command_text('failures', tables.root)}' lists those that failed, and why"
         )
     if wanted is None and not have:
         raise MisuseError(f"the tables {tables.root} contain no labels; run 'earmark run' first")

@@ -1,4 +1,6 @@
-"""Values as text: sizes, durations, and the files that a listing left out."""
+"""Values as text: sizes, durations, commands, and the files that a listing left out."""
+
+import shlex
 
 from schemas.report import LeftOut
 
@@ -19,6 +21,17 @@ def count_text(n: int, thing: str) -> str:
 def short_name(name: str) -> str:
     """Return the first characters of a name, such as a tag, which can be arbitrarily long."""
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+
+
+def command_text(*words: str) -> str:
+    """Return a command to copy into a shell, for names with spaces.
+
+    Examples
+    --------
+    >>> command_text("labels", "My Music/tables")
+    "earmark labels 'My Music/tables'"
+    """
+    return shlex.join(["earmark", *words])
 
 
 def left_out_text(left_out: LeftOut) -> str:

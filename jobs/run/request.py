@@ -12,7 +12,7 @@ from pipeline.catalogs.catalog import Listing, canonical, is_same, survey
 from pipeline.catalogs.manifest_versions import confirm_versions
 from pipeline.catalogs.planning import Goal, Plan, make_plan
 from pipeline.catalogs.track_refs import MISSING, UNREADABLE
-from pipeline.formatting import left_out_text
+from pipeline.formatting import command_text, left_out_text
 from pipeline.models.bundle import INFO_FILE, ModelBundle, read_info, shipped_models
 from pipeline.models.ensemble import Bundle, Ensemble, load_bundle
 from pipeline.publish.destination import check_destination
@@ -117,7 +117,8 @@ def make_job(
         )
     last = read_reports(opened, last=1)
     if not last and command == "label":
-        raise MisuseError(f"there are no tables in {tables}; create them with 'earmark run CATALOG {tables}'")
+        create = command_text("run", "CATALOG", tables)
+        raise MisuseError(f"there are no tables in {tables}; create them with '{create}'")
     if catalog is not None:
         catalog = canonical(catalog)
         if not last and is_same(catalog, opened.root):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from pipeline.formatting import command_text
 from pipeline.pages.run_page import INDEX, render_run_list, render_run_page
 from pipeline.storage import storage
 from pipeline.tables.runs import read_reports
@@ -39,7 +40,7 @@ class RunPageWriter:
         except Exception as error:  # the run matters more than its page
             self._say(
                 f"the page of the run could not be written ({storage.reason(error)}); "
-                f"run 'earmark report {self._tables.root}' to write it"
+                f"run '{command_text('report', self._tables.root)}' to write it"
             )
 
 
@@ -97,7 +98,8 @@ def rewrite_page(tables: Tables, run: str | None, out: str | None) -> str:
     names = [report.run for report in reports]
     if run is not None and run not in names:
         raise MisuseError(
-            f"{tables.root} has no run '{run}'; 'earmark report {tables.root} --list' lists the runs"
+            f"{tables.root} has no run '{run}'; "
+            f"'{command_text('report', tables.root, '--list')}' lists the runs"
         )
     at = len(names) - 1 if run is None else names.index(run)
     if out is None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.formatting import count_text
+from pipeline.formatting import command_text, count_text
 from pipeline.log import get_logger
 from pipeline.publish.current_rows import CurrentRows
 from pipeline.publish.delta import DeltaDestination
@@ -102,14 +102,14 @@ def publish_labels(
             has_labels = model in find_models(keys)
             if not has_labels and not rows.is_model_published():
                 raise MisuseError(
-                    f"the tables {tables.root} contain no labels of {model}; 'earmark failures "
-                    f"{tables.root}' lists the tracks that failed, and why"
+                    f"the tables {tables.root} contain no labels of {model}; "
+                    f"'{command_text('failures', tables.root)}' lists the tracks that failed, and why"
                 )
             if n_removed > rows.n_rows and not may_shrink:
+                words = (tables.root, location, "--format", form, "--model", model)
                 raise EarmarkError(
                     f"that would remove {count_text(n_removed, 'row')} and leave {rows.n_rows:,}; if this is "
-                    f"right, confirm it with 'earmark publish {tables.root} {location} --format {form} "
-                    f"--model {model}'"
+                    f"right, confirm it with '{command_text('publish', *words)}'"
                 )
             published = published.model_copy(
                 update={"changed": n_changed, "removed": n_removed, "written": True}

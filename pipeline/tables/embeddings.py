@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.formatting import command_text
 from pipeline.tables.current import current_tracks
 from pipeline.tables.objects import StoredObjects, partition_values
 from pipeline.tables.tables import Tables, read_again_if_replaced, semi_join
@@ -99,8 +100,8 @@ def _read(tables: Tables, model: str, columns: list[str]) -> Iterator[pa.RecordB
 def different_lengths(tables: Tables, model: str) -> EarmarkError:
     """Return the error that a model's vectors are of different lengths."""
     return EarmarkError(
-        f"the embeddings of {model} in {tables.root} differ in length; 'earmark verify {tables.root}' names "
-        "some of them"
+        f"the embeddings of {model} in {tables.root} differ in length; "
+        f"'{command_text('verify', tables.root)}' names some of them"
     )
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 
 import duckdb
@@ -18,8 +19,10 @@ from jobs.cli.main import app
 from jobs.console import output
 from jobs.console.messages import printable
 from jobs.console.progress import Meter
+from jobs.read_tables import open_tables
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.tables.tables import Tables, encode_part
+from schemas.errors import MisuseError
 from tests.table_history import SPEC, TableHistory, failed
 
 NAMES = (
@@ -221,3 +224,12 @@ def test_playlists_hold_one_line_a_track(tables: Tables, tmp_path: Path) -> None
         assert not any(BREAKS.search(line) for line in lines)
         entries += sum(bool(line) and not line.startswith("#") for line in lines)
     assert entries == len(NAMES)
+
+
+def test_a_command_in_a_message_can_be_copied_into_a_shell(tmp_path: Path) -> None:
+    """The music is in "My Music", and the command that a message advises takes it for two folders."""
+    location = tmp_path / "My Music"
+    with pytest.raises(MisuseError) as caught:
+        open_tables(str(location))
+    advised = str(caught.value).partition("create them with '")[2].removesuffix("'")
+    assert shlex.split(advised) == ["earmark", "run", "CATALOG", str(location)]

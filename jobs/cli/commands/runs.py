@@ -141,14 +141,17 @@ def _run(
 
 def _end(report: "RunReport", catalog: str | None, tables: str, settings: RunConfig) -> None:
     """Say what a run leaves to be done, and end with the exit code of its outcome."""
+    from pipeline.formatting import command_text
+
     if (
         report.command == "run"
         and report.counts.labeled_before
         and (settings.descriptors or settings.segment_labels)
     ):
+        command = command_text("featurize", str(catalog), tables, "--only", "descriptors")
         say(
             "descriptors and segment labels cover only the tracks that this run labeled; to compute the "
-            f"descriptors of the others, run 'earmark featurize {catalog} {tables} --only descriptors'"
+            f"descriptors of the others, run '{command}'"
         )
     if report.outcome == "interrupted":
         raise typer.Exit(INTERRUPTED)

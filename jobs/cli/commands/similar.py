@@ -43,6 +43,7 @@ def similar(
     from jobs.playlists import is_playlist, write_playlist
     from jobs.read_tables import open_tables
     from jobs.similar import find_similar
+    from pipeline.formatting import command_text
 
     opened = open_tables(tables)
     meters: list[Meter] = []
@@ -57,9 +58,10 @@ def similar(
     rows = found.rows
     say(f"compared by the embeddings of {found.model}")
     if rows.num_rows < n:
+        command = command_text("run", "CATALOG", tables, "--embeddings")
         say(
             "other tracks of the catalog with sound and an embedding of their present version: "
-            f"{rows.num_rows:,}; 'earmark run CATALOG {tables} --embeddings' embeds those that lack it"
+            f"{rows.num_rows:,}; '{command}' embeds those that lack it"
         )
     if output_format == "m3u" or (output_format == "table" and is_playlist(out)):
         write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out)

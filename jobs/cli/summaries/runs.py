@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.summaries.publish import print_publication
 from jobs.console.output import console, print_table
-from pipeline.formatting import count_text, left_out_text, size_text
+from pipeline.formatting import command_text, count_text, left_out_text, size_text
 from pipeline.storage import storage
 from schemas.report import LeftOut, RunReport
 
@@ -79,11 +79,11 @@ def print_report(report: RunReport, tables: str) -> None:
         console.print(f"without a genre (no music, silent, or below --min-confidence): {report.rejected:,}")
     if report.failures:
         reasons = ", ".join(f"{kind} {n:,}" for kind, n in report.failures.items())
-        console.print(f"failures: {reasons} (earmark failures {tables})")
+        console.print(f"failures: {reasons} ({command_text('failures', tables)})")
     _print_requests(report)
     _print_afterwards(report)
     if report.command != "featurize":
-        console.print(f"labels: {storage.join(tables, 'labels')} (earmark labels {tables})")
+        console.print(f"labels: {storage.join(tables, 'labels')} ({command_text('labels', tables)})")
 
 
 def _print_gone(report: RunReport) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.catalog import canonical
+from pipeline.formatting import command_text
 from pipeline.models.classifier import fit_frames
 from pipeline.storage import storage
 from pipeline.storage.track_paths import paths_below
@@ -124,7 +125,7 @@ def _pick_spec(
     only = "descriptors" if descriptors else "log-mel"
     raise MisuseError(
         f"the tables {tables.root} have no {lacking}; compute them with "
-        f"'earmark featurize CATALOG {tables.root} --only {only}'"
+        f"'{command_text('featurize', 'CATALOG', tables.root, '--only', only)}'"
     )
 
 

@@ -49,7 +49,7 @@ class GroupTrends:
     shares : GenreShares
         Genre shares of each group.
     changes : list of Change
-        Rising and falling genres, if the groups are periods of time.
+        Rising and falling genres over all periods of time, if the groups are such.
     n_ungrouped : int
         Number of tracks in no group.
     n_smaller : int
@@ -146,22 +146,29 @@ def compute_group_trends(
     labeled: LabeledTracks, by: str, *, weight: Weight = "count", top: int | None = None
 ) -> GroupTrends:
     """Compute genre shares by group; parameters and errors are those of `compute_trends`."""
-    sums = sum_by_group(labeled, by, weight, top)
+    is_time = by in TIME_GROUPINGS
+    sums = sum_by_group(labeled, by, weight, None if is_time else top)
     if not sums.num_rows and by not in COLUMNS:
         raise MisuseError(f"no track has a column '{by}'; {_describe_groupings(labeled)}")
-    if by in TIME_GROUPINGS:
-        sums = sums.sort_by("name")
+    changes = _fit_changes(labeled, by, sums.sort_by("name")) if is_time else []
+    if is_time:
+        sums = sums.slice(0, top).sort_by("name")
     groups = Groups(by, sums["name"].to_pylist())
     shares = compute_shares(sums, len(labeled.genres))
-    changes: list[Change] = []
-    if groups.is_time and groups.names:
-        years = groups.midpoints()
-        shown = trim_strays(shares.tracks, years)
-        # Kish's effective sample size; without weights, the number of tracks.
-        changes = fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
     n_ungrouped = labeled.keys.count(f"FROM labeled WHERE {labeled.groupings[by]} IS NULL")
     n_smaller = labeled.n_tracks - n_ungrouped - int(shares.tracks.sum())
     return GroupTrends(labeled.genres, groups, shares, changes, n_ungrouped, n_smaller)
+
+
+def _fit_changes(labeled: LabeledTracks, by: str, sums: pa.Table) -> list[Change]:
+    """Fit rising and falling genres to all periods of time, sorted, whether or not they are kept."""
+    if not sums.num_rows:
+        return []
+    shares = compute_shares(sums, len(labeled.genres))
+    years = Groups(by, sums["name"].to_pylist()).midpoints()
+    shown = trim_strays(shares.tracks, years)
+    # Kish's effective sample size; without weights, the number of tracks.
+    return fit_changes(labeled.genres, years[shown], shares.share[shown], shares.effective[shown])
 
 
 def _describe_groupings(labeled: LabeledTracks) -> str:

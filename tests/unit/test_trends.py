@@ -470,6 +470,14 @@ def test_what_rises_and_falls_is_found(tables: Tables) -> None:
     assert found["hiphop"].low < 0.15 * (1 - 1 / (YEARS[1] - YEARS[0])) < found["hiphop"].high
 
 
+def test_all_years_tell_what_rises_even_if_few_are_shown(tables: Tables) -> None:
+    """With --top 5, jazz rises because the five years with the most tracks happen to say so."""
+    whole, top = _found(tables, "year"), _found(tables, "year", top=5)
+    assert len(top.groups.names) == 5
+    assert top.groups.names == sorted(top.groups.names)
+    assert top.changes == whole.changes
+
+
 def test_noise_neither_rises_nor_falls() -> None:
     """Whoever looks at enough genres would always find one that rises.
 

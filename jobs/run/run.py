@@ -15,7 +15,7 @@ from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.planning import Plan
 from pipeline.log import about
 from pipeline.storage.requests import take_requests
-from pipeline.tables.runs import last_catalog, new_run_name, package_versions
+from pipeline.tables.runs import last_catalog, new_run_name, package_versions, time_after_last_run
 from schemas.report import Counts, LeftOut, RunReport
 
 
@@ -53,7 +53,8 @@ def _run_alone(job: Job, closing: Closing, interrupt: Interrupt, say: Say, run_l
     free = lease_acquisition.free_number(job.tables.root)
     listing = list_job(job)
     # Named after the listing, which may take long, so that names of runs sort in the order of their work.
-    run = new_run_name()
+    named_at = time_after_last_run(job.tables)
+    run = new_run_name(named_at)
     with about(run=run), leases.hold_for_workers(job.tables.root, run, say=say) as held:
         closing.held = held
         run_log.begin(run)
@@ -62,20 +63,21 @@ def _run_alone(job: Job, closing: Closing, interrupt: Interrupt, say: Say, run_l
         # Plan under the lease: from here on, no other run changes the tables.
         plan = plan_job(job, listing, held.lease.check)
         try:
-            report = _first_report(job, run, plan, listing.left_out)
+            started_at = max(named_at, datetime.now(UTC))
+            report = _first_report(job, run, started_at, plan, listing.left_out)
             return PlannedRun(job, plan, report, held, closing, interrupt, run_log, say).run()
         except KeyboardInterrupt:
             closing()
             raise
 
 
-def _first_report(job: Job, run: str, plan: Plan, left_out: LeftOut) -> RunReport:
+def _first_report(job: Job, run: str, started_at: datetime, plan: Plan, left_out: LeftOut) -> RunReport:
     return RunReport(
         run=run,
         command=job.command,
         catalog=job.catalog or last_catalog(job.tables),
         outcome="running",
-        started_at=datetime.now(UTC),
+        started_at=started_at,
         counts=Counts(
             listed=plan.listing.num_rows,
             labeled_before=plan.n_labeled,

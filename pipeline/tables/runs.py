@@ -3,7 +3,7 @@
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
@@ -39,9 +39,38 @@ _PACKAGES = (
 )
 
 
-def new_run_name() -> str:
-    """Return a name for a run. Names sort by time and differ even for runs that start in the same second."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+def new_run_name(started_at: datetime | None = None) -> str:
+    """Return a name for a run. Names sort by time and differ even for runs that start in the same second.
+
+    Parameters
+    ----------
+    started_at : datetime, optional
+        When the run begins; now by default.
+    """
+    return f"{started_at or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+
+
+def time_after_last_run(tables: Tables) -> datetime:
+    """Return the time, or a later one if the last run claims to have begun after it.
+
+    Rows and runs are ordered by time. If a clock was once wrong, what later runs find would otherwise count
+    as older than what that run found.
+
+    Raises
+    ------
+    EarmarkError
+        If the last report cannot be read.
+    """
+    now = datetime.now(UTC)
+    for last in read_reports(tables, last=1):
+        if now < last.started_at:
+            log.warning(
+                "this clock is behind that of the last run, so this run is recorded as after it; check both",
+                clock=f"{now:%Y-%m-%d %H:%M:%S} UTC",
+                last_run=last.run,
+            )
+        return max(now, last.started_at + timedelta(seconds=1))
+    return now
 
 
 def run_date_of(started_at: datetime) -> str:

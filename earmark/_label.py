@@ -1,12 +1,12 @@
 """Label tracks in this process, with the functions that the workers of a run call."""
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from pipeline.shards.failures import message_of
 from pipeline.shards.kept_process import kept_process
 from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
-from pipeline.shards.outcomes import TrackOutcome, featurize_isolated
+from pipeline.shards.outcomes import featurize_isolated
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from schemas.config import RunConfig
@@ -184,13 +184,12 @@ def _tracks_of(source: Source) -> list[TrackRef]:
 def _label_tracks(model: Model, tracks: list[TrackRef], options: RunConfig) -> Iterator[_Labeled]:
     """Yield each track with its label or failure; tracks that waited for a store come last."""
     limits = TrackLimits.of(options)
-    outcomes = cast(
-        "Generator[tuple[TrackRef, TrackOutcome], None, None]",
-        featurize_isolated(tracks, model.features, Stopwatch(), limits, kept_process()),
-    )
     waiting: list[tuple[TrackRef, TrackFeatures]] = []
-    with closing(outcomes):  # end the child process at once, even if a traceback keeps this frame alive
-        for track, outcome in outcomes:
+    # The process is lent until the model has run, because TensorFlow sets variables of the environment.
+    with kept_process() as process:
+        for track, outcome in featurize_isolated(
+            tracks, model.features, Stopwatch(), limits, nullcontext(process)
+        ):
             if isinstance(outcome, TrackError):
                 yield _Labeled(track, outcome)
                 continue
@@ -198,7 +197,7 @@ def _label_tracks(model: Model, tracks: list[TrackRef], options: RunConfig) -> I
             if sum(len(features.segments) for _, features in waiting) >= _SEGMENTS:
                 yield from _predict(model, waiting, options.min_confidence)
                 waiting = []
-    yield from _predict(model, waiting, options.min_confidence)
+        yield from _predict(model, waiting, options.min_confidence)
 
 
 def _predict(

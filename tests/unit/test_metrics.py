@@ -51,10 +51,19 @@ def test_temperature_is_recovered() -> None:
     )
 
 
-def test_temperature_stays_finite_if_everything_is_right() -> None:
-    """A small, easy validation set gives a model with confidences of 100 % or NaN."""
-    temperature = fit_temperature(np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1]))
-    assert 0.05 <= temperature < 0.1
+@pytest.mark.parametrize("n", [1, 3, 100])
+def test_few_right_answers_are_no_certainty(n: int) -> None:
+    """A model that is right on three held-out tracks gives every later mistake a confidence of 100 %."""
+    labels = np.arange(n) % 3
+    logits = 4.0 * np.eye(3)[labels]
+    confidence = softmax(logits / fit_temperature(logits, labels)).max(axis=1)
+    np.testing.assert_allclose(confidence, (n + 1) / (n + 2), rtol=1e-3)
+
+
+def test_temperature_of_logits_that_are_far_apart() -> None:
+    """A network whose logits have no bounds, and always right, gets NaN or the lowest temperature."""
+    logits, labels = 1e4 * np.eye(4), np.arange(4)
+    assert fit_temperature(logits, labels) == pytest.approx(20, rel=0.01)
 
 
 def test_mean_by_track_is_what_labeling_does() -> None:

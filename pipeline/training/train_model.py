@@ -138,7 +138,7 @@ def train_by_epoch(
         features=_restrict_features(options.features or train_set.features, train_set, settings),
         n_frames=trainer.n_frames,
         temperature=temperature,
-        figures=(measure(softmax(logits / temperature), valid_set, options.protocol, options.dataset),),
+        figures=(measure(logits, temperature, valid_set, options.protocol, options.dataset),),
         training={
             "command": options.command,
             "train_segments": len(train_set),
@@ -159,16 +159,25 @@ def _restrict_features(spec: FeatureSpec, data: TrainingSet, settings: TrainingS
 
 
 def measure(
-    proba: NDArray[np.float64], data: TrainingSet, protocol: SplitProtocol, dataset: str
+    logits: NDArray[np.float64],
+    temperature: float,
+    data: TrainingSet,
+    protocol: SplitProtocol,
+    dataset: str,
 ) -> Measurement:
-    """Return accuracy and calibration error by track, or by piece under the ``segment`` protocol."""
-    labels = data.labels
+    """Return accuracy and calibration error by track, or by piece under the ``segment`` protocol.
+
+    The temperature was fitted to the same tracks, so the calibration error is that of `cross_calibrate`.
+    """
+    proba, labels = softmax(logits / temperature), data.labels
+    calibrated = metrics.cross_calibrate(logits, labels, data.tracks)
     if protocol != "segment":
+        calibrated, _ = metrics.average_by_track(calibrated, labels, data.tracks)
         proba, labels = metrics.average_by_track(proba, labels, data.tracks)
     return Measurement(
         protocol=protocol,
         dataset=dataset,
         accuracy=round(metrics.accuracy(proba, labels), 4),
-        ece=round(metrics.expected_calibration_error(proba, labels), 4),
+        ece=round(metrics.expected_calibration_error(calibrated, labels), 4),
         n=len(labels),
     )

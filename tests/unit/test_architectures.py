@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.dense import build_dense
-from pipeline.models.metrics import fit_temperature
+from pipeline.models.metrics import cross_calibrate, expected_calibration_error, fit_temperature
+from pipeline.models.prediction import softmax
 from pipeline.training.batches import TrainingBatches, balancing_weights
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.splits import split_by_track
-from pipeline.training.train_model import TrainingOptions, train, train_by_epoch
+from pipeline.training.train_model import TrainingOptions, measure, train, train_by_epoch
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
@@ -220,8 +221,6 @@ def test_mixup_blends_descriptors_with_their_music() -> None:
 
 def test_the_temperature_is_fitted_to_tracks_that_were_not_trained_on() -> None:
     """A temperature fitted to training tracks gives confidences near 1 that mean nothing."""
-    from pipeline.models.prediction import softmax
-
     valid_set = split_by_track(make_set(), seed=0)[1]
     bundle = fit(settings_of("dense", epochs=5))
     raw = Classifier(ModelBundle(bundle.info.model_copy(update={"temperature": 1.0}), bundle.weights))
@@ -229,6 +228,18 @@ def test_the_temperature_is_fitted_to_tracks_that_were_not_trained_on() -> None:
     assert fit_temperature(logits, valid_set.labels) == pytest.approx(bundle.info.temperature, rel=1e-2)
     tempered = Classifier(bundle).predict_proba(descriptors=valid_set.descriptors)
     np.testing.assert_allclose(softmax(logits / bundle.info.temperature), tempered, atol=1e-6)
+
+
+def test_the_calibration_error_is_not_that_of_the_tracks_of_the_temperature() -> None:
+    """A page claims an error of zero, on the very tracks that the temperature was fitted to."""
+    rng = np.random.default_rng(1)
+    data = make_set()
+    logits = rng.normal(0, 1, (len(data), 3)) + 2 * np.eye(3)[data.labels]
+    calibrated = cross_calibrate(logits, data.labels, data.tracks)
+    temperature = fit_temperature(logits, data.labels)
+    measured = measure(logits, temperature, data, "track", "d")
+    assert measured.ece == round(expected_calibration_error(calibrated, data.labels), 4)
+    assert measured.ece != round(expected_calibration_error(softmax(logits / temperature), data.labels), 4)
 
 
 def test_settings_are_read_from_the_notes_of_a_model() -> None:

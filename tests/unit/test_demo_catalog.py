@@ -1,5 +1,6 @@
 """The demo catalog, which `earmark demo` and many tests use."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from jobs.cli.summaries.demo import next_commands
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.demo.demo_catalog import MARKER, N_BROKEN, write_demo_catalog, write_demo_shelves
 from pipeline.demo.styles import STYLES
@@ -201,3 +203,20 @@ def test_the_benchmark_catalog_is_real_length_mp3_and_distinct(tmp_path: Path) -
         assert np.abs(excerpt - y[100 * SR : 101 * SR]).max() < 1e-3
         contents.add(y[: 60 * SR].tobytes())
     assert len(contents) == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("started", "command"),
+    [
+        ("/x/venv/lib/python3.11/site-packages/earmark/__main__.py", f"{sys.executable} -m earmark"),
+        (".venv/bin/earmark", ".venv/bin/earmark"),
+    ],
+)
+def test_the_commands_to_try_next_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: str, command: str
+) -> None:
+    """A user without an activated environment is given the path of a program that does not exist."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", [started, "demo"])
+    lines = next_commands(tmp_path)
+    assert any(line.startswith(f"    {command} labels {tmp_path}") for line in lines)

@@ -43,21 +43,24 @@ def print_demo(demo: "DemoResult") -> None:
         "of GTZAN's fault-filtered, artist-aware split. To label your own genres, train a model as",
         "the demo did.",
         "",
-        *_next_commands(demo),
+        *next_commands(demo.tables),
     ):
         console.print(line)
 
 
-def _next_commands(demo: "DemoResult") -> list[str]:
-    # `make demo` does not activate the environment: print a path that can be copied and run.
-    earmark = "earmark" if shutil.which("earmark") else str(Path(sys.argv[0]).parent / "earmark")
+def next_commands(tables: Path) -> list[str]:
+    """Return commands to try after the demo, as they can be copied and run."""
+    # `make demo` does not activate the environment.
+    started = Path(sys.argv[0])
+    path = f"{sys.executable} -m earmark" if started.name == "__main__.py" else str(started)
+    earmark = "earmark" if shutil.which("earmark") else path
     commands = (
-        (f"labels {demo.tables}", "print the labels again (--format csv, json or parquet)"),
+        (f"labels {tables}", "print the labels again (--format csv, json or parquet)"),
         ("run MUSIC TABLES", "label your music with the default model"),
         ("train SHELVES --on embeddings --out MODEL", "train on your genres: a folder of audio for each"),
         ("run MUSIC TABLES --model MODEL", "label your music in your genres"),
     )
     width = max(len(command) for command, _ in commands)
     lines = [f"    {earmark} {command:<{width}}  # {what}" for command, what in commands]
-    page = demo.tables / "_runs" / "index.html"
+    page = tables / "_runs" / "index.html"
     return [f"Open {page} for the pages of the run. Next:", "", *lines]

@@ -85,8 +85,11 @@ def read_labeled_data(
 
 
 def check_regular(data: str) -> None:
-    """Reject a pipe, since reading it would wait forever if nobody writes to it."""
-    if storage.is_local(data) and local_kind(storage.split(data)[1]) == "other":
+    """Reject what does not exist, and a pipe, since reading it would wait forever if nobody writes to it."""
+    kind = local_kind(storage.split(data)[1]) if storage.is_local(data) else "file"
+    if kind is None:
+        raise MisuseError(f"{data} does not exist; check its name")
+    if kind == "other":
         raise MisuseError(
             f"{data} is a pipe, a socket or a device, not a file; write its data to a file first"
         )

@@ -18,7 +18,7 @@ from pipeline.storage import storage
 from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.storage.local_kind import local_kind
 from pipeline.storage.output_checks import check_writable, check_writable_file
-from schemas.errors import StoreError
+from schemas.errors import MisuseError, StoreError
 
 LONG = "x" * 300
 
@@ -52,6 +52,13 @@ def test_a_name_that_is_too_long_is_said_to_be(look: Callable[[str], object]) ->
     """A name that was pasted twice is an internal error, to be reported to us."""
     with pytest.raises(StoreError, match=f"cannot look at (.*/)?{LONG}.*: File name too long"):
         look(LONG)
+
+
+@pytest.mark.parametrize("name", ["shelvs", "shelvs/", "logmels.npz", "~/shelvs"])
+def test_training_data_that_does_not_exist_is_said_to_be_missing(name: str) -> None:
+    """A mistyped folder is said to be no labeled data, with a list of all that could be given."""
+    with pytest.raises(MisuseError, match=f"^{name} does not exist; check its name"):
+        check_regular(name)
 
 
 ROWS = pa.table({name: ["/music/a.mp3"] for name in ("track_id", "uri", "etag", "genre", "genre_tag")})

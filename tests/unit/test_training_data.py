@@ -9,7 +9,7 @@ from pipeline.models.bundle import ModelBundle
 from pipeline.tables.stored_features import newest_spec
 from pipeline.training.data.labeled_tables import find_genres, import_tables
 from schemas.errors import MisuseError
-from schemas.model import feature_kinds
+from schemas.model import Arch, feature_kinds
 from schemas.report import Counts
 from tests.table_history import TableHistory
 
@@ -108,6 +108,21 @@ def test_tables_without_genres_are_refused_in_a_sentence(tmp_path: Path) -> None
     history.run({"a": "1", "b": "1"})
     with pytest.raises(MisuseError, match="has both features and a genre; choose another --label-column"):
         import_tables(history.tables.root, label_column="genre_tag")
+
+
+@pytest.mark.parametrize(
+    ("arch", "advice"), [("dense", "--only descriptors"), ("both", "--model gtzan --descriptors")]
+)
+def test_features_that_tables_lack_are_computed_by_the_command_that_is_named(
+    tmp_path: Path, arch: Arch, advice: str
+) -> None:
+    """For both kinds, the advice was to compute the descriptors alone, and then the same again."""
+    history = TableHistory(tmp_path / "tables")
+    history.model()
+    history.run({"a": "1", "b": "1"})
+    root = history.tables.root
+    with pytest.raises(MisuseError, match=f"'earmark featurize CATALOG {root} {advice}'"):
+        import_tables(root, label_column="folder", **feature_kinds(arch))
 
 
 def test_spellings_of_a_genre_are_one(tmp_path: Path) -> None:

@@ -121,11 +121,18 @@ def _pick_spec(
     spec = newest_spec(computed, log_mel=log_mel, descriptors=descriptors, like=like)
     if spec is not None:
         return spec
-    lacking = "descriptors" if descriptors else "log-mels"
-    only = "descriptors" if descriptors else "log-mel"
+    if log_mel and descriptors:
+        lacking, options = (
+            "segments with both log-mels and descriptors",
+            ("--model", "gtzan", "--descriptors"),
+        )
+    elif descriptors:
+        lacking, options = "descriptors", ("--only", "descriptors")
+    else:
+        lacking, options = "log-mels", ("--only", "log-mel")
     raise MisuseError(
         f"the tables {tables.root} have no {lacking}; compute them with "
-        f"'{command_text('featurize', 'CATALOG', tables.root, '--only', only)}'"
+        f"'{command_text('featurize', 'CATALOG', tables.root, *options)}'"
     )
 
 

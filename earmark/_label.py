@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from earmark._model import DEFAULTS, Model, Source, load_model
 from pipeline.catalogs.catalog import canonical, list_catalog
@@ -164,7 +165,8 @@ def _check_sources(tracks: object) -> list[Source]:
         )
     if not isinstance(tracks, Iterable):
         raise MisuseError(f"tracks are a path, a URI or an iterable of these, not {tracks!r}")
-    sources = list(tracks)
+    # A column of Arrow, such as those of `earmark.Tables`, yields scalars.
+    sources = [source.as_py() if isinstance(source, pa.Scalar) else source for source in tracks]
     for place, source in enumerate(sources):
         if not isinstance(source, str | os.PathLike) or not str(source).strip():
             raise MisuseError(f"tracks are paths or URIs, but number {place} (from 0) is {source!r}")

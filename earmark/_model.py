@@ -75,14 +75,14 @@ class Model:
 
     def predict_proba(
         self,
-        log_mels: LogMels | None = None,
+        log_mels: LogMels | Iterable[NDArray[np.uint8]] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]:
         """Return the calibrated probability of each genre for each segment.
 
         Parameters
         ----------
-        log_mels : sequence of ndarray of uint8, each of shape (n_mels, t)
+        log_mels : iterable of ndarray of uint8, each of shape (n_mels, t)
             Segments of any length, where the model reads log-mels (`features`).
         descriptors : ndarray of float64, shape (n, 57)
             Of the same segments, where the model reads descriptors: finite numbers, such as the columns after
@@ -117,7 +117,7 @@ class Model:
 
     def predict(
         self,
-        log_mels: LogMels | None = None,
+        log_mels: LogMels | Iterable[NDArray[np.uint8]] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> Prediction:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
@@ -126,7 +126,7 @@ class Model:
 
     def embed(
         self,
-        log_mels: LogMels | None = None,
+        log_mels: LogMels | Iterable[NDArray[np.uint8]] | None = None,
         descriptors: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float32]:
         """Return the embedding of each segment: the numbers that the last layer of the network reads.
@@ -175,6 +175,7 @@ class Model:
         """Check what the model reads, and return it as arrays; the network says which are missing."""
         lengths = set()
         if self.features.log_mel and log_mels is not None:
+            log_mels = list(log_mels)
             for place, segment in enumerate(map(np.asarray, log_mels)):
                 n_rows, n_frames = segment.shape if segment.ndim == 2 else (0, 0)
                 if n_rows != self.features.n_mels or not n_frames or segment.dtype != np.uint8:

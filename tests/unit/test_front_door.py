@@ -287,6 +287,13 @@ def test_a_confidence_that_is_too_low_leaves_the_genre_open(here: Path, model: e
 
 
 @pytest.mark.slow
+def test_tracks_can_be_a_column_of_the_tables(here: Path, model: earmark.Model) -> None:
+    """The failures of a run could not be labeled again: their locations are Arrow scalars."""
+    uris = pa.table({"uri": ["song.wav", "nothing.mp3"]})["uri"]
+    assert model.label(uris)["error_type"].fillna("").tolist() == ["", "NotFoundError"]
+
+
+@pytest.mark.slow
 def test_probabilities_of_labels_are_rounded_as_those_of_the_tables_are(here: Path) -> None:
     """The same label of the same track would differ in the eighth digit."""
     soundfile.write("beats.wav", synthesize("hiphop", seed=[1], duration_s=10, sr=RATE), RATE)
@@ -321,6 +328,7 @@ def test_no_tracks_give_no_rows(here: Path, model: earmark.Model) -> None:
         ({"tracks": ""}, "empty"),
         ({"tracks": ["song.wav", ""]}, r"number 1 \(from 0\) is ''"),
         ({"tracks": pd.Series(["song.wav", None])}, r"number 1 \(from 0\) is "),
+        ({"tracks": pa.array(["song.wav", None])}, r"number 1 \(from 0\) is None"),
         ({"tracks": pd.DataFrame({"uri": ["song.wav"]})}, r"such as frame\['uri'\]"),
         ({"tracks": None}, "iterable of these, not None"),
         ({"model": None}, "a model is given by its name, path or URI, not by None"),
@@ -402,6 +410,13 @@ def test_segments_that_the_model_cannot_read_are_refused(
     for ask in (model.predict_proba, model.predict, model.embed):
         with pytest.raises(MisuseError, match=rf"each of shape \(128, t\) and dtype uint8, but {found}"):
             ask(segments)
+
+
+def test_segments_can_be_generated(model: earmark.Model) -> None:
+    """Without the brackets around the segments of the example, the call ended in a TypeError about len()."""
+    segments = [np.zeros((128, 388), np.uint8)] * 2
+    for ask in (model.predict_proba, model.embed):
+        np.testing.assert_array_equal(ask(segment for segment in segments), ask(segments))
 
 
 def test_descriptors_that_the_model_cannot_read_are_refused(model: earmark.Model) -> None:

@@ -11,7 +11,7 @@ from pipeline.models.label import accepted_probabilities, track_is_music, track_
 from pipeline.models.network_shape import network_inputs
 from pipeline.models.prediction import Prediction
 from pipeline.shards.one_track import track_features
-from schemas.errors import MisuseError, TrackError
+from schemas.errors import FeatureError, MisuseError, TrackError
 from schemas.features import FeatureSpec
 
 Predict = Callable[[Any, Any], Prediction]
@@ -35,7 +35,7 @@ def predict_outside(
     predict : callable
         See `Predict`.
     on_failure : callable
-        Called with the error of each track that cannot be featurized; the track is left out.
+        Called with the error of each track that cannot be featurized or is silent; the track is left out.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def predict_outside(
     Raises
     ------
     MisuseError
-        If no track of the catalog can be featurized.
+        If no track of the catalog is left.
     """
     rows, is_music = [], []
     for uri in list_catalog(catalog)["uri"].to_pylist():
@@ -56,9 +56,14 @@ def predict_outside(
             on_failure(error)
             continue
         silent = [segment.is_silent for segment in segments]
+        if all(silent):
+            on_failure(FeatureError(f"{uri} is silent, and silence gets no genre"))
+            continue
         found = predict(*network_inputs(segments))
         rows.append(track_probabilities(found.proba, silent))
         is_music.append(track_is_music(found, silent))
     if not rows:
-        raise MisuseError(f"{catalog} has no track that can be featurized: give other audio with --outside")
+        raise MisuseError(
+            f"{catalog} has no track with sound that can be featurized: give other audio with --outside"
+        )
     return accepted_probabilities(np.stack(rows), np.array(is_music, np.float64))

@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 from jobs.cli.summaries.evaluation import print_evaluation
@@ -19,11 +22,15 @@ from pipeline.evaluation.evaluation import (
     score,
     summarize,
 )
+from pipeline.evaluation.ood import predict_outside
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
+from pipeline.models.prediction import Prediction
 from pipeline.pages.evaluation_page import render_evaluation_page
 from pipeline.training.training_set import TrainingSet
+from schemas.errors import TrackError
 from schemas.evaluation import Evaluation
+from schemas.features import FeatureSpec
 
 GENRES = ("jazz", "metal", "rock")
 
@@ -127,6 +134,22 @@ def test_a_folder_of_another_genre_that_is_no_music_is_not_accepted() -> None:
     source, proba = found
     assert (source, proba.shape) == ("speech of data", (2, len(bundle.info.genres)))
     assert not proba.any()
+
+
+def test_silence_out_of_distribution_is_left_out(tmp_path: Path) -> None:
+    """A run gives silence no genre, but it counted as accepted, and as the first genre of the model."""
+    for name, level in (("noise", 0.1), ("silence", 0.0)):
+        y = level * np.random.default_rng(0).normal(size=5 * 22_050)
+        soundfile.write(tmp_path / f"{name}.wav", y, 22_050)
+    left_out: list[TrackError] = []
+
+    def predict(log_mels: Any, descriptors: Any) -> Prediction:
+        return Prediction(np.full((len(log_mels), 2), [0.3, 0.7]))
+
+    proba = predict_outside(str(tmp_path), FeatureSpec(), predict, left_out.append)
+    np.testing.assert_allclose(proba, [[0.3, 0.7]])
+    (error,) = left_out
+    assert str(error) == f"{tmp_path}/silence.wav is silent, and silence gets no genre"
 
 
 def test_tracks_of_known_genres_that_are_no_music_are_not_kept() -> None:

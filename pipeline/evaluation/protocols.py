@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.training.splits import cut_for_protocol, parse_split, split_data
+from pipeline.training.splits import cut_for_protocol, group_copies, parse_split, split_data
 from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, EvaluationProtocol, Unit
@@ -19,7 +19,7 @@ LEAKS: dict[EvaluationProtocol, str] = {
         "from its training, not how well it labels new music"
     ),
     "track": (
-        "no track is on both sides, but tracks of one artist or album, and copies of a recording, can be"
+        "no track is on both sides, but tracks of one artist or album, and a recording in two formats, can be"
     ),
     "file": (
         "no track is on both sides; artists and copies of a recording are only separated if the lists do so"
@@ -88,7 +88,7 @@ def split_folds(
     data : TrainingSet
     n_folds : int
     by_track : bool
-        Whether all segments of a track go into one fold. If not, tracks leak into the test set.
+        Whether all segments of a track, and its copies, go into one fold. If not, tracks leak.
     seed : int
 
     Yields
@@ -100,8 +100,8 @@ def split_folds(
     MisuseError
         If there are fewer than two folds, or a genre has fewer tracks (or segments) than there are folds.
     """
-    groups = np.unique(data.tracks, return_inverse=True)[1] if by_track else np.arange(len(data))
-    _, first = np.unique(groups, return_index=True)
+    everything = np.arange(len(data))
+    first, groups = group_copies(data) if by_track else (everything, everything)
     fold_of = _assign_folds(data.labels[first], n_folds, data.genres, seed)[groups]
     for fold in range(n_folds):
         yield (

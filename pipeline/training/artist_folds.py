@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.training.embedded_tracks import EmbeddedTracks
+from schemas.errors import MisuseError
 
 MAX_FOLDS = 5
 
@@ -57,7 +58,7 @@ def count_artists(data: EmbeddedTracks) -> int:
 
 
 def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Folds:
-    """Divide tracks into folds with the same shares of genres, and no artist in two of them.
+    """Divide tracks into folds with the same shares of genres, and no artist and no copy in two of them.
 
     Parameters
     ----------
@@ -67,11 +68,21 @@ def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Fo
         Seed of the order.
     max_folds : int
         Number of folds if each genre has as many artists.
+
+    Raises
+    ------
+    MisuseError
+        If all tracks of a genre are copies of one.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups, one_artist = _group_by_artist(data)
     n_folds = min(max_folds, count_artists(data))
+    if n_folds < 2:
+        single = next(label for label in np.unique(data.labels) if len(set(groups[data.labels == label])) < 2)
+        raise MisuseError(
+            f"the tracks of {data.genres[single]} are copies of one, so that none can be held out; add others"
+        )
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     fold_of = np.zeros(len(data), np.intp)
     for number, (_, held_out) in enumerate(splitter.split(data.labels, data.labels, groups)):
@@ -82,18 +93,40 @@ def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Fo
 
 def _group_by_artist(data: EmbeddedTracks) -> tuple[NDArray[np.intp], list[int]]:
     """Return the group of each track, and the genres whose only artist was divided into tracks."""
-    _, groups = np.unique([artist.casefold() for artist in data.artists.tolist()], return_inverse=True)
+    copies_of = _find_copies(data)
     alone = data.artists == ""
+    groups = _join_copies(_number_artists(data, alone), copies_of)
     divided = []
     for label in np.unique(data.labels).tolist():
-        rows = (data.labels == label) & (data.artists != "")
-        if (
-            rows.sum() > 1
-            and rows.sum() == (data.labels == label).sum()
-            and len(np.unique(groups[rows])) == 1
-        ):
+        rows = data.labels == label
+        if rows.sum() > 1 and len(np.unique(groups[rows])) == 1:
             divided.append(label)
             alone = alone | rows
-    groups = groups.astype(np.intp)
-    groups[alone] = len(data) + np.flatnonzero(alone)
-    return groups, divided
+    return _join_copies(_number_artists(data, alone), copies_of), divided
+
+
+def _number_artists(data: EmbeddedTracks, alone: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the number of each track's artist, and numbers of their own for tracks that stand alone."""
+    _, artists = np.unique([artist.casefold() for artist in data.artists.tolist()], return_inverse=True)
+    return np.where(alone, len(data) + np.arange(len(data)), artists)
+
+
+def _find_copies(data: EmbeddedTracks) -> list[int]:
+    """Return for each track the first track with the same embeddings."""
+    order = np.argsort(data.track_of, kind="stable")
+    ends = np.cumsum(np.bincount(data.track_of, minlength=len(data)))[:-1]
+    first: dict[bytes, int] = {}
+    segments = np.split(data.vectors[order], ends)
+    return [first.setdefault(vectors.tobytes(), track) for track, vectors in enumerate(segments)]
+
+
+def _join_copies(groups: NDArray[np.intp], copies_of: list[int]) -> NDArray[np.intp]:
+    """Join the groups that have copies of the same track."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_groups = groups.max() + 1
+    edges = coo_array((np.ones(len(groups)), (groups, groups[copies_of])), shape=(n_groups, n_groups))
+    _, joined = connected_components(edges, directed=False)
+    _, smallest = np.unique(joined, return_index=True)
+    return np.asarray(smallest[joined[groups]], np.intp)

@@ -63,7 +63,7 @@ def describe_provenance(
     for key, data in ((TRAINED_ON, train_set), (CALIBRATED_ON, calibration_set)):
         entries[key] = {hash_name(track) for track in set(data.tracks.tolist())}
         if feature_set is not None:
-            entries[key + _CONTENT] = set(_hash_segments(data).tolist())
+            entries[key + _CONTENT] = set(hash_segments(data).tolist())
     if start is not None:
         for key in (TRAINED_ON, CALIBRATED_ON):
             hashes = _read_hashes(start, key, feature_set)
@@ -89,7 +89,7 @@ def count_seen(info: ModelInfo, tracks: Iterable[str], data: TrainingSet) -> Tra
     """
     feature_set = _comparable_set(data)
     tested = set(tracks)
-    segments = None if feature_set is None else _hash_segments(data)
+    segments = None if feature_set is None else hash_segments(data)
 
     def find(hashes: _Hashes) -> set[str]:
         names = hashes.name_only if hashes.content else hashes.names
@@ -130,7 +130,7 @@ def _comparable_set(data: TrainingSet) -> str | None:
     return data.features.model_copy(update=kinds).feature_set
 
 
-def _hash_segments(data: TrainingSet) -> NDArray[np.str_]:
+def hash_segments(data: TrainingSet) -> NDArray[np.str_]:
     """Hash the log-mel of each segment, or its descriptors if there are no log-mels."""
     rows: NDArray[Any] | None = data.descriptors if data.log_mel is None else data.log_mel
     if rows is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.training.provenance import hash_segments
 from pipeline.training.training_set import TrainingSet, track_path
 from schemas.errors import MisuseError
 from schemas.model import SplitProtocol
@@ -129,9 +130,32 @@ def split_at_random(data: TrainingSet, seed: int) -> tuple[TrainingSet, Training
 
 
 def split_by_track(data: TrainingSet, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """Split the tracks at random, 80 % for training, stratified by genre; no track is on both sides."""
-    _, first, track_of = np.unique(data.tracks, return_index=True, return_inverse=True)
-    return _divide(data, _draw_held_out(data.labels[first], np.random.default_rng(seed))[track_of])
+    """Split the tracks at random, 80 % for training, stratified by genre.
+
+    No track is on both sides, and no copy of it.
+    """
+    first, group_of = group_copies(data)
+    return _divide(data, _draw_held_out(data.labels[first], np.random.default_rng(seed))[group_of])
+
+
+def group_copies(data: TrainingSet) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Group tracks with the same features, which are copies of one file.
+
+    Returns
+    -------
+    first : ndarray of int, shape (n_groups,)
+        A segment of each group; groups are sorted by the name of their first track.
+    group_of : ndarray of int, shape (n_segments,)
+        The group of each segment.
+    """
+    names, first, track_of = np.unique(data.tracks, return_index=True, return_inverse=True)
+    hashes: list[list[str]] = [[] for _ in names]
+    for track, segment in zip(track_of.tolist(), hash_segments(data).tolist(), strict=True):
+        hashes[track].append(segment)
+    originals: dict[tuple[str, ...], int] = {}
+    original_of = [originals.setdefault(tuple(each), track) for track, each in enumerate(hashes)]
+    tracks, group_of = np.unique(original_of, return_inverse=True)
+    return first[tracks], group_of[track_of]
 
 
 def _divide(data: TrainingSet, is_held_out: NDArray[np.bool_]) -> tuple[TrainingSet, TrainingSet]:

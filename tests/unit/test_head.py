@@ -1,5 +1,6 @@
 """A head on embeddings: its folds, its figures, the few tracks it needs, and the model it becomes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,40 @@ def test_a_genre_by_a_single_artist_is_divided_and_named() -> None:
     assert count_artists(data) == 6
     data.artists[:] = [f"of {label}" for label in data.labels]
     assert "both sides" in divide(data, seed=0).protocol
+
+
+def test_copies_of_a_track_are_in_one_fold() -> None:
+    """A head would be judged by tracks that it was trained on under another name."""
+    data = embedded(6)
+    n = len(data)
+    twice = replace(
+        data,
+        vectors=np.concatenate([data.vectors] * 2),
+        track_of=np.concatenate([data.track_of, data.track_of + n]),
+        names=np.concatenate([data.names, np.char.add(data.names, " (copy)")]),
+        labels=np.concatenate([data.labels] * 2),
+        artists=np.concatenate([data.artists, np.full(n, "Somebody else")]),
+    )
+    twice.artists[n:][data.labels != 1] = ""
+    folds = divide(twice, seed=0)
+    assert folds.one_artist == ("ska",)
+    assert folds.fold_of[:n].tolist() == folds.fold_of[n:].tolist()
+    assert folds.n_folds == 5
+
+
+def test_a_genre_of_copies_cannot_be_held_out() -> None:
+    """The command would end in an internal error of scikit-learn."""
+    data = embedded(4)
+    row = {track: data.vectors[data.track_of == track][0] for track in range(len(data))}
+    same = replace(
+        data,
+        vectors=np.stack([row[0 if label == 0 else track] for track, label in enumerate(data.labels)]),
+        track_of=np.arange(len(data)),
+    )
+    with pytest.raises(
+        MisuseError, match="the tracks of dub are copies of one, so that none can be held out"
+    ):
+        train_head(same)
 
 
 def test_segments_weigh_by_genre_and_by_track() -> None:

@@ -167,6 +167,16 @@ def test_commands_that_read_say_that_the_store_failed(
             assert "does not exist" in done.stderr
 
 
+@pytest.mark.parametrize("on", ["features", "embeddings"])
+def test_training_says_that_the_bucket_of_its_data_does_not_exist(
+    tmp_path: Path, s3_environment: dict[str, str], on: str
+) -> None:
+    """The command ended in an internal error, to be reported to us."""
+    done = call("train", "s3://no-such-bucket/shelves", "--on", on, "--out", str(tmp_path / "model"))
+    assert done.returncode == 1
+    assert "cannot look at s3://no-such-bucket/shelves: the bucket no-such-bucket does not" in done.stderr
+
+
 def test_a_bucket_that_is_gone_for_a_moment_is_no_bucket_without_tables(
     tables: Tables, proxy: FaultyProxy
 ) -> None:

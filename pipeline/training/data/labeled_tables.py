@@ -32,11 +32,18 @@ FOLDER, GENRE_TAG = "folder", "genre_tag"
 
 
 def is_tables(location: str) -> bool:
-    """Return whether runs have written tables at the location."""
-    try:
-        return bool(storage.list_names(storage.join(canonical(location), "_runs")))
-    except NotADirectoryError:
-        return False
+    """Return whether runs have written tables at the location.
+
+    Raises
+    ------
+    StoreError
+        If the store does not tell.
+    """
+    with storage.explain_errors(location, "look at"):
+        try:
+            return bool(storage.list_names(storage.join(canonical(location), "_runs")))
+        except NotADirectoryError:
+            return False
 
 
 def import_tables(

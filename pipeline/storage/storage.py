@@ -36,6 +36,8 @@ PROTOCOLS = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "abfss", "oss", 
 The author of a manifest must not be able to make workers send requests to hosts in their network."""
 _ALIASES = {"s3a": "s3", "s3n": "s3"}
 """Hadoop's names for S3."""
+_ONE_SLASH = tuple(f"{protocol}:/" for protocol in ("file", "s3", *_ALIASES))
+"""How Java writes URIs of files, and what `pathlib` leaves of URIs."""
 
 
 def _expand_user(path: Path) -> Path:
@@ -56,8 +58,9 @@ def split(location: str) -> tuple[str, str]:
     """
     protocol, separator, path = location.partition("://")
     if not separator:
-        if location[:6].lower() == "file:/":  # Java's spelling
-            return split(f"file://{location[5:]}")
+        if location.lower().startswith(_ONE_SLASH):
+            scheme, _, rest = location.partition(":/")
+            return split(f"{scheme}:///{rest}" if scheme.lower() == "file" else f"{scheme}://{rest}")
         try:
             return "file", str(_expand_user(Path(location)).absolute())
         except FileNotFoundError as error:
@@ -105,7 +108,7 @@ def is_local(location: str) -> bool:
 
 def is_relative(location: str) -> bool:
     """Whether a location is a local path that depends on the current folder, or on the user's home."""
-    is_uri = "://" in location or location[:6].lower() == "file:/"
+    is_uri = "://" in location or location.lower().startswith(_ONE_SLASH)
     return not is_uri and not Path(location).is_absolute()
 
 

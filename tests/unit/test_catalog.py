@@ -200,6 +200,7 @@ def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert canonical("music/") == canonical(str(tmp_path / "music")) == str(tmp_path / "music")
     assert canonical("s3://bucket/music/") == canonical("s3a://bucket/music") == "s3://bucket/music"
     assert canonical("S3N://bucket/music//") == "s3://bucket/music"
+    assert canonical(str(Path("s3://bucket/music/"))) == canonical("S3A:/bucket/music") == "s3://bucket/music"
     assert canonical("s3://bucket//music") == "s3://bucket//music"  # keys that begin with a slash are others
     local = str(tmp_path / "music")
     for written in (f"file://{local}", f"file://localhost{local}", f"file:{local}/", f"FILE://{local}//"):

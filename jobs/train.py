@@ -11,7 +11,8 @@ from jobs.training_data import read_labeled_data
 from jobs.trials import Trial, TrialPlan, pick_best, plan_trials, summarize
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import drop_folders
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, shipped_models
+from pipeline.models.model_cache import ADDABLE
 from pipeline.storage.local_kind import local_kind
 from pipeline.storage.output_checks import check_writable
 from pipeline.training.checkpoints import Checkpoint
@@ -297,6 +298,12 @@ def check_options(request: TrainRequest) -> None:
     folder = request.out
     if not re.fullmatch(NAME_PATTERN, request.model_name):
         raise MisuseError(f"'{request.model_name}' is not a valid model name; use a-z, 0-9 and '-' (--name)")
+    for name in (request.model_name, str(folder)):
+        if name in (*shipped_models(), *ADDABLE):
+            raise MisuseError(
+                f"--model {name} names a model of Earmark's own, and would never use this one; choose "
+                "another --out or --name"
+            )
     if len(set(request.seeds)) < len(request.seeds):
         raise MisuseError("--seeds contains a seed twice; give each seed once")
     if ":/" in str(folder):

@@ -335,6 +335,7 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
         ({"dropout": 1.0}, "setting 'dropout': input should be less than 1"),
         ({"learning_rate": -1.0}, "setting 'learning_rate': input should be greater than 0"),
         ({"options": {"name": "My Model"}}, "'My Model' is not a valid model name"),
+        ({"options": {"name": "audioset"}}, "--model audioset names a model of Earmark's own"),
         ({"options": {"seeds": (1, 1)}}, "contains a seed twice"),
         ({"options": {"grid": ("seed=1,2",)}}, "cannot vary 'seed=1,2'"),
         ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
@@ -356,6 +357,7 @@ def test_options_are_checked_before_training(
     [
         ("set.npz/model", "is not a writable directory"),
         ("s3://bucket/model", "must be a local folder"),
+        ("gtzan", "--model gtzan names a model of Earmark's own, and would never use this one"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_before_training(

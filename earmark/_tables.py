@@ -194,11 +194,18 @@ class Tables:
         top : int, optional
             Only this many groups, those with the most tracks.
 
+        Returns
+        -------
+        pyarrow.Table
+            For ``shares``, a row for each group and genre: the group, in a column named as `by`; ``tracks``
+            of the group; ``genre``; ``count``, its tracks with that label; ``expected`` and ``expected_sd``,
+            the sum of their probabilities and its standard deviation; ``share`` with the ends of its
+            interval, ``low`` and ``high``. Without rows if no track has a value to group by.
+
         Raises
         ------
         MisuseError
-            If there are no labels of the model, no track has a value to group by, or an argument has another
-            value.
+            If there are no labels of the model, there is no such grouping, or an argument has another value.
         """
         if not isinstance(by, str):
             raise MisuseError(f"by is year, month, artist or another name of what to group by, not {by!r}")

@@ -61,7 +61,7 @@ def find_trends(
     Raises
     ------
     MisuseError
-        If there are no labels of the model, or no track has a value to group by.
+        If there are no labels of the model, or no track has the column `by`.
     """
     full_model = pick_model(tables, model)
     catalog = last_catalog(tables)

@@ -162,7 +162,7 @@ def _divide(data: TrainingSet, is_held_out: NDArray[np.bool_]) -> tuple[Training
     if not is_held_out.any():
         raise MisuseError(
             f"{len(data)} segments of {len(data.genres)} genres are too few to hold some out: "
-            "a genre needs at least three tracks"
+            "a genre needs at least three tracks that are not copies of one another"
         )
     return data.take(np.flatnonzero(~is_held_out)), data.take(np.flatnonzero(is_held_out))
 

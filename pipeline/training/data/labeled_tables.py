@@ -131,12 +131,12 @@ def _pick_spec(
     if log_mel and descriptors:
         lacking, options = (
             "segments with both log-mels and descriptors",
-            ("--model", "gtzan", "--descriptors"),
+            ["--model", "gtzan", "--descriptors"],
         )
     elif descriptors:
-        lacking, options = "descriptors", ("--only", "descriptors")
+        lacking, options = "descriptors", ["--only", "descriptors"]
     else:
-        lacking, options = "log-mels", ("--only", "log-mel")
+        lacking, options = "log-mels", ["--only", "log-mel"]
     raise MisuseError(
         f"the tables {tables.root} have no {lacking}; compute them with "
         f"'{command_text('featurize', 'CATALOG', tables.root, *options)}'"

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from jobs.cli.summaries.runs import print_plan
 from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Goal, Plan, copy_rows, cut_shards, shard_bounds
 from pipeline.catalogs.track_refs import to_batch
@@ -19,6 +20,7 @@ from pipeline.tables.stored_features import read_features
 from pipeline.tables.tables import Tables, anti_join, encode_part, semi_join
 from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
 from schemas.features import FeatureSpec
+from schemas.report import LeftOut
 from schemas.tables import LABELS, LISTING, features_schema
 from schemas.tracks import TrackRef
 from tests.plans import plan_tables
@@ -166,6 +168,18 @@ def test_features_with_descriptors_serve_a_run_without(history: History) -> None
     history.listed(b="1")
     history.featurized(b="1")
     assert ids(plan(history, Goal(with_descriptors, "m-1"), a="1", b="1").to_featurize) == {"b"}
+
+
+def test_tracks_that_are_only_featurized_are_not_called_labeled(
+    history: History, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`featurize --dry-run` would promise labels that nobody has made."""
+    history.listed(a="1")
+    history.featurized(a="1")
+    print_plan("featurize", plan(history, Goal(SPEC, None), a="1", b="1"), LeftOut())
+    said = capsys.readouterr().out
+    assert "1 already featurized\n" in said
+    assert "already labeled" not in said
 
 
 def test_other_features_never_mix(history: History) -> None:

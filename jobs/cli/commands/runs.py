@@ -128,7 +128,7 @@ def _run(
         )
     if dry_run:
         listing = list_job(job)
-        print_plan(plan_job(job, listing), listing.left_out)
+        print_plan(command, plan_job(job, listing), listing.left_out)
         return
     try:
         report = run_job(job, say)

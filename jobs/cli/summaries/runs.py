@@ -9,6 +9,7 @@ from pipeline.storage import storage
 from schemas.report import LeftOut, RunReport
 
 if TYPE_CHECKING:
+    from jobs.run.request import Command
     from jobs.scan import FormatCount, Scan
     from pipeline.catalogs.planning import Plan
 
@@ -110,13 +111,14 @@ def print_left_out(left_out: LeftOut) -> None:
         console.print(left_out_text(left_out), markup=False)
 
 
-def print_plan(plan: "Plan", left_out: LeftOut) -> None:
+def print_plan(command: "Command", plan: "Plan", left_out: LeftOut) -> None:
     """Print the plan of a run."""
+    done = "featurized" if command == "featurize" else "labeled"
     console.print(f"{count_text(plan.listing.num_rows, 'track')} listed")
     print_left_out(left_out)
     rows = (
         (
-            "already labeled" if plan.to_embed.num_rows == 0 else "already labeled and embedded",
+            f"already {done}" if plan.to_embed.num_rows == 0 else f"already {done} and embedded",
             plan.n_labeled,
         ),
         ("failed in earlier runs, not retried", plan.n_failed),

@@ -143,16 +143,15 @@ def _end(report: "RunReport", catalog: str | None, tables: str, settings: RunCon
     """Say what a run leaves to be done, and end with the exit code of its outcome."""
     from pipeline.formatting import command_text
 
-    if (
-        report.command == "run"
-        and report.counts.labeled_before
-        and (settings.descriptors or settings.segment_labels)
-    ):
-        command = command_text("featurize", str(catalog), tables, "--only", "descriptors")
-        say(
-            "descriptors and segment labels cover only the tracks that this run labeled; to compute the "
-            f"descriptors of the others, run '{command}'"
-        )
+    if report.command == "run" and report.counts.labeled_before:
+        if settings.descriptors:
+            command = command_text("featurize", str(catalog), tables, "--only", "descriptors")
+            say(
+                "tracks labeled before got no descriptors from this run; to compute those that are missing, "
+                f"run '{command}'"
+            )
+        if settings.segment_labels:
+            say("tracks labeled before got no segment labels from this run; they keep those they have")
     if report.outcome == "interrupted":
         raise typer.Exit(INTERRUPTED)
     if report.publication_error is not None:

@@ -283,6 +283,16 @@ class RunReport(BaseModel):
             return None
 
     @property
+    def n_labeled(self) -> int:
+        """Tracks that the run labeled: none if it only featurized, which `counts` has as labeled."""
+        return 0 if self.command == "featurize" else self.counts.labeled
+
+    @property
+    def n_featurized(self) -> int:
+        """Tracks that the run featurized."""
+        return self.counts.labeled if self.command == "featurize" else self.counts.featurized
+
+    @property
     def publication_error(self) -> str | None:
         """Why the labels could not be published; None if they were, or were not to be."""
         return self.publication.error if self.publication is not None else None

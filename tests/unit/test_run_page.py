@@ -209,6 +209,17 @@ def test_a_run_that_only_embedded_says_so(capsys: pytest.CaptureFixture[str]) ->
     assert (heads[3:6], first[3:6], second[4]) == (["labeled", "embedded", "failed"], ["0", "7", "2"], "0")
 
 
+def test_a_run_that_only_featurized_labeled_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """`earmark status` says that 8 tracks were labeled, and `earmark labels` that there are no labels."""
+    report = make_report(command="featurize")
+    assert "listed featurized labeled failed" in text_of(render_run_list([report, make_report()], []))
+    assert "featurize done 12 8 0 2" in text_of(render_run_list([report], []))
+    assert "featurized" not in text_of(render_run_list([make_report()], []))
+    print_runs([report, make_report()])
+    heads, first, second = (line.split()[3:5] for line in capsys.readouterr().out.splitlines())
+    assert (heads, first, second) == (["featurized", "labeled"], ["8", "0"], ["8", "8"])
+
+
 def test_a_run_that_failed_says_why_and_what_it_left(capsys: pytest.CaptureFixture[str]) -> None:
     """Somebody is woken, and `earmark status` shows only that a run failed, with nothing remaining."""
     failed = make_report(outcome="failed", error="the head has not answered", counts=Counts(listed=9, left=7))

@@ -55,7 +55,8 @@ def print_runs(runs: Sequence[RunReport]) -> None:
         "run": [run.run for run in runs],
         "command": [run.command for run in runs],
         "outcome": outcomes,
-        "labeled": [f"{each.labeled:,}" for each in counts],
+        "featurized": [f"{run.n_featurized:,}" for run in runs],
+        "labeled": [f"{run.n_labeled:,}" for run in runs],
         "embedded": [f"{each.embedded:,}" for each in counts],
         "failed": [f"{each.failed:,}" for each in counts],
         "left": [f"{each.left:,}" for each in counts],
@@ -63,6 +64,7 @@ def print_runs(runs: Sequence[RunReport]) -> None:
         "error": [run.error or run.publication_error or "" for run in runs],
     }
     optional = {
+        "featurized": any(run.command == "featurize" for run in runs),
         "embedded": any(each.embedded for each in counts),
         "left": any(each.left for each in counts),
         "error": any(columns["error"]),

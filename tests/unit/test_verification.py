@@ -1,6 +1,7 @@
 """Verification: intact tables pass whatever their history, and each kind of fault is named."""
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -496,6 +497,16 @@ def test_a_catalog_that_has_moved_on_is_compared(history: TableHistory) -> None:
     assert check(history, **now).sound
     verification = check(history, **(now | {"t0011": "5", "new": "1"}))
     assert faults(verification) == {"not processed labels": 2}
+
+
+def test_a_catalog_that_nobody_has_labeled_is_not_called_complete(history: TableHistory) -> None:
+    """Tables that `featurize` filled would pass for labeled, track by track."""
+    shutil.rmtree(history.tables.folder("labels"))
+    for report in read_reports(history.tables):
+        write_report(history.tables, report.model_copy(update={"command": "featurize", "model": None}))
+    now = tracks(10, etag="2") | tracks(24, start=10) | tracks(6, start=34) | tracks(2, start=40)
+    assert faults(check(history, **now)) == {"not processed labels": 36}
+    assert check(history).sound
 
 
 def test_a_killed_compaction_is_named(history: TableHistory) -> None:

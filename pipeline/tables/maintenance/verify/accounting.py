@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
+from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount, report_names
 from pipeline.tables.maintenance.verify.plans import load_plan
 from pipeline.tables.maintenance.verify.rows import Rows
 from schemas.report import RunOutcome, RunReport
@@ -103,6 +103,10 @@ ANTI JOIN lost USING (track_id, etag)
 ANTI JOIN unfinished USING (track_id, etag)
 """
 
+_UNLABELED = """\
+SELECT uri FROM listing ANTI JOIN failures USING (track_id, etag) ORDER BY uri
+"""
+
 _ACCOUNT = """\
 WITH undone AS MATERIALIZED (
     SELECT track_id, etag FROM current_tracks ANTI JOIN processed USING (track_id, etag)
@@ -160,7 +164,7 @@ def account_for_tracks(
     """
     models = list(dict.fromkeys(report.model for report in reversed(reports) if report.model is not None))
     accounts: list[ModelAccount] = []
-    findings: list[Finding] = []
+    findings = _find_unlabeled(rows, listing) if listing is not None and not models else []
     for model in reversed(models):
         theirs = [report for report in reports if report.model == model]
         expected = listing if listing is not None and model == models[0] else LISTING.empty_table()
@@ -175,6 +179,19 @@ def account_for_tracks(
         failed = counts["tracks"] - counts["labeled"] - undone
         accounts.append(ModelAccount(model=model, failed=failed, **counts))
     return accounts, findings
+
+
+def _find_unlabeled(rows: Rows, listing: pa.Table) -> list[Finding]:
+    """Find the tracks of the catalog that have not failed, in tables that no run has labeled yet."""
+    rows.register("listing", listing.select(["track_id", "etag", "uri"]))
+    return report_names(
+        "not processed",
+        "labels",
+        "tracks now in the catalog have no label, since no run has labeled any; run 'earmark run', or 'earmark "
+        "label' for those that are featurized",
+        rows.query(_UNLABELED)["uri"].to_pylist(),
+        passing=True,
+    )
 
 
 def _define_processed(rows: Rows, model: str, reports: Sequence[RunReport]) -> None:

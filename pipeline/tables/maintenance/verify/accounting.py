@@ -187,8 +187,8 @@ def _find_unlabeled(rows: Rows, listing: pa.Table) -> list[Finding]:
     return report_names(
         "not processed",
         "labels",
-        "tracks now in the catalog have no label, since no run has labeled any; run 'earmark run', or 'earmark "
-        "label' for those that are featurized",
+        "tracks now in the catalog have no label, since no run has labeled any; run 'earmark run', or "
+        "'earmark label' for those that are featurized",
         rows.query(_UNLABELED)["uri"].to_pylist(),
         passing=True,
     )

@@ -10,7 +10,20 @@ from schemas.features import FeatureSpec
 RunOutcome = Literal["running", "done", "interrupted", "failed"]
 
 
-class Counts(BaseModel):
+class _AnySpelling(BaseModel):
+    """Fields, also by the British names that Earmark 0.1.0 wrote."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_british_spelling(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {name.replace("labell", "label"): value for name, value in fields.items()}
+
+
+class Counts(_AnySpelling):
     """Track counts of a run.
 
     ``listed = labeled_before + failed_before + labeled + embedded + failed + left``.
@@ -35,8 +48,6 @@ class Counts(BaseModel):
         Tracks that have left the catalog since the previous run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     listed: int
     labeled_before: int = 0
     failed_before: int = 0
@@ -46,14 +57,6 @@ class Counts(BaseModel):
     embedded: int = 0
     left: int = 0
     gone: int = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_british_spelling(cls, fields: Any) -> Any:
-        """Accept the British spelling that Earmark 0.1.0 wrote."""
-        if not isinstance(fields, dict):
-            return fields
-        return {name.replace("labelled", "labeled"): value for name, value in fields.items()}
 
     @property
     def balanced(self) -> bool:
@@ -112,7 +115,7 @@ class LeftOut(BaseModel):
         return sum(self.not_audio.values()) + sum(self.system.values())
 
 
-class Timeline(BaseModel):
+class Timeline(_AnySpelling):
     """Worker utilization of a run, in equal time steps from its start.
 
     Attributes
@@ -126,8 +129,6 @@ class Timeline(BaseModel):
     shards_left, parts_left : tuple of int
         Shards not yet featurized and featurized parts not yet labeled, maximum in each step.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     step_s: float
     featurizing: tuple[float, ...] = ()

@@ -97,6 +97,23 @@ def test_the_names_of_models_stay() -> None:
     assert ModelBundle(info, small.weights).model == SMALL.name
 
 
+def test_pages_are_made_from_reports_of_0_1_0(tables: Path) -> None:
+    """`report` would end in an internal error, and `purge --delete` halfway, in every attempt."""
+    first, _ = read_reports(open_tables(str(tables)))
+    assert first.timeline is not None
+    assert len(first.timeline.labeling) == len(first.timeline.parts_left) > 0
+    app(["report", str(tables), "--run", first.run], standalone_mode=False)
+    assert f"Run {first.run}" in (tables / "_runs" / f"{first.run}.html").read_text("utf-8")
+    app(["purge", str(tables), "--uri", _first_uri(tables), "--delete"], standalone_mode=False)
+    opened = open_tables(str(tables))
+    assert read_labels(opened, None).num_rows == 3
+    assert verify(opened, read_reports(opened), deep=True).sound
+
+
+def _first_uri(tables: Path) -> str:
+    return str(read_labels(open_tables(str(tables)), None)["uri"][0])
+
+
 def test_fields_that_a_later_version_added_are_ignored(tables: Path) -> None:
     """Where one node of a team was upgraded, the commands of all others would call the reports broken."""
     for report in (tables / "_runs").glob("*.json"):

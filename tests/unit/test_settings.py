@@ -151,6 +151,13 @@ def test_every_integer_has_bounds() -> None:
             assert "<=x<=" in facts, name
 
 
+@pytest.mark.parametrize("command", [["train"], ["evaluate"], ["models", "add"], ["run"], ["similar"]])
+def test_arguments_are_called_what_the_documentation_calls_them(command: list[str]) -> None:
+    """The README says DATA, and the help of two commands {data} and {name}."""
+    usage = CliRunner().invoke(app, [*command, "--help"]).output.split("\n\n")[0]
+    assert re.search("[A-Z]+[]}.]*$", usage), usage
+
+
 @pytest.mark.parametrize("seeds", ["0,-1", "4294967296"])
 def test_seeds_that_libraries_refuse_are_refused(seeds: str) -> None:
     """The training fails after the features of all tracks have been computed."""

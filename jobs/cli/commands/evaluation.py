@@ -26,8 +26,8 @@ def evaluate(
         typer.Argument(
             metavar="[MODEL] DATA",
             help="The name of a shipped model or the folder of a model (omit with --arch), and labeled data: "
-            "a folder of audio for each genre, tables, a CSV of the 57 descriptors, or an .npz of log-mels. "
-            "Several names joined by + are measured on audio only.",
+            "a folder of audio for each genre, a manifest with a label column, tables, a CSV of the 57 "
+            "descriptors, or an .npz of log-mels. Several names joined by + are measured on audio only.",
             show_default=False,
         ),
     ],

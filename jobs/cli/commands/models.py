@@ -19,7 +19,9 @@ def models(context: typer.Context) -> None:
 
 
 def add(
-    name: Annotated[str, typer.Argument(help="The model, such as audioset.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The model, such as audioset.", show_default=False)
+    ],
     file: Annotated[
         Path | None,
         typer.Option(

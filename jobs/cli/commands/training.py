@@ -32,6 +32,7 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
+            metavar="DATA",
             help="A folder with a folder of audio for each genre, a manifest with a label column, tables, "
             "a CSV of the 57 descriptors, or an .npz of log-mels.",
             show_default=False,

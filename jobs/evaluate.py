@@ -176,12 +176,14 @@ def _evaluate_ensemble(request: Request, ensemble: Ensemble, say: Say) -> Evalua
 def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet:
     """Read the data; featurize audio for the model."""
     arch = request.settings.arch if bundle is None else bundle.info.arch
+    is_cut = request.split == "segment" or request.n_pieces is not None
     data = read_labeled_data(
         request.data,
         arch,
         label_column=request.label_column,
         tables=request.tables,
         model=request.model,
+        n_frames=None if bundle is None or is_cut else bundle.info.n_frames,
         min_genres=2 if bundle is None else 1,
         config=request.config,
         say=say,

@@ -35,6 +35,7 @@ def read_labeled_data(
     label_column: str | None = None,
     tables: str | None = None,
     model: str | None = None,
+    n_frames: int | None = None,
     min_genres: int = 2,
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
@@ -56,6 +57,8 @@ def read_labeled_data(
     model : str, optional
         The model whose features are computed, or preferred where runs computed several; by default, those
         of ``gtzan`` are computed, and the newest preferred.
+    n_frames : int, optional
+        Length of the log-mels of audio and tables; by default, that of the longest.
     min_genres : int
         Genres that audio needs, for which no features are computed in vain; a model is also measured on one.
     config : RunConfig, optional
@@ -73,7 +76,9 @@ def read_labeled_data(
     check_regular(data)
     if is_tables(data):
         like = read_info(find_model(model)).features if model else None
-        return import_tables(data, label_column=label_column, like=like, say=say, **feature_kinds(arch))
+        return import_tables(
+            data, label_column=label_column, like=like, n_frames=n_frames, say=say, **feature_kinds(arch)
+        )
     if not is_audio(data):
         return import_data(data, label_column=label_column, say=say)
     column = choose_label_column(data, label_column, min_genres=min_genres)
@@ -81,7 +86,7 @@ def read_labeled_data(
         settings = (config or RunConfig()).model_copy(update={"model": model or _TRAINED_LIKE})
         job = _featurize(data, root, arch, settings, say)
         report_failures(job, say)
-        return import_tables(root, label_column=column, say=say, **feature_kinds(arch))
+        return import_tables(root, label_column=column, n_frames=n_frames, say=say, **feature_kinds(arch))
 
 
 def check_regular(data: str) -> None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from jobs.evaluate import Request, evaluate_job
 from pipeline.models.bundle import ModelBundle
+from pipeline.models.classifier import Classifier
+from pipeline.tables.stored_features import read_features
 from pipeline.training.splits import split_by_track
 from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.training_set import TrainingSet
@@ -17,6 +19,7 @@ from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, Scores
 from tests.e2e.earmark import earmark, succeed
+from tests.table_history import SPEC, TableHistory
 
 GENRES = ("high", "low", "pulse")
 
@@ -185,6 +188,23 @@ def test_genres_are_known_by_any_spelling(tmp_path: Path) -> None:
     assert found.outside is None
     assert found.n_tracks == len(set(tracks.tolist()))
     assert any("taken as genres of the model: " in each and "Pulse! as pulse" in each for each in said), said
+
+
+def test_a_model_is_measured_on_the_frames_that_it_labels(tmp_path: Path) -> None:
+    """Beside a longer segment, others were cut a frame later than in a run, and got other labels."""
+    history = TableHistory(tmp_path / "tables")
+    history.run({f"jazz/{number}": "1" for number in range(4)}, n_frames=387)
+    history.run({"rock/0": "1"}, n_frames=388)
+    found = evaluate_job(Request(data=history.tables.root, model="gtzan", label_column="folder"))
+
+    rows = read_features(history.tables, SPEC, [SPEC], ["log_mel"]).to_pylist()
+    segments = [np.frombuffer(row["log_mel"], np.uint8).reshape(128, -1) for row in rows]
+    assert {each.shape[1] for each in segments} == {387, 388}
+    proba = Classifier(ModelBundle.load("gtzan")).predict_proba(segments)
+    for mistake in found.mistakes:
+        ours = [p for p, row in zip(proba, rows, strict=True) if row["track_id"] == mistake.track]
+        assert mistake.confidence == pytest.approx(np.mean(ours, axis=0).max(), abs=1e-4)
+    assert any(mistake.track.startswith("jazz") for mistake in found.mistakes)
 
 
 def test_a_model_is_measured_on_one_genre_too(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def import_tables(
     log_mel: bool | None = None,
     descriptors: bool | None = None,
     like: FeatureSpec | None = None,
+    n_frames: int | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> TrainingSet:
     """Read the features of the current tracks, with their genres.
@@ -68,6 +69,8 @@ def import_tables(
         The features to read; by default those that the last run computed.
     like : FeatureSpec, optional
         What a model reads: preferred to what later runs computed.
+    n_frames : int, optional
+        Length of the log-mels that a model reads; by default, that of the longest.
     say : callable
         Called with a message about tracks that are left out because they have no genre, or no sound.
 
@@ -75,7 +78,7 @@ def import_tables(
     -------
     TrainingSet
         A set without failed tracks, tracks without a genre, and silent segments, which labeling ignores too.
-        Log-mels are repeated up to the length of the longest, as in labeling.
+        Log-mels are repeated, or cut, to one length, as in labeling.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def import_tables(
     names = [genre_of[track_id] for track_id in ids]
     genres = pick_genres(names, f"the labeled part of {catalog}")
     return TrainingSet(
-        _stack_log_mels(rows, spec) if spec.log_mel else None,
+        _stack_log_mels(rows, spec, n_frames) if spec.log_mel else None,
         index_genres(names, genres),
         np.array([track_path(path_of[track_id]) for track_id in ids], np.str_),
         genres,
@@ -185,8 +188,8 @@ def _is_silent() -> pc.Expression:
     return (pc.field("range_db") < 0) | ((pc.field("n_frames") > 0) & (pc.field("range_db") == 0))
 
 
-def _stack_log_mels(rows: pa.Table, spec: FeatureSpec) -> NDArray[np.uint8]:
-    n_frames = max(MIN_FRAMES, pc.max(rows["n_frames"]).as_py())
+def _stack_log_mels(rows: pa.Table, spec: FeatureSpec, n_frames: int | None) -> NDArray[np.uint8]:
+    n_frames = n_frames or max(MIN_FRAMES, pc.max(rows["n_frames"]).as_py())
     fitted = np.empty((rows.num_rows, spec.n_mels, n_frames), np.uint8)
     for target, levels in zip(fitted, rows["log_mel"], strict=True):
         # Without to_pylist, which would copy all bytes of a large set.

@@ -1,7 +1,10 @@
 """A Delta Lake table as the destination: each publication is one commit, whole or not at all."""
 
 import contextlib
+import errno
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +15,7 @@ import pyarrow as pa
 from pipeline.publish.destination import Source, list_entries, refuse_foreign
 from pipeline.publish.object_store import delta_options
 from pipeline.storage import storage
+from pipeline.storage.errors import reason
 from schemas.errors import EarmarkError, MisuseError, StoreError
 
 if TYPE_CHECKING:
@@ -164,12 +168,21 @@ class DeltaDestination:
                 f"another program changed {self._location} while the labels were published; publish again"
             ) from error
         except (DeltaError, OSError) as error:
-            said = str(error).partition("\n")[0]
+            said = _describe(error)
             if "already exists" in said:
                 raise EarmarkError(
                     f"another program created {self._location} at the same time; publish again"
                 ) from error
             raise StoreError(f"cannot {doing} the Delta table {self._location}: {said}") from error
+
+
+def _describe(error: Exception) -> str:
+    """Return the first line of an error of deltalake, and the last of its causes, which follow as a tree."""
+    if f"os error {errno.ENOSPC}" in str(error):
+        return reason(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    first, *others = re.sub(r"\x1b\[\d*m", "", str(error)).split("\n")
+    causes = [line.strip(" ↳") for line in others if "↳" in line]
+    return ": ".join([first, *causes[-1:]])
 
 
 def require_deltalake() -> None:

@@ -520,6 +520,28 @@ def test_a_damaged_delta_log_is_named(history: TableHistory) -> None:
         publish(history, "delta")
 
 
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [
+        ("No space (os error 28)", "the disk is full (No space left on device); free some space"),
+        ("Read-only file system (os error 30)", "Generic error: Read-only file system (os error 30)"),
+    ],
+)
+def test_the_cause_of_a_failed_write_is_said(
+    history: TableHistory, monkeypatch: pytest.MonkeyPatch, cause: str, said: str
+) -> None:
+    """On a full disk, all that was said is "Generic LocalFileSystem error"."""
+
+    def fail(*_: object, **__: object) -> None:
+        arrow = "\x1b[31m\u21b3\x1b[0m"
+        raise OSError(f"Generic error\n    {arrow} Unable to copy\n     {arrow} {cause}\n  2: clone3\n")
+
+    monkeypatch.setattr("deltalake.write_deltalake", fail)
+    with pytest.raises(StoreError) as failed:
+        publish(history, "delta")
+    assert str(failed.value).partition(": ")[2] == said
+
+
 def test_only_listed_tracks_are_published(history: TableHistory, form: Format) -> None:
     """Labels of files that failed in their new version would be those of the old one."""
     publish(history, form)

@@ -217,7 +217,10 @@ class Tables:
         return select_rows(found, show)
 
     def runs(self) -> pa.Table:
-        """Return the runs, oldest first: times, outcomes, and numbers of tracks listed and labeled."""
+        """Return the runs, oldest first: times, outcomes, and numbers of tracks listed and labeled.
+
+        Runs of ``earmark featurize`` count the tracks that they featurized as labeled.
+        """
         rows = [
             report.model_dump(include=set(_RUNS.names)) | report.counts.model_dump()
             for report in read_reports(self._tables)

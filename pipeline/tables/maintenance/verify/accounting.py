@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount, report_names
+from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding, ModelAccount
 from pipeline.tables.maintenance.verify.plans import load_plan
 from pipeline.tables.maintenance.verify.rows import Rows
 from schemas.report import RunOutcome, RunReport
@@ -104,7 +104,7 @@ ANTI JOIN unfinished USING (track_id, etag)
 """
 
 _UNLABELED = """\
-SELECT uri FROM listing ANTI JOIN failures USING (track_id, etag) ORDER BY uri
+SELECT uri FROM listing ANTI JOIN failures USING (track_id, etag)
 """
 
 _ACCOUNT = """\
@@ -184,14 +184,14 @@ def account_for_tracks(
 def _find_unlabeled(rows: Rows, listing: pa.Table) -> list[Finding]:
     """Find the tracks of the catalog that have not failed, in tables that no run has labeled yet."""
     rows.register("listing", listing.select(["track_id", "etag", "uri"]))
-    return report_names(
-        "not processed",
-        "labels",
+    rows.define("unlabeled", _UNLABELED)
+    count = rows.count("FROM unlabeled")
+    uris = rows.query("FROM unlabeled ORDER BY uri LIMIT $examples", examples=EXAMPLES)["uri"].to_pylist()
+    message = (
         "tracks now in the catalog have no label, since no run has labeled any; run 'earmark run', or "
-        "'earmark label' for those that are featurized",
-        rows.query(_UNLABELED)["uri"].to_pylist(),
-        passing=True,
+        "'earmark label' for those that are featurized"
     )
+    return [Finding("not processed", "labels", message, count, tuple(uris), passing=True)] if count else []
 
 
 def _define_processed(rows: Rows, model: str, reports: Sequence[RunReport]) -> None:

@@ -244,7 +244,8 @@ class RunReport(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    run: str
+    # It names files: a path would have the page written elsewhere, over a file of whoever opens the tables.
+    run: str = Field(pattern=r"^[^/]+$")
     command: Literal["run", "featurize", "label"]
     catalog: str
     outcome: RunOutcome

@@ -368,6 +368,28 @@ def test_a_damaged_merged_part_of_a_killed_compaction_is_named(history: TableHis
     assert all_rows(tables) == expected
 
 
+@pytest.mark.parametrize(
+    ("partition", "name"),
+    [
+        ("failures", "../../mine.txt"),
+        ("..", "mine.txt"),
+        ("failures/..", "mine.txt"),
+        ("failures/run=1/../../..", "mine.txt"),
+    ],
+)
+def test_a_log_from_others_removes_nothing_outside_the_tables(
+    history: TableHistory, partition: str, name: str
+) -> None:
+    """A run on tables that somebody else gave would remove any file of its user."""
+    mine = Path(history.tables.root).parent / "mine.txt"
+    mine.write_text("mine")
+    entry = LogEntry.model_construct(partition=partition, merged=None, rows=0, sources=(name,))
+    storage.write_bytes(entry.location(history.tables.root), entry.model_dump_json().encode())
+    with pytest.raises(EarmarkError, match=r"is not a valid entry of the compaction log.*move it out"):
+        recover_compactions(history.tables, lambda: None)
+    assert mine.exists()
+
+
 def test_rows_that_are_not_kept_are_left_out(history: TableHistory, protocol: str) -> None:
     """When vacuum rewrites parts without rows of replaced content, exactly the other rows must remain."""
     stored = list_objects(history.tables)

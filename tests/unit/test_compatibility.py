@@ -250,6 +250,16 @@ def test_a_report_that_cannot_be_read_says_why(tables: Path) -> None:
         open_tables(str(tables))
 
 
+def test_a_report_from_others_names_no_file_elsewhere(tables: Path) -> None:
+    """`earmark report` on tables that somebody else gave would overwrite any page of its user."""
+    mine = tables.parent / "mine.html"
+    mine.write_text("mine")
+    edit(sorted((tables / "_runs").glob("*.json"))[-1], run="../../mine")
+    with pytest.raises(EarmarkError, match=r"is not a valid run report \(run: "):
+        rewrite_page(Tables(str(tables)), None, None)
+    assert mine.read_text() == "mine"
+
+
 def test_settings_of_users_are_still_checked(tmp_path: Path) -> None:
     """A mistyped setting of a configuration would be ignored, and the night run with the default."""
     (tmp_path / "nightly.toml").write_text("descripters = true")

@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
@@ -24,6 +25,9 @@ LOG_FOLDER = "_compaction"
 """Folder under the root, next to the tables, for log entries and parts that are being built."""
 SCRATCH_PREFIX = "work-"
 _DELETE_BATCH = 200
+# Tables come from others too: a name with `..` would have files elsewhere removed.
+_Partition = Annotated[str, Field(pattern=r"^[a-z_]+(/[a-z_]+=[^/]*)+$")]
+_PartName = Annotated[str, Field(pattern=r"^[^/]+$")]
 
 
 class LogEntry(BaseModel):
@@ -43,10 +47,10 @@ class LogEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    partition: str
-    merged: str | None
+    partition: _Partition
+    merged: _PartName | None
     rows: int
-    sources: tuple[str, ...]
+    sources: tuple[_PartName, ...]
 
     def location(self, root: str) -> str:
         """Return the location of the entry, which depends only on the parts to replace."""

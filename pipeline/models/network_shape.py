@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.formatting import size_text
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
 from schemas.tracks import SegmentFeatures
 
 _Shape = tuple[int | None, ...]
+_MOST_EXPANSION = 16
+"""Keras stores what a file holds as it is, and weights hardly compress if somebody packs them again."""
 
 
 def input_shapes(info: ModelInfo) -> list[tuple[int, ...]]:
@@ -46,10 +49,16 @@ def check_network(weights: bytes, info: ModelInfo, path: str) -> None:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(weights)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+            if unpacked > _MOST_EXPANSION * len(weights):
+                raise MisuseError(
+                    f"{path} would unpack to {size_text(unpacked)}, {unpacked // len(weights)} times its "
+                    "size, as no network does; get the model from somebody whom you trust"
+                )
             config = json.loads(archive.read("config.json"))["config"]
             archive.getinfo("model.weights.h5")
         shapes, n_outputs = _read_shapes(config)
-    except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError) as error:
+    except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
         raise MisuseError(
             f"{path} is not a network that Earmark can read; train or copy the model again"
         ) from error

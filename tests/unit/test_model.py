@@ -179,6 +179,30 @@ def test_code_in_a_network_is_refused(tmp_path: Path) -> None:
         Classifier(ModelBundle(make_info(), network_bytes(network)))
 
 
+def test_a_network_that_is_a_bomb_is_refused(bundle: ModelBundle, tmp_path: Path) -> None:
+    """A small file from a stranger takes all the memory of whoever loads it."""
+    bundle.save(tmp_path / "tiny")
+    file = tmp_path / "tiny" / "model.keras"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", read_member(bundle.weights, "config.json"))
+        archive.writestr("model.weights.h5", bytes(50 << 20))
+    with pytest.raises(MisuseError, match=r"model\.keras would unpack to 52.* MB, .* times its size"):
+        ModelBundle.load(str(tmp_path / "tiny"))
+    file.write_bytes(replace_member(bundle.weights, tmp_path, "config.json", b"[" * 100_000 + b"]" * 100_000))
+    with pytest.raises(MisuseError, match=r"model\.keras is not a network that Earmark can read"):
+        ModelBundle.load(str(tmp_path / "tiny"))
+
+
+def test_a_network_of_other_layers_is_refused(bundle: ModelBundle, tmp_path: Path) -> None:
+    """The user is told to install a library of the stranger's, or to report an internal error."""
+    config = json.loads(read_member(bundle.weights, "config.json"))
+    layer = next(each for each in config["config"]["layers"] if each["class_name"] == "Conv2D")
+    layer |= {"class_name": "TorchModuleWrapper", "config": {"name": layer["config"]["name"], "module": {}}}
+    weights = replace_member(bundle.weights, tmp_path, "config.json", json.dumps(config).encode())
+    with pytest.raises(MisuseError, match=r"Keras refuses the network of tiny.*torch"):
+        Classifier(ModelBundle(make_info(), weights))
+
+
 def test_predict_proba_is_the_tempered_softmax_of_keras(
     bundle: ModelBundle, log_mels: LogMels, tmp_path: Path
 ) -> None:

@@ -25,12 +25,12 @@ from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.planning import Plan
 from pipeline.formatting import count_text
 from pipeline.log import get_logger
-from pipeline.models.bundle import INFO_FILE
 from pipeline.pages.run_page_writer import RunPageWriter
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
 from pipeline.tables.format_version import record_format
 from pipeline.tables.index import update_index
+from pipeline.tables.kept_models import keep_model
 from pipeline.tables.runs import plan_location, run_date_of, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
@@ -192,7 +192,7 @@ class PlannedRun:
         """
         job, report, held = self._job, self._report, self._held
         if report.model is not None:
-            self._keep_model()
+            keep_model(job.bundle, self._model_folder, held.lease.check)
         with connected(job.config):
             self._interrupt.install()
             from jobs.engine.engine import Engine  # imports Ray, which a run with nothing to do does not need
@@ -257,15 +257,6 @@ class PlannedRun:
     @property
     def _model_folder(self) -> str:
         return storage.join(self._job.tables.root, "_models", self._job.bundle.model)
-
-    def _keep_model(self) -> None:
-        """Store the model with the tables, where actors on any node load it and labels stay reproducible."""
-        folder = self._model_folder
-        with storage.explain_errors(folder, "write the model to"):
-            if INFO_FILE in storage.list_names(folder):
-                return
-            for name, data in self._job.bundle.files.items():
-                storage.write_bytes(storage.join(folder, name), data, check=self._held.lease.check)
 
     def _check_balance(self) -> None:
         counts = self._report.counts

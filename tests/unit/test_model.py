@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.models.bundle import ModelBundle, network_bytes, shipped_models
 from pipeline.models.classifier import Classifier, fit_frames
 from pipeline.models.cnn import build_cnn
+from pipeline.tables.kept_models import keep_model
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Measurement, ModelInfo
@@ -201,6 +202,19 @@ def test_a_network_of_other_layers_is_refused(bundle: ModelBundle, tmp_path: Pat
     weights = replace_member(bundle.weights, tmp_path, "config.json", json.dumps(config).encode())
     with pytest.raises(MisuseError, match=r"Keras refuses the network of tiny.*torch"):
         Classifier(ModelBundle(make_info(), weights))
+
+
+@pytest.mark.parametrize("spoiled", ["model.json", "model.keras"])
+def test_labels_are_of_the_model_whose_name_they_have(
+    bundle: ModelBundle, tmp_path: Path, spoiled: str
+) -> None:
+    """Tables of others hold another network under the name of the default, and every run labels with it."""
+    folder = tmp_path / bundle.model
+    keep_model(bundle, str(folder), lambda: None)
+    other = ModelBundle(make_info(temperature=9), bundle.weights)
+    (folder / spoiled).write_bytes(other.files["model.json"] if spoiled == "model.json" else b"half")
+    keep_model(bundle, str(folder), lambda: None)
+    assert ModelBundle.load(str(folder)) == bundle
 
 
 def test_predict_proba_is_the_tempered_softmax_of_keras(

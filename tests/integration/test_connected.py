@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,33 @@ def test_a_job_inside_another_connection_uses_it_and_leaves_it_open() -> None:
             assert ray.get_runtime_context().get_node_id() == before
         assert ray.is_initialized()
     assert not ray.is_initialized()
+
+
+OPEN = """
+import os, subprocess, sys
+from jobs.engine.cluster import connected
+from schemas.config import RunConfig
+for _ in range(2):
+    with connected(RunConfig(address="local", cpus=1)):
+        import ray
+        assert ray.get(ray.remote(lambda: 1).remote()) == 1
+        stranger = [sys.executable, "-c", "import ray, sys; ray.init(sys.argv[1]); print('in')"]
+        address = ray.get_runtime_context().gcs_address
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        done = subprocess.run([*stranger, address], env=env, capture_output=True, text=True)
+        print(done.stdout.strip() or "refused")
+print(sorted(name for name in os.environ if name.startswith("RAY_AUTH")), os.listdir(os.environ["HOME"]))
+"""
+
+
+def test_strangers_cannot_run_code_on_a_local_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody in the network runs code as whoever labels music on a laptop, for as long as the run takes."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", OPEN], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[:2] == ["refused", "refused"], done.stderr
+    assert done.stdout.splitlines()[2].startswith("[] "), "a later cluster would be asked with it"
+    assert ".ray" not in done.stdout.splitlines()[2], "later clusters would ask for it"
 
 
 DIES = """

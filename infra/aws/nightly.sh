@@ -5,7 +5,8 @@
 set -u
 cluster=$1 command=$2
 
-exec 9>"${TMPDIR:-/tmp}/earmark-nightly.lock"
+# Not in /tmp, where another user could hold it, or have the night write over a file.
+exec 9>"$HOME/.earmark-nightly.lock"
 flock --nonblock 9 || { echo "nightly.sh: the last run is still going on" >&2; exit 5; }
 
 take_down() {

@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Start:
         path = f"{ray.parent}:{os.environ['PATH']}"
         return subprocess.Popen(
             [SCRIPT, "cluster.yaml", COMMAND],
-            env=os.environ | ours | {"PATH": path, "TMPDIR": str(tmp_path)},
+            env=os.environ | ours | {"PATH": path, "HOME": str(tmp_path)},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -92,3 +92,9 @@ def test_two_nights_are_never_at_work_at_once(start: Start, tmp_path: Path) -> N
     assert first.wait(30) == 130
     assert [line.split()[0] for line in calls(tmp_path)] == ["up", "exec", "down"]
     assert start().wait(30) == 0
+
+
+def test_other_users_of_the_machine_stop_no_night(start: Start, tmp_path: Path) -> None:
+    """Whoever makes the lock in /tmp first, for a night of their own or in malice, stops all others."""
+    assert start().wait(30) == 0
+    assert (tmp_path / ".earmark-nightly.lock").stat().st_uid == os.getuid()

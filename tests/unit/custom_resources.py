@@ -61,6 +61,7 @@ _RAY_CLUSTER_SPEC = _object(
             {},
             {
                 "idleTimeoutSeconds": _SECONDS,
+                "securityContext": {"type": "object"},
                 "upscalingMode": {"enum": ["Default", "Aggressive", "Conservative"]},
             },
         ),

@@ -270,6 +270,17 @@ def test_nothing_runs_as_root_and_no_secret_is_written_down(objects: list[Object
             assert not (isinstance(value, str) and re.search(r"\bAKIA[0-9A-Z]{16}\b", value)), key
 
 
+def test_nothing_can_gain_rights(objects: list[Object]) -> None:
+    """A hijacked decoder becomes root by a flaw of a setuid program in the image, or attacks the kernel."""
+    contained = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    for name, template in pod_templates(objects):
+        assert template["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in template["spec"]["containers"]:
+            assert container["securityContext"] == contained, name
+    # KubeRay adds this container to the head.
+    assert _cluster(objects)["autoscalerOptions"]["securityContext"] == contained
+
+
 def _commands(objects: list[Object]) -> list[list[str]]:
     words = shlex.split(find(objects, "RayJob")["spec"]["entrypoint"])
     found = [words[words.index("earmark") :]]

@@ -16,6 +16,7 @@ from jobs.engine import lease as leases
 from jobs.engine import lease_acquisition
 from jobs.read_tables import open_tables, read_failures, read_labels, read_status
 from pipeline.models.bundle import ModelBundle
+from pipeline.pages.run_page_writer import rewrite_page
 from pipeline.tables.format_version import FORMAT_FILE, record_format
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from jobs.engine import table_transfer
 from jobs.engine.ray_folder import ray_folder
-from jobs.engine.ray_token import own_token
+from jobs.engine.ray_token import set_own_token
 from pipeline.background import run_in_background
 from pipeline.log import get_logger
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
@@ -94,6 +94,7 @@ def connected(config: RunConfig) -> Iterator[None]:
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     options: dict[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
+        set_own_token()
         options |= {
             "num_cpus": config.cpus,  # None: Ray counts them, and knows of a container's limit
             "include_dashboard": False,
@@ -104,8 +105,7 @@ def connected(config: RunConfig) -> Iterator[None]:
     start = time.monotonic()
     import ray
 
-    token = own_token() if address == "local" else contextlib.nullcontext()
-    with locked_folder(_EMPTY_PREFIX) as empty, token:
+    with locked_folder(_EMPTY_PREFIX) as empty:
         try:
             with _working_directory(empty), _own_sigterm():
                 ray.init(address=address, namespace="earmark", **options)

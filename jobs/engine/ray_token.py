@@ -1,30 +1,16 @@
 """The token that a local Ray asks for."""
 
-import contextlib
 import os
 import secrets
-from collections.abc import Iterator
-
-_TOKEN = secrets.token_hex(32)
-"""One for all local Rays of this process: Ray reads it once."""
 
 
-@contextlib.contextmanager
-def own_token() -> Iterator[None]:
-    """Have a local Ray that is started in the ``with`` block ask for a token, unless RAY_AUTH_MODE is set.
+def set_own_token() -> None:
+    """Have local Rays of this process ask for a token, unless RAY_AUTH_MODE or RAY_AUTH_TOKEN is set.
 
     Ray listens on all networks of the machine: without a token, anybody there could run code as this user. By
     default, Ray asks for one, but leaves it in the user's home, and later clusters would ask for it too. This
-    one is known only to this process and its children.
+    one is known only to this process and its children. It stays in the environment, since Ray reads it once
+    in a process: another one would be refused by the next Ray of a notebook.
     """
-    if "RAY_AUTH_MODE" in os.environ:
-        yield
-        return
-    before = os.environ.get("RAY_AUTH_TOKEN")
-    os.environ["RAY_AUTH_TOKEN"] = before or _TOKEN
-    try:
-        yield
-    finally:
-        os.environ.pop("RAY_AUTH_MODE", None)  # Ray has set it
-        if before is None:
-            del os.environ["RAY_AUTH_TOKEN"]
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

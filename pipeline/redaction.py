@@ -7,15 +7,19 @@ from urllib.parse import quote
 
 _HIDDEN = "(hidden)"
 # Atomic: with backtracking, a long "tokentokentoken" would take quadratic time.
-_NAMES = r"(?>[\w.-]*?(?:secret|token|password|passwd|signature|credential|access_?key|api_?key)[\w.-]*+)"
+_NAMES = (
+    r"(?>[\w.-]*?(?:secret|token|password|passwd|signature|credential|(?:access|account|api|storage)_?key)"
+    r"[\w.-]*+)"
+)
 _NAME = re.compile(_NAMES, re.IGNORECASE)
-_USER = re.compile(r"(?<=://)[^/@\s]+@")
+_USER = re.compile(r"(?<=://)[^/\s]+@")  # a password may hold one too
 _VALUES = re.compile(
-    rf"((?<![\w.-])(?:{_NAMES}=|x-amz-{_NAMES}:\s*)|['\"]{_NAMES}['\"]\s*:\s*['\"])[^&;\s'\"]+",
+    rf"((?<![\w.-])(?:(?:{_NAMES}|sig)=|x-amz-{_NAMES}:\s*)|['\"]{_NAMES}['\"]\s*:\s*['\"])[^&;\s'\"]+",
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"((?<!\w)(?:proxy-)?authorization['\"]?\s*[:=]\s*['\"]?)[^'\"\r\n]+", re.IGNORECASE)
-_KEY_ID = re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])")
+# With the secret that follows in an address as Hadoop took it, in which there may be slashes.
+_KEY_ID = re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Z0-9])(?::[^@\s]*+(?=@))?")
 _PASSWORD = re.compile(r"://[^/@\s:]*:(\S+)@")
 _SHORTEST = 6
 """Minimum length of a secret in the environment; a shorter value would hide parts of ordinary text."""

@@ -7,6 +7,7 @@ local names that are not valid UTF-8 become percent-encoded ``file://`` URIs, si
 import contextlib
 import io
 import os
+import re
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -38,6 +39,8 @@ _ALIASES = {"s3a": "s3", "s3n": "s3"}
 """Hadoop's names for S3."""
 _ONE_SLASH = tuple(f"{protocol}:/" for protocol in ("file", "s3", *_ALIASES))
 """How Java writes URIs of files, and what `pathlib` leaves of URIs."""
+_NO_BUCKET = re.compile(r"[^/]*[:@]")
+"""Matches keys before a bucket, as in Hadoop's ``s3n://KEY:SECRET@bucket``."""
 
 
 def _expand_user(path: Path) -> Path:
@@ -54,7 +57,8 @@ def split(location: str) -> tuple[str, str]:
     Raises
     ------
     MisuseError
-        If a ``file://`` URI names another machine, or a relative path a folder that was removed.
+        If a ``file://`` URI names another machine, or a relative path a folder that was removed, or if there
+        seem to be keys before a bucket; the message does not repeat them.
     """
     protocol, separator, path = location.partition("://")
     if not separator:
@@ -73,7 +77,13 @@ def split(location: str) -> tuple[str, str]:
                 f"{location} names a file on the machine {host}; write a local file as file:///{path}"
             )
         return "file", os.fsdecode(unquote_to_bytes(f"/{below}"))
-    return _ALIASES.get(protocol, protocol), path
+    protocol = _ALIASES.get(protocol, protocol)
+    if protocol == "s3" and not path.startswith("arn:") and _NO_BUCKET.match(path):
+        raise MisuseError(
+            "an address of S3 takes no keys; write s3://BUCKET/PREFIX, and put the keys into "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return protocol, path
 
 
 def join(location: str, *parts: str) -> str:

@@ -155,12 +155,17 @@ SECRETS = (
     "the key ASIAIOSFODNN7EXAMPLE is expired",
     "key en/vi+ron was refused, and en%2Fvi%2Bron too",
     "cannot reach s3 with hunter22",
+    "https://user:p@55word@host/x",
+    "s3://AKIAIOSFODNN7EXAMPLE:sec/r+et5@bucket/music",
+    'Invalid bucket name "AKIAIOSFODNN7EXAMPLE:sec/r+et5@bucket"',
+    "https://me.blob.core.windows.net/music/a.mp3?sp=r&sig=deadbeef%3D refused",
+    "DefaultEndpointsProtocol=https;AccountName=me;AccountKey=deadbeef==;",
 )  # fmt: skip
 
 
 HIDDEN = (
     *("pa55word", "t0ken-of-mine", "deadbeef", "FwoGZX", "wJalrXUtnFEMI", "IOSFODNN7", "en/vi", "en%2Fvi"),
-    "hunter22",
+    *("hunter22", "55word", "r+et5"),
 )
 
 
@@ -187,6 +192,7 @@ def test_no_secret_is_logged(text: str, monkeypatch: pytest.MonkeyPatch) -> None
         "s3://bucket/AC@DC: Live?/01 Secret Garden.mp3",
         "/music/The Token's Password; x/a&b=c.mp3",
         "http://host:80/a",
+        "/music/design=sig/AC@DC.mp3",
     ],
 )
 def test_names_of_tracks_are_no_secrets(name: str) -> None:

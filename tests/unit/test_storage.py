@@ -199,3 +199,14 @@ def test_a_relative_name_that_is_not_utf8_becomes_a_uri_too(
     uri = storage.local_uri(os.fsdecode(b"caf\xe9.wav"))
     assert uri == f"file://{tmp_path}/caf%E9.wav"
     assert storage.split(uri) == ("file", f"{tmp_path}/" + os.fsdecode(b"caf\xe9.wav"))
+
+
+@pytest.mark.parametrize("scheme", ["s3", "s3n"])
+@pytest.mark.parametrize("user", ["KEY:sec/ret@", "KEY:secret@", "KEY@"])
+def test_keys_in_an_address_are_refused_and_not_repeated(scheme: str, user: str) -> None:
+    """The secret stands in the log of cron, in the journal and in a chat, in an error about a regex."""
+    with pytest.raises(MisuseError, match=r"takes no keys.*AWS_ACCESS_KEY_ID") as caught:
+        storage.split(f"{scheme}://{user}bucket/music")
+    assert "sec" not in str(caught.value)
+    assert storage.split(f"{scheme}://bucket/AC:DC@C") == ("s3", "bucket/AC:DC@C")
+    assert storage.split("s3://arn:aws:s3:us-east-1:1:accesspoint/a/b")[0] == "s3"

@@ -77,6 +77,11 @@ def test_only_what_may_pass_is_repeated() -> None:
     assert all(int(_settings(f"earmark-{job}.service").get("StartLimitBurst", 0)) < 50 for job in JOBS)
 
 
+def test_no_other_user_reaches_a_run() -> None:
+    """Somebody puts sockets of their own into the folder of Ray, and runs code as the user `earmark`."""
+    assert _settings("earmark-run.service")["PrivateTmp"] == "true"
+
+
 def test_a_failed_unit_is_reported(tmp_path: Path) -> None:
     """compact has failed for months, and nobody reads the journal."""
     assert _settings("earmark-failed@.service")["ExecStart"] == f"{REPORTER} %i"

@@ -58,8 +58,12 @@ class RunLog:
             return
         work = partial(copy_context().run, self._write, self._run)
         writer = threading.Thread(target=work, daemon=True, name="run log")
-        writer.start()
-        writer.join(within_s)
+        try:
+            writer.start()
+        except RuntimeError as error:  # the system allows no more threads
+            log.warning("run log not written", run=self._run, error=error)
+        else:
+            writer.join(within_s)
 
     def _write(self, run: str) -> None:
         with self._writing:

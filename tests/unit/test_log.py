@@ -369,6 +369,26 @@ def test_a_log_that_cannot_be_written_ends_no_run(tmp_path: Path, capsys: pytest
     assert "warning run log not written run=r" in capsys.readouterr().err
 
 
+def test_a_system_without_threads_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A container with a limit of processes would lose a night to its log."""
+
+    def refuse_to_start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    configure("warning", "text")
+    with keep_log(Tables(str(tmp_path))) as run_log:
+        run_log.begin("r")
+        log.info("news")
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse_to_start)
+            run_log.write(60.0)
+        assert "warning run log not written run=r" in capsys.readouterr().err
+        run_log.write(60.0)
+        assert "news" in lines_of(Tables(str(tmp_path)))
+
+
 def test_a_store_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After SIGTERM there are three seconds, for the report and the lease."""
     free = threading.Event()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.console.progress import show_progress
@@ -25,12 +26,14 @@ from pipeline.estimate.strata import Stratum, draw_strata
 from pipeline.shards.limits import TrackLimits
 from pipeline.storage import storage
 from pipeline.storage.requests import take_requests
+from pipeline.storage.table_on_disk import take_rows
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.format_version import tables_at
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import TrackError
 from schemas.report import LeftOut
+from schemas.tracks import TrackRef
 
 DEFAULT_CPUS = (16, 64, 256)
 """Sizes of clusters to estimate besides this machine."""
@@ -140,7 +143,7 @@ def estimate_run(
         if not plan.n_todo:
             return found
         strata = _draw(plan, n_sample, seed)
-        measured = _measure(job, plan, strata)
+        measured = _measure(job, find_sampled(plan.to_featurize, strata))
         options = [_option(job, plan, each) for each in (cpus or (_cpus_here(), *DEFAULT_CPUS))]
         tracks_per_part = max(1, plan.to_featurize.num_rows // max(1, len(options[0].bounds)))
         run = _run_sample(job, plan, measured, tables_at(str(scratch)), seed, tracks_per_part)
@@ -193,16 +196,24 @@ def _draw(plan: Plan, n_sample: int, seed: int) -> list[Stratum]:
     return draw_strata(formats, _sizes(plan), n_sample, seed)
 
 
-def _measure(job: Job, plan: Plan, strata: Sequence[Stratum]) -> list[MeasuredTrack]:
-    """Read, decode and featurize the sample, stratum by stratum."""
-    rows = [int(row) for stratum in strata for row in stratum.sampled]
-    tracks = from_table(plan.to_featurize.take(rows)) if rows else []
+def find_sampled(to_featurize: pa.Table, strata: Sequence[Stratum]) -> list[TrackRef]:
+    """Return the tracks of the sample, stratum by stratum, from all tracks to featurize."""
+    if not strata:
+        return []
+    return from_table(
+        take_rows(to_featurize.to_batches(), np.concatenate([stratum.sampled for stratum in strata]))
+    )
+
+
+def _measure(job: Job, tracks: Sequence[TrackRef]) -> list[MeasuredTrack]:
+    """Read, decode and featurize the sample."""
     limits = TrackLimits.of(job.config)
     measured = []
+    n_failed = 0
     with show_progress("sampling", len(tracks)) as meter:
         for each in measure_tracks(tracks, job.spec, limits):
             measured.append(each)
-            n_failed = sum(isinstance(other.outcome, TrackError) for other in measured)
+            n_failed += isinstance(each.outcome, TrackError)
             meter.show(len(measured), f"{n_failed:,} failed")
     return measured
 

@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from jobs.engine.lease import RENEW_S
 from jobs.engine.lease_acquisition import FRESH_S
+from jobs.estimate import find_sampled
 from pipeline.estimate import overheads
 from pipeline.estimate.estimate import START, Option, Sampled, Todo, make_estimate
 from pipeline.estimate.part_sizes import measure_part
 from pipeline.estimate.sample import SampledStratum
 from pipeline.estimate.schedule import Machines, schedule
-from pipeline.estimate.strata import OTHER_FORMATS, draw_strata
+from pipeline.estimate.strata import OTHER_FORMATS, Stratum, draw_strata
 from pipeline.estimate.totals import Observed, Total, estimate_total
 from pipeline.tables.tables import encode_part
+from schemas.tables import LISTING
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -83,6 +85,24 @@ def _population(kind: str) -> tuple[list[str], np.ndarray, np.ndarray]:
     if kind == "broken":
         costs[rng.random(n) < 0.05] = 0.0
     return formats, sizes, costs
+
+
+def test_the_sample_is_found_in_a_catalog_of_more_text_than_arrow_joins() -> None:
+    """A catalog of twenty million tracks could not be estimated: its paths are more than 2 GiB of text."""
+
+    def listed(uri: str, etag: str) -> pa.RecordBatch:
+        row = {"track_id": uri, "uri": uri, "size": 1, "etag": etag}
+        return pa.RecordBatch.from_pylist([row], LISTING)
+
+    large = listed("/music/large.mp3", "x" * (64 << 20))
+    last = listed("/music/last.mp3", "v1")
+    listing = pa.Table.from_batches([*[large] * 32, last])
+    with pytest.raises(pa.ArrowInvalid, match="offset overflow"):
+        listing.take([32])
+    strata = [Stratum("mp3", np.arange(33), np.array([32])), Stratum("mp3", np.arange(33), np.array([0]))]
+    found = find_sampled(listing, strata)
+    assert [track.uri for track in found] == ["/music/last.mp3", "/music/large.mp3"]
+    assert find_sampled(listing.slice(0, 0), []) == []
 
 
 @pytest.mark.parametrize("kind", ["uniform", "mixed", "broken"])

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.run.request import make_job
+from jobs.run.features_removal import remove_features
+from jobs.run.request import Job, make_job
 from pipeline.catalogs.planning import Goal, Plan
+from pipeline.models.ensemble import load_bundle
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.tables.maintenance.compact import compaction_log
@@ -19,7 +21,7 @@ from pipeline.tables.maintenance.verify.findings import Verification
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
 from schemas.config import RunConfig
-from schemas.errors import LabelError, MisuseError
+from schemas.errors import LabelError, MisuseError, StoreError
 from schemas.tables import LISTING
 from tests.plans import plan_tables
 from tests.table_history import MODEL, SPEC, TableHistory, failed, tracks
@@ -206,6 +208,21 @@ def test_no_history_is_changed_by_a_removal(happened: list[dict]) -> None:  # ty
         assert {(finding.kind, finding.table) for finding in after.findings} <= kinds
         mine = [[each for each in found.accounts if each.model == MODEL] for found in (after, findings)]
         assert mine[0] == mine[1]
+
+
+def test_what_a_killed_compaction_left_and_cannot_be_removed_fails_no_run(history: TableHistory) -> None:
+    """A run whose labels are all there ends as failed, with an internal error."""
+    leftover = Path(history.tables.root, compaction_log.LOG_FOLDER, f"{compaction_log.SCRATCH_PREFIX}1")
+    leftover.parent.mkdir()
+    leftover.touch()  # rmtree refuses a file, as it does a folder of another user
+    with pytest.raises(StoreError, match=r"cannot remove what a killed compaction left in .*_compaction"):
+        remove(history)
+    job = Job("run", "/music", history.tables, RunConfig(keep_features="none"), load_bundle("default"))
+    report = read_reports(history.tables)[-1]
+    assert report.model == MODEL
+    before = parts(history)
+    assert remove_features(job, report, lambda: None) == report
+    assert parts(history) == before
 
 
 def test_the_setting_is_days_all_or_none(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def recover_compactions(tables: Tables, check: storage.Check) -> int:
     Raises
     ------
     EarmarkError
-        If a merged part is damaged or does not match its log entry. Its sources are not removed then.
+        If a merged part is damaged or does not match its log entry, whose sources are not removed then, or if
+        the store or the disk refuses.
     """
     killed = read_log(tables)
     for entry in killed:
@@ -121,13 +122,14 @@ def recover_compactions(tables: Tables, check: storage.Check) -> int:
     folders: list[Path] = []
     if storage.is_local(tables.root):
         parent = Path(storage.split(tables.root)[1], LOG_FOLDER)
-        folders = list(parent.glob(f"{SCRATCH_PREFIX}*"))
-        for folder in folders:
-            check()
-            shutil.rmtree(folder)
-        for leftover in parent.glob(f"{LEFTOVER_PREFIX}*"):  # of an entry that was being written
-            check()
-            leftover.unlink()
+        with storage.explain_errors(str(parent), "remove what a killed compaction left in"):
+            folders = list(parent.glob(f"{SCRATCH_PREFIX}*"))
+            for folder in folders:
+                check()
+                shutil.rmtree(folder)
+            for leftover in parent.glob(f"{LEFTOVER_PREFIX}*"):  # of an entry that was being written
+                check()
+                leftover.unlink()
         with contextlib.suppress(OSError):
             parent.rmdir()
     return len(killed) + len(folders)

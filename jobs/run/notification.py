@@ -83,9 +83,12 @@ def describe_end(job: Job, report: RunReport | None, error: BaseException | None
     """
     if report is None:
         return _describe_unbegun(job.command, job.catalog, job.tables.root, error)
+    outcome, reason = report.outcome, report.error
+    if outcome == "done" and error is not None:
+        outcome, reason = "failed", _reason(error)  # all work is done, but its report could not be written
     shown = _facts(
-        report.outcome,
-        report.error if report.outcome == "failed" else None,
+        outcome,
+        reason,
         command=job.command,
         catalog=report.catalog,
         tables=job.tables.root,
@@ -113,15 +116,19 @@ def _describe_unbegun(
     outcome = "failed" if isinstance(error, Exception) else "interrupted"
     if isinstance(error, LeaseHeldError):
         outcome = "refused"
-    reason = str(error) if isinstance(error, EarmarkError) else type(error).__name__
     shown = _facts(
         outcome,
-        None if outcome == "interrupted" else reason,
+        None if outcome == "interrupted" else _reason(error),
         command=command,
         catalog=catalog,
         tables=tables,
     )
     return {"text": _text(shown, None)} | shown
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return why a run ended; the text of an error that is not ours may hold anything."""
+    return str(error) if isinstance(error, EarmarkError) else type(error).__name__
 
 
 def _facts(outcome: str, error: str | None, **asked: str | None) -> dict[str, str | None]:

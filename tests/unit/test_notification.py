@@ -15,7 +15,7 @@ from jobs.run.request import Job, make_job
 from jobs.run.run_log import RunLog
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError, LeaseHeldError, MisuseError
+from schemas.errors import EarmarkError, LeaseHeldError, MisuseError, StoreError
 from schemas.report import Counts, Publication, RunReport
 from tests.e2e.earmark import earmark
 from tests.webhook import PATH, webhook
@@ -70,6 +70,16 @@ def test_a_run_that_could_not_publish_says_so(job: Job) -> None:
     message = describe_end(job, report(job).model_copy(update={"publication": failed}), None)
     assert message["outcome"] == "done"
     assert message["text"].endswith("the labels could not be published")
+
+
+def test_a_run_whose_report_could_not_be_written_has_failed(job: Job) -> None:
+    """The disk is full: the command ends with 1, the report says "running", and the chat reads "done"."""
+    unwritten = StoreError("cannot write the run report /t/_runs/r.json: the disk is full")
+    message = describe_end(job, report(job), unwritten)
+    assert (message["outcome"], message["error"]) == ("failed", str(unwritten))
+    assert message["text"].endswith(f"1,500 listed, 3,600 s; {unwritten}")
+    stopped = describe_end(job, report(job, "interrupted"), KeyboardInterrupt())
+    assert (stopped["outcome"], stopped["error"]) == ("interrupted", None)
 
 
 def test_nothing_in_a_name_becomes_a_mention_or_shows_a_password(job: Job) -> None:

@@ -167,18 +167,21 @@ class PlannedRun:
             storage.write_or_explain(location, encode_part(rows), check=self._held.lease.check)
 
     def _work_and_count(self) -> None:
-        """Run the plan on Ray, and count what was written."""
+        """Run the plan on Ray, and count what was written, also if the work fails."""
         try:
             with self._work() as gauges:
-                if self._interrupt.was_requested:
-                    return
-                # While Ray is up, since it exports the gauges.
-                self._count()
-                if self._report.balanced and not self._report.counts.left:
-                    gauges.record_success()
-        finally:
+                if not self._interrupt.was_requested:
+                    # While Ray is up, since it exports the gauges.
+                    self._count()
+                    if self._report.balanced and not self._report.counts.left:
+                        gauges.record_success()
+        except BaseException:
             if not self._is_counted:
-                self._count()
+                with _logged("tracks not counted"):
+                    self._count()
+            raise
+        if not self._is_counted:
+            self._count()
 
     def _count(self) -> None:
         self._is_counted = True
@@ -289,8 +292,19 @@ class PlannedRun:
             error=self._report.error,
             **self._report.counts.model_dump(include={"featurized", "labeled", "embedded", "failed", "left"}),
         )
+        has_failed = self._report.outcome == "failed"
         try:
-            write_report(self._job.tables, self._report)
+            with _logged("run report not written") if has_failed else contextlib.nullcontext():
+                write_report(self._job.tables, self._report)
             self._pages.write(self._report)
         finally:
             self._run_log.write(_LOG_S)
+
+
+@contextlib.contextmanager
+def _logged(message: str) -> Iterator[None]:
+    """Log an error that is raised in a ``with`` block, so that it does not hide why the run has ended."""
+    try:
+        yield
+    except EarmarkError as error:
+        log.warning(message, error=error)

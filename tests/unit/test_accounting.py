@@ -1,17 +1,23 @@
 """The account at the end of a run, counted in the tables."""
 
+import contextlib
+import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jobs.engine.assignment import Totals
-from jobs.run import accounting
+from jobs.run import accounting, planned_run
 from jobs.run.accounting import account_for
+from jobs.run.request import make_job
+from jobs.run.run import run_job
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports
+from schemas.config import RunConfig
 from schemas.errors import EarmarkError
 from tests.table_history import MODEL, TableHistory, tracks
 
@@ -100,3 +106,29 @@ def test_tracks_that_had_a_label_and_got_embeddings_are_counted(history: TableHi
     assert accounted.balanced
     embed("000001", list(tracks(1, start=20)))
     assert not account_for(history.tables, report, Totals(labeled=4, embedded=2)).balanced
+
+
+@pytest.mark.parametrize("in_the_way", [("labels",), ("_runs",), ("labels", "_runs")])
+def test_what_fails_after_the_work_does_not_hide_why_the_work_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_the_way: tuple[str, ...]
+) -> None:
+    """The node that cannot write is to be repaired, and the error names a report that was not written."""
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "track.mp3").touch()
+    tables = tmp_path / "tables"
+
+    @contextlib.contextmanager
+    def fail(config: RunConfig) -> Iterator[None]:
+        for name in in_the_way:
+            shutil.rmtree(tables / name, ignore_errors=True)
+            (tables / name).touch()
+        raise EarmarkError("node 10.0.0.1 cannot do the work")
+        yield
+
+    monkeypatch.setattr(planned_run, "connected", fail)
+    job = make_job("run", str(tmp_path / "music"), str(tables), RunConfig())
+    with pytest.raises(EarmarkError, match=r"node 10\.0\.0\.1"):
+        run_job(job, lambda sentence: None)
+    if "_runs" not in in_the_way:
+        (report,) = read_reports(job.tables)
+        assert (report.outcome, report.error) == ("failed", "node 10.0.0.1 cannot do the work")

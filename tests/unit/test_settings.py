@@ -168,6 +168,18 @@ def test_seeds_that_libraries_refuse_are_refused(seeds: str) -> None:
     assert str(done.exception) == f"--seeds takes integers from 0 to 4294967295, not '{seeds}'"
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--arch cnn", "--grid dropout=0,0.1", "--dropout 0.1", "--dropout 0", "--no-class-weights"],
+)
+def test_a_head_takes_no_option_of_a_network(tmp_path: Path, option: str) -> None:
+    """Somebody who turns dropout off would take the head for one that was trained without it."""
+    command = ["train", str(tmp_path), "--out", str(tmp_path / "model"), "--on", "embeddings"]
+    done = CliRunner().invoke(app, [*command, "--seed", "0", *option.split()])
+    flag = option.split()[0].replace("--no-", "--")
+    assert str(done.exception) == f"--on embeddings trains no network, so {flag} has no effect; omit it"
+
+
 def test_no_pieces_are_refused() -> None:
     """The evaluation divides by zero after the features of all tracks have been computed."""
     with pytest.raises(MisuseError, match="--folds and --pieces must be at least 1"):

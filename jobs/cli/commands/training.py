@@ -156,7 +156,7 @@ def _refuse_network_options(given: Mapping[str, object]) -> None:
     from schemas.errors import MisuseError
 
     for name, value in given.items():
-        if value:
+        if value not in (None, []):  # 0 was given, and so was --no-class-weights
             raise MisuseError(f"--on embeddings trains no network, so {flag_of(name)} has no effect; omit it")
 
 

@@ -95,7 +95,8 @@ def run_demo(out: Path, say: Say) -> DemoResult:
         if trained:
             say(f"using the existing model {model}")
         else:
-            say(f"training a small model on {shelves}: earmark train {shelves} --arch dense --out {model}")
+            command = command_text("train", str(shelves), "--arch", "dense", "--out", str(model))
+            say(f"training a small model on {shelves}: {command}")
             train_job(TrainRequest(str(shelves), model, _SETTINGS, name=MODEL_NAME, config=_CONFIG), say=say)
         settings = _CONFIG.model_copy(update={"model": str(model)})
         job = make_job("run", str(catalog), str(tables), settings, moved=True)

@@ -153,10 +153,8 @@ def pick_embedding_model(stored: StoredObjects, wanted: str | None) -> str:
     have = list_embedding_models(stored)
     tables = stored.tables
     if wanted is None and not have:
-        raise MisuseError(
-            f"the tables {tables.root} contain no embeddings yet; add some with 'earmark run CATALOG "
-            f"{tables.root} --embeddings'"
-        )
+        add = command_text("run", "CATALOG", tables.root, "--embeddings")
+        raise MisuseError(f"the tables {tables.root} contain no embeddings yet; add some with '{add}'")
     return _pick(tables, wanted, have, "embeddings")
 
 

@@ -263,11 +263,11 @@ def _list_featurized(job: Job) -> pa.Table:
         have: list[str] = keys.query(_FEATURE_SETS)["feature_set"].to_pylist()
         if not set(have) & set(job.goal.feature_sets):
             contain = f"they contain {', '.join(have)}" if have else "they contain no features"
-            wanted = " --embeddings" if job.config.embeddings else ""
+            options = ["--model", job.config.model, *(["--embeddings"] if job.config.embeddings else [])]
+            compute = command_text("run", "CATALOG", job.tables.root, *options)
             raise MisuseError(
                 f"the model {job.bundle.model} takes the features {job.spec.feature_set}, which the tables "
-                f"{job.tables.root} lack ({contain}); compute them with 'earmark run CATALOG "
-                f"{job.tables.root} --model {job.config.model}{wanted}'{_other_models(have)}"
+                f"{job.tables.root} lack ({contain}); compute them with '{compute}'{_other_models(have)}"
             )
         define_current_tracks(keys)
         return find_featurized(keys, job.goal.feature_sets, LISTING.names)

@@ -210,6 +210,7 @@ def test_the_benchmark_catalog_is_real_length_mp3_and_distinct(tmp_path: Path) -
     [
         ("/x/venv/lib/python3.11/site-packages/earmark/__main__.py", f"{sys.executable} -m earmark"),
         (".venv/bin/earmark", ".venv/bin/earmark"),
+        ("/my tools/earmark", "'/my tools/earmark'"),
     ],
 )
 def test_the_commands_to_try_next_can_be_copied(
@@ -220,3 +221,5 @@ def test_the_commands_to_try_next_can_be_copied(
     monkeypatch.setattr(sys, "argv", [started, "demo"])
     lines = next_commands(tmp_path)
     assert any(line.startswith(f"    {command} labels {tmp_path}") for line in lines)
+    lines = next_commands(tmp_path / "my demo")
+    assert any(line.startswith(f"    {command} labels '{tmp_path}/my demo' ") for line in lines)

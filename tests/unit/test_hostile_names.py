@@ -19,8 +19,9 @@ from jobs.cli.main import app
 from jobs.console import output
 from jobs.console.messages import printable
 from jobs.console.progress import Meter
-from jobs.read_tables import open_tables
+from jobs.read_tables import open_tables, pick_embedding_model
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
+from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables, encode_part
 from schemas.errors import MisuseError
 from tests.table_history import SPEC, TableHistory, failed
@@ -233,3 +234,7 @@ def test_a_command_in_a_message_can_be_copied_into_a_shell(tmp_path: Path) -> No
         open_tables(str(location))
     advised = str(caught.value).partition("create them with '")[2].removesuffix("'")
     assert shlex.split(advised) == ["earmark", "run", "CATALOG", str(location)]
+    with pytest.raises(MisuseError) as caught:
+        pick_embedding_model(list_objects(Tables(str(location))), None)
+    advised = str(caught.value).partition("add some with '")[2].removesuffix("'")
+    assert shlex.split(advised) == ["earmark", "run", "CATALOG", str(location), "--embeddings"]

@@ -1,5 +1,6 @@
 """What the demo prints when it is done."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -52,10 +53,10 @@ def next_commands(tables: Path) -> list[str]:
     """Return commands to try after the demo, as they can be copied and run."""
     # `make demo` does not activate the environment.
     started = Path(sys.argv[0])
-    path = f"{sys.executable} -m earmark" if started.name == "__main__.py" else str(started)
-    earmark = "earmark" if shutil.which("earmark") else path
+    path = [sys.executable, "-m", "earmark"] if started.name == "__main__.py" else [str(started)]
+    earmark = "earmark" if shutil.which("earmark") else shlex.join(path)
     commands = (
-        (f"labels {tables}", "print the labels again (--format csv, json or parquet)"),
+        (shlex.join(["labels", str(tables)]), "print the labels again (--format csv, json or parquet)"),
         ("run MUSIC TABLES", "label your music with the default model"),
         ("train SHELVES --on embeddings --out MODEL", "train on your genres: a folder of audio for each"),
         ("run MUSIC TABLES --model MODEL", "label your music in your genres"),

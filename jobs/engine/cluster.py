@@ -156,9 +156,8 @@ def _working_directory(folder: Path) -> Iterator[None]:
     """
     try:
         before = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    except (
-        OSError
-    ):  # it was removed, or is not ours to read: there is no way back, and nothing to go back for
+    except OSError:
+        # It was removed, or is not ours to read: there is no way back, and nothing to go back for.
         os.chdir(folder)
         yield
         return
@@ -198,6 +197,8 @@ def _look_for(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise EarmarkError(f"cannot reach a Ray cluster at {address}: {error.strerror or error}") from error
+    except UnicodeError as error:  # a part between two dots is empty or too long
+        raise EarmarkError(f"cannot reach a Ray cluster at {address}: '{host}' names no host") from error
 
 
 def cpus_and_gpus() -> tuple[int, int]:

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.engine.cluster import connected
 from schemas.config import RunConfig
+from schemas.errors import EarmarkError
 
 
 def test_a_job_inside_another_connection_uses_it_and_leaves_it_open() -> None:
@@ -41,6 +42,15 @@ print(os.listdir(os.environ["HOME"]))
 ray.init("local", num_cpus=1, include_dashboard=False)
 print(ray.get(ray.remote(lambda: "the notebook's own").remote()))
 """
+
+
+def test_an_address_that_names_no_host_is_refused_in_a_sentence() -> None:
+    """A dot too many in the name of a service would end the night in an internal error."""
+    with (
+        pytest.raises(EarmarkError, match=r"at ray://head\.\.svc:10001: 'head\.\.svc' names no host"),
+        connected(RunConfig(address="ray://head..svc:10001")),
+    ):
+        pass
 
 
 def test_strangers_cannot_run_code_on_a_local_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

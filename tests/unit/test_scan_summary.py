@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cli.summaries.runs import print_scan
+from jobs.cli.summaries.runs import print_report, print_scan
+from jobs.run.request import make_job
+from jobs.run.run import run_job
 from jobs.scan import scan
 from pipeline.catalogs.catalog import list_catalog
+from schemas.config import RunConfig
 from tests.encoders import encode, sweep
+from tests.table_history import TableHistory, tracks
 
 
 def test_what_is_left_out_is_counted_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,3 +70,14 @@ def test_a_catalog_of_tracks_alone_has_no_such_line(
     print_scan(scan(str(tmp_path)))
     printed = capsys.readouterr()
     assert "left out" not in printed.out + printed.err
+
+
+def test_a_run_without_tracks_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All tracks with features have left the catalog: the sentence would end in a comma."""
+    history = TableHistory(tmp_path / "tables")
+    history.model()
+    history.run(tracks(2))
+    history.run({}, failing={"new": "1"}, gone=tracks(2))
+    job = make_job("label", None, history.tables.root, RunConfig(model="gtzan"))
+    print_report(run_job(job, lambda sentence: None), history.tables.root)
+    assert "nothing to do: 0 tracks listed\n" in capsys.readouterr().out

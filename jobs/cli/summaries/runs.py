@@ -57,7 +57,8 @@ def print_report(report: RunReport, tables: str) -> None:
     if counts.failed_before:
         before.append(f"{counts.failed_before:,} failed in earlier runs, not retried")
     if not (counts.labeled or counts.embedded or counts.failed or counts.left):
-        console.print(f"nothing to do: {count_text(counts.listed, 'track')} listed, {', '.join(before)}")
+        listed = f"{count_text(counts.listed, 'track')} listed"
+        console.print(f"nothing to do: {', '.join([listed, *before])}")
         print_left_out(report.left_out)
         _print_gone(report)
         _print_requests(report)

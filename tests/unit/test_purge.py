@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli.main import app
 from jobs.purge import PurgeResult, purge_job
 from jobs.read_tables import read_status
 from jobs.vacuum import vacuum_job
@@ -377,6 +379,14 @@ def test_the_command_looks_first_and_says_what_it_cannot_reach(history: TableHis
     assert "Out of reach are" in done.stdout
     assert find_in_tables(history.tables, "t0001", uri("t0003")) == []
     assert earmark("purge", root).returncode == 2
+
+
+def test_a_file_of_names_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    """Python's own words name the file twice, or quote its bytes."""
+    (tmp_path / "names.txt").write_bytes("Sigur Rós".encode("latin-1"))
+    for name, said in (("names.txt", "it is not text in UTF-8"), ("other.txt", "it does not exist")):
+        done = CliRunner().invoke(app, ["purge", str(tmp_path), "--from", str(tmp_path / name)])
+        assert str(done.exception) == f"cannot read {tmp_path / name}: {said}"
 
 
 def test_locations_are_recognized_in_all_their_forms() -> None:

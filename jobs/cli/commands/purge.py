@@ -7,6 +7,7 @@ import typer
 
 from jobs.cli.commands import options as opt
 from jobs.console.messages import INTERRUPTED, say
+from pipeline.storage import storage
 from schemas.errors import MisuseError
 
 
@@ -74,7 +75,9 @@ def _read_lines(path: Path | None) -> list[str]:
         return []
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise MisuseError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise MisuseError(f"cannot read {path}: {storage.reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise MisuseError(f"cannot read {path}: it is not text in UTF-8") from error
     # Names may begin or end with a space, and hold other line ends than these, which reading makes one.
     return [line for line in text.split("\n") if line.strip()]

@@ -15,7 +15,7 @@ from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.runs import computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
-from pipeline.tables.tables import Tables
+from pipeline.tables.tables import Tables, semi_join
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.tables import CARRIED_LABELS
@@ -50,6 +50,7 @@ def export_descriptors(tables: Tables, out: str) -> int:
     spec = _last_descriptors(tables, computed)
     rows = read_features(tables, spec, computed, ["duration_s", *DESCRIPTOR_NAMES])
     current = current_tracks(tables, ("genre_tag", "carried"))
+    rows = semi_join(rows, current)  # a run may have found meanwhile that a track is gone
     tracks = {track["track_id"]: track for track in current.to_pylist()}
     catalog = last_catalog(tables)
     paths = paths_below(current["uri"].to_pylist(), catalog)

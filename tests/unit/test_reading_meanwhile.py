@@ -3,18 +3,24 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 import earmark
+from jobs import export
 from jobs.compact import compact_job
 from jobs.publish import publish_job
+from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.publish.destination import Format
 from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.tables import tables as reading
+from pipeline.tables.stored_features import read_features
+from pipeline.tables.tables import stored_schema
 from schemas.errors import MisuseError, StoreError
-from tests.table_history import TableHistory, tracks
+from tests.table_history import SPEC, TableHistory, tracks
 
 N_PAUSES = 4
 
@@ -90,6 +96,30 @@ def test_labels_whose_parts_are_replaced_one_after_another_are_published(
     assert not waiting
     assert (done.rows, done.changed, done.removed, done.written) == (8, 2, 1, True)
     assert not publish().written
+
+
+def test_descriptors_of_a_track_that_leaves_the_catalog_meanwhile_are_left_out(
+    history: TableHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that a nightly run overtakes would end in an internal error."""
+    spec = SPEC.only_descriptors
+    versions = list(tracks(2).items())
+    rows = [
+        row | dict.fromkeys(DESCRIPTOR_NAMES, 0.5)
+        for row in history.features(versions).to_pylist()
+        if row["segment"] == 0
+    ]
+    table = pa.Table.from_pylist(rows, stored_schema("features"))
+    history.write("features", "d", table, feature_set=spec.feature_set, run="r")
+    monkeypatch.setattr(export, "computed_specs", lambda tables: [spec])
+
+    def read_and_lose(*arguments: Any) -> pa.Table:
+        found = read_features(*arguments)
+        history.run({}, gone=dict(versions[:1]))
+        return found
+
+    monkeypatch.setattr(export, "read_features", read_and_lose)
+    assert export.export_descriptors(history.tables, str(tmp_path / "d.csv")) == 1
 
 
 def test_what_stays_away_is_an_error_after_all_pauses(

@@ -9,6 +9,7 @@ from ray import exceptions as ray_errors
 
 from jobs.engine.actor_pool import last_line
 from jobs.engine.cluster import cpus_and_gpus
+from jobs.engine.environment import environment_error
 from jobs.trials import Trial, TrialPlan
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
@@ -67,7 +68,7 @@ def run_trials(
     Raises
     ------
     EarmarkError
-        If a training fails, or its process dies three times.
+        If a training fails, its process dies three times, or a node lacks something that it needs.
     """
     cpus, gpus = cpus_and_gpus()
     sets = ray.put(train_set), ray.put(valid_set)
@@ -95,9 +96,11 @@ def run_trials(
                     "the nodes have enough memory, and run again"
                 ) from error
             running[start(number)] = number, attempt + 1
-        except ray_errors.RayTaskError as error:
-            if isinstance(error.cause, EarmarkError):
+        except ray_errors.RayError as error:
+            if isinstance(error, ray_errors.RayTaskError) and isinstance(error.cause, EarmarkError):
                 raise error.cause from None
+            if (lacking := environment_error(error)) is not None:
+                raise lacking from error
             raise
         else:
             if isinstance(result, ModelBundle):

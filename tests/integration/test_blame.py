@@ -23,6 +23,7 @@ from tests.broken import (
 from tests.chaos.damage import endless_flac
 from tests.chaos.watch import CatalogWatch
 from tests.e2e.earmark import EARMARK, outcomes, read_table
+from tests.unit.test_importers import make_table
 
 N_TRACKS = 6
 
@@ -108,6 +109,22 @@ def test_a_module_that_a_node_lacks_is_named(nodes: Any, catalog: Path, tmp_path
     assert done.returncode == 1
     assert f"lacks the module {module}; install Earmark" in done.stderr
     assert len(read_table(tmp_path / "tables", "failures")) <= N_BROKEN, "a track was blamed"
+
+
+@pytest.mark.thorough
+def test_a_training_names_the_node_that_lacks_earmark(nodes: Any, tmp_path: Path) -> None:
+    """A traceback of Ray says what could not be unpickled, and neither where nor what to do."""
+    add_node(nodes, python_path=without(tmp_path / "bare", "pipeline", "jobs", "schemas"))
+    make_table(24).to_csv(tmp_path / "features.csv", index=False)
+    command = [
+        EARMARK, "train", tmp_path / "features.csv", "--arch", "dense", "--seeds", "0,1", "--threads", 1,
+        "--out", tmp_path / "model", "--address", nodes.address,
+    ]  # fmt: skip
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "earmark: error: node " in done.stderr
+    assert "lacks Earmark" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.thorough

@@ -6,7 +6,7 @@ import typer
 
 from jobs.cli.commands import options as opt
 from jobs.cli.commands.settings import with_settings
-from jobs.console.messages import printable, say
+from jobs.console.messages import say
 from schemas.config import RunConfig
 
 
@@ -124,7 +124,7 @@ def plot(
 
     out = out or choose_output(track, ".html")
     console.print(plot_track(track, out, settings.model, segment))
-    say(f"plots written to {printable(out)}")
+    say(f"plots written to {out}")
 
 
 @with_settings("model")
@@ -155,4 +155,4 @@ def explain(
 
     out = out or choose_output(track, ".explained.html")
     console.print(explain_track(track, out, settings.model, segment, method, genre))
-    say(f"explanation written to {printable(out)}")
+    say(f"explanation written to {out}")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.write_tags import Tagging
 
@@ -47,7 +46,7 @@ def print_taggings(plan: Sequence[Tagging]) -> None:
         console.print(f"… and {len(shown) - _PRINTED:,} more")
     failed = [each for each in plan if each.outcome == "failed"]
     for each in failed[:_PRINTED]:
-        console.print(f"failed: {printable(each.reason)}", markup=False)
+        console.print(f"failed: {each.reason}")
     if len(failed) > _PRINTED:
         console.print(f"… and {len(failed) - _PRINTED:,} more failed")
     sums = Counter(each.outcome for each in plan)

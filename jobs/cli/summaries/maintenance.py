@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from jobs.compact import CompactedTable
-from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from jobs.purge import PurgeResult
 from pipeline.formatting import count_text, size_text
@@ -38,7 +37,7 @@ def _print_finding(finding: Finding) -> None:
     console.print(f"{word} {finding.kind}, {finding.table}: {finding.count:,}")
     console.print(f"    {finding.message}")
     for example in finding.examples:
-        console.print(f"      {printable(example)}")
+        console.print(f"      {example}")
     if finding.count > len(finding.examples):
         console.print("      …")
 
@@ -50,9 +49,9 @@ def _print_unchecked(unchecked: Sequence[Unchecked]) -> None:
         reasons.setdefault(each.reason, []).append(each.path)
     for reason, paths in reasons.items():
         console.print()
-        console.print(f"COULD NOT BE CHECKED: {len(paths):,} objects, because {printable(reason)}")
+        console.print(f"COULD NOT BE CHECKED: {len(paths):,} objects, because {reason}")
         for path in paths[:EXAMPLES]:
-            console.print(f"      {printable(path)}")
+            console.print(f"      {path}")
         if len(paths) > EXAMPLES:
             console.print("      …")
     if unchecked:
@@ -123,9 +122,7 @@ def print_removals(removals: Sequence[Removal], *, deleted: bool) -> None:
 def print_purge(result: PurgeResult, *, deleted: bool) -> None:
     """Print what `purge` found or removed, and what it cannot reach."""
     if result.unknown:
-        console.print(
-            f"not in the tables: {len(result.unknown):,} of the names, such as {printable(result.unknown[0])}"
-        )
+        console.print(f"not in the tables: {len(result.unknown):,} of the names, such as {result.unknown[0]}")
     if result.not_meant:
         others = _count_tracks(result.not_meant)
         console.print(
@@ -160,6 +157,6 @@ def _print_artists(by_tag: Mapping[str, Collection[str]]) -> None:
     """Print artist tags, those of most tracks first."""
     most = sorted(by_tag, key=lambda tag: (-len(by_tag[tag]), tag))
     for tag in most[:_PRINTED_TAGS]:
-        console.print(f"      {printable(tag)}: {len(by_tag[tag]):,}")
+        console.print(f"      {tag}: {len(by_tag[tag]):,}")
     if len(most) > _PRINTED_TAGS:
         console.print(f"      and {len(most) - _PRINTED_TAGS:,} more")

@@ -109,7 +109,7 @@ def _print_afterwards(report: RunReport) -> None:
 def print_left_out(left_out: LeftOut) -> None:
     """Print which files of a catalog are no tracks, if there are any."""
     if left_out.total:
-        console.print(left_out_text(left_out), markup=False)
+        console.print(left_out_text(left_out))
 
 
 def print_plan(command: "Command", plan: "Plan", left_out: LeftOut) -> None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from jobs.console.messages import printable
 from jobs.console.output import console, print_table
 from schemas.report import RunReport
 
@@ -29,7 +28,7 @@ def print_failures(rows: pa.Table) -> None:
 
 def print_status(status: "Status") -> None:
     """Print the summary of the tables."""
-    console.print(f"catalog: {printable(status.catalog)}")
+    console.print(f"catalog: {status.catalog}")
     console.print(f"tracks: {status.n_tracks:,}")
     if status.models:
         console.print()

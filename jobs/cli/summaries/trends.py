@@ -88,7 +88,7 @@ def _print_shares(found: Trends, top: int | None) -> None:
     if found.n_smaller:
         console.print(f"{count_text(found.n_smaller, 'track')} in other groups")
     if found.n_ungrouped:
-        console.print(f"{count_text(found.n_ungrouped, 'track')} without {groups.unit}", markup=False)
+        console.print(f"{count_text(found.n_ungrouped, 'track')} without {groups.unit}")
     if found.n_without_genre:
         unsure = count_text(found.n_without_genre, "track")
         console.print(f"{unsure} without a genre (low confidence), counted by probabilities")

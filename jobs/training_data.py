@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 
 from jobs.console.messages import Say
-from jobs.run.request import Job, make_job
+from jobs.run.request import Job, Only, make_job
 from jobs.run.run import run_job
 from pipeline.catalogs.catalog import canonical, list_catalog
 from pipeline.catalogs.manifest_file import is_manifest
@@ -164,8 +164,8 @@ def _featurize(data: str, root: str, arch: Arch, config: RunConfig, say: Say) ->
     """Featurize the audio with only the features that the architecture takes."""
     kinds = feature_kinds(arch)
     settings = config.model_copy(update={"descriptors": kinds["descriptors"]})
-    only = None if all(kinds.values()) else "log-mel" if kinds["log_mel"] else "descriptors"
-    job = make_job("featurize", data, root, settings, only=only)  # type: ignore[arg-type]
+    only: Only | None = None if all(kinds.values()) else "log-mel" if kinds["log_mel"] else "descriptors"
+    job = make_job("featurize", data, root, settings, only=only)
     report = run_job(job, say)
     if report.outcome == "interrupted":
         raise KeyboardInterrupt

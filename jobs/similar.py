@@ -117,8 +117,8 @@ def _find_listed(keys: Keys, track: str, catalog: str) -> dict[str, str] | None:
     name, place = storage.local_uri(track), canonical(track)
     wanted = [name, storage.join(catalog, name), place]
     rows = _find_current(keys, "track_id = $name OR list_contains($uris, uri)", name=name, uris=wanted)
-    for row in sorted(rows, key=lambda row: -1 if row["track_id"] == name else wanted.index(row["uri"])):
-        return row
+    if rows:
+        return min(rows, key=lambda row: -1 if row["track_id"] == name else wanted.index(row["uri"]))
     if exists:
         # The same file by another name, such as a link; files are compared only if they end alike.
         for row in _find_current(keys, "ends_with(uri, $name)", name=f"/{Path(place).name}")[:100]:

@@ -46,7 +46,7 @@ def with_log_options(command: Callable[..., None]) -> Callable[..., None]:
         *, log_level: LogLevel | None, log_format: LogFormat | None, context: typer.Context, **arguments: Any
     ) -> None:
         if log_level or log_format:
-            before = context.find_root().params if context.parent is not None else {}
+            before = context.find_root().params
             configure(log_level or before["log_level"], log_format or before["log_format"])
         command(**arguments, **({"context": context} if takes_context else {}))
 

@@ -95,7 +95,7 @@ class FeatureSpec(BaseModel):
     also: tuple["FeatureSpec", ...] = ()
 
     @model_validator(mode="after")
-    def _check_kinds(self) -> Self:
+    def _check_consistency(self) -> Self:
         if not (self.log_mel or self.descriptors):
             raise ValueError("a feature set needs log-mels, descriptors or both")
         if self.win_length is not None and self.win_length > self.n_fft:

@@ -31,7 +31,7 @@ def embed_track(tables: Tables, model: str, track: str) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (n_numbers,)
-        The sum of the embeddings of its segments; zero if it is silent.
+        The sum of the embeddings of its segments; a single 0 if it is silent.
 
     Raises
     ------

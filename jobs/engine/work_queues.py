@@ -66,7 +66,18 @@ class WorkQueues:
         self.put_back(replace(attempt, retried=True))
 
     def halve(self, attempt: Attempt) -> bool:
-        """Put back both halves of a shard or label task; return False if it is a single track."""
+        """Delete what an attempt may have written, and put back both halves of its shard or label task.
+
+        Returns
+        -------
+        bool
+            Whether there are halves: a single track has none, and is not put back.
+
+        Raises
+        ------
+        StoreError
+            If the store does not delete it.
+        """
         work, n_tracks = attempt.work, attempt.work.tracks.num_rows
         self._delete_parts(work)
         if n_tracks == 1:

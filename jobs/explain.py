@@ -16,13 +16,13 @@ from pipeline.models.explanation import (
     find_strongest_patches,
     run_masking_test,
 )
-from pipeline.models.label import MIN_IS_MUSIC
+from pipeline.models.label import MIN_IS_MUSIC, label_prediction
 from pipeline.pages.track_page import Picture, render_track_page
 from pipeline.plots import track_plots as plots
 from pipeline.plots.explanation_plot import draw_explanation
 from pipeline.plots.figures import to_png
 from pipeline.plots.plot_elements import band_frequencies
-from pipeline.plots.track_view import SegmentView, TrackView, view_track
+from pipeline.plots.track_view import SegmentView, TrackView, predict_segments, view_track
 from pipeline.redaction import redact
 from pipeline.storage import storage
 
@@ -77,8 +77,8 @@ def explain_track(
             f"{bundle.model} gives a probability of {is_music:.2f} that this segment is music, so it has "
             f"no genre. If it were music: {summary}"
         )
-    elif genre is None and (label := _other_label(view, found, classifier)):
-        summary = f"The label of the track, over all its segments, is {label}. {summary}"
+    elif genre is None:
+        summary = f"{_describe_other_label(view, found, classifier)}{summary}"
     if suffix == ".json":
         numbers = _as_json(view, chosen, found, tested, bundle, is_music)
         data = json.dumps(numbers, indent=2, ensure_ascii=False).encode()
@@ -98,11 +98,15 @@ def explain_track(
     return summary
 
 
-def _other_label(view: TrackView, found: Explanation, classifier: Classifier) -> str | None:
-    """Return the genre of the whole track, if it is another than the one that is explained."""
-    proba = classifier.predict([each.log_mel for each in view.segments if not each.is_silent]).proba
-    label = classifier.info.genres[int(proba.mean(axis=0).argmax())]
-    return None if label == found.genre else label
+def _describe_other_label(view: TrackView, found: Explanation, classifier: Classifier) -> str:
+    """Return a sentence about the label of the whole track; "" if it is the genre that is explained."""
+    silent = [segment.is_silent for segment in view.segments]
+    label = label_prediction(view.uri, predict_segments(view, classifier), silent, classifier.info)
+    if label.genre == found.genre:
+        return ""
+    if label.genre is None:
+        return "The track, over all its segments, is probably not music, so it has no genre. "
+    return f"The label of the track, over all its segments, is {label.genre}. "
 
 
 def _predict_is_music(segment: SegmentView, classifier: Classifier) -> float | None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile as sf
 from numpy.typing import NDArray
@@ -167,6 +168,18 @@ def test_another_label_of_the_track_is_said(tmp_path: Path) -> None:
     label = earmark.label(tmp_path / "why.wav")["genre"][0]
     assert label != why["genre"]
     assert f"The label of the track, over all its segments, is {label}." in page
+
+
+def test_a_track_without_a_genre_is_not_given_one(tmp_path: Path) -> None:
+    """One song in an hour of talk: the page would name a label that the tables do not have."""
+    n = np.arange(40 * 32000)
+    bursts = np.random.default_rng(0).normal(0, 0.1, len(n)) * (n // 16000 % 2)
+    music = synthesize("metal", seed=[2], duration_s=40, sr=32000).mean(axis=1)
+    page = _explain_to_file(np.concatenate([bursts, music, bursts]), "default", tmp_path / "why.html")
+    (label,) = earmark.label([tmp_path / "why.wav"])["genre"]
+    assert pd.isna(label)
+    assert "<h2>Why " in page, "the segment in the middle is music"
+    assert "The track, over all its segments, is probably not music, so it has no genre." in page
 
 
 @pytest.mark.thorough

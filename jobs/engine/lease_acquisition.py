@@ -130,7 +130,10 @@ def _await_change(root: str, number: int, first: bytes | None) -> bytes | None:
 
 
 def _unsettled_since(root: str, number: int) -> float | None:
-    """Return when a lease was released, if its run killed or lost workers that may have been writing."""
+    """Return when a lease was released, if its run killed or lost workers that may have been writing.
+
+    Otherwise, and if the lease is gone, so that another run has created the next one, return None.
+    """
     data = objects.read(root, number)
     if data is None or objects.decode(data).get("settled") is not False:
         return None
@@ -140,7 +143,8 @@ def _unsettled_since(root: str, number: int) -> float | None:
 def _left_to_settle_s(root: str, number: int, since: float, say: Say) -> float:
     """Return the seconds until writes that dead workers had begun have ended, and say so if there are any."""
     # Both times are by the clock of the store, so the clocks of the runs do not matter.
-    left_s = max(0.0, _settle_s(root) - max(0.0, objects.modified_at(root, number) - since))
+    acquired_at = objects.modified_at(root, number) or since
+    left_s = max(0.0, _settle_s(root) - max(0.0, acquired_at - since))
     if left_s:
         say(f"the last run was stopped a moment ago; waiting {left_s:.0f} s for writes that may be under way")
     return left_s

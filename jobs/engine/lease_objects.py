@@ -44,8 +44,8 @@ def read(root: str, number: int) -> bytes | None:
             return None
 
 
-def modified_at(root: str, number: int) -> float:
-    """Return when a lease was last written, in seconds by the clock of the store.
+def modified_at(root: str, number: int) -> float | None:
+    """Return when a lease was last written, in seconds by the clock of the store; None if it is gone.
 
     Raises
     ------
@@ -55,7 +55,10 @@ def modified_at(root: str, number: int) -> float:
     location = location_of(root, number)
     protocol, path = storage.split(location)
     with storage.explain_errors(location, "look at"):
-        modified: datetime = with_retries(lambda: storage.filesystem(protocol).modified(path))
+        try:
+            modified: datetime = with_retries(lambda: storage.filesystem(protocol).modified(path))
+        except FileNotFoundError:
+            return None
         return modified.timestamp()
 
 

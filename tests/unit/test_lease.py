@@ -241,6 +241,27 @@ def test_a_run_that_is_stopped_while_it_waits_leaves_the_wait_to_the_next(
         assert len(waited) == 1
 
 
+def test_of_two_runs_that_follow_a_stopped_one_the_later_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end with 1, as if the store had lost something, and not with 5: try again later."""
+    leave_unsettled(tmp_path, "unsettled")
+    modified_at = lease_objects.modified_at
+    with contextlib.ExitStack() as stack:
+
+        def after_another(root: str, number: int) -> float | None:
+            monkeypatch.setattr(lease_objects, "modified_at", modified_at)
+            stack.enter_context(leases.hold(root, "run-2", say=print))
+            return modified_at(root, number)
+
+        monkeypatch.setattr(lease_objects, "modified_at", after_another)
+        with (
+            pytest.raises(LeaseHeldError, match=r"run-2 .* is writing to"),
+            leases.hold(str(tmp_path), "run-3", say=print),
+        ):
+            pass
+
+
 def test_an_interrupted_start_leaves_no_lease_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the moment in which the lease is made would make the next run wait for nobody."""
 

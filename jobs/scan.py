@@ -18,6 +18,7 @@ from pipeline.catalogs.catalog import canonical, survey
 from pipeline.catalogs.selection import extension_of
 from pipeline.catalogs.track_refs import NOT_READABLE
 from pipeline.storage import storage
+from pipeline.storage.output_checks import check_writable_file
 from schemas.errors import MisuseError
 from schemas.report import LeftOut
 
@@ -96,7 +97,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     Raises
     ------
     MisuseError
-        If `out` has another extension, or is in the folder of a table.
+        If `out` has another extension, is in the folder of a table, or cannot be written.
     EarmarkError
         If the catalog cannot be listed.
     """
@@ -104,6 +105,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
         if _extension(out) not in _DELIMITERS:
             raise MisuseError(f"cannot write the listing to {out}: name a .csv, .tsv or .parquet file")
         check_outside_tables(out)
+        check_writable_file(out, "the listing")  # now, not after an hour of listing
     with show_progress("listing") as meter:
         surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)
     listing = surveyed.tracks

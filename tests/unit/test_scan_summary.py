@@ -10,6 +10,7 @@ from jobs.run.run import run_job
 from jobs.scan import scan
 from pipeline.catalogs.catalog import list_catalog
 from schemas.config import RunConfig
+from schemas.errors import MisuseError
 from tests.encoders import encode, sweep
 from tests.table_history import TableHistory, tracks
 
@@ -70,6 +71,15 @@ def test_a_catalog_of_tracks_alone_has_no_such_line(
     print_scan(scan(str(tmp_path)))
     printed = capsys.readouterr()
     assert "left out" not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("out", ["list.csv", "file/list.csv"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_listing(tmp_path: Path, out: str) -> None:
+    """A bucket of ten million tracks is listed for an hour, and the listing is lost."""
+    (tmp_path / "list.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(MisuseError, match="cannot write the listing"):
+        scan(str(tmp_path / "no-such-catalog"), out=str(tmp_path / out))
 
 
 def test_a_run_without_tracks_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,6 +180,12 @@ def test_a_head_takes_no_option_of_a_network(tmp_path: Path, option: str) -> Non
     assert str(done.exception) == f"--on embeddings trains no network, so {flag} has no effect; omit it"
 
 
+def test_metrics_and_page_have_files_of_their_own() -> None:
+    """Half an hour of evaluation: the page takes the place of the metrics."""
+    done = CliRunner().invoke(app, ["evaluate", "gtzan", "data", "--json", "out", "--html", "out"])
+    assert str(done.exception) == "--json and --html both name out; choose two different files"
+
+
 def test_no_pieces_are_refused() -> None:
     """The evaluation divides by zero after the features of all tracks have been computed."""
     with pytest.raises(MisuseError, match="--folds and --pieces must be at least 1"):

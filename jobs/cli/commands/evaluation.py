@@ -90,6 +90,8 @@ def evaluate(
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and data (earmark evaluate MODEL DATA), or --arch ARCH and data")
     # Check now, not after many minutes of training.
+    if json is not None and json == html:
+        raise MisuseError(f"--json and --html both name {json}; choose two different files")
     for file, what in ((json, "the metrics"), (html, "the page")):
         if file is not None:
             check_out(file)

@@ -63,20 +63,24 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
     Raises
     ------
     MisuseError
-        If two genres would get the same file name, or the folder is in a table.
+        If two genres would get the same file name, or the folder is in a table. Nothing is written then.
     """
     check_outside_tables(folder)
     rows = rows.filter(pc.is_valid(rows["genre"])).sort_by(
         [("confidence", "descending"), ("uri", "ascending")]
     )
-    written: dict[str, int] = {}
+    genre_of: dict[str, str] = {}
     for genre in sorted(rows["genre"].unique().to_pylist()):
-        tracks = rows.filter(pc.equal(rows["genre"], genre)).to_pylist()
         location = storage.join(folder, f"{_file_name(genre)}.m3u8")
-        if location in written:
+        if location in genre_of:
             raise MisuseError(
-                f"the playlists of {genre} and another one would both be {location}; choose one with --genre"
+                f"the playlists of {genre_of[location]} and {genre} would both be {location}; choose one of "
+                "them with --genre"
             )
+        genre_of[location] = genre
+    written: dict[str, int] = {}
+    for location, genre in genre_of.items():
+        tracks = rows.filter(pc.equal(rows["genre"], genre)).to_pylist()
         storage.write_or_explain(location, render_playlist(genre, tracks).encode())
         written[location] = len(tracks)
     if older := _older_playlists(folder, written):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from pipeline.models import metrics
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.ensemble import Ensemble, load_bundle
+from pipeline.tables.runs import package_version
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
@@ -39,6 +39,7 @@ PIECE_AUGMENTATION = Augmentation(
 )
 """For pieces of about 3 s, of which the masks of 10 s crops would hide most."""
 _BATCH = 32
+_PACKAGES = ("earmark", "numpy", "scikit-learn", "tensorflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +336,7 @@ def _summary(
             else (),
             baseline_features=collected.baseline_features,
             seen=None if bundle is None else count_seen(bundle.info, predictions.tracks.tolist(), known),
-            versions={name: version(name) for name in ("earmark", "numpy", "scikit-learn", "tensorflow")},
+            versions={package: package_version(package) for package in _PACKAGES},
         ),
         outside=outside,
         seed=seed,

@@ -8,7 +8,6 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, TypeVar
 
 import requests
@@ -17,7 +16,7 @@ from jobs.console.messages import INTERRUPTED
 from pipeline.catalogs.catalog import canonical
 from pipeline.log import get_logger
 from pipeline.redaction import redact
-from pipeline.tables.runs import new_run_name
+from pipeline.tables.runs import new_run_name, package_version
 from schemas.errors import EarmarkError, MisuseError
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class JobServer:
             job = self._client.submit_job(
                 entrypoint=shlex.join(command),
                 submission_id=f"earmark-{new_run_name()}",
-                metadata={"earmark": version("earmark")},
+                metadata={"earmark": package_version("earmark")},
             )
         except (RuntimeError, OSError) as error:
             raise EarmarkError(f"{self.address} does not take the job: {_first_line(error)}") from error

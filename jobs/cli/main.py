@@ -46,9 +46,9 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from pipeline.tables.runs import package_version
 
-        typer.echo(f"earmark {version('earmark')}")
+        typer.echo(f"earmark {package_version('earmark')}")
         raise typer.Exit
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from pipeline.publish.destination import Source, list_entries, refuse_foreign
 from pipeline.publish.object_store import delta_options
 from pipeline.storage import storage
 from pipeline.storage.errors import reason
+from pipeline.tables.runs import package_version
 from schemas.errors import EarmarkError, MisuseError, StoreError
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class DeltaDestination:
                 "earmark.model": source.model,
                 "earmark.run": source.run,
                 "earmark.genres": json.dumps(source.genres),
-                "earmark.version": version("earmark"),
+                "earmark.version": package_version("earmark"),
             },
             app_transactions=[Transaction(self._app, _run_number(source.run))],
         )

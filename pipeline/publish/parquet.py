@@ -5,7 +5,6 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pipeline.storage.retry import with_retries
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
 from pipeline.tables.pieces import join_pieces
+from pipeline.tables.runs import package_version
 from pipeline.tables.tables import parquet_options
 from schemas.errors import EarmarkError
 
@@ -143,7 +143,7 @@ def _write(path: Path, rows: pa.RecordBatchReader, source: Source) -> None:
         "tables": source.tables,
         "model": source.model,
         "run": source.run,
-        "earmark": version("earmark"),
+        "earmark": package_version("earmark"),
     }
     metadata = {_KEY: json.dumps(about), b"genres": json.dumps(source.genres)}
     schema = rows.schema.with_metadata(metadata)

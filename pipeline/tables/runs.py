@@ -98,13 +98,15 @@ def log_location(tables: Tables, run: str) -> str:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that determine the results."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    return {package: package_version(package) for package in _PACKAGES}
+
+
+def package_version(package: str) -> str:
+    """Return the version of a package; ``unknown`` if it is not installed, as Earmark in a checkout."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @dataclass(frozen=True, slots=True)

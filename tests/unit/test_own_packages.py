@@ -10,15 +10,16 @@ import pytest
 from tests.encoders import encode, sweep
 
 COMMAND = Path(sys.executable).with_name("earmark")
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
-def version(python_path: Path) -> subprocess.CompletedProcess[str]:
-    """Ask for the version with a folder first on the path, as a job's working_dir is."""
+def version(*python_path: Path) -> subprocess.CompletedProcess[str]:
+    """Ask for the version with folders first on the path, as a job's working_dir is."""
     return subprocess.run(
         [COMMAND, "--version"],
         capture_output=True,
         text=True,
-        env=os.environ | {"PYTHONPATH": str(python_path)},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, python_path))},
     )
 
 
@@ -35,6 +36,17 @@ def test_what_hides_a_package_is_named(tmp_path: Path, name: str, package: str) 
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("earmark: error: the fi" if name == "jobs.py" else "earmark: error: the fo")
     assert f"{tmp_path / name.partition('/')[0]} hides Earmark's own package '{package}'" in done.stderr
+
+
+def test_a_checkout_that_is_not_installed_has_an_unknown_version(tmp_path: Path) -> None:
+    """An evaluation or a publication ends in an internal error after all of its work."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.metadata as metadata\n\nknown = metadata.version\n\n\n"
+        "def version(name):\n    if name == 'earmark':\n        raise metadata.PackageNotFoundError(name)\n"
+        "    return known(name)\n\n\nmetadata.version = version\n"
+    )
+    done = version(tmp_path, CHECKOUT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "earmark unknown\n", "")
 
 
 def test_other_modules_on_the_path_are_nobodys_business(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig
-from schemas.errors import MisuseError, TrackError
+from schemas.errors import MisuseError
 from schemas.evaluation import Evaluation, EvaluationProtocol, Scores, Unit
 
 PIECE_AUGMENTATION = Augmentation(
@@ -191,25 +191,34 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
     )
     if bundle is None:
         check_data(data, arch)
-    n_mels = None if bundle is None or arch == "dense" else bundle.info.features.n_mels
-    if bundle is not None and n_mels and data.log_mel is None:
-        raise MisuseError(
-            f"{request.data} has no log-mels, which {bundle.model} reads; evaluate it on audio or on tables"
-        )
-    if bundle is not None and n_mels and data.log_mel is not None and data.log_mel.shape[1] != n_mels:
-        raise MisuseError(
-            f"{request.data} has log-mels of {data.log_mel.shape[1]} bands, but {bundle.model} takes {n_mels}"
-        )
-    if bundle is not None and n_mels and (differing := bundle.info.features.other_form(data.features)):
-        raise MisuseError(
-            f"{request.data} has log-mels with other settings than {bundle.model} takes "
-            f"({', '.join(differing)}); evaluate it on audio"
-        )
+    elif arch != "dense":
+        _check_log_mels(request.data, data, bundle)
     return data
 
 
-def _report_left_out(say: Say, error: TrackError) -> None:
-    say(f"left out: {error}")
+def _check_log_mels(name: str, data: TrainingSet, bundle: ModelBundle) -> None:
+    """Check that data has log-mels as a model reads them.
+
+    Raises
+    ------
+    MisuseError
+        If it has none, or others.
+    """
+    features = bundle.info.features
+    if data.log_mel is None:
+        raise MisuseError(
+            f"{name} has no log-mels, which {bundle.model} reads; evaluate it on audio or on tables"
+        )
+    n_mels = data.log_mel.shape[1]
+    if n_mels != features.n_mels:
+        raise MisuseError(
+            f"{name} has log-mels of {n_mels} bands, but {bundle.model} takes {features.n_mels}"
+        )
+    if differing := features.other_form(data.features):
+        raise MisuseError(
+            f"{name} has log-mels with other settings than {bundle.model} takes "
+            f"({', '.join(differing)}); evaluate it on audio"
+        )
 
 
 def _align(
@@ -299,7 +308,9 @@ def _predict_outside(
         features = classifier.info.features
         sources.append(Path(request.outside).name or request.outside)
         probabilities.append(
-            predict_outside(request.outside, features, classifier.predict, partial(_report_left_out, say))
+            predict_outside(
+                request.outside, features, classifier.predict, lambda error: say(f"left out: {error}")
+            )
         )
     return (", ".join(sources), np.concatenate(probabilities)) if sources else None
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.console.messages import say
-from jobs.console.output import check_out, check_outside_tables
+from jobs.console.output import check_out, check_place
 from pipeline.formatting import count_text
 from pipeline.storage import storage
 from pipeline.tables.current import current_tracks
@@ -65,7 +65,7 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
     MisuseError
         If two genres would get the same file name, or the folder is in a table. Nothing is written then.
     """
-    check_outside_tables(folder)
+    check_place(folder)
     rows = rows.filter(pc.is_valid(rows["genre"])).sort_by(
         [("confidence", "descending"), ("uri", "ascending")]
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.console.output import check_outside_tables
+from jobs.console.output import check_place
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
@@ -75,7 +75,7 @@ def check_output(out: str, known: tuple[str, ...]) -> str:
     suffix = Path(out).suffix.lower()
     if suffix not in known:
         raise MisuseError(f"--out {out} must end in {' or '.join(known)}")
-    check_outside_tables(out)
+    check_place(out)
     check_writable_file(out, "the picture")
     return suffix
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from jobs.console.output import check_outside_tables
+from jobs.console.output import check_place
 from jobs.console.progress import show_progress
 from pipeline.audio.tags.header_length import header_length_s
 from pipeline.catalogs.catalog import canonical, survey
@@ -104,7 +104,7 @@ def scan(catalog: str, *, limit: int | None = None, out: str | None = None) -> S
     if out is not None:
         if _extension(out) not in _DELIMITERS:
             raise MisuseError(f"cannot write the listing to {out}: name a .csv, .tsv or .parquet file")
-        check_outside_tables(out)
+        check_place(out)
         check_writable_file(out, "the listing")  # now, not after an hour of listing
     with show_progress("listing") as meter:
         surveyed = survey(canonical(catalog), limit=limit, progress=meter.show)

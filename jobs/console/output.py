@@ -137,26 +137,28 @@ def write_rows(rows: pa.Table, form: Format, out: str | None) -> None:
 
 
 def check_out(out: str) -> None:
-    """Check that a file to write has not the name of a track, and is not among the files of a table.
+    """Check that a file to write has a name that is not one of a track, and is not in the folder of a table.
 
     Raises
     ------
     MisuseError
-        If it has, since the file of that name may be music; or if readers would take it for part of a table.
+        If it has no name, the file of that name may be music, or readers would take it for part of a table.
     """
     if PurePosixPath(out).suffix.lower().lstrip(".") in AUDIO_EXTENSIONS:
         raise MisuseError(f"{out} has the name of an audio file, and may be music; choose another name")
-    check_outside_tables(out)
+    check_place(out)
 
 
-def check_outside_tables(out: str) -> None:
-    """Check that a file or folder to write is not in the folder of a table.
+def check_place(out: str) -> None:
+    """Check that a file or folder to write has a name, and is not in the folder of a table.
 
     Raises
     ------
     MisuseError
-        If it is.
+        If its name is empty, which would stand for the root or the working directory, or if it is in a table.
     """
+    if not out.strip():
+        raise MisuseError("the name of the file or folder to write is empty; check that its variable is set")
     protocol, path = storage.split(out)
     folder = out.rstrip("/") if protocol != "file" else str(Path(path).absolute())
     while not (folder.endswith(":/") or folder == ""):

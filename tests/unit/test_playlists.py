@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.cli.main import app
 from jobs.playlists import add_track_columns, render_playlist, write_playlists
+from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -97,6 +98,15 @@ def test_genres_make_file_names(tmp_path: Path) -> None:
     with pytest.raises(MisuseError, match="the playlists of a/b and a:b would both be"):
         write_playlists(pa.table({**columns, "genre": ["a/b", "a:b"]}), str(folder))
     assert len(list(folder.iterdir())) == 2, "one of them was written before the other was seen"
+
+
+def test_a_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable that names it is not set, and every genre becomes a file in the root of the disk."""
+    monkeypatch.setattr(storage, "write_or_explain", lambda *arguments: pytest.fail("it was written"))
+    columns = {"uri": ["/a.mp3"], "confidence": [0.5], "duration_s": [1.0], "artist": ["x"], "title": ["x"]}
+    for folder in ("", " "):
+        with pytest.raises(MisuseError, match="to write is empty; check that its variable is set"):
+            write_playlists(pa.table({**columns, "genre": ["jazz"]}), folder)
 
 
 def test_one_playlist_of_all_genres_is_refused(tmp_path: Path) -> None:

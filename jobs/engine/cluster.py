@@ -264,7 +264,11 @@ def _answer(question: Callable[[], T]) -> T:
         report.
     """
     try:
-        return run_in_background(question, "cluster").result(timeout=_HEAD_LOST_S)
+        answer = run_in_background(question, "cluster")
+    except RuntimeError:  # the system allows no more threads for now, and most likely the head answers
+        return question()
+    try:
+        return answer.result(timeout=_HEAD_LOST_S)
     except TimeoutError:
         raise EarmarkError(
             f"the head of the Ray cluster has not answered for {_HEAD_LOST_S:.0f} s; finished work is kept: "

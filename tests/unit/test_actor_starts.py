@@ -1,12 +1,13 @@
 """How many actors a run starts, which of them gets work, and when it gives up starting them."""
 
+import threading
 from typing import Any
 
 import pytest
 from ray import exceptions as ray_errors
 
 from jobs.engine.actor_pool import ActorPool, last_line
-from jobs.engine.cluster import ActorPlan, Node, plan_actors
+from jobs.engine.cluster import ActorPlan, Node, cpus_and_gpus, plan_actors
 from jobs.engine.environment import Origin
 from jobs.engine.workers import Loaded
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
@@ -258,6 +259,18 @@ def test_only_the_first_actors_without_a_cpu_are_left_one_to_load_the_model_on(
     pool.resize()
     assert pool.starting
     assert not pool.needs_a_cpu, "there is another"
+
+
+def test_a_system_without_threads_still_knows_its_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver asks each second: a container with a limit of processes would lose a night to it."""
+
+    def refuse_to_start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0, "GPU": 1.0})
+    assert cpus_and_gpus() == (4, 1)
+    monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
+    assert cpus_and_gpus() == (4, 1)
 
 
 def test_actors_that_take_a_cpu_need_none_left(monkeypatch: pytest.MonkeyPatch) -> None:

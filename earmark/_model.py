@@ -175,8 +175,10 @@ class Model:
         """Check what the model reads, and return it as arrays; the network says which are missing."""
         lengths = set()
         if self.features.log_mel and log_mels is not None:
+            if not isinstance(log_mels, Iterable):
+                raise MisuseError(f"the model {self.name} reads a list of log-mels, not {log_mels!r}")
             log_mels = list(log_mels)
-            for place, segment in enumerate(map(np.asarray, log_mels)):
+            for place, segment in enumerate(map(_as_array, log_mels)):
                 n_rows, n_frames = segment.shape if segment.ndim == 2 else (0, 0)
                 if n_rows != self.features.n_mels or not n_frames or segment.dtype != np.uint8:
                     raise MisuseError(
@@ -187,7 +189,7 @@ class Model:
                     )
             lengths.add(len(log_mels))
         if self.features.descriptors and descriptors is not None:
-            descriptors = np.asarray(descriptors)
+            descriptors = _as_array(descriptors)
             shape, n_columns = descriptors.shape, len(DESCRIPTOR_NAMES)
             if len(shape) != 2 or shape[1] != n_columns:
                 raise MisuseError(
@@ -206,6 +208,14 @@ class Model:
         on_gpu = bool(set_up_tensorflow(threads=1).config.list_physical_devices("GPU"))
         batch_size = GPU_BATCH_SIZE if on_gpu else CPU_BATCH_SIZE
         return load_classifier(self.bundle, partial(Classifier, threads=1, batch_size=batch_size))
+
+
+def _as_array(values: Any) -> NDArray[Any]:
+    """Return values as an array; as one of objects, which no model reads, if their lengths differ."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.asarray(values, dtype=object)
 
 
 def load_model(name: str | os.PathLike[str] = "default") -> Model:

@@ -400,8 +400,9 @@ def test_a_model_that_has_predicted_can_be_sent_to_another_process(model: earmar
         ([np.zeros((128, 388), np.uint8), np.zeros((128, 388))], "number 1 has .* dtype float64"),
         ([np.zeros((128, 0), np.uint8)], r"number 0 has shape \(128, 0\)"),
         ([None], r"number 0 has shape \(\) and dtype object"),
+        ([[[1, 2], [3]]], r"number 0 has shape \(2,\) and dtype object"),
     ],
-    ids=["one segment", "other bands", "floats", "no frames", "none"],
+    ids=["one segment", "other bands", "floats", "no frames", "none", "rows of different lengths"],
 )
 def test_segments_that_the_model_cannot_read_are_refused(
     model: earmark.Model, segments: Any, found: str
@@ -410,6 +411,8 @@ def test_segments_that_the_model_cannot_read_are_refused(
     for ask in (model.predict_proba, model.predict, model.embed):
         with pytest.raises(MisuseError, match=rf"each of shape \(128, t\) and dtype uint8, but {found}"):
             ask(segments)
+        with pytest.raises(MisuseError, match="reads a list of log-mels, not 5"):
+            ask(5)
 
 
 def test_segments_can_be_generated(model: earmark.Model) -> None:
@@ -430,6 +433,8 @@ def test_descriptors_that_the_model_cannot_read_are_refused(model: earmark.Model
         reader.predict(log_mels, np.zeros(57))
     with pytest.raises(MisuseError, match="2 log-mels, but descriptors of 3 segments"):
         reader.predict(log_mels, np.zeros((3, 57)))
+    with pytest.raises(MisuseError, match=r"descriptors of shape \(n, 57\), not \(2,\)"):
+        reader.predict(log_mels, [[0.0] * 57, [0.0] * 56])  # type: ignore[arg-type]
     for odd in (np.full((2, 57), np.nan), np.full((2, 57), np.inf), [["high"] * 57] * 2):
         with pytest.raises(MisuseError, match="reads descriptors that are finite numbers"):
             reader.predict(log_mels, odd)  # type: ignore[arg-type]

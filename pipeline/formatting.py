@@ -2,7 +2,7 @@
 
 import shlex
 
-from schemas.report import LeftOut
+from schemas.report import LeftOut, Publication
 
 _MAX_KINDS = 8
 _MAX_NAME = 100
@@ -67,6 +67,19 @@ def duration_text(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def publication_text(done: Publication) -> str:
+    """Say in one line what was published, that nothing had changed, or why nothing could be published."""
+    if done.error is not None:
+        return f"the labels could not be published to {done.location}: {done.error}"
+    rows = count_text(done.rows, "row")
+    if not done.written:
+        are = "is" if done.rows == 1 else "are"
+        return f"nothing to publish: {rows} in {done.location} {are} up to date"
+    version = "" if done.version is None else f" as version {done.version}"
+    changes = f"{done.changed:,} new or changed, {done.removed:,} removed"
+    return f"{rows} published to {done.location}{version}: {changes}"
 
 
 def _by_extension(counts: dict[str, int]) -> str:

@@ -180,6 +180,22 @@ def test_an_unknown_run_is_named(tmp_path: Path) -> None:
         rewrite_page(tables, "yesterday", None)
 
 
+def test_what_was_published_is_on_the_page() -> None:
+    """A night that exited with 6 looked as complete as any other, and yesterday's labels were used."""
+    lost = Publication(location="s3://lake", format="delta", model="m", error="no room in s3://u:pw@h/lake")
+    report = make_report(publication=lost, removed_features_bytes=2_500_000)
+    text = text_of(render_run_page(report, []))
+    assert "The labels could not be published to s3://lake: no room in s3://(hidden)@h/lake" in text
+    assert "run the same command again, or 'earmark publish'" in html.unescape(text)
+    assert "features removed 2.5 MB" in text
+    assert "done , not published" in text_of(render_run_list([make_report(), report], []))
+    done = Publication(location="lake", format="delta", model="m", rows=9, changed=2, written=True, version=3)
+    text = text_of(render_run_page(make_report(publication=done), []))
+    assert "9 rows published to lake as version 3: 2 new or changed, 0 removed." in text
+    assert "not published" not in text
+    assert "publish" not in text_of(render_run_page(make_report(), []))
+
+
 def test_secrets_are_hidden() -> None:
     """A page that is passed around would give the bucket's keys away."""
     address = "https://user:hunter2@host/x?X-Amz-Signature=abcdef&part=1"

@@ -75,6 +75,21 @@ _PALE_TEXTS = """(() => {
 })()"""
 """Contrast as in the Web Content Accessibility Guidelines 2.2, 1.4.3."""
 
+_LEFT_OF = """
+    const [selector, text] = arguments, range = document.createRange();
+    for (const element of document.querySelectorAll(selector)) {
+        const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) {
+            const at = walker.currentNode.data.indexOf(text);
+            if (at < 0) continue;
+            range.setStart(walker.currentNode, at);
+            range.setEnd(walker.currentNode, at + text.length);
+            return range.getBoundingClientRect().left;
+        }
+    }
+    throw new Error(`no ${text} in ${selector}`);
+"""
+
 
 def missing_programs() -> list[str]:
     """Programs of the browser that this machine lacks."""
@@ -142,6 +157,10 @@ class Browser:
     def pale_texts(self) -> list[str]:
         """Texts whose contrast to what is behind them is below 4.5, with it."""
         return list(self.evaluate(_PALE_TEXTS))
+
+    def left_of(self, selector: str, text: str) -> float:
+        """Left edge of a text within the first element that has it, in CSS pixels."""
+        return float(self.driver.execute_script(_LEFT_OF, selector, text))
 
     def background(self) -> int:
         """Brightness of the page's background, 0 to 255."""

@@ -15,6 +15,9 @@ from pipeline.plots.track_view import SegmentView, TrackView
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ISOLATE, _END = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+"""Around a name in a sentence: one in Arabic would otherwise turn around the numbers that follow it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
@@ -69,7 +72,7 @@ def list_drawings(
         return plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start, into=into)
 
     mean = track_probabilities(proba, [one.is_silent for one in view.segments])
-    named = ", ".join(f"{genres[i]} {mean[i]:.2f}" for i in np.argsort(-mean)[:3])
+    named = ", ".join(f"{_ISOLATE}{genres[i]}{_END} {mean[i]:.2f}" for i in np.argsort(-mean)[:3])
     of_genres = f"Genre probabilities of each segment over the track; mean: {named}."
     of_spectrogram = "Spectrogram in dB relative to the maximum, 0 to 10 kHz."
     of_log_mel = f"Log-mel spectrogram as the model sees it, {view.spec.n_mels} bands."

@@ -95,3 +95,27 @@ def test_keyboard_reaches_tables_and_numbers(browser: Browser, page: Path) -> No
         " return document.activeElement === s && s.parentElement.open; })()"
     )
     assert browser.evaluate("document.querySelector('details table').getBoundingClientRect().height") > 100
+
+
+def test_names_from_right_to_left_keep_their_numbers(browser: Browser, tmp_path: Path) -> None:
+    """Of two genres in Arabic, each would stand beside the number of the other."""
+    rng = np.random.default_rng(1)
+    genres, labels = ("\u0637\u0631\u0628", "\u062f\u0628\u0643\u0629 80"), np.arange(40) % 2
+    answers = Predictions(
+        rng.dirichlet(np.ones(2), 40),
+        labels,
+        np.array([f"\u0627\u063a\u0646\u064a\u0629 {i}.mp3" for i in range(40)]),
+    )
+    outside = ("noise", np.repeat([[0.7, 0.3], [0.2, 0.8]], [3, 4], axis=0))
+    setup = Setup(data="shelves", protocol="track", leak="leaks a little", split="track")
+    evaluation = summarize("model-1a2b3c4d", answers, "track", genres, setup, outside=outside)
+    page = tmp_path / "evaluation.html"
+    page.write_text(render_evaluation_page(evaluation), encoding="utf-8")
+    browser.open(page)
+    # From the left: the first genre, its number, the second genre, its number.
+    names = [browser.left_of("section:last-of-type > p bdi", name[:3]) for name in genres]
+    numbers = [browser.left_of("section > p:has(bdi)", text) for text in (" 4, ", " 3.")]
+    assert names[1] < numbers[0] < names[0] < numbers[1]
+    # A name alone is read from the right, its number last.
+    assert browser.left_of(".matrix th", "80") < browser.left_of(".matrix th", genres[1][:3])
+    assert browser.left_of("td.name", ".mp3") < browser.left_of("td.name", "\u0627")

@@ -105,6 +105,21 @@ def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
     assert browser.evaluate(f"{beside}.length") == 0
 
 
+def test_names_from_right_to_left_are_read_whole(browser: Browser, tmp_path: Path) -> None:
+    """The number of a song in Hebrew would stand before its folder, and the reason amid its name."""
+    uri = "\u05d7\u05dc\u05d5\u05dd 5/\u05e9\u05d9\u05e8 7.mp3"
+    example = FailureExample(uri=f"/music/{uri}", message=f"/music/{uri} is empty (0 bytes)")
+    tables = Tables(str(tmp_path))
+    write_report(tables, make_report(SECOND, catalog="/music", failure_examples={"DecodeError": (example,)}))
+    browser.open(Path(rewrite_page(tables, None, None)))
+    for place in ("li code", "li bdi"):
+        folder, song, end = (
+            browser.left_of(place, text) for text in ("\u05d7\u05dc", "\u05e9\u05d9", ".mp3")
+        )
+        assert end < song < folder, place
+    assert browser.left_of("li bdi", "\u05d7\u05dc") < browser.left_of("li span", " is empty")
+
+
 def test_on_paper(browser: Browser, pages: Path) -> None:
     """Printed, tables would be cut at the edge and the legends of charts would lose their colors."""
     browser.open(pages / f"{SECOND}.html", width=700)

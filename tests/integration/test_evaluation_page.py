@@ -52,7 +52,7 @@ def test_plots_are_drawn(browser: Browser, page: Path) -> None:
     """A path that the browser cannot parse leaves an empty frame, and nobody notices."""
     browser.open(page)
     lengths = browser.evaluate(
-        "[...document.querySelectorAll('svg .line, svg .area')].map(path => path.getTotalLength())"
+        "[...document.querySelectorAll('.drawing .line, .drawing .area')].map(path => path.getTotalLength())"
     )
     assert len(lengths) >= 6
     assert min(lengths) > 100
@@ -65,6 +65,16 @@ def test_plots_are_drawn(browser: Browser, page: Path) -> None:
     assert len(browser.evaluate(f"{cells}.map(cell => cell.textContent)")) == 9
     shades = browser.evaluate(f"{cells}.map(cell => getComputedStyle(cell).backgroundColor)")
     assert len(set(shades)) >= 4, "cells are shaded by their share"
+
+
+def test_lines_differ_in_more_than_color(browser: Browser, page: Path) -> None:
+    """Printed in black, or by people who confuse red and orange, the lines could not be told apart."""
+    browser.open(page)
+    dashes = "[...document.querySelectorAll('{} .line')].map(e => getComputedStyle(e).strokeDasharray)"
+    drawn = browser.evaluate(dashes.format(".plot"))
+    assert len(set(drawn)) == 3
+    named = browser.evaluate(dashes.format(".legend"))
+    assert sorted(named) == sorted(drawn)
 
 
 def test_names_stand_as_text(browser: Browser, page: Path) -> None:

@@ -105,6 +105,21 @@ def test_long_names_are_wrapped(browser: Browser, tmp_path: Path) -> None:
     assert browser.evaluate(f"{beside}.length") == 0
 
 
+def test_lines_and_legends_differ_in_more_than_color(browser: Browser, pages: Path) -> None:
+    """In black and white the lines, and in high-contrast modes their legend, could not be told apart."""
+    browser.open(pages / f"{SECOND}.html")
+    dashes = "[...document.querySelectorAll('figure:last-of-type {} .line')]"
+    for place in (".plot", ".legend"):
+        drawn = browser.evaluate(f"{dashes.format(place)}.map(e => getComputedStyle(e).strokeDasharray)")
+        assert drawn[-2:] == ["none", "9px, 4px"], place
+    forced = {"features": [{"name": "forced-colors", "value": "active"}]}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
+    assert browser.evaluate("matchMedia('(forced-colors: active)').matches")
+    color = "getComputedStyle(document.querySelector('{}')).{}"
+    filled = browser.evaluate(color.format(".plot .area", "fill"))
+    assert browser.evaluate(color.format(".legend .swatch", "backgroundColor")) == filled
+
+
 def test_names_from_right_to_left_are_read_whole(browser: Browser, tmp_path: Path) -> None:
     """The number of a song in Hebrew would stand before its folder, and the reason amid its name."""
     uri = "\u05d7\u05dc\u05d5\u05dd 5/\u05e9\u05d9\u05e8 7.mp3"

@@ -78,7 +78,7 @@ def lay_out_step_chart(
         x_ticks=tuple(
             Tick(100 * x * unit_s / (n_steps * step_s), f"{x:g} {unit}" if x else "0") for x in x_ticks
         ),
-        y_ticks=tuple(Tick(100 * y / top, f"{y:,g}") for y in y_ticks),
+        y_ticks=tuple(Tick(100 * y / top, f"{y:,.0f}" if y >= 1000 else f"{y:g}") for y in y_ticks),
         step_names=tuple(f"{i * step_s / unit_s:.4g} {unit}" for i in range(n_steps)),
     )
 

@@ -125,8 +125,8 @@ def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
     workers = _mean_while_busy(timeline.featurizing, timeline.shards_left)
     charts = [
         lay_out_step_chart(
-            f"Featurize workers: {workers:.2f} of {cpus} CPUs busy while shards were left to featurize",
-            f"Busy featurize workers over the run: {workers:.2f} of {cpus} CPUs while shards were left",
+            f"Featurize workers: {workers:,.2f} of {cpus:,} CPUs busy while shards were left to featurize",
+            f"Busy featurize workers over the run: {workers:,.2f} of {cpus:,} CPUs while shards were left",
             [Series("busy", timeline.featurizing, filled=True), Series("CPUs", timeline.cpus)],
             step_s=timeline.step_s,
         )
@@ -135,8 +135,8 @@ def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
         busy = _mean_while_busy(timeline.labeling, timeline.parts_left)
         charts.append(
             lay_out_step_chart(
-                f"Actors: {busy:.2f} of {actors} busy while parts were left to label",
-                f"Busy actors over the run: {busy:.2f} of {actors} while parts were left to label",
+                f"Actors: {busy:,.2f} of {actors:,} busy while parts were left to label",
+                f"Busy actors over the run: {busy:,.2f} of {actors:,} while parts were left to label",
                 [Series("busy", timeline.labeling, filled=True), Series("actors", timeline.actors)],
                 step_s=timeline.step_s,
             )
@@ -144,8 +144,8 @@ def _lay_out_charts(timeline: Timeline) -> list[StepChart]:
     charts.append(
         lay_out_step_chart(
             "Backlog: if parts pile up, actors are the bottleneck; if there are none, featurizing is",
-            f"Backlog over the run: at most {max(timeline.shards_left)} shards to featurize and "
-            f"{max(timeline.parts_left)} parts to label",
+            f"Backlog over the run: at most {max(timeline.shards_left):,} shards to featurize and "
+            f"{max(timeline.parts_left):,} parts to label",
             [
                 Series("shards to featurize", timeline.shards_left),
                 Series("parts to label", timeline.parts_left),

@@ -197,7 +197,7 @@ def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None)
     values = chroma(power, sr, tuning).T
     draw_image(axes, thin_columns(values), (start_s, start_s + len(y) / sr, -0.5, 11.5), (0, 1))
     axes.set_yticks(range(0, 12, 2), ("C", "D", "E", "F♯", "G♯", "A♯"))
-    axes.set_ylabel(f"tuned {100 * tuning:+.0f} cents")
+    axes.set_ylabel(f"tuned {100 * tuning:+z.0f} cents")
     draw_scale(axes, "magma", "0", "1, the strongest")
     return _finish_time_axis(figure, axes, y, sr, start_s)
 

@@ -95,6 +95,16 @@ def test_protocol_and_warning_stand_with_the_figure(browser: Browser, page: Path
     assert "accuracy, track (leaks a little)" in text
 
 
+def test_large_matrices_can_be_read() -> None:
+    """Counts above a thousand stood without separators, beside a support that has them."""
+    labels = np.repeat([0, 1], [1500, 2])
+    answers = Predictions(np.eye(2)[labels], labels, np.arange(1502).astype(str))
+    setup = Setup(data="shelves", protocol="track", leak="leaks a little", split="track")
+    page = render_evaluation_page(summarize("model-1a2b3c4d", answers, "track", ("jazz", "rock"), setup))
+    assert ">1,500</td><td" in page
+    assert ">·</td>" in page
+
+
 def test_keyboard_reaches_tables_and_numbers(browser: Browser, page: Path) -> None:
     """Who has no mouse must be able to scroll the wide tables and open the numbers behind the plots."""
     browser.open(page, width=NARROW)

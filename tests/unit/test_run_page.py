@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.cli.summaries.tables import print_runs
+from pipeline.pages.charts import Series, lay_out_step_chart
 from pipeline.pages.run_page import render_run_list, render_run_page
 from pipeline.pages.run_page_writer import RunPageWriter, rewrite_page
 from pipeline.redaction import redact
@@ -178,6 +179,23 @@ def test_an_unknown_run_is_named(tmp_path: Path) -> None:
     write_report(tables, make_report())
     with pytest.raises(MisuseError, match="no run 'yesterday'"):
         rewrite_page(tables, "yesterday", None)
+
+
+def test_large_numbers_are_written_out() -> None:
+    """A backlog of 312,500 shards stood as 3.125e+05, and a genre that did not change at -0.0 points."""
+    timeline = Timeline(
+        step_s=64.0, featurizing=(4095.5, 1), labeling=(0, 0), cpus=(4096, 4096), actors=(0, 0),
+        shards_left=(312_500, 0), parts_left=(12_345, 0),
+    )  # fmt: skip
+    before = make_report("20260101T000000-aaaa", genres={"jazz": 100_000, "rock": 70_000})
+    now = make_report(timeline=timeline, genres={"jazz": 100_000, "rock": 70_010})
+    text = text_of(render_run_page(now, [before]))
+    assert "4,095.50 of 4,096 CPUs" in text
+    assert "0 s 312,500 12,345" in text
+    assert "e+0" not in text
+    assert "-0.0" not in text
+    chart = lay_out_step_chart("", "", [Series("parts", (2_400_000.0,))], step_s=1.0)
+    assert [tick.text for tick in chart.y_ticks][-1] == "2,500,000"
 
 
 def test_what_was_published_is_on_the_page() -> None:

@@ -123,8 +123,8 @@ def _print_changes(found: Trends) -> None:
                 each.direction,
                 f"{100 * each.start:.1f}",
                 f"{100 * each.end:.1f}",
-                f"{100 * each.change:+.1f}",
-                f"{100 * each.low:+.1f} to {100 * each.high:+.1f}",
+                f"{100 * each.change:+z.1f}",
+                f"{100 * each.low:+z.1f} to {100 * each.high:+z.1f}",
                 f"{each.q_value:.2g}",
             )
             for each in found.changes

@@ -24,12 +24,14 @@ _MOST_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure with its caption and text alternative. If `timed`, its x axis is the segment being played."""
+    """A figure with its caption, text alternative and data. If `timed`, its x axis is the segment played."""
 
     figure: "Figure"
     caption: str
     alternative: str
     timed: bool = True
+    heads: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def render_track_page(
@@ -86,6 +88,8 @@ def render_track_page(
                 "caption": picture.caption,
                 "alternative": picture.alternative,
                 "timed": picture.timed,
+                "heads": picture.heads,
+                "rows": picture.rows,
             }
             for picture in pictures
         ],

@@ -60,6 +60,14 @@ def to_svg(figure: "Figure") -> bytes:
     return svg.replace("<defs>", f"{_SVG_STYLE}<defs>", 1).encode()
 
 
+def read_labels(figure: "Figure") -> str:
+    """Return the titles in a figure and the labels of its y axes, for those who do not see it."""
+    titled = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    return "; ".join(
+        ", ".join(text for text in (axes.get_title(loc="left"), axes.get_ylabel()) if text) for axes in titled
+    )
+
+
 def place_axes(figure: "FigureBase", *, n_rows: int = 1) -> None:
     """Adjust margins to leave room for the labels."""
     from matplotlib.axes import Axes

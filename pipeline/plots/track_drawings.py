@@ -33,12 +33,18 @@ class Drawing:
         What it shows.
     timed : bool
         Whether its time axis is that of the segment.
+    heads : tuple of str
+        The columns of its data, if they are few enough to be read.
+    rows : tuple of tuple of str
+        The data, one row for each genre.
     """
 
     draw: Callable[[Any], Any]
     height_in: float
     caption: str
     timed: bool = True
+    heads: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def list_drawings(
@@ -74,12 +80,16 @@ def list_drawings(
     mean = track_probabilities(proba, [one.is_silent for one in view.segments])
     named = ", ".join(f"{_ISOLATE}{genres[i]}{_END} {mean[i]:.2f}" for i in np.argsort(-mean)[:3])
     of_genres = f"Genre probabilities of each segment over the track; mean: {named}."
+    heads = ("genre", *(f"from {first:g} to {first + length:g} s" for first, length in spans))
+    rows = tuple(
+        (genre, *(f"{p:.2f}" for p in column)) for genre, column in zip(genres, proba.T, strict=True)
+    )
     of_spectrogram = "Spectrogram in dB relative to the maximum, 0 to 10 kHz."
     of_log_mel = f"Log-mel spectrogram as the model sees it, {view.spec.n_mels} bands."
     of_crossings = "Zero crossings: their rate, and the waveform of the loudest 10 ms."
     on_log_axis = on(plots.plot_spectrogram, scale="log")
     return [
-        Drawing(draw_genres, 2.8, of_genres, timed=False),
+        Drawing(draw_genres, 2.8, of_genres, timed=False, heads=heads, rows=rows),
         Drawing(on(plots.plot_waveform), 2.0, f"Waveform {seconds}."),
         Drawing(on(plots.plot_spectrogram), 2.8, of_spectrogram),
         Drawing(on_log_axis, 2.8, "The same spectrogram on a logarithmic frequency axis."),

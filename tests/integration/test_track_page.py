@@ -1,5 +1,6 @@
 """The page of a track in a real browser: a player and pictures for who has no mouse, or does not see them."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,8 @@ def test_everything_is_reached_by_tab(
     browser.open(pages[name], width=width)
     stops = browser.tab_stops()
     assert [stop.name for stop in stops[:3]] == ["Skip to content", "Open the full file", _player(browser)]
-    captions = browser.evaluate("[...document.querySelectorAll('figcaption')].map(each => each.innerText)")
-    assert [stop.name for stop in stops[3:]] == captions
+    words = browser.evaluate("[...document.querySelectorAll('figcaption, summary')].map(e => e.innerText)")
+    assert [stop.name for stop in stops[3:]] == words
     assert [stop for stop in stops if not stop.outlined] == []
     # The player stays at the top of the window, and must not cover what has the focus.
     assert [stop for stop in stops if not stop.in_sight] == []
@@ -104,7 +105,17 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
     browser.open(pages["plot"])
     words = browser.evaluate("[...document.querySelectorAll('main img')].map(image => image.alt)")
     assert len(set(words)) == 10
-    assert "; mean: " in words[0]
+    assert words[0] == "Probability of each genre, by segment"
+    # What only the picture says: a tempo, a tuning, the axes.
+    assert re.fullmatch(r"Onset strength, tempo \d+\.\d BPM, dB", words[-1])
+    assert any(re.fullmatch(r"Chroma, tuned [+-]\d+ cents", each) for each in words)
+    caption, *data = browser.evaluate(
+        "[document.querySelector('figcaption').innerText, ...[...document.querySelectorAll('main tbody tr')]"
+        ".map(row => [...row.cells].map(cell => cell.textContent))]"
+    )
+    (first,) = re.findall(r"mean: \W?(\w+)\W? ([\d.]+)", caption)
+    assert first in [(name, value) for name, value in data]
+    assert sum(float(value) for _, value in data) == pytest.approx(1, abs=0.05)
     browser.open(pages["explain"])
     first = browser.evaluate("document.querySelector('main img').alt")
     assert first.startswith("Importance by Grad-CAM over the log-mel. Strongest evidence: ")

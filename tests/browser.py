@@ -158,6 +158,11 @@ class Browser:
         """Texts whose contrast to what is behind them is below 4.5, with it."""
         return list(self.evaluate(_PALE_TEXTS))
 
+    def rows_without_head(self) -> int:
+        """How many rows of tables a screen reader would read without what they are about."""
+        rows = "[...document.querySelectorAll('tbody tr')]"
+        return int(self.evaluate(f"{rows}.filter(row => !row.querySelector('th[scope=row]')).length"))
+
     def left_of(self, selector: str, text: str) -> float:
         """Left edge of a text within the first element that has it, in CSS pixels."""
         return float(self.driver.execute_script(_LEFT_OF, selector, text))

@@ -55,9 +55,8 @@ def check(browser: Browser, page: Path, drawn: str, n_drawn: int) -> None:
             assert len(sizes) == n_drawn
             assert min(sizes) > 1000
     assert browser.evaluate("document.querySelectorAll('img[onerror], main script').length") == 0
-    unnamed = (
-        "[...document.querySelectorAll('img, svg')].filter(e => !(e.alt || e.getAttribute('aria-label')))"
-    )
+    unnamed = "[...document.querySelectorAll('img, svg:not([aria-hidden])')]"
+    unnamed += ".filter(e => !(e.alt || e.getAttribute('aria-label')))"
     assert browser.evaluate(f"{unnamed}.length") == 0
 
 

@@ -67,6 +67,12 @@ def test_plots_are_drawn(browser: Browser, page: Path) -> None:
     assert len(set(shades)) >= 4, "cells are shaded by their share"
 
 
+def test_rows_are_read_with_what_they_are_about(browser: Browser, page: Path) -> None:
+    """A screen reader would read columns of figures, and not of which classifier or genre they are."""
+    browser.open(page)
+    assert browser.rows_without_head() == 0
+
+
 def test_lines_differ_in_more_than_color(browser: Browser, page: Path) -> None:
     """Printed in black, or by people who confuse red and orange, the lines could not be told apart."""
     browser.open(page)
@@ -138,4 +144,4 @@ def test_names_from_right_to_left_keep_their_numbers(browser: Browser, tmp_path:
     assert names[1] < numbers[0] < names[0] < numbers[1]
     # A name alone is read from the right, its number last.
     assert browser.left_of(".matrix th", "80") < browser.left_of(".matrix th", genres[1][:3])
-    assert browser.left_of("td.name", ".mp3") < browser.left_of("td.name", "\u0627")
+    assert browser.left_of(".name", ".mp3") < browser.left_of(".name", "\u0627")

@@ -233,6 +233,7 @@ def test_charts_have_words_and_numbers(browser: Browser, pages: dict[str, tuple[
         "[...document.querySelectorAll('svg')].filter(s => !s.ariaLabel && s.ariaHidden !== 'true').length"
     )
     assert browser.evaluate(unnamed) == 0
+    assert browser.rows_without_head() == 0
     rows = _rows(browser, "periods")
     assert [row[0] for row in rows] == found.groups.names
     assert [float(text) for text in rows[3][2:]] == pytest.approx(100 * found.shares.share[3], abs=0.051)

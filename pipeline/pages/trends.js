@@ -38,11 +38,14 @@
       return best;
     }
 
-    canvas.addEventListener("pointermove", (event) => {
+    function point(event) {
       const box = canvas.getBoundingClientRect();
       const index = nearest(Math.floor((event.clientX - box.left) / box.width * time.nCells));
       if (index !== at) show(index);
-    });
+    }
+
+    canvas.addEventListener("pointermove", point);
+    canvas.addEventListener("pointerdown", point); // a finger that taps does not move
     canvas.addEventListener("keydown", (event) => {
       const last = time.names.length - 1;
       const moves = { ArrowRight: at + 1, ArrowUp: at + 1, ArrowLeft: at - 1, ArrowDown: at - 1, PageUp: at + 10, PageDown: at - 10, Home: 0, End: last };

@@ -100,6 +100,21 @@ def test_the_chart_is_read_by_keyboard(browser: Browser, pages: dict[str, tuple[
     assert canvas.get_attribute("aria-valuetext").startswith(found.groups.names[-1])
 
 
+def test_the_chart_is_read_by_tapping(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:
+    """On a phone, only the last period could be read."""
+    page, found = pages["year"]
+    browser.open(page, width=NARROW)
+    canvas = browser.driver.find_element(By.CSS_SELECTOR, "#time .canvas")
+    readout = browser.driver.find_element(By.ID, "readout")
+    assert readout.text.startswith(found.groups.names[-1])
+    box = canvas.rect
+    browser.driver.execute_script("arguments[0].scrollIntoView(true)", canvas)
+    point = {"x": box["x"] + 2, "y": 20}
+    for kind, points in (("touchStart", [point]), ("touchEnd", [])):
+        browser.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert readout.text.startswith(f"{found.groups.names[0]}: ")
+
+
 def _artists(browser: Browser, column: int = 1) -> list[str]:
     cells = f"document.querySelectorAll('#artists tbody tr > :nth-child({column})')"
     return list(browser.evaluate(f"[...{cells}].map(cell => cell.textContent)"))

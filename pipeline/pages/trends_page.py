@@ -38,6 +38,8 @@ class TimeChart:
         SVG path of each genre's area, the first genre at the bottom.
     counts : str
         SVG path of the number of tracks in each period, scaled to the largest.
+    most : int
+        The largest number of tracks in a period.
     x_ticks : list of Tick
         Ticks of the time axis.
     cells : list of int
@@ -52,6 +54,7 @@ class TimeChart:
 
     paths: list[str]
     counts: str
+    most: int
     x_ticks: list[Tick]
     cells: list[int]
     n_cells: int
@@ -133,10 +136,11 @@ def lay_out_time_chart(groups: Groups, shares: GenreShares) -> TimeChart:
     n_cells = int(cells[-1]) + 1
     tops = np.cumsum(shares.share[shown], axis=1)
     bottoms = np.hstack([np.zeros((len(tops), 1)), tops[:, :-1]])
-    most = shares.tracks[shown].max()
+    most = int(shares.tracks[shown].max())
     return TimeChart(
         paths=[_draw_steps(cells, n_cells, bottoms[:, k], tops[:, k]) for k in range(tops.shape[1])],
         counts=_draw_steps(cells, n_cells, np.zeros(len(cells)), shares.tracks[shown] / most),
+        most=most,
         x_ticks=_place_ticks(groups.names[shown], cells, n_cells),
         cells=cells.tolist(),
         n_cells=n_cells,

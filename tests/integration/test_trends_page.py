@@ -252,6 +252,13 @@ def test_charts_have_words_and_numbers(browser: Browser, pages: dict[str, tuple[
     rows = _rows(browser, "periods")
     assert [row[0] for row in rows] == found.groups.names
     assert [float(text) for text in rows[3][2:]] == pytest.approx(100 * found.shares.share[3], abs=0.051)
+    strip = browser.evaluate(
+        "[...document.querySelectorAll('.strip .y-axis span')]"
+        ".map(e => [e.textContent, e.getBoundingClientRect().top])"
+    )
+    assert [text for text, _ in strip] == [f"{found.shares.tracks.max():,}", "0"]
+    above = "document.querySelector('#time .y-axis span').getBoundingClientRect().bottom"
+    assert browser.evaluate(above) <= strip[0][1] + 1
     heat = [row[1:] for row in _rows(browser, "heat")]
     assert sum(int(text.replace(",", "")) for row in heat for text in row) == found.tags.counts.sum()
 

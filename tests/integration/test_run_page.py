@@ -137,7 +137,8 @@ def test_names_from_right_to_left_are_read_whole(browser: Browser, tmp_path: Pat
 
 
 def test_on_paper(browser: Browser, pages: Path) -> None:
-    """Printed, tables would be cut at the edge and the legends of charts would lose their colors."""
+    """Printed, tables would be cut at the edge, the legends of charts would lose their colors, and headings
+    would stand alone at the end of a sheet."""
     browser.open(pages / f"{SECOND}.html", width=700)
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
@@ -145,6 +146,8 @@ def test_on_paper(browser: Browser, pages: Path) -> None:
         swatch = "getComputedStyle(document.querySelector('.swatch')).printColorAdjust"
         assert browser.evaluate(swatch) == "exact"
         assert not browser.overflows()
+        alone = "[...document.querySelectorAll('h2, .legend')].map(each => getComputedStyle(each).breakAfter)"
+        assert set(browser.evaluate(alone)) == {"avoid"}
         cut = "[...document.querySelectorAll('.scroll')].map(each => getComputedStyle(each).overflowX)"
         assert set(browser.evaluate(cut)) == {"visible"}
     finally:

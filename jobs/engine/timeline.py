@@ -11,6 +11,7 @@ from schemas.report import Timeline
 _STEPS = 120
 """Maximum number of steps; when they are full, pairs are merged and each step is twice as long."""
 _MEANS = ("featurizing", "labeling")
+_WORKERS = {"featurizing": "cpus", "labeling": "actors"}
 _MOST = ("cpus", "actors", "shards_left", "parts_left")
 
 
@@ -61,10 +62,24 @@ class TimelineRecorder:
         n_steps = int(now / self._step_s) + 1
         lengths = np.minimum(self._step_s, now - np.arange(n_steps) * self._step_s).clip(1e-9)
         means = {
-            name: tuple((busy[:n_steps] / lengths).round(3).tolist()) for name, busy in self._busy_s.items()
+            name: tuple((self._carry_back(name, lengths) / lengths).round(3).tolist()) for name in _MEANS
         }
         most = {name: tuple(values[:n_steps].tolist()) for name, values in self._most.items()}
         return Timeline(step_s=self._step_s, **means, **most)
+
+    def _carry_back(self, kind: str, lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the busy seconds of each step, without more than its workers have.
+
+        Results that a worker sends together all count as ending when they arrive. What exceeds a step was
+        done before it.
+        """
+        most_s = self._most[_WORKERS[kind]][: len(lengths)] * lengths
+        busy_s = self._busy_s[kind][: len(lengths)].copy()
+        for step in range(len(lengths) - 1, 0, -1):
+            if most_s[step] and busy_s[step] > most_s[step]:
+                busy_s[step - 1] += busy_s[step] - most_s[step]
+                busy_s[step] = most_s[step]
+        return busy_s
 
     def _now(self) -> float:
         """Return the seconds since the start, after merging steps so that one covers them."""

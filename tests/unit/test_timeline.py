@@ -68,6 +68,21 @@ def test_what_is_left_keeps_its_peak() -> None:
     assert set(got.cpus) == {4}
 
 
+def test_no_step_has_more_work_than_workers() -> None:
+    """An actor that labels two parts in one call sends both results at once: 1.2 of 1 actors were busy."""
+    clock, timeline = recorder()
+    for _ in range(4):
+        timeline.observe(cpus=2, actors=1, shards_left=0, parts_left=2)
+        clock.now += 1.0
+    timeline.record_work("labeling", 0.8)
+    timeline.record_work("labeling", 0.7)
+    timeline.observe(cpus=2, actors=1, shards_left=0, parts_left=0)
+    clock.now += 0.5
+    got = timeline.timeline()
+    assert got.labeling[:4] == (0.0, 0.0, 0.5, 1.0)
+    assert busy_s(got.labeling, 1.0, 4.5) == pytest.approx(1.5)
+
+
 def test_work_that_began_before_the_run_counts_from_its_start() -> None:
     """A clock that differs between machines would make negative steps."""
     clock, timeline = recorder()

@@ -49,6 +49,8 @@ RANGE_DB = 80.0
 AMIN = 1e-5
 """Smallest magnitude before taking the logarithm, as in ``librosa.amplitude_to_db``."""
 _LOG_ROWS = 480
+_DARK_TEXT_FROM = 0.44
+"""Probability above which black has more contrast than white to the color map viridis."""
 
 
 def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
@@ -288,7 +290,7 @@ def plot_genre_probabilities(
             row[:, np.newaxis], aspect="auto", origin="lower", extent=extent, cmap="viridis", vmin=0, vmax=1
         )
         for i in np.flatnonzero(row >= 0.05):
-            color = "#101010" if row[i] > 0.55 else "#f4f4f4"
+            color = "#000000" if row[i] > _DARK_TEXT_FROM else "#ffffff"
             axes.text(
                 start_s + length_s / 2, i, f"{row[i]:.2f}", color=color, ha="center", va="center", fontsize=8
             )

@@ -142,13 +142,12 @@ def _pictures(view: TrackView, segment: SegmentView, found: Explanation, title: 
     words = f"Importance by {_METHODS[found.method]} over the log-mel. Strongest evidence: {strong}."
     start, sr = segment.start_s, view.spec.sample_rate
     return [
-        Picture(draw_explanation(view, segment, found, title), words, words),
+        Picture(draw_explanation(view, segment, found, title), words),
         Picture(
             plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start),
             "The log-mel alone.",
-            "Log-mel spectrogram of the segment.",
         ),
-        Picture(plots.plot_waveform(segment.y, sr, start_s=start), "Waveform.", "Waveform of the segment."),
+        Picture(plots.plot_waveform(segment.y, sr, start_s=start), "Waveform of the segment."),
     ]
 
 

@@ -8,8 +8,8 @@ from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
 from pipeline.models.prediction import Prediction
 from pipeline.pages.track_page import Picture, render_track_page
-from pipeline.plots.figures import read_labels, to_png
-from pipeline.plots.track_drawings import Drawing, draw_overview, list_drawings
+from pipeline.plots.figures import to_png
+from pipeline.plots.track_drawings import draw_overview, list_drawings
 from pipeline.plots.track_view import TrackView, predict_segments, view_track
 from pipeline.storage import storage
 from pipeline.storage.output_checks import check_writable_file
@@ -55,20 +55,13 @@ def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
         data = render_track_page(
             view,
             chosen,
-            [_draw_picture(each) for each in drawings],
+            [Picture(each.draw(None), each.caption, each.timed, each.heads, each.rows) for each in drawings],
             heading="What it sounds like",
             summary=sentence,
             out=out,
         ).encode()
     storage.write_or_explain(out, data)
     return sentence
-
-
-def _draw_picture(drawing: Drawing) -> Picture:
-    figure = drawing.draw(None)
-    return Picture(
-        figure, drawing.caption, read_labels(figure), drawing.timed, heads=drawing.heads, rows=drawing.rows
-    )
 
 
 def check_output(out: str, known: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import quote_from_bytes
 
 from pipeline.formatting import duration_text, short_name
 from pipeline.pages import render, to_data_uri
-from pipeline.plots.figures import LEFT, RIGHT, to_svg
+from pipeline.plots.figures import LEFT, RIGHT, read_labels, to_svg
 from pipeline.plots.track_view import SegmentView, TrackView
 from pipeline.redaction import redact
 from pipeline.storage import storage
@@ -24,11 +24,10 @@ _MOST_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure with its caption, text alternative and data. If `timed`, its x axis is the segment played."""
+    """A figure with its caption and data. If `timed`, its x axis is the segment being played."""
 
     figure: "Figure"
     caption: str
-    alternative: str
     timed: bool = True
     heads: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
@@ -86,7 +85,7 @@ def render_track_page(
             {
                 "source": to_data_uri(to_svg(picture.figure), "image/svg+xml"),
                 "caption": picture.caption,
-                "alternative": picture.alternative,
+                "alternative": read_labels(picture.figure),
                 "timed": picture.timed,
                 "heads": picture.heads,
                 "rows": picture.rows,

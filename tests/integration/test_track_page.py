@@ -118,7 +118,9 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
     assert sum(float(value) for _, value in data) == pytest.approx(1, abs=0.05)
     browser.open(pages["explain"])
     first = browser.evaluate("document.querySelector('main img').alt")
-    assert first.startswith("Importance by Grad-CAM over the log-mel. Strongest evidence: ")
+    assert re.fullmatch(r"Evidence for \w+ \(red\) and against it \(blue\), Hz; Mean over all bands", first)
+    caption = browser.evaluate("document.querySelector('figcaption').innerText")
+    assert caption.startswith("Importance by Grad-CAM over the log-mel. Strongest evidence: ")
     assert "Strongest evidence:" in browser.evaluate("document.body.innerText")
 
 

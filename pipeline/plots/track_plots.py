@@ -177,8 +177,9 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     behind = axes.twinx()
     draw_waveform(behind, y, sr, start_s, GRAY, alpha=0.35)
     behind.set_yticks([])
-    for name, values, color in (("rolloff", rolloff, ORANGE), ("centroid", centroid, BLUE)):
-        axes.plot(frame_times(values, sr, start_s), values / 1000, color=color, linewidth=1, label=name)
+    for name, values, color, style in (("rolloff", rolloff, ORANGE, "--"), ("centroid", centroid, BLUE, "-")):
+        times = frame_times(values, sr, start_s)
+        axes.plot(times, values / 1000, color=color, linestyle=style, linewidth=1, label=name)
     axes.set_zorder(behind.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.set_ylabel("kHz")

@@ -198,6 +198,13 @@ def test_probabilities_can_be_read_on_their_colors() -> None:
         assert (high + 0.05) / (low + 0.05) > 4.5, text
 
 
+def test_curves_differ_in_more_than_color() -> None:
+    """In a report that is printed in black, the rolloff could not be told from the centroid."""
+    figure = plots.plot_spectral_shape(music(1.0), SR)
+    styles = [curve.get_linestyle() for axes in figure.axes for curve in axes.get_lines()]
+    assert sorted(styles) == ["-", "--"]
+
+
 def test_an_unknown_scale_is_named() -> None:
     """Any other word than linear would be drawn as a logarithmic axis that is said to be something else."""
     scale: Any = "mel"

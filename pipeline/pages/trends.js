@@ -125,7 +125,7 @@
       body.append(...matching.slice(shown, shown + PAGE).map(rowElement));
       shown = Math.min(shown + PAGE, matching.length);
       more.hidden = shown >= matching.length;
-      found.textContent = `${shown.toLocaleString("en")} of ${matching.length.toLocaleString("en")} artists shown`;
+      found.textContent = `${shown.toLocaleString("en")} of ${matching.length.toLocaleString("en")} ${matching.length === 1 ? "artist" : "artists"} shown`;
     }
 
     function refresh() {

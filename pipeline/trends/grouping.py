@@ -52,7 +52,7 @@ class Groups:
     @property
     def unit(self) -> str:
         """What one group stands for, in words."""
-        return {"month": "month of release", "seen": "day first seen"}.get(self.by, self.by)
+        return {"month": "month of release", "seen": "day first seen (UTC)"}.get(self.by, self.by)
 
     def midpoints(self) -> NDArray[np.float64]:
         """Return the midpoint of each period, in years; only for groupings by time."""

@@ -17,9 +17,9 @@ def trends(
         str,
         typer.Option(
             "--by",
-            help="How to group tracks: year, month (of release), seen (day first listed), artist, album, "
-            "folder (the first below the catalog), or a column of the manifest. The manifest's columns year, "
-            "release_date, artist and album count where a file has no such tag.",
+            help="How to group tracks: year, month (of release), seen (day first listed, in UTC), artist, "
+            "album, folder (the first below the catalog), or a column of the manifest. The manifest's "
+            "columns year, release_date, artist and album count where a file has no such tag.",
         ),
     ] = "year",
     weight: Annotated[

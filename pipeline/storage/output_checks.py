@@ -21,24 +21,25 @@ def check_writable(out: str | Path, what: str) -> None:
     Raises
     ------
     MisuseError
-        If the nearest existing parent is not a directory or is not writable.
+        If the folder, or else the nearest parent that exists, is not a directory or is not writable.
     StoreError
         If it may not be looked at.
     """
     path = _local_path(out)
     if path is None:
         return
-    parent = next(each for each in path.parents if local_kind(each))
-    if local_kind(parent) != "folder" or not os.access(parent, os.W_OK):
-        raise MisuseError(f"cannot write {what} {out}: {parent} is not a writable directory")
+    is_folder = local_kind(path) == "folder"
+    holder = path if is_folder else next(each for each in path.parents if local_kind(each))
+    if local_kind(holder) != "folder" or not os.access(holder, os.W_OK):
+        raise MisuseError(f"cannot write {what} {out}: {holder} is not a writable directory")
 
 
 def check_writable_file(out: str | Path, what: str) -> None:
     """Check as `check_writable` does, and that `out` is not a directory."""
-    check_writable(out, what)
     path = _local_path(out)
     if path is not None and local_kind(path) == "folder":
         raise MisuseError(f"cannot write {what} {out}: it is a directory; name a file in it")
+    check_writable(out, what)
 
 
 def _local_path(out: str | Path) -> Path | None:

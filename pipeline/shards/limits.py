@@ -152,7 +152,8 @@ def _limit_memory(max_bytes: int) -> Iterator[None]:
     def watch() -> None:
         while not done.wait(_CHECK_EVERY_S):
             if private_bytes() > limit:
-                os.write(2, f"earmark: a track takes more than {max_bytes >> 20} MB\n".encode())
+                with contextlib.suppress(OSError):  # nobody may read it, and the limit must hold
+                    os.write(2, f"earmark: a track takes more than {max_bytes >> 20} MB\n".encode())
                 os._exit(TOO_MUCH_MEMORY)
 
     watcher = threading.Thread(target=watch, daemon=True)

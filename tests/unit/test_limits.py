@@ -72,6 +72,12 @@ def test_a_worker_that_grows_too_much_ends_itself(kind: str) -> None:
     assert "more than 100 MB" in done.stderr
 
 
+def test_the_limit_of_memory_holds_without_standard_error() -> None:
+    """A service may have closed it, or who read it is gone: one file would then use up the memory."""
+    done = run(f"import os\nos.close(2)\nwith guarded(memory_mb=100):\n    {GREEDY['python']}")
+    assert done.returncode == TOO_MUCH_MEMORY
+
+
 def test_memory_allocated_before_does_not_count() -> None:
     """Memory used by Ray, Arrow and earlier tracks must not count against a track."""
     code = "before = np.ones(40 * 10**6)\nwith guarded(memory_mb=200):\n    more = np.ones(10 * 10**6)\n"

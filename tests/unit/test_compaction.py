@@ -1,7 +1,9 @@
 """Compaction: fewer parts with the same rows, at any moment and after any crash."""
 
+import errno
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import threading
@@ -28,7 +30,7 @@ from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEn
 from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
-from schemas.errors import EarmarkError
+from schemas.errors import EarmarkError, StoreError
 from schemas.tables import PARTITIONS
 from tests.table_history import MODEL, SPEC, TableHistory, tracks
 
@@ -222,6 +224,35 @@ def test_a_merge_that_fails_leaves_no_file_open(history: TableHistory) -> None:
         compact_all(history.tables)
     opened = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry.path)]
     assert not [path for path in opened if "/building" in path], caught
+
+
+@pytest.mark.parametrize("table", ["labels", "features"])
+def test_a_full_disk_is_named(history: TableHistory, table: str) -> None:
+    """``earmark compact`` ended in an internal error, or blamed the part that it was reading."""
+    stored = list_objects(history.tables)
+    plans = plan_compaction(stored, target_bytes=128 << 20, older_than_days=0)
+    of_table = [plan for plan in plans if plan.table == table]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(StoreError, match=f"cannot build a merged part in .*{LOG_FOLDER}") as caught:
+            compact(stored, of_table, target_bytes=128 << 20, check=lambda: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "verify" not in str(caught.value)
+    assert list_objects(history.tables).objects == stored.objects
+
+
+def test_leftovers_of_another_user_are_named(history: TableHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What root's killed compaction left ended each later one in an internal error."""
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    Path(history.tables.root, LOG_FOLDER, "work-1").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(StoreError, match=f"a killed compaction left in .*{LOG_FOLDER}: access is denied"):
+        recover_compactions(history.tables, lambda: None)
 
 
 class _Reader(threading.Thread):

@@ -199,8 +199,13 @@ class _PartBuilder:
         self._n_waiting = 0
         self._n_rows = 0
         self._file = folder / f"builder-{uuid.uuid4().hex}"
-        self._sink = self._file.open("wb")
-        self._writer = pq.ParquetWriter(self._sink, schema, **parquet_options(schema))
+        with self._explain_errors():
+            self._sink = self._file.open("wb")
+            self._writer = pq.ParquetWriter(self._sink, schema, **parquet_options(schema))
+
+    def _explain_errors(self) -> contextlib.AbstractContextManager[None]:
+        """Name the folder if it cannot be written: the source that is being read is not at fault."""
+        return storage.explain_errors(str(self._file.parent), "build a merged part in")
 
     def accepts(self, schema: pa.Schema, target_bytes: int) -> bool:
         """Return whether a source with this schema can be added."""
@@ -222,7 +227,8 @@ class _PartBuilder:
             return
         rows = pa.concat_tables(self._waiting)
         whole = rows.num_rows - rows.num_rows % at_least
-        self._writer.write_table(rows.slice(0, whole), row_group_size=self._group_rows)
+        with self._explain_errors():
+            self._writer.write_table(rows.slice(0, whole), row_group_size=self._group_rows)
         self._waiting = [rows.slice(whole)]
         self._n_waiting = rows.num_rows - whole
 
@@ -236,9 +242,10 @@ class _PartBuilder:
     def finish(self) -> MergedPart:
         """Write what is left, sync the file to disk and check its number of rows."""
         self._write_groups(at_least=1)
-        self._writer.close()
-        self._sink.flush()
-        os.fsync(self._sink.fileno())
+        with self._explain_errors():
+            self._writer.close()
+            self._sink.flush()
+            os.fsync(self._sink.fileno())
         self.close()
         names = "\n".join(source.name for source in self._sources)
         name = f"merged-{hashlib.sha256(names.encode()).hexdigest()[:16]}.parquet"

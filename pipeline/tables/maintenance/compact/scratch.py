@@ -25,6 +25,11 @@ def scratch_folder(root: str) -> Iterator[Path]:
     ----------
     root : str
         Root of the tables.
+
+    Raises
+    ------
+    EarmarkError
+        If the folder cannot be made.
     """
     with _scratch_beside(root) if storage.is_local(root) else locked_folder(PREFIX) as folder:
         yield folder
@@ -35,7 +40,8 @@ def _scratch_beside(root: str) -> Iterator[Path]:
     parent = Path(storage.split(root)[1], LOG_FOLDER)
     folder = parent / f"{SCRATCH_PREFIX}{uuid.uuid4().hex}"
     try:
-        folder.mkdir(parents=True)
+        with storage.explain_errors(str(parent), "write to"):
+            folder.mkdir(parents=True)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.storage import storage
 from pipeline.storage.table_on_disk import collect_on_disk, sort_on_disk
 from pipeline.tables.gather import gather, stream_rows
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
-from pipeline.tables.tables import Tables, read_again_if_replaced
+from pipeline.tables.tables import Tables, explain_read_errors, read_again_if_replaced
 from schemas.errors import EarmarkError
 from schemas.tables import FAILURES, PARTITIONS
 
@@ -241,14 +240,14 @@ def read_genres(tables: Tables, model: str) -> tuple[str, ...]:
     Raises
     ------
     EarmarkError
-        If the labels do not name their genres.
+        If the labels cannot be read, or do not name their genres.
     """
     dataset = tables.dataset("labels")
     fragments = [] if dataset is None else dataset.get_fragments(pc.field("model") == model)
     for fragment in fragments:
         if not fragment.path.endswith(".parquet"):  # somebody's export
             continue
-        with storage.explain_errors(fragment.path, "read"):
+        with explain_read_errors(tables, "labels"):
             metadata = fragment.physical_schema.metadata or {}
         if b"genres" in metadata:
             return tuple(json.loads(metadata[b"genres"]))

@@ -16,6 +16,7 @@ from jobs.verify import render_json
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.rows import track_rows
 from pipeline.storage import storage
+from pipeline.tables.current import read_genres
 from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry
 from pipeline.tables.maintenance.vacuum import VacuumOptions, plan_vacuum
 from pipeline.tables.maintenance.verify.findings import Verification
@@ -340,6 +341,14 @@ def test_damaged_pages_of_labels_are_an_error_in_words_and_named_by_reading_deep
     with pytest.raises(EarmarkError, match=r"cannot be read.*verify --deep"):
         check(history)
     assert faults(check(history, deep=True))["unreadable part labels"] == 1
+
+
+def test_a_damaged_footer_of_labels_is_an_error_in_words(history: TableHistory) -> None:
+    """``labels --genre``, ``trends`` and ``publish`` ended in an internal error, since the index hid it."""
+    part = part_of(history, "labels")
+    part.write_bytes(part.read_bytes()[:-40])
+    with pytest.raises(EarmarkError, match=rf"{part.name}.*'earmark verify --deep' names it"):
+        read_genres(history.tables, MODEL)
 
 
 def test_a_damaged_model_is_named_and_keeps_its_features(history: TableHistory) -> None:

@@ -84,15 +84,16 @@ def _read(tables: Tables, model: str, columns: list[str]) -> Iterator[pa.RecordB
     Raises
     ------
     EarmarkError
-        If the lengths differ.
+        If the lengths differ, or a vector is null or empty.
     """
     expected = None
     for batch in tables.read_batches(_TABLE, columns, pc.field("model") == model):
         if not batch.num_rows:
             continue
         lengths = pc.min_max(pc.list_value_length(batch["vector"])).as_py()
-        expected = expected or lengths["min"]
-        if (lengths["min"], lengths["max"]) != (expected, expected):
+        expected = expected or lengths["max"]
+        is_complete = expected and not batch["vector"].null_count
+        if not is_complete or (lengths["min"], lengths["max"]) != (expected, expected):
             raise different_lengths(tables, model)
         yield batch
 

@@ -35,9 +35,9 @@ from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EnvironmentFaultError, MisuseError
+from schemas.errors import EarmarkError, EnvironmentFaultError, MisuseError
 from schemas.report import Counts
-from schemas.tables import embeddings_schema
+from schemas.tables import EMBEDDINGS, embeddings_schema
 from tests.plans import plan_tables
 from tests.published_weights import random_weights, torch_file
 from tests.table_history import MODEL, SPEC, TableHistory, tracks
@@ -281,6 +281,27 @@ def test_each_fault_of_the_embeddings_is_named(history: TableHistory) -> None:
     )
     pq.write_table(rows.set_column(4, rows.schema.field("vector"), vector), part)
     assert faults(history) == {"invalid embedding embeddings": 1}
+
+
+@pytest.mark.parametrize("nothing", [None, []])
+@pytest.mark.parametrize("first", [0, 3])
+def test_vectors_without_numbers_are_named(
+    history: TableHistory, nothing: list[float] | None, first: int
+) -> None:
+    """A program that rewrites the vectors and leaves some out ended verify in an internal error."""
+    (part,) = (Path(history.tables.root) / "embeddings").rglob("*.parquet")
+    rows = pq.read_table(part, partitioning=None)
+    vectors = rows["vector"].to_pylist()
+    vectors[first] = nothing
+    kind = EMBEDDINGS.field("vector").type
+    pq.write_table(rows.set_column(4, pa.field("vector", kind), pa.array(vectors, kind)), part)
+    assert faults(history) == {"invalid embedding embeddings": 1}
+    with pytest.raises(EarmarkError, match="verify"):
+        current_embeddings(history.tables, MODEL)
+    pq.write_table(
+        rows.set_column(4, pa.field("vector", kind), pa.array([nothing] * len(vectors), kind)), part
+    )
+    assert faults(history) == {"invalid embedding embeddings": len(vectors)}
 
 
 def test_a_failure_to_embed_is_no_contradiction_to_the_label(history: TableHistory) -> None:

@@ -53,7 +53,7 @@ def check_vectors(tables: Tables, expected: Mapping[str, int]) -> list[Finding]:
     tables : Tables
         The tables, or a view of some of their parts.
     expected : mapping of str to int
-        The length of the vectors of each model.
+        The length of the vectors of each model; none of a model without a number in any of them.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def check_vectors(tables: Tables, expected: Mapping[str, int]) -> list[Finding]:
         If a part cannot be read.
     """
     of_model = (
-        (batch.filter(pc.equal(batch["model"], model)), expected[model])
+        (batch.filter(pc.equal(batch["model"], model)), expected.get(model, 0))
         for batch in tables.read_batches("embeddings", [*VECTOR_COLUMNS, "model"])
         for model in batch["model"].unique().to_pylist()
     )
@@ -71,10 +71,25 @@ def check_vectors(tables: Tables, expected: Mapping[str, int]) -> list[Finding]:
 
 
 def find_invalid_vectors(rows: pa.RecordBatch, expected: int) -> NDArray[np.bool_]:
-    """Return a mask of the rows whose vector is of another length or, if none is, not of finite numbers."""
-    lengths = pc.list_value_length(rows["vector"]).to_numpy(zero_copy_only=False)
-    wrong = lengths != expected
+    """Return a mask of the rows whose vector is of another length or, if none is, not of finite numbers.
+
+    A vector that is null or empty is always wrong.
+    """
+    lengths = _lengths(rows)
+    wrong = (lengths != expected) | (lengths == 0)
     if not wrong.any():
         vectors = rows["vector"].flatten().to_numpy(zero_copy_only=False)
         wrong = ~np.isfinite(vectors.reshape(-1, expected)).all(axis=1)
     return np.asarray(wrong, dtype=np.bool_)
+
+
+def first_length(rows: pa.RecordBatch) -> int:
+    """Return the length of the first vector that has numbers; 0 if none has. There must be a row."""
+    lengths = _lengths(rows)
+    return int(lengths[np.argmax(lengths > 0)])
+
+
+def _lengths(rows: pa.RecordBatch) -> NDArray[np.int64]:
+    """Return the length of the vector of each row, 0 if it is null."""
+    lengths = pc.list_value_length(rows["vector"]).cast(pa.int64())
+    return np.asarray(pc.fill_null(lengths, 0))

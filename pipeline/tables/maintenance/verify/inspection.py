@@ -16,7 +16,11 @@ from pipeline.storage.arrow_buffers import arrow_buffer
 from pipeline.storage.errors import is_store_error
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.storage.retry import RetryBudget
-from pipeline.tables.maintenance.verify.embedding_values import VECTOR_COLUMNS, find_invalid_vectors
+from pipeline.tables.maintenance.verify.embedding_values import (
+    VECTOR_COLUMNS,
+    find_invalid_vectors,
+    first_length,
+)
 from pipeline.tables.maintenance.verify.label_values import LABEL_COLUMNS, find_invalid_labels
 from pipeline.tables.maintenance.verify.rows import COLUMNS
 from pipeline.tables.objects import StoredObject, StoredObjects, partition_values
@@ -48,7 +52,8 @@ class PartFacts:
     genres : tuple of str or None
         The genres in the metadata of a part of ``labels/``.
     vector_length : int or None
-        The numbers in the first vector of a part of ``embeddings/``; None if it has no rows.
+        The numbers in the first vector of a part of ``embeddings/`` that has any; 0 if none has, None if
+        the part has no rows.
     suspect : bool
         Whether some labels do not fit these genres, or some vectors are invalid or of another length.
     damaged, mismatch : str or None
@@ -276,9 +281,7 @@ def _look_at_values(rows: pa.RecordBatch, facts: PartFacts) -> PartFacts:
     if facts.genres is not None and not facts.suspect:
         return replace(facts, suspect=bool(find_invalid_labels(rows, facts.genres).any()))
     if facts.table == "embeddings" and rows.num_rows:
-        length = facts.vector_length
-        if length is None:
-            length = len(rows["vector"][0])
+        length = facts.vector_length or first_length(rows)
         suspect = facts.suspect or bool(find_invalid_vectors(rows, length).any())
         return replace(facts, vector_length=length, suspect=suspect)
     return facts

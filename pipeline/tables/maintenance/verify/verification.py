@@ -194,8 +194,10 @@ def _check_vectors(stored: StoredObjects, facts: Iterable[PartFacts]) -> list[Fi
     suspect: list[StoredObject] = []
     for fact in facts:
         if fact.sound and fact.vector_length is not None:
-            expected = lengths.setdefault(partition_values(fact.part)["model"], fact.vector_length)
-            if fact.suspect or fact.vector_length != expected:
+            model = partition_values(fact.part)["model"]
+            if fact.vector_length:
+                lengths.setdefault(model, fact.vector_length)
+            if fact.suspect or fact.vector_length != lengths[model]:
                 suspect.append(fact.part)
     if not suspect:
         return []

@@ -321,7 +321,7 @@ def account_for_tracks(
     present = _select_listed(keys.tracks, None)
     models = list(dict.fromkeys(report.model for report in reversed(reports) if report.model is not None))
     accounts: list[ModelAccount] = []
-    findings: list[Finding] = []
+    findings = _find_unlabeled(keys, listing) if listing is not None and not models else []
     for model in reversed(models):
         mine = select_model_keys(keys, reports, model)
         theirs = [report for report in reports if report.model == model]
@@ -405,6 +405,16 @@ def _report_missing(
         for kind, message, rows in kinds
         if rows.num_rows
     ]
+
+
+def _find_unlabeled(keys: TableKeys, listing: pa.Table) -> list[Finding]:
+    """Find the tracks of the catalog that have not failed, in tables that no run has labeled yet."""
+    message = (
+        "tracks now in the catalog have no label, since no run has labeled any; run 'earmark run', or "
+        "'earmark label' for those that are featurized"
+    )
+    uris = anti_join(listing.select([*VERSION_KEY, "uri"]), keys.failures)["uri"].to_pylist()
+    return report_names("not processed", "labels", message, uris)
 
 
 def _select_listed(tracks: pa.Table, until: datetime | None) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.remote_folder import s3_page, s3_stat
-from pipeline.catalogs.track_refs import local_track, stat_track
+from pipeline.catalogs.track_refs import drop_impossible, local_track, stat_track
 from pipeline.storage import storage
 from pipeline.storage.errors import is_store_error, is_transient
 from pipeline.storage.file_versions import FileStat
@@ -23,6 +23,8 @@ _THREADS = 32
 _FILES_AT_ONCE = 100
 _CHUNK = 2000
 """Names that one thread looks up in a listing, and that are looked up between two progress reports."""
+_LATEST_US = 1e18
+"""A time that a timestamp can hold, in microseconds, later than any that a calendar has."""
 _MIN_PER_PAGE = 10
 """Objects wanted of a page of 1,000 from which listing costs less than one request for each."""
 
@@ -55,7 +57,8 @@ def stat_listing(
         progress(n_known)
     asked = pa.concat_tables(answers).combine_chunks()
     seconds = asked["modified_at"].to_numpy()
-    times = pa.array(np.rint(seconds * 1e6).astype(np.int64), mask=seconds == 0.0).cast(TIMESTAMP)
+    microseconds = np.rint(np.clip(seconds * 1e6, -_LATEST_US, _LATEST_US)).astype(np.int64)
+    times = drop_impossible(pa.array(microseconds, mask=seconds == 0.0).cast(TIMESTAMP))
     columns = {"size": asked["size"], "etag": asked["etag"], "modified_at": pa.chunked_array([times])}
     for name, answer in columns.items():
         index = tracks.schema.get_field_index(name)

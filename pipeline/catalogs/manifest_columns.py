@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.catalogs.manifest_file import plain_name
-from pipeline.catalogs.track_refs import NOT_READABLE
+from pipeline.catalogs.track_refs import NOT_READABLE, drop_impossible
 from schemas.errors import MisuseError
 from schemas.tables import LISTING, TIMESTAMP
 
@@ -76,15 +76,19 @@ def parse_times(table: pa.Table) -> pa.Array:
     """Return the column ``modified_at`` as timestamps, null where missing or not a valid time."""
     if "modified_at" not in table.column_names:
         return pa.nulls(table.num_rows, TIMESTAMP)
-    column = table["modified_at"].combine_chunks()
+    return drop_impossible(_to_times(table["modified_at"]))
+
+
+def _to_times(written: pa.ChunkedArray) -> pa.Array:
+    column = written.combine_chunks()
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)  # without the nanoseconds
         return pc.assume_timezone(column, "UTC") if column.type.tz is None else column.cast(TIMESTAMP)
-    written = pc.utf8_trim_whitespace(to_text(table["modified_at"]))
+    text = pc.utf8_trim_whitespace(to_text(written))
     sound = pc.match_substring_regex(
-        written, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+        text, r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
     )
-    likely = pc.if_else(sound, written, pa.scalar(None, pa.string()))
+    likely = pc.if_else(sound, text, pa.scalar(None, pa.string()))
     try:
         return likely.cast(TIMESTAMP)
     except pa.ArrowInvalid:  # one looks like a time but is invalid, such as February 30

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.storage import storage
 from pipeline.storage.file_versions import etag_of, file_stat
 from pipeline.storage.retry import with_retries
-from schemas.tables import LISTING
+from schemas.tables import LISTING, TIMESTAMP
 from schemas.tracks import TrackRef
 
 
@@ -103,6 +103,15 @@ def _time(seconds: float) -> datetime | None:
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+_FIRST, _LAST = (pa.scalar(each.replace(tzinfo=UTC), TIMESTAMP) for each in (datetime.min, datetime.max))
+
+
+def drop_impossible(times: pa.Array) -> pa.Array:
+    """Return times with nulls for those in years that no calendar has, which Python cannot hold."""
+    is_possible = pc.and_(pc.greater_equal(times, _FIRST), pc.less_equal(times, _LAST))
+    return pc.if_else(is_possible, times, pa.scalar(None, TIMESTAMP))
 
 
 def is_one_of(tracks: pa.Table, track_ids: Collection[str]) -> pa.ChunkedArray:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.catalogs import bulk_stat
 from pipeline.catalogs.catalog import list_catalog, survey
 from pipeline.catalogs.manifest_uris import resolve_uris
 from pipeline.catalogs.track_refs import from_table, track_id_of
@@ -466,6 +467,9 @@ def test_a_quotation_mark_within_text_is_part_of_it(tmp_path: Path) -> None:
         (pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")), "22:13:20.123456"),
         (pa.array(["2024-13-45T00:00:00Z"]), None),
         (pa.array(["2024-01-05T25:00:00+01:00"]), None),
+        (pa.array(["0000-01-01 00:00:00Z"]), None),
+        (pa.array(["9999-12-31 23:59:59-05:00"]), None),
+        (pa.array([300_000_000_000], pa.timestamp("s", "UTC")), None),
     ],
 )
 def test_an_invalid_time_does_not_end_the_listing(
@@ -476,6 +480,18 @@ def test_an_invalid_time_does_not_end_the_listing(
     pq.write_table(table, tmp_path / "l.parquet")
     (modified_at,) = list_catalog(str(tmp_path / "l.parquet"))["modified_at"].to_pylist()
     assert (modified_at and f"{modified_at:%H:%M:%S.%f}") == expected
+
+
+def test_a_file_from_a_year_that_no_calendar_has_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder listed it; a manifest that names it ended each run in an internal error."""
+    touch(tmp_path / "a.mp3")
+    manifest = touch(tmp_path / "l.csv", b"uri\na.mp3\nb.mp3\nc.mp3\n")
+    found = [(1, "1-x", seconds) for seconds in (3e11, 1e14, 86400.0)]
+    monkeypatch.setattr(bulk_stat, "stat_many", lambda uris: iter([found]))
+    times = [track.modified_at for track in from_table(list_catalog(str(manifest)))]
+    assert times == [0.0, 0.0, 86400.0]
 
 
 @pytest.mark.parametrize("column", ["size", "etag"])

@@ -27,11 +27,16 @@ def list_local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
     Raises
     ------
     EarmarkError
-        If a folder cannot be read: skipping it would look as if its tracks were gone.
+        If a folder cannot be read, or the disk fails at a file: skipping it would look as if it were gone.
     """
     below = len(root.rstrip("/")) + 1
     for path in sorted(_Walk(selection).files(root)):
-        yield local_track(path, storage.local_uri(path), track_id_of(path[below:]))
+        try:
+            track = local_track(path, storage.local_uri(path), track_id_of(path[below:]))
+        except OSError:  # caught only here: a context for each of a million files takes seconds
+            with storage.explain_errors(path, "look at"):
+                raise
+        yield track
 
 
 class _Walk:

@@ -1,5 +1,6 @@
 """Listing folders and manifests."""
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from pipeline.catalogs.catalog import canonical, is_same, list_catalog, survey
 from pipeline.catalogs.track_refs import from_table, to_batch
 from pipeline.shards.fetching import open_track
-from schemas.errors import EarmarkError, MisuseError, NotAFileError
+from schemas.errors import EarmarkError, MisuseError, NotAFileError, StoreError
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 
@@ -160,6 +161,24 @@ def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(EarmarkError, match=f"cannot list {secret}: Permission denied"):
         list_catalog(str(tmp_path))
+
+
+def test_a_disk_that_fails_at_a_file_is_an_error_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network mount whose server went away ended the listing in an internal error."""
+    touch(tmp_path / "a.mp3")
+    look = os.stat
+
+    def fail(path: str, **options: bool) -> os.stat_result:
+        if str(path).endswith("a.mp3"):
+            raise OSError(errno.EIO, "Input/output error", path)
+        return look(path, **options)
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(StoreError, match=r"cannot look at .*/a\.mp3: Input/output error") as caught:
+        list_catalog(str(tmp_path))
+    assert caught.value.transient
 
 
 def test_limit_and_progress(tmp_path: Path) -> None:

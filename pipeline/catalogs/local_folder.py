@@ -1,6 +1,7 @@
 """A local folder as a catalog."""
 
 import contextlib
+import errno
 import heapq
 import os
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from schemas.errors import EarmarkError
 from schemas.tracks import TrackRef
 
 _VISIBLE_LINK, _HIDDEN, _HIDDEN_LINK = range(3)
+_NO_FOLDER = {errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR}
+"""Errors of links that lead to no folder, or to where nobody may look, such as a link to itself."""
 
 
 def list_local_folder(root: str, selection: Selection) -> Iterator[TrackRef]:
@@ -120,8 +123,10 @@ def _explain_unreadable(folder: str) -> Iterator[None]:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # such as a link to itself; with an audio name, it becomes a track that cannot be read
-        return False
+    except OSError as error:
+        if error.errno in _NO_FOLDER:  # with an audio name, it becomes a track that cannot be read
+            return False
+        raise  # a link to a mount whose server is away: without the folder, its tracks would seem to be gone
 
 
 def _count_files(folder: str) -> int:

@@ -1,5 +1,6 @@
 """Listing folders and manifests."""
 
+import contextlib
 import errno
 import os
 from datetime import UTC, datetime
@@ -124,6 +125,7 @@ def test_link_loops_end_and_dangling_links_are_missing_tracks(tmp_path: Path) ->
     (tmp_path / "album" / "loop").symlink_to(tmp_path)
     (tmp_path / "gone.mp3").symlink_to(tmp_path / "nowhere.mp3")
     (tmp_path / "self.mp3").symlink_to(tmp_path / "self.mp3")
+    (tmp_path / "below").symlink_to(tmp_path / "album" / "a.mp3" / "below")
     listing = list_catalog(str(tmp_path)).to_pylist()
     assert [(Path(row["uri"]).name, row["etag"] == "missing") for row in listing] == [
         ("a.mp3", False),
@@ -160,6 +162,30 @@ def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(EarmarkError, match=f"cannot list {secret}: Permission denied"):
+        list_catalog(str(tmp_path))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EHOSTDOWN, errno.ENOTCONN])
+def test_a_link_to_a_mount_that_is_away_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It was taken for a file that is no audio, so all tracks on the mount were recorded as gone."""
+
+    class Link:
+        name, path = "nas", str(tmp_path / "nas")
+
+        def is_dir(self) -> bool:
+            raise OSError(number, os.strerror(number), self.path)
+
+    scandir = os.scandir
+
+    def list_link(folder: str) -> object:
+        found = scandir(folder)
+        return contextlib.nullcontext([Link(), *found]) if folder == str(tmp_path) else found
+
+    touch(tmp_path / "a.mp3")
+    monkeypatch.setattr(os, "scandir", list_link)
+    with pytest.raises(EarmarkError, match=f"cannot list {tmp_path}: {os.strerror(number)}"):
         list_catalog(str(tmp_path))
 
 

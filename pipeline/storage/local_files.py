@@ -1,6 +1,7 @@
 """Atomic writes of local files: a reader sees the old file, the whole new one or none, never a part."""
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -100,9 +101,15 @@ def _write_temporary(path: Path, chunks: Iterable[bytes]) -> Path:
 def _create_without_links(path: Path, data: bytes) -> bool:
     """Create a file on a disk without hard links (exFAT, SMB): one writer succeeds, with one write."""
     try:
-        with path.open("xb", buffering=0) as file:
-            file.write(data)
-            os.fsync(file.fileno())
+        file = path.open("xb", buffering=0)
     except FileExistsError:
         return False
+    try:
+        with file:
+            if file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)  # a part of it would count as created
+        raise
     return True

@@ -1,5 +1,6 @@
 """Writes are atomic, and names are taken literally."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,30 @@ def test_create_makes_an_object_once(tmp_path: Path) -> None:
     assert not storage.create(target, b"second")
     assert storage.read_bytes(target) == b"first"
     assert storage.list_names(str(tmp_path / "lease")) == ["1.json"]
+
+
+def test_a_disk_without_links_keeps_no_part_of_an_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk, each later run would have found the lease of one that never began."""
+    target = tmp_path / "lease.json"
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def full(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            storage.create(str(target), b"first")
+    assert os.listdir(tmp_path) == []
+    assert storage.create(str(target), b"second")
+    assert not storage.create(str(target), b"third")
+    assert target.read_bytes() == b"second"
 
 
 def test_missing_objects_have_no_names_and_can_be_deleted(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def list_in_parallel(
         _Range(start, end, start) for start, end in zip(["", *bounds], [*bounds, end], strict=True)
     ]
     ranges[0].token, ranges[0].position = page.token, max(position, prefix)
-    ranges[0].pages_since_division = len(page.items)
+    ranges[0].pages_since_division = int(bool(page.items))
     n_pages, n_divisions = 1, 0
     expected: str | None = None
     asked: dict[Future[Page[T]], _Range[T, Rows]] = {}

@@ -113,11 +113,12 @@ def open_track(track: TrackRef, *, again: bool = False) -> OpenTrack:
 def _open_local(track: TrackRef) -> OpenTrack:
     _, path = storage.split(track.uri)
     # Without O_NONBLOCK, opening a pipe that has replaced the file would wait forever.
-    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        file.close()
-        raise NotAFileError(f"{track.uri} is a pipe, socket or device, not a file; remove it")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):  # `os.fdopen` refuses a directory without closing it
+        os.close(descriptor)
+        raise NotAFileError(f"{track.uri} is a directory, pipe, socket or device, not a file; remove it")
+    file = os.fdopen(descriptor, "rb")
     etag = etag_of(status)
     return OpenTrack(replace(track, size=status.st_size, etag=etag, modified_at=status.st_mtime), file)
 

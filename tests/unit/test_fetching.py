@@ -132,6 +132,17 @@ def test_missing_files_and_non_files_are_named(tmp_path: Path) -> None:
         open_track(pipe)
 
 
+def test_a_folder_that_replaced_a_listed_file_is_named_and_closed(tmp_path: Path) -> None:
+    """It was said to be worth a retry, and cost a file descriptor."""
+    track = listed(tmp_path / "a.wav", b"x")
+    Path(track.uri).unlink()
+    Path(track.uri).mkdir()
+    with pytest.raises(NotAFileError, match=f"{track.uri} is a directory"):
+        open_track(track)
+    held = [os.readlink(entry.path) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry.path)]
+    assert track.uri not in held
+
+
 def test_missing_credentials_are_not_a_tracks_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """botocore's error is not an OSError. Fails: every track on that node becomes a permanent failure."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:

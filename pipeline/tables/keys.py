@@ -73,7 +73,7 @@ class Keys(Database):
         stored: StoredObjects,
         connection: duckdb.DuckDBPyConnection,
         scratch: Path,
-        check: storage.Check = _allow,
+        check: storage.Check,
     ) -> None:
         super().__init__(stored, connection, scratch)
         self._check = check

@@ -9,9 +9,14 @@ import pyarrow.compute as pc
 from pipeline.storage.table_on_disk import collect_on_disk, sort_on_disk
 from pipeline.tables.gather import gather, stream_rows
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
-from pipeline.tables.tables import Tables, explain_read_errors, read_again_if_replaced
+from pipeline.tables.tables import (
+    Tables,
+    explain_read_errors,
+    read_again_if_replaced,
+    whole_schema,
+)
 from schemas.errors import EarmarkError
-from schemas.tables import FAILURES, PARTITIONS
+from schemas.tables import PARTITIONS
 
 _LABEL_COLUMNS = [
     "track_id", "uri", "etag", "genre", "confidence", "probabilities", "top3", "n_segments", "model",
@@ -213,8 +218,8 @@ def find_current_failures(keys: Keys, model: str | None = None) -> pa.Table:
     """Find the current failures, as `current_failures` does. The current tracks must be defined."""
     keys.load("failures", "labels")
     if not keys.stored.parts["failures"]:
-        fields = [*FAILURES, *(pa.field(name, pa.string()) for name in PARTITIONS["failures"])]
-        return pa.schema([field.remove_metadata() for field in fields]).empty_table()
+        fields = [field.remove_metadata() for field in whole_schema("failures")]
+        return pa.schema(fields).empty_table()
     keys.load("features")
     columns = ", ".join([*KEY_COLUMNS["failures"], *PARTITIONS["failures"]])
     return keys.query(_CURRENT_FAILURES.format(columns=columns), model=model)

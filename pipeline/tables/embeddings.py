@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.formatting import command_text
 from pipeline.tables.current import current_tracks
 from pipeline.tables.objects import StoredObjects, partition_values
-from pipeline.tables.tables import Tables, read_again_if_replaced, semi_join
+from pipeline.tables.tables import Tables, read_again_if_replaced, semi_join, whole_schema
 from schemas.errors import EarmarkError
 from schemas.tables import EMBEDDINGS, PARTITIONS, embeddings_schema
 
@@ -45,7 +45,8 @@ def current_embeddings(tables: Tables, model: str) -> pa.Table:
     columns = [*EMBEDDINGS.names, *PARTITIONS[_TABLE]]
     batches = [_with_fixed_size(batch) for batch in _read(tables, model, columns)]
     listed = current_tracks(tables)
-    rows = pa.Table.from_batches(batches) if batches else _empty(columns)
+    empty = whole_schema(_TABLE).empty_table().select(columns)
+    rows = pa.Table.from_batches(batches) if batches else empty
     rows = semi_join(rows, listed).sort_by([("track_id", "ascending"), ("segment", "ascending")])
     uris = listed["uri"].take(pc.index_in(rows["track_id"], listed["track_id"]))
     return rows.add_column(1, "uri", uris)
@@ -112,8 +113,3 @@ def _with_fixed_size(batch: pa.RecordBatch) -> pa.RecordBatch:
     schema = embeddings_schema(len(column.flatten()) // len(column))
     sized = pa.FixedSizeListArray.from_arrays(column.flatten(), type=schema.field("vector").type)
     return batch.set_column(batch.schema.get_field_index("vector"), schema.field("vector"), sized)
-
-
-def _empty(columns: list[str]) -> pa.Table:
-    kinds = [pa.field(name, pa.string()) for name in PARTITIONS[_TABLE]]
-    return pa.schema([*EMBEDDINGS, *kinds]).empty_table().select(columns)

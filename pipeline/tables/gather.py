@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline.tables.objects import StoredObjects, partition_values
 from pipeline.tables.parts import read_columns
-from pipeline.tables.tables import stored_schema
+from pipeline.tables.tables import whole_schema
 from schemas.tables import PARTITIONS
 
 
@@ -63,6 +63,4 @@ def _batches(
 
 def _schema_of(table: str, columns: Sequence[str]) -> pa.Schema:
     """Return the schema of columns of a table, all of which may be null."""
-    partitions = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
-    whole = pa.unify_schemas([stored_schema(table), partitions])
-    return pa.schema([whole.field(name).with_nullable(True) for name in columns])
+    return pa.schema([whole_schema(table).field(name).with_nullable(True) for name in columns])

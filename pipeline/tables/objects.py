@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 
 from pipeline.storage import storage
 from pipeline.storage.file_versions import etag_of, file_stat
 from pipeline.storage.retry import with_retries
-from pipeline.tables.tables import Tables, stored_schema
+from pipeline.tables.tables import Tables, partition_schema, whole_schema
 from schemas.tables import PARTITIONS
 
 LEFTOVER_PREFIX = ".tmp-"
@@ -221,16 +220,15 @@ class ChosenParts(Tables):
         if not parts:
             return None
         protocol, root = storage.split(self.root)
-        columns = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
         with storage.explain_errors(self.folder(table), "read the table"):
             filesystem = None if protocol == "file" else storage.filesystem(protocol)
             return with_retries(
                 lambda: ds.dataset(
                     [f"{root}/{part.path}" for part in parts],
-                    schema=pa.unify_schemas([stored_schema(table), columns]),
+                    schema=whole_schema(table),
                     format="parquet",
                     filesystem=filesystem,
-                    partitioning=ds.partitioning(columns, flavor="hive"),
+                    partitioning=ds.partitioning(partition_schema(table), flavor="hive"),
                     partition_base_dir=f"{root}/{table}",
                 )
             )

@@ -98,7 +98,6 @@ class Tables:
         """
         location = self.folder(table)
         protocol, path = storage.split(location)
-        partitioning = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
         with storage.explain_errors(location, "read the table"):
             if not storage.exists(location):
                 return None
@@ -106,10 +105,10 @@ class Tables:
             return with_retries(
                 lambda: ds.dataset(
                     path,
-                    schema=pa.unify_schemas([stored_schema(table), partitioning]),
+                    schema=whole_schema(table),
                     format="parquet",
                     filesystem=filesystem,
-                    partitioning=ds.partitioning(partitioning, flavor="hive"),
+                    partitioning=ds.partitioning(partition_schema(table), flavor="hive"),
                 )
             )
 
@@ -128,9 +127,7 @@ class Tables:
         """
         dataset = self.dataset(table)
         if dataset is None:
-            partitioning = pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
-            whole = pa.unify_schemas([stored_schema(table), partitioning])
-            return pa.schema([whole.field(name) for name in columns]).empty_table()
+            return pa.schema([whole_schema(table).field(name) for name in columns]).empty_table()
         with explain_read_errors(self, table):
             return with_retries(lambda: dataset.to_table(columns=list(columns), filter=where))
 
@@ -192,6 +189,18 @@ def is_damage(error: Exception) -> bool:
 def stored_schema(table: str) -> pa.Schema:
     """Return all columns that files of a table may have; columns missing from a file are read as nulls."""
     return features_schema(DESCRIPTOR_NAMES) if table == "features" else SCHEMAS[table]
+
+
+@functools.cache
+def partition_schema(table: str) -> pa.Schema:
+    """Return the partition columns of a table, which are in the paths of its files."""
+    return pa.schema([(name, pa.string()) for name in PARTITIONS[table]])
+
+
+@functools.cache
+def whole_schema(table: str) -> pa.Schema:
+    """Return all columns of a table: those of its files and the partition columns."""
+    return pa.unify_schemas([stored_schema(table), partition_schema(table)])
 
 
 _ZSTD_LEVEL = 3

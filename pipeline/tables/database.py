@@ -88,9 +88,9 @@ class Database:
         return int(self.query(_COUNT.format(rows=sql), **parameters)["n"][0].as_py())
 
     def stream(self, sql: str, **parameters: object) -> pa.RecordBatchReader:
-        """Return the rows of a query as a stream."""
-        with self._explain_errors():
-            return self._connection.sql(sql, params=parameters or None).to_arrow_reader()
+        """Return the rows of a query as a stream; up to the first of them, it gets memory as `query` does."""
+        given = parameters or None
+        return self._run(lambda: self._connection.sql(sql, params=given).to_arrow_reader())
 
     def define(self, name: str, sql: str, **parameters: object) -> None:
         """Keep the rows of a query as a table of this database."""

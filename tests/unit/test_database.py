@@ -30,6 +30,11 @@ def test_a_query_gets_the_memory_that_it_needs(small: Database) -> None:
     assert small.count("FROM kept") == 2
 
 
+def test_a_stream_gets_the_memory_that_it_needs(small: Database) -> None:
+    """The places of the labels, and what the index merges, are streamed."""
+    assert small.stream(LARGE).read_all()["n"].to_pylist() == [2_000_000]
+
+
 def test_a_query_that_needs_too_much_is_explained(small: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command would take the memory of the whole machine, until the system kills others."""
     monkeypatch.setattr(database, "MOST_MEMORY_MB", 64)

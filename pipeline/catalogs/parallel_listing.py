@@ -218,6 +218,8 @@ def middle_of(start: str, end: str | None, prefix: str) -> str | None:
     start, end : str
         Texts that begin with `prefix`, in the order of code points, which is that of UTF-8; `end` may be
         None, for the last possible one.
+    prefix : str
+        What all keys begin with.
     """
     if end is not None and start >= end:
         return None

@@ -20,8 +20,6 @@ class Stratum:
     ----------
     format : str
         Extension in lower case, or `OTHER_FORMATS` for formats too rare for a stratum of their own.
-    n_tracks : int
-        All tracks.
     rows : ndarray of int64
         All tracks, as rows of the catalog.
     sampled : ndarray of int64

@@ -70,8 +70,8 @@ def canonical(catalog: str) -> str:
         raise MisuseError(
             f"{protocol}:// locations are not supported; use a path or a store such as s3://bucket/music"
         )
-    if protocol == "s3" and path[:1] in ("", "/"):
-        raise MisuseError(f"{catalog} names no bucket; name one, such as s3://bucket/music")
+    if protocol not in {"file", "hdfs"} and path[:1] in ("", "/"):
+        raise MisuseError(f"{catalog} names no bucket; name one, such as {protocol}://bucket/music")
     path = path.rstrip("/") or "/"
     if protocol != "file":
         return f"{protocol}://{path}"

@@ -257,9 +257,10 @@ def test_canonical_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for address in ("https://host/music", "data://x", "memory://tables"):
         with pytest.raises(MisuseError, match=":// locations are not supported; use a path or a store"):
             canonical(address)
-    for address in ("s3://", "s3:///music"):
-        with pytest.raises(MisuseError, match="names no bucket"):
+    for address in ("s3://", "s3:///music", "gs://", "gs:///music"):
+        with pytest.raises(MisuseError, match=f"names no bucket.* {address[:5]}bucket/music"):
             canonical(address)
+    assert canonical("hdfs:///music") == "hdfs:///music"
 
 
 def test_one_catalog_under_many_names(tmp_path: Path) -> None:

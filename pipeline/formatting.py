@@ -54,7 +54,7 @@ def size_text(size: int) -> str:
     """Format a number of bytes: 1,234,567 → 1.2 MB."""
     value = float(size)
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
+        if round(value, 1) < 1000 or unit == "TB":
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
@@ -87,7 +87,7 @@ def _by_extension(counts: dict[str, int]) -> str:
     shown, rest = kinds[:_MAX_KINDS], kinds[_MAX_KINDS:]
     texts = [f"{kind} {n:,}" for kind, n in shown]
     if rest:
-        texts.append(f"{len(rest):,} other kinds {sum(n for _, n in rest):,}")
+        texts.append(f"{count_text(len(rest), 'other kind')} {sum(n for _, n in rest):,}")
     return ", ".join(texts)
 
 

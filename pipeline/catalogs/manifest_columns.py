@@ -152,12 +152,14 @@ def _to_json(value: object) -> str:
 def _without_artifacts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return whole numbers and dates as such: pandas stores integers with gaps as floats, and dates as times.
 
-    Columns of other types, or with a fraction or a time of day in any row, are returned as they are.
+    Columns of other types, or with a fraction or a time of day in any row, are returned as they are, but
+    without NaN.
     """
     with contextlib.suppress(pa.ArrowInvalid):
         if pa.types.is_floating(column.type):
-            numbers = column.cast(pa.float64())
-            return pc.if_else(pc.is_nan(numbers), None, numbers).cast(pa.int64())
+            is_nan = pc.is_nan(column.cast(pa.float64()))
+            column = pc.if_else(is_nan, pa.scalar(None, column.type), column)
+            return column.cast(pa.float64()).cast(pa.int64())
         if pa.types.is_timestamp(column.type) and column.type.tz is None:
             dates = column.cast(pa.date32())
             return dates if dates.cast(column.type).equals(column) else column

@@ -117,6 +117,14 @@ def test_numbers_and_dates_of_pandas_are_carried_as_they_were_meant(tmp_path: Pa
     assert second == {"plays": "4", "gain": "-0.5", "huge": "1.0", "added": "1999-05-03 12:00:00"}
 
 
+def test_not_a_number_is_no_value(tmp_path: Path) -> None:
+    """Polars writes it for a gap. "nan" was carried, but only if another track's value had a fraction."""
+    columns = {"uri": ["a.mp3", "b.mp3"], "gain": [-0.5, float("nan")], "year": [1999.0, float("nan")]}
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    first, second = (track.carried for track in from_table(list_catalog(str(tmp_path / "list.parquet"))))
+    assert (first, second) == ({"gain": "-0.5", "year": "1999"}, {})
+
+
 def test_a_date_that_python_has_not_is_carried(tmp_path: Path) -> None:
     """Databases export "for ever" as a late date, which ended the listing in an internal error."""
     dates = pa.array([None, 3_700_000], pa.date32())

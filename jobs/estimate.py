@@ -14,7 +14,8 @@ from jobs.engine.cluster import plan_actors
 from jobs.run.request import Job, list_job, make_job, plan_job
 from jobs.run.tasks import fewest_shards, make_label_tasks
 from pipeline.catalogs.catalog import Listing
-from pipeline.catalogs.planning import Plan, shard_bounds
+from pipeline.catalogs.cutting import shard_bounds
+from pipeline.catalogs.planning import Plan
 from pipeline.catalogs.selection import extension_of
 from pipeline.catalogs.track_refs import from_table
 from pipeline.estimate.estimate import Estimate, Option, Sampled, Todo, labeling_share, make_estimate

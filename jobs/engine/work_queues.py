@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from jobs.engine.assignment import Assignment
 from jobs.engine.attempts import Attempt
-from pipeline.catalogs.planning import copy_rows
+from pipeline.catalogs.cutting import copy_rows
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.run.request import Job
-from pipeline.catalogs.planning import Plan, cut_shards
+from pipeline.catalogs.cutting import cut_shards
+from pipeline.catalogs.planning import Plan
 from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage.table_on_disk import take_rows

@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import psutil
 
 from pipeline.catalogs.catalog import list_catalog
-from pipeline.catalogs.planning import Goal, cut_shards
+from pipeline.catalogs.cutting import cut_shards
+from pipeline.catalogs.planning import Goal
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard

@@ -9,7 +9,8 @@ import pytest
 
 from jobs.cli.summaries.runs import print_plan
 from pipeline.catalogs.catalog_changes import change_rows
-from pipeline.catalogs.planning import Goal, Plan, copy_rows, cut_shards, shard_bounds
+from pipeline.catalogs.cutting import copy_rows, cut_shards, shard_bounds
+from pipeline.catalogs.planning import Goal, Plan
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows

@@ -118,7 +118,7 @@ def _generate_spark(table: str, folder: str) -> str:
     lines = ",\n".join(columns)
     return _note_left_out(table) + (
         f"CREATE TABLE IF NOT EXISTS {table} (\n{lines}\n)\nUSING PARQUET\n"
-        f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quote(folder)};\n\n"
+        f"PARTITIONED BY ({', '.join(PARTITIONS[table])})\nLOCATION {_quote_spark(folder)};\n\n"
         f"MSCK REPAIR TABLE {table};\n"
     )
 
@@ -189,3 +189,8 @@ def _duckdb_type(kind: pa.DataType) -> str:
 
 def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _quote_spark(text: str) -> str:
+    r"""Return a string literal of Spark, for which ``\`` escapes; before 4.0, ``''`` is no quote in it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -207,6 +207,18 @@ def test_other_engines_tables_are_the_schemas(tables: Tables, dialect: Dialect) 
     assert "STRUCT<genre: STRING, probability: FLOAT>" in generate_ddl(tables, dialect)
 
 
+def test_spark_finds_folders_with_odd_names(tables: Tables, tmp_path: Path) -> None:
+    """Spark takes a backslash for the beginning of an escape; before 4.0, a doubled quote ends a text."""
+    odd = Tables(str(tmp_path / "it's a \\new one"))
+    shutil.copytree(tables.root, odd.root)
+    sql = generate_ddl(odd, "spark")
+    assert re.findall(r"LOCATION '(.*)';", sql)[-1].endswith(r"/it\'s a \\new one/labels")
+    (created,) = (s for s in sqlglot.parse(sql, read="spark") if "labels" in str(s) and "LOCATION" in str(s))
+    assert created is not None
+    (place,) = created.find_all(exp.LocationProperty)
+    assert place.this.this == odd.folder("labels")
+
+
 @pytest.mark.parametrize("dialect", ["spark", "athena"])
 def test_other_engines_view_gives_the_current_labels(
     tables: Tables, expected: dict[str, str], dialect: Dialect

@@ -117,7 +117,7 @@ def test_tracks_that_the_model_recognizes_as_no_music_are_not_accepted() -> None
     assert (found.outside.n, found.outside.taken_for, found.outside.not_music) == (3, {"rock": 1}, 2)
     assert found.coverage[0].outside_accepted == pytest.approx(1 / 3)
     page = render_evaluation_page(found)
-    assert "predicted as rock 1; 2 recognized as no music." in page
+    assert "predicted as <bdi>rock</bdi> 1; 2 recognized as no music." in page
 
 
 def test_a_folder_of_another_genre_that_is_no_music_is_not_accepted() -> None:

@@ -38,7 +38,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class StepChart:
-    """A chart for the macro ``step_chart`` of ``charts.html``; see `lay_out_step_chart`."""
+    """A chart for the macro ``step_chart`` of ``charts.html``, with its data; see `lay_out_step_chart`."""
 
     caption: str
     alternative: str
@@ -46,7 +46,8 @@ class StepChart:
     paths: tuple[str, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    step_names: tuple[str, ...]
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def lay_out_step_chart(
@@ -78,9 +79,17 @@ def lay_out_step_chart(
         x_ticks=tuple(
             Tick(100 * x * unit_s / (n_steps * step_s), f"{x:g} {unit}" if x else "0") for x in x_ticks
         ),
-        y_ticks=tuple(Tick(100 * y / top, f"{y:,.0f}" if y >= 1000 else f"{y:g}") for y in y_ticks),
-        step_names=tuple(f"{i * step_s / unit_s:.4g} {unit}" for i in range(n_steps)),
+        y_ticks=tuple(Tick(100 * y / top, _number_text(y)) for y in y_ticks),
+        heads=("from", *(one.name for one in series)),
+        rows=tuple(
+            (f"{i * step_s / unit_s:.4g} {unit}", *(_number_text(one.values[i]) for one in series))
+            for i in range(n_steps)
+        ),
     )
+
+
+def _number_text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def nice_ticks(top: float, *, whole: bool = False) -> list[float]:

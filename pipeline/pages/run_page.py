@@ -169,7 +169,7 @@ def _compare_genres(report: RunReport, before: RunReport | None) -> list[dict[st
             "share": report.genres.get(genre, 0) / total,
             "before": earlier.get(genre, 0) / total_before,
         }
-        for genre in sorted({*report.genres, *earlier}, key=lambda genre: -report.genres.get(genre, 0))
+        for genre in sorted({*report.genres, *earlier}, key=lambda name: (-report.genres.get(name, 0), name))
     ]
 
 

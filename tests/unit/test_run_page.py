@@ -173,6 +173,13 @@ def test_a_page_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
     assert "earmark report" in said[0]
 
 
+def test_genres_of_as_many_tracks_are_sorted_by_name() -> None:
+    """The same page, made twice, would list them in another order, as the hashes of a process fall."""
+    names = sorted(f"genre {letter}" for letter in "abcdefghij")
+    page = render_run_page(make_report(genres=dict.fromkeys(reversed(names), 3)), [])
+    assert re.findall(r"genre [a-j]", text_of(page)) == names
+
+
 def test_an_unknown_run_is_named(tmp_path: Path) -> None:
     """A typo would show another run's page."""
     tables = Tables(str(tmp_path))

@@ -71,7 +71,13 @@ def _get_environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters["embedded"] = _embed
+    environment.filters["sentence"] = _begin_sentence
     return environment
+
+
+def _begin_sentence(text: str) -> str:
+    """Return a text with its first letter in upper case; ``capitalize`` would lower all others."""
+    return text[:1].upper() + text[1:]
 
 
 def _embed(value: Any) -> Any:

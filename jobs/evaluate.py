@@ -21,7 +21,7 @@ from pipeline.models import metrics
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.ensemble import Ensemble, load_bundle
-from pipeline.tables.runs import package_version
+from pipeline.package_versions import package_versions
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
@@ -347,7 +347,7 @@ def _summary(
             else (),
             baseline_features=collected.baseline_features,
             seen=None if bundle is None else count_seen(bundle.info, predictions.tracks.tolist(), known),
-            versions={package: package_version(package) for package in _PACKAGES},
+            versions=package_versions(_PACKAGES),
         ),
         outside=outside,
         seed=seed,

@@ -18,9 +18,9 @@ from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS
 from pipeline.models.ensemble import Ensemble
 from pipeline.models.label import accepted_probabilities
+from pipeline.package_versions import package_versions
 from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_labels, current_tracks
-from pipeline.tables.runs import package_version
 from pipeline.training.data.labeled_tables import find_genres, is_tables
 from pipeline.training.provenance import CALIBRATED_ON, TRAINED_ON, count_seen
 from pipeline.training.training_set import TrainingSet, track_path
@@ -123,7 +123,7 @@ def _measure(data: str, ensemble: Ensemble, labeled: _Labeled, seed: int) -> Eva
         protocol="as given",
         leak=LEAKS["as given"],
         seen=_count_seen(ensemble, predictions),
-        versions={package: package_version(package) for package in ("earmark", "numpy", "tensorflow")},
+        versions=package_versions(("earmark", "numpy", "tensorflow")),
     )
     accepted = accepted_probabilities(others.proba, others.is_music)
     outside = (f"{some_of(sorted(set(others.genres)))} of {name}", accepted) if others.genres else None

@@ -15,8 +15,9 @@ import requests
 from jobs.console.messages import INTERRUPTED
 from pipeline.catalogs.catalog import canonical
 from pipeline.log import get_logger
+from pipeline.package_versions import package_version
 from pipeline.redaction import redact
-from pipeline.tables.runs import new_run_name, package_version
+from pipeline.tables.runs import new_run_name
 from schemas.errors import EarmarkError, MisuseError
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from pipeline.tables.runs import package_version
+        from pipeline.package_versions import package_version
 
         typer.echo(f"earmark {package_version('earmark')}")
         raise typer.Exit

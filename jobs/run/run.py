@@ -14,8 +14,9 @@ from jobs.run.request import Job, list_job, plan_job
 from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.planning import Plan
 from pipeline.log import about
+from pipeline.package_versions import package_versions
 from pipeline.storage.requests import take_requests
-from pipeline.tables.runs import last_catalog, new_run_name, package_versions, time_after_last_run
+from pipeline.tables.runs import last_catalog, new_run_name, time_after_last_run
 from schemas.report import Counts, LeftOut, RunReport
 
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipeline.package_versions import package_version
 from pipeline.publish.destination import Source, list_entries, refuse_foreign
 from pipeline.publish.object_store import delta_options
 from pipeline.storage import storage
-from pipeline.storage.errors import reason
-from pipeline.tables.runs import package_version
 from schemas.errors import EarmarkError, MisuseError, StoreError
 
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ class DeltaDestination:
 def _describe(error: Exception) -> str:
     """Return the first line of an error of deltalake, and the last of its causes, which follow as a tree."""
     if f"os error {errno.ENOSPC}" in str(error):
-        return reason(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        return storage.reason(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     first, *others = re.sub(r"\x1b\[\d*m", "", str(error)).split("\n")
     causes = [line.strip(" ↳") for line in others if "↳" in line]
     return ": ".join([first, *causes[-1:]])

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.package_versions import package_version
 from pipeline.publish.destination import SCRATCH_PREFIX, Source, list_entries, refuse_foreign
 from pipeline.storage import storage
 from pipeline.storage.retry import with_retries
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
 from pipeline.tables.pieces import join_pieces
-from pipeline.tables.runs import package_version
 from pipeline.tables.tables import parquet_options
 from schemas.errors import EarmarkError
 

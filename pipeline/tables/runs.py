@@ -4,7 +4,6 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,19 +23,6 @@ _LATEST = 10
 """Reports to look at for the last success; not all, of which there may be thousands."""
 _EXAMPLES = 3
 """Tracks named in a report for each type of failure."""
-
-_PACKAGES = (
-    "earmark",
-    "ray",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "scipy",
-    "soundfile",
-    "soxr",
-    "av",
-    "pyarrow",
-)
 
 
 def new_run_name(started_at: datetime | None = None) -> str:
@@ -94,19 +80,6 @@ def plan_location(tables: Tables, run: str) -> str:
 def log_location(tables: Tables, run: str) -> str:
     """Return the location of a run's log, in JSON lines."""
     return storage.join(tables.root, "_runs", f"{run}.log.jsonl")
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that determine the results."""
-    return {package: package_version(package) for package in _PACKAGES}
-
-
-def package_version(package: str) -> str:
-    """Return the version of a package; ``unknown`` if it is not installed, as Earmark in a checkout."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @dataclass(frozen=True, slots=True)

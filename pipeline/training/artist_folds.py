@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.training.copies import find_originals
 from pipeline.training.embedded_tracks import EmbeddedTracks
 from schemas.errors import MisuseError
 
@@ -53,8 +54,7 @@ class Folds:
 
 def count_artists(data: EmbeddedTracks) -> int:
     """Return how many artists the genre with the fewest of them has."""
-    groups, _ = _group_by_artist(data)
-    return min(len(np.unique(groups[data.labels == label])) for label in np.unique(data.labels))
+    return _fewest_groups(_group_by_artist(data)[0], data.labels)
 
 
 def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Folds:
@@ -77,7 +77,7 @@ def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Fo
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups, one_artist = _group_by_artist(data)
-    n_folds = min(max_folds, count_artists(data))
+    n_folds = min(max_folds, _fewest_groups(groups, data.labels))
     if n_folds < 2:
         single = next(label for label in np.unique(data.labels) if len(set(groups[data.labels == label])) < 2)
         raise MisuseError(
@@ -91,42 +91,33 @@ def divide(data: EmbeddedTracks, seed: int, *, max_folds: int = MAX_FOLDS) -> Fo
     return Folds(fold_of, n_folds, int((data.artists == "").sum()), names, len(np.unique(data.labels)))
 
 
+def _fewest_groups(groups: NDArray[np.intp], labels: NDArray[np.intp]) -> int:
+    return min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+
+
 def _group_by_artist(data: EmbeddedTracks) -> tuple[NDArray[np.intp], list[int]]:
     """Return the group of each track, and the genres whose only artist was divided into tracks."""
-    copies_of = _find_copies(data)
+    _, artists = np.unique([artist.casefold() for artist in data.artists.tolist()], return_inverse=True)
+    own = len(data) + np.arange(len(data))
+    originals = find_originals(data.track_of, [vector.tobytes() for vector in data.vectors], len(data))
     alone = data.artists == ""
-    groups = _join_copies(_number_artists(data, alone), copies_of)
+    groups = _join_copies(np.where(alone, own, artists), originals)
     divided = []
     for label in np.unique(data.labels).tolist():
         rows = data.labels == label
         if rows.sum() > 1 and len(np.unique(groups[rows])) == 1:
             divided.append(label)
             alone = alone | rows
-    return _join_copies(_number_artists(data, alone), copies_of), divided
+    return _join_copies(np.where(alone, own, artists), originals), divided
 
 
-def _number_artists(data: EmbeddedTracks, alone: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the number of each track's artist, and numbers of their own for tracks that stand alone."""
-    _, artists = np.unique([artist.casefold() for artist in data.artists.tolist()], return_inverse=True)
-    return np.where(alone, len(data) + np.arange(len(data)), artists)
-
-
-def _find_copies(data: EmbeddedTracks) -> list[int]:
-    """Return for each track the first track with the same embeddings."""
-    order = np.argsort(data.track_of, kind="stable")
-    ends = np.cumsum(np.bincount(data.track_of, minlength=len(data)))[:-1]
-    first: dict[bytes, int] = {}
-    segments = np.split(data.vectors[order], ends)
-    return [first.setdefault(vectors.tobytes(), track) for track, vectors in enumerate(segments)]
-
-
-def _join_copies(groups: NDArray[np.intp], copies_of: list[int]) -> NDArray[np.intp]:
+def _join_copies(groups: NDArray[np.intp], originals: list[int]) -> NDArray[np.intp]:
     """Join the groups that have copies of the same track."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     n_groups = groups.max() + 1
-    edges = coo_array((np.ones(len(groups)), (groups, groups[copies_of])), shape=(n_groups, n_groups))
+    edges = coo_array((np.ones(len(groups)), (groups, groups[originals])), shape=(n_groups, n_groups))
     _, joined = connected_components(edges, directed=False)
     _, smallest = np.unique(joined, return_index=True)
     return np.asarray(smallest[joined[groups]], np.intp)

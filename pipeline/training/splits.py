@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.training.copies import find_originals
 from pipeline.training.provenance import hash_segments
 from pipeline.training.training_set import TrainingSet, track_path
 from schemas.errors import MisuseError
@@ -149,12 +150,8 @@ def group_copies(data: TrainingSet) -> tuple[NDArray[np.intp], NDArray[np.intp]]
         The group of each segment.
     """
     names, first, track_of = np.unique(data.tracks, return_index=True, return_inverse=True)
-    hashes: list[list[str]] = [[] for _ in names]
-    for track, segment in zip(track_of.tolist(), hash_segments(data).tolist(), strict=True):
-        hashes[track].append(segment)
-    originals: dict[tuple[str, ...], int] = {}
-    original_of = [originals.setdefault(tuple(each), track) for track, each in enumerate(hashes)]
-    tracks, group_of = np.unique(original_of, return_inverse=True)
+    originals = find_originals(track_of, hash_segments(data).tolist(), len(names))
+    tracks, group_of = np.unique(originals, return_inverse=True)
     return first[tracks], group_of[track_of]
 
 

@@ -150,8 +150,9 @@ def compute_group_trends(
     sums = sum_by_group(labeled, by, weight, None if is_time else top)
     if not sums.num_rows and by not in COLUMNS:
         raise MisuseError(f"no track has a column '{by}'; {_describe_groupings(labeled)}")
-    changes = _fit_changes(labeled, by, sums.sort_by("name")) if is_time else []
+    changes: list[Change] = []
     if is_time:
+        changes = _fit_changes(labeled, by, sums.sort_by("name"))
         sums = sums.slice(0, top).sort_by("name")
     groups = Groups(by, sums["name"].to_pylist())
     shares = compute_shares(sums, len(labeled.genres))

@@ -184,14 +184,11 @@ def account_for_tracks(
 def _find_unlabeled(rows: Rows, listing: pa.Table) -> list[Finding]:
     """Find the tracks of the catalog that have not failed, in tables that no run has labeled yet."""
     rows.register("listing", listing.select(["track_id", "etag", "uri"]))
-    rows.define("unlabeled", _UNLABELED)
-    count = rows.count("FROM unlabeled")
-    uris = rows.query("FROM unlabeled ORDER BY uri LIMIT $examples", examples=EXAMPLES)["uri"].to_pylist()
     message = (
         "tracks now in the catalog have no label, since no run has labeled any; run 'earmark run', or "
         "'earmark label' for those that are featurized"
     )
-    return [Finding("not processed", "labels", message, count, tuple(uris), passing=True)] if count else []
+    return rows.find("not processed", "labels", message, ["uri"], _UNLABELED, passing=True)
 
 
 def _define_processed(rows: Rows, model: str, reports: Sequence[RunReport]) -> None:

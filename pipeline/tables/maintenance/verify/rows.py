@@ -106,6 +106,7 @@ class Rows(Database):
         sql: str,
         *,
         fault: bool = True,
+        passing: bool = False,
         **parameters: object,
     ) -> list[Finding]:
         """Return a finding about the rows of a query, with some columns of a few of them as examples."""
@@ -115,7 +116,7 @@ class Rows(Database):
             return []
         first = self.query(_FIRST.format(columns=", ".join(columns), limit=EXAMPLES))
         examples = tuple(" ".join(str(value) for value in row.values()) for row in first.to_pylist())
-        return [Finding(kind, table, message, count, examples, fault)]
+        return [Finding(kind, table, message, count, examples, fault, passing)]
 
 
 def code_parts(table: str, rows: str) -> str:

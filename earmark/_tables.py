@@ -2,6 +2,7 @@
 
 import operator
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import pyarrow as pa
@@ -65,7 +66,12 @@ class Tables:
         return models_of(self._tables)
 
     def labels(
-        self, model: ModelChoice = None, *, genre: str | None = None, min_confidence: float = 0.0
+        self,
+        model: ModelChoice = None,
+        *,
+        genre: str | None = None,
+        among: Sequence[str] = (),
+        min_confidence: float = 0.0,
     ) -> pa.Table:
         """Return the current labels: for each track in the catalog, the newest label of its present content.
 
@@ -76,6 +82,11 @@ class Tables:
             last.
         genre : str, optional
             Only tracks of this genre.
+        among : sequence of str
+            Choose the genre of each track among these, such as ``["blues", "jazz", "rock"]``; by default,
+            among all of the model's genres. Their probabilities are divided by their sum, and the others are
+            zero, so that the confidence is the probability if the track has one of these genres. A track
+            without a genre stays without one.
         min_confidence : float
             Only labels with at least this confidence.
 
@@ -91,8 +102,12 @@ class Tables:
         """
         if not isinstance(genre, str | None):
             raise MisuseError(f"genre is the name of one genre, not {genre!r}")
+        if isinstance(among, str) or not all(isinstance(each, str) for each in among):
+            raise MisuseError(f"among is a list of names of genres, not {among!r}")
         lowest = RunConfig.load(None, min_confidence=min_confidence).min_confidence
-        return read_tables.read_labels(self._tables, _name_of(model), genre=genre, min_confidence=lowest)
+        return read_tables.read_labels(
+            self._tables, _name_of(model), genre=genre, among=among, min_confidence=lowest
+        )
 
     def embeddings(self, model: ModelChoice = None) -> pa.Table:
         """Return the current embeddings, which runs with ``--embeddings`` write: a vector for each segment.

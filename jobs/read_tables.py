@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -206,9 +207,27 @@ def _models_of_runs(tables: Tables) -> list[str]:
 
 
 def read_labels(
-    tables: Tables, model: str | None, *, genre: str | None = None, min_confidence: float = 0.0
+    tables: Tables,
+    model: str | None,
+    *,
+    genre: str | None = None,
+    among: Sequence[str] = (),
+    min_confidence: float = 0.0,
 ) -> pa.Table:
     """Read the current labels of a model, optionally of one genre or above a confidence.
+
+    Parameters
+    ----------
+    tables : Tables
+        The tables.
+    model : str or None
+        As in `pick_model`.
+    genre : str, optional
+        Only tracks of this genre.
+    among : sequence of str
+        Choose the genre of each track among these, see `narrow_labels`; by default, among all.
+    min_confidence : float
+        Only labels with at least this confidence.
 
     Raises
     ------
@@ -216,14 +235,23 @@ def read_labels(
         If the tables hold no labels of the model, or the model has no such genre.
     """
     full_model = pick_model(tables, model)
+    known = read_genres(tables, full_model) if genre is not None or among else ()
+    candidates = [_find_genre(each, known, f"the model {full_model}") for each in among]
     conditions = []
     if genre is not None:
-        known = read_genres(tables, full_model)
-        named = find_genre(genre, known)
-        if named is None:
-            raise MisuseError(f"the model {full_model} has no genre {genre!r} (it has {', '.join(known)})")
+        named = _find_genre(genre, known, f"the model {full_model}")
+        if candidates:
+            _find_genre(named, candidates, "the choice")
         conditions.append(pc.field("genre") == named)
     if min_confidence > 0:
         conditions.append(pc.field("confidence").cast("float64") >= min_confidence)
     where = functools.reduce(operator.and_, conditions) if conditions else None
-    return current_labels(tables, full_model, where)
+    return current_labels(tables, full_model, where, candidates)
+
+
+def _find_genre(name: str, known: Sequence[str], owner: str) -> str:
+    """Return a genre as it is spelled among those that are known."""
+    found = find_genre(name, known)
+    if found is None:
+        raise MisuseError(f"{owner} has no genre {name!r} (it has {', '.join(known)})")
+    return found

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pipeline.storage.table_on_disk import collect_on_disk, sort_on_disk
 from pipeline.tables.gather import gather, stream_rows
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
+from pipeline.tables.narrowed import narrow_labels
 from pipeline.tables.tables import (
     Tables,
     explain_read_errors,
@@ -145,7 +146,9 @@ def find_featurized(keys: Keys, feature_sets: list[str], columns: Sequence[str])
 
 
 @read_again_if_replaced
-def current_labels(tables: Tables, model: str, where: pc.Expression | None = None) -> pa.Table:
+def current_labels(
+    tables: Tables, model: str, where: pc.Expression | None = None, among: Sequence[str] = ()
+) -> pa.Table:
     """Read the current labels: for each track in the catalog, the newest label of its present version.
 
     They are in a temporary file, not in memory: those of ten million tracks take gigabytes.
@@ -158,6 +161,8 @@ def current_labels(tables: Tables, model: str, where: pc.Expression | None = Non
         The model's name with its hash, a value of the partition column ``model``.
     where : pyarrow.compute.Expression, optional
         Only current labels for which this holds.
+    among : sequence of str
+        Genres of the model to choose from, see `narrow_labels`; by default, all.
 
     Returns
     -------
@@ -173,6 +178,9 @@ def current_labels(tables: Tables, model: str, where: pc.Expression | None = Non
         places = collect_on_disk(in_order, in_order.schema)
     found = stream_rows(keys.stored, "labels", places, _LABEL_COLUMNS)
     located = _relocate(found, places["uri"])
+    if among:
+        genres = read_genres(tables, model)
+        located = (narrow_labels(batch, genres, among) for batch in located)
     chosen = (batch if where is None else batch.filter(where) for batch in located)
     return sort_on_disk(collect_on_disk(chosen, found.schema), "uri")
 

@@ -78,6 +78,7 @@ def test_trends_are_written(tables: Path, tmp_path: Path) -> None:
         (("labels", "--format", "m3u"), "name a folder"),
         (("labels", "--write-tags", "copies", "--format", "csv"), "cannot be combined with --write-tags"),
         (("labels", "--genre", "rok"), "has no genre 'rok' (it has blues"),
+        (("labels", "--among", "jazz", "--among", "rok"), "has no genre 'rok' (it has blues"),
         (("labels", "--yes"), "add --write-tags DIR or --in-place"),
         (("labels", "--write-tags", "x", "--in-place"), "choose one"),
         (("ddl", "--dialect", "oracle"), "oracle"),
@@ -90,6 +91,13 @@ def test_misuse_is_one_sentence(tables: Path, arguments: tuple[str, ...], messag
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_genres_are_chosen_among_those_named(tables: Path) -> None:
+    """Who sells jazz and rock could not have each track called one of them."""
+    labels = json.loads(ask("labels", tables, "--among", "Jazz", "--among", "rock", "--format", "json"))
+    assert {label["genre"] for label in labels} == {"jazz", "rock"}
+    assert len(labels) == N_TRACKS
 
 
 def test_no_track_makes_no_playlist(tables: Path, tmp_path: Path) -> None:

@@ -20,6 +20,15 @@ def labels(
     tables: opt.TablesRoot,
     model: opt.Model = None,
     genre: Annotated[str | None, typer.Option("--genre", help="Only tracks of this genre.")] = None,
+    among: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--among",
+            metavar="GENRE",
+            help="Choose the genre of each track among those named so, not among all of the model's genres. "
+            "Can be repeated.",
+        ),
+    ] = None,
     min_confidence: Annotated[
         float,
         typer.Option("--min-confidence", min=0, max=1, help="Only labels with at least this confidence."),
@@ -72,7 +81,7 @@ def labels(
             f"{out} is one playlist, but there is one for each genre: add --format m3u and name a folder"
         )
     opened = open_tables(tables)
-    rows = read_labels(opened, model, genre=genre, min_confidence=min_confidence)
+    rows = read_labels(opened, model, genre=genre, among=among or (), min_confidence=min_confidence)
     if write_tags is not None or in_place:
         _write_tags(opened, rows, write_tags, yes=yes)
     elif output_format == "m3u":

@@ -11,6 +11,7 @@ import requests
 
 from jobs.run.closing import Closing
 from jobs.run.request import Job
+from pipeline.background import run_in_background
 from pipeline.log import get_logger
 from pipeline.redaction import redact
 from pipeline.storage import storage
@@ -182,6 +183,19 @@ def send(url: str, message: dict[str, Any], pauses_s: tuple[float, ...], timeout
 
 def _post(url: str, message: dict[str, Any], timeout_s: float) -> tuple[str | None, bool]:
     """Return why a message was not accepted, None if it was, and whether another attempt would be in vain."""
+    try:
+        # The time limit of requests is one for each packet: a name server or a server that sends byte by byte
+        # could keep the run for hours.
+        sending = run_in_background(lambda: _send_once(url, message, timeout_s), "notification")
+        return sending.result(timeout_s)
+    except TimeoutError as error:
+        return type(error).__name__, False
+    except RuntimeError as error:  # the system allows no more threads
+        return str(error), False
+
+
+def _send_once(url: str, message: dict[str, Any], timeout_s: float) -> tuple[str | None, bool]:
+    """Post a message once, and return what `_post` does."""
     try:
         # The body of the answer is not read: a server could send it slowly.
         with requests.post(

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import socket
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,6 +155,33 @@ def test_a_run_that_never_began_is_told_too(
     (message,) = hook.posted
     assert (message["outcome"], message["error"]) == (outcome, reason)
     assert "report" not in message
+
+
+def test_a_server_that_answers_byte_by_byte_keeps_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    """Each byte comes in time, so that the run of the night never ends."""
+    caplog.set_level(logging.WARNING, logger="earmark")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ended = threading.Event()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                while not ended.wait(0.1):
+                    connection.sendall(b"y")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        sending = threading.Thread(target=send, args=(url, {"text": "x"}, (), 1.0), daemon=True)
+        sending.start()
+        sending.join(60)
+        has_ended = not sending.is_alive()
+        ended.set()
+        thread.join()
+    assert has_ended
+    (record,) = caplog.records
+    assert record.getMessage() == "notification not delivered"
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def notifying(job: Job, closing: Closing) -> Iterator[None]:
         error = raised
         raise
     finally:
-        if url := job.config.notify or os.environ.get(VARIABLE):
+        if url := _url(job.config.notify):
             message = describe_end(job, closing.report, error)
             once = message["outcome"] == "interrupted"
             send(url, message, () if once else _PAUSES_S, _INTERRUPTED_TIMEOUT_S if once else _TIMEOUT_S)
@@ -66,8 +66,14 @@ def notify_misuse(
     error : EarmarkError
         The reason.
     """
-    if url := url or os.environ.get(VARIABLE):
+    if url := _url(url):
         send(url, _describe_unbegun(command, catalog, tables, error), _PAUSES_S, _TIMEOUT_S)
+
+
+def _url(given: str | None) -> str:
+    """Return the URL that was given, or else that of the environment; "" if there is none."""
+    # A secret that was made from a file or by echo ends in a line end, which would become part of the path.
+    return (given or os.environ.get(VARIABLE, "")).strip()
 
 
 def describe_end(job: Job, report: RunReport | None, error: BaseException | None) -> dict[str, Any]:

@@ -184,6 +184,15 @@ def test_a_server_that_answers_byte_by_byte_keeps_no_run(caplog: pytest.LogCaptu
     assert record.getMessage() == "notification not delivered"
 
 
+def test_a_line_end_after_the_url_is_no_part_of_it(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret was made by echo: the chat answers with 404, and nobody hears of any night."""
+    with webhook() as hook:
+        monkeypatch.setenv(notification.VARIABLE, f"{hook.url}\n")
+        with notifying(job, Closing(job.tables, 0.0, RunLog(job.tables))):
+            pass
+    assert len(hook.posted) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "config", "reason"),

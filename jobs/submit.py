@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import requests
 
 from jobs.console.messages import INTERRUPTED
+from pipeline.background import run_in_background
 from pipeline.catalogs.catalog import canonical
 from pipeline.log import get_logger
 from pipeline.package_versions import package_version
@@ -33,6 +34,8 @@ _POLL_S = (0.5, 5.0)
 """Seconds between two looks at a job: at its start, and at most."""
 _OUTAGE_S = 120.0
 """Time for which the job server may not answer while a job is followed."""
+_ANSWER_S = 60.0
+"""Time for one answer. Ray's client waits for ever, also for a head that was lost without a word."""
 _NOT_FOUND = 127
 """What a shell exits with if there is no such command."""
 _NOTIFY = re.compile(r"(--notify[= ])(?:'[^']*'|[^\s'])+")
@@ -68,7 +71,7 @@ class JobServer:
         # Otherwise, RAY_ADDRESS would win over the address that was given.
         os.environ[ADDRESS] = address
         try:
-            self._client = JobSubmissionClient(address)
+            self._client = _answer(lambda: JobSubmissionClient(address))
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and errors of requests
             raise EarmarkError(
                 f"cannot use the job server at {self.address}: {_first_line(error)}"
@@ -79,24 +82,30 @@ class JobServer:
             else:
                 os.environ[ADDRESS] = before
 
-    def submit(self, catalog: str, tables: str, options: Sequence[str]) -> str:
-        """Submit ``earmark run`` and return the name of the job.
+    def submit(self, job: str, catalog: str, tables: str, options: Sequence[str]) -> None:
+        """Submit ``earmark run`` as the job of a name, which `new_job_name` returns.
 
         Raises
         ------
         EarmarkError
-            If the server refuses it.
+            If the server refuses it, or does not answer.
         """
         command = ["earmark", "run", canonical(catalog), canonical(tables), *options]
         try:
-            job = self._client.submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=f"earmark-{new_run_name()}",
-                metadata={"earmark": package_version("earmark")},
+            _answer(
+                lambda: self._client.submit_job(
+                    entrypoint=shlex.join(command),
+                    submission_id=job,
+                    metadata={"earmark": package_version("earmark")},
+                )
             )
-        except (RuntimeError, OSError) as error:
+        except OSError as error:
+            raise EarmarkError(
+                f"{self.address} has not answered whether it takes the job {job} ({_first_line(error)}); "
+                f"look with --follow {job} before you submit it again"
+            ) from error
+        except RuntimeError as error:
             raise EarmarkError(f"{self.address} does not take the job: {_first_line(error)}") from error
-        return str(job)
 
     def follow(self, job: str, write: Callable[[str], None]) -> int:
         """Write the log of a job until it has ended.
@@ -158,7 +167,7 @@ class JobServer:
         start = time.monotonic()
         while True:
             try:
-                return question()
+                return _answer(question)
             except (RuntimeError, OSError, requests.RequestException) as error:
                 if "status code 404" in str(error):
                     raise EarmarkError(f"{self.address} knows no such job: {_first_line(error)}") from error
@@ -169,6 +178,25 @@ class JobServer:
                     ) from error
                 log.info("job server does not answer", error=_first_line(error))
                 time.sleep(_POLL_S[1])
+
+
+def new_job_name() -> str:
+    """Return a name for a job."""
+    return f"earmark-{new_run_name()}"
+
+
+def _answer(question: Callable[[], T]) -> T:
+    """Return the server's answer.
+
+    Raises
+    ------
+    TimeoutError
+        If there is none within `_ANSWER_S`.
+    """
+    try:
+        return run_in_background(question, "job server").result(_ANSWER_S)
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {_ANSWER_S:.0f} s") from None
 
 
 def _exit_code(job: str, details: "JobDetails") -> int:

@@ -1,6 +1,8 @@
 """`earmark submit`, as far as it needs no cluster; the rest is in e2e/test_cluster.py."""
 
 import json
+import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
+from jobs import submit
 from jobs.cli.main import app
+from pipeline.background import run_in_background
+from tests.e2e.earmark import EARMARK
 
 
 def said(*arguments: str) -> str:
@@ -115,6 +121,77 @@ def test_a_job_without_an_exit_code_says_whether_it_had_begun(facts: dict[str, s
     with job_server(job | facts) as address:
         done = CliRunner().invoke(app, ["submit", "--address", address, "--follow", "night"])
     assert str(done.exception) == said
+
+
+@contextmanager
+def silent_server(method: str) -> Iterator[tuple[str, threading.Event]]:
+    """Be a job server that falls silent when a method is used; return its address, and when that is."""
+    asked, ended = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            if self.command == method and self.path != "/api/version":
+                asked.set()
+                ended.wait()
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"version": "4", "ray_version": "2", "ray_commit": ""}).encode())
+
+        def do_GET(self) -> None:
+            self.answer()
+
+        def do_POST(self) -> None:
+            self.answer()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            ended.set()
+            server.shutdown()
+
+
+def invoke_in_time(*arguments: str) -> Result:
+    """Invoke a command that could wait for ever."""
+    return run_in_background(lambda: CliRunner().invoke(app, arguments), "test").result(60)
+
+
+def test_a_server_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head is lost without a word, and the scheduler's command follows its job for ever."""
+    for name, value in {"_ANSWER_S": 2.0, "_OUTAGE_S": 1.0, "_POLL_S": (0.01, 0.01)}.items():
+        monkeypatch.setattr(submit, name, value, raising=False)
+    with silent_server("GET") as (address, _):
+        done = invoke_in_time("submit", "--address", address, "--follow", "night")
+    assert "has not answered for 1 s: no answer within 2 s; the job may" in str(done.exception)
+
+
+def test_a_job_that_may_have_begun_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is lost, the command waits or says that the job was not taken, and it runs on unseen."""
+    monkeypatch.setattr(submit, "_ANSWER_S", 2.0, raising=False)
+    with silent_server("POST") as (address, _):
+        done = invoke_in_time("submit", "music", "tables", "--address", address)
+    assert re.search(
+        r"has not answered whether it takes the job (earmark-\S+) .*; look with --follow \1 before",
+        str(done.exception),
+    )
+
+
+@pytest.mark.slow
+def test_a_submission_that_is_interrupted_names_the_job() -> None:
+    """Ctrl-C at the moment of submission: the job runs, and nobody knows its name to stop it."""
+    with silent_server("POST") as (address, asked):
+        command = [EARMARK, "submit", "music", "tables", "--address", address]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            assert asked.wait(120)
+            process.terminate()
+            _, said = process.communicate()
+    assert process.returncode == 130
+    assert re.fullmatch(r"earmark: interrupted; if the job (earmark-\S+) has begun, .* --stop \1'\n", said)
 
 
 def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def submit(
     stop: Annotated[str | None, typer.Option("--stop", metavar="JOB", help="Only stop this job.")] = None,
 ) -> None:
     """Run on a Ray cluster through its job server, show the log, and exit with the exit code of the run."""
-    from jobs.submit import JobServer
+    from jobs.submit import JobServer, new_job_name
 
     if (follow or stop) and catalog:
         raise MisuseError("--follow and --stop take the name of a job, and neither CATALOG nor TABLES")
@@ -80,8 +80,13 @@ def submit(
         raise MisuseError("submit needs CATALOG and TABLES, or --follow JOB, or --stop JOB")
     _check_options(context, catalog, tables, options or [])
     server = JobServer(address)
-    job = server.submit(catalog, tables, options or [])
-    say(f"submitted {job}; stop it with 'earmark submit --address {server.address} --stop {job}'")
+    job, ask = new_job_name(), f"earmark submit --address {server.address}"
+    try:
+        server.submit(job, catalog, tables, options or [])
+    except KeyboardInterrupt:
+        say(f"interrupted; if the job {job} has begun, it goes on: stop it with '{ask} --stop {job}'")
+        raise typer.Exit(INTERRUPTED) from None
+    say(f"submitted {job}; stop it with '{ask} --stop {job}'")
     if wait:
         _follow(server, job)
     else:

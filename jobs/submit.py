@@ -72,6 +72,11 @@ class JobServer:
         os.environ[ADDRESS] = address
         try:
             self._client = _answer(lambda: JobSubmissionClient(address))
+        except requests.JSONDecodeError as error:
+            raise EarmarkError(
+                f"what answers at {self.address} is no job server; name the one of Ray's dashboard, which is "
+                "at port 8265 of the head unless it was changed"
+            ) from error
         except Exception as error:  # Ray raises ConnectionError, RuntimeError and errors of requests
             raise EarmarkError(
                 f"cannot use the job server at {self.address}: {_first_line(error)}"

@@ -123,6 +123,26 @@ def test_a_job_without_an_exit_code_says_whether_it_had_begun(facts: dict[str, s
     assert str(done.exception) == said
 
 
+def test_another_web_server_is_told_from_a_job_server() -> None:
+    """A port is mistyped, a notebook answers, and the command says "Expecting value: line 1 column 1"."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Jupyter</html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        done = CliRunner().invoke(app, ["submit", "music", "tables", "--address", address])
+        server.shutdown()
+    assert str(done.exception).startswith(f"what answers at {address} is no job server; ")
+
+
 @contextmanager
 def silent_server(method: str) -> Iterator[tuple[str, threading.Event]]:
     """Be a job server that falls silent when a method is used; return its address, and when that is."""

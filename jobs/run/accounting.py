@@ -71,7 +71,8 @@ def account_for(tables: Tables, report: RunReport, totals: Totals) -> RunReport:
             "balanced": counts.balanced and written.once,
             "audio_s": round(totals.audio_s, 1),
             "seconds": {stage: round(seconds, 3) for stage, seconds in sorted(totals.seconds.items())},
-            "genres": dict(totals.genres.most_common()),
+            # As many tracks by name: the order in which parts are labeled differs from run to run.
+            "genres": dict(sorted(totals.genres.items(), key=lambda each: (-each[1], each[0]))),
             "rejected": totals.rejected,
             "failures": written.failures,
             "failure_examples": written.examples,

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def test_parts_that_a_listing_shows_late_are_waited_for(history: TableHistory, t
     counts = account_for(history.tables, report, Totals(labeled=8, failed=4)).counts
     showing.join()
     assert (counts.labeled, counts.failed, counts.left) == (8, 4, 0)
+
+
+def test_genres_of_as_many_tracks_are_in_the_order_of_their_names(history: TableHistory) -> None:
+    """Two runs over the same music print and record their genres in different orders."""
+    (report,) = read_reports(history.tables)
+    genres = Counter({"rock": 1, "metal": 2, "country": 2, "blues": 3})
+    report = account_for(history.tables, report, Totals(labeled=8, failed=4, genres=genres))
+    assert list(report.genres) == ["blues", "country", "metal", "rock"]
 
 
 def test_what_workers_did_not_write_is_not_waited_for(

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.console.formats import Format
 from jobs.console.json_text import json_text, to_plain
 from jobs.console.messages import printable, say
 from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
@@ -25,8 +26,6 @@ from pipeline.storage import storage
 from pipeline.tables.format_version import FORMAT_FILE
 from schemas.errors import MisuseError
 from schemas.tables import PARTITIONS
-
-Format = Literal["table", "csv", "tsv", "json", "parquet"]
 
 _FORMATS: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".parquet": "parquet"}
 _OTHER_FORMATS = frozenset(

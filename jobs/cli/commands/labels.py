@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from jobs.cli.commands import options as opt
+from jobs.console.formats import Format
 from jobs.console.messages import say
-from jobs.console.output import Format
 
 if TYPE_CHECKING:
     import pyarrow as pa

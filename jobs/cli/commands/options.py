@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from jobs.console.output import Format
+from jobs.console.formats import Format
 
 Catalog = Annotated[
     str,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from jobs.cli.commands import options as opt
-from jobs.console.output import Format
+from jobs.console.formats import Format
 
 
 def similar(

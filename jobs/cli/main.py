@@ -38,7 +38,7 @@ app = typer.Typer(
     name="earmark",
     help="Label every track of a music catalog by genre, exactly once, on one machine or a Ray cluster.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

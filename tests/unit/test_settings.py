@@ -161,6 +161,24 @@ def test_arguments_are_called_what_the_documentation_calls_them(command: list[st
     assert re.search("[A-Z]+[]}.]*$", usage), usage
 
 
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("la", "label labels"), ("labels --format t", "table tsv"), ("train --split-", "--split-seed")],
+)
+def test_the_shell_completes_what_is_typed(typed: str, completed: str) -> None:
+    """Somebody presses Tab to find one of 24 commands or 40 options, and gets the names of files."""
+    asked = {"_EARMARK_COMPLETE": "complete_bash", "COMP_WORDS": f"earmark {typed}"}
+    asked["COMP_CWORD"] = str(len(typed.split()))
+    assert CliRunner().invoke(app, prog_name="earmark", env=asked).output.split() == completed.split()
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["models"], ["models", "add"]])
+def test_h_asks_for_help(command: list[str]) -> None:
+    """What most programs take is answered with an error that names no other way."""
+    asked, help_ = (CliRunner().invoke(app, [*command, flag]).output for flag in ("-h", "--help"))
+    assert asked == help_
+
+
 @pytest.mark.parametrize("seeds", ["0,-1", "4294967296"])
 def test_seeds_that_libraries_refuse_are_refused(seeds: str) -> None:
     """The training fails after the features of all tracks have been computed."""

@@ -9,13 +9,13 @@ from typing import Literal
 import pyarrow as pa
 
 from pipeline.audio.tags.tags import read_tags
-from pipeline.audio.tags.write_tags import remove_leftovers, write_tagged
+from pipeline.audio.tags.write_tags import check_taggable, remove_leftovers, write_tagged
 from pipeline.catalogs.track_refs import NOT_READABLE, stat_track, track_id_of
 from pipeline.storage import storage
 from pipeline.storage.local_kind import local_kind
 from schemas.errors import EarmarkError, MisuseError
 
-TaggingOutcome = Literal["to write", "written", "unchanged", "already there", "failed"]
+TaggingOutcome = Literal["to write", "written", "unchanged", "already there", "refused", "failed"]
 
 _PROGRESS_EVERY = 100
 
@@ -37,7 +37,7 @@ class Tagging:
     outcome : str
         What remains to be done, or what was done.
     reason : str
-        Why writing failed.
+        Why writing failed, or would fail (``refused``).
     """
 
     uri: str
@@ -157,6 +157,19 @@ def _relative_paths(paths: Sequence[str], catalog: str) -> list[PurePosixPath]:
     return [PurePosixPath(*(part for part in parts if part not in {"", ".", ".."})) for parts in below]
 
 
+def check_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[Tagging]:
+    """Find the files that cannot be written, as far as this is known without writing them.
+
+    Objects of a store are left as planned: each would take requests.
+
+    Parameters
+    ----------
+    plan, progress
+        As for `write_all`.
+    """
+    return _apply(_check, "refused", plan, progress)
+
+
 def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[Tagging]:
     """Write the tags; a file that cannot be written does not stop the others.
 
@@ -171,26 +184,51 @@ def write_all(plan: Sequence[Tagging], progress: Callable[[int], None]) -> list[
     """
     for folder in {each.target.resolve().parent for each in plan if each.outcome == "to write"}:
         remove_leftovers(folder)
+    return _apply(_write, "failed", plan, progress)
+
+
+def _apply(
+    act: Callable[[Tagging], TaggingOutcome],
+    otherwise: TaggingOutcome,
+    plan: Sequence[Tagging],
+    progress: Callable[[int], None],
+) -> list[Tagging]:
     done = []
     for number, each in enumerate(plan, start=1):
-        done.append(_write(each) if each.outcome == "to write" else each)
+        done.append(_try(act, otherwise, each) if each.outcome == "to write" else each)
         if number % _PROGRESS_EVERY == 0:
             progress(number)
     return done
 
 
-def _write(each: Tagging) -> Tagging:
-    outcome: TaggingOutcome = "written"
-    reason = ""
+def _try(act: Callable[[Tagging], TaggingOutcome], otherwise: TaggingOutcome, each: Tagging) -> Tagging:
     try:
-        track = stat_track(each.uri, "")
-        if track.etag != each.etag:
-            raise EarmarkError(
-                f"{each.uri} has changed since it was labeled, or is gone; run 'earmark run' first"
-            )
-        write_tagged(each.uri, track.size, each.target, each.genre)
+        return replace(each, outcome=act(each))
     except EarmarkError as error:
-        outcome, reason = "failed", str(error)
+        reason = str(error)
     except Exception as error:  # one bad file must not stop the others
-        outcome, reason = "failed", f"{each.uri}: {type(error).__name__}: {error}"
-    return replace(each, outcome=outcome, reason=reason)
+        reason = f"{each.uri}: {type(error).__name__}: {error}"
+    return replace(each, outcome=otherwise, reason=reason)
+
+
+def _check(each: Tagging) -> TaggingOutcome:
+    protocol, path = storage.split(each.uri)
+    if protocol == "file":
+        _labeled_size(each)
+        check_taggable(Path(path), each.target)
+    return "to write"
+
+
+def _write(each: Tagging) -> TaggingOutcome:
+    write_tagged(each.uri, _labeled_size(each), each.target, each.genre)
+    return "written"
+
+
+def _labeled_size(each: Tagging) -> int:
+    """Return the size of a track that is still the version that was labeled."""
+    track = stat_track(each.uri, "")
+    if track.etag != each.etag:
+        raise EarmarkError(
+            f"{each.uri} has changed since it was labeled, or is gone; run 'earmark run' first"
+        )
+    return track.size

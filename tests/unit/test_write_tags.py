@@ -20,7 +20,7 @@ from mutagen.mp4 import MP4
 from numpy.typing import NDArray
 
 from jobs.cli.summaries.labels import print_taggings
-from jobs.write_tags import Tagging, plan_copies, plan_in_place, write_all
+from jobs.write_tags import Tagging, check_all, plan_copies, plan_in_place, write_all
 from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import remove_leftovers, write_tagged
 from pipeline.catalogs.track_refs import stat_track
@@ -313,6 +313,27 @@ def test_a_file_that_the_catalog_has_twice_is_written_once(tmp_path: Path) -> No
     for path in paths:
         assert _tags(path).genre_tag == "jazz"  # type: ignore[attr-defined]
     assert link.is_symlink()
+
+
+def test_the_preview_refuses_what_cannot_be_written(tmp_path: Path) -> None:
+    """The preview promises 39 files, and the writing that follows it fails on those that nobody checked."""
+    names = ("good.mp3", "protected.mp3", "changed.mp3", "gone.mp3")
+    good, protected, changed, gone = (_write(tmp_path / name) for name in names)
+    odd = tmp_path / "odd.mka"
+    odd.write_bytes(encode(sweep(48000, 1), 48000, "webm"))
+    protected.chmod(0o444)
+    rows = _labels(*((file, "jazz", None) for file in (good, protected, changed, gone, odd)))
+    changed.write_bytes(changed.read_bytes() + b"more")
+    gone.unlink()
+    planned = check_all(plan_in_place(rows), lambda _: None)
+    assert [each.outcome for each in planned] == ["to write", *["refused"] * 4]
+    done = write_all(plan_in_place(rows), lambda _: None)
+    assert [each.outcome for each in done] == ["written", *["failed"] * 4]
+    assert [each.reason for each in planned] == [each.reason for each in done]
+    rows = _labels((odd, "jazz", None), (protected, "pop", None))
+    copies = check_all(plan_copies(rows, str(tmp_path), tmp_path.parent / "copies"), lambda _: None)
+    assert [each.outcome for each in copies] == ["refused", "to write"]
+    assert not (tmp_path.parent / "copies").exists()
 
 
 def test_a_second_time_there_is_nothing_to_do(tmp_path: Path) -> None:

@@ -106,18 +106,18 @@ def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
 def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes: bool) -> None:
     from jobs.cli.summaries.labels import print_taggings
     from jobs.playlists import add_track_columns
-    from jobs.write_tags import plan_copies, plan_in_place, write_all
+    from jobs.write_tags import check_all, plan_copies, plan_in_place, write_all
     from pipeline.tables.runs import last_catalog
     from schemas.errors import EarmarkError
 
     facts = add_track_columns(tables, rows)
     plan = plan_in_place(facts) if folder is None else plan_copies(facts, last_catalog(tables), folder)
-    if yes:
-        plan = write_all(plan, lambda done: say(f"{done:,} of {len(plan):,} files"))
+    plan = (write_all if yes else check_all)(plan, lambda done: say(f"{done:,} of {len(plan):,} files"))
     print_taggings(plan)
     if not yes:
         say("nothing was written; add --yes to write the tags")
-    elif folder is None and any(each.outcome == "written" for each in plan):
+        return
+    if folder is None and any(each.outcome == "written" for each in plan):
         say("the written files count as changed: the next run decodes and labels them again")
     if failed := sum(each.outcome == "failed" for each in plan):
         others = "; all others are done" if failed < len(plan) else ""

@@ -44,10 +44,10 @@ def print_taggings(plan: Sequence[Tagging]) -> None:
         )
     if len(shown) > _PRINTED:
         console.print(f"… and {len(shown) - _PRINTED:,} more")
-    failed = [each for each in plan if each.outcome == "failed"]
+    failed = [each for each in plan if each.outcome in {"refused", "failed"}]
     for each in failed[:_PRINTED]:
-        console.print(f"failed: {each.reason}")
+        console.print(f"{each.outcome}: {each.reason}")
     if len(failed) > _PRINTED:
-        console.print(f"… and {len(failed) - _PRINTED:,} more failed")
+        console.print(f"… and {len(failed) - _PRINTED:,} more {failed[0].outcome}")
     sums = Counter(each.outcome for each in plan)
     console.print(", ".join(f"{n:,} {outcome}" for outcome, n in sums.items()) or "nothing to write")

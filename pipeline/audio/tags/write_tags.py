@@ -61,8 +61,7 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
     scratch = target.parent / f".tmp-{uuid.uuid4().hex}{target.suffix}"
     fetched = scratch.with_name(f"{scratch.name}.original")
     with storage.explain_errors(str(target), "write"):
-        if target.exists() and not target.stat().st_mode & _ANY_WRITES:
-            raise EarmarkError(f"{target} is write-protected; make it writable first")
+        _check_unprotected(target)
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -85,6 +84,25 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
         for folder in made:  # only empty folders can be removed: those of a track that was refused
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def check_taggable(path: Path, target: Path) -> None:
+    """Check what is known before writing: whether a file's format can be written, and `target` is writable.
+
+    Raises
+    ------
+    EarmarkError
+        If `write_tagged` would refuse the file for one of these reasons.
+    """
+    with storage.explain_errors(str(path), "read"):
+        _check_unprotected(target.resolve())
+        with path.open("rb") as file:
+            _container(file, str(path))
+
+
+def _check_unprotected(target: Path) -> None:
+    if target.exists() and not target.stat().st_mode & _ANY_WRITES:
+        raise EarmarkError(f"{target} is write-protected; make it writable first")
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -127,10 +145,6 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
     try:
         with original.open("rb") as file:
             container = _container(file, name)
-            if container is None:
-                raise EarmarkError(
-                    f"{name} has a format that Earmark cannot write tags to; it can for {TAGGABLE}"
-                )
             splice(file, _edits(file, container, genre, name), copy)
         if container in _NATIVE:
             write_native(copy, genre)
@@ -151,15 +165,13 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
         ) from error
 
 
-def _container(file: BinaryIO, name: str) -> str | None:
-    """Return FFmpeg's name of the format, or None if tags cannot be written to it."""
-    source = Source(file, name)
-    try:
-        with open_container(source) as container:
-            found = container.format.name.split(",")[0]
-    except UndecodableError:
-        return None
-    return found if found in {*_CHUNKED, *_NATIVE, "mp3", "flac"} else None
+def _container(file: BinaryIO, name: str) -> str:
+    """Return FFmpeg's name of the format; raise an error if tags cannot be written to it."""
+    with contextlib.suppress(UndecodableError), open_container(Source(file, name)) as container:
+        found = container.format.name.split(",")[0]
+        if found in {*_CHUNKED, *_NATIVE, "mp3", "flac"}:
+            return found
+    raise EarmarkError(f"{name} has a format that Earmark cannot write tags to; it can for {TAGGABLE}")
 
 
 def _edits(file: BinaryIO, container: str, genre: str, name: str) -> list[Edit]:

@@ -236,12 +236,12 @@ def read_labels(
     """
     full_model = pick_model(tables, model)
     known = read_genres(tables, full_model) if genre is not None or among else ()
-    candidates = [_find_genre(each, known, f"the model {full_model}") for each in among]
+    candidates = [_find_genre(tables, full_model, each, known) for each in among]
     conditions = []
     if genre is not None:
-        named = _find_genre(genre, known, f"the model {full_model}")
-        if candidates:
-            _find_genre(named, candidates, "the choice")
+        named = _find_genre(tables, full_model, genre, known)
+        if candidates and named not in candidates:
+            raise MisuseError(f"the genres to choose from do not include {named!r}: {', '.join(candidates)}")
         conditions.append(pc.field("genre") == named)
     if min_confidence > 0:
         conditions.append(pc.field("confidence").cast("float64") >= min_confidence)
@@ -249,9 +249,11 @@ def read_labels(
     return current_labels(tables, full_model, where, candidates)
 
 
-def _find_genre(name: str, known: Sequence[str], owner: str) -> str:
-    """Return a genre as it is spelled among those that are known."""
+def _find_genre(tables: Tables, model: str, name: str, known: Sequence[str]) -> str:
+    """Return a genre as the model spells it."""
     found = find_genre(name, known)
-    if found is None:
-        raise MisuseError(f"{owner} has no genre {name!r} (it has {', '.join(known)})")
-    return found
+    if found is not None:
+        return found
+    of_style = current_labels(tables, model, pc.field("style") == name.casefold())
+    hint = f"; '{name}' is a style of {of_style['genre'][0]}" if of_style.num_rows else ""
+    raise MisuseError(f"the model {model} has no genre {name!r} (it has {', '.join(known)}){hint}")

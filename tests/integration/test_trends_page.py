@@ -15,6 +15,7 @@ from jobs.trends import write_trends_page
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables, encode_part
 from pipeline.trends.trends import Trends
+from schemas.genres import GTZAN_GENRES
 from schemas.tables import TRACKS
 from tests.browser import NARROW, WIDE, Browser
 from tests.matrix import each_value_once
@@ -194,6 +195,24 @@ def test_odd_tags_can_be_read(browser: Browser, tmp_path: Path) -> None:
     assert browser.evaluate("document.querySelectorAll('#heat td[style*=\"1.000\"]').length") > 0
     browser.open(tmp_path / "page.html", dark=True)
     assert browser.pale_texts() == []
+
+
+def test_long_genres_leave_the_numbers_in_sight(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A genre of one's own as long as a folder's name may be would widen the page to twice the window."""
+    genres = ("W" * 180, "word and " * 20, *GTZAN_GENRES[2:])
+    monkeypatch.setattr("tests.trend_tables.GTZAN_GENRES", genres)
+    tables = Tables(str(tmp_path / "tables"))
+    write_trend_tables(tables, 300)
+    write_trends_page(open_tables(tables.root), None, str(tmp_path / "page.html"), by="folder")
+    for width in (NARROW, WIDE):
+        browser.open(tmp_path / "page.html", width=width)
+        browser.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        assert not browser.overflows()
+    for table in ("totals", "periods", "changes", "groups", "heat", "artists"):
+        region = f"document.querySelector('#{table}').parentElement"
+        assert browser.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), table
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,15 @@
     const readout = document.getElementById("readout");
     let at = -1;
 
+    // Without this script, the chart is a picture: nothing to focus, and nothing to try in vain.
+    canvas.tabIndex = 0;
+    canvas.setAttribute("role", "slider");
+    canvas.setAttribute("aria-label", "Period shown below the chart");
+    canvas.setAttribute("aria-valuemin", 0);
+    canvas.setAttribute("aria-valuemax", time.names.length - 1);
+    canvas.setAttribute("aria-describedby", "readout");
+    document.getElementById("hint").hidden = false;
+
     function show(index) {
       at = Math.max(0, Math.min(time.names.length - 1, index));
       const order = genres.map((_, k) => k).sort((a, b) => time.share[at][b] - time.share[at][a]);

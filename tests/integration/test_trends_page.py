@@ -215,6 +215,14 @@ def test_long_genres_leave_the_numbers_in_sight(
         assert browser.evaluate(f"{region}.scrollWidth <= {region}.clientWidth"), table
 
 
+def test_without_its_script_the_chart_is_a_picture(pages: dict[str, tuple[Path, Trends]]) -> None:
+    """Where scripts are blocked, as in mail, readers would be told to use keys that do nothing."""
+    text = pages["year"][0].read_text("utf-8").partition("<body>")[2].partition("<script>")[0]
+    assert 'role="slider"' not in text
+    assert 'tabindex="0" role="region"' in text
+    assert '<span id="hint" hidden>Hover over a period' in text
+
+
 @pytest.mark.parametrize(
     ("by", "dates"),
     [

@@ -3,8 +3,13 @@
 import io
 from typing import TYPE_CHECKING
 
+from pipeline.log import get_logger
+from pipeline.plots.fonts import boxes_allowed, choose_fonts
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, FigureBase
+
+log = get_logger(__name__)
 
 WIDTH_IN = 9.0
 LEFT, RIGHT = 0.085, 0.985
@@ -37,9 +42,15 @@ def new_figure(height_in: float) -> "Figure":
 
 
 def to_png(figure: "Figure", *, dpi: int = 110) -> bytes:
-    """Render a figure as PNG on white."""
+    """Render a figure as PNG on white; letters that no font has become boxes, and are logged."""
+    from matplotlib.text import Text
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    with boxes_allowed():
+        figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    texts = "".join(text.get_text() for text in figure.findobj(Text))
+    if letters := choose_fonts(texts)[1]:
+        log.warning("no font on this machine has these letters, install one to see them", letters=letters)
     return buffer.getvalue()
 
 
@@ -52,7 +63,8 @@ def to_svg(figure: "Figure") -> bytes:
 
     _set_ink(figure)
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "earmark"}):
+    # A browser has fonts of its own.
+    with boxes_allowed(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "earmark"}):
         figure.savefig(
             buffer, format="svg", transparent=True, dpi=_RASTER_DPI, metadata={"Date": None, "Creator": None}
         )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.audio.features.mel_bands import band_edges
 from pipeline.audio.features.stft import HOP_LENGTH
 from pipeline.plots.figures import LEFT
+from pipeline.plots.fonts import boxes_allowed, choose_fonts
 from schemas.features import FeatureSpec
 
 N_COLUMNS = 1200
@@ -84,7 +85,8 @@ def draw_scale(axes: Any, cmap: str, low: str, high: str) -> None:
 
 def set_title(axes: Any, title: str) -> None:
     """Draw the title at the left, leaving the rest of the line to `draw_scale` and `draw_legend`."""
-    axes.set_title(title, loc="left", fontsize=10, y=1.0, parse_math=False)
+    families = choose_fonts(title)[0]
+    axes.set_title(title, loc="left", fontsize=10, y=1.0, parse_math=False, family=families)
 
 
 def draw_legend(axes: Any) -> None:
@@ -96,14 +98,16 @@ def draw_legend(axes: Any) -> None:
 
 def fit_name(axes: Any, name: str, n_lines: int) -> str:
     """Break the name of a row into lines that fit left of the axes, without the end if they do not."""
+    families = choose_fonts(name)[0]
     room = LEFT * axes.figure.bbox.width - _TICK_PT * axes.figure.dpi / 72
     for n_letters in range(min(len(name), 50), 1, -1):
         lines = textwrap.wrap(name, n_letters)
         if len(lines) > n_lines:
             rest = " ".join(lines[n_lines - 1 :])
             lines = [*lines[: n_lines - 1], f"{rest[: n_letters - 1]}…"]
-        text = axes.text(0, 0, "\n".join(lines), fontsize=NAME_PT, parse_math=False)
-        width = text.get_window_extent().width
+        text = axes.text(0, 0, "\n".join(lines), fontsize=NAME_PT, parse_math=False, family=families)
+        with boxes_allowed():
+            width = text.get_window_extent().width
         text.remove()
         if width <= room:
             return "\n".join(lines)

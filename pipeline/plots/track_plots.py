@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import check_samples
 from pipeline.plots.figures import BLUE, GRAY, GREEN, ORANGE, new_figure, place_axes
+from pipeline.plots.fonts import choose_fonts
 from pipeline.plots.plot_elements import (
     NAME_PT,
     draw_image,
@@ -298,7 +299,8 @@ def plot_genre_probabilities(
     draw_scale(axes, "viridis", "0", "1")
     n_lines = max(1, round(12 / len(genres)))
     names = [fit_name(axes, name, n_lines) for name in genres]
-    axes.set_yticks(range(len(genres)), names, fontsize=NAME_PT, parse_math=False)
+    families = choose_fonts("".join(genres))[0]
+    axes.set_yticks(range(len(genres)), names, fontsize=NAME_PT, parse_math=False, family=families)
     axes.set_xlim(0, duration_s)
     axes.set_xlabel("s in the track")
     place_axes(figure)

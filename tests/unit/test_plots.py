@@ -10,6 +10,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile as sf
+from matplotlib import get_data_path
 from matplotlib.colors import to_rgb
 
 from pipeline.audio.decode.audio import read_segments
@@ -18,6 +19,7 @@ from pipeline.models.bundle import ModelBundle
 from pipeline.plots import track_plots as plots
 from pipeline.plots import track_view
 from pipeline.plots.figures import new_figure, to_png, to_svg
+from pipeline.plots.fonts import choose_fonts
 from pipeline.plots.track_view import view_track
 from schemas.errors import EmptyFileError, MisuseError, NotAFileError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
@@ -184,6 +186,26 @@ def test_names_of_genres_fit_beside_the_plot() -> None:
     usual = ModelBundle.load("default").info.genres
     figure = plots.plot_genre_probabilities(np.full((1, 19), 1 / 19), usual, [(0, 10)], duration_s=10)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(usual)
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_are_drawn_in_a_font_that_has_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Japanese genres were boxes, with a warning for each letter, although a font for them was installed."""
+    stix = f"{get_data_path()}/fonts/ttf/STIXGeneral.ttf"
+    pictures = []
+    for installed in ([], [stix], ["absent.ttf"]):
+        monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda found=installed: found)
+        choose_fonts.cache_clear()
+        caplog.clear()
+        figure = plots.plot_genre_probabilities(np.full((1, 2), 0.5), ("ᶁ⅊", "b"), [(0, 9)], duration_s=9)
+        pictures.append(to_png(figure))
+        to_svg(figure)
+        boxes = [vars(record).get("fields", {}).get("letters") for record in caplog.records]
+        assert boxes == ([] if installed == [stix] else ["ᶁ⅊"])
+    choose_fonts.cache_clear()
+    assert pictures[0] == pictures[2] != pictures[1]
 
 
 def test_probabilities_can_be_read_on_their_colors() -> None:

@@ -87,7 +87,9 @@ def normalize_tag(tag: str, genres: Sequence[str]) -> str:
     >>> normalize_tag("Sea Shanty", ["hiphop", "rock"])
     'sea shanty'
     """
-    known = {_squeeze(genre): genre for genre in genres}
+    if (same := match_spelling(tag, genres)) is not None:
+        return same
+    known = {name: genre for genre in genres if (name := _squeeze(genre))}
     if (found := _find_genre([_squeeze(tag)], known)) is not None:
         return found
     for part in _SEPARATORS.split(tag):
@@ -96,11 +98,13 @@ def normalize_tag(tag: str, genres: Sequence[str]) -> str:
         names = (name for place, name in enumerate(endings) if not (place and name in ALONE))
         if (found := _find_genre(names, known)) is not None:
             return found
-    return " ".join(tag.casefold().split())
+    return _fold(tag)
 
 
 def match_spelling(name: str, genres: Sequence[str]) -> str | None:
     """Return the genre of that name, without regard to case, accents, spaces and punctuation, or None.
+
+    A genre that differs only in case goes before one that differs in more: "c#" is ``C#`` before ``C``.
 
     Examples
     --------
@@ -108,8 +112,12 @@ def match_spelling(name: str, genres: Sequence[str]) -> str | None:
     'hiphop'
     >>> match_spelling("Death Metal", ["metal"])
     """
-    spelled = _squeeze(name)
-    return next((genre for genre in genres if spelled and _squeeze(genre) == spelled), None)
+    for spell in (_fold, _squeeze):
+        if spelled := spell(name):
+            for genre in genres:
+                if spell(genre) == spelled:
+                    return genre
+    return None
 
 
 def _find_genre(names: Iterable[str], known: Mapping[str, str]) -> str | None:
@@ -128,8 +136,22 @@ def _find_genre(names: Iterable[str], known: Mapping[str, str]) -> str | None:
 def _split_words(text: str) -> list[str]:
     """Split text into lower-case words without accents or punctuation, reading "&" as "and"."""
     plain = unicodedata.normalize("NFKD", text.casefold().replace("&", " and "))
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return re.findall(r"\w+", plain)
+    words = "".join(map(_spell, plain)).split()
+    return [word for word in words if any(map(str.isalnum, word))]
+
+
+def _spell(character: str) -> str:
+    """Return a decomposed character as in a word, "" for an accent, or a space for punctuation."""
+    if not unicodedata.category(character).startswith("M"):
+        return character if character.isalnum() else " "
+    # Accents and the vowels of Hebrew and Arabic may be left out. Without other marks, words of Hindi, Thai
+    # and Japanese would be other words.
+    kind = unicodedata.combining(character)
+    return "" if kind >= 200 or 10 <= kind <= 36 else character
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def _squeeze(text: str) -> str:

@@ -29,7 +29,7 @@ from pipeline.tables.ddl import generate_ddl
 from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.tables import Tables
 from pipeline.trends.artists import count_artists, summarize_artists
-from pipeline.trends.genre_tags import normalize_tag
+from pipeline.trends.genre_tags import match_spelling, normalize_tag
 from pipeline.trends.grouping import read_values
 from pipeline.trends.labeled_tracks import open_labeled_tracks
 from pipeline.trends.rising_falling import adjust_p_values, fit_changes, trim_strays
@@ -641,6 +641,22 @@ def test_aliases_count_only_for_genres_of_the_model() -> None:
         assert normalize_tag(tag, ["blues", "jazz", "rock"]) == tag.lower(), "another genre than it means"
     assert normalize_tag("Rap", ["rock", "Latin Jazz"]) == "rap"
     assert normalize_tag("latin-jazz", ["rock", "Latin Jazz"]) == "Latin Jazz"
+
+
+@pytest.mark.parametrize(
+    ("tag", "genre"),
+    [
+        ("!!!", "!!!"), ("Music", "music"), ("🎸", "🎸"), ("\u2764\ufe0f", "\u2764\ufe0f"),
+        ("C#", "C#"), ("c", "C"), ("ハンド", "ハンド"), ("バント", "バント"), ("バンド", "バンド"),
+        ("बी", "बी"), ("बा", "बा"), ("hip_hop", "Hip Hop"), ("chaâbi", "Chaabi"), ("שִׁיר", "שיר"),
+        ("кои", "Кой"),
+    ],
+)  # fmt: skip
+def test_other_words_are_other_genres(tag: str, genre: str) -> None:
+    """Of one's own genres, tags such as "Music" would be an emoji, and words of Hindi or Japanese others."""
+    genres = ("🎸", "☕\ufe0f", "C#", "C", "バンド", "बा", "Hip Hop", "Chaabi", "שיר", "Кой")
+    assert normalize_tag(tag, genres) == genre
+    assert match_spelling(tag, genres) == (genre if genre in genres else None)
 
 
 def test_the_invented_labels_are_calibrated() -> None:

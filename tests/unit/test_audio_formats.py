@@ -121,6 +121,16 @@ def test_channels_are_averaged() -> None:
     np.testing.assert_allclose(mono, y.mean(axis=1), atol=1e-7)
 
 
+@pytest.mark.parametrize("channels", [7, 8, 16])
+def test_any_number_of_channels_decodes(channels: int) -> None:
+    """Fails: a track in 7.1 crashes its worker, and is quarantined and lost."""
+    y = sweep(44100, DURATION_S, channels)
+    info, [(_, segment)] = read_segments(io.BytesIO(encode(y, 44100, "vorbis")), "track", SPEC)
+    reference = soxr.resample(y[:, 0], 44100, SPEC.sample_rate, quality="HQ")
+    assert (info.codec, info.channels, len(segment)) == ("vorbis", channels, len(reference))
+    assert np.corrcoef(segment, reference)[0, 1] > 0.99
+
+
 # The sweep's tones make an mp3 encoder borrow bits over many frames, what a careless seek gets wrong.
 SEEK_TOLERANCE = {
     **dict.fromkeys(("m4a", "adts", "mka", "tsaac", "3gp", "flv", "ac3", "eac3"), 0.02),

@@ -294,7 +294,7 @@ def _opening(first: av.AudioFrame, frames: Iterator[av.AudioFrame]) -> list[av.A
 
 def _samples(frames: list[av.AudioFrame]) -> NDArray[np.float32]:
     """Return the samples of `frames`, as far as they have the channels of the first."""
-    arrays = [to_float(each.to_ndarray(), each.format.name, each.layout.nb_channels) for each in frames]
+    arrays = [to_float(each) for each in frames]
     alike = [y for y in arrays if len(y) == len(arrays[0])]
     return np.hstack(alike) if alike else np.empty((0, 0), np.float32)
 

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import BLOCK_FRAMES
 
-MAX_CHANNELS = 8
-"""A planar frame has this many sample pointers; PyAV crashes if a broken header claims more channels."""
+MAX_CHANNELS = 64
+"""FFmpeg converts no more; a header that claims more is broken."""
+
+PLANES = 8
+"""PyAV crashes on a frame with this many sample pointers or more."""
 
 MIN_CHANGE_FRAMES = 5
 """Fewer frames than this at another sample rate are damage, not part of the recording."""
@@ -134,7 +137,7 @@ class _Pipe:
         if frame is None:
             y = np.empty((self._channels, 0), np.float32)
         else:
-            y = to_float(frame.to_ndarray(), frame.format.name, self._channels)
+            y = to_float(frame)
         if self._resampler is not None:
             y = self._resampler.resample_chunk(np.ascontiguousarray(y.T), last=last).T
         self.n_samples += y.shape[1]
@@ -149,19 +152,13 @@ def without_lead(blocks: Iterator[NDArray[np.float32]], lead: int) -> Iterator[N
         lead = max(lead - block.shape[1], 0)
 
 
-def to_float(samples: NDArray[Any], sample_format: str, channels: int) -> NDArray[np.float32]:
-    """Return FFmpeg's samples as float32 of shape (channels, n), full scale ±1.
-
-    Parameters
-    ----------
-    samples : ndarray
-        (channels, n) for planar formats, (1, n · channels) for packed ones.
-    sample_format : str
-        FFmpeg's name of the sample format; planar ones end in ``p``.
-    channels : int
-        Channel count.
-    """
-    if not sample_format.endswith("p"):
+def to_float(frame: av.AudioFrame) -> NDArray[np.float32]:
+    """Return a frame's samples as float32 of shape (channels, n), full scale ±1."""
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= PLANES:
+        (frame,) = av.AudioResampler(frame.format.packed).resample(frame)
+    samples: NDArray[Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
         samples = samples.reshape(-1, channels).T
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)

@@ -75,6 +75,14 @@ def test_music_in_opposite_phase_stays(y: NDArray[np.float32], form: str) -> Non
         assert np.sqrt(np.mean(segment**2)) > 0.2 * np.sqrt(np.mean(same**2))
 
 
+def test_many_channels_in_opposite_phase_stay() -> None:
+    """Fails: a recording of 24 microphones, half of them reversed, exhausts the worker's memory."""
+    y = channels(*(ONE, -0.9 * ONE) * 15)[: 6 * SR]
+    [segment] = read(encode(0.1 * y, SR, "wavfloat"))
+    assert likeness(segment, ONE[round(0.5 * SR) :]) > 0.999
+    assert np.sqrt(np.mean(segment**2)) > 0.08 * np.sqrt(np.mean(ONE**2))
+
+
 def test_each_excerpt_is_mixed_as_a_whole() -> None:
     """Fails: one reversed side of a tape spoils the other one, or the mix switches within an excerpt."""
     half = len(ONE) // 2

@@ -1,7 +1,6 @@
 """Downmix to mono that keeps the music even if the channels are out of phase."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +110,7 @@ def mix_excerpt(blocks: Callable[[], Iterable[NDArray[np.float32]]], rate: int) 
     """Return the mono mix of an excerpt.
 
     It is the mean of the channels. If they cancel, as with a reversed cable, channels are inverted so that
-    the mix has the most power.
+    each adds to the power of the louder ones.
 
     Parameters
     ----------
@@ -169,10 +168,8 @@ def without_damage(y: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def strongest_signs(covariance: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the sign of each channel, ±1, so that the sum has the most power; the loudest has +1."""
-    n_channels = len(covariance)
-    choices = np.array(list(product((1, -1), repeat=n_channels)), np.float32)
-    choices = choices[choices[:, np.diagonal(covariance).argmax()] > 0]
-    power = np.einsum("ci,ij,cj->c", choices, covariance, choices)
-    strongest: NDArray[np.float32] = choices[power.argmax()]
-    return strongest
+    """Return the sign of each channel, ±1, with which it adds to the power of the louder ones' sum."""
+    signs = np.zeros(len(covariance), np.float32)
+    for channel in np.argsort(-np.diagonal(covariance), kind="stable"):
+        signs[channel] = 1 if covariance[channel] @ signs >= 0 else -1
+    return signs

@@ -123,7 +123,7 @@ def _read_entry(info: ModelInfo, key: str) -> set[str]:
 
 def _comparable_set(data: TrainingSet) -> str | None:
     """Return the feature set of the features that are compared; None if Earmark did not compute them."""
-    if not data.from_audio:
+    if data.content is None:
         return None
     log_mel = data.log_mel is not None
     kinds = {"log_mel": log_mel, "descriptors": not log_mel}
@@ -132,10 +132,17 @@ def _comparable_set(data: TrainingSet) -> str | None:
 
 def hash_segments(data: TrainingSet) -> NDArray[np.str_]:
     """Hash the log-mel of each segment, or its descriptors if there are no log-mels."""
+    if data.content is not None:
+        return data.content
     rows: NDArray[Any] | None = data.descriptors if data.log_mel is None else data.log_mel
     if rows is None:
         return np.empty(0, np.str_)
-    return np.array([_hash(row.tobytes(), _CONTENT_DIGITS) for row in rows], np.str_)
+    return hash_contents(row.tobytes() for row in rows)
+
+
+def hash_contents(segments: Iterable[bytes]) -> NDArray[np.str_]:
+    """Hash the features of each segment."""
+    return np.array([_hash(segment, _CONTENT_DIGITS) for segment in segments], np.str_)
 
 
 def hash_name(track: str) -> str:

@@ -32,9 +32,9 @@ class TrainingSet:
     shares : ndarray of float32, shape (n, n_genres), or None
         Soft labels, if known: the probabilities of another model (Hinton et al. 2015), or the share of
         listeners for each genre. Rows sum to 1. Training uses them instead of `labels`, their maxima.
-    from_audio : bool
-        Whether Earmark computed these features from audio files: the same file then has the same features
-        everywhere.
+    content : ndarray of str, shape (n,), or None
+        Hashes of the features that Earmark computed from audio files, before log-mels were repeated or cut to
+        one length: the same file has the same ones everywhere. None if the features came otherwise.
     """
 
     log_mel: NDArray[np.uint8] | None
@@ -44,7 +44,7 @@ class TrainingSet:
     descriptors: NDArray[np.float64] | None = None
     features: FeatureSpec = field(default_factory=FeatureSpec)
     shares: NDArray[np.float32] | None = None
-    from_audio: bool = False
+    content: NDArray[np.str_] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +58,7 @@ class TrainingSet:
             tracks=self.tracks[index],
             descriptors=None if self.descriptors is None else self.descriptors[index],
             shares=None if self.shares is None else self.shares[index],
+            content=None if self.content is None else self.content[index],
         )
 
     def of_genres(self, genres: tuple[str, ...]) -> "TrainingSet":

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from jobs.training_data import choose_label_column, is_audio
-from pipeline.models.bundle import ModelBundle
+from pipeline.models.bundle import ModelBundle, read_info, shipped_models
 from pipeline.tables.stored_features import newest_spec
 from pipeline.training.data.labeled_tables import find_genres, import_tables
+from pipeline.training.provenance import count_seen, describe_provenance
 from schemas.errors import MisuseError
 from schemas.model import Arch, feature_kinds
 from schemas.report import Counts
@@ -156,3 +157,18 @@ def test_tracks_of_a_manifest_are_told_apart_by_their_folders(tmp_path: Path) ->
         "jazz/01": "jazz",
         "rock/01": "rock",
     }
+
+
+def test_music_that_a_model_has_seen_is_found_at_any_length(tmp_path: Path) -> None:
+    """Training cut log-mels to 388 frames, evaluation to 384: no track of 30 s was found to leak."""
+    history = TableHistory(tmp_path / "tables")
+    history.model()
+    history.run({"jazz/a": "1", "rock/b": "1"})
+    history.report("20270101T000000-0000", Counts(listed=2), catalog="/lists/tracks.csv")
+    trained, tested = (
+        import_tables(history.tables.root, label_column="folder", n_frames=n_frames) for n_frames in (None, 3)
+    )
+    info = read_info(str(shipped_models()["gtzan"])).model_copy(
+        update={"training": dict(describe_provenance(trained, trained))}
+    )
+    assert count_seen(info, tested.tracks.tolist(), tested).trained_on == 2

@@ -22,6 +22,7 @@ from pipeline.tables.runs import computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
 from pipeline.training.networks import MIN_FRAMES
+from pipeline.training.provenance import hash_contents
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -110,14 +111,21 @@ def import_tables(
     ids = rows["track_id"].to_pylist()
     names = [genre_of[track_id] for track_id in ids]
     genres = pick_genres(names, f"the labeled part of {catalog}")
+    described = (
+        np.column_stack([rows[name].to_numpy() for name in DESCRIPTOR_NAMES]) if spec.descriptors else None
+    )
     return TrainingSet(
         _stack_log_mels(rows, spec, n_frames) if spec.log_mel else None,
         index_genres(names, genres),
         np.array([track_path(path_of[track_id]) for track_id in ids], np.str_),
         genres,
-        np.column_stack([rows[name].to_numpy() for name in DESCRIPTOR_NAMES]) if spec.descriptors else None,
+        described,
         spec,
-        from_audio=True,
+        content=hash_contents(
+            (levels.as_py() for levels in rows["log_mel"])
+            if spec.log_mel
+            else (row.tobytes() for row in np.asarray(described))
+        ),
     )
 
 

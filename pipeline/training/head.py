@@ -196,13 +196,19 @@ def fit_head(data: EmbeddedTracks, strength: float) -> Head:
     Parameters
     ----------
     data : EmbeddedTracks
-        The tracks. A genre without any gets a logit that is never the greatest.
+        The tracks. A genre without any gets a logit that is never the greatest: where artists play several
+        genres, a fold without some of them can even leave a single genre.
     strength : float
         Inverse strength of regularization.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
+    weights = np.zeros((data.vectors.shape[1], len(data.genres)), np.float32)
+    bias = np.full(len(data.genres), _ABSENT, np.float32)
+    if len(present := np.unique(data.labels)) == 1:
+        bias[present] = 0.0
+        return Head(weights, bias)
     mean, spread = data.vectors.mean(axis=0, dtype=np.float64), data.vectors.std(axis=0, dtype=np.float64)
     spread[spread <= np.finfo(np.float32).eps * np.abs(mean).max()] = 1.0
     model = LogisticRegression(C=strength, max_iter=1000)
@@ -212,11 +218,9 @@ def fit_head(data: EmbeddedTracks, strength: float) -> Head:
     if len(kernel) == 1:  # of two genres scikit-learn gives only the logit of the second
         kernel, offset = np.concatenate([0 * kernel, kernel]), np.concatenate([0 * offset, offset])
     kernel = kernel / spread
-    weights = np.zeros((data.vectors.shape[1], len(data.genres)))
-    bias = np.full(len(data.genres), _ABSENT)
     weights[:, model.classes_] = kernel.T
     bias[model.classes_] = offset - kernel @ mean
-    return Head(weights.astype(np.float32), bias.astype(np.float32))
+    return Head(weights, bias)
 
 
 def apply_head(head: Head, vectors: NDArray[np.float32]) -> Floats:

@@ -145,6 +145,19 @@ def test_a_genre_without_tracks_in_a_fold_is_never_named() -> None:
     assert (proba.argmax(axis=1)[kept] == data.segment_labels[kept]).all()
 
 
+def test_artists_of_several_genres_can_leave_a_fold_with_one() -> None:
+    """A traceback of scikit-learn ended the training where few artists play all genres."""
+    artists = ["a", "b", "b", "b", "a", "c", "c", "c"]
+    rng = np.random.default_rng(0)
+    data = EmbeddedTracks(
+        rng.normal(size=(8, 6)).astype(np.float32), np.arange(8), np.array([f"t{n}" for n in range(8)]),
+        np.repeat([0, 1], 4), np.array(artists), ("jazz", "rock"),
+    )  # fmt: skip
+    only = fit_head(data.take(np.arange(4)), 0.1)
+    assert (apply_head(only, data.vectors).argmax(axis=1) == 0).all()
+    assert train_head(data).proba.shape == (8, 2)
+
+
 def test_four_tracks_a_genre_are_enough_and_three_are_too_few() -> None:
     """A user who begins with few tracks gets an error of a library, or a figure about nothing."""
     trained = train_head(embedded(4))

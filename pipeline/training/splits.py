@@ -220,7 +220,7 @@ def _is_listed(tracks: NDArray[np.str_], listed: set[str]) -> NDArray[np.bool_]:
 
 def _read_list(path: Path) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MisuseError(f"cannot read the track list {path}: {error}") from error
     return {track_path(line.strip()) for line in lines if line.strip()}

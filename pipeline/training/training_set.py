@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audio.decode.formats import AUDIO_EXTENSIONS
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
@@ -115,14 +116,16 @@ def track_name(file: str) -> str:
 
 
 def track_path(file: str) -> str:
-    """Return the path of a file without its audio extension.
+    """Return the path of a file without its audio extension; other dots belong to the name.
 
     >>> track_path("blues/blues.00029.wav")
     'blues/blues.00029'
+    >>> track_path("blues/01. Crossroads")
+    'blues/01. Crossroads'
     """
     folder, slash, name = file.rpartition("/")
     stem, _, extension = name.rpartition(".")
-    return folder + slash + (stem if stem and not extension.isdigit() else name)
+    return folder + slash + (stem if stem and extension.lower() in AUDIO_EXTENSIONS else name)
 
 
 def pick_genres(names: Iterable[str], source: str) -> tuple[str, ...]:

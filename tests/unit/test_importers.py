@@ -154,6 +154,18 @@ def test_lists_can_name_tracks_with_more_or_fewer_folders(tmp_path: Path) -> Non
         split_by_lists(data, tmp_path / "train.txt", tmp_path / "valid.txt")
 
 
+def test_lists_can_have_names_without_extension_and_a_byte_order_mark(tmp_path: Path) -> None:
+    """The first track of a list that Notepad saved, and each with a dot in its name, were in no set."""
+    table = make_table()
+    table["filename"] = ["Mr. Blue.mp3", "01. Intro.mp3", "x.mp3", "y.mp3", "z.mp3", "w.mp3"]
+    data = import_data(write(table, tmp_path))
+    (tmp_path / "train.txt").write_text("Mr. Blue\n01. Intro\n", "utf-8-sig")
+    (tmp_path / "valid.txt").write_text("x.mp3\n", "utf-8-sig")
+    train_set, valid_set = split_by_lists(data, tmp_path / "train.txt", tmp_path / "valid.txt")
+    assert train_set.tracks.tolist() == ["Mr. Blue", "01. Intro"]
+    assert valid_set.tracks.tolist() == ["x"]
+
+
 def test_too_few_tracks_to_hold_any_out_are_refused(tmp_path: Path) -> None:
     """The figure is a mean over nothing."""
     with pytest.raises(MisuseError, match="too few to hold some out"):

@@ -66,6 +66,13 @@ def test_names_are_compared_if_content_cannot_be() -> None:
     assert seen(model(music(names, 1), CALIBRATION), otherwise).trained_on == 2
 
 
+def test_a_dot_in_a_name_begins_no_extension() -> None:
+    """All tracks named "01. …" counted as one, so that an album leaked as soon as another was trained on."""
+    info = model(music(["rock/01. Intro", "rock/Mr. Blue"], 1, from_audio=False), CALIBRATION)
+    others = music(["jazz/01. Outro", "jazz/Mr. Green", "x/Mr. Blue"], 2)
+    assert seen(info, others).trained_on == 1
+
+
 def test_a_model_of_an_older_version_is_compared_by_name() -> None:
     """A model of an older version, which records only names, looks as if it had seen nothing."""
     info = model(music(["jazz/a", "jazz/b"], 1), CALIBRATION)

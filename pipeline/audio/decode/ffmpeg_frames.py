@@ -134,10 +134,7 @@ class _Pipe:
 
     def _read(self, last: bool) -> NDArray[np.float32]:
         frame = self._fifo.read()
-        if frame is None:
-            y = np.empty((self._channels, 0), np.float32)
-        else:
-            y = to_float(frame)
+        y = np.empty((self._channels, 0), np.float32) if frame is None else to_float(frame)
         if self._resampler is not None:
             y = self._resampler.resample_chunk(np.ascontiguousarray(y.T), last=last).T
         self.n_samples += y.shape[1]

@@ -136,7 +136,7 @@ def make_job(
     if config.publish is not None and command != "featurize":
         recorded = catalog or last[0].catalog
         open_destination(
-            check_destination(config.publish, opened.root, recorded), config.publish_format, opened.root
+            check_destination(config.publish, opened.root, recorded), config.publish_format, opened
         )
     return Job(command=command, catalog=catalog, tables=opened, config=config, bundle=bundle, only=only)
 

@@ -15,6 +15,8 @@ from pipeline.package_versions import package_version
 from pipeline.publish.destination import Source, list_entries, refuse_foreign
 from pipeline.publish.object_store import delta_options
 from pipeline.storage import storage
+from pipeline.tables.runs import has_run
+from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError, MisuseError, StoreError
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "earmark_labels"
 """Name of the table in its metadata, by which Earmark recognizes its own."""
 _LOG = "_delta_log"
+_RUN = "earmark.run"
+"""Key of a commit's metadata with the last run of the tables."""
 _ROW_GROUP_ROWS = 100_000
 _DELETED = "earmark_deleted"
 """Column of the rows to merge that says which to delete."""
@@ -38,8 +42,8 @@ class DeltaDestination:
     ----------
     location : str
         Folder or prefix.
-    tables : str
-        Root of the tables that are published there.
+    tables : Tables
+        The tables that are published there.
 
     Raises
     ------
@@ -47,15 +51,15 @@ class DeltaDestination:
         If deltalake is not installed or cannot take the location, or it holds something else.
     """
 
-    def __init__(self, location: str, tables: str) -> None:
+    def __init__(self, location: str, tables: Tables) -> None:
         require_deltalake()
         _check_readable(location)
         self._location = location
-        self._app = f"earmark {tables}"
+        self._app = f"earmark {tables.root}"
         self._options = delta_options(location)
-        self._table = self._open()
+        self._table = self._open(tables)
 
-    def _open(self) -> "DeltaTable | None":
+    def _open(self, tables: Tables) -> "DeltaTable | None":
         from deltalake import DeltaTable
 
         entries = list_entries(self._location)
@@ -67,7 +71,7 @@ class DeltaDestination:
             table = DeltaTable(self._address, storage_options=self._options)
             if table.metadata().name != NAME:
                 raise refuse_foreign(self._location, "delta", "it holds a Delta table of another program")
-            if table.transaction_version(self._app) is None:
+            if table.transaction_version(self._app) is None and not has_run(tables, _last_run(table)):
                 raise refuse_foreign(self._location, "delta", "other tables of Earmark are published there")
         return table
 
@@ -149,7 +153,7 @@ class DeltaDestination:
             custom_metadata={
                 "earmark.tables": source.tables,
                 "earmark.model": source.model,
-                "earmark.run": source.run,
+                _RUN: source.run,
                 "earmark.genres": json.dumps(source.genres),
                 "earmark.version": package_version("earmark"),
             },
@@ -221,6 +225,11 @@ def _has_versions(location: str) -> bool:
     """Whether a location has a log of versions, which begins with the first commit."""
     names = list_entries(storage.join(location, _LOG))
     return any(name.endswith((".json", ".checkpoint.parquet")) for name in names)
+
+
+def _last_run(table: "DeltaTable") -> str:
+    """Return the last run of the tables that were published last; commits of other programs name none."""
+    return next((str(commit[_RUN]) for commit in table.history() if _RUN in commit), "")
 
 
 def _run_number(run: str) -> int:

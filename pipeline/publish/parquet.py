@@ -18,7 +18,8 @@ from pipeline.storage.retry import with_retries
 from pipeline.storage.temporary_folders import locked_folder
 from pipeline.tables.objects import LEFTOVER_PREFIX, days_ago
 from pipeline.tables.pieces import join_pieces
-from pipeline.tables.tables import parquet_options
+from pipeline.tables.runs import has_run
+from pipeline.tables.tables import Tables, parquet_options
 from schemas.errors import EarmarkError
 
 FILE = "labels.parquet"
@@ -34,8 +35,8 @@ class ParquetDestination:
     ----------
     location : str
         Folder or prefix.
-    tables : str
-        Root of the tables that are published there.
+    tables : Tables
+        The tables that are published there.
 
     Raises
     ------
@@ -43,7 +44,7 @@ class ParquetDestination:
         If the location holds something else.
     """
 
-    def __init__(self, location: str, tables: str) -> None:
+    def __init__(self, location: str, tables: Tables) -> None:
         self._location = location
         self._file = storage.join(location, FILE)
         self._found = self._version()
@@ -56,11 +57,12 @@ class ParquetDestination:
                 self._check_ours(file, tables)
                 self.columns = file.schema_arrow.names
 
-    def _check_ours(self, file: pq.ParquetFile, tables: str) -> None:
+    def _check_ours(self, file: pq.ParquetFile, tables: Tables) -> None:
         written = (file.schema_arrow.metadata or {}).get(_KEY)
         if written is None:
             raise refuse_foreign(self._location, "parquet", f"{FILE} there was not published by Earmark")
-        if json.loads(written).get("tables") != tables:
+        source = json.loads(written)
+        if source.get("tables") != tables.root and not has_run(tables, source.get("run", "")):
             raise refuse_foreign(self._location, "parquet", "other tables of Earmark are published there")
 
     def read(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

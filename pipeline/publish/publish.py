@@ -25,8 +25,11 @@ _MOST_MERGED = 0.5
 _EMBEDDING = "embedding"
 
 
-def open_destination(location: str, form: Format, tables: str) -> Destination:
+def open_destination(location: str, form: Format, tables: Tables) -> Destination:
     """Open a destination, which need not exist.
+
+    It belongs to the tables at the same root, and to those with the run that was published last, as they have
+    if they were moved.
 
     Parameters
     ----------
@@ -34,8 +37,8 @@ def open_destination(location: str, form: Format, tables: str) -> Destination:
         Folder or prefix, from `check_destination`.
     form : str
         ``delta`` or ``parquet``.
-    tables : str
-        Root of the tables.
+    tables : Tables
+        The tables.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def publish_labels(
         If `may_shrink` forbids it, another program changed the destination at the same time, or a store
         fails. Nothing is published then.
     """
-    destination = open_destination(location, form, tables.root)
+    destination = open_destination(location, form, tables)
     if embeddings is None:
         embeddings = _EMBEDDING in (destination.columns or ())
     run = read_reports(tables, last=1)[0].run

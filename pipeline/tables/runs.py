@@ -140,6 +140,11 @@ def read_reports(tables: Tables, *, last: int | None = None) -> list[RunReport]:
     return [_read_report(tables, name) for name in (names[-last:] if last else names)]
 
 
+def has_run(tables: Tables, run: str) -> bool:
+    """Whether the tables have the report of a run, whose name no other tables' runs have."""
+    return f"{run}.json" in _report_names(tables)
+
+
 def last_catalog(tables: Tables) -> str:
     """Return the catalog of the last run, which there must be.
 

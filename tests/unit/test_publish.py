@@ -1,9 +1,11 @@
 """Publishing: one row for each labeled track, in what other tools read, and never twice or half."""
 
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -402,6 +404,7 @@ def test_what_is_not_ours_is_left_alone(history: TableHistory, form: Format, tmp
     (tmp_path / "link").symlink_to(root)
     refuse(tmp_path / "link" / "published", "overlaps the")
     other = TableHistory(tmp_path / "other")
+    other.now += timedelta(days=1)  # its run has another name
     other.run(tracks(2))
     publish(history, form)
     with pytest.raises(MisuseError, match="other tables of Earmark are published there"):
@@ -409,6 +412,23 @@ def test_what_is_not_ours_is_left_alone(history: TableHistory, form: Format, tmp
     wrong: Format = "parquet" if form == "delta" else "delta"
     with pytest.raises(MisuseError, match="it holds"):
         publish_job(root, destination_of(history, form), wrong, None, embeddings=None)
+
+
+def test_tables_that_were_moved_go_on_with_what_they_published(
+    history: TableHistory, form: Format, tmp_path: Path
+) -> None:
+    """A move to another bucket would cost the table's versions, and every dashboard its address."""
+    publish(history, form)
+    destination = destination_of(history, form)
+    if form == "delta":  # a commit that names no run
+        DeltaTable(destination).optimize.compact()
+    moved = history.copy(tmp_path / "moved")
+    shutil.rmtree(history.tables.root)
+    moved.run(tracks(2, start=30), unchanged=20)
+    for written in (True, False):
+        done = publish_job(moved.tables.root, destination, form, None, embeddings=None)
+        assert done.written == written
+    assert (done.rows, read(destination, form)) == (22, expected(moved))
 
 
 def test_a_folder_with_an_unusual_name_works(history: TableHistory, form: Format, tmp_path: Path) -> None:

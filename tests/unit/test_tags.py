@@ -183,6 +183,21 @@ def test_several_values_are_joined_and_blank_ones_are_none() -> None:
     track.save(file)
     tags = read_tags(file, "track")
     assert (tags.artist, tags.title, tags.year) == ("Björk; Thom Yorke", None, None)
+    track["artist"], track["genre"] = ["", "Björk"], ["Pop", " "]
+    file.seek(0)
+    track.save(file)
+    tags = read_tags(file, "track")
+    assert (tags.artist, tags.genre_tag) == ("Björk", "Pop")
+
+
+def test_several_values_of_apev2_are_joined() -> None:
+    """Fails: the genre of a WavPack with two genres has a zero character, which ends it in other programs."""
+    file = io.BytesIO(encode(sweep(44100, 1), 44100, "mp3"))
+    ape = APEv2()
+    ape["Artist"], ape["Genre"] = ["Björk", "Thom Yorke"], ["Pop", "Trip-Hop"]
+    ape.save(file)
+    tags = read_tags(file, "track")
+    assert (tags.artist, tags.genre_tag) == ("Björk; Thom Yorke", "Pop; Trip-Hop")
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def _fill_in(tags: Tags, stored: Mapping[str, Any]) -> Tags:
     found: dict[str, Any] = {}
     for field, key in (("artist", "artist"), ("album", "album"), ("title", "title"), ("genre_tag", "genre")):
         if getattr(tags, field) is None:
-            found[field] = _first(stored, KEYS[key], lambda text: text if text.strip() else None)
+            found[field] = _first(stored, KEYS[key], lambda text: text or None)
     if tags.year is None and (released := _first(stored, KEYS["date"], parse_date)):
         found |= {"year": int(released[:4]), "release_date": released}
     return replace(tags, **found)
@@ -220,6 +220,8 @@ def _text(value: Any) -> str:
     """Return a tag's value as text that UTF-8 can hold."""
     # ID3's genre frame may hold numbers, which `genres` replaces by names; other ID3 frames have `text`.
     parts = getattr(value, "genres", None) or getattr(value, "text", value)
-    # wma may hold the same value in two places.
-    text = "; ".join(dict.fromkeys(map(str, parts))) if isinstance(parts, list) else str(parts)
+    listed = parts if isinstance(parts, list) else [parts]
+    # APEv2 separates values by zeros; wma may hold the same value in two places.
+    values = (value for part in listed for value in str(part).split("\0"))
+    text = "; ".join(dict.fromkeys(value for value in values if value.strip()))
     return text.encode("utf-8", "replace").decode()

@@ -182,7 +182,7 @@ def make_estimate(todo: Todo, sampled: Sampled, options: Sequence[Option]) -> Es
         total_bytes=extrapolate(strata, names_of(strata, BYTES)).plus(fixed_bytes),
         requests=_requests(todo, strata, parts),
         received_bytes=extrapolate(strata, [RECEIVED, *([f"{BYTES}features"] if todo.remote_tables else [])]),
-        n_failed=extrapolate(strata, [FAILED]),
+        n_failed=_count_failures(sampled.strata),
         head_memory_bytes=overheads.head_memory_bytes(todo.n_listed),
     )
 
@@ -240,6 +240,13 @@ def _start_cpu_s(todo: Todo, sampled: Sampled, machines: Machines, wall_s: float
         + (overheads.ACTOR_CPU_S + sampled.load_cpu_s) * machines.actors
         + overheads.STORE_CPU_S * n_clients
     )
+
+
+def _count_failures(strata: Sequence[SampledStratum]) -> Total:
+    """Return the tracks that fail: at most all but those that were seen not to."""
+    found = extrapolate(strata, [FAILED])
+    most = sum(each.n_tracks - sum(not unit.get(FAILED) for unit in each.units) for each in strata)
+    return Total(found.value, found.low, min(found.high, most))
 
 
 def _count_parts(todo: Todo, sampled: Sampled, option: Option, wall_s: float) -> overheads.RunParts:

@@ -15,7 +15,7 @@ from jobs.estimate import find_sampled
 from pipeline.estimate import overheads
 from pipeline.estimate.estimate import START, Option, Sampled, Todo, make_estimate
 from pipeline.estimate.part_sizes import measure_part
-from pipeline.estimate.sample import SampledStratum
+from pipeline.estimate.sample import FAILED, SampledStratum
 from pipeline.estimate.schedule import Machines, schedule
 from pipeline.estimate.strata import OTHER_FORMATS, Stratum, draw_strata
 from pipeline.estimate.totals import Observed, Total, estimate_total
@@ -217,6 +217,16 @@ def test_a_catalog_is_the_sum_of_its_strata_and_of_what_is_done_once() -> None:
     assert small.wall_s.value / 5 < large.wall_s.value < small.wall_s.value / 3
     assert small.wall_s.low < small.wall_s.value < small.wall_s.high
     assert small.core_hours.value == pytest.approx(72 * small.wall_s.value / 3600)
+
+
+def test_no_more_tracks_fail_than_there_are() -> None:
+    """Of 10 tracks, up to 12 were said to fail."""
+    units = ({FAILED: 1.0}, {FAILED: 1.0}, {FAILED: 1.0}, {FAILED: 0.0})
+    stratum = SampledStratum(10, units)
+    todo = Todo(10, np.zeros(10, np.int64), 0, (), {}, False)
+    option = Option(Machines(2, 2, 1), [(0, 10)])
+    found = make_estimate(todo, Sampled((stratum,), None, {}, 1.0, 0), [option]).n_failed
+    assert (found.low, found.value, found.high) == (3.0, 7.5, 9.0)
 
 
 def test_more_cpus_than_shards_do_not_help() -> None:

@@ -31,6 +31,7 @@ MIN_DURATION_S = 5.0
 _CUT_BYTES = 4096
 _BLOCK = 65536
 _N_THREADS = 4
+_TRUNCATED, _EMPTY, _TEXT = "98 Unfinished Upload.mp3", "99 Silence.mp3", "liner notes.mp3"
 _LINER_NOTES = "Recorded in one afternoon.\nThis text file is named like an mp3.\n"
 
 
@@ -102,7 +103,7 @@ def write_demo_catalog(
     empty file, and a text file named ``.mp3``.
 
     The catalog is written beside `folder` and renamed, so `folder` is complete or absent. A demo catalog with
-    the same settings is kept; one with other settings is replaced.
+    the same settings is kept; one with other settings is replaced, unless it holds other files.
 
     Parameters
     ----------
@@ -174,7 +175,37 @@ def _is_written(folder: Path, settings: _Settings) -> bool:
     marker = folder / MARKER
     if not marker.is_file():
         raise MisuseError(f"{folder} exists and is not a demo catalog: choose a new or an empty folder")
-    return marker.read_text("utf-8") == _marker_text(settings)
+    written = marker.read_text("utf-8")
+    if written == _marker_text(settings):
+        return True
+    if foreign := _find_foreign(folder, written):
+        raise MisuseError(
+            f"{folder} holds {foreign[0]}, which is not of the demo catalog there and would be removed with "
+            "it: move it away, or choose another folder"
+        )
+    return False
+
+
+def _find_foreign(folder: Path, written: str) -> list[str]:
+    """Return the files in a demo catalog that are not of the settings in its marker."""
+    try:
+        found = json.loads(written)
+        settings = _Settings(**(found | {"artists": tuple(found["artists"])}))
+        own = set(_list_files(settings))
+    except (ValueError, TypeError, LookupError):  # of another version, or edited
+        own = set()
+    files = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    return sorted(str(file) for file in files if file not in own and file != Path(MARKER))
+
+
+def _list_files(settings: _Settings) -> list[Path]:
+    """Return the paths of all tracks and broken files, below the catalog."""
+    tracks = _plan(settings)
+    if settings.shelved:
+        return [_shelf_path(track) for track in tracks]
+    paths = [_album_path(track) for track in tracks]
+    album = paths[0].parent
+    return [*paths, album / _TRUNCATED, album / _EMPTY, Path(_TEXT)]
 
 
 def _marker_text(settings: _Settings) -> str:
@@ -269,6 +300,6 @@ def _write_tags(path: Path, track: _Track) -> None:
 
 def _write_broken(root: Path, *, whole_mp3: Path) -> None:
     album = whole_mp3.parent
-    (album / "98 Unfinished Upload.mp3").write_bytes(whole_mp3.read_bytes()[:_CUT_BYTES])
-    (album / "99 Silence.mp3").write_bytes(b"")
-    (root / "liner notes.mp3").write_text(_LINER_NOTES, "utf-8")
+    (album / _TRUNCATED).write_bytes(whole_mp3.read_bytes()[:_CUT_BYTES])
+    (album / _EMPTY).write_bytes(b"")
+    (root / _TEXT).write_text(_LINER_NOTES, "utf-8")

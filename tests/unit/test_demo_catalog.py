@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import mutagen
@@ -160,6 +161,24 @@ def test_it_is_written_once_and_replaced_when_the_settings_change(tmp_path: Path
     assert write_demo_catalog(folder, n_tracks=3, duration_s=5.0) == 3 + N_BROKEN
     assert len(_files(folder)) == 3 + N_BROKEN
     assert [path.name for path in tmp_path.iterdir()] == ["catalog"]
+
+
+@pytest.mark.parametrize("write", [write_demo_catalog, write_demo_shelves])
+def test_other_files_in_a_demo_catalog_are_kept(tmp_path: Path, write: Callable[..., int]) -> None:
+    """Music that someone put into the demo catalog was deleted with it after an upgrade."""
+    folder = tmp_path / "catalog"
+    write(folder, n_tracks=1, duration_s=5.0, artists=(0,))
+    write(folder, n_tracks=2, duration_s=5.0, artists=(0,))
+    own = folder / "my own song.mp3"
+    own.write_bytes(b"mine")
+    write(folder, n_tracks=2, duration_s=5.0, artists=(0,))
+    with pytest.raises(MisuseError, match=r"holds my own song[.]mp3, which is not of the demo catalog"):
+        write(folder, n_tracks=1, duration_s=5.0, artists=(0,))
+    assert own.read_bytes() == b"mine"
+    own.unlink()
+    (folder / MARKER).write_text("[1]")
+    with pytest.raises(MisuseError, match="move it away, or choose another folder"):
+        write(folder, n_tracks=1, duration_s=5.0, artists=(0,))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ _BOMS = {
 }
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _SEPARATOR_LINE = re.compile(rb"\s*\"?sep=([\t!-~])\"?\1*[ \t]*(?:\r\n|\r|\n|$)", re.IGNORECASE)
+_INDEX = re.compile(r"__index_level_\d+__")
+"""Name that pandas writes for an index without one, such as the numbers of the rows that a filter left."""
 _HEADER_CHARACTERS = 1 << 16
 _END = "end of the manifest"
 """First value of a sentinel row that is appended to a CSV; see `_read_csv`."""
@@ -81,7 +83,7 @@ def read_file(location: str, header: list[str] | None = None) -> pa.Table:
 
     A CSV may be compressed with gzip. It is UTF-8 or what its byte order mark says, and separated by commas,
     semicolons, tabs or vertical bars, which is detected from its header. Excel's line ``sep=;`` may precede
-    the header and names any other character. Columns without a name are left out.
+    the header and names any other character. Columns without a name are left out, such as an index of pandas.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def read_file(location: str, header: list[str] | None = None) -> pa.Table:
             import pyarrow.parquet as pq
 
             table = pq.read_table(arrow_buffer(data), use_threads=False)
-            names = [name.strip() for name in table.column_names]
+            names = ["" if _INDEX.fullmatch(name) else name.strip() for name in table.column_names]
         else:
             text = _as_utf8(data, location)
             if header is not None:

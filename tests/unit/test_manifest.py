@@ -125,6 +125,15 @@ def test_not_a_number_is_no_value(tmp_path: Path) -> None:
     assert (first, second) == ({"gain": "-0.5", "year": "1999"}, {})
 
 
+def test_the_rows_of_a_frame_that_was_filtered_are_not_carried(tmp_path: Path) -> None:
+    """Their numbers change from night to night, and with them what is carried along with each track."""
+    frame = pd.DataFrame({"uri": ["a.mp3", "b.mp3"], "mood": ["glad", "sad"]}, index=[7, 3])
+    frame.to_parquet(tmp_path / "list.parquet")
+    assert "__index_level_0__" in pq.read_schema(tmp_path / "list.parquet").names
+    listed = from_table(list_catalog(str(tmp_path / "list.parquet")))
+    assert [track.carried for track in listed] == [{"mood": "glad"}, {"mood": "sad"}]
+
+
 def test_a_date_that_python_has_not_is_carried(tmp_path: Path) -> None:
     """Databases export "for ever" as a late date, which ended the listing in an internal error."""
     dates = pa.array([None, 3_700_000], pa.date32())

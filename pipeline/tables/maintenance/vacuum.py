@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class Removal:
 
 
 def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: VacuumOptions) -> list[Removal]:
-    """Find what may be removed.
+    """Find what may be removed, each object under one kind.
 
     Parameters
     ----------
@@ -90,19 +90,22 @@ def plan_vacuum(stored: StoredObjects, reports: Sequence[RunReport], options: Va
     finished = _find_finished_runs(reports)
     plans = {plan_location(stored.tables, run) for run in finished}
     logs = {log_location(stored.tables, run) for run in finished}
-    removals = [
-        Removal(
-            "leftovers of killed writers", tuple(e for e in listed if e.name.startswith(LEFTOVER_PREFIX))
-        ),
-        Removal("killed compactions", tuple(e for e in listed if e.path.startswith(f"{LOG_FOLDER}/"))),
-        Removal("features of tracks that changed or left", tuple(stale)),
-        Removal("embeddings of tracks that changed or left", tuple(stale_vectors)),
-        Removal("features that no kept model uses", tuple(unused)),
-        Removal("models without labels", tuple(_find_unused_models(stored, old))),
-        Removal("plans of finished runs", tuple(e for e in old if stored.location(e) in plans)),
-        Removal("logs of finished runs", tuple(e for e in old if stored.location(e) in logs)),
-        Removal("old leases", tuple(_find_old_leases(stored, old))),
-    ]
+    found: dict[str, Iterable[StoredObject]] = {
+        "leftovers of killed writers": (e for e in listed if e.name.startswith(LEFTOVER_PREFIX)),
+        "killed compactions": (e for e in listed if e.path.startswith(f"{LOG_FOLDER}/")),
+        "features of tracks that changed or left": stale,
+        "embeddings of tracks that changed or left": stale_vectors,
+        "features that no kept model uses": unused,
+        "models without labels": _find_unused_models(stored, old),
+        "plans of finished runs": (e for e in old if stored.location(e) in plans),
+        "logs of finished runs": (e for e in old if stored.location(e) in logs),
+        "old leases": _find_old_leases(stored, old),
+    }
+    removals, removed = [], set[StoredObject]()
+    for kind, objects in found.items():
+        others = tuple(entry for entry in objects if entry not in removed)
+        removals.append(Removal(kind, others))
+        removed.update(others)
     if options.rewrite:
         partly = (*partly_stale, *partly_stale_vectors)
         removals.append(Removal("parts with some such features or embeddings", partly, rewritten=True))

@@ -1,5 +1,6 @@
 """Playlists: one for each genre (``earmark labels --format m3u``), or of similar tracks."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -42,11 +43,10 @@ def add_track_columns(tables: Tables, labels: pa.Table) -> pa.Table:
     return labels
 
 
-def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
+def write_playlists(rows: pa.Table, folder: str, catalog: str) -> dict[str, int]:
     """Write a playlist (extended m3u, UTF-8) for each genre, the most confident tracks first.
 
-    Local tracks are listed by absolute path, or as a ``file://`` URI if the path would break the line, and
-    objects by URI. Tracks without a genre are left out.
+    Tracks are listed as `render_playlist` and `relative_to_playlist` say; those without a genre are left out.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
         Labels from `add_track_columns`.
     folder : str
         Folder or prefix for the files, named ``GENRE.m3u8``.
+    catalog : str
+        The catalog of the tracks.
 
     Returns
     -------
@@ -78,6 +80,7 @@ def write_playlists(rows: pa.Table, folder: str) -> dict[str, int]:
                 "them with --genre"
             )
         genre_of[location] = genre
+    rows = relative_to_playlist(rows, folder, catalog)
     written: dict[str, int] = {}
     for location, genre in genre_of.items():
         tracks = rows.filter(pc.equal(rows["genre"], genre)).to_pylist()
@@ -102,8 +105,8 @@ def is_playlist(location: str | None) -> bool:
     return location is not None and PurePosixPath(location).suffix.lower() in {".m3u", ".m3u8"}
 
 
-def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
-    """Write tracks as one playlist, in their order.
+def write_playlist(name: str, rows: pa.Table, out: str | None, catalog: str) -> None:
+    """Write tracks as one playlist, in their order; see `write_playlists`.
 
     Parameters
     ----------
@@ -113,7 +116,11 @@ def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
         With the columns of `render_playlist`.
     out : str or None
         File or URI; None for stdout.
+    catalog : str
+        The catalog of the tracks.
     """
+    if out is not None:
+        rows = relative_to_playlist(rows, out.rpartition("/")[0] or ".", catalog)
     text = render_playlist(name, rows.to_pylist()).encode()
     if out is None:
         sys.stdout.buffer.write(text)
@@ -124,8 +131,39 @@ def write_playlist(name: str, rows: pa.Table, out: str | None) -> None:
     say(f"{count_text(rows.num_rows, 'track')} written to {out}")
 
 
+def relative_to_playlist(rows: pa.Table, folder: str, catalog: str) -> pa.Table:
+    """Make the paths of tracks relative if their playlist is in the catalog, on the same disk or share.
+
+    So it goes on working where the disk has another name, or on another computer.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        With the column ``uri``.
+    folder : str
+        Folder of the playlist.
+    catalog : str
+        The catalog of the tracks.
+    """
+    (protocol, outer), (other_protocol, inner) = storage.split(catalog), storage.split(folder)
+    outer, inner = os.path.realpath(outer), os.path.realpath(inner)
+    if not protocol == other_protocol == "file" or os.path.commonpath([outer, inner]) != outer:
+        return rows
+    prefix = f"{catalog.rstrip('/')}/"
+
+    def relative(uri: str) -> str:
+        path = os.path.relpath(f"{outer}/{uri.removeprefix(prefix)}", inner)
+        return path if uri.startswith(prefix) and not _UNPLAYABLE.search(path) else uri
+
+    column = rows.schema.get_field_index("uri")
+    return rows.set_column(column, "uri", pa.array(map(relative, rows["uri"].to_pylist()), pa.string()))
+
+
 def render_playlist(name: str, tracks: list[dict[str, Any]]) -> str:
     """Return the text of a playlist.
+
+    Local tracks are listed by path, or as a ``file://`` URI if the path would break the line, and objects by
+    URI.
 
     Parameters
     ----------

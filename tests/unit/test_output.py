@@ -136,7 +136,7 @@ def test_a_track_is_not_overwritten_with_rows(tmp_path: Path, name: str) -> None
     with pytest.raises(MisuseError, match="the name of an audio file"):
         output.write_rows(pa.table({"a": [1]}), "table", str(song))
     with pytest.raises(MisuseError, match="the name of an audio file"):
-        write_playlist("mix", pa.table({"uri": ["a"]}).slice(0, 0), str(song))
+        write_playlist("mix", pa.table({"uri": ["a"]}).slice(0, 0), str(song), "/music")
     assert song.read_bytes() == b"music"
 
 

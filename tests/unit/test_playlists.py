@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli.main import app
-from jobs.playlists import add_track_columns, render_playlist, write_playlists
+from jobs.playlists import add_track_columns, relative_to_playlist, render_playlist, write_playlists
 from pipeline.storage import storage
 from pipeline.tables.current import current_labels
 from pipeline.tables.tables import Tables
@@ -64,7 +64,7 @@ def test_a_list_for_each_genre(tmp_path: Path) -> None:
         [None, *labels["genre"].to_pylist()[1:]], pa.string()
     )  # as --min-confidence leaves it
     labels = labels.set_column(labels.column_names.index("genre"), "genre", open_ended)
-    written = write_playlists(add_track_columns(tables, labels), str(tmp_path / "lists"))
+    written = write_playlists(add_track_columns(tables, labels), str(tmp_path / "lists"), "/music")
     assert sum(written.values()) == 199
     found = {}
     for location, n_tracks in written.items():
@@ -76,6 +76,30 @@ def test_a_list_for_each_genre(tmp_path: Path) -> None:
     assert found == {uri: genre for uri, genre in rows if genre is not None}
 
 
+def test_a_playlist_in_the_catalog_moves_with_it(tmp_path: Path) -> None:
+    """On a stick that another computer mounts elsewhere, no track would be found."""
+    stick = tmp_path / "stick"
+    (stick / "lists").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(stick)
+    rows = pa.table(
+        {"uri": [f"{stick}/a b/1.mp3", f"{stick}/#2.mp3", f"{stick}/x\n.mp3", "/elsewhere/3.mp3"]}
+    )
+
+    def listed(folder: Path, catalog: Path = stick) -> list[str]:
+        found: list[str] = relative_to_playlist(rows, str(folder), str(catalog))["uri"].to_pylist()
+        return found
+
+    given = rows["uri"].to_pylist()
+    assert listed(stick / "lists") == ["../a b/1.mp3", "../#2.mp3", *given[2:]]
+    assert listed(stick) == ["a b/1.mp3", *given[1:]]
+    assert listed(tmp_path / "link" / "new" / "lists") == ["../../a b/1.mp3", "../../#2.mp3", *given[2:]]
+    assert listed(tmp_path) == listed(tmp_path / "stick2") == given
+    assert listed(stick, stick / "list.csv") == given
+    linked = pa.table({"uri": [f"{tmp_path}/link/a b/1.mp3"]})
+    found = relative_to_playlist(linked, str(stick / "lists"), f"{tmp_path}/link")
+    assert found["uri"].to_pylist() == ["../a b/1.mp3"]
+
+
 def test_playlists_of_genres_that_no_track_has_any_more_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,7 +107,7 @@ def test_playlists_of_genres_that_no_track_has_any_more_are_named(
     (tmp_path / "disco.m3u8").write_text("#EXTM3U\n/gone.mp3\n")
     columns = {"uri": ["/a.mp3"], "confidence": [0.5], "duration_s": [1.0], "artist": ["x"], "title": ["x"]}
     rows = pa.table({**columns, "genre": ["jazz"]})
-    write_playlists(rows, str(tmp_path))
+    write_playlists(rows, str(tmp_path), "/music")
     assert "1 other playlists, such as disco.m3u8, which are left" in capsys.readouterr().err
 
 
@@ -92,11 +116,11 @@ def test_genres_make_file_names(tmp_path: Path) -> None:
     columns = {"uri": ["/a.mp3", "/b.mp3"], "confidence": [0.5, 0.6], "duration_s": [1.0, 2.0]}
     columns |= {"artist": ["x", "y"], "title": ["x", "y"]}
     folder = tmp_path / "lists"
-    write_playlists(pa.table({**columns, "genre": ["../up", "R&B / soul"]}), str(folder))
+    write_playlists(pa.table({**columns, "genre": ["../up", "R&B / soul"]}), str(folder), "/music")
     assert sorted(path.name for path in folder.iterdir()) == ["R&B _ soul.m3u8", "___up.m3u8"]
     assert [path.name for path in tmp_path.iterdir()] == ["lists"]
     with pytest.raises(MisuseError, match="the playlists of a/b and a:b would both be"):
-        write_playlists(pa.table({**columns, "genre": ["a/b", "a:b"]}), str(folder))
+        write_playlists(pa.table({**columns, "genre": ["a/b", "a:b"]}), str(folder), "/music")
     assert len(list(folder.iterdir())) == 2, "one of them was written before the other was seen"
 
 
@@ -106,7 +130,7 @@ def test_a_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.
     columns = {"uri": ["/a.mp3"], "confidence": [0.5], "duration_s": [1.0], "artist": ["x"], "title": ["x"]}
     for folder in ("", " "):
         with pytest.raises(MisuseError, match="to write is empty; check that its variable is set"):
-            write_playlists(pa.table({**columns, "genre": ["jazz"]}), folder)
+            write_playlists(pa.table({**columns, "genre": ["jazz"]}), folder, "/music")
 
 
 def test_one_playlist_of_all_genres_is_refused(tmp_path: Path) -> None:

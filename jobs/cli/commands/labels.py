@@ -95,8 +95,9 @@ def labels(
 def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
     from jobs.cli.summaries.labels import print_playlists
     from jobs.playlists import add_track_columns, write_playlists
+    from pipeline.tables.runs import last_catalog
 
-    written = write_playlists(add_track_columns(tables, rows), folder)
+    written = write_playlists(add_track_columns(tables, rows), folder, last_catalog(tables))
     if not written:
         say("no track has such a label, so no playlist was written")
         return

@@ -44,6 +44,7 @@ def similar(
     from jobs.read_tables import open_tables
     from jobs.similar import find_similar
     from pipeline.formatting import command_text
+    from pipeline.tables.runs import last_catalog
 
     opened = open_tables(tables)
     meters: list[Meter] = []
@@ -64,7 +65,7 @@ def similar(
             f"{rows.num_rows:,}; '{command}' embeds those that lack it"
         )
     if output_format == "m3u" or (output_format == "table" and is_playlist(out)):
-        write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out)
+        write_playlist(f"Similar to {PurePosixPath(track).stem}", rows, out, last_catalog(opened))
     elif output_format == "table" and out is None:
         print_similar(rows, opened)
     else:

@@ -118,6 +118,11 @@ def settings_for(arch: str | None, like: str | None, flags: Mapping[str, object]
         info = ModelBundle.load(like).info
         if arch not in (None, info.arch):
             raise MisuseError(f"--like {like} is a model of --arch {info.arch}, not {arch}; omit --arch")
+        if "learning_rate" not in info.training:  # distilled, converted, or a head
+            raise MisuseError(
+                f"--like {like} has no settings to train with: they are not those of a network that 'earmark "
+                "train' trained; name one such as gtzan, or omit --like"
+            )
         settings = TrainingSettings.from_notes(info.arch, info.training)
     return settings.changed(flags)
 

@@ -341,6 +341,7 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
         ({"options": {"grid": ("epochs=few",)}}, "cannot vary 'epochs=few'"),
         ({"arch": "dense"}, "the data has no descriptors, which --arch dense reads"),
         ({"arch": "dense", "like": "gtzan"}, "is a model of --arch cnn, not dense"),
+        ({"like": "default"}, "--like default has no settings to train with"),
     ],
 )
 def test_options_are_checked_before_training(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from mutagen.apev2 import APEv2File
+from mutagen.apev2 import APETextValue, APEv2File
 from mutagen.id3 import ParseID3v1
 
 from pipeline.audio.decode.decoders import UndecodableError
@@ -220,8 +220,7 @@ def _text(value: Any) -> str:
     """Return a tag's value as text that UTF-8 can hold."""
     # ID3's genre frame may hold numbers, which `genres` replaces by names; other ID3 frames have `text`.
     parts = getattr(value, "genres", None) or getattr(value, "text", value)
-    listed = parts if isinstance(parts, list) else [parts]
-    # APEv2 separates values by zeros; wma may hold the same value in two places.
-    values = (value for part in listed for value in str(part).split("\0"))
-    text = "; ".join(dict.fromkeys(value for value in values if value.strip()))
+    values = [str(part) for part in parts] if isinstance(parts, (list, APETextValue)) else [str(parts)]
+    # wma may hold the same value in two places.
+    text = "; ".join(dict.fromkeys(each for each in values if each.strip()))
     return text.encode("utf-8", "replace").decode()

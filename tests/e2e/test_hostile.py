@@ -19,7 +19,7 @@ from tests.hostile import (
     write_sparse,
 )
 
-TIMEOUT_S = 15
+TIMEOUT_S = 30
 """Much more than what is well needs even on a slow day, much less than what hangs."""
 
 

@@ -145,10 +145,9 @@ def relative_to_playlist(rows: pa.Table, folder: str, catalog: str) -> pa.Table:
     catalog : str
         The catalog of the tracks.
     """
-    (protocol, outer), (other_protocol, inner) = storage.split(catalog), storage.split(folder)
-    outer, inner = os.path.realpath(outer), os.path.realpath(inner)
-    if not protocol == other_protocol == "file" or os.path.commonpath([outer, inner]) != outer:
+    if not storage.is_local(catalog) or not storage.contains(catalog, folder):
         return rows
+    outer, inner = (os.path.realpath(storage.split(each)[1]) for each in (catalog, folder))
     prefix = f"{catalog.rstrip('/')}/"
 
     def relative(uri: str) -> str:

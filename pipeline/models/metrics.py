@@ -42,12 +42,12 @@ def accuracy_interval(
     then the exact one of Clopper and Pearson (1934) for that share of the tracks, so that 5 of 5 tracks do
     not prove an accuracy of 100 %, nor 2 of 3 pieces of a single track one of 67 %.
     """
-    from scipy.stats import beta
-
     right = proba.argmax(axis=1) == labels
     n_right, n_rows = _count_by_track(right, tracks)
     n_tracks = len(n_rows)
     if (n_right * len(right) == n_rows * right.sum()).all():
+        from scipy.stats import beta
+
         hits = n_tracks * float(right.mean())
         low = beta.ppf(_TAIL, hits, n_tracks - hits + 1) if hits > 0 else 0.0
         high = beta.ppf(1 - _TAIL, hits + 1, n_tracks - hits) if hits < n_tracks else 1.0

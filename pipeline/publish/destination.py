@@ -1,6 +1,5 @@
 """Where labels are published: what a destination does, and the checks before one is written to."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,23 +75,13 @@ def check_destination(destination: str, tables: str, catalog: str) -> str:
     """
     location = canonical(destination)
     for what, other in (("tables", tables), ("catalog", catalog)):
-        if _contains(other, location) or _contains(location, other):
+        if storage.contains(other, location) or storage.contains(location, other):
             raise MisuseError(
                 f"cannot publish to {destination}: it overlaps the {what} {other}; choose a folder "
                 "outside of them"
             )
     check_writable(f"{location}/labels", "the published labels in")
     return location
-
-
-def _contains(folder: str, location: str) -> bool:
-    """Whether a location is a folder or inside of it."""
-    (protocol, outer), (other_protocol, inner) = (storage.split(each) for each in (folder, location))
-    if protocol != other_protocol:
-        return False
-    if protocol == "file":
-        outer, inner = os.path.realpath(outer), os.path.realpath(inner)
-    return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
 
 
 def list_entries(location: str) -> list[str]:

@@ -96,6 +96,16 @@ def is_local(location: str) -> bool:
     return split(location)[0] == "file"
 
 
+def contains(folder: str, location: str) -> bool:
+    """Whether a location is a folder or inside of it; of local ones, by where links lead."""
+    (protocol, outer), (other_protocol, inner) = (split(each) for each in (folder, location))
+    if protocol != other_protocol:
+        return False
+    if protocol == "file":
+        outer, inner = os.path.realpath(outer), os.path.realpath(inner)
+    return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
+
+
 def is_relative(location: str) -> bool:
     """Whether a location is a local path that depends on the current folder, or on the user's home."""
     is_uri = "://" in location or location.lower().startswith(_ONE_SLASH)

@@ -19,6 +19,7 @@ from pipeline.storage.local_files import create_file, write_file
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.local_kind import local_kind
 from pipeline.storage.locations import PROTOCOLS as PROTOCOLS
+from pipeline.storage.locations import contains as contains
 from pipeline.storage.locations import is_local as is_local
 from pipeline.storage.locations import is_relative as is_relative
 from pipeline.storage.locations import join as join

@@ -80,25 +80,33 @@ def submit(
         raise MisuseError("submit needs CATALOG and TABLES, or --follow JOB, or --stop JOB")
     _check_options(context, catalog, tables, options or [])
     server = JobServer(address)
-    job, ask = new_job_name(), f"earmark submit --address {server.address}"
+    job = new_job_name()
+    stopping = _command(server, "--stop", job)
     try:
         server.submit(job, catalog, tables, options or [])
     except KeyboardInterrupt:
-        say(f"interrupted; if the job {job} has begun, it goes on: stop it with '{ask} --stop {job}'")
+        say(f"interrupted; if the job {job} has begun, it goes on: stop it with '{stopping}'")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"submitted {job}; stop it with '{ask} --stop {job}'")
+    say(f"submitted {job}; stop it with '{stopping}'")
     if wait:
         _follow(server, job)
     else:
         typer.echo(job)
 
 
+def _command(server: "JobServer", option: str, job: str) -> str:
+    """Return the command that does something to a job."""
+    from pipeline.formatting import command_text
+
+    return command_text("submit", "--address", server.address, option, job)
+
+
 def _follow(server: "JobServer", job: str) -> None:
     try:
         code = server.follow(job, lambda line: typer.echo(printable(line.expandtabs())))
     except KeyboardInterrupt:
-        again = f"earmark submit --address {server.address}"
-        say(f"the job {job} goes on; follow it with '{again} --follow {job}', or stop it with --stop {job}")
+        following = _command(server, "--follow", job)
+        say(f"the job {job} goes on; follow it with '{following}', or stop it with --stop {job}")
         raise typer.Exit(INTERRUPTED) from None
     if code:
         raise typer.Exit(code)

@@ -74,7 +74,8 @@ class PeakMemory:
         self._thread.start()
 
     def _watch(self, pid: int) -> None:
-        while not self._stop.wait(0.1):
+        # Ten times a second, the watcher alone took 2.6 % of two cores from the run.
+        while not self._stop.wait(1):
             try:
                 driver = psutil.Process(pid)
                 for process in (driver, *driver.children(recursive=True)):

@@ -97,6 +97,71 @@ def test_each_format(form: str) -> None:
     assert read_tags(tagged(form), "track") == EXPECTED
 
 
+SPELLINGS: dict[str, tuple[str, dict[str, str]]] = {
+    "foobar2000's flac": ("flac", {"ALBUM ARTIST": "Björk", "ORIGINAL RELEASE DATE": "1997", "GENRE": "Pop"}),
+    "FFmpeg's opus": ("opus", {"album_artist": "Björk", "originalyear": "1997", "Genre": "Pop"}),
+    "an m4a": (
+        "m4a",
+        {f"----:com.apple.iTunes:{name}": text for name, text in
+         (("Band", "Björk"), ("ORIGINAL YEAR", "1997"), ("GENRE", "Pop"))},
+    ),
+    "a wma": ("wma", {"WM/ARTISTS": "Björk", "WM/OriginalReleaseYear": "1997", "GENRE": "Pop"}),
+}  # fmt: skip
+
+
+def spelled(kind: str) -> io.BytesIO:
+    """Return a file with other names than those of its format."""
+    form, texts = SPELLINGS[kind]
+    file = tagged(form)
+    track = MUTAGEN[form][0](file)
+    assert isinstance(track, mutagen.FileType)
+    track.clear()
+    for name, text in texts.items():
+        track[name] = [text.encode() if form == "m4a" else text]
+    file.seek(0)
+    track.save(file)
+    return file
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_names_that_taggers_write(kind: str) -> None:
+    """Fails: albums tagged with foobar2000 or Mp3tag have no artist, no year or no genre."""
+    assert read_tags(spelled(kind), "track") == Tags("Björk", year=1997, release_date="1997", genre_tag="Pop")
+
+
+def test_names_of_apev2() -> None:
+    """Fails: WavPack and Musepack compilations have no artist."""
+    file = io.BytesIO(encode(sweep(44100, 1), 44100, "mp3"))
+    ape = APEv2()
+    ape["Album Artist"], ape["originalyear"] = ["Björk", "Ella"], "1997"
+    ape.save(file)
+    assert read_tags(file, "track") == Tags("Björk; Ella", year=1997, release_date="1997")
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_user_defined_frames_of_id3(version: int) -> None:
+    """Fails: mp3s whose tagger kept the genre in a frame of its own have none; or it hides the real one."""
+    name = b"TXX" if version == 2 else b"TXXX"
+    texts = ("GENRE\0(17)", "Album Artist\0Björk", "originalyear\x001997", "\0no name", "Mood\0Calm")
+    body = b"".join(id3_frame(version, name, b"\1" + text.encode("utf-16")) for text in texts)
+    found = read_tags(io.BytesIO(id3_tag(version, body) + encode(sweep(44100, 1), 44100, "mp3")), "track")
+    assert found == Tags("Björk", year=1997, release_date="1997", genre_tag="Rock")
+    body += id3_frame(version, b"TCO" if version == 2 else b"TCON", b"\0Pop")
+    found = read_tags(io.BytesIO(id3_tag(version, body) + encode(sweep(44100, 1), 44100, "mp3")), "track")
+    assert found.genre_tag == "Pop"
+
+
+def test_a_format_s_own_field_comes_first() -> None:
+    """Fails: iTunes shows another genre and artist than the tables."""
+    file = tagged("m4a")
+    track = MP4(file)
+    for name in ("GENRE", "ARTIST", "Date", "Title", "ALBUM"):
+        track[f"----:com.apple.iTunes:{name}"] = [b"2011"]
+    file.seek(0)
+    track.save(file)
+    assert read_tags(file, "track") == EXPECTED
+
+
 @pytest.mark.parametrize("form", ["WAV", "AIFF", "CAF"])
 def test_text_chunks_of_wav_and_aiff(form: str) -> None:
     """Fails: wavs tagged by sound editors, which write no ID3, have no tags."""

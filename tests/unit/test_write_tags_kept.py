@@ -27,7 +27,9 @@ from pipeline.audio.tags.write_tags import write_tagged
 from schemas.errors import EarmarkError
 from tests.encoders import encode, sweep
 from tests.unit.test_id3 import TAGS
-from tests.unit.test_tags import tagged
+from tests.unit.test_id3 import frame as id3_frame
+from tests.unit.test_id3 import tag as id3_tag
+from tests.unit.test_tags import SPELLINGS, spelled, tagged
 
 RATE = 44100
 NOISE = np.random.default_rng(0).normal(0, 0.1, (RATE, 1)).astype(np.float32)
@@ -234,6 +236,19 @@ def test_mp3s_of_every_id3(kind: str) -> None:
         f for f in before.frames if before.name(f) != "TCON"
     ]
     assert written[after.n_bytes :] == data[before.n_bytes :]
+
+
+@pytest.mark.parametrize("kind", ["an mp3", *SPELLINGS])
+def test_a_genre_in_a_field_of_a_tagger_does_not_hide_the_new_one(kind: str) -> None:
+    """Every file with such a field would be refused."""
+    if kind == "an mp3":
+        id3 = id3_tag(3, id3_frame(3, b"TXXX", b"\0genre\0Pop") + id3_frame(3, b"TXXX", b"\0Band\0Bj\xf6rk"))
+        form, data = "mp3", id3 + encode(sweep(RATE, 1), RATE, "mp3")
+    else:
+        form, data = SPELLINGS[kind][0], spelled(kind).getvalue()
+    assert read_tags(io.BytesIO(data), "track").genre_tag == "Pop"
+    written = write(data, form)
+    assert read_tags(io.BytesIO(written), "track").artist == "Björk"
 
 
 def test_a_damaged_id3_is_refused() -> None:

@@ -32,8 +32,9 @@ _APE = b"APE"
 _NAME = re.compile(rb"[A-Za-z0-9]{3}[A-Za-z0-9 \0]?")
 _SUCCESSORS = {
     "TP1": "TPE1", "TP2": "TPE2", "TAL": "TALB", "TT2": "TIT2", "TCO": "TCON",
-    "TYE": "TYER", "TDA": "TDAT", "TOR": "TORY",
+    "TYE": "TYER", "TDA": "TDAT", "TOR": "TORY", "TXX": "TXXX",
 }  # fmt: skip
+_USER_DEFINED = "TXXX"
 _ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
 
 
@@ -75,15 +76,24 @@ class Id3:
         return _SUCCESSORS.get(name, name)
 
     def texts(self, names: frozenset[str]) -> dict[str, list[str]]:
-        """Return the strings of the text frames with these names; none for broken or huge frames."""
+        """Return the strings of the text frames with these names; none for broken or huge frames.
+
+        The name of a user-defined frame is its description in lower case.
+        """
         found: dict[str, list[str]] = {}
         left = MAX_UNPACKED_BYTES
         for frame in self.frames:
-            if (name := self.name(frame)) in names:
-                content, n_unpacked = _content(frame, self.version, self.unsynchronized, left)
-                left -= n_unpacked
-                strings = found.setdefault(name, [])
-                strings += islice(_strings(content), MAX_STRINGS - len(strings))
+            name = self.name(frame)
+            if name not in names and name != _USER_DEFINED:
+                continue
+            content, n_unpacked = _content(frame, self.version, self.unsynchronized, left)
+            left -= n_unpacked
+            strings = _strings(content)
+            if name == _USER_DEFINED:
+                name = strings.pop(0).lower() if strings else ""
+            if name in names:
+                known = found.setdefault(name, [])
+                known += islice(filter(None, strings), MAX_STRINGS - len(known))
         return found
 
 
@@ -257,4 +267,4 @@ def _strings(content: bytes) -> list[str]:
     strings = decoded.split("\0", MAX_STRINGS)
     if len(strings) > MAX_STRINGS:
         return []
-    return [string.lstrip("\ufeff") for string in strings if string]
+    return [string.lstrip("\ufeff") for string in strings]

@@ -17,49 +17,44 @@ from pipeline.audio.tags.id3 import Id3Error, genre_names, parse_id3, read_id3v1
 from pipeline.audio.tags.iff_chunks import read_chunks
 from schemas.tracks import Tags
 
-KEYS: dict[str, tuple[str, ...]] = {
+NAMES: dict[str, tuple[str, ...]] = {
     "artist": (
-        "artist",
-        "TPE1",
-        "\xa9ART",
-        "Author",
-        "author",
-        "albumartist",
-        "TPE2",
-        "aART",
-        "WM/AlbumArtist",
-        "track/artist",
+        "tpe1", "\xa9art", "artist", "author", "track/artist", "artists", "wm/artists",
+        "tpe2", "aart", "wm/albumartist", "albumartist", "album artist", "album_artist", "band",
         "album/artist",
     ),
-    "album": ("album", "TALB", "\xa9alb", "WM/AlbumTitle", "album/title"),
-    "title": ("title", "TIT2", "\xa9nam", "Title", "track/title"),
+    "album": ("talb", "\xa9alb", "wm/albumtitle", "album", "album/title"),
+    "title": ("tit2", "\xa9nam", "title", "track/title"),
     "date": (
-        "date",
-        "TDRC",
-        "TYER",
-        "\xa9day",
-        "WM/Year",
-        "year",
-        "date_released",
-        "track/date_released",
-        "album/date_released",
-        "date_recorded",
-        "track/date_recorded",
-        "album/date_recorded",
-        "TDRL",
-        "TDOR",
-        "TORY",
-        "originaldate",
+        "tdrc", "tyer", "\xa9day", "wm/year", "date", "year",
+        "date_released", "track/date_released", "album/date_released",
+        "date_recorded", "track/date_recorded", "album/date_recorded",
+        "tdrl", "releasedate", "releasetime",
+        "tdor", "tory", "wm/originalreleasetime", "wm/originalreleaseyear",
+        "originaldate", "original release date", "originalyear", "original year", "origyear",
     ),
-    "genre": ("genre", "TCON", "\xa9gen", "WM/Genre", "track/genre", "album/genre"),
-}
-"""The names of each field in Vorbis comments, FFmpeg, ID3, mp4, asf and matroska, in order of preference."""
+    "genre": ("tcon", "\xa9gen", "wm/genre", "genre", "track/genre", "album/genre"),
+}  # fmt: skip
+"""The names of each field in lower case, in order of preference.
+
+They are those of ID3, mp4, asf, Vorbis comments, APEv2, Matroska and FFmpeg, then those of the user-defined
+frames and atoms that taggers write, for fields that a format lacks and sometimes in place of its own.
+
+References
+----------
+The mappings of MusicBrainz Picard, Mp3tag (https://docs.mp3tag.de/mapping/), foobar2000 and beets.
+"""
 
 PROBE_BYTES = 1 << 12
 """Enough to detect a format; nothing about its audio is needed here."""
 
-_ID3_NAMES = frozenset({*(key for keys in KEYS.values() for key in keys if len(key) == 4), "TDAT"})
+_KNOWN = frozenset(name for names in NAMES.values() for name in names)
+_ID3_NAMES = frozenset({*_KNOWN, *(name.upper() for name in _KNOWN if len(name) == 4), "TDAT"})
+_ITUNES = "----:com.apple.itunes:"
 _DSF_HEADER_BYTES = 28
+
+Stored = Mapping[str, Any] | list[tuple[str, Any]]
+"""Tags by name, as mutagen and FFmpeg return them; a list for Vorbis comments and asf."""
 
 
 def read_tags(file: BinaryIO, name: str) -> Tags:
@@ -96,7 +91,7 @@ def read_tags(file: BinaryIO, name: str) -> Tags:
     return tags
 
 
-def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Stored]:
     """Yield each kind of tags that a file has, in order of precedence."""
     source.seek(0)
     header = source.read(ID3_HEADER_BYTES)
@@ -137,8 +132,8 @@ def _id3(source: TagSource, n_at_start: int) -> dict[str, list[str]]:
         texts = parse_id3(source.read(n_bytes)).texts(_ID3_NAMES)
     except Id3Error:
         return {}
-    if "TCON" in texts:
-        texts["TCON"] = genre_names(texts["TCON"])
+    for name in texts.keys() & {"TCON", "genre"}:
+        texts[name] = genre_names(texts[name])
     year, day = "".join(texts.get("TYER", ())), "".join(texts.pop("TDAT", ()))
     if len(year) == len(day) == 4 and (year + day).isdecimal():  # 2.3 has a separate frame for the day, ddmm
         texts["TYER"] = [f"{year}-{day[2:]}-{day[:2]}"]
@@ -191,36 +186,44 @@ def _decode_text(text: str) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _fill_in(tags: Tags, stored: Mapping[str, Any]) -> Tags:
-    """Fill in missing fields from a mapping, as returned by mutagen, FFmpeg or `_id3`."""
+def _fill_in(tags: Tags, stored: Stored) -> Tags:
+    """Fill in missing fields from what mutagen, FFmpeg or `_id3` returned."""
+    texts = _by_name(stored)
     found: dict[str, Any] = {}
     for field, key in (("artist", "artist"), ("album", "album"), ("title", "title"), ("genre_tag", "genre")):
         if getattr(tags, field) is None:
-            found[field] = _first(stored, KEYS[key], lambda text: text or None)
-    if tags.year is None and (released := _first(stored, KEYS["date"], parse_date)):
+            found[field] = _first(texts, NAMES[key], lambda text: text or None)
+    if tags.year is None and (released := _first(texts, NAMES["date"], parse_date)):
         found |= {"year": int(released[:4]), "release_date": released}
     return replace(tags, **found)
 
 
-def _first(
-    stored: Mapping[str, Any], keys: tuple[str, ...], meaning: Callable[[str], str | None]
-) -> str | None:
-    """Return the meaning of the first of `keys` that has one."""
-    for key in keys:
-        try:
-            value = stored.get(key)
-        except (KeyError, ValueError):  # the key is invalid for this kind of tag
-            continue
-        if value is not None and (meant := meaning(_text(value))) is not None:
-            return meant
-    return None
+def _by_name(stored: Stored) -> dict[str, list[str]]:
+    """Return the values of known names, which are in lower case."""
+    texts: dict[str, list[str]] = {}
+    for name, value in stored if isinstance(stored, list) else stored.items():
+        if (known := name.lower().removeprefix(_ITUNES)) in _KNOWN:
+            texts.setdefault(known, []).extend(_values(value))
+    return texts
 
 
-def _text(value: Any) -> str:
-    """Return a tag's value as text that UTF-8 can hold."""
+def _values(value: Any) -> list[str]:
     # ID3's genre frame may hold numbers, which `genres` replaces by names; other ID3 frames have `text`.
     parts = getattr(value, "genres", None) or getattr(value, "text", value)
-    values = [str(part) for part in parts] if isinstance(parts, (list, APETextValue)) else [str(parts)]
+    values = parts if isinstance(parts, (list, APETextValue)) else [parts]
+    return [each.decode("utf-8", "replace") if isinstance(each, bytes) else str(each) for each in values]
+
+
+def _first(
+    texts: Mapping[str, list[str]], names: tuple[str, ...], meaning: Callable[[str], str | None]
+) -> str | None:
+    """Return the meaning of the first of `names` that has one."""
+    found = (meaning(_join(texts[name])) for name in names if name in texts)
+    return next((meant for meant in found if meant is not None), None)
+
+
+def _join(values: list[str]) -> str:
+    """Return several values as one text that UTF-8 can hold."""
     # wma may hold the same value in two places.
     text = "; ".join(dict.fromkeys(each for each in values if each.strip()))
     return text.encode("utf-8", "replace").decode()

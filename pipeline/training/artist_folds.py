@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.audio.tags.several_values import split_values
 from pipeline.training.copies import find_originals
 from pipeline.training.embedded_tracks import EmbeddedTracks
 from schemas.errors import MisuseError
@@ -97,8 +98,8 @@ def _fewest_groups(groups: NDArray[np.intp], labels: NDArray[np.intp]) -> int:
 
 def _group_by_artist(data: EmbeddedTracks) -> tuple[NDArray[np.intp], list[int]]:
     """Return the group of each track, and the genres whose only artist was divided into tracks."""
-    _, artists = np.unique([artist.casefold() for artist in data.artists.tolist()], return_inverse=True)
     own = len(data) + np.arange(len(data))
+    artists = _join_shared([split_values(artist.casefold()) for artist in data.artists.tolist()])
     originals = find_originals(data.track_of, [vector.tobytes() for vector in data.vectors], len(data))
     alone = data.artists == ""
     groups = _join_copies(np.where(alone, own, artists), originals)
@@ -111,13 +112,24 @@ def _group_by_artist(data: EmbeddedTracks) -> tuple[NDArray[np.intp], list[int]]
     return _join_copies(np.where(alone, own, artists), originals), divided
 
 
+def _join_shared(artists: list[list[str]]) -> NDArray[np.intp]:
+    """Return a group for each track such that tracks with an artist in common are in the same one."""
+    first: dict[str, int] = {}
+    pairs = [(track, first.setdefault(name, track)) for track, names in enumerate(artists) for name in names]
+    return _connect(len(artists), np.array(pairs, np.intp).reshape(-1, 2))
+
+
 def _join_copies(groups: NDArray[np.intp], originals: list[int]) -> NDArray[np.intp]:
     """Join the groups that have copies of the same track."""
+    return _connect(groups.max() + 1, np.column_stack([groups, groups[originals]]))[groups]
+
+
+def _connect(n: int, pairs: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return for each of `n` numbers the smallest one that pairs connect it with."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n_groups = groups.max() + 1
-    edges = coo_array((np.ones(len(groups)), (groups, groups[originals])), shape=(n_groups, n_groups))
+    edges = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     _, joined = connected_components(edges, directed=False)
     _, smallest = np.unique(joined, return_index=True)
-    return np.asarray(smallest[joined[groups]], np.intp)
+    return np.asarray(smallest[joined], np.intp)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.audio.tags.dates import parse_date
+from pipeline.audio.tags.several_values import split_values
 from pipeline.storage.track_paths import below
 
 TIME_GROUPINGS = ("year", "month", "seen")
@@ -65,7 +66,7 @@ def columns_to_group_by(by: str) -> tuple[str, ...]:
 
 
 def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
-    """Return the value that each track is grouped by, or null.
+    """Return the value that each track is grouped by, or null; for ``artist``, the list of its artists.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def read_values(by: str, tracks: pa.Table, root: str) -> pa.ChunkedArray:
     if by == "seen":
         return tracks["first_seen"].cast(pa.timestamp("us")).cast(pa.date32()).cast(pa.string())
     if by == "artist":
-        return _or_carried("artist", tracks)
+        return _split(_or_carried("artist", tracks))
     if by == "album":
         artists = pc.fill_null(_or_carried("artist", tracks), "?")
         return pc.binary_join_element_wise(artists, _or_carried("album", tracks), " – ")
@@ -116,6 +117,13 @@ def _parse_dates(written: pa.ChunkedArray) -> pa.ChunkedArray:
     coded = pc.replace_substring_regex(written, r"\.0+$", "").combine_chunks().dictionary_encode()
     parsed = [parse_date(text) for text in coded.dictionary.to_pylist()]
     return pa.chunked_array([pa.array(parsed, pa.string()).take(coded.indices)])
+
+
+def _split(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the list of several names, null for none."""
+    coded = names.combine_chunks().dictionary_encode()
+    lists = [split_values(text) or None for text in coded.dictionary.to_pylist()]
+    return pa.chunked_array([pa.array(lists, pa.list_(pa.string())).take(coded.indices)])
 
 
 def _find_folders(uris: pa.ChunkedArray, root: str) -> pa.ChunkedArray:

@@ -66,7 +66,7 @@ class LabeledTracks:
     genre_tag
         The file's genre tag.
     group0, group1, …
-        What `groupings` group the track by; null if it has no such value.
+        What `groupings` group the track by, a list for ``artist``; null if it has no such value.
     track_part, track_row
         Place of the track's row; see `gather_tracks`.
 
@@ -93,6 +93,11 @@ class LabeledTracks:
     n_not_music: int
     groupings: Mapping[str, str]
     manifest_columns: frozenset[str]
+
+    def group_names(self, by: str) -> str:
+        """Return SQL for the names of the groups that a track is in: several rows for several artists."""
+        column = self.groupings[by]
+        return f"unnest({column})" if by == "artist" else column
 
     def query(self, sql: str, **parameters: object) -> pa.Table:
         """Return the rows of a query, whose parameters are written ``$name``."""

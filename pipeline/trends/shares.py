@@ -122,7 +122,7 @@ def sum_by_group(
         weight of the tracks with that label (``count``), the weighted sum of its probabilities (``expected``)
         and the variance of that sum (``variance``).
     """
-    column = "'all'" if by is None else labeled.groupings[by]
+    column = "'all'" if by is None else labeled.group_names(by)
     tracks = _TRACKS.format(column=column, weight=_WEIGHTS[weight])
     p = [f"CAST(p{genre} AS DOUBLE)" for genre in range(len(labeled.genres))]
     sums = labeled.query(

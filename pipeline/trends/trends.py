@@ -29,6 +29,12 @@ CHANGES = pa.schema(
 _TOTALS = """\
 SELECT count(*) - count(genre) AS without_genre, {confidence} AS confidence FROM labeled
 """
+_OTHERS = """\
+WITH named AS (SELECT track_part, track_row, {name} AS name FROM labeled),
+grouped AS (SELECT DISTINCT track_part, track_row FROM named WHERE name IS NOT NULL),
+shown AS (SELECT DISTINCT track_part, track_row FROM named SEMI JOIN shown_names USING (name))
+SELECT (SELECT count(*) FROM grouped) - (SELECT count(*) FROM shown) AS n
+"""
 _HISTOGRAM = """\
 SELECT CAST(greatest(0, least(floor(confidence * $bins), $bins - 1)) AS INTEGER) AS bin, count(*) AS tracks
 FROM labeled
@@ -53,7 +59,7 @@ class GroupTrends:
     n_ungrouped : int
         Number of tracks in no group.
     n_smaller : int
-        Number of tracks in groups that are left out, because others have more tracks.
+        Number of tracks only in groups that are left out, because others have more tracks.
     """
 
     genres: tuple[str, ...]
@@ -157,8 +163,15 @@ def compute_group_trends(
     groups = Groups(by, sums["name"].to_pylist())
     shares = compute_shares(sums, len(labeled.genres))
     n_ungrouped = labeled.keys.count(f"FROM labeled WHERE {labeled.groupings[by]} IS NULL")
-    n_smaller = labeled.n_tracks - n_ungrouped - int(shares.tracks.sum())
+    n_smaller = 0 if top is None else _count_others(labeled, by, groups)
     return GroupTrends(labeled.genres, groups, shares, changes, n_ungrouped, n_smaller)
+
+
+def _count_others(labeled: LabeledTracks, by: str, groups: Groups) -> int:
+    """Count the tracks in groups, but in none of these."""
+    labeled.keys.register("shown_names", pa.table({"name": pa.array(groups.names, pa.string())}))
+    found = labeled.query(_OTHERS.format(name=labeled.group_names(by)))
+    return int(found["n"][0].as_py())
 
 
 def _fit_changes(labeled: LabeledTracks, by: str, sums: pa.Table) -> list[Change]:

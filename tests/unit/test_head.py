@@ -59,6 +59,19 @@ def test_no_artist_is_in_two_folds_where_artists_are_known() -> None:
     assert folds.protocol == "artists apart"
 
 
+def test_no_artist_of_a_duet_is_in_two_folds() -> None:
+    """The figure of a catalog with many duets would be that of recognizing their singers."""
+    data = embedded(12, artists=6)
+    data = replace(data, artists=data.artists.astype(object))
+    data.artists[data.artists == "Artist 1"] = "artist 0; Artist 1"
+    data.artists[data.artists == "Artist 3"] = "Artist 3; Artist 2"
+    folds = divide(data, seed=0)
+    assert folds.n_folds == 4
+    for pair in ("01", "23"):
+        by_them = [artist[-1] in pair for artist in data.artists]
+        assert len(set(folds.fold_of[by_them].tolist())) == 1
+
+
 def test_unknown_artists_are_admitted() -> None:
     """A figure would be called honest that is not."""
     assert divide(embedded(6), seed=0).protocol.startswith("artists unknown")

@@ -285,6 +285,31 @@ def test_names_that_look_alike_are_one(tmp_path: Path) -> None:
     assert _found(tables, "mood").groups.names == ["\u00e9"]
 
 
+def test_a_duet_counts_for_each_of_its_artists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A singer's duets would be missing in her shares, and each duet would be an artist of its own."""
+    tables = Tables(str(tmp_path))
+    write_trend_tables(tables, 90)
+    _rewrite(tmp_path, "tracks", "artist", ["A; B", "A", "B;A ; A", "C & D feat. A", None])
+    _rewrite(tmp_path, "tracks", "carried", [[]])
+    found = _found(tables, "artist")
+    of_each = dict(zip(found.groups.names, found.shares.tracks.tolist(), strict=True))
+    assert (of_each.keys(), found.n_ungrouped + found.n_smaller) == ({"A", "B", "C & D feat. A"}, 18)
+    assert of_each["A"] == 3 * of_each["C & D feat. A"] == 54
+    assert of_each["B"] == 36
+    top = _found(tables, "artist", top=1)
+    assert (top.groups.names, top.n_smaller, top.n_ungrouped) == (["A"], 18, 18)
+    with open_labeled_tracks(tables, MODEL, ["year", "artist"], CATALOG) as labeled:
+        rows = summarize_artists(labeled).to_pylist()
+        assert count_artists(labeled) == 3
+    assert {row["artist"]: row["tracks"] for row in rows} == of_each
+    assert all(
+        name.split(" – ")[0] in ("A; B", "A", "B;A ; A", "C & D feat. A", "?")
+        for name in _found(tables, "album").groups.names
+    )
+    print_trends(found, top=None)
+    assert "a track by several artists counts for each of them" in capsys.readouterr().out
+
+
 def test_long_names_are_cut_and_places_are_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One tag of thousands of letters would push the numbers of all artists out of sight; of a track deep in
     a bucket, the page showed the folders and not its name."""

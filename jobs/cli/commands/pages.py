@@ -19,7 +19,8 @@ def trends(
             "--by",
             help="How to group tracks: year, month (of release), seen (day first listed, in UTC), artist, "
             "album, folder (the first below the catalog), or a column of the manifest. The manifest's "
-            "columns year, release_date, artist and album count where a file has no such tag.",
+            "columns year, release_date, artist and album count where a file has no such tag. A track by "
+            "several artists ('A; B') counts for each of them, and 'A feat. B' is one.",
         ),
     ] = "year",
     weight: Annotated[

@@ -85,6 +85,8 @@ def _print_shares(found: Trends, top: int | None) -> None:
         console.print(
             f"and {n - len(shown):,} more: use --top N, or --format csv for all groups with intervals"
         )
+    if groups.by == "artist" and shares.tracks.sum() > found.n_tracks - found.n_ungrouped - found.n_smaller:
+        console.print("a track by several artists counts for each of them")
     if found.n_smaller:
         console.print(f"{count_text(found.n_smaller, 'track')} in other groups")
     if found.n_ungrouped:

@@ -15,6 +15,7 @@ from pipeline.audio.tags.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_
 from pipeline.audio.tags.dates import parse_date
 from pipeline.audio.tags.id3 import Id3Error, genre_names, parse_id3, read_id3v1
 from pipeline.audio.tags.iff_chunks import read_chunks
+from pipeline.audio.tags.several_values import SEPARATOR
 from schemas.tracks import Tags
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -225,5 +226,5 @@ def _first(
 def _join(values: list[str]) -> str:
     """Return several values as one text that UTF-8 can hold."""
     # wma may hold the same value in two places.
-    text = "; ".join(dict.fromkeys(each for each in values if each.strip()))
+    text = SEPARATOR.join(dict.fromkeys(each for each in values if each.strip()))
     return text.encode("utf-8", "replace").decode()

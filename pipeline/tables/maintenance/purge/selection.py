@@ -9,14 +9,13 @@ from typing import Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.audio.tags.several_values import split_values
 from pipeline.tables.objects import StoredObject, StoredObjects, partition_values
 from pipeline.tables.parts import read_columns
 from schemas.report import Purged
 from schemas.tables import PARTITIONS, SCHEMAS
 
 _Naming = Literal["alone", "one of several", "mentioned"]
-_SEPARATOR = ";"
-"""Between several artists in a tag; see `pipeline.audio.tags.tags.read_tags`."""
 
 _COLUMNS = ("track_id", "uri", "etag", "segment", "run")
 
@@ -142,7 +141,7 @@ class _Artists:
                 continue
             if normalized in self.names:
                 found[tag] = "alone"
-            elif any(part.strip() in self.names for part in normalized.split(_SEPARATOR)):
+            elif not self.names.isdisjoint(split_values(normalized)):
                 found[tag] = "one of several"
             elif self._mention.search(normalized):
                 found[tag] = "mentioned"

@@ -8,7 +8,7 @@ from shlex import quote
 
 from jobs.console.messages import Say
 from jobs.training_data import read_labeled_data
-from jobs.trials import Trial, TrialPlan, pick_best, plan_trials, summarize
+from jobs.trials import Trial, TrialPlan, pick_best, plan_trials
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle, shipped_models
@@ -150,6 +150,8 @@ def train_job(
     ------
     MisuseError
         If the options or the data are invalid.
+    DivergedError
+        If the training diverges, or all of several do.
     """
     check_options(request)
     planned = _plan(request)
@@ -221,16 +223,16 @@ def _train_trials(
 
     with connected(request.config):
         trials = run_trials(planned, train_set, valid_set, options, on_epoch)
-    best, summary = pick_best(trials), summarize(trials)[0]
+    best, summary = pick_best(trials)
     notes = {
         "picked_from_trials": len(trials),
-        "picked_from_seeds": ", ".join(f"{seed}: {right:.4f}" for seed, right in summary.accuracies.items()),
+        "picked_from_seeds": summary.by_seed(digits=4),
         "accuracy_mean_of_seeds": round(summary.mean, 4),
     }
     if summary.std is not None:
         notes["accuracy_std_of_seeds"] = round(summary.std, 4)
-    info = best.bundle.info.model_copy(update={"training": {**best.bundle.info.training, **notes}})
-    return TrainResult(ModelBundle(info, best.bundle.weights), tuple(trials))
+    info = best.info.model_copy(update={"training": {**best.info.training, **notes}})
+    return TrainResult(ModelBundle(info, best.weights), tuple(trials))
 
 
 def _options(

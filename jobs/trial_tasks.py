@@ -17,7 +17,7 @@ from pipeline.models.tensorflow_setup import use_only_our_keras
 from pipeline.training.train_model import TrainingOptions, train_by_epoch
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
-from schemas.errors import EarmarkError
+from schemas.errors import DivergedError, EarmarkError
 
 log = get_logger(__name__)
 
@@ -68,7 +68,8 @@ def run_trials(
     Raises
     ------
     EarmarkError
-        If a training fails, its process dies three times, or a node lacks something that it needs.
+        If a training fails, but for one that diverges, its process dies three times, or a node lacks
+        something that it needs.
     """
     cpus, gpus = cpus_and_gpus()
     sets = ray.put(train_set), ray.put(valid_set)
@@ -79,7 +80,7 @@ def run_trials(
         return task.remote(*sets, options[number], gpus > 0)
 
     running = {start(number): (number, 1) for number in range(len(planned))}
-    done: dict[int, ModelBundle] = {}
+    done: dict[int, ModelBundle | None] = {}
     while running:
         (stream,), _ = ray.wait(list(running), num_returns=1)
         number, attempt = running[stream]
@@ -97,8 +98,14 @@ def run_trials(
                 ) from error
             running[start(number)] = number, attempt + 1
         except ray_errors.RayError as error:
-            if isinstance(error, ray_errors.RayTaskError) and isinstance(error.cause, EarmarkError):
-                raise error.cause from None
+            cause = error.cause if isinstance(error, ray_errors.RayTaskError) else None
+            if isinstance(cause, DivergedError):
+                del running[stream]
+                done[number] = None
+                log.warning("training diverged", trial=number, error=str(cause))
+                continue
+            if isinstance(cause, EarmarkError):
+                raise cause from None
             if (lacking := environment_error(error)) is not None:
                 raise lacking from error
             raise

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings
-from schemas.errors import MisuseError
+from schemas.errors import DivergedError, MisuseError
 
 _GRID = (
     "learning_rate",
@@ -24,16 +24,16 @@ _GRID = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A finished training: its settings, a text for the varied ones, and its model."""
+    """A finished training: its settings, a text for the varied ones, and its model; None if it diverged."""
 
     settings: TrainingSettings
     varied: str
-    bundle: ModelBundle
+    bundle: ModelBundle | None
 
     @property
-    def accuracy(self) -> float:
-        """Accuracy on the validation tracks."""
-        return self.bundle.info.figures[0].accuracy
+    def accuracy(self) -> float | None:
+        """Accuracy on the validation tracks; None if the training diverged."""
+        return None if self.bundle is None else self.bundle.info.figures[0].accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +93,32 @@ def _axis(text: str) -> tuple[str, list[float]]:
 class Summary:
     """Trials of one setting: the varied text, accuracies by seed, their mean and standard deviation.
 
-    The standard deviation of a single seed is None.
+    The accuracy of a training that diverged is None. It counts as 0: without a model, no track is labeled
+    correctly. The standard deviation of a single seed is None.
     """
 
     varied: str
-    accuracies: dict[int, float]
+    accuracies: dict[int, float | None]
     mean: float
     std: float | None
+
+    def by_seed(self, digits: int) -> str:
+        """Return the accuracies by seed as text, rounded to a number of digits."""
+        return ", ".join(
+            f"{seed}: {'diverged' if right is None else f'{right:.{digits}f}'}"
+            for seed, right in self.accuracies.items()
+        )
 
 
 def summarize(trials: Sequence[Trial]) -> list[Summary]:
     """Summarize the trials by setting, best mean first."""
-    by_setting: dict[str, dict[int, float]] = {}
+    by_setting: dict[str, dict[int, float | None]] = {}
     for trial in trials:
         by_setting.setdefault(trial.varied, {})[trial.settings.seed] = trial.accuracy
-    summaries = [
-        Summary(varied, found, float(np.mean(list(found.values()))), _deviation(list(found.values())))
-        for varied, found in by_setting.items()
-    ]
+    summaries = []
+    for varied, found in by_setting.items():
+        counted = [right or 0.0 for right in found.values()]
+        summaries.append(Summary(varied, found, float(np.mean(counted)), _deviation(counted)))
     return sorted(summaries, key=lambda summary: -summary.mean)
 
 
@@ -118,7 +126,17 @@ def _deviation(values: list[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def pick_best(trials: Sequence[Trial]) -> Trial:
-    """Return the best trial of the setting with the best mean; the first one on a tie."""
-    best = summarize(trials)[0].varied
-    return max((trial for trial in trials if trial.varied == best), key=lambda trial: trial.accuracy)
+def pick_best(trials: Sequence[Trial]) -> tuple[ModelBundle, Summary]:
+    """Return the best model of the setting with the best mean, the first one on a tie, and that setting.
+
+    Raises
+    ------
+    DivergedError
+        If all trainings diverged.
+    """
+    for summary in summarize(trials):
+        found = [trial.bundle for trial in trials if trial.varied == summary.varied and trial.bundle]
+        if found:
+            return max(found, key=lambda bundle: bundle.info.figures[0].accuracy), summary
+    rate = min(trial.settings.learning_rate for trial in trials)
+    raise DivergedError(f"all {len(trials)} trainings diverged; choose a learning rate below {rate:g}")

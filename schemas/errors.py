@@ -38,6 +38,10 @@ class EnvironmentFaultError(EarmarkError):
     """A machine, its libraries or its installation cannot do the work; no track is to blame."""
 
 
+class DivergedError(EarmarkError):
+    """A training ended in numbers that are not finite. Other settings may train on the same data."""
+
+
 class TrackError(EarmarkError):
     """One track cannot be labeled. It becomes one row of the failures table, and the run continues.
 

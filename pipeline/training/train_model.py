@@ -89,7 +89,7 @@ def train(
 
     Raises
     ------
-    MisuseError
+    MisuseError, DivergedError
         See `train_by_epoch`.
     """
     epochs = train_by_epoch(train_set, valid_set, options)
@@ -121,6 +121,8 @@ def train_by_epoch(
     MisuseError
         Where the data lacks what the architecture takes, or its segments are too short, or the model to start
         from does not fit the network.
+    DivergedError
+        If the training diverges.
     """
     settings, start = options.settings, options.start
     tf = set_up_tensorflow(settings.threads)

@@ -16,6 +16,7 @@ from pipeline.training.tensorboard import EventLog
 from pipeline.training.training_set import TrainingSet
 from pipeline.training.training_settings import TrainingSettings
 from pipeline.training.warm_start import transfer_weights
+from schemas.errors import DivergedError
 
 WARM_UP_STEPS = 200
 VALID_BATCH = 32
@@ -120,6 +121,11 @@ class Trainer:
             Resumed from if it exists, and written after epochs.
         log : EventLog, optional
             Receives the loss and accuracy of each epoch.
+
+        Raises
+        ------
+        DivergedError
+            If the loss or an output is no longer finite, and early stopping has kept no earlier epoch.
         """
         progress = _Progress()
         if checkpoint is not None and (kept := checkpoint.read()) is not None:
@@ -129,6 +135,11 @@ class Trainer:
             progress.epoch += 1
             loss = float(np.mean([self._run_step() for _ in range(self._n_steps)]))
             logits = self._logits()
+            if not ((np.isfinite(loss) and np.isfinite(logits).all()) or self._best):
+                raise DivergedError(
+                    f"the training diverged: after epoch {progress.epoch} of {n_epochs}, its network gives "
+                    f"no finite numbers; choose a learning rate below {self._settings.learning_rate:g}"
+                )
             epoch = Epoch(progress.epoch, n_epochs, loss, metrics.accuracy(logits, self._valid_labels))
             if self._settings.early_stopping is not None:
                 self._keep_best(progress, logits)

@@ -24,7 +24,7 @@ from pipeline.training.splits import (
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet, track_name
 from pipeline.training.training_settings import TrainingSettings
-from schemas.errors import MisuseError
+from schemas.errors import DivergedError, MisuseError
 from schemas.genres import GTZAN_GENRES
 
 pytestmark = pytest.mark.slow
@@ -117,6 +117,14 @@ def test_the_recorded_command_trains_the_same_model(npz: Path, tmp_path: Path) -
         "earmark train 'my set.npz' --out MODEL --split track --epochs 1 --learning-rate 0.00123456789 "
         "--grid crop=48 --seed 0 --threads 1 --name out"
     )
+
+
+def test_a_training_that_diverges_says_so(npz: Path, tmp_path: Path) -> None:
+    """Hours of training end in the words of a schema, about a temperature that nobody has set."""
+    far = {"learning_rate": 9.9, "weight_decay": 0.9, "batch_size": 2, "epochs": 9}
+    with pytest.raises(DivergedError, match=r"diverged: after epoch \d of 9, .*learning rate below 9.9"):
+        train_model(npz, tmp_path / "out", **far)
+    assert not (tmp_path / "out").exists()
 
 
 def test_batches_see_every_segment_once_before_one_twice() -> None:

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 
 from jobs.cli.summaries.models import print_trials
-from jobs.trials import Trial, plan_trials
+from jobs.trials import Trial, pick_best, plan_trials, summarize
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings
-from schemas.errors import MisuseError
+from schemas.errors import DivergedError, MisuseError
+from schemas.model import Measurement
+
+MEASURED = Measurement(protocol="track", dataset="by luck", accuracy=1.0, n=9)
 
 
 def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +24,25 @@ def test_one_seed_has_no_deviation(capsys: pytest.CaptureFixture[str]) -> None:
     assert "±" not in capsys.readouterr().out
     print_trials(twice)
     assert "± 0.000" in capsys.readouterr().out
+
+
+def test_a_setting_that_diverges_loses(capsys: pytest.CaptureFixture[str]) -> None:
+    """One cell of a grid that diverges ends a search of hours, or wins by the seeds that did not."""
+    settings = TrainingSettings.for_arch("cnn")
+    good, lucky = (ModelBundle.load("gtzan") for _ in range(2))
+    lucky = replace(lucky, info=lucky.info.model_copy(update={"figures": (MEASURED,)}))
+    trials = [
+        Trial(replace(settings, seed=seed), varied, bundle)
+        for varied, bundles in {"high": (lucky, None), "low": (good, good)}.items()
+        for seed, bundle in enumerate(bundles)
+    ]
+    best, summary = pick_best(trials)
+    assert (best, summary.varied) == (good, "low")
+    assert summarize(trials)[1].by_seed(digits=2) == "0: 1.00, 1: diverged"
+    print_trials(trials)
+    assert "diverged" in capsys.readouterr().out
+    with pytest.raises(DivergedError, match=r"all 1 trainings diverged; .* below 0.002"):
+        pick_best(trials[1:2])
 
 
 @pytest.mark.parametrize("grid", [("crop=64", "crop=96"), ("crop=64,64",), ("learning_rate=1e-3,0.001",)])

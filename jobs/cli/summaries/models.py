@@ -69,7 +69,7 @@ def print_trials(trials: Sequence[Trial]) -> None:
         (
             summary.varied or "default",
             f"{summary.mean:.3f}" + ("" if summary.std is None else f" ± {summary.std:.3f}"),
-            ", ".join(f"{seed}: {right:.3f}" for seed, right in summary.accuracies.items()),
+            summary.by_seed(digits=3),
         )
         for summary in summarize(trials)
     ]

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence
     MisuseError
         If a setting cannot be varied, a value is invalid, or a setting or a value is given twice.
     """
-    axes = [_axis(each) for each in grid]
+    axes = [_axis(each, settings) for each in grid]
     names = [name for name, _ in axes]
     for name, tried in axes:
         if names.count(name) > 1 or len(set(tried)) < len(tried):
@@ -70,22 +70,23 @@ def plan_trials(settings: TrainingSettings, seeds: Sequence[int], grid: Sequence
     planned = []
     for values in itertools.product(*(values for _, values in axes)):
         changes = dict(zip(names, values, strict=True))
-        varied = ", ".join(f"{name} {value:g}" for name, value in changes.items())
+        varied = ", ".join(f"{name} {value}" for name, value in changes.items())
         planned += [TrialPlan(settings.changed({**changes, "seed": seed}), varied) for seed in seeds]
     return planned
 
 
-def _axis(text: str) -> tuple[str, list[float]]:
+def _axis(text: str, settings: TrainingSettings) -> tuple[str, list[float]]:
     name, equals, listed = text.partition("=")
     name = name.strip().replace("-", "_")
     if name not in _GRID or not equals:
         raise MisuseError(
             f"cannot vary '{text}': --grid takes NAME=VALUE,VALUE with one of {', '.join(_GRID)}"
         )
-    whole = {each.name for each in fields(TrainingSettings) if each.type is int}
+    if name == "crop" and settings.arch == "dense":
+        raise MisuseError(f"cannot vary '{text}': --arch dense reads descriptors, which have no frames")
     try:
-        return name, [int(value) if name in whole else float(value) for value in listed.split(",")]
-    except ValueError as error:
+        return name, [getattr(settings.changed({name: value}), name) for value in listed.split(",")]
+    except MisuseError as error:
         raise MisuseError(f"cannot vary '{text}': {error}") from error
 
 

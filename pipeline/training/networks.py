@@ -10,12 +10,10 @@ from pipeline.models.classifier import fit_frames
 from pipeline.models.cnn import build_cnn
 from pipeline.models.dense import build_both, build_dense
 from pipeline.training.training_set import TrainingSet
-from pipeline.training.training_settings import TrainingSettings
+from pipeline.training.training_settings import MIN_FRAMES, TrainingSettings
 from schemas.errors import MisuseError
 from schemas.model import Arch, feature_kinds
 
-MIN_FRAMES = 16
-"""The CNN pools by two four times."""
 _KIND_NAMES = {"log_mel": "log-mels", "descriptors": "descriptors"}
 
 

@@ -14,6 +14,8 @@ from schemas.model import Arch
 
 LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy, scikit-learn and Keras take."""
+MIN_FRAMES = 16
+"""The CNN pools by two four times."""
 _AUGMENTATION = "augmentation_"
 
 
@@ -28,9 +30,14 @@ class TrainingSettings:
     arch: Arch = Field(default="cnn", description="cnn (log-mels), dense (the 57 descriptors) or both.")
     epochs: int = Field(default=60, ge=1, le=10**6, description="Number of passes over the training tracks.")
     batch_size: int = Field(default=32, ge=1, le=10**6, description="Segments per step.")
-    crop: int = Field(default=128, ge=1, le=10**6, description="Maximum number of frames of a training crop.")
+    crop: int = Field(
+        default=128, ge=MIN_FRAMES, le=10**6, description="Maximum number of frames of a training crop."
+    )
     n_frames: int = Field(
-        default=384, ge=1, le=10**6, description="Maximum number of frames per input of the finished network."
+        default=384,
+        ge=MIN_FRAMES,
+        le=10**6,
+        description="Maximum number of frames per input of the finished network.",
     )
     learning_rate: float = Field(
         default=2e-3,

@@ -50,4 +50,22 @@ def test_a_setting_is_varied_in_one_place(grid: tuple[str, ...]) -> None:
     """Of ``--grid crop=64 --grid crop=96``, only 96 is tried, without a word."""
     with pytest.raises(MisuseError, match=r"--grid contains '\w+' or a value of it twice"):
         plan_trials(TrainingSettings(), [0], grid)
+    near = plan_trials(TrainingSettings(), [0], ["learning_rate=0.00123456,0.001234561"])
+    assert len({each.varied for each in near}) == 2, "one would take the place of the other"
     assert len(plan_trials(TrainingSettings(), [0, 1], ["crop=64,96", "dropout=0.1,0.2,0.3"])) == 12
+
+
+@pytest.mark.parametrize(
+    ("arch", "text", "reason"),
+    [
+        ("cnn", "crop=64,8", "setting 'crop': input should be greater than or equal to 16"),
+        ("cnn", "batch_size=1e2", "setting 'batch_size': .* unable to parse string as an integer"),
+        ("cnn", "learning_rate=nan", "setting 'learning_rate': input should be a finite number"),
+        ("cnn", "dropout=", "setting 'dropout': .* unable to parse string as a number"),
+        ("dense", "crop=64", "--arch dense reads descriptors, which have no frames"),
+    ],
+)
+def test_a_value_that_cannot_be_tried_is_named(arch: str, text: str, reason: str) -> None:
+    """The segments are blamed for a crop, after hours of decoding, or equal trials look like a result."""
+    with pytest.raises(MisuseError, match=f"cannot vary '{text}': {reason}"):
+        plan_trials(TrainingSettings.for_arch(arch), [0], [text])

@@ -21,9 +21,9 @@ from pipeline.tables.format_version import tables_at
 from pipeline.tables.runs import computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
-from pipeline.training.networks import MIN_FRAMES
 from pipeline.training.provenance import hash_contents
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres, track_path
+from pipeline.training.training_settings import MIN_FRAMES
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.tables import CARRIED_LABELS

@@ -119,8 +119,11 @@ def test_an_array_file_can_have_descriptors_and_log_mels(tmp_path: Path) -> None
         ({"genre": np.array([0, 0, 1, 1])}, r"genre in .*set\.npz has dtype int64: it must be str"),
         (
             {"genre": np.array(["a", "a", " ", "b"])},
-            r"genre in .* is empty in row 2: name the",
+            r"genre in .* is empty in row 2: write a name",
         ),
+        ({"genre": np.array(["a", "a", "b", b"M\xe9tal"], "S")}, r"has the bytes b'M\\xe9tal', .* not UTF-8"),
+        ({"genre": np.array(["a", "a", "b", None], object)}, r"cannot read .* with .astype\(str\)"),
+        ({"track": np.array([b"w", b"x", b"\xff", b"z"])}, r"track in .* has the bytes b'\\xff'"),
         ({"log_mel": np.zeros((4, 7, 20), np.uint8)}, r"log_mel in .* has 7 mel bands: .*equal to 16"),
     ],
 )
@@ -136,6 +139,27 @@ def test_arrays_that_no_model_could_be_made_of_are_named(
     np.savez(tmp_path / "set.npz", **(arrays | {"genre": genre} | changes))  # type: ignore[arg-type]
     with pytest.raises(MisuseError, match=message):
         import_data(str(tmp_path / "set.npz"))
+
+
+def test_names_of_arrays_can_be_utf8_bytes(tmp_path: Path) -> None:
+    """Names that h5py or pandas gave as bytes end in a traceback if one is not English."""
+    names = ["señal", "été", "夜"]
+    spelled = np.array([name.encode() for name in names])
+    np.savez(tmp_path / "set.npz", log_mel=np.zeros((3, 16, 20), np.uint8), track=spelled, genre=spelled)
+    data = import_data(str(tmp_path / "set.npz"))
+    assert data.tracks.tolist() == names
+    assert data.genres == tuple(sorted(names))
+
+
+def test_an_array_file_that_is_damaged_is_named(tmp_path: Path) -> None:
+    """A file that was copied in part ends in a traceback of zlib."""
+    path = tmp_path / "set.npz"
+    noise = np.random.default_rng(0).integers(0, 9, (4, 16, 99), np.uint8)
+    np.savez_compressed(path, log_mel=noise, track=np.array(list("wxyz")), genre=np.array(list("aabb")))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + bytes(500) + whole[700:])
+    with pytest.raises(MisuseError, match="cannot read the array file"):
+        import_data(str(path))
 
 
 def test_lists_can_name_tracks_with_more_or_fewer_folders(tmp_path: Path) -> None:

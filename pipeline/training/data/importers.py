@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -76,12 +77,18 @@ def import_npz(path: object) -> TrainingSet:
     try:
         with np.load(io.BytesIO(storage.read_bytes(str(path))), allow_pickle=False) as arrays:
             log_mel, tracks = arrays["log_mel"], arrays["track"]
+            tracks = tracks.astype(np.str_) if tracks.dtype.kind in "iu" else tracks
             is_soft = "genre" not in arrays and "shares" in arrays
             targets, names = (arrays["shares"], arrays["genres"]) if is_soft else (arrays["genre"], None)
             descriptors = arrays.get("descriptors")
     except KeyError as error:
         raise MisuseError(f"{path} lacks an array: {error.args[0]}; needed: log_mel, track, genre") from error
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except ValueError as error:
+        raise MisuseError(
+            f"cannot read the array file {path}: {error}; arrays of objects, which could run code, are not "
+            "read: write text with .astype(str)"
+        ) from error
+    except (OSError, EOFError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise MisuseError(f"cannot read the array file {path}: {error}") from error
     if log_mel.ndim != 3 or log_mel.dtype != np.uint8:
         raise MisuseError(
@@ -101,7 +108,7 @@ def import_npz(path: object) -> TrainingSet:
     return TrainingSet(
         log_mel,
         labels,
-        tracks.astype(np.str_),
+        np.array(_read_names(tracks, "track", str(path)), np.str_),
         genres,
         None if descriptors is None else _check_descriptors(descriptors, len(log_mel), str(path)),
         spec,
@@ -133,9 +140,15 @@ def _read_targets(
 
 
 def _read_names(array: NDArray[np.generic], name: str, path: str) -> list[str]:
-    """Return the names of genres without the spaces around them."""
+    """Return the names of genres or tracks without the spaces around them."""
     if array.dtype.kind == "S":
-        array = np.char.decode(array.astype(np.bytes_), "utf-8", "replace")
+        try:
+            array = np.char.decode(array.astype(np.bytes_), "utf-8")
+        except UnicodeDecodeError as error:
+            raise MisuseError(
+                f"{name} in {path} has the bytes {error.object!r}, which are not UTF-8; decode them with "
+                f"np.char.decode({name}, ENCODING)"
+            ) from error
     if array.dtype.kind != "U":
         raise MisuseError(
             f"{name} in {path} has dtype {array.dtype}: it must be str; convert it with .astype(str)"
@@ -143,7 +156,7 @@ def _read_names(array: NDArray[np.generic], name: str, path: str) -> list[str]:
     names = [each.strip() for each in array.ravel().tolist()]
     if "" in names:
         raise MisuseError(
-            f"{name} in {path} is empty in row {names.index('')}: name the genre, or drop the row"
+            f"{name} in {path} is empty in row {names.index('')}: write a name, or drop the row"
         )
     return names
 

@@ -25,7 +25,7 @@ from pipeline.package_versions import package_versions
 from pipeline.training.augment import Augmentation
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
-from pipeline.training.splits import leave_out_untrained_genres
+from pipeline.training.splits import check_pieces, leave_out_untrained_genres, parse_split
 from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
@@ -177,6 +177,7 @@ def _evaluate_ensemble(request: Request, ensemble: Ensemble, say: Say) -> Evalua
 def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet:
     """Read the data; featurize audio for the model."""
     arch = request.settings.arch if bundle is None else bundle.info.arch
+    check_pieces(arch, parse_split(request.split)[0] if request.split else None, request.n_pieces)
     is_cut = request.split == "segment" or request.n_pieces is not None
     data = read_labeled_data(
         request.data,
@@ -191,13 +192,13 @@ def _read(request: Request, bundle: ModelBundle | None, say: Say) -> TrainingSet
     )
     if bundle is None:
         check_data(data, arch)
-    elif arch != "dense":
-        _check_log_mels(request.data, data, bundle)
+    else:
+        _check_features(request.data, data, bundle)
     return data
 
 
-def _check_log_mels(name: str, data: TrainingSet, bundle: ModelBundle) -> None:
-    """Check that data has log-mels as a model reads them.
+def _check_features(name: str, data: TrainingSet, bundle: ModelBundle) -> None:
+    """Check that data has features as a model reads them.
 
     Raises
     ------
@@ -205,6 +206,12 @@ def _check_log_mels(name: str, data: TrainingSet, bundle: ModelBundle) -> None:
         If it has none, or others.
     """
     features = bundle.info.features
+    if features.descriptors and data.descriptors is None:
+        raise MisuseError(
+            f"{name} has no descriptors, which {bundle.model} reads; evaluate it on audio or on tables"
+        )
+    if not features.log_mel:
+        return
     if data.log_mel is None:
         raise MisuseError(
             f"{name} has no log-mels, which {bundle.model} reads; evaluate it on audio or on tables"

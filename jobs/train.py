@@ -18,7 +18,7 @@ from pipeline.storage.output_checks import check_writable
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
-from pipeline.training.splits import leave_out_untrained_genres, split_data
+from pipeline.training.splits import check_pieces, leave_out_untrained_genres, parse_split, split_data
 from pipeline.training.train_model import TrainingOptions, train
 from pipeline.training.trainer import Epoch
 from pipeline.training.training_set import TrainingSet
@@ -154,6 +154,7 @@ def train_job(
         If the training diverges, or all of several do.
     """
     check_options(request)
+    check_pieces(request.settings.arch, parse_split(request.split)[0], None)
     planned = _plan(request)
     start = _load_start(request)
     data = read_labeled_data(

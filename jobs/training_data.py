@@ -1,7 +1,8 @@
 """Read labeled data for training and evaluation, featurizing audio first if necessary."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from jobs.console.messages import Say
@@ -69,24 +70,38 @@ def read_labeled_data(
     Raises
     ------
     MisuseError
-        If there is no labeled data, or it is invalid.
+        If there is no labeled data, it is invalid, or an option makes no sense for it.
     KeyboardInterrupt
         If the computation of features was interrupted.
     """
     check_regular(data)
+    kept = {"--tables": tables}
     if is_tables(data):
+        _refuse_unused(data, "tables", kept)
         like = read_info(find_model(model)).features if model else None
         return import_tables(
             data, label_column=label_column, like=like, n_frames=n_frames, say=say, **feature_kinds(arch)
         )
     if not is_audio(data):
-        return import_data(data, label_column=label_column, say=say)
+        _refuse_unused(
+            data, "an array file or a table of descriptors", {"--label-column": label_column, **kept}
+        )
+        imported = import_data(data, say=say)
+        # With log-mels, a split into pieces would leave out the descriptors.
+        return replace(imported, log_mel=None) if arch == "dense" else imported
     column = choose_label_column(data, label_column, min_genres=min_genres)
     with open_root(tables) as root:
         settings = (config or RunConfig()).model_copy(update={"model": model or _TRAINED_LIKE})
         job = _featurize(data, root, arch, settings, say)
         report_failures(job, say)
         return import_tables(root, label_column=column, n_frames=n_frames, say=say, **feature_kinds(arch))
+
+
+def _refuse_unused(data: str, what: str, options: Mapping[str, str | None]) -> None:
+    """Refuse options that only other data needs: of what they name, nothing would be read or kept."""
+    for option, value in options.items():
+        if value is not None:
+            raise MisuseError(f"{option} {value} has no effect on {data}, which is {what}; omit it")
 
 
 def check_regular(data: str) -> None:

@@ -10,7 +10,7 @@ from pipeline.training.copies import find_originals
 from pipeline.training.provenance import hash_segments
 from pipeline.training.training_set import TrainingSet, track_path
 from schemas.errors import MisuseError
-from schemas.model import SplitProtocol
+from schemas.model import Arch, SplitProtocol
 
 PIECES_PER_SEGMENT = 10
 VALID_SHARE = 0.2
@@ -110,6 +110,38 @@ def parse_split(split: str) -> tuple[SplitProtocol, tuple[Path, Path] | None]:
     raise MisuseError(f"cannot split by '{split}': choose segment, track or file:TRAIN.txt,VALID.txt")
 
 
+def check_pieces(arch: Arch, protocol: SplitProtocol | None, n_pieces: int | None) -> None:
+    """Check that a network of an architecture can be trained or tested on the pieces of a protocol.
+
+    Parameters
+    ----------
+    arch : str
+    protocol : str or None
+        None if nothing is split.
+    n_pieces : int or None
+        Pieces of each segment; see `split_data`.
+
+    Raises
+    ------
+    MisuseError
+        If it reads descriptors, which describe whole segments.
+    """
+    if arch == "both" and count_pieces(protocol, n_pieces) > 1:
+        raise MisuseError(
+            "--arch both reads descriptors, which describe whole segments, so it cannot read pieces of them; "
+            "choose --split track or file:TRAIN.txt,VALID.txt without --pieces, or another architecture"
+        )
+    if arch == "dense" and n_pieces is not None and n_pieces > 1:
+        raise MisuseError(
+            "--arch dense reads descriptors, which describe whole segments; --pieces has no effect, omit it"
+        )
+
+
+def count_pieces(protocol: SplitProtocol | None, n_pieces: int | None) -> int:
+    """Return into how many pieces log-mels are cut: `n_pieces`, or by default those of the protocol."""
+    return n_pieces or (PIECES_PER_SEGMENT if protocol == "segment" else 1)
+
+
 def cut_for_protocol(protocol: SplitProtocol, data: TrainingSet, n_pieces: int | None) -> TrainingSet:
     """Return the data cut into `n_pieces`, or by default into those of the protocol.
 
@@ -118,7 +150,7 @@ def cut_for_protocol(protocol: SplitProtocol, data: TrainingSet, n_pieces: int |
     MisuseError
         If the segments have fewer frames than pieces.
     """
-    n_pieces = n_pieces or (PIECES_PER_SEGMENT if protocol == "segment" else 1)
+    n_pieces = count_pieces(protocol, n_pieces)
     return data if n_pieces == 1 else data.cut_pieces(n_pieces)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.evaluate import Request, evaluate_job
 from jobs.train import TrainRequest, TrainResult, settings_for, train_job
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
@@ -289,6 +290,52 @@ def write_shares(folder: Path, **arrays: np.ndarray) -> str:
     }
     np.savez(folder / "set.npz", **(good | arrays))  # type: ignore[arg-type]
     return str(folder / "set.npz")
+
+
+@pytest.fixture
+def described(tmp_path: Path) -> Path:
+    """An array file with log-mels and descriptors."""
+    data, path = make_set(), tmp_path / "described.npz"
+    descriptors = np.random.default_rng(0).normal(data.labels[:, None], 0.1, (len(data), 57))
+    genre = np.array(GENRES)[data.labels]
+    np.savez(path, log_mel=data.log_mel, track=data.tracks, genre=genre, descriptors=descriptors)
+    return path
+
+
+def test_segments_with_both_features_are_split_for_their_descriptors(described: Path, tmp_path: Path) -> None:
+    """A split into pieces of log-mels drops the descriptors, and the error says that there are none."""
+    trained = train_model(described, tmp_path / "m", arch="dense", epochs=2, options={"split": "segment"})
+    assert trained.bundle.info.figures[0].n == 6, "segments, not tenths of them"
+    assert trained.bundle.info.features.log_mel is False
+    with pytest.raises(MisuseError, match="--arch both reads descriptors, which describe whole segments"):
+        train_model(described, tmp_path / "n", arch="both", epochs=2, options={"split": "segment"})
+    for arch in ("both", "dense"):
+        request = Request(str(described), arch=arch, split="track", n_pieces=2)
+        request = replace(request, settings=TrainingSettings.for_arch(arch))
+        with pytest.raises(MisuseError, match="describe whole segments"):
+            evaluate_job(request)
+
+
+def test_a_model_is_not_measured_on_features_that_it_does_not_read(
+    npz: Path, described: Path, tmp_path: Path
+) -> None:
+    """An evaluation ends in the words of a classifier about arrays."""
+    train_model(described, tmp_path / "m", arch="dense", epochs=1)
+    with pytest.raises(
+        MisuseError, match=r"set\.npz has no descriptors, which m-\w{8} reads; evaluate it on"
+    ):
+        evaluate_job(Request(str(npz), model=str(tmp_path / "m")))
+
+
+@pytest.mark.parametrize("options", [{"label_column": "mood"}, {"tables": "kept"}])
+def test_options_without_effect_are_refused(npz: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    """Genres of another column are trained on than the one that was named, without a word."""
+    (name, value) = next(iter(options.items()))
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(
+        MisuseError, match=f"{flag} {value} has no effect on .*set.npz, which is an array file"
+    ):
+        train_model(npz, tmp_path / "out", options=options)
 
 
 def test_soft_labels_are_trained_on_unchanged(tmp_path: Path) -> None:

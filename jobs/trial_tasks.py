@@ -1,14 +1,14 @@
 """Trials on a Ray cluster: one task each, which yields its epochs as they end."""
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 import ray
 from ray import exceptions as ray_errors
 
 from jobs.engine.actor_pool import last_line
-from jobs.engine.cluster import cpus_and_gpus
+from jobs.engine.cluster import Node, live_nodes
 from jobs.engine.environment import environment_error
 from jobs.trials import Trial, TrialPlan
 from pipeline.log import get_logger
@@ -71,13 +71,14 @@ def run_trials(
         If a training fails, but for one that diverges, its process dies three times, or a node lacks
         something that it needs.
     """
-    cpus, gpus = cpus_and_gpus()
+    nodes = live_nodes().values()
+    use_gpu = any(node.gpus >= 1 for node in nodes)
     sets = ray.put(train_set), ray.put(valid_set)
 
     def start(number: int) -> Any:
-        threads = planned[number].settings.threads
-        task = _task.options(num_cpus=min(threads, max(cpus, 1)), num_gpus=float(gpus > 0))
-        return task.remote(*sets, options[number], gpus > 0)
+        cpus = _fitting_cpus(planned[number].settings.threads, nodes, use_gpu=use_gpu)
+        task = _task.options(num_cpus=cpus, num_gpus=float(use_gpu))
+        return task.remote(*sets, options[number], use_gpu)
 
     running = {start(number): (number, 1) for number in range(len(planned))}
     done: dict[int, ModelBundle | None] = {}
@@ -116,3 +117,13 @@ def run_trials(
             else:
                 on_epoch(number, result)
     return [Trial(each.settings, each.varied, done[number]) for number, each in enumerate(planned)]
+
+
+def _fitting_cpus(threads: int, nodes: Iterable[Node], *, use_gpu: bool) -> int:
+    """Return how many CPUs a trial asks for: one a thread, or as many as a node has.
+
+    Ray would wait for ever for a node that has more. Asking for fewer changes nothing but how many trials run
+    at the same time.
+    """
+    most = max((node.cpus for node in nodes if node.gpus >= 1 or not use_gpu), default=0.0)
+    return max(1, min(threads, int(most)))

@@ -223,12 +223,13 @@ class Node:
     ----------
     address : str
         Its address.
-    cpus : float
-        Its CPUs.
+    cpus, gpus : float
+        Its CPUs and GPUs.
     """
 
     address: str
     cpus: float
+    gpus: float = 0.0
 
 
 def live_nodes() -> dict[str, Node]:
@@ -243,7 +244,10 @@ def live_nodes() -> dict[str, Node]:
 
     nodes: list[dict[str, Any]] = _answer(ray.nodes)
     return {
-        str(node["NodeID"]): Node(str(node["NodeManagerAddress"]), float(node["Resources"].get("CPU", 0.0)))
+        str(node["NodeID"]): Node(
+            str(node["NodeManagerAddress"]),
+            *(float(node["Resources"].get(kind, 0.0)) for kind in ("CPU", "GPU")),
+        )
         for node in nodes
         if node["Alive"]
     }

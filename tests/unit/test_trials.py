@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from jobs.cli.summaries.models import print_trials
+from jobs.engine.cluster import Node
+from jobs.trial_tasks import _fitting_cpus
 from jobs.trials import Trial, pick_best, plan_trials, summarize
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings
@@ -69,3 +71,19 @@ def test_a_value_that_cannot_be_tried_is_named(arch: str, text: str, reason: str
     """The segments are blamed for a crop, after hours of decoding, or equal trials look like a result."""
     with pytest.raises(MisuseError, match=f"cannot vary '{text}': {reason}"):
         plan_trials(TrainingSettings.for_arch(arch), [0], [text])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "use_gpu", "cpus"),
+    [
+        ([(1, 0), (1, 0)], False, 1),
+        ([(1, 0), (4, 0)], False, 2),
+        ([(8, 0), (1, 1)], True, 1),
+        ([(0, 0)], False, 1),  # until the autoscaler has added nodes
+        ([], False, 1),
+    ],
+)
+def test_a_trial_fits_on_one_node(sizes: list[tuple[int, int]], use_gpu: bool, cpus: int) -> None:
+    """On nodes of one CPU, a training with two threads waits for ever, without a word."""
+    nodes = [Node("10.0.0.1", float(each), float(gpus)) for each, gpus in sizes]
+    assert _fitting_cpus(2, nodes, use_gpu=use_gpu) == cpus

@@ -98,11 +98,18 @@ def split_folds(
     Raises
     ------
     MisuseError
-        If there are fewer than two folds, or a genre has fewer tracks (or segments) than there are folds.
+        If there are fewer than two folds, a genre has fewer tracks (or segments) than there are folds, or
+        copies of its tracks in other genres leave none of it to train on in a fold.
     """
     everything = np.arange(len(data))
     first, groups = group_copies(data) if by_track else (everything, everything)
     fold_of = _assign_folds(data.labels[first], n_folds, data.genres, seed)[groups]
+    for label in np.unique(data.labels):
+        if len(np.unique(fold_of[data.labels == label])) < 2:
+            raise MisuseError(
+                f"--folds {n_folds} does not fit the data: a fold has no track of '{data.genres[label]}' to "
+                "train on, since its tracks are copies of tracks of other genres; keep them in one genre"
+            )
     for fold in range(n_folds):
         yield (
             data.take(np.flatnonzero(fold_of != fold)),
@@ -116,10 +123,11 @@ def _assign_folds(
     """Deal each genre to the folds in random order, starting where the previous genre ended."""
     present, counts = np.unique(labels, return_counts=True)
     if n_folds < 2 or n_folds > counts.min():
-        scarce = genres[present[counts.argmin()]]
-        raise MisuseError(
-            f"--folds {n_folds} does not fit the data: choose 2 to {counts.min()}, as many as '{scarce}' has"
-        )
+        scarce, n = genres[present[counts.argmin()]], int(counts.min())
+        fitting = f"choose 2 to {n}, as many as '{scarce}' has"
+        if n < 2:
+            fitting = f"'{scarce}' has only one track, or copies of it; add others, or leave the genre out"
+        raise MisuseError(f"--folds {n_folds} does not fit the data: {fitting}")
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in present])
     fold_of = np.empty(len(labels), np.intp)

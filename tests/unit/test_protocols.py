@@ -76,6 +76,25 @@ def test_folds_that_do_not_fit_are_refused() -> None:
     """A fold lacks a genre and has no figure for it."""
     with pytest.raises(MisuseError, match=r"--folds 11 does not fit the data: choose 2 to 10, .* 'jazz'"):
         list(split_folds(make_set(), 11, by_track=True, seed=0))
+    with pytest.raises(MisuseError, match="'rock' has only one track, or copies of it; add others"):
+        list(split_folds(make_set(3), 2, by_track=True, seed=0))
+
+
+def test_copies_in_another_genre_leave_something_to_train_on() -> None:
+    """A fold trains a network of fewer genres, and the figures of the folds cannot be put together."""
+    data = make_set()
+    jazz = data.take(np.flatnonzero(data.tracks == "jazz/jazz.00000"))
+    assert data.log_mel is not None
+    assert jazz.log_mel is not None
+    both = replace(
+        data,
+        log_mel=np.concatenate([data.log_mel, jazz.log_mel]),
+        labels=np.append(data.labels, [2, 2]),
+        tracks=np.append(data.tracks, ["swing/swing.00000"] * 2),
+        genres=(*GENRES, "swing"),
+    )
+    with pytest.raises(MisuseError, match="no track of 'swing' to train on, since its tracks are copies"):
+        list(split_folds(both, 2, by_track=True, seed=0))
 
 
 def test_each_split_has_its_protocol(tmp_path: Path) -> None:

@@ -224,8 +224,8 @@ def load_model(name: str | os.PathLike[str] = "default") -> Model:
     Parameters
     ----------
     name : str or path
-        A shipped model's name, or the folder (path or URI) of a trained one; names joined by ``+`` load an
-        ensemble.
+        A shipped model's name, also as in the column ``model`` of the tables, or the folder (path or URI) of
+        a trained one; names joined by ``+`` load an ensemble.
 
     Returns
     -------

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
 
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
+_FULL_NAME = re.compile("[a-z0-9][a-z0-9-]*-[0-9a-f]{8}")
+"""Name and hash of a model or an ensemble, as in the tables."""
 _NOTES = {"format_version", "name", "figures", "training", "counts", "source", "license", "weights_sha256"}
 """Fields of ``model.json`` that labels do not depend on."""
 
@@ -92,7 +95,8 @@ class ModelBundle:
         Parameters
         ----------
         name_or_uri : str
-            The name of a shipped or added model, or a folder: a local path or any URI that fsspec opens.
+            The name of a shipped or added model, also with its hash as in the tables, or a folder: a local
+            path or any URI that fsspec opens.
 
         Raises
         ------
@@ -147,13 +151,20 @@ class ModelBundle:
 
 
 def split_name(name: str) -> list[str]:
-    """Return the names of the models that an ensemble's name joins by ``+``; none if it is not one."""
-    is_ensemble = "+" in name and "/" not in name and local_kind(name) != "folder"
-    return name.split("+") if is_ensemble else []
+    """Return the names of the models of an ensemble; none if it is not the name of one.
+
+    It is one if it joins names by ``+``, or by ``-`` with a hash at the end, as in the tables.
+    """
+    if "/" in name or local_kind(name) == "folder":
+        return []
+    if "+" in name:
+        return name.split("+")
+    names = name[: -len("-6549f9e7")].split("-") if _FULL_NAME.fullmatch(name) else []
+    return names if len(names) > 1 and {*names} <= {*shipped_models(), *ADDABLE} else []
 
 
 def find_model(name_or_uri: str) -> str:
-    """Return the folder of a model.
+    """Return the folder of a model; shipped and added ones may be named as in the tables.
 
     Raises
     ------
@@ -167,9 +178,24 @@ def find_model(name_or_uri: str) -> str:
             raise MisuseError(
                 f"the model '{folder}' has not been added yet; add it with 'earmark models add {folder}'"
             )
+        if (found := find_by_full_name(folder)) is not None:
+            return found
         names = ", ".join(shipped_models() | added_models())
-        raise MisuseError(f"there is no model '{folder}': give a folder, or one of {names}")
+        kept = f"; tables that it labeled have it in _models/{folder}" if _FULL_NAME.fullmatch(folder) else ""
+        raise MisuseError(f"there is no model '{folder}': give a folder, or one of {names}{kept}")
     return folder
+
+
+def find_by_full_name(model: str) -> str | None:
+    """Return the folder of the shipped or added model that has a name as in the tables, with its hash."""
+    if not _FULL_NAME.fullmatch(model):
+        return None
+    for folder in map(str, (shipped_models() | added_models()).values()):
+        with contextlib.suppress(MisuseError):  # of another model, which was added in part
+            info = read_info(folder)
+            if model.startswith(f"{info.name}-") and ModelBundle.read(folder, info).model == model:
+                return folder
+    return None
 
 
 def _not_one_network(name: str, members: list[str]) -> MisuseError:

@@ -85,8 +85,8 @@ def load_bundle(name_or_uri: str) -> Bundle:
     Parameters
     ----------
     name_or_uri : str
-        As for `ModelBundle.load`, or names of shipped and added models joined by ``+``, or the folder of an
-        ensemble.
+        As for `ModelBundle.load`, or names of shipped and added models joined by ``+``, or the name of an
+        ensemble in the tables, or its folder.
 
     Raises
     ------
@@ -115,6 +115,11 @@ def _combine(name: str, names: Sequence[str]) -> Ensemble:
         raise MisuseError(f"'{name}' names a model twice; name each model once")
     ensemble = Ensemble({each: ModelBundle.load(each) for each in sorted(names)})
     _ = ensemble.info  # raises if they do not go together
+    if "+" not in name and ensemble.model != name:
+        raise MisuseError(
+            f"there is no model '{name}': {'+'.join(names)} is {ensemble.model} here; tables that it labeled "
+            f"have it in _models/{name}"
+        )
     return ensemble
 
 

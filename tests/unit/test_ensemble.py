@@ -203,6 +203,19 @@ def test_names_that_are_wrong_are_refused(
         load_bundle(name)
 
 
+def test_models_are_found_by_their_names_in_the_tables(both: Ensemble) -> None:
+    """What stands in the column ``model`` cannot be loaded in a notebook, or labels as another model."""
+    for model in (both.model, *(member.model for member in both.members.values())):
+        assert load_bundle(model).model == model
+    assert ModelBundle.load("gtzan-cnn-304cb835").model == "gtzan-cnn-304cb835"
+    with pytest.raises(MisuseError, match=r"tables that it labeled have it in _models/gtzan-cnn-00000000"):
+        load_bundle("gtzan-cnn-00000000")
+    with pytest.raises(MisuseError, match=rf"default\+gtzan is {both.model} here; tables that"):
+        load_bundle("default-gtzan-00000000")
+    with pytest.raises(MisuseError, match=f"'{both.model}' is an ensemble, which labels whole tracks"):
+        ModelBundle.load(both.model)
+
+
 def test_a_folder_with_a_plus_is_a_folder(
     both: Ensemble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_mistake_is_found_before_anything_is_submitted(arguments: str, reason:
         "--model default",
         "--model audioset",
         "--model default+audioset",
+        "--model gtzan-cnn-304cb835",
         "--model s3://bucket/my-model",
         "--model file:///mnt/my-model",
     ],

@@ -144,7 +144,8 @@ def _check_options(context: typer.Context, catalog: str, tables: str, options: l
 
 def _is_name(model: str) -> bool:
     """Return whether this is the name of a model or of an ensemble, as opposed to a folder."""
-    from pipeline.models.bundle import shipped_models, split_name
+    from pipeline.models.bundle import find_by_full_name, shipped_models, split_name
     from pipeline.models.model_cache import ADDABLE
 
-    return {*(split_name(model) or [model])} <= {*shipped_models(), *ADDABLE}
+    is_short = {*(split_name(model) or [model])} <= {*shipped_models(), *ADDABLE}
+    return is_short or find_by_full_name(model) is not None

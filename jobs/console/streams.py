@@ -1,11 +1,15 @@
 """The standard streams: what happens to text that they cannot encode or that does not arrive."""
 
 import io
+import signal
 import sys
 from typing import Any
 
 from pipeline.storage.errors import reason
 from schemas.errors import StoreError
+
+_UNREAD = 128 + signal.SIGPIPE
+"""What a shell says of a program that ended because the reader of its output has closed the pipe."""
 
 
 class _Output(io.FileIO):
@@ -20,8 +24,8 @@ class _Output(io.FileIO):
             return super().write(data)
         except OSError as error:
             self._failed = True
-            if isinstance(error, BrokenPipeError):  # nobody reads on; Typer ends the command without a word
-                raise
+            if isinstance(error, BrokenPipeError):  # nobody reads on: end without a word, as `cat` does
+                sys.exit(_UNREAD)
             raise StoreError(f"cannot write the output: {reason(error)}") from error
 
 
@@ -54,10 +58,7 @@ def flush_output() -> None:
     StoreError
         If it cannot be written.
     """
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        sys.exit(1)
+    sys.stdout.flush()
 
 
 def _wrap(stream: Any, kind: type[io.FileIO]) -> Any:

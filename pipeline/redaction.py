@@ -12,7 +12,10 @@ _NAMES = (
     r"[\w.-]*+)"
 )
 _NAME = re.compile(_NAMES, re.IGNORECASE)
-_USER = re.compile(r"(?<=://)[^/\s]+@")  # a password may hold one too
+# A password may hold slashes and more of "@". What stands before a slash may also be a port.
+_USER = re.compile(
+    r"(?<=://)(?:[^/\s:@\[]*+:(?!\d{1,5}(?:[/?#\s]|$))(?:(?!://)\S)*@|[^/\s]+@)",
+)
 _VALUES = re.compile(
     rf"((?<![\w.-])(?:(?:{_NAMES}|sig)=|x-amz-{_NAMES}:\s*)|['\"]{_NAMES}['\"]\s*:\s*['\"])[^&;\s'\"]+",
     re.IGNORECASE,

@@ -42,6 +42,7 @@ FROM wanted LEFT JOIN embedded USING (track_id, etag)
 """
 
 _CHANGED = "SELECT wanted.* FROM wanted ANTI JOIN published ON {same}"
+_NOT_ONCE = "SELECT track_id FROM published GROUP BY track_id HAVING count(*) > 1 OR track_id IS NULL"
 _REMOVED = "SELECT track_id FROM published ANTI JOIN wanted USING (track_id)"
 _TRACK_PLACES = """\
 SELECT track_part AS part, track_row AS row, part AS label_part, row AS label_row, first_seen
@@ -117,6 +118,10 @@ class CurrentRows:
         self._keys.define("changed", _CHANGED.format(same=same))
         self._keys.define("removed", _REMOVED)
         return self._keys.count("FROM changed"), self._keys.count("FROM removed")
+
+    def is_each_published_once(self) -> bool:
+        """Whether each published row is of a track of its own; `compare` must have been called."""
+        return self._keys.count(_NOT_ONCE) == 0
 
     def is_model_published(self) -> bool:
         """Whether a published row is of this model; `compare` must have been called."""

@@ -93,14 +93,15 @@ def publish_labels(
     with locked_folder(SCRATCH_PREFIX) as scratch:
         with open_keys(tables) as keys:
             rows = CurrentRows(keys, model, embeddings=embeddings)
-            is_same_table = destination.columns == rows.schema.names
             known = [name for name in rows.identity if name in (destination.columns or ())]
             n_changed, n_removed = rows.compare(destination.read(known))
-            if not is_same_table:
+            # Merging would keep columns and rows that another program has added.
+            is_ours = destination.columns == rows.schema.names and rows.is_each_published_once()
+            if not is_ours:
                 n_changed = rows.n_rows
             published = Publication(location=location, format=form, model=model, rows=rows.n_rows)
             log.info("publishing", rows=rows.n_rows, changed=n_changed, removed=n_removed, location=location)
-            if is_same_table and not n_changed and not n_removed:
+            if is_ours and not n_changed and not n_removed:
                 return published
             has_labels = model in find_models(keys)
             if not has_labels and not rows.is_model_published():
@@ -119,7 +120,7 @@ def publish_labels(
             )
             source = Source(tables.root, model, run, read_genres(tables, model) if has_labels else ())
             is_small = n_changed + n_removed <= _MOST_MERGED * rows.n_rows
-            if not (isinstance(destination, DeltaDestination) and is_same_table and is_small):
+            if not (isinstance(destination, DeltaDestination) and is_ours and is_small):
                 version = _replace(destination, rows, source)
                 return published.model_copy(update={"version": version})
             changes = _keep(rows.changed(), scratch / "changed.arrow")

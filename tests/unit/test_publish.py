@@ -414,6 +414,18 @@ def test_what_is_not_ours_is_left_alone(history: TableHistory, form: Format, tmp
         publish_job(root, destination_of(history, form), wrong, None, embeddings=None)
 
 
+def test_rows_that_another_program_added_go(history: TableHistory) -> None:
+    """Whoever appends an export of the table to it would count tracks twice forever, and with no word."""
+    location = publish(history, "delta").location
+    rows = pa.table(DeltaTable(location).scan())
+    nameless = rows.slice(0, 1).set_column(0, "track_id", pa.nulls(1, pa.string()))
+    for added in (rows.slice(0, 5), nameless):
+        write_deltalake(location, added, mode="append")
+        done = publish(history, "delta")
+        assert (done.written, publish(history, "delta").written) == (True, False)
+        assert read(location, "delta") == expected(history)
+
+
 def test_tables_that_were_moved_go_on_with_what_they_published(
     history: TableHistory, form: Format, tmp_path: Path
 ) -> None:

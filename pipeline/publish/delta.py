@@ -145,6 +145,14 @@ class DeltaDestination:
             raise ValueError("nothing was written")
         return int(self._table.version())
 
+    def _is_newest(self) -> bool:
+        """Whether no version followed the one that was opened: the table itself refuses the commit then."""
+        if self._table is None:
+            return False
+        opened = self._table.version()
+        self._table.update_incremental()
+        return bool(self._table.version() == opened)
+
     def _commit_properties(self, source: Source) -> "CommitProperties":
         from deltalake import CommitProperties, Transaction
 
@@ -167,6 +175,10 @@ class DeltaDestination:
         try:
             yield
         except CommitFailedError as error:
+            if self._is_newest():
+                raise StoreError(
+                    f"cannot {doing} the Delta table {self._location}: {_describe(error)}"
+                ) from error
             raise EarmarkError(
                 f"another program changed {self._location} while the labels were published; publish again"
             ) from error

@@ -426,6 +426,15 @@ def test_rows_that_another_program_added_go(history: TableHistory) -> None:
         assert read(location, "delta") == expected(history)
 
 
+def test_a_table_that_refuses_changes_says_so(history: TableHistory) -> None:
+    """ "Publish again" would be followed night after night, in vain."""
+    location = publish(history, "delta").location
+    DeltaTable(location).alter.set_table_properties({"delta.appendOnly": "true"})
+    history.run({"t0001": "2"}, unchanged=19)
+    with pytest.raises(StoreError, match="append-only"):
+        publish(history, "delta")
+
+
 def test_tables_that_were_moved_go_on_with_what_they_published(
     history: TableHistory, form: Format, tmp_path: Path
 ) -> None:

@@ -414,6 +414,34 @@ def test_what_is_not_ours_is_left_alone(history: TableHistory, form: Format, tmp
         publish_job(root, destination_of(history, form), wrong, None, embeddings=None)
 
 
+def test_the_change_data_feed_leads_to_the_published_rows(history: TableHistory) -> None:
+    """A warehouse that follows the feed would drift away from the table, and nobody would see."""
+    location = publish(history, "delta").location
+    copy = {row["track_id"]: row for row in read(location, "delta")}
+    DeltaTable(location).alter.set_table_properties({"delta.enableChangeDataFeed": "true"})
+    first = DeltaTable(location).version() + 1
+    history.run({"t0001": "2", "new": "1"}, gone={"t0002": "1"}, unchanged=18)
+    publish(history, "delta")
+    history.run({"t0002": "1"}, unchanged=20)
+    embedded = history.run(tracks(15, etag="3"), unchanged=6)
+    history.embed("e", {"new": np.ones((3, 4))}, run=embedded)
+    publish(history, "delta", embeddings=True)
+    changes = pl.DataFrame(DeltaTable(location).load_cdf(starting_version=first))
+    deleted = pl.col("_change_type") == "delete"
+    rows = changes.sort("_commit_version", ~deleted).drop("_commit_timestamp").to_arrow()
+    kinds = set()
+    for row in rows.to_pylist():
+        version, kind = row.pop("_commit_version"), row.pop("_change_type")
+        kinds.add((version - first, kind))
+        if kind == "delete":
+            del copy[row["track_id"]]
+        elif kind != "update_preimage":
+            copy[row["track_id"]] = row
+    everything = {"insert", "delete", "update_preimage", "update_postimage"}
+    assert kinds == {(0, kind) for kind in everything} | {(1, "delete"), (1, "insert")}
+    assert sorted(copy.values(), key=lambda row: row["track_id"]) == read(location, "delta")
+
+
 def test_rows_that_another_program_added_go(history: TableHistory) -> None:
     """Whoever appends an export of the table to it would count tracks twice forever, and with no word."""
     location = publish(history, "delta").location

@@ -46,7 +46,8 @@ class ActorPool:
     """The labeler actors, the load of each, and those that are starting.
 
     Actors follow the cluster: when GPUs join, actors on GPUs take the place of those on CPUs, and the other
-    way round. Replaced actors finish their parts first, and none ends before another is ready.
+    way round; on a cluster that has become so small that they would leave no CPU to the tasks, such that take
+    none. Replaced actors finish their parts first, and none ends before another is ready.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ class ActorPool:
         self._config = config
         self._members: dict[Any, _Member] = {}
         self._starting: dict[Any, Any] = {}
-        self._num_gpus = 0.0
+        self._num_cpus, self._num_gpus = 1.0, 0.0
         self._sized_at = float("-inf")
         self._failed_starts = 0
         self._numbers = itertools.count()
@@ -101,8 +102,8 @@ class ActorPool:
             return
         self._sized_at = time.monotonic()
         plan = plan_actors(self._config, *cpus_and_gpus(), labeling if n_waiting > self.n_actors else None)
-        self._num_gpus = plan.num_gpus
-        n_planned = sum(member.num_gpus == plan.num_gpus for member in self._members.values())
+        self._num_cpus, self._num_gpus = plan.num_cpus, plan.num_gpus
+        n_planned = sum(map(self._is_planned, self._members.values()))
         for _ in range(plan.n_actors - n_planned):
             actor = start_labeler(
                 self._model,
@@ -110,7 +111,7 @@ class ActorPool:
                 parts_at_once=plan.parts_at_once,
                 num_cpus=plan.num_cpus,
                 num_gpus=plan.num_gpus,
-                node=None if plan.num_cpus else self._next_worker_node(),
+                node=None if plan.num_cpus or plan.num_gpus else self._next_worker_node(),
             )
             log.info("actor started", cpus=plan.num_cpus, gpus=plan.num_gpus, batch_size=plan.batch_size)
             self._members[actor] = _Member(plan.num_cpus, plan.num_gpus, plan.parts_at_once + _QUEUED_PARTS)
@@ -132,7 +133,7 @@ class ActorPool:
                 self._end(actor)
 
     def _is_planned(self, member: _Member) -> bool:
-        return member.num_gpus == self._num_gpus
+        return member.num_gpus == self._num_gpus and member.num_cpus <= self._num_cpus
 
     def end(self) -> None:
         """End all actors, whose nodes and GPUs others can then use."""

@@ -284,8 +284,8 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int, labeling: float | None 
     """Size the actor pool: one actor per GPU, else one per eight CPUs, or more if labeling takes longer.
 
     On a small machine, the only actor takes no CPU from Ray, so that no decoder waits for a CPU held by an
-    actor that is mostly idle; the operating system shares the cores. There is always at least one actor: if
-    it does not fit, an autoscaler sees the demand.
+    actor that is mostly idle; the operating system shares the cores. Nor do actors that would leave no CPU to
+    the tasks. There is always at least one actor: if it does not fit, an autoscaler sees the demand.
 
     Parameters
     ----------
@@ -301,8 +301,9 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int, labeling: float | None 
         # Of 0.6 GPU each, one fits on a GPU, not 1.67.
         fitting = gpus * int(1 / num_gpus) if num_gpus < 1 else int(gpus // num_gpus)
         n_actors = config.actors or max(1, fitting)
-        return ActorPlan(n_actors, 1.0, num_gpus, config.batch_size or GPU_BATCH_SIZE, _PARTS_ON_GPU)
+        num_cpus = 0.0 if 0 < cpus <= n_actors else 1.0
+        return ActorPlan(n_actors, num_cpus, num_gpus, config.batch_size or GPU_BATCH_SIZE, _PARTS_ON_GPU)
     needed = math.ceil(cpus * min(labeling or 0.0, _MOST_ACTORS_SHARE)) if cpus > _SMALL_CLUSTER_CPUS else 1
     n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR, needed)
-    num_cpus = 0.0 if 0 < cpus <= _SMALL_CLUSTER_CPUS else 1.0
+    num_cpus = 0.0 if 0 < cpus <= max(_SMALL_CLUSTER_CPUS, n_actors) else 1.0
     return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or CPU_BATCH_SIZE, _PARTS_ON_CPU)

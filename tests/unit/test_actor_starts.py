@@ -42,6 +42,8 @@ class Started:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *outcomes: Origin | Exception) -> None:
         self.actors: list[Actor] = []
         self.killed: list[Actor] = []
+        self.cpus: list[float] = []
+        self.nodes: list[str | None] = []
         self._outcomes = outcomes
         parts: dict[str, Any] = {
             "start_labeler": self._start,
@@ -53,7 +55,9 @@ class Started:
         for name, part in parts.items():
             monkeypatch.setattr(f"jobs.engine.actor_pool.{name}", part)
 
-    def _start(self, model: str, **options: object) -> Actor:
+    def _start(self, model: str, *, num_cpus: float, node: str | None, **options: object) -> Actor:
+        self.cpus.append(num_cpus)
+        self.nodes.append(node)
         self.actors.append(Actor(self._outcomes[min(len(self.actors), len(self._outcomes) - 1)]))
         return self.actors[-1]
 
@@ -198,6 +202,11 @@ def test_a_lost_actor_is_replaced_and_gets_nothing_more(monkeypatch: pytest.Monk
         ({"gpus_per_actor": 2.0}, 64, 3, ActorPlan(1, 1.0, 2.0, GPU_BATCH_SIZE, 4)),
         ({"gpus_per_actor": 0.0}, 64, 4, ActorPlan(8, 1.0, 0.0, CPU_BATCH_SIZE, 2)),
         ({"actors": 3, "batch_size": 7}, 64, 4, ActorPlan(3, 1.0, 1.0, 7, 4)),
+        # Actors that take all CPUs wait for parts from tasks that wait for a CPU.
+        ({"actors": 8}, 8, 0, ActorPlan(8, 0.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({"actors": 7}, 8, 0, ActorPlan(7, 1.0, 0.0, CPU_BATCH_SIZE, 2)),
+        ({"gpus_per_actor": 0.25}, 4, 1, ActorPlan(4, 0.0, 0.25, GPU_BATCH_SIZE, 4)),
+        ({}, 4, 1, ActorPlan(1, 1.0, 1.0, GPU_BATCH_SIZE, 4)),
     ],
 )
 def test_the_pool_is_as_large_as_the_cluster(
@@ -240,6 +249,34 @@ def test_more_actors_start_only_when_parts_wait(monkeypatch: pytest.MonkeyPatch)
     assert len(started.actors) == 16 // 4
     pool.resize(0.1, n_waiting=0)
     assert pool.n_actors == 16 // 4, "none is ended that may soon be needed again"
+
+
+def test_an_actor_gives_up_the_only_cpu_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a run that began before its cluster had a node, or that lost all but one CPU, waits for ever:
+    the actor for parts, and the tasks for its CPU."""
+    monkeypatch.setattr("jobs.engine.actor_pool._SIZE_EVERY_S", 0.0)
+    started = Started(monkeypatch, UP)
+    sizes = iter([(0, 0), (1, 0), (1, 0), (16, 0)])
+    monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: next(sizes))
+    pool = ActorPool("model", RunConfig())
+    settle(pool)
+    first = pool.take()
+    settle(pool)
+    assert (started.cpus, started.killed) == ([1.0, 0.0], []), "it has a part to finish"
+    pool.finish_part(first)
+    assert started.killed == [first]
+    settle(pool)
+    assert pool.n_actors == 1
+    settle(pool)
+    assert pool.n_actors == 16 // 8, "one that takes no CPU is in nobody's way"
+
+
+def test_actors_on_gpus_that_take_no_cpu_go_where_gpus_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without a GPU is chosen for one, which then never starts."""
+    started = Started(monkeypatch, UP)
+    monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: (4, 1))
+    settle(ActorPool("model", RunConfig(gpus_per_actor=0.25)))
+    assert started.nodes == [None] * 4
 
 
 def test_only_the_first_actors_without_a_cpu_are_left_one_to_load_the_model_on(

@@ -55,9 +55,15 @@ class ActorPool:
         Location of the model.
     config : RunConfig
         May set the number of actors and their resources.
+
+    Attributes
+    ----------
+    lacks_gpus : bool
+        Whether an actor needs more GPUs than the whole cluster had when it was last looked at.
     """
 
     def __init__(self, model: str, config: RunConfig) -> None:
+        self.lacks_gpus = False
         self._model = model
         self._config = config
         self._members: dict[Any, _Member] = {}
@@ -101,7 +107,9 @@ class ActorPool:
         if time.monotonic() - self._sized_at < _SIZE_EVERY_S:
             return
         self._sized_at = time.monotonic()
-        plan = plan_actors(self._config, *cpus_and_gpus(), labeling if n_waiting > self.n_actors else None)
+        cpus, gpus = cpus_and_gpus()
+        plan = plan_actors(self._config, cpus, gpus, labeling if n_waiting > self.n_actors else None)
+        self.lacks_gpus = plan.num_gpus > gpus
         self._num_cpus, self._num_gpus = plan.num_cpus, plan.num_gpus
         n_planned = sum(map(self._is_planned, self._members.values()))
         for _ in range(plan.n_actors - n_planned):

@@ -46,7 +46,8 @@ class Assignment:
 class Totals:
     """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, cluster size.
 
-    `n_results` counts the shards and parts that have ended.
+    `n_results` counts the shards and parts that have ended. `waiting_for` says what is missing, if all work
+    waits for the same thing.
     """
 
     n_results: int = 0
@@ -62,7 +63,7 @@ class Totals:
     actors_now: int = 0
     shards_left: int = 0
     parts_left: int = 0
-    is_waiting_for_actors: bool = False
+    waiting_for: str = ""
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)

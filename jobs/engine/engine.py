@@ -121,7 +121,7 @@ class Engine:
             self._observe()
             if self._pool is not None:
                 self.totals.actors = max(self.totals.actors, self._pool.n_actors)
-                self.totals.is_waiting_for_actors = bool(self._queues.for_actors and not self._pool.is_up)
+            self.totals.waiting_for = self._waiting_for()
             self._report(self.totals)
         if not self._is_stopping:
             self._tally.add_failures(self._quarantine.end())
@@ -175,6 +175,13 @@ class Engine:
             shards_left=totals.shards_left,
             parts_left=totals.parts_left,
         )
+
+    def _waiting_for(self) -> str:
+        if not self._cluster.cpus():
+            return "CPUs to join the cluster"
+        if self._pool is None or self._pool.is_up or not self._queues.for_actors:
+            return ""
+        return "GPUs to join the cluster" if self._pool.lacks_gpus else "the model to load"
 
     @property
     def _n_tasks(self) -> int:

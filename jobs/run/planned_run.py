@@ -240,8 +240,8 @@ class PlannedRun:
         is_featurizing = self._job.command == "featurize"
         finished = totals.featurized if is_featurizing else totals.labeled + totals.embedded
         note = f"{totals.featurized:,} featurized · {totals.failed:,} failed"
-        if totals.is_waiting_for_actors:
-            note += " · waiting for the model to load"
+        if totals.waiting_for:
+            note += f" · waiting for {totals.waiting_for}"
         meter.show(finished + totals.failed, note, under_way=finished > 0)
 
     def _assignment(self) -> Assignment:

@@ -275,6 +275,35 @@ def test_after_stop_nothing_more_is_started(assignment: Assignment, monkeypatch:
     assert totals.featurized == 4 * 4
 
 
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "config", "waiting_for"),
+    [
+        (0, 0, {}, "CPUs to join the cluster"),
+        (2, 0, {"gpus_per_actor": 0.5}, "GPUs to join the cluster"),
+        (2, 1, {"gpus_per_actor": 0.5}, "the model to load"),
+    ],
+)
+def test_a_run_says_what_it_waits_for(
+    assignment: Assignment,
+    monkeypatch: pytest.MonkeyPatch,
+    cpus: int,
+    gpus: int,
+    config: dict[str, float],
+    waiting_for: str,
+) -> None:
+    """Nothing moves for an hour, and nobody knows that the cluster has no GPU."""
+    ray = ScriptedRay(done).patched(monkeypatch)
+    monkeypatch.setattr("jobs.engine.engine.ray.wait", ray.wait_for_tasks)
+    for place in ("actor_pool", "cluster_size"):
+        monkeypatch.setattr(f"jobs.engine.{place}.cpus_and_gpus", lambda: (cpus, gpus))
+    monkeypatch.setattr("jobs.engine.actor_pool.worker_nodes", lambda: NODES)
+    monkeypatch.setattr("jobs.engine.actor_pool.start_labeler", lambda *args, **options: MagicMock())
+    monkeypatch.setattr("jobs.engine.actor_pool.ray.kill", lambda actor: None)
+    asked = replace(assignment, model="model", config=RunConfig(**config))  # type: ignore[arg-type]
+    engine = Engine(asked, Totals(), lambda totals: engine.stop())
+    assert engine.run(SHARDS, []).waiting_for == waiting_for
+
+
 def test_while_the_first_actor_loads_the_model_tasks_leave_it_a_cpu(
     assignment: Assignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,7 +104,9 @@ for command in (
     training.train,
     evaluation.evaluate,
 ):
-    app.command()(_say_interrupted(with_log_options(command)))
+    # What `submit` does not know are options of the run.
+    passes_on = {"ignore_unknown_options": command is submit.submit}
+    app.command(context_settings=passes_on)(_say_interrupted(with_log_options(command)))
 
 models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
 models_app.callback(invoke_without_command=True)(_say_interrupted(with_log_options(models.models)))

@@ -33,6 +33,10 @@ def said(*arguments: str) -> str:
         ("music tables --follow job", "neither CATALOG nor TABLES"),
         ("music tables --address head:6379", "not the URL of a job server"),
         ("music tables -- --limit 0", "greater than or equal to 1"),
+        ("music tables --limit 0", "greater than or equal to 1"),
+        ("music tables --cpus 2", "--cpus cannot be given to a submitted run"),
+        ("--limit 3 music tables", "give CATALOG and TABLES first"),
+        ("music --limit 3", "Missing argument 'TABLES'"),
         ("music tables -- --no-such-option", "no-such-option"),
         ("music tables -- more", "more"),
         ("music tables -- --cpus 2", "--cpus cannot be given to a submitted run"),
@@ -69,6 +73,26 @@ def test_what_a_run_on_the_head_understands_is_submitted(options: str) -> None:
     """An option that `run` takes, and that means the same on the cluster, is refused as if it were wrong."""
     arguments = ["submit", "music", "tables", "--address", "http://127.0.0.1:9", "--", *options.split()]
     assert str(CliRunner().invoke(app, arguments).exception).startswith("cannot use the job server at ")
+
+
+def test_options_of_the_run_need_no_mark_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody puts `submit` in the place of `run`, and hears that there is no option --limit."""
+    submitted: list[list[str]] = []
+
+    class Server:
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+        def submit(self, job: str, catalog: str, tables: str, options: list[str]) -> None:
+            submitted.append([catalog, tables, *options])
+
+    monkeypatch.setattr(submit, "JobServer", Server)
+    for mark in ([], ["--"]):
+        server = ["--no-wait", "--address", "http://127.0.0.1:9"]
+        options = [*mark, "--limit", "3", "--no-embeddings"]
+        done = CliRunner().invoke(app, ["submit", "music", "tables", *server, *options])
+        assert done.exit_code == 0, done.output
+    assert submitted == [["music", "tables", "--limit", "3", "--no-embeddings"]] * 2
 
 
 @contextmanager

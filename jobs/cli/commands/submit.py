@@ -49,7 +49,7 @@ def submit(
         list[str] | None,
         typer.Argument(
             metavar="RUN-OPTIONS",
-            help="Options of run, after --, such as: -- --limit 100",
+            help="Options of run, such as --limit 100; after -- those that submit has too.",
             show_default=False,
         ),
     ] = None,
@@ -120,13 +120,15 @@ def _check_options(context: typer.Context, catalog: str, tables: str, options: l
     UsageError
         If ``earmark run`` would refuse them.
     MisuseError
-        If they make no sense for a submitted run.
+        If they make no sense for a submitted run, or stand before the catalog.
     """
     from jobs.run.notification import VARIABLE
 
     app = context.find_root().command
     assert isinstance(app, TyperGroup)  # noqa: S101 - it has several commands
-    given = app.commands["run"].make_context("run", [catalog, tables, *options])
+    given = app.commands["run"].make_context("earmark run", [catalog, tables, *options])
+    if [given.params["catalog"], given.params["tables"]] != [catalog, tables]:
+        raise MisuseError("give CATALOG and TABLES first, and then the options of the run")
     if os.environ.get(VARIABLE) and not given.params["notify"]:
         say(
             f"the run notifies as {VARIABLE} says on the cluster's head, not on this machine; to pass on "

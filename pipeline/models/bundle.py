@@ -159,7 +159,7 @@ def split_name(name: str) -> list[str]:
         return []
     if "+" in name:
         return name.split("+")
-    names = name[: -len("-6549f9e7")].split("-") if _FULL_NAME.fullmatch(name) else []
+    names = name.split("-")[:-1] if _FULL_NAME.fullmatch(name) else []
     return names if len(names) > 1 and {*names} <= {*shipped_models(), *ADDABLE} else []
 
 

@@ -48,6 +48,7 @@ FFMPEG = {
     "oggopus": ("ogg", "libopus", "flt"),
     "mka": ("matroska", "aac", "fltp"),
     "mkaflac": ("matroska", "flac", "s16"),
+    "mkamp3": ("matroska", "libmp3lame", "fltp"),
     "mpegts": ("mpegts", "mp2", "s16"),
     "tsaac": ("mpegts", "aac", "fltp"),
     "mov": ("mov", "alac", "s16p"),

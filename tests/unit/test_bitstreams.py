@@ -33,15 +33,20 @@ def tone(rate: int) -> NDArray[np.float32]:
     return (y + np.random.default_rng(0).normal(0, 0.005, y.shape)).astype(np.float32)
 
 
-def dts(tmp_path: Path, *options: str) -> bytes:
+def encode_dts(y: NDArray[np.float32], rate: int, tmp_path: Path, *options: str) -> bytes:
     """Return DTS as its encoder writes it: 16-bit words, high byte first."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("the command ffmpeg, whose library here has no DTS encoder, is not installed")
     wav, out = tmp_path / "tone.wav", tmp_path / "tone.dts"
-    wav.write_bytes(encode(tone(44100), 44100, "wav"))
+    wav.write_bytes(encode(y, rate, "wav"))
     command = ["ffmpeg", "-v", "error", "-i", wav, "-c:a", "dca", "-strict", "-2", *options, out]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return out.read_bytes()
+
+
+def dts(tmp_path: Path, *options: str) -> bytes:
+    """Return the tone as DTS."""
+    return encode_dts(tone(44100), 44100, tmp_path, *options)
 
 
 def swapped(data: bytes) -> bytes:

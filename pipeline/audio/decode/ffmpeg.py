@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import accumulate, chain, islice
+from math import inf
 
 import av
 import numpy as np
@@ -41,10 +42,13 @@ FRAMES_TO_PLACE = 4
 VORBIS_JITTER_S = 0.046
 """Timestamps of Vorbis frames that follow longer ones are late by up to a quarter of 8,192 samples."""
 
-SEEKS_BADLY = ("ac3", "amr", "eac3", "mpc8", "rm")
+SEEKS_BADLY = ("ac3", "amr", "dts", "dtshd", "eac3", "mpc8", "rm")
 """Formats that are decoded from their start, because FFmpeg's seeks do not land where it reports, or its
 decoder keeps state from before the seek.
 """
+
+MATROSKA = "matroska,webm"
+"""The format whose duration counts from time zero, wherever the audio starts."""
 
 LOSSLESS = ("alac", "ape", "flac", "tak", "tta", "wavpack")
 """Codecs that preserve a bitstream stored as PCM."""
@@ -87,7 +91,7 @@ class FfmpegDecoder:
             raise UndecodableError(f"more than {MAX_CHANNELS} channels")
         self._rate = first.sample_rate
         self._first_samples = first.samples
-        self._origin_s = first.time or 0.0
+        self._origin_s = guessed_s = first.time or 0.0
         self._ticks_per_s = 1 / float(self._stream.time_base or 1 / av.time_base)
         codec = self._stream.codec_context.codec.canonical_name
         is_pcm = codec.startswith("pcm_")
@@ -96,7 +100,12 @@ class FfmpegDecoder:
         self._opening: Iterator[av.AudioFrame] | None = chain(opening or [first], frames)
         codec = self._container.format.name if is_pcm else codec
         self._settles = self._container.format.name == "ogg" and codec not in ("vorbis", "opus")
-        self.info = AudioInfo(codec, self._declared_s(), self._rate, first.layout.nb_channels)
+        duration_s, self._stated_s = self._declared_s(), -inf
+        from_zero = self._container.format.name == MATROSKA
+        if self._settles or from_zero:
+            self._origin_s, self._stated_s = _stated_times(source, self._stream.index, first)
+            duration_s += (0.0 if from_zero else guessed_s) - self._origin_s
+        self.info = AudioInfo(codec, duration_s, self._rate, first.layout.nb_channels)
 
     def _declared_s(self) -> float:
         """Return the duration that the container states, or that FFmpeg estimates from the bitrate."""
@@ -124,9 +133,9 @@ class FfmpegDecoder:
         opening, self._opening = self._opening, None
         if start == 0 and opening is not None:
             return 0, opening
-        if self._container.format.name in SEEKS_BADLY:
-            return start, self._reopen()
         start_s = self._origin_s + start / self._rate
+        if self._container.format.name in SEEKS_BADLY or start_s - PREROLLS_S[0] < self._stated_s:
+            return start, self._reopen()
         for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
             try:
                 self._container.seek(round(target_s * self._ticks_per_s), stream=self._stream)
@@ -163,7 +172,9 @@ class FfmpegDecoder:
         self._container.close()
 
 
-def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container.InputContainer:
+def open_container(
+    source: Source, probe_bytes: int = 5_000_000, **options: str
+) -> av.container.InputContainer:
     """Open `source` with FFmpeg, which may open no other file.
 
     Parameters
@@ -172,6 +183,8 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
         The track.
     probe_bytes : int
         How far FFmpeg may read to detect the format and its streams.
+    **options
+        Further options of FFmpeg.
 
     Raises
     ------
@@ -183,7 +196,7 @@ def open_container(source: Source, probe_bytes: int = 5_000_000) -> av.container
         return av.open(
             source,
             mode="r",
-            options={"format_whitelist": FORMATS, "probesize": str(probe_bytes)},
+            options={"format_whitelist": FORMATS, "probesize": str(probe_bytes)} | options,
             metadata_errors="surrogateescape",
             io_open=_refuse_url,
         )
@@ -211,6 +224,32 @@ def _open_stream(
         if choice + 1 >= len(streams):
             break
     raise failure
+
+
+def _stated_times(source: Source, index: int, first: av.AudioFrame) -> tuple[float, float]:
+    """Return when the first frame of a stream starts, and the first time that the file states, in seconds.
+
+    After a cut, Matroska has no times before zero, and Ogg none on the first page: FFmpeg makes them up. So
+    the start is the first stated time minus the length of what precedes it.
+    """
+    at = source.tell()
+    times_s = first.time or 0.0, -inf
+    n_samples = 0
+    with open_container(source, fflags="nofillin") as container:
+        in_ogg = container.format.name == "ogg"
+        stream = next(stream for stream in container.streams.audio if stream.index == index)
+        for number, packet in enumerate(_packets(container, stream)):
+            if packet.pts is not None and packet.time_base is not None and (number or not in_ogg):
+                stated_s = float(packet.pts * packet.time_base)
+                if number:
+                    times_s = stated_s - n_samples / first.sample_rate, stated_s
+                break
+            try:
+                n_samples += sum(frame.samples for frame in packet.decode())
+            except av.FFmpegError:
+                break
+    source.seek(at)  # the container that is open reads on from there
+    return times_s
 
 
 def _frames(

@@ -43,6 +43,7 @@ FFMPEG = {
     "eac3": ("eac3", "eac3", "fltp"),
     "wavpack": ("wv", "wavpack", "s16p"),
     "tta": ("tta", "tta", "s16"),
+    "mp3cbr": ("mp3", "libmp3lame", "fltp"),
     "mp2": ("mp2", "mp2", "s16"),
     "oggflac": ("ogg", "flac", "s16"),
     "oggopus": ("ogg", "libopus", "flt"),
@@ -96,6 +97,8 @@ def _encode_ffmpeg(path: Path, y: NDArray[np.float32], rate: int, form: str, opt
         stream.format = sample_format
         if codec in ("aac", "wmav2", "libopus"):
             stream.bit_rate = 96_000 * y.shape[1]
+        if form == "mp3cbr":
+            stream.bit_rate = 320_000
         output.mux(stream.encode(_frame(y, rate, sample_format)))
         output.mux(stream.encode(None))
 

@@ -131,6 +131,20 @@ def test_any_number_of_channels_decodes(channels: int) -> None:
     assert np.corrcoef(segment, reference)[0, 1] > 0.99
 
 
+def test_an_mp3_of_free_format() -> None:
+    """Fails: mp3s above 320 kbit/s, as ``lame --freeformat`` writes them, are said to be no audio."""
+    usual = encode(sweep(48000, 15, 2), 48000, "mp3cbr", id3v2_version="0", write_xing="0")
+    frame_bytes = 960  # of 320 kbit/s at 48 kHz; any size is valid in free format
+    assert len(usual) % frame_bytes == 0
+    data = bytearray(usual)
+    data[2::frame_bytes] = bytes(byte & 0xF for byte in data[2::frame_bytes])
+    with open_audio(io.BytesIO(data), "free") as free, open_audio(io.BytesIO(usual), "usual") as audio:
+        assert (free.info.codec, free.info.sample_rate, free.info.channels) == ("mp3", 48000, 2)
+        assert free.info.duration_s == pytest.approx(15, abs=0.1)
+        for start_s in (0, 3, 11):
+            np.testing.assert_allclose(free.read(start_s, 0.4), audio.read(start_s, 0.4), atol=1e-3)
+
+
 # The sweep's tones make an mp3 encoder borrow bits over many frames, what a careless seek gets wrong.
 SEEK_TOLERANCE = {
     **dict.fromkeys(("m4a", "adts", "mka", "tsaac", "3gp", "flv", "ac3", "eac3"), 0.02),

@@ -11,7 +11,7 @@ from pipeline.audio.decode.ffmpeg import FfmpegDecoder
 from pipeline.audio.decode.flac import flac_links
 from pipeline.audio.decode.joined_streams import JoinedStreams, Stream
 from pipeline.audio.decode.libsndfile import SoundfileDecoder
-from pipeline.audio.decode.mpeg import mpeg_streams
+from pipeline.audio.decode.mpeg import is_free_format, mpeg_streams
 from pipeline.audio.decode.ogg import begins_amid_page, ogg_links, opus_lead_s
 from pipeline.audio.decode.source import Source
 
@@ -75,7 +75,8 @@ class CutOgg:
 def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     """Return the decoders in the order to try them, by the content and never the file's name.
 
-    mp3 never goes to libsndfile, whose libmpg123 writes to stderr on each seek.
+    Of mp3s, only those of free format go to libsndfile: its libmpg123 writes to stderr about others on each
+    seek, but FFmpeg does not decode these.
     """
     magic = source.read_at(0, 4)
     if magic == b"fLaC":
@@ -85,6 +86,8 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
         return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
     if magic == b"OggS":
         return *_join_streams(_ogg_streams(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
+    if is_free_format(magic):
+        return SoundfileDecoder, FfmpegDecoder
     if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
         return *_join_streams(mpeg_streams(source)), FfmpegDecoder
     return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()

@@ -102,6 +102,12 @@ def frame_at(data: bytes, at: int) -> Frame | None:
     return frame or _adts_frame(data[at : at + 7])
 
 
+def is_free_format(header: bytes) -> bool:
+    """Return whether a frame's header leaves its bit rate open, as ``lame --freeformat`` writes it."""
+    is_open = len(header) > 2 and header[0] == 0xFF and header[2] < 1 << 4
+    return is_open and bytes((header[1], header[2] | 1 << 4)) in MPEG_FRAMES
+
+
 def _adts_frame(header: bytes) -> Frame | None:
     if len(header) < 7 or header[1] & 0xF6 != 0xF0:
         return None

@@ -1,7 +1,9 @@
 """Writing genres into files of every origin: the audio and all other tags stay, or the file is refused."""
 
 import io
+import shutil
 import struct
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -279,6 +281,28 @@ def test_tags_at_the_end_of_an_mp3(tmp_path: Path) -> None:
     assert not written.startswith(b"ID3"), "programs that find ID3v2 would ignore the cover in APEv2"
     assert write(encode(NOISE, RATE, "mp3") + id3v1, "mp3", "hiphop")[-1] == 7
     assert write(encode(NOISE, RATE, "mp3") + id3v1, "mp3", "no such genre")[-1] == 255
+
+
+def test_an_mp3_with_lyrics_at_its_end() -> None:
+    """Files from players that keep Lyrics3 before ID3v1 would be refused, as if their audio changed."""
+    lyrics = b"LYRICSBEGININD00003110LYR00005Hello"
+    lyrics += b"%06dLYRICS200" % len(lyrics)
+    id3v1 = b"TAG" + b"Title".ljust(30, b"\0") + bytes(94) + b"\x11"
+    written = write(encode(NOISE, RATE, "mp3") + lyrics + id3v1, "mp3")
+    assert written.endswith(lyrics + id3v1[:-1] + b"\x08")
+
+
+def test_speex(tmp_path: Path) -> None:
+    """Recordings of speech and radio in Speex, whose tags are read, could not be written."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("the command ffmpeg, whose library here has no Speex encoder, is not installed")
+    wav, out = tmp_path / "noise.wav", tmp_path / "noise.spx"
+    wav.write_bytes(encode(NOISE, RATE, "wav"))
+    command = ["ffmpeg", "-v", "error", "-i", wav, "-ar", "32000", out]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    data = out.read_bytes()
+    written = write(write(data, "spx", "rock"), "spx")
+    np.testing.assert_array_equal(by_ffmpeg(written), by_ffmpeg(data))
 
 
 def test_an_mp3_with_apev2_alone_gets_its_genre_there(tmp_path: Path) -> None:

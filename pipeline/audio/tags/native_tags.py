@@ -11,12 +11,18 @@ from mutagen.mp4 import MP4
 from mutagen.ogg import OggPage
 from mutagen.oggflac import OggFLAC
 from mutagen.oggopus import OggOpus
+from mutagen.oggspeex import OggSpeex
 from mutagen.oggvorbis import OggVorbis
 
 from pipeline.audio.tags.mp4_atoms import Mp4Tag, is_fragmented, mp4_tags
 from pipeline.audio.tags.vorbis_comments import parse_comments
 
-_OGG_PREFIXES = {OggVorbis: len(b"\3vorbis"), OggOpus: len(b"OpusTags"), OggFLAC: len(b"\4\0\0\0")}
+_OGG_PREFIXES = {
+    OggVorbis: len(b"\3vorbis"),
+    OggOpus: len(b"OpusTags"),
+    OggFLAC: len(b"\4\0\0\0"),
+    OggSpeex: 0,
+}
 _ASF_GENRE = "WM/Genre"
 _MP4_GENRE = "\xa9gen"
 _MP4_GENRES = (_MP4_GENRE.encode("latin-1"), b"gnre")

@@ -16,6 +16,7 @@ from pipeline.models.model_cache import ADDABLE
 from pipeline.storage.local_kind import local_kind
 from pipeline.storage.output_checks import check_writable
 from pipeline.training.checkpoints import Checkpoint
+from pipeline.training.head import MIN_TRACKS
 from pipeline.training.networks import check_data
 from pipeline.training.provenance import count_seen
 from pipeline.training.splits import check_pieces, leave_out_untrained_genres, parse_split, split_data
@@ -169,6 +170,8 @@ def train_job(
     check_data(data, request.settings.arch)
     train_set, valid_set, protocol = split_data(data, request.split, request.first_seed)
     train_set, valid_set = leave_out_untrained_genres(train_set, valid_set, say)
+    if train_set.shares is None:  # else, a track has something of many genres
+        _warn_of_few(train_set, valid_set, say)
     if start is not None:
         _warn_of_leak(start, valid_set, say)
     on_start(sum(each.settings.epochs for each in planned))
@@ -194,6 +197,19 @@ def _load_start(request: TrainRequest) -> ModelBundle | None:
     # Check before features are computed, which may take hours.
     check_arch(start, request.settings.arch)
     return start
+
+
+def _warn_of_few(train_set: TrainingSet, valid_set: TrainingSet, say: Say) -> None:
+    """Name the genres that hardly any track is trained on, and those that no track is held out of."""
+    if few := [f"{genre} {n}" for genre, n in train_set.tracks_by_genre.items() if n < MIN_TRACKS]:
+        audio = train_set.content is not None
+        head = f"; --on embeddings trains a head, for which {MIN_TRACKS} of each genre are enough"
+        say(
+            f"few tracks to train on: {', '.join(few)}; a network hardly learns to know a genre by them: add "
+            f"tracks{head if audio else ''}"
+        )
+    if unmeasured := [genre for genre, n in valid_set.tracks_by_genre.items() if not n]:
+        say(f"not measured, since none of their tracks is held out: {', '.join(unmeasured)}")
 
 
 def _warn_of_leak(start: ModelBundle, valid_set: TrainingSet, say: Say) -> None:

@@ -1,5 +1,6 @@
 """TrainingSet: labeled segments in memory, with the names of their tracks and their genres."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -49,6 +50,14 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def tracks_by_genre(self) -> dict[str, int]:
+        """The number of tracks of each genre."""
+        counts = Counter(
+            label for label, _ in set(zip(self.labels.tolist(), self.tracks.tolist(), strict=True))
+        )
+        return {genre: counts[label] for label, genre in enumerate(self.genres)}
 
     def take(self, index: NDArray[np.intp]) -> "TrainingSet":
         """Return the segments at `index`."""

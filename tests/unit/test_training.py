@@ -223,6 +223,23 @@ def test_a_model_names_only_genres_that_it_was_trained_on(npz: Path, tmp_path: P
     ]
 
 
+def test_genres_of_hardly_any_tracks_are_named(npz: Path, tmp_path: Path) -> None:
+    """A genre of one track is trained on and never measured: its labels are chance, and nobody knows."""
+    said: list[str] = []
+    settings = settings_for(None, None, {"epochs": 1, "threads": 1})
+    train_job(TrainRequest(str(npz), tmp_path / "m", settings), say=said.append)
+    assert not said, "five tracks of each genre"
+    data = make_set()
+    data = data.take(np.flatnonzero((data.labels != 1) | (data.tracks <= "low.00007")))
+    genre = np.array(GENRES)[data.labels]
+    np.savez(npz, log_mel=data.log_mel, track=data.tracks, genre=genre)
+    train_job(TrainRequest(str(npz), tmp_path / "n", settings), say=said.append)
+    assert [each.partition(";")[0] for each in said] == [
+        "few tracks to train on: low 2",
+        "not measured, since none of their tracks is held out: low",
+    ]
+
+
 def test_a_genre_that_only_has_shares_is_trained_on() -> None:
     """Genres of a teacher that are nowhere the most probable one are lost."""
     data = make_set()

@@ -1,11 +1,12 @@
 """``earmark models``: list the available models."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipeline.models.bundle import INFO_FILE, WEIGHTS_FILE, parse_info, shipped_models
-from pipeline.models.model_cache import added_models
-from pipeline.models.published import PUBLISHED
+from pipeline.models.bundle import ModelBundle, read_info, shipped_models
+from pipeline.models.model_cache import model_folder
+from pipeline.models.published import PUBLISHED, PublishedModel
+from pipeline.storage.local_kind import local_kind
+from schemas.errors import EarmarkError
 from schemas.model import ModelInfo
 
 
@@ -18,34 +19,47 @@ class ListedModel:
     name : str
         What ``--model`` takes.
     state : str
-        ``ships``, ``added`` or ``can be added``.
+        ``ships``, ``added``, ``can be added`` or ``cannot be used``.
     license : str
         The terms it is under.
     size : int
         Bytes of its weights.
     info : ModelInfo or None
-        Its metadata; None before it is added.
+        Its metadata; None if it has not been added, or cannot be used.
+    fault : str or None
+        Why it cannot be used, and what to do.
     """
 
     name: str
     state: str
     license: str
     size: int
-    info: ModelInfo | None
+    info: ModelInfo | None = None
+    fault: str | None = None
 
 
 def list_models() -> list[ListedModel]:
     """Return the shipped models, the added ones, and those that can be added."""
-    added = added_models()
-    found = [_listed(name, "ships", "Apache-2.0", folder) for name, folder in shipped_models().items()]
-    for name, model in PUBLISHED.items():
-        if name in added:
-            found.append(_listed(name, "added", model.license, added[name]))
-        else:
-            found.append(ListedModel(name, "can be added", model.license, model.size, None))
-    return found
+    found = []
+    for name, folder in shipped_models().items():
+        bundle = _read(str(folder))
+        found.append(ListedModel(name, "ships", "Apache-2.0", len(bundle.weights), bundle.info))
+    return [*found, *(_look_at(model) for model in PUBLISHED.values())]
 
 
-def _listed(name: str, state: str, terms: str, folder: Path) -> ListedModel:
-    info = parse_info((folder / INFO_FILE).read_bytes(), str(folder))
-    return ListedModel(name, state, info.license or terms, (folder / WEIGHTS_FILE).stat().st_size, info)
+def _look_at(model: PublishedModel) -> ListedModel:
+    """Return whether a published model has been added, and whether it was added whole."""
+    folder = model_folder(model.name)
+    try:
+        if local_kind(folder) is None:
+            return ListedModel(model.name, "can be added", model.license, model.size)
+        bundle = _read(str(folder))
+    except EarmarkError as error:
+        fault = f"{error}; 'earmark models add {model.name}' adds it again"
+        return ListedModel(model.name, "cannot be used", model.license, model.size, fault=fault)
+    terms = bundle.info.license or model.license
+    return ListedModel(model.name, "added", terms, len(bundle.weights), bundle.info)
+
+
+def _read(folder: str) -> ModelBundle:
+    return ModelBundle.read(folder, read_info(folder))

@@ -17,8 +17,12 @@ def model_folder(name: str) -> Path:
 
 
 def added_models() -> dict[str, Path]:
-    """Return the folders of the added models, by name; none if the cache is another user's."""
+    """Return the folders of models that were added whole, by name; none if the cache is another user's."""
     folders = {name: model_folder(name) for name in ADDABLE}
     with contextlib.suppress(StoreError):
-        return {name: folder for name, folder in folders.items() if local_kind(folder / "model.json")}
+        return {
+            name: folder
+            for name, folder in folders.items()
+            if all(local_kind(folder / file) == "file" for file in ("model.json", "model.keras"))
+        }
     return {}

@@ -157,8 +157,10 @@ def _keep_weights(model: PublishedModel, data: bytes) -> None:
 def _keep(bundle: ModelBundle, folder: Path) -> Path:
     """Write the bundle, replacing an older one."""
     try:
-        if local_kind(folder) is not None:
+        if local_kind(folder) == "folder" and not folder.is_symlink():
             shutil.rmtree(folder)
+        else:
+            folder.unlink(missing_ok=True)
         bundle.save(folder)
     except OSError as error:
         raise EarmarkError(_unwritable(folder, error)) from error

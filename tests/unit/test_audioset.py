@@ -1,6 +1,7 @@
 """The model of AudioSet's classes: its features, network, taxonomy and labels, and how it is added."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
+from jobs.cli.summaries.models import print_models
+from jobs.models import list_models
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.audio.features.log_mel import log_mel, spec_power
 from pipeline.audio.features.mel_bands import band_edges, filterbank
@@ -19,6 +22,7 @@ from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info, build_ne
 from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import Classifier
 from pipeline.models.label import MIN_IS_MUSIC, label_prediction
+from pipeline.models.model_cache import model_folder
 from pipeline.models.prediction import Prediction, read_outputs, softmax
 from pipeline.models.torch_file import read_weights
 from pipeline.storage.cache_folder import CACHE_VARIABLE
@@ -298,6 +302,42 @@ def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
         published.add_model("audioset", tmp_path)
     with pytest.raises(EarmarkError, match="--file mn04_as"):
         published.add_model("audioset")
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("damage", ["no network", "no metadata", "half a network", "text", "file", "link"])
+def test_a_model_that_was_added_in_part_is_listed(
+    cache: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An interrupted copy of the cache costs the list of all models, and nothing says how to mend it."""
+    folder, bundle = model_folder("audioset"), ModelBundle.load("gtzan")  # any network
+    bundle.save(folder)
+    assert {each.name: each.state for each in list_models()} == {
+        "default": "ships",
+        "gtzan": "ships",
+        "audioset": "added",
+    }
+    network = folder / "model.keras"
+    match damage:
+        case "no network":
+            network.unlink()
+        case "no metadata":
+            (folder / "model.json").unlink()
+        case "half a network":
+            network.write_bytes(network.read_bytes()[:5000])
+        case "text":
+            (folder / "model.json").write_text("{")
+        case _:
+            shutil.rmtree(folder)
+            folder.write_text("") if damage == "file" else folder.symlink_to(cache / "nowhere")
+    listed = list_models()
+    assert [each.state for each in listed][:2] == ["ships"] * 2
+    print_models(listed)
+    assert "earmark models add audioset" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(MisuseError, match="audioset"):
+        ModelBundle.load("audioset")
+    assert published._keep(bundle, folder) == folder
+    assert list_models()[2].state == "added"
 
 
 @pytest.mark.thorough

@@ -23,7 +23,9 @@ def print_models(models: Sequence[ListedModel]) -> None:
     )
     for each in models:
         console.print()
-        if each.info is None:
+        if each.fault is not None:
+            console.print(f"{each.name}: {each.fault}")
+        elif each.info is None:
             console.print(f"{each.name}: earmark models add {each.name}")
         else:
             console.print(f"{each.name}:")

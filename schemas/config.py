@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, Self
 
@@ -104,7 +105,6 @@ class RunConfig(BaseModel):
     # Often a secret: it must not get into reports.
     notify: str | None = Field(
         default=None,
-        pattern=r"^https?://",
         exclude=True,
         repr=False,
         description="URL to which the end of the run is posted as JSON. Default: EARMARK_NOTIFY, else none.",
@@ -133,6 +133,13 @@ class RunConfig(BaseModel):
     def _keep_known(cls, value: str) -> str:
         if not re.fullmatch("all|none|[0-9]{1,5}", value):
             raise ValueError("must be all, none, or a number of days, such as 30")
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _post_to_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
         return value
 
     @property
@@ -166,13 +173,21 @@ class RunConfig(BaseModel):
             key, reason = first_fault(error)
             where = f" in {file}" if file is not None and flags.get(key) is None else ""
             if key not in cls.model_fields:
-                known = ", ".join(cls.model_fields)
-                raise MisuseError(f"unknown setting '{key}'{where}; the settings are {known}") from error
+                hint = f"the settings are {', '.join(cls.model_fields)}"
+                for near in get_close_matches(key, cls.model_fields, n=1):
+                    hint = f"did you mean '{near}'?"
+                raise MisuseError(f"unknown setting '{key}'{where}; {hint}") from error
             raise MisuseError(f"setting '{key}'{where}: {reason}") from error
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
     """Return the name of the first invalid setting, and the reason."""
     first = error.errors()[0]
-    reason = first["msg"].removeprefix("Value error, ").lower()
-    return ".".join(str(part) for part in first["loc"]), reason
+    reason = first["msg"].removeprefix("Value error, ")
+    if wanted := _WANTED.match(reason):
+        reason = f"must {wanted[1]}, not {first['input']!r}"
+    return ".".join(str(part) for part in first["loc"]), reason[:1].lower() + reason[1:]
+
+
+_WANTED = re.compile(r"Input should (.*?)(?:, (?:unable|got) .*)?$")
+"""What pydantic says of a value."""

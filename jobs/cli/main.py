@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.cli.bad_values import Command, Group
 from jobs.cli.commands import (
     estimate,
     evaluation,
@@ -36,6 +37,7 @@ from schemas.errors import EarmarkError
 
 app = typer.Typer(
     name="earmark",
+    cls=Group,
     help="Label every track of a music catalog by genre, exactly once, on one machine or a Ray cluster.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -106,11 +108,11 @@ for command in (
 ):
     # What `submit` does not know are options of the run.
     passes_on = {"ignore_unknown_options": command is submit.submit}
-    app.command(context_settings=passes_on)(_say_interrupted(with_log_options(command)))
+    app.command(cls=Command, context_settings=passes_on)(_say_interrupted(with_log_options(command)))
 
-models_app = typer.Typer(help="List the models, or add a published one.", rich_markup_mode=None)
+models_app = typer.Typer(cls=Group, help="List the models, or add a published one.", rich_markup_mode=None)
 models_app.callback(invoke_without_command=True)(_say_interrupted(with_log_options(models.models)))
-models_app.command()(_say_interrupted(with_log_options(models.add)))
+models_app.command(cls=Command)(_say_interrupted(with_log_options(models.add)))
 app.add_typer(models_app, name="models")
 
 

@@ -20,8 +20,11 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("modle = 'x'\n", r"unknown setting 'modle' in .*earmark.toml; the settings are model"),
-        ("limit = 'many'\n", r"setting 'limit' in .*earmark.toml"),
+        ("modle = 'x'\n", r"unknown setting 'modle' in .*earmark.toml; did you mean 'model'\?"),
+        ("track-timeout = 9\n", r"unknown setting 'track-timeout' in .*; did you mean 'track_timeout_s'\?"),
+        ("polka = 1\n", r"unknown setting 'polka' in .*earmark.toml; the settings are model, address"),
+        ("limit = 'many'\n", r"setting 'limit' in .*earmark.toml: must be a valid integer, not 'many'"),
+        ("notify = 'ftp://t0ken'\n", r"setting 'notify' in .*: must begin with http:// or https://$"),
         ("limit = true\n", r"setting 'limit' in .*earmark.toml: must not be true or false"),
         ("limit = 0\n", r"setting 'limit'.*greater than or equal to 1"),
         ("track_timeout_s = 1e8\n", r"setting 'track_timeout_s'.*less than or equal to 10000000"),

@@ -172,6 +172,26 @@ def test_the_shell_completes_what_is_typed(typed: str, completed: str) -> None:
     assert CliRunner().invoke(app, prog_name="earmark", env=asked).output.split() == completed.split()
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("labels TABLES --format xml", "'--format': 'xml' is not one of 'table', 'csv'"),
+        ("labels TABLES --min-confidence 2", "'--min-confidence': must be less than or equal to 1, not '2'"),
+        ("compact TABLES --target-mb x", "'--target-mb': must be a valid integer, not 'x'"),
+        ("run MUSIC TABLES --actors 0", "'--actors': must be greater than or equal to 1, not '0'"),
+        (
+            "--log-level loud models",
+            "'--log-level' (env var: 'EARMARK_LOG_LEVEL'): 'loud' is not one of 'debug'",
+        ),
+        ("models --log-level loud", "'--log-level': 'loud' is not one of 'debug'"),
+    ],
+)
+def test_a_bad_value_is_named(command: str, said: str) -> None:
+    """Words of a library, such as "Value error" and "Input", precede or replace what was typed."""
+    done = CliRunner().invoke(app, command.split(), env={"COLUMNS": "200"})
+    assert f"Invalid value for {said}" in done.output
+
+
 @pytest.mark.parametrize("command", [[], ["run"], ["models"], ["models", "add"]])
 def test_h_asks_for_help(command: list[str]) -> None:
     """What most programs take is answered with an error that names no other way."""
@@ -224,7 +244,7 @@ def test_no_setting_of_the_file_is_infinite(tmp_path: Path, value: str) -> None:
     file = tmp_path / "nightly.toml"
     file.write_text(f"gpus_per_actor = {value}\n")
     done = CliRunner().invoke(app, ["label", str(tmp_path), "--config", str(file)])
-    assert str(done.exception) == f"setting 'gpus_per_actor' in {file}: input should be a finite number"
+    assert str(done.exception) == f"setting 'gpus_per_actor' in {file}: must be a finite number, not {value}"
 
 
 def test_the_help_says_default_and_range_as_they_are_declared() -> None:

@@ -403,9 +403,9 @@ def test_data_of_no_known_form_is_refused(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"arch": "rnn"}, "no architecture 'rnn'"),
-        ({"epochs": 0}, "setting 'epochs': input should be greater than or equal to 1"),
-        ({"dropout": 1.0}, "setting 'dropout': input should be less than 1"),
-        ({"learning_rate": -1.0}, "setting 'learning_rate': input should be greater than 0"),
+        ({"epochs": 0}, "setting 'epochs': must be greater than or equal to 1, not 0"),
+        ({"dropout": 1.0}, "setting 'dropout': must be less than 1, not 1.0"),
+        ({"learning_rate": -1.0}, "setting 'learning_rate': must be greater than 0, not -1.0"),
         ({"options": {"name": "My Model"}}, "'My Model' is not a valid model name"),
         ({"options": {"name": "audioset"}}, "--model audioset names a model of Earmark's own"),
         ({"options": {"seeds": (1, 1)}}, "contains a seed twice"),

@@ -70,6 +70,7 @@ class Tables:
         model: ModelChoice = None,
         *,
         genre: str | None = None,
+        style: str | None = None,
         among: Sequence[str] = (),
         min_confidence: float = 0.0,
     ) -> pa.Table:
@@ -82,6 +83,8 @@ class Tables:
             last.
         genre : str, optional
             Only tracks of this genre.
+        style : str, optional
+            Only tracks of this style, such as ``"techno"``.
         among : sequence of str
             Choose the genre of each track among these, such as ``["blues", "jazz", "rock"]``; by default,
             among all of the model's genres. Their probabilities are divided by their sum, and the others are
@@ -98,15 +101,17 @@ class Tables:
         Raises
         ------
         MisuseError
-            If there are no labels of the model, it has no such genre, or `min_confidence` is not from 0 to 1.
+            If there are no labels of the model, it has no such genre or style, or `min_confidence` is not
+            from 0 to 1.
         """
-        if not isinstance(genre, str | None):
-            raise MisuseError(f"genre is the name of one genre, not {genre!r}")
+        for what, name in (("genre", genre), ("style", style)):
+            if not isinstance(name, str | None):
+                raise MisuseError(f"{what} is the name of one {what}, not {name!r}")
         if isinstance(among, str) or not all(isinstance(each, str) for each in among):
             raise MisuseError(f"among is a list of names of genres, not {among!r}")
         lowest = RunConfig.load(None, min_confidence=min_confidence).min_confidence
         return read_tables.read_labels(
-            self._tables, _name_of(model), genre=genre, among=among, min_confidence=lowest
+            self._tables, _name_of(model), genre=genre, style=style, among=among, min_confidence=lowest
         )
 
     def embeddings(self, model: ModelChoice = None) -> pa.Table:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import canonical
 from pipeline.formatting import command_text
 from pipeline.models.ensemble import load_bundle
+from pipeline.storage import storage
 from pipeline.tables.current import (
     count_current,
     current_failures,
@@ -24,11 +25,12 @@ from pipeline.tables.current import (
 )
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models
 from pipeline.tables.format_version import tables_at
+from pipeline.tables.kept_models import read_kept_info
 from pipeline.tables.keys import open_keys
 from pipeline.tables.objects import StoredObjects, list_objects
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables, read_again_if_replaced
-from schemas.errors import MisuseError
+from schemas.errors import EarmarkError, MisuseError
 from schemas.genres import find_genre
 from schemas.report import RunReport
 
@@ -211,10 +213,11 @@ def read_labels(
     model: str | None,
     *,
     genre: str | None = None,
+    style: str | None = None,
     among: Sequence[str] = (),
     min_confidence: float = 0.0,
 ) -> pa.Table:
-    """Read the current labels of a model, optionally of one genre or above a confidence.
+    """Read the current labels of a model, optionally of one genre, one style, or above a confidence.
 
     Parameters
     ----------
@@ -224,6 +227,8 @@ def read_labels(
         As in `pick_model`.
     genre : str, optional
         Only tracks of this genre.
+    style : str, optional
+        Only tracks of this style.
     among : sequence of str
         Choose the genre of each track among these, see `narrow_labels`; by default, among all.
     min_confidence : float
@@ -232,7 +237,7 @@ def read_labels(
     Raises
     ------
     MisuseError
-        If the tables hold no labels of the model, or the model has no such genre.
+        If the tables hold no labels of the model, or the model has no such genre or style.
     """
     full_model = pick_model(tables, model)
     known = read_genres(tables, full_model) if genre is not None or among else ()
@@ -243,6 +248,13 @@ def read_labels(
         if candidates and named not in candidates:
             raise MisuseError(f"the genres to choose from do not include {named!r}: {', '.join(candidates)}")
         conditions.append(pc.field("genre") == named)
+    if style is not None:
+        styles = _read_styles(tables, full_model)
+        wanted = find_genre(style, styles)
+        if wanted is None:
+            have = f"it has {', '.join(sorted(styles))}" if styles else "it has none"
+            raise MisuseError(f"the model {full_model} has no style {style!r} ({have})")
+        conditions.append(pc.field("style") == wanted)
     if min_confidence > 0:
         conditions.append(pc.field("confidence").cast("float64") >= min_confidence)
     where = functools.reduce(operator.and_, conditions) if conditions else None
@@ -254,6 +266,16 @@ def _find_genre(tables: Tables, model: str, name: str, known: Sequence[str]) -> 
     found = find_genre(name, known)
     if found is not None:
         return found
-    of_style = current_labels(tables, model, pc.field("style") == name.casefold())
-    hint = f"; '{name}' is a style of {of_style['genre'][0]}" if of_style.num_rows else ""
+    hint = ""
+    with suppress(EarmarkError):  # which genres there are says more than why the model cannot be read
+        styles = _read_styles(tables, model)
+        if (style := find_genre(name, styles)) is not None:
+            hint = f"; '{style}' is a style of {styles[style]}"
     raise MisuseError(f"the model {model} has no genre {name!r} (it has {', '.join(known)}){hint}")
+
+
+def _read_styles(tables: Tables, model: str) -> dict[str, str]:
+    """Return the styles that a model knows, each with its genre."""
+    taxonomy = read_kept_info(storage.join(tables.root, "_models", model)).taxonomy
+    names = taxonomy.names() if taxonomy is not None else ()
+    return {style: genre for genre, style in names if style is not None}

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -480,18 +479,6 @@ def test_an_ensembles_features_can_be_described(here: Path) -> None:
     spec = earmark.load_model("default+gtzan").features
     found = earmark.describe("music/other.wav", spec)
     pd.testing.assert_frame_equal(found, earmark.describe("music/other.wav", spec.specs[0]))
-
-
-def test_a_style_that_is_asked_for_as_a_genre_is_said_to_be_one(home: Path, tmp_path: Path) -> None:
-    """`labels` shows "electronic / techno", and for --genre techno says that there is no such thing."""
-    shutil.copytree(home / "tables", tmp_path / "tables")
-    for part in (tmp_path / "tables" / "labels").rglob("*.parquet"):
-        with pq.ParquetFile(part) as file:
-            rows = file.read()
-        styles = ["delta" if genre == "blues" else None for genre in rows["genre"].to_pylist()]
-        pq.write_table(rows.append_column("style", pa.array(styles, pa.string())), part)
-    with pytest.raises(MisuseError, match=r"no genre 'Delta' \(it has .*\); 'Delta' is a style of blues"):
-        earmark.open_tables(tmp_path / "tables").labels(genre="Delta")
 
 
 def test_tables_are_read_as_the_commands_read_them_and_never_written(home: Path) -> None:

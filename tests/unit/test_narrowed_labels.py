@@ -1,18 +1,23 @@
-"""Labels whose genre is chosen among some genres: `earmark labels --among`."""
+"""Labels of some genres or styles only: `earmark labels --among` and `--style`."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import earmark
+from jobs.cli.main import app
 from pipeline.tables.current import current_labels
 from pipeline.tables.narrowed import narrow_labels
 from schemas.errors import MisuseError
 from schemas.genres import GTZAN_GENRES
+from schemas.model import ModelInfo
 from schemas.tables import LABELS
+from schemas.taxonomy import MusicWeights, Taxonomy, TaxonomyClass
 from tests.table_history import MODEL, TableHistory, tracks
 
 GENRES = ("blues", "electronic", "jazz", "rock", "rnb")
@@ -131,3 +136,36 @@ def test_a_genre_that_is_none_is_named(tmp_path: Any, options: dict[str, Any], m
     TableHistory(tmp_path / "tables").run(tracks(1))
     with pytest.raises(MisuseError, match=message):
         earmark.open_tables(tmp_path / "tables").labels(**options)
+
+
+def test_labels_of_a_style_are_read(tmp_path: Any) -> None:
+    """`labels` shows "electronic / techno", but nobody can ask for it, as a genre or as a style."""
+    history = TableHistory(tmp_path / "tables")
+    history.model()
+    history.run(tracks(4))
+    places = ((0, "jazz", None), (1, "jazz", "bebop"), (2, "rock", "punk"))
+    classes = tuple(
+        TaxonomyClass(index=n, name=f"{n}", genre=genre, style=style) for n, genre, style in places
+    )
+    weights = MusicWeights(intercept=0, music=1, speech=-1)
+    taxonomy = Taxonomy(n_outputs=5, classes=classes, music=3, speech=(4,), is_music=weights)
+    info = tmp_path / "tables" / "_models" / MODEL / "model.json"
+    changes = {"taxonomy": taxonomy, "genres": taxonomy.genres()}
+    info.write_text(
+        ModelInfo.model_validate_json(info.read_bytes()).model_copy(update=changes).model_dump_json()
+    )
+    (part,) = (tmp_path / "tables" / "labels").rglob("*.parquet")
+    with pq.ParquetFile(part) as file:
+        rows = file.read()
+    styles = pa.array(["bebop", "punk", "bebop", None])
+    pq.write_table(rows.set_column(rows.column_names.index("style"), "style", styles), part)
+    tables = earmark.open_tables(tmp_path / "tables")
+    bebop = tables.labels(style="Bebop")
+    assert (bebop.num_rows, set(bebop["style"].to_pylist())) == (2, {"bebop"})
+    assert tables.labels(style="bebop", min_confidence=1).num_rows == 0
+    with pytest.raises(MisuseError, match=r"has no style 'swing' \(it has bebop, punk\)"):
+        tables.labels(style="swing")
+    with pytest.raises(MisuseError, match=r"no genre 'BEBOP' \(it has .*\); 'bebop' is a style of jazz"):
+        tables.labels(genre="BEBOP")
+    printed = CliRunner().invoke(app, ["labels", tables.root, "--style", "punk", "--format", "csv"])
+    assert len(printed.output.splitlines()) == 2, printed.output

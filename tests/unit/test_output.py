@@ -152,6 +152,7 @@ def test_a_track_is_not_overwritten_with_rows(tmp_path: Path, name: str) -> None
         ("plot SONG --out OUT.png", False),
         ("explain SONG --out OUT.json", False),
         ("scan FOLDER --out OUT.csv", False),
+        ("labels TABLES --write-tags OUT", False),
     ],
 )
 def test_no_command_writes_over_music_or_into_a_table(tmp_path: Path, command: str, audio: bool) -> None:
@@ -169,3 +170,9 @@ def test_no_command_writes_over_music_or_into_a_table(tmp_path: Path, command: s
         assert said in str(done.exception)
     assert song.read_bytes() == b"music"
     assert not [path for path in (root / "labels").iterdir() if not path.is_dir()]
+
+
+def test_copies_need_a_folder_with_a_name(tmp_path: Path) -> None:
+    """``--write-tags "$COPIES"`` with a variable that is not set fills the working directory."""
+    done = CliRunner().invoke(app, ["labels", str(tmp_path), "--write-tags", "", "--yes"])
+    assert "the file or folder to write is empty; check that its variable is set" in str(done.exception)

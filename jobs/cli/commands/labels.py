@@ -20,6 +20,9 @@ def labels(
     tables: opt.TablesRoot,
     model: opt.Model = None,
     genre: Annotated[str | None, typer.Option("--genre", help="Only tracks of this genre.")] = None,
+    style: Annotated[
+        str | None, typer.Option("--style", help="Only tracks of this style, such as techno.")
+    ] = None,
     among: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,12 +44,12 @@ def labels(
     ] = "table",
     out: opt.Out = None,
     write_tags: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--write-tags",
+            metavar="DIR",
             help="Write copies of the tracks, with the genre in their tags, to this folder. Without --yes, "
             "only print what would be written.",
-            show_default=False,
         ),
     ] = None,
     in_place: Annotated[
@@ -62,26 +65,13 @@ def labels(
     """Print the current labels: for each track in the catalog, the newest label of its present content."""
     from jobs.cli.summaries.labels import print_labels
     from jobs.console.output import write_rows
-    from jobs.playlists import is_playlist
     from jobs.read_tables import open_tables, read_labels
-    from schemas.errors import MisuseError
 
-    if write_tags is not None and in_place:
-        raise MisuseError(
-            "--write-tags DIR writes copies and --in-place changes the tracks themselves; choose one"
-        )
-    if yes and write_tags is None and not in_place:
-        raise MisuseError("--yes writes tags; add --write-tags DIR or --in-place to choose where")
-    if (write_tags is not None or in_place) and (output_format != "table" or out is not None):
-        raise MisuseError("--format and --out cannot be combined with --write-tags or --in-place")
-    if output_format == "m3u" and out is None:
-        raise MisuseError("--format m3u writes several files; name a folder for them with --out")
-    if output_format == "table" and is_playlist(out):
-        raise MisuseError(
-            f"{out} is one playlist, but there is one for each genre: add --format m3u and name a folder"
-        )
+    _check_output(output_format, out, write_tags, in_place=in_place, yes=yes)
     opened = open_tables(tables)
-    rows = read_labels(opened, model, genre=genre, among=among or (), min_confidence=min_confidence)
+    rows = read_labels(
+        opened, model, genre=genre, style=style, among=among or (), min_confidence=min_confidence
+    )
     if write_tags is not None or in_place:
         _write_tags(opened, rows, write_tags, yes=yes)
     elif output_format == "m3u":
@@ -90,6 +80,33 @@ def labels(
         print_labels(rows)
     else:
         write_rows(rows, output_format, out)
+
+
+def _check_output(
+    output_format: str, out: str | None, folder: str | None, *, in_place: bool, yes: bool
+) -> None:
+    """Refuse options that contradict each other, and folders that are none."""
+    from jobs.console.output import check_place
+    from jobs.playlists import is_playlist
+    from schemas.errors import MisuseError
+
+    if folder is not None:
+        check_place(folder)
+        if in_place:
+            raise MisuseError(
+                "--write-tags DIR writes copies and --in-place changes the tracks themselves; choose one"
+            )
+    tags = folder is not None or in_place
+    if yes and not tags:
+        raise MisuseError("--yes writes tags; add --write-tags DIR or --in-place to choose where")
+    if tags and (output_format != "table" or out is not None):
+        raise MisuseError("--format and --out cannot be combined with --write-tags or --in-place")
+    if output_format == "m3u" and out is None:
+        raise MisuseError("--format m3u writes several files; name a folder for them with --out")
+    if output_format == "table" and is_playlist(out):
+        raise MisuseError(
+            f"{out} is one playlist, but there is one for each genre: add --format m3u and name a folder"
+        )
 
 
 def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
@@ -104,7 +121,7 @@ def _write_playlists(tables: "Tables", rows: "pa.Table", folder: str) -> None:
     print_playlists(written)
 
 
-def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes: bool) -> None:
+def _write_tags(tables: "Tables", rows: "pa.Table", folder: str | None, *, yes: bool) -> None:
     from jobs.cli.summaries.labels import print_taggings
     from jobs.playlists import add_track_columns
     from jobs.write_tags import check_all, plan_copies, plan_in_place, write_all
@@ -112,7 +129,7 @@ def _write_tags(tables: "Tables", rows: "pa.Table", folder: Path | None, *, yes:
     from schemas.errors import EarmarkError
 
     facts = add_track_columns(tables, rows)
-    plan = plan_in_place(facts) if folder is None else plan_copies(facts, last_catalog(tables), folder)
+    plan = plan_in_place(facts) if folder is None else plan_copies(facts, last_catalog(tables), Path(folder))
     plan = (write_all if yes else check_all)(plan, lambda done: say(f"{done:,} of {len(plan):,} files"))
     print_taggings(plan)
     if not yes:

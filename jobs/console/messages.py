@@ -10,6 +10,8 @@ INTERRUPTED = 130
 TOO_MANY_FAILURES = 3
 UNCHECKED = 4
 NOT_PUBLISHED = 6
+UNREAD = 141
+"""What a shell says of a program that SIGPIPE ended: the reader of its output has closed the pipe."""
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 

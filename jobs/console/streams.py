@@ -1,15 +1,12 @@
 """The standard streams: what happens to text that they cannot encode or that does not arrive."""
 
 import io
-import signal
 import sys
 from typing import Any
 
+from jobs.console.messages import UNREAD
 from pipeline.storage.errors import reason
 from schemas.errors import StoreError
-
-_UNREAD = 128 + signal.SIGPIPE
-"""What a shell says of a program that ended because the reader of its output has closed the pipe."""
 
 
 class _Output(io.FileIO):
@@ -25,7 +22,7 @@ class _Output(io.FileIO):
         except OSError as error:
             self._failed = True
             if isinstance(error, BrokenPipeError):  # nobody reads on: end without a word, as `cat` does
-                sys.exit(_UNREAD)
+                sys.exit(UNREAD)
             raise StoreError(f"cannot write the output: {reason(error)}") from error
 
 

@@ -72,14 +72,14 @@ def test_every_error_type_is_explained_with_its_stage_and_whether_it_is_retried(
 
 def test_the_exit_codes_are_those_of_the_program() -> None:
     """A scheduler takes a failure for success."""
-    from jobs.console.messages import INTERRUPTED, NOT_PUBLISHED, TOO_MANY_FAILURES, UNCHECKED
+    from jobs.console.messages import INTERRUPTED, NOT_PUBLISHED, TOO_MANY_FAILURES, UNCHECKED, UNREAD
 
     page = (ROOT / "docs" / "operations.md").read_text("utf-8")
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     errors_codes = {
         each.exit_code for each in (errors.EarmarkError, errors.MisuseError, errors.LeaseHeldError)
     }
-    assert codes == {0, INTERRUPTED, NOT_PUBLISHED, TOO_MANY_FAILURES, UNCHECKED} | errors_codes
+    assert codes == {0, INTERRUPTED, NOT_PUBLISHED, TOO_MANY_FAILURES, UNCHECKED, UNREAD} | errors_codes
 
 
 def test_the_figure_of_the_shipped_model_is_the_measured_one() -> None:

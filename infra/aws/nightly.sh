@@ -24,4 +24,4 @@ trap 'exit 130' HUP INT TERM
 trap take_down EXIT
 # A cluster that is up has work to do, such as a run by hand: without --no-restart, `ray up` would end it.
 ray up -y --no-restart "$cluster" 9>&- || exit
-ray exec "$cluster" "timeout --foreground --preserve-status 20h $command" 9>&-
+ray exec "$cluster" "timeout --foreground --preserve-status 20h env $command" 9>&-

@@ -63,7 +63,15 @@ def test_the_cluster_is_taken_down_whatever_happens(
     assert [line.split()[0] for line in called] == verbs
     assert called[0] == "up -y --no-restart cluster.yaml", "it would end a run on a cluster that is up"
     if "exec" in verbs:
-        assert called[1] == f"exec cluster.yaml timeout --foreground --preserve-status 20h {COMMAND}"
+        assert called[1] == f"exec cluster.yaml timeout --foreground --preserve-status 20h env {COMMAND}"
+
+
+def test_a_command_may_begin_with_variables() -> None:
+    """`timeout` takes EARMARK_NOTIFY=… for the name of a program, and the night ends with 127."""
+    (line,) = (line for line in SCRIPT.read_text().splitlines() if line.startswith("ray exec"))
+    words = line.partition('"timeout')[2].partition('"')[0]
+    command = f"timeout{words}".replace("$command", "WHO='you there' sh -c 'echo \"$WHO\"'")
+    assert subprocess.check_output(["sh", "-c", command], text=True) == "you there\n"
 
 
 @pytest.mark.parametrize(("times", "code", "said"), [(1, 0, ""), (9, 1, "run 'ray down -y cluster.yaml'")])

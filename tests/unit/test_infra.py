@@ -116,6 +116,19 @@ def test_a_run_on_the_head_uses_the_cluster() -> None:
         assert "--env RAY_ADDRESS=auto" in (config["docker"] | node.get("docker", {}))["run_options"]
 
 
+def test_nodes_of_the_launcher_ask_for_a_token() -> None:
+    """Whoever reaches a port of a node runs code on it, or the nodes look for the token where it is not."""
+    config = _load("cluster.yaml")
+    (folder,) = config["file_mounts"]
+    home = re.search(r"^WORKDIR (/home/.*)$", (INFRA / "Dockerfile").read_text(), re.MULTILINE)
+    assert home is not None
+    assert folder.startswith(f"{home[1]}/")
+    for node in config["available_node_types"].values():
+        options = (config["docker"] | node.get("docker", {}))["run_options"]
+        assert "--env RAY_AUTH_MODE=token" in options
+        assert f"--env RAY_AUTH_TOKEN_PATH={folder}/auth_token" in options
+
+
 def test_the_role_may_do_no_more_than_a_run_needs() -> None:
     """Somebody gives away the right to delete their music. (A test on S3 runs with just these rights.)"""
     statements = json.loads((INFRA / "aws" / "iam-policy.json").read_text())["Statement"]

@@ -263,6 +263,15 @@ def test_intact_tables_with_embeddings_pass(history: TableHistory) -> None:
     assert faults(history) == {}, "a run that was not asked for embeddings lacks none"
 
 
+def test_embeddings_whose_labels_were_made_again_are_no_fault(history: TableHistory) -> None:
+    """After a model has labeled everything again, every later check would fail for its embeddings."""
+    for table in ("labels", "features"):
+        storage.filesystem("file").rm(history.tables.folder(table), recursive=True)
+    assert faults(history) == {"missing labels": 10, "report mismatch _runs": 1}
+    history.run(tracks(10))
+    assert faults(history) == {}
+
+
 def test_each_fault_of_the_embeddings_is_named(history: TableHistory) -> None:
     """A lost or doubled part of vectors would stay unseen until a model is trained on it."""
     (part,) = (Path(history.tables.root) / "embeddings").rglob("*.parquet")

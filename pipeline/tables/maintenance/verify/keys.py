@@ -172,7 +172,10 @@ def find_report_mismatches(rows: Rows, reports: Sequence[RunReport]) -> list[Fin
         if report.command != "featurize":
             pairs.append(("labeled", counts.labeled - purged.labeled, labeled.get(report.run, 0)))
         if report.writes_embeddings:
-            pairs.append(("embedded", counts.embedded - purged.embedded, embedded.get(report.run, 0)))
+            said, there = counts.embedded - purged.embedded, embedded.get(report.run, 0)
+            # Embeddings whose labels were removed look as if the run had labeled these tracks before.
+            unlabeled = max(0, counts.labeled - purged.labeled - labeled.get(report.run, 0))
+            pairs.append(("embedded", said, there - min(unlabeled, max(0, there - said))))
         for word, said, there in pairs:
             text = f"{report.run}: {said:,} {word} in the report, {there:,} in the table"
             if said > there and report.model in redone:

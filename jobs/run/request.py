@@ -104,7 +104,7 @@ def make_job(
     """
     opened = tables_at(canonical(tables))
     config = _keep_model(config, opened)
-    bundle = load_bundle(config.model)
+    bundle = _load_model(config.model, opened)
     if isinstance(bundle, Ensemble):
         refuse_for_ensemble(
             config.model,
@@ -156,6 +156,24 @@ def _keep_model(config: RunConfig, tables: Tables) -> RunConfig:
     with storage.explain_errors(folder, "look for models in"):
         goes_on = is_kept(EARLIER_DEFAULT) and not is_kept(config.model)
     return config.model_copy(update={"model": EARLIER_DEFAULT}) if goes_on else config
+
+
+def _load_model(name_or_uri: str, tables: Tables) -> Bundle:
+    """Load a model, also the one that the tables keep under a name that `status` prints.
+
+    Raises
+    ------
+    MisuseError
+        If there is none.
+    """
+    try:
+        return load_bundle(name_or_uri)
+    except MisuseError:
+        kept = storage.join(tables.root, "_models", name_or_uri)
+        with storage.explain_errors(kept, "look for the model in"):
+            if "/" in name_or_uri or not storage.exists(storage.join(kept, INFO_FILE)):
+                raise
+    return load_bundle(kept)
 
 
 def refuse_for_ensemble(model: str, asked: Mapping[str, bool]) -> None:

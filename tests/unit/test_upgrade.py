@@ -8,6 +8,7 @@ from jobs.cli.main import app
 from jobs.run.request import EARLIER_DEFAULT, Job, make_job
 from pipeline.models.bundle import ModelBundle
 from schemas.config import RunConfig
+from schemas.errors import MisuseError
 
 
 def keep(tables: Path, name: str) -> None:
@@ -30,6 +31,16 @@ def test_tables_of_the_earlier_default_are_not_decoded_again(tmp_path: Path) -> 
     assert request(tmp_path, RunConfig(model="default")).config.model == "default"
     keep(tmp_path / "tables", "default")
     assert request(tmp_path, RunConfig()).config.model == "default"
+
+
+def test_a_model_may_be_named_as_in_the_tables(tmp_path: Path) -> None:
+    """Whoever copies the name that `status` prints, or has lost the folder of a model that the tables keep,
+    hears that there is no such model."""
+    name = ModelBundle.load("gtzan").model
+    with pytest.raises(MisuseError, match=f"there is no model '{name}'"):
+        request(tmp_path, RunConfig(model=name))
+    keep(tmp_path / "tables", "gtzan")
+    assert request(tmp_path, RunConfig(model=name)).bundle.model == name
 
 
 def test_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

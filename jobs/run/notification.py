@@ -207,11 +207,11 @@ def _send_once(url: str, message: dict[str, Any], timeout_s: float) -> tuple[str
         with requests.post(
             url, json=message, timeout=timeout_s, allow_redirects=False, stream=True
         ) as answer:
-            status, is_accepted = answer.status_code, answer.ok and not answer.is_redirect
+            status = answer.status_code
     except (requests.ConnectionError, requests.Timeout) as error:
         return type(error).__name__, False
     except (OSError, ValueError) as error:  # those of requests are OSErrors, and so is a missing CA bundle
         return type(error).__name__, True
-    if is_accepted:
+    if 200 <= status < 300:
         return None, True
     return f"HTTP {status}", status < 500 and status != 429

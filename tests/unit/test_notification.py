@@ -98,7 +98,7 @@ def test_nothing_in_a_name_becomes_a_mention_or_shows_a_password(job: Job) -> No
 @pytest.mark.parametrize(
     ("codes", "n_posts", "delivered"),
     [((), 1, True), ((500, 0, 204), 3, True), ((429,), 2, True), ((503,) * 3, 3, False), ((404,), 1, False),
-     ((302,), 1, False)],
+     ((302,), 1, False), ((304,), 1, False)],
 )  # fmt: skip
 def test_only_what_may_pass_is_tried_again(
     codes: tuple[int, ...], n_posts: int, delivered: bool, caplog: pytest.LogCaptureFixture

@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,13 @@ class ActorPool:
     def n_actors(self) -> int:
         """Number of actors that were started and have not died."""
         return len(self._members)
+
+    def count_by_state(self) -> Counter[str]:
+        """Return the number of actors by what they are at: `ACTOR_STATES`."""
+        return Counter(
+            "starting" if member.node is None else "busy" if member.load else "idle"
+            for member in self._members.values()
+        )
 
     @property
     def is_up(self) -> bool:

@@ -42,6 +42,10 @@ class Assignment:
     config: RunConfig
 
 
+ACTOR_STATES = ("starting", "idle", "busy")
+"""What an actor is at: it has not loaded the model yet, has no part, or has one."""
+
+
 @dataclass
 class Totals:
     """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, cluster size.
@@ -60,7 +64,7 @@ class Totals:
     cpus: int = 0
     gpus: int = 0
     actors: int = 0
-    actors_now: int = 0
+    actors_by_state: Counter[str] = field(default_factory=Counter)
     shards_left: int = 0
     parts_left: int = 0
     waiting_for: str = ""

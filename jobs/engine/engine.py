@@ -10,6 +10,7 @@ a retry never writes anything twice.
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -166,12 +167,12 @@ class Engine:
 
     def _observe(self) -> None:
         shards, totals = self._n_tasks, self.totals
-        totals.actors_now = self._pool.n_actors if self._pool is not None else 0
+        totals.actors_by_state = self._pool.count_by_state() if self._pool is not None else Counter()
         totals.shards_left = len(self._queues.for_tasks) + len(self._queues.later) + shards
         totals.parts_left = len(self._queues.for_actors) + len(self._in_flight) - shards
         totals.timeline.observe(
             cpus=self._cluster.cpus(),
-            actors=totals.actors_now,
+            actors=totals.actors_by_state.total(),
             shards_left=totals.shards_left,
             parts_left=totals.parts_left,
         )

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-from jobs.engine.assignment import Totals
+from jobs.engine.assignment import ACTOR_STATES, Totals
 from pipeline.redaction import redact
+from pipeline.storage.requests import KINDS
 from pipeline.tables.runs import last_success
 from pipeline.tables.tables import Tables
 from schemas.errors import TrackError
@@ -54,7 +55,12 @@ RUN_INFO = Metric(
 RUN_TRACKS = Metric("earmark_run_tracks", "gauge", "Tracks of the catalog, by their state.", ("state",))
 RUN_FAILED = Metric("earmark_run_failed", "gauge", "Tracks that failed in this run.", ("error_type",))
 RUN_QUEUE = Metric("earmark_run_queue", "gauge", "Shards to decode and parts to label.", ("work",))
-RUN_ACTORS = Metric("earmark_run_actors", "gauge", "Actors that run the model.")
+RUN_ACTORS = Metric(
+    "earmark_run_actors", "gauge", "Actors that run the model, by what they are at.", ("state",)
+)
+RUN_REQUESTS = Metric(
+    "earmark_run_requests", "gauge", "Requests of workers and actors to the store so far, by kind.", ("kind",)
+)
 RUN_PROGRESS = Metric(
     "earmark_run_progress_timestamp_seconds", "gauge", "When a track was last finished, or the run began."
 )
@@ -63,8 +69,8 @@ LAST_SUCCESS = Metric(
     "earmark_last_success_timestamp_seconds", "gauge", "When a run last did all its work; 0: never."
 )
 METRICS = (
-    *(TRACKS, STAGE_SECONDS, RUN_INFO, RUN_TRACKS, RUN_FAILED, RUN_QUEUE, RUN_ACTORS, RUN_PROGRESS),
-    *(LEASE_AGE, LAST_SUCCESS),
+    *(TRACKS, STAGE_SECONDS, RUN_INFO, RUN_TRACKS, RUN_FAILED, RUN_QUEUE, RUN_ACTORS, RUN_REQUESTS),
+    *(RUN_PROGRESS, LEASE_AGE, LAST_SUCCESS),
 )
 _SHOW_EVERY_S = 1.0
 STATES = ("listed", "done_before", "failed_before", "done", "failed", "left")
@@ -123,6 +129,7 @@ class RunGauges:
         self._failed = _gauge(RUN_FAILED)
         self._queue = _gauge(RUN_QUEUE)
         self._actors = _gauge(RUN_ACTORS)
+        self._requests = _gauge(RUN_REQUESTS)
         self._progress = _gauge(RUN_PROGRESS)
         self._lease_age = _gauge(LEASE_AGE)
         self._last_success = _gauge(LAST_SUCCESS)
@@ -169,7 +176,10 @@ class RunGauges:
             self._failed.set(totals.failures[error_type], {"error_type": error_type})
         for work, n in (("shards", totals.shards_left), ("parts", totals.parts_left)):
             self._queue.set(n, {"work": work})
-        self._actors.set(totals.actors_now)
+        for state in ACTOR_STATES:
+            self._actors.set(totals.actors_by_state[state], {"state": state})
+        for kind in KINDS:
+            self._requests.set(totals.requests[kind], {"kind": kind})
         self._lease_age.set(self._lease_age_s())
         n_finished = states["done"] + states["failed"] + totals.featurized
         if n_finished != self._n_finished:

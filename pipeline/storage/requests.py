@@ -15,6 +15,8 @@ _KINDS = {
     "Delete": "DELETE",
 }
 """Kinds of requests, by how the names of S3's operations begin."""
+KINDS = tuple(dict.fromkeys(_KINDS.values()))
+"""Kinds of requests."""
 
 _sent: Counter[str] = Counter()
 _lock = threading.Lock()

@@ -256,12 +256,16 @@ def test_an_actor_gives_up_the_only_cpu_that_is_left(monkeypatch: pytest.MonkeyP
     the actor for parts, and the tasks for its CPU."""
     monkeypatch.setattr("jobs.engine.actor_pool._SIZE_EVERY_S", 0.0)
     started = Started(monkeypatch, UP)
-    sizes = iter([(0, 0), (1, 0), (1, 0), (16, 0)])
+    sizes = iter([(0, 0), (1, 0), (1, 0), (1, 0), (16, 0)])
     monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: next(sizes))
     pool = ActorPool("model", RunConfig())
     settle(pool)
     first = pool.take()
+    assert pool.count_by_state() == {"busy": 1}
+    pool.resize()
+    assert pool.count_by_state() == {"busy": 1, "starting": 1}
     settle(pool)
+    assert pool.count_by_state() == {"busy": 1, "idle": 1}
     assert (started.cpus, started.killed) == ([1.0, 0.0], []), "it has a part to finish"
     pool.finish_part(first)
     assert started.killed == [first]

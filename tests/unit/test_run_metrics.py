@@ -74,6 +74,27 @@ def test_the_age_of_the_lease_begins_anew_with_each_renewal(
         assert before > 0
 
 
+def test_every_kind_is_shown_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dashboard has no line for actors without work, or for the requests that a store charges for."""
+    shown: dict[tuple[str, str], float] = {}
+
+    class Gauge:
+        def __init__(self, metric: metrics.Metric) -> None:
+            self.name = metric.name
+
+        def set(self, value: float, labels: dict[str, str] | None = None) -> None:
+            shown[self.name, ",".join((labels or {}).values())] = value
+
+    monkeypatch.setattr(metrics, "_gauge", Gauge)
+    totals = Totals(requests=Counter(GET=7), actors_by_state=Counter(busy=2))
+    running = report(outcome="running")
+    with RunGauges(running, Tables(str(tmp_path)), totals, lambda: 0.0):
+        actors = {key[1]: n for key, n in shown.items() if key[0] == "earmark_run_actors"}
+        requests = {key[1]: n for key, n in shown.items() if key[0] == "earmark_run_requests"}
+    assert actors == {"starting": 0, "idle": 0, "busy": 2}
+    assert requests == {"GET": 7, "LIST": 0, "HEAD": 0, "PUT": 0, "DELETE": 0}
+
+
 def test_no_gauge_is_forgotten_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray drops what was not set for 20 s: a run is then no run to the alerts, and one that is stuck has no
     last progress, so that EarmarkStuck, EarmarkMemory and EarmarkTwoRuns never fire, and EarmarkNotStarted

@@ -220,16 +220,18 @@ def require_deltalake() -> None:
 def _check_readable(location: str) -> None:
     """Check that deltalake takes a location literally: it decodes percent signs, and URIs end at # and ?.
 
+    Of a prefix of a store, it leaves out empty segments and ``.``, and goes up at ``..``.
+
     Raises
     ------
     MisuseError
         If it does not.
     """
-    forbidden = "%" if storage.is_local(location) else "%#?"
-    if found := [character for character in forbidden if character in storage.split(location)[1]]:
+    forbidden = "%" if storage.is_local(location) else r"[%#?]|//|(?<=/)\.{1,2}(?=/|$)"
+    if found := re.search(forbidden, storage.split(location)[1]):
         raise MisuseError(
-            f"cannot publish a Delta table to {location}: readers of Delta tables take {found[0]} in a path "
-            "for something else; choose another folder"
+            f"cannot publish a Delta table to {location}: readers of Delta tables take {found.group()} in a "
+            "path for something else; choose another folder"
         )
 
 

@@ -455,7 +455,7 @@ def test_rows_that_another_program_added_go(history: TableHistory) -> None:
 
 
 def test_a_table_that_refuses_changes_says_so(history: TableHistory) -> None:
-    """ "Publish again" would be followed night after night, in vain."""
+    """Who is told to publish again would do so night after night, in vain."""
     location = publish(history, "delta").location
     DeltaTable(location).alter.set_table_properties({"delta.appendOnly": "true"})
     history.run({"t0001": "2"}, unchanged=19)
@@ -491,6 +491,13 @@ def test_a_folder_with_an_unusual_name_works(history: TableHistory, form: Format
     if form == "delta":
         with pytest.raises(MisuseError, match="take % in a path"):
             publish_job(history.tables.root, str(tmp_path / "a%41"), form, None, embeddings=None)
+
+
+@pytest.mark.parametrize("path", ["a//b", "/a", "./a", "a/..", "a/../b", "a?b", "a#b", "a%41"])
+def test_a_prefix_that_readers_take_for_another_is_refused(history: TableHistory, path: str) -> None:
+    """The table would be created at another prefix, perhaps somebody's, and could never be written to."""
+    with pytest.raises(MisuseError, match="in a path for something else"):
+        delta.DeltaDestination(f"s3://bucket/{path}", history.tables)
 
 
 def test_no_tracks_are_left_when_all_have_gone(history: TableHistory, form: Format) -> None:

@@ -80,6 +80,7 @@ class ParquetDestination:
                 self._replace_remote(rows, source)
 
     def _replace_local(self, path: Path, rows: pa.RecordBatchReader, source: Source) -> None:
+        path = Path(os.path.realpath(path))  # a link leads to another disk, and stays
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         # Readers of a folder skip names that begin with a dot.
@@ -87,10 +88,9 @@ class ParquetDestination:
         try:
             _write(temporary, rows, source)
             self._check_unchanged()
-            temporary.replace(path)
+            storage.rename_over(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        storage.sync_folder(path.parent)
 
     def _replace_remote(self, rows: pa.RecordBatchReader, source: Source) -> None:
         with locked_folder(SCRATCH_PREFIX) as scratch:

@@ -42,12 +42,23 @@ def write_file(path: Path, chunks: Iterable[bytes], *, check: Check | None = Non
     try:
         if check is not None:
             check()  # a network mount may have hung in the meantime
-        if target.is_file():
-            shutil.copymode(target, temporary)
-        temporary.replace(target)
+        rename_over(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def rename_over(temporary: Path, target: Path) -> None:
+    """Rename a synced file to one that may exist, whose permissions it takes, and sync the folder.
+
+    Raises
+    ------
+    OSError
+        If it cannot be renamed.
+    """
+    if target.is_file():
+        shutil.copymode(target, temporary)
+    temporary.replace(target)
     sync_folder(target.parent)
 
 

@@ -16,6 +16,7 @@ from pipeline.storage.errors import explain_errors as explain_errors
 from pipeline.storage.errors import reason as reason
 from pipeline.storage.late_writes import put_under_lease
 from pipeline.storage.local_files import create_file, write_file
+from pipeline.storage.local_files import rename_over as rename_over
 from pipeline.storage.local_files import sync_folder as sync_folder
 from pipeline.storage.local_kind import local_kind
 from pipeline.storage.locations import PROTOCOLS as PROTOCOLS

@@ -555,6 +555,18 @@ def test_a_run_in_which_too_many_tracks_failed_publishes_nothing(history: TableH
     assert publish_after_run(job, report).publication_error is None
 
 
+def test_a_published_file_keeps_its_place_and_its_permissions(history: TableHistory, tmp_path: Path) -> None:
+    """The group that was allowed to read the labels could not the next morning, nor those who linked them."""
+    published = Path(publish(history, "parquet").location, parquet.FILE)
+    elsewhere = published.rename(tmp_path / "other-disk.parquet")
+    elsewhere.chmod(0o640)
+    published.symlink_to(elsewhere)
+    history.run({"t0001": "2"}, unchanged=19)
+    assert publish(history, "parquet").written
+    assert (published.readlink(), elsewhere.stat().st_mode & 0o777) == (elsewhere, 0o640)
+    assert in_order(pq.read_table(elsewhere)) == expected(history)
+
+
 def test_a_reader_sees_one_whole_file_at_any_time(
     history: TableHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

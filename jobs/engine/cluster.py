@@ -37,7 +37,8 @@ _CPUS_PER_ACTOR = 8
 """CPUs of the cluster for each actor, as long as it is not known how long labeling takes."""
 _MOST_ACTORS_SHARE = 0.5
 """Largest share of the CPUs for actors: tasks that isolate tracks need CPUs too, and actors much memory."""
-_SMALL_CLUSTER_CPUS = 4
+SMALL_CLUSTER_CPUS = 4
+"""CPUs up to which the only actor takes none from Ray."""
 _PARTS_ON_CPU, _PARTS_ON_GPU = 2, 4
 """Parts that an actor works on at once. A GPU may predict a part faster than one can be read and written."""
 _OBJECT_STORE_BYTES = 128 << 20
@@ -303,7 +304,7 @@ def plan_actors(config: RunConfig, cpus: int, gpus: int, labeling: float | None 
         n_actors = config.actors or max(1, fitting)
         num_cpus = 0.0 if 0 < cpus <= n_actors else 1.0
         return ActorPlan(n_actors, num_cpus, num_gpus, config.batch_size or GPU_BATCH_SIZE, _PARTS_ON_GPU)
-    needed = math.ceil(cpus * min(labeling or 0.0, _MOST_ACTORS_SHARE)) if cpus > _SMALL_CLUSTER_CPUS else 1
+    needed = math.ceil(cpus * min(labeling or 0.0, _MOST_ACTORS_SHARE)) if cpus > SMALL_CLUSTER_CPUS else 1
     n_actors = config.actors or max(1, cpus // _CPUS_PER_ACTOR, needed)
-    num_cpus = 0.0 if 0 < cpus <= max(_SMALL_CLUSTER_CPUS, n_actors) else 1.0
+    num_cpus = 0.0 if 0 < cpus <= max(SMALL_CLUSTER_CPUS, n_actors) else 1.0
     return ActorPlan(n_actors, num_cpus, 0.0, config.batch_size or CPU_BATCH_SIZE, _PARTS_ON_CPU)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from jobs.engine.cluster import SMALL_CLUSTER_CPUS
 from tests.benchmarks.simulation.inputs import MEASURED_FILE, Measured, load_measured
 from tests.benchmarks.simulation.results import Result, header, load, row, save
 from tests.benchmarks.simulation.simulate import SHARES, Scenario, simulate
@@ -68,6 +69,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, nargs="+", metavar="FILE", help="OUT.png and files of --save")
     parser.add_argument("--real", action="store_true", help="compare with a real Ray on which tasks sleep")
     options = parser.parse_args()
+    if min(options.cores) <= SMALL_CLUSTER_CPUS:
+        parser.error(f"--cores must be more than {SMALL_CLUSTER_CPUS}: below, actors share CPUs with tasks")
     if options.plot:
         from tests.benchmarks.simulation.plot import plot
 

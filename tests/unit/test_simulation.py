@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.benchmarks import simulate_scaling
 from tests.benchmarks.simulation.inputs import load_measured
 from tests.benchmarks.simulation.simulate import SHARES, Outcome, Scenario, simulate
 from tests.benchmarks.simulation.workload import pipelined_s
@@ -15,6 +16,17 @@ LOSING = Scenario(cpus=48, n_tracks=3000, losses_per_hour=90.0, seed=4, counts_d
 @pytest.fixture(scope="module")
 def outcome() -> Outcome:
     return simulate(LOSING, load_measured())
+
+
+def test_clusters_that_are_not_simulated_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On one core, the simulated actor holds the only CPU, and the simulation never ends."""
+    monkeypatch.setattr("sys.argv", ["simulate_scaling.py", "--cores", "16", "4"])
+    monkeypatch.setattr(simulate_scaling, "load_measured", lambda: pytest.fail("it is simulated"))
+    with pytest.raises(SystemExit):
+        simulate_scaling.main()
+    assert "--cores must be more than 4" in capsys.readouterr().err
 
 
 def test_every_track_is_labeled_once_though_nodes_are_lost(outcome: Outcome) -> None:

@@ -526,6 +526,24 @@ def test_nothing_stays_published_of_tracks_that_were_all_purged(history: TableHi
     assert not publish(history, form, model=MODEL).written
 
 
+def test_a_delta_table_that_is_made_again_names_no_purged_track(history: TableHistory) -> None:
+    """The log keeps the first id, artist and title of each file, however old versions are removed: what the
+    purge says to do must leave none."""
+    folder = Path(publish(history, "delta").location)
+
+    def names_it() -> bool:
+        return any(b"t0000" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+    purge_job(history.tables, PurgeRequest(track_ids=frozenset(["t0000"])), delete=True, say=print)
+    publish(history, "delta")
+    table = DeltaTable(folder)
+    table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert names_it()
+    shutil.rmtree(folder)
+    assert publish(history, "delta").rows == 19
+    assert not names_it()
+
+
 def test_most_rows_go_only_if_the_model_is_named(history: TableHistory, form: Format) -> None:
     """A trial of another model on a few tracks is the latest labeling: it would empty what others read."""
     before = publish(history, form)

@@ -42,8 +42,8 @@ def purge(
 
     This covers their rows in all tables, the index, and what reports, pages, plans and logs of runs say about
     them. Remove the files from the catalog first: the next run labels what it still finds there. Out of reach
-    are copies elsewhere: published tables (publish again, then vacuum a Delta table), exports, playlists,
-    tags in files, backups, and old versions in a bucket that keeps them.
+    are copies elsewhere: published tables (delete a Delta table, whose log names tracks, and publish again),
+    exports, playlists, tags in files, backups, and old versions in a bucket that keeps them.
     """
     from jobs.cli.summaries.maintenance import print_purge
     from jobs.purge import purge_job

@@ -144,8 +144,9 @@ def print_purge(result: PurgeResult, *, deleted: bool) -> None:
         console.print("nothing was removed; add --delete to remove these traces for good")
     console.print(
         "The next run labels these tracks again if their files are still in the catalog. Out of reach are "
-        "copies elsewhere: published tables (publish again, then vacuum a Delta table), exports, playlists, "
-        "tags in files, backups, old versions of objects, and what 'earmark similar' keeps for other users"
+        "copies elsewhere: published tables (delete a Delta table, whose log names tracks, and publish "
+        "again), exports, playlists, tags in files, backups, old versions of objects, and what "
+        "'earmark similar' keeps for other users"
     )
 
 

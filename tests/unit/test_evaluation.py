@@ -11,8 +11,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from jobs.cli.summaries.evaluation import print_evaluation
-from jobs.evaluate import Request, _predict_outside
+from jobs.evaluation_request import Request
 from jobs.matched_genres import match_genres
+from jobs.tested_predictions import predict_tracks_outside
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.evaluation.evaluation import (
     Predictions,
@@ -129,7 +130,7 @@ def test_a_folder_of_another_genre_that_is_no_music_is_not_accepted() -> None:
     names = np.array(["speech/a", "speech/b"])
     speech = TrainingSet(np.stack([noise, noise]), np.zeros(2, np.intp), names, ("speech",))
     classifier = Classifier(bundle, batch_size=2)
-    found = _predict_outside(Request("my/data"), speech, classifier, lambda sentence: None)
+    found = predict_tracks_outside(Request("my/data"), speech, classifier, lambda sentence: None)
     assert found is not None
     source, proba = found
     assert (source, proba.shape) == ("speech of data", (2, len(bundle.info.genres)))

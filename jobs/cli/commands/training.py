@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from jobs.cli.commands import options as opt
+from jobs.cli.commands import training_options as own
 from jobs.cli.commands.settings import with_settings, with_training
 from jobs.console.messages import INTERRUPTED, say
 from pipeline.training.training_settings import LARGEST_SEED
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from jobs.train import TrainRequest, TrainResult
     from pipeline.training.trainer import Epoch
 
-_SEEDS = (
-    "Train once with each of these seeds, such as 0,1,2, with Ray, and keep the model with the best "
-    "validation accuracy."
-)
-
 
 @with_training(
     "epochs", "batch_size", "learning_rate", "weight_decay", "dropout", "label_smoothing", "early_stopping",
@@ -29,85 +24,23 @@ _SEEDS = (
 )  # fmt: skip
 @with_settings("address", "cpus")
 def train(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="A folder with a folder of audio for each genre, a manifest with a label column, tables, "
-            "a CSV of the 57 descriptors, or an .npz of log-mels.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the model to.", show_default=False)],
+    data: own.Data,
+    out: own.Out,
     *,
-    on: Annotated[
-        Literal["features", "embeddings"],
-        typer.Option(
-            "--on",
-            help="What to train on: features, or embeddings, on which a linear head is trained in seconds "
-            "from as few as 4 tracks of each genre.",
-        ),
-    ] = "features",
-    arch: Annotated[
-        str | None,
-        typer.Option("--arch", help="cnn (log-mels), dense (the 57 descriptors) or both. Default: cnn."),
-    ] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split", help="How to split the data: segment (leaks), track, or file:TRAIN.txt,VALID.txt."
-        ),
-    ] = "track",
+    on: own.On = "features",
+    arch: own.Arch = None,
+    split: own.Split = "track",
     training: Mapping[str, object],
-    split_seed: Annotated[
-        int | None,
-        typer.Option(
-            "--split-seed",
-            min=0,
-            max=LARGEST_SEED,
-            help="Seed of a random split. Default: the seed of the training.",
-        ),
-    ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help=_SEEDS)] = None,
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid", help="Values of a setting to try, such as learning_rate=1e-3,3e-4; may be repeated."
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            help="Start from this model (such as gtzan) instead of random weights; with --on embeddings, the "
-            "model of the embeddings. Default there: for tables, that of their latest embeddings; for audio, "
-            "the default model.",
-        ),
-    ] = None,
-    like: Annotated[
-        str | None,
-        typer.Option(
-            "--like", help="Use the settings that this model was trained with; other options override them."
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Name of the model. Default: the name of the folder.")
-    ] = None,
+    split_seed: own.SplitSeed = None,
+    seeds: own.Seeds = None,
+    grid: own.Grid = None,
+    start: own.Start = None,
+    like: own.Like = None,
+    name: own.Name = None,
     label_column: opt.LabelColumn = None,
-    tables: Annotated[
-        str | None,
-        typer.Option("--tables", help="Keep the features of audio in these tables for the next training."),
-    ] = None,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            help="Folder for checkpoints, from which the same command resumes after an interruption.",
-        ),
-    ] = None,
-    tensorboard: Annotated[
-        str | None, typer.Option("--tensorboard", help="Folder for TensorBoard's event files.")
-    ] = None,
+    tables: own.KeptTables = None,
+    checkpoint: own.CheckpointFolder = None,
+    tensorboard: own.TensorBoard = None,
     settings: RunConfig,
 ) -> None:
     """Train a model on labeled audio, features, descriptors or log-mels."""

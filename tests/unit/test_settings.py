@@ -85,6 +85,12 @@ def test_a_command_of_a_group_takes_the_log_options_too(
     assert configured[-1] == ("error", "json" if "json" in arguments else "text")
 
 
+def test_a_model_that_is_evaluated_is_not_trained() -> None:
+    """Somebody takes the figures for those of a longer training."""
+    done = CliRunner().invoke(app, ["evaluate", "gtzan", "nowhere", "--epochs", "9"])
+    assert str(done.exception) == "--epochs has no effect on gtzan, which is already trained; omit it"
+
+
 def test_every_setting_comes_through_from_its_flag() -> None:
     """A flag that sets another setting, or none, is worse than one that is missing."""
     flags = (

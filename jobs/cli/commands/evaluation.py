@@ -89,6 +89,8 @@ def evaluate(
 
     if len(names) > 2 or (len(names) == 2) == (arch is not None):
         raise MisuseError("give a model and data (earmark evaluate MODEL DATA), or --arch ARCH and data")
+    if arch is None and "epochs" in training:
+        raise MisuseError(f"--epochs has no effect on {names[0]}, which is already trained; omit it")
     # Check now, not after many minutes of training.
     if json is not None and json == html:
         raise MisuseError(f"--json and --html both name {json}; choose two different files")

@@ -154,8 +154,11 @@ def render_id3(tag: Id3) -> bytes:
 
 
 def with_genre(tag: Id3, genre: str) -> Id3:
-    """Return a tag with another genre and all other frames byte for byte the same."""
-    is_genre = [tag.name(frame) == "TCON" for frame in tag.frames]
+    """Return a tag with another genre and all other frames byte for byte the same.
+
+    A user-defined frame of that name is left out: FFmpeg and what plays with it prefer it to the genre.
+    """
+    is_genre = [_is_genre(tag, frame) for frame in tag.frames]
     place = is_genre.index(True) if True in is_genre else len(is_genre)
     others = [frame for frame, other in zip(tag.frames, is_genre, strict=True) if not other]
     frames = (*others[:place], _genre_frame(genre, tag.version), *others[place:])
@@ -166,6 +169,14 @@ def genre_names(texts: list[str]) -> list[str]:
     """Return genres with ID3v1 numbers, such as "(17)" or "17", replaced by names."""
     names: list[str] = TCON(encoding=3, text=texts).genres
     return names
+
+
+def _is_genre(tag: Id3, frame: bytes) -> bool:
+    name = tag.name(frame)
+    if name == _USER_DEFINED:
+        content, _ = _content(frame, tag.version, tag.unsynchronized, MAX_UNPACKED_BYTES)
+        name, *_ = _strings(content) or [name]
+    return name == "TCON" or name.lower() == "genre"
 
 
 def _genre_frame(genre: str, version: int) -> bytes:

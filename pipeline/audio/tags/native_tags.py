@@ -1,5 +1,6 @@
 """Writes genres to ogg, m4a and wma files with mutagen; refuses files whose other tags would change."""
 
+import re
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
@@ -26,6 +27,11 @@ _OGG_PREFIXES = {
 _ASF_GENRE = "WM/Genre"
 _MP4_GENRE = "\xa9gen"
 _MP4_GENRES = (_MP4_GENRE.encode("latin-1"), b"gnre")
+_FREE_FORM = b"----"
+_FREE_GENRE = re.compile(
+    rb".{4}mean.{4}com\.apple\.iTunes.{4}name.{4}genre.{4}data", re.IGNORECASE | re.DOTALL
+)
+"""An atom that some taggers write; FFmpeg and what plays with it prefer it to the genre."""
 
 
 class RefusedError(Exception):
@@ -48,8 +54,12 @@ def write_native(path: Path, genre: str) -> None:
     before = _others(tagged, path)
     if isinstance(tagged, MP4):
         _write_mp4(tagged, path, genre)
+    elif isinstance(tagged, ASF):
+        tagged.tags[:] = [(name, value) for name, value in tagged.tags if not _is_asf_genre(name)]
+        tagged[_ASF_GENRE] = [genre]
+        tagged.save()
     else:
-        tagged[_ASF_GENRE if isinstance(tagged, ASF) else "genre"] = [genre]
+        tagged["genre"] = [genre]
         tagged.save()
     if _others(type(tagged)(path), path) != before:
         raise RefusedError("other tags would change")
@@ -58,7 +68,7 @@ def write_native(path: Path, genre: str) -> None:
 def _others(tagged: Any, path: Path) -> Counter[Hashable]:
     """Return all tags except the genre, as raw bytes."""
     if isinstance(tagged, ASF):
-        return Counter(_asf_tag(name, value) for name, value in tagged.tags if name != _ASF_GENRE)
+        return Counter(_asf_tag(name, value) for name, value in tagged.tags if not _is_asf_genre(name))
     with path.open("rb") as file:
         if isinstance(tagged, MP4):
             return Counter(tag for tag in mp4_tags(file) if not _is_mp4_genre(tag))
@@ -72,8 +82,13 @@ def _asf_tag(name: str, value: Any) -> Hashable:
     return name, value.TYPE, value.language or 0, value.stream or 0, value.render("")
 
 
+def _is_asf_genre(name: str) -> bool:
+    return name.lower().removeprefix("wm/") == "genre"
+
+
 def _is_mp4_genre(tag: Mp4Tag) -> bool:
-    return tag.place == b"ilst" and tag.name in _MP4_GENRES
+    is_free = tag.name == _FREE_FORM and _FREE_GENRE.match(tag.content) is not None
+    return tag.place == b"ilst" and (tag.name in _MP4_GENRES or is_free)
 
 
 def _ogg_comments(file: BinaryIO, serial: int) -> bytes:

@@ -209,6 +209,29 @@ def test_webm(form: str) -> None:
     assert read_tags(opus_in(form, texts), "track") == expected
 
 
+QUICKTIME: dict[str, dict[str, str]] = {"by names": {}, "by keys": {"movflags": "use_metadata_tags"}}
+
+
+def quicktime(kind: str) -> io.BytesIO:
+    """Return a QuickTime film of sound alone, with tags of QuickTime."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mov", options=QUICKTIME[kind]) as output:
+        output.metadata.update({"artist": "Björk", "title": "Jóga", "genre": "Pop", "date": "1997"})
+        stream = output.add_stream("alac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.int16), "s16p", "mono")
+        frame.sample_rate = 44100
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file
+
+
+@pytest.mark.parametrize("kind", QUICKTIME)
+def test_tags_of_quicktime(kind: str) -> None:
+    """Fails: recordings of QuickTime and Final Cut have no artist."""
+    expected = Tags("Björk", None, "Jóga", 1997, "1997", "Pop")
+    assert read_tags(quicktime(kind), "track") == expected
+
+
 def test_streams_of_webm() -> None:
     """Fails: webm with tags on the stream has no album and no genre."""
     found = read_tags(opus_in("webm", {}, {"ALBUM": "Homogenic", "GENRE": "Pop", "title": "Stereo"}), "track")

@@ -31,7 +31,7 @@ from tests.encoders import encode, sweep
 from tests.unit.test_id3 import TAGS
 from tests.unit.test_id3 import frame as id3_frame
 from tests.unit.test_id3 import tag as id3_tag
-from tests.unit.test_tags import SPELLINGS, spelled, tagged
+from tests.unit.test_tags import QUICKTIME, SPELLINGS, quicktime, spelled, tagged
 
 RATE = 44100
 NOISE = np.random.default_rng(0).normal(0, 0.1, (RATE, 1)).astype(np.float32)
@@ -255,6 +255,13 @@ def test_a_genre_in_a_field_of_a_tagger_does_not_hide_the_new_one(kind: str) -> 
     with av.open(io.BytesIO(written)) as container:
         texts = container.streams.audio[0].metadata | container.metadata
     assert {text for name, text in texts.items() if name.lower() == "genre"} == {"jazz"}
+
+
+@pytest.mark.parametrize("kind", QUICKTIME)
+def test_a_genre_that_would_hide_other_tags_is_refused(kind: str) -> None:
+    """Programs that find tags of iTunes ignore those of QuickTime: artist and title would be gone."""
+    with pytest.raises(EarmarkError, match="would hide the other tags"):
+        write(quicktime(kind).getvalue(), "mov")
 
 
 def test_a_damaged_id3_is_refused() -> None:

@@ -1,12 +1,14 @@
 """Reads a file's tags (artist, album, title, year, genre) in any of their formats."""
 
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, BinaryIO
 
 from mutagen.apev2 import APETextValue, APEv2File
 from mutagen.id3 import ParseID3v1
+from mutagen.mp4 import MP4
 
 from pipeline.audio.decode.decoders import UndecodableError
 from pipeline.audio.decode.ffmpeg import open_container
@@ -51,7 +53,7 @@ PROBE_BYTES = 1 << 12
 
 _KNOWN = frozenset(name for names in NAMES.values() for name in names)
 _ID3_NAMES = frozenset({*_KNOWN, *(name.upper() for name in _KNOWN if len(name) == 4), "TDAT"})
-_ITUNES = "----:com.apple.itunes:"
+_PREFIX = re.compile(r"----:com\.apple\.itunes:|com\.apple\.quicktime\.")
 _DSF_HEADER_BYTES = 28
 
 Stored = Mapping[str, Any] | list[tuple[str, Any]]
@@ -107,6 +109,9 @@ def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Stored]:
         yield tags
     if id3 := _id3(source, n_id3):
         yield id3
+    if isinstance(tagged, MP4) and not _by_name(tags or {}):  # QuickTime has other tags than iTunes
+        yield _ffmpeg_metadata(inner)
+        inner.raise_if_failed()
     if is_native:
         return
     if tags is not None:
@@ -203,7 +208,7 @@ def _by_name(stored: Stored) -> dict[str, list[str]]:
     """Return the values of known names, which are in lower case."""
     texts: dict[str, list[str]] = {}
     for name, value in stored if isinstance(stored, list) else stored.items():
-        if (known := name.lower().removeprefix(_ITUNES)) in _KNOWN:
+        if (known := _PREFIX.sub("", name.lower())) in _KNOWN:
             texts.setdefault(known, []).extend(_values(value))
     return texts
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from pipeline.audio.tags.splicing import Edit, splice
 from pipeline.audio.tags.tags import read_tags
 from pipeline.storage import storage
 from schemas.errors import EarmarkError
+from schemas.tracks import Tags
 
 TAGGABLE = "wav, aiff, flac, mp3, ogg, opus, m4a and wma"
 """The formats that a genre can be written to, for messages."""
@@ -144,17 +146,23 @@ def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:
     """
     try:
         with original.open("rb") as file:
+            known = read_tags(file, name)
             container = _container(file, name)
-            splice(file, _edits(file, container, genre, name), copy)
+            splice(file, _edits(file, container, known, genre, name), copy)
         if container in _NATIVE:
             write_native(copy, genre)
         assert_same_audio(original, copy)
         with copy.open("rb") as file:
-            written = read_tags(file, name).genre_tag
-        if written != genre:
+            written = read_tags(file, name)
+        if written.genre_tag != genre:
             raise EarmarkError(
-                f"the genre of {name} cannot be written (it reads back as {written or 'none'}); the file is "
-                "left unchanged"
+                f"the genre of {name} cannot be written (it reads back as {written.genre_tag or 'none'}); "
+                "the file is left unchanged"
+            )
+        if replace(written, genre_tag=known.genre_tag) != known:
+            raise EarmarkError(
+                f"a genre would hide the other tags of {name}; the file is left unchanged. Remux it with "
+                "'ffmpeg -i OLD -c copy NEW.m4a' first"
             )
     except (EarmarkError, OSError):
         raise
@@ -174,14 +182,13 @@ def _container(file: BinaryIO, name: str) -> str:
     raise EarmarkError(f"{name} has a format that Earmark cannot write tags to; it can for {TAGGABLE}")
 
 
-def _edits(file: BinaryIO, container: str, genre: str, name: str) -> list[Edit]:
+def _edits(file: BinaryIO, container: str, known: Tags, genre: str, name: str) -> list[Edit]:
     """Return the edits that set the genre; none for formats that mutagen writes."""
     if container in _NATIVE:
         return []
     source = Source(file, name)
     if container == "flac":  # some taggers put ID3 before it
         return [flac_genre_edit(file, id3_bytes(source), genre)]
-    known = read_tags(file, name)
     if container == "mp3":
         return mp3_genre_edits(file, source.size(), known, genre)
     chunks = read_chunks(file)

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from jobs.cli.main import app
 from jobs.engine.lease import hold_for_workers
 from jobs.verify import render_json
 from pipeline.catalogs.track_refs import to_batch
@@ -25,7 +27,7 @@ from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports, write_report
 from pipeline.tables.tables import Tables
-from schemas.errors import EarmarkError, LabelError, LeaseHeldError, ReadError
+from schemas.errors import EarmarkError, LabelError, LeaseHeldError, ReadError, StoreError
 from schemas.features import FeatureSpec
 from schemas.genres import GTZAN_GENRES
 from schemas.report import Counts
@@ -544,3 +546,20 @@ def test_the_json_form_says_the_same(history: TableHistory) -> None:
     assert said["sound"] is False
     assert {finding["kind"] for finding in said["findings"]} >= {"missing", "report mismatch"}
     assert said["accounts"][0]["missing"] == 4
+
+
+@pytest.mark.parametrize("transient", [True, False])
+def test_only_what_may_pass_by_itself_is_to_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch, transient: bool
+) -> None:
+    """For want of credentials, somebody runs verify again and again."""
+
+    def refuse(location: str) -> Tables:
+        error = StoreError(f"cannot open the tables {location}: no AWS credentials were found")
+        error.transient = transient
+        raise error
+
+    monkeypatch.setattr("jobs.read_tables.open_tables", refuse)
+    done = CliRunner().invoke(app, ["verify", "s3://bucket/tables"])
+    assert done.exit_code == 4
+    assert ("run verify again" in done.output) is transient

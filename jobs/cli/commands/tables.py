@@ -85,7 +85,8 @@ def verify(
         opened = open_tables(tables)
         verification, busy = verify_job(opened, catalog, deep=deep)
     except StoreError as error:
-        say(f"the tables could not be checked: {error}; run verify again")
+        again = "; run verify again" if error.transient else ""  # or else the error says what to do first
+        say(f"the tables could not be checked: {error}{again}")
         raise typer.Exit(UNCHECKED) from None
     if busy:
         say("a run is writing to the tables, or was killed: some findings may be temporary")

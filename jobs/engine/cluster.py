@@ -5,6 +5,7 @@ import errno
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 _NO_FOLDER = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT}
 """Errors of a folder for temporary files that cannot be used."""
+
+_OPEN_FILES = 1024
+"""The usual limit of open files, under which Ray starts; with a fourth of it, it does not."""
 
 _CPUS_PER_ACTOR = 8
 """CPUs of the cluster for each actor, as long as it is not known how long labeling takes."""
@@ -177,6 +181,9 @@ def _not_connected(address: str, error: Exception) -> str:
         return f"Ray refuses a command line that is not valid UTF-8; write {' and '.join(uris)} instead"
     if address == "local":
         advice = "run the same command again when the machine is less busy or has more free memory"
+        n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if n_files < _OPEN_FILES:
+            advice = f"it may have only {n_files} files open; allow more, such as with 'ulimit -n 65536'"
         if isinstance(error, OSError) and error.errno in _NO_FOLDER:
             advice = "free space in the temporary folder, or set TMPDIR to another one"
         return f"cannot start Ray on this machine: {reason}; {advice}"

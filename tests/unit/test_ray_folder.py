@@ -1,9 +1,11 @@
-"""Where a local Ray keeps its sockets."""
+"""What a local Ray needs: a folder for its sockets, and open files."""
 
 import errno
+import resource
 
 import pytest
 
+from jobs.engine import cluster
 from jobs.engine.cluster import connected
 from jobs.engine.ray_folder import ray_folder
 from schemas.config import RunConfig
@@ -67,3 +69,15 @@ def test_the_advice_suits_what_happened(
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(EarmarkError, match=advice), connected(RunConfig(address="local")):
         pass
+
+
+def test_a_low_limit_of_open_files_is_named() -> None:
+    """Ray says that it timed out, and no freer machine helps somebody who may open 256 files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1000, before[1]))
+    try:
+        said = cluster._not_connected("local", TimeoutError("The current node timed out during startup."))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert said.endswith("it may have only 1000 files open; allow more, such as with 'ulimit -n 65536'")
+    assert "less busy" in cluster._not_connected("local", TimeoutError())

@@ -51,8 +51,8 @@ def check_index(rows: Rows) -> list[Finding]:
         *report_names(
             "ignored index",
             INDEX_FOLDER,
-            "key files that are damaged, or whose parts have all been replaced since, or copied here with new "
-            "dates: nothing reads them, and the next run with new tracks removes them",
+            "key files that are damaged, or whose parts have all been replaced or copied since: nothing "
+            "reads them, and the next run with new tracks removes them",
             ignored,
             fault=False,
         ),

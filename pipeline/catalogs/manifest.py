@@ -87,9 +87,9 @@ def read_manifest(
         table = inventory_rows(table, location, selection, is_encoded=is_encoded)
     table = rename_facts(table)
     _check_columns(table, location)
-    written = to_text(table["uri"])
     if not (is_exact or _is_scan(table)):  # by hand, spaces slip in
-        written = pc.utf8_trim_whitespace(written)
+        table = _trim_names(table)
+    written = to_text(table["uri"])
     uris = resolve_uris(written, location)
     ids = _track_ids(table, written)
     _refuse_duplicates(ids, written, location)
@@ -115,6 +115,14 @@ def read_manifest(
 def _is_scan(table: pa.Table) -> bool:
     """Whether ``earmark scan --out`` may have written a manifest: names may begin or end with a space."""
     return {"track_id", "uri", "size", "etag"} <= set(table.column_names)
+
+
+def _trim_names(table: pa.Table) -> pa.Table:
+    """Return a manifest without spaces around its uris and track ids."""
+    for name in {"uri", "track_id"} & set(table.column_names):
+        trimmed = pc.utf8_trim_whitespace(to_text(table[name]))
+        table = table.set_column(table.column_names.index(name), name, trimmed)
+    return table
 
 
 def _check_columns(table: pa.Table, location: str) -> None:

@@ -149,9 +149,10 @@ def test_spaces_around_a_name_are_kept_where_a_program_wrote_it(tmp_path: Path) 
         touch(tmp_path / name)
     scanned = "".join(f'{number},"{name}",1,x\n' for number, name in enumerate(names))
     (tmp_path / "scan.csv").write_text(f"track_id,uri,size,etag\n{scanned}")
-    (tmp_path / "typed.csv").write_text("uri\nc.mp3  \n")
+    (tmp_path / "typed.csv").write_text("track_id , uri\n 2 , c.mp3  \n")
     for manifest, found in (("scan.csv", names), ("typed.csv", ["c.mp3"])):
         tracks = from_table(list_catalog(str(tmp_path / manifest)))
+        assert [track.track_id for track in tracks] == [str(names.index(name)) for name in found]
         assert [track.uri for track in tracks] == [f"{tmp_path}/{name}" for name in found]
         assert "missing" not in {track.etag for track in tracks}
 

@@ -197,9 +197,18 @@ def _answer(question: Callable[[], T]) -> T:
     ------
     TimeoutError
         If there is none within `_ANSWER_S`.
+    EarmarkError
+        If the server does not accept the token, such as one that has changed while a job is followed.
     """
+    from ray.exceptions import AuthenticationError
+
     try:
         return run_in_background(question, "job server").result(_ANSWER_S)
+    except AuthenticationError as error:
+        raise EarmarkError(
+            "the job server does not accept the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to that of "
+            "the cluster. A job that it runs goes on"
+        ) from error
     except TimeoutError:
         raise TimeoutError(f"no answer within {_ANSWER_S:.0f} s") from None
 

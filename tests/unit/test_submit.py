@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from jobs import submit
 from jobs.cli.main import app
 from pipeline.background import run_in_background
+from schemas.errors import EarmarkError
 from tests.e2e.earmark import EARMARK
 
 
@@ -96,7 +97,7 @@ def test_options_of_the_run_need_no_mark_before_them(monkeypatch: pytest.MonkeyP
 
 
 @contextmanager
-def job_server(job: dict[str, Any], job_log: str = "") -> Iterator[str]:
+def job_server(job: dict[str, Any], job_log: str = "", status: int = 200) -> Iterator[str]:
     """Answer as Ray's job server does that knows one job; return its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -104,7 +105,7 @@ def job_server(job: dict[str, Any], job_log: str = "") -> Iterator[str]:
             version = {"version": "4", "ray_version": "2", "ray_commit": ""}
             is_log, is_version = self.path.endswith("/logs"), self.path == "/api/version"
             answer = {"logs": job_log} if is_log else version if is_version else job
-            self.send_response(200)
+            self.send_response(200 if is_version else status)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
 
@@ -146,6 +147,15 @@ def test_a_job_without_an_exit_code_says_whether_it_had_begun(facts: dict[str, s
     with job_server(job | facts) as address:
         done = CliRunner().invoke(app, ["submit", "--address", address, "--follow", "night"])
     assert str(done.exception) == said
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_has_changed_is_named(status: int) -> None:
+    """The cluster was made again while a job was followed: that is no internal error to report."""
+    with job_server({}, status=status) as address:
+        done = CliRunner().invoke(app, ["submit", "--address", address, "--follow", "night"])
+    assert "the job server does not accept the token; set RAY_AUTH_MODE=token" in str(done.exception)
+    assert isinstance(done.exception, EarmarkError)
 
 
 def test_another_web_server_is_told_from_a_job_server() -> None:

@@ -48,7 +48,7 @@ def plot_track(track: str, out: str, model: str, segment: int | None) -> str:
     chosen = view.segment(segment)
     found = predict_segments(view, Classifier(bundle, batch_size=4, threads=2))
     sentence = describe_label(view, found, bundle)
-    drawings = list_drawings(view, chosen, found.proba, bundle.info.genres)
+    drawings = list_drawings(view, chosen, found, bundle.info.genres)
     if suffix == ".png":
         data = to_png(draw_overview(drawings))
     else:

@@ -144,8 +144,8 @@ LABELS = pa.schema(
         _column(
             "probabilities",
             pa.list_(pa.float32()),
-            "Calibrated probability of each genre, averaged over the segments, in the order of the "
-            "metadata key 'genres' of the file",
+            "Calibrated probability of each genre, averaged over the segments as far as they are music, in "
+            "the order of the metadata key 'genres' of the file",
             "0–1",
         ),
         _column("top3", _TOP3, "The three most probable genres, most probable first"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation.protocols import other_unit
 from pipeline.models import metrics
-from pipeline.models.label import accepted_probabilities
+from pipeline.models.label import accepted_probabilities, music_weights
 from schemas.evaluation import (
     ConfidenceBin,
     CoveragePoint,
@@ -68,11 +68,12 @@ class Predictions:
         return len(np.unique(self.tracks)) < len(self)
 
     def by_unit(self, unit: Unit) -> "Predictions":
-        """Return the predictions by piece, unchanged, or by track, averaged over its segments."""
+        """Return the predictions by piece, unchanged, or by track, averaged as in labeling."""
         if unit == "piece":
             return self
-        proba, labels = metrics.average_by_track(self.proba, self.labels, self.tracks)
         is_music = self.is_music
+        weights = None if is_music is None else music_weights(is_music)
+        proba, labels = metrics.average_by_track(self.proba, self.labels, self.tracks, weights)
         if is_music is not None:
             is_music = metrics.average_by_track(is_music[:, np.newaxis], self.labels, self.tracks)[0][:, 0]
         return Predictions(proba, labels, np.unique(self.tracks), is_music)

@@ -60,7 +60,7 @@ def predict_outside(
             on_failure(FeatureError(f"{uri} is silent, and silence gets no genre"))
             continue
         found = predict(*network_inputs(segments))
-        rows.append(track_probabilities(found.proba, silent))
+        rows.append(track_probabilities(found, silent))
         is_music.append(track_is_music(found, silent))
     if not rows:
         raise MisuseError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.label import TrackLabel, label_prediction, track_probabilities
+from pipeline.models.label import TrackLabel, label_prediction, mean_of_music, track_probabilities
 from pipeline.models.prediction import Floats, Prediction, softmax
 from schemas.model import ModelInfo
 
@@ -63,10 +63,14 @@ def label_members(
     counted = heard or members
     proba = combine_probabilities(
         info.genres,
-        [(each.info.genres, track_probabilities(each.segments.proba, each.silent)) for each in counted],
+        [(each.info.genres, track_probabilities(each.segments, each.silent)) for each in counted],
     )
     is_music = [_mean_of_sound(m.segments.is_music, m) for m in counted if m.segments.is_music is not None]
-    labels = [_mean_of_sound(m.segments.labels, m) for m in counted if m.segments.labels is not None]
+    labels = [
+        mean_of_music(m.segments.labels, m.segments, m.silent)
+        for m in counted
+        if m.segments.labels is not None
+    ]
     whole = Prediction(
         proba[None],
         np.mean(is_music, axis=0)[None] if is_music else None,

@@ -15,6 +15,8 @@ PROBABILITY_TOLERANCE = 1e-6
 """By how much stored probabilities may differ from what they were before they were rounded to float32."""
 MIN_IS_MUSIC = 0.5
 """A track gets no genre if the probability that it is music is below this."""
+_LEAST_WEIGHT = 1e-6
+"""Weight of a segment that is surely not music: where all are, none is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def label_prediction(
     LabelError
         If the probabilities are not finite numbers.
     """
-    label = _label_probabilities(uri, segments.proba, silent, info.genres, min_confidence)
+    label = _label_probabilities(uri, segments, silent, info.genres, min_confidence)
     if info.taxonomy is None or segments.is_music is None or segments.labels is None:
         return label
     is_music = track_is_music(segments, silent)
@@ -100,14 +102,14 @@ def label_prediction(
         return replace(label, labels=())
     if is_music < MIN_IS_MUSIC:
         return replace(label, genre=None, is_music=is_music, labels=())
-    labels = _likely(segments.labels[~np.asarray(silent, bool)].mean(axis=0), info.taxonomy)
+    labels = _likely(mean_of_music(segments.labels, segments, silent), info.taxonomy)
     styles = [each.style for each in labels if each.genre == label.genre and each.style is not None]
     return replace(label, is_music=is_music, style=styles[0] if styles else None, labels=labels)
 
 
 def _label_probabilities(
     uri: str,
-    segments: NDArray[np.float64],
+    segments: Prediction,
     silent: Sequence[bool],
     genres: Sequence[str],
     min_confidence: float,
@@ -175,13 +177,13 @@ def accepted_probabilities(
     return np.where(is_music.astype(np.float32)[:, np.newaxis] < MIN_IS_MUSIC, 0.0, proba)
 
 
-def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -> NDArray[np.float64]:
-    """Return the mean over the segments that are not silent, since a network gives silence a genre too.
+def track_probabilities(segments: Prediction, silent: Sequence[bool]) -> NDArray[np.float64]:
+    """Return the probabilities of the genres of a track: those of its segments, by `mean_of_music`.
 
     Parameters
     ----------
-    segments : ndarray of float64, shape (n, n_genres)
-        The calibrated probabilities of each segment.
+    segments : Prediction
+        The predictions for the track's segments.
     silent : sequence of bool, of length n
         Whether there is nothing to label in each segment.
 
@@ -190,6 +192,38 @@ def track_probabilities(segments: NDArray[np.float64], silent: Sequence[bool]) -
     ndarray of float64, shape (n_genres,)
         Equal probabilities if all segments are silent.
     """
-    heard = ~np.asarray(silent, bool)
-    n_genres = segments.shape[1]
-    return segments[heard].mean(axis=0) if heard.any() else np.full(n_genres, 1 / n_genres)
+    n_genres = segments.proba.shape[1]
+    if all(silent):
+        return np.full(n_genres, 1 / n_genres)
+    return mean_of_music(segments.proba, segments, silent)
+
+
+def mean_of_music(
+    values: NDArray[np.float64], segments: Prediction, silent: Sequence[bool]
+) -> NDArray[np.float64]:
+    """Return the mean over the segments of a track, each weighted by its probability of being music.
+
+    A network gives speech and silence a genre too. So silent segments do not count, unless all are silent,
+    and the talk between two songs hardly does.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n, n_values)
+        What the model predicts for each segment.
+    segments : Prediction
+        The predictions for the track's segments.
+    silent : sequence of bool, of length n
+        Whether there is nothing to label in each segment.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_values,)
+    """
+    heard = ~np.asarray(silent, bool) if not all(silent) else np.ones(len(silent), bool)
+    weights = None if segments.is_music is None else music_weights(segments.is_music[heard])
+    return np.asarray(np.average(values[heard], axis=0, weights=weights))
+
+
+def music_weights(is_music: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much each segment counts: as much as it is music, and fully if the model does not tell."""
+    return np.maximum(np.where(np.isnan(is_music), 1.0, is_music), _LEAST_WEIGHT)

@@ -159,17 +159,21 @@ def reliability(
 
 
 def average_by_track(
-    proba: NDArray[np.float64], labels: NDArray[np.intp], tracks: NDArray[np.str_]
+    proba: NDArray[np.float64],
+    labels: NDArray[np.intp],
+    tracks: NDArray[np.str_],
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Average the probabilities of the segments of each track; tracks are in sorted order.
+    """Average the probabilities of the segments of each track, weighted; tracks are in sorted order.
 
     Labeling does the same, but ignores silent segments. Data from tables has none of them
     (`pipeline.training.data.labeled_tables.import_tables` drops them); arrays do not mark them.
     """
     _, first, track_of = np.unique(tracks, return_index=True, return_inverse=True)
     summed = np.zeros((len(first), proba.shape[1]))
-    np.add.at(summed, track_of, proba)
-    return summed / np.bincount(track_of)[:, None], labels[first]
+    weights = np.ones(len(proba)) if weights is None else weights
+    np.add.at(summed, track_of, proba * weights[:, np.newaxis])
+    return summed / np.bincount(track_of, weights)[:, np.newaxis], labels[first]
 
 
 def negative_log_likelihood(logits: NDArray[np.float64], labels: NDArray[np.intp]) -> float:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.models.label import track_probabilities
+from pipeline.models.prediction import Prediction
 from pipeline.plots import track_plots as plots
 from pipeline.plots.figures import new_figure
 from pipeline.plots.track_view import SegmentView, TrackView
@@ -48,7 +48,7 @@ class Drawing:
 
 
 def list_drawings(
-    view: TrackView, segment: SegmentView, proba: NDArray[np.float64], genres: tuple[str, ...]
+    view: TrackView, segment: SegmentView, found: Prediction, genres: tuple[str, ...]
 ) -> list[Drawing]:
     """Return the plots of a track.
 
@@ -58,11 +58,12 @@ def list_drawings(
         The track.
     segment : SegmentView
         The segment that all but the first plot show.
-    proba : ndarray of float64, shape (n_segments, n_genres)
-        The genre probabilities of each segment.
+    found : Prediction
+        The predictions for its segments.
     genres : tuple of str
-        The genres, in the order of `proba`.
+        The genres, in the order of their probabilities.
     """
+    proba = found.proba
     y, sr, start = segment.y, view.spec.sample_rate, segment.start_s
     spans = [(one.start_s, len(one.y) / sr) for one in view.segments]
     seconds = f"from {start:g} to {start + len(y) / sr:g} s"
@@ -77,9 +78,9 @@ def list_drawings(
     def draw_log_mel(into: Any) -> Any:
         return plots.plot_log_mel(segment.log_mel, segment.range_db, view.spec, start_s=start, into=into)
 
-    mean = track_probabilities(proba, [one.is_silent for one in view.segments])
-    named = ", ".join(f"{_ISOLATE}{genres[i]}{_END} {mean[i]:.2f}" for i in np.argsort(-mean)[:3])
-    of_genres = f"Genre probabilities of each segment over the track; mean: {named}."
+    of_track = track_probabilities(found, [one.is_silent for one in view.segments])
+    named = ", ".join(f"{_ISOLATE}{genres[i]}{_END} {of_track[i]:.2f}" for i in np.argsort(-of_track)[:3])
+    of_genres = f"Genre probabilities of each segment over the track; of the track: {named}."
     heads = ("genre", *(f"from {first:g} to {first + length:g} s" for first, length in spans))
     rows = tuple(
         (genre, *(f"{p:.2f}" for p in column)) for genre, column in zip(genres, proba.T, strict=True)

@@ -217,6 +217,30 @@ def test_silent_segments_have_no_say() -> None:
     assert (silent.genre, silent.is_music, silent.labels) == (None, None, ())
 
 
+def test_talk_before_the_music_does_not_choose_its_genre() -> None:
+    """A song with a spoken intro would get the genre and the styles that the network hears in speech."""
+    info = audioset_info()
+    talk, song = outputs(Music=-4, Speech=5, Country=5), outputs(Music=4, Disco=2, Funk=1)
+    both = read_outputs(np.concatenate([talk, song, song]), info)
+    mixed = label_prediction("x", both, [False] * 3, info)
+    alone = label_prediction("x", both.rows([1]), [False], info)
+    assert (mixed.genre, alone.genre) == ("disco", "disco")
+    assert mixed.confidence == pytest.approx(alone.confidence, abs=0.01)
+    assert mixed.labels is not None
+    assert alone.labels is not None
+    assert [each.style for each in mixed.labels] == [each.style for each in alone.labels]
+    assert mixed.is_music == pytest.approx(np.mean(both.is_music), abs=1e-6)
+
+
+def test_what_is_surely_no_music_still_has_probabilities() -> None:
+    """Weights that are all zero would make them NaN, and the track a failure."""
+    info = audioset_info()
+    both = read_outputs(np.concatenate([outputs(Music=-900), outputs(Music=-900, Jazz=2)]), info)
+    label = label_prediction("x", both, [False] * 2, info)
+    assert label.probabilities.sum() == pytest.approx(1)
+    np.testing.assert_allclose(label.probabilities, both.proba.mean(axis=0))
+
+
 def test_models_without_a_taxonomy_answer_as_before() -> None:
     """Labels of `gtzan` would change with an upgrade."""
     info = ModelBundle.load("gtzan").info

@@ -26,6 +26,7 @@ from pipeline.evaluation.evaluation import (
 from pipeline.evaluation.ood import predict_outside
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
+from pipeline.models.label import track_probabilities
 from pipeline.models.prediction import Prediction
 from pipeline.pages.evaluation_page import render_evaluation_page
 from pipeline.training.training_set import TrainingSet
@@ -66,6 +67,16 @@ def test_track_figures_use_the_mean_over_segments() -> None:
     assert (found.per_genre[1].precision, found.per_genre[1].recall) == (None, 0.0)
     assert sum(one.n for one in found.reliability) == 3
     assert found.ece == pytest.approx((abs(1 - 0.7) + abs(1 - 0.55) + 0.6) / 3)
+
+
+def test_track_figures_count_segments_as_labeling_does() -> None:
+    """The accuracy of tracks with spoken intros is not that of their labels."""
+    proba = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
+    labels, tracks, is_music = np.array([1, 1, 0]), np.array(["a", "a", "b"]), np.array([0.1, 0.9, np.nan])
+    found = Predictions(proba, labels, tracks, is_music).by_unit("track")
+    of_label = track_probabilities(Prediction(proba[:2], is_music[:2]), [False] * 2)
+    np.testing.assert_allclose(found.proba, [of_label, proba[2]])
+    assert found.predicted.tolist() == [1, 1]
 
 
 def test_a_set_of_one_segment_a_track_has_one_figure() -> None:

@@ -168,6 +168,15 @@ def test_figures_have_protocols_and_counts() -> None:
     assert speech.count / speech.n <= 0.1
 
 
+def test_listed_models_have_figures_by_genre(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who has country music would not learn from `earmark models` that `default` finds none of it."""
+    print_models([each for each in list_models() if each.state == "ships"])
+    by_genre = [line for line in capsys.readouterr().out.splitlines() if "by genre: " in line]
+    assert len(by_genre) == 2, "a line for each model, not for each of its figures"
+    assert "country 0 of 9" in by_genre[0]
+    assert "country 9 of 23" in by_genre[1]
+
+
 def outputs(**logits: float) -> Floats:
     """Outputs of one segment: that of the named classes, and little of all others."""
     info = audioset_info()

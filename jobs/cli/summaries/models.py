@@ -56,7 +56,14 @@ def _describe_measurement(measured: Measurement) -> str:
 
 def _describe_model(info: ModelInfo) -> list[str]:
     """Return a description of a model, one fact per line."""
-    lines = [_describe_measurement(measured) for measured in info.figures]
+    lines: list[str] = []
+    by_genre: dict[str, tuple[int, int]] = {}
+    for measured in info.figures:
+        lines.append(_describe_measurement(measured))
+        if measured.by_genre and measured.by_genre != by_genre:
+            by_genre = measured.by_genre
+            counts = ", ".join(f"{genre} {right} of {n}" for genre, (right, n) in by_genre.items())
+            lines.append(f"  by genre: {counts}")
     lines += [f"{count.count} of {count.n} {count.what}" for count in info.counts]
     styles = 0 if info.taxonomy is None else sum(each.style is not None for each in info.taxonomy.classes)
     lines.append(f"genres: {', '.join(info.genres)}" + (f", and {styles} styles of them" if styles else ""))

@@ -10,7 +10,7 @@ from jobs.console.messages import Say
 from jobs.engine.cluster import connected
 from jobs.run.request import make_job
 from jobs.run.run import run_job
-from jobs.train import TrainRequest, train_job
+from jobs.training.train import TrainRequest, train_job
 from pipeline.demo.demo_catalog import MARKER as CATALOG_MARKER
 from pipeline.demo.demo_catalog import write_demo_catalog, write_demo_shelves
 from pipeline.formatting import command_text

@@ -12,8 +12,14 @@ from jobs.console.messages import Say
 from jobs.read_tables import open_tables, pick_embedding_model
 from jobs.run.request import make_job
 from jobs.run.run import run_job
-from jobs.train import TrainRequest, check_options, last_name
-from jobs.training_data import check_regular, choose_label_column, is_audio, open_root, report_failures
+from jobs.training.train import TrainRequest, check_options, last_name
+from jobs.training.training_data import (
+    check_regular,
+    choose_label_column,
+    is_audio,
+    open_root,
+    report_failures,
+)
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import earmark
-from jobs.evaluate import evaluate_job
-from jobs.evaluation_request import Request
+from jobs.evaluation.evaluate import evaluate_job
+from jobs.evaluation.request import Request
 from jobs.run.request import Command, make_job
 from jobs.run.run import run_job
 from pipeline.models.combination import combine_probabilities

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jobs.evaluate import evaluate_job
-from jobs.evaluation_request import Request
+from jobs.evaluation.evaluate import evaluate_job
+from jobs.evaluation.request import Request
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.tables.stored_features import read_features

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 import earmark
-from jobs.evaluate import evaluate_job
-from jobs.evaluate_ensemble import _count_seen, _Labeled, _measure
-from jobs.evaluation_request import Request
+from jobs.evaluation.evaluate import evaluate_job
+from jobs.evaluation.evaluate_ensemble import _count_seen, _Labeled, _measure
+from jobs.evaluation.request import Request
 from jobs.run.request import make_job
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.catalogs.catalog import list_catalog

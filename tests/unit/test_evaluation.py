@@ -11,9 +11,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from jobs.cli.summaries.evaluation import print_evaluation
-from jobs.evaluation_request import Request
-from jobs.matched_genres import match_genres
-from jobs.tested_predictions import predict_tracks_outside
+from jobs.evaluation.matched_genres import match_genres
+from jobs.evaluation.request import Request
+from jobs.evaluation.tested_predictions import predict_tracks_outside
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.evaluation.evaluation import (
     Predictions,

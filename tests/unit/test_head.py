@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.train import TrainRequest
 from jobs.train_head import _command, _describe_leak, _train
+from jobs.training.train import TrainRequest
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.models.prediction import softmax

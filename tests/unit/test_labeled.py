@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.training_data import read_labeled_data
+from jobs.training.training_data import read_labeled_data
 from schemas.errors import MisuseError
 
 

@@ -43,6 +43,8 @@ IMPORT_ORDER = (
     "jobs.console",
     "jobs.engine",
     "jobs.run",
+    "jobs.training",
+    "jobs.evaluation",
     "jobs",
     "jobs.cli.summaries",
     "jobs.cli.commands",

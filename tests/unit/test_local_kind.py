@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs.training_data import check_regular, is_audio
+from jobs.training.training_data import check_regular, is_audio
 from jobs.write_tags import plan_copies
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.models.bundle import find_model

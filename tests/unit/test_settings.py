@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from jobs.cli.commands.settings import range_of, with_settings, with_training
 from jobs.cli.main import app
 from jobs.engine.cluster import plan_actors
-from jobs.evaluate import evaluate_job
-from jobs.evaluation_request import Request
-from jobs.train import TrainRequest, check_options
+from jobs.evaluation.evaluate import evaluate_job
+from jobs.evaluation.request import Request
+from jobs.training.train import TrainRequest, check_options
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE
 from pipeline.training.training_settings import TrainingSettings
 from schemas.config import RunConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from jobs.train import TrainRequest, train_job
+from jobs.training.train import TrainRequest, train_job
 from pipeline.models.bundle import ModelBundle, load_network
 from pipeline.training.checkpoints import Checkpoint
 from pipeline.training.provenance import count_seen

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.evaluate import evaluate_job
-from jobs.evaluation_request import Request
-from jobs.train import TrainRequest, TrainResult, settings_for, train_job
+from jobs.evaluation.evaluate import evaluate_job
+from jobs.evaluation.request import Request
+from jobs.training.train import TrainRequest, TrainResult, settings_for, train_job
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.training.augment import Augmentation

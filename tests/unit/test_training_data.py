@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.training_data import choose_label_column, is_audio
+from jobs.training.training_data import choose_label_column, is_audio
 from pipeline.models.bundle import ModelBundle, read_info, shipped_models
 from pipeline.tables.stored_features import newest_spec
 from pipeline.training.data.labeled_tables import find_genres, import_tables

@@ -6,8 +6,8 @@ import pytest
 
 from jobs.cli.summaries.models import print_trials
 from jobs.engine.cluster import Node
-from jobs.trial_tasks import _fitting_cpus
-from jobs.trials import Trial, pick_best, plan_trials, summarize
+from jobs.training.trial_tasks import _fitting_cpus
+from jobs.training.trials import Trial, pick_best, plan_trials, summarize
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import DivergedError, MisuseError
@@ -60,10 +60,10 @@ def test_a_setting_is_varied_in_one_place(grid: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("arch", "text", "reason"),
     [
-        ("cnn", "crop=64,8", "setting 'crop': input should be greater than or equal to 16"),
-        ("cnn", "batch_size=1e2", "setting 'batch_size': .* unable to parse string as an integer"),
-        ("cnn", "learning_rate=nan", "setting 'learning_rate': input should be a finite number"),
-        ("cnn", "dropout=", "setting 'dropout': .* unable to parse string as a number"),
+        ("cnn", "crop=64,8", "setting 'crop': must be greater than or equal to 16"),
+        ("cnn", "batch_size=1e2", "setting 'batch_size': must be a valid integer, not '1e2'"),
+        ("cnn", "learning_rate=nan", "setting 'learning_rate': must be a finite number"),
+        ("cnn", "dropout=", "setting 'dropout': must be a valid number, not ''"),
         ("dense", "crop=64", "--arch dense reads descriptors, which have no frames"),
     ],
 )

@@ -13,7 +13,7 @@ from schemas.config import RunConfig
 from schemas.errors import MisuseError
 
 if TYPE_CHECKING:
-    from jobs.evaluation_request import Request
+    from jobs.evaluation.request import Request
     from pipeline.training.trainer import Epoch
     from schemas.evaluation import Evaluation
 
@@ -83,7 +83,7 @@ def evaluate(
     """Evaluate a model or an architecture on labeled data, next to baseline classifiers."""
     from jobs.cli.summaries.evaluation import print_evaluation, write_evaluation
     from jobs.console.output import check_out
-    from jobs.evaluation_request import Request
+    from jobs.evaluation.request import Request
     from pipeline.storage.output_checks import check_writable_file
     from pipeline.training.training_settings import TrainingSettings
 
@@ -112,7 +112,7 @@ def evaluate(
 def _evaluate(request: "Request") -> "Evaluation":
     """Evaluate with progress on stderr."""
     from jobs.console.progress import Meter, show_progress
-    from jobs.evaluate import evaluate_job
+    from jobs.evaluation.evaluate import evaluate_job
 
     n_epochs = request.settings.epochs
     with ExitStack() as stack:

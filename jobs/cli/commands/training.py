@@ -14,7 +14,7 @@ from pipeline.training.training_settings import LARGEST_SEED
 from schemas.config import RunConfig
 
 if TYPE_CHECKING:
-    from jobs.train import TrainRequest, TrainResult
+    from jobs.training.train import TrainRequest, TrainResult
     from pipeline.training.trainer import Epoch
 
 
@@ -45,8 +45,8 @@ def train(
 ) -> None:
     """Train a model on labeled audio, features, descriptors or log-mels."""
     from jobs.cli.summaries.models import print_head, print_model, print_trials
-    from jobs.train import TrainRequest, settings_for
     from jobs.train_head import train_head_job
+    from jobs.training.train import TrainRequest, settings_for
 
     request = TrainRequest(
         data=data,
@@ -96,7 +96,7 @@ def _refuse_network_options(given: Mapping[str, object]) -> None:
 def _train(request: "TrainRequest") -> "TrainResult":
     """Train with progress on stderr."""
     from jobs.console.progress import show_progress
-    from jobs.train import train_job
+    from jobs.training.train import train_job
 
     with ExitStack() as stack:
         meters = []

@@ -8,7 +8,7 @@ import numpy as np
 from jobs.console.output import console, print_table
 from jobs.models import ListedModel
 from jobs.train_head import HeadResult
-from jobs.trials import Trial, summarize
+from jobs.training.trials import Trial, summarize
 from pipeline.formatting import size_text
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.metrics import wilson_interval

@@ -14,7 +14,7 @@ class Request:
     Attributes
     ----------
     data : str
-        Labeled data, as `jobs.training_data.read_labeled_data` reads it.
+        Labeled data, as `jobs.training.training_data.read_labeled_data` reads it.
     model : str or None
         Name of a shipped model, several joined by ``+``, or a folder; if None, `arch` is trained.
     arch : str or None
@@ -30,7 +30,7 @@ class Request:
     outside : str or None
         A catalog of music out of distribution: none of the genres.
     label_column, tables : str or None
-        See `jobs.training_data.read_labeled_data`.
+        See `jobs.training.training_data.read_labeled_data`.
     settings : TrainingSettings
         Of the training; its seed is also used for splits and intervals.
     config : RunConfig

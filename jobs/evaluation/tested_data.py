@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from jobs.console.messages import Say
-from jobs.evaluation_request import Request
-from jobs.matched_genres import match_genres, some_of
-from jobs.training_data import read_labeled_data
+from jobs.evaluation.matched_genres import match_genres, some_of
+from jobs.evaluation.request import Request
+from jobs.training.training_data import read_labeled_data
 from pipeline.models.bundle import ModelBundle
 from pipeline.training.networks import check_data
 from pipeline.training.splits import check_pieces, parse_split

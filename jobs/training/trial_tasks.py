@@ -10,7 +10,7 @@ from ray import exceptions as ray_errors
 from jobs.engine.actor_pool import last_line
 from jobs.engine.cluster import Node, live_nodes
 from jobs.engine.environment import environment_error
-from jobs.trials import Trial, TrialPlan
+from jobs.training.trials import Trial, TrialPlan
 from pipeline.log import get_logger
 from pipeline.models.bundle import ModelBundle
 from pipeline.models.tensorflow_setup import use_only_our_keras

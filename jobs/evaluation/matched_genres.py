@@ -25,7 +25,7 @@ def match_genres(
     genres : sequence of str
         Genres of the model.
     label_column : str or None
-        Where the genres of the data are; see `jobs.training_data.read_labeled_data`.
+        Where the genres of the data are; see `jobs.training.training_data.read_labeled_data`.
     say : callable
         Prints a message, if names differ.
     """

@@ -7,8 +7,8 @@ from pathlib import Path
 from shlex import quote
 
 from jobs.console.messages import Say
-from jobs.training_data import read_labeled_data
-from jobs.trials import Trial, TrialPlan, pick_best, plan_trials
+from jobs.training.training_data import read_labeled_data
+from jobs.training.trials import Trial, TrialPlan, pick_best, plan_trials
 from pipeline.catalogs.catalog import canonical
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle, shipped_models
@@ -45,7 +45,7 @@ class TrainRequest:
     Attributes
     ----------
     data : str
-        Labeled data, as `jobs.training_data.read_labeled_data` reads it.
+        Labeled data, as `jobs.training.training_data.read_labeled_data` reads it.
     out : Path
         Folder to write, missing or empty. It is written whole at the end, or not at all.
     settings : TrainingSettings
@@ -59,11 +59,11 @@ class TrainRequest:
     seeds : tuple of int
         If there are several, one trial for each on a Ray cluster; the best model is kept.
     grid : tuple of str
-        Settings to vary, as in `jobs.trials.plan_trials`.
+        Settings to vary, as in `jobs.training.trials.plan_trials`.
     name : str or None
         Name of the model; if None, that of the folder, with '-' for invalid characters.
     label_column, tables : str or None
-        See `jobs.training_data.read_labeled_data`.
+        See `jobs.training.training_data.read_labeled_data`.
     checkpoint, tensorboard : str or None
         Folders; see `pipeline.training.train_model.training`.
     config : RunConfig
@@ -236,7 +236,7 @@ def _train_trials(
 ) -> TrainResult:
     """Train all trials on Ray and return the best model, which records the results of the others."""
     from jobs.engine.cluster import connected
-    from jobs.trial_tasks import run_trials
+    from jobs.training.trial_tasks import run_trials
 
     with connected(request.config):
         trials = run_trials(planned, train_set, valid_set, options, on_epoch)

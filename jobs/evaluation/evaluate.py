@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.console.messages import Say
-from jobs.evaluate_ensemble import evaluate_ensemble
-from jobs.evaluation_request import Request, check_request
-from jobs.run.request import refuse_for_ensemble
-from jobs.tested_data import align_genres, read_tested_data
-from jobs.tested_predictions import (
+from jobs.evaluation.evaluate_ensemble import evaluate_ensemble
+from jobs.evaluation.request import Request, check_request
+from jobs.evaluation.tested_data import align_genres, read_tested_data
+from jobs.evaluation.tested_predictions import (
     Collected,
     add_predictions,
     baseline_scores,
     predict_tracks_outside,
 )
+from jobs.run.request import refuse_for_ensemble
 from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS, Split, drop_folders, other_unit, plan_splits, unit_of
 from pipeline.models import metrics

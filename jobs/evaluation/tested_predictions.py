@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.console.messages import Say
-from jobs.evaluation_request import Request
-from jobs.matched_genres import some_of
+from jobs.evaluation.matched_genres import some_of
+from jobs.evaluation.request import Request
 from pipeline.evaluation.baselines import describe_features, run_baselines
 from pipeline.evaluation.evaluation import Predictions, score
 from pipeline.evaluation.ood import predict_outside

@@ -10,10 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from jobs.console.messages import Say
-from jobs.matched_genres import match_genres, some_of
+from jobs.evaluation.matched_genres import match_genres, some_of
 from jobs.run.request import Job, make_job
 from jobs.run.run import run_job
-from jobs.training_data import choose_label_column, is_audio, open_root, report_failures
+from jobs.training.training_data import choose_label_column, is_audio, open_root, report_failures
 from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS
 from pipeline.models.ensemble import Ensemble
@@ -77,7 +77,7 @@ def evaluate_ensemble(
     config : RunConfig
         Settings of the run that labels the audio, with the name of the ensemble.
     label_column, tables : str, optional
-        See `jobs.training_data.read_labeled_data`.
+        See `jobs.training.training_data.read_labeled_data`.
     seed : int
         Of the bootstrap.
     say : callable

@@ -1,0 +1,1 @@
+"""Training of networks: its labeled data, and several trials on Ray."""

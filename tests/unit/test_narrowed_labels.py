@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import earmark
 from jobs.cli.main import app
+from jobs.cli.summaries.labels import print_labels
 from pipeline.tables.current import current_labels
 from pipeline.tables.narrowed import narrow_labels
 from schemas.errors import MisuseError
@@ -169,3 +170,16 @@ def test_labels_of_a_style_are_read(tmp_path: Any) -> None:
         tables.labels(genre="BEBOP")
     printed = CliRunner().invoke(app, ["labels", tables.root, "--style", "punk", "--format", "csv"])
     assert len(printed.output.splitlines()) == 2, printed.output
+
+
+def test_what_is_no_music_has_no_confidence_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sermon seemed to be labeled with a confidence of 0.82, in nothing."""
+    row = {"style": None, "n_segments": 3}
+    rows = [
+        {**row, "genre": None, "confidence": 0.82, "is_music": 0.01, "uri": "sermon.mp3"},
+        {**row, "genre": None, "confidence": 0.41, "is_music": 0.99, "uri": "unclear.mp3"},
+        {**row, "genre": "jazz", "confidence": 0.93, "is_music": None, "uri": "song.mp3"},
+    ]
+    print_labels(pa.Table.from_pylist(rows))
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["–", "–"], ["–", "0.41"], ["jazz", "0.93"]]

@@ -8,7 +8,9 @@ import pyarrow as pa
 
 from jobs.console.output import console, print_table
 from jobs.write_tags import Tagging
+from pipeline.models.label import MIN_IS_MUSIC
 
+_COLUMNS = ["genre", "style", "confidence", "is_music", "n_segments", "uri"]
 _PRINTED = 20
 """Maximum number of files to print, and of failures."""
 
@@ -18,8 +20,8 @@ def print_labels(rows: pa.Table) -> None:
     print_table(
         ("genre", "confidence", "segments", "track"),
         (
-            (_genre(row), f"{row['confidence']:.2f}", row["n_segments"], row["uri"])
-            for row in rows.select(["genre", "style", "confidence", "n_segments", "uri"]).to_pylist()
+            (_genre(row), _confidence(row), row["n_segments"], row["uri"])
+            for row in rows.select(_COLUMNS).to_pylist()
         ),
     )
 
@@ -27,6 +29,12 @@ def print_labels(rows: pa.Table) -> None:
 def _genre(row: dict[str, Any]) -> str:
     """Return a label's genre and style; a dash if it has neither."""
     return " / ".join(part for part in (row["genre"], row["style"]) if part) or "–"
+
+
+def _confidence(row: dict[str, Any]) -> str:
+    """Return the confidence in a genre; a dash if there is none for want of music."""
+    no_music = row["is_music"] is not None and row["is_music"] < MIN_IS_MUSIC
+    return "–" if no_music else f"{row['confidence']:.2f}"
 
 
 def print_playlists(written: Mapping[str, int]) -> None:

@@ -133,6 +133,7 @@ class ActorPool:
             self._members[actor] = _Member(plan.num_cpus, plan.num_gpus, plan.parts_at_once + _QUEUED_PARTS)
             self._starting[actor.ready.remote()] = actor
         self._replace()
+        self._leave_a_cpu(cpus, plan.n_actors)
 
     def _next_worker_node(self) -> str | None:
         """Choose a node for an actor without a CPU, which Ray might place on a head that runs no work."""
@@ -146,6 +147,16 @@ class ActorPool:
         for actor, member in list(self._members.items()):
             if not self._is_planned(member) and member.load == 0:
                 log.info("actor replaced by a planned one", node=member.address, gpus=member.num_gpus)
+                self._end(actor)
+
+    def _leave_a_cpu(self, cpus: int, n_planned: int) -> None:
+        """End idle actors beyond the plan while actors hold all CPUs, as when nodes without one were lost."""
+        for actor, member in reversed(list(self._members.items())):  # the last ones may still be starting
+            held = sum(each.num_cpus for each in self._members.values())
+            if len(self._members) <= n_planned or not 0 < cpus <= held:
+                return
+            if member.num_cpus and member.load == 0:
+                log.info("actor ended, to leave a CPU to the tasks", node=member.address)
                 self._end(actor)
 
     def _is_planned(self, member: _Member) -> bool:

@@ -275,6 +275,27 @@ def test_an_actor_gives_up_the_only_cpu_that_is_left(monkeypatch: pytest.MonkeyP
     assert pool.n_actors == 16 // 8, "one that takes no CPU is in nobody's way"
 
 
+def test_actors_beyond_the_plan_end_where_they_hold_all_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: where the nodes without an actor are lost, the others wait for parts for ever."""
+    monkeypatch.setattr("jobs.engine.actor_pool._SIZE_EVERY_S", 0.0)
+    started = Started(monkeypatch, UP)
+    n_cpus = 12
+    monkeypatch.setattr("jobs.engine.actor_pool.cpus_and_gpus", lambda: (n_cpus, 0))
+    pool = ActorPool("model", RunConfig())
+    for _ in range(2):
+        pool.resize(0.5, n_waiting=99)
+    settle(pool)
+    assert pool.n_actors == 12 // 2
+    busy = pool.take()
+    n_cpus = 7
+    settle(pool)
+    assert started.killed == [], "a CPU is left"
+    n_cpus = 6
+    settle(pool)
+    assert pool.n_actors == 6 - 1
+    assert busy not in started.killed
+
+
 def test_actors_on_gpus_that_take_no_cpu_go_where_gpus_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node without a GPU is chosen for one, which then never starts."""
     started = Started(monkeypatch, UP)

@@ -1,6 +1,7 @@
 """Values as text: sizes, durations, commands, and the files that a listing left out."""
 
 import shlex
+from collections.abc import Mapping
 
 from schemas.report import LeftOut, Publication
 
@@ -58,6 +59,11 @@ def size_text(size: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
         value /= 1000
     raise AssertionError("unreachable")
+
+
+def directions_text(n_bytes: Mapping[str, int]) -> str:
+    """Format numbers of bytes by direction: 1.2 GB received, 3.4 MB sent."""
+    return ", ".join(f"{size_text(n)} {direction}" for direction, n in n_bytes.items())
 
 
 def duration_text(seconds: float) -> str:

@@ -236,6 +236,8 @@ class RunReport(BaseModel):
     requests : dict
         Requests to object stores by kind (LIST, HEAD, GET, PUT, DELETE), of the driver and the workers, with
         retries; empty on a local disk.
+    store_bytes : dict
+        Bytes ``received`` from object stores and ``sent`` to them, as `requests`.
     versions : dict
         Versions of the packages that determine the results.
     purged : Purged
@@ -273,6 +275,7 @@ class RunReport(BaseModel):
     removed_features_bytes: int = 0
     publication: Publication | None = None
     requests: dict[str, int] = {}
+    store_bytes: dict[str, int] = {}
     versions: dict[str, str] = {}
     purged: Purged = Purged()
 

@@ -48,7 +48,7 @@ ACTOR_STATES = ("starting", "idle", "busy")
 
 @dataclass
 class Totals:
-    """Running totals: tracks, seconds by stage, genres, requests, slow tracks, work left, cluster size.
+    """Running totals: tracks, seconds by stage, genres, what the store was asked, work left, cluster size.
 
     `n_results` counts the shards and parts that have ended. `waiting_for` says what is missing, if all work
     waits for the same thing.
@@ -71,6 +71,7 @@ class Totals:
     seconds: Counter[str] = field(default_factory=Counter)
     genres: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
+    store_bytes: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     timeline: TimelineRecorder = field(default_factory=TimelineRecorder)
     slowest: tuple[tuple[float, str], ...] = ()

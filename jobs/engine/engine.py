@@ -242,6 +242,7 @@ class Engine:
         else:
             replay(answer.events)
             self.totals.requests.update(answer.requests)
+            self.totals.store_bytes.update(answer.store_bytes)
             self._collect_answer(submission, answer)
 
     def _collect_answer(self, submission: Submission, answer: Answer) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from jobs.engine.assignment import ACTOR_STATES, Totals
 from pipeline.redaction import redact
-from pipeline.storage.requests import KINDS
+from pipeline.storage.requests import KINDS, RECEIVED, SENT
 from pipeline.tables.runs import last_success
 from pipeline.tables.tables import Tables
 from schemas.errors import TrackError
@@ -61,6 +61,12 @@ RUN_ACTORS = Metric(
 RUN_REQUESTS = Metric(
     "earmark_run_requests", "gauge", "Requests of workers and actors to the store so far, by kind.", ("kind",)
 )
+RUN_STORE_BYTES = Metric(
+    "earmark_run_store_bytes",
+    "gauge",
+    "Bytes that workers and actors have received from the store and sent to it so far.",
+    ("direction",),
+)
 RUN_PROGRESS = Metric(
     "earmark_run_progress_timestamp_seconds", "gauge", "When a track was last finished, or the run began."
 )
@@ -70,7 +76,7 @@ LAST_SUCCESS = Metric(
 )
 METRICS = (
     *(TRACKS, STAGE_SECONDS, RUN_INFO, RUN_TRACKS, RUN_FAILED, RUN_QUEUE, RUN_ACTORS, RUN_REQUESTS),
-    *(RUN_PROGRESS, LEASE_AGE, LAST_SUCCESS),
+    *(RUN_STORE_BYTES, RUN_PROGRESS, LEASE_AGE, LAST_SUCCESS),
 )
 _SHOW_EVERY_S = 1.0
 STATES = ("listed", "done_before", "failed_before", "done", "failed", "left")
@@ -130,6 +136,7 @@ class RunGauges:
         self._queue = _gauge(RUN_QUEUE)
         self._actors = _gauge(RUN_ACTORS)
         self._requests = _gauge(RUN_REQUESTS)
+        self._store_bytes = _gauge(RUN_STORE_BYTES)
         self._progress = _gauge(RUN_PROGRESS)
         self._lease_age = _gauge(LEASE_AGE)
         self._last_success = _gauge(LAST_SUCCESS)
@@ -180,6 +187,8 @@ class RunGauges:
             self._actors.set(totals.actors_by_state[state], {"state": state})
         for kind in KINDS:
             self._requests.set(totals.requests[kind], {"kind": kind})
+        for direction in (RECEIVED, SENT):
+            self._store_bytes.set(totals.store_bytes[direction], {"direction": direction})
         self._lease_age.set(self._lease_age_s())
         n_finished = states["done"] + states["failed"] + totals.featurized
         if n_finished != self._n_finished:

@@ -25,7 +25,7 @@ from pipeline.shards.featurize_shard import Shard, ShardResult, featurize_shard
 from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.shards.limits import TrackLimits, allow_time_limits, time_limit
-from pipeline.storage.requests import take_requests
+from pipeline.storage.requests import take_bytes, take_requests
 from schemas.errors import EnvironmentFaultError, LabelError
 
 log = get_logger(__name__)
@@ -49,12 +49,15 @@ class Answer:
         What was logged while it ran.
     requests : dict of str to int
         Requests that this process has sent to object stores since its last answer, by kind.
+    store_bytes : dict of str to int
+        Bytes that it has received from them and sent to them meanwhile.
     """
 
     origin: Origin
     result: ShardResult | LabelResult | LabelError | EnvironmentFaultError
     events: tuple[Event, ...] = ()
     requests: dict[str, int] = field(default_factory=dict)
+    store_bytes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,12 @@ def run_work(
         try:
             result = work()
         except EnvironmentFaultError as fault:
-            return Answer(origin, fault, buffer.events(), take_requests())
+            return Answer(origin, fault, buffer.events(), take_requests(), take_bytes())
         except Exception as error:
             with suppress(AttributeError):  # it has slots; raising it matters more
                 error.events, error.origin = buffer.events(), origin  # type: ignore[attr-defined]
             raise
-    return Answer(origin, result, buffer.events(), take_requests())
+    return Answer(origin, result, buffer.events(), take_requests(), take_bytes())
 
 
 def schedule_as_batch() -> None:

@@ -27,7 +27,7 @@ from pipeline.formatting import count_text
 from pipeline.log import get_logger
 from pipeline.pages.run_page_writer import RunPageWriter
 from pipeline.storage import storage
-from pipeline.storage.requests import take_requests
+from pipeline.storage.requests import take_bytes, take_requests
 from pipeline.tables.format_version import record_format
 from pipeline.tables.index import update_index
 from pipeline.tables.kept_models import keep_model
@@ -283,8 +283,12 @@ class PlannedRun:
         """Write the final report, and the log."""
         self._interrupt.defer()
         self._totals.requests.update(take_requests())
-        requests = dict(self._totals.requests.most_common())
-        self._keep(self._closing.finish(self._report.model_copy(update={"requests": requests}), ended))
+        self._totals.store_bytes.update(take_bytes())
+        asked = {
+            "requests": dict(self._totals.requests.most_common()),
+            "store_bytes": dict(self._totals.store_bytes),
+        }
+        self._keep(self._closing.finish(self._report.model_copy(update=asked), ended))
         log.info(
             "run ends",
             outcome=self._report.outcome,

@@ -15,7 +15,7 @@ from jobs.run.run_log import RunLog, keep_log
 from pipeline.catalogs.planning import Plan
 from pipeline.log import about
 from pipeline.package_versions import package_versions
-from pipeline.storage.requests import take_requests
+from pipeline.storage.requests import take_bytes, take_requests
 from pipeline.tables.runs import last_catalog, new_run_name, time_after_last_run
 from schemas.report import Counts, LeftOut, RunReport
 
@@ -41,7 +41,7 @@ def run_job(job: Job, say: Say) -> RunReport:
         If the run cannot start or continue; the report also records the error.
     """
     started = time.monotonic()
-    take_requests()  # those of an earlier run of this process
+    take_requests(), take_bytes()  # those of an earlier run of this process
     with keep_log(job.tables) as run_log, interruptible() as interrupt:
         closing = Closing(job.tables, started, run_log)
         interrupt.close_with(closing)

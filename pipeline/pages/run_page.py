@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.formatting import duration_text, left_out_text, publication_text, size_text
+from pipeline.formatting import directions_text, duration_text, left_out_text, publication_text, size_text
 from pipeline.pages import render
 from pipeline.pages.charts import Series, StepChart, lay_out_step_chart
 from pipeline.redaction import redact
@@ -93,6 +93,8 @@ def _summarize(report: RunReport) -> dict[str, str]:
         facts["speed, × real time"] = f"{report.audio_s / report.wall_s:,.0f}"
     if report.requests:
         facts["requests to the store"] = ", ".join(f"{kind} {n:,}" for kind, n in report.requests.items())
+    if report.store_bytes:
+        facts["data from and to the store"] = directions_text(report.store_bytes)
     if report.removed_features_bytes:
         facts["features removed"] = size_text(report.removed_features_bytes)
     return facts

@@ -1,4 +1,4 @@
-"""Counts the requests that this process sends to object stores, by kind: stores charge by the request."""
+"""Counts the requests that this process sends to object stores, and bytes: stores charge for both."""
 
 import threading
 from collections import Counter
@@ -17,8 +17,11 @@ _KINDS = {
 """Kinds of requests, by how the names of S3's operations begin."""
 KINDS = tuple(dict.fromkeys(_KINDS.values()))
 """Kinds of requests."""
+RECEIVED, SENT = "received", "sent"
+"""Directions of bytes."""
 
 _sent: Counter[str] = Counter()
+_bytes: Counter[str] = Counter()
 _lock = threading.Lock()
 
 
@@ -43,11 +46,32 @@ def take_requests() -> dict[str, int]:
     return taken
 
 
+def take_bytes() -> dict[str, int]:
+    """Return the bytes of bodies `RECEIVED` and `SENT` since the last call, and begin again with none."""
+    with _lock:
+        taken = dict(_bytes)
+        _bytes.clear()
+    return taken
+
+
 def count_requests_of(client: Any) -> None:
-    """Count every request that a client of botocore sends."""
+    """Count every request that a client of botocore sends, and the bytes of it and of its answer."""
     # One handler a client, however often this is called.
     client.meta.events.register("before-send.s3", _on_send, unique_id="earmark-requests")
+    client.meta.events.register("response-received.s3", _on_answer, unique_id="earmark-answers")
 
 
-def _on_send(event_name: str, **_: object) -> None:
+def _on_send(event_name: str, request: Any, **_: object) -> None:
     count_request(event_name.rpartition(".")[2])
+    _count_bytes(SENT, request.headers)
+
+
+def _on_answer(event_name: str, response_dict: Any, **_: object) -> None:
+    # What a HEAD tells is the size of the object, which is not sent.
+    if response_dict is not None and ".Head" not in event_name:
+        _count_bytes(RECEIVED, response_dict["headers"])
+
+
+def _count_bytes(direction: str, headers: Any) -> None:
+    with _lock:
+        _bytes[direction] += int(headers.get("Content-Length") or 0)

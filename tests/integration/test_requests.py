@@ -11,7 +11,7 @@ from jobs.run.request import Job, list_job
 from pipeline.demo.demo_catalog import write_demo_catalog
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
-from pipeline.storage.requests import take_requests
+from pipeline.storage.requests import take_bytes, take_requests
 from pipeline.tables.index import update_index
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -49,6 +49,11 @@ def test_a_run_counts_its_requests_and_deletes_nothing_that_never_was(bucket: st
     # Only the last writes, of the report, its pages, the log and the lease, come after the count.
     assert 0 <= seen["PUT"] - counted["PUT"] <= 8
     assert 0 <= seen["GET"] - counted["GET"] <= 12
+    sizes = [path.stat().st_size for path in (tmp_path / "catalog").rglob("*.flac")]
+    of_model = len(ModelBundle.load("default").weights)
+    assert sum(sizes) <= report.store_bytes["received"] <= 2 * (sum(sizes) + of_model)
+    assert report.store_bytes["sent"] > 0
+    assert "data from and to the store: " in said
 
 
 def test_several_parts_at_once_cost_one_look_at_the_lease(
@@ -67,6 +72,21 @@ def test_several_parts_at_once_cost_one_look_at_the_lease(
         storage.create(storage.join(bucket, "_lease", "00000099.json"), b"{}")
         with pytest.raises(leases.LeaseLostError):
             storage.write_bytes(f"{bucket}/labels", b"part", check=lease.check)
+
+
+def test_the_bytes_of_bodies_are_counted(bucket: str) -> None:
+    """What a store charges for data that leaves it is a guess; the size that a HEAD tells is not sent."""
+    take_bytes()
+    storage.write_bytes(f"{bucket}/part", bytes(1 << 20))
+    sent = take_bytes()
+    assert sent["sent"] >= 1 << 20
+    assert sent.get("received", 0) < 1 << 12
+    assert storage.exists(f"{bucket}/part")
+    assert take_bytes().get("received", 0) < 1 << 12
+    assert len(storage.read_bytes(f"{bucket}/part")) == 1 << 20
+    read = take_bytes()
+    assert 1 << 20 <= read["received"] < 1.1 * (1 << 20)
+    assert read.get("sent", 0) < 1 << 12
 
 
 def test_listing_the_tracks_to_label_reads_no_features(bucket: str) -> None:

@@ -86,13 +86,17 @@ def test_every_kind_is_shown_from_the_start(tmp_path: Path, monkeypatch: pytest.
             shown[self.name, ",".join((labels or {}).values())] = value
 
     monkeypatch.setattr(metrics, "_gauge", Gauge)
-    totals = Totals(requests=Counter(GET=7), actors_by_state=Counter(busy=2))
+    totals = Totals(
+        requests=Counter(GET=7), store_bytes=Counter(received=1 << 20), actors_by_state=Counter(busy=2)
+    )
     running = report(outcome="running")
     with RunGauges(running, Tables(str(tmp_path)), totals, lambda: 0.0):
         actors = {key[1]: n for key, n in shown.items() if key[0] == "earmark_run_actors"}
         requests = {key[1]: n for key, n in shown.items() if key[0] == "earmark_run_requests"}
     assert actors == {"starting": 0, "idle": 0, "busy": 2}
     assert requests == {"GET": 7, "LIST": 0, "HEAD": 0, "PUT": 0, "DELETE": 0}
+    n_bytes = {key[1]: n for key, n in shown.items() if key[0] == "earmark_run_store_bytes"}
+    assert n_bytes == {"received": 1 << 20, "sent": 0}
 
 
 def test_no_gauge_is_forgotten_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.summaries.publish import print_publication
 from jobs.console.output import console, print_table
-from pipeline.formatting import command_text, count_text, left_out_text, size_text
+from pipeline.formatting import command_text, count_text, directions_text, left_out_text, size_text
 from pipeline.storage import storage
 from schemas.report import LeftOut, RunReport
 
@@ -97,6 +97,8 @@ def _print_requests(report: RunReport) -> None:
     if report.requests:
         kinds = ", ".join(f"{kind} {n:,}" for kind, n in report.requests.items())
         console.print(f"requests to the store: {kinds}")
+    if report.store_bytes:
+        console.print(f"data from and to the store: {directions_text(report.store_bytes)}")
 
 
 def _print_afterwards(report: RunReport) -> None:

@@ -18,6 +18,7 @@ from jobs.training.training_data import (
     choose_label_column,
     is_audio,
     open_root,
+    refuse_unused,
     report_failures,
 )
 from pipeline.evaluation.protocols import drop_folders
@@ -91,6 +92,7 @@ def _embedded(request: TrainRequest, say: Say) -> Iterator[tuple[Tables, str | N
     """Yield tables with embeddings, and where the genres of their tracks are."""
     check_regular(request.data)
     if is_tables(request.data):
+        refuse_unused(request.data, "tables", {"--tables": request.tables})
         yield open_tables(request.data), request.label_column
         return
     if not is_audio(request.data):

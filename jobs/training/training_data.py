@@ -77,13 +77,13 @@ def read_labeled_data(
     check_regular(data)
     kept = {"--tables": tables}
     if is_tables(data):
-        _refuse_unused(data, "tables", kept)
+        refuse_unused(data, "tables", kept)
         like = read_info(find_model(model)).features if model else None
         return import_tables(
             data, label_column=label_column, like=like, n_frames=n_frames, say=say, **feature_kinds(arch)
         )
     if not is_audio(data):
-        _refuse_unused(
+        refuse_unused(
             data, "an array file or a table of descriptors", {"--label-column": label_column, **kept}
         )
         imported = import_data(data, say=say)
@@ -97,8 +97,23 @@ def read_labeled_data(
         return import_tables(root, label_column=column, n_frames=n_frames, say=say, **feature_kinds(arch))
 
 
-def _refuse_unused(data: str, what: str, options: Mapping[str, str | None]) -> None:
-    """Refuse options that only other data needs: of what they name, nothing would be read or kept."""
+def refuse_unused(data: str, what: str, options: Mapping[str, str | None]) -> None:
+    """Refuse options that only other data needs: of what they name, nothing would be read or kept.
+
+    Parameters
+    ----------
+    data : str
+        The data, as the user named it.
+    what : str
+        What it is.
+    options : mapping of str to str or None
+        The options and their values; None if one is not given.
+
+    Raises
+    ------
+    MisuseError
+        If one is given.
+    """
     for option, value in options.items():
         if value is not None:
             raise MisuseError(f"{option} {value} has no effect on {data}, which is {what}; omit it")

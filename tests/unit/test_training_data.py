@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from jobs.train_head import train_head_job
+from jobs.training.train import TrainRequest
 from jobs.training.training_data import choose_label_column, is_audio
 from pipeline.models.bundle import ModelBundle, read_info, shipped_models
 from pipeline.tables.stored_features import newest_spec
@@ -12,7 +14,7 @@ from pipeline.training.provenance import count_seen, describe_provenance
 from schemas.errors import MisuseError
 from schemas.model import Arch, feature_kinds
 from schemas.report import Counts
-from tests.table_history import TableHistory
+from tests.table_history import TableHistory, tracks
 
 
 def lay_out(folder: Path, *names: str) -> str:
@@ -172,3 +174,12 @@ def test_music_that_a_model_has_seen_is_found_at_any_length(tmp_path: Path) -> N
         update={"training": dict(describe_provenance(trained, trained))}
     )
     assert count_seen(info, tested.tracks.tolist(), tested).trained_on == 2
+
+
+def test_tables_beside_tables_are_refused(tmp_path: Path) -> None:
+    """A head says nothing of the tables that it was to keep, and they are not there."""
+    history = TableHistory(tmp_path / "tables")
+    history.run(tracks(2))
+    request = TrainRequest(history.tables.root, tmp_path / "head", tables="kept")
+    with pytest.raises(MisuseError, match=r"--tables kept has no effect on .*tables, which is tables; omit"):
+        train_head_job(request)

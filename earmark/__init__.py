@@ -19,6 +19,7 @@ Errors, each with one sentence that names the problem and says what to do::
     ├── StoreError                a store or a disk did not do what was asked of it
     ├── LeaseHeldError            another run is writing to the tables
     ├── EnvironmentFaultError     this machine or its libraries cannot decode even a known-good sound
+    ├── DivergedError             a training ended in numbers that are not finite
     └── TrackError                one track cannot be labeled: a row of the data frame of `label`
         ├── ReadError, NotFoundError, NotAFileError, EmptyFileError
         ├── DecodeError, TooShortError, DecoderCrashedError, TimedOutError, TooMuchMemoryError

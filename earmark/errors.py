@@ -3,6 +3,7 @@
 from schemas.errors import (
     DecodeError,
     DecoderCrashedError,
+    DivergedError,
     EarmarkError,
     EmptyFileError,
     EnvironmentFaultError,
@@ -24,6 +25,7 @@ from schemas.errors import (
 __all__ = [
     "DecodeError",
     "DecoderCrashedError",
+    "DivergedError",
     "EarmarkError",
     "EmptyFileError",
     "EnvironmentFaultError",

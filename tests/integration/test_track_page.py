@@ -113,7 +113,7 @@ def test_pictures_have_words(browser: Browser, pages: dict[str, Path]) -> None:
         "[document.querySelector('figcaption').innerText, ...[...document.querySelectorAll('main tbody tr')]"
         ".map(row => [...row.cells].map(cell => cell.textContent))]"
     )
-    (first,) = re.findall(r"mean: \W?(\w+)\W? ([\d.]+)", caption)
+    (first,) = re.findall(r"of the track: \W?(\w+)\W? ([\d.]+)", caption)
     assert first in [(name, value) for name, value in data]
     assert sum(float(value) for _, value in data) == pytest.approx(1, abs=0.05)
     browser.open(pages["explain"])

@@ -221,6 +221,7 @@ def test_a_model_names_only_genres_that_it_was_trained_on(npz: Path, tmp_path: P
     assert said == [
         "left out because no track of them is trained on: pulse",
         "left out with their genres: 1 of 4 held-out tracks",
+        "few tracks to train on: high 2, low 1; a network hardly learns to know a genre by them: add tracks",
     ]
 
 

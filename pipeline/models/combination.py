@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.models.label import TrackLabel, label_prediction, mean_of_music, track_probabilities
+from pipeline.models.label import (
+    TrackLabel,
+    counted_segments,
+    label_prediction,
+    mean_of_music,
+    track_probabilities,
+)
 from pipeline.models.prediction import Floats, Prediction, softmax
 from schemas.model import ModelInfo
 
@@ -65,7 +71,11 @@ def label_members(
         info.genres,
         [(each.info.genres, track_probabilities(each.segments, each.silent)) for each in counted],
     )
-    is_music = [_mean_of_sound(m.segments.is_music, m) for m in counted if m.segments.is_music is not None]
+    is_music = [
+        m.segments.is_music[counted_segments(m.silent)].mean()
+        for m in counted
+        if m.segments.is_music is not None
+    ]
     labels = [
         mean_of_music(m.segments.labels, m.segments, m.silent)
         for m in counted
@@ -77,12 +87,6 @@ def label_members(
         np.mean(labels, axis=0)[None] if labels else None,
     )
     return label_prediction(uri, whole, [not heard], info, min_confidence)
-
-
-def _mean_of_sound(values: Floats, member: MemberPrediction) -> Floats:
-    """Return the mean over the segments that are not silent, or over all if all are."""
-    sound = ~np.asarray(member.silent, bool)
-    return np.asarray(values[sound if sound.any() else slice(None)].mean(axis=0))
 
 
 def combine_probabilities(

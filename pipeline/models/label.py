@@ -219,9 +219,14 @@ def mean_of_music(
     -------
     ndarray of float64, shape (n_values,)
     """
-    heard = ~np.asarray(silent, bool) if not all(silent) else np.ones(len(silent), bool)
+    heard = counted_segments(silent)
     weights = None if segments.is_music is None else music_weights(segments.is_music[heard])
     return np.asarray(np.average(values[heard], axis=0, weights=weights))
+
+
+def counted_segments(silent: Sequence[bool]) -> NDArray[np.bool_]:
+    """Return which segments of a track count: those that are not silent, or all if all are."""
+    return ~np.asarray(silent, bool) | all(silent)
 
 
 def music_weights(is_music: NDArray[np.float64]) -> NDArray[np.float64]:

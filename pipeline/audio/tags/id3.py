@@ -76,25 +76,30 @@ class Id3:
         return _SUCCESSORS.get(name, name)
 
     def texts(self, names: frozenset[str]) -> dict[str, list[str]]:
-        """Return the strings of the text frames with these names; none for broken or huge frames.
-
-        The name of a user-defined frame is its description in lower case.
-        """
+        """Return the strings of the text frames with these names, by `text`; none of broken or huge ones."""
         found: dict[str, list[str]] = {}
         left = MAX_UNPACKED_BYTES
         for frame in self.frames:
             name = self.name(frame)
             if name not in names and name != _USER_DEFINED:
                 continue
-            content, n_unpacked = _content(frame, self.version, self.unsynchronized, left)
+            name, strings, n_unpacked = self.text(frame, left)
             left -= n_unpacked
-            strings = _strings(content)
-            if name == _USER_DEFINED:
-                name = strings.pop(0).lower() if strings else ""
             if name in names:
                 known = found.setdefault(name, [])
                 known += islice(filter(None, strings), MAX_STRINGS - len(known))
         return found
+
+    def text(self, frame: bytes, most: int = MAX_UNPACKED_BYTES) -> tuple[str, list[str], int]:
+        """Return the name of a text frame, its strings, and how many bytes were unpacked, of at most `most`.
+
+        The name of a user-defined frame is its description in lower case.
+        """
+        content, n_unpacked = _content(frame, self.version, self.unsynchronized, most)
+        name, strings = self.name(frame), _strings(content)
+        if name == _USER_DEFINED:
+            name = strings.pop(0).lower() if strings else ""
+        return name, strings, n_unpacked
 
 
 def read_id3v1(file: BinaryIO | Source, size: int) -> bytes:
@@ -174,9 +179,8 @@ def genre_names(texts: list[str]) -> list[str]:
 def _is_genre(tag: Id3, frame: bytes) -> bool:
     name = tag.name(frame)
     if name == _USER_DEFINED:
-        content, _ = _content(frame, tag.version, tag.unsynchronized, MAX_UNPACKED_BYTES)
-        name, *_ = _strings(content) or [name]
-    return name == "TCON" or name.lower() == "genre"
+        name, _, _ = tag.text(frame)
+    return name in ("TCON", "genre")
 
 
 def _genre_frame(genre: str, version: int) -> bytes:

@@ -120,9 +120,6 @@ class Engine:
             for ref in self._wait():
                 self._collect(ref)
             self._observe()
-            if self._pool is not None:
-                self.totals.actors = max(self.totals.actors, self._pool.n_actors)
-            self.totals.waiting_for = self._waiting_for()
             self._report(self.totals)
         if not self._is_stopping:
             self._tally.add_failures(self._quarantine.end())
@@ -168,14 +165,17 @@ class Engine:
     def _observe(self) -> None:
         shards, totals = self._n_tasks, self.totals
         totals.actors_by_state = self._pool.count_by_state() if self._pool is not None else Counter()
+        n_actors = totals.actors_by_state.total()
+        totals.actors = max(totals.actors, n_actors)
         totals.shards_left = len(self._queues.for_tasks) + len(self._queues.later) + shards
         totals.parts_left = len(self._queues.for_actors) + len(self._in_flight) - shards
         totals.timeline.observe(
             cpus=self._cluster.cpus(),
-            actors=totals.actors_by_state.total(),
+            actors=n_actors,
             shards_left=totals.shards_left,
             parts_left=totals.parts_left,
         )
+        totals.waiting_for = self._waiting_for()
 
     def _waiting_for(self) -> str:
         if not self._cluster.cpus():

@@ -40,17 +40,18 @@ def count_request(operation: str) -> None:
 
 def take_requests() -> dict[str, int]:
     """Return the numbers of requests by kind since the last call, and begin again with none."""
-    with _lock:
-        taken = dict(_sent)
-        _sent.clear()
-    return taken
+    return _take(_sent)
 
 
 def take_bytes() -> dict[str, int]:
     """Return the bytes of bodies `RECEIVED` and `SENT` since the last call, and begin again with none."""
+    return _take(_bytes)
+
+
+def _take(counts: Counter[str]) -> dict[str, int]:
     with _lock:
-        taken = dict(_bytes)
-        _bytes.clear()
+        taken = dict(counts)
+        counts.clear()
     return taken
 
 

@@ -41,7 +41,7 @@ def read_labeled_data(
     config: RunConfig | None = None,
     say: Say = lambda sentence: None,
 ) -> TrainingSet:
-    """Read labeled data of any form: audio, or what `pipeline.training.data.importers.import_data` reads.
+    """Read labeled data: audio, tables, or what `pipeline.training.data.importers.import_data` reads.
 
     Parameters
     ----------

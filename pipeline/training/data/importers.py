@@ -12,40 +12,32 @@ from pydantic import ValidationError
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.storage import storage
 from pipeline.training.data.descriptor_csv import import_descriptor_csv, is_descriptor_csv
-from pipeline.training.data.labeled_tables import import_tables, is_tables
 from pipeline.training.training_set import TrainingSet, index_genres, pick_genres
 from schemas.config import first_fault
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 
 
-def import_data(
-    data: str, *, label_column: str | None = None, say: Callable[[str], None] = lambda _: None
-) -> TrainingSet:
-    """Read labeled data of any supported form.
+def import_data(data: str, *, say: Callable[[str], None] = lambda _: None) -> TrainingSet:
+    """Read an array file or a table of descriptors.
 
     Parameters
     ----------
     data : str
-        Path or URI of an ``.npz`` of log-mels (`import_npz`), of a published descriptor CSV
-        (`pipeline.training.data.descriptor_csv.import_descriptor_csv`) or of tables
-        (`pipeline.training.data.labeled_tables.import_tables`).
-    label_column : str, optional
-        The source of genres in tables; see `import_tables`.
+        Path or URI of an ``.npz`` of log-mels (`import_npz`) or of a published descriptor CSV
+        (`pipeline.training.data.descriptor_csv.import_descriptor_csv`).
     say : callable
         Called with a message about what is left out because it has no genre.
 
     Raises
     ------
     MisuseError
-        If no importer reads such data, or the data is invalid.
+        If it is neither, or invalid.
     """
     if data.endswith(".npz"):
         return import_npz(data)
     if is_descriptor_csv(data):
         return import_descriptor_csv(data, say)
-    if is_tables(data):
-        return import_tables(data, label_column=label_column, say=say)
     raise MisuseError(
         f"{data} is not labeled data: give audio in folders by genre, a manifest with a column label, tables "
         "of 'earmark run', a CSV of the 57 descriptors, or an .npz with the arrays log_mel, track and genre"

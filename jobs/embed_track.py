@@ -10,7 +10,6 @@ from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import named_track
 from pipeline.shards.outcomes import featurize_isolated
 from pipeline.stopwatch import Stopwatch
-from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import TrackError
@@ -38,7 +37,7 @@ def embed_track(tables: Tables, model: str, track: str) -> NDArray[np.float32]:
     TrackError
         If the file cannot be decoded.
     """
-    bundle = ModelBundle.load(storage.join(tables.root, "_models", model))
+    bundle = ModelBundle.load(tables.model_folder(model))
     limits = TrackLimits.of(RunConfig())
     ((_, features),) = featurize_isolated([named_track(track)], bundle.info.features, Stopwatch(), limits)
     if isinstance(features, TrackError):

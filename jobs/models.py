@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.models.bundle import ModelBundle, read_info, shipped_models
+from pipeline.models.bundle import ModelBundle, shipped_models
 from pipeline.models.model_cache import model_folder
 from pipeline.models.published import PUBLISHED, PublishedModel
 from pipeline.storage.local_kind import local_kind
@@ -42,7 +42,7 @@ def list_models() -> list[ListedModel]:
     """Return the shipped models, the added ones, and those that can be added."""
     found = []
     for name, folder in shipped_models().items():
-        bundle = _read(str(folder))
+        bundle = ModelBundle.load(str(folder))
         found.append(ListedModel(name, "ships", "Apache-2.0", len(bundle.weights), bundle.info))
     return [*found, *(_look_at(model) for model in PUBLISHED.values())]
 
@@ -53,13 +53,9 @@ def _look_at(model: PublishedModel) -> ListedModel:
     try:
         if local_kind(folder) is None:
             return ListedModel(model.name, "can be added", model.license, model.size)
-        bundle = _read(str(folder))
+        bundle = ModelBundle.load(str(folder))
     except EarmarkError as error:
         fault = f"{error}; 'earmark models add {model.name}' adds it again"
         return ListedModel(model.name, "cannot be used", model.license, model.size, fault=fault)
     terms = bundle.info.license or model.license
     return ListedModel(model.name, "added", terms, len(bundle.weights), bundle.info)
-
-
-def _read(folder: str) -> ModelBundle:
-    return ModelBundle.read(folder, read_info(folder))

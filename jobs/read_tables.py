@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 from pipeline.catalogs.catalog import canonical
 from pipeline.formatting import command_text
 from pipeline.models.ensemble import load_bundle
-from pipeline.storage import storage
 from pipeline.tables.current import (
     count_current,
     current_failures,
@@ -276,6 +275,6 @@ def _find_genre(tables: Tables, model: str, name: str, known: Sequence[str]) -> 
 
 def _read_styles(tables: Tables, model: str) -> dict[str, str]:
     """Return the styles that a model knows, each with its genre."""
-    taxonomy = read_kept_info(storage.join(tables.root, "_models", model)).taxonomy
+    taxonomy = read_kept_info(tables.model_folder(model)).taxonomy
     names = taxonomy.names() if taxonomy is not None else ()
     return {style: genre for genre, style in names if style is not None}

@@ -23,7 +23,6 @@ from jobs.training.training_data import (
 )
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
-from pipeline.storage import storage
 from pipeline.tables.objects import list_objects
 from pipeline.tables.tables import Tables
 from pipeline.training.data.embedded_tables import import_embeddings
@@ -69,7 +68,7 @@ def train_head_job(request: TrainRequest, *, say: Say = lambda sentence: None) -
         raise MisuseError("--on embeddings holds out whole tracks; choose --split track or file:TRAIN,VALID")
     with _embedded(request, say) as (tables, column):
         model = pick_embedding_model(list_objects(tables), request.start)
-        base = ModelBundle.load(storage.join(tables.root, "_models", model))
+        base = ModelBundle.load(tables.model_folder(model))
         data = import_embeddings(tables, model, label_column=column, say=say)
     trained_on, trained = _train(data, lists, request.first_seed, say)
     how = _describe(trained, request) + _describe_leak(trained.held_out, base, say)

@@ -102,7 +102,7 @@ def _find_trends_of_page(
 def _read_figures(tables: Tables, model: str) -> tuple[Measurement, ...] | None:
     """Return the measurements of a model from its copy in the tables; None if there is no copy."""
     try:
-        return read_kept_info(storage.join(tables.root, "_models", model)).figures
+        return read_kept_info(tables.model_folder(model)).figures
     except EarmarkError:
         return None
 

@@ -259,7 +259,7 @@ class PlannedRun:
 
     @property
     def _model_folder(self) -> str:
-        return storage.join(self._job.tables.root, "_models", self._job.bundle.model)
+        return self._job.tables.model_folder(self._job.bundle.model)
 
     def _check_balance(self) -> None:
         counts = self._report.counts

@@ -148,12 +148,11 @@ def _keep_model(config: RunConfig, tables: Tables) -> RunConfig:
     """
     if "model" in config.model_fields_set:
         return config
-    folder = storage.join(tables.root, "_models")
 
     def is_kept(name: str) -> bool:
-        return storage.exists(storage.join(folder, ModelBundle.load(name).model, INFO_FILE))
+        return _is_kept(tables, ModelBundle.load(name).model)
 
-    with storage.explain_errors(folder, "look for models in"):
+    with storage.explain_errors(storage.join(tables.root, "_models"), "look for models in"):
         goes_on = is_kept(EARLIER_DEFAULT) and not is_kept(config.model)
     return config.model_copy(update={"model": EARLIER_DEFAULT}) if goes_on else config
 
@@ -169,11 +168,15 @@ def _load_model(name_or_uri: str, tables: Tables) -> Bundle:
     try:
         return load_bundle(name_or_uri)
     except MisuseError:
-        kept = storage.join(tables.root, "_models", name_or_uri)
+        kept = tables.model_folder(name_or_uri)
         with storage.explain_errors(kept, "look for the model in"):
-            if "/" in name_or_uri or not storage.exists(storage.join(kept, INFO_FILE)):
+            if "/" in name_or_uri or not _is_kept(tables, name_or_uri):
                 raise
     return load_bundle(kept)
+
+
+def _is_kept(tables: Tables, model: str) -> bool:
+    return storage.exists(storage.join(tables.model_folder(model), INFO_FILE))
 
 
 def refuse_for_ensemble(model: str, asked: Mapping[str, bool]) -> None:

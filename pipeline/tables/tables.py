@@ -88,6 +88,10 @@ class Tables:
         """Return the location of the part `name` of a table."""
         return storage.join(self.folder(table, **partitions), f"{name}.parquet")
 
+    def model_folder(self, model: str) -> str:
+        """Return the location of a model, by its full name, that is kept beside the tables."""
+        return storage.join(self.root, "_models", model)
+
     def dataset(self, table: str) -> ds.Dataset | None:
         """Open a table as a pyarrow dataset with its partition columns; None if it does not exist yet.
 

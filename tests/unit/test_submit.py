@@ -39,6 +39,7 @@ def said(*arguments: str) -> str:
         ("--limit 3 music tables", "give CATALOG and TABLES first"),
         ("music --limit 3", "Missing argument 'TABLES'"),
         ("music tables -- --no-such-option", "no-such-option"),
+        ("music tables --adress http://head:8265", "Try 'earmark submit --help' for help"),
         ("music tables -- more", "more"),
         ("music tables -- --cpus 2", "--cpus cannot be given to a submitted run"),
         ("music tables -- --config run.toml", "--config cannot be given to a submitted run"),

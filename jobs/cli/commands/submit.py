@@ -126,7 +126,7 @@ def _check_options(context: typer.Context, catalog: str, tables: str, options: l
 
     app = context.find_root().command
     assert isinstance(app, TyperGroup)  # noqa: S101 - it has several commands
-    given = app.commands["run"].make_context("earmark run", [catalog, tables, *options])
+    given = app.commands["run"].make_context("earmark submit", [catalog, tables, *options])
     if [given.params["catalog"], given.params["tables"]] != [catalog, tables]:
         raise MisuseError("give CATALOG and TABLES first, and then the options of the run")
     if os.environ.get(VARIABLE) and not given.params["notify"]:

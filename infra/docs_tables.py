@@ -76,10 +76,8 @@ def rendered(page: Path) -> str:
     text = page.read_text("utf-8")
     for name, part in PARTS[page].items():
         begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
-        block = f"{begin}\n\n{part}\n\n{end}"
-        text, n_found = re.subn(
-            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, block=block: block, text, flags=re.DOTALL
-        )
+        block = f"{begin}\n\n{part}\n\n{end}".replace("\\", r"\\")
+        text, n_found = re.subn(f"{re.escape(begin)}.*?{re.escape(end)}", block, text, flags=re.DOTALL)
         if n_found != 1:
             raise ValueError(f"{page.name} must hold one part '{begin} … {end}', not {n_found}")
     return text

@@ -75,7 +75,7 @@ def fit_scores(info: ModelInfo, real: Clips, imitated: Clips) -> Fit:
         if track in imitated.tracks
     ]
     here, there = (np.array(each, np.intp) for each in zip(*shared, strict=True))
-    weights = np.bincount(real.genre[there])[real.genre[there]] ** -0.5
+    weights: Floats = 1 / np.sqrt(np.bincount(real.genre[there])[real.genre[there]])
     weights /= weights.sum()
     # Imitations differ from what they imitate by a shift and a slope.
     near_z, near_x = z[1][here], embeddings[1][here]

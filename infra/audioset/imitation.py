@@ -51,7 +51,8 @@ def imitations(
 
     def published(name: str) -> Floats:
         number = place[name]
-        return ((levels[number] / 255.0 - 1) * range_db[number]).T
+        power_db: Floats = ((levels[number] / 255.0 - 1) * range_db[number]).T
+        return power_db
 
     both = [name for name, of_clip in real.items() if name in place and len(of_clip) == 3]
     x, y = zip(*(_pairs(published(name), real[name]) for name in both), strict=True)
@@ -78,5 +79,6 @@ def _linear_map(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the means, the weights and the error in each band of a ridge regression."""
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     x, y = x - mean_x, y - mean_y
-    weights = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y)
-    return mean_x, mean_y, weights, np.sqrt(((y - x @ weights) ** 2).mean(axis=0))
+    weights: Floats = np.asarray(np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y))
+    error: Floats = np.sqrt(((y - x @ weights) ** 2).mean(axis=0))
+    return mean_x, mean_y, weights, error

@@ -22,7 +22,7 @@ SOURCES = {
     "imitated": sounds.imitated,
 }
 MIXED_FROM = {"games": 0.35, "accompaniments": 0.15, "clips": 0.35, "spoken": 0.15}
-N_MIXED = 3000
+N_MIXED = 15_000
 
 
 def main(step: str, *arguments: str) -> None:
@@ -51,9 +51,9 @@ def main(step: str, *arguments: str) -> None:
         info, whole = calibration.calibrate("earmark-cnn", network, cache, gtzan, facts)
         ModelBundle(info, network_bytes(whole)).save(out)
     elif step == "held-out":
-        gtzan, trained = (Path(each) for each in arguments)
+        gtzan, student = (Path(each) for each in arguments)
         for share in (0.0, 0.5, 1.0):
-            network = calibration.with_scores(calibration.load(trained), share)
+            network = calibration.with_scores(calibration.load(student), share)
             found = calibration.held_out(calibration.student_info("student"), network, gtzan)
             print(json.dumps({"share": share} | found), flush=True)
 

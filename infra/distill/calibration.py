@@ -22,8 +22,9 @@ from infra.audioset.genres import fit_scores, losses, raw_scores
 from infra.audioset.sounds import fitted_sounds, measured_noises, measured_speech
 from infra.audioset.splits import listed_clips
 from infra.audioset.taxonomy import fit_labels, fit_music, taxonomy_of
+from infra.distill.augmentation import CROP
 from infra.distill.head import fit_head
-from infra.distill.training import BATCH, CROP, output_classes
+from infra.distill.training import BATCH, output_classes
 from pipeline.models.audioset import FEATURES, N_FRAMES, audioset_info
 from pipeline.models.mobilenet import EMBEDDING, Head
 from pipeline.models.prediction import read_outputs, softmax

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from infra.audioset.levels import Floats, to_decibels, to_levels
+from infra.audioset.levels import to_decibels, to_levels
+from infra.distill.augmentation import equalization
 from infra.distill.sounds import Sound
 from infra.distill.teacher_outputs import TeacherOutputs
-from pipeline.models.audioset import FEATURES
 
 
 def mixed(sources: list[TeacherOutputs], weights: list[float], n: int, seed: int) -> Iterator[Sound]:
@@ -35,9 +35,3 @@ def mixed(sources: list[TeacherOutputs], weights: list[float], n: int, seed: int
         first, second = (each + equalization(rng)[:, np.newaxis] for each in powers)
         second = second + first.max() - second.max() - rng.uniform(-3, 25)
         yield Sound(" + ".join(names), [to_levels(10 * np.log10(10 ** (first / 10) + 10 ** (second / 10)))])
-
-
-def equalization(rng: np.random.Generator, n_bands: int = FEATURES.n_mels, spread_db: float = 4.0) -> Floats:
-    """Return a smooth random gain of each band in dB."""
-    knots = rng.normal(0, spread_db, 6)
-    return np.interp(np.linspace(0, 5, n_bands), np.arange(6), knots)

@@ -1,6 +1,6 @@
 """The teacher's outputs for excerpts of sounds, kept on disk with their levels and recordings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +48,27 @@ def record_outputs(teacher: Any, sounds: Iterable[Sound], folder: Path) -> None:
         levels_file, outputs_file, names_file = (
             files.enter_context((folder / file).open("wb", buffering=0)) for file in FILES
         )
-        for number, sound in enumerate(each for each in sounds if each.excerpts):
-            levels = np.stack(sound.excerpts)
+        for number, group in enumerate(_grouped(sounds)):
+            levels = np.stack([excerpt for sound in group for excerpt in sound.excerpts])
             levels_file.write(levels.tobytes())
             outputs_file.write(predict(teacher, levels).tobytes())
-            names_file.write(f"{sound.name}\n".encode() * len(levels))
+            for sound in group:
+                names_file.write(f"{sound.name}\n".encode() * len(sound.excerpts))
             n_excerpts += len(levels)
-            if number % 100 == 0:
-                print(f"{folder.name}: {number + 1} recordings, {n_excerpts} excerpts", flush=True)
+            if number % 50 == 0:
+                print(f"{folder.name}: {n_excerpts} excerpts", flush=True)
+
+
+def _grouped(sounds: Iterable[Sound]) -> Iterator[list[Sound]]:
+    """Yield sounds that fill a batch together, each with its excerpts."""
+    group: list[Sound] = []
+    for sound in sounds:
+        group.append(sound)
+        if sum(len(each.excerpts) for each in group) >= _BATCH:
+            yield group
+            group = []
+    if any(each.excerpts for each in group):
+        yield group
 
 
 def read_recorded(folder: Path) -> TeacherOutputs:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.audioset.taxonomy import gtzan_places, taxonomy_of
-from infra.distill.mixing import equalization
+from infra.distill.augmentation import CROP, augment, crop
 from infra.distill.student import (
     N_BANDS,
     N_POOLED,
@@ -21,7 +21,7 @@ from infra.distill.student import (
     learning_rate,
 )
 from infra.distill.teacher_outputs import N_CLASSES, N_EMBEDDING, read_recorded
-from pipeline.models.audioset import STEP_DB, audioset_info, own_head
+from pipeline.models.audioset import audioset_info, own_head
 from pipeline.models.prediction import genre_scores
 from pipeline.models.tensorflow_setup import set_up_tensorflow
 from schemas.genres import GTZAN_GENRES
@@ -31,7 +31,7 @@ Levels = NDArray[np.uint8]
 
 MUSIC_CLASSES = range(137, 283)
 """AudioSet's classes of music, instruments and moods: targets beside the classes that the student outputs."""
-BATCH, CROP = 64, 250
+BATCH = 64
 GENRE_WEIGHT, SCORE_WEIGHT, LABEL_WEIGHT = 6.0, 12.0, 0.3
 FIRST_RATE, SECOND_RATE = 2e-3, 1.2e-3
 """Highest learning rates of a training from nothing and of one that goes on from another."""
@@ -152,20 +152,8 @@ def batches(data: TrainingData, n_steps: int, rng: np.random.Generator) -> Itera
         if len(order) < BATCH:
             order = [*order, *rng.permutation(len(data.pooled)).tolist()]
         rows, order = order[:BATCH], order[BATCH:]
-        x = np.stack([_augment(data.pooled[row], rng) for row in rows])
+        x = np.stack([augment(crop(data.pooled[row], rng), rng) for row in rows])
         yield x[..., np.newaxis], data.targets[rows], data.labels[rows]
-
-
-def _augment(excerpt: Levels, rng: np.random.Generator) -> Floats:
-    start = int(rng.integers(N_POOLED - CROP + 1))
-    x = excerpt[:, start : start + CROP].astype(np.float32)
-    gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(-12, 6)
-    x += (gain_db / STEP_DB).astype(np.float32)
-    np.clip(x, 0, 255, out=x)
-    band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
-    x[band : band + int(rng.integers(8))] = x.mean()
-    x[:, frame : frame + int(rng.integers(25))] = x.mean()
-    return x
 
 
 def train(data: TrainingData, *, n_steps: int, seed: int, log: Path, start: Any = None) -> Any:
@@ -244,17 +232,16 @@ def _fastest_precision(tf: Any) -> str:
 
 
 def _continue_from(start: Any, network: Any, data: TrainingData) -> None:
-    """Copy weights; heads that do not ship begin at zero, so that they disturb nothing until they learned."""
-    n_classes, ten = sizes()[:2]
+    """Copy weights; heads but that of the classes begin at zero, to disturb nothing before they learned."""
+    n_classes = sizes()[0]
     for layer in start.layers:
         if layer.weights and layer.name != "outputs":
             network.get_layer(layer.name).set_weights(layer.get_weights())
     kernel, bias = start.get_layer("outputs").get_weights()
-    spread, mean = data.spread[: n_classes + ten], data.mean[: n_classes + ten]
-    kernel, bias = kernel / spread, (bias - mean) / spread
-    network.get_layer("outputs").set_weights([kernel[:, :n_classes], bias[:n_classes]])
-    network.get_layer("outputs_1").set_weights([kernel[:, n_classes:], bias[n_classes:]])
-    for name in ("outputs_2", "outputs_3"):
+    spread, mean = data.spread[:n_classes], data.mean[:n_classes]
+    classes = [kernel[:, :n_classes] / spread, (bias[:n_classes] - mean) / spread]
+    network.get_layer("outputs").set_weights(classes)
+    for name in ("outputs_1", "outputs_2", "outputs_3"):
         layer = network.get_layer(name)
         layer.set_weights([np.zeros_like(each) for each in layer.get_weights()])
 

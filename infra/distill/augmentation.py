@@ -1,0 +1,62 @@
+"""What is changed at random in an excerpt, so that the student learns what does not matter to a genre.
+
+It learns the teacher's outputs for the excerpt as it was: louder or quieter, equalized, played by a telephone
+or from a file of a low sample rate, it is the same music.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.audioset.levels import Floats
+from infra.distill.student import N_BANDS, N_POOLED, POOL
+from pipeline.audio.features.mel_bands import band_edges
+from pipeline.models.audioset import FEATURES, STEP_DB
+
+Pooled = NDArray[np.float32]
+"""Pooled levels, shape (64, n_frames): 0 is the floor."""
+
+CROP = 250
+"""Pooled frames of a crop: 5 s."""
+GAIN_DB = (-40.0, 6.0)
+BAND_LIMITED = 0.4
+"""Share of the crops that lose their high frequencies."""
+CUTOFF_HZ = (2500.0, 12000.0)
+"""From less than a telephone's 3,400 Hz to more than half of 22,050 Hz."""
+STEEP_DB, GENTLE_DB = (20.0, 50.0), (1.5, 12.0)
+"""Slopes, from a pooled band to the next: as the window leaves it of a resampled file, and of a filter."""
+BAND_HZ = band_edges(FEATURES)[1:-1].reshape(N_BANDS, POOL).mean(axis=1)
+"""Middle of each pooled band."""
+
+
+def crop(excerpt: NDArray[np.uint8], rng: np.random.Generator) -> Pooled:
+    """Return a part of an excerpt."""
+    start = int(rng.integers(N_POOLED - CROP + 1))
+    return excerpt[:, start : start + CROP].astype(np.float32)
+
+
+def augment(x: Pooled, rng: np.random.Generator) -> Pooled:
+    """Return a crop with another level and sound, masked in places and often without its high frequencies."""
+    gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(*GAIN_DB)
+    x = np.clip(x + (gain_db / STEP_DB).astype(np.float32), 0, 255)
+    band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
+    x[band : band + int(rng.integers(8))] = x.mean()
+    x[:, frame : frame + int(rng.integers(25))] = x.mean()
+    return band_limited(x, rng) if rng.random() < BAND_LIMITED else x
+
+
+def band_limited(x: Pooled, rng: np.random.Generator) -> Pooled:
+    """Return a crop as a file of a low sample rate, a telephone or the slope of a filter leaves it."""
+    limit = int(np.searchsorted(BAND_HZ, np.exp(rng.uniform(*np.log(CUTOFF_HZ)))))
+    slope_db = rng.uniform(*STEEP_DB) if rng.random() < 0.5 else rng.uniform(*GENTLE_DB)
+    above = np.maximum(np.arange(N_BANDS, dtype=np.float32) - limit, 0)[:, np.newaxis]
+    x = np.maximum(x - above * np.float32(slope_db / STEP_DB), 0)
+    x[limit + int(rng.integers(4, 40)) :] = 0
+    if rng.random() < 0.4:
+        x[: int(np.searchsorted(BAND_HZ, rng.uniform(60, 350)))] = 0
+    return x
+
+
+def equalization(rng: np.random.Generator, n_bands: int = FEATURES.n_mels, spread_db: float = 4.0) -> Floats:
+    """Return a smooth random gain of each band in dB."""
+    knots = rng.normal(0, spread_db, 6)
+    return np.interp(np.linspace(0, 5, n_bands), np.arange(6), knots)

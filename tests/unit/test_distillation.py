@@ -1,0 +1,62 @@
+"""What distillation changes at random in an excerpt, beside real audio that was changed so."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile as sf
+import soxr
+
+from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop
+from infra.distill.student import N_BANDS, N_POOLED, POOL
+from pipeline.audio.features.featurize import featurize_track
+from pipeline.models.audioset import FEATURES, N_FRAMES
+from pipeline.models.classifier import fit_frames
+
+
+def pooled(y: np.ndarray, sr: int) -> np.ndarray:
+    """Return the pooled levels of the first segment of audio."""
+    file = io.BytesIO()
+    sf.write(file, y, sr, format="WAV", subtype="FLOAT")
+    log_mel = featurize_track(io.BytesIO(file.getvalue()), "noise", FEATURES).segments[0].log_mel
+    blocks = fit_frames(log_mel, N_FRAMES).reshape(N_BANDS, POOL, N_POOLED, POOL)
+    return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, 10 * FEATURES.sample_rate).astype(np.float32)
+
+
+def test_an_augmented_crop_is_one_of_levels_again(noise: np.ndarray) -> None:
+    excerpt, rng = pooled(noise, FEATURES.sample_rate), np.random.default_rng(1)
+    for _ in range(50):
+        x = augment(crop(excerpt, rng), rng)
+        assert x.shape == (N_BANDS, CROP)
+        assert x.dtype == np.float32
+        assert 0 <= x.min() <= x.max() <= 255
+
+
+def test_a_band_limited_crop_is_the_original_without_its_edges(noise: np.ndarray) -> None:
+    excerpt, rng = pooled(noise, FEATURES.sample_rate), np.random.default_rng(2)
+    for _ in range(50):
+        whole = crop(excerpt, rng)
+        x = band_limited(whole, rng)
+        same = (x == whole).all(axis=1)
+        inside = BAND_HZ[same]
+        assert inside.min() <= 400
+        assert inside.max() >= 2400
+        assert same[np.searchsorted(BAND_HZ, 450) : np.searchsorted(BAND_HZ, 2400)].all()
+        assert (x <= whole).all()
+
+
+@pytest.mark.parametrize("sr", [8000, 11025, 16000])
+def test_audio_of_a_low_sample_rate_is_silent_where_a_band_limited_crop_is(
+    noise: np.ndarray, sr: int
+) -> None:
+    levels = np.median(pooled(soxr.resample(noise, FEATURES.sample_rate, sr), sr), axis=1)
+    limit = np.searchsorted(BAND_HZ, sr / 2)
+    assert levels[limit + 4 :].max() == 0
+    whole, rng = crop(pooled(noise, FEATURES.sample_rate), np.random.default_rng(3)), np.random.default_rng(4)
+    near = [np.abs(np.median(band_limited(whole, rng), axis=1) - levels).max() for _ in range(1000)]
+    assert min(near) <= 30  # 15 dB, in the band at the edge

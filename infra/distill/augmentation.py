@@ -1,7 +1,7 @@
 """What is changed at random in an excerpt, so that the student learns what does not matter to a genre.
 
-It learns the teacher's outputs for the excerpt as it was: louder or quieter, equalized, played by a telephone
-or from a file of a low sample rate, it is the same music.
+It learns the teacher's outputs for the excerpt as it was: louder or quieter, equalized, with the hiss of a
+tape, through a telephone or from a file of a low sample rate, it is the same music.
 """
 
 import numpy as np
@@ -18,14 +18,20 @@ Pooled = NDArray[np.float32]
 CROP = 250
 """Pooled frames of a crop: 5 s."""
 GAIN_DB = (-40.0, 6.0)
-BAND_LIMITED = 0.4
-"""Share of the crops that lose their high frequencies."""
+NOISY, BAND_LIMITED = 0.3, 0.4
+"""Shares of the crops that get noise, and that lose their high frequencies."""
+SNR_DB, TILT_DB = (12.0, 45.0), (-6.0, 0.0)
+"""Of the noise: how far it lies below the music, and its slope per octave; that of white noise is 0."""
 CUTOFF_HZ = (2500.0, 12000.0)
 """From less than a telephone's 3,400 Hz to more than half of 22,050 Hz."""
 STEEP_DB, GENTLE_DB = (20.0, 50.0), (1.5, 12.0)
 """Slopes, from a pooled band to the next: as the window leaves it of a resampled file, and of a filter."""
 BAND_HZ = band_edges(FEATURES)[1:-1].reshape(N_BANDS, POOL).mean(axis=1)
 """Middle of each pooled band."""
+_EMPHASIS_DB = 20 * np.log10(
+    np.abs(1 - (FEATURES.preemphasis) * np.exp(-2j * np.pi * BAND_HZ / FEATURES.sample_rate))
+)
+_WIDTH_DB = 10 * np.log10(np.gradient(BAND_HZ))
 
 
 def crop(excerpt: NDArray[np.uint8], rng: np.random.Generator) -> Pooled:
@@ -35,13 +41,26 @@ def crop(excerpt: NDArray[np.uint8], rng: np.random.Generator) -> Pooled:
 
 
 def augment(x: Pooled, rng: np.random.Generator) -> Pooled:
-    """Return a crop with another level and sound, masked in places and often without its high frequencies."""
+    """Return a crop with another level and sound, masked in places, often with noise or narrower."""
     gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(*GAIN_DB)
     x = np.clip(x + (gain_db / STEP_DB).astype(np.float32), 0, 255)
     band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
     x[band : band + int(rng.integers(8))] = x.mean()
     x[:, frame : frame + int(rng.integers(25))] = x.mean()
+    if rng.random() < NOISY:
+        x = noisy(x, rng)
     return band_limited(x, rng) if rng.random() < BAND_LIMITED else x
+
+
+def noisy(x: Pooled, rng: np.random.Generator) -> Pooled:
+    """Return a crop with steady noise, between that of tape and that of an old record."""
+    heard_db = x * STEP_DB - _EMPHASIS_DB[:, np.newaxis]
+    total_db = 10 * np.log10((10 ** (heard_db / 10)).mean(axis=1).sum())
+    noise_db = _WIDTH_DB + rng.uniform(*TILT_DB) * np.log2(BAND_HZ / 1000)
+    noise_db += total_db - rng.uniform(*SNR_DB) - 10 * np.log10((10 ** (noise_db / 10)).sum()) + _EMPHASIS_DB
+    noise_db = noise_db[:, np.newaxis] + rng.normal(0, 2, x.shape)
+    both_db = 10 * np.log10(10 ** (x * STEP_DB / 10) + 10 ** (noise_db / 10))
+    return np.clip(both_db / STEP_DB, 0, 255).astype(np.float32)
 
 
 def band_limited(x: Pooled, rng: np.random.Generator) -> Pooled:

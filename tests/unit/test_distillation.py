@@ -7,10 +7,11 @@ import pytest
 import soundfile as sf
 import soxr
 
-from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop
+from infra.distill import augmentation
+from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop, noisy
 from infra.distill.student import N_BANDS, N_POOLED, POOL
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.models.audioset import FEATURES, N_FRAMES
+from pipeline.models.audioset import FEATURES, N_FRAMES, STEP_DB
 from pipeline.models.classifier import fit_frames
 
 
@@ -60,3 +61,16 @@ def test_audio_of_a_low_sample_rate_is_silent_where_a_band_limited_crop_is(
     whole, rng = crop(pooled(noise, FEATURES.sample_rate), np.random.default_rng(3)), np.random.default_rng(4)
     near = [np.abs(np.median(band_limited(whole, rng), axis=1) - levels).max() for _ in range(1000)]
     assert min(near) <= 30  # 15 dB, in the band at the edge
+
+
+def test_a_noisy_crop_is_what_the_log_mel_of_noisy_audio_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "SNR_DB", (20, 20))
+    monkeypatch.setattr(augmentation, "TILT_DB", (0, 0))
+    rng, sr = np.random.default_rng(5), FEATURES.sample_rate
+    t = np.arange(10 * sr) / sr
+    notes = sum(np.sin(2 * np.pi * 220 * k * t) / k for k in range(1, 40)) * 0.1
+    white = rng.normal(0, np.sqrt((notes**2).mean()) / 10, len(notes))
+    real = np.median(pooled((notes + white).astype(np.float32), sr), axis=1)
+    made = np.median(noisy(pooled(notes.astype(np.float32), sr).astype(np.float32), rng), axis=1)
+    assert np.abs(made - real).max() * STEP_DB <= 4  # in the lowest band; 1 dB in most
+    assert np.median(real - np.median(pooled(notes.astype(np.float32), sr), axis=1)) * STEP_DB >= 5

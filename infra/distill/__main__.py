@@ -22,7 +22,7 @@ SOURCES = {
     "imitated": sounds.imitated,
 }
 MIXED_FROM = {"games": 0.35, "accompaniments": 0.15, "clips": 0.35, "spoken": 0.15}
-N_MIXED = 15_000
+N_MIXED = 14_000
 
 
 def main(step: str, *arguments: str) -> None:

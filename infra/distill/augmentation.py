@@ -1,11 +1,12 @@
 """What is changed at random in an excerpt, so that the student learns what does not matter to a genre.
 
-It learns the teacher's outputs for the excerpt as it was: louder or quieter, equalized, with the hiss of a
-tape, through a telephone or from a file of a low sample rate, it is the same music.
+It learns the teacher's outputs for the excerpt as it was: louder or quieter, equalized, in a hall, with the
+hiss of a tape, through a telephone or from a file of a low sample rate, it is the same music.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from infra.audioset.levels import Floats
 from infra.distill.student import N_BANDS, N_POOLED, POOL
@@ -18,8 +19,10 @@ Pooled = NDArray[np.float32]
 CROP = 250
 """Pooled frames of a crop: 5 s."""
 GAIN_DB = (-40.0, 6.0)
-NOISY, BAND_LIMITED = 0.3, 0.4
-"""Shares of the crops that get noise, and that lose their high frequencies."""
+REVERBERANT, NOISY, BAND_LIMITED = 0.15, 0.3, 0.4
+"""Shares of the crops that get reverberation, that get noise, and that lose their high frequencies."""
+RT60_S, WET_DB = (0.4, 2.5), (-12.0, 0.0)
+"""Of the reverberation: the time in which it falls by 60 dB, and its level beside the direct sound."""
 SNR_DB, TILT_DB = (12.0, 45.0), (-6.0, 0.0)
 """Of the noise: how far it lies below the music, and its slope per octave; that of white noise is 0."""
 CUTOFF_HZ = (2500.0, 12000.0)
@@ -47,9 +50,21 @@ def augment(x: Pooled, rng: np.random.Generator) -> Pooled:
     band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
     x[band : band + int(rng.integers(8))] = x.mean()
     x[:, frame : frame + int(rng.integers(25))] = x.mean()
+    if rng.random() < REVERBERANT:
+        x = reverberant(x, rng)
     if rng.random() < NOISY:
         x = noisy(x, rng)
     return band_limited(x, rng) if rng.random() < BAND_LIMITED else x
+
+
+def reverberant(x: Pooled, rng: np.random.Generator) -> Pooled:
+    """Return a crop in a room whose sound decays exponentially, as powers add up."""
+    frame_s = POOL * FEATURES.mel_hop / FEATURES.sample_rate
+    kept = 10 ** (-6 * frame_s / rng.uniform(*RT60_S))
+    power = 10 ** (x * STEP_DB / 10)
+    wet = lfilter([(1 - kept) * 10 ** (rng.uniform(*WET_DB) / 10)], [1, -kept], power, axis=1)
+    both: Pooled = np.clip(10 * np.log10(power + wet) / STEP_DB, 0, 255).astype(np.float32)
+    return both
 
 
 def noisy(x: Pooled, rng: np.random.Generator) -> Pooled:
@@ -60,7 +75,8 @@ def noisy(x: Pooled, rng: np.random.Generator) -> Pooled:
     noise_db += total_db - rng.uniform(*SNR_DB) - 10 * np.log10((10 ** (noise_db / 10)).sum()) + _EMPHASIS_DB
     noise_db = noise_db[:, np.newaxis] + rng.normal(0, 2, x.shape)
     both_db = 10 * np.log10(10 ** (x * STEP_DB / 10) + 10 ** (noise_db / 10))
-    return np.clip(both_db / STEP_DB, 0, 255).astype(np.float32)
+    both: Pooled = np.clip(both_db / STEP_DB, 0, 255).astype(np.float32)
+    return both
 
 
 def band_limited(x: Pooled, rng: np.random.Generator) -> Pooled:

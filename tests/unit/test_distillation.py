@@ -8,7 +8,7 @@ import soundfile as sf
 import soxr
 
 from infra.distill import augmentation
-from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop, noisy
+from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop, noisy, reverberant
 from infra.distill.student import N_BANDS, N_POOLED, POOL
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models.audioset import FEATURES, N_FRAMES, STEP_DB
@@ -70,7 +70,18 @@ def test_a_noisy_crop_is_what_the_log_mel_of_noisy_audio_is(monkeypatch: pytest.
     t = np.arange(10 * sr) / sr
     notes = sum(np.sin(2 * np.pi * 220 * k * t) / k for k in range(1, 40)) * 0.1
     white = rng.normal(0, np.sqrt((notes**2).mean()) / 10, len(notes))
+    alone = pooled(notes.astype(np.float32), sr)
     real = np.median(pooled((notes + white).astype(np.float32), sr), axis=1)
-    made = np.median(noisy(pooled(notes.astype(np.float32), sr).astype(np.float32), rng), axis=1)
+    made = np.median(noisy(alone.astype(np.float32), rng), axis=1)
     assert np.abs(made - real).max() * STEP_DB <= 4  # in the lowest band; 1 dB in most
-    assert np.median(real - np.median(pooled(notes.astype(np.float32), sr), axis=1)) * STEP_DB >= 5
+    assert (real - np.median(alone, axis=1)).max() * STEP_DB >= 60  # in the highest
+
+
+def test_a_sound_fades_in_a_reverberant_crop_as_in_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "RT60_S", (1.0, 1.0))
+    clap = np.zeros((N_BANDS, CROP), np.float32)
+    clap[:, 10] = 200
+    x = reverberant(clap, np.random.default_rng(6))
+    assert x[:, :10].max() < 5
+    assert np.allclose(x[:, 10], 200, atol=2)
+    assert (x[:, 11] - x[:, 36]) * STEP_DB == pytest.approx(30, abs=0.5)  # half a second later

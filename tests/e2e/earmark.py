@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from pipeline.storage import storage
 EARMARK = Path(sys.executable).with_name("earmark")
 
 
-def earmark(*arguments: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+def earmark(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command; its output as text."""
     return subprocess.run(
         [EARMARK, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=1800,  # of a command outside a test: pytest ends those that hang before
         env=os.environ | environment,
     )
 
@@ -44,7 +43,7 @@ def call(*arguments: object) -> subprocess.CompletedProcess[str]:
         patch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:
             main()
-    printed = (each.buffer.getvalue().decode() for each in (out, err))  # type: ignore[attr-defined]
+    printed = (each.buffer.getvalue().decode() for each in (out, err))
     return subprocess.CompletedProcess(command, int(ended.value.code or 0), *printed)
 
 
@@ -55,7 +54,7 @@ def ask(*arguments: object) -> str:
     return done.stdout
 
 
-def read_table(tables: object, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(tables: object, name: str, columns: list[str] | None = None) -> pd.DataFrame:
     """A table as any reader sees it, in a folder or a bucket; empty where it has no part yet."""
     protocol, folder = storage.split(storage.join(str(tables), name))
     fs = None if protocol == "file" else storage.filesystem(protocol)

@@ -15,7 +15,9 @@ import pytest
 from pipeline.demo.demo_catalog import N_BROKEN, write_demo_catalog
 from pipeline.models.bundle import INFO_FILE, ModelBundle
 from pipeline.tables.objects import list_objects
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
+from schemas.report import RunReport
 from tests.e2e.earmark import ask, earmark, outcomes, read_table, succeed
 
 pytestmark = pytest.mark.usefixtures("on_running_ray")
@@ -48,9 +50,8 @@ def current(labeled: Labeled, *options: str) -> pd.DataFrame:
     return pd.DataFrame(json.loads(ask("labels", labeled.tables, "--format", "json", *options)))
 
 
-def last_report(labeled: Labeled) -> dict[str, object]:
-    newest = max((labeled.tables / "_runs").glob("*.json"))
-    return json.loads(newest.read_text())
+def last_report(labeled: Labeled) -> RunReport:
+    return read_reports(Tables(str(labeled.tables)), last=1)[0]
 
 
 def test_every_track_ends_once(labeled: Labeled) -> None:
@@ -58,7 +59,7 @@ def test_every_track_ends_once(labeled: Labeled) -> None:
     assert f"{N_TRACKS + N_BROKEN} tracks listed: {N_TRACKS} labeled, {N_BROKEN} failed" in labeled.stdout
     assert set(outcomes(labeled.tables).values()) == {1}
     report = last_report(labeled)
-    assert (report["outcome"], report["balanced"]) == ("done", True)
+    assert (report.outcome, report.balanced) == ("done", True)
     failures = read_table(labeled.tables, "failures")
     assert sorted(failures["error_type"]) == ["DecodeError", "EmptyFileError", "TooShortError"]
     assert all(uri in message for uri, message in zip(failures["uri"], failures["message"], strict=True))
@@ -79,7 +80,7 @@ def test_labels_are_read_by_pandas_and_duckdb_alike(labeled: Labeled) -> None:
     (model,) = mine["model"].unique()
     (sql,) = re.findall(r"```sql\n(.*?)```", README.read_text(), re.DOTALL)
     sql = sql.replace("TABLES", str(labeled.tables)).replace("MODEL", model)
-    theirs = duckdb.sql(sql).df().set_index("track_id").sort_index()
+    theirs = duckdb.execute(sql).df().set_index("track_id").sort_index()
     assert mine["genre"].to_dict() == theirs["genre"].to_dict()
     raw = read_table(labeled.tables, "labels").set_index("track_id").sort_index()
     assert raw["genre"].to_dict() == mine["genre"].to_dict()
@@ -109,7 +110,7 @@ def test_a_second_run_has_nothing_to_do_and_says_so_quickly(labeled: Labeled) ->
     stdout = succeed("run", labeled.catalog, labeled.tables)
     assert stdout.startswith("nothing to do")
     assert time.monotonic() - start < 30
-    assert last_report(labeled)["cluster"] == {}
+    assert last_report(labeled).cluster == {}
     assert set(outcomes(labeled.tables).values()) == {1}
 
 
@@ -136,10 +137,10 @@ def test_another_model_labels_everything_without_decoding(labeled: Labeled, tmp_
     # `label` takes the tracks from the tables: the catalog is not even looked at.
     succeed("label", labeled.tables, "--model", tmp_path / "other")
     report = last_report(labeled)
-    assert "decode" not in report["seconds"]
-    assert report["counts"]["labeled"] == N_TRACKS - 1
+    assert "decode" not in report.seconds
+    assert report.counts.labeled == N_TRACKS - 1
     # The tracks that have no features have not left the catalog for that.
-    assert report["counts"]["gone"] == 0
+    assert report.counts.gone == 0
     assert len(ask("failures", labeled.tables, "--format", "csv").splitlines()) == 1 + N_BROKEN
     other = current(labeled, "--model", "other").set_index("uri")
     first = current(labeled, "--model", bundle.model).set_index("uri")

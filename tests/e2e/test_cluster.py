@@ -45,7 +45,7 @@ def test_a_submitted_job(cluster: Cluster, catalog: Path, tmp_path: Path) -> Non
     """`ray job submit` is how it runs on a cluster: the same command, lines instead of a bar. The operator is
     told how it ended, and Prometheus finds every metric that the dashboard and the alerts ask for."""
     with webhook() as hook, scraped(cluster) as samples:
-        command = [EARMARK, "run", catalog, tmp_path / "tables", "--notify", hook.url]
+        command: list[str | Path] = [EARMARK, "run", catalog, tmp_path / "tables", "--notify", hook.url]
         for _ in range(5):
             done = subprocess.run(
                 [RAY, "job", "submit", "--address", cluster.dashboard, "--", *command],

@@ -69,7 +69,7 @@ def test_a_run_combines_what_its_models_say_alone(tmp_path: Path) -> None:
 
     gtzan, default = label(music, "gtzan"), label(music, "default")
     for uri, row in labels.iterrows():
-        members = [each.loc[uri].filter(like="p_") for each in (gtzan, default)]
+        members = [each.loc[str(uri)].filter(like="p_") for each in (gtzan, default)]
         known = [[name.removeprefix("p_") for name in each.index] for each in members]
         wanted = combine_probabilities(
             known[1], [(genres, p.to_numpy(np.float64)) for genres, p in zip(known, members, strict=True)]

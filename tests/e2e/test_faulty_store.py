@@ -1,6 +1,5 @@
 """The installed command over a real S3 server that fails, lies about its listing, or has no room left."""
 
-import json
 import os
 import subprocess
 import time
@@ -17,7 +16,9 @@ import pytest
 from pipeline.catalogs.track_refs import stat_track
 from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
+from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
+from schemas.report import Counts
 from tests.e2e.earmark import EARMARK, earmark
 from tests.encoders import encode
 from tests.s3_proxy import KINDS, FaultyProxy, faulty_proxy
@@ -51,7 +52,7 @@ class Catalog:
 
 
 def rows(root: str, name: str) -> pd.DataFrame:
-    table = read_whole(Tables(root), name).to_pandas()
+    table: pd.DataFrame = read_whole(Tables(root), name).to_pandas()
     keys = [key for key in ("track_id", "segment") if key in table]
     return table.sort_values(keys).reset_index(drop=True)
 
@@ -68,7 +69,7 @@ def catalog(s3_environment: dict[str, str]) -> Catalog:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(upload, range(N_TRACKS)))
-    done = earmark("run", f"{bucket}/music", f"{bucket}/plain", "--cpus", "2", timeout=400)
+    done = earmark("run", f"{bucket}/music", f"{bucket}/plain", "--cpus", "2")
     assert done.returncode == 0, done.stderr
     return Catalog(
         bucket,
@@ -85,15 +86,14 @@ def proxy(catalog: Catalog) -> Iterator[FaultyProxy]:
 
 
 def run(catalog: Catalog, tables: str, proxy: FaultyProxy) -> "subprocess.CompletedProcess[str]":
-    done = earmark("run", catalog.music, tables, "--cpus", "2", AWS_ENDPOINT_URL=proxy.url, timeout=500)
+    done = earmark("run", catalog.music, tables, "--cpus", "2", AWS_ENDPOINT_URL=proxy.url)
     assert "Traceback" not in done.stderr
     assert "internal error" not in done.stderr
     return done
 
 
-def last_report(tables: str) -> dict[str, object]:
-    newest = max(name for name in storage.list_names(f"{tables}/_runs") if name.endswith(".json"))
-    return json.loads(storage.read_bytes(f"{tables}/_runs/{newest}"))
+def last_counts(tables: str) -> Counts:
+    return read_reports(Tables(tables), last=1)[0].counts
 
 
 @pytest.mark.thorough
@@ -108,7 +108,7 @@ def test_a_run_over_a_store_that_fails_at_one_request_in_twenty(catalog: Catalog
         done = run(catalog, tables, proxy)
         codes.append(done.returncode)
         print(done.returncode, proxy.requests.total(), dict(proxy.injected), done.stderr[-300:], done.stdout)
-        if done.returncode == 0 and last_report(tables)["counts"]["failed"] == 0:
+        if done.returncode == 0 and last_counts(tables).failed == 0:
             break
         assert done.returncode == 0 or "error:" in done.stderr
     assert codes[-1] == 0
@@ -134,29 +134,29 @@ def test_a_stale_listing_costs_a_night_and_no_label(catalog: Catalog, proxy: Fau
     for number in range(3):
         storage.write_bytes(f"{music}/{number}.flac", piece(4 * number))
 
-    def nightly() -> dict[str, object]:
-        done = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url, timeout=300)
+    def nightly() -> Counts:
+        done = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url)
         assert done.returncode == 0, done.stderr
-        return last_report(tables)["counts"]
+        return last_counts(tables)
 
-    assert nightly()["labeled"] == 3
+    assert nightly().labeled == 3
     storage.delete(f"{music}/1.flac")
     storage.write_bytes(f"{music}/3.flac", piece(40))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("stale_listing",), "prefix=few"
     proxy.stale_below = "prefix=few"
     # Listed but gone, and labeled already: there is nothing to read. There, but not listed: not seen yet.
     counts = nightly()
-    assert (counts["listed"], counts["labeled"], counts["gone"]) == (3, 0, 0)
+    assert (counts.listed, counts.labeled, counts.gone) == (3, 0, 0)
     proxy.rate = 0.0
     counts = nightly()
-    assert (counts["listed"], counts["labeled"], counts["gone"]) == (3, 1, 1)
+    assert (counts.listed, counts.labeled, counts.gone) == (3, 1, 1)
     labeled_at = rows(tables, "labels").set_index("uri")["labeled_at"]
     # A listing that lacks a track: it is gone from the current labels for the night.
     storage.delete(f"{music}/0.flac")
-    assert nightly()["gone"] == 1
+    assert nightly().gone == 1
     storage.write_bytes(f"{music}/0.flac", piece(0))
     counts = nightly()
-    assert (counts["labeled"], counts["labeled_before"]) == (0, 3)
+    assert (counts.labeled, counts.labeled_before) == (0, 3)
     assert rows(tables, "labels").set_index("uri")["labeled_at"].equals(labeled_at)
 
 
@@ -173,7 +173,7 @@ def test_most_of_a_minute_of_an_overloaded_store_ends_no_run(
         f"PUT /{tables.removeprefix('s3://').replace(' ', '%20')}/{first}",
         ("slow_down",),
     )
-    command = [EARMARK, "run", catalog.music, tables, "--cpus", "2"]
+    command: list[str | Path] = [EARMARK, "run", catalog.music, tables, "--cpus", "2"]
     with subprocess.Popen(
         command, env=os.environ | {"AWS_ENDPOINT_URL": proxy.url}, stderr=subprocess.PIPE, text=True
     ) as started:
@@ -202,7 +202,7 @@ def test_a_track_that_is_listed_but_gone_is_a_failure(catalog: Catalog, proxy: F
     storage.delete(f"{music}/1.flac")
     changed = piece(77)
     storage.write_bytes(f"{music}/2.flac", changed)
-    done = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url, timeout=300)
+    done = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url)
     assert done.returncode == 0, done.stderr
     assert proxy.injected["stale_listing"] >= 1
     (failure,) = rows(tables, "failures").to_dict("records")
@@ -214,7 +214,7 @@ def test_a_track_that_is_listed_but_gone_is_a_failure(catalog: Catalog, proxy: F
         uri = "uri" if "uri" in etags else "uri_y"
         assert set(etags[etags[uri] == now.uri]["etag"]) == {now.etag}
     proxy.rate = 0.0
-    again = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url, timeout=300)
+    again = earmark("run", music, tables, "--cpus", "1", AWS_ENDPOINT_URL=proxy.url)
     assert again.stdout.startswith("nothing to do: 2 tracks listed, 2 already done")
 
 
@@ -244,7 +244,7 @@ def test_a_full_disk_is_said_and_got_over(small_disk: Path, tmp_path: Path) -> N
     filler = small_disk / "filler"
     # Room for the model and the reports, but not for a shard's features, of some 50 kB a track.
     filler.write_bytes(b"\0" * ((4 << 20) - len(ModelBundle.load("gtzan").weights) - 250_000))
-    full = earmark("run", music, tables, "--cpus", "1", "--model", "gtzan", timeout=300)
+    full = earmark("run", music, tables, "--cpus", "1", "--model", "gtzan")
     assert full.returncode == 1, full.stdout
     assert "the disk is full (No space left on device)" in full.stderr
     assert str(tables) in full.stderr
@@ -256,7 +256,7 @@ def test_a_full_disk_is_said_and_got_over(small_disk: Path, tmp_path: Path) -> N
     for part in tables.rglob("*.parquet"):
         pd.read_parquet(part)
     filler.unlink()
-    done = earmark("run", music, tables, "--cpus", "1", "--model", "gtzan", timeout=300)
+    done = earmark("run", music, tables, "--cpus", "1", "--model", "gtzan")
     assert done.returncode == 0, done.stderr
     assert Counter(pd.read_parquet(tables / "labels")["uri"]) == {str(path): 1 for path in music.iterdir()}
 
@@ -268,7 +268,7 @@ def test_a_disk_without_any_room_is_said_at_once(small_disk: Path, tmp_path: Pat
     (music / "a.flac").write_bytes(piece(0))
     with (small_disk / "filler").open("wb", buffering=0) as filler:
         filler.write(b"\0" * (8 << 20))
-    full = earmark("run", music, small_disk / "tables", "--cpus", "1", timeout=300)
+    full = earmark("run", music, small_disk / "tables", "--cpus", "1")
     assert full.returncode == 1
     assert "the disk is full" in full.stderr
     assert str(small_disk / "tables") in full.stderr

@@ -34,7 +34,7 @@ class Survived:
 def survived(tmp_path_factory: pytest.TempPathFactory) -> Survived:
     folder = tmp_path_factory.mktemp("hostile")
     write_hostile_catalog(folder / "music")
-    done = earmark("run", folder / "music", folder / "tables", "--track-timeout", TIMEOUT_S, timeout=500)
+    done = earmark("run", folder / "music", folder / "tables", "--track-timeout", TIMEOUT_S)
     assert done.returncode == 0, done.stderr
     return Survived(folder / "music", folder / "tables", done.stderr)
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def _demo(out: Path) -> str:
-    done = earmark("demo", "--out", out, timeout=1800, COLUMNS="200")
+    done = earmark("demo", "--out", out, COLUMNS="200")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -118,6 +118,6 @@ def test_every_command_of_the_guide_prints_what_the_guide_says(
     for example in others:
         program, *arguments = shlex.split(example.command)
         assert program == "earmark"
-        done = earmark(*arguments, timeout=1800, COLUMNS="200")
+        done = earmark(*arguments, COLUMNS="200")
         assert done.returncode == 0, f"{example.command}\n{done.stderr}"
         assert re.fullmatch(example.pattern, done.stdout), f"{example.command}\n{done.stdout}"

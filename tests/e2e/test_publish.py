@@ -1,5 +1,6 @@
 """A nightly run that publishes its labels, as a user sets it up."""
 
+import io
 import json
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def _published(location: Path) -> dict[str, str]:
 
 
 def _labeled(tables: Path) -> dict[str, str]:
-    rows = pd.read_csv(pd.io.common.StringIO(ask("labels", tables, "--format", "csv")))
+    rows = pd.read_csv(io.StringIO(ask("labels", tables, "--format", "csv")))
     return dict(zip(rows["uri"], rows["genre"], strict=True))
 
 

@@ -70,12 +70,12 @@ def test_the_printed_sql_makes_tables_with_all_rows_and_the_current_labels(spark
     assert len(found) == 2 * N_TRACKS
     for model in {row["model"] for row in found}:
         printed = json.loads(ask("labels", tables, "--model", model, "--format", "json"))
-        expected = {row["uri"]: (row["genre"], row["confidence"]) for row in printed}
+        wanted = {row["uri"]: (row["genre"], row["confidence"]) for row in printed}
         labels = {row["uri"]: (row["genre"], row["confidence"]) for row in found if row["model"] == model}
-        assert labels.keys() == expected.keys()
+        assert labels.keys() == wanted.keys()
         for uri, (genre, confidence) in labels.items():
-            assert genre == expected[uri][0]
-            assert confidence == pytest.approx(expected[uri][1], abs=1e-6)
+            assert genre == wanted[uri][0]
+            assert confidence == pytest.approx(wanted[uri][1], abs=1e-6)
     segments = [row.asDict() for row in spark.table("current_segment_labels").collect()]
     assert len(segments) == len(read_table(tables, "segment_labels"))
     assert set(segments[0]) == set(read_table(tables, "segment_labels").columns)

@@ -7,6 +7,7 @@ import pytest
 
 from jobs.engine.metrics import RunGauges
 from jobs.run import planned_run
+from jobs.run.accounting import account_for
 from jobs.run.request import make_job
 from jobs.run.run import run_job
 from pipeline.demo.demo_catalog import write_demo_catalog
@@ -26,7 +27,6 @@ def test_a_run_whose_tracks_cannot_be_counted_is_no_success(
     write_demo_catalog(tmp_path / "catalog", n_tracks=1, duration_s=12)
     successes: list[str] = []
     monkeypatch.setattr(RunGauges, "record_success", lambda gauges: successes.append("success"))
-    count = planned_run.account_for
     n_counts = 0
 
     def count_in_vain(*arguments: object) -> RunReport:
@@ -40,6 +40,6 @@ def test_a_run_whose_tracks_cannot_be_counted_is_no_success(
         run_job(job, print)
     assert read_reports(job.tables, last=1)[0].outcome == "failed"
     assert (successes, n_counts) == ([], 1)
-    monkeypatch.setattr(planned_run, "account_for", count)
+    monkeypatch.setattr(planned_run, "account_for", account_for)
     run_job(replace(job, config=RunConfig(descriptors=True)), print)
     assert successes == ["success"]

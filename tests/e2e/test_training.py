@@ -93,7 +93,7 @@ def test_a_training_that_is_killed_goes_on_to_the_same_model(trained: Path, tmp_
         trained / "features.csv", "--arch", "dense", "--epochs", 1500, "--threads", 1, "--name", "m",
         "--checkpoint", tmp_path / "kept",
     ]  # fmt: skip
-    command = [EARMARK, "train", *map(str, arguments), "--out", str(tmp_path / "killed")]
+    command: list[str | Path] = [EARMARK, "train", *map(str, arguments), "--out", str(tmp_path / "killed")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as training:
         while not list(tmp_path.glob("kept/*.npz")):
             assert training.poll() is None, "it ended before it could be killed"

@@ -25,8 +25,8 @@ def main(version: str) -> None:
     ModelBundle(info, network_bytes(network)).save(model)
     for night in (0, 1):
         write_night(catalog, night)
-        command = [EARMARK, "run", catalog, tables, "--model", model, "--descriptors", "--segment-labels"]
-        subprocess.run(command, check=True)
+        options: list[str | Path] = ["--model", model, "--descriptors", "--segment-labels"]
+        subprocess.run([EARMARK, "run", catalog, tables, *options], check=True)
     # Leave out the pages, which can be made again from the reports.
     kept = Path(__file__).with_name(version) / "tables"
     shutil.copytree(tables, kept, ignore=shutil.ignore_patterns("*.html"))

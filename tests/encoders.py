@@ -70,7 +70,7 @@ FORMS = ("wav", "aiff", "au", "flac", "vorbis", "opus", "mp3", "m4a", "adts", "a
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
-def encode(y: NDArray[np.float32], rate: int, form: str, **options: str) -> bytes:
+def encode(y: NDArray[np.float32], rate: int, form: str, /, **options: str) -> bytes:
     """Return the bytes of `y`, shape (n,) or (n, channels), in one of the forms above.
 
     `options` go to FFmpeg's muxer, such as ``movflags="faststart"``; tags are the encoder's own.

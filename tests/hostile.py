@@ -4,6 +4,7 @@ import io
 import os
 import socket
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,7 @@ def wide_wav(seconds: float) -> bytes:
     return file.getvalue()
 
 
-LABELED = {
+LABELED: dict[str, Callable[[], bytes]] = {
     "ten hours.flac": lambda: flac_bomb(10),
     "an hour, cut.flac": lambda: flac_bomb(1, cut=True),
     "an hour.mp3": lambda: mp3_bomb(1),

@@ -26,7 +26,7 @@ def _fake_torch() -> Iterator[tuple[Callable[..., None], Mapping[str, type]]]:
     def _rebuild_tensor_v2(*_: object) -> None: ...
 
     _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
-    parts._rebuild_tensor_v2 = _rebuild_tensor_v2  # type: ignore[attr-defined]
+    vars(parts)["_rebuild_tensor_v2"] = _rebuild_tensor_v2
     storages = {name: type(name, (), {"__module__": "torch"}) for name in ("FloatStorage", "LongStorage")}
     for name, storage in storages.items():
         setattr(torch, name, storage)

@@ -62,8 +62,9 @@ def _start(folder: str, environment: dict[str, str], options: tuple[str, ...]) -
     )  # fmt: skip
     if started.returncode:
         raise RuntimeError(f"ray start ended with {started.returncode}:\n{started.stdout}")
-    urls = [f"http://127.0.0.1:{port}" for port in (dashboard, metrics)]
-    return Cluster(f"127.0.0.1:{gcs}", *urls, environment)
+    return Cluster(
+        f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}", environment
+    )
 
 
 def _kill(folder: str, before: set[int]) -> None:
@@ -80,6 +81,6 @@ def _kill(folder: str, before: set[int]) -> None:
 
 def _command_line(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        return list(process.cmdline())
     except psutil.Error:
         return []

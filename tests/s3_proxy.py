@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, web
 from multidict import CIMultiDict
@@ -85,12 +86,12 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(upstream: str, *, seed: int, **faults: object) -> Iterator[FaultyProxy]:
+def faulty_proxy(upstream: str, *, seed: int, **faults: Any) -> Iterator[FaultyProxy]:
     """Run the proxy in front of a server for the length of a ``with`` block.
 
     Signatures stay right: version 4 signs the header ``Host``, which is passed on as the client wrote it.
     """
-    proxy = FaultyProxy(**faults)  # type: ignore[arg-type]
+    proxy = FaultyProxy(**faults)
     loop = asyncio.new_event_loop()
     handler = _Handler(proxy, upstream, random.Random(seed))
     thread = threading.Thread(target=loop.run_forever, daemon=True, name="faulty-s3")

@@ -13,8 +13,9 @@ from pipeline.catalogs.track_refs import to_batch
 from pipeline.models.label import label_prediction
 from pipeline.models.prediction import Prediction
 from pipeline.shards.failures import Failure, failure_rows
-from pipeline.shards.featurize_shard import Shard, feature_rows, track_rows, write_parts
+from pipeline.shards.featurize_shard import Shard, write_parts
 from pipeline.shards.label_part import LabelTask, label_row, label_rows
+from pipeline.shards.rows import feature_rows, track_rows
 from pipeline.shards.segment_rows import embedding_rows
 from pipeline.storage import storage
 from pipeline.tables.runs import plan_location, write_report
@@ -96,9 +97,9 @@ class TableHistory:
                 location = task.parts(self.tables)["labels"]
                 storage.write_bytes(location, encode_part(self._labels(good, task)))
         if gone:
-            rows = track_rows(refs(list(gone.items())), {}, self.now).to_pylist()
-            rows = [row | {"present": False} for row in rows]
-            self.write("tracks", "listing", pa.Table.from_pylist(rows, TRACKS), run=run)
+            listing = track_rows(refs(list(gone.items())), {}, self.now).to_pylist()
+            left = [row | {"present": False} for row in listing]
+            self.write("tracks", "listing", pa.Table.from_pylist(left, TRACKS), run=run)
         counts = Counts(listed=unchanged + len(everything), labeled_before=unchanged, gone=len(gone or {}))
         # A run that was killed leaves the report that it wrote before the work.
         killed = outcome == "running"
@@ -108,7 +109,12 @@ class TableHistory:
         return run
 
     def report(
-        self, run: str, counts: Counts, outcome: RunOutcome = "done", model: str = MODEL, **fields: object
+        self,
+        run: str,
+        counts: Counts,
+        outcome: RunOutcome = "done",
+        model: str | None = MODEL,
+        **fields: object,
     ) -> None:
         write_report(
             self.tables,

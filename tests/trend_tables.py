@@ -182,9 +182,9 @@ def _labels(columns: dict[str, pa.Array], p: NDArray[np.float32], at: datetime, 
         "genre": names.take(pa.array(order[:, 0])),
         "confidence": pa.array(p.max(axis=1)),
         "probabilities": pa.ListArray.from_arrays(
-            np.arange(0, n * n_genres + 1, n_genres, np.int32), p.ravel()
+            np.arange(0, n * n_genres + 1, n_genres, dtype=np.int32), p.ravel()
         ),
-        "top3": pa.ListArray.from_arrays(np.arange(0, 3 * n + 1, 3, np.int32), best),
+        "top3": pa.ListArray.from_arrays(np.arange(0, 3 * n + 1, 3, dtype=np.int32), best),
         "n_segments": pa.array(np.full(n, 3, np.int16)),
         "feature_set": _repeated("f0", n, pa.string()),
         "labeled_at": _repeated(at, n, LABELS.field("labeled_at").type),

@@ -102,19 +102,21 @@ def run_bare(labeler: Any, n_segments: int) -> float:
     start = time.perf_counter()
     for _ in range(n_batches):
         np.asarray(classifier.logits(batch))
-    return n_batches * classifier.batch_size / (time.perf_counter() - start)
+    return float(n_batches * classifier.batch_size / (time.perf_counter() - start))
 
 
 def cpu_seconds(actors: list[Any]) -> float:
     """Return the CPU time that actors have taken so far."""
-    return sum(ray.get([actor.__ray_call__.remote(lambda labeler: time.process_time()) for actor in actors]))
+    calls = [actor.__ray_call__.remote(lambda labeler: time.process_time()) for actor in actors]
+    return float(sum(ray.get(calls)))
 
 
 def run_actors(
     pool: ActorPool, actors: list[Any], tasks: list[LabelTask], assignment: Assignment
 ) -> tuple[float, float]:
     """Label all parts as the engine does; return segments per second, and the actors' CPU ms per segment."""
-    waiting, in_flight, n_segments = list(tasks), {}, 0
+    waiting, n_segments = list(tasks), 0
+    in_flight: dict[Any, Any] = {}
     cpu = cpu_seconds(actors)
     start = time.perf_counter()
     while waiting or in_flight:

@@ -28,7 +28,7 @@ from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
 from tests.benchmarks.long_catalog import write_long_catalog
 
-EARMARK = Path(sys.executable).with_name("earmark")
+EARMARK = str(Path(sys.executable).with_name("earmark"))
 
 
 class TreeCpu:
@@ -72,8 +72,8 @@ def write_mixed_catalog(folder: Path, long: Path) -> None:
     for at, (kind, start_s, step_s) in enumerate(kinds):
         length_s = start_s + step_s * (at % 20)
         out = folder / f"{kind}{at:03d}.{kind}"
-        command = ["ffmpeg", "-v", "error", "-nostdin", "-i", sources[at % len(sources)], "-t", str(length_s)]
-        subprocess.run([*command, out], check=True)
+        command = ["ffmpeg", "-v", "error", "-nostdin", "-i", str(sources[at % len(sources)])]
+        subprocess.run([*command, "-t", str(length_s), out], check=True)
     for at in range(6):
         (folder / f"broken{at}.mp3").write_bytes(bytes(3000 * at))
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -66,16 +67,17 @@ def decode_libsndfile(data: bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def decode_ffmpeg(data: bytes) -> tuple[NDArray[np.float32], int]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         fifo = av.AudioFifo()
         for frame in container.decode(audio=0):
             frame.pts = None
             fifo.write(frame)
-        frame = fifo.read()
-        samples, channels, packed = frame.to_ndarray(), len(frame.layout.channels), not frame.format.is_planar
+        whole = fifo.read()
+        assert whole is not None
+        samples, channels, packed = whole.to_ndarray(), len(whole.layout.channels), not whole.format.is_planar
     samples = samples.reshape(-1, channels).T if packed else samples
-    scale = np.float32(np.iinfo(samples.dtype).max + 1) if samples.dtype.kind == "i" else np.float32(1)
-    return samples.astype(np.float32, copy=False) / scale, frame.sample_rate
+    scale = np.float32(1 << 8 * samples.itemsize - 1) if samples.dtype.kind == "i" else np.float32(1)
+    return samples.astype(np.float32, copy=False) / scale, whole.sample_rate
 
 
 def least(decode: Callable[[bytes], tuple[NDArray[np.float32], int]], data: bytes) -> NDArray[np.float32]:
@@ -85,8 +87,10 @@ def least(decode: Callable[[bytes], tuple[NDArray[np.float32], int]], data: byte
     if rate != SPEC.sample_rate:
         y = soxr.resample(y, rate, SPEC.sample_rate, quality="HQ")
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(y, SPEC.n_fft // 2), SPEC.n_fft)[:: SPEC.mel_hop]
-    X = scipy.fft.rfft(frames * np.hanning(SPEC.n_fft + 1)[:-1].astype(np.float32))
-    return (X.real**2 + X.imag**2) @ mel_filterbank(SPEC.sample_rate, SPEC.n_fft, SPEC.n_mels).T
+    X: NDArray[Any] = scipy.fft.rfft(frames * np.hanning(SPEC.n_fft + 1)[:-1].astype(np.float32))
+    filters = mel_filterbank(SPEC.sample_rate, SPEC.n_fft, SPEC.n_mels)
+    mels: NDArray[np.float32] = (X.real**2 + X.imag**2) @ filters.T
+    return mels
 
 
 def by_librosa(data: bytes) -> NDArray[np.float32]:
@@ -95,7 +99,8 @@ def by_librosa(data: bytes) -> NDArray[np.float32]:
     power = librosa.feature.melspectrogram(
         y=y, sr=sr, n_fft=SPEC.n_fft, hop_length=SPEC.mel_hop, n_mels=SPEC.n_mels
     )
-    return librosa.power_to_db(power, ref=np.max, top_db=SPEC.top_db)
+    levels: NDArray[np.float32] = librosa.power_to_db(power, ref=np.max, top_db=SPEC.top_db)
+    return levels
 
 
 def ms(work: Callable[[], object]) -> float:

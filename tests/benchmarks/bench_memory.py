@@ -95,7 +95,7 @@ def main() -> None:
 
 def measure(catalog: Path, tables: Path, flags: list[str]) -> None:
     """Run once and print the peaks."""
-    command = [Path(sys.executable).with_name("earmark"), "run", catalog, tables, *flags]
+    command: list[str | Path] = [Path(sys.executable).with_name("earmark"), "run", catalog, tables, *flags]
     run = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     memory = PeakMemory(run.pid)
     code = run.wait()

@@ -60,7 +60,8 @@ def running(cpus: tuple[int, ...]) -> Iterator[str]:
 
 def label(catalog: Path, tables: Path, address: str) -> float:
     """Return the wall seconds of ``earmark run``."""
-    command = [Path(sys.executable).with_name("earmark"), "run", catalog, tables, "--address", address]
+    earmark = Path(sys.executable).with_name("earmark")
+    command: list[str | Path] = [earmark, "run", catalog, tables, "--address", address]
     start = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start

@@ -97,7 +97,7 @@ def measure(n_tracks: int) -> None:
         planned = time.perf_counter()
         if plan.n_todo != n_tracks // 1000:
             raise SystemExit(f"planned {plan.n_todo} tracks, not {n_tracks // 1000}")
-        command = [
+        command: list[str | Path] = [
             Path(sys.executable).with_name("earmark"),
             "run",
             folder / "catalog",

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,6 +26,7 @@ from pipeline.shards.rows import feature_rows
 from pipeline.tables.tables import encode_part
 from schemas.tracks import TrackFeatures, TrackRef
 from tests.benchmarks.long_catalog import write_long_catalog
+from tests.log_mels import log_mel_of
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
@@ -45,10 +47,14 @@ def main(n_tracks: int = 20, name: str = "default") -> None:
         paths = sorted(Path(folder).rglob("*.mp3"))
         track_features(paths[0], spec)  # compiles and loads what the first one needs
         features: list[TrackFeatures] = []
-        decoding = [cpu_ms(lambda path=path: features.append(track_features(path, spec))) for path in paths]
-        stacks = [np.stack([segment.log_mel for segment in each.segments]) for each in features]
+
+        def featurize(path: Path) -> None:
+            features.append(track_features(path, spec))
+
+        decoding = [cpu_ms(partial(featurize, path)) for path in paths]
+        stacks = [np.stack([log_mel_of(segment) for segment in each.segments]) for each in features]
         classifier.predict(stacks[0], None)
-        labeling = [cpu_ms(lambda stack=stack: classifier.predict(stack, None)) for stack in stacks]
+        labeling = [cpu_ms(partial(classifier.predict, stack, None)) for stack in stacks]
         refs = [TrackRef(path.stem, str(path), 1, "1") for path in paths]
         size = len(encode_part(feature_rows(list(zip(refs, features, strict=True)), spec), row_group_size=64))
     print(f"{bundle.model}, {n_tracks} tracks, {np.mean([len(stack) for stack in stacks]):.1f} segments each")
@@ -58,4 +64,4 @@ def main(n_tracks: int = 20, name: str = "default") -> None:
 
 
 if __name__ == "__main__":
-    main(*[int(each) for each in sys.argv[1:2]], *sys.argv[2:3])
+    main(int(sys.argv[1]), *sys.argv[2:3]) if len(sys.argv) > 1 else main()

@@ -94,7 +94,8 @@ class PeakMemory:
 
 def time_earmark(catalog: Path, root: Path, cpus: int, *flags: str) -> tuple[float, dict[str, int]]:
     """Return the wall seconds of ``earmark run``, and the peak memory of each kind of process."""
-    command = [Path(sys.executable).with_name("earmark"), "run", catalog, root, "--cpus", str(cpus), *flags]
+    earmark = Path(sys.executable).with_name("earmark")
+    command: list[str | Path] = [earmark, "run", catalog, root, "--cpus", str(cpus), *flags]
     start = time.perf_counter()
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     memory = PeakMemory(run.pid)

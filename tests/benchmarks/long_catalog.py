@@ -111,7 +111,7 @@ def _xing_frame(frames: list[bytes]) -> bytes:
     length = 144 * 128000 // SR
     ends = length + np.cumsum([len(frame) for frame in frames])
     positions = ends[np.arange(100) * len(frames) // 100]
-    seek_table = (positions * 255 // ends[-1]).astype(np.uint8).tobytes()
+    seek_table: bytes = (positions * 255 // ends[-1]).astype(np.uint8).tobytes()
     counts = len(frames).to_bytes(4, "big") + int(ends[-1]).to_bytes(4, "big")
     scale = round(100 * (1 - _VBR_QUALITY)).to_bytes(4, "big")
     return (header + bytes(32) + b"Xing" + b"\0\0\0\x0f" + counts + seek_table + scale).ljust(length, b"\0")

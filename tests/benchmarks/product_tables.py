@@ -136,7 +136,7 @@ def _write_shard(
     part = f"{run}-{name}"
     place = tables.part("labels", part, model=model, run_date=f"{at:%Y-%m-%d}")
     _write(place, _labels(good, run, spec.feature_set, at, rng))
-    return bad.num_rows
+    return int(bad.num_rows)
 
 
 def _write(location: str, rows: pa.Table, **options: int) -> None:
@@ -197,9 +197,9 @@ def _labels(
         "genre": names.take(pa.array(order[:, 0])),
         "confidence": pa.array(p.max(axis=1)),
         "probabilities": pa.ListArray.from_arrays(
-            np.arange(0, n * n_genres + 1, n_genres, np.int32), p.ravel()
+            np.arange(0, n * n_genres + 1, n_genres, dtype=np.int32), p.ravel()
         ),
-        "top3": pa.ListArray.from_arrays(np.arange(0, 3 * n + 1, 3, np.int32), best),
+        "top3": pa.ListArray.from_arrays(np.arange(0, 3 * n + 1, 3, dtype=np.int32), best),
         "n_segments": pa.array(np.full(n, SEGMENTS, np.int16)),
         "feature_set": pa.repeat(pa.scalar(feature_set), n),
         "labeled_at": _repeat(at, n, schema.field("labeled_at").type),

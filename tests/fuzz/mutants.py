@@ -24,8 +24,10 @@ SEVERAL = {
 }
 """Files of several streams: the format, the rate and the channels of each."""
 
-KINDS = (*FORMS, "wavfloat", "wavulaw", "caf", "w64", "wavpack", "ac3", "oggflac", "mka", "mpegts", "tta")
-KINDS += ("spdif wav", *SEVERAL)
+KINDS = (
+    *FORMS, "wavfloat", "wavulaw", "caf", "w64", "wavpack", "ac3", "oggflac", "mka", "mpegts", "tta",
+    "spdif wav", *SEVERAL,
+)  # fmt: skip
 HEADER_BYTES = 2000
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -41,7 +43,7 @@ def original(kind: str) -> bytes:
         return b"".join(encode(sweep(rate, 1.5, n), rate, form) for form, rate, n in SEVERAL[kind])
     if kind == "spdif wav":
         words = np.frombuffer(encode(sweep(48000, 3.0, 2), 48000, "spdif"), "<i2").reshape(-1, 2)
-        return encode(words.astype(np.float32) / 32768, 48000, "wav")
+        return encode(words.astype(np.float32) / np.float32(32768), 48000, "wav")
     rate = 48000 if kind == "webm" else 44100
     return encode(sweep(rate, 3.0, 2), rate, kind)
 

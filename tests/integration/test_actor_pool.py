@@ -80,7 +80,6 @@ def test_actors_move_to_gpus_that_join_and_back_when_they_leave(nodes: Any) -> N
 def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> None:
     """Actors that wait for a GPU which others hold must not take the place of those that can work."""
 
-    @ray.remote(num_gpus=1, num_cpus=0)
     class Holder:
         def ready(self) -> bool:
             return True
@@ -89,7 +88,7 @@ def test_a_gpu_that_is_promised_and_does_not_come_starves_nobody(nodes: Any) -> 
         pool = ActorPool("gtzan", RunConfig())
         until(pool, lambda: pool.is_up)
         gpu_node = nodes.add_node(num_cpus=1, num_gpus=1)
-        holder = Holder.remote()
+        holder = ray.remote(num_gpus=1, num_cpus=0)(Holder).remote()
         assert ray.get(holder.ready.remote())
         until(pool, lambda: pool.n_actors == 2)
         on_cpu = pool.take()
@@ -116,5 +115,6 @@ def test_no_actor_is_placed_on_a_head_that_takes_no_work(nodes: Any) -> None:
         actors = [pool.take() for _ in range(2)]
         assert len(set(actors)) == 2
         for actor in actors:
+            assert actor is not None
             node = actor.__ray_call__.remote(lambda self: ray.get_runtime_context().get_node_id())
             assert ray.get(node) == worker.node_id

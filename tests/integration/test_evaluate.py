@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,11 +232,11 @@ def test_a_model_is_measured_on_one_genre_too(tmp_path: Path) -> None:
         ({"model": "gtzan"}, "has log-mels of 32 bands, but gtzan-cnn-.* takes 128"),
     ],
 )
-def test_misuse_is_told_in_a_sentence(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_misuse_is_told_in_a_sentence(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     """Before any training, with what to do."""
     data = save(tmp_path / "marked.npz", *marked(4))
     with pytest.raises(MisuseError, match=message):
-        evaluate_job(Request(data=data, settings=settings(), **options))  # type: ignore[arg-type]
+        evaluate_job(Request(data=data, settings=settings(), **options))
 
 
 @pytest.mark.thorough

@@ -71,10 +71,11 @@ def test_objects_of_a_store_are_labeled_as_files_are(bucket: str, tmp_path: Path
     assert there["uri"].tolist() == [f"{bucket}/music/{Path(uri).name}" for uri in here["uri"]]
     columns = [name for name in here if name not in ("uri", "error")]
     pd.testing.assert_frame_equal(there[columns], here[columns])
-    names = [f"{bucket}/music/wav.wav", f"{bucket}/music/missing.mp3", tmp_path / "music/flac.flac"]
+    missing = f"{bucket}/music/missing.mp3"
+    names: list[str | Path] = [f"{bucket}/music/wav.wav", missing, tmp_path / "music/flac.flac"]
     assert model.label(names)["error_type"].fillna("").tolist() == ["", "NotFoundError", ""]
     with pytest.raises(earmark.errors.NotFoundError, match=r"missing\.mp3 does not exist"):
-        model.label(names[1])
+        model.label(missing)
     with pytest.raises(earmark.EarmarkError, match="contains no audio files"):
         model.label(f"{bucket}/nothing")
     assert len(earmark.describe(f"{bucket}/music/wav.wav")) == 2

@@ -11,6 +11,7 @@ import pytest
 
 from jobs.engine.lease import LeaseLostError
 from jobs.run import index_updates, planned_run
+from jobs.run.merging import merge_parts_of_run
 from jobs.run.request import make_job
 from jobs.run.run import run_job
 from pipeline.demo.demo_catalog import write_demo_catalog
@@ -28,8 +29,8 @@ def test_parts_are_indexed_while_others_are_written(tmp_path: Path, monkeypatch:
     write_demo_catalog(tmp_path / "catalog", n_tracks=6, duration_s=12)
     n_files: list[int] = []
 
-    def update(tables: Tables, check: object) -> None:
-        update_index(tables, check)  # type: ignore[arg-type]
+    def update(tables: Tables, check: Callable[[], None]) -> None:
+        update_index(tables, check)
         with open_keys(tables) as keys:
             keys.load(*KEY_COLUMNS)
             n_files.append(sum(map(len, keys.files.values())))
@@ -53,8 +54,8 @@ def test_no_update_goes_on_while_the_parts_are_merged(
 ) -> None:
     """It would read parts that vanish, and write down keys of parts that are gone."""
     write_demo_catalog(tmp_path / "catalog", n_tracks=4, duration_s=12)
-    merge = planned_run.merge_parts_of_run
-    n_updates, at_merging = 0, []
+    n_updates = 0
+    at_merging: list[threading.Thread] = []
 
     def update(tables: Tables, check: Callable[[], None]) -> None:
         nonlocal n_updates
@@ -66,7 +67,7 @@ def test_no_update_goes_on_while_the_parts_are_merged(
 
     def merge_and_note(*arguments: Any) -> None:
         at_merging.extend(each for each in threading.enumerate() if each.name == "index")
-        merge(*arguments)
+        merge_parts_of_run(*arguments)
 
     monkeypatch.setattr(index_updates, "EVERY_RESULTS", 1)
     monkeypatch.setattr(index_updates, "update_index", update)

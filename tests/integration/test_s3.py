@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ def test_excerpts_of_a_long_file_are_read_by_ranges(bucket: str, tmp_path: Path)
     storage.write_bytes(f"{bucket}/long.wav", (tmp_path / "long.wav").read_bytes())
     with storage.open_binary(f"{bucket}/long.wav", size) as file:
         info, segments = read_segments(file, "long.wav", FeatureSpec())
-        fetched = file.cache.total_requested_bytes  # type: ignore[attr-defined]
+        fetched = file.cache.total_requested_bytes  # type: ignore[attr-defined]  # of fsspec
     assert [len(samples) for _, samples in segments] == [661_500] * 3
     assert info.duration_s == 600
     assert fetched < 30e6
@@ -243,14 +243,15 @@ def test_the_documented_rights_are_enough(bucket: str, tmp_path: Path) -> None:
     succeed("vacuum", tables, "--older-than", 0, "--delete", **guest)
     key = {"Bucket": name, "Key": "music/new.mp3"}
     allowed = s3_client(**guest)
-    for forbidden in (
+    forbidden: list[Callable[[], object]] = [
         lambda: allowed.put_object(**key, Body=b""),
         lambda: allowed.delete_object(**key),
         lambda: allowed.put_object(Bucket=name, Key="elsewhere", Body=b""),
         lambda: allowed.list_objects_v2(Bucket=name, Prefix="other/"),
-    ):
+    ]
+    for ask_for in forbidden:
         with pytest.raises(ClientError, match="AccessDenied"):
-            forbidden()
+            ask_for()
 
 
 def s3_client(**credentials: str) -> Any:

@@ -76,7 +76,8 @@ def write_music(location: str, n_tracks: int) -> None:
 
 
 def table(root: str, name: str) -> pd.DataFrame:
-    return read_whole(Tables(root), name).to_pandas()
+    rows: pd.DataFrame = read_whole(Tables(root), name).to_pandas()
+    return rows
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "stale_listing"])
@@ -209,7 +210,8 @@ def test_a_late_part_stays_while_the_lease_cannot_be_looked_at(
 ) -> None:
     """A store that fails for a moment would cost work of a run that holds its lease."""
     monkeypatch.setattr(late_writes, "LATE_S", 0.0)
-    part, looks = f"{bucket}/labels/part.parquet", []
+    part = f"{bucket}/labels/part.parquet"
+    looks: list[None] = []
 
     def check() -> None:
         looks.append(None)

@@ -34,7 +34,9 @@ def proxy(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> It
     with faulty_proxy(s3_environment["AWS_ENDPOINT_URL"], seed=1) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.01)
-        monkeypatch.setitem(CheckedS3.__init__.__kwdefaults__, "tries", 1)
+        defaults = CheckedS3.__init__.__kwdefaults__
+        assert defaults is not None
+        monkeypatch.setitem(defaults, "tries", 1)
         monkeypatch.setattr(CheckedS3, "retries", 1)
         storage.filesystem.cache_clear()
         yield running

@@ -98,7 +98,7 @@ def test_the_chart_is_read_by_keyboard(browser: Browser, pages: dict[str, tuple[
     canvas.send_keys(Keys.END)
     canvas.send_keys(Keys.ARROW_RIGHT)
     assert readout.text.startswith(f"{found.groups.names[-1]}: ")
-    assert canvas.get_attribute("aria-valuetext").startswith(found.groups.names[-1])
+    assert str(canvas.get_attribute("aria-valuetext")).startswith(found.groups.names[-1])
 
 
 def test_the_chart_is_read_by_tapping(browser: Browser, pages: dict[str, tuple[Path, Trends]]) -> None:

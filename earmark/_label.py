@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def label(
     tracks: Source | Iterable[Source],
     model: "str | os.PathLike[str] | Model" = "default",
     *,
-    min_confidence: float = DEFAULTS.min_confidence,
+    min_confidence: SupportsFloat = DEFAULTS.min_confidence,
     track_timeout_s: float = DEFAULTS.track_timeout_s,
     track_memory_mb: int = DEFAULTS.track_memory_mb,
 ) -> pd.DataFrame:

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterable
 from functools import cached_property, partial
-from typing import Any, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.models.classifier import CPU_BATCH_SIZE, GPU_BATCH_SIZE, Classifier, LogMels
@@ -76,7 +76,7 @@ class Model:
     def predict_proba(
         self,
         log_mels: LogMels | Iterable[NDArray[np.uint8]] | None = None,
-        descriptors: NDArray[np.float64] | None = None,
+        descriptors: ArrayLike | None = None,
     ) -> NDArray[np.float64]:
         """Return the calibrated probability of each genre for each segment.
 
@@ -118,7 +118,7 @@ class Model:
     def predict(
         self,
         log_mels: LogMels | Iterable[NDArray[np.uint8]] | None = None,
-        descriptors: NDArray[np.float64] | None = None,
+        descriptors: ArrayLike | None = None,
     ) -> Prediction:
         """Return all predictions for each segment. Parameters and errors are those of `predict_proba`."""
         network, inputs = self._network_for(log_mels, descriptors)
@@ -127,7 +127,7 @@ class Model:
     def embed(
         self,
         log_mels: LogMels | Iterable[NDArray[np.uint8]] | None = None,
-        descriptors: NDArray[np.float64] | None = None,
+        descriptors: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
         """Return the embedding of each segment: the numbers that the last layer of the network reads.
 
@@ -145,7 +145,7 @@ class Model:
         self,
         tracks: Source | Iterable[Source],
         *,
-        min_confidence: float = DEFAULTS.min_confidence,
+        min_confidence: SupportsFloat = DEFAULTS.min_confidence,
         track_timeout_s: float = DEFAULTS.track_timeout_s,
         track_memory_mb: int = DEFAULTS.track_memory_mb,
     ) -> pd.DataFrame:

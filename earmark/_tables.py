@@ -3,7 +3,7 @@
 import operator
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeAlias, get_args
 
 import pyarrow as pa
 
@@ -72,7 +72,7 @@ class Tables:
         genre: str | None = None,
         style: str | None = None,
         among: Sequence[str] = (),
-        min_confidence: float = 0.0,
+        min_confidence: SupportsFloat = 0.0,
     ) -> pa.Table:
         """Return the current labels: for each track in the catalog, the newest label of its present content.
 
@@ -137,7 +137,9 @@ class Tables:
         """
         return read_tables.read_embeddings(self._tables, _name_of(model))
 
-    def similar(self, track: str | os.PathLike[str], n: int = 10, model: ModelChoice = None) -> pa.Table:
+    def similar(
+        self, track: str | os.PathLike[str], n: SupportsIndex = 10, model: ModelChoice = None
+    ) -> pa.Table:
         """Return the tracks of the catalog that sound most like a track, the nearest first.
 
         Nearness is the cosine of the mean embeddings, which runs with ``--embeddings`` write. All tracks that
@@ -196,7 +198,7 @@ class Tables:
         *,
         show: Show = "shares",
         weight: Weight = "count",
-        top: int | None = None,
+        top: SupportsIndex | None = None,
     ) -> pa.Table:
         """Return shares of genres in the current labels by year, month, artist, folder or another column.
 
@@ -261,7 +263,7 @@ def _name_of(model: Any) -> str | None:
     return model.name
 
 
-def _count(name: str, value: Any) -> int:
+def _count(name: str, value: SupportsIndex) -> int:
     """Return a number of rows or groups that a user has given."""
     try:
         number = operator.index(value)

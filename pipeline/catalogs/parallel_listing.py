@@ -8,7 +8,7 @@ next division is made further in front.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,7 +107,7 @@ def list_in_parallel(
     list_folders: ListFolders,
     prefix: str,
     to_rows: Callable[[Sequence[tuple[str, T]]], Rows],
-) -> Iterator[Rows]:
+) -> Generator[Rows, None, None]:
     """Yield all keys below a prefix, some at a time, in order.
 
     Parameters

@@ -25,7 +25,7 @@ _CHARACTER = 0.0075
 def draw_waveform(
     axes: Any,
     y: NDArray[np.float32],
-    sr: int,
+    sr: float,
     start_s: float,
     color: str,
     *,
@@ -121,7 +121,7 @@ def thin_columns(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(padded.reshape(len(values), -1, n).max(axis=2))
 
 
-def frame_times(values: NDArray[Any], sr: int, start_s: float) -> NDArray[np.float64]:
+def frame_times(values: NDArray[Any], sr: float, start_s: float) -> NDArray[np.float64]:
     """Return the center time of each frame of the descriptors, seconds."""
     return np.asarray(start_s + np.arange(len(values)) * HOP_LENGTH / sr)
 

@@ -54,14 +54,14 @@ _DARK_TEXT_FROM = 0.44
 """Probability above which black has more contrast than white to the color map viridis."""
 
 
-def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
+def plot_waveform(y: Samples, sr: float, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the samples over time; each pixel column shows the range of its samples.
 
     Parameters
     ----------
     y : ndarray of float32, shape (n,)
         Mono audio, full scale ±1.
-    sr : int
+    sr : float
         Sample rate, Hz.
     start_s : float
         Start of the audio in its track, seconds; shifts the time axis.
@@ -88,7 +88,7 @@ def plot_waveform(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = Non
 
 def plot_spectrogram(
     y: Samples,
-    sr: int,
+    sr: float,
     *,
     scale: Scale = "linear",
     start_s: float = 0.0,
@@ -123,7 +123,7 @@ def plot_spectrogram(
     return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
-def spectrogram_db(y: Samples, sr: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def spectrogram_db(y: Samples, sr: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return the frequencies in Hz, shape (1025,), and the magnitudes in dB, shape (1025, n_frames).
 
     Silence has no maximum to refer to; all its values are at the floor.
@@ -167,7 +167,7 @@ def plot_log_mel(
     return figure
 
 
-def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
+def plot_spectral_shape(y: Samples, sr: float, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the spectral centroid and the rolloff (85 %) in Hz over the waveform; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
     from pipeline.audio.features.spectral_shape import spectral_shape
@@ -189,7 +189,7 @@ def plot_spectral_shape(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
-def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
+def plot_chroma(y: Samples, sr: float, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the power in the twelve pitch classes, relative to the audio's own tuning; see `plot_waveform`."""
     from pipeline.audio.features.chroma import chroma, estimate_tuning, find_peaks
     from pipeline.audio.features.hpss import separate
@@ -206,7 +206,7 @@ def plot_chroma(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None)
     return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
-def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
+def plot_zero_crossings(y: Samples, sr: float, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the zero-crossing rate, and the crossings in the loudest 10 ms; see `plot_waveform`."""
     from pipeline.audio.features.spectral_shape import SILENCE, rms, zero_crossing_rate
 
@@ -234,7 +234,7 @@ def plot_zero_crossings(y: Samples, sr: int, *, start_s: float = 0.0, into: Into
     return figure
 
 
-def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
+def plot_harmonic_percussive(y: Samples, sr: float, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the waveforms of the harmonic and the percussive component; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
 
@@ -248,7 +248,7 @@ def plot_harmonic_percussive(y: Samples, sr: int, *, start_s: float = 0.0, into:
     return _finish_time_axis(figure, axes, y, sr, start_s)
 
 
-def plot_tempo(y: Samples, sr: int, *, start_s: float = 0.0, into: Into = None) -> Any:
+def plot_tempo(y: Samples, sr: float, *, start_s: float = 0.0, into: Into = None) -> Any:
     """Plot the onset strength, with the estimated tempo in the title; see `plot_waveform`."""
     from pipeline.audio.features.hpss import separate
     from pipeline.audio.features.mfcc import mel_db
@@ -314,7 +314,7 @@ def _new_axes(into: Into, title: str, height_in: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _finish_time_axis(figure: Any, axes: Any, y: Samples, sr: int, start_s: float) -> Any:
+def _finish_time_axis(figure: Any, axes: Any, y: Samples, sr: float, start_s: float) -> Any:
     axes.set_xlim(start_s, start_s + len(y) / sr)
     axes.set_xlabel("s")
     place_axes(figure)

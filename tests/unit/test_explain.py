@@ -17,7 +17,7 @@ from pipeline.demo.synthesis import synthesize
 from pipeline.models.bundle import ModelBundle, network_bytes
 from pipeline.models.classifier import Classifier
 from pipeline.models.cnn import build_cnn
-from pipeline.models.explanation import Explanation, explain, find_strongest_patches, run_masking_test
+from pipeline.models.explanation import Explanation, Method, explain, find_strongest_patches, run_masking_test
 from pipeline.plots.track_view import view_track
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
@@ -56,13 +56,16 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="module")
 def planted() -> NDArray[np.uint8]:
-    return segments(np.random.default_rng(1), 2)[0][1]
+    log_mel: NDArray[np.uint8] = segments(np.random.default_rng(1), 2)[0][1]
+    return log_mel
 
 
 @pytest.mark.parametrize("method", ["occlusion", "grad-cam"])
-def test_the_planted_patch_is_found(classifier: Classifier, planted: NDArray[np.uint8], method: str) -> None:
+def test_the_planted_patch_is_found(
+    classifier: Classifier, planted: NDArray[np.uint8], method: Method
+) -> None:
     """The picture would point a curator at seconds that the model did not look at."""
-    found = explain(planted, classifier, method=method)  # type: ignore[arg-type]
+    found = explain(planted, classifier, method=method)
     assert found.genre == "planted"
     assert found.probability > 0.9
     assert found.importance.shape == planted.shape
@@ -98,10 +101,10 @@ def test_the_strongest_patch_is_named_in_seconds_and_hertz(
 
 @pytest.mark.parametrize("n_frames", [3, 50, 128, 200])
 @pytest.mark.parametrize("method", ["occlusion", "grad-cam"])
-def test_segments_of_any_length_are_explained(classifier: Classifier, n_frames: int, method: str) -> None:
+def test_segments_of_any_length_are_explained(classifier: Classifier, n_frames: int, method: Method) -> None:
     """Short tracks, which the model reads repeated, would be an error."""
     log_mel = np.random.default_rng(2).integers(0, 256, (N_MELS, n_frames), dtype=np.uint8)
-    found = explain(log_mel, classifier, method=method, genre="plain")  # type: ignore[arg-type]
+    found = explain(log_mel, classifier, method=method, genre="plain")
     assert found.importance.shape == (N_MELS, min(n_frames, N_FRAMES))
     assert found.first_frame == max(0, (n_frames - N_FRAMES) // 2)
     assert np.isfinite(found.importance).all()

@@ -21,7 +21,7 @@ from pipeline.catalogs.parallel_listing import (
     middle_of,
 )
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=6)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 names = st.one_of(st.text("ab/0~ ", min_size=1, max_size=8), texts)
 
 
@@ -147,7 +147,7 @@ def test_who_needs_only_the_first_page_asks_for_no_more() -> None:
     store = Store([f"{n:03}" for n in range(100)])
     rows = list_in_parallel(store.list_page, store.list_folders, "", list)
     assert [key for key, _ in next(rows)] == ["000", "001", "002"]
-    rows.close()  # type: ignore[attr-defined]
+    rows.close()
     assert store.n_requests == 1
 
 

@@ -166,7 +166,9 @@ def test_samples_of_other_types_are_drawn() -> None:
 def test_a_sample_rate_may_be_a_float() -> None:
     """Rates that are computed, as of slowed music, would end in a TypeError about slices in one plot."""
     y = np.sin(np.arange(8000, dtype=np.float32))
-    assert len(plots.plot_zero_crossings(y, 8000.0).axes) == 2  # type: ignore[arg-type]
+    assert len(plots.plot_zero_crossings(y, 8000.0).axes) == 2
+    for found, expected in zip(plots.spectrogram_db(y, 8000.0), plots.spectrogram_db(y, 8000), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_names_of_genres_fit_beside_the_plot() -> None:
@@ -252,7 +254,7 @@ def test_silence_is_dark() -> None:
 def test_plots_can_be_put_into_one_figure() -> None:
     """A notebook could not lay them out."""
     figure = new_figure(4.0)
-    first, second = figure.subfigures(2, 1)
+    first, second = figure.subfigures(2, 1, squeeze=False).ravel()
     plots.plot_waveform(music(), SR, into=first)
     plots.plot_spectrogram(music(), SR, scale="log", into=second)
     assert len(figure.axes) == 2

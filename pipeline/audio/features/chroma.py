@@ -23,7 +23,7 @@ PEAK_THRESHOLD = 0.1
 _A0_HZ = 440.0 / 16
 
 
-def find_peaks(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+def find_peaks(S: NDArray[np.float32], sr: float) -> NDArray[np.float32]:
     """Find the spectral peaks of each frame, interpolated by a parabola through the bin and its neighbors.
 
     The values are those of ``librosa.piptrack(S=S, sr=sr)`` where it is not zero.
@@ -32,7 +32,7 @@ def find_peaks(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
     ----------
     S : ndarray of float32, shape (n, 1025)
         Power, a frame a row.
-    sr : int
+    sr : float
         Sample rate, Hz.
 
     Returns
@@ -76,14 +76,14 @@ def estimate_tuning(peaks: NDArray[np.float32]) -> float:
     return float(edges[np.argmax(counts)])
 
 
-def chroma(S: NDArray[np.float32], sr: int, tuning: float) -> NDArray[np.float32]:
+def chroma(S: NDArray[np.float32], sr: float, tuning: float) -> NDArray[np.float32]:
     """Return the chroma of a power spectrogram, as ``librosa.feature.chroma_stft`` does.
 
     Parameters
     ----------
     S : ndarray of float32, shape (n, 1025)
         Power, a frame a row.
-    sr : int
+    sr : float
         Sample rate, Hz.
     tuning : float
         As `estimate_tuning` returns it.
@@ -101,12 +101,12 @@ def chroma(S: NDArray[np.float32], sr: int, tuning: float) -> NDArray[np.float32
 
 
 @lru_cache(maxsize=256)
-def chroma_filterbank(sr: int, tuning: float) -> NDArray[np.float32]:
+def chroma_filterbank(sr: float, tuning: float) -> NDArray[np.float32]:
     """Return `librosa.filters.chroma`'s default filterbank, bit for bit, without librosa's 1 s import.
 
     Parameters
     ----------
-    sr : int
+    sr : float
         Sample rate, Hz.
     tuning : float
         Fraction of a semitone above A440.

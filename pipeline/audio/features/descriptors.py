@@ -53,14 +53,14 @@ _NEGLIGIBLE = 1e-5
 """Power of the percussive part, relative to the signal's, below which subtraction is too inexact."""
 
 
-def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[np.float64]:
+def compute_descriptors(y: NDArray[np.float32], *, sr: float = 22050) -> NDArray[np.float64]:
     """Compute the 57 descriptors of a mono signal.
 
     Parameters
     ----------
     y : ndarray of float32, shape (n,)
         Mono audio, full scale ±1, at least one sample. Other floating-point types are rounded to this one.
-    sr : int
+    sr : float
         Sample rate, Hz.
 
     Returns
@@ -104,14 +104,16 @@ def compute_descriptors(y: NDArray[np.float32], *, sr: int = 22050) -> NDArray[n
     )
 
 
-def compute_descriptors_of(signals: Iterable[NDArray[np.float32]], *, sr: int = 22050) -> NDArray[np.float64]:
+def compute_descriptors_of(
+    signals: Iterable[NDArray[np.float32]], *, sr: float = 22050
+) -> NDArray[np.float64]:
     """Compute the descriptors of many signals, of any lengths.
 
     Parameters
     ----------
     signals : iterable of ndarray of float32
         Mono audio, processed one signal at a time.
-    sr : int
+    sr : float
         Sample rate of all, Hz.
 
     Returns
@@ -127,7 +129,7 @@ def compute_descriptors_of(signals: Iterable[NDArray[np.float32]], *, sr: int = 
     return np.stack(rows) if rows else np.empty((0, len(DESCRIPTOR_NAMES)))
 
 
-def check_samples(y: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+def check_samples(y: NDArray[np.float32], sr: float) -> NDArray[np.float32]:
     """Return a mono signal as contiguous float32; its errors are those of `compute_descriptors`."""
     y = np.asarray(y)
     if y.ndim != 1 or not len(y):

@@ -28,12 +28,12 @@ def filterbank(spec: FeatureSpec) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=8)
-def mel_filterbank(sr: int, n_fft: int, n_mels: int, f_max: float | None = None) -> NDArray[np.float32]:
+def mel_filterbank(sr: float, n_fft: int, n_mels: int, f_max: float | None = None) -> NDArray[np.float32]:
     """Return `librosa.filters.mel`'s default filterbank, bit for bit, without librosa's 1 s import.
 
     Parameters
     ----------
-    sr : int
+    sr : float
         Sample rate, Hz.
     n_fft : int
         STFT window length in samples.

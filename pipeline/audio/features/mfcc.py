@@ -18,14 +18,14 @@ TOP_DB = 80.0
 """Floor of the log-mel spectrogram, dB below its maximum."""
 
 
-def mel_db(S: NDArray[np.float32], sr: int) -> NDArray[np.float32]:
+def mel_db(S: NDArray[np.float32], sr: float) -> NDArray[np.float32]:
     """Return the log-mel spectrogram, as ``librosa.power_to_db(librosa.feature.melspectrogram(...))``.
 
     Parameters
     ----------
     S : ndarray of float32, shape (n, 1025)
         Power, a frame a row.
-    sr : int
+    sr : float
         Sample rate, Hz.
 
     Returns

@@ -15,14 +15,14 @@ SILENCE = 1e-10
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-def spectral_shape(S: NDArray[np.float32], sr: int) -> NDArray[np.float64]:
+def spectral_shape(S: NDArray[np.float32], sr: float) -> NDArray[np.float64]:
     """Return centroid, bandwidth and rolloff of each frame, as ``librosa.feature.spectral_*`` do.
 
     Parameters
     ----------
     S : ndarray of float32, shape (n, 1025)
         Magnitudes, a frame a row.
-    sr : int
+    sr : float
         Sample rate, Hz.
 
     Returns

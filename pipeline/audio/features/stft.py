@@ -40,7 +40,7 @@ def pad_reflected(y: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(y, N_FFT // 2, mode="reflect")
 
 
-def fft_frequencies(sr: int) -> NDArray[np.float64]:
+def fft_frequencies(sr: float) -> NDArray[np.float64]:
     """Return the frequency of each bin, Hz, shape (1025,)."""
     return np.fft.rfftfreq(n=N_FFT, d=1.0 / sr).astype(np.float64)
 

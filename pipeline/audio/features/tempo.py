@@ -45,14 +45,14 @@ def onset_strength(S_db: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.pad(median, (1 + N_FFT // (2 * HOP_LENGTH), 0))[: S_db.shape[1]]
 
 
-def tempo(onsets: NDArray[np.float32], sr: int) -> float:
+def tempo(onsets: NDArray[np.float32], sr: float) -> float:
     """Return the tempo of onsets, as ``librosa.beat.beat_track`` does.
 
     Parameters
     ----------
     onsets : ndarray of float32, shape (n,)
         As `onset_strength` returns them.
-    sr : int
+    sr : float
         Sample rate of the signal, Hz.
 
     Returns
@@ -108,7 +108,7 @@ def mean_autocorrelation(onsets: NDArray[np.float32], length: int) -> NDArray[np
 
 
 @lru_cache(maxsize=8)
-def _tempi(sr: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _tempi(sr: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the tempo of each lag, and its log prior."""
     length = int(WINDOW_S * sr) // HOP_LENGTH
     bpm = np.concatenate(([np.inf], 60.0 * sr / (HOP_LENGTH * np.arange(1.0, length))))

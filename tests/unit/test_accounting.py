@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from jobs.engine.assignment import Totals
-from jobs.run import accounting, planned_run
+from jobs.run import planned_run
 from jobs.run.accounting import account_for
 from jobs.run.request import make_job
 from jobs.run.run import run_job
@@ -57,7 +58,7 @@ def test_what_workers_did_not_write_is_not_waited_for(
     """Every run that is interrupted, or fails, would end a quarter of a minute later."""
     (report,) = read_reports(history.tables)
     report = report.model_copy(update={"counts": report.counts.model_copy(update={"listed": 20})})
-    monkeypatch.setattr(accounting.time, "sleep", lambda seconds: pytest.fail("waits"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waits"))
     assert account_for(history.tables, report, Totals(labeled=8, failed=4)).counts.left == 8
 
 

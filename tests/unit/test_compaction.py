@@ -23,7 +23,7 @@ from jobs.compact import compact_job, plan_compact_job
 from pipeline.storage import storage
 from pipeline.tables.index import update_index
 from pipeline.tables.keys import KEY_COLUMNS, open_keys
-from pipeline.tables.maintenance.compact import replacement, scratch
+from pipeline.tables.maintenance.compact import replacement
 from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.compact.compaction import compact, plan_compaction
 from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, LogEntry, recover_compactions
@@ -151,7 +151,7 @@ def test_an_interrupt_ends_what_is_being_built(tmp_path: Path, monkeypatch: pyte
         left.append(threading.active_count() - threads)
 
     monkeypatch.setattr(replacement, "_publish", interrupt)
-    monkeypatch.setattr(scratch.shutil, "rmtree", remove)
+    monkeypatch.setattr(shutil, "rmtree", remove)
     with pytest.raises(KeyboardInterrupt):
         compact_all(history.tables, target=1_000_000)
     assert left == [0]
@@ -332,20 +332,20 @@ def _killed_at(root: str, step: int, with_log: bool) -> None:
         if left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if with_log:
-        replacement.swap = lambda first, second: False  # type: ignore[assignment]
-    real_delete, real_exchange = storage.delete, replacement.swap
+    real_delete = storage.delete
 
     def delete(location: str, **options: Any) -> None:
         die()
         real_delete(location, **options)
 
     def exchange_then_die(first: Path, second: Path) -> bool:
-        done = real_exchange(first, second)
+        done = not with_log and swap(first, second)
         die()
         return done
 
-    storage.delete, replacement.swap = delete, exchange_then_die
+    patch = pytest.MonkeyPatch()
+    patch.setattr(storage, "delete", delete)
+    patch.setattr(replacement, "swap", exchange_then_die)
     compact_all(Tables(root), die)
 
 

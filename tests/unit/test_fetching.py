@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.audio.decode.source import Source
+from pipeline.audio.features.featurize import featurize_track
 from pipeline.catalogs.track_refs import stat_track, to_batch
-from pipeline.shards import featurize_shard as shards
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.fetching import open_track, try_in_rounds
@@ -82,7 +82,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
     whole = encode(sweep(22050, 5), 22050, "wav")
     reads = []
 
-    def copying(file: io.BufferedReader, *rest: object) -> TrackFeatures:
+    def copying(file: io.BufferedReader, *rest: Any) -> TrackFeatures:
         reads.append(1)
         features = featurize_track(file, *rest)
         if len(reads) == 1:
@@ -90,7 +90,6 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
             os.utime(track.uri, (1, 1))
         return features
 
-    featurize_track = outcomes.featurize_track
     monkeypatch.setattr(outcomes, "featurize_track", copying)
     ((read, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
     assert isinstance(outcome, TrackFeatures)
@@ -106,12 +105,11 @@ def test_a_file_that_keeps_changing_is_a_retryable_failure(
     track = listed(tmp_path / "a.wav", encode(sweep(22050, 3), 22050, "wav"))
     reads = []
 
-    def writing(file: io.BufferedReader, *rest: object) -> TrackFeatures:
+    def writing(file: io.BufferedReader, *rest: Any) -> TrackFeatures:
         reads.append(1)
         os.utime(track.uri, (len(reads), len(reads)))
         return featurize_track(file, *rest)
 
-    featurize_track = outcomes.featurize_track
     monkeypatch.setattr(outcomes, "featurize_track", writing)
     ((_, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
     assert isinstance(outcome, ReadError)
@@ -238,7 +236,7 @@ def test_a_retried_shard_leaves_nothing_of_its_first_attempt(
         write(location, data, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards.storage, "write_bytes", full)
+        patched.setattr(storage, "write_bytes", full)
         with pytest.raises(OSError, match="No space"):
             featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, confirming=True)
     assert read_whole(tables, "failures").num_rows == 1

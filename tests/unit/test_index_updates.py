@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,9 +120,9 @@ def test_an_update_reads_and_writes_nothing_once_the_run_has_ended(
     updates = IndexUpdates(history.tables, allow)
     n_read = 0
 
-    def read_one_part(*arguments: object) -> Iterator[object]:
+    def read_one_part(*arguments: Any) -> Iterator[object]:
         nonlocal n_read
-        for rows in parts.read_columns(*arguments):  # type: ignore[arg-type]
+        for rows in parts.read_columns(*arguments):
             n_read += 1
             updates._stopped.set()
             yield rows

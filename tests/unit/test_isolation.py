@@ -123,7 +123,7 @@ def test_different_code_in_the_child_is_not_a_tracks_fault(
 ) -> None:
     """Fails: with two versions of a package, every track is said to crash its decoder."""
     here_alone = types.ModuleType("module_of_the_worker_alone")
-    here_alone.Work = type("Work", (), {"__module__": here_alone.__name__})
+    vars(here_alone)["Work"] = type("Work", (), {"__module__": here_alone.__name__})
     monkeypatch.setitem(sys.modules, here_alone.__name__, here_alone)
     with pytest.raises(EnvironmentFaultError, match="No module named 'module_of_the_worker_alone'"):
         process.call(here_alone.Work)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from jobs.run.request import Job, make_job
 from pipeline.catalogs.planning import Goal, Plan
 from pipeline.models.ensemble import load_bundle
 from pipeline.shards.segment_rows import embedding_rows
+from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks
 from pipeline.tables.maintenance.compact import compaction_log
 from pipeline.tables.maintenance.labeled_features import remove_labeled_features
@@ -164,7 +166,7 @@ def test_a_removal_can_be_killed_at_any_step(
 ) -> None:
     """A track would be lost or labeled twice after a crash in the last second of a night."""
     before = state(history)
-    delete, left = compaction_log.storage.delete, [step]
+    delete, left = storage.delete, [step]
 
     def die(location: str) -> None:
         left[0] -= 1
@@ -172,7 +174,7 @@ def test_a_removal_can_be_killed_at_any_step(
             raise Killed
         delete(location)
 
-    monkeypatch.setattr(compaction_log.storage, "delete", die)
+    monkeypatch.setattr(storage, "delete", die)
     with pytest.raises(Killed):
         remove(history)
     monkeypatch.undo()
@@ -185,7 +187,7 @@ def test_a_removal_can_be_killed_at_any_step(
 
 @given(st.lists(runs, min_size=1, max_size=5))
 @settings(max_examples=4, deadline=None)
-def test_no_history_is_changed_by_a_removal(happened: list[dict]) -> None:  # type: ignore[type-arg]
+def test_no_history_is_changed_by_a_removal(happened: list[dict[str, Any]]) -> None:
     """Some order of kills, retries and models would make a night process tracks twice, or never."""
     with TemporaryDirectory() as folder:
         history = TableHistory(folder)

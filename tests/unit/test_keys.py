@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -73,7 +74,7 @@ def refresh(tables: Tables) -> None:
         refresh_index(keys, lambda: None)
 
 
-def play(history: History, happened: list[tuple]) -> None:  # type: ignore[type-arg]
+def play(history: History, happened: list[tuple[Any, ...]]) -> None:
     for kind, *rest in happened:
         history.now += timedelta(seconds=7)
         if kind == "indexed":
@@ -134,7 +135,7 @@ def compare(tables: Tables, listed: pa.Table, now: datetime, goals: Sequence[Goa
 @given(st.lists(events, max_size=10), versions, st.sampled_from(GOALS))
 @settings(max_examples=10, deadline=None)
 def test_any_history_gives_the_rows_that_the_slow_functions_give(
-    happened: list[tuple],  # type: ignore[type-arg]
+    happened: list[tuple[Any, ...]],
     listed: dict[str, str],
     goal: Goal,
 ) -> None:
@@ -181,6 +182,16 @@ def _to_other_tables(files: list[Path]) -> None:
         file.rename(folder / file.with_suffix(".parquet").name)
 
 
+def _remove(files: list[Path]) -> None:
+    for file in files:
+        file.unlink()
+
+
+def _rename(files: list[Path]) -> None:
+    for number, file in enumerate(files):
+        file.rename(file.with_name(f"{number}.parquet"))
+
+
 def _each(change: Callable[[bytes], bytes]) -> Damage:
     def damage(files: list[Path]) -> None:
         for file in files:
@@ -191,7 +202,7 @@ def _each(change: Callable[[bytes], bytes]) -> Damage:
 
 DAMAGES: dict[str, Damage] = {
     "none": lambda files: None,
-    "removed": lambda files: [file.unlink() for file in files],  # type: ignore[dict-item, return-value]
+    "removed": _remove,
     "one removed": lambda files: files[0].unlink(),
     "cut off": _each(lambda data: data[: len(data) // 2]),
     "empty": _each(lambda data: b""),
@@ -200,9 +211,7 @@ DAMAGES: dict[str, Damage] = {
     "not Parquet": _each(lambda data: b"<html>502 Bad Gateway</html>"),
     "each in the place of another": _swap,
     "each in the folder of another table": _to_other_tables,
-    "unreadable names": lambda files: [  # type: ignore[dict-item, return-value]
-        file.rename(file.with_name(f"{number}.parquet")) for number, file in enumerate(files)
-    ],
+    "unreadable names": _rename,
 }
 FEW = ("removed", "a flipped bit at the end", "each in the place of another", "unreadable names")
 

@@ -139,7 +139,7 @@ def test_a_look_at_the_lease_in_a_store_holds_for_a_while_but_not_beyond_its_end
         monkeypatch.setattr(leases, "storage", SimpleNamespace(is_local=lambda root: False))
         held.lease.check()
         with monkeypatch.context() as patched:
-            patched.setattr(leases.objects, "newest", lambda root: pytest.fail("it looks again"))
+            patched.setattr(lease_objects, "newest", lambda root: pytest.fail("it looks again"))
             held.lease.check()
         held.stop_writes()
         with pytest.raises(leases.LeaseLostError, match="has ended"):
@@ -290,7 +290,7 @@ def test_a_lease_that_cannot_be_released_is_renewed_no_longer(
         if fate == "taken over":
             storage.write_bytes(storage.join(str(tmp_path), "_lease", f"{lease.number + 1:08}.json"), b"{}")
         else:
-            monkeypatch.setattr(leases.objects, "newest", fail)
+            monkeypatch.setattr(lease_objects, "newest", fail)
     renewer.join(timeout=5)
     assert not renewer.is_alive()
 

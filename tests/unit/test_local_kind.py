@@ -35,6 +35,9 @@ def test_what_is_at_a_path_is_known(tmp_path: Path) -> None:
         assert local_kind(f"{tmp_path}/{missing}") is None
 
 
+ROWS = pa.table({name: ["/music/a.mp3"] for name in ("track_id", "uri", "etag", "genre", "genre_tag")})
+
+
 @pytest.mark.parametrize(
     "look",
     [
@@ -59,9 +62,6 @@ def test_training_data_that_does_not_exist_is_said_to_be_missing(name: str) -> N
     """A mistyped folder is said to be no labeled data, with a list of all that could be given."""
     with pytest.raises(MisuseError, match=f"^{name} does not exist; check its name"):
         check_regular(name)
-
-
-ROWS = pa.table({name: ["/music/a.mp3"] for name in ("track_id", "uri", "etag", "genre", "genre_tag")})
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -181,7 +181,8 @@ def test_who_reads_while_parts_are_merged_reads_again(
 ) -> None:
     """`earmark labels` at the end of the night would say that a table does not exist."""
     expected = current_labels(history.tables, MODEL)
-    load, merged = Keys.load, []
+    load = Keys.load
+    merged: list[dict[str, int]] = []
 
     def load_late(self: Keys, *names: str) -> None:
         if not merged:

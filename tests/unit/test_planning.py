@@ -46,7 +46,7 @@ class History:
     def _write(self, table: str, rows: pa.Table, **partitions: str) -> None:
         storage.write_bytes(self.tables.part(table, f"{self.now:%j}", **partitions), encode_part(rows))
 
-    def listed(self, present: bool = True, **etags: str) -> None:
+    def listed(self, present: bool = True, /, **etags: str) -> None:
         self.now += timedelta(days=1)
         tracks = [TrackRef(name, f"/music/{name}.mp3", 10, etag) for name, etag in etags.items()]
         rows = track_rows(tracks, {}, self.now)

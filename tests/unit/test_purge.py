@@ -27,6 +27,7 @@ from pipeline.tables.gather import gather
 from pipeline.tables.index import update_index
 from pipeline.tables.keys import open_keys
 from pipeline.tables.maintenance.compact import replacement
+from pipeline.tables.maintenance.compact.atomic_swap import swap
 from pipeline.tables.maintenance.purge.mentions import Mentions
 from pipeline.tables.maintenance.purge.selection import PurgeRequest
 from pipeline.tables.maintenance.vacuum import VacuumOptions
@@ -269,7 +270,6 @@ def test_a_track_by_several_artists_is_found_by_each(history: TableHistory) -> N
 def _killed_at(root: str, step: int, with_log: bool) -> None:
     """Purge in this process until its `step`-th write or removal, then die as if by kill -9."""
     left = step
-    real_delete, real_write, real_swap = storage.delete, storage.write_bytes, replacement.swap
 
     def counting(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -283,8 +283,10 @@ def _killed_at(root: str, step: int, with_log: bool) -> None:
 
         return call
 
-    storage.delete, storage.write_bytes = counting(real_delete), counting(real_write)
-    replacement.swap = counting((lambda first, second: False) if with_log else real_swap)  # type: ignore[assignment]
+    patch = pytest.MonkeyPatch()
+    patch.setattr(storage, "delete", counting(storage.delete))
+    patch.setattr(storage, "write_bytes", counting(storage.write_bytes))
+    patch.setattr(replacement, "swap", counting((lambda first, second: False) if with_log else swap))
     purge(Tables(root))
 
 
@@ -400,5 +402,5 @@ def test_locations_are_recognized_in_all_their_forms() -> None:
         {"track_id": "7"},
     ):
         assert mentions.is_in(text), text
-    for text in ("17 of 70 tracks", "s3://bucket/x/d.mp3", {"n": 7}, "bucket/x"):
-        assert not mentions.is_in(text), text
+    for other in ("17 of 70 tracks", "s3://bucket/x/d.mp3", {"n": 7}, "bucket/x"):
+        assert not mentions.is_in(other), other

@@ -160,6 +160,7 @@ def _when_parts_are_listed(
 ) -> list[Callable[[], object]]:
     """Let something happen after each listing of parts, before they are read; return what is left."""
     from pipeline.tables import keys
+    from pipeline.tables.objects import list_objects
 
     waiting: list[Callable[[], object]] = [*([lambda: None] * after), *acts]
 
@@ -168,7 +169,7 @@ def _when_parts_are_listed(
             waiting.pop(0)()
         return result
 
-    dataset, list_objects = ds.dataset, keys.list_objects
+    dataset = ds.dataset
     monkeypatch.setattr(ds, "dataset", lambda *a, **k: then_act(dataset(*a, **k)))
     monkeypatch.setattr(keys, "list_objects", lambda tables: then_act(list_objects(tables)))
     return waiting

@@ -18,7 +18,8 @@ from schemas.errors import EarmarkError
 def answer(status: int, code: str) -> Exception:
     """An S3 error response as s3fs raises it."""
     response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return translate_boto_error(ClientError(response, "GetObject"))
+    error: Exception = translate_boto_error(ClientError(response, "GetObject"))
+    return error
 
 
 @pytest.mark.parametrize(
@@ -111,8 +112,8 @@ def test_retries_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_patient_job_waits_for_a_store_that_recovers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a minute of 503 while a run plans, or writes its last report, must not end the night."""
     now = [0.0]
-    monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(retry.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
 
     def away_until(end_s: float) -> str:
         if now[0] < end_s:
@@ -173,7 +174,7 @@ def test_a_changed_version_is_not_retried() -> None:
 def test_a_retry_budget_is_exhausted_only_without_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is down must not cost minutes per track; one that still answers deserves retries."""
     now = [0.0]
-    monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     budget = RetryBudget(100)
     budget.record(failed=True)
     now[0] = 99

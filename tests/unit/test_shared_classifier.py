@@ -150,7 +150,12 @@ def test_outputs_that_do_not_fit_together_fail_one_part(
 def test_a_part_counts_only_its_share_of_the_network(shared: SharedClassifier) -> None:
     """Fails: an actor seems busy twice over, since its threads wait for each other."""
     watches = [Stopwatch() for _ in range(4)]
-    shared.logits = lambda batch: (time.sleep(0.05), np.zeros((BATCH, len(GENRES))))[1]
+
+    def logits(batch: object) -> NDArray[np.float64]:
+        time.sleep(0.05)
+        return np.zeros((BATCH, len(GENRES)))
+
+    shared.logits = logits
     start = time.perf_counter()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda watch: shared.predict(log_mels(2), watch=watch), watches))

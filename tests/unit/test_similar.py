@@ -17,6 +17,7 @@ from jobs.cli.main import app
 from jobs.purge import purge_job
 from pipeline.storage.cache_folder import CACHE_VARIABLE
 from pipeline.tables import track_vectors
+from pipeline.tables.embeddings import read_vectors
 from pipeline.tables.keys import open_keys
 from pipeline.tables.maintenance.purge.selection import PurgeRequest
 from pipeline.tables.objects import ChosenParts, list_objects
@@ -88,10 +89,9 @@ def test_similarities_are_those_of_numpy_however_batches_are_cut(
     history: TableHistory, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """A track whose segments lie in two batches would count twice, with half its sound each."""
-    read = track_vectors.read_vectors
 
     def cut(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
-        for keys, vectors in read(tables, model):
+        for keys, vectors in read_vectors(tables, model):
             for start in range(0, len(vectors), size):
                 yield keys.slice(start, size), vectors[start : start + size]
 
@@ -106,11 +106,11 @@ def test_parts_are_read_once_whatever_happens_to_the_copies(
     history: TableHistory, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each question would take a minute; or, after a crash or another night, be answered wrongly."""
-    read, parts = track_vectors.read_vectors, list[str]()
+    parts: list[str] = []
 
     def counted(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
         parts.append(tables.chosen["embeddings"][0].name)
-        return read(tables, model)
+        return read_vectors(tables, model)
 
     monkeypatch.setattr(track_vectors, "read_vectors", counted)
     vectors = make_vectors(list(tracks(20)))
@@ -262,12 +262,12 @@ def test_parts_that_are_merged_meanwhile_change_nothing(
     assert found["track_id"].equals(expected["track_id"]), "a bucket holds both for a while"
     third = Path(parts[3])
     listed = third.with_name("000003.parquet.gone")
-    read, left = track_vectors.read_vectors, [third]
+    left = [third]
 
     def swapped(tables: ChosenParts, model: str) -> Iterator[tuple[pa.RecordBatch, NDArray[np.float16]]]:
         while left:
             left.pop().rename(listed)
-        return read(tables, model)
+        return read_vectors(tables, model)
 
     shutil.rmtree(os.environ[CACHE_VARIABLE])
     monkeypatch.setattr(track_vectors, "read_vectors", swapped)

@@ -24,6 +24,7 @@ from pipeline.training.training_settings import TrainingSettings
 from schemas.errors import EarmarkError, MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import Arch, ModelInfo
+from tests.log_mels import log_mel_of
 
 pytestmark = pytest.mark.slow
 
@@ -198,7 +199,7 @@ def test_class_weights_make_up_for_rare_genres() -> None:
 def test_mixup_blends_descriptors_with_their_music() -> None:
     """The log-mel of one track is trained on together with the descriptors of another."""
     data = make_set()
-    means = data.log_mel.mean(axis=(1, 2))  # type: ignore[union-attr]
+    means = log_mel_of(data).mean(axis=(1, 2))
     described = np.tile(means[:, None], 57)
     settings = replace(
         TrainingSettings.for_arch("both"),

@@ -238,6 +238,7 @@ def test_talk_before_the_music_does_not_choose_its_genre() -> None:
     assert mixed.labels is not None
     assert alone.labels is not None
     assert [each.style for each in mixed.labels] == [each.style for each in alone.labels]
+    assert both.is_music is not None
     assert mixed.is_music == pytest.approx(np.mean(both.is_music), abs=1e-6)
 
 

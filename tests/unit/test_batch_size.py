@@ -34,6 +34,7 @@ def test_outputs_do_not_depend_on_the_batch_size(name: str) -> None:
         found = Classifier(bundle, batch_size=size).predict(segments)
         np.testing.assert_allclose(found.proba, expected.proba, atol=1e-3, err_msg=f"batches of {size}")
         if expected.labels is not None:
+            assert found.labels is not None
             np.testing.assert_allclose(found.labels, expected.labels, atol=1e-3, err_msg=f"of {size}")
 
 

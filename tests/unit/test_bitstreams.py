@@ -39,8 +39,8 @@ def encode_dts(y: NDArray[np.float32], rate: int, tmp_path: Path, *options: str)
         pytest.skip("the command ffmpeg, whose library here has no DTS encoder, is not installed")
     wav, out = tmp_path / "tone.wav", tmp_path / "tone.dts"
     wav.write_bytes(encode(y, rate, "wav"))
-    command = ["ffmpeg", "-v", "error", "-i", wav, "-c:a", "dca", "-strict", "-2", *options, out]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    encoder = ["-c:a", "dca", "-strict", "-2", *options]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", wav, *encoder, out], check=True, stdin=subprocess.DEVNULL)
     return out.read_bytes()
 
 
@@ -58,8 +58,8 @@ def in_14_bits(data: bytes) -> bytes:
     words = []
     for frame in data.split(b"\x7f\xfe\x80\x01")[1:]:
         bits = np.unpackbits(np.frombuffer(b"\x7f\xfe\x80\x01" + frame, np.uint8))
-        bits = np.pad(bits, (0, -len(bits) % 28)).reshape(-1, 14)
-        values = bits @ (1 << np.arange(13, -1, -1))
+        groups = np.pad(bits, (0, -len(bits) % 28)).reshape(-1, 14)
+        values = groups @ (1 << np.arange(13, -1, -1))
         words.append(np.where(values >= 1 << 13, values - (1 << 14), values))
     return np.concatenate(words).astype("<i2").tobytes()
 
@@ -215,7 +215,8 @@ def test_a_periodic_tone_that_looks_like_frames_stays_pcm() -> None:
     n_bytes = 384 * 3  # of a frame at 384 kbit/s and 48 kHz
     period = header + np.random.default_rng(0).bytes(n_bytes - 4)
     data = as_pcm(period * 1000, 48000)
-    stream = find_stream(np.frombuffer((period * 57)[:65536], "<i2").reshape(-1, 2).T / np.float32(32768))
+    levels = np.frombuffer((period * 57)[:65536], "<i2").reshape(-1, 2).T.astype(np.float32)
+    stream = find_stream(levels / np.float32(32768))
     assert stream is not None
     assert not stream.varies
     with open_audio(io.BytesIO(data), "tone") as audio:
@@ -227,7 +228,7 @@ def test_odd_pcm_stays_pcm(kind: str) -> None:
     """Fails: noise music, test tones and broken floats are taken for a bitstream and refused."""
     y = np.random.default_rng(0).integers(-32768, 32768, (44100, 2)).astype(np.int16)
     if kind == "square":
-        y = np.tile(np.int16([[0x7FFE, -0x7FFF]] * 50 + [[-0x7FFF, 0x7FFE]] * 50), (441, 1))
+        y = np.tile(np.array([[0x7FFE, -0x7FFF]] * 50 + [[-0x7FFF, 0x7FFE]] * 50, np.int16), (441, 1))
     elif kind == "constant":
         y[:] = 0x7FFE
     elif kind == "quiet":

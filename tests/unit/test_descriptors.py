@@ -63,6 +63,7 @@ def all_clips(gtzan: Path) -> list[Path]:
 
 
 def read(path: Path) -> NDArray[np.float32]:
+    y: NDArray[np.float32]
     y, sr = sf.read(path, dtype="float32")
     assert sr == 22050
     return y

@@ -30,7 +30,7 @@ def noise(n: int = N, seed: int = 0) -> NDArray[np.float32]:
 
 def chords(n: int = N) -> NDArray[np.float64]:
     t = np.arange(n) / SR
-    tones = sum(np.sin(2 * np.pi * f * t) for f in (223.1, 280.9, 334.2))
+    tones = sum((np.sin(2 * np.pi * f * t) for f in (223.1, 280.9, 334.2)), np.zeros(n))
     return 0.2 * tones * (np.sin(4 * np.pi * t) > 0)
 
 

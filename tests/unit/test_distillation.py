@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import soxr
+from numpy.typing import NDArray
 
 from infra.distill import augmentation
 from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop, noisy, reverberant
@@ -13,15 +14,17 @@ from infra.distill.student import N_BANDS, N_POOLED, POOL
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models.audioset import FEATURES, N_FRAMES, STEP_DB
 from pipeline.models.classifier import fit_frames
+from tests.log_mels import log_mel_of
 
 
 def pooled(y: np.ndarray, sr: int) -> np.ndarray:
     """Return the pooled levels of the first segment of audio."""
     file = io.BytesIO()
     sf.write(file, y, sr, format="WAV", subtype="FLOAT")
-    log_mel = featurize_track(io.BytesIO(file.getvalue()), "noise", FEATURES).segments[0].log_mel
-    blocks = fit_frames(log_mel, N_FRAMES).reshape(N_BANDS, POOL, N_POOLED, POOL)
-    return np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+    (segment, *_) = featurize_track(io.BytesIO(file.getvalue()), "noise", FEATURES).segments
+    blocks = fit_frames(log_mel_of(segment), N_FRAMES).reshape(N_BANDS, POOL, N_POOLED, POOL)
+    means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
+    return np.rint(means).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

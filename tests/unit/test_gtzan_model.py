@@ -13,6 +13,7 @@ from pipeline.models.classifier import Classifier
 from pipeline.training.data.importers import import_npz
 from pipeline.training.splits import split_by_lists
 from pipeline.training.training_set import TrainingSet
+from tests.log_mels import log_mel_of
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +38,7 @@ def test_the_recorded_figure_is_what_the_package_gives(
     bundle: ModelBundle, classifier: Classifier, valid_set: TrainingSet
 ) -> None:
     """The shipped weights do not reach the figure in model.json."""
-    proba = classifier.predict_proba(list(valid_set.log_mel))
+    proba = classifier.predict_proba(list(log_mel_of(valid_set)))
     figure = bundle.info.figures[0]
     assert (figure.protocol, figure.n) == ("file", 197)
     assert metrics.accuracy(proba, valid_set.labels) == pytest.approx(figure.accuracy, abs=0.006)
@@ -59,8 +60,8 @@ def test_labels_by_way_of_audio_are_those_of_the_arrays(
     for path in sorted(gtzan.glob("audio*/*/*.flac")):
         with path.open("rb") as file:
             (segment,) = featurize_track(file, str(path), bundle.info.features).segments
-        by_audio.append(segment.log_mel)
-        by_array.append(data.log_mel[data.tracks == path.stem][0][:, : segment.log_mel.shape[1]])
+        by_audio.append(log_mel_of(segment))
+        by_array.append(log_mel_of(data)[data.tracks == path.stem][0][:, : by_audio[-1].shape[1]])
     heard, read = classifier.predict_proba(by_audio), classifier.predict_proba(by_array)
     differs = heard.argmax(axis=1) != read.argmax(axis=1)
     whole = np.array([log_mel.shape[1] == 387 for log_mel in by_array])
@@ -71,7 +72,7 @@ def test_labels_by_way_of_audio_are_those_of_the_arrays(
 
 def test_a_few_levels_more_or_less_change_little(classifier: Classifier, valid_set: TrainingSet) -> None:
     """Labels depend on the alignment of frames, which shifts the maximum that levels are relative to."""
-    log_mels = valid_set.log_mel[::4]
+    log_mels = log_mel_of(valid_set)[::4]
     plain = classifier.predict_proba(list(log_mels))
     for shift in (-5, 5):
         moved = np.clip(log_mels.astype(np.int16) + shift, 0, 255).astype(np.uint8)

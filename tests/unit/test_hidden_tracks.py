@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 SR = 22050
 SPEC = FeatureSpec()
 Nothing = Callable[[float], NDArray[np.float32]]
-MUSIC = synthesize("jazz", seed=[3], duration_s=100, sr=SR).mean(axis=1).astype(np.float32)
+MUSIC = np.asarray(synthesize("jazz", seed=[3], duration_s=100, sr=SR).mean(axis=1), np.float32)
 
 
 def music(duration_s: float) -> NDArray[np.float32]:

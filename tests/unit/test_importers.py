@@ -1,6 +1,7 @@
 """Importers: labeled data in every form that researchers train and measure on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ def test_extra_columns_spaces_and_unlabeled_rows_are_accepted(tmp_path: Path) ->
     assert data.features.segment_s == 30
 
 
-def spoiled(column: str, row: int, cell: object) -> pd.DataFrame:
+def spoiled(column: str, row: int, cell: Any) -> pd.DataFrame:
     table = make_table().astype({column: object})
     table.loc[row, column] = cell
     return table
@@ -94,21 +95,21 @@ def test_files_that_are_not_tables_are_named(tmp_path: Path) -> None:
 
 def test_an_array_file_can_have_descriptors_and_log_mels(tmp_path: Path) -> None:
     """A model with --arch both cannot be trained on arrays."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "log_mel": np.zeros((4, 16, 20), np.uint8),
         "track": np.array(list("wxyz")),
         "genre": np.array(["a", "a", "b", "b"]),
         "descriptors": np.arange(4 * 57, dtype=np.float64).reshape(4, 57),
     }
-    np.savez(tmp_path / "set.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "set.npz", **arrays)
     data = import_data(str(tmp_path / "set.npz"))
     np.testing.assert_array_equal(data.descriptors, arrays["descriptors"])
     assert data.features.descriptors
     arrays["descriptors"][2, 16] = np.nan
-    np.savez(tmp_path / "set.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(tmp_path / "set.npz", **arrays)
     with pytest.raises(MisuseError, match=r"must be finite numbers, unlike row 2, column 16 \(tempo\)"):
         import_data(str(tmp_path / "set.npz"))
-    np.savez(tmp_path / "set.npz", **(arrays | {"descriptors": np.zeros((4, 56))}))  # type: ignore[arg-type]
+    np.savez(tmp_path / "set.npz", **(arrays | {"descriptors": np.zeros((4, 56))}))
     with pytest.raises(MisuseError, match=r"it must be float64 \(4, 57\)"):
         import_data(str(tmp_path / "set.npz"))
 
@@ -134,9 +135,9 @@ def test_arrays_that_no_model_could_be_made_of_are_named(
     arrays = {"log_mel": np.zeros((4, 16, 20), np.uint8), "track": np.array(list("wxyz"))}
     genre = np.array(["a", "a ", "b", " b"])
     for spelled in (genre, genre.astype(np.bytes_)):
-        np.savez(tmp_path / "set.npz", **(arrays | {"genre": spelled}))  # type: ignore[arg-type]
+        np.savez(tmp_path / "set.npz", **(arrays | {"genre": spelled}))
         assert import_data(str(tmp_path / "set.npz")).genres == ("a", "b")
-    np.savez(tmp_path / "set.npz", **(arrays | {"genre": genre} | changes))  # type: ignore[arg-type]
+    np.savez(tmp_path / "set.npz", **(arrays | {"genre": genre} | changes))
     with pytest.raises(MisuseError, match=message):
         import_data(str(tmp_path / "set.npz"))
 

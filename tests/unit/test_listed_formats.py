@@ -32,6 +32,7 @@ def write(path: Path, container: str, codec: str) -> None:
     y = (0.1 * np.random.default_rng(0).normal(size=3 * rate)).clip(-1, 1)
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         context = stream.codec_context
         context.bit_rate = 128_000
         samples = np.rint(y * 32767).astype(np.int16)[None]

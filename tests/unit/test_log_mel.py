@@ -32,12 +32,16 @@ def librosa_power(y: NDArray[np.float32], spec: FeatureSpec) -> NDArray[np.float
 
 
 def levels_of(S: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.round(255 * (S - S.min()) / -S.min())
+    levels: NDArray[np.float64] = np.round(255 * (S - S.min()) / -S.min())
+    return levels
 
 
 def gtzan_columns(n_frames: int) -> NDArray[np.intp]:
     """Return the frames of a whole clip's log-mel at hop 512 that the shared GTZAN arrays contain."""
-    return np.floor((np.arange(387) + 0.35) / 387.2 * (n_frames - 1) + 0.5).astype(np.intp)
+    frames: NDArray[np.intp] = np.floor((np.arange(387) + 0.35) / 387.2 * (n_frames - 1) + 0.5).astype(
+        np.intp
+    )
+    return frames
 
 
 def clips(gtzan: Path) -> list[Path]:

@@ -22,8 +22,9 @@ def chords(duration_s: float) -> NDArray[np.float64]:
     t = np.arange(round(RATE * duration_s)) / RATE
     root = 55 * 2 ** (np.random.default_rng(0).integers(0, 12, int(duration_s) + 1)[t.astype(int)] / 12)
     y = sum(np.sin(2 * np.pi * root * n * t) / n for n in (1, 2, 3, 5, 9, 16)) * np.exp(-3 * (t % 1))
-    y = np.asarray(0.2 * y + np.random.default_rng(1).normal(0, 0.003, len(t)))
-    return y - y.mean()
+    y = 0.2 * y + np.random.default_rng(1).normal(0, 0.003, len(t))
+    centered: NDArray[np.float64] = y - np.mean(y)
+    return centered
 
 
 def excerpt(y: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -98,11 +98,13 @@ def cut(data: bytes, container: str, at_s: float, kept_s: float) -> bytes:
     """Return a track without its start, as ``ffmpeg -ss -c copy`` writes it: some of that is kept."""
     file = io.BytesIO()
     options = {"avoid_negative_ts": "disabled"}
-    with av.open(io.BytesIO(data)) as source, av.open(file, "w", container, options=options) as target:
+    with av.open(io.BytesIO(data), "r") as source, av.open(file, "w", container, options=options) as target:
         stream = source.streams.audio[0]
+        assert stream.time_base is not None
         copy = target.add_stream_from_template(stream)
         for packet in source.demux(stream):
             if packet.dts is not None and packet.dts * stream.time_base >= at_s - kept_s:
+                assert packet.pts is not None
                 packet.pts -= round(at_s / stream.time_base)
                 packet.dts = packet.pts
                 packet.stream = copy

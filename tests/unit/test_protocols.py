@@ -13,6 +13,7 @@ from pipeline.training.training_set import TrainingSet
 from schemas.errors import MisuseError
 from schemas.features import FeatureSpec
 from schemas.model import ModelInfo
+from tests.log_mels import log_mel_of
 
 GENRES = ("jazz", "rock")
 
@@ -107,17 +108,19 @@ def test_each_split_has_its_protocol(tmp_path: Path) -> None:
     assert (protocol, split.train_set, len(split.test_set)) == ("as given", None, 40)
     protocol, splits = plan_splits(data, f"file:{tmp_path}/a.txt,{tmp_path}/b.txt", n_pieces=4)
     (split,) = splits
-    assert (protocol, len(split.test_set), split.test_set.log_mel.shape) == ("file", 16, (16, 16, 10))  # type: ignore[union-attr]
+    assert (protocol, len(split.test_set), log_mel_of(split.test_set).shape) == ("file", 16, (16, 16, 10))
     protocol, splits = plan_splits(data, "track")
     (split,) = splits
     assert protocol == "track"
-    assert not set(split.train_set.tracks) & set(split.test_set.tracks)  # type: ignore[union-attr]
+    assert split.train_set is not None
+    assert not set(split.train_set.tracks) & set(split.test_set.tracks)
     protocol, splits = plan_splits(data, "segment")
     (split,) = splits
     assert protocol == "segment"
     assert len(split.test_set) == 80
-    assert set(split.train_set.tracks) & set(split.test_set.tracks)  # type: ignore[union-attr]
-    assert [unit_of(name) for name in ("segment", "track", "file", "as given")] == ["piece"] + 3 * ["track"]  # type: ignore[arg-type]
+    assert split.train_set is not None
+    assert set(split.train_set.tracks) & set(split.test_set.tracks)
+    assert [unit_of(name) for name in ("segment", "track", "file", "as given")] == ["piece"] + 3 * ["track"]
     for split_name in ("tracks", "track:5", "file", "file:a.txt", "file:a,b,c", ""):
         with pytest.raises(MisuseError, match="cannot split by"):
             plan_splits(data, split_name)

@@ -5,6 +5,7 @@ import random
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import av
 import mutagen
@@ -58,7 +59,7 @@ MP4_ATOMS = dict(zip(("\xa9ART", "\xa9alb", "\xa9nam", "\xa9day", "\xa9gen"), VO
 ASF_NAMES = dict(
     zip(("Author", "WM/AlbumTitle", "Title", "WM/Year", "WM/Genre"), VORBIS.values(), strict=True)
 )
-MUTAGEN: dict[str, tuple[Callable[[io.BytesIO], object], object]] = {
+MUTAGEN: dict[str, tuple[Callable[[io.BytesIO], Any], Any]] = {
     "mp3": (MP3, ID3_FRAMES),
     "wav": (WAVE, ID3_FRAMES),
     "aiff": (AIFF, ID3_FRAMES),

@@ -25,6 +25,7 @@ from pipeline.audio.tags.tags import read_tags
 from pipeline.audio.tags.write_tags import remove_leftovers, write_tagged
 from pipeline.catalogs.track_refs import stat_track
 from schemas.errors import EarmarkError, MisuseError
+from schemas.tracks import Tags
 from tests.encoders import encode, sweep
 from tests.unit.test_tags import EXPECTED, MUTAGEN, tagged
 
@@ -32,11 +33,11 @@ SUFFIXES = {"vorbis": "ogg", "alac": "m4a"}
 
 
 def _decoded(data: bytes) -> NDArray[np.float32]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=-1)
 
 
-def _tags(path: Path) -> object:
+def _tags(path: Path) -> Tags:
     with path.open("rb") as file:
         return read_tags(file, str(path))
 
@@ -67,7 +68,7 @@ def test_a_file_without_tags_gets_one(track: Path) -> None:
     data = encode(sweep(48000, 1), 48000, {"ogg": "vorbis"}.get(form, form))
     track.write_bytes(data)
     write_tagged(str(track), len(data), track, "jazz")
-    assert _tags(track).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert _tags(track).genre_tag == "jazz"
     np.testing.assert_array_equal(_decoded(track.read_bytes()), _decoded(data))
 
 
@@ -121,7 +122,7 @@ def test_riff_info_is_not_hidden(tmp_path: Path) -> None:
         sound.write(np.zeros(44100))
     before = _tags(path)
     write_tagged(str(path), path.stat().st_size, path, "rock")
-    assert _tags(path) == replace(before, genre_tag="rock")  # type: ignore[type-var]
+    assert _tags(path) == replace(before, genre_tag="rock")
 
 
 def test_a_file_that_cannot_be_tagged_is_unchanged(tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_copies_lie_as_in_the_catalog(tmp_path: Path) -> None:
     done = write_all(plan, lambda _: None)
     assert [each.outcome for each in done] == ["written", "written", "already there"]
     assert mine.read_text() == "mine"
-    assert [_tags(folder / name).genre_tag for name in ("a/x.mp3", "b/x.mp3")] == ["jazz", "jazz"]  # type: ignore[attr-defined]
+    assert [_tags(folder / name).genre_tag for name in ("a/x.mp3", "b/x.mp3")] == ["jazz", "jazz"]
     again = plan_copies(rows, str(catalog), folder)
     assert {each.outcome for each in again} == {"already there"}
 
@@ -266,7 +267,7 @@ def test_any_id_gives_a_copy_of_its_own(tmp_path: Path, track_id: str) -> None:
     assert len({each.target for each in done}) == 3
     for each in done:
         assert each.target.resolve().is_relative_to(folder)
-        assert _tags(each.target).genre_tag == each.genre  # type: ignore[attr-defined]
+        assert _tags(each.target).genre_tag == each.genre
     again = plan_copies(_with_ids(rows, "0", track_id, track_id), str(tmp_path / "list.csv"), folder)
     assert [each.target for each in again] == [each.target for each in done]
     assert {each.outcome for each in again} == {"already there"}
@@ -288,7 +289,7 @@ def test_in_place(tmp_path: Path) -> None:
     rows = _labels(
         (same, "Rock", "Rock"), (other, "jazz", "Rock"), (changed, "jazz", None), (gone, "pop", None)
     )
-    rows = pa.concat_tables([rows, _labels((same, None, "Rock"))])  # type: ignore[arg-type]
+    rows = pa.concat_tables([rows, _labels((same, None, "Rock"))])
     changed.write_bytes(changed.read_bytes() + b"\0")
     gone.unlink()
     before = same.read_bytes()
@@ -296,7 +297,7 @@ def test_in_place(tmp_path: Path) -> None:
     assert [each.outcome for each in done] == ["unchanged", "written", "failed", "failed"]
     assert "changed since it was labeled" in done[2].reason
     assert same.read_bytes() == before
-    assert _tags(other).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert _tags(other).genre_tag == "jazz"
     with pytest.raises(MisuseError, match="is not a local file"):
         plan_in_place(rows.set_column(1, "uri", [["s3://b/x.mp3"] * 5]))
 
@@ -311,7 +312,7 @@ def test_a_file_that_the_catalog_has_twice_is_written_once(tmp_path: Path) -> No
     done = write_all(plan_in_place(rows), lambda _: None)
     assert [(each.target, each.outcome) for each in done] == [(file, "written"), (hard, "written")]
     for path in paths:
-        assert _tags(path).genre_tag == "jazz"  # type: ignore[attr-defined]
+        assert _tags(path).genre_tag == "jazz"
     assert link.is_symlink()
 
 
@@ -375,7 +376,7 @@ def test_whatever_one_file_raises_the_others_are_written(tmp_path: Path) -> None
         if each.outcome == "failed":
             assert each.target.read_bytes() == contents[each.target]
         else:
-            assert _tags(each.target).genre_tag == "jazz"  # type: ignore[attr-defined]
+            assert _tags(each.target).genre_tag == "jazz"
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in [*files, last]}
 
 
@@ -390,7 +391,7 @@ def test_a_write_protected_file_is_left_alone(tmp_path: Path) -> None:
     copy = tmp_path / "copies" / "a.mp3"
     write_tagged(str(path), len(before), copy, "jazz")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o444
-    assert _tags(copy).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert _tags(copy).genre_tag == "jazz"
 
 
 def test_another_name_of_the_file_keeps_its_content(tmp_path: Path) -> None:
@@ -399,7 +400,7 @@ def test_another_name_of_the_file_keeps_its_content(tmp_path: Path) -> None:
     os.link(path, other)
     before = other.read_bytes()
     write_tagged(str(path), len(before), path, "jazz")
-    assert _tags(path).genre_tag == "jazz"  # type: ignore[attr-defined]
+    assert _tags(path).genre_tag == "jazz"
     assert other.read_bytes() == before
 
 
@@ -430,8 +431,8 @@ def test_what_a_killed_command_left_among_the_music_is_removed(tmp_path: Path) -
         file.write_bytes(b"x")
     track = stat_track(str(path), "")
     plan = [Tagging(track.uri, track.etag, path, "jazz", None)]
-    with used.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with used.open("rb") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
         (done,) = write_all(plan, lambda _: None)
     assert done.outcome == "written"
     assert {each.name for each in tmp_path.iterdir()} == {

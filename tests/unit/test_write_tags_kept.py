@@ -53,7 +53,7 @@ def write(data: bytes, form: str, genre: str = "jazz") -> bytes:
 
 
 def by_ffmpeg(data: bytes) -> NDArray[np.float32]:
-    with av.open(io.BytesIO(data), metadata_errors="surrogateescape") as container:
+    with av.open(io.BytesIO(data), "r", metadata_errors="surrogateescape") as container:
         return np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=-1)
 
 
@@ -253,8 +253,8 @@ def test_a_genre_in_a_field_of_a_tagger_does_not_hide_the_new_one(kind: str) -> 
     written = write(data, form)
     assert read_tags(io.BytesIO(written), "track").artist == "Björk"
     with av.open(io.BytesIO(written)) as container:
-        texts = container.streams.audio[0].metadata | container.metadata
-    assert {text for name, text in texts.items() if name.lower() == "genre"} == {"jazz"}
+        found = container.streams.audio[0].metadata | container.metadata
+    assert {text for name, text in found.items() if name.lower() == "genre"} == {"jazz"}
 
 
 @pytest.mark.parametrize("kind", QUICKTIME)
@@ -309,7 +309,7 @@ def test_speex(tmp_path: Path) -> None:
         pytest.skip("the command ffmpeg, whose library here has no Speex encoder, is not installed")
     wav, out = tmp_path / "noise.wav", tmp_path / "noise.spx"
     wav.write_bytes(encode(NOISE, RATE, "wav"))
-    command = ["ffmpeg", "-v", "error", "-i", wav, "-ar", "32000", out]
+    command: list[str | Path] = ["ffmpeg", "-v", "error", "-i", wav, "-ar", "32000", out]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     data = out.read_bytes()
     written = write(write(data, "spx", "rock"), "spx")

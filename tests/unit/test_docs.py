@@ -7,15 +7,12 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from infra.docs_tables import PARTS, rendered
-from jobs.cli.main import app
 from schemas import errors
+from tests.commands import COMMANDS, EARMARK
 from tests.docs import PAGES, ROOT, blocks, examples
 
-EARMARK = get_command(app)
-COMMANDS = EARMARK.commands  # type: ignore[attr-defined]
 FLAGS = {
     flag
     for command in (EARMARK, *COMMANDS.values())

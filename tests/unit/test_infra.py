@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
-from jobs.cli.main import app
+from tests.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 INFRA = ROOT / "infra"
@@ -52,12 +51,11 @@ def _earmark_commands() -> list[str]:
 @pytest.mark.parametrize("command", sorted(set(_earmark_commands())))
 def test_the_command_line_accepts_the_commands(command: str) -> None:
     """Somebody copies a command that exits with 2."""
-    commands = get_command(app).commands  # type: ignore[attr-defined]
     _, name, *arguments = shlex.split(command)
-    context = commands[name].make_context(name, arguments)
+    context = COMMANDS[name].make_context(name, arguments)
     assert context.params["catalog"] == "s3://bucket/music"
     with pytest.raises(Exception, match="no-such-option"):
-        commands[name].make_context(name, [*arguments, "--no-such-option"])
+        COMMANDS[name].make_context(name, [*arguments, "--no-such-option"])
 
 
 def test_the_image_takes_what_the_package_needs() -> None:

@@ -9,11 +9,10 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from typer.main import get_command
 
-from jobs.cli.main import app
 from jobs.console.messages import UNCHECKED
 from schemas.errors import LeaseHeldError
+from tests.commands import COMMANDS
 from tests.manifests import (
     EXAMPLE,
     KUBERAY,
@@ -292,15 +291,14 @@ def _commands(objects: list[Object]) -> list[list[str]]:
 
 def test_the_command_line_accepts_the_commands(objects: list[Object]) -> None:
     """The nightly job, or the weekly one, exits with 2 each time."""
-    commands = get_command(app).commands  # type: ignore[attr-defined]
     assert [words[1] for words in _commands(objects)] == ["run", "compact", "vacuum", "verify"]
     for _, name, *arguments in _commands(objects):
-        context = commands[name].make_context(name, list(arguments))
+        context = COMMANDS[name].make_context(name, list(arguments))
         assert context.params["tables"] == "s3://bucket/tables"
         if name == "verify":
             assert context.params["catalog"] is None, "music that arrived since the night would be a finding"
         with pytest.raises(Exception, match="no-such-option"):
-            commands[name].make_context(name, [*arguments, "--no-such-option"])
+            COMMANDS[name].make_context(name, [*arguments, "--no-such-option"])
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from jobs.cli.main import app
 from jobs.console.messages import UNCHECKED
 from schemas.errors import LeaseHeldError
+from tests.commands import COMMANDS
 from tests.webhook import webhook
 
 UNITS = Path(__file__).resolve().parent.parent.parent / "infra" / "systemd"
@@ -63,7 +62,7 @@ def test_the_command_line_accepts_the_commands(job: str) -> None:
             words.append(word)
     program, name, *arguments = words
     assert (program, name) == (PROGRAM, job)
-    context = get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+    context = COMMANDS[name].make_context(name, arguments)
     assert context.params["tables"] == values["TABLES"]
     if job == "verify":
         assert context.params["catalog"] is None, "music that arrived since the night would be a finding"

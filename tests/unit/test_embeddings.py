@@ -374,7 +374,7 @@ def test_other_programs_read_them(history: TableHistory) -> None:
     for track_id, segment, vector, model in found:
         assert (list(vector), model) == (vector_of[track_id, segment], MODEL)
     for dialect in ("spark", "athena"):
-        statement = generate_ddl(history.tables, dialect)  # type: ignore[arg-type]
+        statement = generate_ddl(history.tables, dialect)
         assert "-- without vector" in statement
         assert "vector ARRAY" not in statement
 

@@ -299,7 +299,7 @@ def test_a_run_says_what_it_waits_for(
     monkeypatch.setattr("jobs.engine.actor_pool.worker_nodes", lambda: NODES)
     monkeypatch.setattr("jobs.engine.actor_pool.start_labeler", lambda *args, **options: MagicMock())
     monkeypatch.setattr("jobs.engine.actor_pool.ray.kill", lambda actor: None)
-    asked = replace(assignment, model="model", config=RunConfig(**config))  # type: ignore[arg-type]
+    asked = replace(assignment, model="model", config=RunConfig(**config))
     engine = Engine(asked, Totals(), lambda totals: engine.stop())
     assert engine.run(SHARDS, []).waiting_for == waiting_for
 

@@ -13,7 +13,7 @@ from jobs.engine.lease import RENEW_S
 from jobs.engine.lease_acquisition import FRESH_S
 from jobs.estimate import find_sampled
 from pipeline.estimate import overheads
-from pipeline.estimate.estimate import START, Option, Sampled, Todo, make_estimate
+from pipeline.estimate.estimate import START, Estimate, Option, Sampled, Todo, make_estimate
 from pipeline.estimate.part_sizes import measure_part
 from pipeline.estimate.sample import FAILED, SampledStratum
 from pipeline.estimate.schedule import Machines, schedule
@@ -188,7 +188,9 @@ def _unit(seconds: float, size: float, failed: float = 0.0) -> dict[str, float]:
     }
 
 
-def _estimate(n_tracks: int, *, cpus: tuple[int, ...] = (64,), remote: bool = True, stored: int = 0):  # noqa: ANN202
+def _estimate(
+    n_tracks: int, *, cpus: tuple[int, ...] = (64,), remote: bool = True, stored: int = 0
+) -> Estimate:
     strata = (
         SampledStratum(n_tracks // 2, (_unit(1.0, 1e5), _unit(1.2, 1e5))),
         SampledStratum(n_tracks // 2, (_unit(2.0, 2e5), _unit(2.2, 2e5))),

@@ -170,7 +170,7 @@ def test_csv_is_read_back_by_all_readers_as_it_was(tmp_path: Path) -> None:
     assert read.columns.tolist() == rows.column_names
     options = pyarrow_csv.ParseOptions(newlines_in_values=True)
     assert pyarrow_csv.read_csv(path, parse_options=options).to_pydict() == rows.to_pydict()
-    found = duckdb.sql(f"select uri from read_csv('{path}', header = true)").fetchall()
+    found = duckdb.execute(f"select uri from read_csv('{path}', header = true)").fetchall()
     assert [row[0] for row in found] == list(NAMES)
 
 

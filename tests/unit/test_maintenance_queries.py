@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +66,7 @@ faults = st.lists(
 )
 
 
-def play(history: TableHistory, run: dict) -> None:  # type: ignore[type-arg]
+def play(history: TableHistory, run: dict[str, Any]) -> None:
     """Write the tables of a run as the real one would: its rows, its plan and its report."""
     good, model = run["good"], run["model"]
     bad = {name: etag for name, etag in run["bad"].items() if name not in good}
@@ -184,7 +185,7 @@ PLAIN = {
 @example([PLAIN | {"command": "featurize"}], [], {"a": "1", "c": "1", "d": "1"})
 @settings(max_examples=10, deadline=None)
 def test_any_history_gives_the_findings_that_the_slow_functions_give(
-    happened: list[dict],  # type: ignore[type-arg]
+    happened: list[dict[str, Any]],
     spoiled: list[tuple[str, str, int]],
     listed: dict[str, str],
 ) -> None:

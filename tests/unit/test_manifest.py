@@ -99,7 +99,7 @@ def test_numbers_and_dates_of_pandas_are_carried_as_they_were_meant(tmp_path: Pa
         "plays": pd.Categorical([3.0, 4.0]),
         "gain": [1.0, -0.5],
         "huge": [1e300, 1.0],
-        "released": pd.to_datetime(["1999-05-03", None]),
+        "released": pd.to_datetime(["1999-05-03", "NaT"]),
         "added": pd.to_datetime(["1999-05-03 00:00", "1999-05-03 12:00"]),
         "genres": [["Kölsch", "jazz"], None],
     }

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from jobs.cli.main import app
 from jobs.console import output
+from jobs.console.formats import Format
 from jobs.playlists import write_playlist
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
@@ -92,7 +93,7 @@ def test_the_name_of_a_file_says_what_it_holds(tmp_path: Path) -> None:
     """``--out labels.parquet`` would be CSV, and the next program could not read it."""
     rows = pa.table({"genre": ["jazz"], "confidence": [0.5]})
 
-    def written(name: str, form: output.Format = "table") -> bytes:
+    def written(name: str, form: Format = "table") -> bytes:
         output.write_rows(rows, form, str(tmp_path / name))
         return (tmp_path / name).read_bytes()
 

@@ -1,6 +1,7 @@
 """Playlists: what a player makes of the file."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -46,7 +47,7 @@ def test_every_track_can_be_opened() -> None:
 
 def test_captions() -> None:
     """A player would show nothing, or a tag's newline would end in a broken list."""
-    tracks = [
+    tracks: list[dict[str, Any]] = [
         {"uri": "/m/x.mp3", "artist": "Björk", "title": "Jóga", "duration_s": 304.6},
         {"uri": "/m/01 Name.mp3", "artist": None, "title": None, "duration_s": None},
         {"uri": "/m/y.mp3", "artist": "A\nB", "title": "  #EXTINF:1,\r\nc ", "duration_s": 0.4},
@@ -66,7 +67,7 @@ def test_a_list_for_each_genre(tmp_path: Path) -> None:
     labels = labels.set_column(labels.column_names.index("genre"), "genre", open_ended)
     written = write_playlists(add_track_columns(tables, labels), str(tmp_path / "lists"), "/music")
     assert sum(written.values()) == 199
-    found = {}
+    found: dict[str, str] = {}
     for location, n_tracks in written.items():
         lines = Path(location).read_text("utf-8").splitlines()
         assert len(lines) == 2 + 2 * n_tracks

@@ -57,7 +57,8 @@ def history(tmp_path: Path) -> TableHistory:
 
 @pytest.fixture(params=FORMATS)
 def form(request: pytest.FixtureRequest) -> Format:
-    return request.param  # type: ignore[no-any-return]
+    form: Format = request.param
+    return form
 
 
 def publish(

@@ -54,8 +54,9 @@ def test_the_last_success_is_found_behind_failures(tmp_path: Path) -> None:
     """The alert fires after each night that failed, or never."""
     tables = Tables(str(tmp_path))
     assert last_success(tables) == 0.0
-    for night, outcome in enumerate(("done", "done", "failed", "interrupted", "running"), start=1):
-        write_report(tables, report(outcome=outcome, night=night))  # type: ignore[arg-type]
+    outcomes: tuple[RunOutcome, ...] = ("done", "done", "failed", "interrupted", "running")
+    for night, outcome in enumerate(outcomes, start=1):
+        write_report(tables, report(outcome=outcome, night=night))
     assert last_success(tables) == (START + timedelta(days=2)).timestamp()
     (tmp_path / "_runs" / "20260109T000000-abcd.json").write_text("{")
     assert last_success(tables) == 0.0, "a damaged report must not end a run"

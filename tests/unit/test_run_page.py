@@ -131,7 +131,7 @@ def test_a_night_without_labels_is_compared_to_nothing() -> None:
 
 def test_tracks_without_a_genre_are_said() -> None:
     """Of thirty labeled tracks the genres would cover twelve, with shares that sum to 100 %."""
-    unsure = {"rejected": 3, "config": {"min_confidence": 0.7}}
+    unsure: dict[str, Any] = {"rejected": 3, "config": {"min_confidence": 0.7}}
     text = text_of(render_run_page(make_report(**unsure), []))
     # Most of those of the default model are speech.
     assert "3 of the 8 labeled tracks have no genre: they are silent or probably not music, or the" in text

@@ -7,11 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from jobs import submit
 from jobs.cli.main import app
@@ -241,7 +241,7 @@ def test_a_job_that_may_have_begun_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_submission_that_is_interrupted_names_the_job() -> None:
     """Ctrl-C at the moment of submission: the job runs, and nobody knows its name to stop it."""
     with silent_server("POST") as (address, asked):
-        command = [EARMARK, "submit", "music", "tables", "--address", address]
+        command: list[str | Path] = [EARMARK, "submit", "music", "tables", "--address", address]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert asked.wait(120)
             process.terminate()

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def batch(*rows: dict[str, object]) -> pa.RecordBatch:
+def batch(*rows: Mapping[str, object]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(list(rows), SCHEMA)
 
 

@@ -55,7 +55,9 @@ def history(original: TableHistory, tmp_path: Path) -> TableHistory:
     return original.copy(tmp_path / "tables")
 
 
-def check(history: TableHistory, *, deep: bool = False, **listing: str) -> Verification:
+def check(
+    history: TableHistory, *, deep: bool = False, listing: dict[str, str] | None = None
+) -> Verification:
     rows = pa.Table.from_batches([to_batch(refs(list(listing.items())))], LISTING) if listing else None
     return verify(history.tables, read_reports(history.tables), listing=rows, deep=deep)
 
@@ -505,8 +507,8 @@ def test_reports_that_do_not_add_up_are_found(history: TableHistory) -> None:
 def test_a_catalog_that_has_moved_on_is_compared(history: TableHistory) -> None:
     """With --catalog, tracks that are new or changed since the last run must be named as not processed."""
     now = tracks(10, etag="2") | tracks(24, start=10) | tracks(6, start=34) | tracks(2, start=40)
-    assert check(history, **now).sound
-    verification = check(history, **(now | {"t0011": "5", "new": "1"}))
+    assert check(history, listing=now).sound
+    verification = check(history, listing=now | {"t0011": "5", "new": "1"})
     assert faults(verification) == {"not processed labels": 2}
 
 
@@ -516,7 +518,7 @@ def test_a_catalog_that_nobody_has_labeled_is_not_called_complete(history: Table
     for report in read_reports(history.tables):
         write_report(history.tables, report.model_copy(update={"command": "featurize", "model": None}))
     now = tracks(10, etag="2") | tracks(24, start=10) | tracks(6, start=34) | tracks(2, start=40)
-    assert faults(check(history, **now)) == {"not processed labels": 36}
+    assert faults(check(history, listing=now)) == {"not processed labels": 36}
     assert check(history).sound
 
 

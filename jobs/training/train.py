@@ -65,7 +65,7 @@ class TrainRequest:
     label_column, tables : str or None
         See `jobs.training.training_data.read_labeled_data`.
     checkpoint, tensorboard : str or None
-        Folders; see `pipeline.training.train_model.training`.
+        Folders; see `pipeline.training.train_model.TrainingOptions`.
     config : RunConfig
         Selects the Ray cluster, if one is needed.
     """

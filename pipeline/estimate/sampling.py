@@ -46,7 +46,7 @@ class SampleRun:
     units : tuple of Unit
         The quantities of each track, in the order of the sample.
     stored : SampledStratum or None
-        The tracks labeled from stored features; see `label_sample`.
+        The tracks labeled from stored features.
     bytes_per_part : Mapping of str to float
         What a part takes whatever it holds, by table.
     labeling : MeasuredLabeling

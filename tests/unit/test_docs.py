@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import pydoc
 import re
 import shlex
 from pathlib import Path
@@ -101,3 +102,11 @@ def test_the_picture_is_readable_in_the_dark_and_asks_for_no_font() -> None:
     assert "prefers-color-scheme: dark" in svg
     assert "<title" in svg
     assert not re.search(r"@import|@font-face|href=.http|url\(.?http", svg)
+
+
+@pytest.mark.parametrize("layer", ["schemas", "pipeline", "jobs", "earmark"])
+def test_what_a_docstring_refers_to_is_there(layer: str) -> None:
+    """Somebody is sent for the rest of an explanation to a function that has been renamed."""
+    text = "".join(path.read_text("utf-8") for path in sorted((ROOT / layer).rglob("*.py")))
+    named = set(re.findall(r"(?<!`)`((?:schemas|pipeline|jobs|earmark)\.[\w.]+)`(?!`)", text))
+    assert {name for name in named if pydoc.locate(name) is None} == set()

@@ -1,1 +1,1 @@
-"""Maintenance of the tables: verify, compact and vacuum."""
+"""Maintenance of the tables: verify, compact, vacuum and purge."""

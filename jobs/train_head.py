@@ -10,16 +10,14 @@ import numpy as np
 
 from jobs.console.messages import Say
 from jobs.read_tables import open_tables, pick_embedding_model
-from jobs.run.request import make_job
-from jobs.run.run import run_job
 from jobs.training.train import TrainRequest, check_options, last_name
 from jobs.training.training_data import (
     check_regular,
     choose_label_column,
     is_audio,
+    label_audio,
     open_root,
     refuse_unused,
-    report_failures,
 )
 from pipeline.evaluation.protocols import drop_folders
 from pipeline.models.bundle import ModelBundle
@@ -104,11 +102,7 @@ def _embedded(request: TrainRequest, say: Say) -> Iterator[tuple[Tables, str | N
         settings = request.config.model_copy(
             update={"embeddings": True, **({} if request.start is None else {"model": request.start})}
         )
-        job = make_job("run", request.data, root, settings)
-        if run_job(job, say).outcome == "interrupted":
-            raise KeyboardInterrupt
-        report_failures(job, say)
-        yield job.tables, column
+        yield label_audio(request.data, root, settings, say).tables, column
 
 
 def _train(

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from jobs.console.messages import Say
 from jobs.evaluation.matched_genres import match_genres, some_of
-from jobs.run.request import Job, make_job
-from jobs.run.run import run_job
-from jobs.training.training_data import choose_label_column, is_audio, open_root, report_failures
+from jobs.run.request import Job
+from jobs.training.training_data import choose_label_column, is_audio, label_audio, open_root
 from pipeline.evaluation.evaluation import Predictions, Setup, summarize
 from pipeline.evaluation.protocols import LEAKS
 from pipeline.models.ensemble import Ensemble
@@ -97,11 +96,7 @@ def evaluate_ensemble(
         )
     column = choose_label_column(data, label_column, min_genres=1)
     with open_root(tables) as root:
-        job = make_job("run", data, root, config)
-        if run_job(job, say).outcome == "interrupted":
-            raise KeyboardInterrupt
-        report_failures(job, say)
-        labeled = _read_labeled(job, column, say)
+        labeled = _read_labeled(label_audio(data, root, config, say), column, say)
     matched = match_genres(labeled.genres, ensemble.info.genres, column, say)
     genres = [matched.get(genre, genre) for genre in labeled.genres]
     return _measure(data, ensemble, replace(labeled, genres=genres), seed)

@@ -93,7 +93,7 @@ def read_labeled_data(
     with open_root(tables) as root:
         settings = (config or RunConfig()).model_copy(update={"model": model or _TRAINED_LIKE})
         job = _featurize(data, root, arch, settings, say)
-        report_failures(job, say)
+        _report_failures(job, say)
         return import_tables(root, label_column=column, n_frames=n_frames, say=say, **feature_kinds(arch))
 
 
@@ -206,7 +206,22 @@ def _featurize(data: str, root: str, arch: Arch, config: RunConfig, say: Say) ->
     return job
 
 
-def report_failures(job: Job, say: Say) -> None:
+def label_audio(data: str, root: str, config: RunConfig, say: Say) -> Job:
+    """Run the model of some settings over audio, and tell which files are left out.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the run was interrupted.
+    """
+    job = make_job("run", data, root, config)
+    if run_job(job, say).outcome == "interrupted":
+        raise KeyboardInterrupt
+    _report_failures(job, say)
+    return job
+
+
+def _report_failures(job: Job, say: Say) -> None:
     """Tell which files are left out because they have no features."""
     failures = current_failures(job.tables)
     if not failures.num_rows:

@@ -19,7 +19,7 @@ from pipeline.tables.maintenance.purge.selection import (
     find_traces,
 )
 from pipeline.tables.objects import StoredObjects, list_objects
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import read_reports, runs_folder
 from pipeline.tables.tables import Tables
 from pipeline.tables.track_vectors import remove_copies
 from schemas.report import RunReport
@@ -139,7 +139,7 @@ def _carry_out(
 ) -> None:
     runs = [report.run for report in reports]
     with storage.explain_errors(tables.root, "list the pages of"):
-        pages = set(storage.list_names(storage.join(tables.root, "_runs")))
+        pages = set(storage.list_names(runs_folder(tables)))
 
     def rewrite(report: RunReport) -> None:
         if f"{report.run}.html" in pages:

@@ -14,7 +14,7 @@ from jobs.run.request import Job
 from pipeline.background import run_in_background
 from pipeline.log import get_logger
 from pipeline.redaction import redact
-from pipeline.storage import storage
+from pipeline.tables.runs import report_location
 from schemas.errors import EarmarkError, LeaseHeldError
 from schemas.report import RunReport
 
@@ -100,7 +100,7 @@ def describe_end(job: Job, report: RunReport | None, error: BaseException | None
         catalog=report.catalog,
         tables=job.tables.root,
     )
-    location = redact(storage.join(job.tables.root, "_runs", f"{report.run}.json"))
+    location = redact(report_location(job.tables, report.run))
     return (
         {"text": _text(shown, report)}
         | shown

@@ -31,7 +31,7 @@ from pipeline.storage.requests import take_bytes, take_requests
 from pipeline.tables.format_version import record_format
 from pipeline.tables.index import update_index
 from pipeline.tables.kept_models import keep_model
-from pipeline.tables.runs import plan_location, run_date_of, write_report
+from pipeline.tables.runs import plan_location, report_location, run_date_of, write_report
 from pipeline.tables.tables import encode_part
 from schemas.errors import EarmarkError
 from schemas.report import RunReport
@@ -267,7 +267,7 @@ class PlannedRun:
             return
         raise EarmarkError(
             f"the parts of the run do not hold every track exactly once (remaining: {counts.left}); please "
-            f"report it with {self._job.tables.root}/_runs/{self._report.run}.json"
+            f"report it with {report_location(self._job.tables, self._report.run)}"
         )
 
     def _tidy_up(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pipeline.formatting import command_text
 from pipeline.pages.run_page import INDEX, render_run_list, render_run_page
 from pipeline.storage import storage
-from pipeline.tables.runs import read_reports
+from pipeline.tables.runs import read_reports, runs_folder
 from pipeline.tables.tables import Tables
 from schemas.errors import MisuseError
 from schemas.report import RunReport
@@ -61,7 +61,7 @@ def write_page(tables: Tables, report: RunReport, earlier: Sequence[RunReport]) 
     EarmarkError
         If the store refuses the write.
     """
-    folder = storage.join(tables.root, "_runs")
+    folder = runs_folder(tables)
     with storage.explain_errors(folder, "write the page of the run in"):
         linked = storage.list_names(folder)
         location = storage.join(folder, f"{report.run}.html")
@@ -113,7 +113,7 @@ def rewrite_page(tables: Tables, run: str | None, out: str | None) -> str:
 
 
 def _write_index(tables: Tables, reports: Sequence[RunReport]) -> None:
-    folder = storage.join(tables.root, "_runs")
+    folder = runs_folder(tables)
     with storage.explain_errors(folder, "write the list of runs in"):
         page = render_run_list(reports, storage.list_names(folder))
         storage.write_bytes(storage.join(folder, INDEX), page.encode())

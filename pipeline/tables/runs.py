@@ -64,22 +64,37 @@ def run_date_of(started_at: datetime) -> str:
     return f"{started_at.astimezone(UTC):%Y-%m-%d}"
 
 
-def write_report(tables: Tables, report: RunReport) -> str:
-    """Write a report and return its location."""
-    location = storage.join(tables.root, "_runs", f"{report.run}.json")
-    with storage.explain_errors(location, "write the run report"):
-        storage.write_bytes(location, report.model_dump_json(indent=2).encode())
-    return location
+def runs_folder(tables: Tables) -> str:
+    """Return the location of the reports, pages, plans and logs of the runs."""
+    return storage.join(tables.root, "_runs")
+
+
+def report_location(tables: Tables, run: str) -> str:
+    """Return the location of a run's report."""
+    return storage.join(runs_folder(tables), f"{run}.json")
 
 
 def plan_location(tables: Tables, run: str) -> str:
     """Return the location of a run's plan: the tracks that it is to process."""
-    return storage.join(tables.root, "_runs", f"{run}.plan.parquet")
+    return storage.join(runs_folder(tables), f"{run}.plan.parquet")
 
 
 def log_location(tables: Tables, run: str) -> str:
     """Return the location of a run's log, in JSON lines."""
-    return storage.join(tables.root, "_runs", f"{run}.log.jsonl")
+    return storage.join(runs_folder(tables), f"{run}.log.jsonl")
+
+
+def write_report(tables: Tables, report: RunReport) -> None:
+    """Write a report.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses.
+    """
+    location = report_location(tables, report.run)
+    with storage.explain_errors(location, "write the run report"):
+        storage.write_bytes(location, report.model_dump_json(indent=2).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +183,13 @@ def computed_specs(tables: Tables) -> list[FeatureSpec]:
 
 
 def _report_names(tables: Tables) -> list[str]:
-    folder = _folder(tables)
+    folder = runs_folder(tables)
     with storage.explain_errors(folder, "read the run reports in"):
         return [name for name in storage.list_names(folder) if name.endswith(".json")]
 
 
 def _read_report(tables: Tables, name: str) -> RunReport:
-    folder = _folder(tables)
+    folder = runs_folder(tables)
     with storage.explain_errors(folder, "read the run reports in"):
         try:
             return read_and_parse(storage.join(folder, name), RunReport.model_validate_json)
@@ -185,7 +200,3 @@ def _read_report(tables: Tables, name: str) -> RunReport:
                 f"{folder}/{name} is not a valid run report ({where}: {first['msg']}); upgrade Earmark "
                 "if a newer version wrote it, otherwise move it out of the folder"
             ) from error
-
-
-def _folder(tables: Tables) -> str:
-    return storage.join(tables.root, "_runs")

@@ -16,8 +16,8 @@ class Assignment:
 
     Attributes
     ----------
-    run, run_date : str
-        The run and the day it began.
+    run_date : str
+        The day the run began.
     tables : Tables
         Where parts go.
     lease : Lease
@@ -32,7 +32,6 @@ class Assignment:
         Sizes the actor pool, and says whether ``segment_labels/`` and ``embeddings/`` are written.
     """
 
-    run: str
     run_date: str
     tables: Tables
     lease: Lease

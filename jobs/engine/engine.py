@@ -317,15 +317,25 @@ class Engine:
         return [self._in_flight.pop(ref) for ref in refs]
 
     def _handle_result(self, attempt: Attempt, result: ShardResult | LabelResult, node: str) -> None:
-        work = attempt.work
+        work, assignment = attempt.work, self._assignment
         if result.n_done:
             self._tally.add_failures(self._quarantine.record_success(work))
         self._tally.add(result)
         self._pace.record(result)
-        if isinstance(work, Shard) and isinstance(result, ShardResult):
-            model = self._assignment.model
-            if result.n_done and model is not None:
-                self._queues.for_actors.append(Attempt(self._label_task(work, result, model)))
+        if (
+            isinstance(work, Shard)
+            and isinstance(result, ShardResult)
+            and result.n_done
+            and assignment.model is not None
+        ):
+            task = LabelTask.of(
+                work,
+                assignment.tables,
+                run_date=assignment.run_date,
+                model=assignment.model,
+                tracks=work.as_read(result.changed, without=(*result.failed, *result.suspects)),
+            )
+            self._queues.for_actors.append(Attempt(task))
         if result.suspects:
             # Of its own name: parts of a shard of suspects are labeled, too.
             suffix = "s" if isinstance(work, Shard) else "u"
@@ -335,17 +345,3 @@ class Engine:
             self._queues.put_back(
                 Attempt(suspected, isolated=True, confirming=True, avoided=asked, judge=judge)
             )
-
-    def _label_task(self, shard: Shard, result: ShardResult, model: str) -> LabelTask:
-        assignment = self._assignment
-        return LabelTask(
-            name=shard.name,
-            run=assignment.run,
-            run_date=assignment.run_date,
-            model=model,
-            part=shard.parts(assignment.tables)["features"],
-            feature_set=assignment.spec.feature_set,
-            tracks=shard.as_read(result.changed, without=(*result.failed, *result.suspects)),
-            labeled=shard.labeled,
-            embedded=shard.embedded,
-        )

@@ -247,7 +247,6 @@ class PlannedRun:
     def _assignment(self) -> Assignment:
         job, report = self._job, self._report
         return Assignment(
-            run=report.run,
             run_date=run_date_of(report.started_at),
             tables=job.tables,
             lease=self._held.lease,

@@ -98,7 +98,8 @@ def run_sample(
     before = time.process_time()
     write_parts(shard, tables, shard_rows(shard, outcomes, spec), lambda: None)
     write_cpu_s = time.process_time() - before
-    own = [_label_task(shard, tables, model)] if any(_n_segments(each) for each in measured) else []
+    task = LabelTask.of(shard, tables, run_date=RUN_DATE, model=model, tracks=shard.as_read({}))
+    own = [task] if any(_n_segments(each) for each in measured) else []
     labeling = measure_labeling([*own, *stored], tables, config)
     locations = shard.parts(tables)
     for task in own:
@@ -129,18 +130,6 @@ def _shard(tracks: Sequence[TrackRef], spec: FeatureSpec) -> Shard:
     attempts = pa.array([0] * len(tracks), pa.int32())
     return Shard(
         "000000", RUN, spec.feature_set, listing.append_column("attempts", attempts), datetime.now(UTC)
-    )
-
-
-def _label_task(shard: Shard, tables: Tables, model: str) -> LabelTask:
-    return LabelTask(
-        name=shard.name,
-        run=RUN,
-        run_date=RUN_DATE,
-        model=model,
-        part=shard.parts(tables)["features"],
-        feature_set=shard.feature_set,
-        tracks=shard.as_read({}),
     )
 
 

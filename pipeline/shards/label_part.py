@@ -20,6 +20,7 @@ from pipeline.models.combination import label_members
 from pipeline.models.ensemble_classifier import EnsembleClassifier
 from pipeline.models.label import TrackLabel
 from pipeline.shards.failures import Failure, count_by_error, failure_rows
+from pipeline.shards.featurize_shard import Shard
 from pipeline.shards.predict_part import PredictedSegments, predict_part
 from pipeline.shards.segment_rows import embedding_rows, segment_label_rows
 from pipeline.stopwatch import Stopwatch
@@ -68,6 +69,21 @@ class LabelTask:
     tracks: pa.Table
     labeled: frozenset[tuple[str, str]] = frozenset()
     embedded: frozenset[tuple[str, str]] = frozenset()
+
+    @classmethod
+    def of(cls, shard: Shard, tables: Tables, *, run_date: str, model: str, tracks: pa.Table) -> "LabelTask":
+        """Return the task that labels tracks of a shard, whose features part is written."""
+        return cls(
+            name=shard.name,
+            run=shard.run,
+            run_date=run_date,
+            model=model,
+            part=shard.parts(tables)["features"],
+            feature_set=shard.feature_set,
+            tracks=tracks,
+            labeled=shard.labeled,
+            embedded=shard.embedded,
+        )
 
     def only(self, track_ids: Collection[str], name: str) -> "LabelTask":
         """Return a task, called `name`, of some of its tracks."""

@@ -62,11 +62,8 @@ def write_features(tables: Tables, bundle: ModelBundle, n_parts: int, n_tracks: 
         outcomes = [(ref, tracks[place % len(tracks)]) for place, ref in enumerate(from_table(rows))]
         write_parts(shard, tables, shard_rows(shard, outcomes, spec), lambda: None)
         tasks.append(
-            LabelTask(
-                name=shard.name, run=RUN, run_date="2026-01-01", model=bundle.model,
-                part=shard.parts(tables)["features"], feature_set=spec.feature_set, tracks=shard.as_read({}),
-            )
-        )  # fmt: skip
+            LabelTask.of(shard, tables, run_date="2026-01-01", model=bundle.model, tracks=shard.as_read({}))
+        )
     return tasks
 
 
@@ -157,7 +154,7 @@ def measure(options: argparse.Namespace, root: str) -> None:
         share = 1 / options.actors if cpus_and_gpus()[1] else None
         config = RunConfig(batch_size=options.batch_size, actors=options.actors, gpus_per_actor=share)
         spec = bundle.info.features
-        assignment = Assignment(RUN, "2026-01-01", tables, lease, spec, bundle.model, location, config)
+        assignment = Assignment("2026-01-01", tables, lease, spec, bundle.model, location, config)
         pool = ActorPool(location, config)
         pool.resize()
         actors = list(pool.starting.values())

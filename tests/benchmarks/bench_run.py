@@ -52,15 +52,8 @@ def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
     for number in range(process, len(shards), cpus):
         shard = Shard(f"{number:06}", "plain", spec.feature_set, shards[number], datetime.now(UTC))
         featurize_shard(shard, tables, spec, lambda: None)
-        task = LabelTask(
-            name=shard.name,
-            run="plain",
-            run_date="2026-01-01",
-            model=bundle.model,
-            part=shard.parts(tables)["features"],
-            feature_set=spec.feature_set,
-            tracks=shard.tracks.select(["track_id", "uri", "etag", "attempts"]),
-        )
+        tracks = shard.as_read({})
+        task = LabelTask.of(shard, tables, run_date="2026-01-01", model=bundle.model, tracks=tracks)
         label_part(task, tables, classifier, lambda: None)
 
 

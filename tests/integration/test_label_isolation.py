@@ -126,7 +126,7 @@ def label_tasks(tables: Tables) -> list[LabelTask]:
 def assignment(tables: Tables, lease: leases.Lease, config: RunConfig) -> Assignment:
     bundle = ModelBundle.load("gtzan")
     location = storage.join(tables.root, "_models", bundle.model)
-    return Assignment(RUN, "2026-01-01", tables, lease, bundle.info.features, bundle.model, location, config)
+    return Assignment("2026-01-01", tables, lease, bundle.info.features, bundle.model, location, config)
 
 
 def task_of(part: Path, listing: pa.Table, bundle: ModelBundle) -> LabelTask:

@@ -45,7 +45,7 @@ SHARDS = [
 def assignment(tmp_path: Path) -> Iterator[Assignment]:
     tables = Tables(str(tmp_path / "tables"))
     with leases.hold(tables.root, RUN, say=print) as lease:
-        yield Assignment(RUN, "2026-01-01", tables, lease, FeatureSpec(), None, "", RunConfig())
+        yield Assignment("2026-01-01", tables, lease, FeatureSpec(), None, "", RunConfig())
 
 
 def ids(tried: Attempt) -> list[str]:

@@ -43,7 +43,7 @@ DEATH = RuntimeError("The worker died.")
 def assignment(tmp_path: Path) -> Iterator[Assignment]:
     tables = Tables(str(tmp_path / "tables"))
     with leases.hold(tables.root, RUN, say=print) as lease:
-        yield Assignment(RUN, "2026-01-01", tables, lease, FeatureSpec(), "model-1", "model", RunConfig())
+        yield Assignment("2026-01-01", tables, lease, FeatureSpec(), "model-1", "model", RunConfig())
 
 
 def test_only_the_same_kind_of_work_confirms(assignment: Assignment) -> None:

@@ -126,9 +126,7 @@ def _submit_part_s(actor: Any, n_tracks: int) -> float:
 
 def _assignment() -> Assignment:
     tables, lease = Tables("s3://bucket/tables"), Lease("s3://bucket/tables", 1)
-    return Assignment(
-        _RUN, "2026-01-01", tables, lease, FeatureSpec(), "model", "s3://bucket/model", RunConfig()
-    )
+    return Assignment("2026-01-01", tables, lease, FeatureSpec(), "model", "s3://bucket/model", RunConfig())
 
 
 def _wait_s() -> dict[int, float]:

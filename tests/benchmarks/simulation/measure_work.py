@@ -73,15 +73,7 @@ def _measure_tracks(shard: Shard, spec: FeatureSpec, limits: TrackLimits) -> tup
 
 def _measure_labeling(shard: Shard, tables: Tables, model: str) -> MeasuredLabeling:
     """Label the part twice: the first time, the network is still being traced."""
-    task = LabelTask(
-        name=shard.name,
-        run=shard.run,
-        run_date="2026-01-01",
-        model=model,
-        part=shard.parts(tables)["features"],
-        feature_set=shard.feature_set,
-        tracks=shard.tracks.select(["track_id", "uri", "etag", "attempts"]),
-    )
+    task = LabelTask.of(shard, tables, run_date="2026-01-01", model=model, tracks=shard.as_read({}))
     return measure_labeling([task, task], tables, RunConfig())
 
 

@@ -210,7 +210,6 @@ def cut(listing: pa.Table, cpus: int) -> list[Shard]:
 def assignment() -> Assignment:
     root = "s3://bucket/tables"
     return Assignment(
-        run=_RUN,
         run_date="2026-01-01",
         tables=Tables(root),
         lease=Lease(root, 1),

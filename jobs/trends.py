@@ -40,9 +40,7 @@ ROWS: dict[Show, Callable[[Trends], pa.Table]] = {
 
 
 @read_again_if_replaced
-def find_trends(
-    tables: Tables, model: str | None, *, by: str, weight: Weight = "count", top: int | None = None
-) -> Trends:
+def find_trends(tables: Tables, model: str | None, *, by: str, weight: Weight, top: int | None) -> Trends:
     """Compute the trends in the current labels of a model.
 
     Parameters
@@ -55,7 +53,7 @@ def find_trends(
         See `pipeline.trends.grouping.read_values`.
     weight : str
         ``count`` or ``confidence``.
-    top : int, optional
+    top : int or None
         Only this many groups, those with the most tracks.
 
     Raises

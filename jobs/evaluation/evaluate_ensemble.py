@@ -60,10 +60,10 @@ def evaluate_ensemble(
     ensemble: Ensemble,
     config: RunConfig,
     *,
-    label_column: str | None = None,
-    tables: str | None = None,
-    seed: int = 0,
-    say: Say = lambda sentence: None,
+    label_column: str | None,
+    tables: str | None,
+    seed: int,
+    say: Say,
 ) -> Evaluation:
     """Measure an ensemble on audio.
 
@@ -75,7 +75,7 @@ def evaluate_ensemble(
         The models.
     config : RunConfig
         Settings of the run that labels the audio, with the name of the ensemble.
-    label_column, tables : str, optional
+    label_column, tables : str or None
         See `jobs.training.training_data.read_labeled_data`.
     seed : int
         Of the bootstrap.

@@ -48,8 +48,8 @@ def read_manifest(
     location: str,
     selection: Selection,
     *,
-    limit: int | None = None,
-    progress: Callable[[int], None] = lambda n_found: None,
+    limit: int | None,
+    progress: Callable[[int], None],
 ) -> ManifestListing:
     """Read the tracks of a manifest, in its order.
 
@@ -64,9 +64,9 @@ def read_manifest(
         carried along as text.
     selection : Selection
         Selects the tracks of an inventory and counts its other objects; other manifests list only tracks.
-    limit : int, optional
+    limit : int or None
         Read only this many tracks.
-    progress : callable, optional
+    progress : callable
         Called with the number of tracks looked up so far.
 
     Raises

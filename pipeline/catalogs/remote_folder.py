@@ -20,8 +20,8 @@ def list_remote_folder(
     catalog: str,
     selection: Selection,
     *,
-    in_parallel: bool = True,
-    progress: Callable[[int], None] = lambda n_found: None,
+    in_parallel: bool,
+    progress: Callable[[int], None],
 ) -> Iterator[pa.RecordBatch]:
     """Yield the tracks below a prefix, some at a time, in the store's order.
 
@@ -33,7 +33,7 @@ def list_remote_folder(
         Decides which objects are tracks, and counts the others.
     in_parallel : bool
         Whether to list S3 with several requests at a time, which needs keys in their order.
-    progress : callable, optional
+    progress : callable
         Called with the number of tracks found so far, of which some may be yielded later.
 
     Yields

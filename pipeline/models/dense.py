@@ -41,7 +41,7 @@ def build_dense(descriptors: NDArray[np.float64], n_genres: int, *, dropout: flo
 
 
 def build_both(
-    n_mels: int, n_frames: int, descriptors: NDArray[np.float64], n_genres: int, *, dropout: float = 0.3
+    n_mels: int, n_frames: int, descriptors: NDArray[np.float64], n_genres: int, *, dropout: float
 ) -> Any:
     """Build the untrained network that joins the CNN's embedding of the log-mel with the descriptors.
 

@@ -26,7 +26,7 @@ class EnsembleClassifier:
 
 
 def load_classifier(
-    bundle: Bundle, load: Callable[[ModelBundle], Classifier] = Classifier
+    bundle: Bundle, load: Callable[[ModelBundle], Classifier]
 ) -> Classifier | EnsembleClassifier:
     """Load the network of a model, or all those of an ensemble.
 

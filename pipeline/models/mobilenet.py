@@ -80,7 +80,7 @@ class Head:
     bias: NDArray[np.float32]
 
 
-def add_mobilenet(x: Any, weights: Weights, *, width: float, head: Head | None = None) -> Any:
+def add_mobilenet(x: Any, weights: Weights, *, width: float, head: Head | None) -> Any:
     """Apply the network to a log-mel.
 
     Parameters
@@ -91,7 +91,7 @@ def add_mobilenet(x: Any, weights: Weights, *, width: float, head: Head | None =
         The trained weights.
     width : float
         Scale of all channels.
-    head : Head, optional
+    head : Head or None
         A layer over the embedding whose outputs follow those of the network.
 
     Returns

@@ -56,7 +56,7 @@ def publish_labels(
     form: Format,
     *,
     embeddings: bool | None = None,
-    may_shrink: bool = True,
+    may_shrink: bool,
 ) -> Publication:
     """Publish the current labels of a model.
 

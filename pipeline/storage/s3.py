@@ -108,8 +108,8 @@ class CheckedS3(S3FileSystem):  # type: ignore[misc]
         with transfer("read", f"s3://{path}"):
             return with_retries(once)
 
-    def fetch_range(self, path: str, start: int, end: int, *, etag: str | None = None) -> bytes:
-        """Return bytes `start` to `end` of an object, both within its size. Raises as `fetch` does."""
+    def fetch_range(self, path: str, start: int, end: int, *, etag: str) -> bytes:
+        """Return bytes `start` to `end` of a version, both within its size. Raises as `fetch` does."""
 
         def once() -> bytes:
             data = self._get(path, etag, Range=f"bytes={start}-{end - 1}").data

@@ -19,7 +19,7 @@ def read_ahead(
     items: Iterable[T],
     read: Callable[[T], R],
     size_of: Callable[[T], int],
-    n_ahead: int = AHEAD,
+    n_ahead: int,
     abandoned: Event | None = None,
 ) -> Generator[tuple[T, R]]:
     """Yield each item, in order, with what `read` returns for it, while the next few are being read.

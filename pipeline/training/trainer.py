@@ -56,7 +56,7 @@ class Trainer:
         TensorFlow, from `pipeline.models.tensorflow_setup.set_up_tensorflow`.
     train_set, valid_set : TrainingSet
     settings : TrainingSettings
-    start : ModelBundle, optional
+    start : ModelBundle or None
         The model whose weights to start from.
 
     Attributes
@@ -78,7 +78,7 @@ class Trainer:
         train_set: TrainingSet,
         valid_set: TrainingSet,
         settings: TrainingSettings,
-        start: ModelBundle | None = None,
+        start: ModelBundle | None,
     ) -> None:
         import keras
 

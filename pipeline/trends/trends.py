@@ -149,7 +149,7 @@ def compute_trends(
 
 
 def compute_group_trends(
-    labeled: LabeledTracks, by: str, *, weight: Weight = "count", top: int | None = None
+    labeled: LabeledTracks, by: str, *, weight: Weight, top: int | None = None
 ) -> GroupTrends:
     """Compute genre shares by group; parameters and errors are those of `compute_trends`."""
     is_time = by in TIME_GROUPINGS

@@ -118,7 +118,7 @@ def log_mel(y: NDArray[np.float32], spec: FeatureSpec) -> tuple[NDArray[np.uint8
 
 
 def quantize_absolute(
-    power: NDArray[np.float32], max_db: float, range_db: float, n_levels: int = 256
+    power: NDArray[np.float32], max_db: float, range_db: float, n_levels: int
 ) -> NDArray[np.uint8]:
     """Map power to 8-bit levels that stand for the same dB in every segment.
 

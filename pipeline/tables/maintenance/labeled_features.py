@@ -39,7 +39,7 @@ def remove_labeled_features(
     older_than_days: float,
     check: storage.Check,
     *,
-    embeddings: bool = False,
+    embeddings: bool,
 ) -> int:
     """Remove the parts of a feature set whose tracks a model has all labeled, and return their size in bytes.
 
@@ -74,7 +74,7 @@ def remove_labeled_features(
 
 
 def find_labeled_features(
-    keys: Keys, model: str, feature_set: str, *, embeddings: bool = False
+    keys: Keys, model: str, feature_set: str, *, embeddings: bool
 ) -> list[StoredObject]:
     """Find the parts of a feature set whose tracks a model has all labeled, none of which ever failed."""
     keys.load("features", "labels", "failures", *(("embeddings",) if embeddings else ()))

@@ -40,7 +40,7 @@ def is_descriptor_csv(location: str) -> bool:
     return not (_COLUMNS.isdisjoint(names) or is_known(names))
 
 
-def import_descriptor_csv(location: str, say: Callable[[str], None] = lambda _: None) -> TrainingSet:
+def import_descriptor_csv(location: str, say: Callable[[str], None]) -> TrainingSet:
     """Read a CSV of the 57 descriptors, as published for GTZAN or written by ``earmark export-descriptors``.
 
     Parameters

@@ -71,7 +71,7 @@ def plan_compaction(
 
 
 def plan_run_compaction(
-    stored: StoredObjects, run: str, *, target_bytes: int, without: Collection[str] = ()
+    stored: StoredObjects, run: str, *, target_bytes: int, without: Collection[str]
 ) -> list[TableCompaction]:
     """Select the parts of one run to merge: a partition qualifies if the run wrote several small parts to it.
 

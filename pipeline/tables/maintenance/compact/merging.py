@@ -71,7 +71,7 @@ def merge_parts(
     folder: Path,
     *,
     target_bytes: int,
-    keep: RowFilter | None = None,
+    keep: RowFilter | None,
 ) -> Generator[MergedPart]:
     """Merge the parts of one partition, yielding one merged part after the other.
 
@@ -88,8 +88,8 @@ def merge_parts(
         Local folder in which to build the merged parts.
     target_bytes : int
         Size at which a merged part takes no more sources.
-    keep : callable, optional
-        Selects the rows to keep, in several threads at once; all rows by default.
+    keep : callable or None
+        Selects the rows to keep, in several threads at once; None: all rows.
 
     Raises
     ------

@@ -162,7 +162,7 @@ def test_arrow_reads_no_memory_of_pythons(path: Path) -> None:
 
 
 def test_the_rules_see_imports_wherever_they_stand() -> None:
-    """The two tests above would pass on anything."""
+    """The tests above would pass on anything."""
     tree = ast.parse(
         "try:\n  import keras.ops\nexcept E: pass\nclass A:\n  def f(self):\n    from ray import get\n"
     )

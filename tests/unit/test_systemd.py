@@ -73,7 +73,10 @@ def test_only_what_may_pass_is_repeated() -> None:
     codes = {job: _settings(f"earmark-{job}.service").get("RestartForceExitStatus") for job in JOBS}
     held = str(LeaseHeldError.exit_code)
     assert codes == {"run": held, "compact": held, "vacuum": held, "verify": f"{UNCHECKED} {held}"}
-    assert all(int(_settings(f"earmark-{job}.service").get("StartLimitBurst", 0)) < 50 for job in JOBS)
+    for job in JOBS:
+        unit = _settings(f"earmark-{job}.service")
+        limits = [unit[f"StartLimit{name}"] for name in ("IntervalSec", "Burst")]
+        assert (*limits, unit["RestartSec"]) == ("1d", "48", "10min"), "8 hours, at most once a day"
 
 
 def test_no_other_user_reaches_a_run() -> None:

@@ -98,9 +98,7 @@ _STORES = {"gcs": "gs", "az": "abfs", "abfss": "abfs"}
 """Protocols that fsspec takes for the same store."""
 
 
-def list_catalog(
-    catalog: str, *, limit: int | None = None, progress: Progress = lambda n_found: None
-) -> pa.Table:
+def list_catalog(catalog: str) -> pa.Table:
     """List the tracks of a catalog; see `survey`, which also counts the files left out.
 
     Returns
@@ -108,7 +106,7 @@ def list_catalog(
     pyarrow.Table
         With the schema `schemas.tables.LISTING`.
     """
-    return survey(catalog, limit=limit, progress=progress).tracks
+    return survey(catalog).tracks
 
 
 def survey(catalog: str, *, limit: int | None = None, progress: Progress = lambda n_found: None) -> Listing:

@@ -117,10 +117,10 @@ def test_listing_goes_on_after_a_page_of_a_thousand(bucket: str, monkeypatch: py
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: storage.write_bytes(f"{bucket}/{name}", b"x"), names))
     seen: list[int] = []
-    listed = list_catalog(f"{bucket}/m", progress=seen.append)
+    listed = survey(f"{bucket}/m", progress=seen.append).tracks
     assert seen[:1] == [1000]
     assert listed["uri"].to_pylist() == sorted((f"{bucket}/{name}" for name in names), key=str.encode)
-    assert list_catalog(f"{bucket}/m", limit=10).equals(listed.slice(0, 10))
+    assert survey(f"{bucket}/m", limit=10).tracks.equals(listed.slice(0, 10))
     # The same in many requests at a time.
     page, pages = remote_folder.s3_page, []
 

@@ -212,7 +212,7 @@ def test_limit_and_progress(tmp_path: Path) -> None:
     for number in range(20):
         touch(tmp_path / f"{number:02}.mp3")
     seen: list[int] = []
-    assert list_catalog(str(tmp_path), limit=7, progress=seen.append).num_rows == 7
+    assert survey(str(tmp_path), limit=7, progress=seen.append).tracks.num_rows == 7
     assert seen == [7]
 
 

@@ -133,9 +133,8 @@ def _merge(keys: Keys, table: str, files: list[tuple[KeyFile, list[int]]], check
     for group in _cut(keys, table, parts):
         numbers = pa.array(np.arange(len(group), dtype=np.int32))
         keys.register("merged", pa.table({"part": pa.array(group, pa.int32()), "number": numbers}))
-        reader = keys.stream(_KEYS_OF_PARTS.format(columns=columns, table=table))
-        held = [stored[part] for part in group]
-        write_key_file(keys.stored, table, held, iter(reader), reader.schema, keys.scratch, check)
+        rows = keys.stream(_KEYS_OF_PARTS.format(columns=columns, table=table))
+        write_key_file(keys.stored, table, [stored[part] for part in group], rows, keys.scratch, check)
     log.info("index updated", table=table, parts=len(parts), fresh=len(keys.fresh[table]), files=len(files))
 
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,8 +146,7 @@ def write_key_file(
     stored: StoredObjects,
     table: str,
     parts: Sequence[StoredObject],
-    batches: Iterator[pa.RecordBatch],
-    schema: pa.Schema,
+    rows: pa.RecordBatchReader,
     scratch: Path,
     check: storage.Check,
 ) -> None:
@@ -161,10 +160,8 @@ def write_key_file(
         The table.
     parts : sequence of StoredObject
         The parts that it copies.
-    batches : iterator of pyarrow.RecordBatch
+    rows : pyarrow.RecordBatchReader
         Their keys, with the number of the part in `parts` and the row in the part.
-    schema : pyarrow.Schema
-        Schema of the batches.
     scratch : Path
         Folder to make the file in.
     check : callable
@@ -176,10 +173,10 @@ def write_key_file(
         If it cannot be written.
     """
     header = {"format": FORMAT, "table": table, "parts": [[part.path, part.version] for part in parts]}
-    schema = schema.with_metadata({_KEY: json.dumps(header)})
+    schema = rows.schema.with_metadata({_KEY: json.dumps(header)})
     path = scratch / "new.parquet"
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
+        for batch in rows:
             writer.write_batch(batch)
     data = path.read_bytes()
     name = f"{hashlib.sha256(data).hexdigest()[:32]}.parquet"

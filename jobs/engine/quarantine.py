@@ -115,6 +115,6 @@ def write_failure(work: Work, error: TrackError, assignment: Assignment) -> None
     """
     with storage.explain_errors(work.name, "write the failures of"):
         if isinstance(work, Shard):
-            write_failures(work, assignment.tables, (error,), assignment.lease.check)
+            write_failures(work, assignment.tables, error, assignment.lease.check)
         else:
             write_label_failures(work, assignment.tables, error, assignment.lease.check)

@@ -1,6 +1,6 @@
 """A shard of tracks becomes one part of ``tracks/``, ``failures/`` and ``features/``."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -245,15 +245,15 @@ def featurize_shard(
     return _summarize(tracks, outcomes, suspects, watch)
 
 
-def write_failures(shard: Shard, tables: Tables, errors: Sequence[TrackError], check: storage.Check) -> None:
-    """Write the parts of a shard all of whose tracks failed.
+def write_failures(shard: Shard, tables: Tables, error: TrackError, check: storage.Check) -> None:
+    """Write the parts of a shard all of whose tracks failed with an error.
 
     Raises
     ------
     OSError
         If a part cannot be written.
     """
-    outcomes = _sort_outcomes(shard, zip(from_table(shard.tracks), errors, strict=True))
+    outcomes = _sort_outcomes(shard, ((track, error) for track in from_table(shard.tracks)))
     rows = {
         "tracks": track_rows(outcomes.read, outcomes.by_track, shard.listed_at),
         "failures": failure_rows(outcomes.failures),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.distill import calibration, sounds
+from infra.distill.augmentation import DEGRADED, LIGHT
 from infra.distill.mixing import mixed
 from infra.distill.teacher_outputs import make_predictor, read_recorded, record_outputs
 from infra.distill.training import read_training_data, train
@@ -21,8 +22,9 @@ SOURCES = {
     "clips": sounds.clips,
     "imitated": sounds.imitated,
 }
+AUGMENTATIONS = {"train": LIGHT, "train-degraded": DEGRADED}
 MIXED_FROM = {"games": 0.35, "accompaniments": 0.15, "clips": 0.35, "spoken": 0.15}
-N_MIXED = 14_000
+N_MIXED = 3000
 
 
 def main(step: str, *arguments: str) -> None:
@@ -32,18 +34,18 @@ def main(step: str, *arguments: str) -> None:
         weights, folder, cache = (Path(each) for each in arguments)
         record_outputs(teacher(weights), SOURCES[step](folder), cache / step)
     elif step == "mixed":
-        weights, cache = (Path(each) for each in arguments)
+        weights, cache = (Path(each) for each in arguments[:2])
+        n = int(arguments[2]) if len(arguments) > 2 else N_MIXED
         sources = [read_recorded(cache / name) for name in MIXED_FROM]
-        record_outputs(
-            teacher(weights), mixed(sources, list(MIXED_FROM.values()), N_MIXED, seed=0), cache / step
-        )
-    elif step == "train":
+        record_outputs(teacher(weights), mixed(sources, list(MIXED_FROM.values()), n, seed=0), cache / step)
+    elif step in AUGMENTATIONS:
         cache, gtzan, out = (Path(each) for each in arguments[:3])
         n_steps, seed, all_clips = (int(each) for each in arguments[3:6])
         start = calibration.load(Path(arguments[6])) if len(arguments) > 6 else None
         left_out = frozenset() if all_clips else calibration.left_out_clips(gtzan)
         data = read_training_data(cache, [*SOURCES, "mixed"], left_out)
-        train(data, n_steps=n_steps, seed=seed, log=out.with_suffix(".log"), start=start).save(out)
+        log, how = out.with_suffix(".log"), AUGMENTATIONS[step]
+        train(data, n_steps=n_steps, seed=seed, log=log, start=start, how=how).save(out)
     elif step == "calibrate":
         cache, gtzan, out, *trained = (Path(each) for each in arguments)
         network = calibration.with_scores(calibration.load(trained[0]), share=0.0)

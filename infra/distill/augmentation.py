@@ -4,6 +4,8 @@ It learns the teacher's outputs for the excerpt as it was: louder or quieter, eq
 hiss of a tape, through a telephone or from a file of a low sample rate, it is the same music.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
@@ -18,13 +20,10 @@ Pooled = NDArray[np.float32]
 
 CROP = 250
 """Pooled frames of a crop: 5 s."""
-GAIN_DB = (-40.0, 6.0)
-REVERBERANT, NOISY, BAND_LIMITED = 0.15, 0.3, 0.4
-"""Shares of the crops that get reverberation, that get noise, and that lose their high frequencies."""
 RT60_S, WET_DB = (0.4, 2.5), (-12.0, 0.0)
-"""Of the reverberation: the time in which it falls by 60 dB, and its level beside the direct sound."""
+"""Of reverberation: the time in which it falls by 60 dB, and its level beside the direct sound."""
 SNR_DB, TILT_DB = (12.0, 45.0), (-6.0, 0.0)
-"""Of the noise: how far it lies below the music, and its slope per octave; that of white noise is 0."""
+"""Of noise: how far it lies below the music, and its slope per octave; that of white noise is 0."""
 CUTOFF_HZ = (2500.0, 12000.0)
 """From less than a telephone's 3,400 Hz to more than half of 22,050 Hz."""
 STEEP_DB, GENTLE_DB = (20.0, 50.0), (1.5, 12.0)
@@ -37,24 +36,51 @@ _EMPHASIS_DB = 20 * np.log10(
 _WIDTH_DB = 10 * np.log10(np.gradient(BAND_HZ))
 
 
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How far crops are changed.
+
+    Attributes
+    ----------
+    gain_db : tuple of float
+        Least and greatest gain.
+    reverberant, noisy, band_limited : float
+        Shares of the crops that get reverberation, that get noise, and that lose their high frequencies.
+    """
+
+    gain_db: tuple[float, float] = (-12.0, 6.0)
+    reverberant: float = 0.0
+    noisy: float = 0.0
+    band_limited: float = 0.0
+
+
+LIGHT = Augmentation()
+"""That of the network that ships."""
+DEGRADED = Augmentation((-40.0, 6.0), reverberant=0.15, noisy=0.3, band_limited=0.4)
+"""That of old or bad recordings."""
+
+
 def crop(excerpt: NDArray[np.uint8], rng: np.random.Generator) -> Pooled:
     """Return a part of an excerpt."""
     start = int(rng.integers(N_POOLED - CROP + 1))
     return excerpt[:, start : start + CROP].astype(np.float32)
 
 
-def augment(x: Pooled, rng: np.random.Generator) -> Pooled:
-    """Return a crop with another level and sound, masked in places, often with noise or narrower."""
-    gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(*GAIN_DB)
+def augment(x: Pooled, rng: np.random.Generator, how: Augmentation = LIGHT) -> Pooled:
+    """Return a crop with another level and sound, masked in places, and perhaps degraded."""
+    gain_db = equalization(rng, N_BANDS, spread_db=2.5)[:, np.newaxis] + rng.uniform(*how.gain_db)
     x = np.clip(x + (gain_db / STEP_DB).astype(np.float32), 0, 255)
     band, frame = int(rng.integers(N_BANDS)), int(rng.integers(CROP))
     x[band : band + int(rng.integers(8))] = x.mean()
     x[:, frame : frame + int(rng.integers(25))] = x.mean()
-    if rng.random() < REVERBERANT:
-        x = reverberant(x, rng)
-    if rng.random() < NOISY:
-        x = noisy(x, rng)
-    return band_limited(x, rng) if rng.random() < BAND_LIMITED else x
+    for share, degrade in (
+        (how.reverberant, reverberant),
+        (how.noisy, noisy),
+        (how.band_limited, band_limited),
+    ):
+        if rng.random() < share:
+            x = degrade(x, rng)
+    return x
 
 
 def reverberant(x: Pooled, rng: np.random.Generator) -> Pooled:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.audioset.taxonomy import gtzan_places, taxonomy_of
-from infra.distill.augmentation import CROP, augment, crop
+from infra.distill.augmentation import CROP, LIGHT, Augmentation, augment, crop
 from infra.distill.student import (
     N_BANDS,
     N_POOLED,
@@ -145,18 +145,28 @@ def _weights() -> Floats:
     return np.asarray(weights / weights.sum(), np.float32)
 
 
-def batches(data: TrainingData, n_steps: int, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+def batches(
+    data: TrainingData, n_steps: int, rng: np.random.Generator, how: Augmentation
+) -> Iterator[tuple[Any, ...]]:
     """Yield crops of excerpts, changed at random, with their targets and genres."""
     order: list[int] = []
     for _ in range(n_steps):
         if len(order) < BATCH:
             order = [*order, *rng.permutation(len(data.pooled)).tolist()]
         rows, order = order[:BATCH], order[BATCH:]
-        x = np.stack([augment(crop(data.pooled[row], rng), rng) for row in rows])
+        x = np.stack([augment(crop(data.pooled[row], rng), rng, how) for row in rows])
         yield x[..., np.newaxis], data.targets[rows], data.labels[rows]
 
 
-def train(data: TrainingData, *, n_steps: int, seed: int, log: Path, start: Any = None) -> Any:
+def train(
+    data: TrainingData,
+    *,
+    n_steps: int,
+    seed: int,
+    log: Path,
+    start: Any = None,
+    how: Augmentation = LIGHT,
+) -> Any:
     """Train a student.
 
     Parameters
@@ -170,6 +180,8 @@ def train(data: TrainingData, *, n_steps: int, seed: int, log: Path, start: Any 
     start : keras.Model, optional
         A network as this function returns it, to go on from, without labels: most clips of some genres are
         imitations, and what labels teach of these misleads about real audio.
+    how : Augmentation
+        How far crops are changed.
 
     Returns
     -------
@@ -210,7 +222,7 @@ def train(data: TrainingData, *, n_steps: int, seed: int, log: Path, start: Any 
     run = tf.function(step)
     rng = np.random.default_rng(seed)
     recent: list[Any] = []
-    for number, (x, y, labels) in enumerate(batches(data, n_steps, rng)):
+    for number, (x, y, labels) in enumerate(batches(data, n_steps, rng, how)):
         optimizer.learning_rate.assign(learning_rate(number, n_steps, highest))
         one_hot = np.where(labels[:, np.newaxis] >= 0, 0.9 * np.eye(ten)[labels] + 0.1 / ten, 0.0)
         recent.append(np.asarray(run(x, y, labels, one_hot.astype(np.float32))))

@@ -9,7 +9,16 @@ import soxr
 from numpy.typing import NDArray
 
 from infra.distill import augmentation
-from infra.distill.augmentation import BAND_HZ, CROP, augment, band_limited, crop, noisy, reverberant
+from infra.distill.augmentation import (
+    BAND_HZ,
+    CROP,
+    DEGRADED,
+    augment,
+    band_limited,
+    crop,
+    noisy,
+    reverberant,
+)
 from infra.distill.student import N_BANDS, N_POOLED, POOL
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models.audioset import FEATURES, N_FRAMES, STEP_DB
@@ -35,7 +44,7 @@ def noise() -> np.ndarray:
 def test_an_augmented_crop_is_one_of_levels_again(noise: np.ndarray) -> None:
     excerpt, rng = pooled(noise, FEATURES.sample_rate), np.random.default_rng(1)
     for _ in range(50):
-        x = augment(crop(excerpt, rng), rng)
+        x = augment(crop(excerpt, rng), rng, DEGRADED)
         assert x.shape == (N_BANDS, CROP)
         assert x.dtype == np.float32
         assert 0 <= x.min() <= x.max() <= 255

@@ -31,7 +31,7 @@ STEEP_DB, GENTLE_DB = (20.0, 50.0), (1.5, 12.0)
 BAND_HZ = band_edges(FEATURES)[1:-1].reshape(N_BANDS, POOL).mean(axis=1)
 """Middle of each pooled band."""
 _EMPHASIS_DB = 20 * np.log10(
-    np.abs(1 - (FEATURES.preemphasis) * np.exp(-2j * np.pi * BAND_HZ / FEATURES.sample_rate))
+    np.abs(1 - FEATURES.preemphasis * np.exp(-2j * np.pi * BAND_HZ / FEATURES.sample_rate))
 )
 _WIDTH_DB = 10 * np.log10(np.gradient(BAND_HZ))
 

@@ -19,6 +19,9 @@ from schemas.report import FailureExample, RunReport
 
 log = get_logger(__name__)
 
+RUNS = "_runs"
+"""Folder of the reports, pages, plans and logs, below the tables."""
+
 _LATEST = 10
 """Reports to look at for the last success; not all, of which there may be thousands."""
 _EXAMPLES = 3
@@ -66,7 +69,7 @@ def run_date_of(started_at: datetime) -> str:
 
 def runs_folder(tables: Tables) -> str:
     """Return the location of the reports, pages, plans and logs of the runs."""
-    return storage.join(tables.root, "_runs")
+    return storage.join(tables.root, RUNS)
 
 
 def report_location(tables: Tables, run: str) -> str:

@@ -18,7 +18,7 @@ from pipeline.storage import storage
 from pipeline.storage.track_paths import paths_below
 from pipeline.tables.current import current_tracks
 from pipeline.tables.format_version import tables_at
-from pipeline.tables.runs import computed_specs, last_catalog, runs_folder
+from pipeline.tables.runs import RUNS, computed_specs, last_catalog
 from pipeline.tables.stored_features import newest_spec, read_features
 from pipeline.tables.tables import Tables
 from pipeline.training.provenance import hash_contents
@@ -42,7 +42,7 @@ def is_tables(location: str) -> bool:
     """
     with storage.explain_errors(location, "look at"):
         try:
-            return bool(storage.list_names(runs_folder(Tables(canonical(location)))))
+            return bool(storage.list_names(storage.join(canonical(location), RUNS)))
         except NotADirectoryError:
             return False
 

@@ -87,10 +87,9 @@ def reverberant(x: Pooled, rng: np.random.Generator) -> Pooled:
     """Return a crop in a room whose sound decays exponentially, as powers add up."""
     frame_s = POOL * FEATURES.mel_hop / FEATURES.sample_rate
     kept = 10 ** (-6 * frame_s / rng.uniform(*RT60_S))
-    power = 10 ** (x * STEP_DB / 10)
+    power = _power(x)
     wet = lfilter([(1 - kept) * 10 ** (rng.uniform(*WET_DB) / 10)], [1, -kept], power, axis=1)
-    both: Pooled = np.clip(10 * np.log10(power + wet) / STEP_DB, 0, 255).astype(np.float32)
-    return both
+    return _levels(power + wet)
 
 
 def noisy(x: Pooled, rng: np.random.Generator) -> Pooled:
@@ -100,9 +99,18 @@ def noisy(x: Pooled, rng: np.random.Generator) -> Pooled:
     noise_db = _WIDTH_DB + rng.uniform(*TILT_DB) * np.log2(BAND_HZ / 1000)
     noise_db += total_db - rng.uniform(*SNR_DB) - 10 * np.log10((10 ** (noise_db / 10)).sum()) + _EMPHASIS_DB
     noise_db = noise_db[:, np.newaxis] + rng.normal(0, 2, x.shape)
-    both_db = 10 * np.log10(10 ** (x * STEP_DB / 10) + 10 ** (noise_db / 10))
-    both: Pooled = np.clip(both_db / STEP_DB, 0, 255).astype(np.float32)
-    return both
+    return _levels(_power(x) + 10 ** (noise_db / 10))
+
+
+def _power(x: Pooled) -> NDArray[np.floating]:
+    """Return the power of pooled levels, relative to that of the floor."""
+    return 10 ** (x * STEP_DB / 10)
+
+
+def _levels(power: NDArray[np.floating]) -> Pooled:
+    """Return the pooled levels of a power relative to that of the floor."""
+    levels: Pooled = np.clip(10 * np.log10(power) / STEP_DB, 0, 255).astype(np.float32)
+    return levels
 
 
 def band_limited(x: Pooled, rng: np.random.Generator) -> Pooled:

@@ -78,11 +78,11 @@ def read_training_data(
     cache: Path, sources: list[str], left_out: frozenset[str] = frozenset()
 ) -> TrainingData:
     """Read recorded outputs of the teacher, but for recordings that are left out."""
-    pooled, outputs, names, labels = [], [], [], []
+    levels, outputs, names, labels = [], [], [], []
     for source in sources:
         recorded = read_recorded(cache / source)
         kept = [row for row, name in enumerate(recorded.names) if left_out.isdisjoint(name.split(" + "))]
-        pooled.append(_pool(recorded.levels, cache / source)[kept])
+        levels.append(_pool(recorded.levels, cache / source)[kept])
         outputs.append(recorded.outputs[kept])
         names += [recorded.names[row] for row in kept]
         has_genre = source in ("clips", "imitated")
@@ -92,7 +92,7 @@ def read_training_data(
     raw = _targets(np.concatenate(outputs))
     mean, spread = raw.mean(axis=0), raw.std(axis=0) + 1e-3
     return TrainingData(
-        pooled=np.concatenate(pooled),
+        pooled=np.concatenate(levels),
         targets=(raw - mean) / spread,
         labels=np.array(labels, np.intp),
         names=names,
@@ -107,11 +107,17 @@ def _pool(levels: Levels, folder: Path) -> Levels:
     if not (folder / "pooled.npy").is_file():
         found = np.empty((len(levels), N_BANDS, N_POOLED), np.uint8)
         for row, each in enumerate(levels):
-            blocks = each.reshape(N_BANDS, POOL, N_POOLED, POOL).astype(np.float32)
-            found[row] = np.rint(blocks.mean(axis=(1, 3)))
+            found[row] = pooled(each)
         np.save(folder / "pooled.npy", found)
     kept: Levels = np.load(folder / "pooled.npy", mmap_mode="r")
     return kept
+
+
+def pooled(levels: Levels) -> Levels:
+    """Return the levels of an excerpt, averaged two by two as the network does, shape (64, 500)."""
+    blocks = levels.reshape(N_BANDS, POOL, N_POOLED, POOL)
+    found: Levels = np.rint(blocks.mean(axis=(1, 3), dtype=np.float32)).astype(np.uint8)
+    return found
 
 
 def _targets(recorded: Floats) -> Floats:

@@ -77,18 +77,18 @@ def clipped(y: Audio, sr: int, rng: np.random.Generator) -> Audio:
 
 def spoken_over(y: Audio, sr: int, rng: np.random.Generator) -> Audio:
     """Add synthesized speech 6 dB below the music."""
-    voices = spoken()
+    texts = spoken()
     speech = np.zeros(0)
     while len(speech) < len(y):
-        said, said_sr = read_wav(voices[int(rng.integers(len(voices)))])
+        said, said_sr = texts[int(rng.integers(len(texts)))]
         speech = np.concatenate([speech, soxr.resample(said, said_sr, sr)])
     return y + 0.5 * rms(y) / rms(speech[: len(y)]) * speech[: len(y)]
 
 
 @cache
-def spoken() -> list[bytes]:
-    """Return synthesized speech."""
-    return measured_speech()
+def spoken() -> list[tuple[Audio, int]]:
+    """Return synthesized speech, mono, with its sample rates."""
+    return [read_mono(io.BytesIO(each)) for each in measured_speech()]
 
 
 CHANGED: Mapping[str, Change] = {
@@ -101,9 +101,9 @@ CHANGED: Mapping[str, Change] = {
 }
 
 
-def read_wav(file: bytes) -> tuple[Audio, int]:
-    """Return the samples of a WAV file, mono, and its sample rate."""
-    y, sr = sf.read(io.BytesIO(file), always_2d=True)
+def read_mono(file: Path | io.BytesIO) -> tuple[Audio, int]:
+    """Return the mean of a file's channels, and its sample rate."""
+    y, sr = sf.read(file, always_2d=True)
     return y.mean(axis=1), int(sr)
 
 
@@ -130,8 +130,8 @@ def write(name: str, file: Path, out: Path, rng: np.random.Generator) -> None:
         command = ["ffmpeg", "-v", "error", "-i", str(file), *options.split(), f"{out}.{ending}"]
         subprocess.run(command, check=True)
         return
-    y, sr = sf.read(file, always_2d=True)
-    y = CHANGED[name](y.mean(axis=1), sr, rng)
+    y, sr = read_mono(file)
+    y = CHANGED[name](y, sr, rng)
     sf.write(f"{out}.wav", y / np.abs(y).max() * 0.9, sr, subtype="FLOAT")
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile as sf
 import soxr
-from numpy.typing import NDArray
 
 from infra.distill import augmentation
 from infra.distill.augmentation import (
@@ -19,21 +18,20 @@ from infra.distill.augmentation import (
     noisy,
     reverberant,
 )
-from infra.distill.student import N_BANDS, N_POOLED, POOL
+from infra.distill.student import N_BANDS
+from infra.distill.training import pooled
 from pipeline.audio.features.featurize import featurize_track
 from pipeline.models.audioset import FEATURES, N_FRAMES, STEP_DB
 from pipeline.models.classifier import fit_frames
 from tests.log_mels import log_mel_of
 
 
-def pooled(y: np.ndarray, sr: int) -> np.ndarray:
+def pooled_levels(y: np.ndarray, sr: int) -> np.ndarray:
     """Return the pooled levels of the first segment of audio."""
     file = io.BytesIO()
     sf.write(file, y, sr, format="WAV", subtype="FLOAT")
     (segment, *_) = featurize_track(io.BytesIO(file.getvalue()), "noise", FEATURES).segments
-    blocks = fit_frames(log_mel_of(segment), N_FRAMES).reshape(N_BANDS, POOL, N_POOLED, POOL)
-    means: NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float32)
-    return np.rint(means).astype(np.uint8)
+    return pooled(fit_frames(log_mel_of(segment), N_FRAMES))
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def noise() -> np.ndarray:
 
 
 def test_an_augmented_crop_is_one_of_levels_again(noise: np.ndarray) -> None:
-    excerpt, rng = pooled(noise, FEATURES.sample_rate), np.random.default_rng(1)
+    excerpt, rng = pooled_levels(noise, FEATURES.sample_rate), np.random.default_rng(1)
     for _ in range(50):
         x = augment(crop(excerpt, rng), rng, DEGRADED)
         assert x.shape == (N_BANDS, CROP)
@@ -51,7 +49,7 @@ def test_an_augmented_crop_is_one_of_levels_again(noise: np.ndarray) -> None:
 
 
 def test_a_band_limited_crop_is_the_original_without_its_edges(noise: np.ndarray) -> None:
-    excerpt, rng = pooled(noise, FEATURES.sample_rate), np.random.default_rng(2)
+    excerpt, rng = pooled_levels(noise, FEATURES.sample_rate), np.random.default_rng(2)
     for _ in range(50):
         whole = crop(excerpt, rng)
         x = band_limited(whole, rng)
@@ -67,10 +65,13 @@ def test_a_band_limited_crop_is_the_original_without_its_edges(noise: np.ndarray
 def test_audio_of_a_low_sample_rate_is_silent_where_a_band_limited_crop_is(
     noise: np.ndarray, sr: int
 ) -> None:
-    levels = np.median(pooled(soxr.resample(noise, FEATURES.sample_rate, sr), sr), axis=1)
+    levels = np.median(pooled_levels(soxr.resample(noise, FEATURES.sample_rate, sr), sr), axis=1)
     limit = np.searchsorted(BAND_HZ, sr / 2)
     assert levels[limit + 4 :].max() == 0
-    whole, rng = crop(pooled(noise, FEATURES.sample_rate), np.random.default_rng(3)), np.random.default_rng(4)
+    whole, rng = (
+        crop(pooled_levels(noise, FEATURES.sample_rate), np.random.default_rng(3)),
+        np.random.default_rng(4),
+    )
     near = [np.abs(np.median(band_limited(whole, rng), axis=1) - levels).max() for _ in range(1000)]
     assert min(near) <= 30  # 15 dB, in the band at the edge
 
@@ -82,8 +83,8 @@ def test_a_noisy_crop_is_what_the_log_mel_of_noisy_audio_is(monkeypatch: pytest.
     t = np.arange(10 * sr) / sr
     notes = np.sum([0.1 / k * np.sin(2 * np.pi * 220 * k * t) for k in range(1, 40)], axis=0)
     white = rng.normal(0, np.sqrt((notes**2).mean()) / 10, len(notes))
-    alone = pooled(notes.astype(np.float32), sr)
-    real = np.median(pooled((notes + white).astype(np.float32), sr), axis=1)
+    alone = pooled_levels(notes.astype(np.float32), sr)
+    real = np.median(pooled_levels((notes + white).astype(np.float32), sr), axis=1)
     made = np.median(noisy(alone.astype(np.float32), rng), axis=1)
     assert np.abs(made - real).max() * STEP_DB <= 4  # in the lowest band; 1 dB in most
     assert (real - np.median(alone, axis=1)).max() * STEP_DB >= 60  # in the highest

@@ -101,13 +101,21 @@ def clips(gtzan: Path) -> Iterator[Sound]:
 
 def imitated(gtzan: Path) -> Iterator[Sound]:
     """Yield imitations of all clips of the train list."""
-    real = {}
-    for name, path in listed_files(gtzan, "train").items():
-        segments = featurize_track(io.BytesIO(path.read_bytes()), name, FEATURES).segments
-        real[name] = [each.log_mel for each in segments if each.log_mel is not None]
-    names, _, excerpts_of = imitations(gtzan, real)
+    names, _, excerpts_of = imitations(gtzan, train_segments(gtzan))
     for name, excerpts in zip(names, excerpts_of, strict=True):
         yield Sound(name, [fit_frames(each, N_FRAMES) for each in excerpts])
+
+
+def train_segments(gtzan: Path) -> dict[str, list[Levels]]:
+    """Return the segments of the train clips that have audio, by their names."""
+    return {
+        name: [
+            segment.log_mel
+            for segment in featurize_track(io.BytesIO(path.read_bytes()), name, FEATURES).segments
+            if segment.log_mel is not None
+        ]
+        for name, path in listed_files(gtzan, "train").items()
+    }
 
 
 def _featurized(name: str, data: bytes, n: int) -> Iterator[Sound]:

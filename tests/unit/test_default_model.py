@@ -1,10 +1,13 @@
 """The model ``default``: our own network on the features of ``audioset``, and the ensemble of both."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from infra.audioset.clips import listed_files
@@ -51,7 +54,7 @@ def test_it_describes_a_segment_like_other_networks(bundle: ModelBundle) -> None
 
 def test_weights_are_small(bundle: ModelBundle) -> None:
     """Every wheel and image carries them."""
-    assert len(bundle.weights) < 3_300_000
+    assert len(bundle.weights) < 3_800_000
 
 
 @pytest.mark.slow
@@ -70,6 +73,24 @@ def test_the_recorded_figure_is_what_audio_gives(
     assert right / len(clips) == pytest.approx(figure.accuracy, abs=0.03)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("sr", "at_least"), [(11_025, 58), (8_000, 47)])
+def test_music_of_a_low_sample_rate_is_recognized(
+    bundle: ModelBundle, classifier: Classifier, gtzan: Path, sr: int, at_least: int
+) -> None:
+    """22 and 21 of 95 were right before missing bands were restored, and most had no genre."""
+    right = 0
+    for name, path in listed_files(gtzan, "valid").items():
+        y, original = soundfile.read(path, dtype="float32")
+        file = io.BytesIO()
+        soundfile.write(file, soxr.resample(y, original, sr), sr, format="WAV")
+        segments = featurize_track(file, name, FEATURES).segments
+        log_mels = [each.log_mel for each in segments if each.log_mel is not None]
+        proba = classifier.predict_proba(log_mels).mean(axis=0)
+        right += bundle.info.genres[int(proba.argmax())] == name.partition(".")[0]
+    assert right >= at_least
+
+
 def test_noise_is_not_music(classifier: Classifier) -> None:
     """A catalog's noise and test tones would get genres."""
     t = np.arange(320_000) / 32_000
@@ -84,7 +105,7 @@ def test_quieter_music_is_the_same_music(classifier: Classifier) -> None:
     """Fails: one clip in five got another genre at 20 dB less: what was below all sound was raised too."""
     rng = np.random.default_rng(0)
     sound = rng.integers(100, 180, (FEATURES.n_mels, N_FRAMES))  # none is loud
-    sound[90:] = 0  # nothing is heard above, as in what was resampled from 22,050 Hz
+    sound[116:] = 0  # nothing is heard above, as in what was resampled from 22,050 Hz
     quieter = np.where(sound > 0, sound - 80, 0)
     at_once = classifier.predict_proba([sound.astype(np.uint8), quieter.astype(np.uint8)])
     np.testing.assert_allclose(at_once[0], at_once[1], atol=1e-5)

@@ -1,11 +1,13 @@
-"""What distillation changes at random in an excerpt, beside real audio that was changed so."""
+"""What distillation changes at random in an excerpt, beside real audio that was changed so; missing bands."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import soundfile as sf
 import soxr
+from sklearn.linear_model import LinearRegression
 
 from infra.distill import augmentation
 from infra.distill.augmentation import (
@@ -18,6 +20,7 @@ from infra.distill.augmentation import (
     noisy,
     reverberant,
 )
+from infra.distill.bandwidth import fit_bands, restore_bands
 from infra.distill.student import N_BANDS
 from infra.distill.training import pooled
 from pipeline.audio.features.featurize import featurize_track
@@ -98,3 +101,53 @@ def test_a_sound_fades_in_a_reverberant_crop_as_in_a_room(monkeypatch: pytest.Mo
     assert x[:, :10].max() < 5
     assert np.allclose(x[:, 10], 200, atol=2)
     assert (x[:, 11] - x[:, 36]) * STEP_DB == pytest.approx(30, abs=0.5)  # half a second later
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    """Pooled levels of sound whose bands depend on each other, shape (64, 1500)."""
+    rng = np.random.default_rng(7)
+    notes = rng.normal(0, 1, (6, 1500))
+    return np.clip(130 + rng.normal(0, 12, (N_BANDS, 6)) @ notes + rng.normal(0, 3, (N_BANDS, 1500)), 60, 255)
+
+
+@pytest.fixture(scope="module")
+def restored(frames: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What the layers that restore bands, fitted to those frames, make of pooled levels."""
+    keras = pytest.importorskip("keras")
+    pooled_input = keras.layers.Input((N_BANDS, 500, 1))
+    network = keras.Model(pooled_input, restore_bands(pooled_input))
+    for name, weights in fit_bands([frames.astype(np.uint8)]).items():
+        network.get_layer(name).set_weights([weights])
+    return lambda levels: np.asarray(network(levels[np.newaxis, :, :, np.newaxis].astype(np.float32)))[
+        0, :, :, 0
+    ]
+
+
+@pytest.mark.parametrize("first_missing", [31, 40, 48])
+def test_missing_bands_are_the_mean_of_what_they_are_given_the_others(
+    frames: np.ndarray, restored: Callable[[np.ndarray], np.ndarray], first_missing: int
+) -> None:
+    levels = frames[:, :500].copy()
+    levels[first_missing:] = 0
+    found = restored(levels)
+    there = slice(first_missing - 3)  # the edge is restored too: no resampler cuts off sharply
+    np.testing.assert_array_equal(found[there], levels[there].astype(np.float32))
+    fitted_to, missing = frames.astype(np.uint8)[:, ::5], slice(first_missing - 3, None)
+    regression = LinearRegression().fit(fitted_to[there].T, fitted_to[missing].T)
+    expected = np.clip(regression.predict(levels[there].T).T, 0, 255)
+    np.testing.assert_allclose(found[missing], expected, atol=12)
+    assert np.abs(found[missing] - frames[missing, :500]).std() < 0.4 * frames[missing, :500].std()
+
+
+@pytest.mark.parametrize("slope_db", [0.0, 6.0])
+def test_bands_that_fade_are_not_restored(
+    frames: np.ndarray, restored: Callable[[np.ndarray], np.ndarray], slope_db: float
+) -> None:
+    """A filter, a dull instrument and a file of GTZAN have little above, but no end."""
+    levels = np.maximum(
+        frames[:, :500] - np.maximum(np.arange(N_BANDS) - 30, 0)[:, np.newaxis] * slope_db / STEP_DB, 0
+    )
+    levels[58:] = 0
+    np.testing.assert_array_equal(restored(levels), levels.astype(np.float32))
+    np.testing.assert_array_equal(restored(np.zeros((N_BANDS, 500))), 0)

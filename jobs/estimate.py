@@ -20,8 +20,7 @@ from pipeline.catalogs.selection import extension_of
 from pipeline.catalogs.track_refs import from_table
 from pipeline.estimate.estimate import Estimate, Option, Sampled, Todo, labeling_share, make_estimate
 from pipeline.estimate.measuring import MeasuredTrack, measure_tracks
-from pipeline.estimate.sample import SampledStratum
-from pipeline.estimate.sampling import RUN, RUN_DATE, SampleRun, run_sample
+from pipeline.estimate.sampling import RUN, RUN_DATE, run_sample
 from pipeline.estimate.schedule import Machines
 from pipeline.estimate.strata import Stratum, draw_strata
 from pipeline.shards.limits import TrackLimits
@@ -147,18 +146,8 @@ def estimate_run(
         measured = _measure(job, find_sampled(plan.to_featurize, strata))
         options = [_option(job, plan, each) for each in (cpus or (_cpus_here(), *DEFAULT_CPUS))]
         tracks_per_part = max(1, plan.to_featurize.num_rows // max(1, len(options[0].bounds)))
-        run = _run_sample(job, plan, measured, tables_at(str(scratch)), seed, tracks_per_part)
+        sampled = _run_sample(job, plan, strata, measured, tables_at(str(scratch)), seed, tracks_per_part)
         todo = _todo(plan, strata, planning_requests, tables or str(job.catalog))
-        units = iter(run.units)
-        sampled = Sampled(
-            strata=tuple(
-                SampledStratum(each.n_tracks, tuple(next(units) for _ in each.sampled)) for each in strata
-            ),
-            stored=replace(run.stored, n_tracks=plan.to_label.num_rows) if run.stored else None,
-            bytes_per_part=run.bytes_per_part,
-            load_cpu_s=run.labeling.load_cpu_s,
-            model_bytes=sum(map(len, job.bundle.files.values())),
-        )
         return replace(
             found,
             formats=_formats(plan, strata, measured),
@@ -220,17 +209,25 @@ def _measure(job: Job, tracks: Sequence[TrackRef]) -> list[MeasuredTrack]:
 
 
 def _run_sample(
-    job: Job, plan: Plan, measured: Sequence[MeasuredTrack], scratch: Tables, seed: int, tracks_per_part: int
-) -> SampleRun:
+    job: Job,
+    plan: Plan,
+    strata: Sequence[Stratum],
+    measured: Sequence[MeasuredTrack],
+    scratch: Tables,
+    seed: int,
+    tracks_per_part: int,
+) -> Sampled:
     stored = make_label_tasks(plan, RUN, RUN_DATE, job.bundle.model)
     chosen = np.random.default_rng(seed).permutation(len(stored))[:_STORED_PARTS]
     return run_sample(
+        strata,
         measured,
         [stored[at] for at in sorted(chosen)],
         scratch,
         job.spec,
-        job.bundle.model,
+        job.bundle,
         job.config,
+        n_stored=plan.to_label.num_rows,
         tracks_per_part=tracks_per_part,
     )
 

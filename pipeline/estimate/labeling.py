@@ -9,7 +9,6 @@ from functools import partial
 
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
-from pipeline.storage.requests import take_requests
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.errors import EarmarkError
@@ -17,11 +16,10 @@ from schemas.errors import EarmarkError
 
 @dataclass(frozen=True, slots=True)
 class LabeledPart:
-    """A labeled part: its result, and the CPU seconds and requests to the store that it took."""
+    """A labeled part: its result, and the CPU seconds that it took."""
 
     result: LabelResult
     cpu_s: float
-    requests: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,6 @@ def _measure_in_process(tasks: tuple[LabelTask, ...], tables: Tables, config: Ru
     load_cpu_s = time.process_time()
     parts = []
     for task in tasks:
-        take_requests()
         before = time.process_time()
         result = label_part(
             task,
@@ -95,5 +92,5 @@ def _measure_in_process(tasks: tuple[LabelTask, ...], tables: Tables, config: Ru
             embeddings=config.embeddings,
             min_confidence=config.min_confidence,
         )
-        parts.append(LabeledPart(result, time.process_time() - before, take_requests()))
+        parts.append(LabeledPart(result, time.process_time() - before))
     return MeasuredLabeling(load_cpu_s, tuple(parts))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.estimate.totals import Observed, Total, estimate_total
+from pipeline.estimate.totals import Total, estimate_total
 
 Unit = Mapping[str, float]
 """Quantities of a track, such as ``cpu.decode`` (seconds), ``bytes.features`` or ``requests.GET``."""
@@ -43,11 +43,6 @@ def names_of(strata: Sequence[SampledStratum], prefix: str) -> list[str]:
 def extrapolate(strata: Sequence[SampledStratum], quantities: Collection[str]) -> Total:
     """Return the total of the sum of some quantities over all tracks."""
     return estimate_total(
-        [
-            Observed(
-                stratum.n_tracks,
-                np.array([sum(unit.get(name, 0.0) for name in quantities) for unit in stratum.units]),
-            )
-            for stratum in strata
-        ]
+        (each.n_tracks, np.array([sum(unit.get(name, 0.0) for name in quantities) for unit in each.units]))
+        for each in strata
     )

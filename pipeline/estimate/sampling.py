@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 
 import pyarrow as pa
 
 from pipeline.catalogs.track_refs import to_batch
-from pipeline.estimate.labeling import LabeledPart, MeasuredLabeling, measure_labeling
+from pipeline.estimate.estimate import Sampled
+from pipeline.estimate.labeling import LabeledPart, measure_labeling
 from pipeline.estimate.measuring import MeasuredTrack
 from pipeline.estimate.part_sizes import PartSize, measure_part
 from pipeline.estimate.sample import (
@@ -22,6 +23,8 @@ from pipeline.estimate.sample import (
     SampledStratum,
     Unit,
 )
+from pipeline.estimate.strata import Stratum
+from pipeline.models.ensemble import Bundle
 from pipeline.shards.featurize_shard import Shard, shard_rows, write_parts
 from pipeline.shards.label_part import LabelTask
 from pipeline.storage import storage
@@ -37,54 +40,38 @@ _FETCHED_AT_ONCE = 2
 """Objects that a worker fetches ahead while it decodes another."""
 
 
-@dataclass(frozen=True)
-class SampleRun:
-    """What the sample took.
-
-    Attributes
-    ----------
-    units : tuple of Unit
-        The quantities of each track, in the order of the sample.
-    stored : SampledStratum or None
-        The tracks labeled from stored features.
-    bytes_per_part : Mapping of str to float
-        What a part takes whatever it holds, by table.
-    labeling : MeasuredLabeling
-        What loading the model and labeling took.
-    """
-
-    units: tuple[Unit, ...]
-    stored: SampledStratum | None
-    bytes_per_part: Mapping[str, float]
-    labeling: MeasuredLabeling
-
-
 def run_sample(
+    strata: Sequence[Stratum],
     measured: Sequence[MeasuredTrack],
     stored: Sequence[LabelTask],
     tables: Tables,
     spec: FeatureSpec,
-    model: str,
+    bundle: Bundle,
     config: RunConfig,
     *,
+    n_stored: int,
     tracks_per_part: int,
-) -> SampleRun:
+) -> Sampled:
     """Write and label the tracks of a sample.
 
     Parameters
     ----------
+    strata : sequence of Stratum
+        The tracks of the run to featurize.
     measured : sequence of MeasuredTrack
-        The tracks, as `pipeline.estimate.measuring.measure_tracks` returned them.
+        Those in the sample, stratum by stratum, as `pipeline.estimate.measuring.measure_tracks` returns them.
     stored : sequence of LabelTask
         Features parts, of other tables, that are labeled too.
     tables : Tables
         Where to write, a folder that the caller removes.
     spec : FeatureSpec
         The features that were computed.
-    model : str
-        The model's name with its hash.
+    bundle : ModelBundle or Ensemble
+        The model.
     config : RunConfig
         How to label.
+    n_stored : int
+        Tracks of the run that are labeled from stored features.
     tracks_per_part : int
         Tracks in a shard of the run.
 
@@ -98,7 +85,7 @@ def run_sample(
     before = time.process_time()
     write_parts(shard, tables, shard_rows(shard, outcomes, spec), lambda: None)
     write_cpu_s = time.process_time() - before
-    task = LabelTask.of(shard, tables, run_date=RUN_DATE, model=model, tracks=shard.as_read({}))
+    task = LabelTask.of(shard, tables, run_date=RUN_DATE, model=bundle.model, tracks=shard.as_read({}))
     own = [task] if any(_n_segments(each) for each in measured) else []
     labeling = measure_labeling([*own, *stored], tables, config)
     locations = shard.parts(tables)
@@ -111,17 +98,19 @@ def run_sample(
         if storage.exists(part)
     }
     label_cpu_s = sum(part.cpu_s for part in labeling.parts[: len(own)])
-    units = tuple(_units(measured, sizes, write_cpu_s, label_cpu_s))
+    units = _units(measured, sizes, write_cpu_s, label_cpu_s)
     found = [
         _stored_unit(task, part, tables)
         for task, part in zip(stored, labeling.parts[len(own) :], strict=True)
     ]
-    n_stored = sum(task.tracks.num_rows for task in stored)
-    return SampleRun(
-        units,
-        SampledStratum(n_stored, tuple(found)) if found else None,
-        {table: size.per_part for table, size in sizes.items()},
-        labeling,
+    return Sampled(
+        strata=tuple(
+            SampledStratum(each.n_tracks, tuple(islice(units, len(each.sampled)))) for each in strata
+        ),
+        stored=SampledStratum(n_stored, tuple(found)) if found else None,
+        bytes_per_part={table: size.per_part for table, size in sizes.items()},
+        load_cpu_s=labeling.load_cpu_s,
+        model_bytes=sum(map(len, bundle.files.values())),
     )
 
 

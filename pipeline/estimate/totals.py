@@ -1,6 +1,6 @@
 """Totals over a catalog with their intervals, extrapolated from a stratified sample."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,22 +8,6 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.9
 """Probability with which an interval contains the total, as far as the sample decides it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What was observed of a stratum.
-
-    Attributes
-    ----------
-    n_units : int
-        Units, such as tracks, in the stratum.
-    values : ndarray of float64
-        The quantity, for each unit in the sample.
-    """
-
-    n_units: int
-    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +40,7 @@ class Total:
         return Total(self.value * factor, self.low * factor, self.high * factor)
 
 
-def estimate_total(strata: Sequence[Observed]) -> Total:
+def estimate_total(strata: Iterable[tuple[int, NDArray[np.float64]]]) -> Total:
     """Estimate the total of a quantity that is never negative.
 
     The interval is Student's, with the degrees of freedom of Satterthwaite. A stratum that was observed
@@ -64,21 +48,21 @@ def estimate_total(strata: Sequence[Observed]) -> Total:
 
     Parameters
     ----------
-    strata : sequence of Observed
-        At least one unit observed in each.
+    strata : iterable of (int, ndarray of float64)
+        The units of each stratum, such as tracks, and the quantity of those in the sample, at least one.
 
     References
     ----------
     W. G. Cochran, Sampling Techniques, 3rd edition, 1977, sections 5.4 and 5.6.
     """
     value = variance = spread = seen = 0.0
-    for each in strata:
-        n = len(each.values)
-        value += each.n_units * float(np.mean(each.values))
-        seen += float(np.sum(each.values))
+    for n_units, values in strata:
+        n = len(values)
+        value += n_units * float(np.mean(values))
+        seen += float(np.sum(values))
         if n > 1:
-            unseen = each.n_units * max(0, each.n_units - n)
-            own = unseen * float(np.var(each.values, ddof=1)) / n
+            unseen = n_units * max(0, n_units - n)
+            own = unseen * float(np.var(values, ddof=1)) / n
             variance += own
             spread += own**2 / (n - 1)
     if variance == 0.0:

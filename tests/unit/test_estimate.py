@@ -18,7 +18,7 @@ from pipeline.estimate.part_sizes import measure_part
 from pipeline.estimate.sample import FAILED, SampledStratum
 from pipeline.estimate.schedule import Machines, schedule
 from pipeline.estimate.strata import OTHER_FORMATS, Stratum, draw_strata
-from pipeline.estimate.totals import Observed, Total, estimate_total
+from pipeline.estimate.totals import Total, estimate_total
 from pipeline.tables.tables import encode_part
 from schemas.tables import LISTING
 
@@ -112,7 +112,7 @@ def test_the_interval_contains_the_truth_about_nine_times_in_ten(kind: str) -> N
     totals = []
     for seed in range(200):
         strata = draw_strata(formats, sizes, 40, seed)
-        totals.append(estimate_total([Observed(one.n_tracks, costs[one.sampled]) for one in strata]))
+        totals.append(estimate_total([(one.n_tracks, costs[one.sampled]) for one in strata]))
     covered = np.mean([total.low <= costs.sum() <= total.high for total in totals])
     assert 0.84 <= covered <= 0.97
     assert abs(np.mean([total.value for total in totals]) / costs.sum() - 1) < 0.02
@@ -121,8 +121,8 @@ def test_the_interval_contains_the_truth_about_nine_times_in_ten(kind: str) -> N
 
 def test_what_was_seen_completely_is_known() -> None:
     """A small catalog, of which every track was measured, would be given a range."""
-    assert estimate_total([Observed(3, np.array([1.0, 2.0, 4.0]))]) == Total(7.0, 7.0, 7.0)
-    partly = estimate_total([Observed(30, np.array([1.0, 2.0, 40.0]))])
+    assert estimate_total([(3, np.array([1.0, 2.0, 4.0]))]) == Total(7.0, 7.0, 7.0)
+    partly = estimate_total([(30, np.array([1.0, 2.0, 40.0]))])
     assert partly.value == pytest.approx(430.0)
     assert partly.low >= 43.0, "what was seen is there"
 

@@ -104,7 +104,7 @@ class LeftOut(BaseModel):
         folder that was not opened counts as one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     not_audio: dict[str, int] = {}
     system: dict[str, int] = {}

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal, Self, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from schemas.features import FeatureSpec
 from schemas.taxonomy import Taxonomy
-from schemas.versions import MODEL_FORMAT
+from schemas.versions import MODEL_FORMAT, Stored
 
 Arch = Literal["cnn", "dense", "both"]
 """Networks over log-mels, over descriptors, and over both."""
@@ -29,7 +29,7 @@ def feature_kinds(arch: Arch) -> FeatureKinds:
     return {"log_mel": arch != "dense", "descriptors": arch != "cnn"}
 
 
-class Measurement(BaseModel):
+class Measurement(Stored):
     """A measured accuracy and what it was measured on.
 
     Attributes
@@ -48,8 +48,6 @@ class Measurement(BaseModel):
         Correct answers and tracks tested, by genre; empty if unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     protocol: SplitProtocol
     dataset: str
     accuracy: float = Field(ge=0, le=1)
@@ -58,7 +56,7 @@ class Measurement(BaseModel):
     by_genre: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
 
-class Count(BaseModel):
+class Count(Stored):
     """How many of some things that were counted.
 
     Attributes
@@ -69,14 +67,12 @@ class Count(BaseModel):
         So many of so many.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     what: str
     count: int = Field(ge=0)
     n: int = Field(ge=1)
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(Stored):
     """The bundle's ``model.json``. Fields added by later versions are ignored, except in `features`.
 
     Attributes
@@ -110,8 +106,6 @@ class ModelInfo(BaseModel):
     members : dict of str to ModelInfo
         The models of an ensemble, by name, sorted; empty for a network.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format_version: int = Field(default=1, ge=1, le=MODEL_FORMAT)
     name: str = Field(pattern=NAME_PATTERN)

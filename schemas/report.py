@@ -3,17 +3,16 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from schemas.features import FeatureSpec
+from schemas.versions import Stored
 
 RunOutcome = Literal["running", "done", "interrupted", "failed"]
 
 
-class _AnySpelling(BaseModel):
+class _AnySpelling(Stored):
     """Fields, also by the British names that Earmark 0.1.0 wrote."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     @model_validator(mode="before")
     @classmethod
@@ -75,10 +74,8 @@ class Counts(_AnySpelling):
         return self.all_failed > rate * self.listed
 
 
-class Purged(BaseModel):
+class Purged(Stored):
     """Rows of a run that ``earmark purge`` removed later, by what they counted as in the report."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     labeled: int = 0
     failed: int = 0
@@ -92,7 +89,7 @@ class Purged(BaseModel):
         )
 
 
-class LeftOut(BaseModel):
+class LeftOut(Stored):
     """Files in the catalog that are not tracks, counted by kind.
 
     Attributes
@@ -104,10 +101,8 @@ class LeftOut(BaseModel):
         folder that was not opened counts as one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    not_audio: dict[str, int] = {}
-    system: dict[str, int] = {}
+    not_audio: dict[str, int] = Field(default_factory=dict)
+    system: dict[str, int] = Field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -139,25 +134,21 @@ class Timeline(_AnySpelling):
     parts_left: tuple[int, ...] = ()
 
 
-class SlowTrack(BaseModel):
+class SlowTrack(Stored):
     """A track and the time it took to read, decode and featurize it, seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str
     seconds: float
 
 
-class FailureExample(BaseModel):
+class FailureExample(Stored):
     """A failed track and the reason."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str
     message: str
 
 
-class Publication(BaseModel):
+class Publication(Stored):
     """What publishing the current labels did, or why it failed.
 
     Attributes
@@ -180,8 +171,6 @@ class Publication(BaseModel):
         Why nothing was published.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     location: str
     format: str
     model: str
@@ -193,7 +182,7 @@ class Publication(BaseModel):
     error: str | None = None
 
 
-class RunReport(BaseModel):
+class RunReport(Stored):
     """What a run did.
 
     Attributes
@@ -244,8 +233,6 @@ class RunReport(BaseModel):
         Rows of the run that were purged later; `counts` still includes them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     # It names files: a path would have the page written elsewhere, over a file of whoever opens the tables.
     run: str = Field(pattern=r"^[^/]+$")
     command: Literal["run", "featurize", "label"]
@@ -260,23 +247,23 @@ class RunReport(BaseModel):
     balanced: bool = True
     tracks_per_hour: float | None = None
     audio_s: float = 0.0
-    seconds: dict[str, float] = {}
-    genres: dict[str, int] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
+    genres: dict[str, int] = Field(default_factory=dict)
     rejected: int = 0
-    failures: dict[str, int] = {}
-    failure_examples: dict[str, tuple[FailureExample, ...]] = {}
+    failures: dict[str, int] = Field(default_factory=dict)
+    failure_examples: dict[str, tuple[FailureExample, ...]] = Field(default_factory=dict)
     timeline: Timeline | None = None
     slowest: tuple[SlowTrack, ...] = ()
     model: str | None = None
     feature_set: str
-    features: dict[str, Any] = {}
-    config: dict[str, Any] = {}
-    cluster: dict[str, float] = {}
+    features: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
+    cluster: dict[str, float] = Field(default_factory=dict)
     removed_features_bytes: int = 0
     publication: Publication | None = None
-    requests: dict[str, int] = {}
-    store_bytes: dict[str, int] = {}
-    versions: dict[str, str] = {}
+    requests: dict[str, int] = Field(default_factory=dict)
+    store_bytes: dict[str, int] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     purged: Purged = Purged()
 
     @property

@@ -2,10 +2,12 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from schemas.versions import Stored
 
 
-class TaxonomyClass(BaseModel):
+class TaxonomyClass(Stored):
     """A class of the network and what it is called here.
 
     Attributes
@@ -20,15 +22,13 @@ class TaxonomyClass(BaseModel):
         The style of the genre that it means; None: the genre as a whole.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     index: int = Field(ge=0)
     name: str
     genre: str
     style: str | None = None
 
 
-class MusicWeights(BaseModel):
+class MusicWeights(Stored):
     """A logistic regression: whether a segment is music, by the outputs for music and for speech.
 
     Attributes
@@ -37,14 +37,12 @@ class MusicWeights(BaseModel):
         What is added to `music` times the logit of music and `speech` times the greatest one of speech.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     intercept: float
     music: float
     speech: float
 
 
-class Adjustment(BaseModel):
+class Adjustment(Stored):
     """Outputs of a head of our own that are added to scores of genres: rock that is called country, say.
 
     Attributes
@@ -55,13 +53,11 @@ class Adjustment(BaseModel):
         The genres that they are added to, in their order.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     first: int = Field(ge=0)
     genres: tuple[str, ...] = Field(min_length=1)
 
 
-class Taxonomy(BaseModel):
+class Taxonomy(Stored):
     """Genres and styles of a network whose outputs are logits of one class each.
 
     Attributes
@@ -86,8 +82,6 @@ class Taxonomy(BaseModel):
     is_music : MusicWeights
         Whether it is music at all.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     n_outputs: int = Field(ge=2)
     classes: tuple[TaxonomyClass, ...] = Field(min_length=1)

@@ -14,7 +14,13 @@ MODEL_FORMAT = 2
 """The newest format of models that this version reads: networks have format 1, ensembles format 2."""
 
 
-class FormatHeader(BaseModel):
+class Stored(BaseModel):
+    """What is stored as JSON; fields that a later version added are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class FormatHeader(Stored):
     """The part of a JSON file that all formats share; other fields are ignored.
 
     Attributes
@@ -22,8 +28,6 @@ class FormatHeader(BaseModel):
     format_version : int
         The format of the file, or of the folder that it describes; 1 if the file does not say.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format_version: int = Field(default=1, ge=1)
 

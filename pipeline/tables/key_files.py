@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
 
 from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.tables.objects import StoredObject, StoredObjects
+from schemas.versions import Stored
 
 log = get_logger(__name__)
 
@@ -31,10 +31,8 @@ _NAME = re.compile(r"([0-9a-f]{32})\.parquet")
 _KEY = b"earmark"
 
 
-class _Header(BaseModel):
+class _Header(Stored):
     """What a key file says of itself in its metadata."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int
     table: str

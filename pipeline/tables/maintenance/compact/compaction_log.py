@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Annotated
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.objects import LEFTOVER_PREFIX
 from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
+from schemas.versions import Stored
 
 LOG_FOLDER = "_compaction"
 """Folder under the root, next to the tables, for log entries and parts that are being built."""
@@ -30,7 +31,7 @@ _Partition = Annotated[str, Field(pattern=r"^[a-z_]+(/[a-z_]+=[^/]*)+$")]
 _PartName = Annotated[str, Field(pattern=r"^[^/]+$")]
 
 
-class LogEntry(BaseModel):
+class LogEntry(Stored):
     """The parts of a partition that one merged part replaces.
 
     Attributes
@@ -44,8 +45,6 @@ class LogEntry(BaseModel):
     sources : tuple of str
         Names of the parts that it replaces.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     partition: _Partition
     merged: _PartName | None

@@ -119,8 +119,7 @@ class ParquetDestination:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[pq.ParquetFile]:
-        protocol, path = storage.split(self._file)
-        filesystem = None if protocol == "file" else storage.filesystem(protocol)
+        path, filesystem = storage.arrow_path(self._file)
         with storage.explain_errors(self._file, "read"):
             try:
                 with pq.ParquetFile(path, filesystem=filesystem) as file:

@@ -63,6 +63,18 @@ def filesystem(protocol: str) -> Any:
         ) from error
 
 
+def arrow_path(location: str) -> tuple[str, Any]:
+    """Return the path and the filesystem with which Arrow opens a location; None for its own, of local disks.
+
+    Raises
+    ------
+    MisuseError
+        As `filesystem`.
+    """
+    protocol, path = split(location)
+    return path, None if protocol == "file" else filesystem(protocol)
+
+
 def exists(location: str) -> bool:
     """Whether the location is a file, a folder or, on an object store, a prefix with objects."""
     protocol, path = split(location)

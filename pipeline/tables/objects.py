@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow.dataset as ds
-
 from pipeline.storage import storage
 from pipeline.storage.file_versions import etag_of, file_stat
 from pipeline.storage.retry import with_retries
-from pipeline.tables.tables import Tables, partition_schema, whole_schema
+from pipeline.tables.tables import Tables
 from schemas.tables import PARTITIONS
 
 LEFTOVER_PREFIX = ".tmp-"
@@ -208,27 +206,6 @@ class ChosenParts(Tables):
 
     chosen: dict[str, list[StoredObject]]
 
-    def dataset(self, table: str) -> ds.Dataset | None:
-        """Open the chosen parts of a table as a dataset; None if there are none.
-
-        Raises
-        ------
-        EarmarkError
-            If the store refuses, or a part is gone.
-        """
-        parts = self.chosen.get(table)
-        if not parts:
-            return None
-        protocol, root = storage.split(self.root)
-        with storage.explain_errors(self.folder(table), "read the table"):
-            filesystem = None if protocol == "file" else storage.filesystem(protocol)
-            return with_retries(
-                lambda: ds.dataset(
-                    [f"{root}/{part.path}" for part in parts],
-                    schema=whole_schema(table),
-                    format="parquet",
-                    filesystem=filesystem,
-                    partitioning=ds.partitioning(partition_schema(table), flavor="hive"),
-                    partition_base_dir=f"{root}/{table}",
-                )
-            )
+    def _source(self, table: str, path: str) -> list[str] | None:
+        folder = path.removesuffix(table)
+        return [f"{folder}{part.path}" for part in self.chosen.get(table, ())] or None

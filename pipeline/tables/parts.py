@@ -89,8 +89,7 @@ def _read_whole(location: str, schema: pa.Schema) -> pa.Table:
 
 
 def _read_ranges(location: str, schema: pa.Schema) -> pa.Table:
-    protocol, path = storage.split(location)
-    filesystem = None if protocol == "file" else storage.filesystem(protocol)
+    path, filesystem = storage.arrow_path(location)
 
     def read() -> pa.Table:
         with pq.ParquetFile(path, filesystem=filesystem) as file:

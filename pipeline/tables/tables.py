@@ -101,20 +101,25 @@ class Tables:
             If the store refuses, or a file under the table is not Parquet.
         """
         location = self.folder(table)
-        protocol, path = storage.split(location)
         with storage.explain_errors(location, "read the table"):
-            if not storage.exists(location):
+            path, filesystem = storage.arrow_path(location)
+            source = self._source(table, path)
+            if source is None:
                 return None
-            filesystem = None if protocol == "file" else storage.filesystem(protocol)
             return with_retries(
                 lambda: ds.dataset(
-                    path,
+                    source,
                     schema=whole_schema(table),
                     format="parquet",
                     filesystem=filesystem,
                     partitioning=ds.partitioning(partition_schema(table), flavor="hive"),
+                    partition_base_dir=path,
                 )
             )
+
+    def _source(self, table: str, path: str) -> str | list[str] | None:
+        """Return the folder of a table at a path, or paths of its files; None if there is nothing to read."""
+        return path if storage.exists(self.folder(table)) else None
 
     @read_again_if_replaced
     def read(self, table: str, columns: Sequence[str], where: pc.Expression | None = None) -> pa.Table:

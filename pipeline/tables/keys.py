@@ -124,7 +124,10 @@ class Keys(Database):
         read = read_columns(self.stored.tables, table, locations, wanted)
         for number, rows in zip(self.fresh[table], read, strict=True):
             self._check()
-            yield from _with_place(rows, number).select(schema.names).cast(schema).to_batches()
+            placed = with_places(rows, number)
+            if table in OF_SEGMENTS:
+                placed = placed.filter(pc.equal(placed["segment"], 0))
+            yield from placed.select(schema.names).cast(schema).to_batches()
 
 
 def _fresh_schema(table: str) -> pa.Schema:
@@ -132,12 +135,10 @@ def _fresh_schema(table: str) -> pa.Schema:
     return pa.schema([*fields, ("part", pa.int32()), ("row", pa.int32())])
 
 
-def _with_place(rows: pa.Table, part: int) -> pa.Table:
-    """Add the place of each row; of a track's segments, keep the first."""
-    places = pa.array(np.arange(rows.num_rows, dtype=np.int32))
+def with_places(rows: pa.Table, part: int) -> pa.Table:
+    """Add to all rows of a part its number, and theirs in it."""
     rows = rows.append_column("part", pa.repeat(pa.scalar(part, pa.int32()), rows.num_rows))
-    rows = rows.append_column("row", places)
-    return rows.filter(pc.equal(rows["segment"], 0)) if "segment" in rows.column_names else rows
+    return rows.append_column("row", pa.array(np.arange(rows.num_rows, dtype=np.int32)))
 
 
 def _choose(

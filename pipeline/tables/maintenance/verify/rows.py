@@ -4,17 +4,17 @@ Unlike `pipeline.tables.keys`, it takes nothing from the index, and has every se
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 
 from pipeline.tables.database import Database, open_connection
-from pipeline.tables.keys import KEY_COLUMNS, OF_SEGMENTS
+from pipeline.tables.keys import KEY_COLUMNS, OF_SEGMENTS, with_places
 from pipeline.tables.maintenance.verify.findings import EXAMPLES, Finding
 from pipeline.tables.objects import StoredObjects
+from pipeline.tables.pieces import join_pieces
 from pipeline.tables.tables import VERSION_KEY, stored_schema
 from schemas.tables import PARTITIONS
 
@@ -27,7 +27,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "failures": KEY_COLUMNS["failures"],
 }
 """The columns of the views; their partition columns are added."""
-_PARTS_AT_ONCE = 256
 _ROWS_AT_ONCE = 1 << 16
 
 _FIRST = "SELECT {columns} FROM found ORDER BY {columns} LIMIT {limit}"
@@ -65,37 +64,25 @@ class Rows(Database):
             part.path: number for parts in stored.parts.values() for number, part in enumerate(parts)
         }
         self.loaded: dict[str, set[int]] = {table: set() for table in PARTITIONS}
-        self._table = ""
-        self._waiting: list[tuple[int, int, pa.Table]] = []
-        self._n_waiting = 0
         for table in PARTITIONS:
             self.create(f"rows_{table}", _schema_of(table))
             self.define_view(table, [f"FROM rows_{table}"])
             if table in KEY_COLUMNS:
                 self.define(f"codes_{table}", _code_rows(table, f"rows_{table}"))
 
-    def add(self, table: str, path: str, rows: pa.Table) -> None:
-        """Add the rows of a part. `finish` must follow the last of them."""
-        if table != self._table:
-            self.finish()
-        self._table = table
-        number = self._numbers[path]
-        self.loaded[table].add(number)
-        for start in range(0, rows.num_rows, _ROWS_AT_ONCE):
-            piece = rows.slice(start, _ROWS_AT_ONCE)
-            self._waiting.append((number, start, piece))
-            self._n_waiting += piece.num_rows
-            if self._n_waiting >= _ROWS_AT_ONCE or len(self._waiting) == _PARTS_AT_ONCE:
-                self.finish()
+    def add(self, table: str, parts: Iterable[tuple[str, pa.Table]]) -> None:
+        """Add the rows of parts of a table, of which each is given with its path below the root."""
+        for piece in join_pieces(self._with_places(table, parts), _schema_of(table), _ROWS_AT_ONCE):
+            # DuckDB reads one chunk at a time, and those of most parts are short.
+            self.register("batch", piece.combine_chunks())
+            self.insert(f"rows_{table}", "SELECT * FROM batch")
+            if table in KEY_COLUMNS:
+                self.insert(f"codes_{table}", _code_rows(table, "batch"))
 
-    def finish(self) -> None:
-        """Write the rows that wait into the database."""
-        if self._waiting:
-            self.register("batch", _add_places(self._waiting))
-            self.insert(f"rows_{self._table}", "SELECT * FROM batch")
-            if self._table in KEY_COLUMNS:
-                self.insert(f"codes_{self._table}", _code_rows(self._table, "batch"))
-        self._waiting, self._n_waiting = [], 0
+    def _with_places(self, table: str, parts: Iterable[tuple[str, pa.Table]]) -> Iterator[pa.RecordBatch]:
+        for path, rows in parts:
+            self.loaded[table].add(self._numbers[path])
+            yield from with_places(rows, self._numbers[path]).to_batches(max_chunksize=_ROWS_AT_ONCE)
 
     def find(
         self,
@@ -140,21 +127,6 @@ def _code_rows(table: str, rows: str) -> str:
 def _schema_of(table: str) -> pa.Schema:
     fields = [stored_schema(table).field(name).remove_metadata() for name in COLUMNS[table]]
     return pa.schema([*fields, ("part", pa.int32()), ("row", pa.int32())])
-
-
-def _add_places(pieces: Sequence[tuple[int, int, pa.Table]]) -> pa.Table:
-    """Concatenate rows of parts, with the number of the part and of the row in it.
-
-    Each piece is the number of a part, the number of the first row, and the rows.
-    """
-    counts = np.array([rows.num_rows for _, _, rows in pieces])
-    parts = np.repeat(np.array([part for part, _, _ in pieces], np.int32), counts)
-    first = np.array([start for _, start, _ in pieces]) - (np.cumsum(counts) - counts)
-    places = np.arange(counts.sum()) + np.repeat(first, counts)
-    # DuckDB reads one chunk at a time, and those of most parts are short.
-    rows = pa.concat_tables([rows for _, _, rows in pieces]).combine_chunks()
-    rows = rows.append_column("part", pa.array(parts))
-    return rows.append_column("row", pa.array(places.astype(np.int32)))
 
 
 @contextlib.contextmanager

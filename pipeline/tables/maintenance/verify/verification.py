@@ -1,7 +1,8 @@
 """Verification: check that each track is in the tables exactly once and that nothing is lost or damaged."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 
 import pyarrow as pa
 
@@ -106,13 +107,18 @@ def verify(
 
 
 def _load_parts(rows: Rows, inspected: Iterable[Inspected]) -> list[PartFacts]:
-    facts = []
+    facts: list[PartFacts] = []
+    for table, of_table in groupby(inspected, key=lambda each: each[0].table):
+        rows.add(table, _keys_of(of_table, facts))
+    return facts
+
+
+def _keys_of(inspected: Iterable[Inspected], facts: list[PartFacts]) -> Iterator[tuple[str, pa.Table]]:
+    """Append the facts of parts to `facts`, and yield the paths and the keys of the sound ones."""
     for fact, keys in inspected:
         facts.append(fact)
         if keys is not None:
-            rows.add(fact.table, fact.part.path, keys)
-    rows.finish()
-    return facts
+            yield fact.part.path, keys
 
 
 def _check_rows(

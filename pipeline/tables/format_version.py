@@ -8,6 +8,7 @@ is enough for millions of parts. Tables without it (0.1.0 did not write it) have
 from pydantic import ValidationError
 
 from pipeline.storage import storage
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.versions import TABLES_FORMAT, FormatHeader, check_format
@@ -67,13 +68,11 @@ def _read_header(root: str) -> FormatHeader | None:
     location = storage.join(root, FORMAT_FILE)
     with storage.explain_errors(root, "open the tables"):
         try:
-            data = storage.read_bytes(location)
+            return read_and_parse(location, FormatHeader.model_validate_json)
         except (FileNotFoundError, NotADirectoryError):
             return None
-    try:
-        return FormatHeader.model_validate_json(data)
-    except ValidationError as error:
-        raise EarmarkError(
-            f"{location} does not name the format of the tables; delete it if no newer Earmark has "
-            "written to them"
-        ) from error
+        except ValidationError as error:
+            raise EarmarkError(
+                f"{location} does not name the format of the tables; delete it if no newer Earmark has "
+                "written to them"
+            ) from error

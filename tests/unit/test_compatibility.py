@@ -17,7 +17,9 @@ from jobs.engine import lease_acquisition
 from jobs.read_tables import open_tables, read_failures, read_labels, read_status
 from pipeline.models.bundle import ModelBundle
 from pipeline.pages.run_page_writer import rewrite_page
-from pipeline.tables.format_version import FORMAT_FILE, record_format
+from pipeline.storage import storage
+from pipeline.tables.format_version import FORMAT_FILE, record_format, tables_at
+from pipeline.tables.maintenance.purge.pending import PendingPurge, read_pending, write_pending
 from pipeline.tables.maintenance.verify.verification import verify
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -240,6 +242,23 @@ def test_a_damaged_format_file_is_named(tables: Path, content: str) -> None:
     (tables / FORMAT_FILE).write_text(content)
     with pytest.raises(EarmarkError, match=r"_format\.json does not name the format .*; delete it"):
         open_tables(str(tables))
+
+
+def test_an_answer_that_was_cut_off_is_no_damage(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a store cuts an answer short, users would be told to delete what is sound."""
+    opened, pending = Tables(str(tables)), PendingPurge(track_ids=("a",), uris=(), purged={})
+    _written(tables)
+    write_pending(opened, pending, lambda: None)
+    whole, answered = storage.read_bytes, set[str]()
+
+    def cut_first(location: str) -> bytes:
+        length = None if location in answered else 5
+        answered.add(location)
+        return whole(location)[:length]
+
+    monkeypatch.setattr(storage, "read_bytes", cut_first)
+    assert tables_at(opened.root) == opened
+    assert read_pending(opened) == pending
 
 
 def test_a_report_that_cannot_be_read_says_why(tables: Path) -> None:

@@ -7,6 +7,7 @@ last trace, and the last to be removed.
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.storage import storage
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 from schemas.report import Purged
@@ -48,7 +49,7 @@ def read_pending(tables: Tables) -> PendingPurge | None:
     location = location_of(tables)
     with storage.explain_errors(location, "read"):
         try:
-            return PendingPurge.model_validate_json(storage.read_bytes(location))
+            return read_and_parse(location, PendingPurge.model_validate_json)
         except FileNotFoundError:
             return None
         except ValidationError as error:

@@ -17,8 +17,6 @@ PROBE_BYTES = 1 << 16
 PROBE_SHARES = (0.3, 0.55, 0.8)
 """Where the frame numbers of an ordinary file must ascend, as fractions of its size."""
 
-CHUNK_BYTES = 1 << 20
-
 _SIGNATURE = b"fLaC"
 _FACTS_BYTES = 42
 _MAX_HEADER_BYTES = 16
@@ -51,7 +49,7 @@ def flac_links(source: Source) -> list[tuple[int, int]]:
     facts = _facts(source.read_at(0, _FACTS_BYTES))
     if facts is None or _is_plain(source, facts):
         return []
-    starts = list(_starts(source))
+    starts = [at for at, head in source.find_each(_SIGNATURE, _FACTS_BYTES) if _facts(head) is not None]
     return list(pairwise([*starts, source.size()])) if len(starts) > 1 else []
 
 
@@ -76,19 +74,6 @@ def _is_plain(source: Source, facts: Facts) -> bool:
     return tail.count(_SIGNATURE) <= (size <= PROBE_BYTES) and any(
         frame.end == facts.n_samples for frame in _frames(tail, facts)
     )
-
-
-def _starts(source: Source) -> Iterator[int]:
-    """Yield where a flac begins."""
-    base, data = 0, b""
-    while more := source.read_at(base + len(data), CHUNK_BYTES):
-        rest = data[1 - _FACTS_BYTES :]
-        base, data = base + len(data) - len(rest), rest + more
-        at = data.find(_SIGNATURE)
-        while 0 <= at <= len(data) - _FACTS_BYTES:
-            if _facts(data[at : at + _FACTS_BYTES]) is not None:
-                yield base + at
-            at = data.find(_SIGNATURE, at + 1)
 
 
 def _frames(data: bytes, facts: Facts) -> Iterator[Frame]:

@@ -11,7 +11,7 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 from pipeline.audio.decode.joined_streams import Stream
-from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
+from pipeline.audio.decode.source import CHUNK_BYTES, ID3_HEADER_BYTES, Source, id3_block_bytes
 
 _BITRATES_KBPS = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -28,7 +28,6 @@ _MPEG_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
-CHUNK_BYTES = 1 << 20
 MAX_FRAME_BYTES = 1 << 13
 """Upper bound of the size of any frame."""
 

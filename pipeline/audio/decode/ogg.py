@@ -7,12 +7,11 @@ RFC 3533, sections 4 (multiplexing and chaining) and 6 (page format).
 
 from itertools import pairwise
 
-from pipeline.audio.decode.source import Source
+from pipeline.audio.decode.source import CHUNK_BYTES, Source
 
 SCANNED_BYTES = 32 << 20
 """Files up to this size, which are fetched whole anyway, are searched; larger ones are probed first."""
 
-CHUNK_BYTES = 1 << 20
 PROBE_BYTES = 1 << 17
 """Enough to contain a whole page, which has at most 65,307 bytes."""
 

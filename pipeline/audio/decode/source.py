@@ -1,11 +1,14 @@
 """Source: a track's bytes for decoders that cannot propagate Python exceptions."""
 
 import io
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from pipeline.storage.errors import is_transient, reason
 from schemas.errors import NotFoundError, ReadError
 
+CHUNK_BYTES = 1 << 20
+"""Bytes that are read at a time where much of a file is searched."""
 ID3_HEADER_BYTES = 10
 MAX_OFFSET = 1 << 43
 """Beyond the size of any track, in bytes; a seek further than this would look like a disk error."""
@@ -60,6 +63,20 @@ class Source:
         """Return up to `size` bytes from `offset` on."""
         self.seek(offset)
         return self.read(size)
+
+    def find_each(self, signature: bytes, n_bytes: int, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the places of a signature, from `start` on, each with the `n_bytes` that begin there.
+
+        The caller may read elsewhere in between.
+        """
+        base, data = start, b""
+        while more := self.read_at(base + len(data), CHUNK_BYTES):
+            rest = data[1 - n_bytes :]  # in which a header that the chunks divide may begin
+            base, data = base + len(data) - len(rest), rest + more
+            at = data.find(signature)
+            while 0 <= at <= len(data) - n_bytes:
+                yield base + at, data[at : at + n_bytes]
+                at = data.find(signature, at + 1)
 
     def readinto(self, buffer: memoryview) -> int:
         """Read bytes into `buffer` and return their count."""

@@ -7,8 +7,6 @@ https://www.wavpack.com/WavPack5FileFormat.pdf, section 2.0 (the block header)
 
 from pipeline.audio.decode.source import Source
 
-CHUNK_BYTES = 1 << 18
-
 _MAGIC = b"wvpk"
 _HEADER_BYTES = 32
 _MAX_BYTES = 1 << 20
@@ -17,16 +15,8 @@ _VERSIONS = range(0x402, 0x411)
 
 def next_block(source: Source, at: int) -> int | None:
     """Return the offset of the first block from byte `at` on, or None."""
-    base, data = at, b""
-    while more := source.read_at(base + len(data), CHUNK_BYTES):
-        rest = data[-_HEADER_BYTES:]
-        base, data = base + len(data) - len(rest), rest + more
-        found = data.find(_MAGIC)
-        while 0 <= found <= len(data) - _HEADER_BYTES:
-            if _is_header(data[found : found + _HEADER_BYTES]):
-                return base + found
-            found = data.find(_MAGIC, found + 1)
-    return None
+    headers = source.find_each(_MAGIC, _HEADER_BYTES, at)
+    return next((found for found, header in headers if _is_header(header)), None)
 
 
 def _is_header(header: bytes) -> bool:

@@ -34,7 +34,7 @@ def open_audio(file: BinaryIO, name: str) -> Iterator[WholeAudio]:
     source = open_source(file, name)
     for decoder_type in decoders_for(source):
         try:
-            decoder = decoder_type(source)
+            decoder = decoder_type.open(source)
         except UndecodableError as error:
             if error.final:
                 raise

@@ -104,7 +104,7 @@ def _seek_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
 ) -> tuple[AudioInfo, list[Excerpt]] | None:
     """Return the excerpts, or None if one of them is shorter than the container promises."""
-    with closing(decoder_type(source)) as decoder:
+    with closing(decoder_type.open(source)) as decoder:
         info = decoder.info
         if not info.duration_s >= spec.min_s:  # also if it is unknown (NaN)
             return None
@@ -120,14 +120,14 @@ def _walk_segments(
     if info.duration_s < spec.min_s:
         length = f"{info.duration_s:.2f} s of audio"
         raise TooShortError(f"{source.uri} has {length}, less than the {spec.min_s:g} s that features need")
-    excerpts = walk_segments(lambda: decoder_type(source), info.duration_s, spec)
+    excerpts = walk_segments(lambda: decoder_type.open(source), info.duration_s, spec)
     source.raise_if_failed()
     return info, excerpts
 
 
 def _measure(decoder_type: DecoderType, source: Source) -> AudioInfo:
     """Decode a whole track and return its facts, with the duration that decodes."""
-    with closing(decoder_type(source)) as decoder:
+    with closing(decoder_type.open(source)) as decoder:
         n_samples = sum(block.shape[1] for block in decoder.blocks(0))
         if not n_samples:
             raise UndecodableError("no audio in it decodes")

@@ -1,15 +1,16 @@
 """Choice of decoders for a track, detected from its content, not the extension."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
-from typing import Protocol
 
 from pipeline.audio.decode.bitstreams import unpack_bitstream
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
 from pipeline.audio.decode.flac import flac_links
-from pipeline.audio.decode.joined_streams import JoinedStreams, Stream
+from pipeline.audio.decode.joined_streams import JoinedDecoder, Stream
 from pipeline.audio.decode.libsndfile import SoundfileDecoder
 from pipeline.audio.decode.mpeg import is_free_format, mpeg_streams
 from pipeline.audio.decode.ogg import begins_amid_page, ogg_links, opus_lead_s
@@ -19,57 +20,24 @@ LIBSNDFILE_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b".snd", b"caff
 """Signatures of the formats that libsndfile reads better; FFmpeg is faster at the others."""
 
 
-class DecoderType(Protocol):
-    """Makes a decoder of a track, or raises UndecodableError."""
-
-    @property
-    def library(self) -> str:
-        """The library that decodes, for messages."""
-        ...
-
-    def __call__(self, source: Source, /) -> Decoder:
-        """Open the track."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Unpacking:
-    """Makes decoders that detect a bitstream stored as PCM and decode it.
+class DecoderType:
+    """A way to decode tracks.
 
     Attributes
     ----------
-    decoder_type : DecoderType
-        Makes the decoder of the PCM.
+    library : str
+        The library that decodes, for messages.
+    open : callable
+        Makes the decoder of a track, or raises UndecodableError.
     """
 
-    decoder_type: DecoderType
-
-    @property
-    def library(self) -> str:
-        """The library that decodes."""
-        return self.decoder_type.library
-
-    def __call__(self, source: Source, /) -> Decoder:
-        """Open the track; UndecodableError if that fails."""
-        decoder = self.decoder_type(source)
-        try:
-            return unpack_bitstream(decoder)
-        except UndecodableError:
-            decoder.close()
-            raise
+    library: str
+    open: Callable[[Source], Decoder]
 
 
-class CutOgg:
-    """Makes decoders of the links of an ogg that begins in the middle of a page, as a cut recording may."""
-
-    library = "FFmpeg"
-
-    def __call__(self, source: Source, /) -> Decoder:
-        """Open the links; UndecodableError if the file is not such an ogg or no link begins in it."""
-        streams = _ogg_streams(source) if begins_amid_page(source) else []
-        if not streams:
-            raise UndecodableError("no ogg stream begins in it")
-        return JoinedStreams(tuple(streams))(source)
+_FFMPEG = DecoderType("FFmpeg", FfmpegDecoder)
+_LIBSNDFILE = DecoderType("libsndfile", SoundfileDecoder)
 
 
 def decoders_for(source: Source) -> tuple[DecoderType, ...]:
@@ -81,20 +49,42 @@ def decoders_for(source: Source) -> tuple[DecoderType, ...]:
     magic = source.read_at(0, 4)
     if magic == b"fLaC":
         joined = _join_streams(_link_streams(source, flac_links(source)))
-        return *joined, Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
+        return *joined, _unpacking(_LIBSNDFILE), _unpacking(_FFMPEG)
     if magic in LIBSNDFILE_MAGIC:
-        return Unpacking(SoundfileDecoder), Unpacking(FfmpegDecoder)
+        return _unpacking(_LIBSNDFILE), _unpacking(_FFMPEG)
     if magic == b"OggS":
-        return *_join_streams(_ogg_streams(source)), Unpacking(FfmpegDecoder), SoundfileDecoder
+        return *_join_streams(_ogg_streams(source)), _unpacking(_FFMPEG), _LIBSNDFILE
     if is_free_format(magic):
-        return SoundfileDecoder, FfmpegDecoder
+        return _LIBSNDFILE, _FFMPEG
     if magic[:3] == b"ID3" or (magic[:1] == b"\xff" and magic[1:2] >= b"\xe0"):
-        return *_join_streams(mpeg_streams(source)), FfmpegDecoder
-    return Unpacking(FfmpegDecoder), SoundfileDecoder, CutOgg()
+        return *_join_streams(mpeg_streams(source)), _FFMPEG
+    return _unpacking(_FFMPEG), _LIBSNDFILE, DecoderType("FFmpeg", _open_cut_ogg)
+
+
+def _unpacking(inner: DecoderType) -> DecoderType:
+    """Return a way to decode that detects a bitstream stored as PCM and decodes it."""
+
+    def open_unpacked(source: Source) -> Decoder:
+        decoder = inner.open(source)
+        try:
+            return unpack_bitstream(decoder)
+        except UndecodableError:
+            decoder.close()
+            raise
+
+    return DecoderType(inner.library, open_unpacked)
+
+
+def _open_cut_ogg(source: Source) -> Decoder:
+    """Open the links of an ogg that begins in the middle of a page, as a cut recording may."""
+    streams = _ogg_streams(source) if begins_amid_page(source) else []
+    if not streams:
+        raise UndecodableError("no ogg stream begins in it")
+    return JoinedDecoder(source, streams)
 
 
 def _join_streams(streams: list[Stream]) -> tuple[DecoderType, ...]:
-    return (JoinedStreams(tuple(streams)),) if streams else ()
+    return (DecoderType("FFmpeg", partial(JoinedDecoder, streams=streams)),) if streams else ()
 
 
 def _ogg_streams(source: Source) -> list[Stream]:

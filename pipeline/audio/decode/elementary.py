@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
 from pipeline.audio.decode.ffmpeg import FfmpegDecoder
-from pipeline.audio.decode.joined_streams import JoinedStreams
+from pipeline.audio.decode.joined_streams import JoinedDecoder
 from pipeline.audio.decode.mpeg import AAC_RATES, MPEG_FRAMES, mpeg_streams
 from pipeline.audio.decode.source import Source
 
@@ -191,7 +191,7 @@ class ElementaryDecoder:
         source = Source(file, found.name, _first_frame(pcm))
         try:
             streams = mpeg_streams(source) if found.name == "MPEG audio" else []
-            self._decoder = JoinedStreams(tuple(streams))(source) if streams else FfmpegDecoder(source)
+            self._decoder: Decoder = JoinedDecoder(source, streams) if streams else FfmpegDecoder(source)
         except UndecodableError as error:
             raise UndecodableError(f"it holds {found.name} stored as PCM, and {error}", final=True) from error
         self.info = self._decoder.info

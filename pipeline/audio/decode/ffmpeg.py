@@ -80,8 +80,6 @@ class FfmpegDecoder:
         If FFmpeg finds no audio in the file.
     """
 
-    library = "FFmpeg"
-
     def __init__(self, source: Source) -> None:
         self._source = source = without_seek_table(source)
         self._counted_samples = sv8_samples(source)

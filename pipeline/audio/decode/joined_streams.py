@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from math import gcd
@@ -44,24 +44,6 @@ class Stream:
     rate: int
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedStreams:
-    """Makes decoders of tracks in several streams.
-
-    Attributes
-    ----------
-    streams : tuple of Stream
-        The streams in playing order.
-    """
-
-    streams: tuple[Stream, ...]
-    library = "FFmpeg"
-
-    def __call__(self, source: Source) -> "JoinedDecoder":
-        """Open a track with these streams; UndecodableError if the longest one does not decode."""
-        return JoinedDecoder(source, self.streams)
-
-
 class JoinedDecoder:
     """Decodes the consecutive streams of a track as one, at the sample rate of most of it.
 
@@ -80,7 +62,7 @@ class JoinedDecoder:
         If the main stream does not decode.
     """
 
-    def __init__(self, source: Source, streams: tuple[Stream, ...]) -> None:
+    def __init__(self, source: Source, streams: Sequence[Stream]) -> None:
         self._source = source
         self._streams = streams
         self._opened: tuple[Stream, FfmpegDecoder] | None = None
@@ -132,7 +114,7 @@ class JoinedDecoder:
             return
 
 
-def _main_stream(streams: tuple[Stream, ...]) -> Stream:
+def _main_stream(streams: Sequence[Stream]) -> Stream:
     """Return the longest stream at the sample rate that plays longest in total."""
     played_s: defaultdict[int, float] = defaultdict(float)
     for stream in streams:

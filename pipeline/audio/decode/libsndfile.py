@@ -35,8 +35,6 @@ class SoundfileDecoder:
         If libsndfile does not support the format, or the header is broken.
     """
 
-    library = "libsndfile"
-
     def __init__(self, source: Source) -> None:
         source.seek(0)
         try:

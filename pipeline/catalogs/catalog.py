@@ -137,9 +137,9 @@ def survey(catalog: str, *, limit: int | None = None, progress: Progress = lambd
     """
     if _is_manifest(catalog):
         selection = Selection()
-        manifest = read_manifest(catalog, selection, limit=limit, progress=progress)
-        progress(manifest.tracks.num_rows)
-        return Listing(manifest.tracks, selection.left_out, manifest.unverified)
+        tracks, unverified = read_manifest(catalog, selection, limit=limit, progress=progress)
+        progress(tracks.num_rows)
+        return Listing(tracks, selection.left_out, unverified)
     try:
         return _survey(catalog, limit, progress, in_parallel=limit is None)
     except OutOfOrderError:

@@ -1,7 +1,6 @@
 """Manifests: CSV or Parquet files that list a catalog's tracks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,29 +27,13 @@ _LIKELY = ("path", "file", "filename", "filepath", "location", "url", "key", "tr
 """Column names that probably mean ``uri``, for the advice in an error message."""
 
 
-@dataclass(frozen=True)
-class ManifestListing:
-    """The tracks of a manifest.
-
-    Attributes
-    ----------
-    tracks : pyarrow.Table
-        Schema `LISTING`, in the order of the manifest.
-    unverified : pyarrow.Array of bool
-        Which tracks have their size and version from the manifest, without a request to their store.
-    """
-
-    tracks: pa.Table
-    unverified: pa.Array
-
-
 def read_manifest(
     location: str,
     selection: Selection,
     *,
     limit: int | None,
     progress: Callable[[int], None],
-) -> ManifestListing:
+) -> tuple[pa.Table, pa.Array]:
     """Read the tracks of a manifest, in its order.
 
     Parameters
@@ -68,6 +51,13 @@ def read_manifest(
         Read only this many tracks.
     progress : callable
         Called with the number of tracks looked up so far.
+
+    Returns
+    -------
+    tracks : pyarrow.Table
+        Schema `LISTING`, in the order of the manifest.
+    unverified : pyarrow.Array of bool
+        Which tracks have their size and version from the manifest, without a request to their store.
 
     Raises
     ------
@@ -109,7 +99,7 @@ def read_manifest(
         tracks = stat_listing(
             pa.Table.from_arrays(columns, schema=schema), pc.invert(unverified), progress=progress
         )
-    return ManifestListing(tracks.cast(LISTING), unverified)
+    return tracks.cast(LISTING), unverified
 
 
 def _is_scan(table: pa.Table) -> bool:

@@ -42,16 +42,14 @@ def _to_numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return np.asarray(column.cast(pa.int64()).fill_null(-1).combine_chunks())
 
 
-def _means(rows: pa.Table, starts: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-    """Return the mean vector of each track of a part whose first segments are at some rows."""
+def _means(rows: pa.Table, starts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the mean vector of each track of a part whose first segments are at some rows.
+
+    Silent segments do not count: their vectors are all zero.
+    """
     firsts = np.flatnonzero(np.asarray(rows["segment"].combine_chunks()) == 0)
-    ends = np.append(firsts[1:], rows.num_rows)[np.searchsorted(firsts, starts)]
     vectors = stack_vectors(rows["vector"].combine_chunks())
-    return [_mean_of_sound(vectors[start:end]) for start, end in zip(starts, ends, strict=True)]
-
-
-def _mean_of_sound(vectors: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Return the mean of the vectors that are not all zero, as those of silent segments are."""
-    heard = vectors[vectors.any(axis=1)]
-    mean: NDArray[np.float32] = (heard if len(heard) else vectors).mean(axis=0, dtype=np.float32)
-    return mean
+    summed = np.add.reduceat(vectors, firsts, axis=0, dtype=np.float32)
+    n_heard = np.add.reduceat(vectors.any(axis=1), firsts, dtype=np.int64)
+    means = summed / np.maximum(n_heard, 1).astype(np.float32)[:, np.newaxis]
+    return np.asarray(means[np.searchsorted(firsts, starts)])

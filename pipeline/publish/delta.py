@@ -98,23 +98,25 @@ class DeltaDestination:
         with self._explain_errors("write"):
             if self._table is None:
                 self._table = self._create(rows.schema, source)
+            table = self._table
             write_deltalake(
-                self._table,
+                table,
                 _with_comments(rows),
                 mode="overwrite",
                 schema_mode="overwrite",
                 writer_properties=_writer_properties(),
                 commit_properties=self._commit_properties(source),
             )
-            return self._newest_version()
+            return int(table.version())
 
     def merge(self, changed: pa.RecordBatchReader, removed: pa.Table, source: Source) -> int:
         """Insert, update and delete rows in one commit; return its version."""
-        if self._table is None:
+        table = self._table
+        if table is None:
             raise ValueError("there is no table to merge into")
         columns = {name: f"s.{name}" for name in changed.schema.names}
         with self._explain_errors("write"):
-            merging = self._table.merge(
+            merging = table.merge(
                 _to_merge(changed, removed),
                 "t.track_id = s.track_id",
                 source_alias="s",
@@ -125,7 +127,7 @@ class DeltaDestination:
             merging.when_matched_delete(f"s.{_DELETED}").when_matched_update(
                 columns, predicate=f"not s.{_DELETED}"
             ).when_not_matched_insert(columns, predicate=f"not s.{_DELETED}").execute()
-            return self._newest_version()
+            return int(table.version())
 
     def _create(self, schema: pa.Schema, source: Source) -> "DeltaTable":
         from deltalake import DeltaTable
@@ -139,11 +141,6 @@ class DeltaDestination:
             storage_options=self._options,
             commit_properties=self._commit_properties(source),
         )
-
-    def _newest_version(self) -> int:
-        if self._table is None:
-            raise ValueError("nothing was written")
-        return int(self._table.version())
 
     def _is_newest(self) -> bool:
         """Whether no version followed the one that was opened: the table itself refuses the commit then."""

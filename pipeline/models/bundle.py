@@ -11,10 +11,11 @@ import json
 import re
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -22,10 +23,13 @@ from pipeline.models.model_cache import ADDABLE, added_models
 from pipeline.models.network_shape import check_network
 from pipeline.storage import storage
 from pipeline.storage.local_kind import local_kind
+from pipeline.storage.read_and_parse import read_and_parse
 from pipeline.storage.temporary_folders import explain_full_disk, locked_folder
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
 from schemas.versions import MODEL_FORMAT, FormatHeader, check_format
+
+T = TypeVar("T")
 
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
@@ -123,9 +127,12 @@ class ModelBundle:
         MisuseError, EarmarkError
             As `load` does.
         """
-        weights = _read(folder, file)
-        check_network(weights, info, f"{folder}/{file}")
-        return cls(info, weights)
+
+        def parse(weights: bytes) -> "ModelBundle":
+            check_network(weights, info, f"{folder}/{file}")
+            return cls(info, weights)
+
+        return _read(folder, file, parse)
 
     def save(self, folder: str | Path) -> None:
         """Write the two files into a local folder, which is created if it is missing.
@@ -210,18 +217,18 @@ def _drop_object_id(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "shared_object_id"}
 
 
-def _read(folder: str, file: str) -> bytes:
+def _read(folder: str, file: str, parse: Callable[[bytes], T]) -> T:
     path = storage.join(folder, file)
     with storage.explain_errors(path, "read"):
         try:
-            return storage.read_bytes(path)
+            return read_and_parse(path, parse)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MisuseError(f"there is no {file} in {folder}: give the folder of a model") from error
 
 
 def read_info(folder: str) -> ModelInfo:
     """Read the ``model.json`` of a model folder; errors are those of `ModelBundle.load`."""
-    return parse_info(_read(folder, INFO_FILE), folder)
+    return _read(folder, INFO_FILE, lambda data: parse_info(data, folder))
 
 
 def encode_info(info: ModelInfo) -> bytes:

@@ -259,6 +259,7 @@ def test_an_answer_that_was_cut_off_is_no_damage(tables: Path, monkeypatch: pyte
     monkeypatch.setattr(storage, "read_bytes", cut_first)
     assert tables_at(opened.root) == opened
     assert read_pending(opened) == pending
+    assert ModelBundle.load(str(SMALL)).model == SMALL.name
 
 
 def test_a_report_that_cannot_be_read_says_why(tables: Path) -> None:

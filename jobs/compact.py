@@ -71,8 +71,7 @@ def compact_job(tables: Tables, *, older_than_days: float, target_mb: int, say: 
         plans = plan_compaction(before, target_bytes=target_mb << 20, older_than_days=older_than_days)
         with show_progress("merging", sum(plan.small for plan in plans), unit="parts") as meter:
             compact(before, plans, target_bytes=target_mb << 20, check=lease.check, progress=meter.show)
-        if plans:
-            update_index(tables, lease.check)
+        update_index(tables, lease.check)
         after = list_objects(tables)
     return [
         CompactedTable(

@@ -139,13 +139,5 @@ def compact(
     EarmarkError
         If a part cannot be read or written; parts already merged stay merged.
     """
-    before = 0
-    for plan in plans:
-        replace_parts(
-            stored.tables,
-            plan.groups,
-            target_bytes=target_bytes,
-            check=check,
-            progress=lambda n_done, before=before: progress(before + n_done),  # type: ignore[misc]
-        )
-        before += plan.small
+    groups = {folder: parts for plan in plans for folder, parts in plan.groups.items()}
+    replace_parts(stored.tables, groups, target_bytes=target_bytes, check=check, progress=progress)

@@ -9,6 +9,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -114,10 +115,8 @@ def carry_out(
     traces = find_traces(stored, frozenset(pending.track_ids), pending.uris)
     # Of a run that took place after the purge was killed, nothing is recorded.
     purged = _add_up(traces.by_run, reports) | pending.purged
-    keep = _make_filter(traces)
-    for parts in traces.parts.values():
-        groups = group_by_partition(parts)
-        replace_parts(tables, groups, check=check, keep=keep)
+    groups = group_by_partition(chain(*traces.parts.values()))
+    replace_parts(tables, groups, check=check, keep=_make_filter(traces))
     with storage.explain_errors(tables.root, "remove traces from"):
         for cleaned in clean_run_files(stored, traces, purged):
             # First the page: it is made again for as long as the report names the tracks.

@@ -16,6 +16,7 @@ _ERRNOS = frozenset(
     if hasattr(errno, name)
 )
 """Errors of a network mount whose server is away."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _STATUSES = frozenset({429, 500, 502, 503, 504})
 _CODES = frozenset(
     {
@@ -74,6 +75,11 @@ def is_store_error(error: BaseException | None) -> bool:
     return client or isinstance(error, OSError | StoreError)
 
 
+def is_full(error: StoreError) -> bool:
+    """Whether the disk was full, or the user's share of it."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
+
+
 @contextlib.contextmanager
 def explain_errors(location: str, doing: str) -> Iterator[None]:
     """Turn storage errors into a `StoreError` with one sentence about `location`.
@@ -107,7 +113,7 @@ def reason(error: Exception) -> str:
     # s3fs turns a response without a message into the text "None".
     said = error.strerror if isinstance(error, OSError) and error.strerror != "None" else None
     said = said or store_code(error) or (str(error) if str(error) != "None" else "")
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in _FULL:
         return f"the disk is full ({said}); free some space"
     if store_code(error) == "InvalidObjectState":
         return "its bucket has archived it (S3 Glacier or the like); restore it there first"

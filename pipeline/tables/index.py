@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from pipeline.log import get_logger
 from pipeline.storage import storage
-from pipeline.tables.key_files import KeyFile, write_key_file
+from pipeline.tables.key_files import INDEX_FOLDER, KeyFile, write_key_file
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
-from pipeline.tables.objects import days_ago
+from pipeline.tables.objects import days_ago, list_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 
@@ -81,6 +81,22 @@ def update_index(tables: Tables, check: storage.Check) -> None:
     with _log_failure(check), open_keys(tables, check) as keys:
         keys.load(*KEY_COLUMNS)
         refresh_index(keys, check)
+
+
+def remove_index(tables: Tables) -> int:
+    """Remove the index, a cache that may go at any time, and return its size in bytes.
+
+    Raises
+    ------
+    EarmarkError
+        If the store refuses.
+    """
+    stored = list_objects(tables)
+    entries = stored.below(INDEX_FOLDER)
+    with storage.explain_errors(tables.root, "remove the index of"):
+        for entry in entries:
+            storage.delete(stored.location(entry))
+    return sum(entry.size for entry in entries)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The right to be forgotten: after `purge`, nothing in the tables tells of the tracks."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -319,6 +320,30 @@ def test_a_purge_that_is_killed_at_any_step_is_finished_by_the_next(
             break
     assert process.exitcode == 0
     assert step > 20
+
+
+def test_a_full_disk_gets_room_from_the_index(history: TableHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has no byte left can neither vacuum nor purge, since the lease has to be written first."""
+    index = Path(history.tables.root, "_index")
+
+    def when_there_is_room(write: Callable[..., Any]) -> Callable[..., Any]:
+        def writing(*arguments: Any, **options: Any) -> Any:
+            if list(index.glob("*/*.parquet")):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(*arguments, **options)
+
+        return writing
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "create", when_there_is_room(storage.create))
+        said: list[str] = []
+        vacuum_job(history.tables, VacuumOptions(older_than_days=0), delete=True, say=said.append)
+        assert "the index was removed to make room" in said[0]
+    update_index(history.tables, lambda: None)
+    place = "pipeline.tables.maintenance.purge.purge.replace_parts"
+    monkeypatch.setattr(place, when_there_is_room(replacement.replace_parts))
+    purge(history.tables)
+    assert_clean(history.tables)
 
 
 def test_a_purge_that_was_killed_is_seen(history: TableHistory, monkeypatch: pytest.MonkeyPatch) -> None:

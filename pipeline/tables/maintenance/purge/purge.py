@@ -115,6 +115,11 @@ def carry_out(
     traces = find_traces(stored, frozenset(pending.track_ids), pending.uris)
     # Of a run that took place after the purge was killed, nothing is recorded.
     purged = _add_up(traces.by_run, reports) | pending.purged
+    with storage.explain_errors(tables.root, "remove traces from"):
+        # First, since the parts that are written next may need their room.
+        leftovers = [entry for entry in stored.objects if entry.name.startswith(LEFTOVER_PREFIX)]
+        copies = [*stored.below(INDEX_FOLDER), *leftovers]
+        remove_objects([stored.location(entry) for entry in copies], check)
     groups = group_by_partition(chain(*traces.parts.values()))
     replace_parts(tables, groups, check=check, keep=_make_filter(traces))
     with storage.explain_errors(tables.root, "remove traces from"):
@@ -124,9 +129,6 @@ def carry_out(
                 check()
                 rewrite_page(cleaned.report)
             storage.write_bytes(stored.location(cleaned.entry), cleaned.data, check=check)
-        leftovers = [entry for entry in stored.objects if entry.name.startswith(LEFTOVER_PREFIX)]
-        copies = [*stored.below(INDEX_FOLDER), *leftovers]
-        remove_objects([stored.location(entry) for entry in copies], check)
         storage.delete(location_of(tables), check=check)
     if storage.is_local(tables.root):
         with contextlib.suppress(OSError):

@@ -4,7 +4,8 @@ Each table is a view of columns of its rows, the partition columns, and
 
     part      number of the part in order of its path; the table ``parts_<table>`` has its location
     row       number of the row in the part
-    recency   orders rows by time, then by part and row; the greatest of a key is its newest row
+    recency   orders rows by time (failures: by run), then by part and row; the greatest of a key is its
+              newest row
 """
 
 import contextlib
@@ -32,7 +33,6 @@ MEMORY_MB, MOST_MEMORY_MB = 512, 4096
 _PREFIX = "earmark-keys-"
 _THREADS = 4
 """Of DuckDB's, each of which needs a share of the memory."""
-_TIMES = {"tracks": "listed_at", "labels": "labeled_at", "failures": "failed_at"}
 
 _VIEW = """\
 CREATE VIEW {table} AS
@@ -43,7 +43,13 @@ FROM (
 JOIN parts_{table} AS parts USING (part)
 """
 _COUNT = "SELECT count(*) AS n FROM ({rows})"
-_RECENCY = "(epoch_us({time})::HUGEINT << 64) + (part::HUGEINT << 32) + row"
+_PLACE = "(part::HUGEINT << 32) + row"
+_RECENCIES = {
+    "tracks": f"(epoch_us(listed_at)::HUGEINT << 64) + {_PLACE}",
+    "labels": f"(epoch_us(labeled_at)::HUGEINT << 64) + {_PLACE}",
+    # Parts of failures are in the order of their runs, whatever the clocks said that `failed_at` comes from.
+    "failures": _PLACE,
+}
 
 
 class Database:
@@ -145,11 +151,10 @@ class Database:
             Queries, each for the columns of some of its rows, their parts and their numbers.
         """
         self.register(f"parts_{table}", self._number_parts(table))
-        time = _TIMES.get(table)
         view = _VIEW.format(
             table=table,
             partitions=", ".join(f"parts.{name}" for name in PARTITIONS[table]),
-            recency=_RECENCY.format(time=time) if time else "part",
+            recency=_RECENCIES.get(table, "part"),
             rows="\n    UNION ALL\n    ".join(rows),
         )
         self._connection.execute(view)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from pipeline.catalogs.catalog_changes import change_rows
 from pipeline.catalogs.cutting import copy_rows, cut_shards, shard_bounds
 from pipeline.catalogs.planning import Goal, Plan
 from pipeline.catalogs.track_refs import to_batch
+from pipeline.shards import failures as failures_module
 from pipeline.shards.failures import Failure, failure_rows
 from pipeline.shards.rows import track_rows
 from pipeline.shards.segment_rows import embedding_rows
@@ -102,7 +104,7 @@ class History:
     def failed(self, error: TrackError, model: str | None = None, attempts: int = 1, **etags: str) -> None:
         self.now += timedelta(seconds=1)
         failures = [Failure(name, f"/{name}", etag, attempts, error, model) for name, etag in etags.items()]
-        self._write("failures", failure_rows(failures), run=f"{self.now:%j%S}")
+        self._write("failures", failure_rows(failures), run=f"{self.now:%j%H%M%S}")
 
 
 @pytest.fixture
@@ -216,6 +218,21 @@ def test_the_plan_says_which_tracks_the_tables_hold_as_they_are_listed(history: 
         "moved": False,
         "new": False,
     }
+
+
+def test_a_failure_after_the_clock_was_set_back_counts(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock was a year ahead for one night: for a year, a broken file is retried every night, and
+    `failures` says that it could not be read."""
+    history.listed(a="1")
+    with monkeypatch.context() as patched:
+        ahead = datetime.now(UTC) + timedelta(days=365)
+        patched.setattr(failures_module, "datetime", SimpleNamespace(now=lambda tz: ahead))
+        history.failed(ReadError("refused"), a="1")
+    history.failed(DecodeError("broken"), attempts=2, a="1")
+    assert (plan(history, a="1").n_failed, plan(history, a="1").n_todo) == (1, 0)
+    assert current_failures(history.tables)["message"].to_pylist() == ["broken"]
 
 
 def test_a_missing_file_is_not_retried_every_night(history: History) -> None:

@@ -101,6 +101,45 @@ def test_a_worker_that_outlives_its_run_writes_no_more(tmp_path: Path) -> None:
         lease.check()
 
 
+def hold_number(root: Path, number: int) -> leases.Lease:
+    """Write the lease of a run that is at work."""
+    storage.write_bytes(lease_objects.location_of(str(root), number), b'{"run": "at work"}')
+    return leases.Lease(str(root), number)
+
+
+def test_a_lease_that_is_still_there_counts_no_more_once_there_is_a_newer_one(tmp_path: Path) -> None:
+    """Removing it may fail: the workers of the dead run would write on, beside those of the new one."""
+    lost, newer = hold_number(tmp_path, 7), hold_number(tmp_path, 8)
+    with pytest.raises(leases.LeaseLostError, match=r"taken over .* \(lease 8, ours was 7\)"):
+        lost.check()
+    newer.check()
+
+
+def test_a_machine_that_was_suspended_looks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steady clock stood still: by what it saw before, it would write into the tables of the next run."""
+    monkeypatch.setattr(leases, "storage", SimpleNamespace(is_local=lambda root: False))
+    lost = hold_number(tmp_path, 7)
+    lost.check()
+    hold_number(tmp_path, 8)
+    now = time.monotonic()
+    clock = SimpleNamespace(monotonic=lambda: now, time=lambda: time.time() + 3600)
+    monkeypatch.setattr(leases, "time", clock)
+    with pytest.raises(leases.LeaseLostError, match="taken over"):
+        lost.check()
+
+
+def test_a_run_that_was_taken_over_writes_no_lease(tmp_path: Path) -> None:
+    """Its lease, which the next run has removed, would come back, and say that the run is at work."""
+    with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
+        own = Path(lease_objects.location_of(str(tmp_path), held.lease.number))
+        with held._writing:
+            hold_number(tmp_path, held.lease.number + 1)
+            own.unlink()
+        time.sleep(1)  # several renewals
+        assert not own.exists()
+    assert not own.exists()
+
+
 @pytest.mark.slow
 def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
     """The race is decided by the store, not by timing."""

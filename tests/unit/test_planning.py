@@ -21,7 +21,7 @@ from pipeline.storage import storage
 from pipeline.tables.current import current_failures, current_labels, current_tracks, list_models
 from pipeline.tables.stored_features import read_features
 from pipeline.tables.tables import Tables, anti_join, encode_part, semi_join
-from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TrackError
+from schemas.errors import DecodeError, LabelError, NotFoundError, ReadError, TooShortError, TrackError
 from schemas.features import FeatureSpec
 from schemas.report import LeftOut
 from schemas.tables import LABELS, LISTING, features_schema
@@ -101,9 +101,19 @@ class History:
         rows = embedding_rows(segments, np.ones((len(segments), 3), np.float32))
         self._write("embeddings", rows, model=model, run=f"{self.now:%j}")
 
-    def failed(self, error: TrackError, model: str | None = None, attempts: int = 1, **etags: str) -> None:
+    def failed(
+        self,
+        error: TrackError,
+        model: str | None = None,
+        attempts: int = 1,
+        feature_set: str | None = None,
+        **etags: str,
+    ) -> None:
         self.now += timedelta(seconds=1)
-        failures = [Failure(name, f"/{name}", etag, attempts, error, model) for name, etag in etags.items()]
+        failures = [
+            Failure(name, f"/{name}", etag, attempts, error, model, feature_set)
+            for name, etag in etags.items()
+        ]
         self._write("failures", failure_rows(failures), run=f"{self.now:%j%H%M%S}")
 
 
@@ -206,6 +216,18 @@ def test_failures_are_remembered_until_the_file_changes(history: History) -> Non
     assert ids(plan(history, Goal(SPEC, "m-1", retry_failed=True), bad="1").to_featurize) == {"bad"}
 
 
+def test_the_newest_failure_of_a_version_decides(history: History) -> None:
+    """A file that the store returned at last and that is broken would be read every night; or one whose store
+    has refused it since --retry-failed, never again."""
+    history.listed(broken="1", refused="1")
+    history.failed(ReadError("503"), broken="1")
+    history.failed(DecodeError("no"), broken="1")
+    history.failed(DecodeError("no"), refused="1")
+    history.failed(ReadError("503"), refused="1")
+    made = plan(history, broken="1", refused="1")
+    assert (made.n_failed, ids(made.to_featurize)) == (1, {"refused"})
+
+
 def test_the_plan_says_which_tracks_the_tables_hold_as_they_are_listed(history: History) -> None:
     """A second read of those that fails must not replace the tags and durations of the first."""
     history.listed(same="1", changed="1", moved="1")
@@ -258,6 +280,15 @@ def test_a_labeling_failure_is_the_models_own(history: History) -> None:
     history.featurized(a="1")
     history.failed(LabelError("nan"), model="m-1", a="1")
     assert (plan(history, a="1").n_failed, plan(history, Goal(SPEC, "m-2"), a="1").n_failed) == (1, 0)
+
+
+def test_a_failure_to_compute_some_features_does_not_block_others(history: History) -> None:
+    """A track that is too short for one model is never given to another, which takes it as it is."""
+    history.listed(a="1")
+    history.failed(TooShortError("0.4 s"), feature_set=SPEC.feature_set, a="1")
+    shorter = SPEC.model_copy(update={"min_s": SPEC.min_s / 4})
+    assert (plan(history, a="1").n_failed, plan(history, Goal(SPEC, "m-2"), a="1").n_failed) == (1, 1)
+    assert ids(plan(history, Goal(shorter, "m-3"), a="1").to_featurize) == {"a"}
 
 
 def test_gone_tracks_leave_the_current_labels_and_come_back(history: History) -> None:

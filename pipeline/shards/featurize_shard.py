@@ -180,7 +180,7 @@ def featurize_shard(
     spec: FeatureSpec,
     check: storage.Check,
     *,
-    limits: TrackLimits | None = None,
+    limits: TrackLimits,
     isolated: bool = False,
     confirming: bool = False,
     retried: bool = False,
@@ -200,7 +200,7 @@ def featurize_shard(
         The features to compute.
     check : callable
         Called before each attempt to write; raises if this run may no longer write.
-    limits : TrackLimits, optional
+    limits : TrackLimits
         Time and memory that a track may take; without `isolated`, exceeding them ends this process.
     isolated : bool
         Decode in a child process, which shows which track crashes it or exceeds the limits.
@@ -221,10 +221,8 @@ def featurize_shard(
 
     watch = Stopwatch()
     tracks = from_table(shard.tracks)
-    if isolated and limits is not None:
-        outcomes = _sort_outcomes(shard, featurize_isolated(tracks, spec, watch, limits))
-    else:
-        outcomes = _sort_outcomes(shard, featurize_tracks(tracks, spec, watch, limits))
+    featurize = featurize_isolated if isolated else featurize_tracks
+    outcomes = _sort_outcomes(shard, featurize(tracks, spec, watch, limits))
     suspects: set[str] = set()
     if not confirming:
         suspects = {each.track_id for each in outcomes.failures if is_suspect(each.error, each.etag)}

@@ -50,7 +50,7 @@ def is_suspect(error: TrackError, etag: str) -> bool:
 
 
 def featurize_tracks(
-    tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, limits: TrackLimits | None
+    tracks: list[TrackRef], spec: FeatureSpec, watch: Stopwatch, limits: TrackLimits
 ) -> Iterator[tuple[TrackRef, TrackOutcome]]:
     """Featurize tracks in this process; one that exceeds the limits ends it.
 
@@ -62,7 +62,7 @@ def featurize_tracks(
         The features to compute.
     watch : Stopwatch
         Counts the time of the stage ``fetch`` and those of `featurize_track`.
-    limits : TrackLimits or None
+    limits : TrackLimits
         Time and memory that a track may take.
 
     Returns
@@ -96,7 +96,7 @@ def _featurize(
     opener: Opener,
     spec: FeatureSpec,
     watch: Stopwatch,
-    limits: TrackLimits | None,
+    limits: TrackLimits,
 ) -> tuple[TrackRef, TrackOutcome]:
     """Open and featurize a track; return it in the version read, with its features or its error."""
     outcome: TrackOutcome
@@ -105,10 +105,7 @@ def _featurize(
             opened = opener()
         track = opened.track
         remote = not storage.is_local(track.uri)
-        with (
-            limits.enforce(opened.file, remote=remote) if limits else opened.file as file,
-            opened.unchanged(),
-        ):
+        with limits.enforce(opened.file, remote=remote) as file, opened.unchanged():
             if track.size == 0:
                 raise EmptyFileError(f"{track.uri} is empty (0 bytes)")
             outcome = _featurize_or_fail(file, track.uri, spec, watch)

@@ -33,6 +33,7 @@ from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelTask, label_part
+from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from tests.benchmarks.long_catalog import write_named_catalog
@@ -51,7 +52,7 @@ def plain_process(catalog: str, root: str, cpus: int, process: int) -> None:
     classifier = Classifier(bundle, threads=1, batch_size=8)
     for number in range(process, len(shards), cpus):
         shard = Shard(f"{number:06}", "plain", spec.feature_set, shards[number], datetime.now(UTC))
-        featurize_shard(shard, tables, spec, lambda: None)
+        featurize_shard(shard, tables, spec, lambda: None, limits=TrackLimits.of(config))
         tracks = shard.as_read({})
         task = LabelTask.of(shard, tables, run_date="2026-01-01", model=bundle.model, tracks=tracks)
         label_part(task, tables, classifier, lambda: None)

@@ -25,7 +25,7 @@ from pipeline.models.shared_classifier import SharedClassifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.isolation import Isolated, ProcessDiedError
 from pipeline.shards.label_part import LabelTask, label_part
-from pipeline.shards.limits import TIMED_OUT, time_limit
+from pipeline.shards.limits import TIMED_OUT, TrackLimits, time_limit
 from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
@@ -77,9 +77,11 @@ def tables(tmp_path: Path) -> Tables:
     listing = listing.filter(sound)
     listing = listing.append_column("attempts", pa.array([0] * listing.num_rows, pa.int32()))
     tables, spec = Tables(str(tmp_path / "tables")), ModelBundle.load("gtzan").info.features
+    limits = TrackLimits.of(RunConfig())
     for name, tracks in (("a", listing.slice(0, 2)), ("b", listing.slice(2))):
         shard = Shard(name, "20251231-000000-test", spec.feature_set, tracks, datetime.now(UTC))
-        assert featurize_shard(shard, tables, spec, lambda: None).n_featurized == tracks.num_rows
+        done = featurize_shard(shard, tables, spec, lambda: None, limits=limits)
+        assert done.n_featurized == tracks.num_rows
     return tables
 
 

@@ -16,12 +16,14 @@ from pipeline.catalogs.catalog import list_catalog
 from pipeline.catalogs.track_refs import from_table, stat_track
 from pipeline.shards import fetching
 from pipeline.shards.fetching import open_track
+from pipeline.shards.limits import TrackLimits
 from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import late_writes, storage
 from pipeline.storage.errors import StoreFailingError, VersionChangedError
 from pipeline.storage.s3 import REQUEST_TIMEOUT_S, CheckedS3
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from schemas.errors import LeaseHeldError, NotFoundError, ReadError, StoreError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
@@ -33,6 +35,7 @@ from tests.slow_joins import read_whole
 pytestmark = pytest.mark.s3
 
 SPEC = FeatureSpec(segment_s=2, max_segments=1)
+LIMITS = TrackLimits.of(RunConfig())
 
 
 @contextmanager
@@ -282,7 +285,7 @@ def test_a_large_track_that_changed_is_read_again_as_it_is_now(
     listed = from_table(list_catalog(f"{bucket}/m"))
     assert listed[0].size > storage.WHOLE_OBJECT_BYTES
     storage.write_bytes(location, new)
-    ((track, outcome),) = featurize_tracks(listed, SPEC, Stopwatch(), None)
+    ((track, outcome),) = featurize_tracks(listed, SPEC, Stopwatch(), LIMITS)
     assert isinstance(outcome, TrackFeatures)
     assert outcome.info.duration_s == 210
     assert track == stat_track(location, track.track_id)
@@ -296,7 +299,7 @@ def test_a_track_that_changed_since_the_listing_is_read_as_it_is_now(bucket: str
     storage.write_bytes(listed[0].uri, new)
     storage.delete(listed[1].uri)
     outcomes = {
-        track.uri: (track, outcome) for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), None)
+        track.uri: (track, outcome) for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), LIMITS)
     }
     track, outcome = outcomes[listed[0].uri]
     assert isinstance(outcome, TrackFeatures)
@@ -315,7 +318,7 @@ def test_tracks_of_a_failing_store_are_put_off_and_their_neighbors_are_not(
     listed = from_table(list_catalog(f"{bucket}/m"))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("slow_down",), "001.mp3"
     order = []
-    for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), None):
+    for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), LIMITS):
         assert isinstance(outcome, TrackFeatures)
         order.append(track.uri.rsplit("/")[-1])
         if len(order) == 5:
@@ -331,7 +334,7 @@ def test_what_stays_away_is_a_failure_that_the_next_run_tries_again(
     write_music(f"{bucket}/m", 3)
     listed = from_table(list_catalog(f"{bucket}/m"))
     proxy.rate, proxy.kinds, proxy.below = 1.0, ("internal_error",), "001.mp3"
-    outcomes = {track.uri: outcome for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), None)}
+    outcomes = {track.uri: outcome for track, outcome in featurize_tracks(listed, SPEC, Stopwatch(), LIMITS)}
     failed = outcomes[listed[1].uri]
     assert isinstance(failed, ReadError)
     assert failed.retryable

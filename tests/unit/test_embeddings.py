@@ -25,6 +25,7 @@ from pipeline.models.torch_file import read_weights
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.known_good_features import label_known_good
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
+from pipeline.shards.limits import TrackLimits
 from pipeline.storage import storage
 from pipeline.tables.ddl import generate_ddl
 from pipeline.tables.embeddings import current_embeddings, list_embedding_models, read_vectors
@@ -124,7 +125,8 @@ def label(tmp_path: Path, bundle: ModelBundle, classifier: Classifier) -> Label:
     listing = listing.append_column("attempts", pa.array([0, 0], pa.int32()))
     tables, spec = Tables(str(tmp_path / "tables")), bundle.info.features
     shard = Shard("a", RUN, spec.feature_set, listing, datetime.now(UTC))
-    assert featurize_shard(shard, tables, spec, lambda: None).n_failed == 0
+    limits = TrackLimits.of(RunConfig())
+    assert featurize_shard(shard, tables, spec, lambda: None, limits=limits).n_failed == 0
     part = shard.parts(tables)["features"]
 
     def labeled(

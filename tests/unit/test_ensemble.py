@@ -29,6 +29,7 @@ from pipeline.models.ensemble import Ensemble, load_bundle
 from pipeline.models.label import label_prediction
 from pipeline.models.prediction import Prediction
 from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.limits import TrackLimits
 from pipeline.shards.one_track import track_features
 from pipeline.shards.rows import feature_rows
 from pipeline.storage.cache_folder import CACHE_VARIABLE
@@ -260,7 +261,8 @@ def featurized(song: Path, spec: FeatureSpec, folder: Path) -> str:
     listing = listing.append_column("attempts", pa.array([0], pa.int32()))
     tables = Tables(str(folder))
     shard = Shard("a", "20260101-000000-test", spec.feature_set, listing, datetime.now(UTC))
-    assert featurize_shard(shard, tables, spec, lambda: None).n_failed == 0
+    limits = TrackLimits.of(RunConfig())
+    assert featurize_shard(shard, tables, spec, lambda: None, limits=limits).n_failed == 0
     return shard.parts(tables)["features"]
 
 

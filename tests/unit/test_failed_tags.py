@@ -63,7 +63,7 @@ def test_a_failed_second_read_leaves_the_row_of_the_first(tmp_path: Path) -> Non
     shard = shard_of(tmp_path / "a.mp3", tmp_path / "b.mp3")
     shard = replace(shard, tracks=shard.tracks.append_column("recorded", pa.array([True, False])))
     tables = Tables(str(tmp_path / "tables"))
-    result = featurize_shard(shard, tables, SPEC, lambda: None)
+    result = featurize_shard(shard, tables, SPEC, lambda: None, limits=LIMITS)
     assert (result.n_failed, set(result.failed)) == (2, {"a.mp3", "b.mp3"})
     assert set(rows(tables)) == {"b.mp3"}
     assert read_whole(tables, "failures").num_rows == 2

@@ -18,11 +18,13 @@ from pipeline.catalogs.track_refs import stat_track, to_batch
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.fetching import open_track, try_in_rounds
+from pipeline.shards.limits import TrackLimits
 from pipeline.shards.outcomes import featurize_tracks
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.file_versions import etag_of
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadError
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures, TrackRef
@@ -30,6 +32,7 @@ from tests.encoders import encode, sweep
 from tests.slow_joins import read_whole
 
 SPEC = FeatureSpec(segment_s=2, max_segments=1)
+LIMITS = TrackLimits.of(RunConfig())
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +60,7 @@ def test_a_file_that_changed_since_the_listing_has_its_current_version(tmp_path:
     Path(emptied.uri).write_bytes(b"")
     tables = Tables(str(tmp_path / "tables"))
     shard = shard_of([same, changed, emptied])
-    result = featurize_shard(shard, tables, SPEC, lambda: None)
+    result = featurize_shard(shard, tables, SPEC, lambda: None, limits=LIMITS)
     now = {uri: etag_of(Path(uri).stat()) for uri in (changed.uri, emptied.uri)}
     assert result.changed == {"changed.wav": now[changed.uri], "emptied.wav": now[emptied.uri]}
     for name in ("tracks", "features"):
@@ -91,7 +94,7 @@ def test_a_file_that_is_written_to_while_it_is_read_is_read_again(
         return features
 
     monkeypatch.setattr(outcomes, "featurize_track", copying)
-    ((read, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
+    ((read, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), LIMITS)
     assert isinstance(outcome, TrackFeatures)
     assert outcome.info.duration_s == 5
     assert read.etag == etag_of(Path(track.uri).stat())
@@ -111,7 +114,7 @@ def test_a_file_that_keeps_changing_is_a_retryable_failure(
         return featurize_track(file, *rest)
 
     monkeypatch.setattr(outcomes, "featurize_track", writing)
-    ((_, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), None)
+    ((_, outcome),) = featurize_tracks([track], SPEC, Stopwatch(), LIMITS)
     assert isinstance(outcome, ReadError)
     assert outcome.retryable
     assert len(reads) == 4
@@ -238,10 +241,12 @@ def test_a_retried_shard_leaves_nothing_of_its_first_attempt(
     with monkeypatch.context() as patched:
         patched.setattr(storage, "write_bytes", full)
         with pytest.raises(OSError, match="No space"):
-            featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, confirming=True)
+            featurize_shard(
+                shard_of([track, other]), tables, SPEC, lambda: None, limits=LIMITS, confirming=True
+            )
     assert read_whole(tables, "failures").num_rows == 1
     good.rename(track.uri)
-    done = featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, retried=True)
+    done = featurize_shard(shard_of([track, other]), tables, SPEC, lambda: None, limits=LIMITS, retried=True)
     assert done.n_featurized == 2
     assert read_whole(tables, "failures").num_rows == 0
 

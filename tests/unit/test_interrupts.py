@@ -20,8 +20,10 @@ from pipeline.audio.features import featurize
 from pipeline.catalogs.catalog import list_catalog
 from pipeline.shards.deferred_interrupts import defer_interrupts, deliver_interrupts
 from pipeline.shards.featurize_shard import Shard, featurize_shard
+from pipeline.shards.limits import TrackLimits
 from pipeline.stopwatch import Stopwatch
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures
 from tests.encoders import encode, sweep
@@ -224,5 +226,7 @@ def test_a_task_canceled_in_a_decoder_writes_nothing(tmp_path: Path, monkeypatch
     spec = FeatureSpec()
     shard = Shard("000000", "20260101-000000-test", spec.feature_set, listing, datetime.now(UTC))
     with pytest.raises(KeyboardInterrupt):
-        featurize_shard(shard, Tables(str(tmp_path / "tables")), spec, lambda: None)
+        featurize_shard(
+            shard, Tables(str(tmp_path / "tables")), spec, lambda: None, limits=TrackLimits.of(RunConfig())
+        )
     assert not (tmp_path / "tables").exists()

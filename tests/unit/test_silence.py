@@ -16,7 +16,9 @@ from pipeline.models.bundle import ModelBundle
 from pipeline.models.classifier import Classifier
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
+from pipeline.shards.limits import TrackLimits
 from pipeline.tables.tables import Tables
+from schemas.config import RunConfig
 
 SR = 22050
 RUN = "20260101-000000-test"
@@ -37,7 +39,8 @@ def label(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Label
     bundle = ModelBundle.load("gtzan")
     tables, spec = Tables(str(folder / "tables")), bundle.info.features
     shard = Shard("a", RUN, spec.feature_set, listing, datetime.now(UTC))
-    assert featurize_shard(shard, tables, spec, lambda: None).n_failed == 0
+    limits = TrackLimits.of(RunConfig())
+    assert featurize_shard(shard, tables, spec, lambda: None, limits=limits).n_failed == 0
     part = shard.parts(tables)["features"]
     classifier = Classifier(bundle)
 

@@ -43,8 +43,9 @@ def measure_work(ray: RayCosts, *, n_tracks: int = 100) -> Measured:
         tables = Tables(str(Path(folder) / "tables"))
         plan = plan_tables(list_catalog(str(Path(folder) / "catalog")), tables, Goal(spec, bundle.model))
         shard = Shard("000000", _RUN, spec.feature_set, plan.to_featurize, datetime.now(UTC))
-        tracks = _measure_tracks(shard, spec, TrackLimits.of(RunConfig()))
-        result = featurize_shard(shard, tables, spec, lambda: None)
+        limits = TrackLimits.of(RunConfig())
+        tracks = _measure_tracks(shard, spec, limits)
+        result = featurize_shard(shard, tables, spec, lambda: None, limits=limits)
         labeling = _measure_labeling(shard, tables, bundle.model)
         features_bytes = Path(shard.parts(tables)["features"]).stat().st_size / n_tracks
     labeled = labeling.parts[-1]

@@ -1,10 +1,12 @@
-"""Attempts at work: their history, and the task or actor that runs them."""
+"""Attempts at work: their history, what follows from their results, and the task or actor that runs them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.shards.featurize_shard import Shard
-from pipeline.shards.label_part import LabelTask
+from jobs.engine.assignment import Assignment
+from pipeline.shards.featurize_shard import Shard, ShardResult
+from pipeline.shards.label_part import LabelResult, LabelTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,32 @@ class Attempt:
     def avoiding(self, node: str) -> "Attempt":
         """Return the same attempt, to be made on another node."""
         return replace(self, avoided=self.avoided | {node})
+
+    def to_label(self, result: ShardResult | LabelResult, assignment: Assignment) -> "Attempt | None":
+        """Return the first attempt to label what this one featurized; None if there is nothing to label."""
+        shard = self.work
+        if not (isinstance(shard, Shard) and isinstance(result, ShardResult) and result.n_done):
+            return None
+        if assignment.model is None:
+            return None
+        return Attempt(
+            LabelTask.of(
+                shard,
+                assignment.tables,
+                run_date=assignment.run_date,
+                model=assignment.model,
+                tracks=shard.as_read(result.changed, without=(*result.failed, *result.suspects)),
+            )
+        )
+
+    def to_confirm(self, suspects: Sequence[str], node: str) -> "Attempt | None":
+        """Return an attempt, elsewhere, at the tracks that failed in this one; None if there are none."""
+        if not suspects:
+            return None
+        # Of its own name: parts of a shard of suspects are labeled, too.
+        suffix, judge = ("s", node) if isinstance(self.work, Shard) else ("u", None)
+        suspected = self.work.only(suspects, self.work.name + suffix)
+        return Attempt(suspected, isolated=True, confirming=True, avoided=frozenset({node}), judge=judge)
 
     def log_fields(self) -> dict[str, object]:
         """Return fields for a log record: shard, work, number of tracks, and the track if it is one."""

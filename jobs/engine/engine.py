@@ -317,31 +317,11 @@ class Engine:
         return [self._in_flight.pop(ref) for ref in refs]
 
     def _handle_result(self, attempt: Attempt, result: ShardResult | LabelResult, node: str) -> None:
-        work, assignment = attempt.work, self._assignment
         if result.n_done:
-            self._tally.add_failures(self._quarantine.record_success(work))
+            self._tally.add_failures(self._quarantine.record_success(attempt.work))
         self._tally.add(result)
         self._pace.record(result)
-        if (
-            isinstance(work, Shard)
-            and isinstance(result, ShardResult)
-            and result.n_done
-            and assignment.model is not None
-        ):
-            task = LabelTask.of(
-                work,
-                assignment.tables,
-                run_date=assignment.run_date,
-                model=assignment.model,
-                tracks=work.as_read(result.changed, without=(*result.failed, *result.suspects)),
-            )
-            self._queues.for_actors.append(Attempt(task))
-        if result.suspects:
-            # Of its own name: parts of a shard of suspects are labeled, too.
-            suffix = "s" if isinstance(work, Shard) else "u"
-            suspected = work.only(result.suspects, work.name + suffix)
-            asked = frozenset({node})
-            judge = node if isinstance(work, Shard) else None
-            self._queues.put_back(
-                Attempt(suspected, isolated=True, confirming=True, avoided=asked, judge=judge)
-            )
+        if (labeling := attempt.to_label(result, self._assignment)) is not None:
+            self._queues.for_actors.append(labeling)
+        if (confirming := attempt.to_confirm(result.suspects, node)) is not None:
+            self._queues.put_back(confirming)

@@ -17,14 +17,21 @@ from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.attempts import Attempt
 from jobs.engine.engine import Engine
 from jobs.engine.environment import Origin
+from jobs.engine.node_faults import NodeFaults
+from jobs.engine.quarantine import Quarantine
+from jobs.engine.retries import Retries
+from jobs.engine.tally import Tally
+from jobs.engine.work_queues import WorkQueues
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MAX_KILLS
+from pipeline.shards.label_part import LabelResult
 from pipeline.storage import storage
 from pipeline.storage.errors import StoreFailingError
+from pipeline.storage.retry import patient
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError, StoreError
+from schemas.errors import EarmarkError, LabelError, StoreError
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
@@ -199,6 +206,76 @@ def test_an_error_nobody_knows_is_traced_to_its_track(
     assert [len(ids(tried)) for tried in ray.tried if "id-5" in ids(tried)] == [4] * 3 + [2] * 3 + [1] * 3
 
 
+def test_before_a_track_is_blamed_for_an_unknown_error_the_nodes_are_inspected(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older Earmark on one node raises TypeErrors: each track that it was given would be a failure."""
+    ray = ScriptedRay(lambda tried: raised(TypeError("unexpected keyword"))).patched(monkeypatch)
+    older = EarmarkError("node 10.0.0.1 has Earmark 0.1.0")
+    monkeypatch.setattr(retries, "installation_error", lambda: older)
+    with pytest.raises(EarmarkError, match=r"has Earmark 0\.1\.0"):
+        Engine(assignment, Totals(), lambda totals: None).run(SHARDS[:1], [])
+    assert len(ray.tried) == retries._ATTEMPTS
+
+
+def make_retries(assignment: Assignment) -> Retries:
+    queues, tally = WorkQueues(assignment), Tally(Totals())
+    return Retries(assignment, queues, Quarantine(assignment), NodeFaults(), tally)
+
+
+def test_a_damaged_part_is_named_and_no_track_is_blamed(assignment: Assignment) -> None:
+    """A part that a disk has spoiled would make all its tracks failures; nothing but its name helps."""
+    labeling = Attempt(SHARDS[0]).to_label(done(Attempt(SHARDS[0])), replace(assignment, model="model-1"))
+    assert labeling is not None
+    damage = pa.ArrowInvalid("Parquet magic bytes not found in footer")
+    with pytest.raises(EarmarkError, match=r"the part .*000000\.parquet is damaged \(Parquet magic"):
+        make_retries(assignment).handle_error(replace(labeling, errors=2), damage, None)
+    assert failures(assignment) == {}
+
+
+def test_what_the_network_cannot_label_is_a_failure_once_two_nodes_say_so(assignment: Assignment) -> None:
+    """One node with a broken GPU would condemn each track that it is given."""
+    whole = Attempt(SHARDS[0]).to_label(done(Attempt(SHARDS[0])), replace(assignment, model="model-1"))
+    assert whole is not None
+    handler = make_retries(assignment)
+    error = LabelError("the model's probabilities are not finite numbers")
+    handler.handle_label_error(replace(whole, isolated=True), error, "a")
+    halves = list(handler._queues.for_tasks)
+    assert sorted(len(ids(half)) for half in halves) == [2, 2], "each track is judged by itself"
+    alone = replace(halves[0], work=halves[0].work.only(("id-0", "id-2"), "alone"))
+    assert len(ids(alone)) == 1
+    handler._queues.for_tasks.clear()
+    handler.handle_label_error(alone, error, "a")
+    (second,) = handler._queues.for_tasks
+    assert (second.confirming, second.isolated, second.avoided) == (True, True, frozenset({"a"}))
+    assert failures(assignment) == {}
+    handler._queues.for_tasks.clear()
+    handler.handle_label_error(second, error, "b")
+    assert (len(handler._queues), handler._tally.totals.failed) == (0, 1)
+    assert list(failures(assignment).values()) == ["LabelError"]
+
+
+def test_a_store_that_does_not_delete_stops_no_other_work(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine would wait for it for two minutes, for each of the attempts that a lost node has left."""
+    asked: list[str] = []
+
+    def fail(path: str) -> None:
+        asked.append(path)
+        raise ConnectionError("the store is away")
+
+    monkeypatch.setattr("pipeline.storage.retry._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(storage.filesystem("memory"), "rm_file", fail)
+    away = replace(assignment, tables=Tables("memory://tables"))
+    handler = make_retries(away)
+    with patient(1.0):
+        assert not handler.retry(Attempt(SHARDS[0]))
+    assert len(asked) == 5, "as often as where nobody waits for it"
+    ((_, waiting),) = handler._queues.later
+    assert (waiting.stalls, ids(waiting)) == (1, ids(Attempt(SHARDS[0])))
+
+
 def test_a_run_that_lost_its_lease_ends_at_once(
     assignment: Assignment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +339,37 @@ def test_a_worker_that_may_still_write_is_told(
     held.release()
     assert engine.totals.featurized == 8
     assert held.is_settled == settled
+
+
+def test_what_was_featurized_is_labeled_in_the_version_that_was_read(assignment: Assignment) -> None:
+    """A file changed after it was listed would keep the label of its old content, or be labeled every night;
+    and what failed, or another process is yet to judge, would end both as a label and as a failure."""
+    result = ShardResult(2, 1, 6, 1.0, {}, failed=("id-0",), suspects=("id-2",), changed={"id-1": "new"})
+    assert Attempt(SHARDS[0]).to_label(result, assignment) is None, "features were asked for alone"
+    wanted = replace(assignment, model="model-1")
+    labeling = Attempt(SHARDS[0], errors=2, isolated=True).to_label(result, wanted)
+    assert labeling is not None
+    assert (labeling.errors, labeling.isolated) == (0, False)
+    rows = labeling.work.tracks.select(["track_id", "etag"]).to_pylist()
+    assert rows == [{"track_id": "id-1", "etag": "new"}, {"track_id": "id-3", "etag": "etag"}]
+    assert labeling.to_label(LabelResult(2, 0, 0, 6, {}, {}), wanted) is None
+
+
+def test_a_verdict_is_asked_for_in_another_process_and_elsewhere(assignment: Assignment) -> None:
+    """The same worker, or node, would confirm what it has broken itself; and parts of the same name would
+    replace those of the tracks that passed."""
+    first = Attempt(SHARDS[0], errors=1)
+    assert first.to_confirm((), "a") is None
+    second = first.to_confirm(("id-2",), "a")
+    assert second is not None
+    assert (ids(second), second.work.name) == (["id-2"], "000000s")
+    assert (second.isolated, second.confirming, second.errors) == (True, True, 0)
+    assert (second.avoided, second.judge) == (frozenset({"a"}), "a")
+    labeling = first.to_label(done(first), replace(assignment, model="model-1"))
+    assert labeling is not None
+    doubted = labeling.to_confirm(("id-1",), "b")
+    assert doubted is not None
+    assert (ids(doubted), doubted.work.name, doubted.judge) == (["id-1"], "000000u", None)
 
 
 def test_after_stop_nothing_more_is_started(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -19,12 +20,19 @@ from schemas.errors import LeaseHeldError
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_acquisition, "TTL_S", 2.0)
+    """A lease that is not renewed is stale at once."""
+    monkeypatch.setattr(lease_acquisition, "TTL_S", 0.0)
     monkeypatch.setattr(leases, "RENEW_S", 0.3)
     monkeypatch.setattr(lease_acquisition, "_SETTLE_S", 0.1)
 
 
-def test_a_live_lease_keeps_others_out_and_says_who_holds_it(tmp_path: Path) -> None:
+@pytest.fixture
+def patient(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watch a lease until it is renewed, however slow this machine is."""
+    monkeypatch.setattr(lease_acquisition, "TTL_S", 600.0)
+
+
+def test_a_live_lease_keeps_others_out_and_says_who_holds_it(tmp_path: Path, patient: None) -> None:
     """Two schedulers that fire at once must not both write."""
     with leases.hold(str(tmp_path), "run-1", say=print) as lease:
         lease.check()
@@ -54,7 +62,6 @@ def test_a_dead_holders_lease_is_taken_over_and_its_workers_write_no_more(tmp_pa
         orphan.check()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"run": "cut off"}'], ids=repr)
 def test_a_damaged_lease_is_named_and_taken_over(tmp_path: Path, damaged: bytes) -> None:
     """A lease that a full disk cut short must not keep every later run out with an internal error."""
@@ -70,7 +77,7 @@ def test_a_damaged_lease_is_named_and_taken_over(tmp_path: Path, damaged: bytes)
     assert "taking over" in said[1]
 
 
-def test_a_live_holder_mends_its_damaged_lease(tmp_path: Path) -> None:
+def test_a_live_holder_mends_its_damaged_lease(tmp_path: Path, patient: None) -> None:
     """Damage to its lease must not let another run in beside the one that is at work."""
     with leases.hold(str(tmp_path), "run-1", say=print) as lease:
         storage.write_bytes(storage.join(str(tmp_path), "_lease", f"{lease.number:08}.json"), b"{")
@@ -82,13 +89,16 @@ def test_a_live_holder_mends_its_damaged_lease(tmp_path: Path) -> None:
 
 
 def _contend(
-    root: str, barrier: "multiprocessing.synchronize.Barrier", won: "multiprocessing.Queue[bool]"
+    root: str,
+    barrier: "multiprocessing.synchronize.Barrier",
+    decided: "multiprocessing.synchronize.Event",
+    won: "multiprocessing.Queue[bool]",
 ) -> None:
     barrier.wait()
     try:
         with leases.hold(root, "run", say=lambda sentence: None):
             won.put(True)
-            time.sleep(4)
+            decided.wait()
     except LeaseHeldError:
         won.put(False)
 
@@ -140,15 +150,17 @@ def test_a_run_that_was_taken_over_writes_no_lease(tmp_path: Path) -> None:
     assert not own.exists()
 
 
-@pytest.mark.slow
-def test_of_many_contenders_one_wins(tmp_path: Path) -> None:
+def test_of_many_contenders_one_wins(tmp_path: Path, patient: None) -> None:
     """The race is decided by the store, not by timing."""
     context = multiprocessing.get_context("fork")
-    barrier, won = context.Barrier(6), context.Queue()
-    contenders = [context.Process(target=_contend, args=(str(tmp_path), barrier, won)) for _ in range(6)]
+    barrier, decided, won = context.Barrier(6), context.Event(), context.Queue()
+    contenders = [
+        context.Process(target=_contend, args=(str(tmp_path), barrier, decided, won)) for _ in range(6)
+    ]
     for contender in contenders:
         contender.start()
-    outcomes = [won.get(timeout=30) for _ in contenders]
+    outcomes = [won.get(timeout=300) for _ in contenders]
+    decided.set()
     for contender in contenders:
         contender.join()
     assert sorted(outcomes) == [False] * 5 + [True]
@@ -185,30 +197,6 @@ def test_a_look_at_the_lease_in_a_store_holds_for_a_while_but_not_beyond_its_end
             held.lease.check()
 
 
-@pytest.mark.slow
-def test_a_run_waits_for_what_killed_workers_may_have_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A store may be at work on a part whose worker is dead: a plan made before it appears labels twice."""
-    said: list[str] = []
-    monkeypatch.setattr(lease_acquisition, "_SETTLE_S", 1.5)
-    with leases.hold_for_workers(str(tmp_path), "run-1", say=print) as held:
-        held.is_settled = False
-    started = time.monotonic()
-    with leases.hold(str(tmp_path), "run-2", say=said.append):
-        assert time.monotonic() - started > 0.5
-    assert "the last run was stopped a moment ago" in said[0]
-    # Only once, and only as long as it takes.
-    with leases.hold(str(tmp_path), "run-3", say=said.append):
-        pass
-    with leases.hold_for_workers(str(tmp_path), "run-4", say=print) as held:
-        held.is_settled = False
-    time.sleep(1.6)
-    with leases.hold(str(tmp_path), "run-5", say=said.append):
-        pass
-    assert len(said) == 1
-
-
 SETTLE_S = 600.0
 
 
@@ -231,6 +219,29 @@ def leave_unsettled(root: Path, fate: str) -> None:
     else:
         with leases.hold_for_workers(str(root), "run-1", say=print) as held:
             held.is_settled = False
+
+
+def test_a_run_waits_for_what_killed_workers_may_have_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may be at work on a part whose worker is dead: a plan made before it appears labels twice."""
+    said: list[str] = []
+    waited: list[float] = []
+    settle_with(monkeypatch, waited.append)
+    leave_unsettled(tmp_path, "unsettled")
+    with leases.hold(str(tmp_path), "run-2", say=said.append):
+        assert len(waited) == 1
+    assert "the last run was stopped a moment ago" in said[0]
+    # Only once, and only as long as it takes.
+    with leases.hold(str(tmp_path), "run-3", say=said.append):
+        pass
+    with leases.hold_for_workers(str(tmp_path), "run-4", say=print) as held:
+        held.is_settled = False
+    long_ago = time.time() - SETTLE_S - 1
+    os.utime(lease_objects.location_of(str(tmp_path), held.lease.number), (long_ago, long_ago))
+    with leases.hold(str(tmp_path), "run-5", say=said.append):
+        pass
+    assert (len(waited), len(said)) == (1, 1)
 
 
 @pytest.mark.parametrize("fate", ["killed", "unsettled"])

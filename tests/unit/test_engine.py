@@ -31,7 +31,7 @@ from pipeline.storage.errors import StoreFailingError
 from pipeline.storage.retry import patient
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EarmarkError, LabelError, StoreError
+from schemas.errors import EarmarkError, EnvironmentFaultError, LabelError, StoreError
 from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
@@ -253,6 +253,37 @@ def test_what_the_network_cannot_label_is_a_failure_once_two_nodes_say_so(assign
     handler.handle_label_error(second, error, "b")
     assert (len(handler._queues), handler._tally.totals.failed) == (0, 1)
     assert list(failures(assignment).values()) == ["LabelError"]
+
+
+def test_features_that_break_the_network_are_tried_in_a_process_of_their_own(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an actor they would be tried for ever: no error there shows whether track or node is to blame."""
+    monkeypatch.setattr(retries, "installation_error", lambda: None)
+    wanted = replace(assignment, model="model-1")
+    labeling = Attempt(SHARDS[0]).to_label(done(Attempt(SHARDS[0])), wanted)
+    assert labeling is not None
+    alone = replace(labeling, work=labeling.work.only(("id-1",), "alone"), errors=2)
+    handler = make_retries(assignment)
+    handler.handle_error(alone, ZeroDivisionError("odd"), None)
+    (isolated,) = handler._queues.for_tasks
+    assert (isolated.isolated, isolated.errors, ids(isolated)) == (True, 0, ["id-1"])
+    assert not handler._queues.for_actors
+
+
+def test_after_a_fault_of_a_node_its_work_goes_elsewhere(
+    assignment: Assignment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that an earlier track has spoiled says nothing of its node; a new process does."""
+    monkeypatch.setattr("jobs.engine.node_faults.worker_nodes", lambda: NODES)
+    fault = EnvironmentFaultError("a known-good sound crashes its decoder (SIGILL)")
+    handler, origin = make_retries(assignment), Origin("a", "10.0.0.1", None)
+    tried = Attempt(SHARDS[0])
+    for avoided in (frozenset(), frozenset("a"), frozenset("a")):
+        handler.handle_node_fault(tried, origin, fault)
+        tried = handler._queues.for_tasks.popleft()
+        assert (tried.isolated, tried.avoided) == (True, avoided)
+    assert handler._faults.place(Shard, frozenset(), chosen=False) == "b", "two faults in a row"
 
 
 def test_a_store_that_does_not_delete_stops_no_other_work(

@@ -69,6 +69,17 @@ def test_a_failed_second_read_leaves_the_row_of_the_first(tmp_path: Path) -> Non
     assert read_whole(tables, "failures").num_rows == 2
 
 
+def test_a_failure_names_the_features_that_it_depends_on(tmp_path: Path) -> None:
+    """A model that takes shorter tracks would never be given this one; or each new model all broken ones."""
+    (tmp_path / "short.wav").write_bytes(encode(sweep(44100, 0.3), 44100, "wav"))
+    (tmp_path / "broken.mp3").write_bytes(b"no audio" * 1000)
+    tables = Tables(str(tmp_path / "tables"))
+    shard = shard_of(tmp_path / "short.wav", tmp_path / "broken.mp3")
+    assert featurize_shard(shard, tables, SPEC, lambda: None, limits=LIMITS).n_failed == 2
+    failures = {row["error_type"]: row["feature_set"] for row in read_whole(tables, "failures").to_pylist()}
+    assert failures == {"TooShortError": SPEC.feature_set, "DecodeError": None}
+
+
 @pytest.mark.slow
 def test_a_track_that_kills_its_process_keeps_its_tags(tmp_path: Path) -> None:
     """The tracks that are hardest to find would be the ones nobody could identify."""

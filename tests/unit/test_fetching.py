@@ -14,18 +14,25 @@ import pytest
 
 from pipeline.audio.decode.source import Source
 from pipeline.audio.features.featurize import featurize_track
-from pipeline.catalogs.track_refs import stat_track, to_batch
+from pipeline.catalogs.track_refs import MISSING, UNREADABLE, stat_track, to_batch
 from pipeline.shards import fetching, outcomes
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.fetching import open_track, try_in_rounds
 from pipeline.shards.limits import TrackLimits
-from pipeline.shards.outcomes import featurize_tracks
+from pipeline.shards.outcomes import featurize_tracks, is_suspect
 from pipeline.stopwatch import Stopwatch
 from pipeline.storage import storage
 from pipeline.storage.file_versions import etag_of
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
-from schemas.errors import EmptyFileError, NotAFileError, NotFoundError, ReadError
+from schemas.errors import (
+    DecodeError,
+    EmptyFileError,
+    FeatureError,
+    NotAFileError,
+    NotFoundError,
+    ReadError,
+)
 from schemas.features import FeatureSpec
 from schemas.tracks import TrackFeatures, TrackRef
 from tests.encoders import encode, sweep
@@ -49,6 +56,17 @@ def shard_of(tracks: list[TrackRef]) -> Shard:
     table = pa.Table.from_batches([to_batch(tracks)])
     table = table.append_column("attempts", pa.array([2] * len(tracks), pa.int32()))
     return Shard("000000", "run", SPEC.feature_set, table, datetime.now(UTC))
+
+
+def test_only_what_a_node_may_have_caused_is_left_to_another_to_judge() -> None:
+    """A node without the mount would fail its tracks for good; and a store that is away would be asked twice
+    as often, for tracks of which each node knows that they are not there."""
+    refused, away, gone = ReadError("access is denied"), ReadError("503"), NotFoundError("gone")
+    away.transient = True
+    assert [is_suspect(error, "etag") for error in (refused, away, gone)] == [True, False, True]
+    assert [is_suspect(refused, UNREADABLE), is_suspect(gone, MISSING)] == [False, False]
+    assert is_suspect(FeatureError("odd"), "etag")
+    assert not is_suspect(DecodeError("it is a text file"), "etag")
 
 
 def test_a_file_that_changed_since_the_listing_has_its_current_version(tmp_path: Path) -> None:

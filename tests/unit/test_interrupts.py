@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -22,6 +22,7 @@ from pipeline.shards.deferred_interrupts import defer_interrupts, deliver_interr
 from pipeline.shards.featurize_shard import Shard, featurize_shard
 from pipeline.shards.limits import TrackLimits
 from pipeline.stopwatch import Stopwatch
+from pipeline.storage import storage
 from pipeline.tables.tables import Tables
 from schemas.config import RunConfig
 from schemas.features import FeatureSpec
@@ -210,6 +211,36 @@ def test_an_interrupt_dropped_by_c_code_is_delivered() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def featurize_one(folder: Path) -> None:
+    """Featurize a shard of one track into ``tables`` in a folder."""
+    (folder / "music").mkdir()
+    (folder / "music" / "a.wav").write_bytes(encode(sweep(22050, 2), 22050, "wav"))
+    listing = list_catalog(str(folder / "music"))
+    listing = listing.append_column("attempts", pa.array([0], pa.int32()))
+    spec, limits = FeatureSpec(), TrackLimits.of(RunConfig())
+    shard = Shard("000000", "20260101-000000-test", spec.feature_set, listing, datetime.now(UTC))
+    featurize_shard(shard, Tables(str(folder / "tables")), spec, lambda: None, limits=limits)
+
+
+def test_a_task_canceled_in_a_write_has_written_the_whole_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray takes the task for ended while its request is under way: the next run plans without that part."""
+    write_bytes = storage.write_bytes
+
+    def interrupted(location: str, data: bytes, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write_bytes(location, data, **options)
+
+    monkeypatch.setattr(storage, "write_bytes", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        featurize_one(tmp_path)
+    assert {path.relative_to(tmp_path / "tables").parts[0] for path in tmp_path.rglob("*.parquet")} == {
+        "tracks",
+        "features",
+    }
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_task_canceled_in_a_decoder_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C cancels tasks while the run may still write: the results of such a task must not count."""
@@ -219,14 +250,6 @@ def test_a_task_canceled_in_a_decoder_writes_nothing(tmp_path: Path, monkeypatch
         return featurize.featurize_track(file, name, spec, watch)
 
     monkeypatch.setattr("pipeline.shards.outcomes.featurize_track", featurize_track)
-    (tmp_path / "music").mkdir()
-    (tmp_path / "music" / "a.wav").write_bytes(encode(sweep(22050, 2), 22050, "wav"))
-    listing = list_catalog(str(tmp_path / "music"))
-    listing = listing.append_column("attempts", pa.array([0], pa.int32()))
-    spec = FeatureSpec()
-    shard = Shard("000000", "20260101-000000-test", spec.feature_set, listing, datetime.now(UTC))
     with pytest.raises(KeyboardInterrupt):
-        featurize_shard(
-            shard, Tables(str(tmp_path / "tables")), spec, lambda: None, limits=TrackLimits.of(RunConfig())
-        )
+        featurize_one(tmp_path)
     assert not (tmp_path / "tables").exists()

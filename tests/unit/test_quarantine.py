@@ -1,5 +1,6 @@
 """What is held in quarantine becomes a failure only when work of the same kind succeeds."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -116,6 +117,9 @@ def test_what_a_try_has_written_goes_before_the_next_one(assignment: Assignment)
             part.write_bytes(b"of the first try")
         put_back(whole)
         assert not any(part.exists() for part in parts)
+    *halves, again = queues.for_tasks
+    assert again.retried, "a worker that was thought lost may still write what this one must remove"
+    assert not any(half.retried for half in halves), "nobody has written under their names"
 
 
 def test_what_is_tried_again_goes_first_and_to_whom_can_do_it(assignment: Assignment) -> None:
@@ -132,6 +136,18 @@ def test_what_is_tried_again_goes_first_and_to_whom_can_do_it(assignment: Assign
         queues.put_back(tried)
     assert list(queues.for_tasks) == [alone, suspect, Attempt(SHARD)]
     assert list(queues.for_actors) == [part, Attempt(LABELING)]
+
+
+def test_what_was_due_waits_with_the_one_that_the_store_has_refused_again(assignment: Assignment) -> None:
+    """Fails: a store that is away is asked for each attempt of a lost node before other work is given out."""
+    queues = WorkQueues(assignment)
+    tried, others = Attempt(SHARD), [Attempt(LABELING), Attempt(SHARD, stalls=1)]
+    queues.later = [(0.0, tried), *((0.0, other) for other in others)]
+    assert queues.take_due() == [tried, *others]
+    queues.later = [(time.monotonic() + 600, tried)]
+    queues.wait_longer(others)
+    assert queues.take_due() == []
+    assert len(queues) == 3
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from jobs.engine import lease as leases
 from jobs.engine import retries
 from jobs.engine.assignment import Assignment, Totals
 from jobs.engine.attempts import Attempt
+from jobs.engine.cluster import Node
 from jobs.engine.engine import Engine
 from jobs.engine.environment import Origin
 from jobs.engine.node_faults import NodeFaults
@@ -25,7 +26,7 @@ from jobs.engine.work_queues import WorkQueues
 from pipeline.catalogs.track_refs import to_batch
 from pipeline.shards.featurize_shard import Shard, ShardResult
 from pipeline.shards.isolation import MAX_KILLS
-from pipeline.shards.label_part import LabelResult
+from pipeline.shards.label_part import LabelResult, LabelTask
 from pipeline.storage import storage
 from pipeline.storage.errors import StoreFailingError
 from pipeline.storage.retry import patient
@@ -36,7 +37,7 @@ from schemas.features import FeatureSpec
 from schemas.tables import LISTING
 from schemas.tracks import TrackRef
 from tests.e2e.earmark import read_table
-from tests.unit.scripted_ray import NODES, Outcome, Script, ScriptedRay
+from tests.unit.scripted_ray import NODES, Outcome, Script, ScriptedActors, ScriptedRay
 
 RUN = "20260101-000000-test"
 TRACKS = pa.Table.from_batches(
@@ -401,6 +402,54 @@ def test_a_verdict_is_asked_for_in_another_process_and_elsewhere(assignment: Ass
     doubted = labeling.to_confirm(("id-1",), "b")
     assert doubted is not None
     assert (ids(doubted), doubted.work.name, doubted.judge) == (["id-1"], "000000u", None)
+
+
+def label_parts(assignment: Assignment) -> Totals:
+    """Label three parts, as many as an actor has at once."""
+    wanted = replace(assignment, model="model-1")
+    parts = [
+        LabelTask.of(
+            replace(SHARDS[0], name=f"{n}"),
+            wanted.tables,
+            run_date=wanted.run_date,
+            model="model-1",
+            tracks=SHARDS[0].as_read({}),
+        )
+        for n in range(3)
+    ]
+    return Engine(wanted, Totals(), lambda totals: None).run([], parts)
+
+
+def labeled(task: Shard | LabelTask) -> LabelResult:
+    n_tracks = task.tracks.num_rows
+    return LabelResult(n_tracks, 0, 0, 3 * n_tracks, {"rock": n_tracks}, {})
+
+
+@pytest.mark.parametrize(
+    ("end", "nodes", "isolated"),
+    [
+        (ray_errors.ActorDiedError(), NODES, ["0"]),
+        (ray_errors.ActorDiedError(), {"b": NODES["b"]}, []),
+        (EnvironmentFaultError("the network returns NaN for known-good features"), NODES, ["0"]),
+    ],
+)
+def test_when_an_actor_ends_all_its_parts_are_labeled(
+    assignment: Assignment,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Exception,
+    nodes: dict[str, Node],
+    isolated: list[str],
+) -> None:
+    """A part that waited at the actor would be lost; and all that did would be suspected of what one did, or
+    of what befell the node."""
+    ray = ScriptedRay(lambda tried: labeled(tried.work)).patched(monkeypatch)
+    actors = ScriptedActors(ray, lambda number, task: labeled(task) if number else end, monkeypatch)
+    monkeypatch.setattr("jobs.engine.actor_pool.live_nodes", lambda: nodes)
+    assert label_parts(assignment).labeled == 3 * 4
+    assert [task.name for number, task in actors.labeled if number == 0] == ["0", "1", "2"]
+    assert [tried.work.name for tried in ray.tried] == isolated
+    others = [task.name for number, task in actors.labeled if number == 1]
+    assert sorted([*others, *isolated]) == ["0", "1", "2"]
 
 
 def test_after_stop_nothing_more_is_started(assignment: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,13 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from tests.commands import COMMANDS
 
@@ -42,6 +44,20 @@ def test_images_and_versions_agree() -> None:
     readme = (INFRA / "README.md").read_text("utf-8")
     assert f"-t {image} ." in readme
     assert f"-t {image}-gpu --build-arg EXTRA=gpu" in readme
+
+
+def test_every_pin_installs_on_the_oldest_python() -> None:
+    """`make demo`, which a newcomer runs first, fails on Debian 12: its Python is 3.11.2."""
+    pins = re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    installed = {each.name.lower().replace("_", "-"): each for each in metadata.distributions()}
+    oldest = f"{tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['requires-python'][2:]}.0"
+    found = [(installed.get(name.lower().replace("_", "-")), version) for name, version in pins]
+    tested = [each for each, version in found if each is not None and each.version == version]
+    assert len(tested) > 100
+    needed = {
+        each.name: SpecifierSet(",".join(each.metadata.get_all("Requires-Python") or ())) for each in tested
+    }
+    assert not {name: str(versions) for name, versions in needed.items() if oldest not in versions}
 
 
 def _earmark_commands() -> list[str]:

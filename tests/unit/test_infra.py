@@ -60,6 +60,22 @@ def test_every_pin_installs_on_the_oldest_python() -> None:
     assert not {name: str(versions) for name, versions in needed.items() if oldest not in versions}
 
 
+def test_a_command_beside_the_runs_has_their_role_and_their_keys() -> None:
+    """Elsewhere than on EKS, `earmark status` in a pod of its own finds no credentials."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    (command,) = re.findall(r"^kubectl -n earmark run [^`]*", page, re.MULTILINE)
+    words = shlex.split(command)
+    options = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
+    assert options["--override-type"] == "strategic", "another one replaces the container"
+    spec = json.loads(options["--overrides"])["spec"]
+    pod = yaml.safe_load_all((INFRA / "kuberay/base/cronjobs.yaml").read_text("utf-8"))
+    compact = next(each for each in pod if each["metadata"]["name"] == "earmark-compact")
+    its = compact["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert spec["serviceAccountName"] == its["serviceAccountName"]
+    assert container == {"name": words[words.index("run") + 1], "envFrom": its["containers"][0]["envFrom"]}
+
+
 def _earmark_commands() -> list[str]:
     return re.findall(r"earmark run s3://[^'\n]*", (INFRA / "README.md").read_text("utf-8"))
 

@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
+from pipeline.models.ensemble import Bundle
 from pipeline.shards.isolation import Isolated, ProcessDiedError, call_with_restarts
 from pipeline.shards.label_part import LabelResult, LabelTask, label_part
 from pipeline.tables.tables import Tables
@@ -38,7 +39,9 @@ class MeasuredLabeling:
     parts: tuple[LabeledPart, ...]
 
 
-def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, config: RunConfig) -> MeasuredLabeling:
+def measure_labeling(
+    tasks: Sequence[LabelTask], tables: Tables, bundle: Bundle, config: RunConfig
+) -> MeasuredLabeling:
     """Label parts on a CPU.
 
     Parameters
@@ -47,8 +50,10 @@ def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, config: RunConf
         What to label.
     tables : Tables
         Where the labels go.
+    bundle : ModelBundle or Ensemble
+        The model.
     config : RunConfig
-        The model, and what to write.
+        What to write.
 
     Raises
     ------
@@ -60,23 +65,23 @@ def measure_labeling(tasks: Sequence[LabelTask], tables: Tables, config: RunConf
     with closing(Isolated()) as process:
         try:
             measured: MeasuredLabeling = call_with_restarts(
-                process, _measure_in_process, tuple(tasks), tables, config
+                process, _measure_in_process, tuple(tasks), tables, bundle, config
             )
         except ProcessDiedError as error:
             raise EarmarkError(
-                f"the model {config.model} crashed while it labeled the sample ({error.how}); try another "
+                f"the model {bundle.model} crashed while it labeled the sample ({error.how}); try another "
                 "sample with --seed"
             ) from error
     return measured
 
 
-def _measure_in_process(tasks: tuple[LabelTask, ...], tables: Tables, config: RunConfig) -> MeasuredLabeling:
+def _measure_in_process(
+    tasks: tuple[LabelTask, ...], tables: Tables, bundle: Bundle, config: RunConfig
+) -> MeasuredLabeling:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     from pipeline.models.classifier import CPU_BATCH_SIZE, Classifier
-    from pipeline.models.ensemble import load_bundle
     from pipeline.models.ensemble_classifier import load_classifier
 
-    bundle = load_bundle(config.model)
     batch_size = config.batch_size or CPU_BATCH_SIZE
     classifier = load_classifier(bundle, partial(Classifier, threads=1, batch_size=batch_size))
     load_cpu_s = time.process_time()

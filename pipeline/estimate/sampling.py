@@ -87,7 +87,7 @@ def run_sample(
     write_cpu_s = time.process_time() - before
     task = LabelTask.of(shard, tables, run_date=RUN_DATE, model=bundle.model, tracks=shard.as_read({}))
     own = [task] if any(_n_segments(each) for each in measured) else []
-    labeling = measure_labeling([*own, *stored], tables, config)
+    labeling = measure_labeling([*own, *stored], tables, bundle, config)
     locations = shard.parts(tables)
     for task in own:
         # A track fails before or after it is featurized: the parts of failures are alike.

@@ -7,7 +7,9 @@ import pytest
 
 from jobs.estimate import estimate_run
 from pipeline.demo.demo_catalog import write_demo_catalog
+from pipeline.models.bundle import ModelBundle
 from pipeline.storage import storage
+from pipeline.tables.kept_models import keep_model
 from pipeline.tables.objects import list_objects
 from pipeline.tables.runs import read_reports
 from pipeline.tables.tables import Tables
@@ -85,6 +87,23 @@ def test_catalogs_without_music_and_wrong_names_are_refused(tmp_path: Path) -> N
         estimate_run(str(tmp_path / "missing"), CONFIG, n_sample=2)
     with pytest.raises(MisuseError, match="there is no model"):
         estimate_run(str(tmp_path), RunConfig(model="nothing"), n_sample=2)
+
+
+def test_a_model_that_only_the_tables_keep_is_estimated(music: Path, tmp_path: Path) -> None:
+    """Somebody whose trained model is gone from its folder can run it, but hears that there is none."""
+    catalog = tmp_path / "catalog"
+    catalog.mkdir()
+    for path in _largest(music, 2):
+        shutil.copy(path, catalog)
+    shipped = ModelBundle.load("default")
+    mine = ModelBundle(shipped.info.model_copy(update={"name": "mine"}), shipped.weights)
+    tables = Tables(str(tmp_path / "tables"))
+    keep_model(mine, tables.model_folder(mine.model), lambda: None)
+    config = RunConfig(model=mine.model)
+    found = estimate_run(str(catalog), config, n_sample=2, tables=tables.root)
+    assert found.model == mine.model
+    assert found.estimate is not None
+    assert found.estimate.cpu_s["label"].value > 0
 
 
 def _near(found: float, truth: float, within: float, constant: float = 0.0) -> bool:

@@ -46,7 +46,7 @@ def measure_work(ray: RayCosts, *, n_tracks: int = 100) -> Measured:
         limits = TrackLimits.of(RunConfig())
         tracks = _measure_tracks(shard, spec, limits)
         result = featurize_shard(shard, tables, spec, lambda: None, limits=limits)
-        labeling = _measure_labeling(shard, tables, bundle.model)
+        labeling = _measure_labeling(shard, tables, bundle)
         features_bytes = Path(shard.parts(tables)["features"]).stat().st_size / n_tracks
     labeled = labeling.parts[-1]
     return Measured(
@@ -72,10 +72,10 @@ def _measure_tracks(shard: Shard, spec: FeatureSpec, limits: TrackLimits) -> tup
     return tuple(costs)
 
 
-def _measure_labeling(shard: Shard, tables: Tables, model: str) -> MeasuredLabeling:
+def _measure_labeling(shard: Shard, tables: Tables, bundle: ModelBundle) -> MeasuredLabeling:
     """Label the part twice: the first time, the network is still being traced."""
-    task = LabelTask.of(shard, tables, run_date="2026-01-01", model=model, tracks=shard.as_read({}))
-    return measure_labeling([task, task], tables, RunConfig())
+    task = LabelTask.of(shard, tables, run_date="2026-01-01", model=bundle.model, tracks=shard.as_read({}))
+    return measure_labeling([task, task], tables, bundle, RunConfig())
 
 
 def _processor() -> str:

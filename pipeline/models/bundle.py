@@ -34,7 +34,6 @@ T = TypeVar("T")
 INFO_FILE = "model.json"
 WEIGHTS_FILE = "model.keras"
 _FULL_NAME = re.compile("[a-z0-9][a-z0-9-]*-[0-9a-f]{8}")
-"""Name and hash of a model or an ensemble, as in the tables."""
 _NOTES = {"format_version", "name", "figures", "training", "counts", "source", "license", "weights_sha256"}
 """Fields of ``model.json`` that labels do not depend on."""
 
@@ -166,7 +165,7 @@ def split_name(name: str) -> list[str]:
         return []
     if "+" in name:
         return name.split("+")
-    names = name.split("-")[:-1] if _FULL_NAME.fullmatch(name) else []
+    names = name.split("-")[:-1] if is_full_name(name) else []
     return names if len(names) > 1 and {*names} <= {*shipped_models(), *ADDABLE} else []
 
 
@@ -188,14 +187,19 @@ def find_model(name_or_uri: str) -> str:
         if (found := find_by_full_name(folder)) is not None:
             return found
         names = ", ".join(shipped_models() | added_models())
-        kept = f"; tables that it labeled have it in _models/{folder}" if _FULL_NAME.fullmatch(folder) else ""
+        kept = f"; tables that it labeled have it in _models/{folder}" if is_full_name(folder) else ""
         raise MisuseError(f"there is no model '{folder}': give a folder, or one of {names}{kept}")
     return folder
 
 
+def is_full_name(model: str) -> bool:
+    """Return whether this has the form of a name and a hash of a model or an ensemble, as in the tables."""
+    return _FULL_NAME.fullmatch(model) is not None
+
+
 def find_by_full_name(model: str) -> str | None:
     """Return the folder of the shipped or added model that has a name as in the tables, with its hash."""
-    if not _FULL_NAME.fullmatch(model):
+    if not is_full_name(model):
         return None
     for folder in map(str, (shipped_models() | added_models()).values()):
         with contextlib.suppress(MisuseError):  # of another model, which was added in part

@@ -67,6 +67,7 @@ def test_a_mistake_is_found_before_anything_is_submitted(arguments: str, reason:
         "--model audioset",
         "--model default+audioset",
         "--model gtzan-cnn-304cb835",
+        "--model earmark-cnn-0123abcd",
         "--model s3://bucket/my-model",
         "--model file:///mnt/my-model",
     ],

@@ -146,8 +146,10 @@ def _check_options(context: typer.Context, catalog: str, tables: str, options: l
 
 def _is_name(model: str) -> bool:
     """Return whether this is the name of a model or of an ensemble, as opposed to a folder."""
-    from pipeline.models.bundle import find_by_full_name, shipped_models, split_name
+    from pipeline.models.bundle import is_full_name, shipped_models, split_name
     from pipeline.models.model_cache import ADDABLE
+    from pipeline.storage.local_kind import local_kind
 
     is_short = {*(split_name(model) or [model])} <= {*shipped_models(), *ADDABLE}
-    return is_short or find_by_full_name(model) is not None
+    # A full name may be that of a model which only the tables keep.
+    return is_short or (is_full_name(model) and local_kind(model) is None)

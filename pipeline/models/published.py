@@ -59,13 +59,28 @@ PUBLISHED = {
 """The models that can be added, by name."""
 
 
-def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
+def find_published(name: str) -> PublishedModel:
+    """Return the published model of a name.
+
+    Raises
+    ------
+    MisuseError
+        If there is none.
+    """
+    if name not in PUBLISHED:
+        raise MisuseError(
+            f"there is no model '{name}' to add; those that can be added: {', '.join(PUBLISHED)}"
+        )
+    return PUBLISHED[name]
+
+
+def add_model(model: PublishedModel, file: Path | None = None) -> tuple[ModelBundle, Path]:
     """Add a published model, or rebuild it from its weights.
 
     Parameters
     ----------
-    name : str
-        A key of `PUBLISHED`.
+    model : PublishedModel
+        The model.
     file : Path, optional
         The file of its weights, which is also kept; without it they are taken from the cache, or downloaded.
 
@@ -79,15 +94,10 @@ def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
     Raises
     ------
     MisuseError
-        If there is no such model, or the file is another one, or cannot be read.
+        If the file is another one, or cannot be read.
     EarmarkError
         If the download fails, or the cache cannot be written.
     """
-    if name not in PUBLISHED:
-        raise MisuseError(
-            f"there is no model '{name}' to add; those that can be added: {', '.join(PUBLISHED)}"
-        )
-    model = PUBLISHED[name]
     data = _read(model, file) if file is not None else _download(model)
     if hashlib.sha256(data).hexdigest() != model.sha256:
         raise MisuseError(
@@ -97,10 +107,10 @@ def add_model(name: str, file: Path | None = None) -> tuple[ModelBundle, Path]:
     try:
         bundle = model.build(data, source=model.url, license=model.license, weights_sha256=model.sha256)
     except NotWeightsError as error:
-        raise EarmarkError(f"the weights of {name} cannot be used: {error}") from error
+        raise EarmarkError(f"the weights of {model.name} cannot be used: {error}") from error
     if file is not None:
         _keep_weights(model, data)
-    return bundle, _keep(bundle, model_folder(name))
+    return bundle, _keep(bundle, model_folder(model.name))
 
 
 def _read(model: PublishedModel, file: Path) -> bytes:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import soundfile as sf
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from jobs.cli.main import app
 from jobs.cli.summaries.models import print_models
 from jobs.models import list_models
 from pipeline.audio.features.featurize import featurize_track
@@ -54,6 +56,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The address of the weights, where nothing answers."""
     unreachable = dataclasses.replace(published.PUBLISHED["audioset"], url="http://127.0.0.1:9/weights.pt")
     monkeypatch.setitem(published.PUBLISHED, "audioset", unreachable)
+
+
+def add_audioset(file: Path | None = None) -> tuple[ModelBundle, Path]:
+    return published.add_model(published.find_published("audioset"), file)
 
 
 def plain_power(y: NDArray[np.float32]) -> Floats:
@@ -304,7 +310,7 @@ def test_file_of_another_network_is_refused(
     other = tmp_path / "mn04_as_mAP_432.pt"
     other.write_bytes(torch_file(random_weights()))
     with pytest.raises(MisuseError, match="SHA-256 differs"):
-        published.add_model("audioset", other)
+        add_audioset(other)
     import hashlib
 
     same = dataclasses.replace(
@@ -314,12 +320,12 @@ def test_file_of_another_network_is_refused(
     )
     monkeypatch.setitem(published.PUBLISHED, "audioset", same)
     with pytest.raises(EarmarkError, match="does not reproduce the published outputs"):
-        published.add_model("audioset", other)
+        add_audioset(other)
     other.write_bytes(torch_file({"a": np.zeros(3, np.float32)}))
     sum_ = hashlib.sha256(other.read_bytes()).hexdigest()
     monkeypatch.setitem(published.PUBLISHED, "audioset", dataclasses.replace(same, sha256=sum_))
     with pytest.raises(EarmarkError, match="weights of another network"):
-        published.add_model("audioset", other)
+        add_audioset(other)
     assert not cache.exists()
 
 
@@ -329,13 +335,20 @@ def test_what_is_missing_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(MisuseError, match="earmark models add audioset"):
         ModelBundle.load("audioset")
     with pytest.raises(MisuseError, match="no model 'yamnet' to add"):
-        published.add_model("yamnet")
+        published.find_published("yamnet")
     with pytest.raises(MisuseError, match="cannot read the weights"):
-        published.add_model("audioset", tmp_path / "none.pt")
+        add_audioset(tmp_path / "none.pt")
     with pytest.raises(MisuseError, match="cannot read the weights"):
-        published.add_model("audioset", tmp_path)
+        add_audioset(tmp_path)
     with pytest.raises(EarmarkError, match="--file mn04_as"):
-        published.add_model("audioset")
+        add_audioset()
+
+
+def test_a_model_that_cannot_be_added_is_only_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody reads that a model is being added that does not exist."""
+    done = CliRunner().invoke(app, ["models", "add", "yamnet"])
+    assert "those that can be added: audioset" in str(done.exception)
+    assert "adding" not in done.output + capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("offline")
@@ -378,10 +391,10 @@ def test_a_model_that_was_added_in_part_is_listed(
 @pytest.mark.slow
 def test_added_model_hears_what_real_clips_are(weights: Path, cache: Path, gtzan: Path) -> None:
     """The network built here would not be the published one: another padding, another scale."""
-    bundle, folder = published.add_model("audioset", weights)
+    bundle, folder = add_audioset(weights)
     assert folder.is_relative_to(cache)
     assert ModelBundle.load("audioset").model == bundle.model
-    assert published.add_model("audioset")[0].model == bundle.model, "added again, from the cache"
+    assert add_audioset()[0].model == bundle.model, "added again, from the cache"
     assert bundle.info.license == "MIT"
     classifier = Classifier(bundle, batch_size=4)
     right = 0

@@ -32,8 +32,9 @@ def add(
 ) -> None:
     """Add a published model: download its weights, verify them, and convert them for --model."""
     from jobs.cli.summaries.models import print_added
-    from pipeline.models.published import add_model
+    from pipeline.models.published import add_model, find_published
 
+    model = find_published(name)
     say(f"adding {name}")
-    bundle, folder = add_model(name, file)
+    bundle, folder = add_model(model, file)
     print_added(name, bundle, folder)

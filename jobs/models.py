@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.models.bundle import ModelBundle, shipped_models
-from pipeline.models.model_cache import model_folder
+from pipeline.models.model_cache import added_models, how_to_mend, model_folder
 from pipeline.models.published import PUBLISHED, PublishedModel
 from pipeline.storage.local_kind import local_kind
-from schemas.errors import EarmarkError
+from schemas.errors import EarmarkError, MisuseError
 from schemas.model import ModelInfo
 
 
@@ -53,9 +53,10 @@ def _look_at(model: PublishedModel) -> ListedModel:
     try:
         if local_kind(folder) is None:
             return ListedModel(model.name, "can be added", model.license, model.size)
-        bundle = ModelBundle.load(str(folder))
+        if model.name not in added_models():
+            raise MisuseError(f"{folder} lacks a file; {how_to_mend(str(folder))}")
+        bundle = ModelBundle.load(model.name)
     except EarmarkError as error:
-        fault = f"{error}; 'earmark models add {model.name}' adds it again"
-        return ListedModel(model.name, "cannot be used", model.license, model.size, fault=fault)
+        return ListedModel(model.name, "cannot be used", model.license, model.size, fault=str(error))
     terms = bundle.info.license or model.license
     return ListedModel(model.name, "added", terms, len(bundle.weights), bundle.info)

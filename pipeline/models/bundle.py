@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.models.model_cache import ADDABLE, added_models
+from pipeline.models.model_cache import ADDABLE, added_models, how_to_mend
 from pipeline.models.network_shape import check_network
 from pipeline.storage import storage
 from pipeline.storage.local_kind import local_kind
@@ -128,7 +128,7 @@ class ModelBundle:
         """
 
         def parse(weights: bytes) -> "ModelBundle":
-            check_network(weights, info, f"{folder}/{file}")
+            check_network(weights, info, folder, file)
             return cls(info, weights)
 
         return _read(folder, file, parse)
@@ -261,7 +261,9 @@ def parse_info(data: bytes, folder: str) -> ModelInfo:
                 f"({first['loc'][-1]}); upgrade Earmark"
             ) from error
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise MisuseError(f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}") from error
+        raise MisuseError(
+            f"{folder}/{INFO_FILE} is not valid: {where}: {first['msg']}; {how_to_mend(folder)}"
+        ) from error
 
 
 def load_network(bundle: ModelBundle) -> Any:

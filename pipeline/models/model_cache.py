@@ -16,6 +16,14 @@ def model_folder(name: str) -> Path:
     return cache_folder() / "models" / name
 
 
+def how_to_mend(folder: str) -> str:
+    """Return what to do about a model whose folder lacks something or is damaged."""
+    for name in ADDABLE:
+        if folder == str(model_folder(name)):
+            return f"add it again with 'earmark models add {name}'"
+    return "train or copy the model again"
+
+
 def added_models() -> dict[str, Path]:
     """Return the folders of models that were added whole, by name; none if the cache is another user's."""
     folders = {name: model_folder(name) for name in ADDABLE}

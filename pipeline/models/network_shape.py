@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.audio.features.descriptors import DESCRIPTOR_NAMES
 from pipeline.formatting import size_text
+from pipeline.models.model_cache import how_to_mend
 from schemas.errors import MisuseError
 from schemas.model import ModelInfo
 from schemas.tracks import SegmentFeatures
@@ -39,14 +40,15 @@ def network_inputs(
     return log_mels or None, np.stack(descriptors) if descriptors else None
 
 
-def check_network(weights: bytes, info: ModelInfo, path: str) -> None:
+def check_network(weights: bytes, info: ModelInfo, folder: str, file: str) -> None:
     """Check that the inputs and outputs of a ``.keras`` file match its ``model.json``.
 
     Raises
     ------
     MisuseError
-        If they do not, or the file is not a network. The message names it as `path`.
+        If they do not, or the file is not a network. The message names it by its folder and its name.
     """
+    path = f"{folder}/{file}"
     try:
         with zipfile.ZipFile(io.BytesIO(weights)) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
@@ -59,15 +61,18 @@ def check_network(weights: bytes, info: ModelInfo, path: str) -> None:
             archive.getinfo("model.weights.h5")
         shapes, n_outputs = _read_shapes(config)
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-        raise MisuseError(
-            f"{path} is not a network that Earmark can read; train or copy the model again"
-        ) from error
+        raise MisuseError(f"{path} is not a network that Earmark can read; {how_to_mend(folder)}") from error
     found, expected = (_format_shapes(each) for each in ([shape[1:] for shape in shapes], input_shapes(info)))
     if found != expected:
-        raise MisuseError(f"{path} takes arrays of shape {found}, but model.json says {expected}")
+        raise MisuseError(
+            f"{path} takes arrays of shape {found}, but model.json says {expected}; {how_to_mend(folder)}"
+        )
     if n_outputs != info.n_outputs:
         named = "genres" if info.taxonomy is None else "classes"
-        raise MisuseError(f"{path} has {n_outputs} outputs, but model.json names {info.n_outputs} {named}")
+        raise MisuseError(
+            f"{path} has {n_outputs} outputs, but model.json names {info.n_outputs} {named}; "
+            f"{how_to_mend(folder)}"
+        )
 
 
 def _format_shapes(shapes: list[Any]) -> str:

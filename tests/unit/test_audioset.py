@@ -381,7 +381,7 @@ def test_a_model_that_was_added_in_part_is_listed(
     assert [each.state for each in listed][:2] == ["ships"] * 2
     print_models(listed)
     assert "earmark models add audioset" in " ".join(capsys.readouterr().out.split())
-    with pytest.raises(MisuseError, match="audioset"):
+    with pytest.raises(MisuseError, match="earmark models add audioset"):
         ModelBundle.load("audioset")
     assert published._keep(bundle, folder) == folder
     assert list_models()[2].state == "added"

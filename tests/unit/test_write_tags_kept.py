@@ -34,6 +34,7 @@ from tests.unit.test_id3 import tag as id3_tag
 from tests.unit.test_tags import QUICKTIME, SPELLINGS, quicktime, spelled, tagged
 
 RATE = 44100
+TITLE = id3_frame(4, b"TIT2", b"\3Title")
 NOISE = np.random.default_rng(0).normal(0, 0.1, (RATE, 1)).astype(np.float32)
 
 
@@ -294,13 +295,57 @@ def test_tags_at_the_end_of_an_mp3(tmp_path: Path) -> None:
     assert write(encode(NOISE, RATE, "mp3") + id3v1, "mp3", "no such genre")[-1] == 255
 
 
+LYRICS = b"LYRICSBEGININD00003110LYR00005Hello"
+LYRICS += b"%06dLYRICS200" % len(LYRICS)
+ID3V1 = b"TAG" + b"Title".ljust(30, b"\0") + bytes(94) + b"\x11"
+
+
 def test_an_mp3_with_lyrics_at_its_end() -> None:
     """Files from players that keep Lyrics3 before ID3v1 would be refused, as if their audio changed."""
-    lyrics = b"LYRICSBEGININD00003110LYR00005Hello"
-    lyrics += b"%06dLYRICS200" % len(lyrics)
-    id3v1 = b"TAG" + b"Title".ljust(30, b"\0") + bytes(94) + b"\x11"
-    written = write(encode(NOISE, RATE, "mp3") + lyrics + id3v1, "mp3")
-    assert written.endswith(lyrics + id3v1[:-1] + b"\x08")
+    written = write(encode(NOISE, RATE, "mp3") + LYRICS + ID3V1, "mp3")
+    assert written.endswith(LYRICS + ID3V1[:-1] + b"\x08")
+
+
+def ape(*, has_header: bool = True) -> bytes:
+    file = io.BytesIO()
+    tag = APEv2()
+    tag["Artist"], tag["Genre"], tag["Composer"] = "Björk", "Pop", "Sjón"
+    tag.save(file)
+    return file.getvalue()[0 if has_header else 32 :]
+
+
+@pytest.mark.parametrize("kind", ["before lyrics", "before old lyrics", "after lyrics", "without a header"])
+def test_an_apev2_beside_other_tags_at_the_end_gets_its_genre(kind: str) -> None:
+    """The old genre would stay in it, or the file would be refused as if its audio changed."""
+    end = {
+        "before lyrics": ape() + LYRICS + ID3V1,
+        "before old lyrics": ape() + b"LYRICSBEGINHelloLYRICSEND" + ID3V1,
+        "after lyrics": LYRICS + ape() + ID3V1,
+        "without a header": ape(has_header=False),
+    }[kind]
+    audio = encode(NOISE, RATE, "mp3")
+    tags = read_tags(io.BytesIO(audio + end), "track")
+    assert (tags.artist, tags.genre_tag) == ("Björk", "Pop")
+    written = write(audio + end, "mp3")
+    assert written.startswith(audio)
+    after = APEv2(io.BytesIO(written[: written.rindex(b"APETAGEX") + 32]))
+    assert (after["Genre"], after["Composer"]) == ("jazz", "Sjón")
+
+
+def test_the_genre_of_a_second_id3_is_changed_too() -> None:
+    """Players that let the last tag win, such as those built on libmpg123, would show the old genre."""
+    first, second = (id3_tag(4, id3_frame(4, b"TCON", b"\3Pop") + title) for title in (b"", TITLE))
+    written = write(first + second + encode(NOISE, RATE, "mp3"), "mp3")
+    rest = parse_id3(written[parse_id3(written).n_bytes :])
+    assert rest.texts(frozenset({"TCON", "TIT2"})) == {"TCON": ["jazz"], "TIT2": ["Title"]}
+
+
+def test_an_id3v2_at_the_end_is_refused() -> None:
+    """A new tag at the start would hide it from programs that look at the end only without one."""
+    tag = id3_tag(4, TITLE)
+    footer = bytes([*tag[3:5], 0x10]) + tag[6:10]
+    with pytest.raises(EarmarkError, match="ID3v2 tag is at its end"):
+        write(encode(NOISE, RATE, "mp3") + b"ID3" + footer + tag[10:] + b"3DI" + footer + ID3V1, "mp3")
 
 
 def test_speex(tmp_path: Path) -> None:

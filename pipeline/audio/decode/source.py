@@ -144,10 +144,15 @@ def id3_bytes(source: Source) -> int:
     ----------
     ID3v2.4.0 main structure, section 3.1: https://id3.org/id3v2.4.0-structure
     """
-    length = 0
-    while block := id3_block_bytes(source.read_at(length, ID3_HEADER_BYTES)):
-        length += block
-    return length
+    return sum(id3_blocks(source))
+
+
+def id3_blocks(source: Source) -> Iterator[int]:
+    """Yield the length in bytes of each ID3v2 block at the start of `source`."""
+    start = 0
+    while block := id3_block_bytes(source.read_at(start, ID3_HEADER_BYTES)):
+        yield block
+        start += block
 
 
 def id3_block_bytes(header: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The genre in the APEv2 tag at the end of some mp3s, which some players prefer to ID3.
+"""The genre in the APEv2 tags of some mp3s, which some players prefer to ID3.
 
 References
 ----------
@@ -8,12 +8,12 @@ https://wiki.hydrogenaud.io/index.php?title=APEv2_specification
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pipeline.audio.decode.source import Source
 from pipeline.audio.tags.splicing import Edit
 
 _MAGIC = b"APETAGEX"
 _FOOTER_BYTES = 32
 _SIZE_AT, _COUNT_AT, _FLAGS_AT = 12, 16, 20
-_HAS_HEADER = 1 << 31
 _KIND = 0b110
 _ITEM_HEADER_BYTES = 8
 _MAX_BYTES = 64 << 20
@@ -43,6 +43,11 @@ class ApeTag:
     has_header: bool
 
     @property
+    def header_start(self) -> int:
+        """Where the tag begins, including a header."""
+        return self.start - _FOOTER_BYTES * self.has_header
+
+    @property
     def names_the_track(self) -> bool:
         """Whether it tells more than loudness, which mp3gain and others keep in APEv2 tags of their own."""
         return not _OF_A_TRACK.isdisjoint(self.items)
@@ -62,19 +67,19 @@ class ApeTag:
         else:
             return []
         counts = _bytes(self.end - self.start + growth) + _bytes(n_items)
-        places = [self.end - _FOOTER_BYTES, *([self.start - _FOOTER_BYTES] if self.has_header else [])]
+        places = [self.end - _FOOTER_BYTES, *([self.header_start] if self.has_header else [])]
         return edits + [Edit(place + _SIZE_AT, place + _FLAGS_AT, counts) for place in places]
 
 
-def read_ape(file: BinaryIO, end: int) -> ApeTag | None:
+def read_ape(file: BinaryIO | Source, end: int) -> ApeTag | None:
     """Return the APEv2 tag that ends at `end`; None if there is none, or its items are damaged.
 
     Parameters
     ----------
-    file : BinaryIO
+    file : BinaryIO or Source
         The mp3.
     end : int
-        Where the tag would end: the end of the file, or the start of ID3v1.
+        Where the tag would end.
     """
     file.seek(max(end - _FOOTER_BYTES, 0))
     footer = file.read(_FOOTER_BYTES)
@@ -86,7 +91,8 @@ def read_ape(file: BinaryIO, end: int) -> ApeTag | None:
     items = _text_items(file.read(size - _FOOTER_BYTES), n_items, start)
     if items is None:
         return None
-    has_header = bool(_number(footer, _FLAGS_AT) & _HAS_HEADER) and start >= _FOOTER_BYTES
+    file.seek(max(start - _FOOTER_BYTES, 0))
+    has_header = file.read(_FOOTER_BYTES).startswith(_MAGIC)
     return ApeTag(start, end, n_items, items, has_header)
 
 

@@ -170,6 +170,11 @@ def with_genre(tag: Id3, genre: str) -> Id3:
     return Id3(tag.version, tag.unsynchronized, frames, tag.n_bytes, tag.whole)
 
 
+def has_genre(tag: Id3) -> bool:
+    """Return whether a tag has a genre, or a user-defined frame of that name."""
+    return any(_is_genre(tag, frame) for frame in tag.frames)
+
+
 def genre_names(texts: list[str]) -> list[str]:
     """Return genres with ID3v1 numbers, such as "(17)" or "17", replaced by names."""
     names: list[str] = TCON(encoding=3, text=texts).genres

@@ -1,14 +1,17 @@
 """Edits that set the genre in the ID3 tags of mp3, wav and aiff files and keep all other bytes."""
 
+import contextlib
 import io
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import BinaryIO
 
 from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
 
-from pipeline.audio.decode.source import ID3_HEADER_BYTES, id3_block_bytes
-from pipeline.audio.tags.ape_genre import read_ape
-from pipeline.audio.tags.id3 import Id3, Id3Error, parse_id3, read_id3v1, render_id3, with_genre
+from pipeline.audio.decode.source import Source, id3_blocks
+from pipeline.audio.tags.id3 import Id3, Id3Error, has_genre, parse_id3, render_id3, with_genre
 from pipeline.audio.tags.iff_chunks import HEADER_BYTES, Chunk, Chunks
+from pipeline.audio.tags.mp3_end import read_mp3_end
 from pipeline.audio.tags.riff_info import info_genre_edits
 from pipeline.audio.tags.splicing import Edit
 from schemas.tracks import Tags
@@ -17,18 +20,16 @@ _NO_GENRE = 255
 _MAX_SIZE = (1 << 32) - 2
 
 
-def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[Edit]:
+def mp3_genre_edits(source: Source, known: Tags, genre: str) -> list[Edit]:
     """Return the edits that set the genre of an mp3: in ID3v2 and, if present, in ID3v1 and APEv2.
 
-    An mp3 that names its track in APEv2 and has no ID3v2 gets none: most programs would then ignore all other
-    items of APEv2, such as track number and cover.
+    An mp3 that names its track in APEv2 and has no ID3v2 gets none: most programs would then
+    ignore all other items of APEv2, such as track number and cover.
 
     Parameters
     ----------
-    file : BinaryIO
+    source : Source
         The mp3.
-    size : int
-        Its size, bytes.
     known : Tags
         Values of its other tags, for an mp3 without ID3v2.
     genre : str
@@ -37,21 +38,32 @@ def mp3_genre_edits(file: BinaryIO, size: int, known: Tags, genre: str) -> list[
     Raises
     ------
     Id3Error
-        If its ID3v2 tag is damaged or has no room for the genre.
+        If its ID3v2 tag is damaged, is at its end, or has no room for the genre.
     """
-    id3v1 = read_id3v1(file, size)
-    file.seek(0)
-    n_bytes = id3_block_bytes(file.read(ID3_HEADER_BYTES))
-    file.seek(0)
-    start = file.read(n_bytes)
-    ape = read_ape(file, size - len(id3v1))
-    in_ape_only = not n_bytes and ape is not None and ape.names_the_track
-    edits = ape.genre_edits(genre, add=in_ape_only) if ape is not None else []
-    if id3v1:
+    end = read_mp3_end(source)
+    if end.has_id3v2:
+        raise Id3Error("its ID3v2 tag is at its end; move it to its start with a tag editor first")
+    blocks = list(id3_blocks(source))
+    first = source.read_at(0, blocks[0]) if blocks else b""
+    in_ape_only = not blocks and any(tag.names_the_track for tag in end.ape)
+    edits = [edit for tag in end.ape for edit in tag.genre_edits(genre, add=in_ape_only)]
+    if end.id3v1:
+        size = source.size()
         edits.append(Edit(size - 1, size, bytes([_id3v1_number(genre)])))
     if not in_ape_only:
-        tag = _parse_undamaged(start) if n_bytes else _new_tag(known, id3v1)
-        edits.append(Edit(0, n_bytes, render_id3(with_genre(tag, genre))))
+        tag = _parse_undamaged(first) if first else _new_tag(known, end.id3v1)
+        edits.append(Edit(0, len(first), render_id3(with_genre(tag, genre))))
+    return edits + _further_id3_edits(source, blocks, genre)
+
+
+def _further_id3_edits(source: Source, blocks: Sequence[int], genre: str) -> list[Edit]:
+    """Return the edits that set the genre in the ID3v2 tags after the first, if it is there."""
+    edits = []
+    for start, n_bytes in zip(accumulate(blocks[:-1]), blocks[1:], strict=True):
+        with contextlib.suppress(Id3Error):  # what is no tag stays as it is
+            tag = parse_id3(source.read_at(start, n_bytes))
+            if tag.whole and has_genre(tag):
+                edits.append(Edit(start, start + n_bytes, render_id3(with_genre(tag, genre))))
     return edits
 
 

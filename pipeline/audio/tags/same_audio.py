@@ -11,7 +11,7 @@ import av
 from pipeline.audio.decode.decoders import UndecodableError, reason_of
 from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import Source
-from pipeline.audio.tags.id3 import read_id3v1
+from pipeline.audio.tags.mp3_end import read_mp3_end
 
 
 class DifferentAudioError(Exception):
@@ -36,8 +36,8 @@ def assert_same_audio(original: Path, copy: Path) -> None:
     with original.open("rb") as one, copy.open("rb") as other:
         try:
             with (
-                closing(open_container(_without_id3v1(one, original))) as before,
-                closing(open_container(_without_id3v1(other, copy))) as after,
+                closing(open_container(_without_tags_at_end(one, original))) as before,
+                closing(open_container(_without_tags_at_end(other, copy))) as after,
             ):
                 _assert_same(before, after)
         except IndexError as error:  # PyAV does not support streams that appear midway
@@ -46,10 +46,9 @@ def assert_same_audio(original: Path, copy: Path) -> None:
             raise DifferentAudioError(f"FFmpeg cannot read it: {reason_of(error)}") from error
 
 
-def _without_id3v1(file: BinaryIO, path: Path) -> Source:
-    """Return a view without the ID3v1 tag: behind lyrics, FFmpeg would take it, with its genre, for audio."""
-    size = path.stat().st_size
-    return Source(file, str(path), end=size - len(read_id3v1(file, size)))
+def _without_tags_at_end(file: BinaryIO, path: Path) -> Source:
+    """Return a view without the tags that end an mp3: FFmpeg would take some, with the genre, for audio."""
+    return Source(file, str(path), end=read_mp3_end(file).start)
 
 
 def _assert_same(before: av.container.InputContainer, after: av.container.InputContainer) -> None:

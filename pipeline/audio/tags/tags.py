@@ -1,6 +1,5 @@
 """Reads a file's tags (artist, album, title, year, genre) in any of their formats."""
 
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,8 +14,9 @@ from pipeline.audio.decode.ffmpeg import open_container
 from pipeline.audio.decode.source import ID3_HEADER_BYTES, Source, id3_block_bytes
 from pipeline.audio.tags.bounded_tags import KINDS_WITHOUT_ID3, TagSource, open_tagged
 from pipeline.audio.tags.dates import parse_date
-from pipeline.audio.tags.id3 import Id3Error, genre_names, parse_id3, read_id3v1
+from pipeline.audio.tags.id3 import Id3Error, genre_names, parse_id3
 from pipeline.audio.tags.iff_chunks import read_chunks
+from pipeline.audio.tags.mp3_end import read_mp3_end
 from pipeline.audio.tags.several_values import SEPARATOR
 from schemas.tracks import Tags
 
@@ -114,11 +114,17 @@ def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Stored]:
         inner.raise_if_failed()
     if is_native:
         return
+    end = read_mp3_end(source)
+    if tags is None and end.ape:  # mutagen looks for it only at the very end
+        before = TagSource(file, source.uri, n_id3, end.ape[0].end)
+        tags = getattr(open_tagged(before, [APEv2File]), "tags", None)
+        before.raise_if_failed()
     if tags is not None:
         yield tags
     inner.seek(0)
     magic = inner.read(2)
-    if id3v1 := _id3v1(source):
+    id3v1 = (ParseID3v1(end.id3v1) or {}) if end.id3v1 else {}
+    if id3v1:
         yield id3v1
     is_mpeg = magic[:1] == b"\xff" and magic[1:] >= b"\xe0"
     if not is_mpeg and not id3 and tags is None and not id3v1:
@@ -156,11 +162,6 @@ def _id3_place(source: TagSource) -> tuple[int, int]:
         source.seek(start)
         return start, id3_block_bytes(source.read(ID3_HEADER_BYTES))
     return 0, 0
-
-
-def _id3v1(source: TagSource) -> dict[str, Any]:
-    tag = read_id3v1(source, source.seek(0, io.SEEK_END))
-    return (ParseID3v1(tag) or {}) if tag else {}
 
 
 def _ffmpeg_metadata(source: Source) -> dict[str, str]:

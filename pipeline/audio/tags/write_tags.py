@@ -190,7 +190,7 @@ def _edits(file: BinaryIO, container: str, known: Tags, genre: str, name: str) -
     if container == "flac":  # some taggers put ID3 before it
         return [flac_genre_edit(file, id3_bytes(source), genre)]
     if container == "mp3":
-        return mp3_genre_edits(file, source.size(), known, genre)
+        return mp3_genre_edits(source, known, genre)
     chunks = read_chunks(file)
     if chunks is None:
         raise EarmarkError(f"{name} has no valid chunks, so its tags cannot be written; convert it first")

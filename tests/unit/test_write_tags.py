@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import mutagen
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -123,6 +124,25 @@ def test_riff_info_is_not_hidden(tmp_path: Path) -> None:
     before = _tags(path)
     write_tagged(str(path), path.stat().st_size, path, "rock")
     assert _tags(path) == replace(before, genre_tag="rock")
+
+
+@pytest.mark.parametrize("form", ["wav", "aiff", "mp3"])
+def test_comment_and_track_number_are_not_hidden(form: str, tmp_path: Path) -> None:
+    """Programs that find the new ID3v2 would show them no more, or under another name."""
+    path, rate = tmp_path / f"a.{form}", 44100
+    path.write_bytes(encode(sweep(rate, 1), rate, form))
+    if form == "mp3":
+        id3v1 = b"TAG" + bytes(94) + b"live".ljust(28, b"\0") + b"\0\x03\xff"
+        path.write_bytes(path.read_bytes() + id3v1)
+    else:
+        with sf.SoundFile(path, "w", rate, 1, subtype="PCM_16") as sound:
+            sound.comment, sound.tracknumber, sound.copyright = "live", "3", "none"
+            sound.write(np.zeros(rate))
+    write_tagged(str(path), path.stat().st_size, path, "rock")
+    tags = ID3(path, load_v1=False) if form == "mp3" else mutagen.File(path).tags
+    assert [(comment.desc, comment.text) for comment in tags.getall("COMM")] == [("", ["live"])]
+    assert tags.get("TRCK") == (None if form == "aiff" else "3")
+    assert tags.get("TCOP") == (None if form == "mp3" else "none")
 
 
 def test_a_file_that_cannot_be_tagged_is_unchanged(tmp_path: Path) -> None:

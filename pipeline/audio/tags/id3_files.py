@@ -2,11 +2,11 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import BinaryIO
 
-from mutagen.id3 import ID3, TALB, TCON, TDRC, TIT2, TPE1, ParseID3v1
+from mutagen.id3 import COMM, ID3, TALB, TCON, TCOP, TDRC, TIT2, TPE1, TRCK, Frame, ParseID3v1
 
 from pipeline.audio.decode.source import Source, id3_blocks
 from pipeline.audio.tags.id3 import Id3, Id3Error, has_genre, parse_id3, render_id3, with_genre
@@ -14,6 +14,7 @@ from pipeline.audio.tags.iff_chunks import HEADER_BYTES, Chunk, Chunks
 from pipeline.audio.tags.mp3_end import read_mp3_end
 from pipeline.audio.tags.riff_info import info_genre_edits
 from pipeline.audio.tags.splicing import Edit
+from pipeline.audio.tags.tags import ffmpeg_metadata
 from schemas.tracks import Tags
 
 _NO_GENRE = 255
@@ -51,7 +52,7 @@ def mp3_genre_edits(source: Source, known: Tags, genre: str) -> list[Edit]:
         size = source.size()
         edits.append(Edit(size - 1, size, bytes([_id3v1_number(genre)])))
     if not in_ape_only:
-        tag = _parse_undamaged(first) if first else _new_tag(known, end.id3v1)
+        tag = _parse_undamaged(first) if first else _new_tag(known, _of_id3v1(end.id3v1))
         edits.append(Edit(0, len(first), render_id3(with_genre(tag, genre))))
     return edits + _further_id3_edits(source, blocks, genre)
 
@@ -93,14 +94,14 @@ def chunk_genre_edits(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
     if audio is None:
         raise Id3Error("none of its chunks has audio")
     if old is None:
-        tag = _new_tag(known, b"")
+        tag = _new_tag(known, _of_chunks(file))
         start = end = chunks.chunks[-1].end
         even = bytes(chunks.chunks[-1].is_uneven)
         name = b"ID3 " if chunks.form == b"FORM" else b"id3 "
     else:
         file.seek(old.data_start)
         data = file.read(old.size)
-        tag = _parse_undamaged(data) if data.strip(b"\0") else _new_tag(known, b"")
+        tag = _parse_undamaged(data) if data.strip(b"\0") else _new_tag(known, _of_chunks(file))
         start, end, even, name = old.start, old.end, b"", old.name
     content = render_id3(with_genre(tag, genre))
     content += bytes(len(content) % 2)
@@ -136,11 +137,28 @@ def _parse_undamaged(data: bytes) -> Id3:
     return tag
 
 
-def _new_tag(known: Tags, id3v1: bytes) -> Id3:
+def _of_id3v1(tag: bytes) -> dict[str, Frame]:
+    frames: dict[str, Frame] = ParseID3v1(tag) or {}
+    if comment := frames.get("COMM"):
+        comment.desc = ""  # mutagen describes it, and players look for one without a description
+    return frames
+
+
+def _of_chunks(file: BinaryIO) -> dict[str, Frame]:
+    """Return what the text of a wav or aiff says beside `Tags`."""
+    texts = ffmpeg_metadata(Source(file, ""))
+    return {
+        kind.__name__: kind(encoding=3, text=[texts[name]])
+        for name, kind in (("track", TRCK), ("comment", COMM), ("copyright", TCOP))
+        if texts.get(name)
+    }
+
+
+def _new_tag(known: Tags, others: Mapping[str, Frame]) -> Id3:
     """Return a new ID3 tag with the values of the other tags: most programs read only ID3v2 if it exists."""
-    frames = dict(ParseID3v1(id3v1) or {})
     texts = ((TPE1, known.artist), (TALB, known.album), (TIT2, known.title), (TDRC, known.release_date))
-    frames |= {kind.__name__: kind(encoding=3, text=[text]) for kind, text in texts if text is not None}
+    frames = {kind.__name__: kind(encoding=3, text=[text]) for kind, text in texts if text is not None}
+    frames = {**others, **frames}
     if not frames:
         return Id3(4, False, (), 0, True)
     tags, file = ID3(), io.BytesIO()

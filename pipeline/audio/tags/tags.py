@@ -110,7 +110,7 @@ def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Stored]:
     if id3 := _id3(source, n_id3):
         yield id3
     if isinstance(tagged, MP4) and not _by_name(tags or {}):  # QuickTime has other tags than iTunes
-        yield _ffmpeg_metadata(inner)
+        yield ffmpeg_metadata(inner)
         inner.raise_if_failed()
     if is_native:
         return
@@ -128,7 +128,7 @@ def _read_each_kind(source: TagSource, file: BinaryIO) -> Iterator[Stored]:
         yield id3v1
     is_mpeg = magic[:1] == b"\xff" and magic[1:] >= b"\xe0"
     if not is_mpeg and not id3 and tags is None and not id3v1:
-        yield _ffmpeg_metadata(inner)
+        yield ffmpeg_metadata(inner)
         inner.raise_if_failed()
 
 
@@ -164,7 +164,7 @@ def _id3_place(source: TagSource) -> tuple[int, int]:
     return 0, 0
 
 
-def _ffmpeg_metadata(source: Source) -> dict[str, str]:
+def ffmpeg_metadata(source: Source) -> dict[str, str]:
     """Read the tags that mutagen does not support: RIFF INFO of wav, text chunks of aiff, Matroska."""
     try:
         with open_container(source, PROBE_BYTES) as container:

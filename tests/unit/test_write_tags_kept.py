@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from mutagen.apev2 import APEv2
+from mutagen.asf import ASF, ASFByteArrayAttribute
 from mutagen.flac import FLAC, Picture
 from mutagen.mp4 import MP4
 from mutagen.ogg import OggPage
@@ -256,6 +257,17 @@ def test_a_genre_in_a_field_of_a_tagger_does_not_hide_the_new_one(kind: str) -> 
     with av.open(io.BytesIO(written)) as container:
         found = container.streams.audio[0].metadata | container.metadata
     assert {text for name, text in found.items() if name.lower() == "genre"} == {"jazz"}
+
+
+def test_a_wma_with_a_large_cover_keeps_it() -> None:
+    """Covers of more than 64 KiB are usual, and every wma with one would be refused."""
+    file = tagged("wma")
+    track = ASF(file)
+    track["WM/Picture"] = [ASFByteArrayAttribute(bytes(100_000), language=0, stream=1)]
+    file.seek(0)
+    track.save(file)
+    picture = ASF(io.BytesIO(write(file.getvalue(), "wma")))["WM/Picture"][0]
+    assert (picture.value, picture.stream) == (bytes(100_000), 1)
 
 
 @pytest.mark.parametrize("kind", QUICKTIME)

@@ -78,8 +78,7 @@ def _others(tagged: Any, path: Path) -> Counter[Hashable]:
 
 
 def _asf_tag(name: str, value: Any) -> Hashable:
-    # A missing language means the first one, and a missing stream means all streams.
-    return name, value.TYPE, value.language or 0, value.stream or 0, value.render("")
+    return name, value.render_ml("")  # with language and stream; `render` fails on more than 64 KiB
 
 
 def _is_asf_genre(name: str) -> bool:

@@ -90,25 +90,28 @@ def chunk_genre_edits(file: BinaryIO, chunks: Chunks, known: Tags, genre: str) -
     Id3Error
         If no chunk has audio, or the ID3 tag is damaged or has no room for the genre.
     """
-    audio, old = chunks.audio, chunks.id3
+    audio = chunks.audio
     if audio is None:
         raise Id3Error("none of its chunks has audio")
-    if old is None:
-        tag = _new_tag(known, _of_chunks(file))
-        start = end = chunks.chunks[-1].end
-        even = bytes(chunks.chunks[-1].is_uneven)
-        name = b"ID3 " if chunks.form == b"FORM" else b"id3 "
-    else:
+    edits = info_genre_edits(file, chunks, genre)
+    for old in chunks.id3:
         file.seek(old.data_start)
         data = file.read(old.size)
         tag = _parse_undamaged(data) if data.strip(b"\0") else _new_tag(known, _of_chunks(file))
-        start, end, even, name = old.start, old.end, b"", old.name
-    content = render_id3(with_genre(tag, genre))
-    content += bytes(len(content) % 2)
-    chunk = even + name + len(content).to_bytes(4, chunks.byteorder) + content
-    edits = [Edit(start, end, chunk), *info_genre_edits(file, chunks, genre)]
+        edits.append(Edit(old.start, old.end, _id3_chunk(old.name, tag, chunks, genre)))
+    if not chunks.id3:
+        last = chunks.chunks[-1]
+        name = b"ID3 " if chunks.form == b"FORM" else b"id3 "
+        chunk = _id3_chunk(name, _new_tag(known, _of_chunks(file)), chunks, genre)
+        edits.append(Edit(last.end, last.end, bytes(last.is_uneven) + chunk))
     growth = sum(len(edit.data) - (edit.end - edit.start) for edit in edits)
     return edits + _sizes(chunks, audio, growth)
+
+
+def _id3_chunk(name: bytes, tag: Id3, chunks: Chunks, genre: str) -> bytes:
+    content = render_id3(with_genre(tag, genre))
+    content += bytes(len(content) % 2)
+    return name + len(content).to_bytes(4, chunks.byteorder) + content
 
 
 def _sizes(chunks: Chunks, audio: Chunk, growth: int) -> list[Edit]:

@@ -91,17 +91,17 @@ class Chunks:
         return self._first(b"SSND" if self.form == b"FORM" else b"data")
 
     @property
-    def id3(self) -> Chunk | None:
-        """The first chunk with an ID3 tag."""
-        return self._first(*_ID3)
+    def id3(self) -> list[Chunk]:
+        """The chunks with an ID3 tag; most programs read the first."""
+        return [chunk for chunk in self.chunks if chunk.name in _ID3]
 
     @property
     def sizes(self) -> Chunk | None:
         """The chunk with the sizes of RF64 and BW64, which do not fit in the headers."""
         return self._first(b"ds64")
 
-    def _first(self, *names: bytes) -> Chunk | None:
-        return next((chunk for chunk in self.chunks if chunk.name in names), None)
+    def _first(self, name: bytes) -> Chunk | None:
+        return next((chunk for chunk in self.chunks if chunk.name == name), None)
 
 
 def read_chunks(file: _File) -> Chunks | None:

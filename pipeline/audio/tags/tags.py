@@ -155,7 +155,7 @@ def _id3(source: TagSource, n_at_start: int) -> dict[str, list[str]]:
 def _id3_place(source: TagSource) -> tuple[int, int]:
     """Return the offset and size of the ID3 tag of wav, aiff and dsf; zeros if there is none."""
     if chunks := read_chunks(source):
-        return (chunks.id3.data_start, chunks.id3.size) if chunks.id3 else (0, 0)
+        return (chunks.id3[0].data_start, chunks.id3[0].size) if chunks.id3 else (0, 0)
     source.seek(0)
     header = source.read(_DSF_HEADER_BYTES)
     if header[:4] == b"DSD " and (start := int.from_bytes(header[20:28], "little")):

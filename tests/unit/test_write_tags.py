@@ -472,3 +472,23 @@ def test_a_copy_that_is_being_written_is_locked(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("pipeline.audio.tags.write_tags.assert_same_audio", assert_same_audio)
     write_tagged(str(path), path.stat().st_size, path, "jazz")
     assert [each.name for each in tmp_path.iterdir()] == ["a.mp3"]
+
+
+@pytest.mark.parametrize("name", ["a", "a.mp3", "a." + "b" * 250])
+def test_what_a_killed_command_fetched_is_removed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A track of a bucket would stay hidden beside its copy for ever, or be removed while it is copied."""
+    data = tagged("mp3").getvalue()
+
+    def assert_same_audio(original: Path, copy: Path) -> None:
+        remove_leftovers(tmp_path)
+        assert original.read_bytes() == data
+        for each in (original, copy):
+            (tmp_path / each.name.replace(each.name[5:37], "0" * 32)).write_bytes(b"left by another")
+
+    monkeypatch.setattr("pipeline.audio.tags.write_tags.assert_same_audio", assert_same_audio)
+    monkeypatch.setattr("pipeline.storage.storage.open_binary", lambda uri, size: io.BytesIO(data))
+    write_tagged("s3://bucket/a.mp3", len(data), tmp_path / name, "jazz")
+    remove_leftovers(tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == [name]

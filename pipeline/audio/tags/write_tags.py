@@ -60,25 +60,27 @@ def write_tagged(uri: str, size: int, target: Path, genre: str) -> None:
         the copy cannot be written.
     """
     target = target.resolve()
-    scratch = target.parent / f".tmp-{uuid.uuid4().hex}{target.suffix}"
-    fetched = scratch.with_name(f"{scratch.name}.original")
+    scratch = target.parent / f".tmp-{uuid.uuid4().hex}.copy"
+    fetched = scratch.with_suffix(".original")
     with storage.explain_errors(str(target), "write"):
         _check_unprotected(target)
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with storage.explain_errors(str(target), "write"):
-            original = _local(uri, size, fetched)
+        with (
+            storage.explain_errors(str(target), "write"),
+            _local(uri, size, fetched) as original,
+            _create_locked(scratch),
+        ):
             before = original.stat()
-            with _create_locked(scratch):
-                _write_copy(original, scratch, genre, uri)
-                with scratch.open("rb+") as copy:
-                    os.fsync(copy.fileno())
-                _copy_access(uri, scratch)
-                after = original.stat()
-                if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-                    raise EarmarkError(f"{uri} changed while its genre was written; run again first")
-                scratch.replace(target)
+            _write_copy(original, scratch, genre, uri)
+            with scratch.open("rb+") as copy:
+                os.fsync(copy.fileno())
+            _copy_access(uri, scratch)
+            after = original.stat()
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise EarmarkError(f"{uri} changed while its genre was written; run again first")
+            scratch.replace(target)
     finally:
         for file in (scratch, fetched):
             with contextlib.suppress(OSError):  # a read-only disk raises even for files that do not exist
@@ -127,14 +129,17 @@ def _create_locked(scratch: Path) -> Iterator[None]:
         yield
 
 
-def _local(uri: str, size: int, fetched: Path) -> Path:
-    """Return the track's file; an object is fetched first."""
+@contextlib.contextmanager
+def _local(uri: str, size: int, fetched: Path) -> Iterator[Path]:
+    """Give the track's file to a ``with`` block; an object is fetched first."""
     protocol, path = storage.split(uri)
     if protocol == "file":
-        return Path(path)
-    with storage.open_binary(uri, size) as source, fetched.open("wb") as copy:
-        shutil.copyfileobj(source, copy, _COPY_BYTES)
-    return fetched
+        yield Path(path)
+        return
+    with _create_locked(fetched):
+        with storage.open_binary(uri, size) as source, fetched.open("wb") as copy:
+            shutil.copyfileobj(source, copy, _COPY_BYTES)
+        yield fetched
 
 
 def _write_copy(original: Path, copy: Path, genre: str, name: str) -> None:

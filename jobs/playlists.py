@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -197,4 +198,9 @@ def _entry(uri: str) -> str:
 
 
 def _file_name(genre: str) -> str:
-    return re.sub(r"[^\w &+'()-]", "_", genre).strip() or "_"
+    return "".join(letter if _is_kept(letter) else "_" for letter in genre).strip() or "_"
+
+
+def _is_kept(letter: str) -> bool:
+    """Return whether file names keep a character: also marks, with which many scripts write vowels."""
+    return letter.isalnum() or letter in "_ &+'()-" or unicodedata.category(letter).startswith("M")

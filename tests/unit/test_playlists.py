@@ -125,6 +125,15 @@ def test_genres_make_file_names(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 2, "one of them was written before the other was seen"
 
 
+def test_playlists_keep_names_of_any_script(tmp_path: Path) -> None:
+    """Vowel signs became underscores, and genres that differ only in them could not be written at all."""
+    genres = ["ลูกทุ่ง", "हिन्दी", "हिन्दू", "cafe\u0301"]
+    columns = {"uri": [f"/{place}.mp3" for place in range(4)], "confidence": [0.5] * 4}
+    columns |= {"duration_s": [1.0] * 4, "artist": ["x"] * 4, "title": ["x"] * 4}
+    write_playlists(pa.table({**columns, "genre": genres}), str(tmp_path), "/music")
+    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(genres)
+
+
 def test_a_folder_without_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable that names it is not set, and every genre becomes a file in the root of the disk."""
     monkeypatch.setattr(storage, "write_or_explain", lambda *arguments: pytest.fail("it was written"))

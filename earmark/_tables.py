@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, SupportsFloat, SupportsIndex, TypeAlias, get_args
 
 import pyarrow as pa
@@ -71,7 +71,7 @@ class Tables:
         *,
         genre: str | None = None,
         style: str | None = None,
-        among: Sequence[str] = (),
+        among: Iterable[str] = (),
         min_confidence: SupportsFloat = 0.0,
     ) -> pa.Table:
         """Return the current labels: for each track in the catalog, the newest label of its present content.
@@ -85,7 +85,7 @@ class Tables:
             Only tracks of this genre.
         style : str, optional
             Only tracks of this style, such as ``"techno"``.
-        among : sequence of str
+        among : iterable of str
             Choose the genre of each track among these, such as ``["blues", "jazz", "rock"]``; by default,
             among all of the model's genres. Their probabilities are divided by their sum, and the others are
             zero, so that the confidence is the probability if the track has one of these genres. A track
@@ -107,11 +107,10 @@ class Tables:
         for what, name in (("genre", genre), ("style", style)):
             if not isinstance(name, str | None):
                 raise MisuseError(f"{what} is the name of one {what}, not {name!r}")
-        if isinstance(among, str) or not all(isinstance(each, str) for each in among):
-            raise MisuseError(f"among is a list of names of genres, not {among!r}")
         lowest = RunConfig.load(None, min_confidence=min_confidence).min_confidence
+        name, candidates = _name_of(model), _names(among)
         return read_tables.read_labels(
-            self._tables, _name_of(model), genre=genre, style=style, among=among, min_confidence=lowest
+            self._tables, name, genre=genre, style=style, among=candidates, min_confidence=lowest
         )
 
     def embeddings(self, model: ModelChoice = None) -> pa.Table:
@@ -248,6 +247,14 @@ class Tables:
             for report in read_reports(self._tables)
         ]
         return pa.Table.from_pylist(rows, _RUNS)
+
+
+def _names(among: object) -> list[str]:
+    """Return the names that a user has given, which can be read only once if they are a generator."""
+    names = list(among) if isinstance(among, Iterable) and not isinstance(among, str) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise MisuseError(f"among is a list of names of genres, not {among!r}")
+    return names
 
 
 def _name_of(model: Any) -> str | None:

@@ -121,6 +121,8 @@ def test_current_labels_are_chosen_before_they_are_filtered(tmp_path: Any) -> No
     sure = tables.labels(among=["rock", "jazz"], genre="jazz", min_confidence=0.9)
     assert sure.num_rows == ((p[:, 0] / p.sum(axis=1))[jazz.index] >= 0.9).sum()
     assert tables.labels(among=[]).equals(tables.labels())
+    for given in (np.array(["rock", "jazz"]), (name for name in ("rock", "jazz")), {"rock", "jazz"}):
+        assert tables.labels(among=given).equals(tables.labels(among=["rock", "jazz"]))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,7 @@ def test_current_labels_are_chosen_before_they_are_filtered(tmp_path: Any) -> No
     [
         ({"among": ["jaz"]}, r"has no genre 'jaz' \(it has blues, classical"),
         ({"among": "jazz"}, "among is a list of names of genres, not 'jazz'"),
+        ({"among": None}, "among is a list of names of genres, not None"),
         ({"among": [1]}, r"among is a list of names of genres, not \[1\]"),
         ({"among": ["jazz", "rock"], "genre": "pop"}, "to choose from do not include 'pop': jazz, rock"),
     ],

@@ -1,14 +1,17 @@
 """Tracks with long silence: segments move to the music, and those with music stay where they were."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.audio import read_segments
+from pipeline.audio.decode.excerpts import resample
+from pipeline.audio.decode.ffmpeg import FfmpegDecoder
 from pipeline.audio.decode.placement import MAX_PROBES, probe_starts, segment_starts
 from pipeline.audio.decode.silence import is_silent
 from pipeline.demo.synthesis import synthesize
@@ -110,6 +113,44 @@ def test_a_pause_that_the_search_passes_over_is_left_all_the_same() -> None:
     _, segments = read_segments(io.BytesIO(data), "track", FeatureSpec(segment_s=10, sample_rate=sr))
     assert [is_silent(y, sr) for _, y in segments] == [False] * 3
     assert [start_s for start_s, _ in segments][::2] == [595, 2995]
+
+
+@pytest.mark.parametrize(("sr", "n_channels"), [(SR, 2), (SR, 6), (2 * SR, 1), (2 * SR, 2)])
+def test_noise_that_the_mono_mix_attenuates_is_not_taken_for_sound(sr: int, n_channels: int) -> None:
+    """Fails: the channels of a tape have a hiss of their own, louder than in the mix, and it is labeled."""
+    noise = np.random.default_rng(0).normal(0, 1e-3, (400 * sr, n_channels)).astype(np.float32)
+    y = np.repeat(resample(music(60), SR, sr)[:, np.newaxis], n_channels, axis=1)
+    _, starts = sounding(encode(np.concatenate((y, noise, y)), sr, "wav"))
+    assert len(starts) == 3
+    assert all(start_s <= 30 or start_s >= 460 for start_s in starts)
+
+
+def test_music_before_silence_is_found_in_a_file_that_ends_too_early() -> None:
+    """Fails: the levels of a cut download cannot be measured by seeking, and its music gets no label."""
+    y = np.concatenate((music(60), silence(600), music(90), music(90)))
+    data = encode(y, SR, "flac")
+    duration_s, starts = sounding(data[: len(data) * 3 // 5])
+    assert 660 < duration_s < 800
+    assert len(starts) == 3
+    assert starts[0] < 31
+
+
+def test_a_format_without_seeks_is_not_decoded_again_for_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails: a concert as AC-3 with one pause takes minutes, and fails for taking longer than its time."""
+    opened: list[FfmpegDecoder] = []
+    open_again = FfmpegDecoder._reopen
+
+    def reopen(self: FfmpegDecoder) -> Iterator[av.AudioFrame]:
+        opened.append(self)
+        return open_again(self)
+
+    monkeypatch.setattr(FfmpegDecoder, "_reopen", reopen)
+    sr = 32000
+    y = np.concatenate((music(60), silence(300), music(90)))
+    duration_s, starts = sounding(encode(resample(y, SR, sr), sr, "ac3"))
+    assert duration_s == pytest.approx(450, abs=0.1)
+    assert len(starts) == 3
+    assert len(opened) < 10
 
 
 def test_segments_with_music_stay_where_they_are() -> None:

@@ -103,7 +103,7 @@ def open_source(file: BinaryIO, name: str) -> Source:
 def _seek_segments(
     decoder_type: DecoderType, source: Source, spec: FeatureSpec
 ) -> tuple[AudioInfo, list[Excerpt]] | None:
-    """Return the excerpts, or None if one of them is shorter than the container promises."""
+    """Return the excerpts, or None if seeking does not find them: the track has to be decoded as a whole."""
     with closing(decoder_type.open(source)) as decoder:
         info = decoder.info
         if not info.duration_s >= spec.min_s:  # also if it is unknown (NaN)

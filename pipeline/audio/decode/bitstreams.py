@@ -151,7 +151,7 @@ class BitstreamDecoder:
     """
 
     def __init__(self, pcm: Decoder, packing: Packing) -> None:
-        self.opening = np.empty((0, 0), np.float32)
+        self.opening, self.seeks = np.empty((0, 0), np.float32), True
         self._pcm = pcm
         self._packing = packing
         with closing(self._frames(0)) as frames:

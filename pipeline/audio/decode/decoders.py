@@ -37,10 +37,13 @@ class Decoder(Protocol):
         The facts that the container states; the duration is NaN if it states none.
     opening : ndarray of float32, shape (channels, n)
         The first samples, if decoding is lossless; else empty.
+    seeks : bool
+        Whether a later sample is reached without decoding all before it.
     """
 
     info: AudioInfo
     opening: NDArray[np.float32]
+    seeks: bool
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield samples at the track's own rate, from sample `start` to the end or the first damage.

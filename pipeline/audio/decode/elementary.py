@@ -194,7 +194,7 @@ class ElementaryDecoder:
             self._decoder: Decoder = JoinedDecoder(source, streams) if streams else FfmpegDecoder(source)
         except UndecodableError as error:
             raise UndecodableError(f"it holds {found.name} stored as PCM, and {error}", final=True) from error
-        self.info = self._decoder.info
+        self.info, self.seeks = self._decoder.info, self._decoder.seeks
         if not isfinite(self.info.duration_s):  # FFmpeg does not estimate that of LATM
             n_samples = sum(block.shape[1] for block in self._decoder.blocks(0))
             self.info = replace(self.info, duration_s=n_samples / self.info.sample_rate)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from pipeline.audio.decode.decoders import Decoder, UndecodableError
-from pipeline.audio.decode.downmix import Downmix, first_frames, join, mix_excerpt, without_damage
+from pipeline.audio.decode.downmix import Downmix, first_frames, join, mix_excerpt
 from pipeline.audio.decode.offset import without_offset
 from pipeline.audio.decode.placement import (
     PROBE_S,
@@ -26,36 +27,27 @@ SLACK_S = 0.1
 
 
 def seek_segments(decoder: Decoder, spec: FeatureSpec) -> list[Excerpt]:
-    """Read the segments by seeking; return none if one is shorter than the container promises."""
+    """Read the segments by seeking; return none if the container promises audio that does not decode."""
+
+    def read(starts: list[float]) -> list[Excerpt]:
+        return [_seek_excerpt(decoder, start_s, spec) for start_s in starts]
+
     duration_s = decoder.info.duration_s
-    excerpts: list[Excerpt] = []
-    for start_s in segment_starts(duration_s, spec):
-        found = _seek_excerpts(decoder, [start_s], spec)
-        if not found:
-            return []
-        excerpts += found
-    return replace_silent(
-        excerpts,
-        duration_s,
-        spec,
-        lambda: _probe_levels(decoder),
-        lambda starts: _seek_excerpts(decoder, starts, spec),
-    )
+    try:
+        excerpts = read(segment_starts(duration_s, spec))
+        return replace_silent(excerpts, duration_s, spec, lambda: _probe_levels(decoder, spec), read)
+    except UndecodableError:
+        return []
 
 
-def _seek_excerpts(decoder: Decoder, starts: list[float], spec: FeatureSpec) -> list[Excerpt]:
-    """Read the excerpts that start there, leaving out those that are too short."""
-    duration_s, rate = decoder.info.duration_s, decoder.info.sample_rate
-    excerpts = []
-    for start_s in starts:
-        expected_s = min(spec.segment_s, duration_s - start_s)
-        try:
-            y = read_mono(decoder, round(start_s * rate), round(expected_s * rate))
-        except UndecodableError:
-            continue
-        if len(y) / rate >= expected_s - SLACK_S:
-            excerpts.append((start_s, resample(without_offset(y, rate), rate, spec.sample_rate)))
-    return excerpts
+def _seek_excerpt(decoder: Decoder, start_s: float, spec: FeatureSpec) -> Excerpt:
+    """Read the excerpt that starts there; UndecodableError if it is too short."""
+    rate = decoder.info.sample_rate
+    expected_s = min(spec.segment_s, decoder.info.duration_s - start_s)
+    y = read_mono(decoder, round(start_s * rate), round(expected_s * rate))
+    if len(y) / rate < expected_s - SLACK_S:
+        raise UndecodableError("it ends too early")
+    return start_s, resample(without_offset(y, rate), rate, spec.sample_rate)
 
 
 def read_mono(decoder: Decoder, start: int, n_samples: int) -> NDArray[np.float32]:
@@ -63,17 +55,18 @@ def read_mono(decoder: Decoder, start: int, n_samples: int) -> NDArray[np.float3
     return mix_excerpt(lambda: first_frames(decoder.blocks(start), n_samples), decoder.info.sample_rate)
 
 
-def _probe_levels(decoder: Decoder) -> Levels:
-    """Measure the level of the track on a grid, by seeking."""
+def _probe_levels(decoder: Decoder, spec: FeatureSpec) -> Levels:
+    """Measure the level of the track on a grid, by seeking; UndecodableError if it ends before."""
+    if not decoder.seeks:
+        return _walk_levels(decoder, spec)
     rate = decoder.info.sample_rate
     times_s = probe_starts(decoder.info.duration_s)
     db = []
     for start_s in times_s:
-        try:
-            blocks = list(first_frames(decoder.blocks(round(start_s * rate)), round(PROBE_S * rate)))
-        except UndecodableError:
-            blocks = []
-        db.append(max((_level(block, rate) for block in blocks), default=-np.inf))
+        y = read_mono(decoder, round(start_s * rate), round(PROBE_S * rate))
+        if not len(y):
+            raise UndecodableError("it ends too early")
+        db.append(_level(y, rate, spec))
     return Levels(np.array(times_s), np.array(db), times_s[1] - times_s[0])
 
 
@@ -93,7 +86,7 @@ def walk_segments(open_decoder: Callable[[], Decoder], duration_s: float, spec: 
 
     def measure() -> Levels:
         with closing(open_decoder()) as decoder:
-            return _walk_levels(decoder)
+            return _walk_levels(decoder, spec)
 
     return replace_silent(read(segment_starts(duration_s, spec)), duration_s, spec, measure, read)
 
@@ -119,20 +112,24 @@ def _walk_excerpts(
     ]
 
 
-def _walk_levels(decoder: Decoder) -> Levels:
-    """Measure the level of the whole track, block by block."""
+def _walk_levels(decoder: Decoder, spec: FeatureSpec) -> Levels:
+    """Measure the level of the whole track, probe after probe."""
     rate = decoder.info.sample_rate
-    times_s, db = [], []
-    position = 0
+    width = round(PROBE_S * rate)
+    db = []
+    rest = np.empty(0, np.float32)
     for block in decoder.blocks(0):
-        times_s.append(position / rate)
-        db.append(_level(block, rate))
-        position += block.shape[1]
-    return Levels(np.array(times_s), np.array(db), position / rate / max(len(db), 1))
+        rest = join((rest, mix_excerpt(partial(iter, (block,)), rate)))
+        while len(rest) >= width:
+            db.append(_level(rest[:width], rate, spec))
+            rest = rest[width:]
+    times_s = [width * number / rate for number in range(len(db))]
+    return Levels(np.array(times_s), np.array(db), PROBE_S)
 
 
-def _level(block: NDArray[np.float32], rate: int) -> float:
-    return loudness(without_damage(block), rate) if block.any() else -np.inf
+def _level(y: NDArray[np.float32], rate: int, spec: FeatureSpec) -> float:
+    """Return the level of mono audio as a segment has it: mixing and resampling attenuate noise."""
+    return loudness(resample(y, rate, spec.sample_rate), spec.sample_rate) if y.any() else -np.inf
 
 
 def resample(y: NDArray[np.float32], rate: int, sample_rate: int) -> NDArray[np.float32]:

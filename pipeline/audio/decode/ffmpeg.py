@@ -97,6 +97,7 @@ class FfmpegDecoder:
         self.opening = _samples(opening)
         self._opening: Iterator[av.AudioFrame] | None = chain(opening or [first], frames)
         codec = self._container.format.name if is_pcm else codec
+        self.seeks = self._container.format.name not in SEEKS_BADLY
         self._settles = self._container.format.name == "ogg" and codec not in ("vorbis", "opus")
         duration_s, self._stated_s = self._declared_s(), -inf
         from_zero = self._container.format.name == MATROSKA
@@ -132,7 +133,7 @@ class FfmpegDecoder:
         if start == 0 and opening is not None:
             return 0, opening
         start_s = self._origin_s + start / self._rate
-        if self._container.format.name in SEEKS_BADLY or start_s - PREROLLS_S[0] < self._stated_s:
+        if not self.seeks or start_s - PREROLLS_S[0] < self._stated_s:
             return start, self._reopen()
         for target_s in (*(start_s - preroll_s for preroll_s in PREROLLS_S), 0.0, -1.0):
             try:

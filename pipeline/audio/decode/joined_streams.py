@@ -70,7 +70,7 @@ class JoinedDecoder:
         known_s = [info.duration_s if stream.duration_s is None else stream.duration_s for stream in streams]
         ends_s = list(accumulate(known_s))
         self._bounds = [0, *(round(end_s * info.sample_rate) for end_s in ends_s)]
-        self.opening = np.empty((0, 0), np.float32)
+        self.opening, self.seeks = np.empty((0, 0), np.float32), True
         self.info = AudioInfo(info.codec, ends_s[-1], info.sample_rate, info.channels)
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:

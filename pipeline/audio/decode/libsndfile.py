@@ -46,7 +46,7 @@ class SoundfileDecoder:
         frames, rate = self._file.frames, self._file.samplerate
         duration_s = frames / rate if frames < UNKNOWN_FRAMES else float("nan")
         self.info = AudioInfo(codec, duration_s, rate, self._file.channels)
-        self.opening = next(self._read(), np.empty((0, 0), np.float32))
+        self.opening, self.seeks = next(self._read(), np.empty((0, 0), np.float32)), True
 
     def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Yield blocks from sample `start` on; UndecodableError if that cannot be reached."""

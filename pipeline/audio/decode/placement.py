@@ -42,7 +42,7 @@ class Levels:
     times_s : ndarray of float64, shape (n,)
         Where each level was measured, ascending, seconds.
     db : ndarray of float64, shape (n,)
-        Levels, dBFS; -inf for digital silence and for what does not decode.
+        Levels of the mono mix at the features' sample rate, dBFS; -inf for digital silence.
     step_s : float
         Approximate distance of measurements, seconds.
     """
@@ -104,7 +104,7 @@ def replace_silent(
     measure : callable
         Measures the track's level; called only if a segment is silent.
     read : callable
-        Reads the segments at the given starts, leaving out those that do not decode.
+        Reads the segments at the given starts, leaving out those beyond the end of damaged audio.
     """
     sr = spec.sample_rate
     silent = [excerpt for excerpt in excerpts if is_silent(excerpt[1], sr)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from infra.distill import calibration, sounds
 from infra.distill.augmentation import DEGRADED, LIGHT
-from infra.distill.bandwidth import fit_bands, with_restored_bands
+from infra.distill.bandwidth import fit_bands, with_equal_bandwidth
 from infra.distill.mixing import mixed
 from infra.distill.teacher_outputs import make_predictor, read_recorded, record_outputs
 from infra.distill.training import pooled, read_training_data, train
@@ -55,13 +55,13 @@ def main(step: str, *arguments: str) -> None:
         facts = calibration.training_facts(gtzan, trained)
         info, whole = calibration.calibrate("earmark-cnn", network, cache, gtzan, facts)
         ModelBundle(info, network_bytes(whole)).save(out)
-    elif step == "restore":
+    elif step == "bandwidth":
         gtzan, bundle, out = (Path(each) for each in arguments)
         fitted = fit_bands(
             pooled(fit_frames(each, N_FRAMES)) for each in chain(*sounds.train_segments(gtzan).values())
         )
-        restoring = with_restored_bands(calibration.load(bundle / "model.keras"), fitted)
-        ModelBundle(read_info(str(bundle)), network_bytes(restoring)).save(out)
+        network = with_equal_bandwidth(calibration.load(bundle / "model.keras"), fitted)
+        ModelBundle(read_info(str(bundle)), network_bytes(network)).save(out)
     elif step == "held-out":
         gtzan, student = (Path(each) for each in arguments)
         for share in (0.0, 0.5, 1.0):

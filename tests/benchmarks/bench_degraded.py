@@ -38,6 +38,7 @@ CONVERTED = {
     "a low-pass filter at 5 kHz, 24 dB an octave": ("flac", "-af lowpass=f=5000:p=2,lowpass=f=5000:p=2"),
 }
 """Endings and FFmpeg's options."""
+WIDE, WIDE_HZ = "44,100 Hz, with bands above 10.5 kHz made from those below", 44100
 
 
 def rms(y: Audio) -> float:
@@ -85,6 +86,15 @@ def spoken_over(y: Audio, sr: int, rng: np.random.Generator) -> Audio:
     return y + 0.5 * rms(y) / rms(speech[: len(y)]) * speech[: len(y)]
 
 
+def widened(y: Audio, sr: int) -> Audio:
+    """Return a clip of 22,050 Hz at `WIDE_HZ`: at 10.5 to 15.5 kHz with what is 5 kHz below, at -6 dB."""
+    y = soxr.resample(y, sr, WIDE_HZ)
+    spectrum = np.fft.rfft(y)
+    first, last, up = (round(hz * len(y) / WIDE_HZ) for hz in (5500, 10500, 5000))
+    spectrum[first + up : last + up] += 0.5 * spectrum[first:last]
+    return np.fft.irfft(spectrum, len(y))
+
+
 @cache
 def spoken() -> list[tuple[Audio, int]]:
     """Return synthesized speech, mono, with its sample rates."""
@@ -114,7 +124,7 @@ def main(clips: Path, models: list[str]) -> None:
     print(f"| {len(files)} clips | {' | '.join(f'`{model}`' for model in models)} |")
     print(f"|---|{'---|' * len(models)}")
     print_row("as they are", before, before)
-    for name in [*CONVERTED, *CHANGED]:
+    for name in [*CONVERTED, WIDE, *CHANGED]:
         with tempfile.TemporaryDirectory(prefix="earmark-degraded-") as folder:
             rng = np.random.default_rng(0)
             for file in files:
@@ -131,7 +141,7 @@ def write(name: str, file: Path, out: Path, rng: np.random.Generator) -> None:
         subprocess.run(command, check=True)
         return
     y, sr = read_mono(file)
-    y = CHANGED[name](y, sr, rng)
+    y, sr = (widened(y, sr), WIDE_HZ) if name == WIDE else (CHANGED[name](y, sr, rng), sr)
     sf.write(f"{out}.wav", y / np.abs(y).max() * 0.9, sr, subtype="FLOAT")
 
 

@@ -20,7 +20,7 @@ from infra.distill.augmentation import (
     noisy,
     reverberant,
 )
-from infra.distill.bandwidth import fit_bands, restore_bands
+from infra.distill.bandwidth import fit_bands, narrow_bands, restore_bands
 from infra.distill.student import N_BANDS
 from infra.distill.training import pooled
 from pipeline.audio.features.featurize import featurize_track
@@ -151,3 +151,21 @@ def test_bands_that_fade_are_not_restored(
     levels[58:] = 0
     np.testing.assert_array_equal(restored(levels), levels.astype(np.float32))
     np.testing.assert_array_equal(restored(np.zeros((N_BANDS, 500))), 0)
+
+
+def test_the_highest_bands_are_heard_in_half_of_the_frames(frames: np.ndarray) -> None:
+    keras = pytest.importorskip("keras")
+    pooled_input = keras.layers.Input((N_BANDS, 500, 1))
+    network = keras.Model(pooled_input, narrow_bands(pooled_input))
+    wide = frames[:, :500].astype(np.float32)
+    of_gtzan = wide.copy()
+    of_gtzan[58:] = 0
+    dull = wide.copy()
+    dull[59:] = 7.5 / 2 / STEP_DB  # 3.75 dB above the floor
+    found = np.asarray(network(np.stack([wide, of_gtzan, dull])[..., np.newaxis]))[..., 0]
+    narrow = wide.copy()
+    narrow[57:, 250:] = 0
+    np.testing.assert_array_equal(found[0], narrow)
+    np.testing.assert_array_equal(found[1], of_gtzan)
+    np.testing.assert_allclose(found[2, 57:, 250:], dull[57:, 250:] / 2)
+    np.testing.assert_array_equal(found[2, 57:, :250], dull[57:, :250])

@@ -252,7 +252,8 @@ def _is_listed(tracks: NDArray[np.str_], listed: set[str]) -> NDArray[np.bool_]:
 
 def _read_list(path: Path) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines, which also ends lines at characters that names may contain, such as U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise MisuseError(f"cannot read the track list {path}: {error}") from error
     return {track_path(line.strip()) for line in lines if line.strip()}

@@ -205,6 +205,17 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             split_data(data, split, seed=0)
 
 
+def test_a_list_names_tracks_with_any_characters(tmp_path: Path) -> None:
+    """A track whose name has a line separator in it is in neither part."""
+    data = make_set()
+    data = replace(data, tracks=np.array([f"{name}\u2028live\x85 2" for name in data.tracks]))
+    names = sorted({f"{name}.mp3" for name in data.tracks})
+    (tmp_path / "train.txt").write_bytes("\r\n".join(names[::2]).encode())
+    (tmp_path / "valid.txt").write_bytes("\n".join(names[1::2]).encode())
+    parts = split_by_lists(data, tmp_path / "train.txt", tmp_path / "valid.txt")
+    assert [len(set(part.tracks)) for part in parts] == [9, 9]
+
+
 def test_a_model_names_only_genres_that_it_was_trained_on(npz: Path, tmp_path: Path) -> None:
     """Lists leave out a genre, and the model answers with it for any track, without having heard it."""
     (tmp_path / "train.txt").write_text("high.00000\nhigh.00001\nlow.00006\n")

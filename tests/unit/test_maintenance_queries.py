@@ -183,6 +183,7 @@ PLAIN = {
 @example([PLAIN], [("repeat a row", "embeddings", 0), ("rename a track", "embeddings", 0)], {})
 @example([PLAIN], [("repeat a row", "failures", 0)], {})
 @example([PLAIN | {"command": "featurize"}], [], {"a": "1", "c": "1", "d": "1"})
+@example([PLAIN | {"good": {"a": "1"}, "bad": {}}], [("remove a row", "labels", 0)], {})
 @settings(max_examples=10, deadline=None)
 def test_any_history_gives_the_findings_that_the_slow_functions_give(
     happened: list[dict[str, Any]],

@@ -7,7 +7,7 @@ Josifovski and Vizinho 2001), fitted to frames of GTZAN's train clips.
 
 Those end at 11 kHz. Most other music does not, and from its upper bands the network concludes that it is like
 the music of games, which was trained with them. So it hears half of the frames without: after the mean over
-time it is as if the scores of both were averaged, at no cost.
+time it is as if the scores of both were averaged, without a second pass.
 
 Segments of GTZAN's bandwidth stay as they are, to the bit.
 """

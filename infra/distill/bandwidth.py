@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.distill.student import N_BANDS, POOL, embed
+from infra.distill.student import N_BANDS, build_network, copy_weights
 from pipeline.models.audioset import STEP_DB
 
 CUTOFFS = range(28, 47)
@@ -81,18 +81,11 @@ def with_equal_bandwidth(network: Any, weights: dict[str, NDArray[np.float32]]) 
     weights : dict of str to ndarray
         What `fit_bands` returns.
     """
-    import keras
-    from keras import layers
-
-    levels = layers.Input(network.input_shape[1:], name="levels")
-    pooled = layers.AveragePooling2D(POOL, name="pooled")(levels)
-    outputs = layers.Dense(network.output_shape[-1], name="outputs", dtype="float32")
-    changed = keras.Model(levels, outputs(embed(narrow_bands(restore_bands(pooled)))), name=network.name)
-    for layer in changed.layers:
-        if layer.name in weights:
-            layer.set_weights([weights[layer.name]])
-        elif layer.weights:
-            layer.set_weights(network.get_layer(layer.name).get_weights())
+    n_frames, n_outputs = network.input_shape[2], network.output_shape[-1]
+    changed = build_network(n_outputs, n_frames, lambda pooled: narrow_bands(restore_bands(pooled)))
+    copy_weights(network, changed, but=weights)
+    for name, values in weights.items():
+        changed.get_layer(name).set_weights([values])
     return changed
 
 

@@ -1,7 +1,7 @@
 """The student's network: convolutions over pooled levels, out of built-in Keras layers alone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pipeline.models.audioset import FEATURES, FLOOR_DB, N_FRAMES, STEP_DB
@@ -19,8 +19,17 @@ _STAGES = ((24, False), (48, False), (96, True), (160, True))
 """Channels of each halving of the resolution, and whether a residual convolution follows it."""
 
 
-def build_network(n_outputs: int, n_frames: int = N_FRAMES) -> Any:
+def build_network(
+    n_outputs: int, n_frames: int = N_FRAMES, adapt: Callable[[Any], Any] = lambda pooled: pooled
+) -> Any:
     """Return the untrained network that ships.
+
+    Parameters
+    ----------
+    n_outputs, n_frames : int
+        Its size.
+    adapt : callable
+        Applies layers to the pooled levels, as those of `infra.distill.bandwidth`.
 
     Returns
     -------
@@ -32,7 +41,7 @@ def build_network(n_outputs: int, n_frames: int = N_FRAMES) -> Any:
 
     levels = layers.Input((FEATURES.n_mels, n_frames, 1), name="levels")
     pooled = layers.AveragePooling2D(POOL, name="pooled")(levels)
-    outputs = layers.Dense(n_outputs, name="outputs", dtype="float32")(embed(pooled))
+    outputs = layers.Dense(n_outputs, name="outputs", dtype="float32")(embed(adapt(pooled)))
     return keras.Model(levels, outputs, name="student")
 
 
@@ -55,6 +64,13 @@ def build_training_network(n_outputs: Sequence[int], n_pooled: int) -> Any:
         for place, n in enumerate(n_outputs)
     ]
     return keras.Model(pooled, layers.Concatenate(name="heads", dtype="float32")(heads))
+
+
+def copy_weights(origin: Any, network: Any, but: Collection[str]) -> None:
+    """Give the layers of a network, but for some, the weights that those of another have by their names."""
+    for layer in network.layers:
+        if layer.weights and layer.name not in but:
+            layer.set_weights(origin.get_layer(layer.name).get_weights())
 
 
 def embed(pooled: Any) -> Any:

@@ -18,6 +18,7 @@ from infra.distill.student import (
     POOL,
     build_network,
     build_training_network,
+    copy_weights,
     learning_rate,
 )
 from infra.distill.teacher_outputs import N_CLASSES, N_EMBEDDING, read_recorded
@@ -252,14 +253,13 @@ def _fastest_precision(tf: Any) -> str:
 def _continue_from(start: Any, network: Any, data: TrainingData) -> None:
     """Copy weights; heads but that of the classes begin at zero, to disturb nothing before they learned."""
     n_classes = sizes()[0]
-    for layer in start.layers:
-        if layer.weights and layer.name != "outputs":
-            network.get_layer(layer.name).set_weights(layer.get_weights())
+    others = ("outputs_1", "outputs_2", "outputs_3")
+    copy_weights(start, network, but=("outputs", *others))
     kernel, bias = start.get_layer("outputs").get_weights()
     spread, mean = data.spread[:n_classes], data.mean[:n_classes]
     classes = [kernel[:, :n_classes] / spread, (bias[:n_classes] - mean) / spread]
     network.get_layer("outputs").set_weights(classes)
-    for name in ("outputs_1", "outputs_2", "outputs_3"):
+    for name in others:
         layer = network.get_layer(name)
         layer.set_weights([np.zeros_like(each) for each in layer.get_weights()])
 
@@ -276,8 +276,6 @@ def released_network(trained: Any, data: TrainingData) -> Any:
     spread, mean = data.spread[: n_classes + ten], data.mean[: n_classes + ten]
     kernel = np.concatenate([kernel for kernel, _ in kernels], axis=1) * spread
     bias = np.concatenate([bias for _, bias in kernels]) * spread + mean
-    for layer in network.layers:
-        if layer.weights and layer is not outputs:
-            layer.set_weights(trained.get_layer(layer.name).get_weights())
+    copy_weights(trained, network, but=("outputs",))
     outputs.set_weights([kernel, bias])
     return network

@@ -16,7 +16,7 @@ from pipeline.log import get_logger
 from pipeline.storage import storage
 from pipeline.tables.key_files import INDEX_FOLDER, KeyFile, write_key_file
 from pipeline.tables.keys import KEY_COLUMNS, Keys, open_keys
-from pipeline.tables.objects import days_ago, list_objects
+from pipeline.tables.objects import days_ago, list_objects, remove_objects
 from pipeline.tables.tables import Tables
 from schemas.errors import EarmarkError
 
@@ -83,8 +83,8 @@ def update_index(tables: Tables, check: storage.Check) -> None:
         refresh_index(keys, check)
 
 
-def remove_index(tables: Tables) -> int:
-    """Remove the index, a cache that may go at any time, and return its size in bytes.
+def remove_index(tables: Tables) -> bool:
+    """Remove the index, a cache that may go at any time, and return whether there was one.
 
     Raises
     ------
@@ -94,9 +94,8 @@ def remove_index(tables: Tables) -> int:
     stored = list_objects(tables)
     entries = stored.below(INDEX_FOLDER)
     with storage.explain_errors(tables.root, "remove the index of"):
-        for entry in entries:
-            storage.delete(stored.location(entry))
-    return sum(entry.size for entry in entries)
+        remove_objects([stored.location(entry) for entry in entries], lambda: None)
+    return bool(entries)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +17,7 @@ from schemas.tables import PARTITIONS
 
 LEFTOVER_PREFIX = ".tmp-"
 """Prefix of the temporary files that a killed writer leaves behind on a local disk."""
+_DELETE_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,3 +211,11 @@ class ChosenParts(Tables):
     def _source(self, table: str, path: str) -> list[str] | None:
         folder = path.removesuffix(table)
         return [f"{folder}{part.path}" for part in self.chosen.get(table, ())] or None
+
+
+def remove_objects(locations: Sequence[str], check: storage.Check) -> None:
+    """Remove objects, several at a time. Objects that are already gone are ignored."""
+    with ThreadPoolExecutor(16) as pool:
+        for start in range(0, len(locations), _DELETE_BATCH):
+            check()
+            list(pool.map(storage.delete, locations[start : start + _DELETE_BATCH]))

@@ -8,8 +8,8 @@ finds. Another model, or embeddings that are added later, need the tracks to be 
 
 from pipeline.storage import storage
 from pipeline.tables.keys import Keys, open_keys
-from pipeline.tables.maintenance.compact.compaction_log import recover_compactions, remove_objects
-from pipeline.tables.objects import StoredObject, days_ago
+from pipeline.tables.maintenance.compact.compaction_log import recover_compactions
+from pipeline.tables.objects import StoredObject, days_ago, remove_objects
 from pipeline.tables.tables import Tables
 
 _LABELED = "SELECT track_id, etag FROM labels WHERE model = $model"

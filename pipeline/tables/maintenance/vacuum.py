@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.models.bundle import INFO_FILE
 from pipeline.storage import storage
 from pipeline.tables.kept_models import read_kept_info
-from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER, remove_objects
+from pipeline.tables.maintenance.compact.compaction_log import LOG_FOLDER
 from pipeline.tables.maintenance.stale_parts import find_stale_parts, rewrite_stale_parts
 from pipeline.tables.objects import (
     LEFTOVER_PREFIX,
@@ -17,6 +17,7 @@ from pipeline.tables.objects import (
     StoredObjects,
     days_ago,
     partition_values,
+    remove_objects,
 )
 from pipeline.tables.runs import log_location, plan_location
 from schemas.report import RunReport

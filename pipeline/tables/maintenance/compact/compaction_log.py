@@ -7,8 +7,6 @@ command can therefore finish the replacement, or undo it if the merged part was 
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from pipeline.storage import storage
 from pipeline.storage.read_and_parse import read_and_parse
-from pipeline.tables.objects import LEFTOVER_PREFIX
+from pipeline.tables.objects import LEFTOVER_PREFIX, remove_objects
 from pipeline.tables.tables import Tables, is_damage
 from schemas.errors import EarmarkError
 from schemas.versions import Stored
@@ -25,7 +23,6 @@ from schemas.versions import Stored
 LOG_FOLDER = "_compaction"
 """Folder under the root, next to the tables, for log entries and parts that are being built."""
 SCRATCH_PREFIX = "work-"
-_DELETE_BATCH = 200
 # Tables come from others too: a name with `..` would have files elsewhere removed.
 _Partition = Annotated[str, Field(pattern=r"^[a-z_]+(/[a-z_]+=[^/]*)+$")]
 _PartName = Annotated[str, Field(pattern=r"^[^/]+$")]
@@ -61,14 +58,6 @@ def finish_replacement(tables: Tables, entry: LogEntry, check: storage.Check) ->
     """Remove the parts that the merged part replaces, then the log entry."""
     remove_objects([storage.join(tables.root, entry.partition, name) for name in entry.sources], check)
     storage.delete(entry.location(tables.root), check=check)
-
-
-def remove_objects(locations: Sequence[str], check: storage.Check) -> None:
-    """Remove objects, several at a time. Objects that are already gone are ignored."""
-    with ThreadPoolExecutor(16) as pool:
-        for start in range(0, len(locations), _DELETE_BATCH):
-            check()
-            list(pool.map(storage.delete, locations[start : start + _DELETE_BATCH]))
 
 
 def read_log(tables: Tables) -> list[LogEntry]:

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from pipeline.storage import storage
 from pipeline.tables.key_files import INDEX_FOLDER
-from pipeline.tables.maintenance.compact.compaction_log import remove_objects
 from pipeline.tables.maintenance.compact.replacement import replace_parts
 from pipeline.tables.maintenance.purge.pending import (
     PURGE_FOLDER,
@@ -27,7 +26,13 @@ from pipeline.tables.maintenance.purge.pending import (
 )
 from pipeline.tables.maintenance.purge.run_files import clean_run_files
 from pipeline.tables.maintenance.purge.selection import TracesInTables, find_traces
-from pipeline.tables.objects import LEFTOVER_PREFIX, StoredObjects, group_by_partition, list_objects
+from pipeline.tables.objects import (
+    LEFTOVER_PREFIX,
+    StoredObjects,
+    group_by_partition,
+    list_objects,
+    remove_objects,
+)
 from pipeline.tables.tables import Tables
 from schemas.report import Purged, RunReport
 

@@ -92,11 +92,14 @@ def imitate(genres: tuple[str, ...], gtzan: Path, network: Any, train: Clips) ->
 
 
 def _clips(network: Any, tracks: list[str], files: Iterable[bytes], genre: NDArray[np.intp]) -> Clips:
-    found = []
-    for track, data in zip(tracks, files, strict=True):
-        segments = featurize_track(io.BytesIO(data), track, FEATURES).segments
-        found.append([segment.log_mel for segment in segments if segment.log_mel is not None])
+    found = [log_mels_of(track, data) for track, data in zip(tracks, files, strict=True)]
     return _outputs(network, tracks, genre, found)
+
+
+def log_mels_of(name: str, data: bytes) -> list[NDArray[np.uint8]]:
+    """Return the log-mels of the segments of audio."""
+    segments = featurize_track(io.BytesIO(data), name, FEATURES).segments
+    return [segment.log_mel for segment in segments if segment.log_mel is not None]
 
 
 def _outputs(

@@ -10,7 +10,7 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from infra.audioset.clips import listed_files
+from infra.audioset.clips import listed_files, log_mels_of
 from infra.audioset.imitation import imitations
 from infra.audioset.sounds import FITTED_SPEECH, FITTED_VOICES, noises, speech
 from infra.distill.accompaniment import render
@@ -108,14 +108,8 @@ def imitated(gtzan: Path) -> Iterator[Sound]:
 
 def train_segments(gtzan: Path) -> dict[str, list[Levels]]:
     """Return the segments of the train clips that have audio, by their names."""
-    return {
-        name: [
-            segment.log_mel
-            for segment in featurize_track(io.BytesIO(path.read_bytes()), name, FEATURES).segments
-            if segment.log_mel is not None
-        ]
-        for name, path in listed_files(gtzan, "train").items()
-    }
+    files = listed_files(gtzan, "train").items()
+    return {name: log_mels_of(name, path.read_bytes()) for name, path in files}
 
 
 def _featurized(name: str, data: bytes, n: int) -> Iterator[Sound]:

@@ -10,8 +10,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from infra.audioset.clips import listed_files
-from pipeline.audio.features.featurize import featurize_track
+from infra.audioset.clips import listed_files, log_mels_of
 from pipeline.audio.features.log_mel import log_mel
 from pipeline.models.audioset import FEATURES, N_FRAMES
 from pipeline.models.bundle import ModelBundle, load_network
@@ -35,9 +34,7 @@ def classifier(bundle: ModelBundle) -> Classifier:
 def valid_clips(gtzan: Path) -> Iterator[tuple[str, list[Levels]]]:
     """The clips of the valid list that have audio: genre and log-mels of the segments."""
     for name, path in listed_files(gtzan, "valid").items():
-        with path.open("rb") as file:
-            segments = featurize_track(file, name, FEATURES).segments
-        yield name.partition(".")[0], [each.log_mel for each in segments if each.log_mel is not None]
+        yield name.partition(".")[0], log_mels_of(name, path.read_bytes())
 
 
 def test_one_table_serves_both_networks(bundle: ModelBundle) -> None:
@@ -84,9 +81,7 @@ def test_music_of_a_low_sample_rate_is_recognized(
         y, original = soundfile.read(path, dtype="float32")
         file = io.BytesIO()
         soundfile.write(file, soxr.resample(y, original, sr), sr, format="WAV")
-        segments = featurize_track(file, name, FEATURES).segments
-        log_mels = [each.log_mel for each in segments if each.log_mel is not None]
-        proba = classifier.predict_proba(log_mels).mean(axis=0)
+        proba = classifier.predict_proba(log_mels_of(name, file.getvalue())).mean(axis=0)
         right += bundle.info.genres[int(proba.argmax())] == name.partition(".")[0]
     assert right >= at_least
 

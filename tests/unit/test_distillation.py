@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,14 @@ def test_a_sound_fades_in_a_reverberant_crop_as_in_a_room(monkeypatch: pytest.Mo
     assert (x[:, 11] - x[:, 36]) * STEP_DB == pytest.approx(30, abs=0.5)  # half a second later
 
 
+def network_of(apply: Callable[[Any], Any]) -> Any:
+    """Return the network of some layers over pooled levels."""
+    import keras
+
+    pooled_levels = keras.layers.Input((N_BANDS, 500, 1))
+    return keras.Model(pooled_levels, apply(pooled_levels))
+
+
 @pytest.fixture(scope="module")
 def frames() -> np.ndarray:
     """Pooled levels of sound whose bands depend on each other, shape (64, 1500)."""
@@ -114,9 +123,7 @@ def frames() -> np.ndarray:
 @pytest.fixture(scope="module")
 def restored(frames: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """What the layers that restore bands, fitted to those frames, make of pooled levels."""
-    keras = pytest.importorskip("keras")
-    pooled_input = keras.layers.Input((N_BANDS, 500, 1))
-    network = keras.Model(pooled_input, restore_bands(pooled_input))
+    network = network_of(restore_bands)
     for name, weights in fit_bands([frames.astype(np.uint8)]).items():
         network.get_layer(name).set_weights([weights])
     return lambda levels: np.asarray(network(levels[np.newaxis, :, :, np.newaxis].astype(np.float32)))[
@@ -154,9 +161,7 @@ def test_bands_that_fade_are_not_restored(
 
 
 def test_the_highest_bands_are_heard_in_half_of_the_frames(frames: np.ndarray) -> None:
-    keras = pytest.importorskip("keras")
-    pooled_input = keras.layers.Input((N_BANDS, 500, 1))
-    network = keras.Model(pooled_input, narrow_bands(pooled_input))
+    network = network_of(narrow_bands)
     wide = frames[:, :500].astype(np.float32)
     of_gtzan = wide.copy()
     of_gtzan[58:] = 0
